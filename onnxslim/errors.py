@@ -1,0 +1,76 @@
+"""Every error this library raises on purpose, each with the exit code the command line ends with.
+
+A message is one line that names the node, tensor, file or key, and says what was expected; the hint says what to do
+next. Anything else that escapes is a defect of ours, not of the caller's.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class OnnxslimError(Exception):
+    """Base of all typed errors.
+
+    Args:
+        message: One line for people.
+        hint: What to try next, or None.
+    """
+
+    exit_code: ClassVar[int] = 1
+    kind: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive the default pickling, and errors cross process borders.
+        return (_rebuild, (type(self), self.message, self.hint))
+
+
+def _rebuild(cls: type[OnnxslimError], message: str, hint: str | None) -> OnnxslimError:
+    return cls(message, hint=hint)
+
+
+class UsageError(OnnxslimError):
+    """The call itself is wrong: an option, a missing input file, no data given, an output that exists."""
+
+    exit_code = 2
+    kind = "usage"
+
+
+class InvalidModelError(OnnxslimError):
+    """The model is broken or unsafe: not ONNX, truncated, a cycle, an undefined input, data outside its folder."""
+
+    exit_code = 3
+    kind = "invalid_model"
+
+
+class InvalidDataError(OnnxslimError):
+    """The data do not fit the model, or the model does not fit the data (near chance)."""
+
+    exit_code = 3
+    kind = "invalid_data"
+
+
+class UnsupportedError(OnnxslimError):
+    """Valid, but not possible here: an op, a provider, a missing extra, an already quantised model."""
+
+    exit_code = 4
+    kind = "unsupported"
+
+
+class GateError(OnnxslimError):
+    """A constraint was not met; no output was written."""
+
+    exit_code = 5
+    kind = "gate"
+
+
+class LimitError(OnnxslimError):
+    """A resource limit (memory, bytes to fold, time) was reached."""
+
+    exit_code = 6
+    kind = "limit"

@@ -1,0 +1,1 @@
+"""Everything that runs: the only code that imports onnxruntime."""

@@ -1,0 +1,163 @@
+"""A session: one model on one provider, run by name."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+
+from onnxslim import io
+from onnxslim.errors import InvalidModelError, LimitError, UnsupportedError, UsageError
+from onnxslim.runtime.providers import CPU, Provider, parse
+
+#: Above this many bytes a model cannot be one protobuf message (2 GiB) and goes through a file with external data.
+_MESSAGE_LIMIT = 1_800_000_000
+
+
+def available_providers() -> list[str]:
+    """The execution providers that the installed onnxruntime was built with."""
+    return list(ort.get_available_providers())
+
+
+def version() -> str:
+    """The installed onnxruntime's version."""
+    return str(ort.__version__)
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """How a session runs.
+
+    Attributes:
+        provider: ``cpu``, ``cuda``, ``cuda:1`` or ``tensorrt``.
+        threads: Intra-op threads; 1 is what the contract's ratios are measured at.
+        optimize: False switches the runtime's graph optimisation off (the contract's "equal").
+        session_options: Extra ``SessionOptions.add_session_config_entry`` pairs.
+        provider_options: Options of the provider.
+    """
+
+    provider: str = "cpu"
+    threads: int = 1
+    optimize: bool = True
+    session_options: Mapping[str, str] = field(default_factory=dict)
+    provider_options: Mapping[str, str] = field(default_factory=dict)
+
+    def with_(self, **changes: Any) -> SessionConfig:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+
+class Session:
+    """An onnxruntime session that runs by name and never falls back in silence.
+
+    Raises:
+        InvalidModelError: The runtime refuses the model.
+        UnsupportedError: The model needs an op or a provider that is not here.
+        LimitError: The runtime ran out of memory.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        config: SessionConfig | None = None,
+        *,
+        profile_prefix: str | None = None,
+        optimized_path: str | None = None,
+    ) -> None:
+        self.config = config or SessionConfig()
+        self.provider: Provider = parse(self.config.provider, available_providers())
+        options = _options(self.config, profile_prefix, optimized_path)
+        providers = [(self.provider.name, _provider_options(self.provider, self.config))]
+        if not self.provider.is_cpu:
+            providers.append((CPU, {}))
+        self._session = _create(model, options, providers)
+        ran = self._session.get_providers()
+        if self.provider.name not in ran:
+            raise UnsupportedError(
+                f"--provider {self.config.provider}: the session fell back to {', '.join(ran)}",
+                hint="the provider's libraries (CUDA, cuDNN, TensorRT) did not load; `onnxslim doctor` shows why",
+            )
+        self.inputs: list[str] = [i.name for i in self._session.get_inputs()]
+        self.outputs: list[str] = [o.name for o in self._session.get_outputs()]
+
+    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, Any]:
+        """Run once; ``outputs`` (all by default) by name. Tensors come back as numpy arrays."""
+        names = list(self.outputs if outputs is None else outputs)
+        try:
+            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+        except Exception as error:
+            raise _typed(error, "the runtime failed while running the model") from error
+
+    def end_profiling(self) -> str:
+        """Stop profiling and return the path of the trace."""
+        return str(self._session.end_profiling())
+
+
+def check(model: ir.Model, config: SessionConfig | None = None) -> None:
+    """Raise what the runtime would raise when it loads ``model``; the optimiser is off, so this is quick."""
+    Session(model, (config or SessionConfig()).with_(optimize=False))
+
+
+def _options(config: SessionConfig, profile_prefix: str | None, optimized_path: str | None) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = config.threads
+    options.inter_op_num_threads = 1
+    levels = ort.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if config.optimize else levels.ORT_DISABLE_ALL
+    for key, value in config.session_options.items():
+        options.add_session_config_entry(key, value)
+    if profile_prefix is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile_prefix
+    if optimized_path is not None:
+        options.optimized_model_filepath = optimized_path
+    return options
+
+
+def _provider_options(provider: Provider, config: SessionConfig) -> dict[str, str]:
+    options = dict(config.provider_options)
+    if not provider.is_cpu:
+        options.setdefault("device_id", str(provider.device))
+    return options
+
+
+def _create(model: ir.Model, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
+    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
+    try:
+        if size < _MESSAGE_LIMIT:
+            return ort.InferenceSession(io.to_bytes(model), options, providers=providers)
+        with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
+            path = os.path.join(folder, "model.onnx")
+            io.save(model, path, external_data=True)
+            return ort.InferenceSession(path, options, providers=providers)
+    except Exception as error:
+        raise _typed(error, "the runtime refuses the model") from error
+
+
+def _typed(error: Exception, context: str) -> Exception:
+    """onnxruntime's exception as one of ours, with its message cut to the line that tells."""
+    if not type(error).__module__.startswith("onnxruntime"):
+        if isinstance(error, (ValueError, RuntimeError)):
+            return InvalidModelError(f"{context}: {_first_line(error)}")
+        return error
+    name = type(error).__name__
+    text = f"{context}: {_first_line(error)}"
+    if name == "NotImplemented" or "not a registered function/op" in text or "NOT_IMPLEMENTED" in text:
+        return UnsupportedError(text, hint="a newer onnxruntime may have this op")
+    if "allocate memory" in text or "bad_alloc" in text or "bad allocation" in text:
+        return LimitError(text)
+    if name == "InvalidArgument" and "running" in context:
+        return UsageError(text)
+    return InvalidModelError(text)
+
+
+def _first_line(error: Exception) -> str:
+    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return line.split("] : ", 1)[-1] if "[ONNXRuntimeError]" not in line else line.split(" : ", 3)[-1]

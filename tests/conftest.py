@@ -1,0 +1,32 @@
+"""What every test may ask for: the zoo of real models, where there is one."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def zoo() -> Path:
+    """The folder of real models (``$ONNXSLIM_ZOO``, else ``../shared/zoo``); the test is skipped where it is absent."""
+    folder = Path(os.environ.get("ONNXSLIM_ZOO", ROOT.parent / "shared" / "zoo"))
+    if not (folder / "mobilenet_v2.onnx").exists():
+        pytest.skip(f"no zoo of real models at {folder} (set ONNXSLIM_ZOO)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zoo_data(zoo: Path) -> ModuleType:
+    """The zoo's reader: ``images(name, start, stop)`` and ``LABELLED``."""
+    spec = importlib.util.spec_from_file_location("zoo_load", zoo / "load.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
