@@ -1,1 +1,1 @@
-"""graph"""
+"""Facts about a model, no edits: constants, shapes, cost."""

@@ -54,7 +54,9 @@ def parse(text: str, available: Sequence[str]) -> Provider:
     """
     match = re.fullmatch(r"([a-z]+)(?::(\d+))?", text)
     if match is None or match[1] not in PROVIDERS:
-        raise UsageError(f"--provider {text}: unknown", hint=f"one of {', '.join(PROVIDERS)}, or cuda:1 for a second device")
+        raise UsageError(
+            f"--provider {text}: unknown", hint=f"one of {', '.join(PROVIDERS)}, or cuda:1 for a second device"
+        )
     name, install = PROVIDERS[match[1]]
     if name not in available:
         raise UnsupportedError(

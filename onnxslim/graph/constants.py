@@ -1,0 +1,53 @@
+"""What a value is worth when it never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+
+def tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The tensor behind ``value`` when it is a constant: an initializer no caller can override, or a Constant node.
+
+    An initializer that is also a graph input (IR version 3's way) may be replaced at run time, so it is not one.
+    """
+    if value is None:
+        return None
+    producer = value.producer()
+    if producer is None:
+        return None if value.is_graph_input() else value.const_value
+    if producer.op_type != "Constant" or producer.domain not in ("", "ai.onnx"):
+        return None
+    return _of_constant_node(producer)
+
+
+def constant(value: ir.Value | None) -> np.ndarray | None:
+    """The array behind ``value`` (see :func:`tensor`), or None. Read-only by convention: it may map the file."""
+    found = tensor(value)
+    return None if found is None else found.numpy()
+
+
+def initializers(model: ir.Model) -> Iterator[tuple[ir.Graph, str, ir.Value]]:
+    """Every initializer of the main graph and of all subgraphs, as (graph, name, value)."""
+    for graph in model.graphs():
+        for name, value in graph.initializers.items():
+            yield graph, name, value
+
+
+def _of_constant_node(node: ir.Node) -> ir.TensorProtocol | None:
+    for name, attribute in node.attributes.items():
+        if attribute.is_ref():
+            return None
+        if name == "value":
+            return attribute.as_tensor()
+        if name == "value_float":
+            return ir.tensor(np.float32(attribute.as_float()))
+        if name == "value_floats":
+            return ir.tensor(np.asarray(attribute.as_floats(), np.float32))
+        if name == "value_int":
+            return ir.tensor(np.int64(attribute.as_int()))
+        if name == "value_ints":
+            return ir.tensor(np.asarray(attribute.as_ints(), np.int64))
+    return None

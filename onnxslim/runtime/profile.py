@@ -1,0 +1,83 @@
+"""Where the time goes: seconds of each node, read from the runtime's own profiler."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.runtime.session import Session, SessionConfig
+
+_SUFFIX = "_kernel_time"
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """The time of one node of the graph that the runtime really ran.
+
+    Attributes:
+        name: The node's name after the runtime's optimisation; a fused node keeps a name of its members'.
+        op: What ran, e.g. ``QLinearConv``.
+        provider: Where it ran.
+        seconds: Median over the runs.
+        output_shapes: Of its outputs, as the runtime saw them.
+    """
+
+    name: str
+    op: str
+    provider: str
+    seconds: float
+    output_shapes: tuple[tuple[int, ...], ...] = ()
+
+
+def node_times(
+    model: ir.Model,
+    feeds: Sequence[Mapping[str, np.ndarray]],
+    config: SessionConfig | None = None,
+    *,
+    runs: int = 20,
+    warmup: int = 3,
+) -> dict[str, NodeTime]:
+    """Run ``model`` ``runs`` times with profiling on; median seconds of each node by name, in execution order."""
+    with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
+        session = Session(model, config, profile_prefix=os.path.join(folder, "trace"))
+        for index in range(warmup + runs):
+            session.run(feeds[index % len(feeds)])
+        with open(session.end_profiling(), encoding="utf-8") as file:
+            events = json.load(file)
+    return summarise(events, warmup)
+
+
+def summarise(events: Sequence[Mapping[str, object]], warmup: int) -> dict[str, NodeTime]:
+    """The profiler's trace events → the median time of each node, the first ``warmup`` runs left out."""
+    times: dict[str, list[float]] = defaultdict(list)
+    about: dict[str, Mapping[str, object]] = {}
+    for event in events:
+        name = str(event.get("name", ""))
+        if event.get("cat") == "Node" and name.endswith(_SUFFIX):
+            key = name.removesuffix(_SUFFIX)
+            times[key].append(float(str(event["dur"])) * 1e-6)
+            arguments = event.get("args")
+            about[key] = arguments if isinstance(arguments, Mapping) else {}
+    return {
+        name: NodeTime(
+            name,
+            str(about[name].get("op_name", "")),
+            str(about[name].get("provider", "")),
+            float(np.median(values[warmup:] or values)),
+            _shapes(about[name].get("output_type_shape")),
+        )
+        for name, values in times.items()
+    }
+
+
+def _shapes(entries: object) -> tuple[tuple[int, ...], ...]:
+    if not isinstance(entries, list):
+        return ()
+    return tuple(tuple(int(dim) for dim in shape) for entry in entries for shape in entry.values())

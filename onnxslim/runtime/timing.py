@@ -1,0 +1,101 @@
+"""Latency as a ratio: sessions timed in turn, so that a machine whose speed drifts drifts for all of them alike."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxslim.progress import Progress, silent
+from onnxslim.runtime.session import Session
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Interleaved rounds of several sessions.
+
+    Attributes:
+        rounds: Seconds of one inference, by session name; element i of every array was measured in the same round.
+        provider: The execution provider that ran, in the command line's spelling.
+        threads: Intra-op threads.
+        batch: Samples in one inference.
+    """
+
+    rounds: dict[str, np.ndarray]
+    provider: str
+    threads: int
+    batch: int
+
+    def median(self, name: str) -> float:
+        """The median seconds of one session."""
+        return float(np.median(self.rounds[name]))
+
+    def ratio(self, base: str, other: str) -> float:
+        """How many times faster ``other`` is than ``base``: the median of the per-round ratios."""
+        return float(np.median(self.rounds[base] / self.rounds[other]))
+
+
+def interleave(
+    sessions: Mapping[str, Session],
+    feeds: Sequence[Mapping[str, np.ndarray]],
+    *,
+    rounds: int = 50,
+    seconds: float = 10.0,
+    warmup: int = 3,
+    progress: Progress = silent,
+) -> Timing:
+    """Time the sessions in turn, A B C A B C …, every session on the same input within a round.
+
+    A round measures each session over enough inferences (up to 20 ms worth) for the clock to resolve; its order rotates
+    from round to round, so that nobody always runs on the caches that the same neighbour left.
+
+    Args:
+        sessions: What to time; all on one provider, or their ratio means nothing.
+        feeds: At least one input; round i uses feed i modulo their number.
+        rounds: At most so many rounds, and at least 5.
+        seconds: Stop when this much time has passed.
+        warmup: Untimed inferences of each session first.
+        progress: Called after each round.
+    """
+    configs = [session.config for session in sessions.values()]
+    runs: dict[str, int] = {}
+    for name, session in sessions.items():
+        for index in range(max(1, warmup)):
+            started = time.perf_counter()
+            session.run(feeds[index % len(feeds)])
+            once = time.perf_counter() - started
+        runs[name] = max(1, min(50, round(0.02 / max(once, 1e-6))))
+    taken: dict[str, list[float]] = {name: [] for name in sessions}
+    names = list(sessions)
+    deadline = time.perf_counter() + seconds
+    gc_was_on = gc.isenabled()
+    gc.disable()
+    try:
+        for index in range(rounds):
+            if index >= 5 and time.perf_counter() > deadline:
+                break
+            shift = index % len(names)
+            for name in names[shift:] + names[:shift]:
+                taken[name].append(_time(sessions[name], feeds[index % len(feeds)], runs[name]))
+            progress("timing", index + 1, rounds)
+    finally:
+        if gc_was_on:
+            gc.enable()
+    arrays = {name: np.asarray(values) for name, values in taken.items()}
+    return Timing(arrays, configs[0].provider, configs[0].threads, _batch(feeds[0]))
+
+
+def _time(session: Session, feed: Mapping[str, Any], runs: int) -> float:
+    started = time.perf_counter()
+    for _ in range(runs):
+        session.run(feed)
+    return (time.perf_counter() - started) / runs
+
+
+def _batch(feed: Mapping[str, np.ndarray]) -> int:
+    first = next(iter(feed.values()))
+    return int(first.shape[0]) if first.ndim else 1
