@@ -1,0 +1,259 @@
+"""Putting a rewrite into the graph, with the promises of the step: outputs keep their names, names stay unique, the
+file does not grow past its allowance, and what is no longer read is gone at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import onnx_ir as ir
+
+from onnxslim.graph.constants import tensor
+from onnxslim.simplify.rule import op
+
+#: Bytes a node or an initializer takes in the file besides its names and data (field tags, lengths, dims); an estimate
+#: on the safe side, the step measures the whole file at the end.
+OVERHEAD = 12
+
+
+class Editor:
+    """Edits one model in place.
+
+    Args:
+        model: The model; duplicate value names in nested graphs are made unique here.
+        allowance: By how many bytes the edits may let the file grow, all together.
+    """
+
+    def __init__(self, model: ir.Model, allowance: float) -> None:
+        self.model = model
+        self.allowance = allowance
+        self._names = _unique_names(model)
+
+    def replace(self, root: ir.Node, found: dict[ir.Value, ir.Value]) -> str | list[ir.Node]:
+        """Replace the keys of ``found`` by its values; new nodes go in front of ``root``.
+
+        Returns:
+            The nodes worth another look, or the reason why the replacement was refused.
+        """
+        nodes = list(_new_nodes(found.values()))
+        values = [*found.values(), *(value for node in nodes for value in node.inputs if value is not None)]
+        constants = list(dict.fromkeys(value for value in values if _is_new_constant(value)))
+        refusal = self._refuse(root, found, constants)
+        if refusal is not None:
+            for node in nodes:
+                _detach(node)
+            return refusal
+        for value in constants:
+            self._register(value, str(value.meta.get("like") or root.outputs[0].name))
+        last = {new.producer() for new in found.values()}
+        for node in nodes:
+            node.name = root.name if node in last else f"{root.name or ''}_{node.op_type}"
+            for output in node.outputs:
+                output.name = self.fresh(f"{root.outputs[0].name}_{node.op_type}")
+        _graph(root).insert_before(root, nodes)
+        touched = dict.fromkeys(nodes)
+        for old, new in found.items():
+            self._swap(old, new, fresh=new.producer() in touched)
+            touched.update(dict.fromkeys(new.consumers()))
+        touched.update(dict.fromkeys(self.erase([root, *_producers(found)])))
+        return [node for node in touched if node.graph is not None]
+
+    def fold(self, value: ir.Value, found: ir.TensorProtocol) -> None:
+        """Replace ``value`` by the constant it is worth; an output becomes a Constant node and keeps its name."""
+        node = value.producer()
+        assert node is not None
+        if value.is_graph_output():
+            new = op("Constant", [], {"value": ir.AttrTensor("value", found)})
+        else:
+            new = ir.Value(const_value=found, shape=ir.Shape(found.shape.numpy()), type=ir.TensorType(found.dtype))
+            new.meta["like"] = value.name
+        kept, self.allowance = self.allowance, math.inf  # whoever folds has paid for it already
+        self.replace(node, {value: new})
+        self.allowance = kept
+
+    def erase(self, nodes: Iterable[ir.Node]) -> list[ir.Node]:
+        """Remove those of ``nodes`` that nobody reads, and what only they read; returns the readers beside them."""
+        stack, beside = list(nodes), dict[ir.Node, None]()
+        while stack:
+            node = stack.pop()
+            if node.graph is None or any(output.uses() or output.is_graph_output() for output in node.outputs):
+                continue
+            read = list(dict.fromkeys(_read(node)))
+            _detach(node)
+            _graph(node).remove(node)
+            for value in read:
+                before = value.producer()
+                if before is not None:
+                    stack.append(before)
+                elif not value.uses():
+                    drop_unread(value)
+                if len(value.uses()) == 1:  # a pattern that wanted to be its only reader may fit now
+                    beside.update(dict.fromkeys(value.consumers()))
+        return list(beside)
+
+    def fresh(self, stem: str) -> str:
+        """A value name that the model does not have yet."""
+        name, count = stem, 1
+        while name in self._names:
+            count += 1
+            name = f"{stem}_{count}"
+        self._names.add(name)
+        return name
+
+    def pay(self, growth: int) -> str | None:
+        """Take ``growth`` bytes from the allowance (a negative growth adds to it), or say why not."""
+        if growth > max(self.allowance, 0):
+            return f"the file would grow by {growth} bytes (--max-fold-bytes raises the limit)"
+        self.allowance -= growth
+        return None
+
+    def _refuse(self, root: ir.Node, found: dict[ir.Value, ir.Value], constants: list[ir.Value]) -> str | None:
+        for old, new in found.items():
+            if old.is_graph_output() and new.graph is not None:
+                node = new.producer()
+                if node is None or node.graph is not root.graph or new.is_graph_output():
+                    return "an output of the graph must keep its own name"
+        added = sum(weight(value) for value in constants)
+        freed = sum(weight(value) for value in _freed(root, found)) if added else 0
+        return self.pay(added - freed)
+
+    def _register(self, value: ir.Value, like: str) -> None:
+        value.name = self.fresh(like)
+        value.meta.pop("like", None)
+        self.model.graph.register_initializer(value)
+
+    def _swap(self, old: ir.Value, new: ir.Value, *, fresh: bool) -> None:
+        if fresh or old.is_graph_output():
+            name, old.name = old.name, self.fresh(f"{old.name}_before")
+            new.name = name
+            new.metadata_props.update(old.metadata_props)
+            new.doc_string = old.doc_string
+        if fresh or new.shape is None:
+            new.shape = old.shape
+        if fresh or new.type is None:
+            new.type = old.type
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+
+
+def weight(value: ir.Value) -> int:
+    """Bytes that the constant ``value`` takes in the file, about."""
+    found = tensor(value)
+    return 0 if found is None else int(found.nbytes) + OVERHEAD + len(value.name or "")
+
+
+def drop_unread(value: ir.Value) -> None:
+    """Remove the initializer ``value`` when nothing reads or returns it and no caller may feed it."""
+    if value.is_initializer() and not (value.uses() or value.is_graph_output() or value.is_graph_input()):
+        del _owner(value).initializers[str(value.name)]
+
+
+def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs that ``node`` holds as attributes."""
+    for attribute in node.attributes.values():
+        if attribute.type is ir.AttributeType.GRAPH and not attribute.is_ref():
+            yield attribute.as_graph()
+        elif attribute.type is ir.AttributeType.GRAPHS and not attribute.is_ref():
+            yield from attribute.as_graphs()
+
+
+def _unique_names(model: ir.Model) -> set[str]:
+    """Every value name; the same name in two nested graphs is legal, but here a name must mean one value."""
+    names = {str(value.name) for value in (*model.graph.inputs, *model.graph.outputs)}
+    fixed = {*model.graph.inputs, *model.graph.outputs}
+    for graph in model.graphs():
+        values = [
+            *graph.inputs,
+            *graph.initializers.values(),
+            *(out for node in graph for out in node.outputs),
+        ]
+        for value in values:
+            if not value.name or value in fixed:
+                continue
+            stem, count = value.name, 1
+            while value.name in names:
+                count += 1
+                value.name = f"{stem}_{count}"
+            names.add(value.name)
+            fixed.add(value)
+    return names
+
+
+def _new_nodes(values: Iterable[ir.Value]) -> Iterator[ir.Node]:
+    """The nodes without a graph behind ``values``, each after those it reads."""
+    seen: set[ir.Node] = set()
+
+    def visit(value: ir.Value | None) -> Iterator[ir.Node]:
+        node = None if value is None else value.producer()
+        if node is None or node.graph is not None or node in seen:
+            return
+        seen.add(node)
+        for before in node.inputs:
+            yield from visit(before)
+        yield node
+
+    for value in values:
+        yield from visit(value)
+
+
+def _is_new_constant(value: ir.Value) -> bool:
+    return value.producer() is None and value.graph is None and value.const_value is not None
+
+
+def _producers(found: dict[ir.Value, ir.Value]) -> list[ir.Node]:
+    return [node for value in found if (node := value.producer()) is not None]
+
+
+def _freed(root: ir.Node, found: dict[ir.Value, ir.Value]) -> list[ir.Value]:
+    """The constants that nobody would read any more: new nodes already count as readers of what they read."""
+    dead: set[ir.Node] = set()
+    freed: dict[ir.Value, None] = {}
+    stack = [root, *_producers(found)]
+    while stack:
+        node = stack.pop()
+        if node in dead or any(not _unread(output, dead, found) for output in node.outputs):
+            continue
+        dead.add(node)
+        for value in _read(node):
+            before = value.producer()
+            if before is not None:
+                stack.append(before)
+    for node in dead:
+        for value in (*_read(node), *node.outputs):
+            if tensor(value) is not None and not value.is_graph_output() and all(u.node in dead for u in value.uses()):
+                freed[value] = None
+    return list(freed)
+
+
+def _unread(value: ir.Value, dead: set[ir.Node], found: dict[ir.Value, ir.Value]) -> bool:
+    if value in found:
+        return True
+    return not value.is_graph_output() and all(use.node in dead for use in value.uses())
+
+
+def _read(node: ir.Node) -> Iterator[ir.Value]:
+    """What ``node`` reads, also from inside its graphs."""
+    yield from (value for value in node.inputs if value is not None)
+    for graph in subgraphs(node):
+        for inner in graph.all_nodes():
+            yield from (value for value in inner.inputs if value is not None)
+
+
+def _detach(node: ir.Node) -> None:
+    """Stop ``node``, and every node inside its graphs, from being a reader of anything."""
+    for graph in subgraphs(node):
+        for inner in list(graph.all_nodes()):
+            for index in range(len(inner.inputs)):
+                inner.replace_input_with(index, None)
+    for index in range(len(node.inputs)):
+        node.replace_input_with(index, None)
+
+
+def _graph(node: ir.Node) -> ir.Graph:
+    assert node.graph is not None
+    return node.graph
+
+
+def _owner(value: ir.Value) -> ir.Graph:
+    assert value.graph is not None
+    return value.graph

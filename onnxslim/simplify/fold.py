@@ -1,0 +1,210 @@
+"""Constant folding: whatever only depends on constants is computed once, by the runtime that would compute it anyway.
+
+What may be folded is decided before anything is evaluated, from inferred shapes alone: a Tile, a Range or a
+ConstantOfShape of a few bytes can stand for terabytes. A node qualifies when its op is a pure function of the default
+domain, all it reads is constant, and the size of all it writes is known and small. Connected nodes are then judged
+together: the bytes they would leave in the file, less the bytes nobody would read any more, must be within the
+allowance. All that qualify are evaluated in one session with the runtime's own optimisation off.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.account import Account
+from onnxslim.errors import OnnxslimError
+from onnxslim.graph import shapes
+from onnxslim.graph.constants import tensor
+from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.simplify.edit import OVERHEAD, Editor, subgraphs, weight
+
+logger = logging.getLogger(__name__)
+
+#: Never folded. Random ops differ from run to run; a DequantizeLinear on a weight is what keeps the weight small and
+#: tells the runtime that the layer is quantised; string ops and sequences are not tensors of bytes.
+BARRIERS = frozenset({"Bernoulli", "Constant", "DequantizeLinear", "Dropout", "Multinomial"})
+BARRIER_FAMILIES = ("Random", "Optional", "Sequence", "ConcatFromSequence", "SplitToSequence")
+
+#: No tensor above this many bytes is computed, even on the way to a small one, unless the allowance is larger.
+CEILING = 64 << 20
+
+
+@dataclass
+class Region:
+    """Connected nodes that only depend on constants.
+
+    Attributes:
+        nodes: In topological order.
+        kept: The values that would stay, as constants.
+        growth: Bytes by which the file would grow.
+    """
+
+    nodes: list[ir.Node] = field(default_factory=list)
+    kept: list[ir.Value] = field(default_factory=list)
+    growth: int = 0
+
+
+def fold(model: ir.Model, editor: Editor, account: Account) -> int:
+    """Fold what can be folded now, in place; returns how many nodes went. Shapes must have been inferred.
+
+    What is left because of its size is declined in ``account``; what is left because its size is not known yet is
+    not: once what feeds it is folded, another round may know.
+    """
+    candidates = _candidates(model, max(CEILING, editor.allowance), account)
+    regions = [part for region in _regions(candidates) for part in _affordable(region, editor, account)]
+    if not regions:
+        return 0
+    folded = 0
+    for region, results in _evaluate(model, regions, account):
+        for value in region.kept:
+            editor.fold(value, results[str(value.name)])
+        folded += sum(node.graph is None or node.op_type == "Constant" for node in region.nodes)
+    account.count("folded", folded)
+    return folded
+
+
+def _candidates(model: ir.Model, ceiling: float, account: Account) -> dict[ir.Node, int]:
+    """The nodes that could be folded, in topological order, with the bytes of all they write."""
+    found: dict[ir.Node, int] = {}
+    for node in model.graph.all_nodes():
+        if not _is_pure(node):
+            continue
+        if not all(value is None or value.producer() in found or tensor(value) is not None for value in node.inputs):
+            continue
+        sizes = [nbytes(output) for output in node.outputs if output.name]
+        total = sum(size for size in sizes if size is not None)
+        if None in sizes:
+            continue
+        if total > ceiling:
+            account.decline(node.name or str(node.outputs[0].name), f"folding would compute {total} bytes")
+            continue
+        found[node] = total
+    return found
+
+
+def _is_pure(node: ir.Node) -> bool:
+    if node.domain or node.op_type in BARRIERS or node.op_type.startswith(BARRIER_FAMILIES) or not node.inputs:
+        return False
+    return not (any(subgraphs(node)) or any(attribute.is_ref() for attribute in node.attributes.values()))
+
+
+def nbytes(value: ir.Value) -> int | None:
+    """Bytes of ``value`` by its inferred type and shape; None when unknown or not a plain tensor."""
+    dims = shapes.static(value)
+    if dims is None or not isinstance(value.type, ir.TensorType) or value.dtype in (None, ir.DataType.STRING):
+        return None
+    size = 1
+    for dim in dims:
+        size *= dim
+    return int(np.ceil(size * value.type.dtype.itemsize))
+
+
+def _regions(candidates: dict[ir.Node, int]) -> list[Region]:
+    """``candidates`` parted into the sets that share a value or a constant."""
+    leader: dict[ir.Node, ir.Node] = {node: node for node in candidates}
+
+    def find(node: ir.Node) -> ir.Node:
+        while leader[node] is not node:
+            leader[node] = leader[leader[node]]
+            node = leader[node]
+        return node
+
+    reader: dict[ir.Value, ir.Node] = {}
+    for node in candidates:
+        for value in node.inputs:
+            if value is None:
+                continue
+            before = value.producer()
+            other = before if before is not None and before in candidates else reader.setdefault(value, node)
+            leader[find(other)] = find(node)
+    regions: dict[ir.Node, Region] = {}
+    for node in candidates:
+        regions.setdefault(find(node), Region()).nodes.append(node)
+    return [_measured(region.nodes) for region in regions.values()]
+
+
+def _measured(nodes: list[ir.Node]) -> Region:
+    inside = set(nodes)
+    kept = [
+        output
+        for node in nodes
+        for output in node.outputs
+        if output.is_graph_output() or any(use.node not in inside for use in output.uses())
+    ]
+    read = dict.fromkeys(value for node in nodes for value in node.inputs if value is not None)
+    freed = sum(weight(value) for value in read if all(use.node in inside for use in value.uses()))
+    text = sum(OVERHEAD + len(node.op_type) + sum(len(out.name or "") for out in node.outputs) for node in nodes)
+    added = sum((nbytes(value) or 0) + OVERHEAD + len(value.name or "") for value in kept)
+    return Region(nodes, kept, added - freed - text)
+
+
+def _affordable(region: Region, editor: Editor, account: Account) -> Iterable[Region]:
+    """``region`` whole if it can be paid, else its largest prefix that can, node by node."""
+    refusal = editor.pay(region.growth)
+    if refusal is None:
+        return [region]
+    taken: list[ir.Node] = []
+    rest: set[ir.Node] = set()
+    growth = 0
+    for node in region.nodes:
+        if any(value is not None and value.producer() in rest for value in node.inputs):
+            rest.add(node)
+            continue
+        attempt = _measured([*taken, node]).growth
+        if attempt - growth > max(editor.allowance - growth, 0):
+            rest.add(node)
+            account.decline(node.name or str(node.outputs[0].name), f"folding it: {refusal}")
+            continue
+        taken.append(node)
+        growth = attempt
+    if not taken:
+        return []
+    editor.allowance -= growth
+    return [_measured(taken)]
+
+
+def _evaluate(
+    model: ir.Model, regions: list[Region], account: Account
+) -> list[tuple[Region, dict[str, ir.TensorProtocol]]]:
+    """Compute what every region keeps; one that the runtime refuses is found by halving and declined."""
+    try:
+        results = _run(model, [node for region in regions for node in region.nodes], regions)
+        return [(region, {str(v.name): results[str(v.name)] for v in region.kept}) for region in regions]
+    except OnnxslimError as error:
+        if len(regions) > 1:
+            half = len(regions) // 2
+            return [*_evaluate(model, regions[:half], account), *_evaluate(model, regions[half:], account)]
+        node = regions[0].nodes[0]
+        account.decline(node.name or str(node.outputs[0].name), f"folding it failed: {error.message}")
+        return []
+
+
+def _run(model: ir.Model, nodes: list[ir.Node], regions: list[Region]) -> dict[str, ir.TensorProtocol]:
+    inside = set(nodes)
+    read = dict.fromkeys(value for node in nodes for value in node.inputs if value is not None)
+    outer = [value for value in read if value.producer() not in inside]
+    constants = dict.fromkeys(before for value in outer if (before := value.producer()) is not None)
+    kept = [value for region in regions for value in region.kept]
+    view = ir.GraphView(
+        [],
+        kept,
+        nodes=[*constants, *nodes],
+        initializers=[value for value in outer if value.producer() is None],
+        opset_imports=dict(model.opset_imports),
+        name="constants",
+    )
+    private = ir.Model(cast(ir.Graph, view), ir_version=max(model.ir_version, 4))
+    results = Session(private, SessionConfig(optimize=False)).run({}, [str(value.name) for value in kept])
+    return {str(v.name): _tensor(results[str(v.name)], v) for v in kept}
+
+
+def _tensor(array: np.ndarray, value: ir.Value) -> ir.TensorProtocol:
+    dtype = value.dtype
+    assert dtype is not None
+    return ir.Tensor(array, dtype=dtype) if array.dtype == dtype.numpy() else ir.tensor(array)

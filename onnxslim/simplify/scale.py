@@ -1,0 +1,91 @@
+"""The algebra of folding scale and shift into the linear op before: g·(W∗x + b) + h = (gW)∗x + (gb + h)."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.graph.constants import constant
+from onnxslim.simplify.rule import Found, const, op, producer, sole
+
+
+def affine(node: ir.Node, source: ir.Value | None, gain: np.ndarray | None, shift: np.ndarray | None) -> Found:
+    """Fold ``gain``·y + ``shift`` into the Conv, ConvTranspose or Gemm that makes ``source``.
+
+    Args:
+        node: Computes gain·source + shift, and goes.
+        source: What the linear op makes.
+        gain: float64, one per output channel, or None for 1.
+        shift: float64, one per output channel, or None for 0.
+    """
+    linear = producer(source, "Conv", "ConvTranspose", "Gemm")
+    if linear is None or source is None:
+        return None
+    if not sole(source):
+        return f"the result of {linear.op_type} is read elsewhere"
+    weight = constant(linear.inputs[1])
+    bias_value = linear.inputs[2] if len(linear.inputs) > 2 else None
+    bias = constant(bias_value)
+    if weight is None or (bias_value is not None and bias is None):
+        return f"the weights of {linear.op_type} are not constants"
+    if weight.dtype.kind != "f":
+        return f"the weights of {linear.op_type} are not float"
+    axis, channels = _channels(linear, weight)
+    if any(factor is not None and factor.shape != (channels,) for factor in (gain, shift)):
+        return f"it is not one factor for each of the {channels} channels of {linear.op_type}"
+    if linear.op_type == "Gemm":
+        return _gemm(node, linear, weight, bias, axis, gain, shift)
+    new_weight = linear.inputs[1] if gain is None else const(_scaled(weight, linear, axis, gain), linear.inputs[1])
+    new_bias = np.zeros(channels) if bias is None else np.asarray(bias, np.float64)
+    new_bias = (new_bias if gain is None else new_bias * gain) + (0 if shift is None else shift)
+    if bias is None and shift is None:
+        inputs = [linear.inputs[0], new_weight]
+    else:
+        like = bias_value if bias_value is not None else node.outputs[0]
+        inputs = [linear.inputs[0], new_weight, const(new_bias.astype(weight.dtype), like)]
+    return {node.outputs[0]: op(linear.op_type, inputs, linear.attributes)}
+
+
+def _channels(linear: ir.Node, weight: np.ndarray) -> tuple[int, int]:
+    """The axis of the weight that output channels lie on, and how many channels there are."""
+    if linear.op_type == "Conv":
+        return 0, weight.shape[0]
+    if linear.op_type == "ConvTranspose":
+        return 1, weight.shape[1] * linear.attributes.get_int("group", 1)
+    axis = 0 if linear.attributes.get_int("transB", 0) else 1
+    return axis, weight.shape[axis]
+
+
+def _scaled(weight: np.ndarray, linear: ir.Node, axis: int, gain: np.ndarray) -> np.ndarray:
+    wide = weight.astype(np.float64)
+    groups = linear.attributes.get_int("group", 1)
+    if linear.op_type == "ConvTranspose" and groups > 1:
+        # W is (C_in, C_out / groups, …) and input channel i belongs to group i // (C_in / groups).
+        per_input = gain.reshape(groups, -1).repeat(weight.shape[0] // groups, axis=0)
+        scaled = wide * per_input.reshape(*per_input.shape, *[1] * (weight.ndim - 2))
+    else:
+        scaled = wide * gain.reshape([-1 if a == axis else 1 for a in range(weight.ndim)])
+    return np.asarray(scaled, weight.dtype)
+
+
+def _gemm(
+    node: ir.Node,
+    linear: ir.Node,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    axis: int,
+    gain: np.ndarray | None,
+    shift: np.ndarray | None,
+) -> Found:
+    """Gemm computes α·A·B + β·C: the gain scales B and C, the shift joins β·C, which is then stored with β = 1."""
+    channels = weight.shape[axis]
+    total = (
+        np.zeros(channels) if bias is None else np.asarray(bias, np.float64) * linear.attributes.get_float("beta", 1.0)
+    )
+    if total.ndim and total.shape[-1] not in (1, channels):
+        return "the bias of Gemm does not broadcast over channels"
+    total = (total if gain is None else total * gain) + (0 if shift is None else shift)
+    attributes = {name: value for name, value in linear.attributes.items() if name != "beta"}
+    new_weight = linear.inputs[1] if gain is None else const(_scaled(weight, linear, axis, gain), linear.inputs[1])
+    new_bias = const(total.astype(weight.dtype), linear.inputs[2] if bias is not None else node.outputs[0])
+    return {node.outputs[0]: op("Gemm", [linear.inputs[0], new_weight, new_bias], attributes)}
