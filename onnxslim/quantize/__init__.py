@@ -1,1 +1,254 @@
-"""quantize"""
+"""int8 that the runtime really runs: the quantize step."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim import io
+from onnxslim.account import Account
+from onnxslim.data.samples import Samples
+from onnxslim.errors import UnsupportedError, UsageError
+from onnxslim.graph import opset, shapes
+from onnxslim.progress import Progress, silent
+from onnxslim.quantize import calibrate, encode, fused, measure, placement, ranges
+from onnxslim.quantize.insert import Choices, insert
+from onnxslim.quantize.plan import Plan, Unit, name_nodes, plan, units
+from onnxslim.quantize.recognise import quantised
+from onnxslim.quantize.targets import TARGETS, Target
+from onnxslim.runtime.session import SessionConfig
+
+#: Per-channel DequantizeLinear came with this opset.
+_OPSET = 13
+_MEMORY = 512 << 20
+
+
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """What a caller may choose.
+
+    Attributes:
+        target: ``cpu``, ``cpu-no-vnni``, ``cuda`` or ``tensorrt``.
+        calibration: ``auto``, ``minmax``, ``averaged``, ``percentile[:99.999]``, ``mse`` or ``entropy``.
+        placement: ``measured`` decides on this machine which layers gain, ``static`` by a model of the target.
+        exclude: Regular expressions; a node whose whole name matches stays float.
+        float_units: The decision of an earlier run: these stay float, everything else that can becomes int8.
+        max_memory: Bytes that the statistics passes may hold at a time.
+    """
+
+    target: str = "cpu"
+    calibration: str = "auto"
+    placement: str = "measured"
+    exclude: tuple[str, ...] = ()
+    float_units: tuple[str, ...] | None = None
+    max_memory: int = _MEMORY
+
+
+def quantize(
+    model: io.ModelLike,
+    samples: Samples,
+    options: QuantizeOptions | None = None,
+    *,
+    config: SessionConfig | None = None,
+    progress: Progress = silent,
+) -> tuple[ir.Model, Account]:
+    """Static int8 in QDQ form, calibrated on ``samples``.
+
+    Args:
+        model: A float model, best simplified; it is not changed.
+        samples: Calibration data.
+        options: See :class:`QuantizeOptions`.
+        config: Where calibration and measurements run.
+        progress: Told about every sample.
+
+    Returns:
+        The quantised model and the account; ``account.details["placement"]`` holds the decision for a recipe.
+
+    Raises:
+        UnsupportedError: Already quantised, or the target runs no static int8.
+        UsageError: An unknown option, or an ``exclude`` that matches nothing.
+        InvalidDataError: NaN or infinity in an activation.
+    """
+    options, config = options or QuantizeOptions(), config or SessionConfig()
+    target, method = _target(options.target), ranges.method(options.calibration)
+    account = Account("quantize")
+    with account.timed():
+        work = _prepared(io.load(model), account)
+        _check_patterns(work, options.exclude)
+        found = units(work, target, options.exclude)
+        able = placement.everything(found)
+        if not any(unit.weighted for unit in found if unit.name in able):
+            raise UnsupportedError(
+                "nothing to quantise: no Conv, Gemm or MatMul with constant float32 weights can run in int8"
+            )
+        feeds = _Feeds(samples)
+        widest = plan(found, able)
+        statistics = _calibrate(work, widest, feeds, options, config, progress)
+        choices = _choices(work, widest, statistics, method, target, account)
+        int8 = _decide(work, found, able, choices, feeds, options, config, account)
+        chosen = plan(found, int8)
+        result = _written(work, chosen, choices)
+        _account(account, result, found, chosen, config, options)
+    return result, account
+
+
+class _Feeds(Sequence[Mapping[str, np.ndarray]]):
+    """Samples one at a time, as often as asked; only the first few are ever kept."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+        self.first: list[Mapping[str, np.ndarray]] = []
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __iter__(self) -> Iterator[Mapping[str, np.ndarray]]:
+        for index, feed in enumerate(self._samples.batches(1)):
+            if index == len(self.first) and index < 8:
+                self.first.append(feed)
+            yield feed
+
+    def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:  # type: ignore[override]
+        for position, feed in enumerate(self):
+            if position == index:
+                return feed
+        raise IndexError(index)
+
+
+def _target(name: str) -> Target:
+    if name not in TARGETS:
+        raise UsageError(f"--target {name}: unknown", hint=f"one of {', '.join(TARGETS)}")
+    target = TARGETS[name]
+    if target.why_not is not None:
+        raise UnsupportedError(
+            f"--target {name}: {target.why_not}", hint="`--target cpu` writes int8 for the CPU provider"
+        )
+    return target
+
+
+def _prepared(model: ir.Model, account: Account) -> ir.Model:
+    kind = quantised(model)
+    if kind is not None:
+        raise UnsupportedError(f"the model is quantised already: {kind}", hint="quantise the float model it came from")
+    model, raised = opset.at_least(model, _OPSET)
+    if raised is not None:
+        account.warnings.append(f"opset raised from {raised} to {_OPSET}: per-channel weights need it")
+    shapes.infer(model)
+    name_nodes(model)
+    return model
+
+
+def _check_patterns(model: ir.Model, patterns: Sequence[str]) -> None:
+    names = [node.name or "" for node in model.graph]
+    for pattern in patterns:
+        try:
+            matched = any(re.fullmatch(pattern, name) for name in names)
+        except re.error as error:
+            raise UsageError(f"--exclude {pattern}: not a regular expression ({error})") from None
+        if not matched:
+            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.3)
+            raise UsageError(f"--exclude {pattern}: matches no node", hint=f"nearest: {', '.join(near) or 'none'}")
+
+
+def _calibrate(
+    model: ir.Model, widest: Plan, feeds: _Feeds, options: QuantizeOptions, config: SessionConfig, progress: Progress
+) -> calibrate.Statistics:
+    names, total = list(widest.tensors), len(feeds)
+    found = calibrate.extremes(model, feeds, names, config, progress, total)
+    return calibrate.histograms(model, feeds, found, config, progress, total, options.max_memory)
+
+
+def _choices(
+    model: ir.Model,
+    widest: Plan,
+    statistics: calibrate.Statistics,
+    method: ranges.Method,
+    target: Target,
+    account: Account,
+) -> Choices:
+    encodings: dict[str, encode.Encoding] = {}
+    for names in widest.groups().values():
+        histogram = statistics.histogram(names)
+        if histogram.high <= histogram.low:
+            account.warnings.append(f"{names[0]} is constant on the calibration data: any scale is right for it")
+        encoding = encode.activation(*method(histogram), symmetric=target.activation_symmetric)
+        encodings.update(dict.fromkeys(names, encoding))
+    values = {str(value.name): value for unit in widest.units for value in unit.inputs}
+    for name in widest.constants:
+        histogram = calibrate.constant_histogram(values[name])
+        encodings[name] = encode.activation(histogram.low, histogram.high, symmetric=target.activation_symmetric)
+    return Choices(encodings, weight_bits=target.weight_bits)
+
+
+def _decide(
+    model: ir.Model,
+    found: Sequence[Unit],
+    able: frozenset[str],
+    choices: Choices,
+    feeds: _Feeds,
+    options: QuantizeOptions,
+    config: SessionConfig,
+    account: Account,
+) -> frozenset[str]:
+    """Which units run in int8; the decision is written down so that a replay needs no clock."""
+    if options.float_units is not None:
+        return able - frozenset(options.float_units)
+    times = placement.static_times(model, found)
+    static = placement.place(found, times) & able
+    if options.placement == "static":
+        return static
+    if options.placement != "measured":
+        raise UsageError(f"--placement {options.placement}: unknown", hint="measured or static")
+    everything = _written(model, plan(found, able), choices)
+    times = measure.unit_times(model, everything, found, feeds.first, config, times)
+    measured = placement.place(found, times) & able
+    labels = {"everything int8": able, "static": static, "measured": measured}
+    distinct = {
+        name: int8 for index, (name, int8) in enumerate(labels.items()) if int8 not in list(labels.values())[:index]
+    }
+    candidates = {
+        "float": model,
+        **{name: _written(model, plan(found, int8), choices) for name, int8 in distinct.items()},
+    }
+    best, seconds = measure.fastest(candidates, feeds.first, config)
+    account.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
+    if best == "float":
+        account.warnings.append("no int8 placement was faster than float on this machine")
+        best = min(distinct, key=seconds.__getitem__)
+    return distinct[best]
+
+
+def _written(model: ir.Model, chosen: Plan, choices: Choices) -> ir.Model:
+    """A quantised copy of ``model``; the plan's nodes are found again by name."""
+    copy = io.clone(model)
+    insert(copy, chosen.on(copy), choices)
+    return copy
+
+
+def _account(
+    account: Account,
+    result: ir.Model,
+    found: Sequence[Unit],
+    chosen: Plan,
+    config: SessionConfig,
+    options: QuantizeOptions,
+) -> None:
+    ran = fused.fusion(result, found, chosen.int8, config)
+    account.count("layers in int8", ran.int8)
+    account.count("layers in float", len(ran.layers) - ran.int8)
+    account.count("quantised tensors", len(chosen.tensors))
+    for layer in ran.layers:
+        if layer.why is not None:
+            account.decline(layer.name, layer.why)
+    able = {unit.name for unit in found if unit.why_float is None}
+    account.details["placement"] = {
+        "how": "recorded" if options.float_units is not None else options.placement,
+        "float": sorted(able - chosen.int8),
+    }
+    account.details["layers"] = [vars(layer) for layer in ran.layers]
+    account.details["runtime_ops"] = ran.ops

@@ -1,0 +1,29 @@
+"""Raising a model's opset, for the few steps that cannot do without."""
+
+from __future__ import annotations
+
+import onnx.version_converter
+import onnx_ir as ir
+
+from onnxslim.errors import UnsupportedError
+
+
+def at_least(model: ir.Model, version: int) -> tuple[ir.Model, int | None]:
+    """``model`` with the standard opset at ``version`` or above, and the version it was raised from (None: untouched).
+
+    Raises:
+        UnsupportedError: ONNX's converter cannot convert it.
+    """
+    current = model.opset_imports.get("", 0)
+    if current >= version:
+        return model, None
+    try:
+        converted = onnx.version_converter.convert_version(ir.to_proto(model), version)
+    except (RuntimeError, ValueError) as error:
+        raise UnsupportedError(
+            f"opset {current} cannot be raised to {version}: {str(error).splitlines()[0]}",
+            hint=f"export the model again at opset {version} or newer",
+        ) from error
+    raised = ir.from_proto(converted)
+    raised.metadata_props.update(model.metadata_props)
+    return raised, current

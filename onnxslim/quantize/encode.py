@@ -1,0 +1,91 @@
+"""Scales, zero points and codes: the arithmetic of ONNX's QuantizeLinear, arrays in and arrays out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+#: A scale below this is as good as zero: 1 / scale must stay finite and normal in float32.
+SMALLEST_SCALE = np.float32(1e-30)
+#: An int32 bias in units of input scale × weight scale must stay below this, or the kernel's accumulator wraps.
+BIAS_LIMIT = 2.0**30
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Per-tensor parameters of an activation.
+
+    Attributes:
+        scale: float32 scalar, positive.
+        zero_point: uint8, or int8 when symmetric.
+    """
+
+    scale: np.float32
+    zero_point: np.uint8 | np.int8
+
+    def quantise(self, x: np.ndarray) -> np.ndarray:
+        """Round half to even, shift and saturate, as the operator does; dtype of the zero point."""
+        limits = np.iinfo(self.zero_point.dtype)
+        codes = np.rint(x / self.scale) + float(self.zero_point)
+        return np.clip(codes, limits.min, limits.max).astype(self.zero_point.dtype)
+
+    def dequantise(self, codes: np.ndarray) -> np.ndarray:
+        """float32 values of ``codes``."""
+        return (codes.astype(np.float32) - np.float32(self.zero_point)) * self.scale
+
+
+def activation(low: float, high: float, *, symmetric: bool = False) -> Encoding:
+    """Parameters that cover [low, high] and represent zero exactly.
+
+    Args:
+        low: Smallest value; anything above 0 counts as 0, since padding and Relu produce zeros.
+        high: Largest value; anything below 0 counts as 0.
+        symmetric: int8 with zero point 0, instead of uint8.
+    """
+    low, high = min(float(low), 0.0), max(float(high), 0.0)
+    if symmetric:
+        return Encoding(_scale(max(-low, high), 127.0), np.int8(0))
+    scale = _scale(high - low, 255.0)
+    zero_point = np.uint8(np.clip(np.rint(-low / float(scale)), 0, 255))
+    if zero_point == 0:
+        # 255 · scale must not pass a Clip's bound by a rounding error, or the runtime keeps the Clip
+        while float(scale) * 255.0 > high and high > 0:
+            scale = np.nextafter(scale, np.float32(0))
+    return Encoding(scale, zero_point)
+
+
+def _scale(span: float, steps: float) -> np.float32:
+    scale = np.float32(span / steps)
+    return scale if scale >= SMALLEST_SCALE else np.float32(1.0 / steps)
+
+
+def weight_scales(
+    weight: np.ndarray, axis: int, *, bits: int = 8, bias: np.ndarray | None = None, input_scale: float | None = None
+) -> np.ndarray:
+    """Symmetric scales of ``weight`` per index of ``axis``: float32 of shape (weight.shape[axis],).
+
+    Args:
+        weight: float array.
+        axis: The output axis.
+        bits: 8, or 7 where pairs of products saturate 16 bits.
+        bias: float (weight.shape[axis],); together with ``input_scale`` it bounds the scales from below, so that
+            the int32 bias cannot overflow (a channel with tiny weights and a real bias otherwise wraps around).
+        input_scale: The activation's scale.
+    """
+    top = float(2 ** (bits - 1) - 1)
+    rest = tuple(i for i in range(weight.ndim) if i != axis)
+    peak = np.abs(weight).max(axis=rest, initial=0.0).astype(np.float64)
+    scales = peak / top
+    if bias is not None and input_scale is not None:
+        scales = np.maximum(scales, np.abs(bias) / (input_scale * BIAS_LIMIT))
+    return np.where(scales >= SMALLEST_SCALE, scales, 1.0 / top).astype(np.float32)
+
+
+def quantise_weight(weight: np.ndarray, scales: np.ndarray, axis: int, *, bits: int = 8) -> np.ndarray:
+    """int8 codes of ``weight``, nearest, symmetric (−128 is not used)."""
+    top = 2 ** (bits - 1) - 1
+    shape = [1] * weight.ndim
+    shape[axis] = -1
+    codes: np.ndarray = np.clip(np.rint(weight / scales.reshape(shape)), -top, top).astype(np.int8)
+    return codes

@@ -1,0 +1,169 @@
+"""From statistics of an activation to the range that quantisation should cover; arrays in, numbers out.
+
+All methods read one histogram, so choosing another one never runs the model again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxslim.errors import UsageError
+
+BINS = 2048
+#: Candidate ends of a range, as a share of the full one: dense near 1, where the best end nearly always lies.
+_SHARES = np.unique(np.concatenate([np.linspace(0.02, 0.5, 17), np.linspace(0.5, 1.0, 51)]))
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """What calibration keeps of one tensor.
+
+    Attributes:
+        low: Exact minimum over all samples.
+        high: Exact maximum.
+        counts: int64 (BINS,), equal bins over [low, high].
+        mean_low: Mean over the batches of the batch's minimum.
+        mean_high: The same of the maximum.
+    """
+
+    low: float
+    high: float
+    counts: np.ndarray
+    mean_low: float
+    mean_high: float
+
+    @property
+    def centres(self) -> np.ndarray:
+        """float64 (BINS,): the middle of each bin."""
+        return self.low + (np.arange(BINS) + 0.5) * (self.high - self.low) / BINS
+
+
+#: histogram → the range (low, high) to cover
+Method = Callable[[Histogram], tuple[float, float]]
+
+
+def minmax(h: Histogram) -> tuple[float, float]:
+    """Everything that was seen."""
+    return h.low, h.high
+
+
+def averaged(h: Histogram) -> tuple[float, float]:
+    """The mean of the batches' extremes: one odd sample moves it little."""
+    return h.mean_low, h.mean_high
+
+
+def percentile(h: Histogram, share: float = 99.999) -> tuple[float, float]:
+    """The range that holds ``share`` per cent of the values, the rest split between both tails."""
+    total = h.counts.sum()
+    if not total or h.high <= h.low:
+        return h.low, h.high
+    cumulative = np.cumsum(h.counts) / total
+    tail = (1.0 - share / 100.0) / 2.0
+    edges = np.linspace(h.low, h.high, BINS + 1)
+    first = int(np.searchsorted(cumulative, tail, side="right"))
+    last = int(np.searchsorted(cumulative, 1.0 - tail, side="left"))
+    return float(edges[min(first, BINS - 1)]), float(edges[min(last + 1, BINS)])
+
+
+def mse(h: Histogram, levels: int = 255) -> tuple[float, float]:
+    """The range with the least mean squared error: rounding inside it against saturation outside."""
+    lows, highs, errors = _errors(h, levels)
+    best = int(np.argmin(errors))
+    return float(lows[best]), float(highs[best])
+
+
+def expected_error(h: Histogram, low: float, high: float, levels: int = 255) -> float:
+    """Mean squared error of quantising ``h`` to ``levels`` steps over [low, high] (zero included)."""
+    return float(_error(h, np.array([min(low, 0.0)]), np.array([max(high, 0.0)]), levels)[0])
+
+
+def entropy(h: Histogram, levels: int = 128) -> tuple[float, float]:
+    """The symmetric-about-its-tails cut with the least KL divergence (Migacz, 8-bit inference with TensorRT, 2017)."""
+    if h.high <= h.low:
+        return h.low, h.high
+    best, found = np.inf, (h.low, h.high)
+    reference = h.counts.astype(np.float64)
+    for share in np.linspace(0.1, 1.0, 64):
+        low, high = (share * h.low if h.low < 0 else h.low), share * h.high if h.high > 0 else h.high
+        divergence = _divergence(reference, h, low, high, levels)
+        if divergence < best:
+            best, found = divergence, (float(low), float(high))
+    return found
+
+
+def _divergence(reference: np.ndarray, h: Histogram, low: float, high: float, levels: int) -> float:
+    inside = (h.centres >= low) & (h.centres <= high)
+    if inside.sum() < levels:
+        return float(np.inf)
+    p = reference[inside].copy()
+    first, last = int(np.argmax(inside)), int(len(inside) - np.argmax(inside[::-1]))
+    p[0] += reference[:first].sum()
+    p[-1] += reference[last:].sum()
+    raw = reference[inside]
+    group = (np.arange(len(raw)) * levels) // len(raw)
+    filled = raw > 0
+    sums = np.bincount(group, raw, minlength=levels)
+    members = np.bincount(group, filled, minlength=levels)
+    q = np.where(filled, (sums / np.maximum(members, 1))[group], 0.0)
+    p, q = p / p.sum(), q / max(q.sum(), 1e-300)
+    held = p > 0
+    return float(np.sum(p[held] * np.log(p[held] / np.maximum(q[held], 1e-12))))
+
+
+def _errors(h: Histogram, levels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    lows = np.unique(_SHARES * h.low) if h.low < 0 else np.array([0.0])
+    highs = np.unique(_SHARES * h.high) if h.high > 0 else np.array([0.0])
+    low, high = (grid.reshape(-1) for grid in np.meshgrid(lows, highs, indexing="ij"))
+    return low, high, _error(h, low, high, levels)
+
+
+def _error(h: Histogram, low: np.ndarray, high: np.ndarray, levels: int) -> np.ndarray:
+    """Σ counts · error² / Σ counts for each candidate; in-range values err by step²/12, exact zeros by nothing."""
+    centres, counts = h.centres, h.counts.astype(np.float64)
+    total = max(counts.sum(), 1.0)
+    step = (high - low) / levels
+    zero = (np.abs(centres) <= (h.high - h.low) / BINS) if h.low <= 0 <= h.high else np.zeros(BINS, bool)
+    rounding = np.where(zero, 0.0, counts)
+    inside = np.concatenate([[0.0], np.cumsum(rounding)])
+    moments = [np.concatenate([[0.0], np.cumsum(counts * centres**k)]) for k in range(3)]
+    first = np.searchsorted(centres, low, side="left")
+    last = np.searchsorted(centres, high, side="right")
+
+    def squared(upto: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        m0, m1, m2 = (moment[end] - moment[start] for moment in moments)
+        return np.asarray(np.maximum(m2 - 2 * upto * m1 + upto**2 * m0, 0.0))
+
+    below = squared(low, np.zeros_like(first), first)
+    above = squared(high, last, np.full_like(last, BINS))
+    return np.asarray(((inside[last] - inside[first]) * step**2 / 12 + below + above) / total)
+
+
+METHODS: dict[str, Method] = {
+    "minmax": minmax,
+    "averaged": averaged,
+    "percentile": percentile,
+    "mse": mse,
+    "entropy": entropy,
+    "auto": mse,
+}
+
+
+def method(text: str) -> Method:
+    """``minmax``, ``averaged``, ``percentile``, ``percentile:99.99``, ``mse``, ``entropy`` or ``auto`` → the function.
+
+    Raises:
+        UsageError: Anything else.
+    """
+    if match := re.fullmatch(r"percentile:(\d+(?:\.\d+)?)", text):
+        share = float(match[1])
+        if 50.0 < share <= 100.0:
+            return lambda h: percentile(h, share)
+    elif text in METHODS:
+        return METHODS[text]
+    raise UsageError(
+        f"--calibration {text}: unknown", hint=f"one of {', '.join(METHODS)}, or percentile:99.99 (above 50, up to 100)"
+    )
