@@ -1,0 +1,131 @@
+"""Second moments of a layer's inputs, streamed: all that scoring and least squares need to know about the data.
+
+A layer is a linear map of *rows*: y = W x + b for every position of every sample, with x the unfolded input patch. What
+its best weights are depends on the rows only through Σ x xᵀ and Σ y xᵀ, so rows are added up and forgotten.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass
+class Moments:
+    """Running sums over rows x (with a one appended, for the bias) and their targets y.
+
+    Attributes:
+        columns: d, the length of x.
+        targets: m, the length of y; 0 when only Σ x xᵀ is wanted.
+        count: Rows so far.
+        xx: float64 (d + 1, d + 1), Σ [x 1]ᵀ [x 1].
+        yx: float64 (m, d + 1), Σ yᵀ [x 1].
+        yy: float64 (m,), Σ y².
+    """
+
+    columns: int
+    targets: int = 0
+    count: int = 0
+    xx: np.ndarray = field(init=False, repr=False)
+    yx: np.ndarray = field(init=False, repr=False)
+    yy: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.xx = np.zeros((self.columns + 1, self.columns + 1))
+        self.yx = np.zeros((self.targets, self.columns + 1))
+        self.yy = np.zeros(self.targets)
+
+    def add(self, x: np.ndarray, y: np.ndarray | None = None) -> None:
+        """Add rows ``x`` (n, d) and, if this has targets, ``y`` (n, m); any float dtype, summed in float64."""
+        rows = np.empty((len(x), self.columns + 1))
+        rows[:, :-1] = x
+        rows[:, -1] = 1.0
+        self.count += len(x)
+        self.xx += rows.T @ rows
+        if self.targets and y is not None:
+            exact = y.astype(np.float64, copy=False)
+            self.yx += exact.T @ rows
+            self.yy += np.einsum("nm,nm->m", exact, exact)
+
+    def __add__(self, other: Moments) -> Moments:
+        """The moments of both sets of rows."""
+        total = Moments(self.columns, self.targets, self.count + other.count)
+        total.xx = self.xx + other.xx
+        total.yx = self.yx + other.yx
+        total.yy = self.yy + other.yy
+        return total
+
+    def error(self, weight: np.ndarray) -> np.ndarray:
+        """Σ (y - W [x 1])² per target: float64 (m,), for ``weight`` (m, d + 1) with the bias as its last column."""
+        return np.asarray(self.yy - 2 * np.einsum("md,md->m", weight, self.yx) + quadratic(weight, self.xx))
+
+
+def quadratic(weight: np.ndarray, gram: np.ndarray) -> np.ndarray:
+    """w H wᵀ for every row w of ``weight`` (m, d): float64 (m,)."""
+    return np.asarray(np.einsum("md,md->m", weight @ gram, weight))
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a convolution reads its input; one entry per spatial axis.
+
+    Attributes:
+        kernel: Kernel size.
+        strides: Step of the output's positions.
+        dilations: Step within the kernel.
+        begins: Zeros before the first element.
+        ends: Zeros after the last.
+    """
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    begins: tuple[int, ...]
+    ends: tuple[int, ...]
+
+    def output(self, spatial: Sequence[int]) -> tuple[int, ...]:
+        """Sizes of the output for an input of sizes ``spatial``."""
+        return tuple(
+            (size + b + e - d * (k - 1) - 1) // s + 1
+            for size, k, s, d, b, e in zip(
+                spatial, self.kernel, self.strides, self.dilations, self.begins, self.ends, strict=True
+            )
+        )
+
+
+def unfold(x: np.ndarray, window: Window, positions: np.ndarray) -> np.ndarray:
+    """The input patches at some output positions, in the order of a Conv's weight.
+
+    Args:
+        x: (n, c, *spatial).
+        window: The convolution's geometry.
+        positions: int64 (n, p), flat output positions of each sample.
+
+    Returns:
+        (n, p, c, prod(kernel)), the dtype of ``x``.
+    """
+    n, channels = x.shape[:2]
+    out = window.output(x.shape[2:])
+    padded = np.pad(x, [(0, 0), (0, 0), *zip(window.begins, window.ends, strict=True)])
+    corners = [i * s for i, s in zip(np.unravel_index(positions, out), window.strides, strict=True)]
+    sample = np.arange(n)[:, None]
+    patches = np.empty((*positions.shape, channels, math.prod(window.kernel)), x.dtype)
+    for tap, offset in enumerate(np.ndindex(*window.kernel)):
+        place = tuple(c + o * d for c, o, d in zip(corners, offset, window.dilations, strict=True))
+        patches[..., tap] = padded[(sample, slice(None), *place)]
+    return patches
+
+
+def sample_positions(size: int, each: int, first: int, count: int, rng_seed: Sequence[int]) -> np.ndarray:
+    """Which output positions to keep of samples ``first`` … ``first + count``: int64 (count, min(each, size)).
+
+    The samples walk through one seeded permutation of the positions, each going on where the one before it stopped: all
+    positions are used equally often, borders included, and the choice does not depend on how samples are batched.
+    """
+    if size <= each:
+        return np.tile(np.arange(size), (count, 1))
+    order = np.random.default_rng(list(rng_seed)).permutation(size)
+    return np.asarray(order[(np.arange(first, first + count)[:, None] * each + np.arange(each)) % size])

@@ -1,0 +1,98 @@
+"""Deleting columns against solving the least squares problem again without them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onnxslim.prune.obs import Quadratic, damped_inverse, greedy
+
+
+def problem(units: int, each: int, rows: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(weight, Gram matrix per row, columns of each unit) with correlated inputs and a constant last column."""
+    rng = np.random.default_rng(seed)
+    d = units * each + 1
+    x = rng.normal(size=(6 * d, d)) @ rng.normal(size=(d, d))
+    x[:, -1] = 1.0
+    return rng.normal(size=(rows, d)), x.T @ x / len(x), np.arange(d - 1).reshape(units, each)
+
+
+def best_without(weight: np.ndarray, gram: np.ndarray, gone: np.ndarray) -> tuple[np.ndarray, float]:
+    """The reference: minimise ½ tr((W' - W) H (W' - W)ᵀ) over W' with zeros at ``gone``, by solving anew."""
+    keep = np.setdiff1d(np.arange(weight.shape[1]), gone)
+    new = np.zeros_like(weight)
+    new[:, keep] = np.linalg.solve(gram[np.ix_(keep, keep)], gram[keep] @ weight.T).T
+    change = new - weight
+    return new, 0.5 * float(np.trace(change @ gram @ change.T))
+
+
+@settings(max_examples=20, deadline=None)
+@given(units=st.integers(3, 6), each=st.integers(1, 4), seed=st.integers(0, 1000))
+def test_cost_and_update_of_one_deletion_are_those_of_solving_anew(units: int, each: int, seed: int) -> None:
+    weight, gram, columns = problem(units, each, seed=seed)
+    layer = Quadratic(weight.copy(), np.linalg.inv(gram), columns)
+    costs = layer.costs(np.arange(units))
+    for unit in range(units):
+        expected, cost = best_without(weight, gram, columns[unit])
+        assert costs[unit] == pytest.approx(cost, rel=1e-5)
+        fresh = Quadratic(weight.copy(), np.linalg.inv(gram), columns)
+        fresh.delete(unit)
+        np.testing.assert_allclose(fresh.weight, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
+
+
+def test_a_run_of_deletions_ends_where_solving_anew_ends() -> None:
+    weight, gram, columns = problem(8, 3)
+    layer = Quadratic(weight.copy(), np.linalg.inv(gram), columns)
+    order, curve = greedy([layer], 8, 5)
+    expected, cost = best_without(weight, gram, columns[order].ravel())
+    assert curve[-1] == pytest.approx(cost, rel=1e-6)
+    np.testing.assert_allclose(layer.weight, expected, rtol=1e-5, atol=1e-8)
+    assert np.all(np.diff(curve) >= 0)
+
+
+def test_of_two_equal_channels_only_one_is_free() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(200, 4))
+    x[:, 1] = x[:, 0]
+    layer = Quadratic(rng.normal(size=(2, 4)), damped_inverse(x.T @ x / 200, 1e-8), np.arange(4)[:, None])
+    order, curve = greedy([layer], 4, 2)
+    assert order[0] in (0, 1)
+    assert curve[0] < 1e-4 * curve[1]
+    assert order[1] not in (0, 1) or curve[1] > 0.01
+
+
+def test_a_unit_read_twice_costs_the_sum() -> None:
+    weight, gram, columns = problem(4, 2)
+    other, second, _ = problem(4, 2, seed=9)
+    one = Quadratic(weight, np.linalg.inv(gram), columns)
+    two = Quadratic(other, np.linalg.inv(second), columns, scale=3.0)
+    expected = one.costs(np.arange(4)) + two.costs(np.arange(4))
+    order, curve = greedy([one, two], 4, 1)
+    assert order == [int(np.argmin(expected))]
+    assert curve[0] == pytest.approx(expected.min())
+
+
+def test_what_saves_more_may_cost_more() -> None:
+    layer = Quadratic(np.array([[1.0, 1.5]]), np.eye(2), np.array([[0], [1]]))
+    order, _ = greedy([layer], 2, 1, savings=np.array([1.0, 10.0]))
+    assert order == [1]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_the_inverse_exists_for_fewer_rows_than_columns(rows: int) -> None:
+    x = np.random.default_rng(0).normal(size=(rows, 6))
+    inverse = damped_inverse(x.T @ x, 0.0)
+    assert np.isfinite(inverse).all()
+    assert np.all(np.linalg.eigvalsh(inverse) > 0)
+
+
+def test_a_channel_that_never_fires_goes_first_and_costs_nothing() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 5))
+    x[:, 3] = 0.0
+    layer = Quadratic(rng.normal(size=(2, 5)), damped_inverse(x.T @ x / 100, 1e-6), np.arange(5)[:, None])
+    order, curve = greedy([layer], 5, 1)
+    assert order == [3]
+    assert curve[0] < 1e-4
