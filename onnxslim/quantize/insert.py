@@ -68,6 +68,9 @@ def insert(model: ir.Model, plan: Plan, choices: Choices) -> None:
     for name in plan.constants:
         value = _constant_named(model, name)
         _quantise_constant(model, value, choices.encodings[name], readers)
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
+            del graph.initializers[name]
     graph.sort()
 
 

@@ -1,0 +1,256 @@
+"""Metrics, one table row each: what every sample contributes, and what becomes of the mean of that.
+
+A metric is a sum over samples, finished once: top-1 sums hits, a relative error sums two energies and takes a quotient,
+mIoU sums two counts a class. So evaluation streams, and resampling the rows resamples the metric. To add one, write the
+function that scores a batch and give it a row in :data:`METRICS`; ``suits`` says for which outputs and labels it is
+used when the user names none, and the first that suits is the one that gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from onnxslim.errors import InvalidDataError, UsageError
+from onnxslim.validate.fidelity import difference
+
+#: (outputs of the model, outputs of the original, labels or None), the sample on the first axis → parts, shape (n, k)
+Parts = Callable[[np.ndarray, np.ndarray, "np.ndarray | None"], np.ndarray]
+#: means of the parts, shape (m, k) → m values
+Finish = Callable[[np.ndarray], np.ndarray]
+#: (outputs of one batch, labels of all samples or None) → whether a metric is a default for them
+Suits = Callable[[np.ndarray, "np.ndarray | None"], bool]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One way to judge outputs.
+
+    Attributes:
+        name: As on the command line and in the report.
+        parts: What each sample of a batch contributes: float64, shape (n, k).
+        against: Whether outputs are judged by labels, by the original's outputs, or by labels where there are any.
+        suits: Whether it is reported by default.
+        finish: From means of parts to values; the mean itself by default.
+        higher_is_better: False for errors.
+    """
+
+    name: str
+    parts: Parts
+    against: Literal["labels", "original", "either"]
+    suits: Suits = lambda values, labels: False
+    finish: Finish = lambda means: means[:, 0]
+    higher_is_better: bool = True
+
+
+def is_scores(values: np.ndarray) -> bool:
+    """Whether ``values`` are scores of at least two classes, shape (N, C): of one class, argmax would always agree."""
+    return values.dtype.kind == "f" and values.ndim == 2 and values.shape[1] > 1
+
+
+def answers(outputs: np.ndarray) -> np.ndarray:
+    """What a model says: the index of the highest score along axis 1, or an integer or string output as it is.
+
+    A row that holds a NaN says nothing: its answer is -1, which equals no class.
+    """
+    if outputs.dtype.kind != "f":
+        return outputs
+    said = np.argmax(outputs, axis=1)
+    return np.where(np.isnan(outputs).any(axis=1), -1, said)
+
+
+def _top(k: int) -> Parts:
+    def hits(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        truth = _labels(f"top{k}", labels, outputs)
+        if outputs.dtype.kind != "f":
+            return _column(outputs == truth)
+        scores = outputs[np.arange(len(outputs)), truth][:, None]
+        before = np.arange(outputs.shape[1]) < truth[:, None]
+        # Ties go to the lower index, as they do in argmax, so that top-1 is what `answers` says.
+        rank = ((outputs > scores) | ((outputs == scores) & before)).sum(axis=1)
+        return _column((rank < k) & ~np.isnan(outputs).any(axis=1))
+
+    return hits
+
+
+def _agreement(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    if outputs.shape != original.shape:
+        return np.zeros((len(outputs), 1))
+    said = answers(outputs)
+    same = (said == answers(original)) & ((said != -1) | (outputs.dtype.kind != "f"))
+    return _column(same.reshape(len(same), -1).mean(axis=1))
+
+
+def _confidence(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """The original's probability of the answer that ``outputs`` give.
+
+    Its drop estimates the drop of top-1 without labels: an answer that changed between two classes the original held
+    to be equally likely costs nothing on average, one it was sure of costs a whole sample. Scores that are not
+    probabilities are taken for logits.
+    """
+    if not is_scores(outputs) or outputs.shape != original.shape:
+        raise UsageError("metric confidence: expected scores of shape (N, C)", hint="name such an output with --output")
+    scores = original.astype(np.float64)
+    if scores.min() < 0 or not np.allclose(scores.sum(axis=1), 1.0, atol=1e-3):
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+        scores /= scores.sum(axis=1, keepdims=True)
+    return _column(scores[np.arange(len(scores)), np.argmax(np.nan_to_num(outputs, nan=-np.inf), axis=1)])
+
+
+def _relative(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    energy = np.square(np.nan_to_num(_flat(original), posinf=0, neginf=0)).sum(axis=1)
+    if outputs.shape != original.shape:  # nothing to subtract: as far apart as two things that share nothing
+        error = energy + np.square(_flat(outputs)).sum(axis=1)
+    else:
+        error = np.square(difference(_flat(original), _flat(outputs))).sum(axis=1)
+    return np.stack([np.where(np.isnan(error), np.inf, error), energy], axis=1)
+
+
+def _relative_finish(means: np.ndarray) -> np.ndarray:
+    error, energy = means[:, 0], means[:, 1]
+    ratio = np.divide(error, energy, out=np.where(error > 0, np.inf, 0.0), where=energy > 0)
+    return np.asarray(1 - np.sqrt(ratio))
+
+
+def _absolute(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    return _column(np.abs(_flat(outputs) - _values("mae", labels, outputs)).mean(axis=1))
+
+
+def _squared(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    return _column(np.square(_flat(outputs) - _values("rmse", labels, outputs)).mean(axis=1))
+
+
+def _overlap(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    if outputs.dtype.kind != "f" or outputs.ndim < 3:
+        raise UsageError("metric miou: expected scores of shape (N, C, H, W)", hint="name such an output with --output")
+    said, truth = answers(outputs), answers(original) if labels is None else labels
+    if truth.shape != said.shape:
+        raise InvalidDataError(f"metric miou: expected labels of shape {said.shape}, got {truth.shape}")
+    classes = np.arange(outputs.shape[1]).reshape(-1, *[1] * said.ndim)
+    judged = (truth >= 0) & (truth < outputs.shape[1])  # 255 and -1 are the customary "ignore this pixel"
+    mine, theirs = (said == classes) & judged, (truth == classes) & judged
+    axes = tuple(range(2, mine.ndim))
+    return np.concatenate([(mine & theirs).sum(axes).T, (mine | theirs).sum(axes).T], axis=1).astype(np.float64)
+
+
+def _overlap_finish(means: np.ndarray) -> np.ndarray:
+    both, either = np.split(means, 2, axis=1)
+    seen = either > 0
+    share = np.divide(both, either, out=np.zeros_like(both), where=seen)
+    return np.asarray(share.sum(axis=1) / np.maximum(seen.sum(axis=1), 1))
+
+
+def _ctc(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    if outputs.dtype.kind != "f" or outputs.ndim != 3:
+        raise UsageError("metric ctc: expected scores of shape (N, T, C)", hint="name such an output with --output")
+    truths = [_decode(row) for row in original] if labels is None else [row[row > 0] for row in labels]
+    edits = [edit_distance(_decode(row), truth) for row, truth in zip(outputs, truths, strict=True)]
+    return np.stack([np.asarray(edits, float), np.asarray([len(truth) for truth in truths], float)], axis=1)
+
+
+def _ctc_finish(means: np.ndarray) -> np.ndarray:
+    edits, length = means[:, 0], means[:, 1]
+    return np.asarray(1 - np.divide(edits, length, out=np.where(edits > 0, 1.0, 0.0), where=length > 0))
+
+
+def _decode(scores: np.ndarray) -> np.ndarray:
+    """Greedy CTC decoding (Graves, 2006): repeats merged, then the blank, class 0, left out."""
+    best = scores.argmax(axis=1)
+    kept = np.concatenate([[True], best[1:] != best[:-1]]) & (best != 0)
+    return np.asarray(best[kept])
+
+
+def edit_distance(a: np.ndarray, b: np.ndarray) -> int:
+    """Levenshtein's distance of two sequences."""
+    row = np.arange(len(b) + 1)
+    for i, item in enumerate(a, 1):
+        step = np.minimum(row[1:] + 1, row[:-1] + (b != item))
+        # An insertion costs 1 per place: the running minimum of value - place, put back.
+        row = np.minimum.accumulate(np.concatenate([[i], step]) - np.arange(len(b) + 1)) + np.arange(len(b) + 1)
+    return int(row[-1])
+
+
+def _column(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values, dtype=np.float64).reshape(-1, 1)
+
+
+def _flat(outputs: np.ndarray) -> np.ndarray:
+    return outputs.reshape(len(outputs), -1).astype(np.float64)
+
+
+def _labels(name: str, labels: np.ndarray | None, outputs: np.ndarray) -> np.ndarray:
+    """Class labels, shape (n,), that fit ``outputs``."""
+    if labels is None:
+        raise UsageError(f"metric {name}: the data have no labels", hint="name their key with --labels")
+    if labels.ndim != 1 or labels.dtype.kind not in ("iu" if outputs.dtype.kind == "f" else "iubUSO"):
+        raise InvalidDataError(
+            f"labels: metric {name} expects class numbers of shape (N,), got {labels.dtype} of shape {labels.shape}"
+        )
+    if outputs.dtype.kind == "f" and len(labels) and not 0 <= labels.min() <= labels.max() < outputs.shape[1]:
+        raise InvalidDataError(
+            f"labels: expected classes 0 to {outputs.shape[1] - 1}, got {labels.min()} to {labels.max()}",
+            hint="classes are counted from 0 in the order of the model's scores",
+        )
+    return labels
+
+
+def _values(name: str, labels: np.ndarray | None, outputs: np.ndarray) -> np.ndarray:
+    """Numeric labels with as many elements as ``outputs``, flattened per sample."""
+    if labels is None:
+        raise UsageError(f"metric {name}: the data have no labels", hint="name their key with --labels")
+    if labels.dtype.kind not in "iuf" or labels.size != outputs.size:
+        raise InvalidDataError(
+            f"labels: metric {name} expects numbers of the output's shape {outputs.shape}, got {labels.dtype}"
+            f" of shape {labels.shape}"
+        )
+    return _flat(labels)
+
+
+def _regression(values: np.ndarray, labels: np.ndarray | None) -> bool:
+    """Whether the labels are real numbers, one for each of the output's."""
+    return labels is not None and labels.dtype.kind == "f" and labels[:1].size == values[:1].size
+
+
+def _classes(values: np.ndarray, labels: np.ndarray | None) -> bool:
+    """Whether the labels are classes, one a sample, and the output names or scores one."""
+    classes = labels is not None and labels.ndim == 1 and labels.dtype.kind != "f"
+    return classes and (is_scores(values) or (values.dtype.kind != "f" and values.ndim == 1))
+
+
+def _discrete(values: np.ndarray, labels: np.ndarray | None) -> bool:
+    return values.dtype.kind != "f" or (is_scores(values) and not _regression(values, labels))
+
+
+def _maps(values: np.ndarray, labels: np.ndarray | None) -> bool:
+    """Whether the labels are class maps of the size of the output's score maps."""
+    return (
+        labels is not None and labels.dtype.kind in "iu" and values.dtype.kind == "f"
+        and values.ndim > 2 and labels.shape[1:] == values.shape[2:]
+    )  # fmt: skip
+
+
+#: name → metric, the one that gates before the others
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("top1", _top(1), "labels", _classes),
+        Metric("top5", _top(5), "labels", lambda v, y: _classes(v, y) and is_scores(v) and v.shape[1] > 5),
+        Metric("agreement", _agreement, "original", _discrete),
+        Metric("confidence", _confidence, "original"),
+        Metric("miou", _overlap, "either", _maps, _overlap_finish),
+        Metric("relative", _relative, "original", lambda v, y: not _discrete(v, y), _relative_finish),
+        Metric(
+            "rmse",
+            _squared,
+            "labels",
+            _regression,
+            lambda means: np.sqrt(means[:, 0]),
+            higher_is_better=False,
+        ),
+        Metric("mae", _absolute, "labels", higher_is_better=False),
+        Metric("ctc", _ctc, "either", finish=_ctc_finish),
+    )
+}
