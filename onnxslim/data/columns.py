@@ -1,0 +1,255 @@
+"""Columns: the rows of one key, read in chunks, wherever they are stored.
+
+A chunk is an array of row indices. Every column reads a sequence of chunks in one go, so that a compressed stream is
+decompressed once and memory holds one chunk, whatever the number of rows. An array on disk is one class whether it
+is an ``.npy`` file, a member of an ``.npz`` or a temporary spool; several columns after each other are a
+:class:`Chain`.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
+from typing import IO, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxslim.errors import InvalidDataError, LimitError
+
+Array = NDArray[Any]
+Indices = NDArray[np.intp]
+#: Rows of one shape as one array with a new first axis, rows of several as a list.
+Rows = Array | list[Array]
+Stream = IO[bytes]
+
+_COPY_BYTES = 1 << 20
+
+
+class Column(Protocol):
+    """The rows of one key."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def shapes(self) -> dict[tuple[int, ...], int]:
+        """Every shape a row has, with the first row that has it."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, chunks: Sequence[Indices]) -> Iterator[Rows]:
+        """The rows of each chunk, in the order its indices have."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayColumn:
+    """Rows of an array in memory."""
+
+    array: Array
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.array.dtype
+
+    @property
+    def shapes(self) -> dict[tuple[int, ...], int]:
+        return {self.array.shape[1:]: 0}
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def read(self, chunks: Sequence[Indices]) -> Iterator[Rows]:
+        for chunk in chunks:
+            yield self.array[chunk]
+
+
+@dataclass(eq=False)
+class FileColumn:
+    """Rows of an array in a file, in C order unless ``fortran``.
+
+    Attributes:
+        name: What to call it in errors.
+        open: Gives the stream that holds the array; leaving the context closes what has to be closed.
+        offset: Where in the stream the first row begins.
+        dtype: Of the elements, in any byte order.
+        shape: Of the array; the first axis counts rows.
+        fortran: The array is stored column by column.
+        sequential: Going back in the stream is dear (it is compressed): rows asked for out of order are read from a
+            temporary copy.
+    """
+
+    name: str
+    open: Callable[[], AbstractContextManager[Stream]]
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    fortran: bool = False
+    sequential: bool = False
+    _copy: Stream | None = field(default=None, repr=False)
+
+    @property
+    def shapes(self) -> dict[tuple[int, ...], int]:
+        return {self.shape[1:]: 0}
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def read(self, chunks: Sequence[Indices]) -> Iterator[Rows]:
+        """The rows of each chunk.
+
+        Raises:
+            InvalidDataError: The file ends early or is corrupt.
+        """
+        if self.fortran:
+            # A row lies scattered over the whole array, so the pages are left to the operating system.
+            table = np.memmap(self._copied(), self.dtype, "r", 0, self.shape, order="F")
+            for chunk in chunks:
+                yield table[chunk]
+            return
+        copied = self._copy is not None or (self.sequential and not _ascending(chunks))
+        stream_of, offset = (lambda: nullcontext(self._copied()), 0) if copied else (self.open, self.offset)
+        with reading(self.name), stream_of() as stream:
+            for chunk in chunks:
+                yield self._rows(stream, offset, chunk)
+
+    def _rows(self, stream: Stream, offset: int, chunk: Indices) -> Array:
+        block = np.empty((len(chunk), *self.shape[1:]), self.dtype)
+        target = memoryview(block.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+        stride = block.nbytes // max(len(chunk), 1)
+        for start, stop in _stretches(chunk):
+            stream.seek(offset + int(chunk[start]) * stride)
+            _fill(stream, target[start * stride : stop * stride], self.name)
+        return block
+
+    def _copied(self) -> Stream:
+        """The array's bytes alone, in a temporary file that vanishes with this column."""
+        if self._copy is None:
+            left = self.dtype.itemsize * math.prod(self.shape)
+            copy = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the column
+            with reading(self.name), self.open() as stream:
+                stream.seek(self.offset)
+                while left:
+                    piece = stream.read(min(left, _COPY_BYTES))
+                    if not piece:
+                        raise InvalidDataError(
+                            f"{self.name} ends {left} bytes early", hint="the file is truncated"
+                        )
+                    write(copy, piece)
+                    left -= len(piece)
+            copy.flush()
+            self._copy = copy
+        return self._copy
+
+
+class Chain:
+    """Columns one after the other, e.g. the files of a folder.
+
+    Args:
+        columns: At least one; their rows may differ in shape, not in kind of dtype.
+        names: What to call each in errors.
+
+    Raises:
+        InvalidDataError: The dtypes are of different kinds.
+    """
+
+    def __init__(self, columns: Sequence[Column], names: Sequence[str]) -> None:
+        self._columns = columns
+        self._starts = np.cumsum([0, *(len(c) for c in columns)])
+        self.dtype = columns[0].dtype
+        self.shapes: dict[tuple[int, ...], int] = {}
+        for column, name, start in zip(columns, names, self._starts[:-1], strict=True):
+            if column.dtype.kind != self.dtype.kind:
+                raise InvalidDataError(f"{name} is {column.dtype.name}, {names[0]} is {self.dtype.name}")
+            for shape, row in column.shapes.items():
+                self.shapes.setdefault(shape, int(start) + row)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def read(self, chunks: Sequence[Indices]) -> Iterator[Rows]:
+        """The rows of each chunk; stretches that lie in one column are read from it in one go."""
+        for _, parts in groupby(self._parts(chunks), key=lambda part: part[0]):
+            yield joined([rows for _, rows in parts])
+
+    def _parts(self, chunks: Sequence[Indices]) -> Iterator[tuple[int, Rows]]:
+        for owner, pieces in groupby(self._pieces(chunks), key=lambda piece: piece[1]):
+            numbers, _, local = zip(*pieces, strict=True)
+            yield from zip(numbers, self._columns[owner].read(local), strict=True)
+
+    def _pieces(self, chunks: Iterable[Indices]) -> Iterator[tuple[int, int, Indices]]:
+        """Stretches of each chunk that lie in one column: (chunk, column, rows of that column)."""
+        for number, chunk in enumerate(chunks):
+            owners = np.searchsorted(self._starts, chunk, side="right") - 1
+            cuts = np.flatnonzero(np.diff(owners)) + 1
+            for piece, owner in zip(np.split(chunk, cuts), owners[[0, *cuts]], strict=True):
+                yield number, int(owner), piece - self._starts[owner]
+
+
+def chained(columns: Sequence[Column], names: Sequence[str]) -> Column:
+    """One column of all rows of ``columns``."""
+    return columns[0] if len(columns) == 1 else Chain(columns, names)
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Rows read in several parts as one array, or as a list when their shapes differ."""
+    if len(parts) == 1:
+        return parts[0]
+    rows = [row for part in parts for row in part]
+    return stacked(rows)
+
+
+def stacked(rows: list[Array]) -> Rows:
+    """Rows as one array when they have one shape, else the list itself."""
+    return np.stack(rows) if len({row.shape for row in rows}) == 1 else rows
+
+
+def whole(column: Column) -> Array:
+    """All rows of a column of one shape, in memory."""
+    return np.asarray(next(iter(column.read([np.arange(len(column))]))))
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn what a broken file raises into :class:`InvalidDataError` that names it."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise InvalidDataError(f"{name} cannot be read: {error}") from error
+
+
+def write(stream: Stream, data: bytes) -> None:
+    """Write to a temporary file; a full disk is a :class:`LimitError`."""
+    try:
+        stream.write(data)
+    except OSError as error:
+        raise LimitError(
+            f"the temporary folder {tempfile.gettempdir()} cannot take the data: {error}",
+            hint="set TMPDIR to a folder with more room, or give fewer samples",
+        ) from error
+
+
+def _fill(stream: Stream, target: memoryview, name: str) -> None:
+    while target:
+        got = stream.readinto(target)  # type: ignore[attr-defined]
+        if not got:
+            raise InvalidDataError(f"{name} ends {len(target)} bytes early", hint="the file is truncated")
+        target = target[got:]
+
+
+def _ascending(chunks: Sequence[Indices]) -> bool:
+    return all(np.all(np.diff(c) > 0) for c in chunks) and all(a[-1] < b[0] for a, b in pairwise(chunks))
+
+
+def _stretches(chunk: Indices) -> Iterator[tuple[int, int]]:
+    """The parts of ``chunk`` that are consecutive rows, as (start, stop) positions in it."""
+    edges = [0, *(np.flatnonzero(np.diff(chunk) != 1) + 1).tolist(), len(chunk)]
+    return pairwise(edges)
