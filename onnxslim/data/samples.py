@@ -1,0 +1,185 @@
+"""Samples: what every step is fed with, streamed in batches that the model takes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from onnxslim.data.columns import Array, Indices, Rows
+from onnxslim.data.feeds import Feed, fixed_batch, tensor
+from onnxslim.errors import InvalidDataError, UsageError
+
+#: Samples, and bytes of them, read at a time where nothing else decides.
+_READ_SAMPLES, _READ_BYTES = 64, 16 << 20
+
+
+class Batch(dict[str, Array]):
+    """The feeds of one run, by input name, and ``indices``: which samples they are, in the order of the Samples."""
+
+    def __init__(self, feeds: Mapping[str, Array], indices: range) -> None:
+        super().__init__(feeds)
+        self.indices = indices
+
+
+class Samples:
+    """Samples of all inputs of a model, in a fixed order, each run giving new arrays from where they are stored.
+
+    Nothing is held in memory but one batch. How a sample becomes a feed is written in :mod:`onnxslim.data.inputs`.
+    Batches follow the model: along a free batch axis as many samples as asked for, along one fixed at N exactly N (a
+    remainder is left out, and said in ``warnings``); samples that cannot be stacked are fed one by one. Samples of
+    different shapes, or with different values for an input of rank 0, are never padded: a batch ends where either
+    changes.
+
+    Attributes:
+        source: Where they come from, for the report.
+        warnings: One-line cautions about them.
+        fixed_batch: How many samples every run takes where the model or the samples decide it, else None.
+
+    Raises:
+        InvalidDataError: No samples, or the shapes do not go together.
+    """
+
+    def __init__(
+        self,
+        feeds: Sequence[Feed],
+        *,
+        source: str,
+        labels: Array | None = None,
+        groups: Array | None = None,
+        indices: Indices | None = None,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        self._feeds = tuple(feeds)
+        self._digests: dict[int, bytes] = {}
+        self._indices: Indices = np.arange(len(feeds[0].column)) if indices is None else indices
+        self._all_labels, self._all_groups = labels, groups
+        self.source = source
+        self.warnings = list(warnings)
+        self.fixed_batch = fixed_batch(self._feeds)
+        left = len(self._indices) % (self.fixed_batch or 1)
+        if left:
+            self._indices = self._indices[: len(self._indices) - left]
+            self.warnings.append(
+                f"{source}: the model's batch is fixed at {self.fixed_batch}; {left} samples left out"
+            )
+        if not len(self._indices):
+            needed = f", expected at least {self.fixed_batch}" if left else ""
+            raise InvalidDataError(f"{source}: {left or 'no'} samples{needed}")
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @property
+    def names(self) -> list[str]:
+        """The inputs that are fed, in graph order."""
+        return [f.input.name for f in self._feeds]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...] | None]:
+        """The shape of one sample by input; None where samples differ."""
+        return {f.input.name: next(iter(s)) if len(s := f.column.shapes) == 1 else None for f in self._feeds}
+
+    @property
+    def sample_bytes(self) -> int:
+        """The bytes of the largest sample over all inputs, as the model is fed with it."""
+        return sum(f.sample_bytes for f in self._feeds)
+
+    @property
+    def labels(self) -> Array | None:
+        """One label per sample along the first axis, or None."""
+        return None if self._all_labels is None else self._all_labels[self._indices]
+
+    @property
+    def groups(self) -> Array | None:
+        """The group each sample belongs to (a recording, a patient), which is never split; or None."""
+        return None if self._all_groups is None else self._all_groups[self._indices]
+
+    def take(self, indices: ArrayLike, *, source: str | None = None) -> Samples:
+        """The samples at ``indices``, in that order, streamed from the same place; IndexError outside the range."""
+        chosen = np.asarray(indices, dtype=np.intp).reshape(-1)
+        if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(self)):
+            raise IndexError(f"sample {chosen.min() if chosen.min() < 0 else chosen.max()} of {len(self)}")
+        taken = Samples(
+            self._feeds,
+            source=source or self.source,
+            labels=self._all_labels,
+            groups=self._all_groups,
+            indices=self._indices[chosen],
+            warnings=self.warnings,
+        )
+        # A digest is dear (an image is decoded for it) and does not change: all views of one source share them.
+        taken._digests = self._digests
+        return taken
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Feeds of at most ``size`` samples each, in order, in the model's dtypes and ranks.
+
+        Raises:
+            UsageError: ``size`` is below 1.
+            InvalidDataError: NaN, infinity or an integer the model's type cannot hold, when its batch is reached;
+                the sample is counted as in the source.
+        """
+        if size < 1:
+            raise UsageError(f"a batch of {size} samples cannot be run")
+        start = 0
+        for parts in self._read(self.fixed_batch or size):
+            count = len(parts[0])
+            for first, last in pairwise(self._cuts(parts, count)):
+                feeds = {
+                    f.input.name: tensor(part[first:last], f.axis)
+                    for f, part in zip(self._feeds, parts, strict=True)
+                }
+                yield Batch(feeds, range(start + first, start + last))
+            start += count
+
+    def digests(self) -> list[bytes]:
+        """A hash of the contents of each sample over all inputs, as the model would be fed with it alone.
+
+        Equal for equal contents, however they are stored: dtype and rank are the model's.
+        """
+        missing = [i for i in dict.fromkeys(self._indices.tolist()) if i not in self._digests]
+        if missing:
+            position = iter(missing)
+            size = max(1, min(_READ_SAMPLES, _READ_BYTES // max(self.sample_bytes, 1)))
+            for parts in self._read(size, np.array(missing)):
+                for rows in zip(*parts, strict=True):
+                    self._digests[next(position)] = self._digest(rows)
+        return [self._digests[i] for i in self._indices.tolist()]
+
+    def fingerprint(self) -> str:
+        """A hash of all contents in order, for the record of which data were used."""
+        return hashlib.blake2b(b"".join(self.digests()), digest_size=16).hexdigest()
+
+    def _digest(self, rows: Sequence[Array]) -> bytes:
+        hasher = hashlib.blake2b(digest_size=16)
+        for f, row in sorted(zip(self._feeds, rows, strict=True), key=lambda pair: pair[0].input.name):
+            fed = tensor(np.asarray(row)[None], f.axis)
+            content = repr(fed.tolist()).encode() if fed.dtype.kind == "U" else fed.tobytes()
+            hasher.update(f"{f.input.name} {fed.shape} {len(content)}\n".encode() + content)
+        return hasher.digest()
+
+    def _read(self, size: int, indices: Indices | None = None) -> Iterator[list[Rows]]:
+        """The converted rows of every input, ``size`` samples at a time."""
+        order = self._indices if indices is None else indices
+        chunks = [order[i : i + size] for i in range(0, len(order), size)]
+        streams = [f.column.read(chunks) for f in self._feeds]
+        for chunk, *parts in zip(chunks, *streams, strict=True):
+            yield [f.convert(part, chunk) for f, part in zip(self._feeds, parts, strict=True)]
+
+    def _cuts(self, parts: Sequence[Rows], count: int) -> list[int]:
+        """Where a batch must end: between samples that cannot share a run."""
+        varying = [
+            [row.item() if f.scalar else row.shape for row in part]
+            for f, part in zip(self._feeds, parts, strict=True)
+            if f.scalar or isinstance(part, list)
+        ]
+        keys = list(zip(*varying, strict=True)) if varying else [()] * count
+        cuts = [0, *(i for i in range(1, count) if keys[i] != keys[i - 1]), count]
+        if len(cuts) > 2 and self.fixed_batch not in (None, 1):
+            scalars = ", ".join(f"'{f.key}'" for f in self._feeds if f.scalar)
+            raise InvalidDataError(f"{scalars} must not change within a batch fixed at {self.fixed_batch}")
+        return cuts

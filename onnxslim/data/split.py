@@ -1,0 +1,105 @@
+"""Dividing samples into sets that never share: seeded, stratified by label, by whole groups."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from onnxslim.data.columns import Array, Indices
+from onnxslim.data.samples import Samples
+from onnxslim.errors import InvalidDataError, UsageError
+
+
+def draw(labels: Array | None, total: int, size: int, seed: int) -> Indices:
+    """``size`` of ``total`` indices, ascending, drawn by ``seed`` and in proportion to the labels.
+
+    Systematic sampling: the shuffled samples are put in order of class and every (total / size)-th one is taken, so
+    each class gets its exact share rounded up or down. Labels that are not one whole number a sample are not
+    classes; then it is a plain draw.
+
+    Args:
+        labels: One per sample, or None.
+        total: How many samples there are.
+        size: How many to draw; all when there are fewer.
+        seed: Of the draw.
+    """
+    if size >= total:
+        return np.arange(total)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(total)
+    if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iub":
+        # Classes in the order the shuffle met them: which of them gains by rounding is then a matter of the seed too.
+        _, first, number = np.unique(labels[order], return_index=True, return_inverse=True)
+        order = order[np.argsort(first[number], kind="stable")]
+    steps = (np.arange(size) + rng.random()) * (total / size)
+    return np.sort(order[np.minimum(steps.astype(np.intp), total - 1)])
+
+
+def hold_back(samples: Samples, share: float, seed: int = 0) -> tuple[Samples, Samples]:
+    """Split into ``(rest, held)`` where ``held`` is a seeded share, stratified by label.
+
+    Samples of one group, and samples that are identical, stay on one side, so the two sets are disjoint in content;
+    the share is one of these units. The order of the samples is kept.
+
+    Raises:
+        UsageError: ``share`` is not between 0 and 1.
+        InvalidDataError: Fewer than two units.
+    """
+    if not 0 < share < 1:
+        raise UsageError(f"cannot hold back a share of {share}: expected a number between 0 and 1")
+    units = _units(samples)
+    total = int(units.max()) + 1
+    if total < 2:
+        raise InvalidDataError(
+            f"{samples.source}: nothing can be held back from samples that are all the same or of one group",
+            hint="give a second set with --eval-data",
+        )
+    first = np.unique(units, return_index=True)[1]
+    labels = None if samples.labels is None else samples.labels[first]
+    chosen = draw(labels, total, min(max(round(share * total), 1), total - 1), seed)
+    held = np.isin(units, chosen)
+    return (
+        samples.take(
+            np.flatnonzero(~held), source=f"{samples.source}, less a held-back share of {share:.0%}"
+        ),
+        samples.take(
+            np.flatnonzero(held), source=f"{samples.source}, a held-back share of {share:.0%} (seed {seed})"
+        ),
+    )
+
+
+def check_disjoint(a: Samples, b: Samples) -> None:
+    """Raise when a sample of ``a`` is in ``b`` as well: a figure measured on fitted data proves nothing.
+
+    Raises:
+        InvalidDataError: Names the first few pairs by index and says how many there are.
+    """
+    places = {digest: index for index, digest in reversed(list(enumerate(a.digests())))}
+    pairs = [(places[digest], index) for index, digest in enumerate(b.digests()) if digest in places]
+    if pairs:
+        shown = ", ".join(f"{i} = {j}" for i, j in pairs[:3]) + ", …" * (len(pairs) > 3)
+        raise InvalidDataError(
+            f"{len(pairs)} samples of {b.source} are in {a.source} as well (by index: {shown})",
+            hint="what a model is judged on must not be what it was fitted on; remove them from one of the two",
+        )
+
+
+def _units(samples: Samples) -> Indices:
+    """A number per sample, 0 … units - 1, equal for samples that must stay together."""
+    content = _numbers(samples.digests())
+    if samples.groups is None:
+        return content
+    group = _numbers(samples.groups.tolist())
+    # Identical samples in two groups tie the groups together: components of the graph content - group.
+    contents, nodes = int(content.max()) + 1, int(content.max() + group.max()) + 2
+    ties = coo_array((np.ones(len(samples)), (content, contents + group)), shape=(nodes, nodes))
+    return np.asarray(connected_components(ties, directed=False)[1], dtype=np.intp)[content]
+
+
+def _numbers(keys: Sequence[Hashable]) -> Indices:
+    """Each key as a number, by first appearance."""
+    seen: dict[Hashable, int] = {}
+    return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.intp)

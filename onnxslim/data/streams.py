@@ -1,0 +1,119 @@
+"""Samples that arrive one after the other: any iterable, or a reader with ``get_next()``.
+
+An item is one sample or one whole feed (a batch, as loaders give it); a whole feed is taken apart into its samples.
+It is spelled as an array (a model with one input), a mapping by input name, or a tuple in the order of the inputs; a
+tuple that is one longer ends with the label, as in ``(images, labels)``. Everything is drained once into a temporary
+file, because every step reads the samples again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from onnxslim.data.columns import Array, Column
+from onnxslim.data.request import LABELS, Found, Request
+from onnxslim.data.spool import Spool
+from onnxslim.errors import InvalidDataError, OnnxslimError
+
+
+def accepts(source: Any) -> bool:
+    """An iterable that is no array, mapping or path, or an object with ``get_next``."""
+    return callable(getattr(source, "get_next", None)) or (
+        isinstance(source, Iterable) and not isinstance(source, (str, bytes, Mapping))
+    )
+
+
+def read(request: Request) -> Found:
+    """Drain the source.
+
+    Raises:
+        InvalidDataError: An item that is no sample of this model, or the source itself raised.
+    """
+    title = type(request.source).__name__
+    spools: dict[str, Spool] = {}
+    for number, item in enumerate(_items(request.source, title)):
+        where = f"item {number} of the {title}"
+        samples = _apart(_named(item, request, where), request)
+        if spools and spools.keys() != samples.keys():
+            raise InvalidDataError(f"{where} has {', '.join(samples)}; those before have {', '.join(spools)}")
+        counts = {key: len(rows) for key, rows in samples.items()}
+        if len(set(counts.values())) > 1:
+            raise InvalidDataError(f"{where}: numbers of samples differ: {counts}")
+        for key, rows in samples.items():
+            spools.setdefault(key, Spool(f"'{key}' of the {title}")).append(rows)
+    if not spools:
+        raise InvalidDataError(f"the {title} gave no samples")
+    columns: dict[str, Column | Array] = {key: spool.column() for key, spool in spools.items()}
+    return Found(columns, title)
+
+
+def array(value: Any, where: str) -> Array:
+    """``value`` as an array; Python strings become an array of strings.
+
+    Raises:
+        InvalidDataError: It is none.
+    """
+    try:
+        made = np.asarray(value)
+        if made.dtype.hasobject and made.size and all(isinstance(v, str) for v in made.flat):
+            made = made.astype(np.str_)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InvalidDataError(f"{where} is not an array: {error}") from error
+    if made.dtype.hasobject:
+        raise InvalidDataError(
+            f"{where} is a {type(value).__name__}, expected an array of numbers or strings"
+        )
+    return made
+
+
+def _items(source: Any, title: str) -> Iterator[Any]:
+    try:
+        yield from iter(source.get_next, None) if hasattr(source, "get_next") else source
+    except OnnxslimError:
+        raise
+    except Exception as error:
+        raise InvalidDataError(f"the {title} raised {type(error).__name__}: {error}") from error
+
+
+def _named(item: Any, request: Request, where: str) -> dict[str, Array]:
+    """The arrays of one item by the name of the input, or by another key."""
+    if isinstance(item, Mapping):
+        names = request.names(item)
+        return {names[key]: array(value, f"{where}: '{key}'") for key, value in item.items()}
+    required = [i.name for i in request.inputs if i.required]
+    if isinstance(item, tuple) or (isinstance(item, list) and any(hasattr(part, "shape") for part in item)):
+        if len(item) not in (len(required), len(required) + 1):
+            raise InvalidDataError(
+                f"{where} has {len(item)} arrays, expected {', '.join(required)} and at most a label"
+            )
+        pairs = zip([*required, LABELS], item, strict=False)
+        return {key: array(value, f"{where}: '{key}'") for key, value in pairs}
+    if len(required) != 1:
+        raise InvalidDataError(
+            f"{where} is one array, expected a tuple or a mapping of {', '.join(required)}"
+        )
+    return {required[0]: array(item, where)}
+
+
+def _apart(item: dict[str, Array], request: Request) -> dict[str, Array]:
+    """The samples of an item along a new first axis: those of a whole feed, else the item as the only one."""
+    inputs = {i.name: i for i in request.inputs}
+    fed = {
+        key: inputs[key].rows(value)
+        for key, value in item.items()
+        if key in inputs and inputs[key].dims != ()
+    }
+    counts = {None if rows is None else len(rows) for rows in fed.values()}
+    count = counts.pop() if len(counts) == 1 else None
+    if count is None:
+        return {key: value[None] for key, value in item.items()}
+    # What is no input along an axis is a value of each sample (labels), or of the feed: then it holds for all of them.
+    rest = {
+        key: value if value.ndim and len(value) == count else np.broadcast_to(value, (count, *value.shape))
+        for key, value in item.items()
+        if key not in fed
+    }
+    return {key: rows for key in item if (rows := fed.get(key, rest.get(key))) is not None}

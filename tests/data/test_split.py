@@ -1,0 +1,109 @@
+"""Sets that never share: seeded draws in proportion to the labels, whole groups, no sample twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onnxslim.data.sources import open_samples
+from onnxslim.data.split import check_disjoint, draw, hold_back
+from onnxslim.errors import InvalidDataError, UsageError
+
+
+@pytest.fixture(scope="session")
+def row_model(make: Callable[..., ir.Model]) -> ir.Model:
+    """One float input of shape (n, 1)."""
+    return make(x=("FLOAT", ["n", 1]))
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 60), st.integers(0, 9))
+def test_a_draw_takes_of_every_class_its_share_rounded_up_or_down(
+    classes: list[int], size: int, seed: int
+) -> None:
+    labels = np.array(classes)
+    chosen = draw(labels, len(labels), size, seed)
+    assert len(chosen) == min(size, len(labels))
+    assert np.all(np.diff(chosen) > 0)
+    assert np.array_equal(chosen, draw(labels, len(labels), size, seed))
+    for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+        share = count * len(chosen) / len(labels)
+        assert np.floor(share) <= np.sum(labels[chosen] == label) <= np.ceil(share)
+
+
+def test_every_sample_is_drawn_equally_often_whatever_its_class() -> None:
+    labels = np.array([0] * 30 + [1] * 9 + [2])
+    hits = np.zeros(40)
+    for seed in range(2000):
+        hits[draw(labels, 40, 8, seed)] += 1
+    # 8 / 40 of 2000 draws is 400; the binomial's standard deviation is 18.
+    assert np.abs(hits - 400).max() < 5 * 18
+
+
+def test_labels_that_are_no_classes_are_drawn_plainly() -> None:
+    labels = np.linspace(0, 1, 50)
+    assert np.array_equal(draw(labels, 50, 10, 3), draw(None, 50, 10, 3))
+    assert not np.array_equal(draw(None, 50, 10, 3), draw(None, 50, 10, 4))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 12), min_size=2, max_size=40),
+    st.floats(0.05, 0.95),
+    st.integers(0, 9),
+    st.booleans(),
+)
+def test_what_is_held_back_is_the_rest_s_complement_and_disjoint_in_content(
+    row_model: ir.Model, values: list[int], share: float, seed: int, grouped: bool
+) -> None:
+    x = np.array(values, np.float32)[:, None]
+    groups = np.arange(len(values)) // 3 if grouped else None
+    samples = open_samples(x, row_model, group=groups, labels=np.array(values) % 2)
+    try:
+        rest, held = hold_back(samples, share, seed)
+    except InvalidDataError:
+        assert len(set(values)) == 1 or grouped
+        return
+    assert sorted(samples.digests()) == sorted(rest.digests() + held.digests())
+    check_disjoint(rest, held)
+    if grouped:
+        assert rest.groups is not None
+        assert held.groups is not None
+        assert not set(rest.groups) & set(held.groups)
+    else:
+        units = len(set(values))
+        assert len(set(held.digests())) == min(max(round(share * units), 1), units - 1)
+
+
+def test_holding_back_keeps_order_labels_and_the_proportion_of_classes(row_model: ir.Model) -> None:
+    x = np.arange(100, dtype=np.float32)[:, None]
+    labels = np.repeat([0, 1], [80, 20])
+    rest, held = hold_back(open_samples(x, row_model, labels=labels), 0.25, seed=7)
+    assert held.labels is not None
+    assert np.bincount(held.labels).tolist() == [20, 5]
+    (batch,) = held.batches(100)
+    assert np.all(np.diff(batch["x"][:, 0]) > 0)
+    assert np.array_equal(labels[batch["x"][:, 0].astype(int)], held.labels)
+    assert held.source == "arrays in memory, a held-back share of 25% (seed 7)"
+    assert len(rest) == 75
+
+
+def test_one_unit_cannot_be_divided_and_a_share_is_between_0_and_1(row_model: ir.Model) -> None:
+    same = open_samples(np.ones((5, 1), np.float32), row_model)
+    with pytest.raises(InvalidDataError, match="all the same or of one group"):
+        hold_back(same, 0.5)
+    for share in (0.0, 1.0, -1.0, float("nan")):
+        with pytest.raises(UsageError, match="expected a number between 0 and 1"):
+            hold_back(same, share)
+
+
+def test_the_same_sample_in_two_sets_is_an_error_that_names_both(row_model: ir.Model) -> None:
+    a = open_samples(np.arange(6, dtype=np.float32)[:, None], row_model)
+    b = open_samples(np.array([[9], [4], [8], [1]], np.float32), row_model)
+    check_disjoint(a, b.take([0, 2]))
+    with pytest.raises(InvalidDataError, match=r"2 samples of .* \(by index: 4 = 1, 1 = 3\)"):
+        check_disjoint(a, b)
