@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
@@ -131,12 +130,14 @@ class Size:
     Attributes:
         node: Position of the node in ``model.graph``.
         target: An input's position, or an attribute's name.
-        counts: element of the target -> (labels, how many leading slots of them it counts).
+        counts: element of the target -> labels; the element is the number of their slots.
+        live: Whether the target is computed at run time from sizes that may change: it is then always overruled.
     """
 
     node: int
     target: int | str
-    counts: dict[int, tuple[int, int]]
+    counts: dict[int, int]
+    live: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,8 @@ class Analysis:
         values: tensor name -> labels of each axis (None: nothing on that axis may go), for tensors with some unit.
         producers: Where units come from.
         consumers: Where units are summed away.
-        pinned: What may not go and why.
+        whole: Labels of the axes without a pinned slot, the only ones that a removal could empty.
+        pinned: What may not go and why, for everything that a producer makes.
         layers: Every layer, for the reach.
         params: int64 (count,): parameters saved by removing each unit alone.
         macs: int64 (count,): multiply-accumulates at batch 1 saved by removing each unit alone.
@@ -211,6 +213,7 @@ class Analysis:
     values: dict[str, tuple[int | None, ...]]
     producers: Sequence[Producer]
     consumers: Sequence[Consumer]
+    whole: Sequence[int]
     pinned: Sequence[Pin]
     layers: Sequence[Layer]
     params: np.ndarray
@@ -232,12 +235,13 @@ class Analysis:
 
     def keep(self, labels: int, mask: np.ndarray) -> np.ndarray:
         """Which slots of an axis with these ``labels`` stay when the units in ``mask`` (count,) go: bool (size,)."""
-        return ~np.append(mask, False)[self.labels[labels]].any(axis=1)
+        gone: np.ndarray = np.append(mask, False)[self.labels[labels]].any(axis=1)
+        return ~gone
 
     def emptied(self, units: Sequence[int] | np.ndarray) -> list[int]:
         """Labels (positions) of which removing ``units`` would leave nothing: such a set cannot be removed."""
         mask = self.mask(units)
-        return [position for position in self._whole if not self.keep(position, mask).any()]
+        return [position for position in self.whole if not self.keep(position, mask).any()]
 
     def spare(self, units: Sequence[int] | np.ndarray) -> np.ndarray:
         """The largest part of ``units`` that is left when every axis keeps a slot, as a mask (count,).
@@ -245,7 +249,7 @@ class Analysis:
         Axes are visited in order; one that would be emptied gets back its last slot that needs the fewest units.
         """
         mask = self.mask(units).copy()
-        for position in self._whole:
+        for position in self.whole:
             labels = self.labels[position]
             gone = np.append(mask, False)[labels]
             if gone.any(axis=1).all():
@@ -298,11 +302,6 @@ class Analysis:
         inner = [layer for layer in self.layers if not layer.logits]
         total = sum(layer.channels for layer in inner)
         return sum(layer.free for layer in inner) / total if total else 1.0
-
-    @cached_property
-    def _whole(self) -> list[int]:
-        """Labels without a pinned slot: the only ones that a removal can empty."""
-        return [p for p, labels in enumerate(self.labels) if len(labels) and (labels >= 0).any(axis=1).all()]
 
     def _of(self, kind: str, unit: int) -> list[tuple[int, np.ndarray]]:
         numbers, holders, index = self.incidence(kind)

@@ -1,0 +1,45 @@
+"""One small function per kind of op says how its channels relate; an op without a rule is pinned.
+
+To add an op, write ``def rule(op: Op) -> None`` in the module of its kind (or list the op beside one that behaves the
+same) and add it to the module's ``RULES``. What the rule does not mention stays as it is, so start with what you are
+sure of. Its test goes to ``tests/channels/test_rules.py``: a small graph, and the oracle does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx_ir as ir
+
+from onnxslim.channels.op import Op
+from onnxslim.channels.rules import (
+    attention,
+    contract,
+    elementwise,
+    index,
+    normalise,
+    reassociate,
+    recurrent,
+    reduce,
+    shape,
+)
+
+Rule = Callable[[Op], None]
+
+#: op type (``domain::type`` outside ai.onnx) -> rule
+RULES: dict[str, Rule] = {
+    **elementwise.RULES,
+    **contract.RULES,
+    **index.RULES,
+    **reassociate.RULES,
+    **reduce.RULES,
+    **normalise.RULES,
+    **recurrent.RULES,
+    **attention.RULES,
+    **shape.RULES,
+}
+
+
+def find(node: ir.Node) -> Rule | None:
+    """The rule for ``node``, if there is one."""
+    return RULES.get(node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}")

@@ -1,0 +1,56 @@
+"""Fused attention: channels are (heads, size); queries meet keys in their size, heads are tied, values are kept."""
+
+from __future__ import annotations
+
+from onnxslim.channels.op import DeclinedError, Op
+from onnxslim.channels.trace import Axis
+
+
+def multi_head(op: Op) -> None:
+    """onnxruntime's MultiHeadAttention: query, key, value (N, S, heads × size)."""
+    heads = op.integer("num_heads", 1)
+    if any(op.has(i) for i in range(3, len(op.operands))) or len(op.outputs) > 1 or not (op.has(1) and op.has(2)):
+        raise DeclinedError("it has a bias, a mask or a past")
+    if any(op.rank(i) != 3 for i in range(3)):
+        raise DeclinedError("its inputs are packed")
+    query, key, value = (op.axis(i, 2) for i in range(3))
+    if query is None or key is None or value is None:
+        raise DeclinedError("the number of channels is not known")
+    (rows, inner), (key_rows, key_inner), (value_rows, kept) = (
+        op.split(slots, (heads, len(slots) // heads)) for slots in (query, key, value)
+    )
+    op.tie(op.tie(rows, key_rows), value_rows)
+    _scores(op, inner, key_inner, op.axis(1, 1), op.axis(2, 1))
+    op.count("num_heads", {0: rows})
+    batch = op.tie(op.tie(op.axis(0, 0), op.axis(1, 0)), op.axis(2, 0))
+    op.consume(0, 2, query, (1, 2))
+    op.out(0, [batch, op.axis(0, 1), op.merge([rows, kept])])
+
+
+def attention(op: Op) -> None:
+    """ONNX's Attention on (N, heads, S, size): each head of the keys serves a run of heads of the queries."""
+    if any(op.rank(i) != 4 for i in range(3)) or len(op.outputs) > 1 or any(op.has(i) for i in (4, 5, 6)):
+        raise DeclinedError("its heads are flattened, or it has a past")
+    query, key, value = (op.axes(i) for i in range(3))
+    heads, groups = query[1], op.tie(key[1], value[1])
+    if heads is None or groups is None:
+        raise DeclinedError("the number of heads is not known")
+    rows, _ = op.split(heads, (len(groups), len(heads) // len(groups)))
+    op.tie(rows, groups)
+    _scores(op, query[3], key[3], key[2], value[2])
+    if op.has(3) and op.rank(3) > 2 and op.size(3, op.rank(3) - 3) != 1:
+        op.join(3, -3, heads)  # a mask for each head
+    batch = op.tie(op.tie(query[0], key[0]), value[0])
+    op.consume(0, 3, query[3], (1, 3))
+    op.out(0, [batch, heads, query[2], value[3]])
+
+
+def _scores(op: Op, query: Axis, key: Axis, key_places: Axis, value_places: Axis) -> None:
+    """Queries meet keys in the size of a head, and scores meet values in the places."""
+    op.tie(query, key)
+    if "scale" not in op.node.attributes:
+        op.pin(query, "the size of a head scales its scores")
+    op.pin(op.tie(key_places, value_places), "Softmax works along it")
+
+
+RULES = {"Attention": attention, "com.microsoft::MultiHeadAttention": multi_head}

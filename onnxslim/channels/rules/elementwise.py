@@ -1,0 +1,33 @@
+"""Tie: aligned axes are the same channels; a side of size 1 joins nothing, so a gate joins what it gates."""
+
+from __future__ import annotations
+
+from onnxslim.channels.op import DeclinedError, Op
+
+
+def elementwise(op: Op) -> None:
+    """Any op that computes each element from the elements at the same place, with numpy's broadcasting."""
+    axes = op.broadcast(op.given())
+    for k in range(len(op.outputs)):
+        op.out(k, axes)
+
+
+def batch_normalization(op: Op) -> None:
+    """Scale, offset, mean and variance belong to axis 1."""
+    if op.integer("training_mode", 0) or len(op.outputs) > 1 or not op.integer("spatial", 1):
+        raise DeclinedError("it is in training mode, or not by channel")
+    axes = op.axes(0)
+    for i in range(1, 5):
+        op.join(i, 0, axes[1])
+    op.out(0, axes)
+
+
+_OPS = """
+    Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast Ceil Celu Clip
+    Cos Cosh Div Dropout Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity IsInf IsNaN
+    LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu Shrink
+    Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu Where Xor
+    com.microsoft::BiasGelu com.microsoft::FastGelu com.microsoft::Gelu com.microsoft::QuickGelu
+"""
+
+RULES = {**dict.fromkeys(_OPS.split(), elementwise), "BatchNormalization": batch_normalization}
