@@ -1,68 +1,246 @@
-"""Model files: the only code that opens or writes one."""
+"""Model files: the only code that opens or writes one.
+
+What is loaded is private, checked and whole: tensors beside the model are views of mapped files, so they cost no memory
+until they are read and stay what they were when the files are replaced. What is written is written whole or not at all.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import mmap
 import os
+import stat
+from collections.abc import Callable, Iterator
 from typing import Union
 
 import onnx
 import onnx_ir as ir
 
-from onnxslim.errors import InvalidModelError, UsageError
+from onnxslim.errors import InvalidModelError, LimitError, OnnxslimError, UsageError
+from onnxslim.files import atomic, beside, external, message, tensors
 
 #: What every public function takes as a model.
 ModelLike = Union[str, "os.PathLike[str]", bytes, onnx.ModelProto, ir.Model]
 
+#: From this many bytes of tensors on they are written beside the model: one message holds 2 GB, the graph included.
+INLINE_LIMIT = 1_800_000_000
 
-def load(source: ModelLike) -> ir.Model:
+
+def load(source: ModelLike, *, allow_hardlinks: bool = False, max_memory: int | None = None) -> ir.Model:
     """Return ``source`` as a private :class:`onnx_ir.Model`; a model passed in is copied, its tensors shared.
 
+    Args:
+        source: A path, a serialised ModelProto, a ModelProto, or an onnx_ir.Model.
+        allow_hardlinks: Take data files that have a second name. A hard link brings any file of the same disk into the
+            model's folder and looks like a plain one, so by default it is refused.
+        max_memory: Bytes that reading the file may take; data beside the model are mapped and do not count.
+
     Raises:
-        UsageError: The file does not exist.
+        UsageError: The file does not exist or cannot be read.
         InvalidModelError: Not a valid ONNX model, or it reads data outside its own folder.
+        UnsupportedError: An IR version, opset, op or type that is not read here.
+        LimitError: ``max_memory``, or more nodes than any network has.
     """
     if isinstance(source, ir.Model):
-        return clone(source)
-    if isinstance(source, onnx.ModelProto):
-        return ir.from_proto(source)
-    if isinstance(source, bytes):
-        return ir.from_proto(onnx.load_model_from_string(source))
-    path = os.path.abspath(os.fspath(source))
-    if not os.path.exists(path):
-        raise UsageError(f"{source}: no such file")
-    try:
-        return ir.load(path)
-    except Exception as error:
-        raise InvalidModelError(f"{source}: not an ONNX model ({error})") from error
+        with _about("the model"):
+            model = message.clone(source)
+            _attach(model, lambda tensor: os.path.abspath(tensor.base_dir), None, allow_hardlinks)
+            return model
+    if isinstance(source, (bytes, onnx.ModelProto)):
+        with _about("the model"):
+            proto = message.parse(source, max_memory) if isinstance(source, bytes) else source
+            model = message.build(proto)
+            _attach(model, _nowhere, None, allow_hardlinks)
+            return model
+    if not isinstance(source, (str, os.PathLike)):
+        raise UsageError(
+            f"a path, bytes, a ModelProto or an onnx_ir.Model is expected, not a {type(source).__name__}"
+        )
+    with _about(os.fspath(source)):
+        path = os.path.abspath(source)
+        model = message.build(_read(path, max_memory))
+        _attach(model, lambda _: os.path.dirname(path), external.blob_store(path), allow_hardlinks)
+        return model
 
 
 def clone(model: ir.Model) -> ir.Model:
-    """A copy whose graph can be edited freely; the tensors themselves are shared."""
-    return model.clone()
+    """A copy whose graph can be edited freely; the tensors themselves are shared.
+
+    Raises:
+        InvalidModelError: A node reads a value that is made after it, or nowhere.
+    """
+    return message.clone(model)
 
 
 def to_bytes(model: ir.Model) -> bytes:
-    """``model`` as one serialised ModelProto with its tensors inside."""
-    return ir.to_proto(model).SerializeToString(deterministic=True)
+    """``model`` as one serialised ModelProto with its tensors inside; the same model gives the same bytes.
+
+    Raises:
+        LimitError: It is larger than a protobuf message can be (2 GB).
+        InvalidModelError: The graph is broken, or an initializer has no value.
+    """
+    return message.serialise(model)
+
+
+def release(tensor: ir.TensorProtocol) -> None:
+    """Give the memory behind a tensor of a mapped file back; the next read fetches it again. Others are left alone."""
+    external.release(tensor)
 
 
 def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
-    """Write ``model`` to ``path`` atomically: after any failure the old file is whole.
+    """Write ``model`` to ``path`` atomically: after any failure the old file, and the data it refers to, are whole.
+
+    A link is followed, permissions are kept. Data beside the model have a name made of their content; those of the
+    model that was replaced are removed if this function wrote them and no other model in the folder refers to them.
 
     Args:
         model: What to write; it is not changed.
         path: The destination; it may be the file the model was loaded from.
         external_data: True writes the tensors beside the model, False inside; None decides by size (1.8 GB).
+
+    Raises:
+        UsageError: The folder does not exist or cannot be written to, or ``path`` is not a file's.
+        LimitError: The disk is full, or the model is too large for one message.
+        InvalidModelError: The graph is broken, or an initializer has no value.
     """
-    data = to_bytes(model)
-    target = os.path.abspath(os.fspath(path))
-    temporary = f"{target}.{os.getpid()}.tmp"
+    name = os.fspath(path)
+    target = os.path.realpath(name)
+    if external_data is None:
+        external_data = sum(map(tensors.nbytes, tensors.every(model))) > INLINE_LIMIT
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise UsageError(f"{name}: not a file")
+    if os.path.islink(name) and external.blob_store(name) is not None:
+        raise UsageError(f"{name}: a link into a cache whose files are shared", hint="write to another folder")
+    if external_data and os.path.dirname(target) != os.path.realpath(os.path.dirname(os.path.abspath(name))):
+        text = f"{name}: a link into another folder, through which data beside the model would not be found"
+        raise UsageError(text, hint=f"write to {target}")
+    with _about(name):
+        _write(model, target, external_data)
+
+
+@contextlib.contextmanager
+def _about(name: str) -> Iterator[None]:
+    """Begin every error with the model it is about, and give those of the system their type."""
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        yield
+    except OnnxslimError as error:
+        raise type(error)(f"{name}: {error.message}", hint=error.hint) from error.__cause__
+    except RecursionError:
+        raise InvalidModelError(f"{name}: its graphs or types are nested too deeply") from None
+    except MemoryError:
+        raise LimitError(f"{name}: not enough memory") from None
+    except OSError as error:
+        text = f"{name}: {os.strerror(error.errno or errno.EIO)}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE):
+            raise LimitError(text) from error
+        raise UsageError(text) from error
+    except ValueError as error:
+        raise UsageError(f"{name!r}: {error}") from error
+
+
+def _read(path: str, max_memory: int | None) -> onnx.ModelProto:
+    descriptor, size = _open(path, allow_hardlinks=True)
+    try:
+        if size == 0:
+            raise InvalidModelError("the file is empty")
+        if size > message.LIMIT:
+            text = f"{size / 1e9:.1f} GB; an ONNX file holds at most 2"
+            raise InvalidModelError(text, hint="larger tensors go into external data")
+        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as mapped:
+            return message.parse(mapped, max_memory)
     finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+        os.close(descriptor)
+
+
+def _attach(
+    model: ir.Model, home: Callable[[ir.ExternalTensor], str], blobs: str | None, allow_hardlinks: bool
+) -> None:
+    """Replace every reference to a data file by a view of the file, each file opened once: here, and never again."""
+    files: dict[str, mmap.mmap | None] = {}
+
+    def view(tensor: ir.TensorProtocol, label: str) -> ir.TensorProtocol:
+        if not isinstance(tensor, ir.ExternalTensor):
+            return tensor
+        path = external.locate(os.fspath(tensor.location), home(tensor), label, blobs=blobs)
+        if path not in files:
+            files[path] = _map(path, label, allow_hardlinks)
+        return external.tensor(tensor, files[path], label)
+
+    for value in tensors.initializers(model):
+        if value.const_value is not None:
+            value.const_value = view(value.const_value, f"initializer '{value.name}'")
+    tensors.replace_attributes(model, view)
+
+
+def _nowhere(tensor: ir.ExternalTensor) -> str:
+    text = f"tensor '{tensor.name}' is in a file beside the model, and there is no beside"
+    raise InvalidModelError(text, hint="load the model by its path")
+
+
+def _map(path: str, label: str, allow_hardlinks: bool) -> mmap.mmap | None:
+    """The whole file at ``path``, read when touched; None for an empty one, which cannot be mapped."""
+    try:
+        descriptor, size = _open(path, allow_hardlinks=allow_hardlinks)
+    except FileNotFoundError:
+        raise InvalidModelError(f"{label}: its data file '{os.path.basename(path)}' is missing") from None
+    try:
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) if size else None
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: str, *, allow_hardlinks: bool) -> tuple[int, int]:
+    """Open a plain file; its descriptor and size.
+
+    Looked at before it is opened, because opening a device may set it in motion; opened without waiting, because a pipe
+    that nobody writes to waits for ever; looked at again, because the path may have changed hands in between.
+    """
+    _plain(path, os.stat(path))
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        found = os.fstat(descriptor)
+        _plain(path, found)
+        if found.st_nlink > 1 and not allow_hardlinks:
+            text = f"'{os.path.basename(path)}' is a hard link, which may be to any file of this disk"
+            raise InvalidModelError(text, hint="copy it, or take it as it is with --allow-hardlinks")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, found.st_size
+
+
+def _plain(path: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, device or socket"
+        raise InvalidModelError(f"'{os.path.basename(path)}' is {kind}, not a file")
+
+
+def _write(model: ir.Model, target: str, external_data: bool) -> None:
+    """Write drafts of data and model, then rename both into place, the model last: until then the old one counts."""
+    folder = os.path.dirname(target)
+    mode = stat.S_IMODE(os.stat(target).st_mode) & 0o777 if os.path.exists(target) else None
+    _tidy(folder)
+    ours = [] if mode is None else beside.mentioned(target)
+    with contextlib.ExitStack() as stack:
+        if ours or external_data:
+            note = stack.enter_context(atomic.draft(folder))  # if this process is killed, the next one reads it
+            note.write(beside.note(ours))
+            stack.callback(lambda: beside.forget(folder, ours, ignoring=[note.path]))
+        places: beside.Places = {}
+        name = ""
+        if external_data:
+            data = stack.enter_context(atomic.draft(folder, mode))
+            places, name = beside.stream(model, data)
+        new = stack.enter_context(atomic.draft(folder, mode))
+        new.write(message.serialise(model, places, name))
+        if places:
+            ours.append(name)
+            data.publish(os.path.join(folder, name))
+        new.publish(target)
+
+
+def _tidy(folder: str) -> None:
+    """Remove what killed processes left half written in ``folder``; what cannot be removed does no harm."""
+    with contextlib.suppress(OSError), atomic.abandoned(folder) as left:
+        beside.forget(folder, [name for path in left for name in beside.mentioned(path)], ignoring=left)

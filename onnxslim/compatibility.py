@@ -1,0 +1,70 @@
+"""Which onnxruntime is old enough to be left behind: the oldest one that loads a model.
+
+The versions up to 1.14 are from https://onnxruntime.ai/docs/reference/compatibility.html; from 1.15 on each release was
+given a model of each opset and IR version, and what it loaded is what stands here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import onnx_ir as ir
+
+
+class _Release(NamedTuple):
+    """A release and the newest ai.onnx opset, ai.onnx.ml opset and IR version that it loads."""
+
+    version: tuple[int, int]
+    opset: int
+    ml: int
+    ir_version: int
+
+
+_RELEASES = (
+    _Release((1, 0), 11, 2, 6),
+    _Release((1, 3), 12, 2, 7),
+    _Release((1, 6), 13, 2, 7),
+    _Release((1, 8), 14, 2, 7),
+    _Release((1, 9), 15, 2, 8),
+    _Release((1, 11), 16, 2, 8),
+    _Release((1, 12), 17, 3, 8),
+    _Release((1, 14), 18, 3, 8),
+    _Release((1, 15), 19, 3, 9),
+    _Release((1, 17), 20, 4, 9),
+    _Release((1, 18), 21, 5, 10),
+    _Release((1, 21), 22, 5, 10),
+    _Release((1, 23), 23, 5, 11),
+    _Release((1, 24), 25, 5, 13),
+    _Release((1, 25), 26, 5, 13),
+    _Release((1, 32), 28, 5, 14),
+)
+
+#: The release that first runs an op of com.microsoft on the CPU, for those younger than 1.15, by (op type, bits).
+_CONTRIB = {
+    ("MatMulNBits", 4): (1, 17),
+    ("MatMulNBits", 8): (1, 22),
+    ("GatherBlockQuantized", 4): (1, 20),
+}
+
+
+def oldest_runtime(model: ir.Model) -> str:
+    """The oldest onnxruntime release that loads ``model``, as ``"1.17"``; ``"newer than 1.32"`` when none known does.
+
+    Judged by the IR version, the opsets of ai.onnx and ai.onnx.ml, and the younger ops of com.microsoft. Other domains
+    need a library of their own, whose age this cannot know.
+    """
+    wanted = [
+        release.version
+        for release in _RELEASES
+        if model.ir_version <= release.ir_version
+        and model.opset_imports.get("", 0) <= release.opset
+        and model.opset_imports.get("ai.onnx.ml", 0) <= release.ml
+    ]
+    if not wanted:
+        return "newer than {}.{}".format(*_RELEASES[-1].version)
+    oldest = wanted[0]
+    for node in model.graph.all_nodes():
+        if node.domain == "com.microsoft":
+            bits = node.attributes.get_int("bits", 4) or 4
+            oldest = max(oldest, _CONTRIB.get((node.op_type, bits), oldest))
+    return "{}.{}".format(*oldest)

@@ -1,0 +1,76 @@
+"""Our data files: named by their content, found again by their name.
+
+A new one never takes the place of the one that the old model still needs, so the old model stays whole until the new
+one is renamed over it; then the old data are nobody's, unless another model in the folder says otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import mmap
+import os
+import re
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from onnxslim.files import external, tensors
+from onnxslim.files.atomic import Draft
+
+logger = logging.getLogger(__name__)
+
+#: Where a tensor is in a data file: offset and length in bytes, by the ``id`` of the tensor.
+Places = dict[int, tuple[int, int]]
+
+#: Smaller tensors stay inside the model, as the onnx package has it; larger ones begin at a cache line.
+_SMALL, _ALIGNMENT = 1024, 64
+
+_NAME = re.compile(rb"onnxslim-[0-9a-f]{32}\.data")
+
+#: How every model begins that a known writer made: with the field of the IR version.
+_MODEL_START = b"\x08"
+
+
+def stream(model: ir.Model, data: Draft) -> tuple[Places, str]:
+    """Write the larger initializers of ``model`` one after the other; return where each is, and the file's name."""
+    places: Places = {}
+    digest, end = hashlib.sha256(), 0
+    for tensor in (value.const_value for value in tensors.initializers(model)):
+        if tensor is None or id(tensor) in places or isinstance(tensor, ir.StringTensor) or tensor.nbytes < _SMALL:
+            continue
+        padding, content = bytes(-end % _ALIGNMENT), tensor.tobytes()
+        external.release(tensor)
+        for part in (padding, content):
+            digest.update(part)
+            data.write(part)
+        places[id(tensor)] = (end + len(padding), len(content))
+        end += len(padding) + len(content)
+    return places, f"onnxslim-{digest.hexdigest()[:32]}.data"
+
+
+def note(names: Sequence[str]) -> bytes:
+    """What a draft holds that is to remind :func:`mentioned` of ``names``, should its writer be killed."""
+    return _MODEL_START + " ".join(names).encode()
+
+
+def mentioned(path: str) -> list[str]:
+    """The data files of ours that the model (or note) at ``path`` speaks of; none if it is neither."""
+    with open(path, "rb") as file:
+        if file.read(1) != _MODEL_START:
+            return []
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            return sorted({found.decode() for found in _NAME.findall(mapped)})
+
+
+def forget(folder: str, names: Sequence[str], ignoring: Sequence[str]) -> None:
+    """Remove those of ``names`` that no file in ``folder``, but those to ignore, speaks of; in doubt, none."""
+    left = {name for name in names if os.path.exists(os.path.join(folder, name))}
+    try:
+        for entry in os.scandir(folder) if left else ():
+            if entry.is_file() and entry.path not in ignoring:
+                left -= set(mentioned(entry.path))
+        for name in sorted(left):
+            os.unlink(os.path.join(folder, name))
+    except OSError as error:
+        logger.debug("data files left in %s: %s", folder, error)

@@ -1,0 +1,178 @@
+"""One protobuf message, to a model and back."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Mapping
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from onnxslim.errors import InvalidModelError, LimitError, UnsupportedError
+from onnxslim.files import outline, structure, tensors, wire
+
+#: What one message can hold, in bytes, and how much of it is left to everything that is not a tensor.
+LIMIT = 2**31 - 1
+_GRAPH_ROOM = 2**26
+
+#: What people pass by mistake, by its first bytes.
+_LOOK_ALIKES = (
+    (b"version https://git-lfs", "this is a Git LFS pointer: git lfs pull"),
+    (b"PK\x03\x04", "this is a zip archive, as PyTorch writes; export it to ONNX first"),
+    (b"\x89HDF", "this is HDF5, as Keras writes; export it to ONNX first"),
+    (b"<", "this is a web page; was the download refused?"),
+    (b"{", "this is JSON; the binary form is read"),
+)
+
+
+def parse(data: bytes | mmap.mmap, max_memory: int | None = None) -> onnx.ModelProto:
+    """``data`` as a ModelProto, after its lengths were found sound.
+
+    Raises:
+        InvalidModelError: Not protobuf, or cut short.
+        LimitError: More nodes than any network has, or reading it takes more than ``max_memory`` bytes.
+    """
+    try:
+        count = wire.survey(data)
+    except InvalidModelError as error:
+        hint = next((hint for start, hint in _LOOK_ALIKES if data[: len(start)] == start), None)
+        raise InvalidModelError(error.message, hint=hint) from None
+    needed = 2 * len(data) + 128 * count
+    if max_memory is not None and needed > max_memory:
+        raise LimitError(f"reading it takes about {needed:,} bytes, {max_memory:,} are allowed", hint="--max-memory")
+    with memoryview(data) as view:
+        proto: onnx.ModelProto = onnx.ModelProto.FromString(view)
+        return proto
+
+
+def build(proto: onnx.ModelProto) -> ir.Model:
+    """The model that ``proto`` describes, its tensors shared with it; external data are still references.
+
+    Raises:
+        InvalidModelError: No graph, no version, a cycle, an undefined or duplicate name, a tensor whose data do not
+            fill its shape, or anything the ONNX checker refuses.
+        UnsupportedError: Older or newer than what is read here, an op the standard does not have, or sparse tensors,
+            maps and opaque types.
+    """
+    structure.check(proto)
+    outline.check(proto)
+    try:
+        model: ir.Model = ir.from_proto(proto)
+    except (RuntimeError, ValueError, TypeError, KeyError, NotImplementedError, AssertionError) as error:
+        kind = UnsupportedError if isinstance(_root(error), NotImplementedError) else InvalidModelError
+        raise kind(_line(error)) from error
+    for imports in (model.opset_imports, *(function.opset_imports for function in model.functions.values())):
+        if "ai.onnx" in imports:  # the long name of "", which is what onnx-ir calls it on the nodes
+            imports[""] = imports.pop("ai.onnx")
+    for graph in tensors.graphs(model):
+        for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
+            if value.shape is not None and any(isinstance(dim, int) and dim < 0 for dim in value.shape):
+                value.shape = _free(value.shape)
+    return model
+
+
+def clone(model: ir.Model) -> ir.Model:
+    """A copy whose graph can be edited freely; the tensors themselves are shared.
+
+    Raises:
+        InvalidModelError: A node reads a value that is made after it, or nowhere.
+    """
+    try:
+        return model.clone()
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise InvalidModelError(f"the graph cannot be copied: {_line(error)}") from error
+
+
+def serialise(model: ir.Model, places: Mapping[int, tuple[int, int]] | None = None, file: str = "") -> bytes:
+    """``model`` as the bytes of one ModelProto; the same model gives the same bytes, and it is not changed.
+
+    Args:
+        model: What to write.
+        places: The initializers that are in a data file, by the ``id`` of the tensor: offset and length in bytes.
+        file: The name of that data file.
+
+    Raises:
+        LimitError: What is left inside is more than one message can hold.
+        InvalidModelError: The graph is broken, or an initializer has no value.
+    """
+    light, places = clone(model), places or {}
+    for value in tensors.initializers(light):
+        if value.const_value is None:
+            raise InvalidModelError(f"initializer '{value.name}' has no value")
+        if id(value.const_value) in places:
+            value.const_value = _reference(value.const_value, value.name or "", places[id(value.const_value)], file)
+        else:
+            value.const_value = _inside(value.const_value, value.name)
+        if not (value.is_graph_input() or value.is_graph_output() or value.doc_string or value.metadata_props):
+            value.type = None  # the tensor says both again, and onnx-ir would write them out
+            value.shape = None
+    tensors.replace_attributes(light, lambda tensor, _: _inside(tensor, tensor.name))
+    left = sum(tensors.nbytes(tensor) for tensor in tensors.every(light) if not isinstance(tensor, ir.ExternalTensor))
+    if left > LIMIT - _GRAPH_ROOM:
+        raise LimitError(
+            f"{left / 1e9:.1f} GB in one message, which holds 2", hint="write the tensors beside the model"
+        )
+    try:
+        proto = ir.to_proto(light)
+        for opset in proto.opset_import:
+            if not opset.domain:
+                opset.ClearField("domain")  # two bytes that most exporters save
+        content: bytes = proto.SerializeToString(deterministic=True)
+    except Exception as error:  # onnx-ir and protobuf raise whatever the odd value made them raise
+        raise InvalidModelError(f"the model cannot be written: {_line(error)}") from error
+    return content
+
+
+def _inside(tensor: ir.TensorProtocol, name: str | None) -> ir.TensorProtocol:
+    """``tensor`` under ``name`` and with its elements, without touching it: another model may share it.
+
+    (onnx-ir renames the tensor it writes, writes a reference for an external one, and the metadata of others twice.)
+    """
+    if isinstance(tensor, ir.serde.TensorProtoTensor):
+        if tensor.name == (name or "") and not tensor.metadata_props:
+            return tensor
+        copy = onnx.TensorProto()
+        copy.CopyFrom(tensor.raw)
+        del copy.metadata_props[:]
+        renamed = ir.serde.TensorProtoTensor(copy)
+        renamed.name = name or ""
+        renamed.metadata_props.update(tensor.metadata_props)
+        return renamed
+    if tensor.name == name and not isinstance(tensor, ir.ExternalTensor):
+        return tensor
+    about: dict[str, Any] = {"name": name, "doc_string": tensor.doc_string}
+    about["metadata_props"] = dict(tensor.metadata_props)
+    if isinstance(tensor, ir.StringTensor):
+        return ir.StringTensor(tensor.string_data(), shape=tensor.shape, **about)
+    return ir.LazyTensor(lambda: tensor, tensor.dtype, ir.Shape(tensor.shape.numpy()), **about)
+
+
+def _reference(tensor: ir.TensorProtocol, name: str, place: tuple[int, int], file: str) -> ir.ExternalTensor:
+    return ir.ExternalTensor(
+        file,
+        *place,
+        tensor.dtype,
+        shape=ir.Shape(tensor.shape.numpy()),
+        name=name,
+        doc_string=tensor.doc_string,
+        metadata_props=dict(tensor.metadata_props),
+    )
+
+
+def _free(shape: ir.Shape) -> ir.Shape:
+    """``shape`` with -1, an exporter's way to say unknown, made unknown; the runtime reads it so too."""
+    dims = [None if isinstance(dim, int) and dim < 0 else dim for dim in shape]
+    return ir.Shape(dims, [shape.get_denotation(axis) for axis in range(len(dims))])
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _line(error: BaseException) -> str:
+    """What onnx-ir stumbled over first, without the pages of context it adds on the way out."""
+    root = _root(error)
+    return (str(root).strip().splitlines() or [type(root).__name__])[0][:300]
