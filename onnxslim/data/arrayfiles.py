@@ -122,7 +122,9 @@ def _column(name: str, opened: partial[Any], size: int, *, sequential: bool) -> 
 def _header(stream: Stream, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     try:
         shape, fortran, dtype = _HEADERS[npy.read_magic(stream)](stream)
-    except (ValueError, KeyError) as error:
+    except (
+        Exception
+    ) as error:  # numpy hands the header to Python's own tokenizer, which raises whatever it likes
         raise InvalidDataError(f"{name} is not a .npy array") from error
     if dtype.hasobject:
         raise InvalidDataError(

@@ -222,7 +222,7 @@ def reading(name: str) -> Iterator[None]:
     """Turn what a broken file raises into :class:`InvalidDataError` that names it."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise InvalidDataError(f"{name} cannot be read: {error}") from error
 
 

@@ -104,6 +104,7 @@ def opened(file: Path) -> Iterator[Image.Image]:
     """
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a broken file, which raises when it matters
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(regular(file)) as image:
                 yield image

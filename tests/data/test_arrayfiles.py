@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from onnxslim.data.arrayfiles import MAX_SAMPLE_BYTES, open_npy, open_npz
 from onnxslim.errors import InvalidDataError, LimitError, OnnxslimError, UsageError
@@ -162,6 +164,29 @@ def test_any_cut_of_a_good_file_gives_a_typed_error(tmp_path: Path) -> None:
         (tmp_path / "b.npz").write_bytes(data[:end])
         with pytest.raises(OnnxslimError):
             open_npz(tmp_path / "b.npz")
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sampled_from(["a.npz", "b.npz", "c.npy"]), st.data())
+def test_any_change_of_a_good_file_reads_or_gives_a_typed_error(
+    tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    array = np.arange(12, dtype=np.float32).reshape(4, 3)
+    np.savez(folder / "a.npz", x=array)
+    np.savez_compressed(folder / "b.npz", x=array)
+    np.save(folder / "c.npy", array)
+    content = bytearray((folder / name).read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    (folder / name).write_bytes(content)
+    try:
+        found = open_npz(folder / name) if name.endswith("npz") else {"x": open_npy(folder / name)}
+        for column in found.values():
+            if not isinstance(column, np.ndarray):
+                list(column.read([np.arange(len(column))]))
+    except OnnxslimError:
+        pass
 
 
 def test_a_zero_dimensional_array_is_itself(tmp_path: Path) -> None:
