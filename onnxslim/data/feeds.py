@@ -36,10 +36,15 @@ class Feed:
         return self.input.dims == ()
 
     @property
+    def sample_size(self) -> int:
+        """The elements of the largest sample."""
+        return max(math.prod(shape) for shape in self.column.shapes)
+
+    @property
     def sample_bytes(self) -> int:
         """The bytes of the largest sample as the model is fed with it."""
         dtype = self.column.dtype if self.input.family == "strings" else self.input.dtype.numpy()
-        return max(math.prod(shape) for shape in self.column.shapes) * dtype.itemsize
+        return self.sample_size * dtype.itemsize
 
     def convert(self, rows: Rows, positions: Indices) -> Rows:
         """``rows``, as read from the column at ``positions``, in the model's element type and free of NaN."""

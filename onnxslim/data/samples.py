@@ -14,7 +14,7 @@ from onnxslim.data.feeds import Feed, fixed_batch, tensor
 from onnxslim.errors import InvalidDataError, UsageError
 
 #: Samples, and bytes of them, read at a time where nothing else decides.
-_READ_SAMPLES, _READ_BYTES = 64, 16 << 20
+READ_SAMPLES, READ_BYTES = 64, 16 << 20
 
 
 class Batch(dict[str, Array]):
@@ -35,6 +35,7 @@ class Samples:
     changes.
 
     Attributes:
+        feeds: The rows each input is fed from, for all samples of the source.
         source: Where they come from, for the report.
         warnings: One-line cautions about them.
         fixed_batch: How many samples every run takes where the model or the samples decide it, else None.
@@ -53,13 +54,13 @@ class Samples:
         indices: Indices | None = None,
         warnings: Sequence[str] = (),
     ) -> None:
-        self._feeds = tuple(feeds)
+        self.feeds = tuple(feeds)
         self._digests: dict[int, bytes] = {}
         self._indices: Indices = np.arange(len(feeds[0].column)) if indices is None else indices
         self._all_labels, self._all_groups = labels, groups
         self.source = source
         self.warnings = list(warnings)
-        self.fixed_batch = fixed_batch(self._feeds)
+        self.fixed_batch = fixed_batch(self.feeds)
         left = len(self._indices) % (self.fixed_batch or 1)
         if left:
             self._indices = self._indices[: len(self._indices) - left]
@@ -76,17 +77,22 @@ class Samples:
     @property
     def names(self) -> list[str]:
         """The inputs that are fed, in graph order."""
-        return [f.input.name for f in self._feeds]
+        return [f.input.name for f in self.feeds]
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...] | None]:
         """The shape of one sample by input; None where samples differ."""
-        return {f.input.name: next(iter(s)) if len(s := f.column.shapes) == 1 else None for f in self._feeds}
+        return {f.input.name: next(iter(s)) if len(s := f.column.shapes) == 1 else None for f in self.feeds}
 
     @property
     def sample_bytes(self) -> int:
         """The bytes of the largest sample over all inputs, as the model is fed with it."""
-        return sum(f.sample_bytes for f in self._feeds)
+        return sum(f.sample_bytes for f in self.feeds)
+
+    @property
+    def read_size(self) -> int:
+        """How many samples to read at a time where nothing else decides."""
+        return max(1, min(READ_SAMPLES, READ_BYTES // max(self.sample_bytes, 1)))
 
     @property
     def labels(self) -> Array | None:
@@ -104,7 +110,7 @@ class Samples:
         if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(self)):
             raise IndexError(f"sample {chosen.min() if chosen.min() < 0 else chosen.max()} of {len(self)}")
         taken = Samples(
-            self._feeds,
+            self.feeds,
             source=source or self.source,
             labels=self._all_labels,
             groups=self._all_groups,
@@ -126,12 +132,12 @@ class Samples:
         if size < 1:
             raise UsageError(f"a batch of {size} samples cannot be run")
         start = 0
-        for parts in self._read(self.fixed_batch or size):
+        for parts in self.rows(self.fixed_batch or size):
             count = len(parts[0])
             for first, last in pairwise(self._cuts(parts, count)):
                 feeds = {
                     f.input.name: tensor(part[first:last], f.axis)
-                    for f, part in zip(self._feeds, parts, strict=True)
+                    for f, part in zip(self.feeds, parts, strict=True)
                 }
                 yield Batch(feeds, range(start + first, start + last))
             start += count
@@ -144,8 +150,7 @@ class Samples:
         missing = [i for i in dict.fromkeys(self._indices.tolist()) if i not in self._digests]
         if missing:
             position = iter(missing)
-            size = max(1, min(_READ_SAMPLES, _READ_BYTES // max(self.sample_bytes, 1)))
-            for parts in self._read(size, np.array(missing)):
+            for parts in self.rows(self.read_size, np.array(missing)):
                 for rows in zip(*parts, strict=True):
                     self._digests[next(position)] = self._digest(rows)
         return [self._digests[i] for i in self._indices.tolist()]
@@ -156,30 +161,33 @@ class Samples:
 
     def _digest(self, rows: Sequence[Array]) -> bytes:
         hasher = hashlib.blake2b(digest_size=16)
-        for f, row in sorted(zip(self._feeds, rows, strict=True), key=lambda pair: pair[0].input.name):
+        for f, row in sorted(zip(self.feeds, rows, strict=True), key=lambda pair: pair[0].input.name):
             fed = tensor(np.asarray(row)[None], f.axis)
             content = repr(fed.tolist()).encode() if fed.dtype.kind == "U" else fed.tobytes()
             hasher.update(f"{f.input.name} {fed.shape} {len(content)}\n".encode() + content)
         return hasher.digest()
 
-    def _read(self, size: int, indices: Indices | None = None) -> Iterator[list[Rows]]:
-        """The converted rows of every input, ``size`` samples at a time."""
+    def rows(self, size: int, indices: Indices | None = None) -> Iterator[list[Rows]]:
+        """The samples themselves, ``size`` at a time along the first axis, converted, in the order of :attr:`names`.
+
+        ``indices`` are rows of the source to read instead of these samples.
+        """
         order = self._indices if indices is None else indices
         chunks = [order[i : i + size] for i in range(0, len(order), size)]
-        streams = [f.column.read(chunks) for f in self._feeds]
+        streams = [f.column.read(chunks) for f in self.feeds]
         for chunk, *parts in zip(chunks, *streams, strict=True):
-            yield [f.convert(part, chunk) for f, part in zip(self._feeds, parts, strict=True)]
+            yield [f.convert(part, chunk) for f, part in zip(self.feeds, parts, strict=True)]
 
     def _cuts(self, parts: Sequence[Rows], count: int) -> list[int]:
         """Where a batch must end: between samples that cannot share a run."""
         varying = [
             [row.item() if f.scalar else row.shape for row in part]
-            for f, part in zip(self._feeds, parts, strict=True)
+            for f, part in zip(self.feeds, parts, strict=True)
             if f.scalar or isinstance(part, list)
         ]
         keys = list(zip(*varying, strict=True)) if varying else [()] * count
         cuts = [0, *(i for i in range(1, count) if keys[i] != keys[i - 1]), count]
         if len(cuts) > 2 and self.fixed_batch not in (None, 1):
-            scalars = ", ".join(f"'{f.key}'" for f in self._feeds if f.scalar)
+            scalars = ", ".join(f"'{f.key}'" for f in self.feeds if f.scalar)
             raise InvalidDataError(f"{scalars} must not change within a batch fixed at {self.fixed_batch}")
         return cuts
