@@ -65,23 +65,23 @@ def listing(folder: Path, suffixes: Sequence[str], table: Path | None = None) ->
     if not files:
         raise InvalidDataError(f"{folder} holds no {' or '.join(suffixes)} file")
     found = _unlabelled(folder, sorted(files, key=lambda file: file.relative_to(folder).parts))
-    classes = sorted(set(found.subfolders.tolist()))
+    names = sorted(set(found.subfolders.tolist()))
     if ignored:
         found.warnings.append(f"{folder}: {ignored} files of other kinds ignored")
-    if classes == [""]:
+    if names == [""]:
         return found
-    if "" in classes:
+    if "" in names:
         raise InvalidDataError(
             f"{folder} holds files beside sub-folders of files, so it is unclear what the classes are",
             hint="put every file into a sub-folder of its class, or list them in a csv with the header file,label",
         )
-    found.labels = np.searchsorted(classes, found.subfolders).astype(np.int64)
+    found.labels = np.searchsorted(names, found.subfolders).astype(np.int64)
     found.by_subfolder = True
-    numbers = [int(name) if name.isdecimal() else None for name in classes]
-    if None not in numbers and numbers != list(range(len(classes))):
+    numbers = [int(name) if name.isdecimal() else None for name in names]
+    if None not in numbers and numbers != list(range(len(names))):
         found.warnings.append(
             f"{folder}: the sub-folders are numbers, but classes are counted in order of name: "
-            f"'{classes[0]}' is class 0, '{classes[-1]}' is class {len(classes) - 1}"
+            f"'{names[0]}' is class 0, '{names[-1]}' is class {len(names) - 1}"
         )
     return found
 
@@ -142,25 +142,29 @@ def _from_csv(folder: Path, table: Path, suffixes: Sequence[str]) -> Listing:
         raise InvalidDataError(f"{table} lists no files")
     found = _unlabelled(folder, files)
     if "label" in columns:
-        found.labels = _labels([label or "" for label in labels], table, found.warnings)
+        found.labels = classes([label or "" for label in labels], str(table), found.warnings)
     return found
 
 
-def _labels(texts: list[str], table: Path, warnings: list[str]) -> Array:
-    """Labels as written: whole numbers, else numbers, else names, whose sorted order counts the classes."""
+def classes(texts: list[str], where: str, warnings: list[str]) -> Array:
+    """Labels as written: whole numbers, else numbers, else names, whose sorted order counts the classes.
+
+    Raises:
+        InvalidDataError: A row without a label.
+    """
     if "" in texts:
-        raise InvalidDataError(f"{table}: row {texts.index('') + 2} has no label")
+        raise InvalidDataError(f"{where}: row {texts.index('') + 2} has no label")
     for dtype in (np.int64, np.float64):
         try:
             return np.array([dtype(text) for text in texts])
         except ValueError:
             continue
-    classes = sorted(set(texts))
+    names = sorted(set(texts))
     warnings.append(
-        f"{table}: labels are names; in order of name '{classes[0]}' is class 0, "
-        f"'{classes[-1]}' is class {len(classes) - 1}"
+        f"{where}: labels are names; in order of name '{names[0]}' is class 0, "
+        f"'{names[-1]}' is class {len(names) - 1}"
     )
-    return np.searchsorted(classes, texts).astype(np.int64)
+    return np.searchsorted(names, texts).astype(np.int64)
 
 
 def labels_file(labels: object) -> Path | None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.data import arrayfolder, arrays, code, images, npz, streams, synthetic
+from onnxslim.data import arrayfolder, arrays, code, images, npz, streams, synthetic, tables
 from onnxslim.data.arrayfiles import MAX_SAMPLE_BYTES
 from onnxslim.data.columns import Array, ArrayColumn, Column, whole
 from onnxslim.data.feeds import feed
@@ -23,7 +23,7 @@ from onnxslim.errors import InvalidDataError, LimitError, UnsupportedError, Usag
 
 #: The sources, in the order they are asked whether a source is theirs. To add one, write a module with ``accepts``
 #: and ``read`` (see :mod:`onnxslim.data.request`) and put it here.
-READERS: tuple[ModuleType, ...] = (synthetic, npz, arrayfolder, images, arrays, streams)
+READERS: tuple[ModuleType, ...] = (synthetic, npz, arrayfolder, images, tables, arrays, streams)
 
 
 def open_samples(
@@ -43,8 +43,9 @@ def open_samples(
 
     Args:
         source: The path of an ``.npz`` with an array per input, of an ``.npy`` (a model with one input), of a folder
-            of such files or of images, or of a csv ``file,label``; the word ``random``; ``package.module:function``;
-            an array, a mapping of arrays by input, an iterable of samples or feeds, or an object with ``get_next()``.
+            of such files or of images, of a csv ``file,label``, or of a table (csv, parquet, arrow); the word
+            ``random``; ``package.module:function``; an array, a mapping of arrays by input, an iterable of samples or
+            feeds, or an object with ``get_next()``.
             In arrays the first axis counts samples.
         model: What the samples are for.
         labels: The key of the labels (``labels`` when there is one), the csv of a folder, or the labels themselves.
