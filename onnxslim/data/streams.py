@@ -1,4 +1,4 @@
-"""Samples that arrive one after the other: any iterable, or a reader with ``get_next()``.
+"""Samples that arrive one after the other: any iterable or dataset, or a reader with ``get_next()``.
 
 An item is one sample or one whole feed (a batch, as loaders give it); a whole feed is taken apart into its samples.
 It is spelled as an array (a model with one input), a mapping by input name, or a tuple in the order of the inputs; a
@@ -20,9 +20,10 @@ from onnxslim.errors import InvalidDataError, OnnxslimError
 
 
 def accepts(source: Any) -> bool:
-    """An iterable that is no array, mapping or path, or an object with ``get_next``."""
+    """An iterable or sequence that is no array, mapping or path, or an object with ``get_next``."""
     return callable(getattr(source, "get_next", None)) or (
-        isinstance(source, Iterable) and not isinstance(source, (str, bytes, Mapping))
+        (isinstance(source, Iterable) or _is_sequence(source))
+        and not isinstance(source, (str, bytes, Mapping))
     )
 
 
@@ -69,9 +70,19 @@ def array(value: Any, where: str) -> Array:
     return made
 
 
+def _is_sequence(source: Any) -> bool:
+    """It has a length and items by index, as a map-style dataset of torch does."""
+    return hasattr(source, "__len__") and hasattr(source, "__getitem__")
+
+
 def _items(source: Any, title: str) -> Iterator[Any]:
     try:
-        yield from iter(source.get_next, None) if hasattr(source, "get_next") else source
+        if hasattr(source, "get_next"):
+            yield from iter(source.get_next, None)
+        elif isinstance(source, Iterable):
+            yield from source
+        else:
+            yield from (source[index] for index in range(len(source)))
     except OnnxslimError:
         raise
     except Exception as error:

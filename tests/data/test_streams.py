@@ -54,6 +54,19 @@ def test_a_generator_is_drained_once_and_may_reuse_its_buffer(make: Make) -> Non
     assert opened == 1
 
 
+def test_a_dataset_has_a_length_and_items(make: Make) -> None:
+    class Dataset:
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+            return np.full(2, index, np.float32), 10 * index
+
+    samples = open_samples(Dataset(), make(x=("FLOAT", ["n", 2])))
+    assert samples.labels is not None
+    assert samples.labels.tolist() == [0, 10, 20]
+
+
 def test_one_label_of_a_whole_feed_must_be_for_all_of_it(make: Make) -> None:
     model = make(x=("FLOAT", ["n", 3]))
     samples = open_samples(
