@@ -1,1 +1,1 @@
-"""validate"""
+"""Judging a result against its original: metrics, statistics, comparison and gates."""
