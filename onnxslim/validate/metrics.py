@@ -123,6 +123,10 @@ def _squared(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | Non
     return _column(np.square(_flat(outputs) - _values("rmse", labels, outputs)).mean(axis=1))
 
 
+def _root(means: np.ndarray) -> np.ndarray:
+    return np.asarray(np.sqrt(means[:, 0]))
+
+
 def _overlap(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     if outputs.dtype.kind != "f" or outputs.ndim < 3:
         raise UsageError("metric miou: expected scores of shape (N, C, H, W)", hint="name such an output with --output")
@@ -242,14 +246,7 @@ METRICS: dict[str, Metric] = {
         Metric("confidence", _confidence, "original"),
         Metric("miou", _overlap, "either", _maps, _overlap_finish),
         Metric("relative", _relative, "original", lambda v, y: not _discrete(v, y), _relative_finish),
-        Metric(
-            "rmse",
-            _squared,
-            "labels",
-            _regression,
-            lambda means: np.sqrt(means[:, 0]),
-            higher_is_better=False,
-        ),
+        Metric("rmse", _squared, "labels", _regression, _root, higher_is_better=False),
         Metric("mae", _absolute, "labels", higher_is_better=False),
         Metric("ctc", _ctc, "either", finish=_ctc_finish),
     )
