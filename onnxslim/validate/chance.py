@@ -1,0 +1,75 @@
+"""The near-chance check: a model that guesses cannot be judged, and the usual reason is the preprocessing.
+
+A wrong mean, swapped channels or another class order make a good model guess; compressed, it guesses as well, and every
+comparison comes out fine. So the original is looked at first (contract.md, "The near-chance check").
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnxslim.errors import InvalidDataError
+from onnxslim.validate.fidelity import decibels
+from onnxslim.validate.statistics import wilson_interval
+
+HINT = "check the preprocessing (scale, mean, std, colour order, layout) and the order of the classes"
+
+#: Outputs that vary less than this between samples, against their own size, are suspect.
+STILL_DB = -40.0
+
+
+def check_top1(whose: str, hits: int, labels: np.ndarray) -> None:
+    """Refuse to judge a model whose top-1 cannot be told from always naming the most frequent class.
+
+    Args:
+        whose: Whom the message is about, e.g. ``the original``.
+        hits: Samples that it answers correctly.
+        labels: Shape (n,).
+
+    Raises:
+        InvalidDataError: The top-1 lies inside the 95 % interval of the majority class's share, or below the one that
+            guessing among the labels' classes would reach.
+    """
+    n = len(labels)
+    counts = np.unique(labels, return_counts=True)[1]
+    share = int(counts.max())
+    low, high = wilson_interval(share, n)
+    guess = wilson_interval(round(n / len(counts)), n)[1]
+    if low <= hits / n <= high or hits / n <= min(guess, low):
+        raise InvalidDataError(
+            f"{whose}'s top-1 is {hits / n:.1%} on {n} samples, where always naming the most frequent class"
+            f" scores {share / n:.1%} (95 % interval {low:.1%} to {high:.1%}): it is no better than guessing",
+            hint=HINT if len(counts) > 1 else "the labels hold one class only; add samples of others",
+        )
+
+
+class Spread:
+    """How much an output varies between samples: a running mean vector and a running energy."""
+
+    def __init__(self) -> None:
+        self._sum: np.ndarray | None = None
+        self._energy = 0.0
+        self._n = 0
+
+    def add(self, outputs: np.ndarray) -> None:
+        """Take in a batch of float outputs, the sample on the first axis; another shape per sample ends the check."""
+        rows = outputs.reshape(len(outputs), -1).astype(np.float64)
+        if self._sum is None:
+            self._sum = np.zeros(rows.shape[1])
+        if rows.shape[1] != len(self._sum):
+            self._n = -1
+        if self._n < 0:
+            return
+        self._sum += rows.sum(axis=0)
+        self._energy += float(np.einsum("ij,ij->", rows, rows))
+        self._n += len(rows)
+
+    def warning(self, name: str) -> str | None:
+        """One line when output ``name`` hardly depends on the sample."""
+        if self._n < 2 or self._sum is None or not np.isfinite(self._energy):
+            return None
+        still = float(np.einsum("i,i->", self._sum, self._sum)) / self._n
+        varies = decibels(max(self._energy - still, self._energy * 1e-15), self._energy) if self._energy else -np.inf
+        if varies >= STILL_DB:
+            return None
+        return f"output {name} hardly differs between the samples ({varies:.0f} dB of its size): {HINT}"

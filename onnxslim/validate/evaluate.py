@@ -1,0 +1,82 @@
+"""Evaluate: two models, one pass over the samples, and what that proves.
+
+Every batch goes through the original and the result and is then forgotten; what stays is a few numbers per sample.
+"""
+
+from __future__ import annotations
+
+import math
+
+from onnxslim import io
+from onnxslim.data.samples import Samples
+from onnxslim.errors import InvalidDataError, InvalidModelError, UsageError
+from onnxslim.progress import Progress, silent
+from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.validate.function import UserMetric
+from onnxslim.validate.ledger import Evaluation, Ledger
+from onnxslim.validate.metrics import METRICS
+
+#: Samples at a time when nobody says: at most so many, and inputs of at most so many bytes, because what a network
+#: holds inside grows with them.
+BATCH, BATCH_BYTES = 64, 4 << 20
+
+
+def evaluate(
+    model: io.ModelLike,
+    samples: Samples,
+    *,
+    reference: io.ModelLike | None = None,
+    config: SessionConfig | None = None,
+    metric: str | UserMetric | None = None,
+    output: str | None = None,
+    batch_size: int | None = None,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Judge ``model`` on ``samples``, paired against ``reference`` when there is one.
+
+    Args:
+        model: What is judged.
+        samples: The data; its labels, where it has them, decide what "right" is.
+        reference: The original. Without it only metrics that labels decide can be told, and no drop.
+        config: How both sessions run.
+        metric: A name of :data:`~onnxslim.validate.metrics.METRICS`, or a function of (outputs, labels) that gives a
+            value per sample or one value, higher being better (:class:`~onnxslim.validate.function.FunctionTally`). By
+            default: top-1, top-5 and agreement for scores (N, C) with labels, agreement without, mIoU for scores
+            (N, C, H, W) with labels of shape (N, H, W), agreement for integers, 1 - ‖a - b‖ / ‖a‖ for all else.
+        output: The output to judge (:func:`~onnxslim.validate.judged.pick_output`).
+        batch_size: Samples at a time, where the model leaves that free; by default what 4 MB of inputs hold, up to 64.
+        progress: Called after each batch with the number of samples done.
+
+    Raises:
+        UsageError: No such metric or output, nothing to judge by, or a metric function that raised.
+        InvalidDataError: The labels do not fit, there are no samples, or the original does no better than guessing.
+        InvalidModelError: The two models do not have the same outputs.
+        UnsupportedError: The output is a sequence or a map.
+    """
+    if isinstance(metric, str) and metric not in METRICS:
+        raise UsageError(f"--metric {metric}: unknown", hint=f"one of {', '.join(METRICS)}, or module:function")
+    result = Session(io.load(model), config)
+    original = None if reference is None else Session(io.load(reference), config)
+    if original is not None and (missing := [name for name in original.outputs if name not in result.outputs]):
+        raise InvalidModelError(
+            f"the result has no output {missing[0]}, which the original has",
+            hint=f"it has {', '.join(result.outputs)}",
+        )
+    ledger: Ledger | None = None
+    labels = samples.labels
+    for batch in samples.batches(batch_size or _batch(samples)):
+        theirs = None if original is None else original.run(batch)
+        ours = result.run(batch, None if original is None else original.outputs)
+        n = len(batch.indices)
+        if ledger is None:
+            ledger = Ledger(ours, theirs, labels, n, metric, output)
+        ledger.add(ours, theirs, None if labels is None else labels[batch.indices], n)
+        progress("evaluate", batch.indices.stop, len(samples))
+    if ledger is None:
+        raise InvalidDataError(f"{samples.source}: no samples to evaluate on")
+    return ledger.close(labels, random=samples.source.split(",")[0] == "random")
+
+
+def _batch(samples: Samples) -> int:
+    sample = sum(4 * math.prod(shape or ()) for shape in samples.shapes.values())
+    return max(1, min(BATCH, BATCH_BYTES // max(sample, 1)))
