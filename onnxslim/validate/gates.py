@@ -1,0 +1,149 @@
+"""Gates: what a result must reach to be written, and one line for each thing it does not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onnxslim.validate.ledger import Evaluation
+from onnxslim.validate.statistics import samples_to_decide
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Constraints; None asks nothing.
+
+    Attributes:
+        max_drop: Of the first metric, in its unit (0.01 is one point of top-1).
+        min_agreement: Share of samples whose answer is the original's.
+        min_sqnr: Decibels, of every output.
+        max_size: Bytes on disk with external data.
+        min_ratio: How many times smaller than the original.
+        max_latency: Seconds, the median of one inference.
+        min_speedup: How many times faster than the original.
+        strict: Judge drop, agreement and times by the bad end of their 95 % interval, not by the value seen.
+    """
+
+    max_drop: float | None = None
+    min_agreement: float | None = None
+    min_sqnr: float | None = None
+    max_size: int | None = None
+    min_ratio: float | None = None
+    max_latency: float | None = None
+    min_speedup: float | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    evaluation: Evaluation | None
+    latency: Mapping[str, Any] | None
+    sizes: Mapping[str, int] | None
+
+
+def failures(
+    gates: Gates,
+    evaluation: Evaluation | None,
+    latency: Mapping[str, Any] | None = None,
+    sizes: Mapping[str, int] | None = None,
+) -> list[str]:
+    """One line with the numbers for every gate that is not met; a gate on what was not measured is not met.
+
+    Args:
+        gates: What is asked.
+        evaluation: Of the result against the original.
+        latency: From :func:`~onnxslim.validate.latency.summarize`.
+        sizes: Bytes of ``original`` and ``result``.
+    """
+    evidence = _Evidence(evaluation, latency, sizes)
+    asked = [(judge, getattr(gates, name)) for name, judge in _JUDGES.items()]
+    return [line for judge, limit in asked if limit is not None and (line := judge(evidence, limit, gates.strict))]
+
+
+def _max_drop(evidence: _Evidence, limit: float, strict: bool) -> str | None:
+    measured = evidence.evaluation.metric if evidence.evaluation else None
+    if measured is None or measured.drop is None:
+        return "max drop: no drop was measured (it needs the original as the reference)"
+    text = measured.text
+    seen = f"{measured.name} drops by {text(measured.drop)} ({text(measured.original or 0)} to {text(measured.result)})"
+    allowed = f"at most {text(limit)} is allowed"
+    if not measured.drop <= limit:
+        return f"{seen}; {allowed}"
+    if not strict:
+        return None
+    if measured.interval is None:
+        return f"{seen}, and {measured.n} samples are too few for an interval; {allowed} (strict)"
+    if measured.interval[1] <= limit:
+        return None
+    needed = samples_to_decide(measured.drop, measured.interval, measured.n, limit)
+    more = f"; about {needed} samples would decide" if needed else ""
+    return f"{seen}, its 95 % interval reaches {text(measured.interval[1])}; {allowed} (strict){more}"
+
+
+def _min_agreement(evidence: _Evidence, limit: float, strict: bool) -> str | None:
+    measured = evidence.evaluation.find("agreement") if evidence.evaluation else None
+    if measured is None:
+        return "agreement was not measured: the judged output has no answers to compare"
+    low = 1 - measured.interval[1] if strict and measured.interval else measured.result
+    end = f" (95 % interval from {measured.text(low)})" if strict else ""
+    if low >= limit:
+        return None
+    return f"agreement is {measured.text(measured.result)}{end}; at least {measured.text(limit)} is asked"
+
+
+def _min_sqnr(evidence: _Evidence, limit: float, strict: bool) -> str | None:
+    outputs = evidence.evaluation.outputs if evidence.evaluation else {}
+    found = {name: fidelity.sqnr_db for name, fidelity in outputs.items() if not math.isnan(fidelity.sqnr_db)}
+    if not found:
+        return "SQNR was not measured: no float output was compared"
+    worst = min(found, key=lambda name: found[name])
+    return None if found[worst] >= limit else f"SQNR of {worst} is {found[worst]:.1f} dB; at least {limit:g} is asked"
+
+
+def _max_size(evidence: _Evidence, limit: float, strict: bool) -> str | None:
+    if not evidence.sizes:
+        return "size was not measured"
+    size = evidence.sizes["result"]
+    return None if size <= limit else f"the result takes {size} bytes; at most {limit:.0f} are allowed"
+
+
+def _min_ratio(evidence: _Evidence, limit: float, strict: bool) -> str | None:
+    if not evidence.sizes:
+        return "size was not measured"
+    ratio = evidence.sizes["original"] / evidence.sizes["result"]
+    return None if ratio >= limit else f"the result is {ratio:.2f}× smaller; at least {limit:g}× is asked"
+
+
+def _max_latency(evidence: _Evidence, limit: float, strict: bool) -> str | None:
+    if not evidence.latency:
+        return "latency was not measured"
+    times = evidence.latency["result"]
+    taken = times["interval_ms"][1] if strict else times["median_ms"]
+    end = f" (95 % interval up to {taken:.3g} ms)" if strict else ""
+    if taken <= 1000 * limit:
+        return None
+    return f"an inference takes {times['median_ms']:.3g} ms{end}; at most {1000 * limit:.3g} ms are allowed"
+
+
+def _min_speedup(evidence: _Evidence, limit: float, strict: bool) -> str | None:
+    if not evidence.latency:
+        return "latency was not measured"
+    ratio = evidence.latency["interval"][0] if strict else evidence.latency["ratio"]
+    end = f" (95 % interval from {ratio:.3g}×)" if strict else ""
+    if ratio >= limit:
+        return None
+    return f"the result is {evidence.latency['ratio']:.3g}× faster{end}; at least {limit:g}× is asked"
+
+
+#: field of :class:`Gates` → (evidence, limit, strict) → the line, or None when the gate is met
+_JUDGES: dict[str, Callable[[_Evidence, float, bool], str | None]] = {
+    "max_drop": _max_drop,
+    "min_agreement": _min_agreement,
+    "min_sqnr": _min_sqnr,
+    "max_size": _max_size,
+    "min_ratio": _min_ratio,
+    "max_latency": _max_latency,
+    "min_speedup": _min_speedup,
+}
