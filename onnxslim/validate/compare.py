@@ -1,0 +1,231 @@
+"""Compare: are two models equal, and if not, where do they part?
+
+"Equal" is max|a - b| / max|a| per output, both run with the runtime's optimisation off (contract.md), so that what is
+compared is the models and not two ways of fusing them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim import io
+from onnxslim.data.samples import Samples
+from onnxslim.errors import InvalidModelError
+from onnxslim.graph import shapes
+from onnxslim.progress import Progress, silent
+from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.taps import tap
+from onnxslim.validate.fidelity import Fidelity, difference
+from onnxslim.validate.tally import finite
+
+#: Two models are equal when no output differs by more than this, against its largest element.
+TOLERANCE = 1e-4
+#: A layer is bad below this SQNR: an error of a third of the signal.
+BAD_DB = 10.0
+#: Bytes of taps that one run of one model may hold.
+_TAP_BYTES = 1 << 28
+
+
+@dataclass
+class Difference:
+    """One output of two models: the largest |a - b|, the largest |a|, and whether anything could not be subtracted."""
+
+    worst: float = 0.0
+    largest: float = 0.0
+    mismatch: str | None = None
+
+    def add(self, a: np.ndarray, b: np.ndarray) -> None:
+        """Take in one run."""
+        if a.shape != b.shape:
+            self.mismatch = f"shape {b.shape}, expected {a.shape}"
+        elif a.dtype != b.dtype:
+            self.mismatch = f"{b.dtype}, expected {a.dtype}"
+        elif a.dtype.kind != "f":
+            if not np.array_equal(a, b):
+                self.mismatch = f"{np.count_nonzero(a != b)} of {a.size} elements differ"
+        elif a.size:
+            delta = np.abs(difference(a, b))
+            self.worst = max(self.worst, float(np.nan_to_num(delta, nan=np.inf, posinf=np.inf).max()))
+            self.largest = max(self.largest, float(np.abs(a[np.isfinite(a)]).max(initial=0.0)))
+
+    @property
+    def relative(self) -> float:
+        """max|a - b| / max|a|; infinite where there is something that cannot be subtracted."""
+        if self.mismatch is not None or (self.worst > 0 and self.largest == 0):
+            return math.inf
+        return self.worst / self.largest if self.worst else 0.0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One tensor that both models have: its name, the op and the node that make it in the first, and its SQNR in dB."""
+
+    name: str
+    op: str
+    node: str
+    sqnr_db: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`compare` found.
+
+    Attributes:
+        outputs: By name.
+        tolerance: Up to which relative difference the models count as equal.
+        layers: The tensors both have, in graph order; empty unless asked for.
+        bad_db: Below which a layer is bad.
+    """
+
+    outputs: dict[str, Difference]
+    tolerance: float = TOLERANCE
+    layers: list[Layer] = field(default_factory=list)
+    bad_db: float = BAD_DB
+
+    @property
+    def equal(self) -> bool:
+        """Whether every output is within the tolerance."""
+        return all(found.relative <= self.tolerance for found in self.outputs.values())
+
+    @property
+    def first_bad(self) -> Layer | None:
+        """The first layer in graph order whose SQNR is below ``bad_db``."""
+        return next((layer for layer in self.layers if layer.sqnr_db < self.bad_db), None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Additions to the contract; a relative difference or an SQNR of null is infinite."""
+        bad = self.first_bad
+        return {
+            "equal": self.equal,
+            "tolerance": self.tolerance,
+            "outputs": {
+                name: {"max_abs": finite(d.worst), "relative": finite(d.relative), "mismatch": d.mismatch}
+                for name, d in self.outputs.items()
+            },
+            "layers": [
+                {"name": layer.name, "op": layer.op, "node": layer.node, "sqnr_db": finite(layer.sqnr_db),
+                 "first_bad": layer is bad}
+                for layer in self.layers
+            ],
+        }  # fmt: skip
+
+
+def compare(
+    a: io.ModelLike,
+    b: io.ModelLike,
+    samples: Samples | Sequence[Samples],
+    layers: bool = False,
+    *,
+    config: SessionConfig | None = None,
+    tolerance: float = TOLERANCE,
+    batch_size: int = 8,
+    progress: Progress = silent,
+) -> Comparison:
+    """Compare the outputs of two models, and with ``layers`` every tensor that both have by name.
+
+    Args:
+        a: The one that is right.
+        b: The other.
+        samples: One set, or several (random ones of several seeds).
+        layers: Look inside as well; graph outputs are layers too.
+        config: How both run; the runtime's optimisation is switched off.
+        tolerance: See :attr:`Comparison.equal`.
+        batch_size: Samples at a time, where the model leaves that free.
+        progress: Called after each batch.
+
+    Raises:
+        InvalidModelError: ``b`` lacks an output of ``a``.
+    """
+    sets = [samples] if isinstance(samples, Samples) else list(samples)
+    plain = (config or SessionConfig()).with_(optimize=False)
+    first, second = io.load(a), io.load(b)
+    outputs: dict[str, Difference] = {}
+    for name, x, y in _runs(first, second, sets, plain, batch_size, progress):
+        outputs.setdefault(name, Difference()).add(x, y)
+    found: list[Layer] = []
+    if layers:
+        groups = list(_groups(first, _shared(first, second), batch_size))
+        for index, group in enumerate(groups):
+            sums = {value.name or "": Fidelity() for value in group}
+            tapped = tap(first, sums, only=True), tap(second, sums, only=True)
+            for name, x, y in _runs(tapped[0], tapped[1], sets, plain, batch_size, silent):
+                sums[name].add(x, y)
+            found += [_layer(value, sums[value.name or ""]) for value in group if sums[value.name or ""].real]
+            progress("layers", index + 1, len(groups))
+    return Comparison(outputs, tolerance, found)
+
+
+def _layer(value: ir.Value, fidelity: Fidelity) -> Layer:
+    node = value.producer()
+    assert node is not None
+    return Layer(value.name or "", node.op_type, node.name or "", fidelity.sqnr_db)
+
+
+def _runs(
+    a: ir.Model, b: ir.Model, sets: Sequence[Samples], config: SessionConfig, batch_size: int, progress: Progress
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Every output tensor of both models, batch by batch; the members of a sequence or a map by index or key."""
+    first, second = Session(a, config), Session(b, config)
+    for name in first.outputs:
+        if name not in second.outputs:
+            raise InvalidModelError(
+                f"the second model has no output {name}", hint=f"it has {', '.join(second.outputs)}"
+            )
+    for samples in sets:
+        for batch in samples.batches(batch_size):
+            theirs, ours = first.run(batch), second.run(batch, first.outputs)
+            for name in first.outputs:
+                x, y = dict(_tensors(name, theirs[name])), dict(_tensors(name, ours[name]))
+                for key, values in x.items():
+                    yield key, values, y.get(key, np.empty(0, values.dtype))
+            progress("compare", batch.indices.stop, len(samples))
+
+
+def _tensors(name: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
+    if isinstance(value, dict):
+        for key in value:
+            yield from _tensors(f"{name}[{key}]", value[key])
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            yield from _tensors(f"{name}[{index}]", member)
+    elif value is not None:
+        yield name, np.asarray(value)
+
+
+def _shared(a: ir.Model, b: ir.Model) -> list[ir.Value]:
+    """The float tensors that nodes of both main graphs make under one name, in the order of ``a``."""
+    known = {output.name for node in b.graph for output in node.outputs}
+    floats = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, None}
+    shapes.infer(a)
+    return [
+        output
+        for node in a.graph
+        if node.op_type != "Constant"
+        for output in node.outputs
+        if output.name and output.name in known and output.dtype in floats
+    ]
+
+
+def _groups(model: ir.Model, values: Sequence[ir.Value], batch: int) -> Iterator[list[ir.Value]]:
+    """``values`` in groups whose tensors fit in the bytes allowed; one of unknown size counts for a sixteenth."""
+    copy = io.clone(model)
+    shapes.bind(copy)
+    sizes = {output.name: shapes.static(output) for node in copy.graph for output in node.outputs}
+    group: list[ir.Value] = []
+    held = 0.0
+    for value in values:
+        shape = sizes[value.name]
+        size = _TAP_BYTES / 16 if shape is None else 4 * math.prod(shape) * batch
+        if group and held + size > _TAP_BYTES:
+            yield group
+            group, held = [], 0.0
+        group.append(value)
+        held += size
+    if group:
+        yield group
