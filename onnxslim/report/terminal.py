@@ -1,0 +1,90 @@
+"""The report in a terminal, as rich renderables; whoever prints them decides on colours and width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from onnxslim.report import figures, text
+from onnxslim.report.figures import Report
+from onnxslim.report.steps import Step, list_steps
+
+_STYLES = {"better": "green", "worse": "red", "": ""}
+
+
+def terminal(report: Report, *, explain: bool = False) -> RenderableType:
+    """What was gained, what each step did, and cautions.
+
+    Args:
+        report: See :mod:`onnxslim.report`.
+        explain: Add what was declined and why, and how each figure was measured.
+    """
+    return Group(*_sections(report, explain))
+
+
+def _sections(report: Report, explain: bool) -> Iterator[RenderableType]:
+    before, after = figures.title(report)
+    yield Text.assemble((before, "bold"), *([(" → ", "dim"), (after, "bold")] if after else []))
+    rows = figures.rows(report)
+    if rows:
+        yield _figures(rows)
+    steps = list_steps(report)
+    if steps:
+        yield _steps(steps)
+    if energy := figures.energy(report):
+        yield Text.assemble(("energy: ", "bold"), energy)
+    if explain:
+        yield from _declined(steps)
+        yield from _how(rows)
+    for warning in report.get("warnings") or []:
+        yield Text.assemble(("warning: ", "bold yellow"), text.clean(warning))
+    error = report.get("error")
+    if error:
+        yield Text.assemble((f"{text.clean(error.get('kind', 'error'))}: ", "bold red"), text.clean(error["message"]))
+        if error.get("hint"):
+            yield Text.assemble(("hint: ", "bold"), text.clean(error["hint"]))
+
+
+def _figures(rows: list[figures.Row]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    table.add_column("original", justify="right")
+    table.add_column("result", justify="right")
+    table.add_column("change")
+    table.add_column("95 % interval", style="dim")
+    for row in rows:
+        change = Text(row.change, _STYLES[row.verdict])
+        table.add_row(Text(row.name), Text(row.original), Text(row.result), change, Text(row.interval))
+    return table
+
+
+def _steps(steps: list[Step]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("step")
+    table.add_column("changed")
+    table.add_column("declined", justify="right")
+    table.add_column("seconds", justify="right")
+    for step in steps:
+        seconds = "" if step.seconds is None else f"{step.seconds:.1f}"
+        table.add_row(Text(step.name), Text(step.changed), str(step.left or ""), seconds)
+    return table
+
+
+def _declined(steps: list[Step]) -> Iterator[RenderableType]:
+    for step in steps:
+        for reason, nodes in step.declined:
+            yield Text.assemble((f"{step.name} declined: ", "bold"), reason)
+            yield Padding(Text(", ".join(nodes), "dim"), (0, 0, 0, 2))
+
+
+def _how(rows: list[figures.Row]) -> Iterator[RenderableType]:
+    seen: dict[str, str] = {}
+    for row in rows:
+        seen.setdefault(row.how, row.name)
+    for how, name in seen.items():
+        yield Text.assemble((f"{name}: ", "bold"), (how, "dim"))
