@@ -17,8 +17,8 @@ from onnxslim.errors import UnsupportedError, UsageError
 from onnxslim.graph import opset, shapes
 from onnxslim.progress import Progress, silent
 from onnxslim.quantize import calibrate, encode, fused, measure, placement, ranges
-from onnxslim.quantize.insert import Choices, insert
-from onnxslim.quantize.plan import Plan, Unit, name_nodes, plan, units
+from onnxslim.quantize.insert import Choices, write_qdq
+from onnxslim.quantize.plan import Plan, Unit, make_plan, name_nodes, units
 from onnxslim.quantize.recognise import quantised
 from onnxslim.quantize.targets import TARGETS, Target
 from onnxslim.runtime.session import SessionConfig
@@ -87,11 +87,11 @@ def quantize(
                 "nothing to quantise: no Conv, Gemm or MatMul with constant float32 weights can run in int8"
             )
         feeds = _Feeds(samples)
-        widest = plan(found, able)
+        widest = make_plan(found, able)
         statistics = _calibrate(work, widest, feeds, options, config, progress)
         choices = _choices(work, widest, statistics, method, target, account)
         int8 = _decide(work, found, able, choices, feeds, options, config, account)
-        chosen = plan(found, int8)
+        chosen = make_plan(found, int8)
         result = _written(work, chosen, choices)
         _account(account, result, found, chosen, config, options)
     return result, account
@@ -204,7 +204,7 @@ def _decide(
         return static
     if options.placement != "measured":
         raise UsageError(f"--placement {options.placement}: unknown", hint="measured or static")
-    everything = _written(model, plan(found, able), choices)
+    everything = _written(model, make_plan(found, able), choices)
     times = measure.unit_times(model, everything, found, feeds.first, config, times)
     measured = placement.place(found, times) & able
     labels = {"everything int8": able, "static": static, "measured": measured}
@@ -213,7 +213,7 @@ def _decide(
     }
     candidates = {
         "float": model,
-        **{name: _written(model, plan(found, int8), choices) for name, int8 in distinct.items()},
+        **{name: _written(model, make_plan(found, int8), choices) for name, int8 in distinct.items()},
     }
     best, seconds = measure.fastest(candidates, feeds.first, config)
     account.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
@@ -226,7 +226,7 @@ def _decide(
 def _written(model: ir.Model, chosen: Plan, choices: Choices) -> ir.Model:
     """A quantised copy of ``model``; the plan's nodes are found again by name."""
     copy = io.clone(model)
-    insert(copy, chosen.on(copy), choices)
+    write_qdq(copy, chosen.on(copy), choices)
     return copy
 
 

@@ -165,6 +165,31 @@ def histograms(
     return Statistics(found, counts)
 
 
+def channels(
+    model: ir.Model, feeds: Feeds, names: Sequence[str], config: SessionConfig | None = None
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Per tensor and channel (axis 1) the largest magnitude and the mean square, float64 (C,) each."""
+
+    def reduce(index: int, found: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        result = []
+        for name in names:
+            array = found[name]
+            flat = np.moveaxis(array, 1, 0).reshape(array.shape[1], -1)
+            peak = np.maximum(flat.max(axis=1), -flat.min(axis=1)).astype(np.float64)
+            result.append((peak, np.einsum("cs,cs->c", flat, flat).astype(np.float64) / flat.shape[1]))
+        return result
+
+    totals: list[tuple[np.ndarray, np.ndarray]] = []
+    samples = 0
+    for found in run_all(tap(model, names, only=True), feeds, reduce, config):
+        samples += 1
+        if not totals:
+            totals = found
+        else:
+            totals = [(np.maximum(p, q), e + f) for (p, e), (q, f) in zip(totals, found, strict=True)]
+    return {name: (peak, energy / samples) for name, (peak, energy) in zip(names, totals, strict=True)}
+
+
 class _NotFinite(Exception):
     def __init__(self, sample: int) -> None:
         super().__init__(sample)

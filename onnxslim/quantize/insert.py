@@ -51,7 +51,7 @@ class Choices:
     weight_bits: int = 8
 
 
-def insert(model: ir.Model, plan: Plan, choices: Choices) -> None:
+def write_qdq(model: ir.Model, plan: Plan, choices: Choices) -> None:
     """Write ``plan`` into ``model``, the copy whose nodes it refers to, in place."""
     graph = model.graph
     units = [unit for unit in plan.units if unit.name in plan.int8]

@@ -180,7 +180,7 @@ class Plan:
         return replace(self, units=tuple(moved))
 
 
-def plan(found: Sequence[Unit], int8: Iterable[str]) -> Plan:
+def make_plan(found: Sequence[Unit], int8: Iterable[str]) -> Plan:
     """What follows from the labels ``int8`` (names of units)."""
     labels = frozenset(int8)
     chosen = [unit for unit in found if unit.name in labels]

@@ -81,12 +81,13 @@ def expected_error(h: Histogram, low: float, high: float, levels: int = 255) -> 
     return float(_error(h, np.array([min(low, 0.0)]), np.array([max(high, 0.0)]), levels)[0])
 
 
-def entropy(h: Histogram, levels: int = 128) -> tuple[float, float]:
+def entropy(h: Histogram, levels: int = 255) -> tuple[float, float]:
     """The symmetric-about-its-tails cut with the least KL divergence (Migacz, 8-bit inference with TensorRT, 2017)."""
     if h.high <= h.low:
         return h.low, h.high
     best, found = np.inf, (h.low, h.high)
-    reference = h.counts.astype(np.float64)
+    # an exact zero costs nothing at any scale, and behind a Relu it would drown everything else
+    reference = np.where(_holds_zero(h), 0.0, h.counts)
     for share in np.linspace(0.1, 1.0, 64):
         low, high = (share * h.low if h.low < 0 else h.low), share * h.high if h.high > 0 else h.high
         divergence = _divergence(reference, h, low, high, levels)
@@ -114,6 +115,11 @@ def _divergence(reference: np.ndarray, h: Histogram, low: float, high: float, le
     return float(np.sum(p[held] * np.log(p[held] / np.maximum(q[held], 1e-12))))
 
 
+def _holds_zero(h: Histogram) -> np.ndarray:
+    """bool (BINS,): the bins at zero, whose values are mostly exact zeros."""
+    return np.abs(h.centres) <= (h.high - h.low) / BINS if h.low <= 0 <= h.high else np.zeros(BINS, bool)
+
+
 def _errors(h: Histogram, levels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     lows = np.unique(_SHARES * h.low) if h.low < 0 else np.array([0.0])
     highs = np.unique(_SHARES * h.high) if h.high > 0 else np.array([0.0])
@@ -126,8 +132,7 @@ def _error(h: Histogram, low: np.ndarray, high: np.ndarray, levels: int) -> np.n
     centres, counts = h.centres, h.counts.astype(np.float64)
     total = max(counts.sum(), 1.0)
     step = (high - low) / levels
-    zero = (np.abs(centres) <= (h.high - h.low) / BINS) if h.low <= 0 <= h.high else np.zeros(BINS, bool)
-    rounding = np.where(zero, 0.0, counts)
+    rounding = np.where(_holds_zero(h), 0.0, counts)
     inside = np.concatenate([[0.0], np.cumsum(rounding)])
     moments = [np.concatenate([[0.0], np.cumsum(counts * centres**k)]) for k in range(3)]
     first = np.searchsorted(centres, low, side="left")

@@ -179,7 +179,7 @@ CPU_ROWS: dict[str, Row] = {
     "LeakyRelu": Row(Kind.OWN, _always, "QLinearLeakyRelu"),
     "Softmax": Row(Kind.OWN, _softmax, "QLinearSoftmax"),
     "Concat": Row(Kind.OWN, _concat, "QLinearConcat"),
-    "MaxPool": _same("MaxPool"),
+    "MaxPool": _same("MaxPool|NhwcMaxPool"),
     "Resize": _same("Resize", _resize),
     "DepthToSpace": _same("DepthToSpace"),
     "Split": _same("Split"),

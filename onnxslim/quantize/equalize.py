@@ -1,0 +1,284 @@
+"""Cross-layer equalisation: channels of one tensor brought to like ranges, exactly, by moving scale between layers.
+
+A tensor is quantised with one scale, so a channel that uses a tenth of its range gets a tenth of the resolution. Where
+only homogeneous ops lie between the layers that write a channel and those that read it, writing it s times larger and
+reading it s times smaller changes nothing (Nagel et al., Data-free quantization, 2019). Rows of the writers carry their own
+weight scales, so that side is free; columns of the readers share theirs, so how far to go is a trade, and both sides
+of it are known in closed form from each channel's range and energy.
+
+A Clip is homogeneous only while it does not bite: a channel behind Clip(0, 6) is scaled only if it stays below the bound on
+the calibration data, before and after; Clip never becomes Relu.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.graph import shapes
+from onnxslim.graph.constants import constant
+from onnxslim.quantize.insert import initializer
+from onnxslim.quantize.targets import clip_bounds
+
+#: f(s·x) = s·f(x) for s > 0, channel by channel
+HOMOGENEOUS = frozenset(
+    ["Relu", "Clip", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Add", "Identity", "Dropout", "Pad"]
+)
+#: How much of the way to equal ranges is tried: 0 leaves a stream alone, 1 makes all its channels alike.
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+#: A scaled channel may come this close to a Clip's bound; the rest is room for data that were not seen.
+ROOM = 0.9
+#: No channel is scaled by more; a channel that is nearly dead needs no resolution.
+LIMIT = 64.0
+
+
+@dataclass
+class Stream:
+    """Tensors that carry the same channels, with everything that writes and reads them.
+
+    Attributes:
+        tensors: Names of the tensors, in graph order.
+        writers: Layers whose outputs they are.
+        readers: Layers that they enter.
+        bound: The least upper bound of a Clip on the way, inf without one.
+    """
+
+    tensors: list[str] = field(default_factory=list)
+    writers: list[ir.Node] = field(default_factory=list)
+    readers: list[ir.Node] = field(default_factory=list)
+    bound: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Channels:
+    """What calibration knows of a tensor's channels: float64 (C,) each.
+
+    Attributes:
+        peak: Largest magnitude.
+        energy: Mean square.
+    """
+
+    peak: np.ndarray
+    energy: np.ndarray
+
+
+def streams(model: ir.Model) -> list[Stream]:
+    """Every set of tensors whose channels may be rescaled, in graph order."""
+    seen: set[ir.Value] = set()
+    found = []
+    for node in model.graph:
+        if node.op_type in ("Conv", "Gemm") and node.domain == "" and node.outputs[0] not in seen:
+            stream = _explore(node.outputs[0], seen)
+            if stream is not None:
+                found.append(stream)
+    return found
+
+
+def _explore(start: ir.Value, seen: set[ir.Value]) -> Stream | None:
+    stream, waiting, valid = Stream(), [start], True
+    members: dict[ir.Value, None] = {}
+    while waiting:
+        value = waiting.pop()
+        if value in members:
+            continue
+        members[value] = None
+        valid &= not value.is_graph_output() and not value.is_graph_input()
+        producer = value.producer()
+        if producer is not None and _is_layer(producer):
+            stream.writers.append(producer)
+        elif producer is not None and _carries(producer):
+            waiting += _activations(producer)
+            stream.bound = min(stream.bound, _bound(producer))
+        else:
+            valid = False
+        for use in value.uses():
+            reader = use.node
+            if _is_layer(reader) and use.idx == 0:
+                if reader not in stream.readers:
+                    stream.readers.append(reader)
+            elif _carries(reader) and reader.graph is start.graph and (use.idx == 0 or reader.op_type == "Add"):
+                waiting.append(reader.outputs[0])
+            else:
+                valid = False
+    seen.update(members)
+    order = sorted(members, key=lambda value: str(value.name))
+    stream.tensors = [str(value.name) for value in order]
+    return stream if valid and stream.readers and stream.bound > 0 else None
+
+
+def _is_layer(node: ir.Node) -> bool:
+    if node.op_type not in ("Conv", "Gemm") or node.domain not in ("", "ai.onnx"):
+        return False
+    weight = constant(node.inputs[1])
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if weight is None or weight.dtype != np.float32 or (bias is not None and constant(bias) is None):
+        return False
+    if node.op_type == "Gemm":
+        return not node.attributes.get_int("transA", 0)
+    group = node.attributes.get_int("group", 1)
+    return group == 1 or _depthwise(node)
+
+
+def _depthwise(node: ir.Node) -> bool:
+    weight = constant(node.inputs[1])
+    group = node.attributes.get_int("group", 1)
+    return node.op_type == "Conv" and weight is not None and group > 1 and weight.shape[:2] == (group, 1)
+
+
+def _carries(node: ir.Node) -> bool:
+    if node.op_type not in HOMOGENEOUS or node.domain not in ("", "ai.onnx"):
+        return False
+    if node.op_type == "Clip":
+        low, high = clip_bounds(node)
+        return low == 0.0 and high is not None and high > 0
+    if node.op_type == "Add":
+        left, right = (shapes.dims(value) for value in node.inputs[:2])
+        return all(constant(value) is None for value in node.inputs) and left is not None and left == right
+    if node.op_type == "Pad":
+        mode = node.attributes.get_string("mode", "constant")
+        value = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
+        pads = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+        if pads is None or mode != "constant" or (value is not None and value.any()):
+            return False
+        rank = len(pads) // 2
+        return not pads[[0, 1, rank, rank + 1]].any()
+    return True
+
+
+def _activations(node: ir.Node) -> list[ir.Value]:
+    values = node.inputs[:2] if node.op_type == "Add" else node.inputs[:1]
+    return [value for value in values if value is not None]
+
+
+def _bound(node: ir.Node) -> float:
+    high = clip_bounds(node)[1] if node.op_type == "Clip" else None
+    return float("inf") if high is None else high
+
+
+def equalize(model: ir.Model, known: Mapping[str, Channels]) -> dict[str, float]:
+    """Rescale the channels of every stream of ``model`` in place.
+
+    Args:
+        model: The float model.
+        known: Channel statistics by tensor name, for at least one tensor of a stream; a stream without is left alone.
+
+    Returns:
+        The strength that was chosen, by the stream's first tensor, where it is not 0.
+    """
+    chosen = {}
+    for stream in streams(model):
+        found = [known[name] for name in stream.tensors if name in known]
+        if not found:
+            continue
+        peak = np.max([channels.peak for channels in found], axis=0)
+        energy = np.mean([channels.energy for channels in found], axis=0)
+        weights = [_columns(node) for node in stream.readers]
+        best, scale = _choose(peak, energy, weights, stream.bound)
+        if best > 0:
+            chosen[stream.tensors[0]] = best
+            for node in stream.writers:
+                _scale_rows(model, node, scale)
+            for node in stream.readers:
+                _scale_columns(model, node, 1.0 / scale)
+    return chosen
+
+
+def _choose(
+    peak: np.ndarray, energy: np.ndarray, weights: Sequence[np.ndarray], bound: float
+) -> tuple[float, np.ndarray]:
+    """The strength with the least expected output error of the readers, and its scales."""
+    best, chosen, scale = np.inf, 0.0, np.ones_like(peak)
+    for strength in STRENGTHS:
+        candidate = scales(peak, bound, strength)
+        error = expected_error(peak * candidate, energy * candidate**2, [_read(w, candidate) for w in weights])
+        if error < best * (1 - 1e-6):
+            best, chosen, scale = error, strength, candidate
+    return chosen, scale
+
+
+def _read(w: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    return w / (scale[:, None] if w.ndim == 2 else scale[None, :, None])
+
+
+def scales(peak: np.ndarray, bound: float, strength: float) -> np.ndarray:
+    """Scale per channel that brings the peaks to (Π = the largest) by Π^a / peak^a, a being ``strength``.
+
+    Args:
+        peak: (C,) largest magnitude on the calibration data.
+        bound: The Clip's bound, inf without one; a channel that reaches it keeps scale 1, others stay below.
+        strength: 0 … 1.
+    """
+    top = float(peak.max(initial=0.0))
+    alive = peak > top / LIMIT**2
+    ratio = np.where(alive, top / np.where(alive, peak, 1.0), 1.0)
+    scale = np.clip(ratio**strength, 1.0, LIMIT)
+    if np.isfinite(bound):
+        room = ROOM * bound / np.where(alive, peak, bound)
+        scale = np.where(peak >= bound * ROOM, 1.0, np.minimum(scale, np.maximum(room, 1.0)))
+    return np.where(alive, scale, 1.0)
+
+
+def expected_error(peak: np.ndarray, energy: np.ndarray, weights: Sequence[np.ndarray]) -> float:
+    """Expected squared output error of 8-bit activations and 8-bit per-channel weights, summed over the readers.
+
+    Args:
+        peak: (C,) of the activations.
+        energy: (C,) mean squares.
+        weights: Per reader (o, C, k): outputs, channels, taps; or (C, k) where every channel is an output of its own.
+    """
+    step = float(peak.max(initial=0.0)) / 255.0
+    total = 0.0
+    for w in weights:
+        total += step**2 / 12.0 * float(np.square(w).sum())
+        if w.ndim == 2:
+            total += float((np.square(np.abs(w).max(axis=1) / 127.0) / 12.0 * energy).sum()) * w.shape[1]
+        else:
+            row = np.abs(w).max(axis=(1, 2)) / 127.0
+            total += float(np.square(row).sum() / 12.0 * energy.sum()) * w.shape[2]
+    return total
+
+
+def _columns(node: ir.Node) -> np.ndarray:
+    """The weights as (outputs, input channels, taps); a depthwise layer's as (channels, taps)."""
+    weight = constant(node.inputs[1])
+    assert weight is not None
+    if node.op_type == "Gemm":
+        return (weight if node.attributes.get_int("transB", 0) else weight.T)[:, :, None]
+    if _depthwise(node):
+        return weight.reshape(weight.shape[0], -1)
+    return weight.reshape(weight.shape[0], weight.shape[1], -1)
+
+
+def _scale_rows(model: ir.Model, node: ir.Node, scale: np.ndarray) -> None:
+    weight = constant(node.inputs[1])
+    assert weight is not None
+    axis = 0 if node.op_type == "Conv" or node.attributes.get_int("transB", 0) else 1
+    _replace(model, node, 1, weight * _along(scale, axis, weight.ndim))
+    bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    if bias is not None:
+        _replace(model, node, 2, bias * scale.reshape(bias.shape[:-1] + (-1,) if bias.ndim == 1 else (1, -1)))
+
+
+def _scale_columns(model: ir.Model, node: ir.Node, scale: np.ndarray) -> None:
+    weight = constant(node.inputs[1])
+    assert weight is not None
+    if _depthwise(node):
+        axis = 0
+    else:
+        axis = 1 if node.op_type == "Conv" or node.attributes.get_int("transB", 0) else 0
+    _replace(model, node, 1, weight * _along(scale, axis, weight.ndim))
+
+
+def _along(scale: np.ndarray, axis: int, rank: int) -> np.ndarray:
+    shape = [1] * rank
+    shape[axis] = -1
+    return scale.reshape(shape)
+
+
+def _replace(model: ir.Model, node: ir.Node, position: int, array: np.ndarray) -> None:
+    old = node.inputs[position]
+    assert old is not None
+    node.replace_input_with(position, initializer(model, f"{old.name}_equalized", array.astype(np.float32)))

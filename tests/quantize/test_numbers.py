@@ -1,0 +1,127 @@
+"""Scales, ranges, histograms, patches and rounding against plain references."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.signal import correlate
+
+from onnxslim.errors import UsageError
+from onnxslim.quantize import encode, patches, ranges, solve
+from onnxslim.quantize.ranges import BINS, Histogram
+
+finite = st.floats(-1e6, 1e6, width=32)
+
+
+def histogram(x: np.ndarray) -> Histogram:
+    low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
+    counts, _ = np.histogram(x, BINS, (low, high if high > low else low + 1))
+    return Histogram(low, high, counts.astype(np.int64), low, high)
+
+
+@given(finite, finite)
+def test_an_activation_range_holds_zero_exactly_and_its_ends_within_a_step(a: float, b: float) -> None:
+    low, high = min(a, b, 0.0), max(a, b, 0.0)
+    encoding = encode.activation(a if a < b else b, b if a < b else a)
+    assert encoding.dequantise(encoding.quantise(np.zeros(1, np.float32)))[0] == 0.0
+    if high - low > 1e-20:
+        ends = np.array([low, high], np.float32)
+        assert np.abs(encoding.dequantise(encoding.quantise(ends)) - ends).max() <= 1.01 * float(encoding.scale)
+
+
+@given(st.floats(2**-7, 1000, width=32))
+def test_a_range_that_starts_at_zero_never_passes_its_upper_end(high: float) -> None:
+    encoding = encode.activation(0.0, high)
+    assert encoding.zero_point == 0
+    assert float(encoding.scale) * 255.0 <= high
+
+
+def test_a_tiny_channel_with_a_real_bias_cannot_overflow_int32() -> None:
+    weight = np.array([[1e-12, -1e-12], [0.5, 0.25]], np.float32)
+    scales = encode.weight_scales(weight, 0, bias=np.array([3.0, 1.0], np.float32), input_scale=1e-3)
+    assert np.all(np.abs([3.0, 1.0] / (scales.astype(np.float64) * 1e-3)) < 2**31)
+
+
+def test_an_empty_channel_gets_a_usable_scale() -> None:
+    scales = encode.weight_scales(np.zeros((2, 3), np.float32), 0)
+    assert np.all(scales > 0)
+    assert np.all(np.isfinite(1 / scales))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31))
+def test_mse_is_no_worse_than_any_other_range_by_its_own_measure(seed: int) -> None:
+    x = np.random.default_rng(seed).standard_t(2, 20_000)
+    h = histogram(x)
+    best = ranges.expected_error(h, *ranges.mse(h))
+    for method in (ranges.minmax, ranges.percentile, ranges.entropy):
+        assert best <= ranges.expected_error(h, *method(h)) * 1.01
+
+
+def test_the_expected_error_is_what_quantising_really_costs() -> None:
+    x = np.random.default_rng(0).normal(size=200_000)
+    h = histogram(x)
+    for low, high in ((-4.0, 4.0), (-2.0, 2.5), (-1.0, 1.0)):
+        encoding = encode.activation(low, high)
+        real = float(np.mean((encoding.dequantise(encoding.quantise(x)) - x) ** 2))
+        assert ranges.expected_error(h, low, high) == pytest.approx(real, rel=0.05)
+
+
+def test_a_percentile_leaves_out_its_tail() -> None:
+    x = np.concatenate([np.random.default_rng(0).uniform(0, 1, 100_000), [1000.0]])
+    assert ranges.method("percentile:99.9")(histogram(x))[1] < 2.0
+
+
+@pytest.mark.parametrize("text", ["percentil", "percentile:101", "percentile:3", "percentile:"])
+def test_an_unknown_method_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match="unknown"):
+        ranges.method(text)
+
+
+def test_unfolded_patches_times_weights_is_the_convolution() -> None:
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(6, 9, 8)), rng.normal(size=(4, 3, 3, 3))
+    window = patches.Window((3, 3), (2, 1), (1, 2), (1, 2), groups=2)
+    padded = np.pad(x, ((0, 0), (1, 1), (2, 2)))
+    expected = np.zeros((4, 5, 8))
+    for out in range(4):
+        for c in range(3):
+            kernel = np.zeros((3, 5))
+            kernel[:, ::2] = w[out, c]
+            expected[out] += correlate(padded[3 * (out // 2) + c], kernel, "valid")[::2]
+    rows = patches.unfold(x, window, np.arange(40), (5, 8))
+    got = np.einsum("gpd,god->gop", rows, w.reshape(2, 2, -1)).reshape(4, 5, 8)
+    np.testing.assert_allclose(got, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize(("groups", "outputs", "size"), [(1, 8, 40), (16, 1, 9), (2, 4, 130)])
+def test_error_feedback_rounds_no_worse_than_nearest(groups: int, outputs: int, size: int) -> None:
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(groups, size, size)) / 4
+    x = rng.normal(size=(groups, 2000, size)) @ mix
+    w = rng.normal(size=(groups, outputs, size))
+    rows = solve.centred(x, x @ w.transpose(0, 2, 1))
+    scales = np.abs(w).max(axis=2) / 7.0
+    nearest = np.clip(np.rint(w / scales[:, :, None]), -7, 7) * scales[:, :, None]
+    fed_back = solve.round_codes(w, solve.hessian(rows), scales, 7) * scales[:, :, None]
+    assert solve.output_error(rows, fed_back) < 0.8 * solve.output_error(rows, nearest)
+
+
+def test_refitting_keeps_the_weights_when_rows_prove_nothing() -> None:
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(1, 3, 50))
+    x = rng.normal(size=(1, 20, 50))
+    fitted, ridge = solve.refit(w, solve.centred(x, x @ w.transpose(0, 2, 1)))
+    assert ridge == float("inf")
+    assert fitted is w
+
+
+def test_refitting_undoes_a_known_distortion() -> None:
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(1, 3, 10))
+    clean = rng.normal(size=(1, 4000, 10))
+    rows = solve.centred(clean * 0.8 + 0.3, clean @ w.transpose(0, 2, 1))
+    fitted, _ = solve.refit(w, rows)
+    assert solve.output_error(rows, fitted) < 0.05 * solve.output_error(rows, w)
