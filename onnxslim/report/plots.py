@@ -107,28 +107,24 @@ def _panel(ax: Axes, title: str, values: Sequence[float | None], form: Any, *, d
 
 
 def latency(original: Sequence[float], result: Sequence[float]) -> str:
-    """The distribution of both models' rounds in milliseconds, and their medians; the last bar holds the slowest."""
+    """The rounds of both models in milliseconds, one histogram above the other; the last bar holds the slowest."""
     both = np.concatenate([original, result])
     low, high = float(both.min()), float(np.quantile(both, 0.99))
     pad = 0.03 * (high - low) or 0.01 * high
     bins = np.linspace(max(low - pad, 0), high + pad, 80)
-    with _drawn("latency", height=2.4) as (figure, axes, done):
-        ax = axes[0]
-        for values, role in ((original, "original"), (result, "result")):
-            median = float(np.median(values))
+    with _drawn("latency", height=2.6, rows=2) as (figure, axes, done):
+        for ax, role, values in zip(axes, ("original", "result"), (original, result), strict=True):
             counts, _ = np.histogram(np.clip(values, bins[0], bins[-1]), bins)
-            ax.stairs(counts, bins, fill=True, color=COLOURS[role], alpha=0.9)
-            place = (median - bins[0]) / (bins[-1] - bins[0])
-            side = "left" if place < 0.15 else "right" if place > 0.85 else "center"
-            label = f"{role}, median {text.milliseconds(median)}"
-            peak = (median, float(counts.max()))
-            ax.annotate(label, peak, (0, 6), textcoords="offset points", ha=side, fontweight="bold")
-        ax.set_ylim(0, 1.22 * ax.get_ylim()[1])
-        ax.set_xlim(bins[0], bins[-1])
-        ax.spines["left"].set_visible(False)
-        ax.set_yticks([])
-        ax.set_xlabel("milliseconds an inference")
-        figure.subplots_adjust(left=0.012, right=0.988, top=0.98, bottom=0.2)
+            ax.stairs(counts, bins, fill=True, color=COLOURS[role])
+            median = float(np.median(values))
+            ax.axvline(median, color=COLOURS["ink"], linewidth=1)
+            ax.set_yticks([counts.max() / 2], [f"{role}\nmedian {text.milliseconds(median)}"])
+            ax.tick_params("y", labelcolor=COLOURS["ink"])
+            ax.set_xlim(bins[0], bins[-1])
+            ax.spines["left"].set_visible(False)
+        axes[0].set_xticks([])
+        axes[1].set_xlabel("milliseconds an inference")
+        figure.subplots_adjust(left=0.155, right=0.988, top=0.98, bottom=0.19, hspace=0.12)
     return done({})
 
 
@@ -193,7 +189,7 @@ def layers(entries: Sequence[Mapping[str, Any]]) -> str:
 
 @contextmanager
 def _drawn(
-    name: str, *, height: float, columns: int = 1
+    name: str, *, height: float, rows: int = 1, columns: int = 1
 ) -> Iterator[tuple[Figure, list[Axes], Callable[[Mapping[str, str]], str]]]:
     """A figure, its axes, and a function that gives the finished SVG once the block is left."""
     import matplotlib.style
@@ -204,7 +200,7 @@ def _drawn(
     with matplotlib.style.context(["default", _STYLE]):
         figure = Figure(figsize=(_WIDTH, height))
         FigureCanvasSVG(figure)
-        axes = figure.subplots(1, columns, squeeze=False)[0]
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
         yield figure, list(axes), lambda titles: _inline(buffer.getvalue(), name, titles)
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
 
