@@ -1,0 +1,17 @@
+"""The optional extra: everything in this room that trains needs torch, and says so in one line where it is absent."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from onnxslim.errors import UnsupportedError
+
+
+def need_torch(what: str) -> None:
+    """Raise when torch is not installed.
+
+    Raises:
+        UnsupportedError: With the one command that installs it.
+    """
+    if find_spec("torch") is None:
+        raise UnsupportedError(f"{what} needs PyTorch", hint='pip install "onnxslim-toolkit[torch]"')

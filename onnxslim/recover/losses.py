@@ -1,0 +1,76 @@
+"""Distances from a student's tensors to its teacher's. Every term is dimensionless, so that terms can be added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def relative_error(student: Tensor, teacher: Tensor) -> Tensor:
+    """Σ (a - b)² / Σ a², the inverse of SQNR; a the teacher's."""
+    return ((student - teacher) ** 2).sum() / (teacher**2).sum().clamp_min(1e-12)
+
+
+def is_scores(teacher: Tensor) -> bool:
+    """Whether an output is one score a class: (n, classes), and not independent probabilities."""
+    if teacher.dim() != 2 or teacher.shape[1] < 2:
+        return False
+    independent = bool(((teacher >= 0) & (teacher <= 1)).all()) and not is_distribution(teacher)
+    return not independent
+
+
+def is_distribution(teacher: Tensor) -> bool:
+    """Whether every row of an output holds probabilities of classes."""
+    sums = teacher.sum(1)
+    return bool((teacher >= 0).all()) and bool(torch.allclose(sums, torch.ones_like(sums), atol=1e-2))
+
+
+def log_shares(output: Tensor, distribution: bool) -> Tensor:
+    """Logarithms of class probabilities, of scores or of probabilities."""
+    if not distribution:
+        return functional.log_softmax(output, 1)
+    floored = output.clamp_min(1e-9)
+    return torch.log(floored / floored.sum(1, keepdim=True))
+
+
+def divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """KL(teacher ‖ student) in nats, the mean over samples (Hinton et al. 2015)."""
+    distribution = is_distribution(teacher)
+    logs, wanted = log_shares(student, distribution), log_shares(teacher, distribution)
+    return functional.kl_div(logs, wanted, reduction="batchmean", log_target=True)
+
+
+def cross_entropy(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+    """-log of the probability of the label; the teacher only shows whether its outputs are probabilities."""
+    return functional.nll_loss(log_shares(student, is_distribution(teacher)), labels)
+
+
+def output_loss(
+    student: Mapping[str, Tensor],
+    teacher: Mapping[str, Tensor],
+    names: Sequence[str],
+    labels: Tensor | None = None,
+    label_weight: float = 0.0,
+) -> Tensor:
+    """Relative error of every output, and for class scores their divergence, and the cross-entropy to labels.
+
+    Args:
+        student: Tensors by name.
+        teacher: The same of the teacher.
+        names: The float outputs.
+        labels: int64 (n,), or None; they belong to the first output that holds class scores.
+        label_weight: What the cross-entropy weighs.
+    """
+    total = torch.zeros(())
+    labelled = labels is not None and label_weight > 0
+    for name in names:
+        total = total + relative_error(student[name], teacher[name])
+        if is_scores(teacher[name]):
+            total = total + divergence(student[name], teacher[name])
+            if labelled and labels is not None:
+                total = total + label_weight * cross_entropy(student[name], teacher[name], labels)
+                labelled = False
+    return total

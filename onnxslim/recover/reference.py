@@ -1,0 +1,121 @@
+"""The teacher, and the judge: both through the runtime that will serve the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.errors import InvalidModelError
+from onnxslim.graph import shapes
+from onnxslim.recover.pool import Feeds, Pool
+from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.taps import tap
+
+#: Samples in one run of the judge.
+_BATCH = 64
+
+
+class Source:
+    """Tensors of a model, by name, as the runtime computes them."""
+
+    def __init__(self, model: ir.Model, names: Sequence[str], config: SessionConfig) -> None:
+        self.names = list(names)
+        self._session = Session(tap(model, self.names, only=True), config) if self.names else None
+
+    def __call__(self, feeds: Feeds) -> Feeds:
+        """The tensors for one batch."""
+        if self._session is None:
+            return {}
+        return self._session.run({name: feeds[name] for name in self._session.inputs}, self.names)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How near a model is to its teacher, on samples it did not learn from.
+
+    Attributes:
+        error: Σ (a - b)² / Σ a² over the float outputs, their mean; 0 is equal.
+        agreement: Share of samples whose largest class score is the teacher's; None without class scores.
+        top1: Share of samples whose largest class score is the label; None without labels.
+    """
+
+    error: float
+    agreement: float | None
+    top1: float | None
+
+    def better_than(self, other: Score) -> bool:
+        """Whether this is an improvement: more samples right (or agreed on), or as many and a smaller error."""
+        if not np.isfinite(self.error):
+            return False
+        mine, theirs = ((s.agreement if s.top1 is None else s.top1) for s in (self, other))
+        if mine is None or theirs is None or mine == theirs:
+            return self.error < other.error
+        return mine > theirs
+
+    def as_json(self) -> dict[str, float | None]:
+        """For the account."""
+        return {"error": self.error, "agreement": self.agreement, "top1": self.top1}
+
+
+class Judge:
+    """The teacher's outputs on held-back samples, kept, and models scored against them."""
+
+    def __init__(self, teacher: ir.Model, held: Pool, config: SessionConfig) -> None:
+        self._held, self._config = held, config
+        self._session = Session(teacher, config)
+        self._expected = [self._session.run(feeds) for feeds, _ in held.all(_BATCH)]
+        floats = [n for n in self._session.outputs if np.asarray(self._expected[0][n]).dtype.kind == "f"]
+        self._floats = floats
+        self._scores = next((n for n in floats if self._expected[0][n].ndim == 2), None)
+
+    def score(self, model: ir.Model) -> Score:
+        """Run ``model`` on the held-back samples."""
+        session = Session(model, self._config)
+        noise = dict.fromkeys(self._floats, 0.0)
+        signal = dict.fromkeys(self._floats, 0.0)
+        same = right = count = 0
+        for (feeds, labels), expected in zip(self._held.all(_BATCH), self._expected, strict=True):
+            found = session.run(feeds)
+            for name in self._floats:
+                a, b = expected[name].astype(np.float64), found[name].astype(np.float64)
+                noise[name] += float(((a - b) ** 2).sum())
+                signal[name] += float((a**2).sum())
+            if self._scores is not None:
+                guess = found[self._scores].argmax(1)
+                same += int((guess == expected[self._scores].argmax(1)).sum())
+                count += len(guess)
+                right += 0 if labels is None else int((guess == labels.reshape(-1)).sum())
+        error = float(np.mean([noise[n] / max(signal[n], 1e-12) for n in self._floats]))
+        labelled = self._held.labels is not None
+        return Score(error, same / count if count else None, right / count if count and labelled else None)
+
+
+def check_same_interface(model: ir.Model, teacher: ir.Model) -> None:
+    """Raise unless both models take and give the same tensors.
+
+    Raises:
+        InvalidModelError: Names the first that differs.
+    """
+    for kind, mine, theirs in (
+        ("input", shapes.inputs(model), shapes.inputs(teacher)),
+        ("output", list(model.graph.outputs), list(teacher.graph.outputs)),
+    ):
+        ours, others = {v.name: v for v in mine}, {v.name: v for v in theirs}
+        for name in [*ours, *others]:
+            if name not in ours or name not in others:
+                where = "teacher" if name not in others else "student"
+                raise InvalidModelError(f"the {where} has no {kind} {name}: it cannot be learnt from")
+        for name, value in ours.items():
+            a, b = shapes.dims(value), shapes.dims(others[name])
+            clash = a is not None and b is not None and (len(a) != len(b) or _clash(a, b))
+            if value.dtype != others[name].dtype or clash:
+                raise InvalidModelError(
+                    f"{kind} {name} is {value.dtype} {a} in the student and {others[name].dtype} {b} in the teacher"
+                )
+
+
+def _clash(a: tuple[int | str | None, ...], b: tuple[int | str | None, ...]) -> bool:
+    return any(x != y for x, y in zip(a, b, strict=True) if isinstance(x, int) and isinstance(y, int))

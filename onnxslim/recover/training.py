@@ -1,0 +1,205 @@
+"""The loop: Adam, warm-up and cosine, clipped by block, judged on held-back samples, rolled back on NaN."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onnxslim.errors import GateError
+from onnxslim.progress import Progress
+from onnxslim.recover import checkpoint
+from onnxslim.recover.lessons import Lesson
+from onnxslim.recover.losses import output_loss, relative_error
+from onnxslim.recover.plan import Plan, State
+
+logger = logging.getLogger(__name__)
+
+#: How often the held-back loss is read over a whole training.
+EVALUATIONS = 20
+#: So many readings without a better one end the training early.
+_PATIENCE = 8
+#: A block's gradient is clipped at so many times its usual norm.
+_CLIP = 3.0
+#: The rate after a roll-back, as a share of the one before; the third roll-back is the last.
+_SLOWER, _ROLLBACKS = 0.3, 3
+#: What the intermediate tensors weigh, together, while all blocks learn at once.
+_FEATURES = 0.5
+
+
+def held_loss(plan: Plan) -> float:
+    """The distance to the teacher's outputs on the held-back lessons, labels aside."""
+    total = 0.0
+    with torch.no_grad():
+        for lesson in plan.held:
+            found = plan.student.run(lesson.feeds, plan.outputs)
+            total += float(output_loss(found, lesson.targets, plan.outputs))
+    return total / len(plan.held)
+
+
+def train(plan: Plan, progress: Progress) -> State:
+    """Train the student's parameters in place, and leave the best ones found in them.
+
+    Raises:
+        GateError: The loss was not finite for the third time; the curve is in the hint.
+        UsageError: The checkpoint belongs to another training.
+    """
+    parameters = plan.student.parameters
+    optimizer = _optimizer(plan)
+    state = checkpoint.resume(plan, optimizer) or State()
+    if not state.best:
+        state.best, state.best_loss = _copied(parameters), held_loss(plan)
+        state.curve.append({"step": 0, "held": state.best_loss})
+    good = _snapshot(plan, optimizer)
+    every = max(1, plan.steps // EVALUATIONS)
+    while state.step < plan.steps and state.since_best < _PATIENCE:
+        loss = _update(plan, optimizer, state)
+        if not math.isfinite(loss):
+            _roll_back(plan, optimizer, state, good)
+            continue
+        state.step += 1
+        late = plan.deadline is not None and time.monotonic() > plan.deadline
+        if state.step % every == 0 or state.step == plan.steps or late:
+            _evaluate(plan, state, loss)
+            good = _snapshot(plan, optimizer)
+            checkpoint.save(plan, good, state)
+        progress("recover", state.step, plan.steps)
+        if late:
+            break
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(state.best[name])
+    return state
+
+
+def _optimizer(plan: Plan) -> torch.optim.Optimizer:
+    """One group a weight: its rate is relative to its own size, so that one number suits every layer of every model."""
+    groups = []
+    for parameter in plan.student.parameters.values():
+        size = float(parameter.detach().square().mean().sqrt())
+        decay = plan.weight_decay if parameter.dim() > 1 else 0.0
+        groups.append({"params": [parameter], "lr": plan.lr * max(size, 1e-3), "weight_decay": decay})
+    optimizer = torch.optim.AdamW(groups)
+    for group in optimizer.param_groups:
+        group["peak"] = group["lr"]
+    return optimizer
+
+
+def schedule(step: int, steps: int, warmup: int) -> float:
+    """The rate as a share of its peak: rising in a line, then along a cosine to zero."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def lesson_loss(plan: Plan, lesson: Lesson, blockwise: bool) -> Tensor:
+    """Block by block, each block answers for its own last tensor; together, for the outputs first of all."""
+    ends = plan.ends
+    found = plan.student.run(lesson.feeds, [*plan.outputs, *ends], cut=ends if blockwise else ())
+    loss = output_loss(found, lesson.targets, plan.outputs, lesson.labels, plan.label_weight)
+    weight = 1.0 if blockwise else _FEATURES / max(1, len(ends))
+    for name in ends:
+        loss = loss + weight * relative_error(found[name], lesson.targets[name])
+    return loss
+
+
+def probe(plan: Plan) -> float:
+    """Seconds that one update takes, without making it."""
+    started = time.perf_counter()
+    for lesson in plan.lessons.at(0, plan.batch_size):
+        loss = lesson_loss(plan, lesson, blockwise=False)
+        if loss.requires_grad:
+            loss.backward()
+    for parameter in plan.student.parameters.values():
+        parameter.grad = None
+    return time.perf_counter() - started
+
+
+def _update(plan: Plan, optimizer: torch.optim.Optimizer, state: State) -> float:
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * state.rate * schedule(state.step, plan.steps, plan.warmup)
+    optimizer.zero_grad()
+    losses = [0.0]
+    lessons = list(plan.lessons.at(state.step, plan.batch_size))
+    for lesson in lessons:
+        loss = lesson_loss(plan, lesson, state.step < plan.blockwise) / len(lessons)
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            return math.nan
+        if loss.requires_grad:
+            loss.backward()
+    if not _clip(plan, state):
+        return math.nan
+    optimizer.step()
+    for weight in plan.student.weights.values():
+        weight.hold_zeros()
+    return sum(losses)
+
+
+def _clip(plan: Plan, state: State) -> bool:
+    """Hold every block's gradient to a few times its usual norm; False when one is not finite."""
+    parameters = plan.student.parameters
+    for block, names in plan.blocks.items():
+        gradients = [g for name in names if (g := parameters[name].grad) is not None]
+        norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+        if not math.isfinite(norm):
+            return False
+        usual = state.usual.setdefault(block, norm)
+        if norm > _CLIP * usual > 0:
+            for gradient in gradients:
+                gradient.mul_(_CLIP * usual / norm)
+            state.clipped[block] = state.clipped.get(block, 0) + 1
+        state.norms[block] = norm
+        state.usual[block] = 0.95 * usual + 0.05 * min(norm, _CLIP * usual if usual > 0 else norm)
+    return True
+
+
+def _evaluate(plan: Plan, state: State, loss: float) -> None:
+    held = held_loss(plan)
+    state.curve.append({"step": state.step, "loss": loss, "held": held, "rate": state.rate})
+    logger.info("step %d of %d: loss %.5f, held back %.5f", state.step, plan.steps, loss, held)
+    logger.debug("gradient norms by block: %s", {k: f"{v:.2e}" for k, v in state.norms.items()})
+    if held < state.best_loss:
+        state.best, state.best_loss, state.since_best = _copied(plan.student.parameters), held, 0
+    elif state.step > plan.blockwise:
+        state.since_best += 1
+
+
+def _roll_back(plan: Plan, optimizer: torch.optim.Optimizer, state: State, good: dict[str, Any]) -> None:
+    state.rollbacks += 1
+    state.curve.append({"step": state.step, "loss": math.nan, "rate": state.rate})
+    if state.rollbacks >= _ROLLBACKS:
+        curve = "; ".join(f"step {int(p['step'])}: {p.get('held', math.nan):.4g}" for p in state.curve)
+        raise GateError(
+            f"recover: the loss was not finite {_ROLLBACKS} times, the last at step {state.step}",
+            hint=f"lower --lr; held-back loss by step: {curve}",
+        )
+    state.rate *= _SLOWER
+    logger.warning(
+        "step %d: the loss is not finite; back to the last good state, rate x %.2g", state.step, state.rate
+    )
+    with torch.no_grad():
+        for name, parameter in plan.student.parameters.items():
+            parameter.copy_(good["parameters"][name])
+    optimizer.load_state_dict(_deep(good["optimizer"]))
+
+
+def _copied(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in parameters.items()}
+
+
+def _deep(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _deep(item) for key, item in value.items()}
+    return [_deep(item) for item in value] if isinstance(value, list) else value
+
+
+def _snapshot(plan: Plan, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    return {"parameters": _copied(plan.student.parameters), "optimizer": _deep(optimizer.state_dict())}
