@@ -15,17 +15,19 @@ import numpy as np
 
 @dataclass
 class Moments:
-    """Running sums over rows x (with a one appended, for the bias) and their targets y.
+    """Running sums over rows x (with a one appended, for the bias) and their targets y, for each group of a layer.
 
     Attributes:
+        groups: g; 1 but for grouped convolutions.
         columns: d, the length of x.
         targets: m, the length of y; 0 when only Σ x xᵀ is wanted.
         count: Rows so far.
-        xx: float64 (d + 1, d + 1), Σ [x 1]ᵀ [x 1].
-        yx: float64 (m, d + 1), Σ yᵀ [x 1].
-        yy: float64 (m,), Σ y².
+        xx: float64 (g, d + 1, d + 1), Σ [x 1]ᵀ [x 1].
+        yx: float64 (g, m, d + 1), Σ yᵀ [x 1].
+        yy: float64 (g, m), Σ y².
     """
 
+    groups: int
     columns: int
     targets: int = 0
     count: int = 0
@@ -34,38 +36,38 @@ class Moments:
     yy: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.xx = np.zeros((self.columns + 1, self.columns + 1))
-        self.yx = np.zeros((self.targets, self.columns + 1))
-        self.yy = np.zeros(self.targets)
+        self.xx = np.zeros((self.groups, self.columns + 1, self.columns + 1))
+        self.yx = np.zeros((self.groups, self.targets, self.columns + 1))
+        self.yy = np.zeros((self.groups, self.targets))
 
     def add(self, x: np.ndarray, y: np.ndarray | None = None) -> None:
-        """Add rows ``x`` (n, d) and, if this has targets, ``y`` (n, m); any float dtype, summed in float64."""
-        rows = np.empty((len(x), self.columns + 1))
-        rows[:, :-1] = x
-        rows[:, -1] = 1.0
-        self.count += len(x)
-        self.xx += rows.T @ rows
+        """Add rows ``x`` (g, n, d) and, if this has targets, ``y`` (g, n, m); any float dtype, summed in float64."""
+        rows = np.empty((*x.shape[:2], self.columns + 1))
+        rows[..., :-1] = x
+        rows[..., -1] = 1.0
+        self.count += x.shape[1]
+        self.xx += rows.transpose(0, 2, 1) @ rows
         if self.targets and y is not None:
             exact = y.astype(np.float64, copy=False)
-            self.yx += exact.T @ rows
-            self.yy += np.einsum("nm,nm->m", exact, exact)
+            self.yx += exact.transpose(0, 2, 1) @ rows
+            self.yy += np.einsum("gnm,gnm->gm", exact, exact)
 
     def __add__(self, other: Moments) -> Moments:
         """The moments of both sets of rows."""
-        total = Moments(self.columns, self.targets, self.count + other.count)
+        total = Moments(self.groups, self.columns, self.targets, self.count + other.count)
         total.xx = self.xx + other.xx
         total.yx = self.yx + other.yx
         total.yy = self.yy + other.yy
         return total
 
     def error(self, weight: np.ndarray) -> np.ndarray:
-        """Σ (y - W [x 1])² per target: float64 (m,), for ``weight`` (m, d + 1) with the bias as its last column."""
-        return np.asarray(self.yy - 2 * np.einsum("md,md->m", weight, self.yx) + quadratic(weight, self.xx))
+        """Σ (y - W [x 1])² per target: float64 (g, m), for ``weight`` (g, m, d + 1) with the bias last."""
+        own = np.einsum("gmd,gmd->gm", weight @ self.xx, weight)
+        return np.asarray(self.yy - 2 * np.einsum("gmd,gmd->gm", weight, self.yx) + own)
 
-
-def quadratic(weight: np.ndarray, gram: np.ndarray) -> np.ndarray:
-    """w H wᵀ for every row w of ``weight`` (m, d): float64 (m,)."""
-    return np.asarray(np.einsum("md,md->m", weight @ gram, weight))
+    def variance(self) -> float:
+        """Σ (y - mean y)² over all targets: what an error is measured against."""
+        return float(np.sum(self.yy - self.yx[..., -1] ** 2 / max(self.count, 1)))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ Hassibi & Stork 1993 (OBS); Frantar & Alistarh 2022 (OBC), in blocks of columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from scipy import linalg
 
 
 def damped_inverse(gram: np.ndarray, damping: float) -> np.ndarray:
-    """(H + λI)⁻¹ with λ = ``damping`` · mean(diag H), float64 (d, d); a column that never fires (H_ii = 0) is harmless.
+    """(H + λI)⁻¹ with λ = ``damping`` · mean(diag H): float64 (d, d); a column that never fires (H_ii = 0) is harmless.
 
     A Gram matrix of too few rows is singular; the damping is raised tenfold until the factorisation succeeds.
     """
@@ -37,70 +37,85 @@ def damped_inverse(gram: np.ndarray, damping: float) -> np.ndarray:
 class Quadratic:
     """One layer's output error as a function of its weights, while columns are taken away from it.
 
+    Only the rows of H⁻¹ that some unit may delete are held: a deletion needs no others.
+
     Attributes:
-        weight: float64 (m, d), the current weights; deleted columns are zero.
-        inverse: float64 (d, d), the inverse of the damped Gram matrix *per row of data*, over what is left.
-        columns: int64 (units, k), the columns each unit owns here; deleting a unit deletes them all.
+        weight: float64 (g, m, d), the current weights of each group; deleted columns are zero.
+        inverse: float64 (g, a, d), those rows of H⁻¹ over what is left, H damped and per row of data.
+        rows: int64 (a,), which rows they are.
+        columns: int64 (units, k), the columns each unit owns here, in every group; deleting a unit deletes them all.
         scale: What one unit of this layer's squared error counts for.
     """
 
     weight: np.ndarray
     inverse: np.ndarray
+    rows: np.ndarray
     columns: np.ndarray
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        place = np.full(self.weight.shape[2], -1)
+        place[self.rows] = np.arange(len(self.rows))
+        self._place = place
 
     def costs(self, units: np.ndarray) -> np.ndarray:
         """``scale`` · ½ tr(W_S (H⁻¹_SS)⁻¹ W_Sᵀ) for each of ``units`` alone: float64 (len(units),)."""
         columns = self.columns[units]
-        if not columns.size:
-            return np.zeros(len(units))
-        middle = np.linalg.inv(self.inverse[columns[:, :, None], columns[:, None, :]])
-        own = np.moveaxis(self.weight[:, columns], 0, 1)
-        return np.asarray(0.5 * self.scale * np.einsum("umi,uij,umj->u", own, middle, own, optimize=True))
+        middle = np.linalg.inv(self.inverse[:, self._place[columns][:, :, None], columns[:, None, :]])
+        own = self.weight[:, :, columns].transpose(0, 2, 1, 3)
+        return np.asarray(0.5 * self.scale * np.sum((own @ middle) * own, axis=(0, 2, 3)))
 
     def delete(self, unit: int) -> None:
         """Delete ``unit``'s columns: weights and inverse move to the optimum of what is left."""
         gone = self.columns[unit]
-        if not gone.size:
-            return
-        step = linalg.solve(self.inverse[np.ix_(gone, gone)], self.inverse[gone], assume_a="pos")
-        self.weight -= self.weight[:, gone] @ step
-        self.inverse -= self.inverse[:, gone] @ step
-        self.weight[:, gone] = 0.0
+        held = self._place[gone]
+        step = np.linalg.solve(self.inverse[:, held[:, None], gone], self.inverse[:, held])
+        self.weight -= self.weight[:, :, gone] @ step
+        self.inverse -= self.inverse[:, :, gone] @ step
+        self.weight[:, :, gone] = 0.0
         # A one on the diagonal keeps the inverse invertible where nothing is left to invert.
-        self.inverse[gone] = 0.0
-        self.inverse[:, gone] = 0.0
-        self.inverse[gone, gone] = 1.0
+        self.inverse[:, held] = 0.0
+        self.inverse[:, :, gone] = 0.0
+        self.inverse[:, held, gone] = 1.0
 
 
 def greedy(
-    layers: Sequence[Quadratic], units: int, stop: int, savings: np.ndarray | None = None
+    layers: Sequence[Quadratic],
+    units: int,
+    stop: int,
+    *,
+    order: Sequence[int] | None = None,
+    visit: Callable[[int], None] | None = None,
 ) -> tuple[list[int], np.ndarray]:
-    """Delete units one by one, each time the one that costs least over what it saves, summed over ``layers``.
+    """Delete units one by one, each time the one that costs least, summed over ``layers``.
 
     Args:
         layers: Every layer that reads the units; they are changed.
         units: How many units there are.
         stop: How many may be deleted.
-        savings: float64 (units,), what each unit saves; equal when None.
+        order: Delete in this order instead.
+        visit: Called with the number of units gone after each deletion, while ``layers`` stand as they then are.
 
     Returns:
         The units in the order they went, and the accumulated cost after each: float64 (stop,).
     """
     left = np.arange(units)
-    order: list[int] = []
+    gone: list[int] = []
     curve: list[float] = []
     total = 0.0
-    for _ in range(min(stop, units)):
-        costs = np.zeros(len(left))
+    for step in range(min(stop, units)):
+        candidates = left if order is None else np.asarray(order[step : step + 1])
+        costs = np.zeros(len(candidates))
         for layer in layers:
-            costs += layer.costs(left)
-        best = int(np.argmin(costs if savings is None else costs / np.maximum(savings[left], 1e-12)))
+            costs += layer.costs(candidates)
+        best = int(np.argmin(costs))
         total += max(float(costs[best]), 0.0)
-        unit = int(left[best])
+        unit = int(candidates[best])
         for layer in layers:
             layer.delete(unit)
-        left = np.delete(left, best)
-        order.append(unit)
+        left = left[left != unit]
+        gone.append(unit)
         curve.append(total)
-    return order, np.array(curve)
+        if visit is not None:
+            visit(step + 1)
+    return gone, np.array(curve)

@@ -18,7 +18,7 @@ class Fit:
     """Repaired weights and how well they do.
 
     Attributes:
-        weight: float64 (m, d + 1), the bias last.
+        weight: float64 (g, m, d + 1), the bias last.
         damping: The λ that was chosen, over the mean diagonal of the Gram matrix.
         error: Σ (y - ŷ)² over Σ (y - mean y)² on the held-back rows (on all rows when none are held back).
         before: The same for the weights that came in.
@@ -39,14 +39,14 @@ def fit(rows: Moments, held: Moments, start: np.ndarray, dampings: tuple[float, 
     Args:
         rows: Moments to fit on.
         held: Moments that choose λ; with ``count`` 0 the strongest damping within 1 % of the best fit is taken.
-        start: (m, d + 1), the weights that came in, the bias last.
+        start: (g, m, d + 1), the weights that came in, the bias last.
         dampings: Candidates for λ, weakest first.
 
     Returns:
         The best of the candidates fitted on all rows, or ``start`` itself if none beats it on the held-back rows.
     """
     judge = held if held.count else rows
-    variance = max(float(np.sum(judge.yy - judge.count * (judge.yx[:, -1] / max(judge.count, 1)) ** 2)), 1e-300)
+    variance = max(judge.variance(), 1e-300)
     before = float(judge.error(start).sum()) / variance
     errors = [float(judge.error(solve(rows, start, d)).sum()) / variance for d in dampings]
     best = int(np.argmin(errors))
@@ -58,32 +58,37 @@ def fit(rows: Moments, held: Moments, start: np.ndarray, dampings: tuple[float, 
 
 
 def solve(rows: Moments, start: np.ndarray, damping: float) -> np.ndarray:
-    """The damped solution for one λ = ``damping`` · mean(diag): float64 (m, d + 1)."""
-    gram = rows.xx
-    scale = float(np.mean(np.diag(gram)[:-1])) or 1.0 if rows.columns else 1.0
-    ridge = np.full(len(gram), damping * scale)
-    ridge[-1] = 1e-12 * max(rows.count, 1)
-    shifted = gram + np.diag(ridge)
+    """The damped solution for one λ = ``damping`` · mean(diag): float64 (g, m, d + 1); not finite when singular."""
+    diagonal = np.einsum("gdd->gd", rows.xx)
+    ridge = np.repeat(damping * np.mean(diagonal[:, :-1], axis=1, keepdims=True), rows.columns + 1, axis=1)
+    ridge[ridge == 0] = damping
+    ridge[:, -1] = 1e-12 * max(rows.count, 1)
+    shifted = rows.xx.copy()
+    np.einsum("gdd->gd", shifted)[:] += ridge
+    wanted = (rows.yx + start * ridge[:, None, :]).transpose(0, 2, 1)
     try:
-        factor = linalg.cho_factor(shifted, lower=True, check_finite=False)
+        if rows.groups > 1:
+            return np.asarray(np.linalg.solve(shifted, wanted).transpose(0, 2, 1))
+        factor = linalg.cho_factor(shifted[0], lower=True, check_finite=False)
+        return np.asarray(linalg.cho_solve(factor, wanted[0], check_finite=False).T[None])
     except linalg.LinAlgError:
-        return np.full_like(start, np.inf, dtype=np.float64)
-    return np.asarray(linalg.cho_solve(factor, (rows.yx + start * ridge).T, check_finite=False).T)
+        return np.full(start.shape, np.inf)
 
 
 def match_variance(rows: Moments, weight: np.ndarray, limit: float = 2.0) -> np.ndarray:
-    """``weight`` (m, d + 1) rescaled so that each output's mean and variance over ``rows`` are its target's.
+    """``weight`` (g, m, d + 1) rescaled so that each output's mean and variance over ``rows`` are its target's.
 
     Least squares shrinks towards the mean; this is what re-estimating a folded BatchNormalization would undo. A factor
     is kept within 1/``limit`` … ``limit``, and an output that does not vary keeps its scale.
     """
     n = max(rows.count, 1)
-    mean, target = weight @ rows.xx[-1] / n, rows.yx[:, -1] / n
-    spread = np.einsum("md,md->m", weight @ rows.xx, weight) / n - mean**2
+    mean = np.einsum("gmd,gd->gm", weight, rows.xx[:, -1]) / n
+    target = rows.yx[..., -1] / n
+    spread = np.einsum("gmd,gmd->gm", weight @ rows.xx, weight) / n - mean**2
     wanted = rows.yy / n - target**2
     varies = (spread > 1e-12) & (wanted > 1e-12)
     factor = np.where(varies, np.sqrt(np.maximum(wanted, 0) / np.where(varies, spread, 1)), 1.0)
     factor = np.clip(factor, 1 / limit, limit)
-    scaled = weight * factor[:, None]
-    scaled[:, -1] += target - factor * mean
+    scaled = weight * factor[..., None]
+    scaled[..., -1] += target - factor * mean
     return np.asarray(scaled)

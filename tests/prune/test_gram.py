@@ -12,29 +12,34 @@ from onnxslim.prune.gram import Moments, Window, sample_positions, unfold
 from onnxslim.runtime.session import Session
 
 
-def rows(n: int, d: int, m: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=(n, d)), rng.normal(size=(n, m))
+def rows(n: int, d: int, m: int, groups: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(groups)
+    return rng.normal(size=(groups, n, d)), rng.normal(size=(groups, n, m))
 
 
-def test_moments_in_pieces_equal_the_whole() -> None:
-    x, y = rows(50, 7, 3)
-    whole, pieces = Moments(7, 3), Moments(7, 3)
+def with_ones(x: np.ndarray) -> np.ndarray:
+    return np.concatenate([x, np.ones((*x.shape[:2], 1))], axis=2)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_moments_in_pieces_equal_the_whole(groups: int) -> None:
+    x, y = rows(50, 7, 3, groups)
+    whole, pieces = Moments(groups, 7, 3), Moments(groups, 7, 3)
     whole.add(x, y)
     for part in np.array_split(np.arange(50), 4):
-        pieces.add(x[part].astype(np.float32), y[part].astype(np.float32))
-    ones = np.hstack([x, np.ones((50, 1))])
+        pieces.add(x[:, part].astype(np.float32), y[:, part].astype(np.float32))
     assert whole.count == pieces.count == 50
-    np.testing.assert_allclose(whole.xx, ones.T @ ones)
-    np.testing.assert_allclose(pieces.yx, y.T @ ones, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(whole.yy, (y**2).sum(0))
+    np.testing.assert_allclose(whole.xx, np.einsum("gnd,gne->gde", with_ones(x), with_ones(x)))
+    np.testing.assert_allclose(pieces.yx, np.einsum("gnm,gnd->gmd", y, with_ones(x)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(whole.yy, (y**2).sum(1))
+    assert whole.variance() == pytest.approx(float(((y - y.mean(1, keepdims=True)) ** 2).sum()))
 
 
 def test_adding_moments_is_having_seen_both() -> None:
     x, y = rows(40, 5, 2)
-    first, second, both = Moments(5, 2), Moments(5, 2), Moments(5, 2)
-    first.add(x[:15], y[:15])
-    second.add(x[15:], y[15:])
+    first, second, both = Moments(1, 5, 2), Moments(1, 5, 2), Moments(1, 5, 2)
+    first.add(x[:, :15], y[:, :15])
+    second.add(x[:, 15:], y[:, 15:])
     both.add(x, y)
     total = first + second
     assert total.count == 40
@@ -43,12 +48,12 @@ def test_adding_moments_is_having_seen_both() -> None:
 
 
 def test_error_from_moments_equals_the_error_of_the_rows() -> None:
-    x, y = rows(30, 6, 4)
-    weight = np.random.default_rng(1).normal(size=(4, 7))
-    moments = Moments(6, 4)
+    x, y = rows(30, 6, 4, groups=2)
+    weight = np.random.default_rng(1).normal(size=(2, 4, 7))
+    moments = Moments(2, 6, 4)
     moments.add(x, y)
-    residual = y - np.hstack([x, np.ones((30, 1))]) @ weight.T
-    np.testing.assert_allclose(moments.error(weight), (residual**2).sum(0))
+    residual = y - np.einsum("gnd,gmd->gnm", with_ones(x), weight)
+    np.testing.assert_allclose(moments.error(weight), (residual**2).sum(1))
 
 
 def convolution(weight: np.ndarray, window: Window, spatial: int) -> Session:

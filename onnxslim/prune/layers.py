@@ -1,0 +1,245 @@
+"""The layers that least squares can fit: every Conv, Gemm and MatMul with a constant weight, seen as y = W x + b."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.graph.constants import constant
+from onnxslim.prune.gram import Window, sample_positions, unfold
+
+_DOMAINS = ("", "ai.onnx")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One linear layer of a graph.
+
+    Attributes:
+        position: Of its node in the graph.
+        name: Of its node, or its output's.
+        op: Conv, Gemm or MatMul.
+        input: The tensor that carries x.
+        raw: The tensor that the node puts out.
+        output: The tensor that carries y: ``raw``, or what a constant bias added to it gives.
+        groups: g, the groups of a convolution, else 1.
+        biased: Whether there is a place for a bias.
+        spread: Columns of W that one input channel owns: the kernel's size, else 1.
+    """
+
+    position: int
+    name: str
+    op: str
+    input: str
+    raw: str
+    output: str
+    groups: int
+    biased: bool
+    spread: int
+
+
+def find(graph: ir.Graph) -> list[Layer]:
+    """The layers of ``graph``, in its order."""
+    found = []
+    for position, node in enumerate(graph):
+        if node.domain not in _DOMAINS or node.op_type not in _WEIGHT:
+            continue
+        weight = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+        if weight is None or constant(node.inputs[0]) is not None or not _WEIGHT[node.op_type](node, weight):
+            continue
+        bias = _bias(node)
+        out = node.outputs[0]
+        found.append(
+            Layer(
+                position=position,
+                name=node.name or str(out.name),
+                op=node.op_type,
+                input=str(node.inputs[0].name if node.inputs[0] is not None else ""),
+                raw=str(out.name),
+                output=str((bias[0].outputs[0] if bias is not None else out).name),
+                groups=node.attributes.get_int("group", 1) if node.op_type == "Conv" else 1,
+                biased=node.op_type != "MatMul" or bias is not None,
+                spread=int(np.prod(weight.shape[2:])) if node.op_type == "Conv" else 1,
+            )
+        )
+    return found
+
+
+def matrix(layer: Layer, node: ir.Node) -> np.ndarray:
+    """W and b of ``layer`` as one matrix: float64 (g, m, d + 1), the bias last; ``node`` is its node."""
+    weight = _constant(node, 1)
+    if layer.op == "MatMul" or (layer.op == "Gemm" and not node.attributes.get_int("transB", 0)):
+        weight = weight.T
+    outputs = len(weight)
+    place = _bias(node)
+    found = constant(place[0].inputs[place[1]]) if place is not None else None
+    bias = np.zeros(outputs) if found is None else np.broadcast_to(found.reshape(-1), (outputs,))
+    whole = np.concatenate([weight.reshape(outputs, -1), bias[:, None]], axis=1, dtype=np.float64)
+    return whole.reshape(layer.groups, outputs // layer.groups, -1)
+
+
+def assign(layer: Layer, node: ir.Node, whole: np.ndarray) -> None:
+    """Give ``layer`` the weights and bias in ``whole`` (g, m, d + 1), in place, in the dtype it had.
+
+    A constant with other readers is left to them.
+    """
+    old = _constant(node, 1)
+    flat = whole.reshape(-1, whole.shape[2])
+    weight = flat[:, :-1]
+    if layer.op == "MatMul" or (layer.op == "Gemm" and not node.attributes.get_int("transB", 0)):
+        weight = weight.T
+    _put(node, 1, weight.reshape(old.shape).astype(old.dtype))
+    place = _bias(node)
+    if place is not None:
+        reader, index = place
+        before = constant(reader.inputs[index])
+        shape = (len(flat),) if before is None or before.size != len(flat) else before.shape
+        _put(reader, index, flat[:, -1].reshape(shape).astype(old.dtype))
+    elif layer.biased:
+        _put(node, 2, flat[:, -1].astype(old.dtype))
+
+
+def rows(
+    layer: Layer, node: ir.Node, x: np.ndarray, y: np.ndarray | None, each: int, first: int, seed: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Rows of inputs and, at the same positions, of targets.
+
+    Args:
+        layer: The layer.
+        node: Its node.
+        x: What the layer reads, (n, …).
+        y: What it should give out, (n, …), or None.
+        each: Positions to keep of every sample.
+        first: How many samples came before, so that batches go on where the last one stopped.
+        seed: Of the choice of positions.
+
+    Returns:
+        (g, n · p, d) and (g, n · p, m) or None.
+    """
+    key = [seed, zlib.crc32(layer.raw.encode())]
+    if layer.op == "Conv":
+        window = conv_window(node, x.shape[2:])
+        size = int(np.prod(window.output(x.shape[2:])))
+        at = sample_positions(size, each, first, len(x), key)
+        patches = unfold(x, window, at).reshape(at.size, layer.groups, -1)
+        picked = None
+        if y is not None:
+            flat = y.reshape(len(y), y.shape[1], size)
+            picked = np.take_along_axis(flat, at[:, None, :], axis=2).transpose(0, 2, 1)
+    else:
+        flat = x.reshape(len(x), -1, x.shape[-1])
+        at = sample_positions(flat.shape[1], each, first, len(x), key)
+        patches = np.take_along_axis(flat, at[..., None], axis=1).reshape(at.size, 1, -1)
+        picked = None
+        if y is not None:
+            picked = np.take_along_axis(y.reshape(len(y), -1, y.shape[-1]), at[..., None], axis=1)
+    targets = None if picked is None else picked.reshape(at.size, layer.groups, -1).transpose(1, 0, 2)
+    return patches.transpose(1, 0, 2), targets
+
+
+def channel_axis(layer: Layer) -> int:
+    """Which axis of the layer's input and output carries its channels."""
+    return 1 if layer.op == "Conv" else -1
+
+
+def conv_window(node: ir.Node, spatial: Sequence[int]) -> Window:
+    """The geometry of a Conv on an input of sizes ``spatial``, automatic padding worked out."""
+    kernel = tuple(int(k) for k in _constant(node, 1).shape[2:])
+    ones = [1] * len(kernel)
+    strides = tuple(_ints(node, "strides", ones))
+    dilations = tuple(_ints(node, "dilations", ones))
+    pads = _ints(node, "pads", [0] * (2 * len(kernel)))
+    auto = node.attributes.get_string("auto_pad", "NOTSET")
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        totals = [
+            max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)
+            for size, k, s, d in zip(spatial, kernel, strides, dilations, strict=True)
+        ]
+        less, more = [t // 2 for t in totals], [t - t // 2 for t in totals]
+        pads = less + more if auto == "SAME_UPPER" else more + less
+    elif auto == "VALID":
+        pads = [0] * (2 * len(kernel))
+    return Window(kernel, strides, dilations, tuple(pads[: len(kernel)]), tuple(pads[len(kernel) :]))
+
+
+def _conv_fits(node: ir.Node, weight: np.ndarray) -> bool:
+    return weight.ndim >= 3
+
+
+def _gemm_fits(node: ir.Node, weight: np.ndarray) -> bool:
+    plain = not node.attributes.get_int("transA", 0) and node.attributes.get_float("alpha", 1.0) == 1.0
+    if len(node.inputs) < 3 or node.inputs[2] is None:
+        return plain
+    outputs = weight.shape[0 if node.attributes.get_int("transB", 0) else 1]
+    bias = constant(node.inputs[2])
+    return (
+        plain
+        and node.attributes.get_float("beta", 1.0) == 1.0
+        and bias is not None
+        and bias.size in (1, outputs)
+        and (bias.ndim < 2 or bias.shape[-1] == bias.size)
+    )
+
+
+def _matmul_fits(node: ir.Node, weight: np.ndarray) -> bool:
+    return weight.ndim == 2
+
+
+#: op type -> whether a node of it, with this weight, is a plain y = W x + b
+_WEIGHT = {"Conv": _conv_fits, "Gemm": _gemm_fits, "MatMul": _matmul_fits}
+
+
+def _bias(node: ir.Node) -> tuple[ir.Node, int] | None:
+    """The node and input that add a constant bias: the layer's own third input, or an Add right after a MatMul."""
+    if node.op_type != "MatMul":
+        return (node, 2) if len(node.inputs) > 2 and constant(node.inputs[2]) is not None else None
+    uses = node.outputs[0].uses()
+    if len(uses) != 1 or node.outputs[0].is_graph_output():
+        return None
+    (add, index) = next(iter(uses))
+    if add.op_type != "Add" or add.domain not in _DOMAINS:
+        return None
+    bias = constant(add.inputs[1 - index])
+    outputs = _constant(node, 1).shape[-1]
+    return (add, 1 - index) if bias is not None and bias.size == outputs == bias.shape[-1] else None
+
+
+def _constant(node: ir.Node, index: int) -> np.ndarray:
+    found = constant(node.inputs[index])
+    if found is None:
+        raise KeyError(f"{node.name}: input {index} is no constant")
+    return found
+
+
+def _ints(node: ir.Node, name: str, default: list[int]) -> list[int]:
+    return [int(i) for i in node.attributes[name].as_ints()] if name in node.attributes else default
+
+
+def _put(node: ir.Node, index: int, array: np.ndarray) -> None:
+    """Make input ``index`` of ``node`` the constant ``array``, under the name it had unless others read that too."""
+    old = node.inputs[index] if index < len(node.inputs) else None
+    graph = node.graph
+    if not isinstance(graph, ir.Graph):
+        raise KeyError(f"{node.name}: not in a graph")
+    taken = graph.initializers
+    if old is not None and taken.get(old.name or "") is old and len(old.uses()) == 1:
+        old.const_value = ir.tensor(array, name=old.name)
+        old.shape = ir.Shape(array.shape)
+        return
+    base = f"{node.outputs[0].name}_{'weight' if index == 1 else 'bias'}"
+    name = base
+    number = 0
+    while name in taken:
+        number += 1
+        name = f"{base}_{number}"
+    new = ir.Value(name=name, const_value=ir.tensor(array, name=name))
+    new.type = ir.TensorType(new.const_value.dtype) if new.const_value is not None else None
+    new.shape = ir.Shape(array.shape)
+    taken.add(new)
+    if index >= len(node.inputs):
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, new)

@@ -1,0 +1,201 @@
+"""Error curves: for every family, in which order its units go and what the layers that read them lose by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.account import Account
+from onnxslim.channels.units import Analysis, Consumer
+from onnxslim.data.samples import Samples
+from onnxslim.graph.constants import constant
+from onnxslim.progress import Progress
+from onnxslim.prune import layers as linear
+from onnxslim.prune.families import Family
+from onnxslim.prune.gram import Moments, sample_positions
+from onnxslim.prune.layers import Layer
+from onnxslim.prune.obs import Quadratic, damped_inverse, greedy
+from onnxslim.prune.walk import Walk
+from onnxslim.runtime.session import SessionConfig
+
+#: λ of the inverse Gram matrices, over their mean diagonal.
+DAMPING = 1e-4
+#: Shares of a family at which the effect on the outputs is measured; the last is everything that may go.
+LEVELS = (0.125, 0.25, 0.5, 0.75, 1.0)
+#: Columns above which a layer's Gram matrix is built over channels instead (25 088² doubles are 5 GB).
+WIDE = 6144
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What taking units from one family costs.
+
+    Attributes:
+        family: The family.
+        order: Its units, by position in the family, in the order they should go.
+        error: float64 (stop,): after each, the error of the layers that read them once repaired, each over the
+            variance of its output.
+        weights: units gone -> {consumer's position in the analysis: its repaired weights (g, m, d + 1)}.
+    """
+
+    family: Family
+    order: list[int]
+    error: np.ndarray
+    weights: dict[int, dict[int, np.ndarray]] = field(repr=False)
+
+
+def levels(stop: int) -> list[int]:
+    """Numbers of units at which effects are measured."""
+    return sorted({max(1, round(share * stop)) for share in LEVELS}) if stop else []
+
+
+def curves(
+    model: ir.Model,
+    analysis: Analysis,
+    families: Sequence[Family],
+    samples: Samples | None,
+    config: SessionConfig,
+    account: Account,
+    progress: Progress,
+    *,
+    orders: Mapping[int, Sequence[int]] | None = None,
+    each: int = 50,
+    seed: int = 0,
+) -> list[Curve]:
+    """A curve for every family, by Optimal Brain Surgeon on all layers that read it.
+
+    One consumer's Gram matrix is in memory at a time; of its inverse, the rows that a family needs are kept until the
+    last consumer of that family is done. Without samples the inputs count as uncorrelated and of equal energy.
+
+    Args:
+        model: The model that ``analysis`` is of.
+        analysis: Its units.
+        families: The families to score.
+        samples: What the layers read, or None.
+        config: How the model runs.
+        account: Gets a warning where the data are too few.
+        progress: Called after each consumer.
+        orders: Position in ``families`` -> the order in which its units go; OBS decides for the others.
+        each: Positions of each sample that become rows.
+        seed: Of the choice of positions.
+    """
+    nodes = list(model.graph)
+    known = {layer.position: layer for layer in linear.find(model.graph)}
+    reads: dict[int, list[int]] = {}
+    for number, family in enumerate(families):
+        for position in family.readers:
+            reads.setdefault(position, []).append(number)
+    waiting = {number: len(family.readers) for number, family in enumerate(families)}
+    terms: dict[int, dict[int, Quadratic]] = {number: {} for number in waiting}
+    walk = Walk(model, samples, config) if samples is not None else None
+    found: dict[int, Curve] = {}
+    todo = sorted(reads, key=lambda position: analysis.consumers[position].node)
+    for done, position in enumerate(todo):
+        consumer = analysis.consumers[position]
+        view = _View(consumer, nodes[consumer.node], known.get(consumer.node), families[reads[position][0]], position)
+        gram = view.gram(walk, each, seed)
+        if walk is not None and gram.count < gram.columns:
+            account.warnings.append(
+                f"{consumer.name}: {gram.count} rows for {gram.columns} columns; its least squares is regularised"
+            )
+        mean = gram.xx / max(gram.count, 1)
+        inverse = np.stack([damped_inverse(h, DAMPING) for h in mean])
+        for number in reads[position]:
+            terms[number][position] = view.term(families[number].readers[position], mean, inverse)
+            waiting[number] -= 1
+            if not waiting[number]:
+                order = (orders or {}).get(number)
+                found[number] = _curve(families[number], terms.pop(number), order, samples is not None)
+        progress("score", done + 1, len(todo))
+    for number, family in enumerate(families):
+        if not family.readers:
+            found[number] = Curve(family, list(range(len(family))), np.zeros(len(family) - 1), {})
+    return [found[number] for number in range(len(families))]
+
+
+def _curve(family: Family, terms: dict[int, Quadratic], order: Sequence[int] | None, keep: bool) -> Curve:
+    weights: dict[int, dict[int, np.ndarray]] = {}
+    stop = len(family) - 1
+    wanted = levels(stop) if keep else []
+
+    def visit(gone: int) -> None:
+        if gone in wanted:
+            weights[gone] = {position: term.weight.copy() for position, term in terms.items()}
+
+    went, error = greedy(list(terms.values()), len(family), stop, order=order, visit=visit)
+    rest = [unit for unit in range(len(family)) if unit not in set(went)]
+    return Curve(family, went + rest, error, weights)
+
+
+@dataclass(frozen=True)
+class _View:
+    """A consumer as rows and columns: a layer that least squares can fit, or what stands in for it.
+
+    Everything but a plain layer (ConvTranspose, LSTM, a product of two activations), and a layer too wide for a Gram
+    matrix over all its columns, is seen through its channels alone: the weight's other axes are more rows of W.
+    """
+
+    consumer: Consumer
+    node: ir.Node
+    layer: Layer | None
+    family: Family
+    position: int
+
+    @property
+    def plain(self) -> bool:
+        return self.layer is not None and self.consumer.input == 0 and self._width <= WIDE
+
+    @property
+    def _width(self) -> int:
+        weight = constant(self.node.inputs[1])
+        return 0 if weight is None or self.layer is None else weight.size // max(len(weight), 1)
+
+    def gram(self, walk: Walk | None, each: int, seed: int) -> Moments:
+        """Moments of what the consumer reads; those of white noise without samples."""
+        weight = self._weight()
+        moments = Moments(weight.shape[0], weight.shape[2] - 1)
+        if walk is None:
+            moments.xx += np.eye(weight.shape[2])
+            moments.count = 1
+            return moments
+        first = 0
+        for _, found in walk.visit(self.consumer.node, [self.consumer.tensor]):
+            x = found[self.consumer.tensor]
+            if self.plain and self.layer is not None:
+                rows, _ = linear.rows(self.layer, self.node, x, None, each, first, seed)
+            else:
+                rows = self._channels(x, each, first, seed, moments.columns)
+            moments.add(rows)
+            first += len(x)
+        return moments
+
+    def term(self, places: np.ndarray, mean: np.ndarray, inverse: np.ndarray) -> Quadratic:
+        """The layer's error as units at ``places`` (n, k) go, over the variance of the layer's output."""
+        weight = self._weight()
+        spread = self.layer.spread if self.plain and self.layer is not None else 1
+        columns = (places[:, :, None] * spread + np.arange(spread)).reshape(len(places), -1)
+        rows = np.unique(columns)
+        covariance = mean - mean[:, :, -1:] * mean[:, -1:, :]
+        variance = float(np.einsum("gmd,gmd->", weight @ covariance, weight))
+        return Quadratic(weight, inverse[:, rows], rows, columns, 2.0 / max(variance, 1e-30))
+
+    def _weight(self) -> np.ndarray:
+        if self.plain and self.layer is not None:
+            return linear.matrix(self.layer, self.node)
+        site = self.consumer.weight
+        array = constant(self.node.inputs[site.input]) if site is not None else None
+        if site is None or array is None:
+            # A product of two activations: what is lost is what the other channels cannot tell about this one.
+            size = int(max(places.max() for places in self.family.readers.values())) + 1
+            return np.eye(size, size + 1)[None]
+        flat = np.moveaxis(array, site.axis, -1).reshape(-1, array.shape[site.axis])
+        return np.concatenate([flat, np.zeros((len(flat), 1))], axis=1, dtype=np.float64)[None]
+
+    def _channels(self, x: np.ndarray, each: int, first: int, seed: int, columns: int) -> np.ndarray:
+        flat = np.moveaxis(x, self.consumer.axis, -1)
+        flat = flat.reshape(len(x) if self.consumer.axis % x.ndim else 1, -1, flat.shape[-1])
+        at = sample_positions(flat.shape[1], each, first, len(flat), [seed, self.consumer.node])
+        return np.take_along_axis(flat, at[..., None], axis=1).reshape(1, -1, flat.shape[-1])[..., :columns]
