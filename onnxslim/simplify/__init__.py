@@ -9,13 +9,15 @@ import onnx_ir as ir
 
 from onnxslim import io
 from onnxslim.account import Account
-from onnxslim.graph import shapes
 from onnxslim.io import ModelLike
 from onnxslim.progress import Progress, silent
-from onnxslim.simplify import tidy
+from onnxslim.simplify import size, tidy
+from onnxslim.simplify.arithmetic import integers
 from onnxslim.simplify.driver import rewrite
 from onnxslim.simplify.edit import Editor
 from onnxslim.simplify.fold import fold
+from onnxslim.simplify.merge import merge_initializers, merge_nodes
+from onnxslim.simplify.nested import walk
 from onnxslim.simplify.rounding import TOLERANCE, difference
 from onnxslim.simplify.rule import Rule, Scene
 from onnxslim.simplify.table import RULES
@@ -23,8 +25,8 @@ from onnxslim.simplify.table import RULES
 #: The result may be this much larger than the input, no more.
 GROWTH = 1.02
 
-#: Folding feeds rules and rules feed folding; real models are done after three or four rounds.
-ROUNDS = 12
+#: Folding feeds rules and rules feed folding; real models are done after four or five rounds.
+ROUNDS = 30
 
 
 @dataclass(frozen=True)
@@ -58,58 +60,67 @@ def simplify(
         UsageError: The file does not exist.
         InvalidModelError: Not a valid model.
     """
-    original = io.load(model)
-    total = Account("simplify")
-    with total.timed():
-        result, account = _within_bounds(original, options, progress)
-    account.seconds = total.seconds
-    return result, account
+    account = Account("simplify")
+    with account.timed():
+        result, made = _within_bounds(model, options, progress)
+    made.seconds = account.seconds
+    return result, made
 
 
-def _within_bounds(original: ir.Model, options: SimplifyOptions, progress: Progress) -> tuple[ir.Model, Account]:
-    """The smallest form that is equal and not larger: all rules, else those that keep every bit, else no growth."""
-    before = tidy.size(original)
-    limit = before * GROWTH + (options.max_fold_bytes or 0)
+def _within_bounds(source: ModelLike, options: SimplifyOptions, progress: Progress) -> tuple[ir.Model, Account]:
+    """The smallest form that is equal and not larger: all rules, else those that keep every bit, else no growth.
+
+    The model is rewritten in place and read again from ``source`` where the original is needed, which is cheaper than
+    keeping a copy of a large graph that most calls never look at.
+    """
+    model = io.load(source)
+    before = size.estimate(model)
     allowance = before * (GROWTH - 1) if options.max_fold_bytes is None else options.max_fold_bytes
     rounding = {rule.name for rule in RULES if rule.rounds}
     exact = [rule for rule in RULES if not rule.rounds]
 
-    result, account = _simplify(original, RULES, allowance, progress)
+    account = _simplify(model, RULES, allowance, progress)
     if rounding & account.changed.keys():
-        gap = difference(original, result, before)
+        gap = difference(io.load(source), model, before)
         if gap is None:
             account.details["rounding"] = "not measured: the model is large, or does not run on random inputs"
         elif gap > TOLERANCE:
-            result, account = _simplify(original, exact, allowance, progress)
+            model = io.load(source)
+            account = _simplify(model, exact, allowance, progress)
             reason = f"a random input changes an output by {gap:.1e} of its maximum when rounded differently"
-            account.decline(original.graph.name or "model", f"{', '.join(sorted(rounding))}: {reason}")
-    if tidy.size(result) > limit:
-        result, account = _simplify(original, exact, 0, progress)
-    if tidy.size(result) > limit:
-        result, account = original, Account("simplify")
-        account.decline(original.graph.name or "model", "the simplified file would be larger")
-    return result, account
+            account.decline(model.graph.name or "model", f"{', '.join(sorted(rounding))}: {reason}")
+    if size.estimate(model) > before:
+        limit = size.exact(io.load(source)) * GROWTH + (options.max_fold_bytes or 0)
+        if size.exact(model) > limit:
+            model = io.load(source)
+            account = _simplify(model, exact, 0, progress)
+        if size.exact(model) > limit:
+            model, account = io.load(source), Account("simplify")
+            account.decline(model.graph.name or "model", "the simplified file would be larger")
+    return model, account
 
 
-def _simplify(
-    original: ir.Model, rules: Sequence[Rule], allowance: float, progress: Progress
-) -> tuple[ir.Model, Account]:
+def _simplify(model: ir.Model, rules: Sequence[Rule], allowance: float, progress: Progress) -> Account:
+    """Rewrite ``model`` in place."""
     account = Account("simplify")
-    model = io.clone(original)
-    nodes = sum(1 for _ in model.graph.all_nodes())
+    nodes = tidy.count(model)
     interface = tidy.prepare(model, account)
     editor = Editor(model, allowance)
-    scene = Scene(model.opset_imports.get("", 1))
+    editor.erase(reversed(list(walk(model.graph))))
     for number in range(ROUNDS):
         progress("simplify", number, 0)
         account.declined.clear()
-        shapes.infer(model)
-        changed = rewrite(model, editor, rules, scene, account)
+        if number == 0 or not tidy.settled(model):
+            tidy.infer(model)
+        known = integers(model)
+        changed = rewrite(model, editor, rules, Scene(model.opset_imports.get("", 1), known), account)
         changed += fold(model, editor, account)
-        changed += tidy.merge(model, account)
+        if not changed:  # only now: a Conv that two nodes read cannot take in the BatchNormalization of either
+            changed += merge_initializers(model, editor, account)
+            changed += merge_nodes(model, editor, known, account)
         if not changed:
             break
     tidy.finish(model, interface)
     account.declined = list(dict.fromkeys(account.declined))
-    account.details["nodes"] = {"before": nodes, "after": sum(1 for _ in model.graph.all_nodes())}
-    return model, account
+    account.details["nodes"] = {"before": nodes, "after": tidy.count(model)}
+    return account

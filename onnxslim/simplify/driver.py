@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxslim.account import Account
 from onnxslim.simplify.edit import Editor
+from onnxslim.simplify.nested import walk
 from onnxslim.simplify.rule import Rule, Scene
 
 #: A rule that undoes another would go on for ever; a chain of rewrites at one place is never this long.
@@ -25,7 +26,7 @@ def rewrite(model: ir.Model, editor: Editor, rules: Sequence[Rule], scene: Scene
     for rule in rules:
         for op_type in rule.roots:
             by_op[op_type].append(rule)
-    queue = deque(node for node in model.graph.all_nodes() if node.op_type in by_op)
+    queue = deque(node for node in walk(model.graph) if node.op_type in by_op)
     waiting = set(queue)
     left = REWRITES_PER_NODE * max(1, len(queue))
     fired = 0

@@ -10,11 +10,9 @@ from collections.abc import Iterable, Iterator
 import onnx_ir as ir
 
 from onnxslim.graph.constants import tensor
+from onnxslim.simplify.nested import read, subgraphs, walk
 from onnxslim.simplify.rule import op
-
-#: Bytes a node or an initializer takes in the file besides its names and data (field tags, lengths, dims); an estimate
-#: on the safe side, the step measures the whole file at the end.
-OVERHEAD = 12
+from onnxslim.simplify.size import OVERHEAD
 
 
 class Editor:
@@ -48,9 +46,11 @@ class Editor:
             self._register(value, str(value.meta.get("like") or root.outputs[0].name))
         last = {new.producer() for new in found.values()}
         for node in nodes:
-            node.name = root.name if node in last else f"{root.name or ''}_{node.op_type}"
+            if node.name is None:
+                node.name = root.name if node in last else f"{root.name or ''}_{node.op_type}"
             for output in node.outputs:
-                output.name = self.fresh(f"{root.outputs[0].name}_{node.op_type}")
+                if output.name is None:
+                    output.name = self.fresh(f"{root.outputs[0].name}_{node.op_type}")
         _graph(root).insert_before(root, nodes)
         touched = dict.fromkeys(nodes)
         for old, new in found.items():
@@ -79,10 +79,10 @@ class Editor:
             node = stack.pop()
             if node.graph is None or any(output.uses() or output.is_graph_output() for output in node.outputs):
                 continue
-            read = list(dict.fromkeys(_read(node)))
+            was_read = list(dict.fromkeys(read(node)))
             _detach(node)
             _graph(node).remove(node)
-            for value in read:
+            for value in was_read:
                 before = value.producer()
                 if before is not None:
                     stack.append(before)
@@ -148,15 +148,6 @@ def drop_unread(value: ir.Value) -> None:
         del _owner(value).initializers[str(value.name)]
 
 
-def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
-    """The graphs that ``node`` holds as attributes."""
-    for attribute in node.attributes.values():
-        if attribute.type is ir.AttributeType.GRAPH and not attribute.is_ref():
-            yield attribute.as_graph()
-        elif attribute.type is ir.AttributeType.GRAPHS and not attribute.is_ref():
-            yield from attribute.as_graphs()
-
-
 def _unique_names(model: ir.Model) -> set[str]:
     """Every value name; the same name in two nested graphs is legal, but here a name must mean one value."""
     names = {str(value.name) for value in (*model.graph.inputs, *model.graph.outputs)}
@@ -188,7 +179,7 @@ def _new_nodes(values: Iterable[ir.Value]) -> Iterator[ir.Node]:
         if node is None or node.graph is not None or node in seen:
             return
         seen.add(node)
-        for before in node.inputs:
+        for before in read(node):
             yield from visit(before)
         yield node
 
@@ -214,12 +205,12 @@ def _freed(root: ir.Node, found: dict[ir.Value, ir.Value]) -> list[ir.Value]:
         if node in dead or any(not _unread(output, dead, found) for output in node.outputs):
             continue
         dead.add(node)
-        for value in _read(node):
+        for value in read(node):
             before = value.producer()
             if before is not None:
                 stack.append(before)
     for node in dead:
-        for value in (*_read(node), *node.outputs):
+        for value in (*read(node), *node.outputs):
             if tensor(value) is not None and not value.is_graph_output() and all(u.node in dead for u in value.uses()):
                 freed[value] = None
     return list(freed)
@@ -231,18 +222,10 @@ def _unread(value: ir.Value, dead: set[ir.Node], found: dict[ir.Value, ir.Value]
     return not value.is_graph_output() and all(use.node in dead for use in value.uses())
 
 
-def _read(node: ir.Node) -> Iterator[ir.Value]:
-    """What ``node`` reads, also from inside its graphs."""
-    yield from (value for value in node.inputs if value is not None)
-    for graph in subgraphs(node):
-        for inner in graph.all_nodes():
-            yield from (value for value in inner.inputs if value is not None)
-
-
 def _detach(node: ir.Node) -> None:
     """Stop ``node``, and every node inside its graphs, from being a reader of anything."""
     for graph in subgraphs(node):
-        for inner in list(graph.all_nodes()):
+        for inner in list(walk(graph)):
             for index in range(len(inner.inputs)):
                 inner.replace_input_with(index, None)
     for index in range(len(node.inputs)):

@@ -22,7 +22,9 @@ from onnxslim.errors import OnnxslimError
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import tensor
 from onnxslim.runtime.session import Session, SessionConfig
-from onnxslim.simplify.edit import OVERHEAD, Editor, subgraphs, weight
+from onnxslim.simplify.edit import Editor, weight
+from onnxslim.simplify.nested import subgraphs, walk
+from onnxslim.simplify.size import OVERHEAD
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +74,8 @@ def fold(model: ir.Model, editor: Editor, account: Account) -> int:
 def _candidates(model: ir.Model, ceiling: float, account: Account) -> dict[ir.Node, int]:
     """The nodes that could be folded, in topological order, with the bytes of all they write."""
     found: dict[ir.Node, int] = {}
-    for node in model.graph.all_nodes():
-        if not _is_pure(node):
+    for node in walk(model.graph):
+        if not is_pure(node):
             continue
         if not all(value is None or value.producer() in found or tensor(value) is not None for value in node.inputs):
             continue
@@ -88,7 +90,8 @@ def _candidates(model: ir.Model, ceiling: float, account: Account) -> dict[ir.No
     return found
 
 
-def _is_pure(node: ir.Node) -> bool:
+def is_pure(node: ir.Node) -> bool:
+    """Whether ``node`` is a function of its inputs alone that may be computed ahead, or once for two readers."""
     if node.domain or node.op_type in BARRIERS or node.op_type.startswith(BARRIER_FAMILIES) or not node.inputs:
         return False
     return not (any(subgraphs(node)) or any(attribute.is_ref() for attribute in node.attributes.values()))

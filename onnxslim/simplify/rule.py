@@ -19,6 +19,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.simplify.arithmetic import Known
+
 #: None: not this pattern. A string: declined, and why. A mapping: old value -> its equal.
 Found: TypeAlias = "dict[ir.Value, ir.Value] | str | None"
 
@@ -50,7 +52,7 @@ class Scene:
     """
 
     opset: int
-    integers: Mapping[ir.Value, Any] = field(default_factory=dict)
+    integers: Known = field(default_factory=dict)
 
 
 def op(

@@ -57,15 +57,16 @@ def _channels(linear: ir.Node, weight: np.ndarray) -> tuple[int, int]:
 
 
 def _scaled(weight: np.ndarray, linear: ir.Node, axis: int, gain: np.ndarray) -> np.ndarray:
-    wide = weight.astype(np.float64)
     groups = linear.attributes.get_int("group", 1)
     if linear.op_type == "ConvTranspose" and groups > 1:
         # W is (C_in, C_out / groups, …) and input channel i belongs to group i // (C_in / groups).
-        per_input = gain.reshape(groups, -1).repeat(weight.shape[0] // groups, axis=0)
-        scaled = wide * per_input.reshape(*per_input.shape, *[1] * (weight.ndim - 2))
+        factor = gain.reshape(groups, -1).repeat(weight.shape[0] // groups, axis=0)
+        factor = factor.reshape(*factor.shape, *[1] * (weight.ndim - 2))
     else:
-        scaled = wide * gain.reshape([-1 if a == axis else 1 for a in range(weight.ndim)])
-    return np.asarray(scaled, weight.dtype)
+        factor = gain.reshape([-1 if a == axis else 1 for a in range(weight.ndim)])
+    scaled = np.empty(weight.shape, weight.dtype)
+    np.multiply(weight, factor, out=scaled, casting="same_kind")  # in float64, rounded once
+    return scaled
 
 
 def _gemm(

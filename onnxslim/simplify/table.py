@@ -3,10 +3,48 @@
 from __future__ import annotations
 
 from onnxslim.simplify.rule import Rule
-from onnxslim.simplify.rules import conv_batchnorm, identity, shape_of_known
+from onnxslim.simplify.rules import (
+    arithmetic,
+    batchnorm_affine,
+    branch,
+    cast,
+    clip,
+    concat,
+    conv_affine,
+    conv_batchnorm,
+    expand,
+    gather,
+    identity,
+    matmul_add,
+    mean_pool,
+    neutral,
+    pad,
+    reduce_unit,
+    scale_chain,
+    slice,  # noqa: A004
+    transpose,
+    view,
+)
 
 RULES: tuple[Rule, ...] = (
     identity.RULE,
-    shape_of_known.RULE,
+    arithmetic.RULE,
+    branch.RULE,
+    neutral.RULE,
+    cast.RULE,
+    gather.RULE,
+    view.RULE,
+    expand.RULE,
+    slice.RULE,
+    reduce_unit.RULE,
+    concat.RULE,
+    transpose.RULE,
+    clip.RULE,
+    pad.RULE,
     conv_batchnorm.RULE,
+    conv_affine.RULE,
+    batchnorm_affine.RULE,
+    scale_chain.RULE,
+    matmul_add.RULE,
+    mean_pool.RULE,
 )

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
-from onnx_ir.passes import common
+from onnx_ir.passes import PassError, PreconditionError, common
 
-from onnxslim import io
 from onnxslim.account import Account
-from onnxslim.graph.constants import initializers
+from onnxslim.graph import shapes
+from onnxslim.simplify.nested import walk
 
 logger = logging.getLogger(__name__)
 
-#: Above this a model is measured by its tensors alone: the structure weighs nothing, and no message could hold it all.
-_MEASURED_WHOLE = 200_000_000
-
 #: The first IR version whose initializers need not be inputs.
-_FREE_INITIALIZERS = 4
+FREE_INITIALIZERS = 4
+
+Types = tuple[ir.TypeProtocol | None, ir.Shape | None]
 
 
 @dataclass(frozen=True)
@@ -27,60 +27,87 @@ class Interface:
 
     Attributes:
         types: Type and shape of every graph input and output, by name.
-        annotated: Names of the inner values that carried a type or a shape.
-        defaults: Names of initializers that were listed as inputs only because IR version 3 asks for it.
+        annotated: Type and shape of the inner values that carried a shape, by name.
     """
 
-    types: dict[str, tuple[ir.TypeProtocol | None, ir.Shape | None]]
-    annotated: frozenset[str]
-    defaults: frozenset[str]
+    types: Mapping[str, Types]
+    annotated: Mapping[str, Types]
 
 
 def prepare(model: ir.Model, account: Account) -> Interface:
-    """Inline functions, sort, and turn Constant nodes into initializers, in place."""
-    before = sum(1 for _ in model.graph.all_nodes())
-    values = [*model.graph.inputs, *model.graph.outputs]
-    types = {str(v.name): (v.type, v.shape.copy() if v.shape is not None else None) for v in values}
-    inner = (out for node in model.graph.all_nodes() for out in node.outputs)
-    annotated = frozenset(str(v.name) for v in inner if v.shape is not None)
-    defaults: frozenset[str] = frozenset()
-    if model.ir_version < _FREE_INITIALIZERS:
+    """Inline functions, sort, drop what is not read and turn Constant nodes into initializers, in place."""
+    interface = _interface(model)
+    if model.functions:
+        _inline(model, account)
+    if model.ir_version < FREE_INITIALIZERS:
         # Such a file has to list every initializer among the inputs, and runtimes let nobody override them.
-        defaults = frozenset(str(v.name) for v in model.graph.inputs if str(v.name) in model.graph.initializers)
         common.RemoveInitializersFromInputsPass()(model)
     common.TopologicalSortPass()(model)
+    before = count(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    account.count("constants lifted", before - sum(1 for _ in model.graph.all_nodes()))
-    return Interface(types, annotated, defaults)
-
-
-def merge(model: ir.Model, account: Account) -> int:
-    """Join equal subexpressions and equal initializers and drop what is not read, in place; returns nodes removed."""
-    before = sum(1 for _ in model.graph.all_nodes())
-    for single in (common.CommonSubexpressionEliminationPass(), common.RemoveUnusedNodesPass()):
-        single(model)
-    removed = before - sum(1 for _ in model.graph.all_nodes())
-    account.count("merged or unread", removed)
-    return removed
+    account.count("constants lifted", before - count(model))
+    return interface
 
 
 def finish(model: ir.Model, interface: Interface) -> None:
     """Restore what callers see, in place; drop annotations that the rewrites needed and the author never wrote."""
-    common.DeduplicateHashedInitializersPass()(model)
     common.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
     common.RemoveUnusedOpsetsPass()(model)
     for value in (*model.graph.inputs, *model.graph.outputs):
         value.type, value.shape = interface.types.get(str(value.name), (value.type, value.shape))
-    for node in model.graph.all_nodes():
+    for node in walk(model.graph):
         for output in node.outputs:
-            if not output.is_graph_output() and output.name not in interface.annotated:
-                output.shape = output.type = None
-    if model.ir_version < _FREE_INITIALIZERS:
+            if not output.is_graph_output():
+                output.type, output.shape = interface.annotated.get(str(output.name), (None, None))
+    if model.ir_version < FREE_INITIALIZERS:
         common.AddInitializersToInputsPass()(model)
-    model.graph.sort()
 
 
-def size(model: ir.Model) -> int:
-    """Bytes of the file, external data included."""
-    tensors = sum(int(v.const_value.nbytes) for _, _, v in initializers(model) if v.const_value is not None)
-    return tensors if tensors > _MEASURED_WHOLE else len(io.to_bytes(model))
+def infer(model: ir.Model) -> None:
+    """Infer every shape anew, in place.
+
+    Inference keeps what it finds: a symbol from before a rewrite (or an exporter's mistake) would outlive its reason.
+    So what standard ops make is forgotten first.
+    """
+    for node in walk(model.graph):
+        if not node.domain:
+            for output in node.outputs:
+                output.shape = None
+    shapes.infer(model)
+
+
+def settled(model: ir.Model) -> bool:
+    """Whether another inference could say no more: every dimension is a number or a name that an input has."""
+    named = {dim for value in model.graph.inputs for dim in shapes.dims(value) or ()}
+    for node in walk(model.graph):
+        for output in node.outputs:
+            dims = shapes.dims(output)
+            if output.name and (dims is None or not all(isinstance(dim, int) or dim in named for dim in dims)):
+                return False
+    return None not in named
+
+
+def count(model: ir.Model) -> int:
+    """Nodes, those of nested graphs included."""
+    return sum(1 for _ in walk(model.graph))
+
+
+def _interface(model: ir.Model) -> Interface:
+    values = [*model.graph.inputs, *model.graph.outputs]
+    inner = [out for node in walk(model.graph) for out in node.outputs if out.shape is not None]
+    return Interface(
+        {str(v.name): (v.type, None if v.shape is None else v.shape.copy()) for v in values},
+        {str(v.name): (v.type, v.shape) for v in inner},
+    )
+
+
+def _inline(model: ir.Model, account: Account) -> None:
+    """Inline every model-local function, or none."""
+    functions = len(model.functions)
+    try:
+        common.InlinePass()(model.clone())  # it raises half-way through, so it is tried first
+    except (PassError, PreconditionError, ValueError) as error:
+        account.decline(model.graph.name or "model", f"functions are not inlined: {error}")
+        return
+    common.InlinePass()(model)
+    account.count("functions inlined", functions)

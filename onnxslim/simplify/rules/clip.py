@@ -1,0 +1,63 @@
+"""Bounds on bounds: Relu(x) = max(x, 0) and Clip(x, a, b) = min(max(x, a), b).
+
+- Clip(Clip(x, a, b), c, d) → Clip(x, max(a, c), min(b, d)) when the two intervals meet
+- the same with a Relu on either side; Relu(Relu(x)) → Relu(x)
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.graph.constants import constant
+from onnxslim.simplify.rule import Found, Rule, Scene, const, op, producer, sole
+
+#: Opset where the bounds of Clip became inputs.
+AS_INPUTS = 11
+
+
+def match(node: ir.Node, scene: Scene) -> Found:
+    """The outer of the two."""
+    source = node.inputs[0]
+    inner = producer(source, "Relu", "Clip")
+    if source is None or inner is None or inner.inputs[0] is None or source.dtype is None:
+        return None
+    one, two = bounds(inner, scene), bounds(node, scene)
+    if one is None or two is None:
+        return "its bounds are only known at run time"
+    low, high = max(one[0], two[0]), min(one[1], two[1])
+    if low > high:
+        return "the two intervals do not meet"
+    if (low, high) == one:
+        return {node.outputs[0]: source}
+    if not sole(source):
+        return f"the result of {inner.op_type} is read elsewhere"
+    if (low, high) == (0, math.inf):
+        return {node.outputs[0]: op("Relu", [inner.inputs[0]])}
+    if scene.opset < AS_INPUTS:
+        kept = {name: bound for name, bound in (("min", low), ("max", high)) if math.isfinite(bound)}
+        return {node.outputs[0]: op("Clip", [inner.inputs[0]], kept)}
+    dtype = source.dtype.numpy()
+    ends = [const(np.asarray(end, dtype), node.outputs[0]) if math.isfinite(end) else None for end in (low, high)]
+    return {node.outputs[0]: op("Clip", [inner.inputs[0], *ends])}
+
+
+def bounds(node: ir.Node, scene: Scene) -> tuple[float, float] | None:
+    """The interval that ``node`` (a Relu or Clip) maps into."""
+    if node.op_type == "Relu":
+        return 0.0, math.inf
+    if scene.opset < AS_INPUTS:
+        return node.attributes.get_float("min", -math.inf), node.attributes.get_float("max", math.inf)
+    found = [-math.inf, math.inf]
+    for at, value in enumerate(node.inputs[1:3]):
+        if value is not None:
+            array = constant(value)
+            if array is None or array.size != 1:
+                return None
+            found[at] = float(array.reshape(()))
+    return found[0], found[1]
+
+
+RULE = Rule("bounds", ("Relu", "Clip"), match)

@@ -1,0 +1,40 @@
+"""Transposes:
+
+- Transpose(x) by the identity → x
+- Transpose(Transpose(x, p), q) → Transpose(x, p∘q)
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from onnxslim.simplify.arithmetic import extent
+from onnxslim.simplify.rule import Found, Rule, Scene, op, producer
+
+
+def match(node: ir.Node, scene: Scene) -> Found:
+    """The last Transpose."""
+    source = node.inputs[0]
+    perm = permutation(node)
+    if source is None or perm is None:
+        return None
+    if perm == sorted(perm):
+        return {node.outputs[0]: source}
+    inner = producer(source, "Transpose")
+    if inner is None:
+        return None
+    before = permutation(inner)
+    if before is None or len(before) != len(perm):
+        return None
+    return {node.outputs[0]: op("Transpose", [inner.inputs[0]], {"perm": [before[axis] for axis in perm]})}
+
+
+def permutation(node: ir.Node) -> list[int] | None:
+    """``perm``; without one, the axes in reverse."""
+    if "perm" in node.attributes:
+        return list(node.attributes.get_ints("perm"))
+    dims = extent(node.inputs[0])
+    return None if dims is None else list(reversed(range(len(dims))))
+
+
+RULE = Rule("transposes", ("Transpose",), match)

@@ -1,0 +1,52 @@
+"""How large the file will be, without writing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx_ir as ir
+
+from onnxslim import io
+from onnxslim.graph.constants import initializers
+from onnxslim.simplify.nested import walk
+
+#: Bytes that a node or an initializer takes besides its names and data: field tags, lengths, dims. On the safe side.
+OVERHEAD = 12
+
+#: Above this many bytes of tensors a model is not serialised to be measured; the structure weighs next to nothing.
+MEASURED = 200_000_000
+
+
+def estimate(model: ir.Model) -> int:
+    """Bytes of the file with its external data, from the lengths of names and tensors; good for comparing two forms."""
+    total = sum(len(name) + OVERHEAD + _nbytes(value.const_value) for _, name, value in initializers(model))
+    for node in walk(model.graph):
+        total += OVERHEAD + len(node.name or "") + len(node.op_type) + len(node.domain) + len(node.doc_string or "")
+        total += _names(node.inputs) + _names(node.outputs)
+        for name, attribute in node.attributes.items():
+            total += OVERHEAD + len(name) + _payload(attribute)
+    return total
+
+
+def exact(model: ir.Model) -> int:
+    """Bytes of the file as written; of a very large model, the estimate."""
+    tensors = sum(_nbytes(value.const_value) for _, _, value in initializers(model))
+    return len(io.to_bytes(model)) if tensors <= MEASURED else estimate(model)
+
+
+def _names(values: Iterable[ir.Value | None]) -> int:
+    return sum(2 + len(value.name or "") for value in values if value is not None)
+
+
+def _nbytes(tensor: ir.TensorProtocol | None) -> int:
+    return 0 if tensor is None else int(tensor.nbytes)
+
+
+def _payload(attribute: ir.Attr) -> int:
+    if attribute.is_ref() or attribute.value is None:
+        return 0
+    if attribute.type is ir.AttributeType.TENSOR:
+        return _nbytes(attribute.as_tensor())
+    if attribute.type in (ir.AttributeType.INTS, ir.AttributeType.FLOATS, ir.AttributeType.STRING):
+        return 2 * len(attribute.value)
+    return 0  # a number; a graph is walked
