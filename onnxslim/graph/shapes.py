@@ -3,30 +3,105 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
 
 from onnxslim.errors import UsageError
 
 logger = logging.getLogger(__name__)
+
+#: Initializers of more bytes are not shown to the inference; no shape is computed from that many numbers.
+SMALL_BYTES = 1024
+
+#: From this IR version on, a caller may replace an initializer that is also an input, so inference must not rely on it.
+OVERRIDABLE = 4
 
 #: A free spatial dimension (rank 4 or 5, axes 2…) is counted at this size, every other free one at 1 (contract.md).
 SPATIAL = 224
 
 
 def infer(model: ir.Model) -> None:
-    """Annotate the values of ``model`` in place with inferred types and shapes; odd models keep what they had."""
+    """Annotate the values of ``model`` in place with inferred types and shapes; odd models keep what they had.
+
+    This is ONNX's own inference, on a copy without the large weights: it only looks at the values of small ones.
+    """
     try:
-        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        skeleton = _skeleton(model)
+        inferred = onnx.shape_inference.infer_shapes(skeleton, check_type=False, strict_mode=False, data_prop=True)
+    except Exception as error:  # what the C++ side and protobuf raise on odd models is not one family
         logger.debug("shape inference gave up: %s", error)
+        return
+    _annotate(model.graph, inferred.graph)
+
+
+def _skeleton(model: ir.Model) -> onnx.ModelProto:
+    # Below IR version 4 inference knows no initializer that is not an input as well.
+    proto = onnx.ModelProto(ir_version=max(model.ir_version, OVERRIDABLE))
+    for domain, version in model.opset_imports.items():
+        proto.opset_import.add(domain=domain, version=version)
+    proto.functions.extend(ir.serde.serialize_function(function) for function in model.functions.values())
+    graph, inputs = proto.graph, dict.fromkeys(model.graph.inputs)
+    graph.name = "skeleton"
+    for value in inputs:
+        ir.serde.serialize_value_into(graph.input.add(), value)
+    for value in model.graph.initializers.values():
+        found = value.const_value
+        if found is None or (value in inputs and model.ir_version >= OVERRIDABLE):
+            continue
+        if found.nbytes <= SMALL_BYTES:
+            ir.serde.serialize_tensor_into(graph.initializer.add(), found)
+            graph.initializer[-1].name = value.name
+        elif value not in inputs:
+            graph.input.add(name=value.name, type=_type_of(found))
+    for node in model.graph:
+        ir.serde.serialize_node_into(graph.node.add(), node)
+        for output in node.outputs:
+            if output.name and (output.shape is not None or node.domain) and not output.is_graph_output():
+                ir.serde.serialize_value_into(graph.value_info.add(), output)
+    for value in model.graph.outputs:
+        ir.serde.serialize_value_into(graph.output.add(), value)
+    return proto
+
+
+def _type_of(found: ir.TensorProtocol) -> onnx.TypeProto:
+    return onnx.helper.make_tensor_type_proto(int(found.dtype), found.shape.numpy())
+
+
+def _annotate(graph: ir.Graph, inferred: onnx.GraphProto) -> None:
+    infos = {info.name: info.type for info in (*inferred.value_info, *inferred.output) if info.HasField("type")}
+    for node, proto in zip(graph, inferred.node, strict=True):
+        for output in node.outputs:
+            if output.name in infos:
+                _set(output, infos[output.name])
+        for attribute in proto.attribute if node.attributes else ():
+            for inner, inner_proto in _graphs(node, attribute):
+                _annotate(inner, inner_proto)
+
+
+def _graphs(node: ir.Node, attribute: onnx.AttributeProto) -> Iterator[tuple[ir.Graph, onnx.GraphProto]]:
+    if attribute.HasField("g"):
+        yield node.attributes[attribute.name].as_graph(), attribute.g
+    elif attribute.graphs:
+        yield from zip(node.attributes[attribute.name].as_graphs(), attribute.graphs, strict=True)
+
+
+def _set(value: ir.Value, found: onnx.TypeProto) -> None:
+    if not found.HasField("tensor_type"):
+        value.type = ir.serde.deserialize_type_proto_for_type(found)
+        return
+    tensor = found.tensor_type
+    if tensor.elem_type and value.dtype != tensor.elem_type:
+        value.type = ir.TensorType(ir.DataType(tensor.elem_type))
+    if tensor.HasField("shape"):
+        value.shape = ir.Shape(
+            [dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None) for dim in tensor.shape.dim]
+        )
 
 
 def dims(value: ir.Value | None) -> tuple[int | str | None, ...] | None:
-    """The dimensions of ``value``: an int where known, a name where symbolic, None where unknown; None without a rank."""
+    """The dimensions of ``value``: an int if known, a name if symbolic, None if unknown; None without a rank."""
     if value is None or value.shape is None:
         return None
     return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
