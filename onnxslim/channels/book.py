@@ -8,7 +8,7 @@ import numpy as np
 
 from onnxslim.channels.collect import Collected
 from onnxslim.channels.solve import Solution
-from onnxslim.channels.trace import Axis
+from onnxslim.channels.trace import Axis, carries
 from onnxslim.channels.units import Consumer, Pin, Producer, Remap, Site, Size
 
 #: Why a unit is none after all.
@@ -55,15 +55,15 @@ class Book:
 
     def free(self, slots: Axis) -> int:
         """How many of ``slots`` may go."""
-        return 0 if slots is None else int((self.labels[self.number(slots)] >= 0).any(axis=1).sum())
+        return int((self.labels[self.number(slots)] >= 0).any(axis=1).sum()) if carries(slots) else 0
 
-    def find(self, slots: Axis) -> int | None:
+    def find(self, slots: Axis | None) -> int | None:
         """:meth:`number`, or None where none of the slots may go."""
-        return self.number(slots) if slots is not None and self.free(slots) else None
+        return self.number(slots) if carries(slots) and self.free(slots) else None
 
     def pins(self, slots: Axis) -> dict[tuple[str, str], int]:
         """(reason, node) -> how many of ``slots`` it holds, those first that hold most."""
-        if slots is None:
+        if isinstance(slots, str):
             return {("its size is not known", ""): 0}
         held = slots[~(self._table[slots] >= 0).any(axis=1)]
         numbers, times = np.unique(self._reason[held], return_counts=True)
@@ -79,7 +79,7 @@ class Book:
         for _, op in self.collected.ops:
             for axes in (*op.outputs, *op.operands):
                 for axis in axes or ():
-                    if axis is not None and id(axis) not in seen and axis.any():
+                    if carries(axis) and id(axis) not in seen:
                         seen[id(axis)] = axis
         return iter(seen.values())
 
@@ -113,9 +113,10 @@ def sizes(book: Book) -> Iterator[Size]:
     """Numbers that follow."""
     for position, op in book.collected.ops:
         for target, counts in op.records.sizes:
-            live = (position, target) in book.collected.live
-            if live or any(book.find(slots) is not None for slots in counts.values()):
-                yield Size(position, target, {e: book.number(slots) for e, slots in counts.items()}, live)
+            live = book.collected.live.get((position, target), []) if isinstance(target, int) else []
+            always = any(book.find(slots) is not None for element in live for slots in element.sources)
+            if always or any(book.find(slots) is not None for slots in counts.values()):
+                yield Size(position, target, {e: book.number(s) for e, s in counts.items()}, len(live), always)
 
 
 def remaps(book: Book) -> Iterator[Remap]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxslim.channels.extents import Extents, follow, of_shape
-from onnxslim.channels.op import DeclinedError, Op
+from onnxslim.channels.extents import follow
+from onnxslim.channels.op import DeclinedError, Element, Known, Op
 from onnxslim.channels.rules import find
-from onnxslim.channels.trace import Axes, Trace
+from onnxslim.channels.trace import Axes, Axis, Trace
 from onnxslim.graph import constants, shapes
 
 logger = logging.getLogger(__name__)
@@ -23,49 +23,41 @@ class Collected:
     Attributes:
         trace: Slots and their relations.
         ops: (position in the graph, node with its records), without Constant nodes.
-        values: The axes of every tensor that a node computes.
-        live: (position, input) of the integer inputs that are computed from sizes.
+        live: (position, input) -> elements, of the integer inputs that are computed from sizes.
     """
 
     trace: Trace
     ops: list[tuple[int, Op]]
-    values: dict[ir.Value, Axes | None]
-    live: frozenset[tuple[int, int]]
+    live: dict[tuple[int, int], list[Element]]
 
 
 def collect(model: ir.Model, lossy: bool) -> Collected:
     """Walk the main graph of ``model``, whose shapes have been inferred and whose nodes are named."""
     trace = Trace()
     graph = model.graph
-    version = graph.opset_imports.get("", 1)
-    values: dict[ir.Value, Axes | None] = {}
-    extents: dict[ir.Value, Extents] = {}
-    live: set[tuple[int, int]] = set()
+    known = Known({}, {}, graph.opset_imports.get("", 1), lossy)
+    live: dict[tuple[int, int], list[Element]] = {}
     ops: list[tuple[int, Op]] = []
     for value in graph.inputs:
-        values[value] = _held(trace, value, "graph input")
+        known.axes[value] = _input(trace, value)
     for position, node in enumerate(graph):
         if node.op_type == "Constant" and constants.tensor(node.outputs[0]) is not None:
             continue
-        op = Op(node, node.name or "", trace, values, version)
-        op.lossy = lossy
-        _apply(op, version)
-        _sizes(op, position, extents, live)
+        op = Op(node, trace, known)
+        _apply(op)
+        _sizes(op, position, known, live)
         for value in _captured(node, graph):
-            for axis in values.get(value) or ():
-                trace.pin(axis, "it is read inside a subgraph", op.name)
-        values.update(zip(node.outputs, op.outputs, strict=True))
+            _hold(trace, known, value, "it is read inside a subgraph", op.name)
+        known.axes.update(zip(node.outputs, op.outputs, strict=True))
         ops.append((position, op))
     for value in graph.outputs:
-        for axis in values.get(value) or ():
-            trace.pin(axis, "graph output", value.name or "")
-        _hold_sizes(trace, extents.get(value, []), value.name or "")
-    return Collected(trace, ops, values, frozenset(live))
+        _hold(trace, known, value, "graph output", value.name or "")
+    return Collected(trace, ops, live)
 
 
-def _apply(op: Op, version: int) -> None:
+def _apply(op: Op) -> None:
     rule = find(op.node)
-    if rule is None or version < 7:
+    if rule is None or op.version < 7:
         op.give_up(f"{op.node.op_type} has no rule" if rule is None else "opsets below 7 broadcast in their own way")
         return
     try:
@@ -79,40 +71,41 @@ def _apply(op: Op, version: int) -> None:
         op.give_up(f"{op.node.op_type} is not as its rule expects")
 
 
-def _sizes(op: Op, position: int, extents: dict[ir.Value, Extents], live: set[tuple[int, int]]) -> None:
+def _sizes(op: Op, position: int, known: Known, live: dict[tuple[int, int], list[Element]]) -> None:
     """Follow sizes through ``op``, or pin what they were read from."""
-    if op.node.op_type == "Shape" and op.operands and op.operands[0] is not None:
-        extents[op.node.outputs[0]] = of_shape(op)
+    result = follow(op)
+    if result is not None:
+        known.elements[op.node.outputs[0]] = result
         return
     if op.node.op_type == "Size":
         for axis in op.operands[0] or ():
             op.pin(axis, "the size of the whole tensor is computed with")
-    known = {i: extents[v] for i, v in enumerate(op.node.inputs) if v is not None and v in extents}
-    if not any(slots for found in known.values() for slots in found):
-        return
-    result = None if None in [op.operands[i] for i in op.given()] else follow(op, known)
-    if result is not None:
-        extents[op.node.outputs[0]] = result
-        return
-    for i, found in known.items():
+    for i, found in op.elements.items():
+        live[position, i] = found
         counted = {e for target, counts in op.records.sizes if target == i for e in counts}
-        live.add((position, i))
-        _hold_sizes(op.trace, [slots for e, slots in enumerate(found) if e not in counted], op.name)
+        _hold_sizes(op.trace, [element for e, element in enumerate(found) if e not in counted], op.name)
 
 
-def _hold_sizes(trace: Trace, extents: Extents, name: str) -> None:
-    for slots in extents:
-        for axis in slots:
+def _hold(trace: Trace, known: Known, value: ir.Value, why: str, node: str) -> None:
+    """Neither the slots of ``value`` nor, if it says sizes, what it says may change."""
+    for axis in known.axes.get(value) or ():
+        trace.pin(axis, why, node)
+    _hold_sizes(trace, known.elements.get(value, []), node)
+
+
+def _hold_sizes(trace: Trace, elements: list[Element], name: str) -> None:
+    for element in elements:
+        for axis in element.sources:
             trace.pin(axis, "its size is computed with at run time", name)
 
 
-def _held(trace: Trace, value: ir.Value, why: str) -> Axes | None:
+def _input(trace: Trace, value: ir.Value) -> Axes | None:
     dims = shapes.dims(value)
     if dims is None:
         return None
-    axes: Axes = [trace.fresh(dim) if isinstance(dim, int) else None for dim in dims]
+    axes: list[Axis] = [trace.fresh(dim) if isinstance(dim, int) else dim or trace.unknown() for dim in dims]
     for axis in axes:
-        trace.pin(axis, why, value.name or "")
+        trace.pin(axis, "graph input", value.name or "")
     return axes
 
 

@@ -119,13 +119,11 @@ class Equations:
             found = self._union(factors)
             width = max(self.sets.shape[1], found.shape[1])
             self.sets, found = _widened(self.sets, width), _widened(found, width)
-            moved: np.ndarray = (self.sets[whole] != found).any(axis=1)
-            if not moved.any():
-                return whole[:0]
+            moved: np.ndarray = whole[(self.sets[whole] != found).any(axis=1)]
             self.sets[whole] = found
-            if width > WIDTH:
-                return np.asarray(whole[(found != NOTHING).sum(axis=1) > WIDTH])
-        return np.asarray(whole[moved])
+            if not len(moved) or width > WIDTH:
+                break
+        return np.union1d(moved, whole[(found != NOTHING).sum(axis=1) > WIDTH])
 
     def _union(self, factors: np.ndarray) -> np.ndarray:
         """The atoms of several classes together: (n, depth) -> (n, width)."""

@@ -1,83 +1,112 @@
 """Where sizes flow to: small integer tensors computed from Shape, followed element by element.
 
-An exporter that writes ``x.reshape(x.shape[0], -1, 64)`` leaves Shape, Gather and Concat nodes. Removing channels
-changes what Shape returns, so every element remembers the axes whose sizes went into it. A rule that sizes an output
-(Reshape, Expand, Resize) takes an element over with :meth:`Op.count`; whatever else reads a size pins the axes behind
-it.
+An exporter that writes ``x.reshape(x.shape[0], -1, 64)`` leaves Shape, Gather and Concat nodes. Their elements are
+known where the size is, so that rules can read them like constants. Removing channels changes what Shape returns, so
+every element also remembers the axes behind it: a rule that sizes an output (Reshape, Expand, Resize) takes an element
+over with :meth:`Op.count`; whatever else reads a size pins those axes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable
 
 import numpy as np
 
-from onnxslim.channels.op import Op
+from onnxslim.channels.op import Element, Op
+from onnxslim.channels.trace import carries
 
-#: For each element of a flattened integer tensor the axes (slots) whose sizes it was computed from.
-Extents = list[tuple[np.ndarray, ...]]
+#: Sizes are few; anything larger is data.
+MANY = 64
+
+Elements = list[Element]
 
 
-def follow(op: Op, extents: Mapping[int, Extents]) -> Extents | None:
-    """What the elements of output 0 depend on, or None when this op is not shape arithmetic that can be followed.
-
-    Args:
-        op: The node.
-        extents: By input position, for the inputs that depend on some size.
-    """
+def follow(op: Op) -> Elements | None:
+    """The elements of output 0, or None when this op is not shape arithmetic that can be followed."""
     rule = _FOLLOW.get(op.node.op_type)
-    return None if rule is None or op.node.domain not in ("", "ai.onnx") else rule(op, extents)
+    if rule is None or op.node.domain not in ("", "ai.onnx") or None in [op.operands[i] for i in op.given()]:
+        return None
+    return rule(op)
 
 
-def of_shape(op: Op) -> Extents:
-    """What the elements of a Shape node's output depend on."""
+def elements(op: Op, i: int) -> Elements | None:
+    """The elements of input ``i``: followed so far, or a small integer constant's."""
+    if i in op.elements:
+        return op.elements[i]
+    array = op.const(i)
+    if array is None or array.size > MANY or array.ndim > 1 or not np.issubdtype(array.dtype, np.integer):
+        return None
+    return [Element(int(v)) for v in np.ravel(array)]
+
+
+def _shape(op: Op) -> Elements | None:
     axes = op.axes(0)
     chosen = axes[op.integer("start", 0) : op.integer("end", len(axes))]
-    return [(slots,) if slots is not None and slots.any() else () for slots in chosen]
+    return [Element(a if isinstance(a, str) else len(a), (a,) if carries(a) else ()) for a in chosen]
 
 
-def _same(op: Op, extents: Mapping[int, Extents]) -> Extents | None:
-    return extents.get(0)
+def _same(op: Op) -> Elements | None:
+    return elements(op, 0)
 
 
-def _gather(op: Op, extents: Mapping[int, Extents]) -> Extents | None:
-    data, indices = extents.get(0), op.const(1)
+def _gather(op: Op) -> Elements | None:
+    data, indices = elements(op, 0), op.const(1)
     if data is None or indices is None or op.rank(0) != 1:
         return None
     return [data[int(i)] for i in np.ravel(indices)]
 
 
-def _slice(op: Op, extents: Mapping[int, Extents]) -> Extents | None:
-    starts, ends = op.integers("starts", 1), op.integers("ends", 2)
-    steps = op.integers("steps", 4) or ([1] if not op.has(4) else None)
-    if 0 not in extents or starts is None or ends is None or steps is None or op.rank(0) != 1:
+def _slice(op: Op) -> Elements | None:
+    data, starts, ends = elements(op, 0), op.integers(1, "starts"), op.integers(2, "ends")
+    steps = op.integers(4) if op.has(4) else [1]
+    if data is None or starts is None or ends is None or steps is None or op.rank(0) != 1:
         return None
-    return extents[0][starts[0] : ends[0] : steps[0]]
+    return data[starts[0] : ends[0] : steps[0]]
 
 
-def _concat(op: Op, extents: Mapping[int, Extents]) -> Extents | None:
-    result: Extents = []
-    for i in op.given():
-        size = op.size(i, 0) if op.rank(i) == 1 else None
-        if size is None:
-            return None
-        result += extents.get(i, [()] * size)
-    return result
-
-
-def _arithmetic(op: Op, extents: Mapping[int, Extents]) -> Extents | None:
-    sizes = [op.size(i, 0) if op.rank(i) == 1 else 1 for i in op.given() if op.rank(i) < 2]
-    if len(sizes) < len(op.given()) or None in sizes:
+def _concat(op: Op) -> Elements | None:
+    parts = [elements(op, i) for i in op.given()]
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or any(op.rank(i) != 1 for i in op.given()):
         return None
-    length = max(size or 0 for size in sizes)
-    spread = [found * (length // len(found)) for found in extents.values()]
-    return [tuple(slots for part in parts for slots in part) for parts in zip(*spread, strict=True)]
+    return [element for part in known for element in part]
 
 
-_FOLLOW: dict[str, Callable[[Op, Mapping[int, Extents]], Extents | None]] = {
+def _arithmetic(op: Op) -> Elements | None:
+    left, right = elements(op, 0), elements(op, 1)
+    if left is None or right is None or len(op.given()) != 2 or max(op.rank(0), op.rank(1)) > 1:
+        return None
+    length = max(len(left), len(right))
+    if {len(left), len(right)} - {1, length}:
+        return None
+    pairs = zip(left * (length // len(left)), right * (length // len(right)), strict=True)
+    return [_computed(op.node.op_type, one, two) for one, two in pairs]
+
+
+def _computed(kind: str, one: Element, two: Element) -> Element:
+    sources = (*one.sources, *two.sources)
+    # Sizes are not negative, for which ONNX's truncating division and Python's agree.
+    if isinstance(one.value, int) and isinstance(two.value, int) and (kind not in ("Div", "Mod") or two.value > 0):
+        return Element(_COMPUTE[kind](one.value, two.value), sources)
+    return Element(f"{kind}({one.value}, {two.value})", sources)
+
+
+_COMPUTE: dict[str, Callable[[int, int], int]] = {
+    "Add": operator.add,
+    "Div": operator.floordiv,
+    "Max": max,
+    "Min": min,
+    "Mod": operator.mod,
+    "Mul": operator.mul,
+    "Sub": operator.sub,
+}
+
+_FOLLOW: dict[str, Callable[[Op], Elements | None]] = {
     **dict.fromkeys(("Cast", "Identity", "Squeeze", "Unsqueeze"), _same),
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Mod", "Max", "Min"), _arithmetic),
+    **dict.fromkeys(_COMPUTE, _arithmetic),
     "Concat": _concat,
     "Gather": _gather,
+    "Shape": _shape,
     "Slice": _slice,
 }

@@ -50,7 +50,8 @@ def _made(op: Op) -> np.ndarray | None:
         return None
     if op.node.op_type == "MatMul" and not op.constant[1]:
         axis = -2
-    return op.outputs[0][axis]
+    slots = op.outputs[0][axis]
+    return None if isinstance(slots, str) else slots
 
 
 def _outermost(graph: ir.Graph, layer_of: dict[ir.Node, np.ndarray]) -> set[ir.Node]:

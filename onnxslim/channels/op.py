@@ -13,12 +13,25 @@ from typing import overload
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.channels.trace import Axes, Axis, Trace
+from onnxslim.channels.trace import Axes, Axis, Trace, carries
 from onnxslim.graph import constants, shapes
 
 
 class DeclinedError(Exception):
     """A rule gives up on its node, for the reason given: everything that the node touches is pinned."""
+
+
+@dataclass(frozen=True)
+class Element:
+    """One element of a small integer tensor that says a size.
+
+    Attributes:
+        value: Its value, or a name where it is known at run time only.
+        sources: The axes whose sizes it was computed from.
+    """
+
+    value: int | str
+    sources: tuple[np.ndarray, ...] = ()
 
 
 @dataclass
@@ -31,28 +44,49 @@ class Records:
     remaps: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
 
+@dataclass
+class Known:
+    """What is known when a node's turn comes.
+
+    Attributes:
+        axes: The axes of every tensor so far; None where not even the rank is known.
+        elements: The elements of every small integer tensor that says sizes.
+        version: The opset version.
+        lossy: Whether channels that a normalisation averages over may go.
+    """
+
+    axes: dict[ir.Value, Axes | None]
+    elements: dict[ir.Value, list[Element]]
+    version: int
+    lossy: bool
+
+
 class Op:
     """One node with the slots of its operands."""
 
-    def __init__(
-        self, node: ir.Node, name: str, trace: Trace, known: Mapping[ir.Value, Axes | None], version: int
-    ) -> None:
+    def __init__(self, node: ir.Node, trace: Trace, known: Known) -> None:
         self.node = node
-        self.name = name
-        self.version = version
-        self.lossy = False
+        self.name = node.name or node.op_type
+        self.trace = trace
+        self.version = known.version
+        self.lossy = known.lossy
         self.records = Records()
         self.outputs: list[Axes | None] = [None] * len(node.outputs)
-        self.operands: list[Axes | None] = []
+        self.operands: list[list[Axis | None] | None] = []
         self.constant: list[bool] = []
-        self.trace = trace
+        self.elements: dict[int, list[Element]] = {}
         self._mentioned: list[list[bool]] = []
-        for value in node.inputs:
+        for i, value in enumerate(node.inputs):
             tensor = constants.tensor(value)
             self.constant.append(tensor is not None)
-            axes = known.get(value) if tensor is None and value is not None else None
+            axes: list[Axis | None] | None = None
             if tensor is not None:
                 axes = [None if size != 1 else trace.still(1) for size in tensor.shape.numpy()]
+            elif value is not None:
+                found = known.axes.get(value)
+                axes = None if found is None else [*found]
+                if value in known.elements:
+                    self.elements[i] = known.elements[value]
             self.operands.append(axes)
             self._mentioned.append([False] * len(axes or ()))
 
@@ -79,12 +113,27 @@ class Op:
         """An integer attribute."""
         return self.node.attributes.get_int(name, default)
 
-    def integers(self, name: str, i: int | None = None) -> list[int] | None:
-        """A list of integers: an attribute in old opsets, else input ``i``; None when absent or not constant."""
+    def text(self, name: str, default: str) -> str:
+        """A string attribute."""
+        return self.node.attributes.get_string(name, default)
+
+    def numbers(self, i: int, name: str = "") -> list[int | str] | None:
+        """Integers of attribute ``name`` (old opsets), else of input ``i``: names for those only known at run time.
+
+        None when neither is given or nothing is known of the input.
+        """
         if name in self.node.attributes:
             return [int(v) for v in self.node.attributes[name].as_ints()]
-        found = self.const(i) if i is not None else None
-        return None if found is None else [int(v) for v in np.ravel(found)]
+        found = self.const(i)
+        if found is not None:
+            return [int(v) for v in np.ravel(found)]
+        return [element.value for element in self.elements[i]] if i in self.elements else None
+
+    def integers(self, i: int, name: str = "") -> list[int] | None:
+        """The same, where every one of them is known."""
+        found = self.numbers(i, name)
+        known = [v for v in found or () if isinstance(v, int)]
+        return known if found is not None and len(known) == len(found) else None
 
     def rank(self, i: int) -> int:
         """The rank of input ``i``."""
@@ -94,19 +143,19 @@ class Op:
         return len(axes)
 
     def size(self, i: int, a: int) -> int | None:
-        """The size of axis ``a`` (not negative) of input ``i``, None where it is not known."""
+        """The size of axis ``a`` of input ``i``, None where it is not known."""
         tensor = constants.tensor(self.node.inputs[i])
         if tensor is not None:
             return int(tensor.shape.numpy()[a])
         axis = (self.operands[i] or [])[a]
-        return None if axis is None else len(axis)
+        return len(axis) if isinstance(axis, np.ndarray) else None
 
-    def known(self, k: int) -> tuple[int | str | None, ...]:
+    def known(self, k: int) -> list[int | str]:
         """The inferred dimensions of output ``k``."""
         dims = shapes.dims(self.node.outputs[k])
         if dims is None:
             raise DeclinedError("a shape is not known")
-        return dims
+        return [self.trace.unknown() if dim is None else dim for dim in dims]
 
     def positive(self, axis: int, rank: int) -> int:
         """``axis`` counted from the front."""
@@ -117,29 +166,33 @@ class Op:
     # relations
 
     def axis(self, i: int, a: int) -> Axis:
-        """The slots of axis ``a`` (may be negative) of input ``i``."""
+        """Axis ``a`` (may be negative) of input ``i``."""
+        a = self.positive(a, self.rank(i))
         axes = self.operands[i]
-        if axes is None:
-            raise DeclinedError("a shape is not known")
-        a = self.positive(a, len(axes))
+        assert axes is not None
         self._mentioned[i][a] = True
-        if axes[a] is None and self.constant[i]:
-            axes[a] = self.trace.fresh(self.size(i, a) or 0)
-        return axes[a]
+        axis = axes[a]
+        if axis is None:  # a constant's, not yet anything
+            axis = axes[a] = self.trace.fresh(self.size(i, a) or 0)
+        return axis
+
+    def channels(self, i: int, a: int) -> np.ndarray:
+        """The same, of an axis whose size must be known."""
+        axis = self.axis(i, a)
+        if isinstance(axis, str):
+            raise DeclinedError("the number of channels is not known")
+        return axis
 
     def axes(self, i: int) -> Axes:
-        """The slots of all axes of input ``i``."""
+        """All axes of input ``i``."""
         return [self.axis(i, a) for a in range(self.rank(i))]
 
     def join(self, i: int, a: int, slots: Axis) -> Axis:
         """Axis ``a`` of input ``i`` is the same channels as ``slots``."""
+        a = self.positive(a, self.rank(i))
         axes = self.operands[i]
-        if axes is None:
-            raise DeclinedError("a shape is not known")
-        a = self.positive(a, len(axes))
-        if self.constant[i] and axes[a] is None and slots is not None:
-            if self.size(i, a) != len(slots):
-                raise DeclinedError(f"axes of {self.size(i, a)} and {len(slots)} do not match")
+        assert axes is not None
+        if axes[a] is None and isinstance(slots, np.ndarray) and self.size(i, a) == len(slots):
             axes[a] = slots
             self._mentioned[i][a] = True
             return slots
@@ -147,11 +200,11 @@ class Op:
 
     def tie(self, one: Axis, two: Axis) -> Axis:
         """Two axes are the same channels."""
-        if one is not None and two is not None and len(one) != len(two):
+        if isinstance(one, np.ndarray) and isinstance(two, np.ndarray) and len(one) != len(two):
             raise DeclinedError(f"axes of {len(one)} and {len(two)} do not match")
         return self.trace.tie(one, two, self.name)
 
-    def pin(self, slots: Axis, why: str) -> None:
+    def pin(self, slots: Axis | None, why: str) -> None:
         """``slots`` stay."""
         self.trace.pin(slots, why, self.name)
 
@@ -163,11 +216,11 @@ class Op:
     def still(self, size: int) -> np.ndarray: ...
 
     @overload
-    def still(self, size: str | None) -> None: ...
+    def still(self, size: str) -> str: ...
 
-    def still(self, size: int | str | None) -> Axis:
+    def still(self, size: int | str) -> Axis:
         """Positions, which never go."""
-        return self.trace.still(size) if isinstance(size, int) else None
+        return self.trace.still(size) if isinstance(size, int) else size
 
     def split(self, slots: np.ndarray, sizes: Sequence[int]) -> tuple[np.ndarray, ...]:
         """An axis reshaped to ``sizes``."""
@@ -177,15 +230,9 @@ class Op:
         """Neighbouring axes flattened into one."""
         return self.trace.merge(parts)
 
-    def reshape(self, axes: Sequence[np.ndarray], sizes: Sequence[int]) -> list[np.ndarray] | None:
-        """Axes regrouped to ``sizes``; None where that does not fit."""
-        return self.trace.reshape(axes, sizes)
-
     def broadcast(self, inputs: Iterable[int]) -> Axes:
         """Join axes of several inputs as numpy broadcasts them: aligned at the end, a size of 1 joins nothing."""
-        inputs = sorted(
-            inputs, key=lambda i: self.constant[i]
-        )  # constants last: they take the others' slots as they are
+        inputs = sorted(inputs, key=lambda i: self.constant[i])  # constants last: they take on what the others are
         rank = max((self.rank(i) for i in inputs), default=0)
         return [
             self.aligned([(i, self.rank(i) - back) for i in inputs if self.rank(i) >= back])
@@ -194,15 +241,13 @@ class Op:
 
     def aligned(self, sides: Sequence[tuple[int, int]]) -> Axis:
         """Join (input, axis) pairs that broadcast against each other; returns the axis that results."""
-        result: Axis = None
-        started = False
+        result: Axis | None = None
         for i, a in sides:
             if self.size(i, a) == 1:
                 self.axis(i, a)
-                continue
-            result = self.join(i, a, result) if started else self.axis(i, a)
-            started = True
-        return result if started else self.still(1)
+            else:
+                result = self.axis(i, a) if result is None else self.join(i, a, result)
+        return self.still(1) if result is None else result
 
     # results
 
@@ -216,20 +261,20 @@ class Op:
         if k < len(self.outputs):
             self.out(k, [(skip or {}).get(a, self.still(size)) for a, size in enumerate(self.known(k))])
 
-    def produce(self, weight: tuple[int, int], out: int, bias: tuple[int, int] | None = None, output: int = 0) -> None:
-        """The constant's axis ``weight`` = (input, axis) makes the channels of axis ``out`` of ``output``."""
+    def produce(self, weight: tuple[int, int], out: int, bias: tuple[int, int] | None = None) -> None:
+        """The constant's axis ``weight`` = (input, axis) makes the channels of axis ``out`` of output 0."""
         if self.constant[weight[0]]:
             bias = bias if bias is not None and self.has(bias[0]) and self.constant[bias[0]] else None
-            self.records.producers.append((weight, bias, output, out))
+            self.records.producers.append((weight, bias, 0, out))
 
     def consume(self, i: int, a: int, slots: Axis, weight: tuple[int, int]) -> None:
         """Channels ``slots`` of axis ``a`` of input ``i`` are summed away against ``weight`` = (input, axis)."""
-        if slots is not None and slots.any():
+        if carries(slots):
             self.records.consumers.append((i, a, slots, weight if self.constant[weight[0]] else None))
 
     def count(self, target: int | str, counts: Mapping[int, Axis]) -> None:
         """Element e of ``target`` (an input's position or an attribute) is the number of slots in ``counts[e]``."""
-        real = {e: slots for e, slots in counts.items() if slots is not None and slots.any()}
+        real = {e: slots for e, slots in counts.items() if carries(slots)}
         if real:
             self.records.sizes.append((target, real))
 
@@ -241,23 +286,24 @@ class Op:
 
     def finish(self) -> None:
         """Pin what the rule did not mention, and check what it did."""
-        for axes, mentioned, constant in zip(self.operands, self._mentioned, self.constant, strict=True):
+        for axes, mentioned in zip(self.operands, self._mentioned, strict=True):
             for axis, seen in zip(axes or (), mentioned, strict=True):
-                if not seen and not constant:
+                if not seen:
                     self.pin(axis, f"{self.node.op_type} cannot lose slots of this axis")
-        for k, axes in enumerate(self.outputs):
-            if axes is None:
-                continue
+        for k, found in enumerate(self.outputs):
             dims = shapes.dims(self.node.outputs[k])
-            if dims is not None and len(dims) != len(axes):
+            if found is None or dims is None:
+                continue
+            if len(dims) != len(found):
                 raise DeclinedError("the inferred shape is another")
-            for a, axis in enumerate(axes):
-                size = dims[a] if dims is not None else None
-                if axis is not None and isinstance(size, int) and size != len(axis):
+            for a, (axis, size) in enumerate(zip(found, dims, strict=True)):
+                if isinstance(axis, str):
+                    found[a] = self.still(size) if isinstance(size, int) else axis
+                elif isinstance(size, int) and size != len(axis):
                     raise DeclinedError("the inferred shape is another")
-                if axis is not None and len(axis) == 1 and axis.any():
+                elif len(axis) == 1 and axis.any():
                     self.pin(axis, "it is the only one on its axis")
-                    axes[a] = self.trace.still(1)
+                    found[a] = self.still(1)
 
     def give_up(self, why: str) -> None:
         """Pin everything that the node touches."""
@@ -265,9 +311,12 @@ class Op:
         for axes in self.operands:
             for axis in axes or ():
                 self.pin(axis, why)
+        self.operands = [None] * len(self.operands)
         for k, value in enumerate(self.node.outputs):
             dims = shapes.dims(value)
-            self.outputs[k] = None if dims is None else [self.fresh(d) if isinstance(d, int) else None for d in dims]
-            for axis in self.outputs[k] or ():
-                self.pin(axis, why)
-        self.operands = [None] * len(self.operands)
+            self.outputs[k] = None if dims is None else [self._held(dim, why) for dim in dims]
+
+    def _held(self, dim: int | str | None, why: str) -> Axis:
+        axis: Axis = self.fresh(dim) if isinstance(dim, int) else dim or self.trace.unknown()
+        self.pin(axis, why)
+        return axis

@@ -97,7 +97,7 @@ class _Rewriter:
         return self.edits.setdefault((node, i), _Edit())
 
     def _resize(self, size: Size) -> None:
-        changed = {e: labels for e, labels in size.counts.items() if size.live or not self.keep[labels].all()}
+        changed = {e: labels for e, labels in size.counts.items() if size.always or not self.keep[labels].all()}
         if not changed:
             return
         node = self.nodes[size.node]
@@ -111,13 +111,12 @@ class _Rewriter:
         elif constants.tensor(node.inputs[size.target]) is not None:
             self._edit(size.node, size.target).count.update(changed)
         else:
-            self._overrule(node, size.target, {e: counts[e] for e in changed})
+            self._overrule(node, size.target, size.length, {e: counts[e] for e in changed})
 
-    def _overrule(self, node: ir.Node, i: int, counts: dict[int, int]) -> None:
+    def _overrule(self, node: ir.Node, i: int, length: int, counts: dict[int, int]) -> None:
         """Put known numbers over elements of a vector that is computed at run time."""
         live = node.inputs[i]
         assert live is not None
-        length = max(*counts, (shapes.static(live) or (0,))[0] - 1) + 1
         over, value = np.zeros(length, bool), np.zeros(length, np.int64)
         for e, count in counts.items():
             over[e], value[e] = True, count

@@ -1,6 +1,6 @@
 """The slots of a model as they are collected, node by node: allocation, ties, pins, reshapes.
 
-An axis is an int64 array of slots, or None where its size is not known before run time (nothing on it can go). Axes
+An axis is an int64 array of slots, or a name where its size is not known before run time (nothing on it can go). Axes
 that carry over from one tensor to the next are the same array, so most nodes cost nothing; a tie is recorded only where
 two different arrays meet. All-zero arrays (:data:`NOTHING`) stand for positions rather than channels.
 """
@@ -8,14 +8,21 @@ two different arrays meet. All-zero arrays (:data:`NOTHING`) stand for positions
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 
 from onnxslim.channels.equations import CONFLICT, NOTHING
 from onnxslim.channels.solve import Product, Tie, common_factors
 
-Axis = np.ndarray | None
+Axis = np.ndarray | str
 Axes = list[Axis]
+
+
+def carries(axis: Axis | None) -> TypeGuard[np.ndarray]:
+    """Whether there is a channel among the slots of ``axis``."""
+    # The last slot tells nearly always; this is asked so often that any() alone would be a tenth of the analysis.
+    return isinstance(axis, np.ndarray) and axis.size > 0 and bool(axis[-1] != NOTHING or axis.any())
 
 
 class Trace:
@@ -36,6 +43,7 @@ class Trace:
         self.products: list[Product] = []
         self.reasons: list[tuple[str, str]] = [("a position, not a channel", "")]
         self._numbers: dict[tuple[str, str], int] = {}
+        self._unknown = 0
         self._still: dict[int, np.ndarray] = {}
         self._split: dict[tuple[int, tuple[int, ...]], tuple[np.ndarray, ...]] = {}
         self._merged: dict[tuple[int, ...], np.ndarray] = {}
@@ -54,9 +62,14 @@ class Trace:
             self._still[size] = np.full(size, NOTHING, np.int64)
         return self._still[size]
 
-    def pin(self, slots: Axis, why: str, node: str) -> None:
+    def unknown(self) -> str:
+        """A name for an axis of which nothing is known."""
+        self._unknown += 1
+        return f"?{self._unknown}"
+
+    def pin(self, slots: Axis | None, why: str, node: str) -> None:
         """``slots`` stay, because of ``why``, says ``node``."""
-        if slots is not None and slots.any():
+        if carries(slots):
             number = self._numbers.setdefault((why, node), len(self.reasons))
             if number == len(self.reasons):
                 self.reasons.append((why, node))
@@ -70,11 +83,12 @@ class Trace:
 
     def tie(self, one: Axis, two: Axis, node: str) -> Axis:
         """Make two axes the same channels; returns the one to go on with."""
-        if one is two:
+        if one is two or (isinstance(one, str) and isinstance(two, str)):
             return one
-        if one is None or two is None:
-            self.pin(two if one is None else one, "meets an axis whose size is not known", node)
-            return None
+        if isinstance(one, str) or isinstance(two, str):
+            slots = two if isinstance(one, str) else one
+            self.pin(slots, "meets an axis whose size is not known", node)
+            return slots
         if len(one) != len(two):
             raise ValueError(f"axes of {len(one)} and {len(two)} do not match")
         nothing = (one == NOTHING) | (two == NOTHING)

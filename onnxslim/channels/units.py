@@ -131,13 +131,15 @@ class Size:
         node: Position of the node in ``model.graph``.
         target: An input's position, or an attribute's name.
         counts: element of the target -> labels; the element is the number of their slots.
-        live: Whether the target is computed at run time from sizes that may change: it is then always overruled.
+        length: How many elements a target has that is computed at run time; 0 for constants and attributes.
+        always: Whether it is computed from sizes that may change, and so has to be overruled whatever goes.
     """
 
     node: int
     target: int | str
     counts: dict[int, int]
-    live: bool = False
+    length: int = 0
+    always: bool = False
 
 
 @dataclass(frozen=True)

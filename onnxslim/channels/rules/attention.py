@@ -13,9 +13,7 @@ def multi_head(op: Op) -> None:
         raise DeclinedError("it has a bias, a mask or a past")
     if any(op.rank(i) != 3 for i in range(3)):
         raise DeclinedError("its inputs are packed")
-    query, key, value = (op.axis(i, 2) for i in range(3))
-    if query is None or key is None or value is None:
-        raise DeclinedError("the number of channels is not known")
+    query, key, value = (op.channels(i, 2) for i in range(3))
     (rows, inner), (key_rows, key_inner), (value_rows, kept) = (
         op.split(slots, (heads, len(slots) // heads)) for slots in (query, key, value)
     )
@@ -32,9 +30,8 @@ def attention(op: Op) -> None:
     if any(op.rank(i) != 4 for i in range(3)) or len(op.outputs) > 1 or any(op.has(i) for i in (4, 5, 6)):
         raise DeclinedError("its heads are flattened, or it has a past")
     query, key, value = (op.axes(i) for i in range(3))
-    heads, groups = query[1], op.tie(key[1], value[1])
-    if heads is None or groups is None:
-        raise DeclinedError("the number of heads is not known")
+    heads, groups = op.channels(0, 1), op.channels(1, 1)
+    op.tie(groups, value[1])
     rows, _ = op.split(heads, (len(groups), len(heads) // len(groups)))
     op.tie(rows, groups)
     _scores(op, query[3], key[3], key[2], value[2])

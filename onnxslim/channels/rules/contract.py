@@ -7,10 +7,8 @@ from onnxslim.channels.op import DeclinedError, Op
 
 def conv(op: Op) -> None:
     """(N, C, …) with weight (M, C / group, …): channels are (group, within), and groups are tied across the weight."""
-    x = op.axis(0, 1)
-    made, groups = op.size(1, 0), op.integer("group", 1)
-    if x is None or made is None:
-        raise DeclinedError("the number of channels is not known")
+    x, groups = op.channels(0, 1), op.integer("group", 1)
+    made = op.size(1, 0) or 0
     rows, columns = op.split(x, (groups, len(x) // groups))
     out = op.merge([rows, op.fresh(made // groups)])
     op.join(1, 0, out)
@@ -26,10 +24,8 @@ def conv(op: Op) -> None:
 
 def conv_transpose(op: Op) -> None:
     """(N, C, …) with weight (C, M / group, …)."""
-    x = op.axis(0, 1)
-    made, groups = op.size(1, 1), op.integer("group", 1)
-    if x is None or made is None:
-        raise DeclinedError("the number of channels is not known")
+    x, groups = op.channels(0, 1), op.integer("group", 1)
+    made = op.size(1, 1) or 0
     rows, _ = op.split(x, (groups, len(x) // groups))
     op.join(1, 0, x)
     within = op.fresh(made)
@@ -84,7 +80,7 @@ def gemm(op: Op) -> None:
 
 def einsum(op: Op) -> None:
     """Axes with the same letter are the same; a letter that only one operand has is a plain sum, and stays."""
-    equation = op.node.attributes.get_string("equation", "").replace(" ", "")
+    equation = op.text("equation", "").replace(" ", "")
     if "." in equation or "->" not in equation:
         raise DeclinedError("an equation with an ellipsis or without an arrow")
     left, result = equation.split("->")

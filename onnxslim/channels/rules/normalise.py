@@ -12,7 +12,7 @@ def _over(op: Op, slots: Axis) -> None:
 
 
 def layer_norm(op: Op) -> None:
-    """LayerNormalization, RMSNormalization: statistics over all axes from ``axis`` on, a scale and offset for each slot."""
+    """LayerNormalization, RMSNormalization: statistics over all axes from ``axis`` on, scale and offset by slot."""
     if len(op.outputs) > 1:
         raise DeclinedError("its statistics are used")
     axes = op.axes(0)
@@ -48,8 +48,8 @@ def instance_norm(op: Op) -> None:
 
 def group_norm(op: Op) -> None:
     """Statistics over space and the channels of a group: whole groups may go, channels of a group only with a loss."""
-    slots, groups = op.axis(0, 1), op.integer("num_groups", 1)
-    if slots is None or op.size(1, 0) != len(slots):
+    slots, groups = op.channels(0, 1), op.integer("num_groups", 1)
+    if op.size(1, 0) != len(slots):
         raise DeclinedError("its scale is by group")
     rows, columns = op.split(slots, (groups, len(slots) // groups))
     _over(op, columns)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from onnxslim.channels.op import DeclinedError, Op
 from onnxslim.channels.trace import Axis
-from onnxslim.graph import shapes
 
-Dim = int | str | None
+Dim = int | str
 
 
 def regroup(op: Op, axes: Sequence[Axis], source: Sequence[Dim], target: Sequence[Dim]) -> list[Axis]:
@@ -19,18 +19,22 @@ def regroup(op: Op, axes: Sequence[Axis], source: Sequence[Dim], target: Sequenc
     """
     result: list[Axis] = [op.still(size) for size in target]
     first = 0
-    while first < min(len(source), len(target)) and source[first] is not None and source[first] == target[first]:
+    while first < min(len(source), len(target)) and source[first] == target[first]:
         result[first] = axes[first]
         first += 1
     i, j = len(source), len(target)
     while i > first or j > first:
+        if i > first and j > first and source[i - 1] == target[j - 1]:
+            i, j = i - 1, j - 1
+            result[j] = axes[i]
+            continue
         run = _run(source[first:i], target[first:j])
         if run is None:
             break
         taken, made = run
-        parts = [axis for axis in axes[i - taken : i] if axis is not None]
+        parts = [axis for axis in axes[i - taken : i] if not isinstance(axis, str)]
         sizes = [size for size in target[j - made : j] if isinstance(size, int)]
-        pieces = op.reshape(parts, sizes)
+        pieces = op.trace.reshape(parts, sizes)
         if pieces is None:
             for part in parts:
                 op.pin(part, f"{_text(source[i - taken : i])} does not fit into {_text(sizes)}")
@@ -71,14 +75,36 @@ def _text(dims: Sequence[Dim]) -> str:
 
 def reshape(op: Op) -> None:
     """Reshape: the target's numbers follow the axes that they size."""
-    target = op.known(0)
-    axes = regroup(op, op.axes(0), _source(op), target)
-    shape = op.const(1)
-    if shape is None:
-        op.count(1, dict(enumerate(axes)))
-    else:
-        op.count(1, {e: axes[e] for e, size in enumerate(shape.tolist()) if size != -1})
+    source = _source(op)
+    wanted = op.numbers(1)
+    target = op.known(0) if wanted is None else _target(source, wanted, bool(op.integer("allowzero", 0)))
+    axes = regroup(op, op.axes(0), source, target)
+    op.count(1, {e: axes[e] for e, size in enumerate(wanted or target) if size != -1})
     op.out(0, axes)
+
+
+def _target(source: Sequence[Dim], wanted: Sequence[Dim], zero: bool) -> list[Dim]:
+    """The shape that a Reshape results in: 0 copies a dimension, -1 is what is left."""
+    target = [source[e] if size == 0 and not zero else size for e, size in enumerate(wanted)]
+    if -1 not in target:
+        return target
+    left = list(source)
+    for size in target:
+        if isinstance(size, str) and size in left:
+            left.remove(size)
+        elif isinstance(size, str):
+            left.append("")  # a size that the source does not have: what is left cannot be told
+    made = math.prod(size for size in target if isinstance(size, int) and size != -1)
+    rest: Dim = f"{'*'.join(map(str, source))}/{'*'.join(map(str, target))}"
+    if made and not any(isinstance(size, str) for size in left):
+        rest = math.prod(int(size) for size in left) // made
+    elif made == math.prod(size for size in left if isinstance(size, int)) and len(names := _names(left)) == 1:
+        rest = names[0]
+    return [rest if size == -1 else size for size in target]
+
+
+def _names(dims: Sequence[Dim]) -> list[str]:
+    return [size for size in dims if isinstance(size, str)]
 
 
 def flatten(op: Op) -> None:
@@ -89,7 +115,7 @@ def flatten(op: Op) -> None:
 def squeeze(op: Op) -> None:
     """Axes of size 1 are dropped."""
     axes = op.axes(0)
-    at = op.integers("axes", 1)
+    at = op.integers(1, "axes")
     if at is None and not op.has(1):
         at = [a for a in range(len(axes)) if op.size(0, a) == 1]
     if at is None:
@@ -101,7 +127,7 @@ def squeeze(op: Op) -> None:
 def unsqueeze(op: Op) -> None:
     """Axes of size 1 are put in."""
     rest = op.axes(0)
-    at = op.integers("axes", 1)
+    at = op.integers(1, "axes")
     if at is None:
         raise DeclinedError("which axes it puts in is not known")
     new = {op.positive(a, len(rest) + len(at)) for a in at}
@@ -111,16 +137,14 @@ def unsqueeze(op: Op) -> None:
 def transpose(op: Op) -> None:
     """Axes in another order."""
     axes = op.axes(0)
-    order = op.integers("perm") or list(range(len(axes)))[::-1]
+    order = op.integers(1, "perm") or list(range(len(axes)))[::-1]
     op.out(0, [axes[a] for a in order])
 
 
 def depth_to_space(op: Op) -> None:
     """Channels are (block, block, channel) or, mode CRD, (channel, block, block); the blocks move into space."""
-    slots, block = op.axis(0, 1), op.integer("blocksize", 1)
-    if slots is None:
-        raise DeclinedError("the number of channels is not known")
-    last = op.node.attributes.get_string("mode", "DCR") != "CRD"
+    slots, block = op.channels(0, 1), op.integer("blocksize", 1)
+    last = op.text("mode", "DCR") != "CRD"
     kept = len(slots) // block**2
     parts = op.split(slots, (block**2, kept) if last else (kept, block**2))
     op.pin(parts[1 - last], "it becomes a position in space")
@@ -129,17 +153,13 @@ def depth_to_space(op: Op) -> None:
 
 def space_to_depth(op: Op) -> None:
     """Channels become (block, block, channel); the blocks stay."""
-    slots, block = op.axis(0, 1), op.integer("blocksize", 1)
-    if slots is None:
-        raise DeclinedError("the number of channels is not known")
+    slots, block = op.channels(0, 1), op.integer("blocksize", 1)
     op.stay(0, {0: op.axis(0, 0), 1: op.merge([op.still(block**2), slots])})
 
 
 def _source(op: Op) -> list[Dim]:
-    """The dimensions of input 0: sizes, names, or None."""
-    dims = shapes.dims(op.node.inputs[0])
-    named = [None if dims is None or isinstance(dims[a], int) else dims[a] for a in range(op.rank(0))]
-    return [named[a] if axis is None else len(axis) for a, axis in enumerate(op.axes(0))]
+    """The dimensions of input 0: sizes or names."""
+    return [axis if isinstance(axis, str) else len(axis) for axis in op.axes(0)]
 
 
 RULES = {

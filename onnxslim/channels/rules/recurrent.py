@@ -35,7 +35,7 @@ def recurrent(gates: int, op: Op) -> None:
             state = op.join(i, 2, state)
     if op.has(7):
         op.join(7, 1, np.tile(hidden, 3))
-    directions = op.still(op.size(1, 0))
+    directions = op.still(op.size(1, 0) or 1)
     op.out(0, [steps, directions, batch, state])
     op.out(1, [directions, batch, state])
     op.out(2, [directions, batch, state])

@@ -18,7 +18,7 @@ def pool(op: Op) -> None:
 def reduce(op: Op) -> None:
     """Sum, mean, maximum … over some axes."""
     rank = op.rank(0)
-    axes = op.integers("axes", 1)
+    axes = op.integers(1, "axes")
     if axes is None and op.has(1):
         raise DeclinedError("which axes it reduces is not known")
     gone = {op.positive(a, rank) for a in axes or ()}
@@ -79,27 +79,23 @@ def top_k(op: Op) -> None:
 
 def resize(op: Op) -> None:
     """Axes whose size it keeps are kept; those it scales are positions."""
-    if op.node.attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize":
+    if op.text("coordinate_transformation_mode", "") == "tf_crop_and_resize":
         raise DeclinedError("it crops")
     rank = op.rank(0)
-    at = [op.positive(a, rank) for a in op.integers("axes") or range(rank)]
+    at = [op.positive(a, rank) for a in op.integers(9, "axes") or range(rank)]
     upsample = op.node.op_type == "Upsample" or op.version < 11
     scales = op.node.attributes.get_floats("scales", None) if upsample else None
     if scales is None:
         found = op.const(1 if upsample else 2)
         scales = None if found is None or not found.size else found.tolist()
-    result: dict[int, Axis] = {}
-    counts: dict[int, Axis] = {}
-    for a in range(rank):
-        size = op.size(0, a)
-        if a in at and (size != op.known(0)[a] or (scales is not None and scales[at.index(a)] != 1)):
-            continue
-        if a in at and scales is None and not op.has(3):
-            continue
-        result[a] = op.axis(0, a)
-        if a in at and scales is None:
-            counts[at.index(a)] = result[a]
-    op.count(3, counts)
+    sizes = op.numbers(3) if scales is None and op.has(3) else None
+    result: dict[int, Axis] = {a: op.axis(0, a) for a in range(rank) if a not in at}
+    for e, a in enumerate(at):
+        if scales is not None and scales[e] == 1:
+            result[a] = op.axis(0, a)
+        elif sizes is not None and sizes[e] == op.size(0, a):
+            result[a] = op.axis(0, a)
+            op.count(3, {e: result[a]})
     op.stay(0, result)
 
 

@@ -14,7 +14,8 @@ def shape(op: Op) -> None:
 
 def constant_of_shape(op: Op) -> None:
     """An axis of equal values is as long as is wanted: channels of its own (a recurrent net's first state)."""
-    axes = [op.fresh(size) if isinstance(size, int) else None for size in op.known(0)]
+    sizes = op.numbers(0)
+    axes = [op.fresh(size) if isinstance(size, int) else size for size in (op.known(0) if sizes is None else sizes)]
     op.count(0, dict(enumerate(axes)))
     op.out(0, axes)
 
