@@ -65,19 +65,20 @@ def adaround(
     account = Account("rounding")
     with account.timed():
         result = io.load(model)
-        shapes.infer(result)
-        held = find_weights(result.graph)
+        known = io.clone(result)
+        shapes.infer(known)
+        held = find_weights(known.graph)
         pool = Pool(samples.take(np.arange(min(len(samples), max_samples))), seed)
         errors: dict[str, list[float]] = {}
         for i, (name, float_weight) in enumerate(weights.items()):
             progress("rounding", i, len(weights))
             weight = held.get(name)
-            layer = None if weight is None else _layer(result, name)
+            layer = None if weight is None else _layer(known, name)
             if weight is None or weight.scale is None or layer is None:
                 account.decline(name, "not the quantised weight of one Conv, Gemm or MatMul")
                 continue
             _check(weight, float_weight)
-            x = _inputs(result, layer, pool, config)
+            x = _inputs(known, layer, pool, config)
             learnt = _learn(layer, weight, float_weight, x, iterations, batch_size, seed)
             errors[name] = learnt.errors
             if learnt.errors[1] >= learnt.errors[0]:

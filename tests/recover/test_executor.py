@@ -46,7 +46,9 @@ def test_the_gradient_is_the_slope_of_the_loss(build: ModuleType) -> None:
         assert (above - below) / (2 * step) == pytest.approx(float(parameter.grad.view(-1)[place]), rel=1e-2)
 
 
-def test_writing_back_changes_the_named_model_and_neither_the_source_nor_its_outputs(build: ModuleType) -> None:
+def test_writing_back_changes_the_named_model_and_neither_the_source_nor_its_outputs(
+    build: ModuleType,
+) -> None:
     model = build.mlp()
     before = build.arrays(model)
     executor = Executor(model)
@@ -59,7 +61,9 @@ def test_writing_back_changes_the_named_model_and_neither_the_source_nor_its_out
     np.testing.assert_array_equal(after["w2"], before["w2"])
     np.testing.assert_array_equal(build.arrays(model)["w1"], before["w1"])
     feeds = {"x": np.ones((2, 8), np.float32)}
-    np.testing.assert_allclose(Session(result, EXACT).run(feeds)["y"], executor.numpy(feeds)["y"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        Session(result, EXACT).run(feeds)["y"], executor.numpy(feeds)["y"], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_cut_stops_the_gradient_and_not_the_value(build: ModuleType) -> None:
@@ -97,13 +101,17 @@ def test_both_branches_of_an_if_run_and_capture_what_lies_outside(build: ModuleT
     nodes = [
         helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
         helper.make_node("Greater", ["sum", "zero"], ["positive"]),
-        helper.make_node("If", ["positive"], ["y"], then_branch=branch("a", "Add"), else_branch=branch("b", "Sub")),
+        helper.make_node(
+            "If", ["positive"], ["y"], then_branch=branch("a", "Add"), else_branch=branch("b", "Sub")
+        ),
     ]
     constants = {"zero": np.float32(0), "w": np.arange(4, dtype=np.float32)}
     model = build.model(nodes, {"x": ["n", 4]}, {"y": ["n", 4]}, constants)
     for sign in (1, -1):
         feeds = {"x": np.full((2, 4), sign, np.float32)}
-        np.testing.assert_array_equal(Executor(model).numpy(feeds)["y"], Session(model, EXACT).run(feeds)["y"])
+        np.testing.assert_array_equal(
+            Executor(model).numpy(feeds)["y"], Session(model, EXACT).run(feeds)["y"]
+        )
 
 
 def test_a_float16_weight_is_trained_in_float32_and_stored_as_it_was(build: ModuleType) -> None:

@@ -106,7 +106,9 @@ def test_most_of_all_cases_are_supported(found: list[Outcome], capsys: pytest.Ca
     counts = Counter(o.result for o in found)
     share = counts["passed"] / len(found)
     with capsys.disabled():
-        print(f"\nONNX node cases on torch: {counts['passed']} of {len(found)} pass ({share:.1%}), the rest is named")
+        print(
+            f"\nONNX node cases on torch: {counts['passed']} of {len(found)} pass ({share:.1%}), the rest is named"
+        )
     assert share > 0.9
 
 

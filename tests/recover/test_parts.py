@@ -51,7 +51,11 @@ def test_a_residual_branch_is_never_cut_and_shape_arithmetic_does_not_hide_a_cut
 
 def test_blocks_hold_every_weight_once_and_end_at_the_cuts(build: ModuleType) -> None:
     graph = residual(build).graph
-    assert divide(graph, ["a", "e"], ["w0", "w1", "w2", "w3"], 9) == {"a": ["w0"], "e": ["w1", "w2"], "": ["w3"]}
+    assert divide(graph, ["a", "e"], ["w0", "w1", "w2", "w3"], 9) == {
+        "a": ["w0"],
+        "e": ["w1", "w2"],
+        "": ["w3"],
+    }
     assert divide(graph, ["a", "e"], ["w0", "w1", "w2", "w3"], 1) == {"": ["w0", "w1", "w2", "w3"]}
     assert divide(graph, [], ["w3"], 9) == {"": ["w3"]}
 
@@ -75,7 +79,9 @@ def test_what_torch_cannot_run_is_frozen_on_the_side_that_costs_less(build: Modu
         helper.make_node("MatMul", ["b", "w1"], ["c"]),
         helper.make_node("MatMul", ["c", "w2"], ["y"]),
     ]
-    model = build.model(early, {"x": ["n", 4]}, {"y": ["n", 4]}, {**constants, "nothing": np.zeros(1, np.float32)})
+    model = build.model(
+        early, {"x": ["n", 4]}, {"y": ["n", 4]}, {**constants, "nothing": np.zeros(1, np.float32)}
+    )
     parts = partition(model)
     assert parts.frozen == {"dice": "no rule for RandomNormalLike"}
     assert parts.head is not None
@@ -84,7 +90,9 @@ def test_what_torch_cannot_run_is_frozen_on_the_side_that_costs_less(build: Modu
     feeds = {"x": rng.standard_normal((3, 4)).astype(np.float32)}
     head = Session(parts.head).run(feeds)
     given = {name: head.get(name, feeds.get(name)) for name in executor.inputs}
-    np.testing.assert_allclose(executor.numpy(given)["y"], Session(model).run(feeds)["y"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        executor.numpy(given)["y"], Session(model).run(feeds)["y"], rtol=1e-5, atol=1e-5
+    )
 
 
 def test_what_lies_behind_is_cut_off_and_its_inputs_are_learnt(build: ModuleType) -> None:
@@ -158,7 +166,10 @@ def test_flipping_mirrors_left_and_right_whichever_axis_holds_the_channels() -> 
 
 
 def test_only_images_are_changed() -> None:
-    feeds = {"image": np.random.default_rng(0).random((4, 3, 16, 16)).astype(np.float32), "row": np.ones((4, 9))}
+    feeds = {
+        "image": np.random.default_rng(0).random((4, 3, 16, 16)).astype(np.float32),
+        "row": np.ones((4, 9)),
+    }
     changed = augment.augment(feeds, ["flip", "noise"], np.random.default_rng(0))
     assert not np.array_equal(changed["image"], feeds["image"])
     assert changed["row"] is feeds["row"]

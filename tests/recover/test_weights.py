@@ -46,7 +46,9 @@ def test_codes_survive_the_way_through_the_latent_weight(build: ModuleType, seed
     np.testing.assert_array_equal(weight.value().detach().numpy(), codes.astype(np.float32))
 
 
-def test_a_quantised_layer_runs_as_in_the_runtime_and_keeps_its_codes_where_training_goes(build: ModuleType) -> None:
+def test_a_quantised_layer_runs_as_in_the_runtime_and_keeps_its_codes_where_training_goes(
+    build: ModuleType,
+) -> None:
     rng = np.random.default_rng(0)
     codes = rng.integers(-128, 128, (4, 6)).astype(np.int8)
     model = quantised(build, codes, np.full(4, 0.02, np.float32), np.zeros(4, np.int8))
