@@ -112,11 +112,11 @@ def sites(book: Book) -> dict[tuple[int, int, int], Site]:
 def sizes(book: Book) -> Iterator[Size]:
     """Numbers that follow."""
     for position, op in book.collected.ops:
-        for target, counts in op.records.sizes:
-            live = book.collected.live.get((position, target), []) if isinstance(target, int) else []
-            always = any(book.find(slots) is not None for element in live for slots in element.sources)
-            if always or any(book.find(slots) is not None for slots in counts.values()):
-                yield Size(position, target, {e: book.number(s) for e, s in counts.items()}, len(live), always)
+        for size in op.records.sizes:
+            always = any(book.find(slots) is not None for slots in size.sources)
+            if always or any(book.find(slots) is not None for slots in size.counts.values()):
+                counts = {e: book.number(slots) for e, slots in size.counts.items()}
+                yield Size(position, size.target, counts, size.length, always, size.fixed)
 
 
 def remaps(book: Book) -> Iterator[Remap]:

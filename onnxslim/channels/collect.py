@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxslim.channels.extents import follow
-from onnxslim.channels.op import DeclinedError, Element, Known, Op
+from onnxslim.channels.op import DeclinedError, Known, Op
 from onnxslim.channels.rules import find
 from onnxslim.channels.trace import Axes, Axis, Trace
 from onnxslim.graph import constants, shapes
@@ -23,12 +23,10 @@ class Collected:
     Attributes:
         trace: Slots and their relations.
         ops: (position in the graph, node with its records), without Constant nodes.
-        live: (position, input) -> elements, of the integer inputs that are computed from sizes.
     """
 
     trace: Trace
     ops: list[tuple[int, Op]]
-    live: dict[tuple[int, int], list[Element]]
 
 
 def collect(model: ir.Model, lossy: bool) -> Collected:
@@ -36,7 +34,6 @@ def collect(model: ir.Model, lossy: bool) -> Collected:
     trace = Trace()
     graph = model.graph
     known = Known({}, {}, graph.opset_imports.get("", 1), lossy)
-    live: dict[tuple[int, int], list[Element]] = {}
     ops: list[tuple[int, Op]] = []
     for value in graph.inputs:
         known.axes[value] = _input(trace, value)
@@ -45,14 +42,14 @@ def collect(model: ir.Model, lossy: bool) -> Collected:
             continue
         op = Op(node, trace, known)
         _apply(op)
-        _sizes(op, position, known, live)
+        _sizes(op, known)
         for value in _captured(node, graph):
             _hold(trace, known, value, "it is read inside a subgraph", op.name)
         known.axes.update(zip(node.outputs, op.outputs, strict=True))
         ops.append((position, op))
     for value in graph.outputs:
         _hold(trace, known, value, "graph output", value.name or "")
-    return Collected(trace, ops, live)
+    return Collected(trace, ops)
 
 
 def _apply(op: Op) -> None:
@@ -71,8 +68,8 @@ def _apply(op: Op) -> None:
         op.give_up(f"{op.node.op_type} is not as its rule expects")
 
 
-def _sizes(op: Op, position: int, known: Known, live: dict[tuple[int, int], list[Element]]) -> None:
-    """Follow sizes through ``op``, or pin what they were read from."""
+def _sizes(op: Op, known: Known) -> None:
+    """Follow sizes through ``op``, or keep them what they are."""
     result = follow(op)
     if result is not None:
         known.elements[op.node.outputs[0]] = result
@@ -80,23 +77,17 @@ def _sizes(op: Op, position: int, known: Known, live: dict[tuple[int, int], list
     if op.node.op_type == "Size":
         for axis in op.operands[0] or ():
             op.pin(axis, "the size of the whole tensor is computed with")
-    for i, found in op.elements.items():
-        live[position, i] = found
-        counted = {e for target, counts in op.records.sizes if target == i for e in counts}
-        _hold_sizes(op.trace, [element for e, element in enumerate(found) if e not in counted], op.name)
+    for i in op.elements:
+        op.freeze(i)
 
 
 def _hold(trace: Trace, known: Known, value: ir.Value, why: str, node: str) -> None:
     """Neither the slots of ``value`` nor, if it says sizes, what it says may change."""
     for axis in known.axes.get(value) or ():
         trace.pin(axis, why, node)
-    _hold_sizes(trace, known.elements.get(value, []), node)
-
-
-def _hold_sizes(trace: Trace, elements: list[Element], name: str) -> None:
-    for element in elements:
+    for element in known.elements.get(value, ()):
         for axis in element.sources:
-            trace.pin(axis, "its size is computed with at run time", name)
+            trace.pin(axis, "its size is an output or read inside a subgraph", node)
 
 
 def _input(trace: Trace, value: ir.Value) -> Axes | None:

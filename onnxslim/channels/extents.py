@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from onnxslim.channels.op import Element, Op
-from onnxslim.channels.trace import carries
+from onnxslim.channels.trace import Axis, Flat, carries
 
 #: Sizes are few; anything larger is data.
 MANY = 64
@@ -43,7 +43,13 @@ def elements(op: Op, i: int) -> Elements | None:
 def _shape(op: Op) -> Elements | None:
     axes = op.axes(0)
     chosen = axes[op.integer("start", 0) : op.integer("end", len(axes))]
-    return [Element(a if isinstance(a, str) else len(a), (a,) if carries(a) else ()) for a in chosen]
+    return [_extent(axis) for axis in chosen]
+
+
+def _extent(axis: Axis) -> Element:
+    if isinstance(axis, str):
+        return Element(axis, (axis.inner,) if isinstance(axis, Flat) else ())
+    return Element(len(axis), (axis,) if carries(axis) else ())
 
 
 def _same(op: Op) -> Elements | None:

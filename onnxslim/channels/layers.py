@@ -57,11 +57,13 @@ def _made(op: Op) -> np.ndarray | None:
 def _outermost(graph: ir.Graph, layer_of: dict[ir.Node, np.ndarray]) -> set[ir.Node]:
     """Layers whose channels are an output: no other layer, no sum of two tensors between."""
     found: set[ir.Node] = set()
+    seen: set[ir.Node] = set()
     stack = [value.producer() for value in graph.outputs]
     while stack:
         node = stack.pop()
-        if node is None:
+        if node is None or node in seen:
             continue
+        seen.add(node)
         if node in layer_of:
             found.add(node)
             continue

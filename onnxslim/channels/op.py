@@ -34,13 +34,32 @@ class Element:
     sources: tuple[np.ndarray, ...] = ()
 
 
+@dataclass(frozen=True)
+class Counted:
+    """A target of :class:`onnxslim.channels.units.Size`.
+
+    Attributes:
+        target: An input's position or an attribute's name.
+        counts: element -> the slots that it counts.
+        fixed: element -> the number that it keeps.
+        length: How many elements an input has that is computed at run time; 0 for constants and attributes.
+        sources: The axes whose sizes it was computed from.
+    """
+
+    target: int | str
+    counts: dict[int, np.ndarray]
+    fixed: dict[int, int] = field(default_factory=dict)
+    length: int = 0
+    sources: tuple[np.ndarray, ...] = ()
+
+
 @dataclass
 class Records:
     """What rules say besides relations, with slots instead of labels; the fields are those of ``units.py``."""
 
     consumers: list[tuple[int, int, np.ndarray, tuple[int, int] | None]] = field(default_factory=list)
     producers: list[tuple[tuple[int, int], tuple[int, int] | None, int, int]] = field(default_factory=list)
-    sizes: list[tuple[int | str, dict[int, np.ndarray]]] = field(default_factory=list)
+    sizes: list[Counted] = field(default_factory=list)
     remaps: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
 
@@ -275,8 +294,35 @@ class Op:
     def count(self, target: int | str, counts: Mapping[int, Axis]) -> None:
         """Element e of ``target`` (an input's position or an attribute) is the number of slots in ``counts[e]``."""
         real = {e: slots for e, slots in counts.items() if carries(slots)}
-        if real:
-            self.records.sizes.append((target, real))
+        if not real:
+            return
+        length = 0
+        sources: tuple[np.ndarray, ...] = ()
+        if isinstance(target, int) and self.has(target) and not self.constant[target]:
+            length = self.size(target, 0) or 0
+            if not length:
+                raise DeclinedError("how many sizes it is given is not known")
+            sources = tuple(s for element in self.elements.get(target, ()) for s in element.sources)
+        self.records.sizes.append(Counted(target, real, {}, length, sources))
+
+    def freeze(self, i: int) -> None:
+        """Sizes that input ``i`` reads and no rule took over keep their value; where it is not known, its axes stay."""
+        counted = {e for size in self.records.sizes if size.target == i for e in (*size.counts, *size.fixed)}
+        dims = shapes.dims(self.node.inputs[i])
+        rank = None if dims is None else len(dims)
+        fixed: dict[int, int] = {}
+        sources: list[np.ndarray] = []
+        for e, element in enumerate(self.elements[i]):
+            if e in counted or not element.sources:
+                continue
+            if isinstance(element.value, int) and rank is not None and rank < 2:
+                fixed[e] = element.value
+                sources += element.sources
+            else:
+                for slots in element.sources:
+                    self.pin(slots, "its size is computed with at run time")
+        if fixed:
+            self.records.sizes.append(Counted(i, {}, fixed, len(self.elements[i]), tuple(sources)))
 
     def remap(self, i: int, slots: np.ndarray) -> None:
         """Constant input ``i`` holds positions along an axis with these ``slots``."""
@@ -298,7 +344,9 @@ class Op:
                 raise DeclinedError("the inferred shape is another")
             for a, (axis, size) in enumerate(zip(found, dims, strict=True)):
                 if isinstance(axis, str):
-                    found[a] = self.still(size) if isinstance(size, int) else axis
+                    if isinstance(size, int):
+                        self.pin(axis, "its size turns out to be fixed")
+                        found[a] = self.still(size)
                 elif isinstance(size, int) and size != len(axis):
                     raise DeclinedError("the inferred shape is another")
                 elif len(axis) == 1 and axis.any():

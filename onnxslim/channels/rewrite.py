@@ -98,7 +98,7 @@ class _Rewriter:
 
     def _resize(self, size: Size) -> None:
         changed = {e: labels for e, labels in size.counts.items() if size.always or not self.keep[labels].all()}
-        if not changed:
+        if not changed and not size.fixed:
             return
         node = self.nodes[size.node]
         counts = {e: int(self.keep[labels].sum()) for e, labels in size.counts.items()}
@@ -111,18 +111,22 @@ class _Rewriter:
         elif constants.tensor(node.inputs[size.target]) is not None:
             self._edit(size.node, size.target).count.update(changed)
         else:
-            self._overrule(node, size.target, size.length, {e: counts[e] for e in changed})
+            self._overrule(node, size.target, size.length, {e: counts[e] for e in changed} | size.fixed)
 
     def _overrule(self, node: ir.Node, i: int, length: int, counts: dict[int, int]) -> None:
         """Put known numbers over elements of a vector that is computed at run time."""
         live = node.inputs[i]
         assert live is not None
-        over, value = np.zeros(length, bool), np.zeros(length, np.int64)
+        dtype = live.dtype or ir.DataType.INT64
+        over: np.ndarray = np.zeros(length, bool)
+        value: np.ndarray = np.zeros(length, dtype.numpy())
         for e, count in counts.items():
             over[e], value[e] = True, count
+        shape = () if live.shape is not None and live.shape.rank() == 0 else (length,)
+        over, value = over.reshape(shape), value.reshape(shape)
         where = ir.node("Where", [self._constant(over, "over"), self._constant(value, "sizes"), live])
         where.name = where.outputs[0].name = self._fresh(f"{node.outputs[0].name}_sizes")
-        where.outputs[0].shape, where.outputs[0].type = ir.Shape([length]), ir.TensorType(ir.DataType.INT64)
+        where.outputs[0].shape, where.outputs[0].type = ir.Shape(shape), ir.TensorType(dtype)
         self.graph.insert_before(node, where)
         node.replace_input_with(i, where.outputs[0])
 

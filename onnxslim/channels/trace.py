@@ -15,6 +15,26 @@ import numpy as np
 from onnxslim.channels.equations import CONFLICT, NOTHING
 from onnxslim.channels.solve import Product, Tie, common_factors
 
+
+class Flat(str):
+    """An axis of unknown size that channels were flattened into: ``outer`` × ``inner``, e.g. batch × heads.
+
+    To whom it does not concern it is a name like any other, and pinning it pins its channels.
+    """
+
+    __slots__ = ("inner", "outer")
+
+    outer: str
+    inner: np.ndarray
+
+    @staticmethod
+    def of(name: str, outer: str, inner: np.ndarray) -> Flat:
+        """The axis called ``name``."""
+        flat = Flat(name)
+        flat.outer, flat.inner = outer, inner
+        return flat
+
+
 Axis = np.ndarray | str
 Axes = list[Axis]
 
@@ -69,6 +89,8 @@ class Trace:
 
     def pin(self, slots: Axis | None, why: str, node: str) -> None:
         """``slots`` stay, because of ``why``, says ``node``."""
+        if isinstance(slots, Flat):
+            slots = slots.inner
         if carries(slots):
             number = self._numbers.setdefault((why, node), len(self.reasons))
             if number == len(self.reasons):
@@ -83,12 +105,19 @@ class Trace:
 
     def tie(self, one: Axis, two: Axis, node: str) -> Axis:
         """Make two axes the same channels; returns the one to go on with."""
-        if one is two or (isinstance(one, str) and isinstance(two, str)):
+        if one is two:
+            return one
+        if isinstance(one, Flat) and isinstance(two, Flat) and len(one.inner) == len(two.inner):
+            self.tie(one.inner, two.inner, node)
+            return one
+        if isinstance(one, str) and isinstance(two, str):
+            for axis in (one, two):
+                self.pin(axis, "meets an axis whose size is not known", node)
             return one
         if isinstance(one, str) or isinstance(two, str):
-            slots = two if isinstance(one, str) else one
-            self.pin(slots, "meets an axis whose size is not known", node)
-            return slots
+            for side in (one, two):
+                self.pin(side, "meets an axis whose size is not known", node)
+            return two if isinstance(one, str) else one
         if len(one) != len(two):
             raise ValueError(f"axes of {len(one)} and {len(two)} do not match")
         nothing = (one == NOTHING) | (two == NOTHING)

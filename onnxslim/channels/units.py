@@ -133,6 +133,7 @@ class Size:
         counts: element of the target -> labels; the element is the number of their slots.
         length: How many elements a target has that is computed at run time; 0 for constants and attributes.
         always: Whether it is computed from sizes that may change, and so has to be overruled whatever goes.
+        fixed: element -> the number that it keeps although it is computed from sizes that may change (a scale).
     """
 
     node: int
@@ -140,6 +141,7 @@ class Size:
     counts: dict[int, int]
     length: int = 0
     always: bool = False
+    fixed: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,8 @@ def expand(op: Op) -> None:
     """What is there stays the channels it is; what a single slot is expanded to are channels of their own."""
     axes, shape = op.axes(0), op.numbers(1)
     if shape is None:
-        raise DeclinedError("the shape it expands to is not known")
+        shape = op.known(0)
+        shape = shape[len(shape) - (op.size(1, 0) or 0) :]
     rank = max(len(axes), len(shape))
     ahead = rank - len(shape)
     result: list[Axis] = []

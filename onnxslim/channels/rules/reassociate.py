@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from onnxslim.channels.op import DeclinedError, Op
-from onnxslim.channels.trace import Axis
+from onnxslim.channels.op import Counted, DeclinedError, Op
+from onnxslim.channels.trace import Axis, Flat
 
 Dim = int | str
 
@@ -43,10 +43,40 @@ def regroup(op: Op, axes: Sequence[Axis], source: Sequence[Dim], target: Sequenc
         i, j = i - taken, j - made
     if i == j == first + 1:
         result[first] = axes[first]
-    else:
-        for axis in axes[first:i]:
-            op.pin(axis, "it is flattened with an axis whose size is not known")
+        return result
+    beside = _beside_unknown(op, axes[first:i], target[first:j])
+    if beside is not None:
+        result[first:j] = beside
+        return result
+    for axis in axes[first:i]:
+        op.pin(axis, "it is flattened with an axis whose size is not known")
     return result
+
+
+def _beside_unknown(op: Op, axes: Sequence[Axis], target: Sequence[Dim]) -> list[Axis] | None:
+    """(unknown, a, b …) reshaped to (unknown', c …): what c … leaves of a × b … is flattened into unknown'."""
+    inner = [part for axis in axes for part in ((axis.outer, axis.inner) if isinstance(axis, Flat) else (axis,))]
+    inner = [part for part in inner if isinstance(part, str) or len(part) > 1]
+    outer, sizes = [], list(target)
+    while inner and isinstance(inner[0], str):
+        outer.append(inner.pop(0))
+    while sizes and (sizes[0] == 1 or isinstance(sizes[0], str)):
+        sizes.pop(0)
+    head: list[Axis] = [op.still(size) for size in target[: len(target) - len(sizes)]]
+    names = [e for e, axis in enumerate(head) if isinstance(axis, str)]
+    parts = [part for part in inner if not isinstance(part, str)]
+    fixed = [size for size in sizes if isinstance(size, int)]
+    if not outer or not names or len(parts) < len(inner) or len(fixed) < len(sizes) or 0 in fixed:
+        return None
+    rest, left = divmod(math.prod(len(part) for part in parts), math.prod(fixed))
+    if left or (rest > 1 and len(names) > 1):
+        return None
+    pieces = op.trace.reshape(parts, [rest, *fixed])
+    if pieces is None:
+        return None
+    if rest > 1:
+        head[names[0]] = Flat.of(str(head[names[0]]), "*".join(map(str, outer)), pieces[0])
+    return [*head, *pieces[1:]]
 
 
 def _run(source: Sequence[Dim], target: Sequence[Dim]) -> tuple[int, int] | None:
@@ -80,7 +110,18 @@ def reshape(op: Op) -> None:
     target = op.known(0) if wanted is None else _target(source, wanted, bool(op.integer("allowzero", 0)))
     axes = regroup(op, op.axes(0), source, target)
     op.count(1, {e: axes[e] for e, size in enumerate(wanted or target) if size != -1})
+    for e, axis in enumerate(axes):
+        if isinstance(axis, Flat) and (wanted is None or wanted[e] not in (0, -1)):
+            _leave_open(op, e, axis, wanted)
     op.out(0, axes)
+
+
+def _leave_open(op: Op, e: int, axis: Flat, wanted: Sequence[Dim] | None) -> None:
+    """Element e of the target is a product of sizes computed at run time; when channels go, it becomes -1."""
+    if wanted is None or -1 in wanted or any(size.fixed for size in op.records.sizes):
+        op.pin(axis, "it is flattened with an axis whose size is not known")
+    else:
+        op.records.sizes.append(Counted(1, {}, {e: -1}, len(wanted), (axis.inner,)))
 
 
 def _target(source: Sequence[Dim], wanted: Sequence[Dim], zero: bool) -> list[Dim]:
