@@ -121,6 +121,15 @@ def unfold(x: np.ndarray, window: Window, positions: np.ndarray) -> np.ndarray:
     return patches
 
 
+#: Rows for every column of a layer, and the fewest and most positions of one sample that become rows.
+ROWS_PER_COLUMN, FEWEST, MOST = 16, 10, 50
+
+
+def positions_each(columns: int, samples: int) -> int:
+    """How many positions of each of ``samples`` a layer of so many ``columns`` needs: 10 to 50, in all 16 a column."""
+    return int(np.clip(-(-ROWS_PER_COLUMN * columns // max(samples, 1)), FEWEST, MOST))
+
+
 def sample_positions(size: int, each: int, first: int, count: int, rng_seed: Sequence[int]) -> np.ndarray:
     """Which output positions to keep of samples ``first`` … ``first + count``: int64 (count, min(each, size)).
 

@@ -13,7 +13,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.graph.constants import constant
 from onnxslim.progress import Progress
 from onnxslim.prune import layers as linear
-from onnxslim.prune.gram import Moments
+from onnxslim.prune.gram import Moments, positions_each
 from onnxslim.prune.layers import Layer
 from onnxslim.prune.repair import fit
 from onnxslim.prune.score import WIDE
@@ -54,7 +54,6 @@ def restore(
     progress: Progress,
     *,
     alias: Mapping[str, str] | None = None,
-    each: int = 50,
     seed: int = 0,
 ) -> None:
     """Fit every layer of ``pruned`` whose input has changed, in place, towards the outputs of ``original``.
@@ -72,7 +71,6 @@ def restore(
         account: Counts the layers fitted; says where data were too few.
         progress: Called after each layer.
         alias: tensor of ``pruned`` -> tensor of ``original`` it stands for, where that is not the one of its name.
-        each: Positions of each sample that become rows.
         seed: Of the choice of positions.
     """
     nodes, old = list(pruned.graph), {str(n.outputs[0].name): i for i, n in enumerate(original.graph) if n.outputs}
@@ -91,6 +89,7 @@ def restore(
         if start.shape[2] > WIDE:
             account.decline(layer.name, f"{start.shape[2]} columns are too many for least squares; only removed")
             continue
+        each = positions_each(start.shape[2] - 1, len(samples))
         first = 0
         pairs = zip(new_walk.visit(layer.position, names), old_walk.visit(old[layer.raw], [target]), strict=True)
         for (indices, now), (_, then) in pairs:

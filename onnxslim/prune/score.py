@@ -15,7 +15,7 @@ from onnxslim.graph.constants import constant
 from onnxslim.progress import Progress
 from onnxslim.prune import layers as linear
 from onnxslim.prune.families import Family
-from onnxslim.prune.gram import Moments, sample_positions
+from onnxslim.prune.gram import Moments, positions_each, sample_positions
 from onnxslim.prune.layers import Layer
 from onnxslim.prune.obs import Quadratic, damped_inverse, greedy
 from onnxslim.prune.walk import Walk
@@ -62,7 +62,6 @@ def curves(
     progress: Progress,
     *,
     orders: Mapping[int, Sequence[int]] | None = None,
-    each: int = 50,
     seed: int = 0,
 ) -> list[Curve]:
     """A curve for every family, by Optimal Brain Surgeon on all layers that read it.
@@ -79,7 +78,6 @@ def curves(
         account: Gets a warning where the data are too few.
         progress: Called after each consumer.
         orders: Position in ``families`` -> the order in which its units go; OBS decides for the others.
-        each: Positions of each sample that become rows.
         seed: Of the choice of positions.
     """
     nodes = list(model.graph)
@@ -96,7 +94,7 @@ def curves(
     for done, position in enumerate(todo):
         consumer = analysis.consumers[position]
         view = _View(consumer, nodes[consumer.node], known.get(consumer.node), families[reads[position][0]], position)
-        gram = view.gram(walk, each, seed)
+        gram = view.gram(walk, len(samples or ()), seed)
         if walk is not None and gram.count < gram.columns:
             account.warnings.append(
                 f"{consumer.name}: {gram.count} rows for {gram.columns} columns; its least squares is regularised"
@@ -153,7 +151,7 @@ class _View:
         weight = constant(self.node.inputs[1])
         return 0 if weight is None or self.layer is None else weight.size // max(len(weight), 1)
 
-    def gram(self, walk: Walk | None, each: int, seed: int) -> Moments:
+    def gram(self, walk: Walk | None, samples: int, seed: int) -> Moments:
         """Moments of what the consumer reads; those of white noise without samples."""
         weight = self._weight()
         moments = Moments(weight.shape[0], weight.shape[2] - 1)
@@ -161,6 +159,7 @@ class _View:
             moments.xx += np.eye(weight.shape[2])
             moments.count = 1
             return moments
+        each = positions_each(moments.columns, samples)
         first = 0
         for _, found in walk.visit(self.consumer.node, [self.consumer.tensor]):
             x = found[self.consumer.tensor]
