@@ -113,10 +113,10 @@ def sizes(book: Book) -> Iterator[Size]:
     """Numbers that follow."""
     for position, op in book.collected.ops:
         for size in op.records.sizes:
-            always = any(book.find(slots) is not None for slots in size.sources)
-            if always or any(book.find(slots) is not None for slots in size.counts.values()):
+            sources = [labels for slots in size.sources if (labels := book.find(slots)) is not None]
+            if sources or any(book.find(slots) is not None for slots in size.counts.values()):
                 counts = {e: book.number(slots) for e, slots in size.counts.items()}
-                yield Size(position, size.target, counts, size.length, always, size.fixed)
+                yield Size(position, size.target, counts, size.length, size.fixed, tuple(dict.fromkeys(sources)))
 
 
 def remaps(book: Book) -> Iterator[Remap]:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnxslim import io
 from onnxslim.account import Account
 from onnxslim.channels.analysis import units as analyse
+from onnxslim.channels.edit import Constants
 from onnxslim.channels.units import Analysis, Size
 from onnxslim.errors import UsageError
 from onnxslim.graph import constants, shapes
@@ -78,7 +79,7 @@ class _Rewriter:
         self.analysis = analysis
         self.nodes = list(model.graph)
         self.keep = [analysis.keep(position, mask) for position in range(len(analysis.labels))]
-        self.names = {value.name for graph in model.graphs() for value in _values(graph)}
+        self.constants = Constants(model)
         self.edits: dict[tuple[int, int], _Edit] = {}
 
     def run(self) -> None:
@@ -97,8 +98,10 @@ class _Rewriter:
         return self.edits.setdefault((node, i), _Edit())
 
     def _resize(self, size: Size) -> None:
-        changed = {e: labels for e, labels in size.counts.items() if size.always or not self.keep[labels].all()}
-        if not changed and not size.fixed:
+        moved = not all(self.keep[labels].all() for labels in size.sources)
+        changed = {e: labels for e, labels in size.counts.items() if moved or not self.keep[labels].all()}
+        fixed = size.fixed if moved else {}
+        if not changed and not fixed:
             return
         node = self.nodes[size.node]
         counts = {e: int(self.keep[labels].sum()) for e, labels in size.counts.items()}
@@ -106,12 +109,12 @@ class _Rewriter:
             _set_attribute(node, size.target, counts)
         elif size.target >= len(node.inputs) or node.inputs[size.target] is None:
             node.resize_inputs(max(size.target + 1, len(node.inputs)))
-            node.replace_input_with(size.target, self._constant(np.asarray(list(counts.values())), "sizes"))
+            node.replace_input_with(size.target, self.constants.new(np.asarray(list(counts.values())), "sizes"))
             node.attributes.pop("num_outputs", None)
         elif constants.tensor(node.inputs[size.target]) is not None:
             self._edit(size.node, size.target).count.update(changed)
         else:
-            self._overrule(node, size.target, size.length, {e: counts[e] for e in changed} | size.fixed)
+            self._overrule(node, size.target, size.length, {e: counts[e] for e in changed} | fixed)
 
     def _overrule(self, node: ir.Node, i: int, length: int, counts: dict[int, int]) -> None:
         """Put known numbers over elements of a vector that is computed at run time."""
@@ -124,8 +127,8 @@ class _Rewriter:
             over[e], value[e] = True, count
         shape = () if live.shape is not None and live.shape.rank() == 0 else (length,)
         over, value = over.reshape(shape), value.reshape(shape)
-        where = ir.node("Where", [self._constant(over, "over"), self._constant(value, "sizes"), live])
-        where.name = where.outputs[0].name = self._fresh(f"{node.outputs[0].name}_sizes")
+        where = ir.node("Where", [self.constants.new(over, "over"), self.constants.new(value, "sizes"), live])
+        where.name = where.outputs[0].name = self.constants.fresh(f"{node.outputs[0].name}_sizes")
         where.outputs[0].shape, where.outputs[0].type = ir.Shape(shape), ir.TensorType(dtype)
         self.graph.insert_before(node, where)
         node.replace_input_with(i, where.outputs[0])
@@ -144,9 +147,9 @@ class _Rewriter:
             for group in reversed(list(groups.values())):  # the first may take the place of the original, so it is last
                 new = self._edited(array, self.edits[group[0]])
                 if in_place and group is next(iter(groups.values())):
-                    self._replace(value, new)
+                    self.constants.overwrite(value, new)
                     continue
-                copy = self._constant(new, value.name or "constant")
+                copy = self.constants.new(new, f"{value.name}_kept")
                 for position, i in group:
                     self.nodes[position].replace_input_with(i, copy)
 
@@ -161,30 +164,6 @@ class _Rewriter:
             for e, labels in edit.count.items():
                 array.flat[e] = self.keep[labels].sum()
         return np.ascontiguousarray(array).reshape(array.shape)
-
-    def _replace(self, value: ir.Value, array: np.ndarray) -> None:
-        tensor = ir.tensor(array, name=value.name)
-        producer = value.producer()
-        if producer is None:
-            value.const_value = tensor
-        else:
-            producer.attributes.clear()
-            producer.attributes["value"] = ir.AttrTensor("value", tensor)
-        value.shape = ir.Shape(array.shape)
-
-    def _constant(self, array: np.ndarray, like: str) -> ir.Value:
-        name = self._fresh(f"{like}_kept")
-        tensor = ir.tensor(array, name=name)
-        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-        self.graph.register_initializer(value)
-        return value
-
-    def _fresh(self, like: str) -> str:
-        name, number = like, 0
-        while name in self.names:
-            name, number = f"{like}_{number + 1}", number + 1
-        self.names.add(name)
-        return name
 
     def _follow_shapes(self) -> None:
         """Sizes are known exactly, so shape inference starts from the truth."""
@@ -207,7 +186,3 @@ def _set_attribute(node: ir.Node, name: str, counts: dict[int, int]) -> None:
         node.attributes[name] = ir.AttrInt64s(name, values)
     else:
         node.attributes[name] = ir.AttrInt64(name, counts[0])
-
-
-def _values(graph: ir.Graph) -> list[ir.Value]:
-    return [*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs)]

@@ -132,16 +132,16 @@ class Size:
         target: An input's position, or an attribute's name.
         counts: element of the target -> labels; the element is the number of their slots.
         length: How many elements a target has that is computed at run time; 0 for constants and attributes.
-        always: Whether it is computed from sizes that may change, and so has to be overruled whatever goes.
         fixed: element -> the number that it keeps although it is computed from sizes that may change (a scale).
+        sources: Labels of the axes whose sizes it is computed from: it is overruled when one of them changes.
     """
 
     node: int
     target: int | str
     counts: dict[int, int]
     length: int = 0
-    always: bool = False
     fixed: dict[int, int] = field(default_factory=dict)
+    sources: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
