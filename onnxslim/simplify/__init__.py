@@ -104,7 +104,7 @@ def _simplify(model: ir.Model, rules: Sequence[Rule], allowance: float, progress
     """Rewrite ``model`` in place."""
     account = Account("simplify")
     nodes = tidy.count(model)
-    interface = tidy.prepare(model, account)
+    types = tidy.prepare(model, account)
     editor = Editor(model, allowance)
     editor.erase(reversed(list(walk(model.graph))))
     for number in range(ROUNDS):
@@ -120,7 +120,7 @@ def _simplify(model: ir.Model, rules: Sequence[Rule], allowance: float, progress
             changed += merge_nodes(model, editor, known, account)
         if not changed:
             break
-    tidy.finish(model, interface)
+    tidy.finish(model, types)
     account.declined = list(dict.fromkeys(account.declined))
     account.details["nodes"] = {"before": nodes, "after": tidy.count(model)}
     return account

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import onnx_ir as ir
 
 from onnxslim.graph.constants import tensor
-from onnxslim.simplify.nested import read, subgraphs, walk
+from onnxslim.simplify.nested import read, subgraphs, unique_names, walk
 from onnxslim.simplify.rule import op
 from onnxslim.simplify.size import OVERHEAD
 
@@ -26,7 +26,7 @@ class Editor:
     def __init__(self, model: ir.Model, allowance: float) -> None:
         self.model = model
         self.allowance = allowance
-        self._names = _unique_names(model)
+        self._names = unique_names(model)
 
     def replace(self, root: ir.Node, found: dict[ir.Value, ir.Value]) -> str | list[ir.Node]:
         """Replace the keys of ``found`` by its values; new nodes go in front of ``root``.
@@ -34,6 +34,7 @@ class Editor:
         Returns:
             The nodes worth another look, or the reason why the replacement was refused.
         """
+        found = {old: _as_output(new) if old.is_graph_output() else new for old, new in found.items()}
         nodes = list(_new_nodes(found.values()))
         values = [*found.values(), *(value for node in nodes for value in node.inputs if value is not None)]
         constants = list(dict.fromkeys(value for value in values if _is_new_constant(value)))
@@ -60,14 +61,11 @@ class Editor:
         return [node for node in touched if node.graph is not None]
 
     def fold(self, value: ir.Value, found: ir.TensorProtocol) -> None:
-        """Replace ``value`` by the constant it is worth; an output becomes a Constant node and keeps its name."""
+        """Replace ``value`` by the constant it is worth."""
         node = value.producer()
         assert node is not None
-        if value.is_graph_output():
-            new = op("Constant", [], {"value": ir.AttrTensor("value", found)})
-        else:
-            new = ir.Value(const_value=found, shape=ir.Shape(found.shape.numpy()), type=ir.TensorType(found.dtype))
-            new.meta["like"] = value.name
+        new = ir.Value(const_value=found, shape=ir.Shape(found.shape.numpy()), type=ir.TensorType(found.dtype))
+        new.meta["like"] = value.name
         kept, self.allowance = self.allowance, math.inf  # whoever folds has paid for it already
         self.replace(node, {value: new})
         self.allowance = kept
@@ -148,28 +146,6 @@ def drop_unread(value: ir.Value) -> None:
         del _owner(value).initializers[str(value.name)]
 
 
-def _unique_names(model: ir.Model) -> set[str]:
-    """Every value name; the same name in two nested graphs is legal, but here a name must mean one value."""
-    names = {str(value.name) for value in (*model.graph.inputs, *model.graph.outputs)}
-    fixed = {*model.graph.inputs, *model.graph.outputs}
-    for graph in model.graphs():
-        values = [
-            *graph.inputs,
-            *graph.initializers.values(),
-            *(out for node in graph for out in node.outputs),
-        ]
-        for value in values:
-            if not value.name or value in fixed:
-                continue
-            stem, count = value.name, 1
-            while value.name in names:
-                count += 1
-                value.name = f"{stem}_{count}"
-            names.add(value.name)
-            fixed.add(value)
-    return names
-
-
 def _new_nodes(values: Iterable[ir.Value]) -> Iterator[ir.Node]:
     """The nodes without a graph behind ``values``, each after those it reads."""
     seen: set[ir.Node] = set()
@@ -185,6 +161,11 @@ def _new_nodes(values: Iterable[ir.Value]) -> Iterator[ir.Node]:
 
     for value in values:
         yield from visit(value)
+
+
+def _as_output(value: ir.Value) -> ir.Value:
+    """A new constant that a graph returns is made by a node: in a nested graph nothing else can return it."""
+    return op("Constant", [], {"value": value.const_value}) if _is_new_constant(value) else value
 
 
 def _is_new_constant(value: ir.Value) -> bool:

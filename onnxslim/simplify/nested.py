@@ -31,3 +31,28 @@ def read(node: ir.Node) -> Iterator[ir.Value]:
     for graph in subgraphs(node):
         for inner in walk(graph):
             yield from (value for value in inner.inputs if value is not None)
+
+
+def unique_names(model: ir.Model) -> set[str]:
+    """Make every value's name unique, in place, and return them all; what the model takes and returns keeps its name.
+
+    The same name in two nested graphs is legal, but here a name must mean one value.
+    """
+    names = {str(value.name) for value in (*model.graph.inputs, *model.graph.outputs)}
+    fixed = {*model.graph.inputs, *model.graph.outputs}
+    for graph in model.graphs():
+        values = [
+            *graph.inputs,
+            *graph.initializers.values(),
+            *(out for node in graph for out in node.outputs),
+        ]
+        for value in values:
+            if not value.name or value in fixed:
+                continue
+            stem, count = value.name, 1
+            while value.name in names:
+                count += 1
+                value.name = f"{stem}_{count}"
+            names.add(value.name)
+            fixed.add(value)
+    return names

@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 from onnx_ir.passes import PassError, PreconditionError, common
 
 from onnxslim.account import Account
 from onnxslim.graph import shapes
-from onnxslim.simplify.nested import walk
+from onnxslim.simplify.nested import unique_names, walk
 
 logger = logging.getLogger(__name__)
 
 #: The first IR version whose initializers need not be inputs.
 FREE_INITIALIZERS = 4
 
-Types = tuple[ir.TypeProtocol | None, ir.Shape | None]
+#: By the name of a value: its type and shape as the author wrote them.
+Types = Mapping[str, tuple[ir.TypeProtocol | None, ir.Shape | None]]
 
 
-@dataclass(frozen=True)
-class Interface:
-    """What callers see of a model and what its author annotated, as it was.
-
-    Attributes:
-        types: Type and shape of every graph input and output, by name.
-        annotated: Type and shape of the inner values that carried a shape, by name.
-    """
-
-    types: Mapping[str, Types]
-    annotated: Mapping[str, Types]
-
-
-def prepare(model: ir.Model, account: Account) -> Interface:
-    """Inline functions, sort, drop what is not read and turn Constant nodes into initializers, in place."""
-    interface = _interface(model)
+def prepare(model: ir.Model, account: Account) -> Types:
+    """Inline functions, sort and turn Constant nodes into initializers, in place; returns what the author annotated."""
+    unique_names(model)
+    types = {str(v.name): (v.type, None if v.shape is None else v.shape.copy()) for v in _values(model)}
     if model.functions:
         _inline(model, account)
     if model.ir_version < FREE_INITIALIZERS:
@@ -46,19 +34,19 @@ def prepare(model: ir.Model, account: Account) -> Interface:
     before = count(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     account.count("constants lifted", before - count(model))
-    return interface
+    return types
 
 
-def finish(model: ir.Model, interface: Interface) -> None:
-    """Restore what callers see, in place; drop annotations that the rewrites needed and the author never wrote."""
+def finish(model: ir.Model, types: Types) -> None:
+    """Restore the types and shapes of inputs, outputs and inner values as their author wrote them, in place.
+
+    What inference added on the way is dropped: it would make the file larger, and outputs would gain made-up names.
+    """
     common.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
     common.RemoveUnusedOpsetsPass()(model)
-    for value in (*model.graph.inputs, *model.graph.outputs):
-        value.type, value.shape = interface.types.get(str(value.name), (value.type, value.shape))
-    for node in walk(model.graph):
-        for output in node.outputs:
-            if not output.is_graph_output():
-                output.type, output.shape = interface.annotated.get(str(output.name), (None, None))
+    for value in _values(model):
+        kept = (value.type, value.shape) if value.is_graph_output() else (None, None)
+        value.type, value.shape = types.get(str(value.name), kept)
     if model.ir_version < FREE_INITIALIZERS:
         common.AddInitializersToInputsPass()(model)
 
@@ -92,13 +80,12 @@ def count(model: ir.Model) -> int:
     return sum(1 for _ in walk(model.graph))
 
 
-def _interface(model: ir.Model) -> Interface:
-    values = [*model.graph.inputs, *model.graph.outputs]
-    inner = [out for node in walk(model.graph) for out in node.outputs if out.shape is not None]
-    return Interface(
-        {str(v.name): (v.type, None if v.shape is None else v.shape.copy()) for v in values},
-        {str(v.name): (v.type, v.shape) for v in inner},
-    )
+def _values(model: ir.Model) -> Iterator[ir.Value]:
+    """What graphs take and nodes make, nested graphs included; not the initializers."""
+    for graph in model.graphs():
+        yield from graph.inputs
+        for node in graph:
+            yield from node.outputs
 
 
 def _inline(model: ir.Model, account: Account) -> None:
