@@ -26,25 +26,28 @@ ModelLike = Union[str, "os.PathLike[str]", bytes, onnx.ModelProto, ir.Model]
 #: From this many bytes of tensors on they are written beside the model: one message holds 2 GB, the graph included.
 INLINE_LIMIT = 1_800_000_000
 
+_LONGEST = 500  # letters of an error
+
 
 def load(source: ModelLike, *, allow_hardlinks: bool = False, max_memory: int | None = None) -> ir.Model:
-    """Return ``source`` as a private :class:`onnx_ir.Model`; a model passed in is copied, its tensors shared.
+    """Return ``source`` as a private :class:`onnx_ir.Model`; of one passed in the arrays are shared, nothing else.
 
     Args:
         source: A path, a serialised ModelProto, a ModelProto, or an onnx_ir.Model.
         allow_hardlinks: Take data files that have a second name. A hard link brings any file of the same disk into the
             model's folder and looks like a plain one, so by default it is refused.
-        max_memory: Bytes that reading the file may take; data beside the model are mapped and do not count.
+        max_memory: Bytes that reading the file may take, by default 2.5 GB; data beside it are mapped and do not count.
 
     Raises:
         UsageError: The file does not exist or cannot be read.
         InvalidModelError: Not a valid ONNX model, or it reads data outside its own folder.
         UnsupportedError: An IR version, opset, op or type that is not read here.
-        LimitError: ``max_memory``, or more nodes than any network has.
+        LimitError: Reading the file takes more than ``max_memory``.
     """
     if isinstance(source, ir.Model):
         with _about("the model"):
             model = message.clone(source)
+            message.own(model)
             _attach(model, lambda tensor: os.path.abspath(tensor.base_dir), None, allow_hardlinks)
             return model
     if isinstance(source, (bytes, onnx.ModelProto)):
@@ -81,6 +84,23 @@ def to_bytes(model: ir.Model) -> bytes:
         InvalidModelError: The graph is broken, or an initializer has no value.
     """
     return message.serialise(model)
+
+
+def size_on_disk(path: str | os.PathLike[str]) -> int:
+    """Bytes of the model at ``path`` and of the data files it refers to, each once.
+
+    Raises:
+        UsageError: A file does not exist or cannot be read.
+        InvalidModelError: Not a model, or its data are outside its own folder.
+    """
+    with _about(os.fspath(path)):
+        path = os.path.abspath(path)
+        folder, blobs = os.path.dirname(path), external.blob_store(path)
+        files = {path}
+        for tensor in tensors.every(message.build(_read(path, None))):
+            if isinstance(tensor, ir.ExternalTensor):
+                files.add(external.locate(os.fspath(tensor.location), folder, f"tensor '{tensor.name}'", blobs=blobs))
+        return sum(map(os.path.getsize, files))
 
 
 def release(tensor: ir.TensorProtocol) -> None:
@@ -125,7 +145,7 @@ def _about(name: str) -> Iterator[None]:
     try:
         yield
     except OnnxslimError as error:
-        raise type(error)(f"{name}: {error.message}", hint=error.hint) from error.__cause__
+        raise type(error)(_plainly(f"{name}: {error.message}"), hint=error.hint) from error.__cause__
     except RecursionError:
         raise InvalidModelError(f"{name}: its graphs or types are nested too deeply") from None
     except MemoryError:
@@ -137,6 +157,11 @@ def _about(name: str) -> Iterator[None]:
         raise UsageError(text) from error
     except ValueError as error:
         raise UsageError(f"{name!r}: {error}") from error
+
+
+def _plainly(text: str) -> str:
+    """One printable line: names come from the file, and may be megabytes long or speak to the terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:_LONGEST])
 
 
 def _read(path: str, max_memory: int | None) -> onnx.ModelProto:
@@ -182,8 +207,11 @@ def _map(path: str, label: str, allow_hardlinks: bool) -> mmap.mmap | None:
     """The whole file at ``path``, read when touched; None for an empty one, which cannot be mapped."""
     try:
         descriptor, size = _open(path, allow_hardlinks=allow_hardlinks)
-    except FileNotFoundError:
-        raise InvalidModelError(f"{label}: its data file '{os.path.basename(path)}' is missing") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+            raise
+        text = f"{label}: its data file '{os.path.basename(path)[:80]}': {os.strerror(error.errno)}"
+        raise InvalidModelError(text, hint="it belongs beside the model") from None
     try:
         return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) if size else None
     finally:
@@ -220,13 +248,11 @@ def _write(model: ir.Model, target: str, external_data: bool) -> None:
     """Write drafts of data and model, then rename both into place, the model last: until then the old one counts."""
     folder = os.path.dirname(target)
     mode = stat.S_IMODE(os.stat(target).st_mode) & 0o777 if os.path.exists(target) else None
-    _tidy(folder)
+    beside.tidy(folder)
     ours = [] if mode is None else beside.mentioned(target)
     with contextlib.ExitStack() as stack:
         if ours or external_data:
-            note = stack.enter_context(atomic.draft(folder))  # if this process is killed, the next one reads it
-            note.write(beside.note(ours))
-            stack.callback(lambda: beside.forget(folder, ours, ignoring=[note.path]))
+            stack.enter_context(beside.replaced(folder, ours))
         places: beside.Places = {}
         name = ""
         if external_data:
@@ -238,9 +264,3 @@ def _write(model: ir.Model, target: str, external_data: bool) -> None:
             ours.append(name)
             data.publish(os.path.join(folder, name))
         new.publish(target)
-
-
-def _tidy(folder: str) -> None:
-    """Remove what killed processes left half written in ``folder``; what cannot be removed does no harm."""
-    with contextlib.suppress(OSError), atomic.abandoned(folder) as left:
-        beside.forget(folder, [name for path in left for name in beside.mentioned(path)], ignoring=left)

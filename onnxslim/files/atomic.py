@@ -43,20 +43,21 @@ class Draft:
         if self._mode is not None:
             os.chmod(self.path, self._mode)
         os.fsync(self._descriptor)
-        if sys.platform == "win32":
-            self._close()  # Windows renames no open file; and nothing tidies up there, so the lock is not missed
+        if sys.platform == "win32":  # pragma: no cover
+            self.close()  # Windows renames no open file; and nothing tidies up there, so the lock is not missed
         os.replace(self.path, target)
         _sync_folder(os.path.dirname(target))
 
     def discard(self) -> None:
         """Close the file and, unless it was published, remove it; what cannot be removed now is removed next time."""
         try:
-            self._close()
+            self.close()
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(self.path)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Let go of the file and its lock; unpublished, it now counts as abandoned."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -114,7 +115,7 @@ def _create(folder: str, permissions: int) -> tuple[str, int]:
 
 def _lock(descriptor: int) -> bool | None:
     """Lock a file without waiting: True when it is ours, False when it is another's, None where there are no locks."""
-    if sys.platform == "win32":
+    if sys.platform == "win32":  # pragma: no cover
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -127,7 +128,7 @@ def _lock(descriptor: int) -> bool | None:
 
 def _sync_folder(folder: str) -> None:
     """Make a rename in ``folder`` outlive a power cut."""
-    if sys.platform == "win32":
+    if sys.platform == "win32":  # pragma: no cover
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -6,17 +6,18 @@ one is renamed over it; then the old data are nobody's, unless another model in 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import mmap
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
 from onnxslim.files import external, tensors
-from onnxslim.files.atomic import Draft
+from onnxslim.files.atomic import Draft, abandoned
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +50,30 @@ def stream(model: ir.Model, data: Draft) -> tuple[Places, str]:
     return places, f"onnxslim-{digest.hexdigest()[:32]}.data"
 
 
-def note(names: Sequence[str]) -> bytes:
-    """What a draft holds that is to remind :func:`mentioned` of ``names``, should its writer be killed."""
-    return _MODEL_START + " ".join(names).encode()
+@contextlib.contextmanager
+def replaced(folder: str, names: list[str]) -> Iterator[None]:
+    """Remove at the end of the block those of ``names`` that no model in ``folder`` speaks of any more.
+
+    A note in the folder says so meanwhile: should this process be killed, the next one finds it (see :func:`tidy`).
+    """
+    note, done = Draft(folder, None), False
+    try:
+        note.write(_MODEL_START + " ".join(names).encode())
+        yield
+    finally:
+        try:
+            _forget(folder, names, ignoring=[note.path])
+            done = True
+        except OSError as error:
+            logger.debug("data files left in %s: %s", folder, error)
+        finally:
+            note.discard() if done else note.close()
+
+
+def tidy(folder: str) -> None:
+    """Remove what killed processes left half written in ``folder``; what cannot be removed does no harm."""
+    with contextlib.suppress(OSError), abandoned(folder) as left:
+        _forget(folder, [name for path in left for name in mentioned(path)], ignoring=left)
 
 
 def mentioned(path: str) -> list[str]:
@@ -63,14 +85,10 @@ def mentioned(path: str) -> list[str]:
             return sorted({found.decode() for found in _NAME.findall(mapped)})
 
 
-def forget(folder: str, names: Sequence[str], ignoring: Sequence[str]) -> None:
-    """Remove those of ``names`` that no file in ``folder``, but those to ignore, speaks of; in doubt, none."""
+def _forget(folder: str, names: Sequence[str], ignoring: Sequence[str]) -> None:
     left = {name for name in names if os.path.exists(os.path.join(folder, name))}
-    try:
-        for entry in os.scandir(folder) if left else ():
-            if entry.is_file() and entry.path not in ignoring:
-                left -= set(mentioned(entry.path))
-        for name in sorted(left):
-            os.unlink(os.path.join(folder, name))
-    except OSError as error:
-        logger.debug("data files left in %s: %s", folder, error)
+    for entry in os.scandir(folder) if left else ():
+        if entry.is_file() and entry.path not in ignoring:
+            left -= set(mentioned(entry.path))
+    for name in sorted(left):
+        os.unlink(os.path.join(folder, name))

@@ -10,12 +10,12 @@ from __future__ import annotations
 import mmap
 import ntpath
 import os
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxslim.errors import InvalidModelError
+from onnxslim.files import tensors
 
 
 def locate(location: str, folder: str, label: str, *, blobs: str | None = None) -> str:
@@ -30,14 +30,15 @@ def locate(location: str, folder: str, label: str, *, blobs: str | None = None) 
     Raises:
         InvalidModelError: An absolute path, or one that leaves the folder by ``..`` or by a link.
     """
+    shown = f"'{location[:80]}'"
     if ntpath.splitdrive(location)[0] or location.startswith(("/", "\\")) or "\0" in location:
-        raise InvalidModelError(f"{label}: its data are in {location!r}; a path relative to the model is expected")
+        raise InvalidModelError(f"{label}: its data are in {shown}; a path relative to the model is expected")
     if ".." in location.replace("\\", "/").split("/"):
-        raise InvalidModelError(f"{label}: its data are in {location!r}, outside the model's folder")
+        raise InvalidModelError(f"{label}: its data are in {shown}, outside the model's folder")
     path = os.path.realpath(os.path.join(folder, location))
     inside = os.path.commonpath((path, os.path.realpath(folder))) == os.path.realpath(folder)
     if not inside and os.path.dirname(path) != blobs:
-        raise InvalidModelError(f"{label}: its data file {location!r} is a link that leaves the model's folder")
+        raise InvalidModelError(f"{label}: its data file {shown} is a link that leaves the model's folder")
     return path
 
 
@@ -65,20 +66,14 @@ def tensor(reference: ir.ExternalTensor, mapped: mmap.mmap | None, label: str) -
     Raises:
         InvalidModelError: The file ends before the tensor does.
     """
-    dtype, shape = reference.dtype, reference.shape
-    if dtype == ir.DataType.STRING:
+    if reference.dtype == ir.DataType.STRING:
         raise InvalidModelError(f"{label}: strings cannot be in a file")
     offset, length, there = reference.offset or 0, reference.nbytes, 0 if mapped is None else len(mapped)
     if offset < 0 or offset + length > there:
         file = os.path.basename(reference.location)
         raise InvalidModelError(f"{label}: bytes {offset:,} to {offset + length:,} of '{file}', which has {there:,}")
-    about: dict[str, Any] = {"name": reference.name, "doc_string": reference.doc_string}
-    about["metadata_props"] = dict(reference.metadata_props)
     data = np.empty(0, np.uint8) if mapped is None else np.frombuffer(mapped, np.uint8, length, offset)
-    if dtype.bitwidth < 8:
-        return ir.PackedTensor(data, dtype, shape=shape, **about)
-    array = data.view(dtype.numpy().newbyteorder("<")).reshape(shape.numpy())
-    return ir.Tensor(array, dtype, shape=shape, **about)
+    return tensors.view(data, reference)
 
 
 def release(tensor: ir.TensorProtocol) -> None:
@@ -87,8 +82,8 @@ def release(tensor: ir.TensorProtocol) -> None:
     Reading every weight of a 2.4 GB model once would otherwise count 2.4 GB against the process.
     """
     array = base = getattr(tensor, "raw", None)
-    while isinstance(base, np.ndarray):
-        base = base.base
+    while isinstance(base, (np.ndarray, memoryview)):
+        base = base.base if isinstance(base, np.ndarray) else base.obj
     if isinstance(array, np.ndarray) and isinstance(base, mmap.mmap) and hasattr(base, "madvise"):
         start = _address(array) - _address(np.frombuffer(base, np.uint8))
         first = start // mmap.PAGESIZE * mmap.PAGESIZE

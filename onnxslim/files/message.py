@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import mmap
 from collections.abc import Mapping
-from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -31,23 +31,20 @@ def parse(data: bytes | mmap.mmap, max_memory: int | None = None) -> onnx.ModelP
 
     Raises:
         InvalidModelError: Not protobuf, or cut short.
-        LimitError: More nodes than any network has, or reading it takes more than ``max_memory`` bytes.
+        LimitError: Reading it takes more than ``max_memory`` bytes (by default 2.5 GB).
     """
     try:
-        count = wire.survey(data)
+        wire.survey(data, wire.MAX_BYTES if max_memory is None else max_memory)
     except InvalidModelError as error:
         hint = next((hint for start, hint in _LOOK_ALIKES if data[: len(start)] == start), None)
         raise InvalidModelError(error.message, hint=hint) from None
-    needed = 2 * len(data) + 128 * count
-    if max_memory is not None and needed > max_memory:
-        raise LimitError(f"reading it takes about {needed:,} bytes, {max_memory:,} are allowed", hint="--max-memory")
     with memoryview(data) as view:
         proto: onnx.ModelProto = onnx.ModelProto.FromString(view)
         return proto
 
 
 def build(proto: onnx.ModelProto) -> ir.Model:
-    """The model that ``proto`` describes, its tensors shared with it; external data are still references.
+    """The model that ``proto`` describes, sharing nothing with it; external data are still references.
 
     Raises:
         InvalidModelError: No graph, no version, a cycle, an undefined or duplicate name, a tensor whose data do not
@@ -69,19 +66,30 @@ def build(proto: onnx.ModelProto) -> ir.Model:
         for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
             if value.shape is not None and any(isinstance(dim, int) and dim < 0 for dim in value.shape):
                 value.shape = _free(value.shape)
+    own(model)
     return model
 
 
+def own(model: ir.Model) -> None:
+    """Take the tensors of ``model`` out of the protobuf messages they are part of, in place."""
+    for value in tensors.initializers(model):
+        if value.const_value is not None:
+            value.const_value = tensors.own(value.const_value)
+    tensors.replace_attributes(model, tensors.own)
+
+
 def clone(model: ir.Model) -> ir.Model:
-    """A copy whose graph can be edited freely; the tensors themselves are shared.
+    """A copy whose graph can be edited freely; the elements of its tensors are shared.
 
     Raises:
         InvalidModelError: A node reads a value that is made after it, or nowhere.
     """
-    try:
-        return model.clone()
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise InvalidModelError(f"the graph cannot be copied: {_line(error)}") from error
+    copied = _copied(model)
+    twins: dict[int, ir.TensorProtocol] = {}
+    for value in tensors.initializers(copied):
+        if value.const_value is not None:  # renaming a value renames its tensor, so each copy has its own
+            value.const_value = twins.setdefault(id(value.const_value), copy.copy(value.const_value))
+    return copied
 
 
 def serialise(model: ir.Model, places: Mapping[int, tuple[int, int]] | None = None, file: str = "") -> bytes:
@@ -96,7 +104,7 @@ def serialise(model: ir.Model, places: Mapping[int, tuple[int, int]] | None = No
         LimitError: What is left inside is more than one message can hold.
         InvalidModelError: The graph is broken, or an initializer has no value.
     """
-    light, places = clone(model), places or {}
+    light, places = _copied(model), places or {}
     for value in tensors.initializers(light):
         if value.const_value is None:
             raise InvalidModelError(f"initializer '{value.name}' has no value")
@@ -124,40 +132,37 @@ def serialise(model: ir.Model, places: Mapping[int, tuple[int, int]] | None = No
     return content
 
 
+def _copied(model: ir.Model) -> ir.Model:
+    try:
+        return model.clone()
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise InvalidModelError(f"the graph cannot be copied: {_line(error)}") from error
+
+
 def _inside(tensor: ir.TensorProtocol, name: str | None) -> ir.TensorProtocol:
     """``tensor`` under ``name`` and with its elements, without touching it: another model may share it.
 
-    (onnx-ir renames the tensor it writes, writes a reference for an external one, and the metadata of others twice.)
+    (onnx-ir renames the tensor it writes, writes a reference for an external one, and the metadata of some twice.)
     """
+    about = {**tensors.notes(tensor), "name": name}
     if isinstance(tensor, ir.serde.TensorProtoTensor):
-        if tensor.name == (name or "") and not tensor.metadata_props:
-            return tensor
-        copy = onnx.TensorProto()
-        copy.CopyFrom(tensor.raw)
-        del copy.metadata_props[:]
-        renamed = ir.serde.TensorProtoTensor(copy)
-        renamed.name = name or ""
-        renamed.metadata_props.update(tensor.metadata_props)
-        return renamed
-    if tensor.name == name and not isinstance(tensor, ir.ExternalTensor):
-        return tensor
-    about: dict[str, Any] = {"name": name, "doc_string": tensor.doc_string}
-    about["metadata_props"] = dict(tensor.metadata_props)
+        message = onnx.TensorProto()
+        message.CopyFrom(tensor.raw)
+        message.ClearField("metadata_props")
+        named = ir.serde.TensorProtoTensor(message)
+        named.name = name or ""
+        named.metadata_props.update(tensor.metadata_props)
+        return named
     if isinstance(tensor, ir.StringTensor):
         return ir.StringTensor(tensor.string_data(), shape=tensor.shape, **about)
+    if tensor.name == name and not isinstance(tensor, ir.ExternalTensor):
+        return tensor
     return ir.LazyTensor(lambda: tensor, tensor.dtype, ir.Shape(tensor.shape.numpy()), **about)
 
 
 def _reference(tensor: ir.TensorProtocol, name: str, place: tuple[int, int], file: str) -> ir.ExternalTensor:
-    return ir.ExternalTensor(
-        file,
-        *place,
-        tensor.dtype,
-        shape=ir.Shape(tensor.shape.numpy()),
-        name=name,
-        doc_string=tensor.doc_string,
-        metadata_props=dict(tensor.metadata_props),
-    )
+    about = {**tensors.notes(tensor), "name": name}
+    return ir.ExternalTensor(file, *place, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), **about)
 
 
 def _free(shape: ir.Shape) -> ir.Shape:

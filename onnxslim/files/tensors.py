@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
+import onnx
 import onnx_ir as ir
 
 
@@ -32,6 +35,38 @@ def every(model: ir.Model) -> Iterator[ir.TensorProtocol]:
 def nbytes(tensor: ir.TensorProtocol) -> int:
     """Bytes that the elements of ``tensor`` take in a file."""
     return sum(map(len, tensor.string_data())) if isinstance(tensor, ir.StringTensor) else tensor.nbytes
+
+
+def view(data: np.ndarray, like: ir.TensorProtocol) -> ir.TensorProtocol:
+    """A tensor with the type, shape, name and notes of ``like`` and the elements ``data``, bytes as in ``raw_data``."""
+    shape, about = ir.Shape(like.shape.numpy()), notes(like)
+    if like.dtype.bitwidth < 8:
+        return ir.PackedTensor(data, like.dtype, shape=shape, **about)
+    array = data.view(like.dtype.numpy().newbyteorder("<")).reshape(shape.numpy())
+    return ir.Tensor(array, like.dtype, shape=shape, **about)
+
+
+def own(tensor: ir.TensorProtocol, _: str = "") -> ir.TensorProtocol:
+    """``tensor`` itself, or a copy if it is part of a protobuf message.
+
+    Such a tensor keeps its name in the message, so that renaming a value would change what the caller passed in, and it
+    copies its elements each time they are asked for.
+    """
+    if isinstance(tensor, ir.StringTensor):
+        return ir.StringTensor(list(tensor.string_data()), shape=tensor.shape, **notes(tensor))
+    if not isinstance(tensor, ir.serde.TensorProtoTensor):
+        return tensor
+    if tensor.raw.HasField("raw_data"):
+        return view(np.frombuffer(tensor.raw.raw_data, np.uint8), tensor)
+    copy = onnx.TensorProto()  # typed fields stay as they are: small integers are smaller there
+    copy.CopyFrom(tensor.raw)
+    return ir.serde.TensorProtoTensor(copy)
+
+
+def notes(tensor: ir.TensorProtocol) -> dict[str, Any]:
+    """What a tensor says about itself: the keyword arguments that every tensor class takes."""
+    about = {"name": tensor.name, "doc_string": tensor.doc_string, "metadata_props": dict(tensor.metadata_props)}
+    return {key: value or None for key, value in about.items()}
 
 
 def replace_attributes(model: ir.Model, change: Callable[[ir.TensorProtocol, str], ir.TensorProtocol]) -> None:

@@ -1,0 +1,68 @@
+"""The one that loads for the attacked: a process with a memory limit, asked over a pipe, and given ten seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from onnxslim import io
+from onnxslim.errors import OnnxslimError
+
+SECONDS = 10
+
+
+@pytest.fixture(scope="session")
+def victim() -> Iterator[list[subprocess.Popen]]:
+    processes: list[subprocess.Popen] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def attack(victim: list[subprocess.Popen]) -> Callable[..., dict]:
+    """Load ``folder/model.onnx`` by its ``path``, its bare ``name`` or as ``bytes``, and return what came of it.
+
+    The form ``here`` is the path again, in this process, where coverage and debuggers see it.
+    """
+
+    def run(folder: Path, form: str, model: str = "model.onnx", **options: object) -> dict:
+        if form == "here":
+            try:
+                io.load(folder / model)
+            except OnnxslimError as error:
+                return {
+                    "outcome": type(error).__name__,
+                    "message": error.message,
+                    "hint": error.hint or "",
+                    "opened": [],
+                }
+            return {"outcome": "loaded"}
+        if not victim or victim[-1].poll() is not None:
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+            worker = [sys.executable, str(Path(__file__).parent / "worker.py")]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            victim.append(subprocess.Popen(worker, env=environment, text=True, **pipes))
+        process = victim[-1]
+        source = model if form == "name" else str(folder / model)
+        request = {"form": form, "source": source, "cwd": str(folder if form == "name" else "/"), "options": options}
+        print(json.dumps(request), file=process.stdin, flush=True)
+        first = len(victim) == 1 and not getattr(process, "warm", False)
+        ready, _, _ = select.select([process.stdout], [], [], SECONDS + (60 if first else 0))
+        process.warm = True  # type: ignore[attr-defined]
+        line = process.stdout.readline() if ready else ""
+        if not line:
+            process.kill()
+            process.wait()
+            pytest.fail(f"the process {'died' if ready else f'hung for {SECONDS} s'}")
+        return json.loads(line)
+
+    return run
