@@ -1,0 +1,85 @@
+"""The survey believes no length, and weighs what parsing would take."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+import numpy as np
+import onnx
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from onnxslim.errors import InvalidModelError, LimitError
+from onnxslim.files import wire
+
+
+def model(ints: int = 3) -> onnx.ModelProto:
+    """A forest: attributes with ``ints`` numbers, and a bit of each other wire type."""
+    node = helper.make_node("Forest", ["x"], ["y"], domain="trees")
+    node.attribute.add(name="ids", type=onnx.AttributeProto.INTS).ints.extend(range(-1, ints - 1))
+    node.attribute.add(name="values", type=onnx.AttributeProto.FLOATS).floats.extend(
+        np.arange(ints, dtype=np.float32)
+    )
+    node.attribute.add(name="words", type=onnx.AttributeProto.STRINGS).strings.extend([b"a", b"b"])
+    tensor = TensorProto(name="w", data_type=TensorProto.DOUBLE, dims=[2], double_data=[1, 2])
+    values = [helper.make_tensor_value_info(name, 1, [None, 2]) for name in "xy"]
+    return helper.make_model(helper.make_graph([node], "g", values[:1], values[1:], [tensor]), ir_version=8)
+
+
+DATA = model().SerializeToString()
+
+
+@given(st.integers(0, len(DATA) - 1))
+def test_a_file_cut_short_anywhere_is_never_taken_for_a_whole_one(length):
+    """A cut between two fields of the model leaves a shorter, sound message, which protobuf takes too."""
+    try:
+        wire.survey(DATA[:length])
+    except InvalidModelError:
+        with pytest.raises(DecodeError):
+            onnx.ModelProto.FromString(DATA[:length])
+    else:
+        onnx.ModelProto.FromString(DATA[:length])
+
+
+@settings(max_examples=500)
+@given(st.integers(0, len(DATA) - 1), st.integers(0, 255))
+def test_what_protobuf_parses_the_survey_passes(position, byte):
+    data = DATA[:position] + bytes([byte]) + DATA[position + 1 :]
+    try:
+        onnx.ModelProto.FromString(data)
+    except DecodeError:
+        return
+    try:
+        wire.survey(data)
+    except InvalidModelError as error:  # but for groups, which ONNX never had and protobuf passes over
+        at = re.search(r"byte (\d+) is no protobuf field", error.message)
+        assert at is not None
+        assert data[int(at[1])] & 7 in (3, 4)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_passed_or_refused(data):
+    with contextlib.suppress(InvalidModelError):
+        assert wire.survey(data) >= 0
+
+
+def test_a_forest_of_a_million_numbers_is_followed_in_leaps():
+    data = model(ints=1_000_000).SerializeToString()
+    assert wire.survey(data) < 60_000_000
+
+
+def test_the_fixed64_of_a_foreign_field_is_followed():
+    assert wire.survey(DATA + bytes([15 << 3 | 1]) + bytes(8)) > 0
+    with pytest.raises(InvalidModelError, match="promises 8 bytes"):
+        wire.survey(DATA + bytes([15 << 3 | 1]) + bytes(7))
+
+
+def test_the_limit_is_the_callers():
+    taken = wire.survey(DATA)
+    assert wire.survey(DATA, limit=taken) == taken
+    with pytest.raises(LimitError):
+        wire.survey(DATA, limit=taken - 1)
