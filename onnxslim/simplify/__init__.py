@@ -35,9 +35,11 @@ class SimplifyOptions:
 
     Attributes:
         max_fold_bytes: How many bytes folding constants may add to the file; None is 2 % of its size.
+        skip: Names of rules (:data:`onnxslim.simplify.table.RULES`) that are left out.
     """
 
     max_fold_bytes: int | None = None
+    skip: tuple[str, ...] = ()
 
 
 def simplify(
@@ -76,10 +78,11 @@ def _within_bounds(source: ModelLike, options: SimplifyOptions, progress: Progre
     model = io.load(source)
     before = size.estimate(model)
     allowance = before * (GROWTH - 1) if options.max_fold_bytes is None else options.max_fold_bytes
-    rounding = {rule.name for rule in RULES if rule.rounds}
-    exact = [rule for rule in RULES if not rule.rounds]
+    rules = [rule for rule in RULES if rule.name not in options.skip]
+    rounding = {rule.name for rule in rules if rule.rounds}
+    exact = [rule for rule in rules if not rule.rounds]
 
-    account = _simplify(model, RULES, allowance, progress)
+    account = _simplify(model, rules, allowance, progress)
     if rounding & account.changed.keys():
         gap = difference(io.load(source), model, before)
         if gap is None:
