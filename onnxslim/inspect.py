@@ -1,0 +1,153 @@
+"""Inspect: what is in a model, as a table or JSON, without running it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx_ir as ir
+
+from onnxslim import io
+from onnxslim.channels.analysis import units
+from onnxslim.channels.units import Layer
+from onnxslim.compatibility import oldest_runtime
+from onnxslim.graph import shapes
+from onnxslim.quantize.recognise import quantised
+from onnxslim.result import Facts, facts
+from onnxslim.simplify import simplify
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a model: its name, element type, and dimensions (a size, a name, or None)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...] | None
+
+    def __str__(self) -> str:
+        shape = (
+            "?" if self.shape is None else ", ".join("?" if dim is None else str(dim) for dim in self.shape)
+        )
+        return f"{self.dtype} ({shape})"
+
+
+@dataclass(frozen=True)
+class Channels:
+    """How much of a model structured pruning can reach.
+
+    Attributes:
+        units: Units that can be removed, each one channel or several that live together.
+        reach: Share of the layers' output channels that belong to a unit, those of the outputs aside.
+        layers: Every layer: its channels, how many of them are free, and why the others are not.
+    """
+
+    units: int
+    reach: float
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is in one model.
+
+    Attributes:
+        name: The file's name, or the graph's.
+        facts: Size, parameters, multiply-accumulates, hash.
+        ir_version: Of the file format.
+        opsets: By domain; the default one is ``ai.onnx``.
+        producer: The tool that wrote it.
+        oldest_runtime: The oldest onnxruntime that loads it.
+        quantised: What shows that it is quantised, or None.
+        inputs: What a caller must feed.
+        outputs: What it gives back.
+        ops: Nodes by op type, those of subgraphs and functions included, sorted by name.
+        metadata: Its ``metadata_props``.
+        channels: Only when asked for.
+    """
+
+    name: str
+    facts: Facts
+    ir_version: int
+    opsets: dict[str, int]
+    producer: str
+    oldest_runtime: str
+    quantised: str | None
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    ops: dict[str, int]
+    metadata: dict[str, str] = field(default_factory=dict)
+    channels: Channels | None = None
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes there are, those of subgraphs and functions included."""
+        return sum(self.ops.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """One entry of the JSON's ``models``."""
+        values = dict(vars(self))
+        values["nodes"] = self.nodes
+        values["facts"] = self.facts.as_json()
+        for ports in ("inputs", "outputs"):
+            values[ports] = [
+                {"name": p.name, "dtype": p.dtype, "shape": p.shape} for p in getattr(self, ports)
+            ]
+        if self.channels is not None:
+            values["channels"] = {
+                **vars(self.channels),
+                "layers": [vars(layer) for layer in self.channels.layers],
+            }
+        return values
+
+
+def inspect(
+    model: io.ModelLike, *, dims: Mapping[str, int] | None = None, channels: bool = False
+) -> Inspection:
+    """Look into ``model``.
+
+    Args:
+        model: A path, bytes, ModelProto or ``onnx_ir.Model``.
+        dims: Sizes of free dimensions, for the multiply-accumulates.
+        channels: Also say which channels could be pruned; constants are folded first, as they would be then.
+
+    Raises:
+        UsageError: The file does not exist.
+        InvalidModelError: Not a valid model.
+    """
+    loaded = io.load(model)
+    path = os.fspath(model) if isinstance(model, (str, os.PathLike)) else None
+    functions = (node for function in loaded.functions.values() for node in function.all_nodes())
+    ops = Counter(_op(node) for nodes in (loaded.graph.all_nodes(), functions) for node in nodes)
+    return Inspection(
+        name=os.path.basename(path) if path is not None else loaded.graph.name or "model",
+        facts=facts(loaded, path, dims),
+        ir_version=loaded.ir_version,
+        opsets={domain or "ai.onnx": number for domain, number in sorted(loaded.opset_imports.items())},
+        producer=" ".join(filter(None, (loaded.producer_name, loaded.producer_version))),
+        oldest_runtime=oldest_runtime(loaded),
+        quantised=quantised(loaded),
+        inputs=tuple(_port(value) for value in shapes.inputs(loaded)),
+        outputs=tuple(_port(value) for value in loaded.graph.outputs),
+        ops=dict(sorted(ops.items())),
+        metadata=dict(loaded.metadata_props),
+        channels=_channels(loaded, dims) if channels else None,
+    )
+
+
+def _op(node: ir.Node) -> str:
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+
+
+def _port(value: ir.Value) -> Port:
+    dtype = value.dtype.name.lower() if value.dtype is not None else str(value.type or "unknown")
+    return Port(value.name or "", dtype, shapes.dims(value))
+
+
+def _channels(model: ir.Model, dims: Mapping[str, int] | None) -> Channels:
+    folded, _ = simplify(model)
+    found = units(folded, dims=dims)
+    return Channels(len(found), found.reach, tuple(found.layers))

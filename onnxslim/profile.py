@@ -1,0 +1,104 @@
+"""Profile: where the time of one inference goes, layer by layer, as the runtime really ran it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from onnxslim import io
+from onnxslim.data.samples import Samples
+from onnxslim.data.sources import open_samples
+from onnxslim.runtime.profile import NodeTime, node_times
+from onnxslim.runtime.session import SessionConfig
+
+#: Inputs that the runs go through.
+_FEEDS = 8
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One model's time.
+
+    Attributes:
+        name: Its path, or ``model``.
+        nodes: What ran, slowest first; names are those after the runtime's optimisation.
+        data: What the inputs were.
+        warnings: One line each.
+    """
+
+    name: str
+    nodes: list[NodeTime]
+    data: str
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """All nodes together; what the session itself adds is not in it."""
+        return sum(node.seconds for node in self.nodes)
+
+    @property
+    def ops(self) -> dict[str, tuple[int, float]]:
+        """Op type → how many ran and their seconds, slowest first."""
+        found: dict[str, list[float]] = defaultdict(list)
+        for node in self.nodes:
+            found[node.op].append(node.seconds)
+        totals = {op: (len(times), sum(times)) for op, times in found.items()}
+        return dict(sorted(totals.items(), key=lambda item: -item[1][1]))
+
+    def as_json(self) -> dict[str, Any]:
+        """One entry of the JSON's ``models``."""
+        total = self.seconds or 1.0
+        return {
+            "name": self.name,
+            "total_ms": 1e3 * self.seconds,
+            "data": self.data,
+            "ops": [
+                {"op": op, "count": n, "ms": 1e3 * seconds, "share": seconds / total}
+                for op, (n, seconds) in self.ops.items()
+            ],
+            "nodes": [
+                {
+                    "name": n.name,
+                    "op": n.op,
+                    "provider": n.provider,
+                    "ms": 1e3 * n.seconds,
+                    "share": n.seconds / total,
+                }
+                for n in self.nodes
+            ],
+        }
+
+
+def profile(
+    model: io.ModelLike,
+    samples: Samples | None = None,
+    *,
+    config: SessionConfig | None = None,
+    batch_size: int = 1,
+    dims: Mapping[str, int] | None = None,
+) -> Profile:
+    """Run ``model`` with the runtime's profiler on.
+
+    Args:
+        model: What to run.
+        samples: What it is fed with; random values by default.
+        config: Where it runs.
+        batch_size: Samples in one inference, where the model leaves that free.
+        dims: Sizes of free dimensions, for random inputs.
+    """
+    loaded, config = io.load(model), config or SessionConfig()
+    if samples is None:
+        samples = open_samples("random", loaded, max_samples=_FEEDS * batch_size, dims=dims)
+    feeds = list(itertools.islice(samples.batches(batch_size), _FEEDS))
+    nodes = sorted(node_times(loaded, feeds, config).values(), key=lambda node: -node.seconds)
+    warnings = list(samples.warnings)
+    elsewhere = [node for node in nodes if node.provider == "CPUExecutionProvider"]
+    if config.provider != "cpu" and elsewhere:
+        share = sum(node.seconds for node in elsewhere) / sum(node.seconds for node in nodes)
+        warnings.append(f"{len(elsewhere)} of {len(nodes)} nodes ran on the CPU, {share:.0%} of the time")
+    name = os.fspath(model) if isinstance(model, (str, os.PathLike)) else "model"
+    return Profile(name, nodes, samples.source, warnings)
