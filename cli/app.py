@@ -1,0 +1,108 @@
+"""One command line: a command, or the old habit ``onnxslim IN [OUT]``; and every exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+import click
+
+from onnxslim.errors import OnnxslimError, UsageError
+from onnxslim.version import __version__
+
+from . import bare, deliver, terminal
+from .commands import COMMANDS
+from .failures import typed
+
+
+class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order of the work, not of the alphabet."""
+        return list(self.commands)
+
+
+onnxslim = _Group(
+    "onnxslim",
+    commands=list(COMMANDS.values()),
+    help="Give it an ONNX file and some data, get back the smallest, fastest file that is still right.\n\n"
+    "`onnxslim IN [OUT]` alone simplifies exactly; `onnxslim IN --help` lists the flags of that form.",
+    params=[],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+click.version_option(__version__, "-V", "--version", message="%(version)s")(onnxslim)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line, the arguments after the program's name, and return the exit code."""
+    arguments = list(argv)
+    try:
+        with _terminable():
+            return _choose(arguments)
+    except BrokenPipeError:
+        # Whoever read our output has gone; so that Python's own flush at the end does not complain too:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (Exception, KeyboardInterrupt) as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        return _fail(typed(error), arguments)
+
+
+def _choose(arguments: list[str]) -> int:
+    if not arguments:
+        terminal.print_note(onnxslim.get_help(click.Context(onnxslim, info_name="onnxslim")))
+        return UsageError.exit_code
+    first = arguments[0]
+    if first in COMMANDS or first in ("-h", "--help", "-V", "--version"):
+        # click gives back the code of --help and --version, and None of a command that ran.
+        return onnxslim.main(arguments, prog_name="onnxslim", standalone_mode=False) or 0
+    if misplaced := next((a for a in arguments if a in COMMANDS and not os.path.exists(a)), None):
+        raise UsageError(f"{first}: options follow the command", hint=f"onnxslim {misplaced} … {first}")
+    if not first.startswith("-") and not os.path.exists(first) and not os.path.splitext(first)[1]:
+        near = difflib.get_close_matches(first, COMMANDS, n=1)
+        raise UsageError(
+            f"{first}: neither a command nor a file",
+            hint=f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}",
+        )
+    return bare.run(arguments)
+
+
+def _fail(error: OnnxslimError, arguments: list[str]) -> int:
+    command = arguments[0] if arguments and arguments[0] in COMMANDS else "slim"
+    if (
+        command == (arguments or [""])[0]
+        and os.path.isfile(command)
+        and error.exit_code == UsageError.exit_code
+    ):
+        error = UsageError(error.message, hint=f"to simplify the file of that name: onnxslim ./{command}")
+    if "--json" in arguments:
+        terminal.print_text(deliver.failed(error, command))
+    else:
+        terminal.print_error(error)
+    return error.exit_code
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """While the block runs, SIGTERM ends it like Ctrl-C does: files are left whole, temporary ones are removed."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except (
+        ValueError
+    ):  # only the main thread may; a program that calls us from another keeps its own handling
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

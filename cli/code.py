@@ -1,0 +1,42 @@
+"""``package.module:function`` on the command line: a function of the user's, imported only when that was allowed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from typing import Any
+
+from onnxslim.errors import UsageError
+
+_SPELLING = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def is_function(text: str) -> bool:
+    """Whether ``text`` is spelled like a function."""
+    return _SPELLING.fullmatch(text) is not None
+
+
+def load_function(option: str, text: str, allowed: bool) -> Any:
+    """The function ``text`` names; modules are looked for in the current folder first.
+
+    Raises:
+        UsageError: Running code was not allowed, or there is no such function.
+    """
+    if not allowed:
+        raise UsageError(
+            f"{option} {text} would import and run code", hint="add --allow-code if you trust it"
+        )
+    module, _, name = text.partition(":")
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"{option} {text}: {error}") from error
+    finally:
+        sys.path.remove(here)
+    if not callable(found):
+        raise UsageError(f"{option} {text}: not a function")
+    return found

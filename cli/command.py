@@ -1,0 +1,90 @@
+"""What every command does around its own work: options in, and the outcome delivered.
+
+A command is a function ``(common, **its own parameters) -> Result`` under :func:`command`; how its outcome looks on a
+terminal is a function of the outcome's JSON, ``show``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+import yaml
+
+from onnxslim.errors import GateError
+from onnxslim.report.terminal import terminal as summary
+from onnxslim.result import Result
+
+from . import terminal
+from .common import SECTIONS, split
+from .deliver import Show, deliver, diagnose
+
+
+class Command(click.Command):
+    """A command whose help lists its own options first, then everybody's."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, section by section."""
+        everybody = {option for options in SECTIONS.values() for option in options}
+        own = tuple(p for p in self.get_params(ctx) if p not in everybody)
+        for title, params in {"Options": own, **SECTIONS}.items():
+            records = [
+                r for p in params if isinstance(p, click.Option) and (r := p.get_help_record(ctx)) is not None
+            ]
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+def command(
+    name: str, *, show: Show = summary, makes_model: bool = False, recipe: bool = False
+) -> Callable[[Callable[..., Result]], Command]:
+    """Make a command of a function.
+
+    Args:
+        name: What people type.
+        show: Its outcome on a terminal.
+        makes_model: Its outcome is a model, so ``-o`` is needed.
+        recipe: It plans a ``--dry-run`` itself, because its plan is a recipe.
+    """
+
+    def decorate(function: Callable[..., Result]) -> Command:
+        @functools.wraps(function)
+        def run(**params: Any) -> None:
+            common, own = split(params)
+            terminal.set_up_logging(common.quiet, common.verbose)
+            common.check(makes_model=makes_model)
+            if common.dry_run and not recipe:
+                terminal.print_text(_plan(name, params))
+                return
+            try:
+                with terminal.progress(common.quiet) as progress:
+                    result = function(dataclasses.replace(common, progress=progress), **own)
+            except GateError as error:
+                diagnose(error, common, show)
+                raise
+            deliver(result, common, show)
+
+        options = [option for section in SECTIONS.values() for option in section]
+        own = list(reversed(getattr(run, "__click_params__", [])))
+        about = function.__doc__ or ""
+        return Command(
+            name, params=[*own, *options], callback=run, help=about, short_help=about.split("\n")[0]
+        )
+
+    return decorate
+
+
+def _plan(name: str, params: dict[str, Any]) -> str:
+    """The call as YAML: the command, and every parameter that was given."""
+    given = {key: _plain(value) for key, value in params.items() if value and key != "dry_run"}
+    return str(yaml.safe_dump({name: given}, sort_keys=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [list(v) if isinstance(v, tuple) else v for v in value]
+    return value

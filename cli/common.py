@@ -1,0 +1,177 @@
+"""The options that every command takes, said once: their names, what they become, and where ``--help`` shows them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+import onnx_ir as ir
+
+from onnxslim.data.samples import Samples
+from onnxslim.data.sources import open_samples
+from onnxslim.errors import UnsupportedError, UsageError
+from onnxslim.optimize import DataOptions, Judge
+from onnxslim.progress import Progress, silent
+from onnxslim.runtime.session import SessionConfig
+
+from .code import is_function, load_function
+from .params import DIM, PAIR, REPORT
+
+
+def _number(low: int, default: int | None = None) -> dict[str, Any]:
+    return {"type": click.IntRange(low), "default": default, "metavar": "N"}
+
+
+def _field(names: str) -> str:
+    return names.split("--")[-1].replace("-", "_")
+
+
+Row = tuple[str, str, dict[str, Any]]
+
+_FLAG: dict[str, Any] = {"is_flag": True}
+_PAIRS: dict[str, Any] = {"type": PAIR, "multiple": True, "metavar": "K=V"}
+
+#: Names, help and the rest of every option, by the section of ``--help`` it is listed in; a field of :class:`Common` is
+#: called like the longest name.
+_TABLE: dict[str, tuple[Row, ...]] = {
+    "Output": (
+        ("-o --out", "Where the model goes (of commands without one: their JSON).", {"metavar": "OUT"}),
+        ("--force", "Overwrite OUT.", _FLAG),
+        ("--report", "Write a report: F.html or F.md.", {"type": REPORT, "metavar": "F"}),
+        ("--json", "Print one JSON document instead of tables.", _FLAG),
+        ("--explain", "Say what was left alone, and why.", _FLAG),
+        ("--dry-run", "Print what would be done, and do nothing.", _FLAG),
+        ("-q --quiet", "Print errors only.", _FLAG),
+        ("-v --verbose", "Say what happens; twice for details.", {"count": True}),
+        ("--debug", "Show the traceback of an error.", _FLAG),
+    ),
+    "Running": (
+        ("--provider", "cpu, cuda, cuda:1 or tensorrt (cpu).", {"default": "cpu", "metavar": "P"}),
+        ("--threads", "Threads of one inference (1).", _number(1, 1)),
+        ("--batch-size", "Samples in one inference, where the model leaves that free.", _number(1)),
+        ("--concurrency", "Inferences at a time, for benchmark's throughput (1).", _number(1, 1)),
+        ("--seed", "Of every draw (0).", _number(0, 0)),
+        ("--session-option", "A configuration entry of the runtime's session.", _PAIRS),
+        ("--provider-option", "An option of the provider.", _PAIRS),
+    ),
+    "Data and judging": (
+        ("--max-samples", "Draw at most N samples of each set.", _number(1)),
+        ("--labels", "The key, or the csv file, of the labels.", {"metavar": "KEY"}),
+        ("--group", "Samples that must stay in one set: a key, or subfolder.", {"metavar": "KEY"}),
+        (
+            "--preprocess",
+            'How images become arrays: "resize=256 crop=224 mean=… std=…".',
+            {"metavar": "SPEC"},
+        ),
+        ("--dim", "The size of a free dimension.", {"type": DIM, "multiple": True, "metavar": "NAME=N"}),
+        ("--state", "An output that is fed back (not supported yet).", {**_PAIRS, "metavar": "OUT=IN"}),
+        ("--metric", "What to judge by: a name, or module:function with --allow-code.", {"metavar": "M"}),
+        ("--output", "The model's output that is judged.", {"metavar": "NAME"}),
+        ("--allow-code", "Import and run the functions that options name.", _FLAG),
+    ),
+}
+
+#: The options themselves, by section.
+SECTIONS: dict[str, tuple[click.Option, ...]] = {
+    title: tuple(
+        click.Option([*names.split(), _field(names)], help=text, **more) for names, text, more in rows
+    )
+    for title, rows in _TABLE.items()
+}
+
+
+@dataclass(frozen=True)
+class Common:
+    """What the options of :data:`SECTIONS` became, and who is told about progress."""
+
+    out: str | None = None
+    force: bool = False
+    report: str | None = None
+    json: bool = False
+    explain: bool = False
+    dry_run: bool = False
+    quiet: bool = False
+    verbose: int = 0
+    debug: bool = False
+    provider: str = "cpu"
+    threads: int = 1
+    batch_size: int | None = None
+    concurrency: int = 1
+    seed: int = 0
+    session_option: Mapping[str, str] = field(default_factory=dict)
+    provider_option: Mapping[str, str] = field(default_factory=dict)
+    max_samples: int | None = None
+    labels: str | None = None
+    group: str | None = None
+    preprocess: str | None = None
+    dim: Mapping[str, int] = field(default_factory=dict)
+    state: Mapping[str, str] = field(default_factory=dict)
+    metric: str | None = None
+    output: str | None = None
+    allow_code: bool = False
+    progress: Progress = silent
+
+    @property
+    def config(self) -> SessionConfig:
+        """How sessions run."""
+        return SessionConfig(
+            self.provider,
+            self.threads,
+            session_options=self.session_option,
+            provider_options=self.provider_option,
+        )
+
+    @property
+    def read(self) -> DataOptions:
+        """How data are read."""
+        return DataOptions(
+            self.labels, self.preprocess, self.max_samples, self.dim, self.allow_code, self.group
+        )
+
+    @property
+    def judge(self) -> Judge:
+        """What is judged, and by what."""
+        metric = self.metric
+        if metric is not None and is_function(metric):
+            return Judge(load_function("--metric", metric, self.allow_code), self.output, self.batch_size)
+        return Judge(metric, self.output, self.batch_size)
+
+    def samples(self, source: str, model: ir.Model) -> Samples:
+        """The data at ``source``, for ``model``."""
+        options = {f.name: getattr(self.read, f.name) for f in dataclasses.fields(self.read)}
+        return open_samples(source, model, seed=self.seed, **options)
+
+    def check(self, *, makes_model: bool) -> None:
+        """Refuse, before any work, what could only fail at the end of it.
+
+        Raises:
+            UsageError: OUT is missing, exists, or cannot be there; the same of the report.
+            UnsupportedError: An option that is not supported yet.
+        """
+        if self.state:
+            raise UnsupportedError(
+                "--state: feeding an output back into the next inference is not supported yet"
+            )
+        if makes_model and self.out is None and not self.dry_run:
+            raise UsageError("no output named", hint="-o OUT, or --dry-run to see what would be done")
+        for option, path in (("-o", self.out), ("--report", self.report)):
+            folder = os.path.dirname(os.path.abspath(path)) if path else ""
+            if path and os.path.isdir(path):
+                raise UsageError(f"{option} {path}: a folder, expected a file")
+            if path and not os.path.isdir(folder):
+                raise UsageError(f"{option} {path}: there is no folder {folder}")
+            if path and not os.access(folder, os.W_OK):
+                raise UsageError(f"{option} {path}: the folder cannot be written to")
+        if self.out is not None and os.path.lexists(self.out) and not self.force:
+            raise UsageError(f"-o {self.out}: exists already", hint="--force overwrites it")
+
+
+def split(params: Mapping[str, object]) -> tuple[Common, dict[str, object]]:
+    """The parameters of a call: the common ones as :class:`Common`, and the command's own."""
+    names = {option.name for options in SECTIONS.values() for option in options}
+    given = {name: dict(v) if isinstance(v, tuple) else v for name, v in params.items() if name in names}
+    return Common(**given), {name: v for name, v in params.items() if name not in names}  # type: ignore[arg-type]

@@ -1,0 +1,102 @@
+"""``onnxslim compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from onnxslim import io
+from onnxslim.errors import UsageError
+from onnxslim.inspect import inspect as look
+from onnxslim.report.text import NONE, clean
+from onnxslim.result import Result
+from onnxslim.validate.compare import compare as measure
+
+from . import options
+from .command import command
+from .common import Common
+from .inspect import side_by_side
+from .params import MODEL
+
+
+def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
+    """What the two consist of, how far their outputs are apart, and where they part."""
+    return Group(side_by_side(report["models"]), *_differences(report.get("comparison")), *_warnings(report))
+
+
+def _differences(found: Mapping[str, Any] | None) -> Iterator[RenderableType]:
+    if found is None:
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("output", "largest difference", "of the largest value"):
+        table.add_column(name, justify="left" if name == "output" else "right", overflow="fold")
+    for name, output in found["outputs"].items():
+        table.add_row(
+            Text(clean(name)), _number(output["max_abs"]), output["mismatch"] or _number(output["relative"])
+        )
+    yield table
+    verdict = "equal" if found["equal"] else "not equal"
+    yield Text(
+        f"{verdict} (to {found['tolerance']:g} of the largest value, the runtime's optimisation off)", "bold"
+    )
+    if found["layers"]:
+        yield _layers(found["layers"])
+
+
+def _layers(layers: list[Mapping[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("tensor", "made by", "op", "SQNR", ""):
+        table.add_column(name, justify="right" if name == "SQNR" else "left", overflow="fold")
+    for layer in layers:
+        sqnr = NONE if layer["sqnr_db"] is None else f"{layer['sqnr_db']:.1f} dB"
+        mark = "the first bad layer" if layer["first_bad"] else ""
+        cells = (layer["name"], layer["node"], layer["op"], sqnr, mark)
+        table.add_row(*(Text(clean(cell)) for cell in cells), style="bold red" if mark else "")
+    return table
+
+
+def _warnings(report: Mapping[str, Any]) -> Iterator[Text]:
+    for line in report["warnings"]:
+        yield Text.assemble(("warning: ", "bold yellow"), clean(line))
+
+
+def _number(value: float | None) -> str:
+    return "∞" if value is None else f"{value:.3g}"
+
+
+@command("compare", show=show)
+@click.argument("a", metavar="A", type=MODEL)
+@click.argument("b", metavar="B", type=MODEL)
+@options.data
+@click.option("--layers", is_flag=True, help="Look inside: the SQNR of every tensor that both have.")
+def compare(common: Common, a: str, b: str, data: str | None, layers: bool) -> Result:
+    """Two models side by side; with --data also whether B's outputs equal A's, and where they part."""
+    if layers and data is None:
+        raise UsageError(
+            "--layers needs --data", hint="--data random will do, where real data are not at hand"
+        )
+    first, second = look(a, dims=common.dim), look(b, dims=common.dim)
+    extra: dict[str, Any] = {"models": [first.as_json(), second.as_json()]}
+    result = Result("compare", input=first.facts, output=second.facts, extra=extra)
+    if data is not None:
+        original = io.load(a)
+        samples = common.samples(data, original)
+        found = measure(
+            original,
+            io.load(b),
+            samples,
+            layers,
+            config=common.config,
+            batch_size=common.batch_size or 8,
+            progress=common.progress,
+        )
+        extra["comparison"] = found.as_json()
+        result.data["confirm"] = {"source": samples.source, "n": len(samples)}
+        result.warnings = list(samples.warnings)
+    return result

@@ -1,0 +1,62 @@
+"""Every way a command can end badly, as one typed error with its exit code."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+
+import click
+
+from onnxslim.errors import LimitError, OnnxslimError, UsageError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENOMEM)
+
+
+class EndedEarlyError(OnnxslimError):
+    """Ctrl-C, or a polite request to end."""
+
+    exit_code = 130
+    kind = "interrupted"
+
+
+class DefectError(OnnxslimError):
+    """Something escaped that should not have: ours, not the caller's."""
+
+    exit_code = 1
+    kind = "defect"
+
+
+def typed(error: BaseException) -> OnnxslimError:
+    """``error`` as one of ours."""
+    if isinstance(error, OnnxslimError):
+        return error
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return EndedEarlyError("interrupted; nothing was written")
+    if isinstance(error, click.ClickException):
+        return _usage(error)
+    if isinstance(error, MemoryError):
+        return LimitError(
+            "not enough memory", hint="fewer samples with --max-samples, or a smaller --batch-size"
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        kind = LimitError if error.errno in _FULL else UsageError
+        place = f"{os.fspath(error.filename)}: " if isinstance(error.filename, (str, os.PathLike)) else ""
+        return kind(f"{place}{os.strerror(error.errno)}")
+    lines = str(error).strip().splitlines() or [""]
+    return DefectError(
+        f"this is a defect of onnxslim: {type(error).__name__}: {lines[0]}",
+        hint="--debug shows where; please report it with the command and, if you can, the model",
+    )
+
+
+def _usage(error: click.ClickException) -> UsageError:
+    """What click found wrong with the call; the nearest of its suggestions becomes the hint."""
+    context = getattr(error, "ctx", None)
+    hint = None if context is None else f"{context.command_path} --help"
+    message = error.format_message()
+    if isinstance(error, click.NoSuchOption):
+        message = f"no such option: {error.option_name}"
+        near = difflib.get_close_matches(error.option_name, error.possibilities or (), n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else hint
+    return UsageError(" ".join(message.split()).rstrip("."), hint=hint)

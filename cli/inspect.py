@@ -1,0 +1,105 @@
+"""``onnxslim inspect``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from onnxslim.inspect import Port
+from onnxslim.inspect import inspect as look
+from onnxslim.report.text import NONE, clean, count, size
+from onnxslim.result import Result
+
+from .command import command
+from .common import Common
+from .params import MODEL
+
+
+def side_by_side(models: Sequence[Mapping[str, Any]]) -> Table:
+    """Models of the JSON's ``models`` as columns: format, inputs, outputs, ops and sizes, one row each.
+
+    What is less than in the first model is green.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for model in models:
+        table.add_column(Text(clean(model["name"])), justify="right", overflow="fold")
+    for rows in (_format, _ports, _ops, _figures):
+        for name, cells in rows(models):
+            table.add_row(Text(clean(name)), *cells)
+        table.add_section()
+    return table
+
+
+def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
+    """The models side by side, and what pruning could reach in each."""
+    return Group(
+        side_by_side(report["models"]), *(_channels(m) for m in report["models"] if m["channels"] is not None)
+    )
+
+
+def _format(models: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Text]]]:
+    domains = dict.fromkeys(domain for model in models for domain in model["opsets"])
+    for domain in domains:
+        yield f"opset {domain}", [Text(str(model["opsets"].get(domain, NONE))) for model in models]
+    yield "IR version", [Text(str(model["ir_version"])) for model in models]
+    yield "oldest onnxruntime", [Text(model["oldest_runtime"]) for model in models]
+    yield "written by", [Text(clean(model["producer"]) or NONE) for model in models]
+    if any(model["quantised"] for model in models):
+        yield "quantised", [Text(clean((model["quantised"] or "no").split(" ")[0])) for model in models]
+
+
+def _ports(models: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Text]]]:
+    for kind in ("inputs", "outputs"):
+        by_name = [{port["name"]: port for port in model[kind]} for model in models]
+        for name in dict.fromkeys(name for ports in by_name for name in ports):
+            cells = [str(Port(**ports[name])) if name in ports else NONE for ports in by_name]
+            yield f"{kind[:-1]} {name}", [Text(clean(cell)) for cell in cells]
+
+
+def _ops(models: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Text]]]:
+    for op in sorted({op for model in models for op in model["ops"]}):
+        yield op, _fewer([model["ops"].get(op, 0) for model in models], str)
+    yield "nodes", _fewer([model["nodes"] for model in models], str)
+
+
+def _figures(models: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Text]]]:
+    for name, key, form in (
+        ("size", "bytes", size),
+        ("parameters", "params", count),
+        ("MACs", "macs", count),
+    ):
+        yield name, _fewer([model["facts"][key] for model in models], form)
+
+
+def _fewer(numbers: Sequence[int], form: Any) -> list[Text]:
+    return [Text(form(number), "green" if number < numbers[0] else "") for number in numbers]
+
+
+def _channels(model: Mapping[str, Any]) -> Table:
+    found = model["channels"]
+    title = f"{clean(model['name'])}: {found['units']} units, {found['reach']:.1%} of the inner channels can be pruned"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("layer", "op", "channels", "free", "why not"):
+        table.add_column(name, justify="right" if name in ("channels", "free") else "left", overflow="fold")
+    for layer in found["layers"]:
+        cells = (layer["name"], layer["op"], layer["channels"], layer["free"], layer["reason"])
+        table.add_row(*(Text(clean(cell)) for cell in cells))
+    return table
+
+
+@command("inspect", show=show)
+@click.argument("models", metavar="MODEL...", type=MODEL, nargs=-1, required=True)
+@click.option(
+    "--channels", is_flag=True, help="Say which channels could be pruned, and why the others could not."
+)
+def inspect(common: Common, models: tuple[str, ...], channels: bool) -> Result:
+    """Op counts, sizes, inputs and outputs; several models side by side."""
+    found = [look(model, dims=common.dim, channels=channels) for model in models]
+    return Result("inspect", input=found[0].facts, extra={"models": [model.as_json() for model in found]})

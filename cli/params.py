@@ -1,0 +1,160 @@
+"""What people write on a command line, as values: shares, sizes, times, pairs and models."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, NoReturn
+
+import click
+
+from onnxslim.errors import UsageError
+
+_NUMBER = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:e([+-]?\d+))?", re.IGNORECASE)
+_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class _Typed(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4, which 8.1 cannot spell
+    """A type whose failures are the library's: one line that names the option, and a hint."""
+
+    def refuse(
+        self, value: object, param: click.Parameter | None, expected: str, hint: str | None = None
+    ) -> NoReturn:
+        """Raise a usage error about ``value``."""
+        raise UsageError(f"{_title(param)} {value}: {expected}", hint=hint)
+
+
+class Share(_Typed):
+    """``1%`` or ``0.01`` → 0.01. A bare number of 1 or more could mean either, so it is refused."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The share as a float."""
+        if isinstance(value, float):
+            return value
+        number, unit = _split(value)
+        if number is None or unit not in ("", "%"):
+            self.refuse(value, param, "expected a share", "1% or 0.01")
+        if unit == "%" and number <= 100:
+            return number / 100
+        if unit == "%":
+            self.refuse(value, param, "expected at most 100%")
+        if number >= 1:
+            self.refuse(value, param, "is it per cent or a share?", f"{value}%, or a number below 1")
+        return number
+
+
+class Size(_Typed):
+    """``4MB`` → 4 000 000 bytes; kB, MB and GB are powers of 1000, a bare number is bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The size in bytes."""
+        if isinstance(value, int):
+            return value
+        number, unit = _split(value)
+        if number is None or unit not in _BYTES:
+            self.refuse(value, param, "expected a size", "500kB, 4MB or 1.5GB")
+        return round(number * _BYTES[unit])
+
+
+class Duration(_Typed):
+    """``10m`` → 600.0 seconds; s, m and h, a bare number is seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The time in seconds."""
+        if isinstance(value, float):
+            return value
+        number, unit = _split(value)
+        if number is None or unit not in _SECONDS:
+            self.refuse(value, param, "expected a time", "30s, 10m or 1h")
+        return number * _SECONDS[unit]
+
+
+class Pair(_Typed):
+    """``name=value`` → ``(name, value)``; ``whole`` wants a whole number of at least 1 for a value."""
+
+    name = "name=value"
+
+    def __init__(self, *, whole: bool = False) -> None:
+        self.whole = whole
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str | int]:
+        """The pair."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = str(value).partition("=")
+        if not name or not equals:
+            self.refuse(value, param, "expected name=value")
+        if not self.whole:
+            return name, text
+        if not text.isdecimal() or int(text) < 1:
+            self.refuse(value, param, f"expected a whole number for {name}", "for example batch=1")
+        return name, int(text)
+
+
+class Multiple(_Typed):
+    """``8`` → 8, or the word ``auto``."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """The number, or ``auto``."""
+        if value == "auto" or isinstance(value, int):
+            return "auto" if value == "auto" else int(value)
+        if not str(value).isdecimal() or int(value) < 1:
+            self.refuse(value, param, "expected auto or a number of channels", "for example 8")
+        return int(value)
+
+
+class Model(_Typed):
+    """The path of a model that is there; what is in it is for :mod:`onnxslim.io` to say."""
+
+    name = "model"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The path."""
+        path = str(value)
+        if os.path.isdir(path):
+            raise UsageError(f"{path}: a folder, expected an ONNX file")
+        if not os.path.exists(path):
+            raise UsageError(f"{path}: no such file")
+        return path
+
+
+class ReportPath(_Typed):
+    """Where a report goes; the ending says what kind it is."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The path."""
+        path = str(value)
+        if os.path.splitext(path)[1].lower() not in (".html", ".md"):
+            self.refuse(value, param, "unknown kind of report", "F.html or F.md")
+        return path
+
+
+SHARE, SIZE, DURATION, PAIR, DIM = Share(), Size(), Duration(), Pair(), Pair(whole=True)
+MULTIPLE, MODEL, REPORT = Multiple(), Model(), ReportPath()
+
+
+def _split(value: object) -> tuple[float | None, str]:
+    """A number and the unit after it; None when it starts with no number."""
+    text = str(value).strip()
+    match = _NUMBER.match(text)
+    return (None, text) if match is None else (float(match[0]), text[match.end() :].strip().lower())
+
+
+def _title(param: click.Parameter | None) -> str:
+    if param is None:
+        return ""
+    longest = max(param.opts, key=len)
+    return longest if longest.startswith("-") else str(param.human_readable_name)

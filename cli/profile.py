@@ -1,0 +1,79 @@
+"""``onnxslim profile``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from onnxslim import io
+from onnxslim.profile import profile as measure
+from onnxslim.report.text import NONE, clean, milliseconds, shorten
+from onnxslim.result import Result, facts
+
+from . import options
+from .command import command
+from .common import Common
+from .params import MODEL
+
+
+def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
+    """Ops side by side, then the slowest layers; all of them under ``--explain``."""
+    top = None if explain else 15
+    warnings = (Text.assemble(("warning: ", "bold yellow"), clean(line)) for line in report["warnings"])
+    return Group(_ops(report["models"]), *(_layers(model, top) for model in report["models"]), *warnings)
+
+
+def _ops(models: list[Mapping[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("op")
+    for model in models:
+        table.add_column(Text(clean(model["name"])), justify="right", overflow="fold")
+    by_op = [{entry["op"]: entry for entry in model["ops"]} for model in models]
+    for op in dict.fromkeys(op for entries in by_op for op in entries):
+        table.add_row(Text(clean(op)), *(_cell(entries.get(op)) for entries in by_op))
+    table.add_section()
+    table.add_row("all nodes", *(milliseconds(model["total_ms"]) for model in models))
+    return table
+
+
+def _cell(entry: Mapping[str, Any] | None) -> str:
+    return NONE if entry is None else f"{entry['count']} × {milliseconds(entry['ms'])} {entry['share']:4.0%}"
+
+
+def _layers(model: Mapping[str, Any], top: int | None) -> Table:
+    title = f"{clean(model['name'])}: the slowest layers"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("layer")
+    table.add_column("ran as")
+    table.add_column("on")
+    table.add_column("time", justify="right")
+    table.add_column("share", justify="right")
+    for node in model["nodes"][:top]:
+        provider = node["provider"].removesuffix("ExecutionProvider").lower()
+        name, op = Text(shorten(clean(node["name"]))), Text(clean(node["op"]))
+        table.add_row(name, op, provider, milliseconds(node["ms"]), f"{node['share']:.0%}")
+    return table
+
+
+@command("profile", show=show)
+@click.argument("models", metavar="MODEL...", type=MODEL, nargs=-1, required=True)
+@options.data
+def profile(common: Common, models: tuple[str, ...], data: str | None) -> Result:
+    """Which layers take the time, as the runtime really runs them; several models side by side."""
+    found = []
+    for path in models:
+        samples = common.samples(data, io.load(path)) if data is not None else None
+        found.append(
+            measure(path, samples, config=common.config, batch_size=common.batch_size or 1, dims=common.dim)
+        )
+    warnings = list(dict.fromkeys(line for one in found for line in one.warnings))
+    about = facts(io.load(models[0]), models[0], common.dim)
+    return Result(
+        "profile", input=about, extra={"models": [one.as_json() for one in found]}, warnings=warnings
+    )

@@ -1,0 +1,58 @@
+"""``onnxslim prune``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from onnxslim.prune.importance import CRITERIA
+from onnxslim.prune.options import CURRENCIES
+from onnxslim.result import Result
+
+from . import options
+from .command import command
+from .common import Common
+from .params import MODEL, MULTIPLE, SHARE, SIZE
+from .steps import run_step
+
+
+@command("prune", makes_model=True, recipe=True)
+@click.argument("model", metavar="IN", type=MODEL)
+@options.data
+@options.eval_data
+@options.max_drop
+@click.option(
+    "--remove", type=SHARE, metavar="30%", help="How much to remove (30% when nothing else is asked)."
+)
+@click.option("--of", type=click.Choice(CURRENCIES), help="What --remove counts (params).")
+@click.option("--max-size", type=SIZE, metavar="B", help="Instead: remove until the file is no larger.")
+@click.option(
+    "--threshold",
+    type=SHARE,
+    metavar="5%",
+    help="Instead: remove what matters less than this, against the best.",
+)
+@click.option(
+    "--redundancy",
+    type=SHARE,
+    metavar="1%",
+    help="Instead: remove as long as readers lose no more, once repaired.",
+)
+@click.option("--criterion", type=click.Choice(list(CRITERIA)), help="What ranks channels (obs).")
+@click.option(
+    "--round-to",
+    type=MULTIPLE,
+    metavar="N",
+    help="Keep a multiple of N channels; auto follows the cost (auto).",
+)
+@click.option(
+    "--uniform", is_flag=True, default=None, help="Take the same share of every layer, for comparison."
+)
+@click.option("--min-layer-params", type=click.IntRange(0), metavar="N", help="Leave smaller layers alone.")
+@click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes to leave alone.")
+def prune(
+    common: Common, model: str, data: str | None, eval_data: str | None, max_drop: float | None, **chosen: Any
+) -> Result:
+    """Channels that matter least go, and what stays is repaired by least squares; no labels, no training."""
+    return run_step(common, "prune", model, chosen, data=data, eval_data=eval_data, max_drop=max_drop)

@@ -1,0 +1,37 @@
+"""``onnxslim quantize``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from onnxslim.quantize.targets import TARGETS
+from onnxslim.result import Result
+
+from . import options
+from .command import command
+from .common import Common
+from .params import MODEL, SIZE
+from .steps import run_step
+
+
+@command("quantize", makes_model=True, recipe=True)
+@click.argument("model", metavar="IN", type=MODEL)
+@options.data
+@options.eval_data
+@options.max_drop
+@click.option("--target", type=click.Choice(list(TARGETS)), help="What the model will run on (cpu).")
+@click.option(
+    "--calibration", metavar="C", help="auto, minmax, averaged, percentile[:99.999], mse or entropy (auto)."
+)
+@click.option(
+    "--placement", type=click.Choice(["measured", "static"]), help="How to choose the layers (measured)."
+)
+@click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes that stay float.")
+@click.option("--max-memory", type=SIZE, metavar="B", help="What the statistics may hold at a time (512MB).")
+def quantize(
+    common: Common, model: str, data: str | None, eval_data: str | None, max_drop: float | None, **chosen: Any
+) -> Result:
+    """Int8 weights and activations, calibrated on data, placed where the runtime gains by them."""
+    return run_step(common, "quantize", model, chosen, data=data, eval_data=eval_data, max_drop=max_drop)

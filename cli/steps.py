@@ -1,0 +1,53 @@
+"""Commands that are one step: a recipe of that step alone, run and judged as any recipe is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onnxslim import recipe as recipes
+from onnxslim.optimize import run
+from onnxslim.recipe import Recipe
+from onnxslim.result import Result
+from onnxslim.validate.gates import Gates
+
+from .common import Common
+
+
+def run_step(
+    common: Common,
+    name: str,
+    model: str,
+    options: dict[str, Any],
+    *,
+    original: str | None = None,
+    data: str | None = None,
+    eval_data: str | None = None,
+    max_drop: float | None = None,
+    time_it: bool = True,
+) -> Result:
+    """Run the step ``name`` on ``model`` with those of ``options`` that were given; a dry run only writes the recipe.
+
+    The result is judged against ``original``, by default ``model`` itself.
+
+    Raises:
+        OnnxslimError: Whatever the step, the data or a gate raises.
+    """
+    given = {key: value for key, value in options.items() if value is not None and value != ()}
+    if common.seed and "seed" in recipes.KINDS[name].options.__dataclass_fields__:
+        given["seed"] = common.seed
+    recipe = Recipe((recipes.step(name, **given),), Gates(max_drop=max_drop), common.seed)
+    if common.dry_run:
+        return Result(name, recipe=recipe.text())
+    return run(
+        original or model,
+        recipe,
+        **({} if original is None else {"start": model}),
+        data=data,
+        eval_data=eval_data,
+        command=name,
+        config=common.config,
+        read=common.read,
+        judge=common.judge,
+        time_it=time_it,
+        progress=common.progress,
+    )

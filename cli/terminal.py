@@ -1,0 +1,94 @@
+"""The terminal: what people see, on which stream. Nothing else in this package prints."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress import (
+    Progress as Bar,
+)
+
+from onnxslim.errors import OnnxslimError
+from onnxslim.progress import Progress, silent
+
+#: Columns of a table that goes into a file or a pipe, where nobody can widen the window.
+_PIPE_WIDTH = 120
+
+
+def print_text(text: str) -> None:
+    """Text for programs and people alike, on stdout, as it is."""
+    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+    sys.stdout.flush()
+
+
+def print_table(table: RenderableType) -> None:
+    """A table on stdout; coloured where that is a terminal."""
+    _console(stderr=False).print(table)
+
+
+def print_error(error: OnnxslimError) -> None:
+    """One line, and the hint on a second, on stderr."""
+    console = _console(stderr=True)
+    console.print("[bold red]error:[/] ", end="", soft_wrap=True)
+    console.print(error.message, markup=False, highlight=False, soft_wrap=True)
+    if error.hint is not None:
+        console.print("[bold]hint:[/] ", end="", soft_wrap=True)
+        console.print(error.hint, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_note(text: str) -> None:
+    """One line on stderr."""
+    _console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def set_up_logging(quiet: bool, verbose: int) -> None:
+    """The library's log on stderr: warnings, with ``-v`` what happens, with ``-vv`` everything."""
+    logging.captureWarnings(True)
+    logger = logging.getLogger("onnxslim")
+    logger.setLevel(
+        logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+    )
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logger.addHandler(handler)
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Progress]:
+    """A bar on stderr for as long as the block runs, where that is a terminal; it is gone afterwards."""
+    console = _console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield silent
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(stage: str, done: int, total: int) -> None:
+            bar.update(task, description=stage, completed=done, total=total or None)
+
+        yield show
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else _PIPE_WIDTH)
