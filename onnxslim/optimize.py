@@ -17,8 +17,10 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxslim import io, recipe as recipes
+from onnxslim import io
+from onnxslim import recipe as recipes
 from onnxslim.compatibility import oldest_runtime
+from onnxslim.data.near import near_duplicates
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.data.split import check_disjoint, hold_back
@@ -32,7 +34,7 @@ from onnxslim.runtime.timing import Timing, interleave
 from onnxslim.validate import latency
 from onnxslim.validate.evaluate import evaluate
 from onnxslim.validate.function import UserMetric
-from onnxslim.validate.gates import failures
+from onnxslim.validate.gates import Gates, failures
 from onnxslim.validate.ledger import Evaluation
 from onnxslim.version import __version__
 
@@ -164,7 +166,7 @@ def optimize(
     Raises:
         GateError: Nothing passes the gates.
     """
-    asked = {"max_drop": max_drop, "min_speedup": min_speedup, "max_size": max_size}
+    asked: dict[str, Any] = {"max_drop": max_drop, "min_speedup": min_speedup, "max_size": max_size}
     if recipe is not None:
         chosen = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
         gates = dataclasses.replace(chosen.gates, **{k: v for k, v in asked.items() if v is not None})
@@ -174,7 +176,7 @@ def optimize(
         )
     started = time.monotonic()
     config, judge, read = config or SessionConfig(), judge or Judge(), read or DataOptions()
-    gates = dataclasses.replace(recipes.PRESETS["int8"].gates, **asked)
+    gates = Gates(**asked)
     original, first = _start(model, "optimize", config, read)
     sets = _sets(original, data, eval_data, read, seed, tune=True)
     tried: list[_Tried] = []

@@ -20,7 +20,7 @@ import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import onnx_ir as ir
 import yaml
@@ -30,7 +30,8 @@ from onnxslim.account import Account
 from onnxslim.data.samples import Samples
 from onnxslim.errors import UsageError
 from onnxslim.progress import Progress, silent
-from onnxslim.prune import PruneOptions, prune
+from onnxslim.prune import prune
+from onnxslim.prune.options import PruneOptions
 from onnxslim.quantize import QuantizeOptions, quantize
 from onnxslim.recover import RecoverOptions, recover
 from onnxslim.runtime.session import SessionConfig
@@ -144,7 +145,7 @@ class Recipe:
             "gates": _chosen(self.gates),
             "seed": self.seed,
         }
-        return cast(str, yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=100))
+        return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=100)
 
 
 def step(name: str, **options: Any) -> Step:

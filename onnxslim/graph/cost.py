@@ -66,16 +66,22 @@ def cost(model: ir.Model, dims: Mapping[str, int] | None = None) -> Cost:
 
 
 def params(model: ir.Model) -> int:
-    """Elements of float initializers (and Constant nodes); quantised weights of two or more axes count as well."""
+    """Elements of float initializers and Constant nodes; quantised weights of two or more axes count, scales do not."""
     total = 0
     for _, _, value in initializers(model):
         found = value.const_value
-        if found is not None:
+        if found is not None and not _is_scale(value):
             total += _elements(found)
     for node in model.graph.all_nodes():
         if node.op_type == "Constant" and (found := tensor(node.outputs[0])) is not None:
             total += _elements(found)
     return total
+
+
+def _is_scale(value: ir.Value) -> bool:
+    """Whether only Q/DQ nodes read ``value``, as a scale or zero point: part of a number format, not a parameter."""
+    uses = list(value.uses())
+    return bool(uses) and all(use.node.op_type in ("QuantizeLinear", "DequantizeLinear") and use.idx for use in uses)
 
 
 def _elements(found: ir.TensorProtocol) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,12 @@ from onnxslim.errors import UnsupportedError, UsageError
 from onnxslim.graph import opset, shapes
 from onnxslim.progress import Progress, silent
 from onnxslim.quantize import calibrate, encode, fused, measure, placement, ranges
+from onnxslim.quantize import correct as correcting
+from onnxslim.quantize.correct import correct
+from onnxslim.quantize.equalize import equalize, streams
+from onnxslim.quantize.fidelity import Yardstick
 from onnxslim.quantize.insert import Choices, write_qdq
+from onnxslim.quantize.placement import everything
 from onnxslim.quantize.plan import Plan, Unit, make_plan, name_nodes, units
 from onnxslim.quantize.recognise import quantised
 from onnxslim.quantize.targets import TARGETS, Target
@@ -26,6 +32,8 @@ from onnxslim.runtime.session import SessionConfig
 #: Per-channel DequantizeLinear came with this opset.
 _OPSET = 13
 _MEMORY = 512 << 20
+#: Samples that channels are equalised on, that times are measured on, and that choices are judged on.
+EQUALIZED, TIMED, JUDGED = 32, 8, 32
 
 
 @dataclass(frozen=True)
@@ -75,49 +83,47 @@ def quantize(
         InvalidDataError: NaN or infinity in an activation.
     """
     options, config = options or QuantizeOptions(), config or SessionConfig()
-    target, method = _target(options.target), ranges.method(options.calibration)
+    target, methods = _target(options.target), ranges.methods(options.calibration)
     account = Account("quantize")
     with account.timed():
         work = _prepared(io.load(model), account)
         _check_patterns(work, options.exclude)
-        found = units(work, target, options.exclude)
-        able = placement.everything(found)
-        if not any(unit.weighted for unit in found if unit.name in able):
-            raise UnsupportedError(
-                "nothing to quantise: no Conv, Gemm or MatMul with constant float32 weights can run in int8"
-            )
         feeds = _Feeds(samples)
+        _equalize(work, feeds, config, account)
+        found = units(work, target, options.exclude)
+        able = everything(found)
+        if not any(unit.weighted for unit in found if unit.name in able):
+            raise UnsupportedError("nothing to quantise: no Conv, Gemm or MatMul with float32 weights can run in int8")
         widest = make_plan(found, able)
         statistics = _calibrate(work, widest, feeds, options, config, progress)
-        choices = _choices(work, widest, statistics, method, target, account)
+        yardstick = Yardstick(work, feeds.last(JUDGED), config)
+        choices = _choices(work, widest, statistics, methods, target, yardstick, account)
         int8 = _decide(work, found, able, choices, feeds, options, config, account)
         chosen = make_plan(found, int8)
-        result = _written(work, chosen, choices)
+        result = _mended(work, chosen, choices, feeds, yardstick, config, account, progress)
         _account(account, result, found, chosen, config, options)
     return result, account
 
 
-class _Feeds(Sequence[Mapping[str, np.ndarray]]):
-    """Samples one at a time, as often as asked; only the first few are ever kept."""
+class _Feeds:
+    """Single samples, streamed as often as asked; a few at either end are kept for measuring and judging."""
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
-        self.first: list[Mapping[str, np.ndarray]] = []
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def __iter__(self) -> Iterator[Mapping[str, np.ndarray]]:
-        for index, feed in enumerate(self._samples.batches(1)):
-            if index == len(self.first) and index < 8:
-                self.first.append(feed)
-            yield feed
+        yield from self._samples.batches(1)
 
-    def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:  # type: ignore[override]
-        for position, feed in enumerate(self):
-            if position == index:
-                return feed
-        raise IndexError(index)
+    def first(self, count: int) -> list[Mapping[str, np.ndarray]]:
+        """The first ``count`` samples."""
+        return list(itertools.islice(self, count))
+
+    def last(self, count: int) -> list[Mapping[str, np.ndarray]]:
+        """The last ``count`` samples."""
+        return list(itertools.islice(self, max(0, len(self) - count), None))
 
 
 def _target(name: str) -> Target:
@@ -163,26 +169,75 @@ def _calibrate(
     return calibrate.histograms(model, feeds, found, config, progress, total, options.max_memory)
 
 
+def _equalize(model: ir.Model, feeds: _Feeds, config: SessionConfig, account: Account) -> None:
+    """Even out the channels of ``model``, in place."""
+    found = streams(model)
+    names = [name for stream in found for name in stream.tensors]
+    if names:
+        known = calibrate.channels(model, feeds.first(EQUALIZED), names, config)
+        account.count("equalised streams", len(equalize(model, known)))
+
+
 def _choices(
     model: ir.Model,
     widest: Plan,
     statistics: calibrate.Statistics,
-    method: ranges.Method,
+    methods: Mapping[str, ranges.Method],
     target: Target,
+    yardstick: Yardstick,
     account: Account,
 ) -> Choices:
+    """Encodings of every tensor, by the method with which the model's outputs move least."""
+    found = {name: _encodings(widest, statistics, method, target, account) for name, method in methods.items()}
+    errors = {}
+    if len(found) > 1:
+        for name, encodings in found.items():
+            errors[name] = yardstick.error(_written(model, widest, Choices(encodings, weight_bits=target.weight_bits)))
+        account.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
+    best = min(found, key=lambda name: errors.get(name, 0.0))
+    account.details["calibration"] = best
+    return Choices(found[best], weight_bits=target.weight_bits)
+
+
+def _encodings(
+    widest: Plan, statistics: calibrate.Statistics, method: ranges.Method, target: Target, account: Account
+) -> dict[str, encode.Encoding]:
     encodings: dict[str, encode.Encoding] = {}
     for names in widest.groups().values():
         histogram = statistics.histogram(names)
         if histogram.high <= histogram.low:
-            account.warnings.append(f"{names[0]} is constant on the calibration data: any scale is right for it")
+            line = f"{names[0]} is constant on the calibration data: any scale is right for it"
+            account.warnings += [line] if line not in account.warnings else []
         encoding = encode.activation(*method(histogram), symmetric=target.activation_symmetric)
         encodings.update(dict.fromkeys(names, encoding))
     values = {str(value.name): value for unit in widest.units for value in unit.inputs}
     for name in widest.constants:
         histogram = calibrate.constant_histogram(values[name])
         encodings[name] = encode.activation(histogram.low, histogram.high, symmetric=target.activation_symmetric)
-    return Choices(encodings, weight_bits=target.weight_bits)
+    return encodings
+
+
+def _mended(
+    model: ir.Model,
+    chosen: Plan,
+    choices: Choices,
+    feeds: _Feeds,
+    yardstick: Yardstick,
+    config: SessionConfig,
+    account: Account,
+    progress: Progress,
+) -> ir.Model:
+    """The quantised model with mended weights and biases, unless that moves the outputs further."""
+    plain = _written(model, chosen, choices)
+    layers = correct(model, chosen, choices, feeds.first(correcting.SAMPLES), config, progress=progress)
+    mended = _written(model, chosen, choices)
+    before, after = yardstick.error(plain), yardstick.error(mended)
+    account.details["mended"] = {"before": before, "after": after, "layers": [vars(layer) for layer in layers]}
+    if after < before:
+        account.count("mended layers", len(layers))
+        return mended
+    account.decline("weight and bias correction", f"the outputs would move further ({after:.3g} against {before:.3g})")
+    return plain
 
 
 def _decide(
@@ -204,8 +259,9 @@ def _decide(
         return static
     if options.placement != "measured":
         raise UsageError(f"--placement {options.placement}: unknown", hint="measured or static")
-    everything = _written(model, make_plan(found, able), choices)
-    times = measure.unit_times(model, everything, found, feeds.first, config, times)
+    few = feeds.first(TIMED)
+    widest = _written(model, make_plan(found, able), choices)
+    times = measure.unit_times(model, widest, found, few, config, times)
     measured = placement.place(found, times) & able
     labels = {"everything int8": able, "static": static, "measured": measured}
     distinct = {
@@ -215,7 +271,7 @@ def _decide(
         "float": model,
         **{name: _written(model, make_plan(found, int8), choices) for name, int8 in distinct.items()},
     }
-    best, seconds = measure.fastest(candidates, feeds.first, config)
+    best, seconds = measure.fastest(candidates, few, config)
     account.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
     if best == "float":
         account.warnings.append("no int8 placement was faster than float on this machine")

@@ -1,9 +1,9 @@
 """Weights and biases mended layer by layer, each with everything before it already quantised.
 
 For every weighted int8 layer, in order: rows of its quantised input and the float model's output at the same places are
-sampled; the weights are refitted towards those outputs where held-back rows say that it helps, rounded with error
-feedback, and the bias set so that the mean output is right (Nagel et al., Data-free quantization, 2019, generalised from
-means to rows). What comes out is the same graph with other numbers in it.
+sampled; the weights are rounded with error feedback for those inputs (Frantar et al., GPTQ, 2022), and the bias is set so
+that the mean output behind the activation is right (Nagel et al., Data-free quantization, 2019). What comes out is the
+same graph with other numbers in it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from onnxslim.runtime.taps import tap
 #: Samples that are replayed; activations of so many are held as 8-bit codes.
 SAMPLES = 64
 #: Rows that a layer is fitted to, spread over the samples.
-ROWS = 3072
+ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,11 @@ class Mended:
         name: The layer.
         before: Relative squared output error with rounded weights and the float bias.
         after: The same with the mended ones, on the same rows.
-        ridge: The ridge that was chosen; inf where the weights were not refitted.
     """
 
     name: str
     before: float
     after: float
-    ridge: float
 
 
 def correct(
@@ -59,8 +57,8 @@ def correct(
     *,
     seed: int = 0,
     progress: Progress = silent,
-) -> tuple[dict[str, Codes], list[Mended]]:
-    """Codes and biases for every weighted int8 unit of ``plan``.
+) -> list[Mended]:
+    """Fill ``choices.codes`` with codes and a bias for every weighted int8 unit of ``plan``.
 
     Args:
         model: The float model that ``plan`` refers to.
@@ -73,37 +71,47 @@ def correct(
     """
     feeds = list(feeds[:SAMPLES])
     layers = [unit for unit in plan.units if unit.name in plan.int8 and unit.weighted]
-    drawn = {unit.name: index for index, unit in enumerate(layers)}
-
-    def draw(name: str, sample: int, total: int) -> np.ndarray:
-        wanted = min(total, math.ceil(ROWS / len(feeds)))
-        generator = np.random.default_rng((seed, drawn[name], sample))
-        return np.sort(generator.choice(total, wanted, replace=False))
-
+    draw = _Draw({unit.name: index for index, unit in enumerate(layers)}, math.ceil(ROWS / len(feeds)), seed)
     targets = _targets(model, layers, feeds, draw, config)
     replay = Replay(model, plan, choices, feeds, config)
     account = []
     for done, unit in enumerate(plan.units):
-        if unit.name in drawn:
-            rows = [_rows(unit, replay, sample, draw, targets[unit.name][sample].shape) for sample in range(len(feeds))]
-            x = np.concatenate([found for found, _ in rows], axis=1)
-            y = np.concatenate([targets[unit.name][s].output for s in range(len(feeds))], axis=0)
-            codes, mended = _mend(unit, plan, choices, x, y)
-            choices.codes[unit.name] = codes
+        if unit.name in targets:
+            found = targets.pop(unit.name)
+            x = np.concatenate([_rows(unit, replay, index, target) for index, target in enumerate(found)], axis=1)
+            y = np.concatenate([target.output for target in found])
+            choices.codes[unit.name], mended = _mend(unit, choices, x, y)
             account.append(mended)
-            del targets[unit.name]
         replay.run(unit)
         progress("correcting", done + 1, len(plan.units))
-    return dict(choices.codes), account
+    return account
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Seeded positions, the same for a layer's inputs and outputs."""
+
+    layers: Mapping[str, int]
+    wanted: int
+    seed: int
+
+    def __call__(self, name: str, sample: int, total: int) -> np.ndarray:
+        generator = np.random.default_rng((self.seed, self.layers[name], sample))
+        return np.sort(generator.choice(total, min(total, self.wanted), replace=False))
 
 
 @dataclass(frozen=True)
 class _Target:
+    """What the float model has at the drawn positions of one sample: (p, outputs); and the grid they lie in."""
+
     output: np.ndarray
-    shape: tuple[int, ...]
+    positions: np.ndarray
+    grid: tuple[int, ...]
 
 
-def _targets(model, layers, feeds, draw, config):  # type: ignore[no-untyped-def]
+def _targets(
+    model: ir.Model, layers: Sequence[Unit], feeds: Sequence[Mapping[str, np.ndarray]], draw: _Draw, config: SessionConfig
+) -> dict[str, list[_Target]]:
     names = {unit.name: str(_linear_output(unit).name) for unit in layers}
 
     def sample(index: int, found: dict[str, np.ndarray]) -> dict[str, _Target]:
@@ -111,11 +119,11 @@ def _targets(model, layers, feeds, draw, config):  # type: ignore[no-untyped-def
         for unit in layers:
             array = _as_grid(unit, found[names[unit.name]])
             positions = draw(unit.name, index, math.prod(array.shape[1:]))
-            result[unit.name] = _Target(array.reshape(array.shape[0], -1)[:, positions].T.copy(), array.shape[1:])
+            rows = array.reshape(array.shape[0], -1)[:, positions].T.copy()
+            result[unit.name] = _Target(rows, positions, array.shape[1:])
         return result
 
-    tapped = tap(model, names.values(), only=True)
-    per_sample = list(run_all(tapped, feeds, sample, config))
+    per_sample = list(run_all(tap(model, names.values(), only=True), feeds, sample, config))
     return {unit.name: [found[unit.name] for found in per_sample] for unit in layers}
 
 
@@ -129,15 +137,16 @@ def _as_grid(unit: Unit, array: np.ndarray) -> np.ndarray:
     """One sample's activation as (channels, *positions)."""
     if unit.op == "Conv":
         return array[0]
-    return np.moveaxis(array.reshape(-1, array.shape[-1]), -1, 0)
+    return np.asarray(array.reshape(-1, array.shape[-1]).T)
 
 
-def _rows(unit: Unit, replay: Replay, sample: int, draw, shape):  # type: ignore[no-untyped-def]
+def _rows(unit: Unit, replay: Replay, sample: int, target: _Target) -> np.ndarray:
+    """What the quantised layer multiplies at the target's positions: (groups, p, inputs of an output)."""
     array = _as_grid(unit, replay.value(str(unit.inputs[0].name), sample))
-    positions = draw(unit.name, sample, math.prod(shape))
     if unit.op != "Conv":
-        return array[:, positions].T[None], positions
-    return patches.unfold(array, _window(unit, array.shape[1:], shape), positions, shape), positions
+        return array[:, target.positions].T[None]
+    window = _window(unit, array.shape[1:], target.grid)
+    return patches.unfold(array, window, target.positions, target.grid)
 
 
 def _window(unit: Unit, spatial: Sequence[int], outputs: Sequence[int]) -> Window:
@@ -163,32 +172,26 @@ def _window(unit: Unit, spatial: Sequence[int], outputs: Sequence[int]) -> Windo
     return Window(window.kernel, window.strides, window.dilations, begins, window.groups)
 
 
-def _mend(unit: Unit, plan: Plan, choices: Choices, x: np.ndarray, y: np.ndarray) -> tuple[Codes, Mended]:
+def _mend(unit: Unit, choices: Choices, x: np.ndarray, y: np.ndarray) -> tuple[Codes, Mended]:
     weight = constant(unit.anchor.inputs[1])
     assert weight is not None
     groups = x.shape[0]
     shaped = _to_matrix(unit, weight, groups)
-    rows = solve.centred(x, y.reshape(len(y), groups, -1).transpose(1, 0, 2))
-    outputs = groups * shaped.shape[1]
+    rows = solve.rows(x, y.reshape(len(y), groups, -1).transpose(1, 0, 2))
     entry = float(choices.encodings[str(unit.inputs[0].name)].scale)
     top = 2 ** (choices.weight_bits - 1) - 1
-
-    def scales_of(matrix: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-        flat = matrix.reshape(outputs, -1)
-        return weight_scales(flat, 0, bits=choices.weight_bits, bias=bias, input_scale=entry)
-
-    plain = scales_of(shaped, None).reshape(groups, -1)
-    nearest = np.clip(np.rint(shaped / plain[:, :, None]), -top, top) * plain[:, :, None]
-    fitted, ridge = solve.refit(shaped.astype(np.float64), rows)
-    scales = scales_of(fitted, solve.bias(rows, fitted).reshape(-1)).reshape(groups, -1).astype(np.float64)
-    codes = solve.round_codes(fitted, solve.hessian(rows), scales, top)
+    flat = shaped.reshape(groups * shaped.shape[1], -1)
+    bound = solve.bias(rows, shaped).reshape(-1)
+    scales = weight_scales(flat, 0, bits=choices.weight_bits, bias=bound, input_scale=entry).reshape(groups, -1)
+    nearest = np.clip(np.rint(shaped / scales[:, :, None]), -top, top) * scales[:, :, None]
+    codes = solve.round_codes(shaped, rows.gram, scales.astype(np.float64), top)
     real = codes * scales[:, :, None]
-    bias = solve.bias(rows, real).reshape(-1).astype(np.float32)
-    mended = Mended(unit.name, solve.output_error(rows, nearest), solve.output_error(rows, real), ridge)
+    bias = solve.bias(rows, real, unit.clip).reshape(-1).astype(np.float32)
+    mended = Mended(unit.name, solve.output_error(rows, nearest), solve.output_error(rows, real))
     has_place = bias_of(unit) is not None or unit.op != "MatMul"
     return (
         Codes(
-            _from_matrix(unit, codes, weight.shape), scales.reshape(-1).astype(np.float32), bias if has_place else None
+            _from_matrix(unit, codes, weight.shape), scales.reshape(-1), bias if has_place else None
         ),
         mended,
     )

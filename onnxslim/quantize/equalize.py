@@ -52,19 +52,6 @@ class Stream:
     bound: float = float("inf")
 
 
-@dataclass(frozen=True)
-class Channels:
-    """What calibration knows of a tensor's channels: float64 (C,) each.
-
-    Attributes:
-        peak: Largest magnitude.
-        energy: Mean square.
-    """
-
-    peak: np.ndarray
-    energy: np.ndarray
-
-
 def streams(model: ir.Model) -> list[Stream]:
     """Every set of tensors whose channels may be rescaled, in graph order."""
     seen: set[ir.Value] = set()
@@ -158,12 +145,13 @@ def _bound(node: ir.Node) -> float:
     return float("inf") if high is None else high
 
 
-def equalize(model: ir.Model, known: Mapping[str, Channels]) -> dict[str, float]:
+def equalize(model: ir.Model, known: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
     """Rescale the channels of every stream of ``model`` in place.
 
     Args:
         model: The float model.
-        known: Channel statistics by tensor name, for at least one tensor of a stream; a stream without is left alone.
+        known: By tensor name the largest magnitude and the mean square of each channel, float64 (C,) each, for at
+            least one tensor of a stream; a stream without is left alone.
 
     Returns:
         The strength that was chosen, by the stream's first tensor, where it is not 0.
@@ -173,8 +161,8 @@ def equalize(model: ir.Model, known: Mapping[str, Channels]) -> dict[str, float]
         found = [known[name] for name in stream.tensors if name in known]
         if not found:
             continue
-        peak = np.max([channels.peak for channels in found], axis=0)
-        energy = np.mean([channels.energy for channels in found], axis=0)
+        peak = np.max([channels[0] for channels in found], axis=0)
+        energy = np.mean([channels[1] for channels in found], axis=0)
         weights = [_columns(node) for node in stream.readers]
         best, scale = _choose(peak, energy, weights, stream.bound)
         if best > 0:
@@ -200,7 +188,7 @@ def _choose(
 
 
 def _read(w: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return w / (scale[:, None] if w.ndim == 2 else scale[None, :, None])
+    return np.asarray(w / (scale[:, None] if w.ndim == 2 else scale[None, :, None]))
 
 
 def scales(peak: np.ndarray, bound: float, strength: float) -> np.ndarray:
@@ -246,16 +234,20 @@ def _columns(node: ir.Node) -> np.ndarray:
     weight = constant(node.inputs[1])
     assert weight is not None
     if node.op_type == "Gemm":
-        return (weight if node.attributes.get_int("transB", 0) else weight.T)[:, :, None]
+        return (weight if _transposed(node) else weight.T)[:, :, None]
     if _depthwise(node):
         return weight.reshape(weight.shape[0], -1)
     return weight.reshape(weight.shape[0], weight.shape[1], -1)
 
 
+def _transposed(node: ir.Node) -> bool:
+    return bool(node.attributes.get_int("transB", 0))
+
+
 def _scale_rows(model: ir.Model, node: ir.Node, scale: np.ndarray) -> None:
     weight = constant(node.inputs[1])
     assert weight is not None
-    axis = 0 if node.op_type == "Conv" or node.attributes.get_int("transB", 0) else 1
+    axis = 0 if node.op_type == "Conv" or _transposed(node) else 1
     _replace(model, node, 1, weight * _along(scale, axis, weight.ndim))
     bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
     if bias is not None:
@@ -268,7 +260,7 @@ def _scale_columns(model: ir.Model, node: ir.Node, scale: np.ndarray) -> None:
     if _depthwise(node):
         axis = 0
     else:
-        axis = 1 if node.op_type == "Conv" or node.attributes.get_int("transB", 0) else 0
+        axis = 1 if node.op_type == "Conv" or _transposed(node) else 0
     _replace(model, node, 1, weight * _along(scale, axis, weight.ndim))
 
 

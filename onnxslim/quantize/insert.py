@@ -47,7 +47,7 @@ class Choices:
     """Everything numeric: encodings by tensor name, and optionally ready codes by unit name."""
 
     encodings: Mapping[str, Encoding]
-    codes: Mapping[str, Codes] = field(default_factory=dict)
+    codes: dict[str, Codes] = field(default_factory=dict)
     weight_bits: int = 8
 
 

@@ -69,9 +69,16 @@ def percentile(h: Histogram, share: float = 99.999) -> tuple[float, float]:
     return float(edges[min(first, BINS - 1)]), float(edges[min(last + 1, BINS)])
 
 
-def mse(h: Histogram, levels: int = 255) -> tuple[float, float]:
-    """The range with the least mean squared error: rounding inside it against saturation outside."""
-    lows, highs, errors = _errors(h, levels)
+def mse(h: Histogram, levels: int = 255, saturation: float = 1.0) -> tuple[float, float]:
+    """The range with the least mean squared error: rounding inside it against saturation outside.
+
+    Args:
+        h: The tensor.
+        levels: Steps of the quantiser.
+        saturation: What a squared error by saturation counts, against one by rounding. Which is worse for the model's
+            outputs differs between networks; ``auto`` measures it.
+    """
+    lows, highs, errors = _errors(h, levels, saturation)
     best = int(np.argmin(errors))
     return float(lows[best]), float(highs[best])
 
@@ -120,14 +127,16 @@ def _holds_zero(h: Histogram) -> np.ndarray:
     return np.abs(h.centres) <= (h.high - h.low) / BINS if h.low <= 0 <= h.high else np.zeros(BINS, bool)
 
 
-def _errors(h: Histogram, levels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _errors(h: Histogram, levels: int, saturation: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     lows = np.unique(_SHARES * h.low) if h.low < 0 else np.array([0.0])
     highs = np.unique(_SHARES * h.high) if h.high > 0 else np.array([0.0])
     low, high = (grid.reshape(-1) for grid in np.meshgrid(lows, highs, indexing="ij"))
-    return low, high, _error(h, low, high, levels)
+    return low, high, _error(h, low, high, levels, saturation)
 
 
-def _error(h: Histogram, low: np.ndarray, high: np.ndarray, levels: int) -> np.ndarray:
+def _error(
+    h: Histogram, low: np.ndarray, high: np.ndarray, levels: int, saturation: float = 1.0
+) -> np.ndarray:
     """Σ counts · error² / Σ counts for each candidate; in-range values err by step²/12, exact zeros by nothing."""
     centres, counts = h.centres, h.counts.astype(np.float64)
     total = max(counts.sum(), 1.0)
@@ -144,7 +153,7 @@ def _error(h: Histogram, low: np.ndarray, high: np.ndarray, levels: int) -> np.n
 
     below = squared(low, np.zeros_like(first), first)
     above = squared(high, last, np.full_like(last, BINS))
-    return np.asarray(((inside[last] - inside[first]) * step**2 / 12 + below + above) / total)
+    return np.asarray(((inside[last] - inside[first]) * step**2 / 12 + saturation * (below + above)) / total)
 
 
 METHODS: dict[str, Method] = {
@@ -153,12 +162,28 @@ METHODS: dict[str, Method] = {
     "percentile": percentile,
     "mse": mse,
     "entropy": entropy,
-    "auto": mse,
+}
+#: What ``auto`` tries, by the error of the model's outputs: mse with saturation weighing more or less, and everything.
+CANDIDATES: dict[str, Method] = {
+    "mse": mse,
+    "mse, saturation ×0.3": lambda h: mse(h, saturation=0.3),
+    "mse, saturation ×0.1": lambda h: mse(h, saturation=0.1),
+    "mse, saturation ×3": lambda h: mse(h, saturation=3.0),
+    "minmax": minmax,
 }
 
 
+def methods(text: str) -> dict[str, Method]:
+    """What ``--calibration`` names: one method, or for ``auto`` the :data:`CANDIDATES` to choose from.
+
+    Raises:
+        UsageError: An unknown spelling.
+    """
+    return dict(CANDIDATES) if text == "auto" else {text: method(text)}
+
+
 def method(text: str) -> Method:
-    """``minmax``, ``averaged``, ``percentile``, ``percentile:99.99``, ``mse``, ``entropy`` or ``auto`` → the function.
+    """``minmax``, ``averaged``, ``percentile``, ``percentile:99.99``, ``mse`` or ``entropy`` → the function.
 
     Raises:
         UsageError: Anything else.
@@ -170,5 +195,5 @@ def method(text: str) -> Method:
     elif text in METHODS:
         return METHODS[text]
     raise UsageError(
-        f"--calibration {text}: unknown", hint=f"one of {', '.join(METHODS)}, or percentile:99.99 (above 50, up to 100)"
+        f"--calibration {text}: unknown", hint=f"one of auto, {', '.join(METHODS)}, or percentile:99.99 (above 50, up to 100)"
     )

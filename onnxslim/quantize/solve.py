@@ -1,4 +1,4 @@
-"""Weights that make up for quantisation: least squares and error feedback; arrays in, arrays out.
+"""Weights and biases that make up for quantisation: error feedback and means; arrays in, arrays out.
 
 Everything is batched over groups, so one code serves a dense layer (one group) and a depthwise one (a group a channel).
 Shapes: inputs ``x`` (g, r, d), targets ``y`` (g, r, o), weights ``w`` (g, o, d), where r counts sampled positions.
@@ -10,76 +10,45 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Ridge strengths, as a share of the mean squared input, that :func:`refit` chooses from; inf keeps the weights.
-RIDGES = (np.inf, 1.0, 0.1, 0.01)
 #: Damping of the Hessian before it is inverted, as a share of its mean diagonal (Frantar et al., GPTQ, 2022).
 DAMPING = 0.01
-#: The share of rows, the last ones, that is held back to choose the ridge. Rows come sample by sample, so these are
-#: other samples; neighbouring positions of one sample are too alike to prove anything.
-HELD = 0.25
+#: Rows that means behind an activation, and errors, are taken over.
+MEANS = 1024
 #: Columns whose feedback is applied to the rest of the matrix in one product.
 BLOCK = 64
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Sampled rows of one layer, centred.
+    """Sampled rows of one layer.
 
     Attributes:
-        x: Inputs as the quantised model sees them, float64 (g, r, d), mean 0 over r.
-        y: Outputs that the float model has there, float64 (g, r, o), mean 0 over r.
+        x: Inputs as the quantised model sees them, float32 (g, r, d).
+        y: Outputs that the float model has there, float32 (g, r, o).
         x_mean: float64 (g, d).
         y_mean: float64 (g, o).
+        gram: XᵀX / r of the centred inputs, float64 (g, d, d).
     """
 
     x: np.ndarray
     y: np.ndarray
     x_mean: np.ndarray
     y_mean: np.ndarray
+    gram: np.ndarray
 
 
-def centred(x: np.ndarray, y: np.ndarray) -> Rows:
+def rows(x: np.ndarray, y: np.ndarray) -> Rows:
     """``x`` (g, r, d) and ``y`` (g, r, o) as :class:`Rows`."""
-    x, y = x.astype(np.float64), y.astype(np.float64)
-    x_mean, y_mean = x.mean(axis=1), y.mean(axis=1)
-    return Rows(x - x_mean[:, None], y - y_mean[:, None], x_mean, y_mean)
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    x_mean, y_mean = x.mean(axis=1, dtype=np.float64), y.mean(axis=1, dtype=np.float64)
+    # the product in single precision: its rounding is far below what sampling rows leaves open
+    centred = x - x_mean[:, None].astype(np.float32)
+    gram = (centred.transpose(0, 2, 1) @ centred).astype(np.float64) / x.shape[1]
+    some = slice(None, None, max(1, x.shape[1] // MEANS))
+    return Rows(x[:, some], y[:, some], x_mean, y_mean, gram)
 
 
-def hessian(rows: Rows) -> np.ndarray:
-    """XᵀX / r of the inputs: float64 (g, d, d)."""
-    return np.asarray(rows.x.transpose(0, 2, 1) @ rows.x / rows.x.shape[1])
-
-
-def refit(w: np.ndarray, rows: Rows) -> tuple[np.ndarray, float]:
-    """Ridge regression towards the float outputs that starts from ``w``; the ridge is chosen on held-back rows.
-
-    Solves min over W of ‖Y − X Wᵀ‖² + λ ‖W − w‖², so that with few rows or λ = ∞ the weights stay what they were.
-
-    Returns:
-        The weights (g, o, d) and the λ that was chosen, relative to the mean squared input.
-    """
-    first = round(rows.x.shape[1] * (1 - HELD))
-    fit_x, fit_y, test_x, test_y = rows.x[:, :first], rows.y[:, :first], rows.x[:, first:], rows.y[:, first:]
-    if not fit_x.shape[1] or not test_x.shape[1]:
-        return w, float("inf")
-    best, chosen = float(np.square(test_y - test_x @ w.transpose(0, 2, 1)).sum()), float("inf")
-    for ridge in RIDGES[1:]:
-        error = float(np.square(test_y - test_x @ _ridge(w, fit_x, fit_y, ridge).transpose(0, 2, 1)).sum())
-        if error < best * (1 - 1e-3):
-            best, chosen = error, ridge
-    return (w, chosen) if chosen == float("inf") else (_ridge(w, rows.x, rows.y, chosen), chosen)
-
-
-def _ridge(w: np.ndarray, x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
-    gram = x.transpose(0, 2, 1) @ x
-    residual = x.transpose(0, 2, 1) @ (y - x @ w.transpose(0, 2, 1))
-    size = gram.shape[1]
-    scale = np.trace(gram, axis1=1, axis2=2)[:, None, None] / size
-    step = np.linalg.solve(gram + np.maximum(ridge * scale, 1e-12) * np.eye(size), residual)
-    return np.asarray(w + step.transpose(0, 2, 1))
-
-
-def round_codes(w: np.ndarray, h: np.ndarray, scales: np.ndarray, top: int) -> np.ndarray:
+def round_codes(w: np.ndarray, gram: np.ndarray, scales: np.ndarray, top: int) -> np.ndarray:
     """Codes that round ``w`` with the least output error instead of the least weight error.
 
     GPTQ (Frantar et al., 2022): columns are rounded in order of decreasing input energy, and what each rounding lost is
@@ -87,7 +56,7 @@ def round_codes(w: np.ndarray, h: np.ndarray, scales: np.ndarray, top: int) -> n
 
     Args:
         w: (g, o, d).
-        h: (g, d, d), :func:`hessian`.
+        gram: (g, d, d), the Hessian of the squared output error.
         scales: (g, o).
         top: Codes lie in [−top, top].
 
@@ -95,12 +64,10 @@ def round_codes(w: np.ndarray, h: np.ndarray, scales: np.ndarray, top: int) -> n
         int8 (g, o, d).
     """
     groups, outputs, size = w.shape
-    energy = np.einsum("gdd->d", h)
-    order = np.argsort(-energy, kind="stable")
-    w = w[:, :, order].copy()
-    h = h[:, order][:, :, order]
-    mean = np.trace(h, axis1=1, axis2=2)[:, None, None] / size
-    h = h + np.where(mean > 0, DAMPING * mean, 1.0) * np.eye(size)
+    order = np.argsort(-np.einsum("gdd->d", gram), kind="stable")
+    w = w[:, :, order].astype(np.float64)
+    mean = np.trace(gram, axis1=1, axis2=2)[:, None, None] / size
+    h = gram[:, order][:, :, order] + np.where(mean > 0, DAMPING * mean, 1.0) * np.eye(size)
     factor = np.linalg.cholesky(np.linalg.inv(h)).transpose(0, 2, 1)
     codes = np.empty((groups, outputs, size), np.int8)
     for start in range(0, size, BLOCK):
@@ -116,12 +83,37 @@ def round_codes(w: np.ndarray, h: np.ndarray, scales: np.ndarray, top: int) -> n
     return codes[:, :, np.argsort(order, kind="stable")]
 
 
-def bias(rows: Rows, w: np.ndarray) -> np.ndarray:
-    """The bias that makes the mean output right: float64 (g, o)."""
-    return np.asarray(rows.y_mean - np.einsum("god,gd->go", w, rows.x_mean))
+def bias(found: Rows, w: np.ndarray, clip: tuple[float, float] = (-np.inf, np.inf)) -> np.ndarray:
+    """The bias that makes the mean output right behind the activation: float64 (g, o).
+
+    Means are compared after clipping to ``clip``: what a Relu cuts off may err as it likes, and letting it count would
+    shift the values that are used. Newton's iteration on a monotone, piecewise linear function; the share of values
+    inside the clip is its slope.
+
+    Args:
+        found: Sampled rows.
+        w: (g, o, d), the weights as they will be computed with.
+        clip: The range that the activation behind the layer leaves.
+    """
+    plain = found.y_mean - np.einsum("god,gd->go", w, found.x_mean)
+    low, high = clip
+    if np.isinf(low) and np.isinf(high):
+        return np.asarray(plain)
+    ours = found.x @ w.transpose(0, 2, 1).astype(np.float32)
+    wanted = np.clip(found.y, low, high).mean(axis=1)
+    result = plain.copy()
+    for _ in range(6):
+        outputs = ours + result[:, None].astype(np.float32)
+        slope = ((outputs > low) & (outputs < high)).mean(axis=1)
+        gap = wanted - np.clip(outputs, low, high).mean(axis=1)
+        # a channel that is hardly ever inside says little: it keeps the bias of plain means
+        result += np.where(slope > 0.02, gap / np.maximum(slope, 0.1), 0.0)
+    return np.asarray(result)
 
 
-def output_error(rows: Rows, w: np.ndarray) -> float:
-    """Relative squared error of the (bias-corrected) layer with weights ``w``."""
-    signal = float(np.square(rows.y).sum())
-    return float(np.square(rows.y - rows.x @ w.transpose(0, 2, 1)).sum()) / max(signal, 1e-30)
+def output_error(found: Rows, w: np.ndarray) -> float:
+    """Relative squared error of the mean-corrected layer with weights ``w``."""
+    x = found.x - found.x_mean[:, None].astype(np.float32)
+    y = found.y - found.y_mean[:, None].astype(np.float32)
+    noise = np.square(y - x @ w.transpose(0, 2, 1).astype(np.float32), dtype=np.float64).sum()
+    return float(noise) / max(float(np.square(y, dtype=np.float64).sum()), 1e-30)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -52,7 +53,8 @@ def peak(model: ir.Model, feed: Mapping[str, np.ndarray], config: SessionConfig)
     with tempfile.TemporaryDirectory(prefix="onnxslim-") as name:
         folder = Path(name)
         io.save(model, folder / "model.onnx")
-        np.savez(folder / "feed.npz", **{key: np.asarray(value) for key, value in feed.items()})
+        arrays: dict[str, Any] = {key: np.asarray(value) for key, value in feed.items()}
+        np.savez(folder / "feed.npz", **arrays)
         command = [sys.executable, "-c", _CHILD, str(folder / "model.onnx"), str(folder / "feed.npz"), str(config.threads)]
         child = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if child.returncode != 0:

@@ -1,0 +1,57 @@
+"""How far a quantised model's outputs are from the float model's, on a few samples: what choices are made by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.runtime.parallel import run_all
+from onnxslim.runtime.session import SessionConfig
+
+Feeds = Sequence[Mapping[str, np.ndarray]]
+
+
+class Yardstick:
+    """The float model's outputs on some samples, kept to measure candidates against.
+
+    Args:
+        model: The float model.
+        feeds: Single samples.
+        config: Where to run.
+    """
+
+    def __init__(self, model: ir.Model, feeds: Feeds, config: SessionConfig) -> None:
+        self._feeds, self._config = feeds, config
+        self._wanted = self._outputs(model)
+
+    def error(self, model: ir.Model) -> float:
+        """‖a − b‖² / ‖a‖² summed over the float outputs, each output weighing the same.
+
+        Outputs whose shape depends on the data count as wholly wrong where the shapes differ.
+        """
+        total = 0.0
+        for name, arrays in self._outputs(model).items():
+            noise = signal = 0.0
+            for wanted, found in zip(self._wanted[name], arrays, strict=True):
+                signal += float(np.square(wanted).sum())
+                same = wanted.shape == found.shape
+                noise += float(np.square(wanted - found).sum()) if same else float(np.square(wanted).sum())
+            total += noise / max(signal, 1e-30)
+        return total
+
+    def _outputs(self, model: ir.Model) -> dict[str, list[np.ndarray]]:
+        result: dict[str, list[np.ndarray]] = {}
+
+        def floats(index: int, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {
+                name: array.astype(np.float64)
+                for name, array in found.items()
+                if isinstance(array, np.ndarray) and array.dtype.kind == "f"
+            }
+
+        for found in run_all(model, self._feeds, floats, self._config):
+            for name, array in found.items():
+                result.setdefault(name, []).append(array)
+        return result
