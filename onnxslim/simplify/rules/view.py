@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph.constants import tensor
-from onnxslim.simplify.arithmetic import extent, lookup
+from onnxslim.simplify.arithmetic import axes, extent, lookup
 from onnxslim.simplify.rule import Found, Rule, Scene, const, op, producer
 from onnxslim.simplify.symbols import Number, equal, symbol
 
@@ -36,6 +36,8 @@ def match(node: ir.Node, scene: Scene) -> Found:
         return {result: source}
     inner = producer(source, *VIEWS)
     if inner is not None and inner.inputs[0] is not None:
+        if _checks(node, scene) or _checks(inner, scene):
+            return "a Squeeze fails at run time unless the dimension is 1; a Reshape would not"
         target = spelled(wanted, extent(inner.inputs[0]))
         if target is not None:
             return {result: op("Reshape", [inner.inputs[0], const(target, result)])}
@@ -71,6 +73,15 @@ def _wanted(node: ir.Node, scene: Scene) -> list[Number] | None:
     return wanted
 
 
+def _checks(node: ir.Node, scene: Scene) -> bool:
+    """Whether ``node`` is a Squeeze of a dimension that is not known to be 1."""
+    dims = extent(node.inputs[0])
+    if node.op_type != "Squeeze" or dims is None:
+        return node.op_type == "Squeeze"
+    named = axes(node, scene.integers, len(dims))
+    return named is None or any(dims[axis] != 1 for axis in named)
+
+
 def spelled(wanted: Sequence[Number], source: Sequence[Number] | None) -> np.ndarray | None:
     """``wanted`` as a Reshape target for a tensor of dimensions ``source``, or None; (rank,) int64."""
     target: list[int] = []
@@ -83,6 +94,8 @@ def spelled(wanted: Sequence[Number], source: Sequence[Number] | None) -> np.nda
             target.append(-1)
         else:
             return None
+    if -1 in target and 0 in wanted:
+        return None  # nothing can be inferred from no elements
     return np.asarray(target, np.int64)
 
 

@@ -1,0 +1,72 @@
+"""Reshape, Flatten, Squeeze and Unsqueeze."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnxslim.simplify import simplify
+from tests.simplify.texts import build, fires, rests
+
+RULE = "reshapes"
+
+
+def ints(*numbers: int) -> np.ndarray:
+    return np.asarray(numbers, np.int64)
+
+
+def test_views_that_end_where_they_began_are_nothing() -> None:
+    text = "(float[N,4] x) => (float[N,4] y) { u = Unsqueeze (x, a) f = Flatten (u) y = Relu (f) }"
+    fires(RULE, build(text, a=ints(2)), "Relu")
+
+
+def test_a_view_of_a_view_is_one_view() -> None:
+    text = "(float[N,4,6] x) => (float[N,2,12] y) { f = Flatten (x) r = Reshape (f, s) y = Relu (r) }"
+    fires(RULE, build(text, s=ints(0, 2, 12)), "Reshape Relu")
+
+
+def test_a_computed_target_becomes_constant_when_one_free_dimension_is_left() -> None:
+    text = """(float[N,4,6] x) => (float[M,2,12] y) {
+        d = Shape (x)
+        n = Gather (d, i)
+        t = Concat <axis=0> (n, c)
+        r = Reshape (x, t)
+        y = Relu (r)
+    }"""
+    account = fires(RULE, build(text, i=ints(0), c=ints(2, -1)), "Reshape Relu")
+    assert account.details["nodes"] == {"before": 5, "after": 2}
+
+
+def test_two_free_dimensions_are_both_copied() -> None:
+    text = """(float[N,L,12] x) => (float[N,L,3,4] y) {
+        d = Shape (x)
+        n = Gather (d, i)
+        l = Gather (d, j)
+        t = Concat <axis=0> (n, l, c)
+        y = Reshape (x, t)
+    }"""
+    model = build(text, i=ints(0), j=ints(1), c=ints(3, 4))
+    fires(RULE, model, "Reshape")
+    (value,) = simplify(model)[0].graph.initializers.values()
+    assert value.const_value is not None
+    assert value.const_value.numpy().tolist() == [0, 0, 3, 4]
+
+
+def test_not_when_two_dimensions_change_places() -> None:
+    text = """(float[N,L,12] x) => (float[P,Q,12] y) {
+        d = Shape (x)
+        n = Gather (d, i)
+        l = Gather (d, j)
+        t = Concat <axis=0> (l, n, c)
+        y = Reshape (x, t)
+    }"""
+    rests(RULE, build(text, i=ints(0), j=ints(1), c=ints(12)), "only known at run time")
+
+
+def test_not_a_dimension_of_no_elements_that_the_source_has_not() -> None:
+    text = "(float[N,0,6] x) => (float[P,5,2] y) { u = Unsqueeze (x, a) y = Reshape <allowzero=1> (u, s) }"
+    rests(RULE, build(text, a=ints(1), s=ints(0, 5, 2)))
+
+
+def test_nearly_the_same_dimensions_in_another_order() -> None:
+    text = "(float[2,3] x) => (float[3,2] y) { y = Reshape (x, s) }"
+    rests(RULE, build(text, s=ints(3, 2)))
