@@ -40,13 +40,13 @@ def stream(model: ir.Model, data: Draft) -> tuple[Places, str]:
     for tensor in (value.const_value for value in tensors.initializers(model)):
         if tensor is None or id(tensor) in places or isinstance(tensor, ir.StringTensor) or tensor.nbytes < _SMALL:
             continue
-        padding, content = bytes(-end % _ALIGNMENT), tensor.tobytes()
-        external.release(tensor)
+        padding, content = bytes(-end % _ALIGNMENT), tensors.content(tensor)
         for part in (padding, content):
             digest.update(part)
             data.write(part)
         places[id(tensor)] = (end + len(padding), len(content))
         end += len(padding) + len(content)
+        external.release(tensor)
     return places, f"onnxslim-{digest.hexdigest()[:32]}.data"
 
 

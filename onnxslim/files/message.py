@@ -38,9 +38,14 @@ def parse(data: bytes | mmap.mmap, max_memory: int | None = None) -> onnx.ModelP
     except InvalidModelError as error:
         hint = next((hint for start, hint in _LOOK_ALIKES if data[: len(start)] == start), None)
         raise InvalidModelError(error.message, hint=hint) from None
-    with memoryview(data) as view:
-        proto: onnx.ModelProto = onnx.ModelProto.FromString(view)
-        return proto
+    try:
+        with memoryview(data) as view:
+            proto: onnx.ModelProto = onnx.ModelProto.FromString(view)
+    except (
+        Exception
+    ) as error:  # protobuf's DecodeError; what is left for it is mostly a list of numbers that ends early
+        raise InvalidModelError(f"not an ONNX model: {_line(error)}") from error
+    return proto
 
 
 def build(proto: onnx.ModelProto) -> ir.Model:

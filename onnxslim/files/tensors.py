@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -35,6 +36,19 @@ def every(model: ir.Model) -> Iterator[ir.TensorProtocol]:
 def nbytes(tensor: ir.TensorProtocol) -> int:
     """Bytes that the elements of ``tensor`` take in a file."""
     return sum(map(len, tensor.string_data())) if isinstance(tensor, ir.StringTensor) else tensor.nbytes
+
+
+def content(tensor: ir.TensorProtocol) -> bytes | memoryview:
+    """The bytes of ``tensor`` as ``raw_data`` has them; those of an array as they lie there, not copied."""
+    array = tensor.raw if isinstance(tensor, ir.Tensor) else None
+    if (
+        isinstance(array, np.ndarray)
+        and tensor.dtype.bitwidth >= 8
+        and array.dtype.isnative
+        and sys.byteorder == "little"
+    ):
+        return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    return tensor.tobytes()
 
 
 def view(data: np.ndarray, like: ir.TensorProtocol) -> ir.TensorProtocol:

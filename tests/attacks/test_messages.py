@@ -98,6 +98,7 @@ ATTACKS["cut at a tenth"] = (lambda: (b := good().SerializeToString())[: len(b) 
 ATTACKS["cut at half"] = (lambda: (b := good().SerializeToString())[: len(b) // 2], INVALID, "cut short")
 ATTACKS["cut by one byte"] = (lambda: good().SerializeToString()[:-1], INVALID, "cut short")
 ATTACKS["a length without end"] = (lambda: b"\x3a" + b"\xff" * 12, INVALID, "cut short")
+ATTACKS["numbers that end early"] = (lambda: b"\x08\x08" + field(7, field(5, field(7, b"\xff"))), INVALID, "corrupt")
 ATTACKS["a length of 2^60"] = (lambda: b"\x3a" + varint(2**60) + b"x", INVALID, "promises")
 ATTACKS["a thousand messages deep"] = (
     lambda: (
