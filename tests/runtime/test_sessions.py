@@ -1,0 +1,109 @@
+"""Sessions, providers, taps, timing and profiles; what needs a GPU decides with the provider list injected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxslim import io
+from onnxslim.errors import InvalidModelError, UnsupportedError, UsageError
+from onnxslim.runtime import memory, parallel, providers
+from onnxslim.runtime.optimized import optimized
+from onnxslim.runtime.profile import node_times, summarise
+from onnxslim.runtime.session import Session, SessionConfig, check
+from onnxslim.runtime.taps import tap
+from onnxslim.runtime.timing import interleave
+
+MODEL = Path(__file__).resolve().parent.parent.parent / "sample_models" / "digits_cnn.onnx"
+FEED = {"image": np.random.default_rng(0).uniform(size=(1, 1, 8, 8)).astype(np.float32)}
+
+
+@pytest.fixture(scope="module")
+def digits() -> ir.Model:
+    return io.load(MODEL)
+
+
+def test_cuda_is_refused_where_it_is_not_built_in_with_what_installs_it() -> None:
+    with pytest.raises(UnsupportedError, match="no CUDAExecutionProvider") as caught:
+        providers.parse("cuda:1", ["CPUExecutionProvider"])
+    assert "onnxruntime-gpu" in str(caught.value.hint)
+
+
+def test_cuda_with_a_device_is_taken_where_it_is_built_in() -> None:
+    found = providers.parse("cuda:1", ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    assert (found.name, found.device, found.label) == ("CUDAExecutionProvider", 1, "cuda:1")
+
+
+@pytest.mark.parametrize("text", ["rocket", "cuda:", "CUDA", "cuda:x", ""])
+def test_an_unknown_provider_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError):
+        providers.parse(text, ["CPUExecutionProvider"])
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_silent_fallback_is_an_error(digits: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "onnxslim.runtime.session.available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    with pytest.raises(UnsupportedError, match="fell back|CUDA"):
+        Session(digits, SessionConfig(provider="cuda"))
+
+
+@pytest.mark.gpu
+def test_cuda_really_runs(digits: ir.Model) -> None:
+    on_cpu = Session(digits).run(FEED)
+    on_gpu = Session(digits, SessionConfig(provider="cuda")).run(FEED)
+    for name, array in on_cpu.items():
+        np.testing.assert_allclose(on_gpu[name], array, atol=1e-2)
+
+
+def test_an_op_the_runtime_does_not_have_is_unsupported() -> None:
+    model = ir.from_onnx_text("""<ir_version: 8, opset_import: ["" : 17, "no.such" : 1]>
+    g (float[1] x) => (float[1] y) { y = no.such.Op(x) }""")
+    with pytest.raises((UnsupportedError, InvalidModelError), match="Op"):
+        check(model)
+
+
+def test_a_tap_shows_an_inner_tensor_and_changes_nothing(digits: ir.Model) -> None:
+    inner = next(node.outputs[0] for node in digits.graph if node.op_type == "Conv")
+    outputs = Session(tap(digits, [str(inner.name)])).run(FEED)
+    np.testing.assert_array_equal(outputs[digits.graph.outputs[0].name or ""], list(Session(digits).run(FEED).values())[0])
+    alone = Session(tap(digits, [str(inner.name)], only=True))
+    assert alone.outputs == [inner.name]
+
+
+def test_interleaved_sessions_of_one_model_are_equally_fast(digits: ir.Model) -> None:
+    timing = interleave({"a": Session(digits), "b": Session(digits)}, [FEED], rounds=20, seconds=3)
+    assert len(timing.rounds["a"]) == len(timing.rounds["b"]) >= 5
+    assert (timing.provider, timing.threads, timing.batch) == ("cpu", 1, 1)
+
+
+def test_a_profile_names_every_node_that_ran(digits: ir.Model) -> None:
+    times = node_times(digits, [FEED], runs=5)
+    assert set(times) == {node.name for node in optimized(digits).graph}
+    assert all(time.provider == "CPUExecutionProvider" for time in times.values())
+
+
+def test_a_profile_leaves_out_its_warm_up() -> None:
+    events = [{"cat": "Node", "name": "n_kernel_time", "dur": d, "args": {"op_name": "Add"}} for d in (900, 10, 20, 30)]
+    assert summarise(events, warmup=1)["n"].seconds == pytest.approx(20e-6)
+
+
+def test_parallel_runs_come_back_in_order(digits: ir.Model) -> None:
+    feeds = [{"image": np.full((1, 1, 8, 8), i / 20, np.float32)} for i in range(20)]
+    expected = [Session(digits).run(feed) for feed in feeds]
+    found = list(parallel.run_all(digits, feeds, lambda i, outputs: (i, outputs)))
+    assert [i for i, _ in found] == list(range(20))
+    for (_, got), want in zip(found, expected, strict=True):
+        for name in want:
+            np.testing.assert_allclose(got[name], want[name], atol=1e-5)
+
+
+def test_peak_memory_is_measured_in_a_process_of_its_own(digits: ir.Model) -> None:
+    found = memory.peak(digits, FEED, SessionConfig())
+    assert found is not None
+    assert 100_000 < found < 500_000_000
+    assert memory.peak(digits, FEED, SessionConfig(provider="cuda")) is None

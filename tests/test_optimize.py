@@ -1,0 +1,110 @@
+"""The main job, end to end, on the sample models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnxslim import io, recipe
+from onnxslim.errors import GateError, InvalidDataError, UsageError
+from onnxslim.optimize import optimize, run
+from onnxslim.recipe import Recipe, step
+from onnxslim.validate.gates import Gates
+
+SAMPLES = Path(__file__).resolve().parent.parent / "sample_models"
+MODEL, CALIB, EVAL = (SAMPLES / name for name in ("digits_cnn.onnx", "digits_calib.npz", "digits_eval.npz"))
+STATIC = Recipe((step("simplify"), step("quantize", placement="static")), Gates(max_drop=0.01))
+
+
+def test_int8_is_smaller_and_as_right_and_says_how_it_was_measured() -> None:
+    result = run(MODEL, STATIC, data=CALIB, eval_data=EVAL)
+    assert result.input is not None
+    assert result.output is not None
+    assert result.evaluation is not None
+    assert result.latency is not None
+    assert result.input.bytes / result.output.bytes > 2.5
+    assert result.evaluation.metric.name == "top1"
+    assert result.evaluation.metric.n == 500
+    assert result.data["fit"]["n"] == 200
+    assert {"latency", "size", "top1"} <= result.measured.keys()
+    assert [stage.name for stage in result.stages] == ["original", "simplify", "quantize"]
+
+
+def test_the_same_twice_and_its_recipe_replayed_give_the_same_bytes(tmp_path: Path) -> None:
+    first = run(MODEL, STATIC, data=CALIB, eval_data=EVAL, time_it=False)
+    second = run(MODEL, STATIC, data=CALIB, eval_data=EVAL, time_it=False)
+    assert first.model is not None
+    assert second.model is not None
+    assert io.to_bytes(first.model) == io.to_bytes(second.model)
+    first.save(tmp_path / "slim.onnx")
+    replayed = optimize(MODEL, data=CALIB, eval_data=EVAL, recipe=tmp_path / "slim.onnx")
+    assert replayed.model is not None
+    assert io.to_bytes(replayed.model) == io.to_bytes(first.model)
+
+
+def test_what_a_clock_decided_is_replayed_without_one(tmp_path: Path) -> None:
+    measured = Recipe((step("simplify"), step("quantize", placement="measured")))
+    first = run(MODEL, measured, data=CALIB, eval_data=EVAL, time_it=False)
+    first.save(tmp_path / "slim.onnx")
+    replay = recipe.load(tmp_path / "slim.onnx")
+    assert replay.steps[1].options.float_units is not None
+    second = run(MODEL, replay, data=CALIB, eval_data=EVAL, time_it=False)
+    assert first.model is not None
+    assert second.model is not None
+    assert io.to_bytes(second.model) == io.to_bytes(first.model)
+
+
+def test_a_recipe_that_cannot_meet_its_gate_fails_with_the_evidence() -> None:
+    harsh = Recipe((step("prune", remove=0.9, of="params", criterion="random"),), Gates(max_drop=1e-6))
+    with pytest.raises(GateError, match="top1 drops by") as caught:
+        run(MODEL, harsh, data=CALIB, eval_data=EVAL, time_it=False)
+    assert caught.value.result.evaluation is not None
+
+
+def test_without_eval_data_a_share_is_held_back() -> None:
+    result = run(MODEL, STATIC, data=CALIB, time_it=False)
+    assert result.data["fit"]["n"] + result.data["confirm"]["n"] == 200
+    assert result.data["confirm"]["n"] == 50
+
+
+def test_the_same_sample_in_both_sets_is_refused(tmp_path: Path) -> None:
+    with np.load(CALIB) as file:
+        image, labels = file["image"], file["labels"]
+    np.savez(tmp_path / "leak.npz", image=image[:20], labels=labels[:20])
+    with pytest.raises(InvalidDataError):
+        run(MODEL, STATIC, data=CALIB, eval_data=tmp_path / "leak.npz", time_it=False)
+
+
+def test_a_wrong_normalisation_is_caught_before_anybody_believes_the_figures(tmp_path: Path) -> None:
+    with np.load(EVAL) as file:
+        image, labels = file["image"], file["labels"]
+    np.savez(tmp_path / "wrong.npz", image=(image * 0 + image.mean()).astype(np.float32) + 1e-3 * image, labels=labels)
+    with pytest.raises(InvalidDataError, match="chance|guess|majority"):
+        run(MODEL, Recipe((step("simplify"),)), data=CALIB, eval_data=tmp_path / "wrong.npz", time_it=False)
+
+
+def test_a_step_that_needs_data_says_how_to_give_some() -> None:
+    with pytest.raises(UsageError, match="quantize needs data") as caught:
+        run(MODEL, STATIC, time_it=False)
+    assert "--data" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("steps: [shrink: {}]", "no step shrink"),
+        ("steps: [quantize: {calibratoin: mse}]", "no option calibratoin"),
+        ("gates: {}", "list of steps"),
+        ("steps: [simplify: {}]\nspeed: 3", "unknown key speed"),
+        ("steps: [", "not YAML"),
+    ],
+)
+def test_a_recipe_that_is_none_is_refused_by_name(text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        recipe.parse(text)
+
+
+def test_a_recipe_survives_its_text() -> None:
+    assert recipe.parse(STATIC.text()) == STATIC
