@@ -20,7 +20,6 @@ import onnx_ir as ir
 from onnxslim import io
 from onnxslim import recipe as recipes
 from onnxslim.compatibility import oldest_runtime
-from onnxslim.data.near import near_duplicates
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.data.split import check_disjoint, hold_back
@@ -394,7 +393,8 @@ def _how(result: Result, timing: Timing, samples: Samples) -> dict[str, str]:
         "the ratio is the median of the per-round ratios",
         "size": "bytes on disk, external data included",
         "params": "elements of float and quantised weight initializers",
-        "macs": "multiply-accumulates of Conv, Gemm and MatMul for one sample; free dimensions as given, else 1 (224 spatial)",
+        "macs": "multiply-accumulates of Conv, Gemm and MatMul for one sample; free dimensions as given, "
+        "else 1 (224 spatial)",
         "memory": "growth of the peak resident set of a fresh process that loads the model and runs it twice",
     }
 

@@ -81,7 +81,7 @@ def test_a_wrong_normalisation_is_caught_before_anybody_believes_the_figures(tmp
     with np.load(EVAL) as file:
         image, labels = file["image"], file["labels"]
     np.savez(tmp_path / "wrong.npz", image=(image * 0 + image.mean()).astype(np.float32) + 1e-3 * image, labels=labels)
-    with pytest.raises(InvalidDataError, match="chance|guess|majority"):
+    with pytest.raises(InvalidDataError, match=r"chance|guess|majority"):
         run(MODEL, Recipe((step("simplify"),)), data=CALIB, eval_data=tmp_path / "wrong.npz", time_it=False)
 
 

@@ -109,7 +109,7 @@ def extremes(
         high = np.array([float(found[name].max(initial=-np.inf)) for name in highs])
         outputs = [array for name, array in found.items() if name not in inner and _is_float(array)]
         if not (np.isfinite(low).all() and np.isfinite(high).all() and all(np.isfinite(a).all() for a in outputs)):
-            raise _NotFinite(index)
+            raise _NotFiniteError(index)
         return low, high
 
     inner = {*lows, *highs}
@@ -122,7 +122,7 @@ def extremes(
             sums += (low, high)
             samples += 1
             progress("ranges", samples, total)
-    except _NotFinite as error:
+    except _NotFiniteError as error:
         raise InvalidDataError(
             f"calibration sample {error.sample}: NaN or infinity in {_culprit(model, feeds, error.sample, config)}",
             hint="look at that sample's values and at the preprocessing",
@@ -190,7 +190,7 @@ def channels(
     return {name: (peak, energy / samples) for name, (peak, energy) in zip(names, totals, strict=True)}
 
 
-class _NotFinite(Exception):
+class _NotFiniteError(Exception):
     def __init__(self, sample: int) -> None:
         super().__init__(sample)
         self.sample = sample

@@ -136,7 +136,7 @@ def _linear_output(unit: Unit) -> ir.Value:
 def _as_grid(unit: Unit, array: np.ndarray) -> np.ndarray:
     """One sample's activation as (channels, *positions)."""
     if unit.op == "Conv":
-        return array[0]
+        return np.asarray(array[0])
     return np.asarray(array.reshape(-1, array.shape[-1]).T)
 
 
@@ -186,7 +186,7 @@ def _mend(unit: Unit, choices: Choices, x: np.ndarray, y: np.ndarray) -> tuple[C
     nearest = np.clip(np.rint(shaped / scales[:, :, None]), -top, top) * scales[:, :, None]
     codes = solve.round_codes(shaped, rows.gram, scales.astype(np.float64), top)
     real = codes * scales[:, :, None]
-    bias = solve.bias(rows, real, unit.clip).reshape(-1).astype(np.float32)
+    bias = solve.bias(rows, real, _kept(unit, choices)).reshape(-1).astype(np.float32)
     mended = Mended(unit.name, solve.output_error(rows, nearest), solve.output_error(rows, real))
     has_place = bias_of(unit) is not None or unit.op != "MatMul"
     return (
@@ -195,6 +195,17 @@ def _mend(unit: Unit, choices: Choices, x: np.ndarray, y: np.ndarray) -> tuple[C
         ),
         mended,
     )
+
+
+def _kept(unit: Unit, choices: Choices) -> tuple[float, float]:
+    """The range of values that survive behind the layer: its activation's, and its output encoding's."""
+    low, high = unit.clip
+    encoding = choices.encodings.get(str(unit.outputs[0].name))
+    if encoding is not None:
+        limits = np.iinfo(encoding.zero_point.dtype)
+        ends = encoding.dequantise(np.array([limits.min, limits.max], encoding.zero_point.dtype))
+        low, high = max(low, float(ends[0])), min(high, float(ends[1]))
+    return low, high
 
 
 def _to_matrix(unit: Unit, weight: np.ndarray, groups: int) -> np.ndarray:

@@ -48,10 +48,9 @@ def activation(low: float, high: float, *, symmetric: bool = False) -> Encoding:
         return Encoding(_scale(max(-low, high), 127.0), np.int8(0))
     scale = _scale(high - low, 255.0)
     zero_point = np.uint8(np.clip(np.rint(-low / float(scale)), 0, 255))
-    if zero_point == 0:
+    if zero_point == 0 and high / 255.0 >= SMALLEST_SCALE and float(scale) * 255.0 > high:
         # 255 · scale must not pass a Clip's bound by a rounding error, or the runtime keeps the Clip
-        while float(scale) * 255.0 > high and high > 0:
-            scale = np.nextafter(scale, np.float32(0))
+        scale = np.nextafter(scale, np.float32(0))
     return Encoding(scale, zero_point)
 
 

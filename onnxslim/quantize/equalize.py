@@ -251,7 +251,7 @@ def _scale_rows(model: ir.Model, node: ir.Node, scale: np.ndarray) -> None:
     _replace(model, node, 1, weight * _along(scale, axis, weight.ndim))
     bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
     if bias is not None:
-        _replace(model, node, 2, bias * scale.reshape(bias.shape[:-1] + (-1,) if bias.ndim == 1 else (1, -1)))
+        _replace(model, node, 2, bias * scale.reshape(-1 if bias.ndim == 1 else (1, -1)))
 
 
 def _scale_columns(model: ir.Model, node: ir.Node, scale: np.ndarray) -> None:

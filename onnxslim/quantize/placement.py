@@ -22,7 +22,6 @@ from onnxslim.graph.constants import constant
 from onnxslim.graph.propagate import propagate
 from onnxslim.quantize.plan import Unit
 
-
 #: Nanoseconds a multiply-accumulate takes, as (float, int8): dense, dense whose channels miss the kernel's width,
 #: depthwise, depthwise that misses it, grouped. Ratios measured on x86 with VNNI; the absolute scale only has to fit
 #: the costs per element below.

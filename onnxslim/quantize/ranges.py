@@ -195,5 +195,6 @@ def method(text: str) -> Method:
     elif text in METHODS:
         return METHODS[text]
     raise UsageError(
-        f"--calibration {text}: unknown", hint=f"one of auto, {', '.join(METHODS)}, or percentile:99.99 (above 50, up to 100)"
+        f"--calibration {text}: unknown",
+        hint=f"one of auto, {', '.join(METHODS)}, or percentile:99.99 (above 50, up to 100)",
     )

@@ -86,14 +86,14 @@ def round_codes(w: np.ndarray, gram: np.ndarray, scales: np.ndarray, top: int) -
 def bias(found: Rows, w: np.ndarray, clip: tuple[float, float] = (-np.inf, np.inf)) -> np.ndarray:
     """The bias that makes the mean output right behind the activation: float64 (g, o).
 
-    Means are compared after clipping to ``clip``: what a Relu cuts off may err as it likes, and letting it count would
-    shift the values that are used. Newton's iteration on a monotone, piecewise linear function; the share of values
+    Means are compared after clipping to ``clip``: what a Relu cuts off or a range saturates may err as it likes, and
+    letting it count would shift the values that are used. Newton's iteration on a monotone, piecewise linear function; the share of values
     inside the clip is its slope.
 
     Args:
         found: Sampled rows.
         w: (g, o, d), the weights as they will be computed with.
-        clip: The range that the activation behind the layer leaves.
+        clip: The range of values that survive behind the layer.
     """
     plain = found.y_mean - np.einsum("god,gd->go", w, found.x_mean)
     low, high = clip

@@ -202,7 +202,7 @@ TARGETS: dict[str, Target] = {
         "cuda",
         "cuda",
         {},
-        why_not="the CUDA provider has no int8 kernels for Q/DQ: it would dequantise and run a float Conv, slower than float",
+        why_not="the CUDA provider has no int8 kernels for Q/DQ: it would run Q, DQ and a float Conv, slower than float",
     ),
     "tensorrt": Target("tensorrt", "tensorrt", CPU_ROWS, activation_symmetric=True),
 }

@@ -23,9 +23,9 @@ def model(text: str) -> ir.Model:
 
 CONV = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[batch,3,height,width] x) => (float[batch,8,a,b] y)
-<float[8,3,3,3] w = {%s}, float[8] b = {0,0,0,0,0,0,0,0}> {
+<float[8,3,3,3] w = {ONES}, float[8] b = {0,0,0,0,0,0,0,0}> {
   y = Conv<strides=[2,2], pads=[1,1,1,1]>(x, w, b)
-}""" % ",".join("1" * 216)
+}""".replace("ONES", ",".join("1" * 216))
 
 
 def test_macs_follow_the_contract_with_free_dimensions_at_their_defaults() -> None:
