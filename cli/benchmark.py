@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from onnxslim import io
@@ -20,48 +18,47 @@ from . import options
 from .command import command
 from .common import Common
 from .params import MODEL
+from .show import grid, warnings
 
 
 def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
     """One column a model."""
     models, timing = report["models"], report["timing"]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for model in models:
-        table.add_column(Text(clean(model["name"])), justify="right", overflow="fold")
-    for name, cell in _ROWS:
-        table.add_row(name, *(Text(cell(model)) for model in models))
+    columns = ("", *(f">{clean(model['name'])}" for model in models))
+    table = grid(columns, ((name, *map(cell, models)) for name, cell in _ROWS))
     how = (
         f"{timing['rounds']} interleaved rounds, batch {timing['batch']}, {timing['threads']} thread(s), "
         f"{timing['provider']} provider, on {clean(timing['data'])}; 95 % intervals in brackets"
     )
-    return Group(table, Text(how, "dim"), *_warnings(report))
+    return Group(table, Text(how, "dim"), *warnings(report))
 
 
-def _warnings(report: Mapping[str, Any]) -> Iterator[Text]:
-    for line in report["warnings"]:
-        yield Text.assemble(("warning: ", "bold yellow"), clean(line))
+def _median(model: Mapping[str, Any]) -> str:
+    steady = model["steady"]
+    low, high = map(milliseconds, steady["interval_ms"])
+    return f"{milliseconds(steady['median_ms'])} [{low}, {high}]"
 
 
-def _between(interval: Any, unit: str = "") -> str:
-    return f"[{digits(interval[0])}{unit}, {digits(interval[1])}{unit}]"
+def _ratio(model: Mapping[str, Any]) -> str:
+    low, high = map(digits, model["interval"])
+    return f"{digits(model['ratio'])} [{low}, {high}]"
 
 
 def _throughput(model: Mapping[str, Any]) -> str:
     found = model["throughput"]
-    interval = f" {_between(found['interval'])}" if found["interval"] else ""
-    return f"{digits(found['per_second'])}/s{interval} × {found['concurrency']}"
+    ends = "" if found["interval"] is None else " [{:.0f}, {:.0f}]".format(*found["interval"])
+    return f"{digits(found['per_second'])}/s{ends}, {found['concurrency']} at a time"
 
 
 #: name of a row → its cell for one model of the JSON
 _ROWS: tuple[tuple[str, Any], ...] = (
-    ("median", lambda m: f"{milliseconds(m['steady']['median_ms'])} {_between(m['steady']['interval_ms'])}"),
+    ("median", _median),
     ("p90", lambda m: milliseconds(m["steady"]["p90_ms"])),
     ("p99", lambda m: milliseconds(m["steady"]["p99_ms"])),
-    ("times faster", lambda m: f"{digits(m['ratio'])} {_between(m['interval'])}"),
+    ("times faster", _ratio),
     ("first inference", lambda m: milliseconds(m["first_ms"])),
     ("session", lambda m: milliseconds(m["create_ms"])),
-    ("throughput × at a time", _throughput),
+    ("throughput", _throughput),
     ("peak memory", lambda m: size(m["memory"])),
 )
 

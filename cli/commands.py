@@ -13,6 +13,7 @@ from .profile import profile
 from .prune import prune
 from .quantize import quantize
 from .recover import recover
+from .sensitivity import sensitivity
 from .simplify import simplify
 from .validate import validate
 
@@ -27,6 +28,7 @@ COMMANDS: dict[str, Command] = {
     "benchmark": benchmark,
     "profile": profile,
     "inspect": inspect,
+    "sensitivity": sensitivity,
     "doctor": doctor,
     "validate": validate,
 }  # fmt: skip

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from onnxslim import io
@@ -23,47 +21,37 @@ from .command import command
 from .common import Common
 from .inspect import side_by_side
 from .params import MODEL
+from .show import grid, warnings
 
 
 def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
     """What the two consist of, how far their outputs are apart, and where they part."""
-    return Group(side_by_side(report["models"]), *_differences(report.get("comparison")), *_warnings(report))
+    return Group(side_by_side(report["models"]), *_differences(report.get("comparison")), *warnings(report))
 
 
 def _differences(found: Mapping[str, Any] | None) -> Iterator[RenderableType]:
     if found is None:
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("output", "largest difference", "of the largest value"):
-        table.add_column(name, justify="left" if name == "output" else "right", overflow="fold")
-    for name, output in found["outputs"].items():
-        table.add_row(
-            Text(clean(name)), _number(output["max_abs"]), output["mismatch"] or _number(output["relative"])
-        )
-    yield table
+    yield grid(
+        ("output", ">largest difference", ">of the largest value"),
+        (
+            (clean(name), _number(output["max_abs"]), output["mismatch"] or _number(output["relative"]))
+            for name, output in found["outputs"].items()
+        ),
+    )
     verdict = "equal" if found["equal"] else "not equal"
     yield Text(
         f"{verdict} (to {found['tolerance']:g} of the largest value, the runtime's optimisation off)", "bold"
     )
     if found["layers"]:
-        yield _layers(found["layers"])
+        yield grid(("tensor", "made by", "op", ">SQNR", ""), map(_layer, found["layers"]))
 
 
-def _layers(layers: list[Mapping[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("tensor", "made by", "op", "SQNR", ""):
-        table.add_column(name, justify="right" if name == "SQNR" else "left", overflow="fold")
-    for layer in layers:
-        sqnr = NONE if layer["sqnr_db"] is None else f"{layer['sqnr_db']:.1f} dB"
-        mark = "the first bad layer" if layer["first_bad"] else ""
-        cells = (layer["name"], layer["node"], layer["op"], sqnr, mark)
-        table.add_row(*(Text(clean(cell)) for cell in cells), style="bold red" if mark else "")
-    return table
-
-
-def _warnings(report: Mapping[str, Any]) -> Iterator[Text]:
-    for line in report["warnings"]:
-        yield Text.assemble(("warning: ", "bold yellow"), clean(line))
+def _layer(layer: Mapping[str, Any]) -> tuple[Text, ...]:
+    sqnr = NONE if layer["sqnr_db"] is None else f"{layer['sqnr_db']:.1f} dB"
+    mark = "the first bad layer" if layer["first_bad"] else ""
+    cells = (layer["name"], layer["node"], layer["op"], sqnr, mark)
+    return tuple(Text(clean(cell), "bold red" if mark else "") for cell in cells)
 
 
 def _number(value: float | None) -> str:

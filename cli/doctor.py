@@ -8,13 +8,11 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from onnxslim.errors import OnnxslimError
-from onnxslim.quantize.targets import TARGETS
+from onnxslim.quantize import contract
+from onnxslim.quantize.targets import TARGETS, Target
 from onnxslim.report.text import clean
 from onnxslim.result import Result
 from onnxslim.runtime.providers import PROVIDERS, parse
@@ -24,6 +22,7 @@ from onnxslim.version import __version__
 from . import foreign
 from .command import command
 from .common import Common
+from .show import grid, warnings
 
 #: What the outcome may depend on, by distribution.
 _LIBRARIES = ("onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy", "scipy", "torch")
@@ -34,30 +33,28 @@ _ENERGY = "/sys/class/powercap/intel-rapl:0/energy_uj"
 
 def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
     """Section by section, one fact a line."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
-    for section, facts in report["machine"].items():
-        for name, value in facts.items():
-            table.add_row(Text(f"{section} {name}".strip()), Text(clean(value), overflow="fold"))
-        table.add_section()
-    return Group(
-        table, *(Text.assemble(("warning: ", "bold yellow"), clean(line)) for line in report["warnings"])
+    rows = (
+        (f"{section} {name}".strip(), clean(value))
+        for section, facts in report["machine"].items()
+        for name, value in facts.items()
     )
+    return Group(grid(("", ""), rows), *warnings(report))
 
 
 @command("doctor", show=show)
 def doctor(common: Common) -> Result:
     """What this machine and its runtime can do: versions, providers, what speeds int8 up, what can be measured."""
     found = foreign.find()
+    cautions = [] if found is None else [f"{found.message}; {found.hint}"]
     machine = {
         "": {"onnxslim": __version__, "Python": platform.python_version(), "system": platform.platform()},
         "library": {name: _version(name) for name in _LIBRARIES},
         "CPU": _cpu(),
         "provider": {name: _provider(name) for name in PROVIDERS},
-        "target": {name: target.why_not or "int8" for name, target in TARGETS.items()},
+        "int8": {name: target.why_not or _int8(target, cautions) for name, target in TARGETS.items()},
         "energy": {"counter": "RAPL" if os.access(_ENERGY, os.R_OK) else "not measurable here"},
     }
-    warnings = [] if found is None else [f"{found.message}; {found.hint}"]
-    return Result("doctor", extra={"machine": machine}, warnings=warnings)
+    return Result("doctor", extra={"machine": machine}, warnings=cautions)
 
 
 def _version(distribution: str) -> str:
@@ -72,6 +69,21 @@ def _provider(name: str) -> str:
         return f"yes ({parse(name, available_providers()).name})"
     except OnnxslimError as error:
         return f"no; {error.hint}"
+
+
+def _int8(target: Target, cautions: list[str]) -> str:
+    """Whether this runtime fuses what the table of ``target`` says that it fuses; each difference is a caution."""
+    if target.provider != "cpu":
+        return "not looked at: runs on another provider"
+    findings = contract.check(target)
+    for finding in findings:
+        if finding.claimed != finding.fused:
+            does = "runs" if finding.fused else "does not run"
+            cautions.append(
+                f"target {target.name}: this runtime {does} {finding.op} in int8, the table says otherwise"
+            )
+    right = sum(finding.claimed == finding.fused for finding in findings)
+    return f"{right} of {len(findings)} ops run as the table says"
 
 
 def _cpu() -> dict[str, str]:

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from onnxslim import io
@@ -22,19 +20,20 @@ from . import options
 from .command import command
 from .common import Common
 from .params import MODEL
+from .show import grid, warnings
 
 
 def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
     """Before and after where there is a reference; else the metrics of the one model."""
     if report["output"] is not None:
         return summary(report, explain=explain)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
-    for metric in report["metrics"]:
-        value = metric["result"]
-        shown = f"{100 * value:.2f} %" if metric["unit"] == "%" else f"{value:.4g}"
-        table.add_row(Text(clean(metric["name"])), shown, f"{metric['n']} samples")
-    warnings = (Text.assemble(("warning: ", "bold yellow"), clean(line)) for line in report["warnings"])
-    return Group(Text(clean(report["input"]["path"]), "bold"), table, *warnings)
+    rows = ((clean(m["name"]), _value(m), f"{m['n']} samples") for m in report["metrics"])
+    return Group(Text(clean(report["input"]["path"]), "bold"), grid(("", "", ""), rows), *warnings(report))
+
+
+def _value(metric: Mapping[str, Any]) -> str:
+    value = metric["result"]
+    return f"{100 * value:.2f} %" if metric["unit"] == "%" else f"{value:.4g}"
 
 
 @command("evaluate", show=show)

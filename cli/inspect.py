@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +18,7 @@ from onnxslim.result import Result
 from .command import command
 from .common import Common
 from .params import MODEL
+from .show import grid
 
 
 def side_by_side(models: Sequence[Mapping[str, Any]]) -> Table:
@@ -26,10 +26,7 @@ def side_by_side(models: Sequence[Mapping[str, Any]]) -> Table:
 
     What is less than in the first model is green.
     """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for model in models:
-        table.add_column(Text(clean(model["name"])), justify="right", overflow="fold")
+    table = grid(("", *(f">{clean(model['name'])}" for model in models)), ())
     for rows in (_format, _ports, _ops, _figures):
         for name, cells in rows(models):
             table.add_row(Text(clean(name)), *cells)
@@ -85,13 +82,17 @@ def _fewer(numbers: Sequence[int], form: Any) -> list[Text]:
 def _channels(model: Mapping[str, Any]) -> Table:
     found = model["channels"]
     title = f"{clean(model['name'])}: {found['units']} units, {found['reach']:.1%} of the inner channels can be pruned"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("layer", "op", "channels", "free", "why not"):
-        table.add_column(name, justify="right" if name in ("channels", "free") else "left", overflow="fold")
-    for layer in found["layers"]:
-        cells = (layer["name"], layer["op"], layer["channels"], layer["free"], layer["reason"])
-        table.add_row(*(Text(clean(cell)) for cell in cells))
-    return table
+    rows = (
+        (
+            clean(layer["name"]),
+            clean(layer["op"]),
+            str(layer["channels"]),
+            str(layer["free"]),
+            clean(layer["reason"]),
+        )
+        for layer in found["layers"]
+    )
+    return grid(("layer", "op", ">channels", ">free", "why not"), rows, title)
 
 
 @command("inspect", show=show)

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from onnxslim import io
 from onnxslim.profile import profile as measure
@@ -20,45 +18,45 @@ from . import options
 from .command import command
 from .common import Common
 from .params import MODEL
+from .show import grid, warnings
 
 
 def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
     """Ops side by side, then the slowest layers; all of them under ``--explain``."""
     top = None if explain else 15
-    warnings = (Text.assemble(("warning: ", "bold yellow"), clean(line)) for line in report["warnings"])
-    return Group(_ops(report["models"]), *(_layers(model, top) for model in report["models"]), *warnings)
+    return Group(
+        _ops(report["models"]), *(_layers(model, top) for model in report["models"]), *warnings(report)
+    )
 
 
 def _ops(models: list[Mapping[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("op")
-    for model in models:
-        table.add_column(Text(clean(model["name"])), justify="right", overflow="fold")
     by_op = [{entry["op"]: entry for entry in model["ops"]} for model in models]
-    for op in dict.fromkeys(op for entries in by_op for op in entries):
-        table.add_row(Text(clean(op)), *(_cell(entries.get(op)) for entries in by_op))
-    table.add_section()
-    table.add_row("all nodes", *(milliseconds(model["total_ms"]) for model in models))
-    return table
+    ops = dict.fromkeys(op for entries in by_op for op in entries)
+    rows = [(clean(op), *(_cell(entries.get(op)) for entries in by_op)) for op in ops]
+    total = ("all nodes", *(milliseconds(model["total_ms"]) for model in models))
+    return grid(("op", *(f">{clean(model['name'])}" for model in models)), [*rows, total])
 
 
 def _cell(entry: Mapping[str, Any] | None) -> str:
-    return NONE if entry is None else f"{entry['count']} × {milliseconds(entry['ms'])} {entry['share']:4.0%}"
+    return (
+        NONE if entry is None else f"{entry['count']} in {milliseconds(entry['ms'])}, {entry['share']:4.0%}"
+    )
 
 
 def _layers(model: Mapping[str, Any], top: int | None) -> Table:
-    title = f"{clean(model['name'])}: the slowest layers"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("layer")
-    table.add_column("ran as")
-    table.add_column("on")
-    table.add_column("time", justify="right")
-    table.add_column("share", justify="right")
-    for node in model["nodes"][:top]:
-        provider = node["provider"].removesuffix("ExecutionProvider").lower()
-        name, op = Text(shorten(clean(node["name"]))), Text(clean(node["op"]))
-        table.add_row(name, op, provider, milliseconds(node["ms"]), f"{node['share']:.0%}")
-    return table
+    rows = (
+        (
+            shorten(clean(node["name"])),
+            clean(node["op"]),
+            node["provider"].removesuffix("ExecutionProvider").lower(),
+            milliseconds(node["ms"]),
+            f"{node['share']:.0%}",
+        )
+        for node in model["nodes"][:top]
+    )
+    return grid(
+        ("layer", "ran as", "on", ">time", ">share"), rows, f"{clean(model['name'])}: the slowest layers"
+    )
 
 
 @command("profile", show=show)

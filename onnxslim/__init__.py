@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from onnxslim.quantize import quantize as quantize
     from onnxslim.recover import recover as recover
     from onnxslim.result import Result as Result
+    from onnxslim.sensitivity import sensitivity as sensitivity
     from onnxslim.simplify import simplify as simplify
     from onnxslim.slim import slim as slim
     from onnxslim.validate.compare import compare as compare
@@ -49,6 +50,7 @@ _HOMES = {
     "quantize": "onnxslim.quantize",
     "recover": "onnxslim.recover",
     "save": "onnxslim.io",
+    "sensitivity": "onnxslim.sensitivity",
     "simplify": "onnxslim.simplify",
     "slim": "onnxslim.slim",
 }

@@ -69,6 +69,7 @@ def calls(cnn: str, wide: str, calib: str, evals: str, tmp_path: Path) -> dict[s
         "benchmark": [cnn, "--data", evals, "--concurrency", 2],
         "profile": [cnn, wide],
         "inspect": [cnn, wide, "--channels"],
+        "sensitivity": [cnn, "--data", calib, "--max-samples", 32],
         "doctor": [],
         "validate": [cnn],
     }
