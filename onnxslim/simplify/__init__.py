@@ -20,10 +20,13 @@ from onnxslim.simplify.merge import merge_initializers, merge_nodes
 from onnxslim.simplify.nested import walk
 from onnxslim.simplify.rounding import TOLERANCE, difference
 from onnxslim.simplify.rule import Rule, Scene
-from onnxslim.simplify.table import RULES
+from onnxslim.simplify.table import EXACT, RULES
 
 #: The result may be this much larger than the input, no more.
 GROWTH = 1.02
+
+#: Below this share of the limit an estimate of the size is enough.
+SURE = 0.9
 
 #: Folding feeds rules and rules feed folding; real models are done after four or five rounds.
 ROUNDS = 30
@@ -35,11 +38,9 @@ class SimplifyOptions:
 
     Attributes:
         max_fold_bytes: How many bytes folding constants may add to the file; None is 2 % of its size.
-        skip: Names of rules (:data:`onnxslim.simplify.table.RULES`) that are left out.
     """
 
     max_fold_bytes: int | None = None
-    skip: tuple[str, ...] = ()
 
 
 def simplify(
@@ -70,60 +71,83 @@ def simplify(
 
 
 def _within_bounds(source: ModelLike, options: SimplifyOptions, progress: Progress) -> tuple[ir.Model, Account]:
-    """The smallest form that is equal and not larger: all rules, else those that keep every bit, else no growth.
-
-    The model is rewritten in place and read again from ``source`` where the original is needed, which is cheaper than
-    keeping a copy of a large graph that most calls never look at.
-    """
+    """Simplify, and look at the size of what came out: it may not have grown past the limit."""
     model = io.load(source)
     before = size.estimate(model)
     allowance = before * (GROWTH - 1) if options.max_fold_bytes is None else options.max_fold_bytes
-    rules = [rule for rule in RULES if rule.name not in options.skip]
-    rounding = {rule.name for rule in rules if rule.rounds}
-    exact = [rule for rule in rules if not rule.rounds]
-
-    account = _simplify(model, rules, allowance, progress)
-    if rounding & account.changed.keys():
-        gap = difference(io.load(source), model, before)
-        if gap is None:
-            account.details["rounding"] = "not measured: the model is large, or does not run on random inputs"
-        elif gap > TOLERANCE:
-            model = io.load(source)
-            account = _simplify(model, exact, allowance, progress)
-            reason = f"a random input changes an output by {gap:.1e} of its maximum when rounded differently"
-            account.decline(model.graph.name or "model", f"{', '.join(sorted(rounding))}: {reason}")
-    if size.estimate(model) > before:
+    model, account = _simplify(model, allowance, before, progress)
+    after = size.estimate(model)
+    if after > before and after > SURE * (before * GROWTH + (options.max_fold_bytes or 0)):
         limit = size.exact(io.load(source)) * GROWTH + (options.max_fold_bytes or 0)
         if size.exact(model) > limit:
-            model = io.load(source)
-            account = _simplify(model, exact, 0, progress)
+            model, account = _simplify(io.load(source), 0, before, progress)
         if size.exact(model) > limit:
             model, account = io.load(source), Account("simplify")
             account.decline(model.graph.name or "model", "the simplified file would be larger")
     return model, account
 
 
-def _simplify(model: ir.Model, rules: Sequence[Rule], allowance: float, progress: Progress) -> Account:
-    """Rewrite ``model`` in place."""
+def _simplify(model: ir.Model, allowance: float, nbytes: int, progress: Progress) -> tuple[ir.Model, Account]:
+    """Rewrite ``model``, of about ``nbytes``: by the rules that keep every bit, then by those that round differently.
+
+    The form in between is kept, and is what counts when the final one differs from it by more than rounding should.
+    """
     account = Account("simplify")
     nodes = tidy.count(model)
     types = tidy.prepare(model, account)
     editor = Editor(model, allowance)
     editor.erase(reversed(list(walk(model.graph))))
+    tidy.infer(model)
+    _to_the_end(model, editor, EXACT, account, progress, merge=False)
+
+    refusal = None
+    rounding = [rule for rule in RULES if rule.rounds]
+    if any(node.op_type in rule.roots for node in walk(model.graph) for rule in rounding):
+        kept, trial = io.clone(model), Account("simplify")
+        _to_the_end(model, editor, RULES, trial, progress, merge=True)
+        if any(rule.name in trial.changed for rule in rounding):
+            gap = difference(kept, model, nbytes)
+            if gap is None:
+                account.details["rounding"] = "not measured: the model is large, or does not run on random inputs"
+            elif gap > TOLERANCE:
+                refusal = f"a random input changes an output by {gap:.1e} of its maximum when rounded differently"
+        if refusal is None:
+            _absorb(account, trial)
+        else:
+            model, editor = kept, Editor(kept, allowance)
+    _to_the_end(model, editor, EXACT if refusal else RULES, account, progress, merge=True)
+    if refusal:
+        account.decline(model.graph.name or "model", f"{', '.join(rule.name for rule in rounding)}: {refusal}")
+    tidy.finish(model, types)
+    account.declined = list(dict.fromkeys(account.declined))
+    account.details["nodes"] = {"before": nodes, "after": tidy.count(model)}
+    return model, account
+
+
+def _to_the_end(
+    model: ir.Model, editor: Editor, rules: Sequence[Rule], account: Account, progress: Progress, *, merge: bool
+) -> None:
+    """Rewrite, fold and (with ``merge``) compute once what is computed twice, in place, until nothing changes.
+
+    Merging waits until nothing else is left to do: a Conv that two nodes read cannot take in the BatchNormalization
+    of either.
+    """
     for number in range(ROUNDS):
         progress("simplify", number, 0)
         account.declined.clear()
-        if number == 0 or not tidy.settled(model):
+        if number and not tidy.settled(model):
             tidy.infer(model)
         known = integers(model)
         changed = rewrite(model, editor, rules, Scene(model.opset_imports.get("", 1), known), account)
         changed += fold(model, editor, account)
-        if not changed:  # only now: a Conv that two nodes read cannot take in the BatchNormalization of either
+        if not changed and merge:
             changed += merge_initializers(model, editor, account)
             changed += merge_nodes(model, editor, known, account)
         if not changed:
             break
-    tidy.finish(model, types)
-    account.declined = list(dict.fromkeys(account.declined))
-    account.details["nodes"] = {"before": nodes, "after": tidy.count(model)}
-    return account
+
+
+def _absorb(account: Account, trial: Account) -> None:
+    for name, times in trial.changed.items():
+        account.count(name, int(times))
+    account.declined = trial.declined

@@ -17,7 +17,7 @@ from onnxslim.graph.constants import tensor
 from onnxslim.simplify.arithmetic import Known
 from onnxslim.simplify.edit import Editor, weight
 from onnxslim.simplify.fold import is_pure
-from onnxslim.simplify.nested import subgraphs
+from onnxslim.simplify.nested import graphs, subgraphs
 
 #: Bytes of a weight's head, middle and tail that are compared before the whole is.
 SAMPLE = 4096
@@ -81,7 +81,7 @@ def merge_initializers(model: ir.Model, editor: Editor, account: Account) -> int
     """Let one initializer stand for all of the same type, dimensions and bytes, in place; returns how many went."""
     merged = 0
     groups: dict[Hashable, list[ir.Value]] = {}
-    for graph in model.graphs():
+    for graph in graphs(model.graph):
         for value in list(graph.initializers.values()):
             found = value.const_value
             if found is None or found.dtype is ir.DataType.STRING or value.is_graph_input() or value.is_graph_output():

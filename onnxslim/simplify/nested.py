@@ -25,6 +25,14 @@ def walk(graph: ir.Graph | ir.Function) -> Iterator[ir.Node]:
                 yield from walk(inner)
 
 
+def graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
+    """``graph`` and every graph inside it."""
+    yield graph
+    for node in walk(graph):
+        if node.attributes:
+            yield from subgraphs(node)
+
+
 def read(node: ir.Node) -> Iterator[ir.Value]:
     """What ``node`` reads, also from inside its graphs."""
     yield from (value for value in node.inputs if value is not None)
@@ -40,7 +48,7 @@ def unique_names(model: ir.Model) -> set[str]:
     """
     names = {str(value.name) for value in (*model.graph.inputs, *model.graph.outputs)}
     fixed = {*model.graph.inputs, *model.graph.outputs}
-    for graph in model.graphs():
+    for graph in graphs(model.graph):
         values = [
             *graph.inputs,
             *graph.initializers.values(),

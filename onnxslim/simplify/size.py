@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import onnx_ir as ir
 
 from onnxslim import io
-from onnxslim.graph.constants import initializers
-from onnxslim.simplify.nested import walk
+from onnxslim.simplify.nested import graphs, walk
 
 #: Bytes that a node or an initializer takes besides its names and data: field tags, lengths, dims. On the safe side.
 OVERHEAD = 12
@@ -19,7 +18,7 @@ MEASURED = 200_000_000
 
 def estimate(model: ir.Model) -> int:
     """Bytes of the file with its external data, from the lengths of names and tensors; good for comparing two forms."""
-    total = sum(len(name) + OVERHEAD + _nbytes(value.const_value) for _, name, value in initializers(model))
+    total = sum(len(value.name or "") + OVERHEAD + _nbytes(value.const_value) for value in _initializers(model))
     for node in walk(model.graph):
         total += OVERHEAD + len(node.name or "") + len(node.op_type) + len(node.domain) + len(node.doc_string or "")
         total += _names(node.inputs) + _names(node.outputs)
@@ -30,8 +29,13 @@ def estimate(model: ir.Model) -> int:
 
 def exact(model: ir.Model) -> int:
     """Bytes of the file as written; of a very large model, the estimate."""
-    tensors = sum(_nbytes(value.const_value) for _, _, value in initializers(model))
+    tensors = sum(_nbytes(value.const_value) for value in _initializers(model))
     return len(io.to_bytes(model)) if tensors <= MEASURED else estimate(model)
+
+
+def _initializers(model: ir.Model) -> Iterator[ir.Value]:
+    for graph in graphs(model.graph):
+        yield from graph.initializers.values()
 
 
 def _names(values: Iterable[ir.Value | None]) -> int:
@@ -46,7 +50,7 @@ def _payload(attribute: ir.Attr) -> int:
     if attribute.is_ref() or attribute.value is None:
         return 0
     if attribute.type is ir.AttributeType.TENSOR:
-        return _nbytes(attribute.as_tensor())
+        return _nbytes(attribute.value)
     if attribute.type in (ir.AttributeType.INTS, ir.AttributeType.FLOATS, ir.AttributeType.STRING):
         return 2 * len(attribute.value)
     return 0  # a number; a graph is walked

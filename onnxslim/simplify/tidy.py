@@ -10,7 +10,7 @@ from onnx_ir.passes import PassError, PreconditionError, common
 
 from onnxslim.account import Account
 from onnxslim.graph import shapes
-from onnxslim.simplify.nested import unique_names, walk
+from onnxslim.simplify.nested import graphs, unique_names, walk
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def count(model: ir.Model) -> int:
 
 def _values(model: ir.Model) -> Iterator[ir.Value]:
     """What graphs take and nodes make, nested graphs included; not the initializers."""
-    for graph in model.graphs():
+    for graph in graphs(model.graph):
         yield from graph.inputs
         for node in graph:
             yield from node.outputs
