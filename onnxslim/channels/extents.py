@@ -12,6 +12,7 @@ import operator
 from collections.abc import Callable
 
 import numpy as np
+import onnx_ir as ir
 
 from onnxslim.channels.op import Element, Op
 from onnxslim.channels.trace import Axis, Flat, carries
@@ -54,6 +55,11 @@ def _extent(axis: Axis) -> Element:
 
 def _same(op: Op) -> Elements | None:
     return elements(op, 0)
+
+
+def _cast(op: Op) -> Elements | None:
+    whole = op.integer("to", 0) in (ir.DataType.INT32, ir.DataType.INT64)
+    return elements(op, 0) if whole else None  # real numbers are computed with, they size nothing
 
 
 def _gather(op: Op) -> Elements | None:
@@ -109,7 +115,8 @@ _COMPUTE: dict[str, Callable[[int, int], int]] = {
 }
 
 _FOLLOW: dict[str, Callable[[Op], Elements | None]] = {
-    **dict.fromkeys(("Cast", "Identity", "Squeeze", "Unsqueeze"), _same),
+    **dict.fromkeys(("Identity", "Squeeze", "Unsqueeze"), _same),
+    "Cast": _cast,
     **dict.fromkeys(_COMPUTE, _arithmetic),
     "Concat": _concat,
     "Gather": _gather,

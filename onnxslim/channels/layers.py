@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxslim.channels.book import Book
 from onnxslim.channels.op import Op
+from onnxslim.channels.trace import Flat
 from onnxslim.channels.units import Layer
 
 #: op type -> the axis of its output that carries its channels (for MatMul with the weight on the left: -2).
@@ -38,7 +39,7 @@ def works(book: Book) -> Iterator[tuple[str, list[int]]]:
             axes = op.operands[1] if op.constant[1] else op.operands[0]
         else:
             axes = [*op.operands[0], op.operands[1][-1]]
-        found = [book.find(axis) for axis in axes]
+        found = [book.find(axis.inner if isinstance(axis, Flat) else axis) for axis in axes]
         if any(labels is not None for labels in found):
             yield op.name, [labels for labels in found if labels is not None]
 

@@ -169,11 +169,13 @@ class Op:
         axis = (self.operands[i] or [])[a]
         return len(axis) if isinstance(axis, np.ndarray) else None
 
-    def known(self, k: int) -> list[int | str]:
-        """The inferred dimensions of output ``k``."""
+    def known(self, k: int, rank: int | None = None) -> list[int | str]:
+        """The inferred dimensions of output ``k``; nothing but its ``rank`` where that is all that is known."""
         dims = shapes.dims(self.node.outputs[k])
         if dims is None:
-            raise DeclinedError("a shape is not known")
+            if rank is None:
+                raise DeclinedError("a shape is not known")
+            dims = (None,) * rank
         return [self.trace.unknown() if dim is None else dim for dim in dims]
 
     def positive(self, axis: int, rank: int) -> int:
@@ -276,9 +278,10 @@ class Op:
             self.outputs[k] = list(axes)
 
     def stay(self, k: int, skip: Mapping[int, Axis] | None = None) -> None:
-        """Output ``k`` has the axes in ``skip`` and positions elsewhere."""
+        """Output ``k``, of input 0's rank, has the axes in ``skip`` and positions elsewhere."""
         if k < len(self.outputs):
-            self.out(k, [(skip or {}).get(a, self.still(size)) for a, size in enumerate(self.known(k))])
+            dims = self.known(k, self.rank(0) if skip else None)
+            self.out(k, [(skip or {}).get(a, self.still(size)) for a, size in enumerate(dims)])
 
     def produce(self, weight: tuple[int, int], out: int, bias: tuple[int, int] | None = None) -> None:
         """The constant's axis ``weight`` = (input, axis) makes the channels of axis ``out`` of output 0."""

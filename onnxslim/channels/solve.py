@@ -66,7 +66,7 @@ def solve(
     root = components(slots, ties)
     reason = np.full(int(root.max()) + 1, -1, np.int64)
     reason[NOTHING] = 0
-    for pinned, why in reversed(pins):
+    for pinned, why in sorted(pins, key=lambda pin: -pin[1]):
         reason[root[pinned]] = why
     equations = Equations(reason, *_rows(root, products), components)
     equations.settle()

@@ -1,0 +1,34 @@
+"""Every rule against the oracle, on a small model of its own."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import pytest
+
+from onnxslim.channels.analysis import units
+from onnxslim.channels.rules import RULES
+from tests.channels.build import convs
+from tests.channels.cases import CASES
+from tests.channels.oracle import assert_exact
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rule(name: str) -> None:
+    net, expected = CASES[name]
+    analysis = assert_exact(net, sets=3, dims={"n": 2} if "flattened" in name and "batch" in name else None)
+    assert analysis.count == expected, analysis.pinned
+
+
+def test_every_rule_has_a_case() -> None:
+    seen = {_key(node) for net, _ in CASES.values() for node in net.graph}
+    assert set(RULES) - seen == set()
+
+
+def test_an_op_without_a_rule_pins_and_says_so() -> None:
+    analysis = units(convs("m = custom.Odd(h)", imports=', "custom" : 1'))
+    assert analysis.count == 0
+    assert {pin.reason for pin in analysis.pinned} >= {"Odd has no rule"}
+
+
+def _key(node: ir.Node) -> str:
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
