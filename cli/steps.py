@@ -41,7 +41,7 @@ def run_step(
     return run(
         original or model,
         recipe,
-        **({} if original is None else {"start": model}),
+        start=None if original is None else model,
         data=data,
         eval_data=eval_data,
         command=name,

@@ -88,6 +88,7 @@ def run(
     model: io.ModelLike,
     recipe: Recipe,
     *,
+    start: io.ModelLike | None = None,
     data: Any = None,
     eval_data: Any = None,
     command: str = "optimize",
@@ -102,6 +103,7 @@ def run(
     Args:
         model: The original; it is not changed.
         recipe: Steps, gates and seed.
+        start: What the first step begins with, when that is a compressed ``model`` already; by default ``model``.
         data: What steps are fitted on; without ``eval_data`` a seeded quarter is held back to judge by.
         eval_data: What the result is judged on.
         command: Named in the result.
@@ -118,7 +120,7 @@ def run(
     config, judge = config or SessionConfig(), judge or Judge()
     original, result = _start(model, command, config, read)
     sets = _sets(original, data, eval_data, read or DataOptions(), recipe.seed, tune=False)
-    _apply(original, recipe, sets, result, config, progress)
+    _apply(original, recipe, sets, result, config, progress, start=None if start is None else io.load(start))
     if time_it:
         _measure(original, result, sets, config, read, progress)
     return _finish(_confirm(original, result, sets, config, judge, progress), recipe)
@@ -318,11 +320,17 @@ def _sets(
 
 
 def _apply(
-    original: ir.Model, recipe: Recipe, sets: _Sets, result: Result, config: SessionConfig, progress: Progress
+    original: ir.Model,
+    recipe: Recipe,
+    sets: _Sets,
+    result: Result,
+    config: SessionConfig,
+    progress: Progress,
+    start: ir.Model | None = None,
 ) -> None:
     """Run the steps, and write the resolved recipe into the model that comes out."""
     context = Context(original, sets.fit, config, recipe.seed, progress)
-    model, resolved = original, []
+    model, resolved = start or original, []
     models: list[ir.Model] = []
     for step in recipe.steps:
         model, account, options = KINDS[step.name].apply(model, step.options, context)

@@ -135,6 +135,21 @@ def test_a_run_can_be_replayed_from_its_output_to_the_same_bytes(
     assert again.read_bytes() == first.read_bytes()
 
 
+def test_recovery_is_judged_against_the_teacher(
+    run: Run, calls: dict[str, list[object]], cnn: str, calib: str, evals: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    assert run("quantize", *calls["quantize"]).code == 0
+    student, out = tmp_path / "q.onnx", tmp_path / "r.onnx"
+    fit = ["--data", calib, "--eval-data", evals, "--steps", 5]
+    document = run("recover", student, "--teacher", cnn, "-o", out, *fit, "--json").json
+    assert document["exit_code"] == 0
+    assert document["input"]["path"] == cnn
+    assert document["input"]["bytes"] > document["output"]["bytes"]
+    # The student is int8 already; judged against itself it would have lost nothing.
+    assert 20 < document["outputs"]["logits"]["sqnr_db"] < 80
+
+
 def test_simplify_leaves_fewer_nodes_and_the_same_function(
     run: Run, calls: dict[str, list[object]], wide: str, tmp_path: Path
 ) -> None:
