@@ -20,7 +20,7 @@ from onnxslim.simplify.merge import merge_initializers, merge_nodes
 from onnxslim.simplify.nested import walk
 from onnxslim.simplify.rounding import TOLERANCE, difference
 from onnxslim.simplify.rule import Rule, Scene
-from onnxslim.simplify.table import EXACT, RULES
+from onnxslim.simplify.table import RULES
 
 #: The result may be this much larger than the input, no more.
 GROWTH = 1.02
@@ -38,9 +38,11 @@ class SimplifyOptions:
 
     Attributes:
         max_fold_bytes: How many bytes folding constants may add to the file; None is 2 % of its size.
+        skip: Names of rules (:data:`onnxslim.simplify.table.RULES`) that are left out.
     """
 
     max_fold_bytes: int | None = None
+    skip: tuple[str, ...] = ()
 
 
 def simplify(
@@ -75,36 +77,40 @@ def _within_bounds(source: ModelLike, options: SimplifyOptions, progress: Progre
     model = io.load(source)
     before = size.estimate(model)
     allowance = before * (GROWTH - 1) if options.max_fold_bytes is None else options.max_fold_bytes
-    model, account = _simplify(model, allowance, before, progress)
+    model, account = _simplify(model, options.skip, allowance, before, progress)
     after = size.estimate(model)
     if after > before and after > SURE * (before * GROWTH + (options.max_fold_bytes or 0)):
         limit = size.exact(io.load(source)) * GROWTH + (options.max_fold_bytes or 0)
         if size.exact(model) > limit:
-            model, account = _simplify(io.load(source), 0, before, progress)
+            model, account = _simplify(io.load(source), options.skip, 0, before, progress)
         if size.exact(model) > limit:
             model, account = io.load(source), Account("simplify")
             account.decline(model.graph.name or "model", "the simplified file would be larger")
     return model, account
 
 
-def _simplify(model: ir.Model, allowance: float, nbytes: int, progress: Progress) -> tuple[ir.Model, Account]:
+def _simplify(
+    model: ir.Model, skip: Sequence[str], allowance: float, nbytes: int, progress: Progress
+) -> tuple[ir.Model, Account]:
     """Rewrite ``model``, of about ``nbytes``: by the rules that keep every bit, then by those that round differently.
 
     The form in between is kept, and is what counts when the final one differs from it by more than rounding should.
     """
     account = Account("simplify")
+    rules = [rule for rule in RULES if rule.name not in skip]
+    exact = [rule for rule in rules if not rule.rounds]
     nodes = tidy.count(model)
     types = tidy.prepare(model, account)
     editor = Editor(model, allowance)
     editor.erase(reversed(list(walk(model.graph))))
     tidy.infer(model)
-    _to_the_end(model, editor, EXACT, account, progress, merge=False)
+    _to_the_end(model, editor, exact, account, progress, merge=False)
 
     refusal = None
-    rounding = [rule for rule in RULES if rule.rounds]
+    rounding = [rule for rule in rules if rule.rounds]
     if any(node.op_type in rule.roots for node in walk(model.graph) for rule in rounding):
         kept, trial = io.clone(model), Account("simplify")
-        _to_the_end(model, editor, RULES, trial, progress, merge=True)
+        _to_the_end(model, editor, rules, trial, progress, merge=True)
         if any(rule.name in trial.changed for rule in rounding):
             gap = difference(kept, model, nbytes)
             if gap is None:
@@ -115,7 +121,7 @@ def _simplify(model: ir.Model, allowance: float, nbytes: int, progress: Progress
             _absorb(account, trial)
         else:
             model, editor = kept, Editor(kept, allowance)
-    _to_the_end(model, editor, EXACT if refusal else RULES, account, progress, merge=True)
+    _to_the_end(model, editor, exact if refusal else rules, account, progress, merge=True)
     if refusal:
         account.decline(model.graph.name or "model", f"{', '.join(rule.name for rule in rounding)}: {refusal}")
     tidy.finish(model, types)

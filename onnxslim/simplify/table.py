@@ -48,6 +48,3 @@ RULES: tuple[Rule, ...] = (
     matmul_add.RULE,
     mean_pool.RULE,
 )
-
-#: Those that compute the same bits.
-EXACT: tuple[Rule, ...] = tuple(rule for rule in RULES if not rule.rounds)
