@@ -229,15 +229,18 @@ def _mended(
 ) -> ir.Model:
     """The quantised model with mended weights and biases, unless that moves the outputs further."""
     plain = _written(model, chosen, choices)
-    layers = correct(model, chosen, choices, feeds.first(correcting.SAMPLES), config, progress=progress)
-    mended = _written(model, chosen, choices)
-    before, after = yardstick.error(plain), yardstick.error(mended)
-    account.details["mended"] = {"before": before, "after": after, "layers": [vars(layer) for layer in layers]}
-    if after < before:
-        account.count("mended layers", len(layers))
-        return mended
-    account.decline("weight and bias correction", f"the outputs would move further ({after:.3g} against {before:.3g})")
-    return plain
+    models, errors = {"as rounded": plain}, {"as rounded": yardstick.error(plain)}
+    ways = correct(model, chosen, choices, feeds.first(correcting.SAMPLES), config, progress=progress)
+    for way, (mended, _) in ways.items():
+        models[way] = _written(model, chosen, mended)
+        errors[way] = yardstick.error(models[way])
+    best = min(errors, key=errors.__getitem__)
+    account.details["mended"] = {"way": best, "errors": {way: float(f"{error:.4g}") for way, error in errors.items()}}
+    if best in ways:
+        account.count("mended layers", len(ways[best][1]))
+    else:
+        account.decline("weights and biases", "the outputs would move further with any of them mended")
+    return models[best]
 
 
 def _decide(

@@ -2,15 +2,16 @@
 
 For every weighted int8 layer, in order: rows of its quantised input and the float model's output at the same places are
 sampled; the weights are rounded with error feedback for those inputs (Frantar et al., GPTQ, 2022), and the bias is set so
-that the mean output behind the activation is right (Nagel et al., Data-free quantization, 2019). What comes out is the
-same graph with other numbers in it.
+that the mean output behind the activation is right (Nagel et al., Data-free quantization, 2019). Each of the two helps
+most networks and harms some (means follow the few samples whose values saturate), so both are offered alone and
+together, and the caller keeps what its outputs are best with. What comes out is the same graph with other numbers in it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -31,6 +32,17 @@ from onnxslim.runtime.taps import tap
 SAMPLES = 64
 #: Rows that a layer is fitted to, spread over the samples.
 ROWS = 2048
+
+
+@dataclass(frozen=True)
+class Way:
+    """What is mended: the rounding of the weights, the bias, or both."""
+
+    rounding: bool
+    bias: bool
+
+
+WAYS = {"rounding": Way(True, False), "bias": Way(False, True), "rounding and bias": Way(True, True)}
 
 
 @dataclass(frozen=True)
@@ -57,13 +69,13 @@ def correct(
     *,
     seed: int = 0,
     progress: Progress = silent,
-) -> list[Mended]:
-    """Fill ``choices.codes`` with codes and a bias for every weighted int8 unit of ``plan``.
+) -> dict[str, tuple[Choices, list[Mended]]]:
+    """For each of :data:`WAYS` the choices with codes for every weighted int8 unit of ``plan``, and what that did.
 
     Args:
         model: The float model that ``plan`` refers to.
         plan: What is int8.
-        choices: The encodings; its codes are filled on the way, since later layers must see earlier ones mended.
+        choices: The encodings.
         feeds: Single samples; the first :data:`SAMPLES` are used.
         config: Where to run.
         seed: Of the sampled positions.
@@ -73,18 +85,22 @@ def correct(
     layers = [unit for unit in plan.units if unit.name in plan.int8 and unit.weighted]
     draw = _Draw({unit.name: index for index, unit in enumerate(layers)}, math.ceil(ROWS / len(feeds)), seed)
     targets = _targets(model, layers, feeds, draw, config)
-    replay = Replay(model, plan, choices, feeds, config)
-    account = []
-    for done, unit in enumerate(plan.units):
-        if unit.name in targets:
-            found = targets.pop(unit.name)
-            x = np.concatenate([_rows(unit, replay, index, target) for index, target in enumerate(found)], axis=1)
-            y = np.concatenate([target.output for target in found])
-            choices.codes[unit.name], mended = _mend(unit, choices, x, y)
-            account.append(mended)
-        replay.run(unit)
-        progress("correcting", done + 1, len(plan.units))
-    return account
+    result = {}
+    for number, (name, way) in enumerate(WAYS.items()):
+        own, account = replace(choices, codes={}), []
+        # later layers must see earlier ones mended, so the replay reads the very codes that are filled here
+        replay = Replay(model, plan, own, feeds, config)
+        for done, unit in enumerate(plan.units):
+            if unit.name in targets:
+                found = targets[unit.name]
+                x = np.concatenate([_rows(unit, replay, index, target) for index, target in enumerate(found)], axis=1)
+                y = np.concatenate([target.output for target in found])
+                own.codes[unit.name], mended = _mend(unit, own, way, x, y)
+                account.append(mended)
+            replay.run(unit)
+            progress("correcting", number * len(plan.units) + done + 1, len(WAYS) * len(plan.units))
+        result[name] = (own, account)
+    return result
 
 
 @dataclass(frozen=True)
@@ -172,7 +188,7 @@ def _window(unit: Unit, spatial: Sequence[int], outputs: Sequence[int]) -> Windo
     return Window(window.kernel, window.strides, window.dilations, begins, window.groups)
 
 
-def _mend(unit: Unit, choices: Choices, x: np.ndarray, y: np.ndarray) -> tuple[Codes, Mended]:
+def _mend(unit: Unit, choices: Choices, way: Way, x: np.ndarray, y: np.ndarray) -> tuple[Codes, Mended]:
     weight = constant(unit.anchor.inputs[1])
     assert weight is not None
     groups = x.shape[0]
@@ -183,18 +199,14 @@ def _mend(unit: Unit, choices: Choices, x: np.ndarray, y: np.ndarray) -> tuple[C
     flat = shaped.reshape(groups * shaped.shape[1], -1)
     bound = solve.bias(rows, shaped).reshape(-1)
     scales = weight_scales(flat, 0, bits=choices.weight_bits, bias=bound, input_scale=entry).reshape(groups, -1)
-    nearest = np.clip(np.rint(shaped / scales[:, :, None]), -top, top) * scales[:, :, None]
-    codes = solve.round_codes(shaped, rows.gram, scales.astype(np.float64), top)
-    real = codes * scales[:, :, None]
-    bias = solve.bias(rows, real, _kept(unit, choices)).reshape(-1).astype(np.float32)
-    mended = Mended(unit.name, solve.output_error(rows, nearest), solve.output_error(rows, real))
-    has_place = bias_of(unit) is not None or unit.op != "MatMul"
-    return (
-        Codes(
-            _from_matrix(unit, codes, weight.shape), scales.reshape(-1), bias if has_place else None
-        ),
-        mended,
-    )
+    nearest = np.clip(np.rint(shaped / scales[:, :, None]), -top, top).astype(np.int8)
+    codes = solve.round_codes(shaped, rows.gram, scales.astype(np.float64), top) if way.rounding else nearest
+    before, after = nearest * scales[:, :, None], codes * scales[:, :, None]
+    mended = Mended(unit.name, solve.output_error(rows, before), solve.output_error(rows, after))
+    bias = None
+    if way.bias and (bias_of(unit) is not None or unit.op != "MatMul"):
+        bias = solve.bias(rows, after, _kept(unit, choices)).reshape(-1).astype(np.float32)
+    return Codes(_from_matrix(unit, codes, weight.shape), scales.reshape(-1), bias), mended
 
 
 def _kept(unit: Unit, choices: Choices) -> tuple[float, float]:

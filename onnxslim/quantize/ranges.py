@@ -169,6 +169,7 @@ CANDIDATES: dict[str, Method] = {
     "mse, saturation ×0.3": lambda h: mse(h, saturation=0.3),
     "mse, saturation ×0.1": lambda h: mse(h, saturation=0.1),
     "mse, saturation ×3": lambda h: mse(h, saturation=3.0),
+    "averaged": averaged,
     "minmax": minmax,
 }
 
