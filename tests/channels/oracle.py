@@ -19,6 +19,9 @@ from onnxslim.runtime.session import Session, SessionConfig
 
 PLAIN = SessionConfig(optimize=False)
 
+#: A saturated sigmoid, which computes with numbers around 1, is this far off however small its result is.
+ROUNDING = 2 * float(np.finfo(np.float32).eps)
+
 
 def random_sets(analysis: Analysis, count: int, seed: int) -> Iterator[np.ndarray]:
     """``count`` random masks of removable units, from a few per cent of them to nearly all."""
@@ -69,12 +72,13 @@ def difference(model: ir.Model, analysis: Analysis, mask: np.ndarray, inputs: di
 
 
 def distance(one: np.ndarray, two: np.ndarray) -> float:
-    """max|a - b| / max|a|; what is not finite must be the same in both, else the distance is infinite."""
+    """max|a - b| / max|a|, rounding around 1 aside; infinite where what is not finite differs."""
     a, b = one.astype(np.float64), two.astype(np.float64)
     finite = np.isfinite(a)
     if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(b[finite]).all():
         return float("inf")
-    return float(np.abs(a[finite] - b[finite]).max(initial=0.0) / (np.abs(a[finite]).max(initial=0.0) or 1.0))
+    apart = np.abs(a[finite] - b[finite]).max(initial=0.0) - ROUNDING
+    return float(max(0.0, apart) / (np.abs(a[finite]).max(initial=0.0) or 1.0))
 
 
 def assert_exact(

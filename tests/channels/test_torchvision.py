@@ -7,7 +7,6 @@ their names is enough to import it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ REACH = {
     "shufflenet_v2_x1_0": 0.6,
     "encoder of 6 layers": 0.5,
 }
-OPS = "nms qnms roi_align qroi_align ps_roi_align roi_pool ps_roi_pool deform_conv2d".split()
+OPS = ("nms", "qnms", "roi_align", "qroi_align", "ps_roi_align", "roi_pool", "ps_roi_pool", "deform_conv2d")
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +42,13 @@ def torch() -> Any:
 
 
 @pytest.fixture(scope="module")
-def models(torch: Any) -> Iterator[Any]:
+def models(torch: Any) -> Any:
     library = torch.library.Library("torchvision", "FRAGMENT")
     for op in OPS:
         for name in (op, f"_{op}_backward"):
             if not hasattr(torch.ops.torchvision, name):
                 library.define(f"{name}() -> ()")
-    yield pytest.importorskip("torchvision.models", reason="no torchvision here")
+    return pytest.importorskip("torchvision.models", reason="no torchvision here")
 
 
 def network(torch: Any, models: Any, name: str) -> tuple[Any, Any]:
