@@ -6,7 +6,7 @@ is known, which is always right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -153,16 +153,20 @@ def _bounds(
     if not (np.isfinite(low).any() or np.isfinite(high).any()):
         return np.full(offset.shape, -np.inf), np.full(offset.shape, np.inf)
     up, down = np.maximum(rows, 0).sum(axis=3), np.minimum(rows, 0).sum(axis=3)
-    ends = []
-    for one, two in ((low, high), (high, low)):
-        terms = [
-            np.multiply(part, side, where=part != 0, out=np.zeros(part.shape))
-            for part, side in ((up, one), (down, two))
-        ]
-        size = sum(np.abs(term).sum(axis=2) for term in terms) + np.abs(offset)
-        ends.append((sum(term.sum(axis=2) for term in terms) + offset, 1e-5 * size))
-    (least, below), (most, above) = ends
-    return least - below, most + above
+    return _end([(up, low), (down, high)], offset, -np.inf), _end([(up, high), (down, low)], offset, np.inf)
+
+
+def _end(terms: Sequence[tuple[np.ndarray, np.ndarray]], offset: np.ndarray, end: float) -> np.ndarray:
+    """The sum of part (groups, rows, n) @ side (groups, 1, n), with 0 · inf = 0; what has no bound is ``end``."""
+    total, size, bounded = offset, np.abs(offset), np.ones(offset.shape, bool)
+    for part, side in terms:
+        finite = np.isfinite(side)
+        known = np.where(finite, side, 0.0).transpose(0, 2, 1)
+        total = total + (part @ known)[..., 0]
+        size = size + (np.abs(part) @ np.abs(known))[..., 0]
+        if not finite.all():
+            bounded &= ~((part != 0) & ~finite).any(axis=2)
+    return np.where(bounded, total + np.copysign(1e-5, end) * size, end)
 
 
 def _relu(view: View, x: np.ndarray) -> np.ndarray:
