@@ -47,7 +47,6 @@ def load(source: ModelLike, *, allow_hardlinks: bool = False, max_memory: int | 
     if isinstance(source, ir.Model):
         with _about("the model"):
             model = message.clone(source)
-            message.own(model)
             _attach(model, lambda tensor: os.path.abspath(tensor.base_dir), None, allow_hardlinks)
             return model
     if isinstance(source, (bytes, onnx.ModelProto)):

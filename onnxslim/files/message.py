@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import mmap
 from collections.abc import Mapping
 
@@ -71,16 +70,11 @@ def build(proto: onnx.ModelProto) -> ir.Model:
         for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
             if value.shape is not None and any(isinstance(dim, int) and dim < 0 for dim in value.shape):
                 value.shape = _free(value.shape)
-    own(model)
-    return model
-
-
-def own(model: ir.Model) -> None:
-    """Take the tensors of ``model`` out of the protobuf messages they are part of, in place."""
     for value in tensors.initializers(model):
         if value.const_value is not None:
             value.const_value = tensors.own(value.const_value)
     tensors.replace_attributes(model, tensors.own)
+    return model
 
 
 def clone(model: ir.Model) -> ir.Model:
@@ -93,7 +87,7 @@ def clone(model: ir.Model) -> ir.Model:
     twins: dict[int, ir.TensorProtocol] = {}
     for value in tensors.initializers(copied):
         if value.const_value is not None:  # renaming a value renames its tensor, so each copy has its own
-            value.const_value = twins.setdefault(id(value.const_value), copy.copy(value.const_value))
+            value.const_value = twins.setdefault(id(value.const_value), tensors.alias(value.const_value))
     return copied
 
 
@@ -149,7 +143,6 @@ def _inside(tensor: ir.TensorProtocol, name: str | None) -> ir.TensorProtocol:
 
     (onnx-ir renames the tensor it writes, writes a reference for an external one, and the metadata of some twice.)
     """
-    about = {**tensors.notes(tensor), "name": name}
     if isinstance(tensor, ir.serde.TensorProtoTensor):
         message = onnx.TensorProto()
         message.CopyFrom(tensor.raw)
@@ -159,10 +152,10 @@ def _inside(tensor: ir.TensorProtocol, name: str | None) -> ir.TensorProtocol:
         named.metadata_props.update(tensor.metadata_props)
         return named
     if isinstance(tensor, ir.StringTensor):
-        return ir.StringTensor(tensor.string_data(), shape=tensor.shape, **about)
+        return ir.StringTensor(tensor.string_data(), shape=tensor.shape, **{**tensors.notes(tensor), "name": name})
     if tensor.name == name and not isinstance(tensor, ir.ExternalTensor):
         return tensor
-    return ir.LazyTensor(lambda: tensor, tensor.dtype, ir.Shape(tensor.shape.numpy()), **about)
+    return tensors.named(tensor, name)
 
 
 def _reference(tensor: ir.TensorProtocol, name: str, place: tuple[int, int], file: str) -> ir.ExternalTensor:

@@ -27,7 +27,7 @@ def check(model: onnx.ModelProto) -> None:
         UnsupportedError: The standard has no such op at this opset.
     """
     light = onnx.ModelProto(ir_version=model.ir_version, producer_name=model.producer_name)
-    light.opset_import.extend(model.opset_import)
+    _imports(model.opset_import, light.opset_import)
     light.metadata_props.extend(model.metadata_props)
     _graph(model.graph, light.graph)
     for function in model.functions:
@@ -35,7 +35,7 @@ def check(model: onnx.ModelProto) -> None:
         copy.input.extend(function.input)
         copy.output.extend(function.output)
         copy.attribute.extend(function.attribute)
-        copy.opset_import.extend(function.opset_import)
+        _imports(function.opset_import, copy.opset_import)
         _attributes(function.attribute_proto, copy.attribute_proto)
         _nodes(function.node, copy.node)
     try:
@@ -53,9 +53,19 @@ def _graph(graph: onnx.GraphProto, light: onnx.GraphProto) -> None:
     _nodes(graph.node, light.node)
 
 
+def _imports(opsets: Iterable[onnx.OperatorSetIdProto], light: Any) -> None:
+    for opset in opsets:
+        light.add(domain=_short(opset.domain), version=opset.version)
+
+
+def _short(domain: str) -> str:
+    """The standard's domain has two names, and the checker of older onnx takes them for two domains."""
+    return "" if domain == "ai.onnx" else domain
+
+
 def _nodes(nodes: Iterable[onnx.NodeProto], light: Any) -> None:
     for node in nodes:
-        copy = light.add(name=node.name, op_type=node.op_type, domain=node.domain)
+        copy = light.add(name=node.name, op_type=node.op_type, domain=_short(node.domain))
         if node.overload:
             copy.overload = node.overload
         copy.input.extend(node.input)

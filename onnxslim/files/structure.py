@@ -6,6 +6,7 @@ Specification: "Graphs" and "Names Within a Graph" in https://github.com/onnx/on
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
 import onnx
@@ -14,6 +15,9 @@ from onnxslim.errors import InvalidModelError, UnsupportedError
 from onnxslim.files import payload
 
 _Attr = onnx.AttributeProto
+
+#: What a function is called by: domain, name, overload.
+_Identity = tuple[str, str, str]
 
 #: Subgraphs within subgraphs: a file has at most 33 (protobuf allows 100 messages), one built in memory may have more.
 MAX_NESTING = 50
@@ -30,14 +34,13 @@ class _Level(NamedTuple):
 def check(model: onnx.ModelProto) -> None:
     """Raise what the versions and names of ``model`` and the data of its tensors show to be wrong."""
     _versions(model)
-    identities: set[tuple[str, str, str]] = set()
+    calls: dict[_Identity, set[_Identity]] = {}
     for function in model.functions:
         label = f"function '{function.name}'"
         payload.texts(label, function.name, function.domain, function.overload, function.doc_string)
         identity = (function.domain, function.name, function.overload)
-        if identity in identities:
+        if identity in calls:
             raise InvalidModelError(f"{label} is defined twice")
-        identities.add(identity)
         for attribute in function.attribute_proto:
             _attribute(attribute, label, [], in_function=True)
         for value in function.value_info:
@@ -45,6 +48,11 @@ def check(model: onnx.ModelProto) -> None:
         known = _distinct(function.input, f"{label} has two inputs")
         _nodes(function.node, [], known, in_function=True)
         _produced(function.output, known, label)
+        calls[identity] = {(node.domain, node.op_type, node.overload) for node in _within(function.node)}
+    try:
+        TopologicalSorter(calls).prepare()
+    except CycleError as error:
+        raise InvalidModelError(f"function '{error.args[1][0][1]}' calls itself") from None
     _graph(model.graph, [], in_function=False)
 
 
@@ -201,10 +209,16 @@ def _depends(start: int, level: _Level, makers: dict[str, int]) -> bool:
 
 def _reads(node: onnx.NodeProto) -> Iterator[str]:
     """Every name that ``node`` or a node of its subgraphs reads."""
-    waiting = [node]
-    while waiting:
-        reader = waiting.pop()
+    for reader in _within([node]):
         yield from reader.input
-        for attribute in reader.attribute:
+
+
+def _within(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """``nodes`` and those of all their subgraphs."""
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for attribute in node.attribute:
             for graph in (attribute.g, *attribute.graphs):
                 waiting += graph.node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -61,20 +62,32 @@ def view(data: np.ndarray, like: ir.TensorProtocol) -> ir.TensorProtocol:
 
 
 def own(tensor: ir.TensorProtocol, _: str = "") -> ir.TensorProtocol:
-    """``tensor`` itself, or a copy if it is part of a protobuf message.
-
-    Such a tensor keeps its name in the message, so that renaming a value would change what the caller passed in, and it
-    copies its elements each time they are asked for.
-    """
+    """``tensor`` itself, or a copy if it is part of a protobuf message: such a one copies its elements at every read."""
     if isinstance(tensor, ir.StringTensor):
         return ir.StringTensor(list(tensor.string_data()), shape=tensor.shape, **notes(tensor))
     if not isinstance(tensor, ir.serde.TensorProtoTensor):
         return tensor
     if tensor.raw.HasField("raw_data"):
         return view(np.frombuffer(tensor.raw.raw_data, np.uint8), tensor)
-    copy = onnx.TensorProto()  # typed fields stay as they are: small integers are smaller there
-    copy.CopyFrom(tensor.raw)
-    return ir.serde.TensorProtoTensor(copy)
+    message = onnx.TensorProto()  # typed fields stay as they are: small integers are smaller there
+    message.CopyFrom(tensor.raw)
+    return ir.serde.TensorProtoTensor(message)
+
+
+def alias(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    """Another tensor with the same elements, for one that may be renamed: a tensor in a message has its name there."""
+    if not isinstance(tensor, ir.serde.TensorProtoTensor):
+        return copy.copy(tensor)
+    if not tensor.raw.HasField("raw_data"):
+        return own(tensor)
+    return named(tensor, tensor.name)
+
+
+def named(tensor: ir.TensorProtocol, name: str | None) -> ir.TensorProtocol:
+    """A tensor called ``name`` that asks ``tensor`` for its elements."""
+    return ir.LazyTensor(
+        lambda: tensor, tensor.dtype, ir.Shape(tensor.shape.numpy()), **{**notes(tensor), "name": name}
+    )
 
 
 def notes(tensor: ir.TensorProtocol) -> dict[str, Any]:

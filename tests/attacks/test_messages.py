@@ -108,10 +108,10 @@ ATTACKS["a thousand messages deep"] = (
     INVALID,
     "deep",
 )
-ATTACKS["millions of empty nodes"] = (lambda: b"\x08\x08" + field(7, b"\x0a\0" * 2_600_000), LIMIT, "more than")
+ATTACKS["very many empty nodes"] = (lambda: b"\x08\x08" + field(7, b"\x0a\0" * 200_000), LIMIT, "more than")
 ATTACKS["millions of empty names"] = (lambda: field(7, field(1, b"\x0a\0" * 2_600_000)), LIMIT, "many steps")
 ATTACKS["millions of fields"] = (lambda: b"\x08\x08\x28\x01" * 1_300_000, LIMIT, "many steps")
-ATTACKS["zeros that grow eightfold"] = (lambda: field(7, field(5, field(7, bytes(320_000_000)))), LIMIT, "more than")
+ATTACKS["zeros that grow eightfold"] = (lambda: field(7, field(5, field(7, bytes(16_000_000)))), LIMIT, "more than")
 
 # Versions.
 spoilt("no IR version", INVALID, "no IR version", lambda m: m.ClearField("ir_version"))
@@ -177,7 +177,7 @@ def operator_that_is_not_text() -> bytes:
     return good().SerializeToString().replace(b"Relu", b"Re\xffu")
 
 
-@attack_of(INVALID, "[Cc]ycle|itself")
+@attack_of(INVALID, "'F' calls itself")
 def function_that_calls_itself() -> bytes:
     model, imports = good(), [helper.make_opsetid("local", 1)]
     body = [helper.make_node("F", ["a"], ["b"], domain="local")]
@@ -319,7 +319,7 @@ def test_broken_bytes_end_in_one_typed_error(name, form, attack, tmp_path):
     if form == "here" and expected == LIMIT:
         pytest.skip("a bomb belongs into a process of its own")
     (tmp_path / "model.onnx").write_bytes(build())
-    told = attack(tmp_path, form)
+    told = attack(tmp_path, form, **({"max_memory": 100_000_000} if expected == LIMIT else {}))
     assert told["outcome"] == expected, told
     assert told["message"].isprintable()
     assert len(told["message"]) <= 500

@@ -30,6 +30,10 @@ def model(ints: int = 3) -> onnx.ModelProto:
     return helper.make_model(helper.make_graph([node], "g", values[:1], values[1:], [tensor]), ir_version=8)
 
 
+def varint(number: int) -> bytes:
+    return b"" if number == 0 else bytes([number & 127 | (128 if number > 127 else 0)]) + varint(number >> 7)
+
+
 DATA = model().SerializeToString()
 
 
@@ -76,6 +80,19 @@ def test_the_fixed64_of_a_foreign_field_is_followed():
     assert wire.survey(DATA + bytes([15 << 3 | 1]) + bytes(8)) > 0
     with pytest.raises(InvalidModelError, match="promises 8 bytes"):
         wire.survey(DATA + bytes([15 << 3 | 1]) + bytes(7))
+
+
+@pytest.mark.parametrize("numbers", [312_000_000, 313_000_000])
+def test_a_number_of_one_byte_counts_eight(numbers):
+    """A tensor of packed zeros, which is a file of holes: 2.5 GB once parsed is where it ends by default."""
+    tensor = b"\x3a" + varint(numbers) + bytes(numbers)
+    graph = b"\x2a" + varint(len(tensor)) + tensor
+    data = b"\x3a" + varint(len(graph)) + graph
+    if 8 * numbers < wire.MAX_BYTES:
+        assert 8 * numbers < wire.survey(data) < 8 * numbers + 5000
+    else:
+        with pytest.raises(LimitError, match="2,500,000,000"):
+            wire.survey(data)
 
 
 def test_the_limit_is_the_callers():
