@@ -10,8 +10,8 @@ import onnx_ir as ir
 
 from onnxslim.channels.edit import Constants
 from onnxslim.channels.facts import Facts
-from onnxslim.channels.transfer import padded
 from onnxslim.channels.units import Analysis, Consumer
+from onnxslim.channels.view import padded
 from onnxslim.graph import constants
 
 #: Weights are only changed where a changed weight is as exact as the original.

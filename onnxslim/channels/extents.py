@@ -14,7 +14,8 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.channels.op import Element, Op
+from onnxslim.channels.op import Op
+from onnxslim.channels.record import Element
 from onnxslim.channels.trace import Axis, Flat, carries
 
 #: Sizes are few; anything larger is data.

@@ -2,8 +2,8 @@
 
 Each tensor has at most one axis of which facts are kept (its channels). Slot s of it is ``factor[s]`` times an unknown
 tensor ``base[s]``; two slots of one base are proportional at every place and for every input. Base :data:`ONE` is the
-tensor of ones, so a slot of base ONE is constant. Bounds hold for every input, too. The transfer of each op is in
-``transfer.py``; an op without one makes new unknown channels.
+tensor of ones, so a slot of base ONE is constant. Bounds hold for every input, too. How each op passes facts on is in
+``transfer.py``; an op that is not there makes new channels of which nothing is known.
 """
 
 from __future__ import annotations

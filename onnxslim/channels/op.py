@@ -7,77 +7,18 @@ is (is pinned). So a rule is right as soon as what it does say is right.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import overload
 
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.channels.record import Counted, Element, Known, Records
 from onnxslim.channels.trace import Axes, Axis, Trace, carries
 from onnxslim.graph import constants, shapes
 
 
 class DeclinedError(Exception):
     """A rule gives up on its node, for the reason given: everything that the node touches is pinned."""
-
-
-@dataclass(frozen=True)
-class Element:
-    """One element of a small integer tensor that says a size.
-
-    Attributes:
-        value: Its value, or a name where it is known at run time only.
-        sources: The axes whose sizes it was computed from.
-    """
-
-    value: int | str
-    sources: tuple[np.ndarray, ...] = ()
-
-
-@dataclass(frozen=True)
-class Counted:
-    """A target of :class:`onnxslim.channels.units.Size`.
-
-    Attributes:
-        target: An input's position or an attribute's name.
-        counts: element -> the slots that it counts.
-        fixed: element -> the number that it keeps.
-        length: How many elements an input has that is computed at run time; 0 for constants and attributes.
-        sources: The axes whose sizes it was computed from.
-    """
-
-    target: int | str
-    counts: dict[int, np.ndarray]
-    fixed: dict[int, int] = field(default_factory=dict)
-    length: int = 0
-    sources: tuple[np.ndarray, ...] = ()
-
-
-@dataclass
-class Records:
-    """What rules say besides relations, with slots instead of labels; the fields are those of ``units.py``."""
-
-    consumers: list[tuple[int, int, np.ndarray, tuple[int, int] | None]] = field(default_factory=list)
-    producers: list[tuple[tuple[int, int], tuple[int, int] | None, int, int]] = field(default_factory=list)
-    sizes: list[Counted] = field(default_factory=list)
-    remaps: list[tuple[int, np.ndarray]] = field(default_factory=list)
-
-
-@dataclass
-class Known:
-    """What is known when a node's turn comes.
-
-    Attributes:
-        axes: The axes of every tensor so far; None where not even the rank is known.
-        elements: The elements of every small integer tensor that says sizes.
-        version: The opset version.
-        lossy: Whether channels that a normalisation averages over may go.
-    """
-
-    axes: dict[ir.Value, Axes | None]
-    elements: dict[ir.Value, list[Element]]
-    version: int
-    lossy: bool
 
 
 class Op:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from onnxslim.channels.op import Counted, DeclinedError, Op
+from onnxslim.channels.op import DeclinedError, Op
+from onnxslim.channels.record import Counted
 from onnxslim.channels.trace import Axis, Flat
 
 Dim = int | str
