@@ -90,16 +90,21 @@ def divide(
     """
     blocks: dict[str, list[str]] = {}
     current: list[str] = []
+    end = ""
     placed: set[str] = set()
     constants = _constants(graph)
     for node in graph:
         for weight in _weights_of(node, weights, constants):
-            if weight not in placed:
-                placed.add(weight)
-                current.append(weight)
+            if weight in placed:
+                continue
+            if end:
+                # The last cut before the next weight: behind the activation, not in front of it.
+                blocks[end], current, end = current, [], ""
+            placed.add(weight)
+            current.append(weight)
         for output in node.outputs:
             if output.name in candidates and current:
-                blocks[str(output.name)], current = current, []
+                end = str(output.name)
     if current:
         blocks[""] = current
     return _joined(blocks, most)

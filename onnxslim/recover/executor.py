@@ -21,6 +21,7 @@ from onnxslim.errors import OnnxslimError, UnsupportedError
 from onnxslim.graph import shapes
 from onnxslim.recover.ops.call import Call, Op
 from onnxslim.recover.ops.table import TABLE
+from onnxslim.recover.pairs import paired
 from onnxslim.recover.tensors import CARRIER, to_numpy, to_torch
 from onnxslim.recover.weights import Weight, find_weights
 
@@ -36,6 +37,10 @@ class _Step:
 
 class Executor:
     """The main graph of a model on torch (CPU).
+
+    Args:
+        model: It is copied.
+        trainable: Look for weights, and run Q/DQ pairs as one; without, every node is run as the standard says.
 
     Attributes:
         model: A private copy, functions inlined and shapes inferred.
@@ -55,6 +60,7 @@ class Executor:
             reasons = "; ".join(f"{node.name or '(unnamed)'}: {reason}" for node, reason in refused.items())
             raise UnsupportedError(f"cannot be run on torch: {reasons}")
         graph = self.model.graph
+        self._trainable = trainable
         self.weights: dict[str, Weight] = find_weights(graph) if trainable else {}
         learnt = {graph.initializers[name] for name in self.weights}
         self._constants: dict[ir.Value, Any] = {}
@@ -175,7 +181,8 @@ class Executor:
 
         domain = _domain(node)
         version = node.version or self.model.graph.opset_imports.get(domain, 1)
-        return _Step(TABLE[domain, node.op_type], Call(node, version, attributes, body), tuple(dead))
+        function = (paired(node) if self._trainable else None) or TABLE[domain, node.op_type]
+        return _Step(function, Call(node, version, attributes, body), tuple(dead))
 
 
 def unsupported(model: ir.Model) -> dict[ir.Node, str]:

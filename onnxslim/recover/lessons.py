@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from onnxslim.recover.augment import augment
+from onnxslim.recover.gains import Gain
 from onnxslim.recover.pool import Feeds, Pool
 from onnxslim.recover.reference import Source
 from onnxslim.recover.tensors import to_torch
@@ -33,6 +34,9 @@ class Lesson:
 class Lessons:
     """Lessons by step number; the same number gives the same lessons.
 
+    Attributes:
+        gains: How some of the teacher's tensors look in the student, by name (``gains.py``).
+
     Args:
         pool: The samples.
         teacher: Its tensors that are learnt.
@@ -53,6 +57,7 @@ class Lessons:
     ) -> None:
         self._pool, self._teacher, self._head = pool, teacher, head
         self._inputs, self._changes, self._seed = list(inputs), tuple(changes), seed
+        self.gains: dict[str, Gain] = {}
 
     def at(self, step: int, size: int) -> Iterator[Lesson]:
         """The lessons of update ``step``, of ``size`` samples together."""
@@ -70,9 +75,12 @@ class Lessons:
         given = dict(feeds) if self._head is None else {**feeds, **self._head(feeds)}
         return Lesson(
             {name: _fast(given[name]) for name in self._inputs if name in given},
-            {name: to_torch(array) for name, array in self._teacher(feeds).items()},
+            {name: self._target(name, to_torch(array)) for name, array in self._teacher(feeds).items()},
             None if labels is None else torch.from_numpy(np.ascontiguousarray(labels)),
         )
+
+    def _target(self, name: str, tensor: Tensor) -> Tensor:
+        return self.gains[name].of(tensor) if name in self.gains else tensor
 
 
 def _fast(array: np.ndarray) -> Tensor:

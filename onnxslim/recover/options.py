@@ -21,7 +21,7 @@ class RecoverOptions:
         epochs: Passes over the data, instead.
         batch_size: Samples an update.
         lr: Adam's peak rate as a share of each weight's own root mean square, so that one number suits all layers; None
-            takes 3e-3, or 1e-3 for a model with quantised weights.
+            takes 3e-3, or 2e-4 for a model with quantised weights.
         weight_decay: Decoupled (AdamW), on weights of rank 2 and more.
         warmup: Share of the steps over which the rate rises; behind it falls along a cosine to zero.
         blockwise: Share of the steps in which every block learns on its own, before all learn together.

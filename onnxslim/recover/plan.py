@@ -64,7 +64,7 @@ class State:
     since_best: int = 0
     best_loss: float = math.inf
     best: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
     usual: dict[str, float] = field(default_factory=dict)
-    clipped: dict[str, int] = field(default_factory=dict)
     norms: dict[str, float] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)

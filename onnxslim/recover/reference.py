@@ -38,26 +38,33 @@ class Score:
 
     Attributes:
         error: Σ (a - b)² / Σ a² over the float outputs, their mean; 0 is equal.
-        agreement: Share of samples whose largest class score is the teacher's; None without class scores.
-        top1: Share of samples whose largest class score is the label; None without labels.
+        agreed: Whether each sample's largest class score is the teacher's, bool (n,); None without class scores.
+        right: Whether it is the label; None without labels.
     """
 
     error: float
-    agreement: float | None
-    top1: float | None
+    agreed: np.ndarray | None = None
+    right: np.ndarray | None = None
 
     def better_than(self, other: Score) -> bool:
-        """Whether this is an improvement: more samples right (or agreed on), or as many and a smaller error."""
+        """Whether this is an improvement on the same samples.
+
+        The samples that are right, or agreed on, decide if they differ by more than chance would have it (McNemar: gained
+        and lost ones differ by more than the root of their sum). If not, the error does.
+        """
         if not np.isfinite(self.error):
             return False
-        mine, theirs = ((s.agreement if s.top1 is None else s.top1) for s in (self, other))
-        if mine is None or theirs is None or mine == theirs:
-            return self.error < other.error
-        return mine > theirs
+        mine, theirs = ((s.agreed if s.right is None else s.right) for s in (self, other))
+        if mine is not None and theirs is not None:
+            gained, lost = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
+            if abs(gained - lost) > np.sqrt(gained + lost):
+                return gained > lost
+        return self.error < other.error
 
     def as_json(self) -> dict[str, float | None]:
         """For the account."""
-        return {"error": self.error, "agreement": self.agreement, "top1": self.top1}
+        shares = {"agreement": self.agreed, "top1": self.right}
+        return {"error": self.error} | {k: None if v is None else float(v.mean()) for k, v in shares.items()}
 
 
 class Judge:
@@ -76,7 +83,8 @@ class Judge:
         session = Session(model, self._config)
         noise = dict.fromkeys(self._floats, 0.0)
         signal = dict.fromkeys(self._floats, 0.0)
-        same = right = count = 0
+        agreed: list[np.ndarray] = []
+        right: list[np.ndarray] = []
         for (feeds, labels), expected in zip(self._held.all(_BATCH), self._expected, strict=True):
             found = session.run(feeds)
             for name in self._floats:
@@ -85,12 +93,11 @@ class Judge:
                 signal[name] += float((a**2).sum())
             if self._scores is not None:
                 guess = found[self._scores].argmax(1)
-                same += int((guess == expected[self._scores].argmax(1)).sum())
-                count += len(guess)
-                right += 0 if labels is None else int((guess == labels.reshape(-1)).sum())
+                agreed.append(guess == expected[self._scores].argmax(1))
+                if labels is not None:
+                    right.append(guess == labels.reshape(-1))
         error = float(np.mean([noise[n] / max(signal[n], 1e-12) for n in self._floats]))
-        labelled = self._held.labels is not None
-        return Score(error, same / count if count else None, right / count if count and labelled else None)
+        return Score(error, *(np.concatenate(found) if found else None for found in (agreed, right)))
 
 
 def check_same_interface(model: ir.Model, teacher: ir.Model) -> None:

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 #: How often the held-back loss is read over a whole training.
 EVALUATIONS = 20
 #: So many readings without a better one end the training early.
-_PATIENCE = 8
+_PATIENCE = 12
 #: A block's gradient is clipped at so many times its usual norm.
 _CLIP = 3.0
 #: The rate after a roll-back, as a share of the one before; the third roll-back is the last.
@@ -53,7 +53,7 @@ def train(plan: Plan, progress: Progress) -> State:
     optimizer = _optimizer(plan)
     state = checkpoint.resume(plan, optimizer) or State()
     if not state.best:
-        state.best, state.best_loss = _copied(parameters), held_loss(plan)
+        state.best, state.average, state.best_loss = _copied(parameters), _copied(parameters), held_loss(plan)
         state.curve.append({"step": 0, "held": state.best_loss})
     good = _snapshot(plan, optimizer)
     every = max(1, plan.steps // EVALUATIONS)
@@ -63,6 +63,8 @@ def train(plan: Plan, progress: Progress) -> State:
             _roll_back(plan, optimizer, state, good)
             continue
         state.step += 1
+        for name, parameter in parameters.items():
+            state.average[name].lerp_(parameter.detach(), 1 / every)
         late = plan.deadline is not None and time.monotonic() > plan.deadline
         if state.step % every == 0 or state.step == plan.steps or late:
             _evaluate(plan, state, loss)
@@ -71,9 +73,7 @@ def train(plan: Plan, progress: Progress) -> State:
         progress("recover", state.step, plan.steps)
         if late:
             break
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(state.best[name])
+    _put(plan, state.best)
     return state
 
 
@@ -153,19 +153,22 @@ def _clip(plan: Plan, state: State) -> bool:
         if norm > _CLIP * usual > 0:
             for gradient in gradients:
                 gradient.mul_(_CLIP * usual / norm)
-            state.clipped[block] = state.clipped.get(block, 0) + 1
         state.norms[block] = norm
         state.usual[block] = 0.95 * usual + 0.05 * min(norm, _CLIP * usual if usual > 0 else norm)
     return True
 
 
 def _evaluate(plan: Plan, state: State, loss: float) -> None:
+    """Read the held-back loss of the weights' running average, which is steadier and mostly better than the weights."""
+    current = _copied(plan.student.parameters)
+    _put(plan, state.average)
     held = held_loss(plan)
+    _put(plan, current)
     state.curve.append({"step": state.step, "loss": loss, "held": held, "rate": state.rate})
     logger.info("step %d of %d: loss %.5f, held back %.5f", state.step, plan.steps, loss, held)
     logger.debug("gradient norms by block: %s", {k: f"{v:.2e}" for k, v in state.norms.items()})
     if held < state.best_loss:
-        state.best, state.best_loss, state.since_best = _copied(plan.student.parameters), held, 0
+        state.best, state.best_loss, state.since_best = _copied(state.average), held, 0
     elif state.step > plan.blockwise:
         state.since_best += 1
 
@@ -183,10 +186,14 @@ def _roll_back(plan: Plan, optimizer: torch.optim.Optimizer, state: State, good:
     logger.warning(
         "step %d: the loss is not finite; back to the last good state, rate x %.2g", state.step, state.rate
     )
+    _put(plan, good["parameters"])
+    optimizer.load_state_dict(_deep(good["optimizer"]))
+
+
+def _put(plan: Plan, values: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in plan.student.parameters.items():
-            parameter.copy_(good["parameters"][name])
-    optimizer.load_state_dict(_deep(good["optimizer"]))
+            parameter.copy_(values[name])
 
 
 def _copied(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -207,14 +207,18 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
     assert (np.diff(rates[10:]) < 0).all()
 
 
-def test_a_score_is_better_by_its_count_first_and_by_its_error_where_counts_tie() -> None:
-    assert Score(0.2, 0.9, None).better_than(Score(0.1, 0.8, None))
-    assert not Score(0.01, 0.8, None).better_than(Score(0.1, 0.9, None))
-    assert Score(0.05, 0.9, None).better_than(Score(0.1, 0.9, None))
-    assert not Score(0.1, 0.9, None).better_than(Score(0.1, 0.9, None))
-    assert Score(0.2, 0.7, 0.9).better_than(Score(0.1, 0.8, 0.8))
-    assert not Score(float("nan"), 1.0, None).better_than(Score(0.1, 0.5, None))
-    assert Score(0.1, None, None).better_than(Score(0.2, None, None))
+def test_a_score_is_better_by_what_it_gets_right_and_by_its_error_where_that_may_be_chance() -> None:
+    def some(right: int, of: int = 100) -> np.ndarray:
+        return np.arange(of) < right
+
+    assert Score(0.2, some(90)).better_than(Score(0.1, some(80)))
+    assert not Score(0.01, some(80)).better_than(Score(0.1, some(90)))
+    assert Score(0.05, some(89)).better_than(Score(0.1, some(90)))
+    assert not Score(0.1, some(90)).better_than(Score(0.1, some(90)))
+    assert Score(0.2, some(70), some(90)).better_than(Score(0.1, some(80), some(80)))
+    assert not Score(float("nan"), some(100)).better_than(Score(0.1, some(50)))
+    assert Score(0.1).better_than(Score(0.2))
+    assert Score(0.1, some(50)).as_json() == {"error": 0.1, "agreement": 0.5, "top1": None}
 
 
 def test_teacher_and_student_must_take_and_give_the_same(build: ModuleType) -> None:

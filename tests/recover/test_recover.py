@@ -194,7 +194,7 @@ def test_an_int8_model_learns_through_its_own_rounding_and_its_graph_stays_as_it
             codes = value.const_value.numpy() + rng.integers(-9, 10, value.const_value.shape)
             value.const_value = ir.tensor(np.clip(codes, -127, 127).astype(np.int8), name=value.name)
     samples = open_samples(str(SAMPLES / "digits_train.npz"), teacher, max_samples=400)
-    result, _ = recover(int8, teacher, samples, RecoverOptions(steps=25, augment=()))
+    result, _ = recover(int8, teacher, samples, RecoverOptions(steps=25, lr=1e-3, augment=()))
     with np.load(SAMPLES / "digits_eval.npz") as data:
         x = data["image"][:300]
     assert error(result, teacher, x, "image") < 0.5 * error(int8, teacher, x, "image")

@@ -48,7 +48,8 @@ def _cubic(a: float) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _triangle(t: np.ndarray) -> np.ndarray:
-    return np.maximum(1 - t, 0)
+    values: np.ndarray = np.maximum(1 - t, 0)
+    return values
 
 
 def weights(
