@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -12,12 +11,12 @@ import onnx_ir as ir
 from onnxslim.channels import book as records
 from onnxslim.channels.book import Book
 from onnxslim.channels.collect import collect
-from onnxslim.channels.layers import layers, works
+from onnxslim.channels.layers import layers, multiplications, name_nodes, works
 from onnxslim.channels.savings import saved
 from onnxslim.channels.solve import solve
 from onnxslim.channels.units import Analysis, Site
 from onnxslim.graph import constants, shapes
-from onnxslim.graph.cost import FLOATS, MACS, cost
+from onnxslim.graph.cost import FLOATS
 
 
 def units(model: ir.Model, *, lossy: bool = False, dims: Mapping[str, int] | None = None) -> Analysis:
@@ -34,13 +33,13 @@ def units(model: ir.Model, *, lossy: bool = False, dims: Mapping[str, int] | Non
 
 def _units(model: ir.Model, lossy: bool, dims: Mapping[str, int] | None) -> Analysis:
     copy = model.clone()
-    _name_nodes(copy.graph)
+    name_nodes(copy.graph)
     shapes.infer(copy)
     collected = collect(copy, lossy)
     trace = collected.trace
     book = Book(collected, solve(trace.count, trace.ties, trace.pins, trace.products))
     sites = records.sites(book)
-    macs = _macs(copy, dims)
+    macs = multiplications(copy, dims)
     return Analysis(
         count=book.count,
         sites=list(sites.values()),
@@ -71,26 +70,6 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _name_nodes(graph: ir.Graph) -> None:
-    """Give every node a name of its own, as reports and the cost table go by name."""
-    times = Counter(node.name for node in graph)
-    for position, node in enumerate(graph):
-        if not node.name or times[node.name] > 1:
-            node.name = f"{node.name or node.op_type}_{position}"
-
-
-def _macs(model: ir.Model, dims: Mapping[str, int] | None) -> dict[str, int]:
-    """Multiply-accumulates by node name: by one inference where that says all, else by the cost table's several."""
-    bound = model
-    if dims or any(shapes.static(value) is None for value in shapes.inputs(model)):
-        bound = model.clone()
-        shapes.bind(bound, dims)
-    found = {node.name or "": MACS[node.op_type](node) for node in bound.graph if node.op_type in MACS}
-    if None in found.values():
-        return {name: node.macs for name, node in cost(model, dims).nodes.items()}
-    return {name: macs or 0 for name, macs in found.items()}
 
 
 def _tensors(model: ir.Model, sites: Sequence[Site]) -> Iterator[tuple[float, list[int]]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -11,6 +12,8 @@ from onnxslim.channels.book import Book
 from onnxslim.channels.op import Op
 from onnxslim.channels.trace import Flat
 from onnxslim.channels.units import Layer
+from onnxslim.graph import shapes
+from onnxslim.graph.cost import MACS, cost
 
 #: op type -> the axis of its output that carries its channels (for MatMul with the weight on the left: -2).
 CHANNELS = {"Conv": 1, "ConvTranspose": 1, "Gemm": -1, "MatMul": -1}
@@ -73,3 +76,23 @@ def _outermost(graph: ir.Graph, layer_of: dict[ir.Node, np.ndarray]) -> set[ir.N
         if len(before) == 1 or node.op_type == "Concat":
             stack += before
     return found
+
+
+def multiplications(model: ir.Model, dims: Mapping[str, int] | None) -> dict[str, int]:
+    """Multiply-accumulates by node name: by one inference where that says all, else by the cost table's several."""
+    bound = model
+    if dims or any(shapes.static(value) is None for value in shapes.inputs(model)):
+        bound = model.clone()
+        shapes.bind(bound, dims)
+    found = {node.name or "": MACS[node.op_type](node) for node in bound.graph if node.op_type in MACS}
+    if None in found.values():
+        return {name: node.macs for name, node in cost(model, dims).nodes.items()}
+    return {name: macs or 0 for name, macs in found.items()}
+
+
+def name_nodes(graph: ir.Graph) -> None:
+    """Give every node a name of its own, as reports and the cost table go by name."""
+    times = Counter(node.name for node in graph)
+    for position, node in enumerate(graph):
+        if not node.name or times[node.name] > 1:
+            node.name = f"{node.name or node.op_type}_{position}"
