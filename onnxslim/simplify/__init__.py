@@ -18,7 +18,7 @@ from onnxslim.simplify.edit import Editor
 from onnxslim.simplify.fold import fold
 from onnxslim.simplify.merge import merge_initializers, merge_nodes
 from onnxslim.simplify.nested import walk
-from onnxslim.simplify.rounding import TOLERANCE, difference
+from onnxslim.simplify.rounding import difference, tolerance
 from onnxslim.simplify.rule import Rule, Scene
 from onnxslim.simplify.table import RULES
 
@@ -102,7 +102,8 @@ def _simplify(
     nodes = tidy.count(model)
     types = tidy.prepare(model, account)
     editor = Editor(model, allowance)
-    editor.erase(reversed(list(walk(model.graph))))
+    account.count("unread", editor.sweep())
+    lasting = list(account.declined)
     tidy.infer(model)
     _to_the_end(model, editor, exact, account, progress, merge=False)
 
@@ -115,7 +116,7 @@ def _simplify(
             gap = difference(kept, model, nbytes)
             if gap is None:
                 account.details["rounding"] = "not measured: the model is large, or does not run on random inputs"
-            elif gap > TOLERANCE:
+            elif gap > tolerance(kept):
                 refusal = f"a random input changes an output by {gap:.1e} of its maximum when rounded differently"
         if refusal is None:
             _absorb(account, trial)
@@ -125,7 +126,7 @@ def _simplify(
     if refusal:
         account.decline(model.graph.name or "model", f"{', '.join(rule.name for rule in rounding)}: {refusal}")
     tidy.finish(model, types)
-    account.declined = list(dict.fromkeys(account.declined))
+    account.declined = list(dict.fromkeys([*lasting, *account.declined]))
     account.details["nodes"] = {"before": nodes, "after": tidy.count(model)}
     return model, account
 

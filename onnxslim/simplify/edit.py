@@ -90,6 +90,16 @@ class Editor:
                     beside.update(dict.fromkeys(value.consumers()))
         return list(beside)
 
+    def sweep(self) -> int:
+        """Remove every node and initializer that nothing reads; returns how many went."""
+        nodes = list(walk(self.model.graph))
+        self.erase(reversed(nodes))
+        initializers = list(self.model.graph.initializers.values())
+        for value in initializers:
+            drop_unread(value)
+        left = sum(node.graph is not None for node in nodes) + len(self.model.graph.initializers)
+        return len(nodes) + len(initializers) - left
+
     def fresh(self, stem: str) -> str:
         """A value name that the model does not have yet."""
         name, count = stem, 1

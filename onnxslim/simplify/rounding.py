@@ -18,8 +18,10 @@ from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.simplify.fold import nbytes
 from onnxslim.simplify.nested import walk
 
-#: max|a - b| / max|a| above which two outputs are not equal (the contract's "equal").
+#: max|a - b| / max|a| above which two outputs are not equal (the contract's "equal"), and with half-precision weights.
 TOLERANCE = 1e-4
+SHORT_TOLERANCE = 1e-2
+SHORT = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 #: Bytes of weights, and of all tensors computed on the way, up to which a model is run.
 MAX_WEIGHTS = 500_000_000
@@ -30,6 +32,12 @@ FREE_SIZES = (None, 64, 512)
 
 #: A loop may not end.
 LOOPS = ("Loop", "Scan")
+
+
+def tolerance(model: ir.Model) -> float:
+    """Up to which difference two forms of ``model`` count as equal."""
+    constants = (value.const_value for value in model.graph.initializers.values())
+    return SHORT_TOLERANCE if any(c is not None and c.dtype in SHORT for c in constants) else TOLERANCE
 
 
 def difference(before: ir.Model, after: ir.Model, weights: int) -> float | None:

@@ -12,6 +12,9 @@ from onnxslim.simplify.nested import graphs, walk
 #: Bytes that a node or an initializer takes besides its names and data: field tags, lengths, dims. On the safe side.
 OVERHEAD = 12
 
+#: The first IR version whose initializers need not be inputs as well.
+FREE_INITIALIZERS = 4
+
 #: Above this many bytes of tensors a model is not serialised to be measured; the structure weighs next to nothing.
 MEASURED = 200_000_000
 
@@ -19,6 +22,8 @@ MEASURED = 200_000_000
 def estimate(model: ir.Model) -> int:
     """Bytes of the file with its external data, from the lengths of names and tensors; good for comparing two forms."""
     total = sum(len(value.name or "") + OVERHEAD + _nbytes(value.const_value) for value in _initializers(model))
+    if model.ir_version < FREE_INITIALIZERS:
+        total += sum(len(name) + 2 * OVERHEAD for name in model.graph.initializers)
     for node in walk(model.graph):
         total += OVERHEAD + len(node.name or "") + len(node.op_type) + len(node.domain) + len(node.doc_string or "")
         total += _names(node.inputs) + _names(node.outputs)

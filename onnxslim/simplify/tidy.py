@@ -11,11 +11,12 @@ from onnx_ir.passes import PassError, PreconditionError, common
 from onnxslim.account import Account
 from onnxslim.graph import shapes
 from onnxslim.simplify.nested import graphs, unique_names, walk
+from onnxslim.simplify.size import FREE_INITIALIZERS
 
 logger = logging.getLogger(__name__)
 
-#: The first IR version whose initializers need not be inputs.
-FREE_INITIALIZERS = 4
+#: Keys under which PyTorch's exporter writes the Python lines and modules that a node or a value came from.
+TRACES = ("pkg.torch.", "namespace")
 
 #: By the name of a value: its type and shape as the author wrote them.
 Types = Mapping[str, tuple[ir.TypeProtocol | None, ir.Shape | None]]
@@ -33,6 +34,7 @@ def prepare(model: ir.Model, account: Account) -> Types:
     common.TopologicalSortPass()(model)
     before = count(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    common.LiftSubgraphInitializersToMainGraphPass()(model)  # where equal ones can be stored once
     account.count("constants lifted", before - count(model))
     return types
 
@@ -41,9 +43,16 @@ def finish(model: ir.Model, types: Types) -> None:
     """Restore the types and shapes of inputs, outputs and inner values as their author wrote them, in place.
 
     What inference added on the way is dropped: it would make the file larger, and outputs would gain made-up names.
+    So are the traces that PyTorch's exporter leaves on nodes and values, half a kilobyte on each node; the metadata of
+    the model and of its graph stay.
     """
     common.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
     common.RemoveUnusedOpsetsPass()(model)
+    traced = [node.metadata_props for node in walk(model.graph)]
+    traced += [value.metadata_props for value in (*_values(model), *model.graph.initializers.values())]
+    for properties in traced:
+        for key in [key for key in properties if key.startswith(TRACES)]:
+            del properties[key]
     for value in _values(model):
         kept = (value.type, value.shape) if value.is_graph_output() else (None, None)
         value.type, value.shape = types.get(str(value.name), kept)

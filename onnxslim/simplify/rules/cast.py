@@ -39,6 +39,8 @@ def match(node: ir.Node, scene: Scene) -> Found:
 
 def _holds(wide: ir.DataType, narrow: ir.DataType) -> bool:
     """Whether every value of ``narrow`` survives a Cast to ``wide``."""
+    if ir.DataType.STRING in (wide, narrow):
+        return False
     try:
         return bool(np.can_cast(narrow.numpy(), wide.numpy(), "safe"))
     except TypeError:

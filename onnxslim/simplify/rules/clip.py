@@ -34,7 +34,7 @@ def match(node: ir.Node, scene: Scene) -> Found:
         return {node.outputs[0]: source}
     if not sole(source):
         return f"the result of {inner.op_type} is read elsewhere"
-    if (low, high) == (0, math.inf):
+    if (low, high) == (0, math.inf) and "Relu" in (inner.op_type, node.op_type):  # of a type that Relu takes
         return {node.outputs[0]: op("Relu", [inner.inputs[0]])}
     if scene.opset < AS_INPUTS:
         kept = {name: bound for name, bound in (("min", low), ("max", high)) if math.isfinite(bound)}
