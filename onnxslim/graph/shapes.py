@@ -62,7 +62,19 @@ def _skeleton(model: ir.Model) -> onnx.ModelProto:
                 ir.serde.serialize_value_into(graph.value_info.add(), output)
     for value in model.graph.outputs:
         ir.serde.serialize_value_into(graph.output.add(), value)
+    _show_constants(graph, {tensor.name: tensor for tensor in graph.initializer})
     return proto
+
+
+def _show_constants(graph: onnx.GraphProto, constants: Mapping[str, onnx.TensorProto]) -> None:
+    """Put the small outer constants that nested graphs read into them: inference does not look outside."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                own = {tensor.name for tensor in inner.initializer} | {name for n in inner.node for name in n.output}
+                read = dict.fromkeys(name for n in inner.node for name in n.input if name not in own)
+                inner.initializer.extend(constants[name] for name in read if name in constants)
+                _show_constants(inner, {**constants, **{tensor.name: tensor for tensor in inner.initializer}})
 
 
 def _type_of(found: ir.TensorProtocol) -> onnx.TypeProto:
