@@ -17,11 +17,12 @@ from onnxslim.progress import Progress, silent
 from onnxslim.prune.budget import Budget, budget_of
 from onnxslim.prune.effect import Outputs
 from onnxslim.prune.families import eligible, families
+from onnxslim.prune.gram import HOLD
 from onnxslim.prune.kept import Kept
 from onnxslim.prune.options import PruneOptions
 from onnxslim.prune.plan import below, measure, meet, options_of
 from onnxslim.prune.rank import orders, scores
-from onnxslim.prune.restore import HOLD, restore
+from onnxslim.prune.restore import restore
 from onnxslim.prune.score import curves
 from onnxslim.runtime.session import SessionConfig
 

@@ -42,15 +42,14 @@ class Moments:
 
     def add(self, x: np.ndarray, y: np.ndarray | None = None) -> None:
         """Add rows ``x`` (g, n, d) and, if this has targets, ``y`` (g, n, m); any float dtype, summed in float64."""
-        rows = np.empty((*x.shape[:2], self.columns + 1))
-        rows[..., :-1] = x
-        rows[..., -1] = 1.0
         self.count += x.shape[1]
-        self.xx += rows.transpose(0, 2, 1) @ rows
-        if self.targets and y is not None:
-            exact = y.astype(np.float64, copy=False)
-            self.yx += exact.transpose(0, 2, 1) @ rows
-            self.yy += np.einsum("gnm,gnm->gm", exact, exact)
+        for start in range(0, x.shape[1], CHUNK):
+            rows = with_ones(x[:, start : start + CHUNK])
+            self.xx += rows.transpose(0, 2, 1) @ rows
+            if self.targets and y is not None:
+                exact = y[:, start : start + CHUNK].astype(np.float64)
+                self.yx += exact.transpose(0, 2, 1) @ rows
+                self.yy += np.einsum("gnm,gnm->gm", exact, exact)
 
     def __add__(self, other: Moments) -> Moments:
         """The moments of both sets of rows."""
@@ -68,6 +67,31 @@ class Moments:
     def variance(self) -> float:
         """Σ (y - mean y)² over all targets: what an error is measured against."""
         return float(np.sum(self.yy - self.yx[..., -1] ** 2 / max(self.count, 1)))
+
+
+#: Rows that are turned to float64 at a time.
+CHUNK = 4096
+
+
+def with_ones(x: np.ndarray) -> np.ndarray:
+    """``x`` (g, n, d) in float64 with a column of ones: (g, n, d + 1)."""
+    rows = np.empty((*x.shape[:2], x.shape[2] + 1))
+    rows[..., :-1] = x
+    rows[..., -1] = 1.0
+    return rows
+
+
+#: Of so many samples the last is held back: nothing is fitted on it, and what there is to choose is chosen on it.
+HOLD = 5
+
+
+def is_held(indices: Sequence[int] | range, rows: int) -> np.ndarray:
+    """Which of ``rows``, as many for each of the samples at ``indices``, belong to samples held back: bool (rows,).
+
+    Rows that cannot be told apart by sample are all fitted on.
+    """
+    each, odd = divmod(rows, max(len(indices), 1))
+    return np.zeros(rows, bool) if odd else np.repeat(np.asarray(indices) % HOLD == HOLD - 1, each)
 
 
 @dataclass(frozen=True)
@@ -121,13 +145,14 @@ def unfold(x: np.ndarray, window: Window, positions: np.ndarray) -> np.ndarray:
     return patches
 
 
-#: Rows for every column of a layer, and the fewest and most positions of one sample that become rows.
-ROWS_PER_COLUMN, FEWEST, MOST = 16, 10, 50
+#: Rows for every column of a layer; rows at least; numbers in all rows at most; positions of one sample at most.
+ROWS_PER_COLUMN, FEWEST, NUMBERS, MOST = 16, 8192, 64_000_000, 50
 
 
 def positions_each(columns: int, samples: int) -> int:
-    """How many positions of each of ``samples`` a layer of so many ``columns`` needs: 10 to 50, in all 16 a column."""
-    return int(np.clip(-(-ROWS_PER_COLUMN * columns // max(samples, 1)), FEWEST, MOST))
+    """How many positions of each of ``samples`` become rows of a layer of so many ``columns``: at least 1, at most 50."""
+    rows = min(max(ROWS_PER_COLUMN * columns, FEWEST), NUMBERS // max(columns, 1))
+    return int(np.clip(-(-rows // max(samples, 1)), 1, MOST))
 
 
 def sample_positions(size: int, each: int, first: int, count: int, rng_seed: Sequence[int]) -> np.ndarray:

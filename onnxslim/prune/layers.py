@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,46 +104,41 @@ def assign(layer: Layer, node: ir.Node, whole: np.ndarray) -> None:
 
 
 def rows(
-    layer: Layer, node: ir.Node, x: np.ndarray, y: np.ndarray | None, each: int, first: int, seed: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Rows of inputs and, at the same positions, of targets.
+    layer: Layer, node: ir.Node, x: np.ndarray, outputs: Sequence[np.ndarray], each: int, first: int, seed: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Rows of inputs and, at the same positions, of tensors shaped like the layer's output.
 
     Args:
         layer: The layer.
         node: Its node.
         x: What the layer reads, (n, …).
-        y: What it should give out, (n, …), or None.
+        outputs: Tensors like what it gives out, (n, …).
         each: Positions to keep of every sample.
         first: How many samples came before, so that batches go on where the last one stopped.
         seed: Of the choice of positions.
 
     Returns:
-        (g, n · p, d) and (g, n · p, m) or None.
+        (g, n · p, d), and (g, n · p, m) for each of ``outputs``.
     """
     key = [seed, zlib.crc32(layer.raw.encode())]
     if layer.op == "Conv":
         window = conv_window(node, x.shape[2:])
         size = int(np.prod(window.output(x.shape[2:])))
         at = sample_positions(size, each, first, len(x), key)
-        patches = unfold(x, window, at).reshape(at.size, layer.groups, -1)
-        picked = None
-        if y is not None:
-            flat = y.reshape(len(y), y.shape[1], size)
-            picked = np.take_along_axis(flat, at[:, None, :], axis=2).transpose(0, 2, 1)
+        patches = unfold(x, window, at)
+        found = [
+            np.take_along_axis(y.reshape(len(y), -1, size), at[:, None, :], axis=2).transpose(0, 2, 1) for y in outputs
+        ]
     else:
         flat = x.reshape(len(x), -1, x.shape[-1])
         at = sample_positions(flat.shape[1], each, first, len(x), key)
-        patches = np.take_along_axis(flat, at[..., None], axis=1).reshape(at.size, 1, -1)
-        picked = None
-        if y is not None:
-            picked = np.take_along_axis(y.reshape(len(y), -1, y.shape[-1]), at[..., None], axis=1)
-    targets = None if picked is None else picked.reshape(at.size, layer.groups, -1).transpose(1, 0, 2)
-    return patches.transpose(1, 0, 2), targets
+        patches = np.take_along_axis(flat, at[..., None], axis=1)
+        found = [np.take_along_axis(y.reshape(len(y), -1, y.shape[-1]), at[..., None], axis=1) for y in outputs]
 
+    def grouped(array: np.ndarray) -> np.ndarray:
+        return array.reshape(at.size, layer.groups, -1).transpose(1, 0, 2)
 
-def channel_axis(layer: Layer) -> int:
-    """Which axis of the layer's input and output carries its channels."""
-    return 1 if layer.op == "Conv" else -1
+    return grouped(patches), [grouped(array) for array in found]
 
 
 def conv_window(node: ir.Node, spatial: Sequence[int]) -> Window:
@@ -164,6 +159,43 @@ def conv_window(node: ir.Node, spatial: Sequence[int]) -> Window:
     elif auto == "VALID":
         pads = [0] * (2 * len(kernel))
     return Window(kernel, strides, dilations, tuple(pads[: len(kernel)]), tuple(pads[len(kernel) :]))
+
+
+def flat(value: ir.Value) -> tuple[float, float]:
+    """Below and above which numbers everything that reads ``value`` cannot tell them apart; -inf and inf if it can."""
+    bounds = [_FLAT[user.op_type](user) if user.op_type in _FLAT else None for user, _ in value.uses()]
+    if value.is_graph_output() or not bounds:
+        return -np.inf, np.inf
+    known = [bound for bound in bounds if bound is not None]
+    if len(known) < len(bounds):
+        return -np.inf, np.inf
+    return min(low for low, _ in known), max(high for _, high in known)
+
+
+def _clip(node: ir.Node) -> tuple[float, float]:
+    bounds = []
+    for index, name, default in ((1, "min", -np.inf), (2, "max", np.inf)):
+        given = node.inputs[index] if index < len(node.inputs) else None
+        array = constant(given)
+        if given is not None:
+            bounds.append(default if array is None else float(array.reshape(-1)[0]))
+        else:
+            bounds.append(node.attributes.get_float(name, default))
+    return bounds[0], bounds[1]
+
+
+def _hard_sigmoid(node: ir.Node) -> tuple[float, float]:
+    alpha, beta = node.attributes.get_float("alpha", 0.2), node.attributes.get_float("beta", 0.5)
+    return (-beta / alpha, (1 - beta) / alpha) if alpha > 0 else (-np.inf, np.inf)
+
+
+#: op type -> below and above which inputs its output stands still
+_FLAT: dict[str, Callable[[ir.Node], tuple[float, float]]] = {
+    "Relu": lambda node: (0.0, np.inf),
+    "Clip": _clip,
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": lambda node: (-3.0, np.inf),
+}
 
 
 def _conv_fits(node: ir.Node, weight: np.ndarray) -> bool:

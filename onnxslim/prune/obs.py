@@ -33,6 +33,31 @@ def damped_inverse(gram: np.ndarray, damping: float) -> np.ndarray:
         return np.asarray(np.tril(inverse) + np.tril(inverse, -1).T)
 
 
+def choose_damping(fit: np.ndarray, held: np.ndarray, dampings: Sequence[float]) -> float:
+    """The λ (over mean diag) under which (H + λI)⁻¹ explains rows that it has not seen.
+
+    Judged as the inverse of a covariance is: by the Gaussian likelihood of the held-back rows, whose negative is
+    tr(H_held (H + λI)⁻¹) + log det(H + λI). Too small a λ makes everything look predictable from everything else.
+
+    Args:
+        fit: float64 (d, d), the Gram matrix per row of the rows that make the inverse.
+        held: float64 (d, d), that of rows held back.
+        dampings: Candidates, weakest first.
+    """
+    scale = float(np.mean(np.diag(fit))) or 1.0
+    best, lowest = dampings[-1], np.inf
+    for damping in dampings:
+        try:
+            factor = linalg.cho_factor(fit + damping * scale * np.eye(len(fit)), lower=True, check_finite=False)
+        except linalg.LinAlgError:
+            continue
+        loss = float(np.trace(linalg.cho_solve(factor, held, check_finite=False)))
+        loss += 2 * float(np.sum(np.log(np.diag(factor[0]))))
+        if loss < lowest:
+            best, lowest = damping, loss
+    return best
+
+
 @dataclass
 class Quadratic:
     """One layer's output error as a function of its weights, while columns are taken away from it.

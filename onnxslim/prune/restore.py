@@ -13,15 +13,13 @@ from onnxslim.data.samples import Samples
 from onnxslim.graph.constants import constant
 from onnxslim.progress import Progress
 from onnxslim.prune import layers as linear
-from onnxslim.prune.gram import Moments, positions_each
+from onnxslim.prune.gram import HOLD, is_held, positions_each
 from onnxslim.prune.layers import Layer
-from onnxslim.prune.repair import fit
+from onnxslim.prune.repair import Rows, fit
 from onnxslim.prune.score import WIDE
 from onnxslim.prune.walk import Walk, reads
 from onnxslim.runtime.session import SessionConfig
 
-#: Every so many samples one is held back to choose λ.
-HOLD = 5
 #: Ops whose output is another one when they lose input channels; all others just lose theirs.
 _MIXES = frozenset(
     {"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN"}
@@ -34,13 +32,12 @@ Kept = Callable[[str], "tuple[np.ndarray | None, ...]"]
 
 @dataclass(frozen=True)
 class Skip:
-    """A sum into which a layer's output goes and no other: output + other = total.
+    """A sum into which a layer's output goes, and nowhere else: output + other = total.
 
-    A layer that is fitted to ``total`` - ``other`` makes up for the errors that the other branch (a residual stream)
+    A layer that is fitted to total - ``other`` makes up for the errors that the other branch (a residual stream)
     has already gathered, where one fitted to its own old output would pass them on.
     """
 
-    total: str
     other: str
 
 
@@ -73,66 +70,72 @@ def restore(
         alias: tensor of ``pruned`` -> tensor of ``original`` it stands for, where that is not the one of its name.
         seed: Of the choice of positions.
     """
+    if len(samples) < HOLD:
+        account.warnings.append(f"{len(samples)} samples: repair needs at least {HOLD}, of which one is held back")
+        return
     nodes, old = list(pruned.graph), {str(n.outputs[0].name): i for i, n in enumerate(original.graph) if n.outputs}
-    old_nodes = list(original.graph)
     todo = [layer for layer in _changed(pruned, original) if layer.raw in old]
     new_walk, old_walk = Walk(pruned, samples, config), Walk(original, samples, config)
     ahead = [layer.position for layer in todo]
     for done, layer in enumerate(todo):
         node = nodes[layer.position]
-        skip = _skip(node, layer, ahead[done + 1 :], nodes)
-        target = skip.total if skip else layer.output
-        target = (alias or {}).get(target, target)
         start = linear.matrix(layer, node)
-        names = [layer.input, *([skip.other] if skip else [])]
-        sums = [Moments(len(start), start.shape[2] - 1, start.shape[1]) for _ in range(2)]
         if start.shape[2] > WIDE:
             account.decline(layer.name, f"{start.shape[2]} columns are too many for least squares; only removed")
             continue
+        skip = _skip(node, layer, ahead[done + 1 :], nodes)
+        result = _result(node, layer, skip)
+        target = (alias or {}).get(str(result.name), str(result.name))
+        names = [layer.input, *([skip.other] if skip else [])]
         each = positions_each(start.shape[2] - 1, len(samples))
+        parts: list[tuple[np.ndarray, list[np.ndarray], np.ndarray]] = []
         first = 0
         pairs = zip(new_walk.visit(layer.position, names), old_walk.visit(old[layer.raw], [target]), strict=True)
         for (indices, now), (_, then) in pairs:
             y = _take(then[target], kept(target))
-            if skip:
-                y = y - now[skip.other]
-            x = now[layer.input]
-            rows, targets = linear.rows(layer, node, x, y, each, first, seed)
-            held = np.repeat(np.asarray(indices) % HOLD == HOLD - 1, 1) if len(indices) == len(x) else None
-            _add(sums, rows, targets, held, len(x))
-            first += len(x)
-        _fit(layer, node, old_nodes[old[layer.raw]], sums, start, account)
+            outputs = [y, now[skip.other]] if skip else [y]
+            x, picked = linear.rows(layer, node, now[layer.input], outputs, each, first, seed)
+            parts.append((x, picked, is_held(indices, x.shape[1])))
+            first += len(now[layer.input])
+        rows, held = _rows(parts, linear.flat(result), layer.biased)
+        _fit(layer, node, rows, held, start, account)
         progress("repair", done + 1, len(todo))
 
 
-def _add(
-    sums: list[Moments], rows: np.ndarray, targets: np.ndarray | None, held: np.ndarray | None, samples: int
-) -> None:
-    """Add rows to the moments that fit, or, for samples held back, to those that judge."""
-    if held is None:
-        sums[0].add(rows, targets)
-        return
-    mask = np.repeat(held, rows.shape[1] // samples)
-    for which, moments in ((~mask, sums[0]), (mask, sums[1])):
-        if which.any():
-            moments.add(rows[:, which], None if targets is None else targets[:, which])
+def _rows(
+    parts: list[tuple[np.ndarray, list[np.ndarray], np.ndarray]], bounds: tuple[float, float], biased: bool
+) -> tuple[Rows, Rows]:
+    """The rows of all batches: those to fit on and those held back. Where there is a sum, the other side is taken off."""
+    held = np.concatenate([part[2] for part in parts])
+    x = np.concatenate([part[0] for part in parts], axis=1)
+    y, *others = (np.concatenate([part[1][k] for part in parts], axis=1) for k in range(len(parts[0][1])))
+    low, high = bounds
+    if not others:
+        return Rows(x[:, ~held], y[:, ~held], low, high, biased), Rows(x[:, held], y[:, held], low, high, biased)
+    y = y - others[0]
+
+    def less(bound: float, which: np.ndarray) -> np.ndarray | float:
+        return bound - others[0][:, which] if np.isfinite(bound) else bound
+
+    fitted, judged = (
+        Rows(x[:, which], y[:, which], less(low, which), less(high, which), biased) for which in (~held, held)
+    )
+    return fitted, judged
 
 
-def _fit(layer: Layer, node: ir.Node, old: ir.Node, sums: list[Moments], start: np.ndarray, account: Account) -> None:
-    rows, held = sums
-    if not layer.biased:
-        for moments in sums:
-            # Without a place for a bias the row of ones must not explain anything.
-            moments.xx[:, -1, :] = moments.xx[:, :, -1] = 0.0
-            moments.yx[:, :, -1] = 0.0
-            moments.xx[:, -1, -1] = moments.count
+def _fit(layer: Layer, node: ir.Node, rows: Rows, held: Rows, start: np.ndarray, account: Account) -> None:
     result = fit(rows, held, start)
-    if rows.count < rows.columns:
+    if rows.x.shape[1] < rows.x.shape[2]:
         account.warnings.append(
-            f"{layer.name}: {rows.count} rows for {rows.columns} columns; its least squares is regularised"
+            f"{layer.name}: {rows.x.shape[1]} rows for {rows.x.shape[2]} columns; its least squares is regularised"
         )
     account.details.setdefault("repair", []).append(
-        {"node": layer.name, "before": round(result.before, 6), "after": round(result.error, 6)}
+        {
+            "node": layer.name,
+            "before": float(f"{result.before:.4g}"),
+            "after": float(f"{result.error:.4g}"),
+            "damping": result.damping,
+        }
     )
     if result.error < result.before:
         linear.assign(layer, node, result.weight)
@@ -176,11 +179,17 @@ def _inputs_lost(node: ir.Node, now: list[tuple[int, ...] | None], before: list[
     return False
 
 
+def _result(node: ir.Node, layer: Layer, skip: Skip | None) -> ir.Value:
+    """What the layer is fitted to: its output, after its bias and the sum it goes into."""
+    value = node.outputs[0]
+    if layer.output != layer.raw:
+        value = next(iter(value.uses()))[0].outputs[0]
+    return next(iter(value.uses()))[0].outputs[0] if skip else value
+
+
 def _skip(node: ir.Node, layer: Layer, ahead: list[int], nodes: list[ir.Node]) -> Skip | None:
     """The sum that ``layer`` goes into, if nothing else reads it and the other side is settled by now."""
-    output = node.outputs[0]
-    if layer.output != layer.raw:
-        output = next(iter(output.uses()))[0].outputs[0]
+    output = _result(node, layer, None)
     uses = output.uses()
     if len(uses) != 1 or output.is_graph_output():
         return None
@@ -199,7 +208,7 @@ def _skip(node: ir.Node, layer: Layer, ahead: list[int], nodes: list[ir.Node]) -
             return None
         seen.add(producer)
         stack += list(reads(producer))
-    return Skip(str(add.outputs[0].name), str(other.name))
+    return Skip(str(other.name))
 
 
 def _shape(value: ir.Value) -> list[object] | None:

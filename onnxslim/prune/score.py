@@ -15,14 +15,15 @@ from onnxslim.graph.constants import constant
 from onnxslim.progress import Progress
 from onnxslim.prune import layers as linear
 from onnxslim.prune.families import Family
-from onnxslim.prune.gram import Moments, positions_each, sample_positions
+from onnxslim.prune.gram import Moments, is_held, positions_each, sample_positions
 from onnxslim.prune.layers import Layer
-from onnxslim.prune.obs import Quadratic, damped_inverse, greedy
+from onnxslim.prune.obs import Quadratic, choose_damping, damped_inverse, greedy
 from onnxslim.prune.walk import Walk
 from onnxslim.runtime.session import SessionConfig
 
-#: λ of the inverse Gram matrices, over their mean diagonal.
+#: λ of the inverse Gram matrices, over their mean diagonal: where nothing is held back, and to choose from.
 DAMPING = 1e-4
+DAMPINGS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 #: Shares of a family at which the effect on the outputs is measured; the last is everything that may go.
 LEVELS = (0.125, 0.25, 0.5, 0.75, 1.0)
 #: Columns above which a layer's Gram matrix is built over channels instead (25 088² doubles are 5 GB).
@@ -94,13 +95,17 @@ def curves(
     for done, position in enumerate(todo):
         consumer = analysis.consumers[position]
         view = _View(consumer, nodes[consumer.node], known.get(consumer.node), families[reads[position][0]], position)
-        gram = view.gram(walk, len(samples or ()), seed)
+        gram, held = view.moments(walk, len(samples or ()), seed)
         if walk is not None and gram.count < gram.columns:
             account.warnings.append(
                 f"{consumer.name}: {gram.count} rows for {gram.columns} columns; its least squares is regularised"
             )
         mean = gram.xx / max(gram.count, 1)
-        inverse = np.stack([damped_inverse(h, DAMPING) for h in mean])
+        unseen = held.xx / max(held.count, 1)
+        pairs = zip(mean, unseen, strict=True)
+        inverse = np.stack(
+            [damped_inverse(h, choose_damping(h, u, DAMPINGS) if held.count else DAMPING) for h, u in pairs]
+        )
         for number in reads[position]:
             terms[number][position] = view.term(families[number].readers[position], mean, inverse)
             waiting[number] -= 1
@@ -151,25 +156,27 @@ class _View:
         weight = constant(self.node.inputs[1])
         return 0 if weight is None or self.layer is None else weight.size // max(len(weight), 1)
 
-    def gram(self, walk: Walk | None, samples: int, seed: int) -> Moments:
-        """Moments of what the consumer reads; those of white noise without samples."""
+    def moments(self, walk: Walk | None, samples: int, seed: int) -> tuple[Moments, Moments]:
+        """Moments of what the consumer reads, and of the samples held back; those of white noise without samples."""
         weight = self._weight()
-        moments = Moments(weight.shape[0], weight.shape[2] - 1)
+        moments, held = (Moments(weight.shape[0], weight.shape[2] - 1) for _ in range(2))
         if walk is None:
             moments.xx += np.eye(weight.shape[2])
             moments.count = 1
-            return moments
+            return moments, held
         each = positions_each(moments.columns, samples)
         first = 0
-        for _, found in walk.visit(self.consumer.node, [self.consumer.tensor]):
+        for indices, found in walk.visit(self.consumer.node, [self.consumer.tensor]):
             x = found[self.consumer.tensor]
             if self.plain and self.layer is not None:
-                rows, _ = linear.rows(self.layer, self.node, x, None, each, first, seed)
+                rows, _ = linear.rows(self.layer, self.node, x, [], each, first, seed)
             else:
                 rows = self._channels(x, each, first, seed, moments.columns)
-            moments.add(rows)
+            unseen = is_held(indices, rows.shape[1])
+            moments.add(rows[:, ~unseen])
+            held.add(rows[:, unseen])
             first += len(x)
-        return moments
+        return moments, held
 
     def term(self, places: np.ndarray, mean: np.ndarray, inverse: np.ndarray) -> Quadratic:
         """The layer's error as units at ``places`` (n, k) go, over the variance of the layer's output."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import onnx
@@ -84,7 +85,7 @@ def mlp(widths: Sequence[int] = (16, 32, 24, 5), seed: int = 0) -> ir.Model:
     """A perceptron over (n, widths[0])."""
     b = Builder(["n", widths[0]], seed)
     x = "x"
-    for number, (into, out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for number, (into, out) in enumerate(pairwise(widths)):
         x = b.gemm(x, into, out)
         if number < len(widths) - 2:
             x = b.op("Relu", x)

@@ -80,8 +80,7 @@ def test_rows_times_the_matrix_are_the_layer(case: str) -> None:
     node = list(graph.graph)[layer.position]
     y = Session(graph).run({"x": x})["y"]
     assert layer.output == "y"
-    rows, targets = layers.rows(layer, node, x, y, 4, 0, 7)
-    assert targets is not None
+    rows, (targets,) = layers.rows(layer, node, x, [y], 4, 0, 7)
     whole = layers.matrix(layer, node)
     got = np.einsum("gnd,gmd->gnm", rows, whole[..., :-1]) + whole[:, None, :, -1]
     np.testing.assert_allclose(got, targets, rtol=1e-4, atol=1e-4)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxslim.prune.obs import Quadratic, damped_inverse, greedy
+from onnxslim.prune.obs import Quadratic, choose_damping, damped_inverse, greedy
 
 
 def problem(units: int, each: int, rows: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -122,3 +122,13 @@ def test_a_channel_that_never_fires_goes_first_and_costs_nothing() -> None:
     order, curve = greedy([layer], 5, 1)
     assert order == [3]
     assert curve[0] < 1e-4
+
+
+def test_few_rows_are_damped_more_than_many() -> None:
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(30, 30))
+    grams = {n: (lambda x: x.T @ x / len(x))(rng.normal(size=(n, 30)) @ mix) for n in (20, 5000, 5001)}
+    candidates = (1e-6, 1e-4, 1e-2, 1.0)
+    few = choose_damping(grams[20], grams[5000], candidates)
+    many = choose_damping(grams[5001], grams[5000], candidates)
+    assert many < few

@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 
 from onnxslim.prune.gram import Moments
-from onnxslim.prune.repair import DAMPINGS, fit, match_variance, solve
+from onnxslim.prune.repair import DAMPINGS, Ridge, Rows, fit, match_variance
 
 
 def moments(x: np.ndarray, y: np.ndarray) -> Moments:
     total = Moments(1, x.shape[1], y.shape[1])
     total.add(x[None], y[None])
     return total
+
+
+def solve(sums: Moments, start: np.ndarray, damping: float) -> np.ndarray:
+    return Ridge(sums, damping).solve(sums.yx, start)
+
+
+def rows(x: np.ndarray, y: np.ndarray) -> Rows:
+    return Rows(x[None], y[None])
 
 
 def layer(n: int, d: int, m: int, seed: int = 0, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
@@ -29,10 +37,10 @@ def test_it_is_least_squares_with_a_bias() -> None:
 
 def test_the_damping_is_chosen_on_held_back_rows() -> None:
     x, y = layer(400, 8, 3)
-    rows, held = moments(x[:300], y[:300]), moments(x[300:], y[300:])
     start = np.zeros((1, 3, 9))
-    result = fit(rows, held, start)
-    errors = {damping: held.error(solve(rows, start, damping)).sum() for damping in DAMPINGS}
+    result = fit(rows(x[:300], y[:300]), rows(x[300:], y[300:]), start)
+    held = moments(x[300:], y[300:])
+    errors = {d: held.error(solve(moments(x[:300], y[:300]), start, d)).sum() for d in DAMPINGS}
     assert result.damping == min(errors, key=errors.__getitem__)
     assert result.error < 0.01 < result.before
 
@@ -43,17 +51,16 @@ def test_weights_that_no_fit_beats_are_kept() -> None:
     held = rng.normal(size=(500, 10))
     clean = held @ truth[:, :-1].T + truth[:, -1]
     noisy = x @ truth[:, :-1].T + truth[:, -1] + rng.normal(size=(20, 2))
-    result = fit(moments(x, noisy), moments(held, clean), truth[None])
+    result = fit(rows(x, noisy), rows(held, clean), truth[None])
     assert result.error <= result.before
     np.testing.assert_array_equal(result.weight[0], truth)
 
 
-@pytest.mark.parametrize("rows", [1, 4, 9])
-def test_fewer_rows_than_columns_never_does_harm(rows: int) -> None:
-    x, y = layer(200, 12, 2, seed=rows)
+@pytest.mark.parametrize("few", [1, 4, 9])
+def test_fewer_rows_than_columns_never_does_harm(few: int) -> None:
+    x, y = layer(200, 12, 2, seed=few)
     start = np.random.default_rng(1).normal(size=(1, 2, 13))
-    held = moments(x[100:], y[100:])
-    result = fit(moments(x[:rows], y[:rows]), held, start)
+    result = fit(rows(x[:few], y[:few]), rows(x[100:], y[100:]), start)
     assert np.isfinite(result.weight).all()
     assert result.error <= result.before
 
@@ -62,26 +69,19 @@ def test_a_channel_that_never_fires_keeps_its_weight() -> None:
     x, y = layer(300, 6, 2)
     x[:, 4] = 0.0
     start = np.random.default_rng(2).normal(size=(1, 2, 7))
-    result = fit(moments(x[:200], y[:200]), moments(x[200:], y[200:]), start)
+    result = fit(rows(x[:200], y[:200]), rows(x[200:], y[200:]), start)
     np.testing.assert_allclose(result.weight[..., 4], start[..., 4], rtol=1e-5)
 
 
-def test_no_held_back_rows_means_the_stronger_of_equal_dampings() -> None:
-    x, y = layer(300, 6, 2, noise=1.0)
-    result = fit(moments(x, y), Moments(1, 6, 2), np.zeros((1, 2, 7)))
-    assert result.damping > 1e-6
-    assert result.error < result.before
-
-
-def test_no_rows_at_all_leaves_the_weights() -> None:
+def test_what_cannot_be_judged_is_not_fitted() -> None:
+    x, y = layer(300, 4, 2)
     start = np.ones((1, 2, 5))
-    np.testing.assert_array_equal(fit(Moments(1, 4, 2), Moments(1, 4, 2), start).weight, start)
+    np.testing.assert_array_equal(fit(rows(x, y), rows(x[:0], y[:0]), start).weight, start)
 
 
 def test_mean_and_variance_become_the_targets() -> None:
     x, y = layer(500, 6, 3, noise=4.0)
-    rows = moments(x, y)
-    weight = match_variance(rows, fit(rows, Moments(1, 6, 3), np.zeros((1, 3, 7))).weight)[0]
+    weight = match_variance(moments(x, y), solve(moments(x, y), np.zeros((1, 3, 7)), 1e-3))[0]
     out = x @ weight[:, :-1].T + weight[:, -1]
     np.testing.assert_allclose(out.mean(0), y.mean(0), rtol=1e-6)
     np.testing.assert_allclose(out.std(0), y.std(0), rtol=1e-6)
@@ -101,3 +101,31 @@ def test_groups_are_fitted_as_the_layers_they_are() -> None:
     got = solve(together, np.zeros((3, 2, 5)), 1e-3)
     alone = [solve(moments(x, y), np.zeros((1, 2, 5)), 1e-3) for x, y in pairs]
     np.testing.assert_allclose(got, np.concatenate(alone), rtol=1e-8)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, np.inf), (0.0, 6.0), (-np.inf, 1.0)])
+def test_behind_a_flat_activation_every_sweep_helps(low: float, high: float) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1, 2000, 10))
+    y = x @ rng.normal(size=(10, 4)) * 2 + 0.5 * rng.normal(size=(1, 2000, 4)) ** 2
+    x = x[..., :6]
+    start = np.zeros((1, 4, 7))
+    plain = fit(Rows(x[:, :1500], y[:, :1500]), Rows(x[:, 1500:], y[:, 1500:]), start)
+    aware = fit(Rows(x[:, :1500], y[:, :1500], low, high), Rows(x[:, 1500:], y[:, 1500:], low, high), start)
+
+    judge = Rows(x, y, low, high)
+    assert judge.error(aware.weight) < 0.9 * judge.error(plain.weight)
+
+
+def test_the_distance_to_a_flat_part_is_none() -> None:
+    rows_ = Rows(np.zeros((1, 3, 1)), np.array([[[-1.0], [2.0], [9.0]]]), 0.0, 6.0)
+    np.testing.assert_array_equal(rows_.nearest(np.array([[[-5.0], [1.0], [7.0]]])), [[[-5.0], [2.0], [7.0]]])
+    np.testing.assert_array_equal(rows_.nearest(np.array([[[3.0], [2.5], [5.0]]])), [[[0.0], [2.0], [6.0]]])
+
+
+def test_without_a_place_for_it_no_bias_is_fitted() -> None:
+    x, y = layer(300, 5, 2)
+    result = fit(Rows(x[None], y[None], biased=False), Rows(x[None], y[None], biased=False), np.zeros((1, 2, 6)))
+    np.testing.assert_array_equal(result.weight[..., -1], 0.0)
+    expected, *_ = np.linalg.lstsq(x, y, rcond=None)
+    assert result.error <= 1.05 * np.sum((y - x @ expected) ** 2) / np.sum((y - y.mean(0)) ** 2)
