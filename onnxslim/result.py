@@ -39,8 +39,7 @@ def facts(model: ir.Model, path: str | os.PathLike[str] | None = None, dims: Map
     if path is not None and os.path.isfile(path):
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-        size = os.path.getsize(path) + _external_bytes(model)
-        return Facts(os.fspath(path), digest, size, counted.params, counted.macs)
+        return Facts(os.fspath(path), digest, io.size_on_disk(path), counted.params, counted.macs)
     data = io.to_bytes(model)
     return Facts(None, hashlib.sha256(data).hexdigest(), len(data), counted.params, counted.macs)
 
@@ -50,16 +49,6 @@ def _digest(file: Any) -> str:
     while chunk := file.read(1 << 20):
         digest.update(chunk)
     return digest.hexdigest()
-
-
-def _external_bytes(model: ir.Model) -> int:
-    tensors = {
-        id(value.const_value): value.const_value
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-        if isinstance(value.const_value, ir.ExternalTensor)
-    }
-    return sum(tensor.nbytes for tensor in tensors.values())
 
 
 @dataclass(frozen=True)

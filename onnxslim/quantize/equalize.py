@@ -30,7 +30,7 @@ HOMOGENEOUS = frozenset(
 #: How much of the way to equal ranges is tried: 0 leaves a stream alone, 1 makes all its channels alike.
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 #: A scaled channel may come this close to a Clip's bound; the rest is room for data that were not seen.
-ROOM = 0.9
+ROOM = 0.6
 #: No channel is scaled by more; a channel that is nearly dead needs no resolution.
 LIMIT = 64.0
 
@@ -145,13 +145,16 @@ def _bound(node: ir.Node) -> float:
     return float("inf") if high is None else high
 
 
-def equalize(model: ir.Model, known: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+def equalize(
+    model: ir.Model, known: Mapping[str, tuple[np.ndarray, np.ndarray]], *, clips: bool = True
+) -> dict[str, float]:
     """Rescale the channels of every stream of ``model`` in place.
 
     Args:
         model: The float model.
         known: By tensor name the largest magnitude and the mean square of each channel, float64 (C,) each, for at
             least one tensor of a stream; a stream without is left alone.
+        clips: Rescale streams with a Clip too.
 
     Returns:
         The strength that was chosen, by the stream's first tensor, where it is not 0.
@@ -159,7 +162,7 @@ def equalize(model: ir.Model, known: Mapping[str, tuple[np.ndarray, np.ndarray]]
     chosen = {}
     for stream in streams(model):
         found = [known[name] for name in stream.tensors if name in known]
-        if not found:
+        if not found or not (clips or np.isinf(stream.bound)):
             continue
         peak = np.max([channels[0] for channels in found], axis=0)
         energy = np.mean([channels[1] for channels in found], axis=0)
