@@ -65,6 +65,10 @@ class Op:
         """Positions of the inputs that are given."""
         return [i for i in range(len(self.node.inputs)) if self.has(i)]
 
+    def more(self) -> bool:
+        """Whether anything but output 0 is used."""
+        return any(value.uses() or value.is_graph_output() for value in self.node.outputs[1:])
+
     def const(self, i: int) -> np.ndarray | None:
         """The array of a constant input, else None."""
         return constants.constant(self.node.inputs[i]) if self.has(i) else None

@@ -465,6 +465,10 @@ ATTENTION: dict[str, tuple[ir.Model, int]] = {
         ),
         2 + 4,
     ),
+    "packed Attention": (
+        matmuls("m = com.microsoft.Attention<num_heads=2>(h, w, b)", {"w": (8, 24), "b": (24,)}, imports=MICROSOFT),
+        8 + 2,
+    ),
     "Attention": (
         matmuls(
             "k = MatMul(x, w_k) v = MatMul(x, w_v) a = Reshape(h, s) b = Reshape(k, u) c = Reshape(v, u)"

@@ -32,3 +32,10 @@ def test_an_op_without_a_rule_pins_and_says_so() -> None:
 
 def _key(node: ir.Node) -> str:
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
+
+
+def test_the_oracle_sees_a_rule_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = convs("m = Softmax<axis=1>(h)")
+    monkeypatch.setitem(RULES, "Softmax", RULES["Relu"])
+    with pytest.raises(AssertionError, match="off by"):
+        assert_exact(net)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from onnxslim.channels.op import DeclinedError, Op
 from onnxslim.channels.trace import Axis
 
@@ -9,7 +11,7 @@ from onnxslim.channels.trace import Axis
 def multi_head(op: Op) -> None:
     """onnxruntime's MultiHeadAttention: query, key, value (N, S, heads × size)."""
     heads = op.integer("num_heads", 1)
-    if any(op.has(i) for i in range(3, len(op.operands))) or len(op.outputs) > 1 or not (op.has(1) and op.has(2)):
+    if any(op.has(i) for i in range(3, len(op.operands))) or op.more() or not (op.has(1) and op.has(2)):
         raise DeclinedError("it has a bias, a mask or a past")
     if any(op.rank(i) != 3 for i in range(3)):
         raise DeclinedError("its inputs are packed")
@@ -27,7 +29,7 @@ def multi_head(op: Op) -> None:
 
 def attention(op: Op) -> None:
     """ONNX's Attention on (N, heads, S, size): each head of the keys serves a run of heads of the queries."""
-    if any(op.rank(i) != 4 for i in range(3)) or len(op.outputs) > 1 or any(op.has(i) for i in (4, 5, 6)):
+    if any(op.rank(i) != 4 for i in range(3)) or op.more() or any(op.has(i) for i in (4, 5, 6)):
         raise DeclinedError("its heads are flattened, or it has a past")
     query, key, value = (op.axes(i) for i in range(3))
     heads, groups = op.channels(0, 1), op.channels(1, 1)
@@ -42,6 +44,25 @@ def attention(op: Op) -> None:
     op.out(0, [batch, heads, query[2], value[3]])
 
 
+def packed(op: Op) -> None:
+    """onnxruntime's Attention (N, S, I) with one weight (I, 3 × heads × size): whole heads may go."""
+    heads, features = op.integer("num_heads", 1), op.axis(0, 2)
+    if any(op.has(i) for i in (4, 5, 6)) or op.more() or "qkv_hidden_sizes" in op.node.attributes:
+        raise DeclinedError("it has a past, a bias of its scores, or sizes of its own")
+    each = (op.size(1, 1) or 0) // 3
+    rows, inner = op.fresh(heads), op.fresh(each // heads)
+    op.pin(inner, "queries meet keys inside, out of reach")
+    made = op.merge([rows, inner])
+    op.join(1, 0, features)
+    for i, a in ((1, 1), (2, 0)):
+        op.join(i, a, np.tile(made, 3))
+    op.count("num_heads", {0: rows})
+    op.pin(op.axis(0, 1), "Softmax works along it")
+    op.consume(0, 2, features, (1, 0))
+    op.produce((1, 1), 2, bias=(2, 0))
+    op.out(0, [op.axis(0, 0), op.axis(0, 1), made])
+
+
 def _scores(op: Op, query: Axis, key: Axis, key_places: Axis, value_places: Axis) -> None:
     """Queries meet keys in the size of a head, and scores meet values in the places."""
     op.tie(query, key)
@@ -50,4 +71,4 @@ def _scores(op: Op, query: Axis, key: Axis, key_places: Axis, value_places: Axis
     op.pin(op.tie(key_places, value_places), "Softmax works along it")
 
 
-RULES = {"Attention": attention, "com.microsoft::MultiHeadAttention": multi_head}
+RULES = {"Attention": attention, "com.microsoft::Attention": packed, "com.microsoft::MultiHeadAttention": multi_head}

@@ -14,7 +14,7 @@ def elementwise(op: Op) -> None:
 
 def batch_normalization(op: Op) -> None:
     """Scale, offset, mean and variance belong to axis 1."""
-    if op.integer("training_mode", 0) or len(op.outputs) > 1 or not op.integer("spatial", 1):
+    if op.integer("training_mode", 0) or op.more() or not op.integer("spatial", 1):
         raise DeclinedError("it is in training mode, or not by channel")
     axes = op.axes(0)
     for i in range(1, 5):

@@ -13,7 +13,7 @@ def _over(op: Op, slots: Axis) -> None:
 
 def layer_norm(op: Op) -> None:
     """LayerNormalization, RMSNormalization: statistics over all axes from ``axis`` on, scale and offset by slot."""
-    if len(op.outputs) > 1:
+    if op.more():
         raise DeclinedError("its statistics are used")
     axes = op.axes(0)
     first = op.positive(op.integer("axis", -1), len(axes))

@@ -10,7 +10,7 @@ from onnxslim.channels.trace import Axis
 
 def pool(op: Op) -> None:
     """Pooling over space: batch and channels are kept."""
-    if len(op.outputs) > 1:
+    if op.more():
         raise DeclinedError("the positions of its maxima are used")
     op.stay(0, {0: op.axis(0, 0), 1: op.axis(0, 1)})
 
