@@ -41,6 +41,7 @@ click.version_option(__version__, "-V", "--version", message="%(version)s")(onnx
 def run(argv: Sequence[str]) -> int:
     """Run one command line, the arguments after the program's name, and return the exit code."""
     arguments = list(argv)
+    terminal.accept_any_character()
     try:
         with _terminable():
             return _choose(arguments)

@@ -15,12 +15,13 @@ from onnxslim.errors import GateError, OnnxslimError
 from onnxslim.files import atomic
 from onnxslim.report.html import html
 from onnxslim.report.markdown import markdown
+from onnxslim.report.terminal import terminal as summary
 from onnxslim.result import Result, facts
 
 from . import terminal
 from .common import Common
 
-#: How a report is made of an outcome's JSON, by the ending of its file.
+#: How a report of one model made from another is written, by the ending of its file; other commands' are their tables.
 REPORTS: dict[str, Callable[[Mapping[str, Any]], str]] = {".html": html, ".md": markdown}
 
 
@@ -37,15 +38,15 @@ def deliver(result: Result, common: Common, show: Show) -> None:
         OnnxslimError: A file cannot be written.
     """
     if common.dry_run:
-        terminal.print_text(to_text(result.as_json()) if common.json else result.recipe or "")
+        terminal.print_text(to_text(_finite(result.as_json())) if common.json else result.recipe or "")
         return
     if common.out is not None and result.model is not None:
         result.save(common.out)
         result.output = facts(io.load(common.out), common.out, common.dim)
-    document = result.as_json()
+    document = _finite(result.as_json())
     if common.out is not None and result.model is None:
         _write(common.out, to_text(document))
-    _report(document, common)
+    _report(document, common, show)
     _print(document, common, show)
 
 
@@ -54,8 +55,8 @@ def diagnose(error: GateError, common: Common, show: Show) -> None:
     result = getattr(error, "result", None)
     if not isinstance(result, Result):
         return
-    document = result.as_json(error)
-    _report(document, common)
+    document = _finite(result.as_json(error))
+    _report(document, common, show)
     if not common.json:
         _print(document, common, show)
 
@@ -63,15 +64,16 @@ def diagnose(error: GateError, common: Common, show: Show) -> None:
 def failed(error: OnnxslimError, command: str) -> str:
     """The JSON of a command that ended in ``error``."""
     result = getattr(error, "result", None)
-    return to_text((result if isinstance(result, Result) else Result(command)).as_json(error))
+    return to_text(_finite((result if isinstance(result, Result) else Result(command)).as_json(error)))
 
 
 def to_text(document: Mapping[str, Any]) -> str:
-    """JSON as text; null stands for infinity and for what is not a number, which JSON lacks."""
-    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """JSON as text."""
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
 def _finite(value: Any) -> Any:
+    """``value`` with null for infinity and for what is not a number, which JSON lacks."""
     if isinstance(value, Mapping):
         return {key: _finite(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -79,12 +81,18 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _report(document: dict[str, Any], common: Common) -> None:
-    if common.report is not None:
-        _write(common.report, REPORTS[os.path.splitext(common.report)[1].lower()](document))
+def _report(document: Mapping[str, Any], common: Common, show: Show) -> None:
+    if common.report is None:
+        return
+    ending = os.path.splitext(common.report)[1].lower()
+    if show is summary or (document["metrics"] and document["output"] is not None):
+        text = REPORTS[ending](document)
+    else:
+        text = terminal.export(show(document, explain=True), html=ending == ".html")
+    _write(common.report, text)
 
 
-def _print(document: dict[str, Any], common: Common, show: Show) -> None:
+def _print(document: Mapping[str, Any], common: Common, show: Show) -> None:
     if common.json:
         terminal.print_text(to_text(document))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,13 @@ from onnxslim.progress import Progress, silent
 _PIPE_WIDTH = 120
 
 
+def accept_any_character() -> None:
+    """Let the streams replace what their encoding lacks, rather than fail on an arrow or somebody's tensor name."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def print_text(text: str) -> None:
     """Text for programs and people alike, on stdout, as it is."""
     sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
@@ -35,6 +43,13 @@ def print_text(text: str) -> None:
 def print_table(table: RenderableType) -> None:
     """A table on stdout; coloured where that is a terminal."""
     _console(stderr=False).print(table)
+
+
+def export(table: RenderableType, *, html: bool) -> str:
+    """A table as a self-contained page, or as a block of Markdown."""
+    console = Console(file=io.StringIO(), record=True, width=_PIPE_WIDTH)
+    console.print(table)
+    return console.export_html(inline_styles=True) if html else f"````text\n{console.export_text()}````\n"
 
 
 def print_error(error: OnnxslimError) -> None:

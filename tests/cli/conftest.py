@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from onnxslim_cli.main import main
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"

@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import pytest
 import yaml
-from onnxslim_cli.commands import COMMANDS
-from onnxslim_cli.common import SECTIONS, Common
 
 from onnxslim.result import Result
+from onnxslim_cli.commands import COMMANDS
+from onnxslim_cli.common import SECTIONS, Common
 
 Run = Callable[..., "object"]
 
@@ -296,6 +296,16 @@ def test_commands_without_a_model_write_their_json(run: Run, cnn: str, tmp_path:
     out = tmp_path / "inspect.json"
     assert run("inspect", cnn, "-o", out, "-q").code == 0
     assert out.read_text() == run("inspect", cnn, "--json").out
+
+
+@pytest.mark.parametrize("ending", ["html", "md"])
+def test_a_report_of_a_command_without_a_model_is_its_table(
+    run: Run, cnn: str, tmp_path: Path, ending: str
+) -> None:
+    report = tmp_path / f"r.{ending}"
+    assert run("inspect", cnn, "--report", report, "-q").code == 0
+    assert "ReduceMean" in report.read_text()
+    assert "digits_cnn.onnx" in report.read_text()
 
 
 def test_explain_says_how_figures_were_measured(run: Run, wide: str, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnxslim_cli import app, steps
 
 from onnxslim.errors import (
     GateError,
@@ -23,6 +22,7 @@ from onnxslim.errors import (
     UnsupportedError,
     UsageError,
 )
+from onnxslim_cli import app, steps
 
 Run = Callable[..., "object"]
 
@@ -253,6 +253,15 @@ def test_a_reader_that_goes_away_is_no_defect(samples: Path) -> None:
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert done.stdout == "{"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("flag", ["--json", "-v"])
+def test_a_terminal_without_unicode_is_no_defect(cnn: str, evals: str, flag: str) -> None:
+    command = [sys.executable, "-m", "onnxslim_cli", "evaluate", cnn, cnn, "--data", evals, flag]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert b"digits_cnn.onnx" in done.stdout
 
 
 def test_python_m_says_what_the_script_says(samples: Path) -> None:

@@ -6,9 +6,9 @@ import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnxslim_cli.params import DIM, DURATION, MODEL, MULTIPLE, PAIR, REPORT, SHARE, SIZE
 
 from onnxslim.errors import UsageError
+from onnxslim_cli.params import DIM, DURATION, MODEL, MULTIPLE, PAIR, REPORT, SHARE, SIZE
 
 OPTION = click.Option(["-x", "--some-option"])
 

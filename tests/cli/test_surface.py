@@ -10,9 +10,9 @@ from pathlib import Path
 from types import FunctionType
 
 import pytest
-from onnxslim_cli import foreign
 
 import onnxslim
+from onnxslim_cli import foreign
 
 ROOT = Path(__file__).resolve().parents[2]
 
