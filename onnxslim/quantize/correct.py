@@ -197,15 +197,19 @@ def _mend(unit: Unit, choices: Choices, way: Way, x: np.ndarray, y: np.ndarray) 
     entry = float(choices.encodings[str(unit.inputs[0].name)].scale)
     top = 2 ** (choices.weight_bits - 1) - 1
     flat = shaped.reshape(groups * shaped.shape[1], -1)
-    bound = solve.bias(rows, shaped).reshape(-1)
+    place = bias_of(unit)
+    given = constant(place[0].inputs[place[1]]) if place is not None else None
+    own = np.zeros(shaped.shape[:2]) if given is None else given.reshape(shaped.shape[:2])
+    # room for the bias to move without overflowing int32
+    bound = 2.0 * np.abs(own).reshape(-1) + np.abs(rows.y_mean).reshape(-1)
     scales = weight_scales(flat, 0, bits=choices.weight_bits, bias=bound, input_scale=entry).reshape(groups, -1)
     nearest = np.clip(np.rint(shaped / scales[:, :, None]), -top, top).astype(np.int8)
     codes = solve.round_codes(shaped, rows.gram, scales.astype(np.float64), top) if way.rounding else nearest
     before, after = nearest * scales[:, :, None], codes * scales[:, :, None]
     mended = Mended(unit.name, solve.output_error(rows, before), solve.output_error(rows, after))
     bias = None
-    if way.bias and (bias_of(unit) is not None or unit.op != "MatMul"):
-        bias = solve.bias(rows, after, _kept(unit, choices)).reshape(-1).astype(np.float32)
+    if way.bias and (place is not None or unit.op != "MatMul"):
+        bias = solve.bias(rows, after, own, _kept(unit, choices)).reshape(-1).astype(np.float32)
     return Codes(_from_matrix(unit, codes, weight.shape), scales.reshape(-1), bias), mended
 
 

@@ -14,6 +14,8 @@ import numpy as np
 DAMPING = 0.01
 #: Rows that means behind an activation, and errors, are taken over.
 MEANS = 1024
+#: Blocks of rows whose means the median is taken of.
+BLOCKS = 16
 #: Columns whose feedback is applied to the rest of the matrix in one product.
 BLOCK = 64
 
@@ -83,32 +85,34 @@ def round_codes(w: np.ndarray, gram: np.ndarray, scales: np.ndarray, top: int) -
     return codes[:, :, np.argsort(order, kind="stable")]
 
 
-def bias(found: Rows, w: np.ndarray, clip: tuple[float, float] = (-np.inf, np.inf)) -> np.ndarray:
-    """The bias that makes the mean output right behind the activation: float64 (g, o).
+def bias(
+    found: Rows, w: np.ndarray, start: np.ndarray, clip: tuple[float, float] = (-np.inf, np.inf)
+) -> np.ndarray:
+    """The bias that makes the typical output right behind the activation: float64 (g, o).
 
-    Means are compared after clipping to ``clip``: what a Relu cuts off or a range saturates may err as it likes, and
-    letting it count would shift the values that are used. Newton's iteration on a monotone, piecewise linear function; the share of values
-    inside the clip is its slope.
+    Outputs are compared after clipping to ``clip``: what a Relu cuts off or a range saturates may err as it likes, and
+    letting it count would shift the values that are used. Their difference is averaged by the median of block means
+    (Lugosi and Mendelson, Mean estimation under heavy tails, 2019): one sample whose values saturate moves a plain mean
+    far from what all the others need. Newton's iteration; the share of values inside the clip is the slope.
 
     Args:
-        found: Sampled rows.
+        found: Sampled rows, sample by sample.
         w: (g, o, d), the weights as they will be computed with.
+        start: (g, o), the layer's own bias; a channel that hardly ever survives says little and keeps it.
         clip: The range of values that survive behind the layer.
     """
-    plain = found.y_mean - np.einsum("god,gd->go", w, found.x_mean)
     low, high = clip
-    if np.isinf(low) and np.isinf(high):
-        return np.asarray(plain)
     ours = found.x @ w.transpose(0, 2, 1).astype(np.float32)
-    wanted = np.clip(found.y, low, high).mean(axis=1)
-    result = plain.copy()
-    for _ in range(6):
+    wanted = np.clip(found.y, low, high)
+    size = -(-ours.shape[1] // BLOCKS)
+    result = start.astype(np.float64)
+    for _ in range(10):
         outputs = ours + result[:, None].astype(np.float32)
         slope = ((outputs > low) & (outputs < high)).mean(axis=1)
-        gap = wanted - np.clip(outputs, low, high).mean(axis=1)
-        # a channel that is hardly ever inside says little: it keeps the bias of plain means
-        result += np.where(slope > 0.02, gap / np.maximum(slope, 0.1), 0.0)
-    return np.asarray(result)
+        gaps = wanted - np.clip(outputs, low, high)
+        means = [gaps[:, first : first + size].mean(axis=1) for first in range(0, gaps.shape[1], size)]
+        result += np.where(slope > 0.02, np.median(means, axis=0) / np.maximum(slope, 0.1), 0.0)
+    return result
 
 
 def output_error(found: Rows, w: np.ndarray) -> float:

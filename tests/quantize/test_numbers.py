@@ -109,11 +109,21 @@ def test_error_feedback_rounds_no_worse_than_nearest(groups: int, outputs: int, 
     assert solve.output_error(rows, fed_back) < 0.8 * solve.output_error(rows, nearest)
 
 
-def test_the_bias_makes_the_mean_behind_a_relu_right() -> None:
+def test_the_bias_makes_outputs_behind_a_relu_right() -> None:
     rng = np.random.default_rng(0)
     w = rng.normal(size=(1, 3, 10))
     x = rng.normal(size=(1, 1000, 10))
-    rows = solve.rows(x * 0.7 + 0.2, x @ w.transpose(0, 2, 1) + 0.5)
-    bias = solve.bias(rows, w, (0.0, np.inf))
+    rows = solve.rows(x * 0.7 + 0.2, x @ w.transpose(0, 2, 1) * 0.7 + 0.5)
+    bias = solve.bias(rows, w, np.zeros((1, 3)), (0.0, np.inf))
     ours = np.maximum(rows.x @ w.transpose(0, 2, 1) + bias, 0).mean(axis=1)
-    np.testing.assert_allclose(ours, np.maximum(rows.y, 0).mean(axis=1), rtol=1e-3)
+    np.testing.assert_allclose(ours, np.maximum(rows.y, 0).mean(axis=1), rtol=0.02)
+
+
+def test_one_wild_sample_does_not_move_the_bias() -> None:
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(1, 3, 10))
+    x = rng.normal(size=(1, 1000, 10))
+    y = x @ w.transpose(0, 2, 1) + 0.5
+    y[:, :20] += 1000.0
+    bias = solve.bias(solve.rows(x, y), w, np.zeros((1, 3)))
+    np.testing.assert_allclose(bias, 0.5, atol=1e-3)
