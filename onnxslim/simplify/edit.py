@@ -5,14 +5,14 @@ file does not grow past its allowance, and what is no longer read is gone at onc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 import onnx_ir as ir
 
 from onnxslim.graph.constants import tensor
 from onnxslim.simplify.nested import read, subgraphs, unique_names, walk
-from onnxslim.simplify.rule import op
-from onnxslim.simplify.size import OVERHEAD
+from onnxslim.simplify.rule import held, op
+from onnxslim.simplify.size import OVERHEAD, structure
 
 
 class Editor:
@@ -38,7 +38,7 @@ class Editor:
         nodes = list(_new_nodes(found.values()))
         values = [*found.values(), *(value for node in nodes for value in node.inputs if value is not None)]
         constants = list(dict.fromkeys(value for value in values if _is_new_constant(value)))
-        refusal = self._refuse(root, found, constants)
+        refusal = self._refuse(root, found, nodes, constants)
         if refusal is not None:
             for node in nodes:
                 _detach(node)
@@ -64,10 +64,8 @@ class Editor:
         """Replace ``value`` by the constant it is worth."""
         node = value.producer()
         assert node is not None
-        new = ir.Value(const_value=found, shape=ir.Shape(found.shape.numpy()), type=ir.TensorType(found.dtype))
-        new.meta["like"] = value.name
         kept, self.allowance = self.allowance, math.inf  # whoever folds has paid for it already
-        self.replace(node, {value: new})
+        self.replace(node, {value: held(found, value)})
         self.allowance = kept
 
     def erase(self, nodes: Iterable[ir.Node]) -> list[ir.Node]:
@@ -116,15 +114,17 @@ class Editor:
         self.allowance -= growth
         return None
 
-    def _refuse(self, root: ir.Node, found: dict[ir.Value, ir.Value], constants: list[ir.Value]) -> str | None:
+    def _refuse(
+        self, root: ir.Node, found: dict[ir.Value, ir.Value], nodes: list[ir.Node], constants: list[ir.Value]
+    ) -> str | None:
         for old, new in found.items():
             if old.is_graph_output() and new.graph is not None:
                 node = new.producer()
                 if node is None or node.graph is not root.graph or new.is_graph_output():
                     return "an output of the graph must keep its own name"
-        added = sum(weight(value) for value in constants)
-        freed = sum(weight(value) for value in _freed(root, found)) if added else 0
-        return self.pay(added - freed)
+        dying, unread = _dying(root, found)
+        added = sum(map(structure, nodes)) + sum(weight(value) + len(value.meta.get("like", "")) for value in constants)
+        return self.pay(added - sum(map(structure, dying)) - sum(map(weight, unread)))
 
     def _register(self, value: ir.Value, like: str) -> None:
         value.name = self.fresh(like)
@@ -186,28 +186,29 @@ def _producers(found: dict[ir.Value, ir.Value]) -> list[ir.Node]:
     return [node for value in found if (node := value.producer()) is not None]
 
 
-def _freed(root: ir.Node, found: dict[ir.Value, ir.Value]) -> list[ir.Value]:
-    """The constants that nobody would read any more: new nodes already count as readers of what they read."""
-    dead: set[ir.Node] = set()
-    freed: dict[ir.Value, None] = {}
+def _dying(root: ir.Node, found: dict[ir.Value, ir.Value]) -> tuple[list[ir.Node], list[ir.Value]]:
+    """The nodes and initializers that nobody would read any more; new nodes count as readers of what they read already."""
+    dead: dict[ir.Node, None] = {}
+    unread: dict[ir.Value, None] = {}
     stack = [root, *_producers(found)]
     while stack:
         node = stack.pop()
         if node in dead or any(not _unread(output, dead, found) for output in node.outputs):
             continue
-        dead.add(node)
+        dead[node] = None
         for value in read(node):
             before = value.producer()
             if before is not None:
                 stack.append(before)
     for node in dead:
-        for value in (*read(node), *node.outputs):
-            if tensor(value) is not None and not value.is_graph_output() and all(u.node in dead for u in value.uses()):
-                freed[value] = None
-    return list(freed)
+        for value in read(node):
+            stored = value.is_initializer() and not (value.is_graph_input() or value.is_graph_output())
+            if stored and all(use.node in dead for use in value.uses()):
+                unread[value] = None
+    return list(dead), list(unread)
 
 
-def _unread(value: ir.Value, dead: set[ir.Node], found: dict[ir.Value, ir.Value]) -> bool:
+def _unread(value: ir.Value, dead: Container[ir.Node], found: dict[ir.Value, ir.Value]) -> bool:
     if value in found:
         return True
     return not value.is_graph_output() and all(use.node in dead for use in value.uses())
@@ -216,7 +217,7 @@ def _unread(value: ir.Value, dead: set[ir.Node], found: dict[ir.Value, ir.Value]
 def _detach(node: ir.Node) -> None:
     """Stop ``node``, and every node inside its graphs, from being a reader of anything."""
     for graph in subgraphs(node):
-        for inner in list(walk(graph)):
+        for inner in list(walk(graph, subgraphs)):
             for index in range(len(inner.inputs)):
                 inner.replace_input_with(index, None)
     for index in range(len(node.inputs)):

@@ -24,7 +24,7 @@ from onnxslim.graph.constants import tensor
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.simplify.edit import Editor, weight
 from onnxslim.simplify.nested import subgraphs, walk
-from onnxslim.simplify.size import OVERHEAD
+from onnxslim.simplify.size import OVERHEAD, structure
 
 logger = logging.getLogger(__name__)
 
@@ -142,9 +142,8 @@ def _measured(nodes: list[ir.Node]) -> Region:
     ]
     read = dict.fromkeys(value for node in nodes for value in node.inputs if value is not None)
     freed = sum(weight(value) for value in read if all(use.node in inside for use in value.uses()))
-    text = sum(OVERHEAD + len(node.op_type) + sum(len(out.name or "") for out in node.outputs) for node in nodes)
     added = sum((nbytes(value) or 0) + OVERHEAD + len(value.name or "") for value in kept)
-    return Region(nodes, kept, added - freed - text)
+    return Region(nodes, kept, added - freed - sum(map(structure, nodes)))
 
 
 def _affordable(region: Region, editor: Editor, account: Account) -> Iterable[Region]:

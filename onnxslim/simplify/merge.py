@@ -17,7 +17,7 @@ from onnxslim.graph.constants import tensor
 from onnxslim.simplify.arithmetic import Known
 from onnxslim.simplify.edit import Editor, weight
 from onnxslim.simplify.fold import is_pure
-from onnxslim.simplify.nested import graphs, subgraphs
+from onnxslim.simplify.nested import bodies, graphs
 
 #: Bytes of a weight's head, middle and tail that are compared before the whole is.
 SAMPLE = 4096
@@ -38,7 +38,7 @@ def _merge(graph: ir.Graph, editor: Editor, known: Known, scopes: list[dict[Hash
     for node in list(graph):
         if node.graph is None:
             continue  # nobody reads it since a later reader was merged
-        for inner in subgraphs(node):
+        for inner in bodies(node):
             merged += _merge(inner, editor, known, [*scopes, {}])
         for key in _keys(node, known):
             earlier = next((scope[key] for scope in scopes if key in scope), None)

@@ -1,10 +1,16 @@
-"""Graphs that hold graphs: the branches of an If, the bodies of Loop and Scan."""
+"""Graphs that hold graphs.
+
+The branches of an If and the bodies of Loop and Scan are simplified like the graph around them, whose values they may
+read. What another op does with a graph that it holds is its own business: such graphs are left as they are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
+
+CONTROL_FLOW = ("If", "Loop", "Scan")
 
 
 def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
@@ -16,28 +22,34 @@ def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
             yield from attribute.as_graphs()
 
 
-def walk(graph: ir.Graph | ir.Function) -> Iterator[ir.Node]:
-    """The nodes of ``graph`` in order, each followed by those of the graphs it holds."""
+def bodies(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs that ``node`` holds, if it is control flow."""
+    if node.op_type in CONTROL_FLOW and not node.domain:
+        yield from subgraphs(node)
+
+
+def walk(graph: ir.Graph, into: Callable[[ir.Node], Iterator[ir.Graph]] = bodies) -> Iterator[ir.Node]:
+    """The nodes of ``graph`` in order, each followed by those of its bodies (or of all graphs, ``into=subgraphs``)."""
     for node in graph:
         yield node
         if node.attributes:
-            for inner in subgraphs(node):
-                yield from walk(inner)
+            for inner in into(node):
+                yield from walk(inner, into)
 
 
-def graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
-    """``graph`` and every graph inside it."""
+def graphs(graph: ir.Graph, into: Callable[[ir.Node], Iterator[ir.Graph]] = bodies) -> Iterator[ir.Graph]:
+    """``graph`` and every body (or every graph, ``into=subgraphs``) inside it."""
     yield graph
-    for node in walk(graph):
+    for node in walk(graph, into):
         if node.attributes:
-            yield from subgraphs(node)
+            yield from into(node)
 
 
 def read(node: ir.Node) -> Iterator[ir.Value]:
     """What ``node`` reads, also from inside its graphs."""
     yield from (value for value in node.inputs if value is not None)
     for graph in subgraphs(node):
-        for inner in walk(graph):
+        for inner in walk(graph, subgraphs):
             yield from (value for value in inner.inputs if value is not None)
 
 
@@ -46,21 +58,23 @@ def unique_names(model: ir.Model) -> set[str]:
 
     The same name in two nested graphs is legal, but here a name must mean one value.
     """
-    names = {str(value.name) for value in (*model.graph.inputs, *model.graph.outputs)}
-    fixed = {*model.graph.inputs, *model.graph.outputs}
+    kept = {*model.graph.inputs, *model.graph.outputs}
+    names = {str(value.name) for value in kept}
     for graph in graphs(model.graph):
-        values = [
-            *graph.inputs,
-            *graph.initializers.values(),
-            *(out for node in graph for out in node.outputs),
-        ]
-        for value in values:
-            if not value.name or value in fixed:
+        for value in _values(graph):
+            if not value.name or value in kept:
                 continue
             stem, count = value.name, 1
             while value.name in names:
                 count += 1
                 value.name = f"{stem}_{count}"
             names.add(value.name)
-            fixed.add(value)
-    return names
+            kept.add(value)
+    return names | {str(value.name) for graph in graphs(model.graph, subgraphs) for value in _values(graph)}
+
+
+def _values(graph: ir.Graph) -> Iterator[ir.Value]:
+    yield from graph.inputs
+    yield from graph.initializers.values()
+    for node in graph:
+        yield from node.outputs

@@ -68,8 +68,12 @@ def op(
 
 def const(array: np.ndarray, like: ir.Value | None = None) -> ir.Value:
     """A new constant; its name will be derived from ``like``'s."""
-    tensor = ir.tensor(np.ascontiguousarray(array) if array.ndim else array)
-    value = ir.Value(const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
+    return held(ir.tensor(np.ascontiguousarray(array) if array.ndim else array), like)
+
+
+def held(tensor: ir.TensorProtocol, like: ir.Value | None = None) -> ir.Value:
+    """A new constant that is ``tensor``."""
+    value = ir.Value(const_value=tensor, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype))
     if like is not None:
         value.meta["like"] = like.name
     return value

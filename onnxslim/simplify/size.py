@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import onnx_ir as ir
 
 from onnxslim import io
-from onnxslim.simplify.nested import graphs, walk
+from onnxslim.simplify.nested import graphs, subgraphs, walk
 
 #: Bytes that a node or an initializer takes besides its names and data: field tags, lengths, dims. On the safe side.
 OVERHEAD = 12
+
+UNNAMED = "a value"
 
 #: The first IR version whose initializers need not be inputs as well.
 FREE_INITIALIZERS = 4
@@ -24,12 +26,14 @@ def estimate(model: ir.Model) -> int:
     total = sum(len(value.name or "") + OVERHEAD + _nbytes(value.const_value) for value in _initializers(model))
     if model.ir_version < FREE_INITIALIZERS:
         total += sum(len(name) + 2 * OVERHEAD for name in model.graph.initializers)
-    for node in walk(model.graph):
-        total += OVERHEAD + len(node.name or "") + len(node.op_type) + len(node.domain) + len(node.doc_string or "")
-        total += _names(node.inputs) + _names(node.outputs)
-        for name, attribute in node.attributes.items():
-            total += OVERHEAD + len(name) + _payload(attribute)
-    return total
+    return total + sum(structure(node) for node in walk(model.graph, subgraphs))
+
+
+def structure(node: ir.Node) -> int:
+    """Bytes that ``node`` takes, without the graphs it holds; a value that has no name yet counts as a short one."""
+    total = OVERHEAD + len(node.name or "") + len(node.op_type) + len(node.domain) + len(node.doc_string or "")
+    total += sum(2 + len(value.name or UNNAMED) for value in (*node.inputs, *node.outputs) if value is not None)
+    return total + sum(OVERHEAD + len(name) + _payload(value) for name, value in node.attributes.items())
 
 
 def exact(model: ir.Model) -> int:
@@ -39,12 +43,8 @@ def exact(model: ir.Model) -> int:
 
 
 def _initializers(model: ir.Model) -> Iterator[ir.Value]:
-    for graph in graphs(model.graph):
+    for graph in graphs(model.graph, subgraphs):
         yield from graph.initializers.values()
-
-
-def _names(values: Iterable[ir.Value | None]) -> int:
-    return sum(2 + len(value.name or "") for value in values if value is not None)
 
 
 def _nbytes(tensor: ir.TensorProtocol | None) -> int:

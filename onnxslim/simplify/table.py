@@ -10,6 +10,7 @@ from onnxslim.simplify.rules import (
     cast,
     clip,
     concat,
+    constant,
     conv_affine,
     conv_batchnorm,
     expand,
@@ -27,6 +28,7 @@ from onnxslim.simplify.rules import (
 )
 
 RULES: tuple[Rule, ...] = (
+    constant.RULE,
     identity.RULE,
     arithmetic.RULE,
     branch.RULE,

@@ -23,7 +23,11 @@ Types = Mapping[str, tuple[ir.TypeProtocol | None, ir.Shape | None]]
 
 
 def prepare(model: ir.Model, account: Account) -> Types:
-    """Inline functions, sort and turn Constant nodes into initializers, in place; returns what the author annotated."""
+    """Inline functions, sort and gather initializers in the outermost graph, in place.
+
+    Returns:
+        What the author annotated.
+    """
     unique_names(model)
     types = {str(v.name): (v.type, None if v.shape is None else v.shape.copy()) for v in _values(model)}
     if model.functions:
@@ -32,10 +36,10 @@ def prepare(model: ir.Model, account: Account) -> Types:
         # Such a file has to list every initializer among the inputs, and runtimes let nobody override them.
         common.RemoveInitializersFromInputsPass()(model)
     common.TopologicalSortPass()(model)
-    before = count(model)
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    common.LiftSubgraphInitializersToMainGraphPass()(model)  # where equal ones can be stored once
-    account.count("constants lifted", before - count(model))
+    for graph in list(graphs(model.graph))[1:]:
+        for name, value in list(graph.initializers.items()):
+            if not (value.is_graph_input() or value.is_graph_output()):
+                model.graph.register_initializer(graph.initializers.pop(name))
     return types
 
 
