@@ -8,23 +8,25 @@ import onnx_ir as ir
 from onnxslim import io
 from onnxslim.account import Account
 from onnxslim.channels.analysis import units
-from onnxslim.channels.rewrite import remove
 from onnxslim.data.samples import Samples
 from onnxslim.errors import UnsupportedError
+from onnxslim.graph import shapes
 from onnxslim.graph.cost import cost
 from onnxslim.io import ModelLike
 from onnxslim.progress import Progress, silent
+from onnxslim.prune.blocks import droppable, tidy
 from onnxslim.prune.budget import Budget, budget_of
+from onnxslim.prune.candidates import Candidates, Cut
 from onnxslim.prune.effect import Outputs
 from onnxslim.prune.families import eligible, families
 from onnxslim.prune.gram import HOLD
 from onnxslim.prune.kept import Kept
 from onnxslim.prune.options import PruneOptions
-from onnxslim.prune.plan import below, measure, meet, options_of
+from onnxslim.prune.plan import Effects, below, choices_of, measure, meet, unmeasured
 from onnxslim.prune.rank import orders, scores
 from onnxslim.prune.restore import restore
 from onnxslim.prune.score import curves
-from onnxslim.runtime.session import SessionConfig
+from onnxslim.runtime.session import SessionConfig, check
 
 #: Samples on which candidates are compared by their effect on the outputs.
 TUNE = 128
@@ -74,6 +76,8 @@ def prune(
         for turn in range(options.rounds):
             budget = budget_of(options, original, (turn + 1) / options.rounds)
             current, kept = _round(original, current, kept, samples, options, budget, config, account, progress)
+        tidy(current)
+        check(current)
         after = cost(current)
         account.count("params", before.params - after.params)
         account.count("macs", before.macs - after.macs)
@@ -93,39 +97,60 @@ def _round(
 ) -> tuple[ir.Model, Kept]:
     """One turn of: score, choose, remove, repair."""
     analysis = units(current, lossy=samples is not None)
-    found, declined = eligible(families(analysis), cost(current).nodes, options.exclude, options.min_layer_params)
+    chosen, declined = eligible(families(analysis), cost(current).nodes, options.exclude, options.min_layer_params)
     for name, reason in declined.items():
         account.decline(name, reason)
-    scored = scores(current, analysis, found, options.criterion, samples, config, options.seed)
+    scored = scores(current, analysis, chosen, options.criterion, samples, config, options.seed)
     lines = curves(
-        current, analysis, found, samples, config, account, progress, orders=orders(scored), seed=options.seed
+        current, analysis, chosen, samples, config, account, progress, orders=orders(scored), seed=options.seed
     )
-    effects: list[list[tuple[int, float]]] = [[] for _ in lines]
+    whole = droppable(current, list(declined)) if samples is not None and not options.uniform else []
+    found = Candidates(current, analysis, lines, whole, samples, config)
+    effects = unmeasured(found)
     if budget is None:
-        mask = below(analysis, lines, scored, options)
+        cut = below(found, scored, options)
     else:
         if samples is not None and not options.uniform:
             few = samples.take(np.arange(len(samples))[HOLD - 1 :: HOLD][:TUNE]) if len(samples) >= HOLD else samples
-            effects = measure(current, analysis, lines, Outputs(current, few, config), progress)
-        choices = options_of(lines, effects, budget.savings(analysis), options.round_to)
-        mask = meet(analysis, lines, choices, budget, current, same=options.uniform)
-    pruned, _ = remove(current, mask, analysis)
-    account.count("units", int(mask.sum()))
-    account.details.setdefault("families", []).append(
-        [
-            {
-                "node": line.family.name,
-                "units": len(line.family),
-                "removed": int(mask[line.family.units].sum()),
-                "effects": [[gone, float(f"{effect:.3g}")] for gone, effect in measured],
-            }
-            for line, measured in zip(lines, effects, strict=True)
-        ]
-    )
-    kept = kept.then(analysis, mask)
+            effects = measure(found, Outputs(current, few, config), progress)
+        choices = choices_of(found, effects, budget.savings(found), options)
+        cut = meet(found, choices, budget, same=options.uniform)
+    pruned = found.without(cut)
+    shapes.infer(pruned)
+    _tell(found, effects, cut, account)
+    kept = kept.then(analysis, cut.units)
     if samples is not None:
         restore(pruned, original, kept, samples, config, account, progress, seed=options.seed)
     return pruned, kept
+
+
+def _tell(found: Candidates, effects: Effects, cut: Cut, account: Account) -> None:
+    """Write down what went where."""
+    account.count("units", int(cut.units.sum()))
+    account.count("blocks", len(cut.blocks))
+    account.details.setdefault("families", []).append(
+        [
+            {
+                "node": curve.family.name,
+                "units": len(curve.family),
+                "removed": int(cut.units[curve.family.units].sum()),
+                "effects": [[gone, float(f"{effect:.3g}")] for gone, effect in measured],
+            }
+            for curve, measured in zip(found.curves, effects.curves, strict=True)
+        ]
+    )
+    if found.blocks:
+        account.details.setdefault("blocks", []).append(
+            [
+                {
+                    "block": block.exit,
+                    "macs": block.macs,
+                    "effect": float(f"{effect:.3g}"),
+                    "dropped": block in cut.blocks,
+                }
+                for block, effect in zip(found.blocks, effects.blocks, strict=True)
+            ]
+        )
 
 
 def _refuse_quantised(model: ir.Model) -> None:

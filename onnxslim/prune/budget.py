@@ -9,10 +9,23 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim import io
-from onnxslim.channels.units import Analysis
 from onnxslim.errors import UsageError
 from onnxslim.graph.cost import cost
+from onnxslim.prune.candidates import Candidates
 from onnxslim.prune.options import PruneOptions
+
+
+@dataclass(frozen=True)
+class Savings:
+    """What candidates save, each on its own.
+
+    Attributes:
+        curves: For each curve, float64 (units + 1,): what the first k units save together.
+        blocks: For each block.
+    """
+
+    curves: list[np.ndarray]
+    blocks: list[float]
 
 
 @dataclass(frozen=True)
@@ -23,13 +36,13 @@ class Budget:
         name: What is counted, for messages.
         allowed: How much the model may have when it is done.
         measure: A model -> how much it has.
-        savings: Units of an analysis -> what each saves alone, float64 (count,).
+        savings: What each candidate saves.
     """
 
     name: str
     allowed: float
     measure: Callable[[ir.Model], float]
-    savings: Callable[[Analysis], np.ndarray]
+    savings: Callable[[Candidates], Savings]
 
 
 def budget_of(options: PruneOptions, original: ir.Model, progress: float = 1.0) -> Budget | None:
@@ -55,32 +68,38 @@ def budget_of(options: PruneOptions, original: ir.Model, progress: float = 1.0) 
     return Budget(options.of, total * (1 - progress * options.share), *counts)
 
 
+def _added(found: Candidates, each: np.ndarray, blocks: list[float]) -> Savings:
+    """Savings of units that simply add up."""
+    sums = [np.cumsum(each[curve.family.units[curve.order]], dtype=np.float64) for curve in found.curves]
+    return Savings([np.concatenate([[0.0], total]) for total in sums], blocks)
+
+
 def _params(model: ir.Model) -> float:
     return float(cost(model).params)
+
+
+def _params_saved(found: Candidates) -> Savings:
+    return _added(found, found.analysis.params, [float(block.params) for block in found.blocks])
 
 
 def _macs(model: ir.Model) -> float:
     return float(cost(model).macs)
 
 
+def _macs_saved(found: Candidates) -> Savings:
+    return _added(found, found.analysis.macs, [float(block.macs) for block in found.blocks])
+
+
 def _bytes(model: ir.Model) -> float:
     return float(len(io.to_bytes(model)))
 
 
-def _params_saved(analysis: Analysis) -> np.ndarray:
-    return analysis.params.astype(np.float64)
+def _bytes_saved(found: Candidates) -> Savings:
+    return _added(found, 4.0 * found.analysis.params, [4.0 * block.params for block in found.blocks])
 
 
-def _macs_saved(analysis: Analysis) -> np.ndarray:
-    return analysis.macs.astype(np.float64)
-
-
-def _bytes_saved(analysis: Analysis) -> np.ndarray:
-    return 4.0 * analysis.params
-
-
-#: what --of names -> (how much a model has of it, what each unit saves)
-COUNTS: dict[str, tuple[Callable[[ir.Model], float], Callable[[Analysis], np.ndarray]]] = {
+#: what --of names -> (how much a model has of it, what candidates save)
+COUNTS: dict[str, tuple[Callable[[ir.Model], float], Callable[[Candidates], Savings]]] = {
     "params": (_params, _params_saved),
     "macs": (_macs, _macs_saved),
 }
