@@ -75,12 +75,14 @@ def _reduce_mean(view: View) -> Facts | None:
 
 def _concat(view: View) -> Facts | None:
     rank = len(view.out())
-    axis = view.integer("axis", 0) % rank if rank else -1
+    if not rank:
+        return None
+    axis = view.integer("axis", 0) % rank
     parts = []
     for i in range(len(view.node.inputs)):
         dims = view.dims(i)
         size = dims[axis] if len(dims) == rank else None
-        if axis < 0 or not isinstance(size, int):
+        if not isinstance(size, int):
             return None
         parts.append(view.facts(i, axis) or view.bases.unknown(size, axis))
     columns = zip(*((p.base, p.factor, p.low, p.high) for p in parts), strict=True)

@@ -99,11 +99,15 @@ def _mask_input(model: ir.Model, node: ir.Node, i: int, axis: int, keep: np.ndar
     value = node.inputs[i]
     assert value is not None
     array = constants.constant(value)
-    rank = len(array.shape) if array is not None else len(value.shape or ())
-    if array is None and rank == 0:
+    if array is None:
         inferred = model.clone()
         shapes.infer(inferred)
-        rank = len(next(v for n in inferred.graph for v in n.outputs if v.name == value.name).shape or ())
+        dims = shapes.dims(next(v for n in inferred.graph for v in n.outputs if v.name == value.name)) or ()
+        rank, size = len(dims), dims[axis]
+        if isinstance(size, int):
+            keep = np.tile(keep, size // len(keep))  # a grouped convolution's consumer speaks of one group
+    else:
+        rank = array.ndim
     dtype = array.dtype if array is not None else np.dtype(np.float32)
     mask = keep.reshape([-1 if a == axis else 1 for a in range(rank)])
     new = ir.tensor(array * mask.astype(dtype) if array is not None else mask.astype(dtype), name=f"oracle_{number}")
