@@ -15,7 +15,7 @@ def concat(op: Op) -> None:
     parts = [op.axis(i, axis) for i in op.given()]
     known = [part for part in parts if not isinstance(part, str)]
     if len(known) < len(parts):
-        for part in known:
+        for part in parts:
             op.pin(part, "joined with parts whose size is not known")
     order = sorted(op.given(), key=lambda i: op.constant[i])
     axes: list[Axis] = []
@@ -132,8 +132,11 @@ def tile(op: Op) -> None:
     result: list[Axis] = []
     counts: dict[int, Axis] = {}
     for a, (slots, times) in enumerate(zip(axes, repeats, strict=True)):
-        if isinstance(slots, str) or times == 1:
-            result.append(slots if times == 1 else op.trace.unknown())
+        if times == 1:
+            result.append(slots)
+        elif isinstance(slots, str):
+            op.pin(slots, "it is repeated, and its size is not known")
+            result.append(op.trace.unknown())
         elif len(slots) == 1:
             counts[a] = op.fresh(times)
             result.append(counts[a])
@@ -158,7 +161,7 @@ def expand(op: Op) -> None:
         if not isinstance(slots, str) and len(slots) == 1:
             result.append(op.fresh(size) if isinstance(size, int) else size)
         else:
-            if isinstance(size, str):
+            if isinstance(size, str) or (isinstance(slots, str) and size != 1):
                 op.pin(slots, "it is expanded to a size that is not known")
             result.append(slots)
     op.count(1, {a - ahead: slots for a, slots in enumerate(result) if a >= ahead})
