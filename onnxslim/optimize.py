@@ -171,7 +171,7 @@ def optimize(
     if recipe is not None:
         chosen = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
         gates = dataclasses.replace(chosen.gates, **{k: v for k, v in asked.items() if v is not None})
-        chosen = dataclasses.replace(chosen, gates=gates)
+        chosen = dataclasses.replace(recipes.placed(chosen, placement), gates=gates)
         return run(
             model, chosen, data=data, eval_data=eval_data, config=config, read=read, judge=judge, progress=progress
         )
@@ -187,6 +187,8 @@ def optimize(
             break
         candidate = Recipe(steps, gates, seed)
         tried.append(_try(name, original, candidate, sets, first, config, judge, read, progress))
+        if placement == "static":
+            tried[-1].score = _static_score(tried[-1].result)
     return _best(original, tried, sets, config, judge, progress)
 
 
@@ -241,6 +243,13 @@ def _try(
         tried.drop = _expected_drop(original, result.model, sets.tune, config, judge)
     tried.score = result.latency["ratio"] * result.input.bytes / result.output.bytes
     return tried
+
+
+def _static_score(result: Result) -> float:
+    """What no clock decides: how many times smaller, times how many times fewer multiplications."""
+    if result.input is None or result.output is None:
+        return 0.0
+    return result.input.bytes / result.output.bytes * max(result.input.macs, 1) / max(result.output.macs, 1)
 
 
 def _expected_drop(original: ir.Model, model: ir.Model, tune: Samples, config: SessionConfig, judge: Judge) -> float:
@@ -337,6 +346,11 @@ def _apply(
         resolved.append(dataclasses.replace(step, options=options))
         result.steps.append(account)
         models.append(model)
+        if "layers" in account.details:
+            result.extra["layers"] = account.details["layers"]
+            result.measured["layers"] = (
+                "each layer's output against the float model's on calibration samples, with everything before it quantised"
+            )
         logger.info("%s: %s", step.name, account.changed)
     replay = dataclasses.replace(recipe, steps=tuple(resolved))
     result.recipe = replay.text()

@@ -241,6 +241,19 @@ PRESETS: dict[str, Recipe] = {
 }
 
 
+def placed(recipe: Recipe, placement: str) -> Recipe:
+    """``recipe`` with ``placement`` in its quantize steps, where none was recorded or chosen."""
+    default = QuantizeOptions()
+
+    def with_placement(step: Step) -> Step:
+        options = step.options
+        if step.name != "quantize" or options.float_units is not None or options.placement != default.placement:
+            return step
+        return Step(step.name, dataclasses.replace(options, placement=placement))
+
+    return dataclasses.replace(recipe, steps=tuple(with_placement(step) for step in recipe.steps))
+
+
 def candidates(placement: str) -> dict[str, tuple[Step, ...]]:
     """What ``optimize`` tries when nobody says what to do, from the surest to the boldest."""
     int8 = step("quantize", placement=placement)

@@ -108,3 +108,10 @@ def test_a_recipe_that_is_none_is_refused_by_name(text: str, says: str) -> None:
 
 def test_a_recipe_survives_its_text() -> None:
     assert recipe.parse(STATIC.text()) == STATIC
+
+
+def test_static_placement_reaches_into_a_recipe_that_does_not_say() -> None:
+    chosen = recipe.placed(recipe.PRESETS["int8"], "static")
+    assert chosen.steps[1].options.placement == "static"
+    recorded = Recipe((step("quantize", float_units=("a",)),))
+    assert recipe.placed(recorded, "static") == recorded

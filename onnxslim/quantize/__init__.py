@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -251,6 +252,8 @@ def _mended(
         account.count("mended layers", len(ways[best][1]))
     else:
         account.decline("weights and biases", "the outputs would move further with any of them mended")
+    layers = ways[best][1] if best in ways else ways["bias"][1]
+    account.details["layer_errors"] = {layer.name: layer.after for layer in layers}
     return models[best]
 
 
@@ -320,5 +323,9 @@ def _account(
         "how": "recorded" if options.float_units is not None else options.placement,
         "float": sorted(able - chosen.int8),
     }
-    account.details["layers"] = [vars(layer) for layer in ran.layers]
+    errors = account.details.pop("layer_errors")
+    account.details["layers"] = [
+        {**vars(layer), "sqnr_db": round(-10 * math.log10(errors[layer.name]), 2) if errors.get(layer.name) else None}
+        for layer in ran.layers
+    ]
     account.details["runtime_ops"] = ran.ops
