@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict, deque
 from collections.abc import Sequence
 
@@ -11,6 +12,11 @@ from onnxslim.account import Account
 from onnxslim.simplify.edit import Editor
 from onnxslim.simplify.nested import walk
 from onnxslim.simplify.rule import Rule, Scene
+
+logger = logging.getLogger(__name__)
+
+#: A node that is not built as its op asks cannot be rewritten, and is no reason to stop.
+NOT_UNDERSTOOD = "the node is not understood"
 
 #: A rule that undoes another would go on for ever; a chain of rewrites at one place is never this long.
 REWRITES_PER_NODE = 20
@@ -48,7 +54,11 @@ def _first_to_fire(
     if node.graph is None or node.domain:
         return []
     for rule in rules:
-        found = rule.match(node, scene)
+        try:
+            found = rule.match(node, scene)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            logger.debug("%s on %s", rule.name, node.name, exc_info=error)
+            found = f"{NOT_UNDERSTOOD} ({type(error).__name__}: {error})"
         if found is None:
             continue
         if isinstance(found, dict):

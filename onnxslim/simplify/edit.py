@@ -159,18 +159,17 @@ def drop_unread(value: ir.Value) -> None:
 def _new_nodes(values: Iterable[ir.Value]) -> Iterator[ir.Node]:
     """The nodes without a graph behind ``values``, each after those it reads."""
     seen: set[ir.Node] = set()
-
-    def visit(value: ir.Value | None) -> Iterator[ir.Node]:
-        node = None if value is None else value.producer()
-        if node is None or node.graph is not None or node in seen:
-            return
+    stack = [(value.producer(), False) for value in values]
+    while stack:
+        node, ready = stack.pop()
+        if node is None or node.graph is not None or (node in seen and not ready):
+            continue
+        if ready:
+            yield node
+            continue
         seen.add(node)
-        for before in read(node):
-            yield from visit(before)
-        yield node
-
-    for value in values:
-        yield from visit(value)
+        stack.append((node, True))
+        stack.extend((value.producer(), False) for value in read(node))
 
 
 def _as_output(value: ir.Value) -> ir.Value:

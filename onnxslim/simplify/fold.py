@@ -4,25 +4,20 @@ What may be folded is decided before anything is evaluated, from inferred shapes
 ConstantOfShape of a few bytes can stand for terabytes. A node qualifies when its op is a pure function of the default
 domain, all it reads is constant, and the size of all it writes is known and small. Connected nodes are then judged
 together: the bytes they would leave in the file, less the bytes nobody would read any more, must be within the
-allowance. All that qualify are evaluated in one session with the runtime's own optimisation off.
+allowance. All that qualify are evaluated in one session (:mod:`onnxslim.simplify.evaluate`).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import cast
 
-import numpy as np
 import onnx_ir as ir
 
 from onnxslim.account import Account
-from onnxslim.errors import OnnxslimError
-from onnxslim.graph import shapes
 from onnxslim.graph.constants import tensor
-from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.simplify.edit import Editor, weight
+from onnxslim.simplify.evaluate import Region, evaluate, nbytes
 from onnxslim.simplify.nested import subgraphs, walk
 from onnxslim.simplify.size import OVERHEAD, structure
 
@@ -33,23 +28,8 @@ logger = logging.getLogger(__name__)
 BARRIERS = frozenset({"Bernoulli", "Constant", "DequantizeLinear", "Dropout", "Multinomial"})
 BARRIER_FAMILIES = ("Random", "Optional", "Sequence", "ConcatFromSequence", "SplitToSequence")
 
-#: No tensor above this many bytes is computed, even on the way to a small one, unless the allowance is larger.
+#: No node computes more than this many bytes, even on the way to something small, unless it reads or may add as many.
 CEILING = 64 << 20
-
-
-@dataclass
-class Region:
-    """Connected nodes that only depend on constants.
-
-    Attributes:
-        nodes: In topological order.
-        kept: The values that would stay, as constants.
-        growth: Bytes by which the file would grow.
-    """
-
-    nodes: list[ir.Node] = field(default_factory=list)
-    kept: list[ir.Value] = field(default_factory=list)
-    growth: int = 0
 
 
 def fold(model: ir.Model, editor: Editor, account: Account) -> int:
@@ -63,9 +43,9 @@ def fold(model: ir.Model, editor: Editor, account: Account) -> int:
     if not regions:
         return 0
     folded = 0
-    for region, results in _evaluate(model, regions, account):
-        for value in region.kept:
-            editor.fold(value, results[str(value.name)])
+    for region, results in evaluate(model, regions, account):
+        for value, result in zip(region.kept, results, strict=True):
+            editor.fold(value, result)
         folded += sum(node.graph is None or node.op_type == "Constant" for node in region.nodes)
     account.count("folded", folded)
     return folded
@@ -83,7 +63,8 @@ def _candidates(model: ir.Model, ceiling: float, account: Account) -> dict[ir.No
         total = sum(size for size in sizes if size is not None)
         if None in sizes:
             continue
-        if total > ceiling:
+        read = sum(nbytes(value) or 0 for value in node.inputs if value is not None)
+        if total > max(ceiling, read):
             account.decline(node.name or str(node.outputs[0].name), f"folding would compute {total} bytes")
             continue
         found[node] = total
@@ -95,17 +76,6 @@ def is_pure(node: ir.Node) -> bool:
     if node.domain or node.op_type in BARRIERS or node.op_type.startswith(BARRIER_FAMILIES) or not node.inputs:
         return False
     return not (any(subgraphs(node)) or any(attribute.is_ref() for attribute in node.attributes.values()))
-
-
-def nbytes(value: ir.Value) -> int | None:
-    """Bytes of ``value`` by its inferred type and shape; None when unknown or not a plain tensor."""
-    dims = shapes.static(value)
-    if dims is None or not isinstance(value.type, ir.TensorType) or value.dtype in (None, ir.DataType.STRING):
-        return None
-    size = 1
-    for dim in dims:
-        size *= dim
-    return int(np.ceil(size * value.type.dtype.itemsize))
 
 
 def _regions(candidates: dict[ir.Node, int]) -> list[Region]:
@@ -169,44 +139,3 @@ def _affordable(region: Region, editor: Editor, account: Account) -> Iterable[Re
         return []
     editor.allowance -= growth
     return [_measured(taken)]
-
-
-def _evaluate(
-    model: ir.Model, regions: list[Region], account: Account
-) -> list[tuple[Region, dict[str, ir.TensorProtocol]]]:
-    """Compute what every region keeps; one that the runtime refuses is found by halving and declined."""
-    try:
-        results = _run(model, [node for region in regions for node in region.nodes], regions)
-        return [(region, {str(v.name): results[str(v.name)] for v in region.kept}) for region in regions]
-    except OnnxslimError as error:
-        if len(regions) > 1:
-            half = len(regions) // 2
-            return [*_evaluate(model, regions[:half], account), *_evaluate(model, regions[half:], account)]
-        node = regions[0].nodes[0]
-        account.decline(node.name or str(node.outputs[0].name), f"folding it failed: {error.message}")
-        return []
-
-
-def _run(model: ir.Model, nodes: list[ir.Node], regions: list[Region]) -> dict[str, ir.TensorProtocol]:
-    inside = set(nodes)
-    read = dict.fromkeys(value for node in nodes for value in node.inputs if value is not None)
-    outer = [value for value in read if value.producer() not in inside]
-    constants = dict.fromkeys(before for value in outer if (before := value.producer()) is not None)
-    kept = [value for region in regions for value in region.kept]
-    view = ir.GraphView(
-        [],
-        kept,
-        nodes=[*constants, *nodes],
-        initializers=[value for value in outer if value.producer() is None],
-        opset_imports=dict(model.opset_imports),
-        name="constants",
-    )
-    private = ir.Model(cast(ir.Graph, view), ir_version=max(model.ir_version, 4))
-    results = Session(private, SessionConfig(optimize=False)).run({}, [str(value.name) for value in kept])
-    return {str(v.name): _tensor(results[str(v.name)], v) for v in kept}
-
-
-def _tensor(array: np.ndarray, value: ir.Value) -> ir.TensorProtocol:
-    dtype = value.dtype
-    assert dtype is not None
-    return ir.Tensor(array, dtype=dtype) if array.dtype == dtype.numpy() else ir.tensor(array)

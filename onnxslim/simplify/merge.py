@@ -84,7 +84,9 @@ def merge_initializers(model: ir.Model, editor: Editor, account: Account) -> int
     for graph in graphs(model.graph):
         for value in list(graph.initializers.values()):
             found = value.const_value
-            if found is None or found.dtype is ir.DataType.STRING or value.is_graph_input() or value.is_graph_output():
+            if found is None or found.dtype is ir.DataType.STRING or isinstance(found, ir.LazyTensor):
+                continue  # one that is computed when it is read would be computed here
+            if value.is_graph_input() or value.is_graph_output():
                 continue
             scope = None if graph is model.graph else id(graph)
             groups.setdefault((scope, found.dtype, tuple(found.shape), found.nbytes), []).append(value)

@@ -15,7 +15,7 @@ from onnxslim import io
 from onnxslim.errors import OnnxslimError
 from onnxslim.graph import shapes
 from onnxslim.runtime.session import Session, SessionConfig
-from onnxslim.simplify.fold import nbytes
+from onnxslim.simplify.evaluate import nbytes
 from onnxslim.simplify.nested import walk
 
 #: max|a - b| / max|a| above which two outputs are not equal (the contract's "equal"), and with half-precision weights.

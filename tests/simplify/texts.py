@@ -14,6 +14,7 @@ from onnxslim import io
 from onnxslim.account import Account
 from onnxslim.graph import shapes
 from onnxslim.simplify import SimplifyOptions, simplify
+from onnxslim.simplify.driver import NOT_UNDERSTOOD
 from tests.simplify.compare import run, same
 
 #: These tests are about rewrites, not about the bytes a tiny file may grow by.
@@ -73,4 +74,5 @@ def _equal(model: ir.Model, options: SimplifyOptions) -> Account:
         before, after = run(model, fed), run(result, fed)
         assert list(before) == list(after)
         assert all(same(before[name], after[name]) for name in before), account.changed
+    assert not any(NOT_UNDERSTOOD in declined.reason for declined in account.declined), account.declined
     return account

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from onnxslim.simplify.arithmetic import OPS, decided
+from onnxslim.simplify.ops import OPS, decided
 from onnxslim.simplify.rule import Found, Rule, Scene, const
 
 
