@@ -14,6 +14,8 @@ from onnxslim.recover.losses import relative_error
 
 #: The student's tensor counts as a rescaled teacher's if a gain explains all but so much, and this much more than none.
 _LEFT, _LESS = 0.5, 0.25
+#: Positions of a batch that a channel is compared at.
+_POSITIONS = 4096
 
 
 def channel_axis(rank: int) -> int:
@@ -29,22 +31,31 @@ class Gain:
     offset: Tensor
 
     def of(self, x: Tensor) -> Tensor:
-        """The teacher's tensor as it looks in the student."""
+        """The teacher's tensor as it looks in the student; unchanged where its size along the axis is another."""
+        axis = channel_axis(x.dim())
+        if x.shape[axis] != len(self.factor):
+            return x
         shape = [1] * x.dim()
-        shape[channel_axis(x.dim())] = -1
+        shape[axis] = -1
         return x * self.factor.reshape(shape) + self.offset.reshape(shape)
 
 
-def gain(student: Tensor, teacher: Tensor) -> Gain | None:
-    """The least-squares gain from the teacher's to the student's tensor, or None where there is none to speak of."""
-    mine, theirs = _by_channel(student), _by_channel(teacher)
+def gain(mine: Tensor, theirs: Tensor) -> Gain | None:
+    """The least-squares gain from the teacher's to the student's tensor, or None where there is none to speak of.
+
+    Args:
+        mine: The student's, :func:`by_channel`.
+        theirs: The teacher's, the same.
+    """
     centred = theirs - theirs.mean(1, keepdim=True)
     factor = (centred * mine).sum(1) / (centred**2).sum(1).clamp_min(1e-12)
     offset = mine.mean(1) - factor * theirs.mean(1)
     found = Gain(factor.float(), offset.float())
-    after = float(relative_error(student, found.of(teacher)))
-    return found if after < _LEFT and after < _LESS * float(relative_error(student, teacher)) else None
+    after = float(relative_error(mine, theirs * factor[:, None] + offset[:, None]))
+    return found if after < _LEFT and after < _LESS * float(relative_error(mine, theirs)) else None
 
 
-def _by_channel(x: Tensor) -> Tensor:
-    return x.movedim(channel_axis(x.dim()), 0).flatten(1).double()
+def by_channel(x: Tensor) -> Tensor:
+    """Float64, (channels, some thousands of evenly spread positions)."""
+    flat = x.movedim(channel_axis(x.dim()), 0).flatten(1)
+    return flat[:, :: max(1, flat.shape[1] // _POSITIONS)].double()

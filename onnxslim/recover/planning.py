@@ -15,7 +15,7 @@ from onnxslim.graph import shapes
 from onnxslim.recover import blocks, checkpoint
 from onnxslim.recover.augment import is_image
 from onnxslim.recover.executor import Executor
-from onnxslim.recover.gains import gain
+from onnxslim.recover.gains import by_channel, gain
 from onnxslim.recover.lessons import Lesson, Lessons
 from onnxslim.recover.losses import relative_error
 from onnxslim.recover.options import RecoverOptions
@@ -92,16 +92,21 @@ def planned(
 
 
 def _strangers(student: Executor, lessons: Lessons, names: list[str], account: Account) -> list[str]:
-    """Compare tensors of the same name before the first step: set the lessons' gains, and return those without a twin."""
+    """Compare tensors of one name before the first step: set the lessons' gains, return those too far from the teacher's.
+
+    A tensor that is further from the teacher's than zero would be is no twin of it.
+    """
     seen: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {name: [] for name in names}
     with torch.no_grad():
         for lesson in (lesson for step in range(_COMPARED) for lesson in lessons.at(step, 16)):
             tensors = student.run(lesson.feeds, names)
             for name in names:
-                seen[name].append((tensors[name], lesson.targets[name]))
+                seen[name].append((by_channel(tensors[name]), by_channel(lesson.targets[name])))
     far = []
     for name, pairs in seen.items():
-        mine, theirs = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        if len({len(mine) for mine, _ in pairs}) > 1:
+            continue  # an axis that varies from sample to sample is no axis of channels
+        mine, theirs = (torch.cat(parts, 1) for parts in zip(*pairs, strict=True))
         found = gain(mine, theirs)
         if found is not None:
             lessons.gains[name] = found

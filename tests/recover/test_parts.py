@@ -20,6 +20,7 @@ from onnxslim.graph import shapes
 from onnxslim.recover import augment, losses
 from onnxslim.recover.blocks import cuts, divide, matched
 from onnxslim.recover.executor import Executor
+from onnxslim.recover.gains import by_channel, channel_axis, gain
 from onnxslim.recover.partition import partition
 from onnxslim.recover.pool import Pool
 from onnxslim.recover.reference import Score, check_same_interface
@@ -230,3 +231,17 @@ def test_teacher_and_student_must_take_and_give_the_same(build: ModuleType) -> N
     wide.graph.inputs[0].shape = build.ir.Shape(["n", 9])
     with pytest.raises(InvalidModelError, match="input x"):
         check_same_interface(build.mlp(), wide)
+
+
+@pytest.mark.parametrize("shape", [(16, 5, 6, 6), (64, 5), (8, 9, 5)])
+def test_a_tensor_rescaled_by_channel_is_recognised_and_a_damaged_one_is_not(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    teacher = torch.randn(shape)
+    axes = [1] * len(shape)
+    axes[channel_axis(len(shape))] = 5
+    student = teacher * torch.tensor([0.2, 1.0, 5.0, 3.0, 0.5]).reshape(axes) + 0.3
+    found = gain(by_channel(student), by_channel(teacher))
+    assert found is not None
+    torch.testing.assert_close(found.of(teacher), student, rtol=1e-4, atol=1e-4)
+    damaged = teacher + 0.5 * torch.randn(shape)
+    assert gain(by_channel(damaged), by_channel(teacher)) is None

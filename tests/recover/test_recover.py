@@ -212,7 +212,7 @@ def test_a_convolutional_network_wins_back_its_accuracy_block_by_block(build: Mo
     student = build.damaged(teacher, 0.6)
     samples = open_samples(str(SAMPLES / "digits_train.npz"), teacher)
     result, account = recover(student, teacher, samples, RecoverOptions(steps=40))
-    assert len(account.details["gradient_norms"]) > 3
+    assert len(account.details["gradient_norms"]) >= 3
     assert account.details["augment"] == ["crop"]
     with np.load(SAMPLES / "digits_eval.npz") as data:
         x, y = data["image"], data["labels"]
