@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxslim.channels.extents import follow
-from onnxslim.channels.op import DeclinedError, Op
+from onnxslim.channels.node import DeclinedError
+from onnxslim.channels.op import Op
 from onnxslim.channels.record import Known
 from onnxslim.channels.rules import find
 from onnxslim.channels.trace import Axes, Axis, Trace

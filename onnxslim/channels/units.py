@@ -48,7 +48,7 @@ class Consumer:
         node: Position of the node in ``model.graph``.
         name: Its name.
         op: Its op type.
-        input: Which input carries the channels.
+        input: Which input carries the channels (a recurrence reads its own last state: there it is the weight itself).
         tensor: That input's name.
         axis: The axis of that input which is summed over.
         labels: The labels of what is summed over: for a grouped convolution the channels within a group, which is

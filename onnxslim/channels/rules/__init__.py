@@ -2,7 +2,8 @@
 
 To add an op, write ``def rule(op: Op) -> None`` in the module of its kind (or list the op beside one that behaves the
 same) and add it to the module's ``RULES``. What the rule does not mention stays as it is, so start with what you are
-sure of. Its test goes to ``tests/channels/test_rules.py``: a small graph, and the oracle does the rest.
+sure of. Its test is one row of ``tests/channels/cases.py``: a small graph and how many units it has. The oracle does the
+rest.
 """
 
 from __future__ import annotations

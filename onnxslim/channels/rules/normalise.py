@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from onnxslim.channels.op import DeclinedError, Op
+from onnxslim.channels.node import DeclinedError
+from onnxslim.channels.op import Op
 from onnxslim.channels.trace import Axis
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from onnxslim.channels.op import DeclinedError, Op
+from onnxslim.channels.node import DeclinedError
+from onnxslim.channels.op import Op
 from onnxslim.channels.record import Counted
 from onnxslim.channels.trace import Axis, Flat
 

@@ -6,7 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from onnxslim.channels.op import DeclinedError, Op
+from onnxslim.channels.node import DeclinedError
+from onnxslim.channels.op import Op
 from onnxslim.channels.trace import Axis
 
 
