@@ -18,6 +18,7 @@ from onnxslim.version import __version__
 
 from . import bare, deliver, terminal
 from .commands import COMMANDS
+from .common import SECTIONS
 from .failures import typed
 
 
@@ -35,6 +36,12 @@ onnxslim = _Group(
     params=[],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+#: Options of the commands that the bare form does not have too.
+_EVERYBODYS = {name for options in SECTIONS.values() for option in options for name in option.opts} - {
+    "-v",
+    "--verbose",
+}
+
 click.version_option(__version__, "-V", "--version", message="%(version)s")(onnxslim)
 
 
@@ -63,8 +70,8 @@ def _choose(arguments: list[str]) -> int:
     if first in COMMANDS or first in ("-h", "--help", "-V", "--version"):
         # click gives back the code of --help and --version, and None of a command that ran.
         return onnxslim.main(arguments, prog_name="onnxslim", standalone_mode=False) or 0
-    if misplaced := next((a for a in arguments if a in COMMANDS and not os.path.exists(a)), None):
-        raise UsageError(f"{first}: options follow the command", hint=f"onnxslim {misplaced} … {first}")
+    if first in _EVERYBODYS and (later := next((a for a in arguments if a in COMMANDS), None)):
+        raise UsageError(f"{first}: options follow the command", hint=f"onnxslim {later} … {first}")
     if not first.startswith("-") and not os.path.exists(first) and not os.path.splitext(first)[1]:
         near = difflib.get_close_matches(first, COMMANDS, n=1)
         raise UsageError(
@@ -75,15 +82,11 @@ def _choose(arguments: list[str]) -> int:
 
 
 def _fail(error: OnnxslimError, arguments: list[str]) -> int:
-    command = arguments[0] if arguments and arguments[0] in COMMANDS else "slim"
-    if (
-        command == (arguments or [""])[0]
-        and os.path.isfile(command)
-        and error.exit_code == UsageError.exit_code
-    ):
+    command = next((first for first in arguments[:1] if first in COMMANDS), None)
+    if command is not None and os.path.isfile(command) and error.exit_code == UsageError.exit_code:
         error = UsageError(error.message, hint=f"to simplify the file of that name: onnxslim ./{command}")
     if "--json" in arguments:
-        terminal.print_text(deliver.failed(error, command))
+        terminal.print_text(deliver.failed(error, command or "slim"))
     else:
         terminal.print_error(error)
     return error.exit_code
@@ -98,9 +101,7 @@ def _terminable() -> Iterator[None]:
 
     try:
         before = signal.signal(signal.SIGTERM, interrupt)
-    except (
-        ValueError
-    ):  # only the main thread may; a program that calls us from another keeps its own handling
+    except ValueError:  # only the main thread may; a program that calls us from another keeps its own handling
         yield
         return
     try:

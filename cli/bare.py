@@ -9,12 +9,13 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from onnxslim import io
 from onnxslim.errors import UsageError
 from onnxslim.inspect import inspect
-from onnxslim.slim import OPTIMIZATIONS, PATTERNS, dump, read, rewrite
+from onnxslim.keywords import OPTIMIZATIONS, PATTERNS, read
+from onnxslim.slim import dump, rewrite
 from onnxslim.version import __version__
 
 from . import terminal
@@ -47,12 +48,9 @@ def run(arguments: Sequence[str]) -> int:
         io.save(result, out, external_data=beside)
     after = inspect(result if out is None else out)
     taken = time.perf_counter() - started
-    terminal.print_table(
-        side_by_side([before.as_json(), {**after.as_json(), "name": os.path.basename(out or "result")}])
-    )
-    terminal.print_text(
-        f"{taken:.2f} s" + ("" if out else "; nothing was written: name an output to keep the result")
-    )
+    named = {**after.as_json(), "name": os.path.basename(out or "result")}
+    terminal.print_table(side_by_side([before.as_json(), named]))
+    terminal.print_text(f"{taken:.2f} s{'' if out else '; nothing was written: name an output to keep the result'}")
     return 0
 
 
@@ -64,48 +62,35 @@ def _inspect(sources: Sequence[str], dump_to_disk: bool) -> None:
 
 
 def _parser(*, inspects: bool) -> _Parser:
-    parser = _Parser(
-        prog="onnxslim", description="Simplify a model exactly. For everything else: onnxslim --help"
-    )
+    parser = _Parser(prog="onnxslim", description="Simplify a model exactly. For everything else: onnxslim --help")
     parser.add_argument("input_model", metavar="IN", nargs="+" if inspects else None, help="the model")
     if not inspects:
-        parser.add_argument(
-            "output_model", metavar="OUT", nargs="?", help="where the result goes; it is overwritten"
-        )
-    add = parser.add_argument
-    add("-v", "--version", action="version", version=__version__)
-    add(
-        "--model-check",
-        action="store_true",
-        help="compare the result with the input; exit 5 where they differ",
-    )
-    add(
-        "--model-check-inputs",
-        nargs="+",
-        metavar="NAME:SHAPE",
-        help="what to compare on: x:1,3,224,224 or x:data.npy",
-    )
-    add("--input-shapes", nargs="+", metavar="NAME:SHAPE", help="fix input shapes: x:1,3,224,224")
-    add(
-        "--inputs",
-        nargs="+",
-        metavar="NAME[:TYPE]",
-        help="tensors to become the inputs; fp16, fp32, int32, bool",
-    )
-    add("--outputs", nargs="+", metavar="NAME[:TYPE]", help="tensors to become the outputs")
-    add("--no-shape-infer", action="store_true", help="taken, and changes nothing")
-    add(
-        "--skip-optimizations",
-        nargs="+",
-        metavar="NAME",
-        choices=OPTIMIZATIONS,
-        help=", ".join(OPTIMIZATIONS),
-    )
-    add("--skip-fusion-patterns", nargs="+", metavar="NAME", choices=list(PATTERNS), help=", ".join(PATTERNS))
-    add("--size-threshold", type=int, metavar="BYTES", help="how much folding constants may add to the file")
-    add("--dtype", choices=["fp16", "fp32"], help="convert the element type")
-    add("--save-as-external-data", action="store_true", help="write the tensors beside the model")
-    add("--inspect", action="store_true", help="only look; several models side by side")
-    add("--dump-to-disk", action="store_true", help="with --inspect: write each model's nodes as csv")
-    add("--verbose", action="store_true", help="say what happens")
+        parser.add_argument("output_model", metavar="OUT", nargs="?", help="where the result goes; it is overwritten")
+    parser.add_argument("-v", "--version", action="version", version=__version__)
+    for name, about, more in _FLAGS:
+        parser.add_argument(name, help=about, **more)
     return parser
+
+
+_SWITCH: dict[str, Any] = {"action": "store_true"}
+_SHAPES: dict[str, Any] = {"nargs": "+", "metavar": "NAME:SHAPE"}
+_TENSORS: dict[str, Any] = {"nargs": "+", "metavar": "NAME[:TYPE]"}
+_NAMES: dict[str, Any] = {"nargs": "+", "metavar": "NAME"}
+
+#: name, help, and what else argparse wants to know
+_FLAGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("--model-check", "compare the result with the input; exit 5 where they differ", _SWITCH),
+    ("--model-check-inputs", "what to compare on: x:1,3,224,224 or x:data.npy", _SHAPES),
+    ("--input-shapes", "fix input shapes: x:1,3,224,224", _SHAPES),
+    ("--inputs", "tensors to become the inputs; as fp16, fp32, int32 or bool", _TENSORS),
+    ("--outputs", "tensors to become the outputs", _TENSORS),
+    ("--no-shape-infer", "taken, and changes nothing", _SWITCH),
+    ("--skip-optimizations", ", ".join(OPTIMIZATIONS), {**_NAMES, "choices": OPTIMIZATIONS}),
+    ("--skip-fusion-patterns", ", ".join(PATTERNS), {**_NAMES, "choices": list(PATTERNS)}),
+    ("--size-threshold", "how much folding constants may add to the file", {"type": int, "metavar": "BYTES"}),
+    ("--dtype", "convert the element type", {"choices": ["fp16", "fp32"]}),
+    ("--save-as-external-data", "write the tensors beside the model", _SWITCH),
+    ("--inspect", "only look; several models side by side", _SWITCH),
+    ("--dump-to-disk", "with --inspect: write each model's nodes as csv", _SWITCH),
+    ("--verbose", "say what happens", _SWITCH),
+)

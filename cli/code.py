@@ -25,9 +25,7 @@ def load_function(option: str, text: str, allowed: bool) -> Any:
         UsageError: Running code was not allowed, or there is no such function.
     """
     if not allowed:
-        raise UsageError(
-            f"{option} {text} would import and run code", hint="add --allow-code if you trust it"
-        )
+        raise UsageError(f"{option} {text} would import and run code", hint="add --allow-code if you trust it")
     module, _, name = text.partition(":")
     here = os.getcwd()
     sys.path.insert(0, here)

@@ -31,9 +31,7 @@ class Command(click.Command):
         everybody = {option for options in SECTIONS.values() for option in options}
         own = tuple(p for p in self.get_params(ctx) if p not in everybody)
         for title, params in {"Options": own, **SECTIONS}.items():
-            records = [
-                r for p in params if isinstance(p, click.Option) and (r := p.get_help_record(ctx)) is not None
-            ]
+            records = [r for p in params if isinstance(p, click.Option) and (r := p.get_help_record(ctx)) is not None]
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
@@ -71,9 +69,7 @@ def command(
         options = [option for section in SECTIONS.values() for option in section]
         own = list(reversed(getattr(run, "__click_params__", [])))
         about = function.__doc__ or ""
-        return Command(
-            name, params=[*own, *options], callback=run, help=about, short_help=about.split("\n")[0]
-        )
+        return Command(name, params=[*own, *options], callback=run, help=about, short_help=about.split("\n")[0])
 
     return decorate
 

@@ -77,9 +77,7 @@ _TABLE: dict[str, tuple[Row, ...]] = {
 
 #: The options themselves, by section.
 SECTIONS: dict[str, tuple[click.Option, ...]] = {
-    title: tuple(
-        click.Option([*names.split(), _field(names)], help=text, **more) for names, text, more in rows
-    )
+    title: tuple(click.Option([*names.split(), _field(names)], help=text, **more) for names, text, more in rows)
     for title, rows in _TABLE.items()
 }
 
@@ -128,9 +126,7 @@ class Common:
     @property
     def read(self) -> DataOptions:
         """How data are read."""
-        return DataOptions(
-            self.labels, self.preprocess, self.max_samples, self.dim, self.allow_code, self.group
-        )
+        return DataOptions(self.labels, self.preprocess, self.max_samples, self.dim, self.allow_code, self.group)
 
     @property
     def judge(self) -> Judge:
@@ -153,9 +149,7 @@ class Common:
             UnsupportedError: An option that is not supported yet.
         """
         if self.state:
-            raise UnsupportedError(
-                "--state: feeding an output back into the next inference is not supported yet"
-            )
+            raise UnsupportedError("--state: feeding an output back into the next inference is not supported yet")
         if makes_model and self.out is None and not self.dry_run:
             raise UsageError("no output named", hint="-o OUT, or --dry-run to see what would be done")
         for option, path in (("-o", self.out), ("--report", self.report)):

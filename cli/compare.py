@@ -40,9 +40,7 @@ def _differences(found: Mapping[str, Any] | None) -> Iterator[RenderableType]:
         ),
     )
     verdict = "equal" if found["equal"] else "not equal"
-    yield Text(
-        f"{verdict} (to {found['tolerance']:g} of the largest value, the runtime's optimisation off)", "bold"
-    )
+    yield Text(f"{verdict} (to {found['tolerance']:g} of the largest value, the runtime's optimisation off)", "bold")
     if found["layers"]:
         yield grid(("tensor", "made by", "op", ">SQNR", ""), map(_layer, found["layers"]))
 
@@ -66,9 +64,7 @@ def _number(value: float | None) -> str:
 def compare(common: Common, a: str, b: str, data: str | None, layers: bool) -> Result:
     """Two models side by side; with --data also whether B's outputs equal A's, and where they part."""
     if layers and data is None:
-        raise UsageError(
-            "--layers needs --data", hint="--data random will do, where real data are not at hand"
-        )
+        raise UsageError("--layers needs --data", hint="--data random will do, where real data are not at hand")
     first, second = look(a, dims=common.dim), look(b, dims=common.dim)
     extra: dict[str, Any] = {"models": [first.as_json(), second.as_json()]}
     result = Result("compare", input=first.facts, output=second.facts, extra=extra)

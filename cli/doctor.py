@@ -79,9 +79,7 @@ def _int8(target: Target, cautions: list[str]) -> str:
     for finding in findings:
         if finding.claimed != finding.fused:
             does = "runs" if finding.fused else "does not run"
-            cautions.append(
-                f"target {target.name}: this runtime {does} {finding.op} in int8, the table says otherwise"
-            )
+            cautions.append(f"target {target.name}: this runtime {does} {finding.op} in int8, the table says otherwise")
     right = sum(finding.claimed == finding.fused for finding in findings)
     return f"{right} of {len(findings)} ops run as the table says"
 
@@ -92,9 +90,7 @@ def _cpu() -> dict[str, str]:
     found = {"cores": str(len(affinity(0)) if affinity is not None else os.cpu_count())}
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = dict(
-                line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line
-            )
+            lines = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
     except OSError:
         return {"name": platform.processor() or platform.machine(), **found}
     about = {key.strip(): value.strip() for key, value in lines.items()}

@@ -32,13 +32,11 @@ def typed(error: BaseException) -> OnnxslimError:
     if isinstance(error, OnnxslimError):
         return error
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        return EndedEarlyError("interrupted; nothing was written")
+        return EndedEarlyError("interrupted")
     if isinstance(error, click.ClickException):
         return _usage(error)
     if isinstance(error, MemoryError):
-        return LimitError(
-            "not enough memory", hint="fewer samples with --max-samples, or a smaller --batch-size"
-        )
+        return LimitError("not enough memory", hint="fewer samples with --max-samples, or a smaller --batch-size")
     if isinstance(error, OSError) and error.errno is not None:
         kind = LimitError if error.errno in _FULL else UsageError
         place = f"{os.fspath(error.filename)}: " if isinstance(error.filename, (str, os.PathLike)) else ""

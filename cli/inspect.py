@@ -36,9 +36,7 @@ def side_by_side(models: Sequence[Mapping[str, Any]]) -> Table:
 
 def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
     """The models side by side, and what pruning could reach in each."""
-    return Group(
-        side_by_side(report["models"]), *(_channels(m) for m in report["models"] if m["channels"] is not None)
-    )
+    return Group(side_by_side(report["models"]), *(_channels(m) for m in report["models"] if m["channels"] is not None))
 
 
 def _format(models: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Text]]]:
@@ -97,9 +95,7 @@ def _channels(model: Mapping[str, Any]) -> Table:
 
 @command("inspect", show=show)
 @click.argument("models", metavar="MODEL...", type=MODEL, nargs=-1, required=True)
-@click.option(
-    "--channels", is_flag=True, help="Say which channels could be pruned, and why the others could not."
-)
+@click.option("--channels", is_flag=True, help="Say which channels could be pruned, and why the others could not.")
 def inspect(common: Common, models: tuple[str, ...], channels: bool) -> Result:
     """Op counts, sizes, inputs and outputs; several models side by side."""
     found = [look(model, dims=common.dim, channels=channels) for model in models]

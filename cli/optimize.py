@@ -28,13 +28,9 @@ DEFAULT_DROP = 0.01
 @options.data
 @options.eval_data
 @click.option("--max-drop", type=SHARE, metavar="1%", help="How much the judged metric may drop (1%).")
-@click.option(
-    "--min-speedup", type=click.FloatRange(0, min_open=True), metavar="R", help="Times faster, at least."
-)
+@click.option("--min-speedup", type=click.FloatRange(0, min_open=True), metavar="R", help="Times faster, at least.")
 @click.option("--max-size", type=SIZE, metavar="B", help="Bytes on disk, at most.")
-@click.option(
-    "--budget", type=DURATION, default="10m", show_default=True, metavar="T", help="How long to search."
-)
+@click.option("--budget", type=DURATION, default="10m", show_default=True, metavar="T", help="How long to search.")
 @click.option(
     "--recipe",
     metavar="R",

@@ -18,9 +18,7 @@ _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 class _Typed(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4, which 8.1 cannot spell
     """A type whose failures are the library's: one line that names the option, and a hint."""
 
-    def refuse(
-        self, value: object, param: click.Parameter | None, expected: str, hint: str | None = None
-    ) -> NoReturn:
+    def refuse(self, value: object, param: click.Parameter | None, expected: str, hint: str | None = None) -> NoReturn:
         """Raise a usage error about ``value``."""
         raise UsageError(f"{_title(param)} {value}: {expected}", hint=hint)
 
@@ -84,9 +82,7 @@ class Pair(_Typed):
     def __init__(self, *, whole: bool = False) -> None:
         self.whole = whole
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str | int]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str | int]:
         """The pair."""
         if isinstance(value, tuple):
             return value

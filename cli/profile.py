@@ -24,9 +24,7 @@ from .show import grid, warnings
 def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
     """Ops side by side, then the slowest layers; all of them under ``--explain``."""
     top = None if explain else 15
-    return Group(
-        _ops(report["models"]), *(_layers(model, top) for model in report["models"]), *warnings(report)
-    )
+    return Group(_ops(report["models"]), *(_layers(model, top) for model in report["models"]), *warnings(report))
 
 
 def _ops(models: list[Mapping[str, Any]]) -> Table:
@@ -38,9 +36,7 @@ def _ops(models: list[Mapping[str, Any]]) -> Table:
 
 
 def _cell(entry: Mapping[str, Any] | None) -> str:
-    return (
-        NONE if entry is None else f"{entry['count']} in {milliseconds(entry['ms'])}, {entry['share']:4.0%}"
-    )
+    return NONE if entry is None else f"{entry['count']} in {milliseconds(entry['ms'])}, {entry['share']:4.0%}"
 
 
 def _layers(model: Mapping[str, Any], top: int | None) -> Table:
@@ -54,9 +50,7 @@ def _layers(model: Mapping[str, Any], top: int | None) -> Table:
         )
         for node in model["nodes"][:top]
     )
-    return grid(
-        ("layer", "ran as", "on", ">time", ">share"), rows, f"{clean(model['name'])}: the slowest layers"
-    )
+    return grid(("layer", "ran as", "on", ">time", ">share"), rows, f"{clean(model['name'])}: the slowest layers")
 
 
 @command("profile", show=show)
@@ -67,11 +61,7 @@ def profile(common: Common, models: tuple[str, ...], data: str | None) -> Result
     found = []
     for path in models:
         samples = common.samples(data, io.load(path)) if data is not None else None
-        found.append(
-            measure(path, samples, config=common.config, batch_size=common.batch_size or 1, dims=common.dim)
-        )
+        found.append(measure(path, samples, config=common.config, batch_size=common.batch_size or 1, dims=common.dim))
     warnings = list(dict.fromkeys(line for one in found for line in one.warnings))
     about = facts(io.load(models[0]), models[0], common.dim)
-    return Result(
-        "profile", input=about, extra={"models": [one.as_json() for one in found]}, warnings=warnings
-    )
+    return Result("profile", input=about, extra={"models": [one.as_json() for one in found]}, warnings=warnings)

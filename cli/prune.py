@@ -22,9 +22,7 @@ from .steps import run_step
 @options.data
 @options.eval_data
 @options.max_drop
-@click.option(
-    "--remove", type=SHARE, metavar="30%", help="How much to remove (30% when nothing else is asked)."
-)
+@click.option("--remove", type=SHARE, metavar="30%", help="How much to remove (30% when nothing else is asked).")
 @click.option("--of", type=click.Choice(CURRENCIES), help="What --remove counts (params).")
 @click.option("--max-size", type=SIZE, metavar="B", help="Instead: remove until the file is no larger.")
 @click.option(
@@ -46,9 +44,7 @@ from .steps import run_step
     metavar="N",
     help="Keep a multiple of N channels; auto follows the cost (auto).",
 )
-@click.option(
-    "--uniform", is_flag=True, default=None, help="Take the same share of every layer, for comparison."
-)
+@click.option("--uniform", is_flag=True, default=None, help="Take the same share of every layer, for comparison.")
 @click.option("--min-layer-params", type=click.IntRange(0), metavar="N", help="Leave smaller layers alone.")
 @click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes to leave alone.")
 def prune(

@@ -22,12 +22,8 @@ from .steps import run_step
 @options.eval_data
 @options.max_drop
 @click.option("--target", type=click.Choice(list(TARGETS)), help="What the model will run on (cpu).")
-@click.option(
-    "--calibration", metavar="C", help="auto, minmax, averaged, percentile[:99.999], mse or entropy (auto)."
-)
-@click.option(
-    "--placement", type=click.Choice(["measured", "static"]), help="How to choose the layers (measured)."
-)
+@click.option("--calibration", metavar="C", help="auto, minmax, averaged, percentile[:99.999], mse or entropy (auto).")
+@click.option("--placement", type=click.Choice(["measured", "static"]), help="How to choose the layers (measured).")
 @click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes that stay float.")
 @click.option("--max-memory", type=SIZE, metavar="B", help="What the statistics may hold at a time (512MB).")
 def quantize(

@@ -15,9 +15,7 @@ from .steps import run_step
 
 @command("recover", makes_model=True, recipe=True)
 @click.argument("model", metavar="IN", type=MODEL)
-@click.option(
-    "--teacher", type=MODEL, required=True, metavar="ORIGINAL", help="The model that IN was made from."
-)
+@click.option("--teacher", type=MODEL, required=True, metavar="ORIGINAL", help="The model that IN was made from.")
 @options.data
 @options.eval_data
 @options.max_drop

@@ -62,9 +62,7 @@ def _db(value: float | None) -> str:
 @command("sensitivity", show=show)
 @click.argument("model", metavar="IN", type=MODEL)
 @options.data
-@click.option(
-    "--target", type=click.Choice(list(TARGETS)), default="cpu", help="Whose int8 rules apply (cpu)."
-)
+@click.option("--target", type=click.Choice(list(TARGETS)), default="cpu", help="Whose int8 rules apply (cpu).")
 def sensitivity(common: Common, model: str, data: str | None, target: str) -> Result:
     """What the outputs lose when one layer alone is quantised or loses channels."""
     if data is None:

@@ -14,9 +14,7 @@ from onnxslim.report.text import clean
 
 def grid(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], title: str | None = None) -> Table:
     """A table; a column whose name begins with ``>`` is aligned to the right. Names of a model belong in ``clean``."""
-    table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(columns)
-    )
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(columns))
     for name in columns:
         right = name.startswith(">")
         table.add_column(Text(name.removeprefix(">")), justify="right" if right else "left", overflow="fold")

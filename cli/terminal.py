@@ -9,19 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import (
-    Progress as Bar,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
 
 from onnxslim.errors import OnnxslimError
 from onnxslim.progress import Progress, silent
+from onnxslim.report.text import clean
 
 #: Columns of a table that goes into a file or a pipe, where nobody can widen the window.
 _PIPE_WIDTH = 120
@@ -55,25 +49,21 @@ def export(table: RenderableType, *, html: bool) -> str:
 def print_error(error: OnnxslimError) -> None:
     """One line, and the hint on a second, on stderr."""
     console = _console(stderr=True)
-    console.print("[bold red]error:[/] ", end="", soft_wrap=True)
-    console.print(error.message, markup=False, highlight=False, soft_wrap=True)
+    console.print(Text.assemble(("error: ", "bold red"), clean(error.message)), soft_wrap=True)
     if error.hint is not None:
-        console.print("[bold]hint:[/] ", end="", soft_wrap=True)
-        console.print(error.hint, markup=False, highlight=False, soft_wrap=True)
+        console.print(Text.assemble(("hint: ", "bold"), clean(error.hint)), soft_wrap=True)
 
 
 def print_note(text: str) -> None:
-    """One line on stderr."""
-    _console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+    """A note on stderr."""
+    _console(stderr=True).print(Text(text), soft_wrap=True)
 
 
 def set_up_logging(quiet: bool, verbose: int) -> None:
     """The library's log on stderr: warnings, with ``-v`` what happens, with ``-vv`` everything."""
     logging.captureWarnings(True)
     logger = logging.getLogger("onnxslim")
-    logger.setLevel(
-        logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    )
+    logger.setLevel(logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
     handler = logging.StreamHandler(sys.stderr)

@@ -13,6 +13,7 @@ imported from (``from onnxslim.quantize import …``), never reached as attribut
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -81,3 +82,6 @@ class _Surface(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Surface
+
+# Without this Python itself prints the warnings of a library whose user set up no logging.
+logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -134,9 +134,7 @@ def benchmark(
 
 
 def _names(models: Sequence[io.ModelLike]) -> list[str]:
-    names = [
-        os.fspath(m) if isinstance(m, (str, os.PathLike)) else f"model {n}" for n, m in enumerate(models, 1)
-    ]
+    names = [os.fspath(m) if isinstance(m, (str, os.PathLike)) else f"model {n}" for n, m in enumerate(models, 1)]
     return [f"{name} ({n})" if names.index(name) < n - 1 else name for n, name in enumerate(names, 1)]
 
 

@@ -29,9 +29,7 @@ class Port:
     shape: tuple[int | str | None, ...] | None
 
     def __str__(self) -> str:
-        shape = (
-            "?" if self.shape is None else ", ".join("?" if dim is None else str(dim) for dim in self.shape)
-        )
+        shape = "?" if self.shape is None else ", ".join("?" if dim is None else str(dim) for dim in self.shape)
         return f"{self.dtype} ({shape})"
 
 
@@ -93,9 +91,7 @@ class Inspection:
         values["nodes"] = self.nodes
         values["facts"] = self.facts.as_json()
         for ports in ("inputs", "outputs"):
-            values[ports] = [
-                {"name": p.name, "dtype": p.dtype, "shape": p.shape} for p in getattr(self, ports)
-            ]
+            values[ports] = [{"name": p.name, "dtype": p.dtype, "shape": p.shape} for p in getattr(self, ports)]
         if self.channels is not None:
             values["channels"] = {
                 **vars(self.channels),
@@ -104,9 +100,7 @@ class Inspection:
         return values
 
 
-def inspect(
-    model: io.ModelLike, *, dims: Mapping[str, int] | None = None, channels: bool = False
-) -> Inspection:
+def inspect(model: io.ModelLike, *, dims: Mapping[str, int] | None = None, channels: bool = False) -> Inspection:
     """Look into ``model``.
 
     Args:

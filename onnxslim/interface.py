@@ -51,8 +51,7 @@ def refresh_outputs(model: ir.Model) -> None:
         if new is not None:
             names = old if old is not None and len(old) == len(new) else (None,) * len(new)
             dims = [
-                n if isinstance(n, int) else o if isinstance(o, str) else None
-                for n, o in zip(new, names, strict=True)
+                n if isinstance(n, int) else o if isinstance(o, str) else None for n, o in zip(new, names, strict=True)
             ]
             value.shape = ir.Shape(dims)
 
@@ -89,15 +88,11 @@ def set_inputs(model: ir.Model, wanted: Mapping[str, ir.DataType | None]) -> Non
     model.graph.inputs.clear()
     for name, dtype in wanted.items():
         old = chosen[name]
-        new = ir.Value(
-            name=name, type=ir.TensorType(dtype or old.dtype or ir.DataType.FLOAT), shape=old.shape
-        )
+        new = ir.Value(name=name, type=ir.TensorType(dtype or old.dtype or ir.DataType.FLOAT), shape=old.shape)
         old.name = f"{name}_before_cut"
         model.graph.inputs.append(new)
         fed = (
-            new
-            if dtype in (None, old.dtype)
-            else _cast(model, new, old.dtype or ir.DataType.FLOAT, f"{name}_cast", 0)
+            new if dtype in (None, old.dtype) else _cast(model, new, old.dtype or ir.DataType.FLOAT, f"{name}_cast", 0)
         )
         readers = [(node, index) for node, index in old.uses() if node is not fed.producer()]
         for node, index in readers:

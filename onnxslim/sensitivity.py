@@ -127,9 +127,7 @@ def sensitivity(
         raise UsageError(f"--target {target}: unknown", hint=f"one of {', '.join(TARGETS)}")
     folded, _ = simplify(model)
     if (kind := quantised(folded)) is not None:
-        raise UnsupportedError(
-            f"the model is quantised already: {kind}", hint="look at the float model it came from"
-        )
+        raise UnsupportedError(f"the model is quantised already: {kind}", hint="look at the float model it came from")
     config = config or SessionConfig()
     feeds = list(itertools.islice(samples.batches(1), _CALIBRATED))
     warnings: list[str] = []
@@ -161,9 +159,7 @@ def _alone(
     result = []
     for done, unit in enumerate(layers, start=1):
         copy = io.clone(work)
-        write_qdq(
-            copy, make_plan(found, {unit.name}).on(copy), Choices(encodings, weight_bits=target.weight_bits)
-        )
+        write_qdq(copy, make_plan(found, {unit.name}).on(copy), Choices(encodings, weight_bits=target.weight_bits))
         own = costs.get(unit.name, NodeCost(0, 0))
         result.append(Int8(unit.name, unit.op, own.params, own.macs, _decibels(yardstick.error(copy))))
         progress("int8", done, len(layers))
@@ -180,16 +176,12 @@ def _families(
 ) -> list[Channels]:
     """The effects that the prune step measures before it chooses; what it then chooses is not looked at."""
     try:
-        _, account = prune(
-            model, samples, PruneOptions(remove=0.05, seed=seed), config=config, progress=progress
-        )
+        _, account = prune(model, samples, PruneOptions(remove=0.05, seed=seed), config=config, progress=progress)
     except OnnxslimError as error:
         warnings.append(f"channels were not looked at: {error.message}")
         return []
     found = [
-        Channels(
-            family["node"], family["units"], tuple((gone, _decibels(e)) for gone, e in family["effects"])
-        )
+        Channels(family["node"], family["units"], tuple((gone, _decibels(e)) for gone, e in family["effects"]))
         for family in account.details["families"][0]
         if family["effects"]
     ]

@@ -110,9 +110,7 @@ def test_quiet_prints_nothing(run: Run, calls: dict[str, list[object]], name: st
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
 
 
-def test_optimize_writes_the_model_and_the_report(
-    run: Run, calls: dict[str, list[object]], tmp_path: Path
-) -> None:
+def test_optimize_writes_the_model_and_the_report(run: Run, calls: dict[str, list[object]], tmp_path: Path) -> None:
     outcome = run("optimize", *calls["optimize"], "--report", tmp_path / "r.html", "--json")
     assert outcome.code == 0
     document = outcome.json
@@ -227,13 +225,9 @@ def test_the_judged_output_can_be_named(run: Run, samples: Path, evals: str) -> 
 def test_a_metric_may_be_a_function_of_the_users(
     run: Run, cnn: str, evals: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mine_9f3.py").write_text(
-        "def hits(outputs, labels):\n    return outputs.argmax(1) == labels\n"
-    )
+    (tmp_path / "mine_9f3.py").write_text("def hits(outputs, labels):\n    return outputs.argmax(1) == labels\n")
     monkeypatch.chdir(tmp_path)
-    document = run(
-        "evaluate", cnn, "--data", evals, "--metric", "mine_9f3:hits", "--allow-code", "--json"
-    ).json
+    document = run("evaluate", cnn, "--data", evals, "--metric", "mine_9f3:hits", "--allow-code", "--json").json
     metrics = {metric["name"]: metric["result"] for metric in document["metrics"]}
     assert metrics["hits"] == metrics["top1"] > 0.9
 
@@ -282,9 +276,7 @@ def test_a_dry_run_without_a_recipe_prints_the_call(run: Run, cnn: str) -> None:
     }
 
 
-def test_a_recipes_own_gate_is_not_replaced_by_the_default(
-    run: Run, cnn: str, calib: str, tmp_path: Path
-) -> None:
+def test_a_recipes_own_gate_is_not_replaced_by_the_default(run: Run, cnn: str, calib: str, tmp_path: Path) -> None:
     recipe = tmp_path / "r.yaml"
     recipe.write_text("steps: [simplify]\ngates: {max_drop: 0.05}\n")
     arguments = ["optimize", cnn, "--data", calib, "--recipe", recipe, "--dry-run"]
@@ -299,9 +291,7 @@ def test_commands_without_a_model_write_their_json(run: Run, cnn: str, tmp_path:
 
 
 @pytest.mark.parametrize("ending", ["html", "md"])
-def test_a_report_of_a_command_without_a_model_is_its_table(
-    run: Run, cnn: str, tmp_path: Path, ending: str
-) -> None:
+def test_a_report_of_a_command_without_a_model_is_its_table(run: Run, cnn: str, tmp_path: Path, ending: str) -> None:
     report = tmp_path / f"r.{ending}"
     assert run("inspect", cnn, "--report", report, "-q").code == 0
     assert "ReduceMean" in report.read_text()

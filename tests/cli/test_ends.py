@@ -64,9 +64,7 @@ CASES = sorted(usage_errors("", "", Path()))
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_wrong_call_exits_2_with_one_line(
-    run: Run, cnn: str, calib: str, tmp_path: Path, case: str
-) -> None:
+def test_a_wrong_call_exits_2_with_one_line(run: Run, cnn: str, calib: str, tmp_path: Path, case: str) -> None:
     outcome = run(*usage_errors(cnn, calib, tmp_path)[case])
     assert outcome.code == 2
     lines = outcome.err.strip().splitlines() or outcome.json["error"]["message"].splitlines()
@@ -74,9 +72,7 @@ def test_a_wrong_call_exits_2_with_one_line(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if not case.startswith("bare") and "before" not in case]
-)
+@pytest.mark.parametrize("case", [case for case in CASES if not case.startswith("bare") and "before" not in case])
 def test_json_says_the_same(run: Run, cnn: str, calib: str, tmp_path: Path, case: str) -> None:
     arguments = usage_errors(cnn, calib, tmp_path)[case]
     people, machines = run(*arguments), run(*arguments, "--json")
@@ -148,15 +144,11 @@ def test_state_is_not_pretended(run: Run, cnn: str, calib: str) -> None:
     assert run("evaluate", cnn, "--data", calib, "--state", "a=b").code == 4
 
 
-def test_a_failed_gate_exits_5_and_leaves_out_alone(
-    run: Run, cnn: str, calib: str, evals: str, tmp_path: Path
-) -> None:
+def test_a_failed_gate_exits_5_and_leaves_out_alone(run: Run, cnn: str, calib: str, evals: str, tmp_path: Path) -> None:
     out, report = tmp_path / "q.onnx", tmp_path / "why.md"
     out.write_bytes(b"precious")
     arguments = ["optimize", cnn, "-o", out, "--force", "--data", calib, "--eval-data", evals]
-    outcome = run(
-        *arguments, "--recipe", "int8", "--placement", "static", "--max-size", "1kB", "--report", report
-    )
+    outcome = run(*arguments, "--recipe", "int8", "--placement", "static", "--max-size", "1kB", "--report", report)
     assert outcome.code == 5
     assert "at most 1000 are allowed" in outcome.err
     assert out.read_bytes() == b"precious"
@@ -215,6 +207,14 @@ def test_every_typed_error_is_covered_here() -> None:
 
 def _of_cli() -> set[type]:
     return {kind for kind in OnnxslimError.__subclasses__() if kind.__module__.startswith("onnxslim_cli")}
+
+
+def test_names_of_files_cannot_steer_the_terminal(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "evil\x1b[31mname.onnx"
+    path.write_bytes(b"x")
+    outcome = run("validate", path)
+    assert outcome.code == 3
+    assert "\x1b" not in outcome.err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")

@@ -29,9 +29,7 @@ def test_a_share_that_could_mean_two_things_or_none_is_refused(text: str) -> Non
         SHARE.convert(text, OPTION, None)
 
 
-@given(
-    st.integers(0, 10**6), st.sampled_from([("", 1), ("B", 1), ("kB", 10**3), ("MB", 10**6), ("GB", 10**9)])
-)
+@given(st.integers(0, 10**6), st.sampled_from([("", 1), ("B", 1), ("kB", 10**3), ("MB", 10**6), ("GB", 10**9)]))
 def test_sizes_are_decimal(number: int, unit: tuple[str, int]) -> None:
     name, scale = unit
     for text in (f"{number}{name}", f"{number} {name}", f"{number}{name.lower()}"):

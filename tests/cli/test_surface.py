@@ -21,9 +21,7 @@ def python(code: str, *arguments: str, path: Path | None = None) -> subprocess.C
     """Run ``code`` in a fresh interpreter, with ``path`` before everything installed."""
     environment = {**os.environ, **({"PYTHONPATH": str(path)} if path else {})}
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environment, cwd=path or ROOT
-    )
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=path or ROOT)
 
 
 @pytest.mark.parametrize("name", [n for n in onnxslim.__all__ if n not in ("Result", "__version__")])
