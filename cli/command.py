@@ -56,7 +56,7 @@ def command(
             terminal.set_up_logging(common.quiet, common.verbose)
             common.check(makes_model=makes_model)
             if common.dry_run and not recipe:
-                terminal.print_text(_plan(name, params))
+                deliver(Result(name, recipe=_plan(name, params)), common, show)
                 return
             try:
                 with terminal.progress(common.quiet) as progress:

@@ -276,6 +276,13 @@ def test_a_dry_run_without_a_recipe_prints_the_call(run: Run, cnn: str) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["benchmark", "simplify"])
+def test_a_dry_run_is_json_too(run: Run, cnn: str, name: str) -> None:
+    document = run(name, cnn, "--dry-run", "--json").json
+    assert document["exit_code"] == 0
+    assert yaml.safe_load(document["recipe"])
+
+
 def test_a_recipes_own_gate_is_not_replaced_by_the_default(run: Run, cnn: str, calib: str, tmp_path: Path) -> None:
     recipe = tmp_path / "r.yaml"
     recipe.write_text("steps: [simplify]\ngates: {max_drop: 0.05}\n")
