@@ -43,8 +43,10 @@ class Editor:
             for node in nodes:
                 _detach(node)
             return refusal
-        for value in constants:
-            self._register(value, str(value.meta.get("like") or root.outputs[0].name))
+        wanted = {value: str(value.meta.pop("like", None) or root.outputs[0].name) for value in constants}
+        for value, name in wanted.items():
+            value.name = self.fresh(name)
+            self.model.graph.register_initializer(value)
         last = {new.producer() for new in found.values()}
         for node in nodes:
             if node.name is None:
@@ -58,6 +60,10 @@ class Editor:
             self._swap(old, new, fresh=new.producer() in touched)
             touched.update(dict.fromkeys(new.consumers()))
         touched.update(dict.fromkeys(self.erase([root, *_producers(found)])))
+        for value, name in wanted.items():
+            if name not in self._names:  # what had the name is gone, so a folded weight keeps its own
+                self._names.discard(str(value.name))
+                value.name = self.fresh(name)
         return [node for node in touched if node.graph is not None]
 
     def fold(self, value: ir.Value, found: ir.TensorProtocol) -> None:
@@ -78,12 +84,13 @@ class Editor:
             was_read = list(dict.fromkeys(read(node)))
             _detach(node)
             _graph(node).remove(node)
+            self._names.difference_update(str(output.name) for output in node.outputs)
             for value in was_read:
                 before = value.producer()
                 if before is not None:
                     stack.append(before)
-                elif not value.uses():
-                    drop_unread(value)
+                elif drop_unread(value):
+                    self._names.discard(str(value.name))
                 if len(value.uses()) == 1:  # a pattern that wanted to be its only reader may fit now
                     beside.update(dict.fromkeys(value.consumers()))
         return list(beside)
@@ -126,11 +133,6 @@ class Editor:
         added = sum(map(structure, nodes)) + sum(weight(value) + len(value.meta.get("like", "")) for value in constants)
         return self.pay(added - sum(map(structure, dying)) - sum(map(weight, unread)))
 
-    def _register(self, value: ir.Value, like: str) -> None:
-        value.name = self.fresh(like)
-        value.meta.pop("like", None)
-        self.model.graph.register_initializer(value)
-
     def _swap(self, old: ir.Value, new: ir.Value, *, fresh: bool) -> None:
         if fresh or old.is_graph_output():
             name, old.name = old.name, self.fresh(f"{old.name}_before")
@@ -150,10 +152,12 @@ def weight(value: ir.Value) -> int:
     return 0 if found is None else int(found.nbytes) + OVERHEAD + len(value.name or "")
 
 
-def drop_unread(value: ir.Value) -> None:
-    """Remove the initializer ``value`` when nothing reads or returns it and no caller may feed it."""
-    if value.is_initializer() and not (value.uses() or value.is_graph_output() or value.is_graph_input()):
-        del _owner(value).initializers[str(value.name)]
+def drop_unread(value: ir.Value) -> bool:
+    """Remove the initializer ``value`` if nothing reads or returns it and no caller may feed it; whether it went."""
+    if not value.is_initializer() or value.uses() or value.is_graph_output() or value.is_graph_input():
+        return False
+    del _owner(value).initializers[str(value.name)]
+    return True
 
 
 def _new_nodes(values: Iterable[ir.Value]) -> Iterator[ir.Node]:

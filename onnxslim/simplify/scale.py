@@ -38,8 +38,8 @@ def affine(node: ir.Node, source: ir.Value | None, gain: np.ndarray | None, shif
     new_weight = linear.inputs[1] if gain is None else const(_scaled(weight, linear, axis, gain), linear.inputs[1])
     new_bias = np.zeros(channels) if bias is None else np.asarray(bias, np.float64)
     new_bias = (new_bias if gain is None else new_bias * gain) + (0 if shift is None else shift)
-    if bias is None and shift is None:
-        inputs = [linear.inputs[0], new_weight]
+    if not new_bias.any():
+        inputs = [linear.inputs[0], new_weight]  # a bias of zeros is none
     else:
         like = bias_value if bias_value is not None else node.outputs[0]
         inputs = [linear.inputs[0], new_weight, const(new_bias.astype(weight.dtype), like)]

@@ -17,6 +17,7 @@ from onnxslim.simplify.rules import (
     gather,
     identity,
     matmul_add,
+    matmul_scale,
     mean_pool,
     neutral,
     pad,
@@ -47,6 +48,7 @@ RULES: tuple[Rule, ...] = (
     conv_affine.RULE,
     batchnorm_affine.RULE,
     scale_chain.RULE,
+    matmul_scale.RULE,
     matmul_add.RULE,
     mean_pool.RULE,
 )

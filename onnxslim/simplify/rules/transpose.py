@@ -2,6 +2,7 @@
 
 - Transpose(x) by the identity → x
 - Transpose(Transpose(x, p), q) → Transpose(x, p∘q)
+- Transpose(x) that only moves axes of size 1 → Reshape(x), which copies nothing and meets other views
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxslim.simplify.arithmetic import extent
-from onnxslim.simplify.rule import Found, Rule, Scene, op, producer
+from onnxslim.simplify.rule import Found, Rule, Scene, const, op, producer
+from onnxslim.simplify.rules.view import spelled
 
 
 def match(node: ir.Node, scene: Scene) -> Found:
@@ -22,11 +24,20 @@ def match(node: ir.Node, scene: Scene) -> Found:
         return {node.outputs[0]: source}
     inner = producer(source, "Transpose")
     if inner is None:
-        return None
+        return _as_view(node, source, perm)
     before = permutation(inner)
     if before is None or len(before) != len(perm):
         return None
     return {node.outputs[0]: op("Transpose", [inner.inputs[0]], {"perm": [before[axis] for axis in perm]})}
+
+
+def _as_view(node: ir.Node, source: ir.Value, perm: list[int]) -> Found:
+    dims = extent(source)
+    if dims is None or not any(dim == 1 for dim in dims):
+        return None
+    long = [axis for axis in perm if dims[axis] != 1]
+    target = spelled([dims[axis] for axis in perm], dims) if long == sorted(long) else None
+    return None if target is None else {node.outputs[0]: op("Reshape", [source, const(target, node.outputs[0])])}
 
 
 def permutation(node: ir.Node) -> list[int] | None:

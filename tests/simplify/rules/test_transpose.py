@@ -30,6 +30,15 @@ def test_without_perm_the_axes_are_reversed() -> None:
     fires(RULE, build(text), "Relu")
 
 
+def test_one_that_only_moves_axes_of_size_1_is_a_view() -> None:
+    text = "(float[N,1,3,4] x) => (float[N,12] y) { a = Transpose <perm=[0,2,3,1]> (x) f = Flatten (a) y = Relu (f) }"
+    fires(RULE, build(text), "Reshape Relu")
+
+
+def test_nearly_a_view_when_two_long_axes_change_places() -> None:
+    rests(RULE, build("(float[N,1,3,4] x) => (float[N,4,3,1] y) { y = Transpose <perm=[0,3,2,1]> (x) }"))
+
+
 def test_not_a_single_one() -> None:
     rests(RULE, build("(float[N,3] x) => (float[3,N] y) { y = Transpose (x) }"))
 
