@@ -137,18 +137,21 @@ class Op(Node):
         if carries(slots):
             self.records.consumers.append((i, a, slots, weight if self.constant[weight[0]] else None))
 
-    def count(self, target: int | str, counts: Mapping[int, Axis]) -> None:
-        """Element e of ``target`` (an input's position or an attribute) is the number of slots in ``counts[e]``."""
+    def count(self, target: int | str, counts: Mapping[int, Axis], behind: Sequence[np.ndarray] = ()) -> None:
+        """Element e of ``target`` (an input's position or an attribute) is the number of slots in ``counts[e]``.
+
+        It is written again when one of them goes, or one of those ``behind`` it.
+        """
         real = {e: slots for e, slots in counts.items() if carries(slots)}
         if not real:
             return
         length = 0
-        sources: tuple[np.ndarray, ...] = ()
+        sources = tuple(behind)
         if isinstance(target, int) and self.has(target) and not self.constant[target]:
             length = self.size(target, 0) or 0
             if not length:
                 raise DeclinedError("how many sizes it is given is not known")
-            sources = tuple(s for element in self.elements.get(target, ()) for s in element.sources)
+            sources += tuple(s for element in self.elements.get(target, ()) for s in element.sources)
         self.records.sizes.append(Counted(target, real, {}, length, sources))
 
     def freeze(self, i: int) -> None:

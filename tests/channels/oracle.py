@@ -30,6 +30,12 @@ def random_sets(analysis: Analysis, count: int, seed: int) -> Iterator[np.ndarra
         yield analysis.spare(rng.random(len(analysis)) < share)
 
 
+def single_sets(analysis: Analysis) -> Iterator[np.ndarray]:
+    """The first, the middle and the last unit alone: what is counted from an end shows when only that end moves."""
+    for unit in sorted({0, analysis.count // 2, analysis.count - 1} & set(range(analysis.count))):
+        yield analysis.mask([unit])
+
+
 def feeds(model: ir.Model, seed: int, dims: dict[str, int] | None = None) -> dict[str, np.ndarray]:
     """Random inputs: normal floats, small integers."""
     rng = np.random.default_rng(seed)
@@ -87,7 +93,7 @@ def assert_exact(
     """Remove ``sets`` random sets of units, each held against the zeroed model; returns the analysis."""
     analysis = units(model)
     inputs = feeds(model, seed, dims)
-    for number, mask in enumerate(random_sets(analysis, sets, seed)):
+    for number, mask in enumerate([*random_sets(analysis, sets, seed), *single_sets(analysis)]):
         worst = difference(model, analysis, mask, inputs)
         assert worst <= tolerance, f"set {number} ({int(mask.sum())} of {len(mask)} units): off by {worst:.2g}"
     return analysis

@@ -184,4 +184,5 @@ def test_random_graphs_with_dead_weights(steps: list[tuple[int, int, int]], rand
     before = Session(net, PLAIN).run(feeds(net, 0))["y"]
     pruned = net.clone()
     remove_lossless(pruned)
-    assert distance(before, Session(pruned, PLAIN).run(feeds(net, 0))["y"]) <= 1e-5
+    # Ten random layers may cancel to an output far smaller than what they add up; a wrong channel shows at 1e-2.
+    assert distance(before, Session(pruned, PLAIN).run(feeds(net, 0))["y"]) <= 1e-4

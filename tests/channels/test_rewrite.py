@@ -12,7 +12,7 @@ from onnxslim.channels.rewrite import remove
 from onnxslim.errors import UsageError
 from onnxslim.graph import shapes
 from tests.channels.build import convs, model, names
-from tests.channels.oracle import assert_exact
+from tests.channels.oracle import assert_exact, difference, feeds
 
 
 def sizes(net: ir.Model) -> dict[str, tuple[int, ...]]:
@@ -156,3 +156,15 @@ def test_unnamed_nodes_are_told_apart() -> None:
         node.name = None
     assert len({site.name for site in units(net).sites}) == 2
     assert_exact(net)
+
+
+@pytest.mark.parametrize("opset", [9, 18])
+def test_bounds_counted_from_the_end_follow_what_goes_behind_them(opset: int) -> None:
+    if opset == 9:
+        net = convs("m = Slice<starts=[-6], ends=[-1], axes=[1]>(h)", opset=9, read=5)
+    else:
+        net = convs("m = Slice(h, s, e, a)", {"s": [-6], "e": [-1], "a": [1]}, read=5)
+    analysis = units(net)
+    inputs = feeds(net, 0)
+    for unit in range(8):
+        assert difference(net, analysis, analysis.mask([unit]), inputs) <= 1e-5

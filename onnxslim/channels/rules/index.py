@@ -61,6 +61,7 @@ def slice_(op: Op) -> None:
         raise DeclinedError("which axes it cuts is not known")
     inputs = "starts" not in op.node.attributes
     counts: tuple[dict[int, Axis], dict[int, Axis]] = ({}, {})
+    behind: list[np.ndarray] = []
     result = list(axes)
     for e, a in enumerate(op.positive(a, len(axes)) for a in at):
         slots = axes[a]
@@ -73,13 +74,15 @@ def slice_(op: Op) -> None:
         if step == 1:
             result[a] = slots[first:last]
             counts[0][e], counts[1][e] = slots[:first], slots[:last]
+            if min(start, end) < 0:
+                behind.append(slots)  # counted from the end, which moves
         elif step == -1 and first == len(slots) - 1 and last == -1:
             result[a] = slots[::-1]
         else:
             op.pin(slots, "every so many slots of it are taken")
             result[a] = op.still(op.known(0)[a])
-    op.count(1 if inputs else "starts", counts[0])
-    op.count(2 if inputs else "ends", counts[1])
+    op.count(1 if inputs else "starts", counts[0], behind)
+    op.count(2 if inputs else "ends", counts[1], behind)
     op.out(0, result)
 
 
