@@ -65,7 +65,13 @@ def ours(model: Path, data: Path, out: Path) -> None:
 
 def hand_tuned(model: Path, data: Path, out: Path) -> None:
     """Onnxruntime's quantiser with the settings that an expert would ask for."""
-    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]

@@ -264,7 +264,8 @@ def run_tool(python: str, name: str, source: Path, target: Path, fold: int | Non
     imports, call = TOOLS[name]
     program = (
         "import json, logging, re, sys, time\nlogging.disable(logging.CRITICAL)\n"
-        f"source, target = sys.argv[1:]\n{imports}\nstart, work = time.perf_counter(), time.process_time()\n{call.replace('FOLD', repr(fold))}\n"
+        f"source, target = sys.argv[1:]\n{imports}\nstart, work = time.perf_counter(), time.process_time()\n"
+        f"{call.replace('FOLD', repr(fold))}\n"
         "seconds, work = time.perf_counter() - start, time.process_time() - work\n"
         "peak = int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
         "print('\\nRESULT ' + json.dumps({'seconds': seconds, 'cpu_seconds': work, 'peak_mb': peak // 1024}))"

@@ -107,9 +107,9 @@ def col2im(call: Call, x: Tensor, image: Tensor, block: Tensor) -> Tensor:
     rank = len(block)
     if rank != 2:
         raise UnsupportedError(f"{call.name}: Col2Im over {rank} spatial axes")
-    sizes, kernel = image.tolist(), block.tolist()
+    sizes, kernel = image.tolist(), (int(block[0]), int(block[1]))
     pads = list(call.get("pads") or [0] * 4)
-    whole = [sizes[0] + pads[0] + pads[2], sizes[1] + pads[1] + pads[3]]
+    whole = (sizes[0] + pads[0] + pads[2], sizes[1] + pads[1] + pads[3])
     strides, dilations = tuple(call.get("strides") or (1, 1)), tuple(call.get("dilations") or (1, 1))
     folded = functional.fold(x, whole, kernel, dilation=dilations, stride=strides)
     return folded[:, :, pads[0] : pads[0] + sizes[0], pads[1] : pads[1] + sizes[1]]
