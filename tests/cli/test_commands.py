@@ -58,7 +58,7 @@ def test_no_arguments_show_the_help_and_are_an_error(run: Run) -> None:
 @pytest.fixture
 def calls(cnn: str, wide: str, calib: str, evals: str, tmp_path: Path) -> dict[str, list[object]]:
     """A sensible call of each command that is quick."""
-    fit = ["--data", calib, "--eval-data", evals, "--max-samples", 64]
+    fit = ["--data", calib, "--eval-data", evals, "--max-samples", 40]
     return {
         "optimize": [cnn, "-o", tmp_path / "o.onnx", *fit, "--recipe", "int8", "--placement", "static"],
         "simplify": [wide, "-o", tmp_path / "s.onnx", "--data", evals],
@@ -118,7 +118,7 @@ def test_optimize_writes_the_model_and_the_report(run: Run, calls: dict[str, lis
     assert document["output"]["bytes"] == out.stat().st_size < document["input"]["bytes"]
     assert document["output"]["path"] == str(out)
     assert document["metrics"][0]["name"] == "top1"
-    assert document["data"]["confirm"]["n"] == 64
+    assert document["data"]["confirm"]["n"] == 40
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
     assert run("validate", out).code == 0
 
@@ -128,7 +128,7 @@ def test_a_run_can_be_replayed_from_its_output_to_the_same_bytes(
 ) -> None:
     assert run("optimize", *calls["optimize"]).code == 0
     first, again = tmp_path / "o.onnx", tmp_path / "again.onnx"
-    arguments = ["optimize", cnn, "-o", again, "--data", calib, "--eval-data", evals, "--max-samples", 64]
+    arguments = ["optimize", cnn, "-o", again, "--data", calib, "--eval-data", evals, "--max-samples", 40]
     assert run(*arguments, "--recipe", first).code == 0
     assert again.read_bytes() == first.read_bytes()
 
