@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxslim import io
-from onnxslim.account import Account
+from onnxslim.account import Account, Declined
 from onnxslim.io import ModelLike
 from onnxslim.progress import Progress, silent
 from onnxslim.simplify import size, tidy
@@ -16,6 +16,7 @@ from onnxslim.simplify.arithmetic import integers
 from onnxslim.simplify.driver import rewrite
 from onnxslim.simplify.edit import Editor
 from onnxslim.simplify.fold import fold
+from onnxslim.simplify.idle import without_idle_channels
 from onnxslim.simplify.merge import merge_initializers, merge_nodes
 from onnxslim.simplify.nested import walk
 from onnxslim.simplify.rounding import difference, tolerance
@@ -122,9 +123,14 @@ def _simplify(
             _absorb(account, trial)
         else:
             model, editor = kept, Editor(kept, allowance)
-    _to_the_end(model, editor, exact if refusal else rules, account, progress, merge=True)
+    allowed = exact if refusal else rules
+    _to_the_end(model, editor, allowed, account, progress, merge=True)
     if refusal:
-        account.decline(model.graph.name or "model", f"{', '.join(rule.name for rule in rounding)}: {refusal}")
+        lasting.append(Declined(model.graph.name or "model", f"{', '.join(rule.name for rule in rounding)}: {refusal}"))
+    elif (lean := without_idle_channels(model, nbytes, account)) is not model:
+        model = lean
+        tidy.infer(model)
+        _to_the_end(model, Editor(model, editor.allowance), allowed, account, progress, merge=True)
     tidy.finish(model, types)
     account.declined = list(dict.fromkeys([*lasting, *account.declined]))
     account.details["nodes"] = {"before": nodes, "after": tidy.count(model)}

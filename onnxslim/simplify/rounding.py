@@ -40,9 +40,14 @@ def tolerance(model: ir.Model) -> float:
     return SHORT_TOLERANCE if any(c is not None and c.dtype in SHORT for c in constants) else TOLERANCE
 
 
+def runs_small(model: ir.Model) -> bool:
+    """Whether ``model`` is sure to end, and to compute nothing large on the way, for some size of its free dimensions."""
+    return not _endless(model) and any(_feeds(model, size) is not None for size in FREE_SIZES)
+
+
 def difference(before: ir.Model, after: ir.Model, weights: int) -> float | None:
     """The largest max|a - b| / max|a| over the float outputs; None when ``before`` is too large or does not run."""
-    if weights > MAX_WEIGHTS or any(node.domain or node.op_type in LOOPS for node in walk(before.graph)):
+    if weights > MAX_WEIGHTS or _endless(before):
         return None
     plain = SessionConfig(optimize=False)
     try:
@@ -60,6 +65,10 @@ def difference(before: ir.Model, after: ir.Model, weights: int) -> float | None:
     except OnnxslimError:
         return None
     return None
+
+
+def _endless(model: ir.Model) -> bool:
+    return any(node.domain or node.op_type in LOOPS for node in walk(model.graph))
 
 
 def _free(model: ir.Model) -> ir.Model:

@@ -57,11 +57,21 @@ def finish(model: ir.Model, types: Types) -> None:
     for properties in traced:
         for key in [key for key in properties if key.startswith(TRACES)]:
             del properties[key]
+    callers = {*model.graph.inputs, *model.graph.outputs}
     for value in _values(model):
         kept = (value.type, value.shape) if value.is_graph_output() else (None, None)
-        value.type, value.shape = types.get(str(value.name), kept)
+        written = types.get(str(value.name), kept)
+        value.type, value.shape = written if value in callers or _agrees(value.shape, written[1]) else kept
     if model.ir_version < FREE_INITIALIZERS:
         common.AddInitializersToInputsPass()(model)
+
+
+def _agrees(inferred: ir.Shape | None, written: ir.Shape | None) -> bool:
+    """Whether nothing that is known of a shape contradicts what its author wrote; removed channels do."""
+    if inferred is None or written is None:
+        return True
+    pairs = zip(inferred, written, strict=False)
+    return len(inferred) == len(written) and all(a == b for a, b in pairs if isinstance(a, int) and isinstance(b, int))
 
 
 def infer(model: ir.Model) -> None:
