@@ -74,7 +74,7 @@ def prune(
         before = cost(original)
         current, kept = original, Kept()
         for turn in range(options.rounds):
-            budget = budget_of(options, original, (turn + 1) / options.rounds)
+            budget = budget_of(options, original, samples, config, (turn + 1) / options.rounds)
             current, kept = _round(original, current, kept, samples, options, budget, config, account, progress)
         tidy(current)
         check(current)
@@ -113,9 +113,9 @@ def _round(
         if samples is not None and not options.uniform:
             few = samples.take(np.arange(len(samples))[HOLD - 1 :: HOLD][:TUNE]) if len(samples) >= HOLD else samples
             effects = measure(found, Outputs(current, few, config), progress)
-        choices = choices_of(found, effects, budget.savings(found), options)
+        choices = choices_of(found, effects, budget.savings(found, options.round_to), options)
         cut = meet(found, choices, budget, same=options.uniform)
-    pruned = found.without(cut)
+    pruned = found.without(cut, means=True)
     shapes.infer(pruned)
     _tell(found, effects, cut, account)
     kept = kept.then(analysis, cut.units)

@@ -9,23 +9,14 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim import io
+from onnxslim.data.samples import Samples
 from onnxslim.errors import UsageError
 from onnxslim.graph.cost import cost
 from onnxslim.prune.candidates import Candidates
+from onnxslim.prune.latency import Clock
 from onnxslim.prune.options import PruneOptions
-
-
-@dataclass(frozen=True)
-class Savings:
-    """What candidates save, each on its own.
-
-    Attributes:
-        curves: For each curve, float64 (units + 1,): what the first k units save together.
-        blocks: For each block.
-    """
-
-    curves: list[np.ndarray]
-    blocks: list[float]
+from onnxslim.prune.select import Savings, amounts
+from onnxslim.runtime.session import SessionConfig
 
 
 @dataclass(frozen=True)
@@ -36,25 +27,31 @@ class Budget:
         name: What is counted, for messages.
         allowed: How much the model may have when it is done.
         measure: A model -> how much it has.
-        savings: What each candidate saves.
+        savings: What each candidate saves, and in which steps of kept channels (``round_to``) it may be cut.
+        tolerance: A selection that saves this many times what was asked is good enough; measurements are no better.
     """
 
     name: str
     allowed: float
     measure: Callable[[ir.Model], float]
-    savings: Callable[[Candidates], Savings]
+    savings: Callable[[Candidates, str | int], Savings]
+    tolerance: float = 1.003
 
 
-def budget_of(options: PruneOptions, original: ir.Model, progress: float = 1.0) -> Budget | None:
+def budget_of(
+    options: PruneOptions, original: ir.Model, samples: Samples | None, config: SessionConfig, progress: float = 1.0
+) -> Budget | None:
     """The budget that ``options`` give, or None where they name a threshold or a redundancy instead.
 
     Args:
         options: Of the step.
         original: The model they speak of.
+        samples: What is run where time is measured.
+        config: How it runs there.
         progress: In (0, 1]: which share of the way to the budget this round goes.
 
     Raises:
-        UsageError: A size that the model already has.
+        UsageError: A size that the model already has; latency without data to measure on.
     """
     if options.threshold is not None or options.redundancy is not None:
         return None
@@ -63,43 +60,53 @@ def budget_of(options: PruneOptions, original: ir.Model, progress: float = 1.0) 
         if size <= options.max_size:
             raise UsageError(f"--max-size {options.max_size}: the model already has {size} bytes")
         return Budget("bytes", size - progress * (size - options.max_size), _bytes, _bytes_saved)
+    if options.of == "latency":
+        if samples is None:
+            raise UsageError("--of latency measures and needs data", hint="give --data")
+        clock = Clock(original, samples, config)
+        allowed = clock.seconds(original) * (1 - progress * options.share)
+        return Budget("latency", allowed, clock.seconds, clock.savings, tolerance=1.03)
     counts = COUNTS[options.of]
     total = counts[0](original)
     return Budget(options.of, total * (1 - progress * options.share), *counts)
 
 
-def _added(found: Candidates, each: np.ndarray, blocks: list[float]) -> Savings:
+def _added(found: Candidates, round_to: str | int, each: np.ndarray, blocks: list[float]) -> Savings:
     """Savings of units that simply add up."""
-    sums = [np.cumsum(each[curve.family.units[curve.order]], dtype=np.float64) for curve in found.curves]
-    return Savings([np.concatenate([[0.0], total]) for total in sums], blocks)
+    curves = []
+    for curve in found.curves:
+        gone = amounts(len(curve.family), round_to if isinstance(round_to, int) else 1)
+        total = np.concatenate([[0.0], np.cumsum(each[curve.family.units[curve.order]], dtype=np.float64)])
+        curves.append((gone, total[gone]))
+    return Savings(curves, blocks)
 
 
 def _params(model: ir.Model) -> float:
     return float(cost(model).params)
 
 
-def _params_saved(found: Candidates) -> Savings:
-    return _added(found, found.analysis.params, [float(block.params) for block in found.blocks])
+def _params_saved(found: Candidates, round_to: str | int) -> Savings:
+    return _added(found, round_to, found.analysis.params, [float(block.params) for block in found.blocks])
 
 
 def _macs(model: ir.Model) -> float:
     return float(cost(model).macs)
 
 
-def _macs_saved(found: Candidates) -> Savings:
-    return _added(found, found.analysis.macs, [float(block.macs) for block in found.blocks])
+def _macs_saved(found: Candidates, round_to: str | int) -> Savings:
+    return _added(found, round_to, found.analysis.macs, [float(block.macs) for block in found.blocks])
 
 
 def _bytes(model: ir.Model) -> float:
     return float(len(io.to_bytes(model)))
 
 
-def _bytes_saved(found: Candidates) -> Savings:
-    return _added(found, 4.0 * found.analysis.params, [4.0 * block.params for block in found.blocks])
+def _bytes_saved(found: Candidates, round_to: str | int) -> Savings:
+    return _added(found, round_to, 4.0 * found.analysis.params, [4.0 * block.params for block in found.blocks])
 
 
 #: what --of names -> (how much a model has of it, what candidates save)
-COUNTS: dict[str, tuple[Callable[[ir.Model], float], Callable[[Candidates], Savings]]] = {
+COUNTS: dict[str, tuple[Callable[[ir.Model], float], Callable[[Candidates, str | int], Savings]]] = {
     "params": (_params, _params_saved),
     "macs": (_macs, _macs_saved),
 }

@@ -59,11 +59,11 @@ class Candidates:
             mask[curve.family.units[curve.order[:number]]] = True
         return Cut(self.analysis.spare(mask), tuple(self.blocks[i] for i in dropped))
 
-    def without(self, cut: Cut) -> ir.Model:
-        """The model without what is in ``cut``, not repaired."""
+    def without(self, cut: Cut, *, means: bool = False) -> ir.Model:
+        """The model without what is in ``cut``, not repaired; ``means`` puts the mean effect in place of blocks."""
         result = io.clone(self.model)
         apply(result, self.analysis, cut.units)
-        return leave_out(result, cut.blocks, self.samples, self.config)
+        return leave_out(result, cut.blocks, self.samples if means else None, self.config)
 
     def taster(self, number: int, gone: int) -> ir.Model:
         """The model without the first ``gone`` units of one curve, the layers that read them repaired by their H⁻¹."""

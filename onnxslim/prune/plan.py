@@ -10,16 +10,14 @@ import numpy as np
 from onnxslim.errors import GateError
 from onnxslim.progress import Progress
 from onnxslim.prune.blocks import conflicts, repaired
-from onnxslim.prune.budget import Budget, Savings
+from onnxslim.prune.budget import Budget
 from onnxslim.prune.candidates import Candidates, Cut
 from onnxslim.prune.effect import Outputs
 from onnxslim.prune.options import PruneOptions
-from onnxslim.prune.select import Choices, amounts, choose, interpolate, uniform
+from onnxslim.prune.select import Choices, Savings, amounts, choose, interpolate, uniform
 
 #: How often a selection is corrected because savings do not add up (two sides of one weight shrink together).
-CORRECTIONS = 10
-#: A selection that saves this much over what was asked is good enough.
-TOLERANCE = 1.003
+CORRECTIONS = 12
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,10 @@ def choices_of(found: Candidates, effects: Effects, savings: Savings, options: P
     Where effects were not measured the layers' own errors count, and blocks stay.
     """
     listed = []
-    for curve, measured, saving in zip(found.curves, effects.curves, savings.curves, strict=True):
-        gone = amounts(len(curve.family), _step(options))
+    for curve, measured, (gone, saving) in zip(found.curves, effects.curves, savings.curves, strict=True):
         error = np.concatenate([[0.0], curve.error])
         effect = interpolate(curve.error, measured, gone) if measured else error[gone]
-        listed.append(Choices(gone, effect, saving[gone]))
+        listed.append(Choices(gone, effect, saving))
     for effect_, saved in zip(effects.blocks, savings.blocks, strict=True):
         ways = 2 if np.isfinite(effect_) and saved > 0 and not options.uniform else 1
         listed.append(Choices(np.arange(2)[:ways], np.array([0.0, effect_])[:ways], np.array([0.0, saved])[:ways]))
@@ -91,7 +88,7 @@ def below(found: Candidates, scored: Mapping[int, np.ndarray], options: PruneOpt
             count = int((score < (options.threshold or 0) * score.max()).sum())
         else:
             count = int((curve.error < (options.threshold or 0) * curve.error[-1]).sum()) if stop else 0
-        allowed = amounts(len(curve.family), _step(options))
+        allowed = amounts(len(curve.family), options.round_to if isinstance(options.round_to, int) else 1)
         gone.append(int(allowed[np.searchsorted(allowed, min(count, stop), side="right") - 1]))
     return found.cut(gone, [])
 
@@ -117,18 +114,18 @@ def meet(found: Candidates, choices: Sequence[Choices], budget: Budget, *, same:
         return found.cut([0] * len(found.curves), [])
     low, high, asked = 0.0, np.inf, need
     best: tuple[float, Cut] | None = None
-    for _ in range(CORRECTIONS):
+    for turn in range(CORRECTIONS):
         cut = _pick(found, choices, asked, same)
         got = start - budget.measure(found.without(cut)) if cut is not None else np.inf
         if cut is not None and got >= need and (best is None or got < best[0]):
             best = got, cut
-        if need <= got <= TOLERANCE * need:
+        if need <= got <= budget.tolerance * need:
             break
         if got < need:
             low = asked
         else:
             high = asked
-        asked = (low + high) / 2 if np.isfinite(high) else asked * max(need / max(got, 1e-30), TOLERANCE)
+        asked = (low + high) / 2 if np.isfinite(high) else asked + (need - got) * 2**turn
     if best is not None:
         return best[1]
     everything = _cut(found, choices, [len(c.amounts) - 1 for c in choices[: len(found.curves)]])
@@ -162,7 +159,3 @@ def _cut(found: Candidates, choices: Sequence[Choices], picked: Sequence[int]) -
     offset = len(found.curves)
     gone = [int(c.amounts[p]) for c, p in zip(choices[:offset], picked[:offset], strict=True)]
     return found.cut(gone, [i for i, p in enumerate(picked[offset:]) if p])
-
-
-def _step(options: PruneOptions) -> int:
-    return options.round_to if isinstance(options.round_to, int) else 1

@@ -29,6 +29,19 @@ class Choices:
     savings: np.ndarray
 
 
+@dataclass(frozen=True)
+class Savings:
+    """What candidates save, each on its own.
+
+    Attributes:
+        curves: For each family, how many units may go (int64 (c,), from 0) and what that saves (float64 (c,)).
+        blocks: For each block.
+    """
+
+    curves: list[tuple[np.ndarray, np.ndarray]]
+    blocks: list[float]
+
+
 def amounts(units: int, round_to: int) -> np.ndarray:
     """How many of ``units`` may go so that the rest is a multiple of ``round_to`` and not nothing: int64, from 0.
 

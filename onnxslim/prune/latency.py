@@ -1,0 +1,115 @@
+"""Latency as a budget: what candidates save on this machine, measured one by one, and how long the result takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim import io
+from onnxslim.data.samples import Samples
+from onnxslim.prune import layers as linear
+from onnxslim.prune.blocks import tidy
+from onnxslim.prune.candidates import Candidates
+from onnxslim.prune.select import Savings, amounts
+from onnxslim.runtime.profile import NodeTime, node_times
+from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.timing import interleave
+
+#: Kernels work on blocks of channels; between multiples of this a cut only ever costs time.
+BLOCK = 8
+#: At most so many widths of one family are timed.
+WIDTHS = 6
+
+
+class Clock:
+    """Times models against one another on this machine.
+
+    Args:
+        original: The model that ratios are about.
+        samples: The first of them is what is run.
+        config: How it runs.
+    """
+
+    def __init__(self, original: ir.Model, samples: Samples, config: SessionConfig) -> None:
+        self._config = config
+        self._feeds = [dict(batch) for batch in samples.take([0]).batches(1)]
+        self._session = Session(original, config)
+        self._seconds: float | None = None
+
+    def seconds(self, model: ir.Model) -> float:
+        """One inference of ``model``, at the pace the original had when it was first timed.
+
+        Both run in turn, so what is measured is their ratio.
+        """
+        bare = io.clone(model)
+        tidy(bare)
+        sessions = {"original": self._session, "now": Session(bare, self._config)}
+        timing = interleave(sessions, self._feeds, rounds=40, seconds=4.0)
+        if self._seconds is None:
+            self._seconds = timing.median("original")
+        return self._seconds / timing.ratio("original", "now")
+
+    def savings(self, found: Candidates, round_to: str | int) -> Savings:
+        """Seconds that each family saves at a few widths, and each block: from the times of the nodes it touches."""
+        dense = _Profile(found.model, node_times(found.model, self._feeds, self._config))
+        curves = []
+        for number, curve in enumerate(found.curves):
+            gone = amounts(len(curve.family), round_to if isinstance(round_to, int) else BLOCK)
+            gone = gone[np.unique(np.linspace(0, len(gone) - 1, WIDTHS + 1).round().astype(np.int64))]
+            saved = [0.0]
+            for amount in gone[1:].tolist():
+                smaller = found.taster(number, amount)
+                narrow = _Profile(smaller, node_times(smaller, self._feeds, self._config))
+                saved.append(dense.spent(curve.family.nodes) - narrow.spent(curve.family.nodes))
+            curves.append((gone, np.array(saved)))
+        blocks = [dense.spent(block.nodes) - dense.spent([]) for block in found.blocks]
+        return Savings(curves, blocks)
+
+
+class _Profile:
+    """What each layer of a graph took, whatever the runtime has made of it.
+
+    The runtime names a fused node after a tensor or node that it swallowed, with something added; so the layer a fused
+    node stands for is the first one ahead of, or at, what it is named after.
+    """
+
+    def __init__(self, model: ir.Model, times: Mapping[str, NodeTime]) -> None:
+        known: dict[str, ir.Node] = {}
+        for node in model.graph:
+            for output in node.outputs:
+                known[str(output.name)] = node
+            if node.name:
+                known[node.name] = node
+        layers = {layer.position for layer in linear.find(model.graph)}
+        nodes = list(model.graph)
+        heavy = {nodes[position] for position in layers}
+        self._layers: dict[str, float] = {}
+        self._rest = 0.0
+        for name, time in times.items():
+            layer = _layer_of(known.get(_base(name, known)), heavy)
+            if layer is None:
+                self._rest += time.seconds
+            else:
+                self._layers[str(layer.name)] = self._layers.get(str(layer.name), 0.0) + time.seconds
+
+    def spent(self, nodes: Iterable[str]) -> float:
+        """Seconds of the layers among ``nodes``, and of everything that is no layer."""
+        return self._rest + sum(self._layers.get(name, 0.0) for name in nodes)
+
+
+def _base(name: str, known: Mapping[str, ir.Node]) -> str:
+    """The longest beginning of ``name``, cut at underscores, that the graph knows."""
+    while name not in known and "_" in name:
+        name = name.rsplit("_", 1)[0]
+    return name
+
+
+def _layer_of(node: ir.Node | None, heavy: set[ir.Node]) -> ir.Node | None:
+    """``node`` if it is a layer, else the layer right before it, through nodes that read one tensor only."""
+    while node is not None and node not in heavy:
+        before = [value.producer() for value in node.inputs if value is not None]
+        producers = [producer for producer in before if producer is not None and producer.op_type != "Constant"]
+        node = producers[0] if len(producers) == 1 else None
+    return node

@@ -1,0 +1,99 @@
+"""Leaving blocks out, and what takes over for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxslim.account import Account
+from onnxslim.channels.analysis import units
+from onnxslim.channels.blocks import Block, drop
+from onnxslim.progress import silent
+from onnxslim.prune.blocks import conflicts, droppable, leave_out, repaired, tidy
+from onnxslim.prune.families import families
+from onnxslim.prune.kept import Kept
+from onnxslim.prune.restore import restore
+from onnxslim.prune.targets import targets
+from onnxslim.runtime.session import Session, SessionConfig
+from tests.prune import nets
+
+CONFIG = SessionConfig()
+
+
+def error(model: ir.Model, other: ir.Model) -> float:
+    x = next(iter(nets.samples(model, 64, 99).batches(64)))["x"]
+    a, b = (next(iter(Session(m).run({"x": x}).values())) for m in (model, other))
+    return float(np.square(a - b).sum() / np.square(a).sum())
+
+
+def inner(model: ir.Model) -> list[Block]:
+    return [block for block in droppable(model, []) if block.residual]
+
+
+def test_residual_blocks_are_found_and_may_be_refused() -> None:
+    model = nets.residual(blocks=3)
+    found = inner(model)
+    assert len(found) == 3
+    assert all(len(droppable(model, [block.nodes[0]])) < len(droppable(model, [])) for block in found)
+
+
+def test_a_block_excludes_what_lives_in_it() -> None:
+    model = nets.residual(blocks=2)
+    found, groups = inner(model), families(units(model))
+    for block, (others, inside) in zip(found, conflicts(found, groups), strict=True):
+        assert not others
+        assert [set(groups[k].nodes) <= set(block.nodes) for k in inside] == [True]
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_the_layer_before_takes_over(which: int) -> None:
+    model = nets.residual(blocks=3)
+    block = inner(model)[which]
+    found = [target for target in targets(drop(model, block), model) if target.takes_over]
+    assert [target.takes_over for target in found] == [(block.exit,)]
+
+
+def test_blocks_in_a_row_are_taken_over_by_one() -> None:
+    model = nets.residual(blocks=3)
+    blocks = inner(model)
+    without = leave_out(model, blocks[1:], None, CONFIG)
+    (target,) = [target for target in targets(without, model) if target.takes_over]
+    assert target.takes_over == (blocks[1].exit, blocks[2].exit)
+    assert target.tensor == blocks[2].exit
+    assert target.other is not None
+
+
+def test_taking_over_is_better_than_a_mean() -> None:
+    model = nets.residual(blocks=3)
+    data = nets.samples(model, 200)
+    for block in inner(model)[1:]:
+        bare = drop(model, block)
+        assert error(model, repaired(model, block, data, CONFIG)) < 0.7 * error(model, bare)
+
+
+def test_where_nothing_can_take_over_the_mean_effect_stays() -> None:
+    b = nets.Builder(["n", 3, 8, 8])
+    x = b.op("Sigmoid", b.conv("x", 3, 8))
+    branch = b.conv(b.op("Relu", b.conv(x, 8, 8)), 8, 8)
+    out = b.op("Sigmoid", b.op("Add", branch, x))
+    model = b.model(b.gemm(b.op("Flatten", b.op("GlobalAveragePool", out)), 8, 5))
+    (block,) = inner(model)
+    data = nets.samples(model, 100)
+    bare, mean = drop(model, block), leave_out(model, [block], data, CONFIG)
+    assert any(node.op_type == "Add" for node in mean.graph)
+    assert error(model, mean) < 0.5 * error(model, bare)
+
+
+def test_a_dropped_block_is_repaired_and_leaves_nothing_behind() -> None:
+    model = nets.residual(blocks=3)
+    without = leave_out(model, inner(model)[1:2], None, CONFIG)
+    before = error(model, without)
+    restore(without, model, Kept(), nets.samples(model, 200), CONFIG, Account("repair"), silent)
+    after = error(model, without)
+    assert after < 0.5 * before
+    tidy(without)
+    ops = [node.op_type for node in without.graph]
+    assert "Identity" not in ops
+    assert ops.count("Relu") == ops.count("Conv")
+    assert error(model, without) == pytest.approx(after)
