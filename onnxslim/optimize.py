@@ -189,7 +189,9 @@ def optimize(
         tried.append(_try(name, original, candidate, sets, first, config, judge, read, progress))
         if placement == "static":
             tried[-1].score = _static_score(tried[-1].result)
-    return _best(original, tried, sets, config, judge, progress)
+    result = _best(original, tried, sets, config, judge, progress)
+    result.warnings.extend(first.warnings)
+    return result
 
 
 @dataclass
