@@ -26,6 +26,7 @@ from onnxslim.prune.plan import Effects, below, choices_of, measure, meet, unmea
 from onnxslim.prune.rank import orders, scores
 from onnxslim.prune.restore import restore
 from onnxslim.prune.score import curves
+from onnxslim.prune.zeros import sparsify
 from onnxslim.runtime.session import SessionConfig, check
 
 #: Samples on which candidates are compared by their effect on the outputs.
@@ -73,9 +74,11 @@ def prune(
             account.warnings.append("no data: units are ranked by their weights alone, and nothing is repaired")
         before = cost(original)
         current, kept = original, Kept()
-        for turn in range(options.rounds):
+        for turn in range(options.rounds if options.channels else 0):
             budget = budget_of(options, original, samples, config, (turn + 1) / options.rounds)
             current, kept = _round(original, current, kept, samples, options, budget, config, account, progress)
+        if options.sparsity is not None:
+            sparsify(current, samples, options, config, account, progress)
         tidy(current)
         check(current)
         after = cost(current)

@@ -17,13 +17,11 @@ from onnxslim.prune import layers as linear
 from onnxslim.prune.families import Family
 from onnxslim.prune.gram import Moments, is_held, positions_each, sample_positions
 from onnxslim.prune.layers import Layer
-from onnxslim.prune.obs import Quadratic, choose_damping, damped_inverse, greedy
+from onnxslim.prune.obs import Quadratic, greedy
+from onnxslim.prune.observe import inputs_of, inverse_of
 from onnxslim.prune.walk import Walk
 from onnxslim.runtime.session import SessionConfig
 
-#: λ of the inverse Gram matrices, over their mean diagonal: where nothing is held back, and to choose from.
-DAMPING = 1e-4
-DAMPINGS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 #: Shares of a family at which the effect on the outputs is measured; the last is everything that may go.
 LEVELS = (0.125, 0.25, 0.5, 0.75, 1.0)
 #: Columns above which a layer's Gram matrix is built over channels instead (25 088² doubles are 5 GB).
@@ -101,11 +99,7 @@ def curves(
                 f"{consumer.name}: {gram.count} rows for {gram.columns} columns; its least squares is regularised"
             )
         mean = gram.xx / max(gram.count, 1)
-        unseen = held.xx / max(held.count, 1)
-        pairs = zip(mean, unseen, strict=True)
-        inverse = np.stack(
-            [damped_inverse(h, choose_damping(h, u, DAMPINGS) if held.count else DAMPING) for h, u in pairs]
-        )
+        inverse = inverse_of(gram, held)
         for number in reads[position]:
             terms[number][position] = view.term(families[number].readers[position], mean, inverse)
             waiting[number] -= 1
@@ -158,6 +152,8 @@ class _View:
 
     def moments(self, walk: Walk | None, samples: int, seed: int) -> tuple[Moments, Moments]:
         """Moments of what the consumer reads, and of the samples held back; those of white noise without samples."""
+        if self.plain and self.layer is not None and walk is not None:
+            return inputs_of(self.layer, self.node, walk, samples, seed)
         weight = self._weight()
         moments, held = (Moments(weight.shape[0], weight.shape[2] - 1) for _ in range(2))
         if walk is None:
@@ -168,10 +164,7 @@ class _View:
         first = 0
         for indices, found in walk.visit(self.consumer.node, [self.consumer.tensor]):
             x = found[self.consumer.tensor]
-            if self.plain and self.layer is not None:
-                rows, _ = linear.rows(self.layer, self.node, x, [], each, first, seed)
-            else:
-                rows = self._channels(x, each, first, seed, moments.columns)
+            rows = self._channels(x, each, first, seed, moments.columns)
             unseen = is_held(indices, rows.shape[1])
             moments.add(rows[:, ~unseen])
             held.add(rows[:, unseen])
