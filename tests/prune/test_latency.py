@@ -1,0 +1,66 @@
+"""Time as a budget. Nothing here asserts how long anything takes; only that what was measured is used right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnxslim.account import Account
+from onnxslim.channels.analysis import units
+from onnxslim.progress import silent
+from onnxslim.prune.blocks import droppable
+from onnxslim.prune.candidates import Candidates
+from onnxslim.prune.families import families
+from onnxslim.prune.latency import BLOCK, Clock, _Profile
+from onnxslim.prune.score import curves
+from onnxslim.runtime.profile import NodeTime, node_times
+from onnxslim.runtime.session import SessionConfig
+from tests.prune import nets
+
+CONFIG = SessionConfig()
+
+
+def test_time_goes_to_the_layer_a_fused_node_stands_for() -> None:
+    model = nets.residual(blocks=1)
+    names = {node.op_type: [n for n in model.graph if n.op_type == node.op_type] for node in model.graph}
+    first, inner, last = names["Conv"]
+    relu = names["Relu"][0]
+    times = {
+        f"{relu.outputs[0].name}_nchwc": 1.0,  # the first Conv with its Relu, named after what the Relu puts out
+        f"{inner.outputs[0].name}_nchwc": 2.0,
+        f"{last.name}": 4.0,
+        "ReorderInput_token_3": 8.0,
+    }
+    profile = _Profile(model, {name: NodeTime(name, "Conv", "cpu", seconds) for name, seconds in times.items()})
+    assert profile.spent([]) == 8.0
+    assert profile.spent([str(first.name)]) == 9.0
+    assert profile.spent([str(inner.name), str(last.name)]) == 14.0
+    assert profile.spent(["nobody"]) == 8.0
+
+
+@pytest.mark.parametrize("make", [nets.residual, nets.mobile, nets.mlp])
+def test_nearly_all_of_a_real_profile_finds_its_layer(make: object) -> None:
+    model = make()  # type: ignore[operator]
+    feeds = [dict(batch) for batch in nets.samples(model, 1).batches(1)]
+    times = node_times(model, feeds, CONFIG, runs=3, warmup=1)
+    profile = _Profile(model, times)
+    layers = [str(node.name) for node in model.graph if node.op_type in ("Conv", "Gemm")]
+    assert set(profile._layers) == set(layers)
+    assert profile.spent(layers) == pytest.approx(sum(time.seconds for time in times.values()))
+
+
+def test_widths_are_whole_blocks_of_channels_and_blocks_save_their_layers() -> None:
+    model = nets.residual(blocks=2, width=32)
+    data = nets.samples(model, 20)
+    analysis = units(model)
+    lines = curves(model, analysis, families(analysis), data, CONFIG, Account("score"), silent)
+    found = Candidates(model, analysis, lines, droppable(model, []), data, CONFIG)
+    clock = Clock(model, data, CONFIG)
+    savings = clock.savings(found, "auto")
+    for gone, saved in savings.curves:
+        assert gone[0] == 0
+        assert saved[0] == 0
+        assert ((32 - gone) % BLOCK == 0).all()
+        assert np.isfinite(saved).all()
+    assert all(saved > 0 for saved in savings.blocks)
+    assert clock.seconds(model) > 0
