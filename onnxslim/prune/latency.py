@@ -100,7 +100,8 @@ class _Profile:
 
 
 def _base(name: str, known: Mapping[str, ir.Node]) -> str:
-    """The longest beginning of ``name``, cut at underscores, that the graph knows."""
+    """What of ``name`` the graph knows: its longest beginning, cut at underscores, any words before it left out."""
+    name = name if name in known else name.rsplit(" ", 1)[-1]
     while name not in known and "_" in name:
         name = name.rsplit("_", 1)[0]
     return name
