@@ -21,10 +21,11 @@ class RecoverOptions:
         epochs: Passes over the data, instead.
         batch_size: Samples an update.
         lr: Adam's peak rate as a share of each weight's own root mean square, so that one number suits all layers; None
-            takes 3e-3, or 2e-4 for a model with quantised weights.
+            takes 3e-3, or 3e-4 for a model with quantised weights.
         weight_decay: Decoupled (AdamW), on weights of rank 2 and more.
         warmup: Share of the steps over which the rate rises; behind it falls along a cosine to zero.
-        blockwise: Share of the steps in which every block learns on its own, before all learn together.
+        blockwise: Share of the steps in which every block learns on its own, before all learn together; None takes
+            0.3, or 0 for a model with quantised weights, whose blocks are already close to the teacher's.
         augment: Changes of the inputs (:data:`AUGMENTATIONS`); None means flip and crop where the input is an image,
             and crop alone where labels are given, because a mirrored digit has another label. () switches them off.
         label_weight: What the cross-entropy to the labels weighs beside the distance to the teacher, where labels are.
@@ -40,7 +41,7 @@ class RecoverOptions:
     lr: float | None = None
     weight_decay: float = 0.0
     warmup: float = 0.05
-    blockwise: float = 0.3
+    blockwise: float | None = None
     augment: tuple[str, ...] | None = None
     label_weight: float = 0.1
     held: float = 0.15
@@ -60,8 +61,9 @@ class RecoverOptions:
             if value is not None and not value > 0:
                 raise UsageError(f"recover: {name} is {value}, expected more than 0")
         for name in ("warmup", "blockwise"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"recover: {name} is {getattr(self, name)}, expected a share from 0 to 1")
+            share = getattr(self, name)
+            if share is not None and not 0 <= share <= 1:
+                raise UsageError(f"recover: {name} is {share}, expected a share from 0 to 1")
         if not 0 < self.held < 1:
             raise UsageError(f"recover: held is {self.held}, expected a share between 0 and 1")
         if self.weight_decay < 0 or self.label_weight < 0:

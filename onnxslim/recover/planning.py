@@ -35,7 +35,9 @@ _WATCHED = 256
 #: Batches of 16 on which the student's tensors are compared with the teacher's before the first step.
 _COMPARED = 4
 #: Peak rates, as a share of a weight's own size: a quantised weight is already next to where it belongs.
-_RATE, _QUANTISED_RATE = 3e-3, 2e-4
+_RATE, _QUANTISED_RATE = 3e-3, 3e-4
+#: Share of the steps that blocks learn on their own, unless the model is quantised.
+_BLOCKWISE = 0.3
 
 
 def planned(
@@ -73,7 +75,6 @@ def planned(
     lessons = Lessons(taught, Source(original, wanted, config), head, inputs, changes, options.seed)
     far = _strangers(executor, lessons, [name for name in divided if name and name not in outputs], account)
     divided = blocks.divide(executor.model.graph, set(divided) - {*far}, executor.weights, _BLOCKS)
-    quantised = any(weight.scale is not None for weight in executor.weights.values())
     return Plan(
         student=executor,
         lessons=lessons,
@@ -83,7 +84,7 @@ def planned(
         steps=1,
         blockwise=0,
         warmup=0,
-        lr=options.lr or (_QUANTISED_RATE if quantised else _RATE),
+        lr=options.lr or (_QUANTISED_RATE if _quantised(executor) else _RATE),
         weight_decay=options.weight_decay,
         batch_size=min(options.batch_size, len(taught)),
         label_weight=options.label_weight,
@@ -160,7 +161,10 @@ def budgeted(plan: Plan, options: RecoverOptions, samples: int, start: float) ->
     else:
         deadline = start + (options.seconds or _SECONDS)
         steps = checkpoint.planned_steps(options.checkpoint) or _affordable(plan, deadline)
-    warmup, blockwise = round(options.warmup * steps), round(options.blockwise * steps)
+    share = options.blockwise
+    if share is None:
+        share = 0.0 if _quantised(plan.student) else _BLOCKWISE
+    warmup, blockwise = round(options.warmup * steps), round(share * steps)
     return replace(
         plan,
         steps=steps,
@@ -168,6 +172,10 @@ def budgeted(plan: Plan, options: RecoverOptions, samples: int, start: float) ->
         blockwise=blockwise if len(plan.blocks) > 1 else 0,
         deadline=deadline,
     )
+
+
+def _quantised(student: Executor) -> bool:
+    return any(weight.scale is not None for weight in student.weights.values())
 
 
 def _affordable(plan: Plan, deadline: float) -> int:

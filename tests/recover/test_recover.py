@@ -19,6 +19,7 @@ from onnxslim.data.sources import open_samples
 from onnxslim.errors import GateError, InvalidDataError, InvalidModelError, UnsupportedError, UsageError
 from onnxslim.quantize import QuantizeOptions, quantize
 from onnxslim.recover import RecoverOptions, recover, training
+from onnxslim.runtime.optimized import optimized
 from onnxslim.runtime.session import Session
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
@@ -201,6 +202,9 @@ def test_an_int8_model_learns_through_its_own_rounding_and_its_graph_stays_as_it
     before, after = ({k: v.const_value for k, v in m.graph.initializers.items()} for m in (int8, result))
     assert list(before) == list(after)
     assert [n.op_type for n in int8.graph] == [n.op_type for n in result.graph]
+    kernels = [sorted(n.op_type for n in optimized(m).graph) for m in (int8, result)]
+    assert kernels[0] == kernels[1]
+    assert kernels[1].count("QLinearConv") > 5
     changed = [k for k in before if not np.array_equal(before[k].numpy(), after[k].numpy())]
     assert changed
     assert not any("scale" in k or "zero_point" in k for k in changed)
