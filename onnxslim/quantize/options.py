@@ -1,0 +1,28 @@
+"""What a caller of the quantize step may choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_MEMORY = 512 << 20
+
+
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """What a caller may choose.
+
+    Attributes:
+        target: ``cpu``, ``cpu-no-vnni``, ``cuda`` or ``tensorrt``.
+        calibration: ``auto``, ``minmax``, ``averaged``, ``percentile[:99.999]``, ``mse`` or ``entropy``.
+        placement: ``measured`` decides on this machine which layers gain, ``static`` by a model of the target.
+        exclude: Regular expressions; a node whose whole name matches stays float.
+        float_units: The decision of an earlier run: these stay float, everything else that can becomes int8.
+        max_memory: Bytes that the statistics passes may hold at a time.
+    """
+
+    target: str = "cpu"
+    calibration: str = "auto"
+    placement: str = "measured"
+    exclude: tuple[str, ...] = ()
+    float_units: tuple[str, ...] | None = None
+    max_memory: int = _MEMORY
