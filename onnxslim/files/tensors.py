@@ -116,4 +116,5 @@ def _attributes(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Attr]]:
 
 
 def _held(attribute: ir.Attr) -> Sequence[ir.TensorProtocol]:
-    return [attribute.as_tensor()] if attribute.type == ir.AttributeType.TENSOR else attribute.as_tensors()
+    # not as_tensor(), which asks a runtime-checkable protocol with thirty members whether this is one
+    return [attribute.value] if attribute.type == ir.AttributeType.TENSOR else attribute.value

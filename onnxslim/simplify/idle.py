@@ -13,11 +13,15 @@ from onnxslim import io
 from onnxslim.account import Account
 from onnxslim.channels.lossless import remove_lossless
 from onnxslim.graph import shapes
+from onnxslim.simplify.nested import walk
 from onnxslim.simplify.rounding import difference, runs_small, tolerance
 from onnxslim.simplify.size import estimate
 
 #: Channels in a block of onnxruntime's float kernels (NCHWc) and its int8 ones, at most.
 BLOCK = 16
+
+#: Ops whose second input is a weight with channels.
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 #: Bytes of weights up to which channels are looked at: every weight is read several times, and pruning does it anyway.
 MAX_WEIGHTS = 64_000_000
@@ -25,7 +29,13 @@ MAX_WEIGHTS = 64_000_000
 
 def without_idle_channels(model: ir.Model, nbytes: int, account: Account) -> ir.Model:
     """``model`` itself, or a copy with fewer channels; ``account`` tells which, or why not."""
-    if nbytes > MAX_WEIGHTS or not runs_small(model):
+    if nbytes > MAX_WEIGHTS:
+        return model
+    shared = _shared(model)
+    if shared is not None:
+        account.decline(model.graph.name or "model", f"idle channels are not looked for: layers share {shared}")
+        return model
+    if not runs_small(model):
         return model
     lean = io.clone(model)
     removed = remove_lossless(lean)
@@ -47,6 +57,12 @@ def without_idle_channels(model: ir.Model, nbytes: int, account: Account) -> ir.
     return model
 
 
+def _shared(model: ir.Model) -> str | None:
+    """The first weight that several layers read: fewer channels in one of them would store it twice."""
+    weights = [node.inputs[1] for node in walk(model.graph) if node.op_type in LAYERS and not node.domain]
+    return next((str(w.name) for w in weights if w is not None and w.is_initializer() and len(w.uses()) > 1), None)
+
+
 def _ragged(model: ir.Model, lean: ir.Model) -> str | None:
     """The first layer that would no longer fill its blocks of channels, in words."""
     before = {node.outputs[0].name: _channels(node) for node in model.graph}
@@ -58,6 +74,6 @@ def _ragged(model: ir.Model, lean: ir.Model) -> str | None:
 
 
 def _channels(node: ir.Node) -> tuple[int, ...]:
-    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+    if node.op_type not in LAYERS:
         return ()
     return (shapes.static(node.inputs[1]) or ())[:2]

@@ -66,3 +66,17 @@ def test_the_authors_annotation_of_a_narrowed_value_goes() -> None:
 
 def test_living_channels_stay() -> None:
     assert not simplify(build(TEXT, w=floats(32, 3, 3, 3), b=np.abs(floats(32)), v=floats(4, 32, 3, 3)))[1].changed
+
+
+def test_layers_that_share_a_weight_are_left_alone() -> None:
+    text = """(float[N,16,8,8] x) => (float[N,16,4,4] y) {
+        a = Conv (x, w)
+        r = Relu (a)
+        y = Conv (r, w)
+    }"""
+    w = floats(16, 16, 3, 3)
+    w[:8] = 0
+    result, account = simplify(build(text, w=w))
+    assert not account.changed
+    assert any("layers share w" in declined.reason for declined in account.declined)
+    assert len(result.graph.initializers) == 1
