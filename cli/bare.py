@@ -20,6 +20,8 @@ from onnxslim.version import __version__
 
 from . import terminal
 from .inspect import side_by_side
+from .limits import limited
+from .params import DURATION, SIZE
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,14 +38,24 @@ def run(arguments: Sequence[str]) -> int:
     sources, out = options.pop("input_model"), options.pop("output_model", None)
     beside = options.pop("save_as_external_data") or None
     terminal.set_up_logging(quiet=False, verbose=1 if options["verbose"] else 0)
-    if options.pop("inspect"):
-        _inspect(sources, options["dump_to_disk"])
-        return 0
+    max_memory, timeout = options.pop("max_memory"), options.pop("timeout")
+    with (
+        limited(timeout, max_memory, terminal.print_error),
+        io.trusting(allow_hardlinks=options.pop("allow_hardlinks"), max_memory=max_memory),
+    ):
+        if options.pop("inspect"):
+            _inspect(sources, options["dump_to_disk"])
+        else:
+            _simplify(sources, out, beside, options)
+    return 0
+
+
+def _simplify(source: str, out: str | None, beside: bool | None, options: dict[str, Any]) -> None:
     if options["dump_to_disk"]:
         raise UsageError("--dump-to-disk is for --inspect")
     started = time.perf_counter()
-    before = inspect(sources)
-    _, result, _ = rewrite(sources, read(**options))
+    before = inspect(source)
+    _, result, _ = rewrite(source, read(**options))
     if out is not None:
         io.save(result, out, external_data=beside)
     after = inspect(result if out is None else out)
@@ -51,7 +63,6 @@ def run(arguments: Sequence[str]) -> int:
     named = {**after.as_json(), "name": os.path.basename(out or "result")}
     terminal.print_table(side_by_side([before.as_json(), named]))
     terminal.print_text(f"{taken:.2f} s{'' if out else '; nothing was written: name an output to keep the result'}")
-    return 0
 
 
 def _inspect(sources: Sequence[str], dump_to_disk: bool) -> None:
@@ -93,4 +104,7 @@ _FLAGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--inspect", "only look; several models side by side", _SWITCH),
     ("--dump-to-disk", "with --inspect: write each model's nodes as csv", _SWITCH),
     ("--verbose", "say what happens", _SWITCH),
+    ("--timeout", "end with exit code 6 when it takes longer: 30s, 10m", {"type": DURATION, "metavar": "T"}),
+    ("--max-memory", "end with exit code 6 when it takes more: 4GB", {"type": SIZE, "metavar": "B"}),
+    ("--allow-hardlinks", "take data files of a model that have a second name", _SWITCH),
 )

@@ -14,13 +14,15 @@ from typing import Any
 import click
 import yaml
 
-from onnxslim.errors import GateError
+from onnxslim import io
+from onnxslim.errors import GateError, OnnxslimError
 from onnxslim.report.terminal import terminal as summary
 from onnxslim.result import Result
 
 from . import terminal
-from .common import SECTIONS, split
-from .deliver import Show, deliver, diagnose
+from .common import SECTIONS, Common, split
+from .deliver import Show, deliver, diagnose, failed
+from .limits import limited
 
 
 class Command(click.Command):
@@ -58,13 +60,17 @@ def command(
             if common.dry_run and not recipe:
                 deliver(Result(name, recipe=_plan(name, params)), common, show)
                 return
-            try:
-                with terminal.progress(common.quiet) as progress:
-                    result = function(dataclasses.replace(common, progress=progress), **own)
-            except GateError as error:
-                diagnose(error, common, show)
-                raise
-            deliver(result, common, show)
+            with (
+                limited(common.timeout, common.max_memory, lambda error: _tell(error, name, common)),
+                io.trusting(allow_hardlinks=common.allow_hardlinks, max_memory=common.max_memory),
+            ):
+                try:
+                    with terminal.progress(common.quiet) as progress:
+                        result = function(dataclasses.replace(common, progress=progress), **own)
+                except GateError as error:
+                    diagnose(error, common, show)
+                    raise
+                deliver(result, common, show)
 
         options = [option for section in SECTIONS.values() for option in section]
         own = list(reversed(getattr(run, "__click_params__", [])))
@@ -72,6 +78,13 @@ def command(
         return Command(name, params=[*own, *options], callback=run, help=about, short_help=about.split("\n")[0])
 
     return decorate
+
+
+def _tell(error: OnnxslimError, name: str, common: Common) -> None:
+    if common.json:
+        terminal.print_text(failed(error, name))
+    else:
+        terminal.print_error(error)
 
 
 def _plan(name: str, params: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from onnxslim.progress import Progress, silent
 from onnxslim.runtime.session import SessionConfig
 
 from .code import is_function, load_function
-from .params import DIM, PAIR, REPORT
+from .params import DIM, DURATION, PAIR, REPORT, SIZE, Pair
 
 
 def _number(low: int, default: int | None = None) -> dict[str, Any]:
@@ -57,6 +57,16 @@ _TABLE: dict[str, tuple[Row, ...]] = {
         ("--seed", "Of every draw (0).", _number(0, 0)),
         ("--session-option", "A configuration entry of the runtime's session.", _PAIRS),
         ("--provider-option", "An option of the provider.", _PAIRS),
+        ("--custom-ops", "A library of custom ops to load and run.", {"multiple": True, "metavar": "LIB"}),
+    ),
+    "Limits": (
+        ("--timeout", "End with exit code 6 when it takes longer: 30s, 10m or 1h.", {"type": DURATION, "metavar": "T"}),
+        (
+            "--max-memory",
+            "End with exit code 6 when it takes more: 500MB, 4GB. Statistics take half of it.",
+            {"type": SIZE, "metavar": "B"},
+        ),
+        ("--allow-hardlinks", "Take data files of a model that have a second name.", _FLAG),
     ),
     "Data and judging": (
         ("--max-samples", "Draw at most N samples of each set.", _number(1)),
@@ -102,6 +112,10 @@ class Common:
     seed: int = 0
     session_option: Mapping[str, str] = field(default_factory=dict)
     provider_option: Mapping[str, str] = field(default_factory=dict)
+    custom_ops: tuple[str, ...] = ()
+    timeout: float | None = None
+    max_memory: int | None = None
+    allow_hardlinks: bool = False
     max_samples: int | None = None
     labels: str | None = None
     group: str | None = None
@@ -121,6 +135,7 @@ class Common:
             self.threads,
             session_options=self.session_option,
             provider_options=self.provider_option,
+            custom_ops=self.custom_ops,
         )
 
     @property
@@ -166,6 +181,7 @@ class Common:
 
 def split(params: Mapping[str, object]) -> tuple[Common, dict[str, object]]:
     """The parameters of a call: the common ones as :class:`Common`, and the command's own."""
-    names = {option.name for options in SECTIONS.values() for option in options}
-    given = {name: dict(v) if isinstance(v, tuple) else v for name, v in params.items() if name in names}
-    return Common(**given), {name: v for name, v in params.items() if name not in names}  # type: ignore[arg-type]
+    options = {str(option.name): option for options in SECTIONS.values() for option in options}
+    pairs = {name for name, option in options.items() if isinstance(option.type, Pair)}
+    given = {name: dict(v) if name in pairs else v for name, v in params.items() if name in options}  # type: ignore[call-overload]
+    return Common(**given), {name: v for name, v in params.items() if name not in options}  # type: ignore[arg-type]

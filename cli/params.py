@@ -20,7 +20,7 @@ class _Typed(click.ParamType):  # type: ignore[type-arg]  # generic since click 
 
     def refuse(self, value: object, param: click.Parameter | None, expected: str, hint: str | None = None) -> NoReturn:
         """Raise a usage error about ``value``."""
-        raise UsageError(f"{_title(param)} {value}: {expected}", hint=hint)
+        raise UsageError(f"{_title(param)} {value}: {expected}".lstrip(), hint=hint)
 
 
 class Share(_Typed):

@@ -12,7 +12,7 @@ from onnxslim.result import Result
 from . import options
 from .command import command
 from .common import Common
-from .params import MODEL, SIZE
+from .params import MODEL
 from .steps import run_step
 
 
@@ -25,9 +25,10 @@ from .steps import run_step
 @click.option("--calibration", metavar="C", help="auto, minmax, averaged, percentile[:99.999], mse or entropy (auto).")
 @click.option("--placement", type=click.Choice(["measured", "static"]), help="How to choose the layers (measured).")
 @click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes that stay float.")
-@click.option("--max-memory", type=SIZE, metavar="B", help="What the statistics may hold at a time (512MB).")
 def quantize(
     common: Common, model: str, data: str | None, eval_data: str | None, max_drop: float | None, **chosen: Any
 ) -> Result:
     """Int8 weights and activations, calibrated on data, placed where the runtime gains by them."""
+    if common.max_memory is not None:
+        chosen["max_memory"] = common.max_memory // 2  # of the statistics alone
     return run_step(common, "quantize", model, chosen, data=data, eval_data=eval_data, max_drop=max_drop)

@@ -7,12 +7,13 @@ until they are read and stay what they were when the files are replaced. What is
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import errno
 import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator
-from typing import Union
+from typing import NamedTuple, Union
 
 import onnx
 import onnx_ir as ir
@@ -29,13 +30,35 @@ INLINE_LIMIT = 1_800_000_000
 _LONGEST = 500  # letters of an error
 
 
-def load(source: ModelLike, *, allow_hardlinks: bool = False, max_memory: int | None = None) -> ir.Model:
+class _Trust(NamedTuple):
+    allow_hardlinks: bool = False
+    max_memory: int | None = None
+
+
+_NO_TRUST = _Trust()
+_trust: contextvars.ContextVar[_Trust] = contextvars.ContextVar("trust", default=_NO_TRUST)
+
+
+@contextlib.contextmanager
+def trusting(*, allow_hardlinks: bool = False, max_memory: int | None = None) -> Iterator[None]:
+    """Inside the block, and in this thread, every file is read with these arguments of :func:`load` where it has none.
+
+    For whoever trusts a file that is opened further down, by a function that takes models by their path.
+    """
+    token = _trust.set(_Trust(allow_hardlinks, max_memory))
+    try:
+        yield
+    finally:
+        _trust.reset(token)
+
+
+def load(source: ModelLike, *, allow_hardlinks: bool | None = None, max_memory: int | None = None) -> ir.Model:
     """Return ``source`` as a private :class:`onnx_ir.Model`; of one passed in the arrays are shared, nothing else.
 
     Args:
         source: A path, a serialised ModelProto, a ModelProto, or an onnx_ir.Model.
         allow_hardlinks: Take data files that have a second name. A hard link brings any file of the same disk into the
-            model's folder and looks like a plain one, so by default it is refused.
+            model's folder and looks like a plain one, so by default (and outside :func:`trusting`) it is refused.
         max_memory: Bytes that reading the file may take, by default 2.5 GB; data beside it are mapped and do not count.
 
     Raises:
@@ -44,6 +67,8 @@ def load(source: ModelLike, *, allow_hardlinks: bool = False, max_memory: int | 
         UnsupportedError: An IR version, opset, op or type that is not read here.
         LimitError: Reading the file takes more than ``max_memory``.
     """
+    allow_hardlinks = _trust.get().allow_hardlinks if allow_hardlinks is None else allow_hardlinks
+    max_memory = _trust.get().max_memory if max_memory is None else max_memory
     if isinstance(source, ir.Model):
         with _about("the model"):
             model = message.clone(source)
@@ -96,7 +121,7 @@ def size_on_disk(path: str | os.PathLike[str]) -> int:
         path = os.path.abspath(path)
         folder, blobs = os.path.dirname(path), external.blob_store(path)
         files = {path}
-        for tensor in tensors.every(message.build(_read(path, None))):
+        for tensor in tensors.every(message.build(_read(path, _trust.get().max_memory))):
             if isinstance(tensor, ir.ExternalTensor):
                 files.add(external.locate(os.fspath(tensor.location), folder, f"tensor '{tensor.name}'", blobs=blobs))
         return sum(map(os.path.getsize, files))

@@ -40,6 +40,7 @@ class SessionConfig:
         optimize: False switches the runtime's graph optimisation off (the contract's "equal").
         session_options: Extra ``SessionOptions.add_session_config_entry`` pairs.
         provider_options: Options of the provider.
+        custom_ops: Libraries of custom ops to load. Loading one runs its code, so none is ever looked for.
     """
 
     provider: str = "cpu"
@@ -47,6 +48,7 @@ class SessionConfig:
     optimize: bool = True
     session_options: Mapping[str, str] = field(default_factory=dict)
     provider_options: Mapping[str, str] = field(default_factory=dict)
+    custom_ops: tuple[str, ...] = ()
 
     def with_(self, **changes: Any) -> SessionConfig:
         """A copy with some fields changed."""
@@ -113,12 +115,22 @@ def _options(config: SessionConfig, profile_prefix: str | None, optimized_path: 
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if config.optimize else levels.ORT_DISABLE_ALL
     for key, value in config.session_options.items():
         options.add_session_config_entry(key, value)
+    for library in config.custom_ops:
+        _register(options, library)
     if profile_prefix is not None:
         options.enable_profiling = True
         options.profile_file_prefix = profile_prefix
     if optimized_path is not None:
         options.optimized_model_filepath = optimized_path
     return options
+
+
+def _register(options: Any, library: str) -> None:
+    try:
+        options.register_custom_ops_library(os.path.abspath(library))
+    except Exception as error:
+        why = "no such file" if not os.path.exists(library) else _first_line(error)
+        raise UsageError(f"--custom-ops {library}: not a library of custom ops: {why}") from error
 
 
 def _provider_options(provider: Provider, config: SessionConfig) -> dict[str, str]:
@@ -150,7 +162,7 @@ def _typed(error: Exception, context: str) -> Exception:
     name = type(error).__name__
     text = f"{context}: {_first_line(error)}"
     if name == "NotImplemented" or "not a registered function/op" in text or "NOT_IMPLEMENTED" in text:
-        return UnsupportedError(text, hint="a newer onnxruntime may have this op")
+        return UnsupportedError(text, hint="a newer onnxruntime may have this op, or a library of custom ops: --custom-ops")
     if "allocate memory" in text or "bad_alloc" in text or "bad allocation" in text:
         return LimitError(text)
     if name == "InvalidArgument" and "running" in context:

@@ -1,0 +1,116 @@
+"""``--timeout`` and ``--max-memory``: a command that would take more ends with exit code 6.
+
+A thread watches. It interrupts the command as Ctrl-C would, so files are left whole and temporary ones removed; a command
+that is deep in native code and does not answer is ended where it is, and what it leaves is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from onnxslim.errors import LimitError
+
+#: Seconds between two looks, and how long an interrupted command may take to end by itself.
+PERIOD = 0.05
+GRACE = 2.0
+
+
+@contextmanager
+def limited(timeout: float | None, max_memory: int | None, give_up: Callable[[LimitError], None]) -> Iterator[None]:
+    """Interrupt the block, which must run in the main thread, when it takes too long or too much memory.
+
+    Args:
+        timeout: Seconds, or None.
+        max_memory: Bytes that this process may hold besides mapped files, or None.
+        give_up: Says why, before a process that does not answer is ended.
+
+    Raises:
+        LimitError: The block took more.
+    """
+    if timeout is None and max_memory is None:
+        yield
+        return
+    watcher = _Watcher(timeout, max_memory, give_up)
+    try:
+        try:
+            watcher.start()
+            yield
+        finally:
+            watcher.end()
+    except KeyboardInterrupt:
+        if watcher.broken is None:
+            raise
+    if watcher.broken is not None:
+        raise watcher.broken
+
+
+class _Watcher(threading.Thread):
+    """Looks at the clock and at the memory until told to end."""
+
+    def __init__(self, timeout: float | None, max_memory: int | None, give_up: Callable[[LimitError], None]) -> None:
+        super().__init__(name="limits", daemon=True)
+        self.broken: LimitError | None = None
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._timeout, self._max_memory, self._give_up = timeout, max_memory, give_up
+        self._over = threading.Event()
+        self._watched = threading.main_thread().ident or 0
+
+    def run(self) -> None:
+        """Watch; interrupt the main thread once, and end the process if that does not help."""
+        while not self._over.wait(PERIOD):
+            broken = self._look()
+            if broken is not None:
+                self.broken = broken
+                _interrupt(self._watched)
+                if not self._over.wait(GRACE):
+                    self._give_up(broken)
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                    os._exit(LimitError.exit_code)
+                return
+
+    def end(self) -> None:
+        """Stop watching."""
+        self._over.set()
+        self.join()
+
+    def _look(self) -> LimitError | None:
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            return LimitError(f"not done after {self._timeout:g} s (--timeout)")
+        if self._max_memory is not None and (held := held_bytes()) > self._max_memory:
+            return LimitError(
+                f"{held / 1e6:,.0f} MB are held, {self._max_memory / 1e6:,.0f} are allowed (--max-memory)",
+                hint="fewer samples with --max-samples, or a smaller --batch-size",
+            )
+        return None
+
+
+def held_bytes() -> int:
+    """Bytes of memory that this process holds, those of mapped files aside where the system tells them apart."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            found = re.search(r"^RssAnon:\s*(\d+) kB", file.read(), re.MULTILINE)
+    except OSError:
+        found = None
+    if found is not None:
+        return 1024 * int(found[1])
+    if sys.platform == "win32":
+        return 0  # nothing in the standard library tells
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
+
+
+def _interrupt(thread: int) -> None:
+    if sys.platform == "win32":
+        signal.raise_signal(signal.SIGINT)
+    else:
+        signal.pthread_kill(thread, signal.SIGINT)  # also ends a wait for a pipe or a disk

@@ -1,0 +1,196 @@
+"""``--timeout``, ``--max-memory``, ``--allow-hardlinks``, ``--custom-ops``: what a command may take, and whom it trusts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from onnxslim.errors import LimitError
+from onnxslim_cli import limits
+
+Run = Callable[..., Any]
+
+
+def busy(*_: object, **__: object) -> None:
+    while True:
+        time.sleep(0.01)
+
+
+def greedy(*_: object, **__: object) -> None:
+    held = []
+    while True:
+        held.append(np.ones(1 << 20))
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("form", ["command", "bare"])
+@pytest.mark.parametrize(
+    ("work", "option", "said"), [(busy, ("--timeout", "0.2s"), "--timeout"), (greedy, None, "--max-memory")]
+)
+def test_more_than_may_be_ends_with_6_and_leaves_out_alone(
+    run: Run,
+    cnn: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+    work: Callable[..., None],
+    option: tuple[str, str] | None,
+    said: str,
+) -> None:
+    from onnxslim_cli import bare, simplify
+
+    monkeypatch.setattr(simplify, "run_step", work)
+    monkeypatch.setattr(bare, "rewrite", work)
+    out = tmp_path / "out.onnx"
+    out.write_bytes(b"precious")
+    option = option or ("--max-memory", str(limits.held_bytes() + 50_000_000))
+    call = ("simplify", cnn, "-o", out, "--force") if form == "command" else (cnn, out)
+    outcome = run(*call, *option)
+    assert outcome.code == 6
+    assert said in outcome.err
+    assert out.read_bytes() == b"precious"
+    assert os.listdir(tmp_path) == ["out.onnx"]
+
+
+def test_enough_of_both_changes_nothing(run: Run, wide: str, tmp_path: Path) -> None:
+    out, other = tmp_path / "out.onnx", tmp_path / "other.onnx"
+    assert run(wide, out, "--timeout", "5m", "--max-memory", "20GB").code == 0
+    assert run(wide, other).code == 0
+    assert out.read_bytes() == other.read_bytes()
+
+
+def test_the_limit_is_said_as_json(run: Run, cnn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxslim_cli import inspect
+
+    monkeypatch.setattr(inspect, "look", busy)
+    assert run("inspect", cnn, "--json", "--timeout", "0.1s").json["error"]["kind"] == "limit"
+
+
+def test_a_real_interrupt_is_not_taken_for_a_limit(run: Run, cnn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxslim_cli import inspect
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inspect, "look", interrupted)
+    assert run("inspect", cnn, "--timeout", "1h").code == 130
+
+
+def test_what_does_not_answer_is_ended_from_outside(cnn: str) -> None:
+    """Native code that does not come back to Python, as a long inference: here, a wait that takes no interrupt."""
+    code = (
+        "import signal, sys, time\n"
+        "from onnxslim_cli import inspect, limits\n"
+        "from onnxslim_cli.main import main\n"
+        "limits.GRACE = 0.2\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "inspect.look = lambda *_, **__: time.sleep(60)\n"
+        f"main(['inspect', {cnn!r}, '--json', '--timeout', '0.2s'])\n"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 6, done.stderr
+    assert json.loads(done.stdout)["error"]["kind"] == "limit"
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("form", ["command", "bare"])
+def test_a_time_or_size_that_means_nothing_is_a_usage_error(run: Run, cnn: str, form: str) -> None:
+    first = ("inspect",) if form == "command" else ()
+    for option, value in (("--timeout", "soon"), ("--max-memory", "lots")):
+        outcome = run(*first, cnn, option, value)
+        assert outcome.code == 2
+        assert value in outcome.err
+
+
+def test_a_watched_block_that_ends_in_time_is_left_alone() -> None:
+    with limits.limited(60, 1 << 50, pytest.fail):
+        pass
+    with pytest.raises(ZeroDivisionError), limits.limited(60, None, pytest.fail):
+        1 / 0  # noqa: B018
+    with pytest.raises(LimitError, match=r"0\.05 s"), limits.limited(0.05, None, pytest.fail):
+        busy()
+
+
+def linked(folder: Path) -> Path:
+    """A model whose data file has a second name."""
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value="w.bin")
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g", info[:1], info[1:], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (folder / "m.onnx").write_bytes(model.SerializeToString())
+    (folder / "first.bin").write_bytes(np.arange(4, dtype=np.float32).tobytes())
+    os.link(folder / "first.bin", folder / "w.bin")
+    return folder / "m.onnx"
+
+
+def test_hard_links_are_taken_when_asked_for(run: Run, tmp_path: Path) -> None:
+    path, out = linked(tmp_path), tmp_path / "out.onnx"
+    for call in ((path, out), ("simplify", path, "-o", out)):
+        out.unlink(missing_ok=True)
+        refused = run(*call)
+        assert refused.code == 3
+        assert "--allow-hardlinks" in refused.err
+        assert not out.exists()
+        assert run(*call, "--allow-hardlinks").code == 0
+        assert out.exists()
+    assert run(path, out).code == 3, "trust ends with the command it was given to"
+
+
+def custom(folder: Path) -> Path:
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy"]
+    nodes = [
+        helper.make_node("Identity", ["x"], ["i"]),
+        helper.make_node("Secret", ["i"], ["s"], domain="acme"),
+        helper.make_node("Relu", ["s"], ["y"]),
+    ]
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("acme", 1)]
+    model = helper.make_model(helper.make_graph(nodes, "g", info[:1], info[1:]), opset_imports=imports, ir_version=8)
+    path = folder / "custom.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_an_op_of_an_unknown_domain_stays_and_what_is_around_it_is_simplified(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
+    assert run(custom(tmp_path), out).code == 0
+    assert [node.op_type for node in onnx.load(out).graph.node] == ["Secret", "Relu"]
+
+
+def test_running_an_op_of_an_unknown_domain_names_the_flag(run: Run, tmp_path: Path) -> None:
+    outcome = run("validate", custom(tmp_path))
+    assert outcome.code == 4
+    assert "--custom-ops" in outcome.err
+
+
+def test_what_is_no_library_of_custom_ops_is_refused(run: Run, cnn: str, tmp_path: Path) -> None:
+    text = tmp_path / "lib.so"
+    text.write_text("no library")
+    for library in (text, tmp_path / "missing.so"):
+        outcome = run("validate", cnn, "--custom-ops", library)
+        assert outcome.code == 2
+        assert str(library) in outcome.err
+
+
+def test_a_library_of_custom_ops_is_loaded_when_named(run: Run, tmp_path: Path) -> None:
+    extensions = pytest.importorskip("onnxruntime_extensions", reason="no library of custom ops is installed")
+    info = [helper.make_tensor_value_info(name, TensorProto.STRING, [1]) for name in "xy"]
+    node = helper.make_node("StringUpper", ["x"], ["y"], domain="ai.onnx.contrib")
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.contrib", 1)]
+    model = helper.make_model(helper.make_graph([node], "g", info[:1], info[1:]), opset_imports=imports, ir_version=8)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert run("validate", path).code == 4
+    assert run("validate", path, "--custom-ops", extensions.get_library_path()).code == 0
