@@ -255,7 +255,10 @@ ROWS: dict[str, tuple[Callable[[Path, argparse.Namespace], Path], int | None]] =
 }
 
 #: Free dimensions (two sizes each) and inputs whose values mean something.
-SIZES = ({"sequence": 512, "length": 7, "d1": 96, "d2": 64, "height": 96, "width": 64}, {"sequence": 512, "batch": 3})
+SIZES = (
+    {"sequence": 512, "length": 7, "d1": 96, "d2": 64, "height": 96, "width": 64},
+    {"sequence": 512, "batch": 3, "length": 16, "d0": 2, "d1": 64, "d2": 96, "height": 64, "width": 96},
+)
 FIXED = {"sr": np.asarray(16000, np.int64)}
 
 

@@ -16,7 +16,7 @@ from onnxslim.data.sources import open_samples
 from onnxslim.errors import UnsupportedError, UsageError
 from onnxslim.optimize import DataOptions, Judge
 from onnxslim.progress import Progress, silent
-from onnxslim.runtime.session import SessionConfig
+from onnxslim.runtime.session import SessionConfig, trial
 
 from .code import is_function, load_function
 from .params import DIM, DURATION, PAIR, REPORT, SIZE, Pair
@@ -154,7 +154,7 @@ class Common:
     def samples(self, source: str, model: ir.Model) -> Samples:
         """The data at ``source``, for ``model``."""
         options = {f.name: getattr(self.read, f.name) for f in dataclasses.fields(self.read)}
-        return open_samples(source, model, seed=self.seed, **options)
+        return open_samples(source, model, seed=self.seed, runs=trial(model, self.config), **options)
 
     def check(self, *, makes_model: bool) -> None:
         """Refuse, before any work, what could only fail at the end of it.

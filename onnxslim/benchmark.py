@@ -19,7 +19,7 @@ from onnxslim.data.sources import open_samples
 from onnxslim.errors import InvalidModelError
 from onnxslim.progress import Progress, silent
 from onnxslim.runtime.memory import peak
-from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.session import Session, SessionConfig, trial
 from onnxslim.runtime.timing import Timing, interleave
 from onnxslim.validate.latency import percentiles
 from onnxslim.validate.statistics import median_interval, ratio_interval
@@ -111,7 +111,8 @@ def benchmark(
     loaded = {name: io.load(model) for name, model in zip(_names(models), models, strict=True)}
     first = next(iter(loaded.values()))
     if samples is None:
-        samples = open_samples("random", first, max_samples=_FEEDS * batch_size, dims=dims)
+        count = _FEEDS * batch_size
+        samples = open_samples("random", first, max_samples=count, dims=dims, runs=trial(first, config))
     feeds: list[Feed] = list(itertools.islice(samples.batches(batch_size), _FEEDS))
     sessions, started = {}, {}
     for name, model in loaded.items():

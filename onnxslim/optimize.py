@@ -28,7 +28,7 @@ from onnxslim.progress import Progress, silent
 from onnxslim.recipe import KINDS, Context, Recipe
 from onnxslim.result import Result, Stage, facts
 from onnxslim.runtime.memory import own_peak, peak
-from onnxslim.runtime.session import Session, SessionConfig, check, version
+from onnxslim.runtime.session import Session, SessionConfig, check, trial, version
 from onnxslim.runtime.timing import Timing, interleave
 from onnxslim.validate import latency
 from onnxslim.validate.evaluate import evaluate
@@ -315,7 +315,7 @@ def _sets(
 ) -> _Sets:
     if data is None and eval_data is None:
         return _Sets()
-    options = {f.name: getattr(read, f.name) for f in dataclasses.fields(read)}
+    options = {f.name: getattr(read, f.name) for f in dataclasses.fields(read)} | {"runs": trial(original)}
     sets = _Sets()
     if eval_data is not None:
         sets.confirm = open_samples(eval_data, original, seed=seed, **options)
@@ -389,7 +389,8 @@ def _measure(
     """Latency of every stage in one interleaved run, and peak memory of both ends."""
     samples = sets.confirm or sets.fit
     if samples is None:
-        samples = open_samples("random", original, max_samples=4, dims=(read or DataOptions()).dims)
+        dims = (read or DataOptions()).dims
+        samples = open_samples("random", original, max_samples=4, dims=dims, runs=trial(original, config))
     feeds = list(itertools.islice(samples.batches(1), 8))
     models = [original, *result.extra.pop("stage_models")]
     sessions = {str(index): Session(model, config) for index, model in enumerate(models)}

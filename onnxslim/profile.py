@@ -13,7 +13,7 @@ from onnxslim import io
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.runtime.profile import NodeTime, node_times
-from onnxslim.runtime.session import SessionConfig
+from onnxslim.runtime.session import SessionConfig, trial
 
 #: Inputs that the runs go through.
 _FEEDS = 8
@@ -92,7 +92,8 @@ def profile(
     """
     loaded, config = io.load(model), config or SessionConfig()
     if samples is None:
-        samples = open_samples("random", loaded, max_samples=_FEEDS * batch_size, dims=dims)
+        count = _FEEDS * batch_size
+        samples = open_samples("random", loaded, max_samples=count, dims=dims, runs=trial(loaded, config))
     feeds = list(itertools.islice(samples.batches(batch_size), _FEEDS))
     nodes = sorted(node_times(loaded, feeds, config).values(), key=lambda node: -node.seconds)
     warnings = list(samples.warnings)

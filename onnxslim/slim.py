@@ -24,6 +24,7 @@ from onnxslim.errors import GateError, UnsupportedError, UsageError
 from onnxslim.graph import shapes
 from onnxslim.interface import refresh_outputs, set_input_shapes, set_inputs, set_outputs
 from onnxslim.keywords import OPTIMIZATIONS, PATTERNS, Request, read
+from onnxslim.runtime.session import trial
 from onnxslim.simplify import SimplifyOptions, simplify
 from onnxslim.validate.compare import compare
 
@@ -141,7 +142,8 @@ def _check(before: ir.Model, after: ir.Model, given: dict[str, list[int] | str])
     sized = io.clone(before)
     set_input_shapes(sized, {name: value for name, value in given.items() if not isinstance(value, str)})
     count = max(wanted.batch or 1 for wanted in inputs_of(sized))
-    feed = dict(next(iter(open_samples("random", sized, max_samples=count).batches(count))))
+    made = open_samples("random", sized, max_samples=count, runs=trial(before))
+    feed = dict(next(made.batches(count)))
     for name, path in given.items():
         if isinstance(path, str):
             feed[name] = np.load(path, allow_pickle=False)

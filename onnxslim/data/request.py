@@ -31,6 +31,7 @@ class Request:
         max_samples: How many samples will be used at most, or None.
         seed: Of everything drawn.
         dims: Sizes for free dimensions by symbol; only made-up data need them.
+        free: The size of the free dimensions that ``dims`` leaves open, or None for the usual ones; likewise.
     """
 
     source: Any
@@ -41,6 +42,7 @@ class Request:
     max_samples: int | None = None
     seed: int = 0
     dims: Mapping[str, int] = field(default_factory=dict)
+    free: int | None = None
 
     @property
     def single(self) -> Input:

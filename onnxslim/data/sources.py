@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -38,6 +38,7 @@ def open_samples(
     dims: Mapping[str, int] | None = None,
     allow_random: bool = True,
     allow_code: bool = False,
+    runs: Callable[[Mapping[str, Array]], bool] | None = None,
 ) -> Samples:
     """Samples for ``model`` from ``source``, checked for names, dtypes, ranks and fixed dimensions.
 
@@ -57,6 +58,7 @@ def open_samples(
         dims: Sizes of free dimensions, for random data.
         allow_random: Take ``random`` for an answer.
         allow_code: Import and call a function that the source names.
+        runs: Whether the model runs with these inputs; random data get larger free dimensions where it does not.
 
     Raises:
         UsageError: No data, no such file or kind of source, a wrong ``preprocess``, code that was not allowed.
@@ -74,8 +76,10 @@ def open_samples(
     if not inputs:
         raise UnsupportedError("the model takes no inputs, so there is nothing to feed it with")
     request = Request(source, inputs, labels, group, preprocess, max_samples, seed, dict(dims or {}))
-    found = _reader(request, allow_random).read(request)
-    samples = _samples(found, request)
+    reader = _reader(request, allow_random)
+    samples = _samples(reader.read(request), request)
+    if reader is synthetic and runs is not None:
+        samples = _running(samples, request, runs)
     total = len(samples)
     if max_samples is None or max_samples >= total:
         return samples
@@ -100,6 +104,15 @@ def _reader(request: Request, allow_random: bool) -> ModuleType:
             "--preprocess applies to image folders only", hint="store arrays as the model takes them"
         )
     return reader
+
+
+def _running(first: Samples, request: Request, runs: Callable[[Mapping[str, Array]], bool]) -> Samples:
+    """Made-up samples of the first sizes that the model runs with; ``first`` when there are no others, or none do."""
+    larger = list(synthetic.grown(request))
+    if not larger or runs(next(first.batches(1))):
+        return first
+    made = (_samples(synthetic.read(each), request) for each in larger)
+    return next((samples for samples in made if runs(next(samples.batches(1)))), first)
 
 
 def _samples(found: Found, request: Request) -> Samples:

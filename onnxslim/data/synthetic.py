@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,10 @@ from onnxslim.errors import UnsupportedError
 COUNT = 32
 #: Free spatial dimensions, as everywhere in this tool.
 SPATIAL = 224
+#: Free dimensions tried in turn where the model does not run with those: a kernel or its padding wants more, or a stride
+#: something to divide. No row gets more elements than the second number.
+GROWN = (64, 512, 4096, 16384)
+_MOST = 1 << 24
 #: Above this an image dimension that is fixed cannot be the channels.
 _CHANNELS = 4
 
@@ -28,7 +34,7 @@ def accepts(source: Any) -> bool:
 def read(request: Request) -> Found:
     """Normally distributed floats; integers below the input's ``limit`` (0 and 1 where none is known).
 
-    Free dimensions are those of ``request.dims``, else 224 for spatial ones and 1 for others.
+    Free dimensions are those of ``request.dims``, else ``request.free``, else 224 for spatial ones and 1 for others.
 
     Raises:
         UnsupportedError: An input of strings, or of unknown rank: nothing sensible can be made up.
@@ -37,12 +43,28 @@ def read(request: Request) -> Found:
     for number, wanted in enumerate(request.required):
         if wanted.dims is None or wanted.family == "strings":
             raise UnsupportedError(f"random data cannot be made up for input '{wanted.name}' {wanted}")
-        shape = _shape(wanted, request.dims)
+        shape = _shape(wanted, request)
         columns[wanted.name] = RandomColumn(
             wanted, shape, request.max_samples or COUNT, (request.seed, number)
         )
-    warning = "random data: figures measured on them say nothing about accuracy"
-    return Found(columns, "random", warnings=[warning])
+    warnings = ["random data: figures measured on them say nothing about accuracy"]
+    if request.free is not None:
+        warnings.append(f"random data: free dimensions are {request.free}, because the model does not run with less")
+    return Found(columns, "random", warnings=warnings)
+
+
+def grown(request: Request) -> Iterator[Request]:
+    """``request`` with larger free dimensions, one size after the other; nothing where ``dims`` names them all."""
+    dims = [
+        dim
+        for wanted in request.required
+        for axis, dim in enumerate(wanted.dims or ())
+        if axis != wanted.axis and not isinstance(dim, int) and dim not in request.dims
+    ]
+    for size in GROWN if dims else ():
+        larger = dataclasses.replace(request, free=size)
+        if all(math.prod(_shape(wanted, larger)) <= _MOST for wanted in request.required):
+            yield larger
 
 
 class RandomColumn:
@@ -79,15 +101,17 @@ class RandomColumn:
         return numbers.astype(np.bool_) if self._wanted.family == "booleans" else numbers
 
 
-def _shape(wanted: Input, sizes: Mapping[str, int]) -> tuple[int, ...]:
+def _shape(wanted: Input, request: Request) -> tuple[int, ...]:
     dims = wanted.dims or ()
     axes = [axis for axis in range(len(dims)) if axis != wanted.axis]
     spatial = _spatial(dims)
-    return tuple(_size(dims[axis], sizes, SPATIAL if axis in spatial else 1) for axis in axes)
+    return tuple(_size(dims[axis], request, SPATIAL if axis in spatial else 1) for axis in axes)
 
 
-def _size(dim: Dim, sizes: Mapping[str, int], default: int) -> int:
-    return dim if isinstance(dim, int) else sizes.get(dim or "", default)
+def _size(dim: Dim, request: Request, default: int) -> int:
+    if isinstance(dim, int):
+        return dim
+    return request.dims.get(dim or "", default if request.free is None else request.free)
 
 
 def _spatial(dims: Sequence[Dim]) -> range:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from onnxslim import io
-from onnxslim.errors import InvalidModelError, LimitError, UnsupportedError, UsageError
+from onnxslim.errors import InvalidModelError, LimitError, OnnxslimError, UnsupportedError, UsageError
 from onnxslim.runtime.providers import CPU, Provider, parse
 
 #: Above this many bytes a model cannot be one protobuf message (2 GiB) and goes through a file with external data.
@@ -104,6 +104,21 @@ class Session:
 def check(model: ir.Model, config: SessionConfig | None = None) -> None:
     """Raise what the runtime would raise when it loads ``model``; the optimiser is off, so this is quick."""
     Session(model, (config or SessionConfig()).with_(optimize=False))
+
+
+def trial(model: ir.Model, config: SessionConfig | None = None) -> Callable[[Mapping[str, np.ndarray]], bool]:
+    """``runs(feeds)``: whether ``model`` runs with these inputs; the session is made when first asked."""
+    made: list[Session] = []
+
+    def runs(feeds: Mapping[str, np.ndarray]) -> bool:
+        try:
+            made[:] = made or [Session(model, (config or SessionConfig()).with_(optimize=False))]
+            made[0].run(feeds)
+        except OnnxslimError:
+            return False
+        return True
+
+    return runs
 
 
 def _options(config: SessionConfig, profile_prefix: str | None, optimized_path: str | None) -> Any:

@@ -59,3 +59,24 @@ def test_strings_and_unknown_ranks_cannot_be_made_up(make: Make) -> None:
     for dtype, dims in (("STRING", ["n"]), ("FLOAT", None)):
         with pytest.raises(UnsupportedError, match="cannot be made up for input 'x'"):
             open_samples("random", make(x=(dtype, dims)))
+
+
+@pytest.mark.parametrize(("least", "length"), [(1, 1), (2, 64), (300, 512), (10**9, 1)])
+def test_free_dimensions_grow_until_the_model_runs(make: Make, least: int, length: int) -> None:
+    model = make(wave=("FLOAT", ["n", "time"]), state=("FLOAT", ["n", 2, None]), fixed=("FLOAT", ["n", 5]))
+    samples = open_samples("random", model, max_samples=2, runs=lambda feeds: feeds["wave"].shape[1] >= least)
+    assert samples.shapes == {"wave": (length,), "state": (2, length), "fixed": (5,)}
+    assert any(f"are {length}," in warning for warning in samples.warnings) == (length > 1)
+
+
+def test_dimensions_that_are_given_or_fixed_do_not_grow(make: Make) -> None:
+    asked: list[int] = []
+    model = make(x=("FLOAT", ["n", "time"]))
+    samples = open_samples("random", model, dims={"time": 3}, runs=lambda feeds: bool(asked.append(1)))
+    assert samples.shapes == {"x": (3,)}
+    assert not asked, "there was nothing to choose"
+
+
+def test_dimensions_do_not_grow_past_any_use(make: Make) -> None:
+    model = make(x=("FLOAT", ["n", "a", "b", "c", "d"]))
+    assert open_samples("random", model, max_samples=1, runs=lambda feeds: False).shapes == {"x": (1, 1, 1, 1)}
