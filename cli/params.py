@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from onnxslim.errors import UsageError
+from onnxslim.prune.sparsity import parse
 
 _NUMBER = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:e([+-]?\d+))?", re.IGNORECASE)
 _BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
@@ -110,6 +111,17 @@ class Multiple(_Typed):
         return int(value)
 
 
+class Zeros(_Typed):
+    """``50%``, ``2:4``, ``50%:1x4`` or ``<0.001``, as :mod:`onnxslim.prune.sparsity` reads them."""
+
+    name = "sparsity"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text, which recipes take as it is."""
+        parse(value)
+        return str(value)
+
+
 class Model(_Typed):
     """The path of a model that is there; what is in it is for :mod:`onnxslim.io` to say."""
 
@@ -139,7 +151,7 @@ class ReportPath(_Typed):
 
 
 SHARE, SIZE, DURATION, PAIR, DIM = Share(), Size(), Duration(), Pair(), Pair(whole=True)
-MULTIPLE, MODEL, REPORT = Multiple(), Model(), ReportPath()
+MULTIPLE, MODEL, REPORT, SPARSITY = Multiple(), Model(), ReportPath(), Zeros()
 
 
 def _split(value: object) -> tuple[float | None, str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from onnxslim import recipe as recipes
 from onnxslim.prune.importance import CRITERIA
 from onnxslim.prune.options import CURRENCIES
 from onnxslim.result import Result
@@ -13,8 +14,11 @@ from onnxslim.result import Result
 from . import options
 from .command import command
 from .common import Common
-from .params import MODEL, MULTIPLE, SHARE, SIZE
+from .params import MODEL, MULTIPLE, SHARE, SIZE, SPARSITY
 from .steps import run_step
+
+#: The rule of the simplifier that folds BatchNormalization away.
+FOLD = "conv+batchnorm"
 
 
 @command("prune", makes_model=True, recipe=True)
@@ -44,6 +48,13 @@ from .steps import run_step
     metavar="N",
     help="Keep a multiple of N channels; auto follows the cost (auto).",
 )
+@click.option(
+    "--sparsity",
+    type=SPARSITY,
+    metavar="50%|2:4",
+    help="Weights to set to zero too, or instead; 50%:1x4 in tiles, <0.001 by magnitude.",
+)
+@click.option("--rounds", type=click.IntRange(1), metavar="N", help="Prune in N steps, repairing after each (1).")
 @click.option("--uniform", is_flag=True, default=None, help="Take the same share of every layer, for comparison.")
 @click.option("--min-layer-params", type=click.IntRange(0), metavar="N", help="Leave smaller layers alone.")
 @click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes to leave alone.")
@@ -51,4 +62,9 @@ def prune(
     common: Common, model: str, data: str | None, eval_data: str | None, max_drop: float | None, **chosen: Any
 ) -> Result:
     """Channels that matter least go, and what stays is repaired by least squares; no labels, no training."""
-    return run_step(common, "prune", model, chosen, data=data, eval_data=eval_data, max_drop=max_drop)
+    scales = chosen["criterion"] == "bn"  # read before they are folded
+    before = [recipes.step("simplify", **({"skip": (FOLD,)} if scales else {}))]
+    after = [recipes.step("simplify")] if scales else []
+    return run_step(
+        common, "prune", model, chosen, data=data, eval_data=eval_data, max_drop=max_drop, before=before, after=after
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from onnxslim import recipe as recipes
 from onnxslim.optimize import run
-from onnxslim.recipe import Recipe
+from onnxslim.recipe import Recipe, Step
 from onnxslim.result import Result
 from onnxslim.validate.gates import Gates
 
@@ -24,10 +25,12 @@ def run_step(
     eval_data: str | None = None,
     max_drop: float | None = None,
     time_it: bool = True,
+    before: Sequence[Step] = (),
+    after: Sequence[Step] = (),
 ) -> Result:
     """Run the step ``name`` on ``model`` with those of ``options`` that were given; a dry run only writes the recipe.
 
-    The result is judged against ``original``, by default ``model`` itself.
+    The result is judged against ``original``, by default ``model`` itself; ``before`` and ``after`` are steps around it.
 
     Raises:
         OnnxslimError: Whatever the step, the data or a gate raises.
@@ -35,7 +38,7 @@ def run_step(
     given = {key: value for key, value in options.items() if value is not None and value != ()}
     if common.seed and "seed" in recipes.KINDS[name].options.__dataclass_fields__:
         given["seed"] = common.seed
-    recipe = Recipe((recipes.step(name, **given),), Gates(max_drop=max_drop), common.seed)
+    recipe = Recipe((*before, recipes.step(name, **given), *after), Gates(max_drop=max_drop), common.seed)
     if common.dry_run:
         return Result(name, recipe=recipe.text())
     return run(

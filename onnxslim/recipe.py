@@ -74,11 +74,10 @@ Applied = tuple[ir.Model, Account, Options]
 
 @dataclass(frozen=True)
 class Kind:
-    """A step that recipes know: its options, how it runs (returning the resolved options too), whether it needs data."""
+    """A step that recipes know: its options, and how it runs (returning the resolved options too)."""
 
     options: type[Any]
     apply: Callable[[ir.Model, Any, Context], Applied]
-    needs_data: Callable[[Any], bool]
 
 
 def _simplify(model: ir.Model, options: SimplifyOptions, context: Context) -> Applied:
@@ -110,10 +109,10 @@ def _recover(model: ir.Model, options: RecoverOptions, context: Context) -> Appl
 
 #: Every step by name; a new one is a row here.
 KINDS: dict[str, Kind] = {
-    "simplify": Kind(SimplifyOptions, _simplify, lambda options: False),
-    "prune": Kind(PruneOptions, _prune, lambda options: options.criterion not in ("l1", "l2", "random")),
-    "quantize": Kind(QuantizeOptions, _quantize, lambda options: True),
-    "recover": Kind(RecoverOptions, _recover, lambda options: True),
+    "simplify": Kind(SimplifyOptions, _simplify),
+    "prune": Kind(PruneOptions, _prune),
+    "quantize": Kind(QuantizeOptions, _quantize),
+    "recover": Kind(RecoverOptions, _recover),
 }
 
 
@@ -123,11 +122,6 @@ class Step:
 
     name: str
     options: Options
-
-    @property
-    def needs_data(self) -> bool:
-        """Whether it cannot run without samples."""
-        return KINDS[self.name].needs_data(self.options)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ class Evidence:
         gamma: (n, k), the BatchNormalization scales it passes, where they are not folded.
         deviation: (n,), the standard deviation of what its producers put out, before any activation.
         energy: (n,), the root mean square of what its consumers read.
+        slopes: (n, size), how much the loss feels each of those weights (:func:`onnxslim.recover.gradients`).
         rng: For chance.
     """
 
@@ -27,6 +28,7 @@ class Evidence:
     gamma: Sequence[np.ndarray]
     deviation: Sequence[np.ndarray]
     energy: Sequence[np.ndarray]
+    slopes: Sequence[np.ndarray]
     rng: np.random.Generator
 
 
@@ -36,7 +38,8 @@ class Criterion:
 
     Attributes:
         score: Evidence -> float64 (n,), larger for what matters more; None when layers are asked directly (OBS).
-        reads: What it cannot do without: "weights", "producers" or "consumers" (activations), or "nothing".
+        reads: What it cannot do without: "weights", "producers" or "consumers" (activations), "gradients" (which need
+            the ``torch`` extra), or "nothing".
     """
 
     score: Callable[[Evidence], np.ndarray] | None
@@ -65,6 +68,11 @@ def activation(evidence: Evidence) -> np.ndarray:
     return np.asarray(sum(evidence.energy))
 
 
+def felt(evidence: Evidence) -> np.ndarray:
+    """How much the loss feels the filters: Taylor (Molchanov et al. 2019) or Fisher (Theis et al. 2018)."""
+    return np.asarray(sum(slope.sum(axis=1, dtype=np.float64) for slope in evidence.slopes))
+
+
 def chance(evidence: Evidence) -> np.ndarray:
     """A draw: the baseline every criterion has to beat."""
     return evidence.rng.random(len(evidence.filters[0]) if evidence.filters else 0)
@@ -77,5 +85,7 @@ CRITERIA: dict[str, Criterion] = {
     "l2": Criterion(l2, "weights"),
     "bn": Criterion(bn, "producers"),
     "activation": Criterion(activation, "consumers"),
+    "taylor": Criterion(felt, "gradients"),
+    "fisher": Criterion(felt, "gradients"),
     "random": Criterion(chance, "nothing"),
 }

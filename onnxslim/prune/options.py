@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnxslim.errors import UsageError
 from onnxslim.prune.importance import CRITERIA
+from onnxslim.prune.sparsity import parse
 
 CURRENCIES = ("params", "macs", "latency")
 
@@ -25,9 +25,9 @@ class PruneOptions:
             variance once repaired, in (0, 1).
         criterion: What ranks the units of a family: a key of :data:`onnxslim.prune.importance.CRITERIA`.
         round_to: What kept channels are a multiple of; ``auto`` follows the cost, as measured for a latency budget.
-        sparsity: Share of weights to set to zero as well, in (0, 1), or a pattern such as ``2:4``; given without a
-            budget, no channel goes.
-        uniform: Take the same share everywhere, for comparison.
+        sparsity: Weights to set to zero as well, a share in (0, 1) or as :mod:`onnxslim.prune.sparsity` writes it;
+            given without a budget, no channel goes.
+        uniform: Take the same share everywhere, for comparison (of channels; of weights too).
         rounds: Prune in so many steps, repairing and scoring again after each.
         min_layer_params: Leave layers with fewer parameters alone.
         exclude: Regular expressions of node names to leave alone.
@@ -65,7 +65,7 @@ class PruneOptions:
         if self.round_to != "auto" and (not isinstance(self.round_to, int) or self.round_to < 1):
             raise UsageError(f"--round-to {self.round_to}: expected auto or a number of channels, such as 8")
         if self.sparsity is not None:
-            _ = self.zeros
+            parse(self.sparsity)
         if self.rounds < 1:
             raise UsageError(f"rounds {self.rounds}: expected at least 1")
         if self.min_layer_params < 0:
@@ -82,20 +82,3 @@ class PruneOptions:
         return self.sparsity is None or not (
             self.remove is None and self.max_size is None and self.threshold is None and self.redundancy is None
         )
-
-    @property
-    def zeros(self) -> tuple[float, tuple[int, int] | None]:
-        """The share of zeros, and the pattern (n of every m stay) if ``sparsity`` is one.
-
-        Raises:
-            UsageError: It is neither.
-        """
-        if isinstance(self.sparsity, str):
-            found = re.fullmatch(r"(\d+):(\d+)", self.sparsity)
-            if found is None or not 0 < int(found[1]) < int(found[2]):
-                raise UsageError(f"--sparsity {self.sparsity}: expected a share, or a pattern such as 2:4")
-            n, m = int(found[1]), int(found[2])
-            return 1 - n / m, (n, m)
-        if self.sparsity is None or not 0 < self.sparsity < 1:
-            raise UsageError(f"--sparsity {self.sparsity}: expected a share above 0 % and below 100 %")
-        return self.sparsity, None

@@ -15,6 +15,7 @@ from onnxslim.graph.constants import constant
 from onnxslim.prune.families import Family
 from onnxslim.prune.importance import CRITERIA, Evidence
 from onnxslim.prune.walk import BATCH
+from onnxslim.recover import gradients
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.taps import tap
 
@@ -35,8 +36,11 @@ def scores(
 ) -> dict[int, np.ndarray]:
     """Position in ``families`` -> float64 (n,), larger for units that matter more; empty for ``obs``.
 
+    A family that the criterion says nothing about (no gradient reaches its weights) has no entry either.
+
     Raises:
-        UsageError: The criterion reads activations and there are no samples.
+        UsageError: The criterion reads activations or gradients and there are no samples.
+        UnsupportedError: It reads gradients, and there is no torch or no weight that it reaches.
     """
     chosen = CRITERIA[criterion]
     if chosen.score is None:
@@ -49,22 +53,29 @@ def scores(
             tensors |= {analysis.producers[p].output: analysis.producers[p].axis for p in family.writers}
         if chosen.reads == "consumers":
             tensors |= {analysis.consumers[c].tensor: analysis.consumers[c].axis for c in family.readers}
-    if tensors and samples is None:
+    if samples is None and (tensors or chosen.reads == "gradients"):
         raise UsageError(f"--criterion {criterion} needs data", hint="give --data, or --criterion l2")
     if tensors and criterion == "bn":
         logger.info("BatchNormalization is folded: the measured deviation before each activation stands in")
     stats = _statistics(model, tensors, samples, config) if tensors and samples is not None else {}
+    slopes: Mapping[str, np.ndarray] = {}
+    if chosen.reads == "gradients" and samples is not None:
+        slopes = gradients(model, samples, "fisher" if criterion == "fisher" else "taylor", seed=seed, config=config)
     found = {}
     for number, (family, gamma) in enumerate(zip(families, gammas, strict=True)):
         produced = [(analysis.producers[p].output, at) for p, at in family.writers.items()]
         read = [(analysis.consumers[c].tensor, at) for c, at in family.readers.items()]
+        weights = [(analysis.producers[p].weight, at) for p, at in family.writers.items()]
+        weights = weights or _reading(analysis, family)
+        felt = [_slices(slopes[site.tensor], site, at) for site, at in weights if site.tensor in slopes]
+        if chosen.reads == "gradients" and not felt:
+            continue
         evidence = Evidence(
-            filters=[_filters(nodes, analysis.producers[p].weight, at) for p, at in family.writers.items()]
-            or [_filters(nodes, site, at) for site, at in _reading(analysis, family)]
-            or [np.ones((len(family), 1))],
+            filters=[_filters(nodes, site, at) for site, at in weights] or [np.ones((len(family), 1))],
             gamma=gamma,
             deviation=[stats[t][0][at].sum(axis=1) for t, at in produced if t in stats],
             energy=[np.sqrt(np.square(stats[t][1][at]).sum(axis=1)) for t, at in read if t in stats],
+            slopes=felt,
             rng=np.random.default_rng([seed, number]),
         )
         found[number] = np.asarray(chosen.score(evidence), np.float64)
@@ -80,11 +91,16 @@ def _filters(nodes: Sequence[ir.Node], site: Site, at: np.ndarray) -> np.ndarray
     array = constant(nodes[site.node].inputs[site.input])
     if array is None:
         return np.zeros((len(at), 1))
+    return _slices(array, site, at)
+
+
+def _slices(array: np.ndarray, site: Site, at: np.ndarray) -> np.ndarray:
+    """What units at ``at`` (n, k) hold of ``array`` along the site's axis: (n, size)."""
     return np.asarray(np.moveaxis(array, site.axis, 0)[at].reshape(len(at), -1))
 
 
 def _reading(analysis: Analysis, family: Family) -> list[tuple[Site, np.ndarray]]:
-    found = []
+    found: list[tuple[Site, np.ndarray]] = []
     for position, at in family.readers.items():
         site = analysis.consumers[position].weight
         if site is not None:

@@ -1,12 +1,13 @@
 """Zeros among the weights: for a smaller download and for hardware that skips them, never a speed-up in onnxruntime.
 
-Masks by magnitude, N:M patterns, and SparseGPT (Frantar & Alistarh 2023): columns are taken from left to right, what is
-set to zero in one is made up for by those to its right, with the same H⁻¹ that scores channels. Arrays in, arrays out.
+Which weights go is a :data:`Choice`: a share, n of every m, whole tiles, or all below a threshold. Without data their
+magnitude decides; with data SparseGPT (Frantar & Alistarh 2023): columns are taken from left to right, what is set to
+zero in one is made up for by those to its right, with the same H⁻¹ that scores channels. Arrays in, arrays out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import linalg
@@ -14,58 +15,84 @@ from scipy import linalg
 #: Columns among which the zeros of one row are chosen together.
 BLOCK = 128
 
+#: (weights, scores), both (rows, d) -> which weights stay, bool (rows, d); a higher score matters more.
+Choice = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-def magnitude_masks(weights: Sequence[np.ndarray], share: float, *, globally: bool = True) -> list[np.ndarray]:
-    """Which weights stay when the smallest ``share`` go, over all layers together or layer by layer.
 
-    Globally, layers are compared by magnitude over their own root mean square, or the widest layer would lose the most.
+def by_share(share: float) -> Choice:
+    """All but the ``share`` with the lowest scores, in [0, 1]; ties go in order."""
+
+    def choose(weights: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        return ~_smallest(scores.ravel(), share).reshape(scores.shape)
+
+    return choose
+
+
+def by_pattern(n: int, m: int) -> Choice:
+    """Of every ``m`` neighbouring columns the ``n`` with the highest scores; fewer than ``m`` at the end stay."""
+
+    def choose(weights: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        rows, columns = scores.shape
+        whole = columns - columns % m
+        mask = np.ones(scores.shape, bool)
+        order = np.argsort(scores[:, :whole].reshape(rows, -1, m), axis=2, kind="stable")
+        kept = np.zeros((rows, whole // m, m), bool)
+        np.put_along_axis(kept, order[:, :, m - n :], True, axis=2)
+        mask[:, :whole] = kept.reshape(rows, whole)
+        return mask
+
+    return choose
+
+
+def by_tile(share: float, height: int, width: int) -> Choice:
+    """All but the ``share`` of tiles of ``height`` rows by ``width`` columns with the lowest sums; what is left over at
+    the ends stays.
+    """
+
+    def choose(weights: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        rows, columns = (size - size % step for size, step in zip(scores.shape, (height, width), strict=True))
+        tiles = scores[:rows, :columns].reshape(rows // height, height, columns // width, width).sum(axis=(1, 3))
+        kept = ~_smallest(tiles.ravel(), share).reshape(tiles.shape)
+        mask = np.ones(scores.shape, bool)
+        mask[:rows, :columns] = np.repeat(np.repeat(kept, height, axis=0), width, axis=1)
+        return mask
+
+    return choose
+
+
+def by_threshold(smallest: float) -> Choice:
+    """All whose magnitude is at least ``smallest``."""
+
+    def choose(weights: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        return np.asarray(np.abs(weights) >= smallest)
+
+    return choose
+
+
+def shares(weights: Sequence[np.ndarray], share: float) -> list[float]:
+    """Which share of each layer goes when the smallest ``share`` of all layers together do.
+
+    Layers are compared by magnitude over their own root mean square, or the widest layer would lose the most.
 
     Args:
         weights: One array for each layer, any shape.
         share: In [0, 1].
-        globally: Choose over all layers together.
-
-    Returns:
-        One bool array for each layer, its shape.
     """
-    sizes = [np.abs(w) / max(float(np.sqrt(np.mean(np.square(w)))), 1e-30) for w in weights]
-    if globally and sizes:
-        order = _smallest(np.concatenate([size.ravel() for size in sizes]), share)
-        cuts = np.cumsum([size.size for size in sizes])[:-1]
-        return [part.reshape(w.shape) for part, w in zip(np.split(~order, cuts), weights, strict=True)]
-    return [~_smallest(size.ravel(), share).reshape(size.shape) for size in sizes]
-
-
-def pattern_mask(scores: np.ndarray, n: int, m: int) -> np.ndarray:
-    """Of every ``m`` neighbouring columns the ``n`` with the highest scores: bool, the shape of ``scores`` (rows, d).
-
-    Columns left over at the end, fewer than ``m``, stay.
-    """
-    rows, columns = scores.shape
-    whole = columns - columns % m
-    mask = np.ones(scores.shape, bool)
-    order = np.argsort(scores[:, :whole].reshape(rows, -1, m), axis=2, kind="stable")
-    kept = np.zeros((rows, whole // m, m), bool)
-    np.put_along_axis(kept, order[:, :, m - n :], True, axis=2)
-    mask[:, :whole] = kept.reshape(rows, whole)
-    return mask
+    sizes = [np.abs(w).ravel() / max(float(np.sqrt(np.mean(np.square(w)))), 1e-30) for w in weights]
+    gone = _smallest(np.concatenate([*sizes, np.zeros(0)]), share)
+    return [float(part.mean()) for part in np.split(gone, np.cumsum([size.size for size in sizes])[:-1])]
 
 
 def sparse(
-    weight: np.ndarray,
-    inverse: np.ndarray,
-    share: float,
-    pattern: tuple[int, int] | None = None,
-    *,
-    columns: int | None = None,
+    weight: np.ndarray, inverse: np.ndarray, choice: Choice, *, step: int = 1, columns: int | None = None
 ) -> np.ndarray:
     """``weight`` with zeros, the weights that stay moved to make up for them.
 
     Args:
         weight: float64 (m, d).
         inverse: float64 (d, d), the damped inverse Gram matrix.
-        share: How many of each block's weights become zero, in [0, 1]; ignored with a ``pattern``.
-        pattern: (n, m): n of every m neighbouring columns stay.
+        choice: What goes, asked for block after block of columns.
+        step: Blocks are a multiple of so many columns wide.
         columns: Only the first so many columns get zeros; those behind (a bias) are moved. All when None.
 
     Returns:
@@ -75,14 +102,11 @@ def sparse(
     free = weight.shape[1] if columns is None else columns
     upper = linalg.cholesky(inverse, lower=False, check_finite=False)
     diagonal = np.diag(upper)
-    width = BLOCK if pattern is None else BLOCK - BLOCK % pattern[1]
+    width = max(BLOCK - BLOCK % step, step)
     for start in range(0, free, width):
         stop = min(start + width, free)
-        scores = np.square(result[:, start:stop] / diagonal[start:stop])
-        if pattern is None:
-            keep = ~_smallest(scores.ravel(), share).reshape(scores.shape)
-        else:
-            keep = pattern_mask(scores, *pattern)
+        block = result[:, start:stop]
+        keep = choice(block, np.square(block / diagonal[start:stop]))
         errors = np.zeros((len(result), stop - start))
         for column in range(start, stop):
             mask = keep[:, column - start]

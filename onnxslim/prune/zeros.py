@@ -17,8 +17,9 @@ from onnxslim.prune.layers import Layer
 from onnxslim.prune.observe import inputs_of, inverse_of
 from onnxslim.prune.options import PruneOptions
 from onnxslim.prune.score import WIDE
+from onnxslim.prune.sparsity import parse
 from onnxslim.prune.walk import Walk
-from onnxslim.prune.weights import magnitude_masks, pattern_mask, sparse
+from onnxslim.prune.weights import shares, sparse
 from onnxslim.runtime.session import SessionConfig
 
 #: Layers whose outputs read fewer inputs than this (a first or a depthwise convolution) have none to spare.
@@ -33,38 +34,39 @@ def sparsify(
     account: Account,
     progress: Progress,
 ) -> None:
-    """Set the share of weights, or the pattern, in ``options.sparsity`` to zero, in place.
+    """Set to zero, in place, what ``options.sparsity`` asks for.
 
-    With samples layer by layer in the order of the graph, by SparseGPT on inputs as they then are; without, the
-    smallest over all layers (a pattern: of every few neighbours).
+    How much goes from each layer is what the smallest weights over all layers say, or the same everywhere
+    (``uniform``). Which of a layer's weights go: with samples SparseGPT decides, layer by layer in the order of the
+    graph, on inputs as they then are; without, their magnitude.
     """
     before = _compressed(model)
     nodes = list(model.graph)
     chosen = [layer for layer in linear.find(model.graph) if _suits(layer, nodes[layer.position], options)]
     matrices = {layer: linear.matrix(layer, nodes[layer.position]) for layer in chosen}
-    share, pattern = options.zeros
-    if samples is None:
-        bare = [matrix[..., :-1] for matrix in matrices.values()]
-        masks = magnitude_masks(bare, share)
-        if pattern is not None:
-            masks = [
-                _pattern(w, _neighbours(layer, w.shape[2]), pattern) for layer, w in zip(chosen, bare, strict=True)
-            ]
-        for (layer, matrix), mask in zip(matrices.items(), masks, strict=True):
-            matrix[..., :-1] *= mask
-            linear.assign(layer, nodes[layer.position], matrix)
-    else:
-        walk = Walk(model, samples, config)
-        for done, (layer, matrix) in enumerate(matrices.items()):
-            node = nodes[layer.position]
-            inverse = inverse_of(*inputs_of(layer, node, walk, len(samples), options.seed))
-            columns = matrix.shape[2] - 1
-            order = np.append(_neighbours(layer, columns), columns)
+    asked = parse(options.sparsity or 0.0)
+    bare = [matrix[..., :-1] for matrix in matrices.values()]
+    share = asked.share or 0.0
+    going = [share] * len(chosen) if options.uniform else shares(bare, share)
+    walk = Walk(model, samples, config) if samples is not None else None
+    for done, ((layer, matrix), own) in enumerate(zip(matrices.items(), going, strict=True)):
+        node = nodes[layer.position]
+        columns = matrix.shape[2] - 1
+        order = _neighbours(layer, columns)
+        choice = asked.choice(own)
+        if walk is None:
+            flat = matrix.reshape(-1, columns + 1)[:, order]
+            matrix[..., order] = (flat * choice(flat, np.abs(flat))).reshape(*matrix.shape[:2], columns)
+        else:
+            inverse = inverse_of(*inputs_of(layer, node, walk, len(samples or ()), options.seed))
+            with_bias = np.append(order, columns)
             for group, weight in enumerate(matrix):
-                turned = sparse(weight[:, order], inverse[group][np.ix_(order, order)], share, pattern, columns=columns)
-                matrix[group][:, order] = turned
-            linear.assign(layer, node, matrix)
-            progress("zeros", done + 1, len(matrices))
+                turned = inverse[group][np.ix_(with_bias, with_bias)]
+                matrix[group][:, with_bias] = sparse(
+                    weight[:, with_bias], turned, choice, step=asked.step, columns=columns
+                )
+        linear.assign(layer, node, matrix)
+        progress("zeros", done + 1, len(matrices))
     zeros = sum(int((linear.matrix(layer, nodes[layer.position])[..., :-1] == 0).sum()) for layer in chosen)
     after = _compressed(model)
     account.count("zeros", zeros)
@@ -79,13 +81,6 @@ def _suits(layer: Layer, node: ir.Node, options: PruneOptions) -> bool:
     if any(re.search(pattern, layer.name) for pattern in options.exclude):
         return False
     return bool(NARROW <= width - 1 <= WIDE and groups * outputs * (width - 1) >= options.min_layer_params)
-
-
-def _pattern(weight: np.ndarray, order: np.ndarray, pattern: tuple[int, int]) -> np.ndarray:
-    flat = np.abs(weight.reshape(-1, weight.shape[2]))
-    mask = np.empty(flat.shape, bool)
-    mask[:, order] = pattern_mask(flat[:, order], *pattern)
-    return mask.reshape(weight.shape)
 
 
 def _neighbours(layer: Layer, columns: int) -> np.ndarray:

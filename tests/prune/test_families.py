@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from onnxslim.channels.analysis import units
@@ -41,7 +42,7 @@ def test_a_flattened_channel_owns_all_its_positions() -> None:
 
 def evidence(**known: object) -> Evidence:
     filters = np.array([[3.0, -4.0], [1.0, 1.0], [0.0, 5.0]])
-    given: dict[str, object] = {"filters": [filters], "gamma": [], "deviation": [], "energy": []}
+    given: dict[str, object] = {"filters": [filters], "gamma": [], "deviation": [], "energy": [], "slopes": []}
     return Evidence(**(given | known), rng=np.random.default_rng(0))  # type: ignore[arg-type]
 
 
@@ -58,6 +59,21 @@ def test_criteria_are_what_their_papers_say() -> None:
     gamma, deviation = [np.array([[-2.0], [1], [0]])], [np.array([9.0, 9, 9])]
     np.testing.assert_allclose(score("bn", evidence(gamma=gamma, deviation=deviation)), [2, 1, 0])
     np.testing.assert_allclose(score("bn", evidence(deviation=deviation)), deviation[0])
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "fisher"])
+def test_a_unit_that_the_loss_does_not_feel_goes_first(criterion: str) -> None:
+    pytest.importorskip("torch", reason="no torch here")
+    model = nets.mlp((16, 12, 5))
+    weight = next(v for v in model.graph.initializers.values() if list(v.shape or ()) == [5, 12])
+    deaf = weight.const_value.numpy().copy()  # type: ignore[union-attr]
+    deaf[:, 7] = 0.0
+    weight.const_value = ir.tensor(deaf, name=weight.name)
+    analysis = units(model)
+    found = families(analysis)
+    ranked = scores(model, analysis, found, criterion, nets.samples(model, 40), CONFIG, 0)
+    assert ranked[0][7] == 0.0
+    assert orders(ranked)[0][0] == 7
 
 
 @pytest.mark.parametrize("folded", [False, True])

@@ -64,7 +64,27 @@ def test_zeros_and_channels_together() -> None:
     assert error(model, pruned) < 1
 
 
-@pytest.mark.parametrize("sparsity", [0.0, 1.0, "4:2", "2:2", "half", "0:4"])
+@pytest.mark.parametrize("n", [0, 80])
+def test_tiles_and_thresholds(n: int) -> None:
+    model = nets.mlp((48, 64, 64, 5))
+    data = nets.samples(model, n) if n else None
+    tiled, _ = prune(model, data, PruneOptions(sparsity="50%:1x4"))
+    for _, weight in matrices(tiled):
+        counts = (weight.reshape(-1, 4) != 0).sum(axis=1)
+        assert set(counts.tolist()) <= {0, 4}
+    below, _ = prune(model, data, PruneOptions(sparsity="<0.05"))
+    smallest = min(np.abs(weight[weight != 0]).min() for _, weight in matrices(below)[:1])
+    assert smallest >= (0.05 if n == 0 else 0)
+    assert all((weight == 0).any() for _, weight in matrices(below))
+
+
+def test_uniform_takes_the_same_share_from_every_layer() -> None:
+    model = nets.mlp((48, 64, 64, 5))
+    pruned, _ = prune(model, None, PruneOptions(sparsity=0.5, uniform=True))
+    assert [float((weight == 0).mean()) for _, weight in matrices(pruned)] == pytest.approx([0.5] * 3, abs=0.01)
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 1.0, "4:2", "2:2", "half", "0:4", "50%:0x4", "<0", "100%", "-1"])
 def test_what_is_no_sparsity_is_a_usage_error(sparsity: float | str) -> None:
     with pytest.raises(UsageError, match="--sparsity"):
         PruneOptions(sparsity=sparsity)
