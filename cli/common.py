@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,11 +11,11 @@ import click
 import onnx_ir as ir
 
 from onnxslim.data.samples import Samples
-from onnxslim.data.sources import open_samples
-from onnxslim.errors import UnsupportedError, UsageError
-from onnxslim.optimize import DataOptions, Judge
+from onnxslim.errors import UsageError
+from onnxslim.optimize import Judge
 from onnxslim.progress import Progress, silent
-from onnxslim.runtime.session import SessionConfig, trial
+from onnxslim.reading import DataOptions
+from onnxslim.runtime.session import SessionConfig
 
 from .code import is_function, load_function
 from .params import DIM, DURATION, PAIR, REPORT, SIZE, Pair
@@ -78,7 +77,7 @@ _TABLE: dict[str, tuple[Row, ...]] = {
             {"metavar": "SPEC"},
         ),
         ("--dim", "The size of a free dimension.", {"type": DIM, "multiple": True, "metavar": "NAME=N"}),
-        ("--state", "An output that is fed back (not supported yet).", {**_PAIRS, "metavar": "OUT=IN"}),
+        ("--state", "An output that is fed back; samples are sequences then.", {**_PAIRS, "metavar": "OUT=IN"}),
         ("--metric", "What to judge by: a name, or module:function with --allow-code.", {"metavar": "M"}),
         ("--output", "The model's output that is judged.", {"metavar": "NAME"}),
         ("--allow-code", "Import and run the functions that options name.", _FLAG),
@@ -141,7 +140,9 @@ class Common:
     @property
     def read(self) -> DataOptions:
         """How data are read."""
-        return DataOptions(self.labels, self.preprocess, self.max_samples, self.dim, self.allow_code, self.group)
+        return DataOptions(
+            self.labels, self.preprocess, self.max_samples, self.dim, self.allow_code, self.group, self.state
+        )
 
     @property
     def judge(self) -> Judge:
@@ -153,18 +154,14 @@ class Common:
 
     def samples(self, source: str, model: ir.Model) -> Samples:
         """The data at ``source``, for ``model``."""
-        options = {f.name: getattr(self.read, f.name) for f in dataclasses.fields(self.read)}
-        return open_samples(source, model, seed=self.seed, runs=trial(model, self.config), **options)
+        return self.read.open(source, model, seed=self.seed, config=self.config)
 
     def check(self, *, makes_model: bool) -> None:
         """Refuse, before any work, what could only fail at the end of it.
 
         Raises:
             UsageError: OUT is missing, exists, or cannot be there; the same of the report.
-            UnsupportedError: An option that is not supported yet.
         """
-        if self.state:
-            raise UnsupportedError("--state: feeding an output back into the next inference is not supported yet")
         if makes_model and self.out is None and not self.dry_run:
             raise UsageError("no output named", hint="-o OUT, or --dry-run to see what would be done")
         for option, path in (("-o", self.out), ("--report", self.report)):

@@ -63,5 +63,5 @@ def evaluate(common: Common, model: str, reference: str | None, data: str | None
         result.input = about
     else:
         result.input, result.output = facts(original, reference, common.dim), about
-    result.data["confirm"] = {"source": samples.source, "n": len(samples)}
+    result.data["confirm"] = samples.as_json()
     return result

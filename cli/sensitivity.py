@@ -79,6 +79,6 @@ def sensitivity(common: Common, model: str, data: str | None, target: str) -> Re
         progress=common.progress,
     )
     result = Result("sensitivity", input=facts(loaded, model, common.dim), extra=found.as_json())
-    result.data["fit"] = {"source": samples.source, "n": len(samples)}
+    result.data["fit"] = samples.as_json()
     result.warnings = [*samples.warnings, *found.warnings]
     return result

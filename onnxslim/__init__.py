@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from onnxslim.profile import profile as profile
     from onnxslim.prune import prune as prune
     from onnxslim.quantize import quantize as quantize
+    from onnxslim.record import record as record
     from onnxslim.recover import recover as recover
     from onnxslim.result import Result as Result
     from onnxslim.sensitivity import sensitivity as sensitivity
@@ -49,6 +50,7 @@ _HOMES = {
     "profile": "onnxslim.profile",
     "prune": "onnxslim.prune",
     "quantize": "onnxslim.quantize",
+    "record": "onnxslim.record",
     "recover": "onnxslim.recover",
     "save": "onnxslim.io",
     "sensitivity": "onnxslim.sensitivity",

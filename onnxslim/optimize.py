@@ -11,8 +11,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
@@ -20,11 +19,13 @@ import onnx_ir as ir
 from onnxslim import io
 from onnxslim import recipe as recipes
 from onnxslim.compatibility import oldest_runtime
+from onnxslim.data.near import near_duplicates
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.data.split import check_disjoint, hold_back
 from onnxslim.errors import GateError, OnnxslimError, UsageError
 from onnxslim.progress import Progress, silent
+from onnxslim.reading import DataOptions as DataOptions
 from onnxslim.recipe import KINDS, Context, Recipe
 from onnxslim.result import Result, Stage, facts
 from onnxslim.runtime.memory import own_peak, peak
@@ -46,18 +47,6 @@ FINALISTS = 3
 
 
 @dataclass(frozen=True)
-class DataOptions:
-    """How data are read; see :func:`onnxslim.data.sources.open_samples`."""
-
-    labels: str | None = None
-    preprocess: str | None = None
-    max_samples: int | None = None
-    dims: Mapping[str, int] = field(default_factory=dict)
-    allow_code: bool = False
-    group: str | None = None
-
-
-@dataclass(frozen=True)
 class Judge:
     """What is judged, and by what; see :func:`onnxslim.validate.evaluate.evaluate`."""
 
@@ -73,15 +62,17 @@ class _Sets:
     fit: Samples | None = None
     tune: Samples | None = None
     confirm: Samples | None = None
+    near: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            use: None if samples is None else {"source": samples.source, "n": len(samples)}
-            for use, samples in vars(self).items()
-        }
+        return {use: None if samples is None else samples.as_json() for use, samples in self._uses().items()}
 
     def warnings(self) -> list[str]:
-        return [line for samples in vars(self).values() if samples is not None for line in samples.warnings]
+        own = [line for samples in self._uses().values() if samples is not None for line in samples.warnings]
+        return own if self.near is None else [*own, self.near]
+
+    def _uses(self) -> dict[str, Samples | None]:
+        return {"fit": self.fit, "tune": self.tune, "confirm": self.confirm}
 
 
 def run(
@@ -119,7 +110,7 @@ def run(
     """
     config, judge = config or SessionConfig(), judge or Judge()
     original, result = _start(model, command, config, read)
-    sets = _sets(original, data, eval_data, read or DataOptions(), recipe.seed, tune=False)
+    sets = _sets(original, data, eval_data, read or DataOptions(), recipe.seed, config, tune=False)
     _apply(original, recipe, sets, result, config, progress, start=None if start is None else io.load(start))
     if time_it:
         _measure(original, result, sets, config, read, progress)
@@ -179,7 +170,7 @@ def optimize(
     config, judge, read = config or SessionConfig(), judge or Judge(), read or DataOptions()
     gates = Gates(**asked)
     original, first = _start(model, "optimize", config, read)
-    sets = _sets(original, data, eval_data, read, seed, tune=True)
+    sets = _sets(original, data, eval_data, read, seed, config, tune=True)
     tried: list[_Tried] = []
     for name, steps in recipes.candidates(placement).items():
         if tried and time.monotonic() - started > budget:
@@ -311,20 +302,20 @@ def _start(
 
 
 def _sets(
-    original: ir.Model, data: Any, eval_data: Any, read: DataOptions, seed: int, *, tune: bool
+    original: ir.Model, data: Any, eval_data: Any, read: DataOptions, seed: int, config: SessionConfig, *, tune: bool
 ) -> _Sets:
     if data is None and eval_data is None:
         return _Sets()
-    options = {f.name: getattr(read, f.name) for f in dataclasses.fields(read)} | {"runs": trial(original)}
     sets = _Sets()
     if eval_data is not None:
-        sets.confirm = open_samples(eval_data, original, seed=seed, **options)
+        sets.confirm = read.open(eval_data, original, seed=seed, config=config)
     if data is not None:
-        sets.fit = open_samples(data, original, seed=seed, **options)
+        sets.fit = read.open(data, original, seed=seed, config=config)
         if sets.confirm is None and len(sets.fit) > 1:
             sets.fit, sets.confirm = hold_back(sets.fit, CONFIRM_SHARE, seed)
         elif sets.confirm is not None:
             check_disjoint(sets.fit, sets.confirm)
+            sets.near = near_duplicates(sets.fit, sets.confirm)
         if tune and len(sets.fit) > 1:
             sets.fit, sets.tune = hold_back(sets.fit, TUNE_SHARE, seed + 1)
     return sets

@@ -140,9 +140,7 @@ class FileColumn:
                 while left:
                     piece = stream.read(min(left, _COPY_BYTES))
                     if not piece:
-                        raise InvalidDataError(
-                            f"{self.name} ends {left} bytes early", hint="the file is truncated"
-                        )
+                        raise InvalidDataError(f"{self.name} ends {left} bytes early", hint="the file is truncated")
                     write(copy, piece)
                     left -= len(piece)
             copy.flush()
@@ -153,6 +151,9 @@ class FileColumn:
 class Chain:
     """Columns one after the other, e.g. the files of a folder.
 
+    Attributes:
+        columns: They.
+
     Args:
         columns: At least one; their rows may differ in shape, not in kind of dtype.
         names: What to call each in errors.
@@ -162,7 +163,7 @@ class Chain:
     """
 
     def __init__(self, columns: Sequence[Column], names: Sequence[str]) -> None:
-        self._columns = columns
+        self.columns = tuple(columns)
         self._starts = np.cumsum([0, *(len(c) for c in columns)])
         self.dtype = columns[0].dtype
         self.shapes: dict[tuple[int, ...], int] = {}
@@ -183,7 +184,7 @@ class Chain:
     def _parts(self, chunks: Sequence[Indices]) -> Iterator[tuple[int, Rows]]:
         for owner, pieces in groupby(self._pieces(chunks), key=lambda piece: piece[1]):
             numbers, _, local = zip(*pieces, strict=True)
-            yield from zip(numbers, self._columns[owner].read(local), strict=True)
+            yield from zip(numbers, self.columns[owner].read(local), strict=True)
 
     def _pieces(self, chunks: Iterable[Indices]) -> Iterator[tuple[int, int, Indices]]:
         """Stretches of each chunk that lie in one column: (chunk, column, rows of that column)."""

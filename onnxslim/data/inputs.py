@@ -14,8 +14,8 @@ first axis is fixed to something that is not the batch (anchors ``[100, 4]``) ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,9 +77,7 @@ class Input:
         return "booleans" if self.dtype == ir.DataType.BOOL else "strings"
 
     def __str__(self) -> str:
-        shape = (
-            "unknown rank" if self.dims is None else ",".join("?" if d is None else str(d) for d in self.dims)
-        )
+        shape = "unknown rank" if self.dims is None else ",".join("?" if d is None else str(d) for d in self.dims)
         return f"{self.dtype.name.lower()}[{shape}]"
 
     def place(self, shape: tuple[int, ...]) -> int | None:
@@ -123,19 +121,21 @@ def inputs_of(model: ir.Model) -> tuple[Input, ...]:
             raise UnsupportedError(
                 f"input '{value.name}' is {value.type}: only tensors of numbers or strings can be fed"
             )
-    shapes = [_dims(value) for value in values]
-    batch = _batch(shapes)
+    found = described({str(value.name): (_dtype(value), _dims(value)) for value in values})
     return tuple(
-        Input(
-            name=value.name or "",
-            dtype=value.dtype or ir.DataType.UNDEFINED,
-            dims=dims,
-            axis=_axis(dims, batch),
-            required=value.name not in model.graph.initializers,
-            limit=_limit(value),
-        )
-        for value, dims in zip(values, shapes, strict=True)
+        replace(wanted, required=value.name not in model.graph.initializers, limit=_limit(value))
+        for wanted, value in zip(found, values, strict=True)
     )
+
+
+def described(inputs: Mapping[str, tuple[ir.DataType, tuple[Dim, ...] | None]]) -> tuple[Input, ...]:
+    """Inputs of which only the element types and shapes are known, in their order."""
+    batch = _batch([dims for _, dims in inputs.values()])
+    return tuple(Input(name, dtype, dims, _axis(dims, batch)) for name, (dtype, dims) in inputs.items())
+
+
+def _dtype(value: ir.Value) -> ir.DataType:
+    return value.dtype or ir.DataType.UNDEFINED
 
 
 def _text(shape: Sequence[Dim]) -> str:

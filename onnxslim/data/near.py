@@ -25,6 +25,8 @@ def near_duplicates(a: Samples, b: Samples) -> str | None:
     sample, right to about 5 %, so one pass over each set is enough. Identical samples are the business of
     :func:`~onnxslim.data.split.check_disjoint`.
     """
+    if a.sequences is not None:
+        return None  # steps are alike by nature; whole sequences that are the same are found without this
     pairs: list[tuple[int, int]] = []
     compared = []
     for x, y in zip(_sketches(a), _sketches(b), strict=True):
@@ -45,9 +47,7 @@ def near_duplicates(a: Samples, b: Samples) -> str | None:
 
 def _sketches(samples: Samples) -> list[Array]:
     """A sketch of every sample, float32 (samples, buckets), for each float input that is worth one."""
-    wanted = [
-        i for i, f in enumerate(samples.feeds) if f.input.family == "floats" and f.sample_size >= _FEWEST
-    ]
+    wanted = [i for i, f in enumerate(samples.feeds) if f.input.family == "floats" and f.sample_size >= _FEWEST]
     hashes = [_hash(samples.feeds[i].sample_size) for i in wanted]
     sketches: list[list[Array]] = [[] for _ in wanted]
     for parts in samples.rows(samples.read_size):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +17,14 @@ from onnxslim.errors import InvalidDataError, UsageError
 
 #: Samples, and bytes of them, read at a time where nothing else decides.
 READ_SAMPLES, READ_BYTES = 64, 16 << 20
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Of every row of a source in time: the sequence it belongs to, and its place there, from 0; shape (n,) each."""
+
+    sequence: Indices
+    time: Indices
 
 
 class Batch(dict[str, Array]):
@@ -39,6 +49,7 @@ class Samples:
         source: Where they come from, for the report.
         warnings: One-line cautions about them.
         fixed_batch: How many samples every run takes where the model or the samples decide it, else None.
+        state: Output → the input that it is fed back to, where samples are steps of sequences.
 
     Raises:
         InvalidDataError: No samples, or the shapes do not go together.
@@ -53,8 +64,11 @@ class Samples:
         groups: Array | None = None,
         indices: Indices | None = None,
         warnings: Sequence[str] = (),
+        steps: Steps | None = None,
+        state: Mapping[str, str] | None = None,
     ) -> None:
         self.feeds = tuple(feeds)
+        self._steps, self.state = steps, dict(state or {})
         self._digests: dict[int, bytes] = {}
         self._indices: Indices = np.arange(len(feeds[0].column)) if indices is None else indices
         self._all_labels, self._all_groups = labels, groups
@@ -64,9 +78,7 @@ class Samples:
         left = len(self._indices) % (self.fixed_batch or 1)
         if left:
             self._indices = self._indices[: len(self._indices) - left]
-            self.warnings.append(
-                f"{source}: the model's batch is fixed at {self.fixed_batch}; {left} samples left out"
-            )
+            self.warnings.append(f"{source}: the model's batch is fixed at {self.fixed_batch}; {left} samples left out")
         if not len(self._indices):
             needed = f", expected at least {self.fixed_batch}" if left else ""
             raise InvalidDataError(f"{source}: {left or 'no'} samples{needed}")
@@ -104,22 +116,63 @@ class Samples:
         """The group each sample belongs to (a recording, a patient), which is never split; or None."""
         return None if self._all_groups is None else self._all_groups[self._indices]
 
+    @property
+    def sequences(self) -> Array | None:
+        """The sequence each sample is a step of, or None where samples are not in time."""
+        return None if self._steps is None else self._steps.sequence[self._indices]
+
+    @property
+    def times(self) -> Array | None:
+        """The place of each sample in its sequence, from 0, or None."""
+        return None if self._steps is None else self._steps.time[self._indices]
+
+    @property
+    def continues(self) -> Array:
+        """Shape (n,), bool: where a sample is the step right after the sample before it."""
+        found = np.zeros(len(self), np.bool_)
+        if (whose := self.sequences) is not None and (times := self.times) is not None:
+            found[1:] = (whose[1:] == whose[:-1]) & (times[1:] == times[:-1] + 1)
+        return found
+
+    @property
+    def positions(self) -> Indices:
+        """Of every row of the source: which of these samples it is, the first one where it is several; else 0."""
+        places = np.zeros(len(self.feeds[0].column), np.intp)
+        places[self._indices[::-1]] = np.arange(len(self))[::-1]
+        return places
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract's entry of ``data``: the source and the number of samples, of sequences where there are any."""
+        found: dict[str, Any] = {"source": self.source, "n": len(self)}
+        if (whose := self.sequences) is not None:
+            found["sequences"] = len(np.unique(whose))
+        return found
+
+    def with_feeds(self, feeds: Sequence[Feed], state: Mapping[str, str]) -> Samples:
+        """These samples with the inputs of ``feeds`` as well, which ``state`` says are fed back."""
+        return self._view(self._indices, self.source, (*self.feeds, *feeds), state)
+
     def take(self, indices: ArrayLike, *, source: str | None = None) -> Samples:
         """The samples at ``indices``, in that order, streamed from the same place; IndexError outside the range."""
         chosen = np.asarray(indices, dtype=np.intp).reshape(-1)
         if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(self)):
             raise IndexError(f"sample {chosen.min() if chosen.min() < 0 else chosen.max()} of {len(self)}")
-        taken = Samples(
-            self.feeds,
-            source=source or self.source,
-            labels=self._all_labels,
-            groups=self._all_groups,
-            indices=self._indices[chosen],
-            warnings=self.warnings,
-        )
+        taken = self._view(self._indices[chosen], source or self.source, self.feeds, self.state)
         # A digest is dear (an image is decoded for it) and does not change: all views of one source share them.
         taken._digests = self._digests
         return taken
+
+    def _view(self, indices: Indices, source: str, feeds: Sequence[Feed], state: Mapping[str, str]) -> Samples:
+        return Samples(
+            feeds,
+            source=source,
+            labels=self._all_labels,
+            groups=self._all_groups,
+            indices=indices,
+            warnings=self.warnings,
+            steps=self._steps,
+            state=state,
+        )
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Feeds of at most ``size`` samples each, in order, in the model's dtypes and ranks.
@@ -136,8 +189,7 @@ class Samples:
             count = len(parts[0])
             for first, last in pairwise(self._cuts(parts, count)):
                 feeds = {
-                    f.input.name: tensor(part[first:last], f.axis)
-                    for f, part in zip(self.feeds, parts, strict=True)
+                    f.input.name: tensor(part[first:last], f.axis) for f, part in zip(self.feeds, parts, strict=True)
                 }
                 yield Batch(feeds, range(start + first, start + last))
             start += count

@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.data import arrayfolder, arrays, code, images, npz, streams, synthetic, tables
+from onnxslim.data import arrayfolder, arrays, code, images, npz, sequences, streams, synthetic, tables
 from onnxslim.data.arrayfiles import MAX_SAMPLE_BYTES
 from onnxslim.data.columns import Array, ArrayColumn, Column, whole
 from onnxslim.data.feeds import feed
 from onnxslim.data.inputs import inputs_of
 from onnxslim.data.request import Found, Request
-from onnxslim.data.samples import Samples
+from onnxslim.data.samples import Samples, Steps
+from onnxslim.data.sequences import Carry
 from onnxslim.data.split import draw
 from onnxslim.errors import InvalidDataError, LimitError, UnsupportedError, UsageError
 
@@ -39,6 +41,7 @@ def open_samples(
     allow_random: bool = True,
     allow_code: bool = False,
     runs: Callable[[Mapping[str, Array]], bool] | None = None,
+    carry: Carry | None = None,
 ) -> Samples:
     """Samples for ``model`` from ``source``, checked for names, dtypes, ranks and fixed dimensions.
 
@@ -59,6 +62,8 @@ def open_samples(
         allow_random: Take ``random`` for an answer.
         allow_code: Import and call a function that the source names.
         runs: Whether the model runs with these inputs; random data get larger free dimensions where it does not.
+        carry: The data are sequences whose state is fed back (:mod:`onnxslim.data.sequences`); then ``max_samples``
+            counts sequences, and what stays together is a sequence.
 
     Raises:
         UsageError: No data, no such file or kind of source, a wrong ``preprocess``, code that was not allowed.
@@ -76,6 +81,8 @@ def open_samples(
     if not inputs:
         raise UnsupportedError("the model takes no inputs, so there is nothing to feed it with")
     request = Request(source, inputs, labels, group, preprocess, max_samples, seed, dict(dims or {}))
+    if carry is not None:
+        return _sequences(request, carry, allow_random)
     reader = _reader(request, allow_random)
     samples = _samples(reader.read(request), request)
     if reader is synthetic and runs is not None:
@@ -85,6 +92,31 @@ def open_samples(
         return samples
     chosen = draw(samples.labels, total, max_samples, seed)
     return samples.take(chosen, source=f"{samples.source}, {max_samples} of {total} samples (seed {seed})")
+
+
+def _sequences(request: Request, how: Carry, allow_random: bool) -> Samples:
+    """The steps of sequences, each with the state that the original has there."""
+    how.check(request.inputs)
+    fed_back = set(how.pairs.values())
+    inputs = [i for i in request.inputs if i.name not in fed_back]
+    reader = _reader(request, allow_random)
+    rows = reader in (images, tables)
+    dims = {sequences.TIME: sequences.TIME_STEPS, **request.dims}
+    asked = replace(
+        request, inputs=inputs if rows else [sequences.timed(i) for i in inputs], dims=dims, max_samples=None
+    )
+    found = reader.read(asked)
+    found, steps = sequences.flatten(found, asked, inputs, rows=rows)
+    samples = _samples(found, replace(request, inputs=inputs), steps)
+    total = int(steps.sequence.max()) + 1
+    wanted = request.max_samples
+    if wanted is not None and wanted < total:
+        labels = None if samples.labels is None else samples.labels[steps.time == 0]
+        chosen = draw(labels, total, wanted, request.seed)
+        source = f"{samples.source}, {wanted} of {total} sequences (seed {request.seed})"
+        samples = samples.take(np.flatnonzero(np.isin(steps.sequence, chosen)), source=source)
+    states = [i for i in request.inputs if i.name in fed_back]
+    return sequences.carry(samples, how, states, request.dims)
 
 
 def _reader(request: Request, allow_random: bool) -> ModuleType:
@@ -100,9 +132,7 @@ def _reader(request: Request, allow_random: bool) -> ModuleType:
             hint="an .npz of arrays by input name is the simplest form; see the data formats in the README",
         )
     if request.preprocess is not None and reader is not images:
-        raise UsageError(
-            "--preprocess applies to image folders only", hint="store arrays as the model takes them"
-        )
+        raise UsageError("--preprocess applies to image folders only", hint="store arrays as the model takes them")
     return reader
 
 
@@ -115,7 +145,7 @@ def _running(first: Samples, request: Request, runs: Callable[[Mapping[str, Arra
     return next((samples for samples in made if runs(next(samples.batches(1)))), first)
 
 
-def _samples(found: Found, request: Request) -> Samples:
+def _samples(found: Found, request: Request, steps: Steps | None = None) -> Samples:
     names = request.names(found.columns)
     columns = {names[key]: (key, column) for key, column in found.columns.items()}
     labels = _aside(request.labels, columns, found.labels, request, "labels")
@@ -144,7 +174,7 @@ def _samples(found: Found, request: Request) -> Samples:
         raise InvalidDataError(
             f"{found.title}: groups of shape {groups.shape}, expected one for each of {total} samples"
         )
-    return Samples(feeds, source=found.title, labels=labels, groups=groups, warnings=found.warnings)
+    return Samples(feeds, source=found.title, labels=labels, groups=groups, warnings=found.warnings, steps=steps)
 
 
 def _check_names(keys: list[str], names: Mapping[str, Any], request: Request, title: str) -> None:
@@ -185,12 +215,8 @@ def _aside(
     if isinstance(column, np.ndarray):
         raise InvalidDataError(f"'{key}' is a single value, expected one for each sample")
     if len(column.shapes) > 1:
-        raise InvalidDataError(
-            f"'{key}' has {option} of different shapes: {', '.join(map(str, column.shapes))}"
-        )
-    if (
-        size := len(column) * math.prod(next(iter(column.shapes))) * column.dtype.itemsize
-    ) > MAX_SAMPLE_BYTES:
+        raise InvalidDataError(f"'{key}' has {option} of different shapes: {', '.join(map(str, column.shapes))}")
+    if (size := len(column) * math.prod(next(iter(column.shapes))) * column.dtype.itemsize) > MAX_SAMPLE_BYTES:
         raise LimitError(f"'{key}' takes {size} bytes; at most {MAX_SAMPLE_BYTES} can be held as {option}")
     return whole(column)
 
@@ -198,9 +224,7 @@ def _aside(
 def _checked_labels(labels: Array, total: int, title: str) -> Array:
     """Labels as numbers, one (or one array) per sample; a trailing axis of one is dropped."""
     if labels.dtype.kind not in "biuf":
-        raise InvalidDataError(
-            f"{title}: labels are {labels.dtype.name}, expected numbers", hint="give class indices"
-        )
+        raise InvalidDataError(f"{title}: labels are {labels.dtype.name}, expected numbers", hint="give class indices")
     if labels.ndim == 0 or len(labels) != total:
         count = len(labels) if labels.ndim else 1
         raise InvalidDataError(f"{title}: {count} labels for {total} samples, expected one for each")

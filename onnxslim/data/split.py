@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -41,8 +42,9 @@ def draw(labels: Array | None, total: int, size: int, seed: int) -> Indices:
 def hold_back(samples: Samples, share: float, seed: int = 0) -> tuple[Samples, Samples]:
     """Split into ``(rest, held)`` where ``held`` is a seeded share, stratified by label.
 
-    Samples of one group, and samples that are identical, stay on one side, so the two sets are disjoint in content;
-    the share is one of these units. The order of the samples is kept.
+    Samples of one group, the steps of a sequence, and samples (or sequences) that are identical stay on one side, so
+    the two sets are disjoint in content; the share is one of these units. Of a single sequence the end is held back.
+    The order of the samples is kept.
 
     Raises:
         UsageError: ``share`` is not between 0 and 1.
@@ -52,6 +54,8 @@ def hold_back(samples: Samples, share: float, seed: int = 0) -> tuple[Samples, S
         raise UsageError(f"cannot hold back a share of {share}: expected a number between 0 and 1")
     units = _units(samples)
     total = int(units.max()) + 1
+    if total < 2 and samples.sequences is not None and len(samples) > 1:
+        return _end_held(samples, share)
     if total < 2:
         raise InvalidDataError(
             f"{samples.source}: nothing can be held back from samples that are all the same or of one group",
@@ -62,12 +66,17 @@ def hold_back(samples: Samples, share: float, seed: int = 0) -> tuple[Samples, S
     chosen = draw(labels, total, min(max(round(share * total), 1), total - 1), seed)
     held = np.isin(units, chosen)
     return (
-        samples.take(
-            np.flatnonzero(~held), source=f"{samples.source}, less a held-back share of {share:.0%}"
-        ),
-        samples.take(
-            np.flatnonzero(held), source=f"{samples.source}, a held-back share of {share:.0%} (seed {seed})"
-        ),
+        samples.take(np.flatnonzero(~held), source=f"{samples.source}, less a held-back share of {share:.0%}"),
+        samples.take(np.flatnonzero(held), source=f"{samples.source}, a held-back share of {share:.0%} (seed {seed})"),
+    )
+
+
+def _end_held(samples: Samples, share: float) -> tuple[Samples, Samples]:
+    """A single sequence cut in time; the second part begins with the state that the first one left."""
+    cut = len(samples) - min(max(round(share * len(samples)), 1), len(samples) - 1)
+    return (
+        samples.take(np.arange(cut), source=f"{samples.source}, its first {cut} steps"),
+        samples.take(np.arange(cut, len(samples)), source=f"{samples.source}, from step {cut} on"),
     )
 
 
@@ -77,19 +86,21 @@ def check_disjoint(a: Samples, b: Samples) -> None:
     Raises:
         InvalidDataError: Names the first few pairs by index and says how many there are.
     """
-    places = {digest: index for index, digest in reversed(list(enumerate(a.digests())))}
-    pairs = [(places[digest], index) for index, digest in enumerate(b.digests()) if digest in places]
+    places = {digest: index for index, digest in reversed(list(enumerate(_contents(a)[0])))}
+    pairs = [(places[digest], index) for index, digest in enumerate(_contents(b)[0]) if digest in places]
     if pairs:
         shown = ", ".join(f"{i} = {j}" for i, j in pairs[:3]) + ", …" * (len(pairs) > 3)
+        what = "samples" if b.sequences is None else "sequences"
         raise InvalidDataError(
-            f"{len(pairs)} samples of {b.source} are in {a.source} as well (by index: {shown})",
+            f"{len(pairs)} {what} of {b.source} are in {a.source} as well (by index: {shown})",
             hint="what a model is judged on must not be what it was fitted on; remove them from one of the two",
         )
 
 
 def _units(samples: Samples) -> Indices:
     """A number per sample, 0 … units - 1, equal for samples that must stay together."""
-    content = _numbers(samples.digests())
+    digests, whose = _contents(samples)
+    content = _numbers(digests)[whose]
     if samples.groups is None:
         return content
     group = _numbers(samples.groups.tolist())
@@ -97,6 +108,21 @@ def _units(samples: Samples) -> Indices:
     contents, nodes = int(content.max()) + 1, int(content.max() + group.max()) + 2
     ties = coo_array((np.ones(len(samples)), (content, contents + group)), shape=(nodes, nodes))
     return np.asarray(connected_components(ties, directed=False)[1], dtype=np.intp)[content]
+
+
+def _contents(samples: Samples) -> tuple[list[bytes], Indices]:
+    """A digest of everything that is alike or not as a whole, a sample or a sequence, and which one each sample is in.
+
+    Single steps of different recordings may well be the same (silence), and prove nothing.
+    """
+    digests = samples.digests()
+    if (sequences := samples.sequences) is None:
+        return digests, np.arange(len(samples))
+    whose = _numbers(sequences.tolist())
+    hashers = [hashlib.blake2b(digest_size=16) for _ in range(int(whose.max()) + 1)]
+    for digest, number in zip(digests, whose.tolist(), strict=True):
+        hashers[number].update(digest)
+    return [hasher.digest() for hasher in hashers], whose
 
 
 def _numbers(keys: Sequence[Hashable]) -> Indices:

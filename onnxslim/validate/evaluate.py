@@ -1,6 +1,7 @@
 """Evaluate: two models, one pass over the samples, and what that proves.
 
-Every batch goes through the original and the result and is then forgotten; what stays is a few numbers per sample.
+Every batch goes through the original and the result and is then forgotten; what stays is a few numbers per sample. Of
+sequences each model carries its own state from step to step, so that what it gets wrong comes back to it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.errors import InvalidDataError, InvalidModelError, UsageError
 from onnxslim.progress import Progress, silent
 from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.stateful import Stateful
 from onnxslim.validate.function import UserMetric
 from onnxslim.validate.ledger import Evaluation, Ledger
 from onnxslim.validate.metrics import METRICS
@@ -55,22 +57,26 @@ def evaluate(
     """
     if isinstance(metric, str) and metric not in METRICS:
         raise UsageError(f"--metric {metric}: unknown", hint=f"one of {', '.join(METRICS)}, or module:function")
-    result = Session(io.load(model), config)
-    original = None if reference is None else Session(io.load(reference), config)
+    result = Stateful(Session(io.load(model), config), samples.state)
+    original = None if reference is None else Stateful(Session(io.load(reference), config), samples.state)
     if original is not None and (missing := [name for name in original.outputs if name not in result.outputs]):
         raise InvalidModelError(
             f"the result has no output {missing[0]}, which the original has",
             hint=f"it has {', '.join(result.outputs)}",
         )
     ledger: Ledger | None = None
-    labels = samples.labels
-    for batch in samples.batches(batch_size or _batch(samples)):
-        theirs = None if original is None else original.run(batch)
-        ours = result.run(batch, None if original is None else original.outputs)
-        n = len(batch.indices)
+    labels, continues, times = samples.labels, samples.continues, samples.times
+    for batch in samples.batches(1 if samples.state else batch_size or _batch(samples)):
+        n, first = len(batch.indices), batch.indices.start
+        # A batch of several samples never goes on: steps are run one by one.
+        goes_on = bool(continues[first]) and n == 1
+        theirs = None if original is None else original.run(batch, continues=goes_on)
+        ours = result.run(batch, None if original is None else original.outputs, continues=goes_on)
         if ledger is None:
-            ledger = Ledger(ours, theirs, labels, n, metric, output)
+            ledger = Ledger(ours, theirs, labels, n, metric, output, longest=0 if times is None else int(times.max()) + 1)
         ledger.add(ours, theirs, None if labels is None else labels[batch.indices], n)
+        if times is not None and n == 1:
+            ledger.add_in_time(ours, theirs, int(times[first]))
         progress("evaluate", batch.indices.stop, len(samples))
     if ledger is None:
         raise InvalidDataError(f"{samples.source}: no samples to evaluate on")

@@ -10,6 +10,7 @@ import numpy as np
 
 from onnxslim.errors import UsageError
 from onnxslim.validate.chance import Spread, check_top1
+from onnxslim.validate.drift import Drift
 from onnxslim.validate.fidelity import Fidelity
 from onnxslim.validate.function import FunctionTally, UserMetric
 from onnxslim.validate.judged import choose_metrics, pick_output, rows
@@ -26,6 +27,7 @@ class Evaluation:
         metrics: The one that gates first.
         output: The output that was judged.
         outputs: How far each output has moved from the original's, by name; empty without a reference.
+        drift: The same along the sequences, where samples are their steps.
         original_correct: Shape (n,), bool: where the original's top-1 is the label; None without labels or reference.
         result_correct: The same of the result; None without labels.
         disagreeing: Indices of the samples whose answer changed, ascending, int64.
@@ -35,6 +37,7 @@ class Evaluation:
     metrics: list[Measured]
     output: str
     outputs: dict[str, Fidelity] = field(default_factory=dict)
+    drift: Drift | None = None
     original_correct: np.ndarray | None = None
     result_correct: np.ndarray | None = None
     disagreeing: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -53,9 +56,13 @@ class Evaluation:
         """The contract's ``metrics`` and ``outputs``, and ``judged``: the output, and who changed the answer."""
         return {
             "metrics": [metric.as_json() for metric in self.metrics],
-            "outputs": {name: fidelity.as_json() for name, fidelity in self.outputs.items()},
+            "outputs": {name: {**fidelity.as_json(), **self._in_time(name)} for name, fidelity in self.outputs.items()},
             "judged": {"output": self.output, "disagreeing": self.disagreeing.tolist()},
         }
+
+    def _in_time(self, name: str) -> dict[str, Any]:
+        found = [] if self.drift is None else self.drift.as_json(name)
+        return {"over_time": found} if found else {}
 
 
 class Ledger:
@@ -68,6 +75,7 @@ class Ledger:
         n: Samples in the batch.
         metric: What the user asked for (see :func:`~onnxslim.validate.evaluate.evaluate`).
         output: The output the user named, or None.
+        longest: Steps of the longest sequence, where samples are steps; else 0.
     """
 
     def __init__(
@@ -78,6 +86,8 @@ class Ledger:
         n: int,
         metric: str | UserMetric | None,
         output: str | None,
+        *,
+        longest: int = 0,
     ) -> None:
         first = result if original is None else original
         self.output = pick_output(first, n, output)
@@ -96,6 +106,7 @@ class Ledger:
         tensors = [name for name, values in first.items() if isinstance(values, np.ndarray)]
         self.fidelity = {} if original is None else {name: Fidelity() for name in tensors}
         self.spread = Spread()
+        self.drift = Drift(longest) if longest and original is not None else None
 
     def add(self, result: Outputs, original: Outputs | None, labels: np.ndarray | None, n: int) -> None:
         """Take in one batch of ``n`` samples."""
@@ -112,6 +123,11 @@ class Ledger:
             self.function.add(result, original, labels, n)
         elif self.function is not None:
             self.function.add(ours, theirs, labels, n)
+
+    def add_in_time(self, result: Outputs, original: Outputs | None, time: int) -> None:
+        """Take in the same once more as step ``time`` of a sequence."""
+        if self.drift is not None and original is not None:
+            self.drift.add(original, result, time)
 
     def close(self, labels: np.ndarray | None, *, random: bool) -> Evaluation:
         """Everything the samples showed.
@@ -133,11 +149,16 @@ class Ledger:
             metrics=measured + [tally.measured() for tally in self.tallies.values()],
             output=self.output,
             outputs=self.fidelity,
+            drift=self.drift,
             original_correct=original_correct,
             result_correct=result_correct,
             disagreeing=np.flatnonzero(changed),
-            warnings=self.warnings + [line for name, f in self.fidelity.items() for line in f.warnings(name)],
+            warnings=self._warnings(),
         )
+
+    def _warnings(self) -> list[str]:
+        unlike = [line for name, f in self.fidelity.items() for line in f.warnings(name)]
+        return [*self.warnings, *unlike, *(self.drift.warnings() if self.drift else ())]
 
     def _correct(self, side: str) -> np.ndarray | None:
         parts: list[np.ndarray] = getattr(self.tallies["top1"], side) if "top1" in self.tallies else []

@@ -147,10 +147,6 @@ def test_a_provider_that_is_not_here_exits_4_and_says_what_is_missing(run: Run, 
     assert "pip install" in outcome.err
 
 
-def test_state_is_not_pretended(run: Run, cnn: str, calib: str) -> None:
-    assert run("evaluate", cnn, "--data", calib, "--state", "a=b").code == 4
-
-
 def test_a_failed_gate_exits_5_and_leaves_out_alone(run: Run, cnn: str, calib: str, evals: str, tmp_path: Path) -> None:
     out, report = tmp_path / "q.onnx", tmp_path / "why.md"
     out.write_bytes(b"precious")
