@@ -36,7 +36,8 @@ def side_by_side(models: Sequence[Mapping[str, Any]]) -> Table:
 
 def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
     """The models side by side, and what pruning could reach in each."""
-    return Group(side_by_side(report["models"]), *(_channels(m) for m in report["models"] if m["channels"] is not None))
+    tables = (table for m in report["models"] if m["channels"] is not None for table in _channels(m, explain))
+    return Group(side_by_side(report["models"]), *tables)
 
 
 def _format(models: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Text]]]:
@@ -77,26 +78,79 @@ def _fewer(numbers: Sequence[int], form: Any) -> list[Text]:
     return [Text(form(number), "green" if number < numbers[0] else "") for number in numbers]
 
 
-def _channels(model: Mapping[str, Any]) -> Table:
-    found = model["channels"]
-    title = f"{clean(model['name'])}: {found['units']} units, {found['reach']:.1%} of the inner channels can be pruned"
-    rows = (
+def _channels(model: Mapping[str, Any], explain: bool) -> Iterator[Table]:
+    """What lives together and what it would save, whole blocks, what is pinned, and every layer."""
+    found, name = model["channels"], clean(model["name"])
+    top = None if explain else 20
+    timed = any(group["seconds_half"] is not None for group in found["groups"])
+    title = f"{name}: {found['units']} units, {found['reach']:.1%} of the inner channels can be pruned"
+    groups = sorted(found["groups"], key=lambda group: -int(group["macs"]))
+    yield grid(
+        ("made by", "read by", ">units", ">parameters each", ">MACs each", *((">half saves",) if timed else ())),
         (
-            clean(layer["name"]),
-            clean(layer["op"]),
-            str(layer["channels"]),
-            str(layer["free"]),
-            clean(layer["reason"]),
-        )
-        for layer in found["layers"]
+            (
+                _names(group["made_by"]),
+                _names(group["read_by"]),
+                str(group["units"]),
+                count(group["params_each"]),
+                count(group["macs_each"]),
+                *((_time(group["seconds_half"]),) if timed else ()),
+            )
+            for group in groups[:top]
+        ),
+        f"{title}\nWhat lives together, {_of(len(groups), top, 'most MACs first')}",
     )
-    return grid(("layer", "op", ">channels", ">free", "why not"), rows, title)
+    if found["blocks"]:
+        yield grid(
+            ("block that ends in", ">nodes", ">parameters", ">MACs", *((">takes",) if timed else ())),
+            (
+                (
+                    clean(block["exit"]),
+                    str(len(block["nodes"])),
+                    count(block["params"]),
+                    count(block["macs"]),
+                    *((_time(block["seconds"]),) if timed else ()),
+                )
+                for block in found["blocks"][:top]
+            ),
+            f"What can be left out whole, {_of(len(found['blocks']), top, 'in the order of the graph')}",
+        )
+    if found["pinned"]:
+        yield grid(
+            (">channels", "pinned by", "why"),
+            ((str(pin["channels"]), clean(pin["node"]), clean(pin["reason"])) for pin in found["pinned"][:top]),
+            "What has to stay",
+        )
+    yield grid(
+        ("layer", "op", ">channels", ">free", "why not"),
+        (
+            (clean(one["name"]), clean(one["op"]), str(one["channels"]), str(one["free"]), clean(one["reason"]))
+            for one in found["layers"]
+        ),
+        "Layers",
+    )
+
+
+def _of(number: int, top: int | None, order: str) -> str:
+    return order if top is None or number <= top else f"{top} of {number}, {order} (--explain shows all)"
+
+
+def _names(names: Sequence[str]) -> str:
+    """The first of ``names`` and how many more there are."""
+    if not names:
+        return NONE
+    return clean(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
+def _time(seconds: float | None) -> str:
+    return NONE if seconds is None else f"{1e6 * seconds:.0f} µs"
 
 
 @command("inspect", show=show)
 @click.argument("models", metavar="MODEL...", type=MODEL, nargs=-1, required=True)
 @click.option("--channels", is_flag=True, help="Say which channels could be pruned, and why the others could not.")
-def inspect(common: Common, models: tuple[str, ...], channels: bool) -> Result:
+@click.option("--time", "timed", is_flag=True, help="And measure what half of each group of them would save.")
+def inspect(common: Common, models: tuple[str, ...], channels: bool, timed: bool) -> Result:
     """Op counts, sizes, inputs and outputs; several models side by side."""
-    found = [look(model, dims=common.dim, channels=channels) for model in models]
+    found = [look(model, dims=common.dim, channels=channels, time=timed, config=common.config) for model in models]
     return Result("inspect", input=found[0].facts, extra={"models": [model.as_json() for model in found]})

@@ -1,22 +1,27 @@
-"""Inspect: what is in a model, as a table or JSON, without running it."""
+"""Inspect: what is in a model, as a table or JSON; only ``time`` runs it."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import onnx_ir as ir
 
 from onnxslim import io
 from onnxslim.channels.analysis import units
-from onnxslim.channels.units import Layer
+from onnxslim.channels.blocks import blocks
+from onnxslim.channels.display import describe, groups
+from onnxslim.channels.layers import name_nodes
 from onnxslim.compatibility import oldest_runtime
+from onnxslim.data.sources import open_samples
 from onnxslim.graph import shapes
+from onnxslim.prune.latency import halves, savings
 from onnxslim.quantize.recognise import quantised
 from onnxslim.result import Facts, facts
+from onnxslim.runtime.session import SessionConfig, trial
 from onnxslim.simplify import simplify
 
 
@@ -31,21 +36,6 @@ class Port:
     def __str__(self) -> str:
         shape = "?" if self.shape is None else ", ".join("?" if dim is None else str(dim) for dim in self.shape)
         return f"{self.dtype} ({shape})"
-
-
-@dataclass(frozen=True)
-class Channels:
-    """How much of a model structured pruning can reach.
-
-    Attributes:
-        units: Units that can be removed, each one channel or several that live together.
-        reach: Share of the layers' output channels that belong to a unit, those of the outputs aside.
-        layers: Every layer: its channels, how many of them are free, and why the others are not.
-    """
-
-    units: int
-    reach: float
-    layers: tuple[Layer, ...]
 
 
 @dataclass(frozen=True)
@@ -64,7 +54,8 @@ class Inspection:
         outputs: What it gives back.
         ops: Nodes by op type, those of subgraphs and functions included, sorted by name.
         metadata: Its ``metadata_props``.
-        channels: Only when asked for.
+        channels: Only when asked for: what :func:`onnxslim.channels.display.describe` says of the model once its
+            constants are folded, and ``blocks``, the parts that can be left out whole.
     """
 
     name: str
@@ -78,7 +69,7 @@ class Inspection:
     outputs: tuple[Port, ...]
     ops: dict[str, int]
     metadata: dict[str, str] = field(default_factory=dict)
-    channels: Channels | None = None
+    channels: dict[str, Any] | None = None
 
     @property
     def nodes(self) -> int:
@@ -92,21 +83,25 @@ class Inspection:
         values["facts"] = self.facts.as_json()
         for ports in ("inputs", "outputs"):
             values[ports] = [{"name": p.name, "dtype": p.dtype, "shape": p.shape} for p in getattr(self, ports)]
-        if self.channels is not None:
-            values["channels"] = {
-                **vars(self.channels),
-                "layers": [vars(layer) for layer in self.channels.layers],
-            }
         return values
 
 
-def inspect(model: io.ModelLike, *, dims: Mapping[str, int] | None = None, channels: bool = False) -> Inspection:
+def inspect(
+    model: io.ModelLike,
+    *,
+    dims: Mapping[str, int] | None = None,
+    channels: bool = False,
+    time: bool = False,
+    config: SessionConfig | None = None,
+) -> Inspection:
     """Look into ``model``.
 
     Args:
         model: A path, bytes, ModelProto or ``onnx_ir.Model``.
         dims: Sizes of free dimensions, for the multiply-accumulates.
         channels: Also say which channels could be pruned; constants are folded first, as they would be then.
+        time: And measure, on random data, what half of each group of them saves, and each block.
+        config: Where that is measured.
 
     Raises:
         UsageError: The file does not exist.
@@ -128,7 +123,7 @@ def inspect(model: io.ModelLike, *, dims: Mapping[str, int] | None = None, chann
         outputs=tuple(_port(value) for value in loaded.graph.outputs),
         ops=dict(sorted(ops.items())),
         metadata=dict(loaded.metadata_props),
-        channels=_channels(loaded, dims) if channels else None,
+        channels=_channels(loaded, dims, config or SessionConfig() if time else None) if channels or time else None,
     )
 
 
@@ -141,7 +136,18 @@ def _port(value: ir.Value) -> Port:
     return Port(value.name or "", dtype, shapes.dims(value))
 
 
-def _channels(model: ir.Model, dims: Mapping[str, int] | None) -> Channels:
+def _channels(model: ir.Model, dims: Mapping[str, int] | None, config: SessionConfig | None) -> dict[str, Any]:
     folded, _ = simplify(model)
+    name_nodes(folded.graph)
     found = units(folded, dims=dims)
-    return Channels(len(found), found.reach, tuple(found.layers))
+    whole = blocks(folded, dims)
+    times: list[float] | None = None
+    spent: list[float | None] = [None] * len(whole)
+    if config is not None:
+        samples = open_samples("random", folded, max_samples=1, dims=dims, runs=trial(folded, config))
+        feeds = list(samples.batches(1))
+        times = halves(folded, found, groups(found), feeds, config)
+        spent = [*savings(folded, whole, feeds, config)]
+    described = describe(found, times)
+    described["blocks"] = [{**asdict(block), "seconds": each} for block, each in zip(whole, spent, strict=True)]
+    return described

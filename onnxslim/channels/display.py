@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,40 +11,48 @@ import numpy as np
 from onnxslim.channels.units import Analysis
 
 
-def describe(analysis: Analysis) -> dict[str, Any]:
-    """What lives together, what it would save, and what is pinned and why; JSON-serialisable.
-
-    ``groups`` are units that lie on the same axes of the same constants, in the order of the graph: how many there are
-    (``units``), the nodes that make and read them, and what one of them and all of them would save. ``pinned`` are
-    reasons, those first that hold most channels; ``layers`` is every layer.
-    """
-    return {
-        "units": analysis.count,
-        "reach": analysis.reach,
-        "groups": list(_groups(analysis)),
-        "pinned": _pinned(analysis),
-        "layers": [asdict(layer) for layer in analysis.layers],
-    }
-
-
-def _groups(analysis: Analysis) -> Iterator[dict[str, Any]]:
+def groups(analysis: Analysis) -> list[list[int]]:
+    """The units of ``analysis``, those that lie on the same axes of the same constants together, in the graph's order."""
     units, holders, _ = analysis.incidence("sites")
     members: dict[bytes, list[int]] = {}
     starts = np.searchsorted(units, np.arange(analysis.count + 1))
     for unit in range(analysis.count):
         where = np.unique(holders[starts[unit] : starts[unit + 1]])
         members.setdefault(where.tobytes(), []).append(unit)
-    for group in members.values():
-        first = analysis.unit(group[0])
-        yield {
-            "units": len(group),
-            "made_by": first.producers,
-            "read_by": first.consumers,
-            "params_each": first.params,
-            "macs_each": first.macs,
-            "params": int(analysis.params[group].sum()),
-            "macs": int(analysis.macs[group].sum()),
-        }
+    return list(members.values())
+
+
+def describe(analysis: Analysis, seconds: Sequence[float] | None = None) -> dict[str, Any]:
+    """What lives together, what it would save, and what is pinned and why; JSON-serialisable.
+
+    ``groups`` are those of :func:`groups`: how many units there are (``units``), the nodes that make and read them,
+    and what one of them and all of them would save; ``seconds_half``, where ``seconds`` gives it for each group, is
+    what an inference saves when half of them go. ``pinned`` are reasons, those first that hold most channels;
+    ``layers`` is every layer.
+    """
+    found = groups(analysis)
+    times = [None] * len(found) if seconds is None else list(seconds)
+    return {
+        "units": analysis.count,
+        "reach": analysis.reach,
+        "groups": [_group(analysis, group, time) for group, time in zip(found, times, strict=True)],
+        "pinned": _pinned(analysis),
+        "layers": [asdict(layer) for layer in analysis.layers],
+    }
+
+
+def _group(analysis: Analysis, group: list[int], seconds: float | None) -> dict[str, Any]:
+    first = analysis.unit(group[0])
+    return {
+        "units": len(group),
+        "made_by": first.producers,
+        "read_by": first.consumers,
+        "params_each": first.params,
+        "macs_each": first.macs,
+        "params": int(analysis.params[group].sum()),
+        "macs": int(analysis.macs[group].sum()),
+        "seconds_half": seconds,
+    }
 
 
 def _pinned(analysis: Analysis) -> list[dict[str, Any]]:
