@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnxslim.data.samples import Samples
 from onnxslim.errors import UsageError
-from onnxslim.optimize import Judge
+from onnxslim.execute import Judge
 from onnxslim.progress import Progress, silent
 from onnxslim.reading import DataOptions
 from onnxslim.runtime.session import SessionConfig

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from onnxslim import recipe as recipes
-from onnxslim.optimize import run
+from onnxslim.execute import run
 from onnxslim.recipe import Recipe, Step
 from onnxslim.result import Result
 from onnxslim.validate.gates import Gates

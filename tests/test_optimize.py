@@ -9,7 +9,8 @@ import pytest
 
 from onnxslim import io, recipe
 from onnxslim.errors import GateError, InvalidDataError, UsageError
-from onnxslim.optimize import optimize, run
+from onnxslim.execute import Attempt, run
+from onnxslim.optimize import optimize
 from onnxslim.recipe import Recipe, step
 from onnxslim.validate.gates import Gates
 
@@ -30,6 +31,10 @@ def test_int8_is_smaller_and_as_right_and_says_how_it_was_measured() -> None:
     assert result.data["fit"]["n"] == 200
     assert {"latency", "size", "top1"} <= result.measured.keys()
     assert [stage.name for stage in result.stages] == ["original", "simplify", "quantize"]
+    scores = [stage.metric for stage in result.stages]
+    assert scores[0] == result.evaluation.metric.original
+    assert scores[1] == scores[0], "an exact step changes no answer"
+    assert scores[2] == result.evaluation.metric.result
 
 
 def test_the_same_twice_and_its_recipe_replayed_give_the_same_bytes(tmp_path: Path) -> None:
@@ -83,6 +88,14 @@ def test_a_wrong_normalisation_is_caught_before_anybody_believes_the_figures(tmp
     np.savez(tmp_path / "wrong.npz", image=(image * 0 + image.mean()).astype(np.float32) + 1e-3 * image, labels=labels)
     with pytest.raises(InvalidDataError, match=r"chance|guess|majority"):
         run(MODEL, Recipe((step("simplify"),)), data=CALIB, eval_data=tmp_path / "wrong.npz", time_it=False)
+
+
+def test_an_original_that_guesses_is_refused_before_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with np.load(EVAL) as file:
+        np.savez(tmp_path / "shuffled.npz", image=file["image"], labels=np.random.default_rng(0).permutation(file["labels"]))
+    monkeypatch.setattr(Attempt, "apply", lambda *_: pytest.fail("a candidate was tried"))
+    with pytest.raises(InvalidDataError, match=r"chance|guess|majority"):
+        optimize(MODEL, data=CALIB, eval_data=tmp_path / "shuffled.npz")
 
 
 def test_a_step_that_needs_data_says_how_to_give_some() -> None:

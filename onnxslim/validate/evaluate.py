@@ -1,12 +1,13 @@
-"""Evaluate: two models, one pass over the samples, and what that proves.
+"""Evaluate: models against their original, one pass over the samples, and what that proves.
 
-Every batch goes through the original and the result and is then forgotten; what stays is a few numbers per sample. Of
+Every batch goes through the original and the others and is then forgotten; what stays is a few numbers per sample. Of
 sequences each model carries its own state from step to step, so that what it gets wrong comes back to it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from onnxslim import io
 from onnxslim.data.samples import Samples
@@ -55,32 +56,58 @@ def evaluate(
         InvalidModelError: The two models do not have the same outputs.
         UnsupportedError: The output is a sequence or a map.
     """
+    return evaluate_all(
+        {"result": model}, samples, reference=reference, config=config, metric=metric, output=output,
+        batch_size=batch_size, progress=progress,
+    )["result"]  # fmt: skip
+
+
+def evaluate_all(
+    models: Mapping[str, io.ModelLike],
+    samples: Samples,
+    *,
+    reference: io.ModelLike | None = None,
+    config: SessionConfig | None = None,
+    metric: str | UserMetric | None = None,
+    output: str | None = None,
+    batch_size: int | None = None,
+    progress: Progress = silent,
+) -> dict[str, Evaluation]:
+    """Judge several models in one pass over ``samples``, each as :func:`evaluate` does; the original runs once for all.
+
+    Args and errors are those of :func:`evaluate`; ``models`` and what is returned are by the caller's names.
+    """
     if isinstance(metric, str) and metric not in METRICS:
         raise UsageError(f"--metric {metric}: unknown", hint=f"one of {', '.join(METRICS)}, or module:function")
-    result = Stateful(Session(io.load(model), config), samples.state)
     original = None if reference is None else Stateful(Session(io.load(reference), config), samples.state)
-    if original is not None and (missing := [name for name in original.outputs if name not in result.outputs]):
-        raise InvalidModelError(
-            f"the result has no output {missing[0]}, which the original has",
-            hint=f"it has {', '.join(result.outputs)}",
-        )
-    ledger: Ledger | None = None
+    sessions = {name: Stateful(Session(io.load(model), config), samples.state) for name, model in models.items()}
+    for session in sessions.values():
+        if original is not None and (missing := [name for name in original.outputs if name not in session.outputs]):
+            raise InvalidModelError(
+                f"the result has no output {missing[0]}, which the original has",
+                hint=f"it has {', '.join(session.outputs)}",
+            )
+    ledgers: dict[str, Ledger] = {}
     labels, continues, times = samples.labels, samples.continues, samples.times
+    longest = 0 if times is None else int(times.max()) + 1
     for batch in samples.batches(1 if samples.state else batch_size or _batch(samples)):
         n, first = len(batch.indices), batch.indices.start
         # A batch of several samples never goes on: steps are run one by one.
         goes_on = bool(continues[first]) and n == 1
+        known = None if labels is None else labels[batch.indices]
         theirs = None if original is None else original.run(batch, continues=goes_on)
-        ours = result.run(batch, None if original is None else original.outputs, continues=goes_on)
-        if ledger is None:
-            ledger = Ledger(ours, theirs, labels, n, metric, output, longest=0 if times is None else int(times.max()) + 1)
-        ledger.add(ours, theirs, None if labels is None else labels[batch.indices], n)
-        if times is not None and n == 1:
-            ledger.add_in_time(ours, theirs, int(times[first]))
+        for name, session in sessions.items():
+            ours = session.run(batch, None if original is None else original.outputs, continues=goes_on)
+            if name not in ledgers:
+                ledgers[name] = Ledger(ours, theirs, labels, n, metric, output, longest=longest)
+            ledgers[name].add(ours, theirs, known, n)
+            if times is not None and n == 1:
+                ledgers[name].add_in_time(ours, theirs, int(times[first]))
         progress("evaluate", batch.indices.stop, len(samples))
-    if ledger is None:
+    if not ledgers:
         raise InvalidDataError(f"{samples.source}: no samples to evaluate on")
-    return ledger.close(labels, random=samples.source.split(",")[0] == "random")
+    random = samples.source.split(",")[0] == "random"
+    return {name: ledger.close(labels, random=random) for name, ledger in ledgers.items()}
 
 
 def _batch(samples: Samples) -> int:

@@ -1,0 +1,283 @@
+"""One recipe, carried out and judged: the steps in order, what came of each, and what the gates say."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx_ir as ir
+
+from onnxslim import io
+from onnxslim import recipe as recipes
+from onnxslim.compatibility import oldest_runtime
+from onnxslim.data.samples import Samples
+from onnxslim.data.sources import open_samples
+from onnxslim.errors import GateError
+from onnxslim.progress import Progress, silent
+from onnxslim.reading import DataOptions
+from onnxslim.recipe import KINDS, Context, Recipe
+from onnxslim.result import Facts, Result, Stage, facts
+from onnxslim.runtime.memory import own_peak, peak
+from onnxslim.runtime.session import Session, SessionConfig, check, trial, version
+from onnxslim.runtime.timing import Timing, interleave
+from onnxslim.sets import Sets, open_sets
+from onnxslim.validate import latency
+from onnxslim.validate.evaluate import evaluate_all
+from onnxslim.validate.function import UserMetric
+from onnxslim.validate.gates import failures
+from onnxslim.validate.ledger import Evaluation
+from onnxslim.version import __version__
+
+logger = logging.getLogger(__name__)
+
+#: Samples that latency is measured on, in turn.
+_TIMED = 8
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What is judged, and by what; see :func:`onnxslim.validate.evaluate.evaluate`."""
+
+    metric: str | UserMetric | None = None
+    output: str | None = None
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every recipe of one command starts from and is judged by.
+
+    Attributes:
+        command: Named in the results.
+        original: The model that everything is compared with.
+        given: Its facts.
+        sets: The data, by use.
+        config: Where everything runs.
+        read: How data are read.
+        judge: What is judged.
+        progress: Told how far it is.
+    """
+
+    command: str
+    original: ir.Model
+    given: Facts
+    sets: Sets
+    config: SessionConfig = field(default_factory=SessionConfig)
+    read: DataOptions = field(default_factory=DataOptions)
+    judge: Judge = field(default_factory=Judge)
+    progress: Progress = silent
+
+    def evaluate(
+        self, models: dict[str, ir.Model], samples: Samples, metric: str | UserMetric | None = None
+    ) -> dict[str, Evaluation]:
+        """``models`` against the original on ``samples``, by ``metric`` or else the one that was asked for."""
+        return evaluate_all(
+            models, samples, reference=self.original, config=self.config, metric=metric or self.judge.metric,
+            output=self.judge.output, batch_size=self.judge.batch_size, progress=self.progress,
+        )  # fmt: skip
+
+
+def prepare(
+    model: io.ModelLike,
+    command: str,
+    *,
+    data: Any = None,
+    eval_data: Any = None,
+    seed: int = 0,
+    tune: bool = False,
+    config: SessionConfig | None = None,
+    read: DataOptions | None = None,
+    judge: Judge | None = None,
+    progress: Progress = silent,
+) -> Task:
+    """Load the original and the data, and refuse what the runtime or the model would refuse later.
+
+    Args are those of :func:`run`; with ``tune`` a share of the data is held back to choose by.
+    """
+    config, read = config or SessionConfig(), read or DataOptions()
+    original = io.load(model)
+    check(original, config)
+    given = facts(original, model if isinstance(model, (str, os.PathLike)) else None, read.dims)
+    sets = open_sets(original, data, eval_data, read, seed, config, tune=tune)
+    return Task(command, original, given, sets, config, read, judge or Judge(), progress)
+
+
+def run(
+    model: io.ModelLike,
+    recipe: Recipe,
+    *,
+    start: io.ModelLike | None = None,
+    data: Any = None,
+    eval_data: Any = None,
+    command: str = "optimize",
+    config: SessionConfig | None = None,
+    read: DataOptions | None = None,
+    judge: Judge | None = None,
+    time_it: bool = True,
+    progress: Progress = silent,
+) -> Result:
+    """Execute ``recipe`` and judge what comes out.
+
+    Args:
+        model: The original; it is not changed.
+        recipe: Steps, gates and seed.
+        start: What the first step begins with, when that is a compressed ``model`` already; by default ``model``.
+        data: What steps are fitted on; without ``eval_data`` a seeded quarter is held back to judge by.
+        eval_data: What the result is judged on.
+        command: Named in the result.
+        config: Where everything runs.
+        read: How data are read.
+        judge: What is judged.
+        time_it: Measure latency and peak memory.
+        progress: Told how far it is.
+
+    Raises:
+        GateError: A gate of the recipe is not met; its ``result`` attribute holds everything that was measured.
+        OnnxslimError: Whatever a step raises.
+    """
+    task = prepare(
+        model, command, data=data, eval_data=eval_data, seed=recipe.seed, config=config, read=read, judge=judge,
+        progress=progress,
+    )  # fmt: skip
+    attempt = Attempt(task, recipe)
+    attempt.apply(None if start is None else io.load(start))
+    if time_it:
+        attempt.measure()
+    return attempt.confirm()
+
+
+class Attempt:
+    """One recipe on one task: apply, measure, confirm, in that order; ``result`` grows with each.
+
+    Args:
+        task: What it is about.
+        recipe: What is done.
+    """
+
+    def __init__(self, task: Task, recipe: Recipe) -> None:
+        self.task, self.recipe = task, recipe
+        first = Stage("original", task.given.bytes, task.given.params, task.given.macs)
+        self.result = Result(task.command, input=task.given, stages=[first], data=task.sets.as_json())
+        #: The model after each step; the last carries the recipe.
+        self.models: list[ir.Model] = []
+
+    def apply(self, start: ir.Model | None = None) -> None:
+        """Run the steps, and write the resolved recipe into the model that comes out.
+
+        Args:
+            start: What the first step begins with; by default the original.
+
+        Raises:
+            OnnxslimError: Whatever a step raises.
+        """
+        task, result = self.task, self.result
+        context = Context(task.original, task.sets.fit, task.config, self.recipe.seed, task.progress)
+        model, resolved = start or task.original, []
+        for step in self.recipe.steps:
+            model, account, options = KINDS[step.name].apply(model, step.options, context)
+            resolved.append(dataclasses.replace(step, options=options))
+            result.steps.append(account)
+            self.models.append(model)
+            if "layers" in account.details:
+                result.extra["layers"] = account.details["layers"]
+                result.measured["layers"] = (
+                    "each layer's output against the float model's on calibration samples, with everything before it "
+                    "quantised"
+                )
+            logger.info("%s: %s", step.name, account.changed)
+        result.recipe = dataclasses.replace(self.recipe, steps=tuple(resolved)).text()
+        model = io.clone(model)
+        model.metadata_props[recipes.KEY] = result.recipe
+        model.metadata_props["onnxslim.version"] = __version__
+        result.model, self.models[-1:] = model, [model]
+        counted = [facts(stage, dims=task.read.dims) for stage in self.models]
+        result.output = counted[-1]
+        names = _unique([step.name for step in self.recipe.steps])
+        result.stages += [Stage(name, f.bytes, f.params, f.macs) for name, f in zip(names, counted, strict=True)]
+        result.warnings += task.sets.warnings()
+        result.extra["oldest_runtime"] = oldest_runtime(model)
+
+    def measure(self) -> None:
+        """Latency of every stage in one interleaved run, and peak memory of both ends."""
+        task, result = self.task, self.result
+        samples = task.sets.confirm or task.sets.fit
+        if samples is None:
+            runs = trial(task.original, task.config)
+            samples = open_samples("random", task.original, max_samples=4, dims=task.read.dims, runs=runs)
+        feeds = list(itertools.islice(samples.batches(1), _TIMED))
+        models = [task.original, *self.models]
+        sessions = {str(index): Session(model, task.config) for index, model in enumerate(models)}
+        timing = interleave(sessions, feeds, progress=task.progress)
+        last = str(len(models) - 1)
+        result.latency = latency.summarize(
+            {"original": timing.rounds["0"], "result": timing.rounds[last]},
+            provider=timing.provider,
+            threads=timing.threads,
+            batch=timing.batch,
+        )
+        result.stages = [
+            dataclasses.replace(stage, median_ms=1e3 * timing.median(str(index)))
+            for index, stage in enumerate(result.stages)
+        ]
+        ends = {"original": models[0], "result": models[-1]}
+        memory = {name: peak(model, feeds[0], task.config) for name, model in ends.items()}
+        result.extra["memory"] = {**memory, "command": own_peak()}
+        result.measured.update(_how(timing, samples))
+
+    def confirm(self) -> Result:
+        """The result, judged on the *confirm* data, when it passes the recipe's gates.
+
+        The models in between are judged as well, for the report; nothing is chosen by that.
+
+        Raises:
+            GateError: It does not pass; its ``result`` attribute holds everything that was measured.
+        """
+        result, samples = self.result, self.task.sets.confirm
+        if samples is not None and result.evaluation is None:
+            judged = self.task.evaluate({str(index): model for index, model in enumerate(self.models)}, samples)
+            result.evaluation = judged[str(len(self.models) - 1)]
+            result.warnings.extend(result.evaluation.warnings)
+            metric = result.evaluation.metric
+            result.measured[metric.name] = f"{metric.n} samples of {samples.source}, paired with the original's outputs"
+            scores = [metric.original, *(evaluation.metric.result for evaluation in judged.values())]
+            result.stages = [dataclasses.replace(s, metric=m) for s, m in zip(result.stages, scores, strict=True)]
+        missed = failures(self.recipe.gates, result.evaluation, result.latency, self.sizes)
+        if missed:
+            error = GateError("; ".join(missed), hint="nothing was written; a report of what was measured may be beside it")
+            error.result = result  # type: ignore[attr-defined]
+            raise error
+        return result
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the original and of what came out."""
+        assert self.result.output is not None
+        return {"original": self.task.given.bytes, "result": self.result.output.bytes}
+
+
+def _unique(names: list[str]) -> list[str]:
+    """``names`` with a number behind every one that was there before."""
+    seen: Counter[str] = Counter()
+    result = []
+    for name in names:
+        seen[name] += 1
+        result.append(name if seen[name] == 1 else f"{name} {seen[name]}")
+    return result
+
+
+def _how(timing: Timing, samples: Samples) -> dict[str, str]:
+    return {
+        "latency": f"median of {len(timing.rounds['0'])} interleaved rounds, batch {timing.batch}, "
+        f"{timing.threads} thread(s), {timing.provider} provider, onnxruntime {version()}, on {samples.source}; "
+        "the ratio is the median of the per-round ratios",
+        "size": "bytes on disk, external data included",
+        "params": "elements of float and quantised weight initializers",
+        "macs": "multiply-accumulates of Conv, Gemm and MatMul for one sample; free dimensions as given, "
+        "else 1 (224 spatial)",
+        "memory": "growth of the peak resident set of a fresh process that loads the model and runs it twice",
+    }

@@ -1,0 +1,84 @@
+"""The three uses of data: *fit*, *tune* and *confirm*, which never share a sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+
+from onnxslim.data.near import near_duplicates
+from onnxslim.data.samples import Samples
+from onnxslim.data.split import check_disjoint, hold_back
+from onnxslim.reading import DataOptions
+from onnxslim.runtime.session import SessionConfig
+
+#: Shares held back for *confirm* when no second set is given, and for *tune* when there is something to choose.
+CONFIRM_SHARE, TUNE_SHARE = 0.25, 0.2
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Samples by use; None where there are none.
+
+    Attributes:
+        fit: What steps are fitted on: calibration, repair, recovery.
+        tune: What choices are made on.
+        confirm: What the report is about, read once.
+        near: A warning where fit and confirm hold samples that are nearly the same.
+    """
+
+    fit: Samples | None = None
+    tune: Samples | None = None
+    confirm: Samples | None = None
+    near: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract's ``data``."""
+        return {use: None if samples is None else samples.as_json() for use, samples in self._uses().items()}
+
+    def warnings(self) -> list[str]:
+        """What the sources had to say, and whether the sets are too much alike."""
+        own = [line for samples in self._uses().values() if samples is not None for line in samples.warnings]
+        return own if self.near is None else [*own, self.near]
+
+    def _uses(self) -> dict[str, Samples | None]:
+        return {"fit": self.fit, "tune": self.tune, "confirm": self.confirm}
+
+
+def open_sets(
+    model: ir.Model,
+    data: Any,
+    eval_data: Any,
+    read: DataOptions,
+    seed: int,
+    config: SessionConfig | None = None,
+    *,
+    tune: bool,
+) -> Sets:
+    """The sets that ``data`` and ``eval_data`` make; without ``eval_data`` a seeded share of ``data`` is held back.
+
+    Args:
+        model: What the samples must fit.
+        data: Fit data, or None.
+        eval_data: Confirm data, or None.
+        read: How both are read.
+        seed: Of the draws.
+        config: Where ``model`` runs, if it has to.
+        tune: Hold back a share to choose by as well.
+
+    Raises:
+        InvalidDataError: The data do not fit the model, or both sets hold the same sample.
+    """
+    confirm = None if eval_data is None else read.open(eval_data, model, seed=seed, config=config)
+    if data is None:
+        return Sets(confirm=confirm)
+    fit, held, near = read.open(data, model, seed=seed, config=config), None, None
+    if confirm is not None:
+        check_disjoint(fit, confirm)
+        near = near_duplicates(fit, confirm)
+    elif len(fit) > 1:
+        fit, confirm = hold_back(fit, CONFIRM_SHARE, seed)
+    if tune and len(fit) > 1:
+        fit, held = hold_back(fit, TUNE_SHARE, seed + 1)
+    return Sets(fit, held, confirm, near)
