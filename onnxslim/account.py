@@ -63,6 +63,15 @@ class Account:
         finally:
             self.seconds += time.perf_counter() - start
 
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Add the wall time of the block to ``details["seconds"][name]``, the breakdown of a long step."""
+        start, parts = time.perf_counter(), self.details.setdefault("seconds", {})
+        try:
+            yield
+        finally:
+            parts[name] = round(parts.get(name, 0.0) + time.perf_counter() - start, 3)
+
     def as_json(self) -> dict[str, Any]:
         """The ``steps`` entry of the JSON contract."""
         return {

@@ -150,7 +150,7 @@ def _alone(
     found = units(work, target)
     able = everything(found)
     widest = make_plan(found, able)
-    seen = calibrate.extremes(work, feeds, list(widest.tensors), config)
+    seen = calibrate.statistics(work, feeds, list(widest.tensors), config)
     symmetric = target.activation_symmetric
     ranges = {name: (seen.low[name], seen.high[name]) for name in widest.tensors}
     encodings = {name: encode.activation(*ends, symmetric=symmetric) for name, ends in ranges.items()}

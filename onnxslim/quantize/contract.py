@@ -129,7 +129,7 @@ def quantised_pattern(target: Target, op: str) -> ir.Model:
     chosen = make_plan(found, everything(found))
     shape = shapes.sizes(model.graph.inputs[0])
     feed = {"x": np.random.default_rng(0).normal(size=shape).astype(np.float32)}
-    seen = calibrate.extremes(model, [feed], list(chosen.tensors))
+    seen = calibrate.statistics(model, [feed], list(chosen.tensors))
     encodings = {}
     for names in chosen.groups().values():
         low, high = min(seen.low[name] for name in names), max(seen.high[name] for name in names)

@@ -1,10 +1,10 @@
 """Weights and biases mended layer by layer, each with everything before it already quantised.
 
-For every weighted int8 layer, in order: rows of its quantised input and the float model's output at the same places are
-sampled; the weights are rounded with error feedback for those inputs (Frantar et al., GPTQ, 2022), and the bias is set so
-that the mean output behind the activation is right (Nagel et al., Data-free quantization, 2019). Each of the two helps
-most networks and harms some (means follow the few samples whose values saturate), so both are offered alone and
-together, and the caller keeps what its outputs are best with. What comes out is the same graph with other numbers in it.
+For every weighted int8 layer, in order, in one replay of the network: rows of its quantised input and the float model's
+output at the same places are sampled, and the bias is set so that the typical output behind the activation is right
+(Nagel et al., Data-free quantization, 2019). Where rounding the weights adds a good part of the layer's error, they are
+rounded with error feedback for those inputs instead (Frantar et al., GPTQ, 2022). What comes out is the same graph with
+other numbers in it.
 """
 
 from __future__ import annotations
@@ -24,25 +24,16 @@ from onnxslim.quantize.insert import Choices, Codes, bias_of, weight_axis
 from onnxslim.quantize.patches import Window
 from onnxslim.quantize.plan import Plan, Unit
 from onnxslim.quantize.replay import Replay
-from onnxslim.runtime.parallel import run_all
+from onnxslim.quantize.taps import Target, Wanted, targets
 from onnxslim.runtime.session import SessionConfig
-from onnxslim.runtime.taps import tap
 
 #: Samples that are replayed; activations of so many are held as 8-bit codes.
-SAMPLES = 64
-#: Rows that a layer is fitted to, spread over the samples.
-ROWS = 2048
-
-
-@dataclass(frozen=True)
-class Way:
-    """What is mended: the rounding of the weights, the bias, or both."""
-
-    rounding: bool
-    bias: bool
-
-
-WAYS = {"rounding": Way(True, False), "bias": Way(False, True), "rounding and bias": Way(True, True)}
+SAMPLES = 32
+#: Rows that a layer is fitted to, spread over the samples: at least so many and at most so many; twice the inputs of an
+#: output where that lies between, for error feedback wants more rows than unknowns.
+FEWEST, MOST = 512, 2048
+#: Error feedback is worth its time where rounding to nearest makes at least this share of the layer's error.
+SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -51,13 +42,13 @@ class Mended:
 
     Attributes:
         name: The layer.
-        before: Relative squared output error with rounded weights and the float bias.
-        after: The same with the mended ones, on the same rows.
+        fed_back: Whether its weights were rounded with error feedback.
+        error: Relative squared error of its output, means apart, with everything before it quantised.
     """
 
     name: str
-    before: float
-    after: float
+    fed_back: bool
+    error: float
 
 
 def correct(
@@ -69,8 +60,8 @@ def correct(
     *,
     seed: int = 0,
     progress: Progress = silent,
-) -> dict[str, tuple[Choices, list[Mended]]]:
-    """For each of :data:`WAYS` the choices with codes for every weighted int8 unit of ``plan``, and what that did.
+) -> tuple[Choices, list[Mended]]:
+    """The choices with codes and a bias for every weighted int8 unit of ``plan``, and what that did.
 
     Args:
         model: The float model that ``plan`` refers to.
@@ -83,64 +74,28 @@ def correct(
     """
     feeds = list(feeds[:SAMPLES])
     layers = [unit for unit in plan.units if unit.name in plan.int8 and unit.weighted]
-    draw = _Draw({unit.name: index for index, unit in enumerate(layers)}, math.ceil(ROWS / len(feeds)), seed)
-    targets = _targets(model, layers, feeds, draw, config)
-    result = {}
-    for number, (name, way) in enumerate(WAYS.items()):
-        own, account = replace(choices, codes={}), []
-        # later layers must see earlier ones mended, so the replay reads the very codes that are filled here
-        replay = Replay(model, plan, own, feeds, config)
-        for done, unit in enumerate(plan.units):
-            if unit.name in targets:
-                found = targets[unit.name]
-                x = np.concatenate([_rows(unit, replay, index, target) for index, target in enumerate(found)], axis=1)
-                y = np.concatenate([target.output for target in found])
-                own.codes[unit.name], mended = _mend(unit, own, way, x, y)
-                account.append(mended)
-            replay.run(unit)
-            progress("correcting", number * len(plan.units) + done + 1, len(WAYS) * len(plan.units))
-        result[name] = (own, account)
-    return result
-
-
-@dataclass(frozen=True)
-class _Draw:
-    """Seeded positions, the same for a layer's inputs and outputs."""
-
-    layers: Mapping[str, int]
-    wanted: int
-    seed: int
-
-    def __call__(self, name: str, sample: int, total: int) -> np.ndarray:
-        generator = np.random.default_rng((self.seed, self.layers[name], sample))
-        return np.sort(generator.choice(total, min(total, self.wanted), replace=False))
-
-
-@dataclass(frozen=True)
-class _Target:
-    """What the float model has at the drawn positions of one sample: (p, outputs); and the grid they lie in."""
-
-    output: np.ndarray
-    positions: np.ndarray
-    grid: tuple[int, ...]
-
-
-def _targets(
-    model: ir.Model, layers: Sequence[Unit], feeds: Sequence[Mapping[str, np.ndarray]], draw: _Draw, config: SessionConfig
-) -> dict[str, list[_Target]]:
     names = {unit.name: str(_linear_output(unit).name) for unit in layers}
+    wanted = {names[unit.name]: Wanted(unit.op == "Conv", math.ceil(_enough(unit) / len(feeds))) for unit in layers}
+    found = targets(model, wanted, feeds, config, seed=seed)
+    own, account = replace(choices, codes={}), []
+    # later layers must see earlier ones mended, so the replay reads the very codes that are filled here
+    replay = Replay(model, plan, own, feeds, config)
+    for done, unit in enumerate(plan.units):
+        if unit.name in names:
+            at = found.pop(names[unit.name])
+            x = np.concatenate([_rows(unit, replay, index, target) for index, target in enumerate(at)], axis=1)
+            y = np.concatenate([target.output for target in at])
+            own.codes[unit.name], mended = _mend(unit, own, x, y)
+            account.append(mended)
+        replay.run(unit)
+        progress("correcting", done + 1, len(plan.units))
+    return own, account
 
-    def sample(index: int, found: dict[str, np.ndarray]) -> dict[str, _Target]:
-        result = {}
-        for unit in layers:
-            array = _as_grid(unit, found[names[unit.name]])
-            positions = draw(unit.name, index, math.prod(array.shape[1:]))
-            rows = array.reshape(array.shape[0], -1)[:, positions].T.copy()
-            result[unit.name] = _Target(rows, positions, array.shape[1:])
-        return result
 
-    per_sample = list(run_all(tap(model, names.values(), only=True), feeds, sample, config))
-    return {unit.name: [found[unit.name] for found in per_sample] for unit in layers}
+def _enough(unit: Unit) -> int:
+    weight = constant(unit.anchor.inputs[1])
+    assert weight is not None
+    return int(np.clip(2 * weight.size // weight.shape[weight_axis(unit)], FEWEST, MOST))
 
 
 def _linear_output(unit: Unit) -> ir.Value:
@@ -149,20 +104,16 @@ def _linear_output(unit: Unit) -> ir.Value:
     return (place[0] if place is not None else unit.anchor).outputs[0]
 
 
-def _as_grid(unit: Unit, array: np.ndarray) -> np.ndarray:
-    """One sample's activation as (channels, *positions)."""
-    if unit.op == "Conv":
-        return np.asarray(array[0])
-    return np.asarray(array.reshape(-1, array.shape[-1]).T)
-
-
-def _rows(unit: Unit, replay: Replay, sample: int, target: _Target) -> np.ndarray:
+def _rows(unit: Unit, replay: Replay, sample: int, target: Target) -> np.ndarray:
     """What the quantised layer multiplies at the target's positions: (groups, p, inputs of an output)."""
-    array = _as_grid(unit, replay.value(str(unit.inputs[0].name), sample))
+    name = str(unit.inputs[0].name)
     if unit.op != "Conv":
-        return array[:, target.positions].T[None]
+        array = replay.held(name, sample)
+        rows = array.reshape(-1, array.shape[-1])[target.positions]
+        return replay.floats(name, rows)[None]
+    array = replay.held(name, sample)[0]
     window = _window(unit, array.shape[1:], target.grid)
-    return patches.unfold(array, window, target.positions, target.grid)
+    return patches.unfold(array, window, target.positions, target.grid, lambda codes: replay.floats(name, codes))
 
 
 def _window(unit: Unit, spatial: Sequence[int], outputs: Sequence[int]) -> Window:
@@ -188,7 +139,7 @@ def _window(unit: Unit, spatial: Sequence[int], outputs: Sequence[int]) -> Windo
     return Window(window.kernel, window.strides, window.dilations, begins, window.groups)
 
 
-def _mend(unit: Unit, choices: Choices, way: Way, x: np.ndarray, y: np.ndarray) -> tuple[Codes, Mended]:
+def _mend(unit: Unit, choices: Choices, x: np.ndarray, y: np.ndarray) -> tuple[Codes, Mended]:
     weight = constant(unit.anchor.inputs[1])
     assert weight is not None
     groups = x.shape[0]
@@ -203,14 +154,16 @@ def _mend(unit: Unit, choices: Choices, way: Way, x: np.ndarray, y: np.ndarray) 
     # room for the bias to move without overflowing int32
     bound = 2.0 * np.abs(own).reshape(-1) + np.abs(rows.y_mean).reshape(-1)
     scales = weight_scales(flat, 0, bits=choices.weight_bits, bias=bound, input_scale=entry).reshape(groups, -1)
-    nearest = np.clip(np.rint(shaped / scales[:, :, None]), -top, top).astype(np.int8)
-    codes = solve.round_codes(shaped, rows.gram, scales.astype(np.float64), top) if way.rounding else nearest
-    before, after = nearest * scales[:, :, None], codes * scales[:, :, None]
-    mended = Mended(unit.name, solve.output_error(rows, before), solve.output_error(rows, after))
+    codes = np.clip(np.rint(shaped / scales[:, :, None]), -top, top).astype(np.int8)
+    error = solve.output_error(rows, codes * scales[:, :, None])
+    fed_back = solve.output_error(rows, shaped) < (1.0 - SHARE) * error
+    if fed_back:
+        codes = solve.round_codes(shaped, solve.gram(rows), scales.astype(np.float64), top)
+        error = solve.output_error(rows, codes * scales[:, :, None])
     bias = None
-    if way.bias and (place is not None or unit.op != "MatMul"):
-        bias = solve.bias(rows, after, own, _kept(unit, choices)).reshape(-1).astype(np.float32)
-    return Codes(_from_matrix(unit, codes, weight.shape), scales.reshape(-1), bias), mended
+    if place is not None or unit.op != "MatMul":
+        bias = solve.bias(rows, codes * scales[:, :, None], own, _kept(unit, choices)).reshape(-1).astype(np.float32)
+    return Codes(_from_matrix(unit, codes, weight.shape), scales.reshape(-1), bias), Mended(unit.name, fed_back, error)
 
 
 def _kept(unit: Unit, choices: Choices) -> tuple[float, float]:

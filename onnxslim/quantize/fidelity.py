@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.runtime.parallel import run_all
+from onnxslim.runtime.parallel import Pool
 from onnxslim.runtime.session import SessionConfig
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
@@ -26,13 +27,24 @@ class Yardstick:
         self._feeds, self._config = feeds, config
         self._wanted = self._outputs(model)
 
-    def error(self, model: ir.Model) -> float:
+    def last(self, count: int) -> Yardstick:
+        """The same on the last ``count`` of the samples."""
+        few = copy.copy(self)
+        few._feeds = self._feeds[-count:]
+        few._wanted = {name: arrays[-count:] for name, arrays in self._wanted.items()}
+        return few
+
+    def error(self, model: ir.Model | Pool, also: Mapping[str, np.ndarray] | None = None) -> float:
         """‖a − b‖² / ‖a‖² summed over the float outputs, each output weighing the same.
 
         Outputs whose shape depends on the data count as wholly wrong where the shapes differ.
+
+        Args:
+            model: A candidate, or sessions of it.
+            also: Inputs that the float model does not have.
         """
         total = 0.0
-        for name, arrays in self._outputs(model).items():
+        for name, arrays in self._outputs(model, also).items():
             noise = signal = 0.0
             for wanted, found in zip(self._wanted[name], arrays, strict=True):
                 signal += float(np.square(wanted).sum())
@@ -41,7 +53,9 @@ class Yardstick:
             total += noise / max(signal, 1e-30)
         return total
 
-    def _outputs(self, model: ir.Model) -> dict[str, list[np.ndarray]]:
+    def _outputs(
+        self, model: ir.Model | Pool, also: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, list[np.ndarray]]:
         result: dict[str, list[np.ndarray]] = {}
 
         def floats(index: int, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -51,7 +65,8 @@ class Yardstick:
                 if isinstance(array, np.ndarray) and array.dtype.kind == "f"
             }
 
-        for found in run_all(model, self._feeds, floats, self._config):
+        pool = model if isinstance(model, Pool) else Pool(model, self._config)
+        for found in pool.run(({**feed, **(also or {})} for feed in self._feeds), floats):
             for name, array in found.items():
                 result.setdefault(name, []).append(array)
         return result

@@ -47,8 +47,8 @@ def unit_times(
         static: What to keep for units that the runtime fused out of sight.
     """
     names = {node.name: index for index, unit in enumerate(units) for node in unit.nodes}
-    floats = _per_unit(node_times(_tokens(model, names), feeds, config), units)
-    int8 = _per_unit(node_times(_tokens(quantised, names), feeds, config), units)
+    floats = _per_unit(node_times(_tokens(model, names), feeds, config, runs=10), units)
+    int8 = _per_unit(node_times(_tokens(quantised, names), feeds, config, runs=10), units)
     both = floats.keys() & int8.keys()
     return replace(
         static,
@@ -62,7 +62,7 @@ def fastest(
 ) -> tuple[str, dict[str, float]]:
     """The quickest of ``candidates`` (the first on a tie), and the median seconds of each."""
     sessions = {name: Session(model, config) for name, model in candidates.items()}
-    timing = interleave(sessions, feeds, rounds=30, seconds=2.0)
+    timing = interleave(sessions, feeds, rounds=30, seconds=0.7)
     best, *others = list(candidates)
     for name in others:
         ratios = timing.rounds[best] / timing.rounds[name]

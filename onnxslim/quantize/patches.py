@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,13 @@ class Window:
     groups: int = 1
 
 
-def unfold(x: np.ndarray, window: Window, positions: np.ndarray, outputs: Sequence[int]) -> np.ndarray:
+def unfold(
+    x: np.ndarray,
+    window: Window,
+    positions: np.ndarray,
+    outputs: Sequence[int],
+    floats: Callable[[np.ndarray], np.ndarray] = lambda some: some,
+) -> np.ndarray:
     """Patches of one image.
 
     Args:
@@ -36,6 +42,7 @@ def unfold(x: np.ndarray, window: Window, positions: np.ndarray, outputs: Sequen
         window: The convolution.
         positions: int64 (p,), flat indices into the output's spatial grid.
         outputs: The output's spatial sizes.
+        floats: What the elements of ``x`` stand for; only those in a patch are asked for.
 
     Returns:
         (groups, p, C / groups · ∏ kernel), padding as zeros, in the order of the weight's flattened axes 1….
@@ -54,7 +61,9 @@ def unfold(x: np.ndarray, window: Window, positions: np.ndarray, outputs: Sequen
         )
         valid &= (index >= 0) & (index < size)
         flat = flat * size + np.clip(index, 0, size - 1)
-    found = np.where(valid, x.reshape(channels, -1)[:, flat], x.dtype.type(0))
+    found = floats(x.reshape(channels, -1)[:, flat])
+    if not valid.all():
+        found[:, ~valid] = 0
     grouped = found.reshape(window.groups, channels // window.groups, len(positions), taps)
     return grouped.transpose(0, 2, 1, 3).reshape(window.groups, len(positions), -1)
 

@@ -53,13 +53,16 @@ class Replay:
             if value.name in self._readers
         }
 
-    def value(self, name: str, chunk: int) -> np.ndarray:
-        """What the quantised model has for tensor ``name`` on a chunk, dequantised to float32."""
-        held = self._held[name][chunk]
+    def held(self, name: str, chunk: int) -> np.ndarray:
+        """What is held of tensor ``name`` on a chunk: codes of what an int8 unit computes, else floats."""
+        return self._held[name][chunk]
+
+    def floats(self, name: str, some: np.ndarray) -> np.ndarray:
+        """Elements of :meth:`held` as the float32 values that the quantised model's int8 units read."""
         if name not in self._plan.tensors:
-            return held
+            return some
         encoding = self._choices.encodings[name]
-        return encoding.dequantise(held if name in self._coded else encoding.quantise(held))
+        return encoding.dequantise(some if name in self._coded else encoding.quantise(some))
 
     def run(self, unit: Unit) -> None:
         """Run ``unit`` on every chunk, keep what it computes, and let go of what nobody will read again."""
@@ -73,7 +76,8 @@ class Replay:
             )
 
             def keep(index: int, found: dict[str, np.ndarray]) -> list[np.ndarray]:
-                return [found[renamed.get(name, name)] for name in outputs]
+                # copies: the runtime's own outputs would keep the whole blocks of memory they were cut from
+                return [np.array(found[renamed.get(name, name)]) for name in outputs]
 
             for results in run_all(model, feeds, keep, self._config):
                 for name, array in zip(outputs, results, strict=True):

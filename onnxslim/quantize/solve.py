@@ -12,8 +12,8 @@ import numpy as np
 
 #: Damping of the Hessian before it is inverted, as a share of its mean diagonal (Frantar et al., GPTQ, 2022).
 DAMPING = 0.01
-#: Rows that means behind an activation, and errors, are taken over.
-MEANS = 1024
+#: Rows that errors are taken over.
+ERRORS = 256
 #: Blocks of rows whose means the median is taken of.
 BLOCKS = 16
 #: Columns whose feedback is applied to the rest of the matrix in one product.
@@ -29,25 +29,25 @@ class Rows:
         y: Outputs that the float model has there, float32 (g, r, o).
         x_mean: float64 (g, d).
         y_mean: float64 (g, o).
-        gram: XᵀX / r of the centred inputs, float64 (g, d, d).
     """
 
     x: np.ndarray
     y: np.ndarray
     x_mean: np.ndarray
     y_mean: np.ndarray
-    gram: np.ndarray
 
 
 def rows(x: np.ndarray, y: np.ndarray) -> Rows:
     """``x`` (g, r, d) and ``y`` (g, r, o) as :class:`Rows`."""
-    x, y = x.astype(np.float32), y.astype(np.float32)
-    x_mean, y_mean = x.mean(axis=1, dtype=np.float64), y.mean(axis=1, dtype=np.float64)
+    x, y = x.astype(np.float32, copy=False), y.astype(np.float32, copy=False)
+    return Rows(x, y, x.mean(axis=1, dtype=np.float64), y.mean(axis=1, dtype=np.float64))
+
+
+def gram(found: Rows) -> np.ndarray:
+    """XᵀX / r of the centred inputs, float64 (g, d, d)."""
     # the product in single precision: its rounding is far below what sampling rows leaves open
-    centred = x - x_mean[:, None].astype(np.float32)
-    gram = (centred.transpose(0, 2, 1) @ centred).astype(np.float64) / x.shape[1]
-    some = slice(None, None, max(1, x.shape[1] // MEANS))
-    return Rows(x[:, some], y[:, some], x_mean, y_mean, gram)
+    centred = found.x - found.x_mean[:, None].astype(np.float32)
+    return np.asarray((centred.transpose(0, 2, 1) @ centred).astype(np.float64) / found.x.shape[1])
 
 
 def round_codes(w: np.ndarray, gram: np.ndarray, scales: np.ndarray, top: int) -> np.ndarray:
@@ -102,22 +102,31 @@ def bias(
         clip: The range of values that survive behind the layer.
     """
     low, high = clip
-    ours = found.x @ w.transpose(0, 2, 1).astype(np.float32)
-    wanted = np.clip(found.y, low, high)
-    size = -(-ours.shape[1] // BLOCKS)
-    result = start.astype(np.float64)
+    ours = (found.x @ w.transpose(0, 2, 1).astype(np.float32)).transpose(1, 0, 2).reshape(found.x.shape[1], -1)
+    wanted = np.clip(found.y, low, high).transpose(1, 0, 2).reshape(ours.shape)
+    starts = np.arange(0, len(ours), -(-len(ours) // BLOCKS))
+    sizes = np.diff([*starts, len(ours)])[:, None]
+    # a hundredth of the outputs' spread is far below what their quantisation leaves of a bias
+    enough = 0.01 * wanted.std(axis=0)
+    result, moving = start.astype(np.float64).reshape(-1), np.arange(ours.shape[1])
     for _ in range(10):
-        outputs = ours + result[:, None].astype(np.float32)
-        slope = ((outputs > low) & (outputs < high)).mean(axis=1)
-        gaps = wanted - np.clip(outputs, low, high)
-        means = [gaps[:, first : first + size].mean(axis=1) for first in range(0, gaps.shape[1], size)]
-        result += np.where(slope > 0.02, np.median(means, axis=0) / np.maximum(slope, 0.1), 0.0)
-    return result
+        outputs = ours + result[moving].astype(np.float32)
+        inside = np.clip(outputs, low, high)
+        slope = np.count_nonzero(inside == outputs, axis=0) / len(ours)
+        gaps = np.add.reduceat(wanted - inside, starts, axis=0) / sizes
+        step = np.where(slope > 0.02, np.median(gaps, axis=0) / np.maximum(slope, 0.1), 0.0)
+        result[moving] += step
+        on = np.abs(step) > enough[moving]
+        if not on.any():
+            break
+        ours, wanted, moving = ours[:, on], wanted[:, on], moving[on]
+    return result.reshape(start.shape)
 
 
 def output_error(found: Rows, w: np.ndarray) -> float:
-    """Relative squared error of the mean-corrected layer with weights ``w``."""
-    x = found.x - found.x_mean[:, None].astype(np.float32)
-    y = found.y - found.y_mean[:, None].astype(np.float32)
-    noise = np.square(y - x @ w.transpose(0, 2, 1).astype(np.float32), dtype=np.float64).sum()
-    return float(noise) / max(float(np.square(y, dtype=np.float64).sum()), 1e-30)
+    """Relative squared error of the mean-corrected layer with weights ``w``, over :data:`ERRORS` of the rows."""
+    some = slice(None, None, max(1, found.x.shape[1] // ERRORS))
+    x = found.x[:, some] - found.x_mean[:, None].astype(np.float32)
+    y = found.y[:, some] - found.y_mean[:, None].astype(np.float32)
+    lost = (y - x @ w.transpose(0, 2, 1).astype(np.float32)).reshape(-1)
+    return float(lost @ lost) / max(float(np.square(y).sum()), 1e-30)

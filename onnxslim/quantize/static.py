@@ -22,12 +22,14 @@ from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.quantize.placement import everything
 from onnxslim.quantize.plan import Plan, Unit, make_plan, units
 from onnxslim.quantize.prepare import check_patterns, prepared, target_named
+from onnxslim.quantize.simulate import Simulation
+from onnxslim.quantize.statistics import Statistics
 from onnxslim.quantize.summary import summarise
 from onnxslim.quantize.targets import Target
 from onnxslim.runtime.session import SessionConfig
 
-#: Samples that channels are equalised on, that times are measured on, and that choices are judged on.
-EQUALIZED, TIMED, JUDGED = 64, 8, 32
+#: Samples that channels are equalised on, that times are measured on, that ranges and that results are judged on.
+EQUALIZED, TIMED, SIMULATED, JUDGED = 32, 8, 12, 32
 #: Relative squared output error (60 dB) up to which an equalised float model counts as the same.
 EXACT = 1e-6
 
@@ -42,66 +44,69 @@ def quantise_static(
 ) -> ir.Model:
     """``model`` in static int8; :func:`onnxslim.quantize.quantize` says the rest."""
     target, methods = target_named(options.target), ranges.methods(options.calibration)
-    work = prepared(model, account)
-    check_patterns(work, options.exclude)
-    feeds = Feeds(samples)
-    yardstick = Yardstick(work, feeds.last(JUDGED), config)
-    work = _equalized(work, feeds, yardstick, config, account)
+    with account.part("preparing"):
+        work = prepared(model, account)
+        check_patterns(work, options.exclude)
+        feeds = Feeds(samples)
+        yardstick = Yardstick(work, feeds.last(JUDGED), config)
+    with account.part("equalisation"):
+        work = _equalized(work, target, feeds, yardstick, config, account)
     found = units(work, target, options.exclude)
     able = everything(found)
     if not any(unit.weighted for unit in found if unit.name in able):
         raise UnsupportedError("nothing to quantise: no Conv, Gemm or MatMul with float32 weights can run in int8")
     widest = make_plan(found, able)
-    statistics = _calibrate(work, widest, feeds, options, config, progress)
-    choices = _choices(work, widest, statistics, methods, target, yardstick, account)
-    int8 = _decide(work, found, able, choices, feeds, options, config, account)
+    with account.part("statistics"):
+        statistics = calibrate.statistics(work, feeds, list(widest.tensors), config, progress, len(feeds))
+    with account.part("ranges"):
+        few = yardstick.last(SIMULATED)
+        choices = _choices(work, widest, statistics, methods, target, few, config, account)
+    with account.part("placement"):
+        int8 = _decide(work, found, able, choices, feeds, options, config, account)
     chosen = make_plan(found, int8)
-    result = _mended(work, chosen, choices, feeds, yardstick, config, account, progress)
-    summarise(account, result, found, chosen, config, options)
+    with account.part("mending"):
+        result = _mended(work, chosen, choices, feeds, yardstick, config, account, progress)
+    with account.part("reading back"):
+        summarise(account, result, found, chosen, config, options)
     return result
 
 
-def _calibrate(
-    model: ir.Model, widest: Plan, feeds: Feeds, options: QuantizeOptions, config: SessionConfig, progress: Progress
-) -> calibrate.Statistics:
-    names, total = list(widest.tensors), len(feeds)
-    found = calibrate.extremes(model, feeds, names, config, progress, total)
-    return calibrate.histograms(model, feeds, found, config, progress, total, options.max_memory)
-
-
 def _equalized(
-    model: ir.Model, feeds: Feeds, yardstick: Yardstick, config: SessionConfig, account: Account
+    model: ir.Model, target: Target, feeds: Feeds, yardstick: Yardstick, config: SessionConfig, account: Account
 ) -> ir.Model:
     """A copy whose channels are evened out, as far as that stays exact on samples it was not fitted to."""
-    found = streams(model)
-    names = [name for stream in found for name in stream.tensors]
+    quantised = make_plan(found := units(model, target), everything(found)).tensors
+    names = [name for stream in streams(model) for name in stream.tensors if name in quantised]
     known = calibrate.channels(model, feeds.first(EQUALIZED), names, config) if names else {}
-    for clips in (True, False):
-        copy = io.clone(model)
-        changed = equalize(copy, known, clips=clips)
-        error = yardstick.error(copy) if changed else 0.0
-        if error <= EXACT:
-            account.count("equalised streams", len(changed))
-            return copy
+    copy = io.clone(model)
+    changed = equalize(copy, known)
+    error = yardstick.error(copy) if changed else 0.0
+    if error > EXACT:
         account.decline("equalisation behind Clip", f"it would bite on other samples (output error {error:.2g})")
-    return model
+        copy = io.clone(model)
+        # without a Clip on the way every op between the layers is homogeneous, whatever the data
+        changed = equalize(copy, known, clips=False)
+    account.count("equalised streams", len(changed))
+    return copy
 
 
 def _choices(
     model: ir.Model,
     widest: Plan,
-    statistics: calibrate.Statistics,
+    statistics: Statistics,
     methods: Mapping[str, ranges.Method],
     target: Target,
     yardstick: Yardstick,
+    config: SessionConfig,
     account: Account,
 ) -> Choices:
     """Encodings of every tensor, by the method with which the model's outputs move least."""
     found = {name: _encodings(widest, statistics, method, target, account) for name, method in methods.items()}
     errors = {}
     if len(found) > 1:
-        for name, encodings in found.items():
-            errors[name] = yardstick.error(_written(model, widest, Choices(encodings, weight_bits=target.weight_bits)))
+        first = next(iter(found.values()))
+        simulation = Simulation(model, widest, first, target.weight_bits, yardstick, config)
+        errors = {name: simulation.error(encodings) for name, encodings in found.items()}
         account.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
     best = min(found, key=lambda name: errors.get(name, 0.0))
     account.details["calibration"] = best
@@ -109,7 +114,7 @@ def _choices(
 
 
 def _encodings(
-    widest: Plan, statistics: calibrate.Statistics, method: ranges.Method, target: Target, account: Account
+    widest: Plan, statistics: Statistics, method: ranges.Method, target: Target, account: Account
 ) -> dict[str, encode.Encoding]:
     encodings: dict[str, encode.Encoding] = {}
     for names in widest.groups().values():
@@ -137,20 +142,17 @@ def _mended(
     progress: Progress,
 ) -> ir.Model:
     """The quantised model with mended weights and biases, unless that moves the outputs further."""
-    plain = _written(model, chosen, choices)
-    models, errors = {"as rounded": plain}, {"as rounded": yardstick.error(plain)}
-    ways = correct(model, chosen, choices, feeds.first(correcting.SAMPLES), config, progress=progress)
-    for way, (mended, _) in ways.items():
-        models[way] = _written(model, chosen, mended)
-        errors[way] = yardstick.error(models[way])
+    own, layers = correct(model, chosen, choices, feeds.first(correcting.SAMPLES), config, progress=progress)
+    models = {"as rounded": _written(model, chosen, choices), "mended": _written(model, chosen, own)}
+    errors = {way: yardstick.error(quantised) for way, quantised in models.items()}
     best = min(errors, key=errors.__getitem__)
     account.details["mended"] = {"way": best, "errors": {way: float(f"{error:.4g}") for way, error in errors.items()}}
-    if best in ways:
-        account.count("mended layers", len(ways[best][1]))
+    account.details["layer_errors"] = {layer.name: layer.error for layer in layers}
+    if best == "mended":
+        account.count("mended layers", len(layers))
+        account.count("layers rounded with error feedback", sum(layer.fed_back for layer in layers))
     else:
-        account.decline("weights and biases", "the outputs would move further with any of them mended")
-    layers = ways[best][1] if best in ways else ways["bias"][1]
-    account.details["layer_errors"] = {layer.name: layer.after for layer in layers}
+        account.decline("weights and biases", "the outputs would move further with them mended")
     return models[best]
 
 

@@ -1,4 +1,4 @@
-"""Many inputs through one model, a single-threaded session on each core; results in input order."""
+"""Many inputs through one model, one thread of inference on each core; results in input order."""
 
 from __future__ import annotations
 
@@ -17,11 +17,47 @@ T = TypeVar("T")
 
 
 def workers(config: SessionConfig) -> int:
-    """How many sessions run side by side: one a core on the CPU, one on a device."""
+    """How many inferences run side by side: one a core on the CPU, one on a device."""
     if config.provider != "cpu":
         return 1
     affinity = getattr(os, "sched_getaffinity", None)
     return max(1, len(affinity(0)) if affinity is not None else os.cpu_count() or 1)
+
+
+class Pool:
+    """A session that several threads run at a time, each inference on a thread of its own.
+
+    Sessions may be run concurrently, so that weights are held once however many cores there are.
+
+    Args:
+        model: What to run.
+        config: Where; its threads are set to 1.
+    """
+
+    def __init__(self, model: ir.Model, config: SessionConfig | None = None) -> None:
+        config = (config or SessionConfig()).with_(threads=1)
+        self._count, self._session = workers(config), Session(model, config)
+
+    def run(
+        self, feeds: Iterable[Mapping[str, np.ndarray]], reduce: Callable[[int, dict[str, Any]], T]
+    ) -> Iterator[T]:
+        """Yield ``reduce(i, outputs of feed i)`` in order; the outputs are dropped as soon as they are reduced.
+
+        onnxruntime and numpy release the interpreter's lock where the work is. At most two feeds a thread wait at any
+        time, so memory does not grow with the number of feeds.
+        """
+
+        def one(index: int, feed: Mapping[str, np.ndarray]) -> T:
+            return reduce(index, self._session.run(feed))
+
+        with ThreadPoolExecutor(self._count) as pool:
+            waiting: queue.SimpleQueue[Future[T]] = queue.SimpleQueue()
+            for index, feed in enumerate(feeds):
+                waiting.put(pool.submit(one, index, feed))
+                if waiting.qsize() > 2 * self._count:
+                    yield waiting.get().result()
+            while not waiting.empty():
+                yield waiting.get().result()
 
 
 def run_all(
@@ -30,29 +66,5 @@ def run_all(
     reduce: Callable[[int, dict[str, Any]], T],
     config: SessionConfig | None = None,
 ) -> Iterator[T]:
-    """Yield ``reduce(i, outputs of feed i)`` in order; the outputs themselves are dropped as soon as they are reduced.
-
-    One thread a session; onnxruntime and numpy release the interpreter's lock where the work is. At most two feeds a
-    session wait at any time, so memory does not grow with the number of feeds.
-    """
-    config = (config or SessionConfig()).with_(threads=1)
-    count = workers(config)
-    sessions: queue.SimpleQueue[Session] = queue.SimpleQueue()
-    for _ in range(count):
-        sessions.put(Session(model, config))
-
-    def one(index: int, feed: Mapping[str, np.ndarray]) -> T:
-        session = sessions.get()
-        try:
-            return reduce(index, session.run(feed))
-        finally:
-            sessions.put(session)
-
-    with ThreadPoolExecutor(count) as pool:
-        waiting: queue.SimpleQueue[Future[T]] = queue.SimpleQueue()
-        for index, feed in enumerate(feeds):
-            waiting.put(pool.submit(one, index, feed))
-            if waiting.qsize() > 2 * count:
-                yield waiting.get().result()
-        while not waiting.empty():
-            yield waiting.get().result()
+    """Run ``feeds`` through ``model`` once; see :meth:`Pool.run`."""
+    yield from Pool(model, config).run(feeds, reduce)

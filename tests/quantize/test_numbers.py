@@ -105,7 +105,7 @@ def test_error_feedback_rounds_no_worse_than_nearest(groups: int, outputs: int, 
     rows = solve.rows(x, x @ w.transpose(0, 2, 1))
     scales = np.abs(w).max(axis=2) / 7.0
     nearest = np.clip(np.rint(w / scales[:, :, None]), -7, 7) * scales[:, :, None]
-    fed_back = solve.round_codes(w, rows.gram, scales, 7) * scales[:, :, None]
+    fed_back = solve.round_codes(w, solve.gram(rows), scales, 7) * scales[:, :, None]
     assert solve.output_error(rows, fed_back) < 0.8 * solve.output_error(rows, nearest)
 
 

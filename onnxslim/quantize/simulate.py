@@ -1,0 +1,63 @@
+"""One session for every choice of ranges: the quantised model whose scales and zero points are inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim import io
+from onnxslim.quantize.encode import Encoding
+from onnxslim.quantize.fidelity import Yardstick
+from onnxslim.quantize.insert import Choices, scale_type, write_qdq
+from onnxslim.quantize.plan import Plan
+from onnxslim.runtime.parallel import Pool
+from onnxslim.runtime.session import SessionConfig
+
+
+class Simulation:
+    """``model`` with the activations of ``plan`` quantised, by parameters that are given anew each time.
+
+    Args:
+        model: The float model; it is not changed.
+        plan: What is quantised.
+        first: Encodings whose types the parameters have, and by whose input scales weights are rounded.
+        weight_bits: Of the weights.
+        yardstick: What outputs are compared by.
+        config: Where to run.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        plan: Plan,
+        first: Mapping[str, Encoding],
+        weight_bits: int,
+        yardstick: Yardstick,
+        config: SessionConfig,
+    ) -> None:
+        copy = io.clone(model)
+        write_qdq(copy, plan.on(copy), Choices(first, weight_bits=weight_bits))
+        self._groups, self._yardstick = plan.groups(), yardstick
+        for index, names in enumerate(self._groups.values()):
+            kind = scale_type(first[names[0]])
+            scale, zero = (
+                ir.Value(name=f"simulated__{key}_{index}", type=ir.TensorType(dtype), shape=ir.Shape(()))
+                for key, dtype in (("scale", ir.DataType.FLOAT), ("zero_point", kind))
+            )
+            copy.graph.inputs.extend([scale, zero])
+            for name in names:
+                for key, value in (("scale", scale), ("zero_point", zero)):
+                    old = copy.graph.initializers.pop(f"{name}_{key}")
+                    old.replace_all_uses_with(value)
+        self._pool = Pool(copy, config)
+
+    def error(self, encodings: Mapping[str, Encoding]) -> float:
+        """The yardstick's error with ``encodings``."""
+        parameters: dict[str, np.ndarray] = {}
+        for index, names in enumerate(self._groups.values()):
+            encoding = encodings[names[0]]
+            parameters[f"simulated__scale_{index}"] = np.asarray(encoding.scale)
+            parameters[f"simulated__zero_point_{index}"] = np.asarray(encoding.zero_point)
+        return self._yardstick.error(self._pool, parameters)

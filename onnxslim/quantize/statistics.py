@@ -1,0 +1,153 @@
+"""What calibration keeps of each activation: exact extremes of every sample, and counts on a grid that nests.
+
+A cell of a tensor's grid is 2^k wide, k being the least with which the largest magnitude seen still lies on the grid. When
+a larger value comes, k grows and pairs of neighbouring cells become one: ⌊⌊x / 2^k⌋ / 2⌋ = ⌊x / 2^(k+1)⌋. So counts do not
+depend on the order of the samples, one pass over the data is enough although nobody knows the ranges before, and
+statistics of shards add up to exactly those of the whole. Arrays in, arrays out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from onnxslim.quantize.ranges import BINS, Histogram
+
+#: Cells on either side of zero; one-sided data fill at least half of a side.
+CELLS = 4096
+_LOG = CELLS.bit_length() - 1
+#: The exponent of a tensor that was never anything but zero; below that of every float32.
+EMPTY = -400
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of some tensors over some samples.
+
+    Attributes:
+        names: The tensors.
+        lows: Exact minimum, float32 (samples, tensors).
+        highs: Exact maximum, float32 (samples, tensors).
+        exponents: k of each tensor's grid, int64 (tensors,).
+        counts: int64 (tensors, 2 · CELLS); cell i counts values in [(i − CELLS) · 2^k, (i + 1 − CELLS) · 2^k).
+    """
+
+    names: tuple[str, ...]
+    lows: np.ndarray
+    highs: np.ndarray
+    exponents: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def samples(self) -> int:
+        """How many samples were seen."""
+        return len(self.lows)
+
+    @cached_property
+    def low(self) -> dict[str, float]:
+        """The least value of each tensor."""
+        return dict(zip(self.names, self.lows.min(axis=0).astype(float).tolist(), strict=True))
+
+    @cached_property
+    def high(self) -> dict[str, float]:
+        """The greatest value of each tensor."""
+        return dict(zip(self.names, self.highs.max(axis=0).astype(float).tolist(), strict=True))
+
+    def merge(self, later: Statistics) -> Statistics:
+        """The statistics of these samples and then ``later``'s: exactly what one run over both gives."""
+        if self.names != later.names:
+            raise ValueError("statistics of different tensors cannot be merged")
+        exponents = np.maximum(self.exponents, later.exponents)
+        counts = [
+            coarsened(a, int(k - own)) + coarsened(b, int(k - other))
+            for a, own, b, other, k in zip(
+                self.counts, self.exponents, later.counts, later.exponents, exponents, strict=True
+            )
+        ]
+        return Statistics(
+            self.names,
+            np.concatenate([self.lows, later.lows]),
+            np.concatenate([self.highs, later.highs]),
+            exponents,
+            np.stack(counts) if counts else self.counts,
+        )
+
+    def histogram(self, names: Sequence[str]) -> Histogram:
+        """One histogram for all of ``names`` (a group that shares its parameters), over their range and zero."""
+        columns = [self.names.index(name) for name in names]
+        low = min(float(self.lows[:, columns].min()), 0.0)
+        high = max(float(self.highs[:, columns].max()), 0.0)
+        total = np.zeros(BINS, np.int64)
+        for column in columns:
+            filled = np.flatnonzero(self.counts[column])
+            centres = np.ldexp(filled + (0.5 - CELLS), int(self.exponents[column]))
+            index = np.floor((centres - low) / (high - low) * BINS) if high > low else np.zeros(len(filled))
+            total += np.bincount(
+                np.clip(index, 0, BINS - 1).astype(np.int64), self.counts[column, filled], BINS
+            ).astype(np.int64)
+        return Histogram(
+            low,
+            high,
+            total,
+            min(float(self.lows[:, columns].min(axis=1).mean(dtype=np.float64)), 0.0),
+            max(float(self.highs[:, columns].max(axis=1).mean(dtype=np.float64)), 0.0),
+        )
+
+
+class Counter:
+    """Statistics under way.
+
+    Args:
+        names: The tensors.
+        start: Statistics of the samples before these.
+    """
+
+    def __init__(self, names: Sequence[str], start: Statistics | None = None) -> None:
+        self._names = tuple(names)
+        self._lows = [] if start is None else list(start.lows)
+        self._highs = [] if start is None else list(start.highs)
+        self._exponents = np.full(len(self._names), EMPTY) if start is None else start.exponents.copy()
+        self._counts = np.zeros((len(self._names), 2 * CELLS), np.int64) if start is None else start.counts.copy()
+
+    def __len__(self) -> int:
+        return len(self._lows)
+
+    def add(self, lows: np.ndarray, highs: np.ndarray, values: Sequence[np.ndarray]) -> None:
+        """One sample: float32 (tensors,) extremes, and some values of each tensor, of any number."""
+        self._lows.append(lows)
+        self._highs.append(highs)
+        needed = exponents(np.maximum(-lows, highs))
+        for column, some in enumerate(values):
+            if needed[column] > self._exponents[column]:
+                grown = int(needed[column] - self._exponents[column])
+                self._counts[column] = coarsened(self._counts[column], grown)
+                self._exponents[column] = needed[column]
+            # a product with a power of two is exact
+            index = np.floor(np.multiply(some, 2.0 ** -float(self._exponents[column]), dtype=np.float64))
+            self._counts[column] += np.bincount(index.astype(np.int64) + CELLS, minlength=2 * CELLS)
+
+    def result(self) -> Statistics:
+        """What was seen so far."""
+        shape = (len(self._lows), len(self._names))
+        lows = np.asarray(self._lows, np.float32).reshape(shape)
+        highs = np.asarray(self._highs, np.float32).reshape(shape)
+        return Statistics(self._names, lows, highs, self._exponents.copy(), self._counts.copy())
+
+
+def exponents(peaks: np.ndarray) -> np.ndarray:
+    """The least k with |x| < CELLS · 2^k for every |x| up to the peak, int64; :data:`EMPTY` for a peak of zero."""
+    return np.where(peaks > 0, np.frexp(peaks.astype(np.float64))[1].astype(np.int64) - _LOG, EMPTY)
+
+
+def coarsened(counts: np.ndarray, times: int) -> np.ndarray:
+    """``counts`` (2 · CELLS,) on the grid whose cells are 2^times wider."""
+    if not times or not counts.any():
+        return counts
+    filled = np.flatnonzero(counts)
+    index = ((filled - CELLS) >> min(times, 62)) + CELLS
+    result = np.zeros_like(counts)
+    np.add.at(result, index, counts[filled])
+    return result
