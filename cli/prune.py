@@ -54,6 +54,9 @@ FOLD = "conv+batchnorm"
     metavar="50%|2:4",
     help="Weights to set to zero too, or instead; 50%:1x4 in tiles, <0.001 by magnitude.",
 )
+@click.option(
+    "--low-rank", is_flag=True, default=None, help="Put layers into cheaper forms too, where that does less harm."
+)
 @click.option("--rounds", type=click.IntRange(1), metavar="N", help="Prune in N steps, repairing after each (1).")
 @click.option("--uniform", is_flag=True, default=None, help="Take the same share of every layer, for comparison.")
 @click.option("--min-layer-params", type=click.IntRange(0), metavar="N", help="Leave smaller layers alone.")

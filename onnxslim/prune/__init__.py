@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnx_ir as ir
 
 from onnxslim import io
 from onnxslim.account import Account
 from onnxslim.channels.analysis import units
+from onnxslim.channels.layers import name_nodes
 from onnxslim.data.samples import Samples
 from onnxslim.errors import UnsupportedError
 from onnxslim.graph import shapes
@@ -18,9 +21,12 @@ from onnxslim.prune.blocks import droppable, tidy
 from onnxslim.prune.budget import Budget, budget_of
 from onnxslim.prune.candidates import Candidates, Cut
 from onnxslim.prune.effect import Outputs
+from onnxslim.prune.factor import Factored, candidates, split
 from onnxslim.prune.families import eligible, families
 from onnxslim.prune.gram import HOLD
 from onnxslim.prune.kept import Kept
+from onnxslim.prune.latency import BLOCK
+from onnxslim.prune.merge import merged
 from onnxslim.prune.options import PruneOptions
 from onnxslim.prune.plan import Effects, below, choices_of, measure, meet, unmeasured
 from onnxslim.prune.rank import orders, scores
@@ -72,7 +78,10 @@ def prune(
         _refuse_quantised(original)
         if samples is None:
             account.warnings.append("no data: units are ranked by their weights alone, and nothing is repaired")
+        name_nodes(original.graph)
         before = cost(original)
+        if options.low_rank:
+            original = merged(original, options.exclude, account)
         current, kept = original, Kept()
         for turn in range(options.rounds if options.channels else 0):
             budget = budget_of(options, original, samples, config, (turn + 1) / options.rounds)
@@ -108,7 +117,12 @@ def _round(
         current, analysis, chosen, samples, config, account, progress, orders=orders(scored), seed=options.seed
     )
     whole = droppable(current, list(declined)) if samples is not None and not options.uniform else []
-    found = Candidates(current, analysis, lines, whole, samples, config)
+    cheaper: list[Factored] = []
+    if options.low_rank and not options.uniform:
+        step = options.round_to if isinstance(options.round_to, int) else BLOCK
+        refused = [n.name or "" for n in current.graph if any(re.search(p, n.name or "") for p in options.exclude)]
+        cheaper = candidates(current, samples, config, progress, refused=refused, round_to=step, seed=options.seed)
+    found = Candidates(current, analysis, lines, whole, samples, config, cheaper)
     effects = unmeasured(found)
     if budget is None:
         cut = below(found, scored, options)
@@ -118,12 +132,14 @@ def _round(
             effects = measure(found, Outputs(current, few, config), progress)
         choices = choices_of(found, effects, budget.savings(found, options.round_to), options)
         cut = meet(found, choices, budget, same=options.uniform)
-    pruned = found.without(cut, means=True)
+    pruned = found.to_repair(cut)
     shapes.infer(pruned)
     _tell(found, effects, cut, account)
     kept = kept.then(analysis, cut.units)
     if samples is not None:
-        restore(pruned, original, kept, samples, config, account, progress, seed=options.seed)
+        restore(pruned, original, kept, samples, config, account, progress, forms=cut.forms, seed=options.seed)
+    split(pruned, cut.forms)
+    shapes.infer(pruned)
     return pruned, kept
 
 
@@ -142,6 +158,21 @@ def _tell(found: Candidates, effects: Effects, cut: Cut, account: Account) -> No
             for curve, measured in zip(found.curves, effects.curves, strict=True)
         ]
     )
+    if found.factored:
+        account.count("layers in a cheaper form", len(cut.forms))
+        account.details.setdefault("low_rank", []).append(
+            [
+                {
+                    "node": one.node,
+                    "form": None if (form := cut.forms.get(one.layer.raw)) is None else vars(form),
+                    "options": [
+                        {**vars(option.form), "macs": round(option.macs), "effect": float(f"{effect:.3g}")}
+                        for option, effect in zip(one.options, measured, strict=True)
+                    ],
+                }
+                for one, measured in zip(found.factored, effects.forms, strict=True)
+            ]
+        )
     if found.blocks:
         account.details.setdefault("blocks", []).append(
             [

@@ -29,16 +29,19 @@ def droppable(model: ir.Model, refused: Sequence[str]) -> list[Block]:
     return [block for block in blocks(model) if not names.intersection(block.nodes)]
 
 
-def conflicts(found: Sequence[Block], families: Sequence[Family]) -> list[tuple[list[int], list[int]]]:
-    """For each block, which later blocks and which families cannot be cut as well.
+def conflicts(
+    found: Sequence[Block], families: Sequence[Family], layers: Sequence[str] = ()
+) -> list[tuple[list[int], list[int], list[int]]]:
+    """For each block, which later blocks, which families and which ``layers`` (by node) cannot be cut as well.
 
-    Two blocks that share a node or a sum exclude each other; a family that lives in a block goes with it.
+    Two blocks that share a node or a sum exclude each other; a family or a layer that lives in a block goes with it.
     """
     inside = [set(block.nodes) for block in found]
     return [
         (
             [j for j in range(i + 1, len(found)) if inside[i] & inside[j] or block.exit == found[j].exit],
             [k for k, family in enumerate(families) if inside[i].issuperset(family.nodes)],
+            [k for k, name in enumerate(layers) if name in inside[i]],
         )
         for i, block in enumerate(found)
     ]

@@ -13,6 +13,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.errors import UsageError
 from onnxslim.graph.cost import cost
 from onnxslim.prune.candidates import Candidates
+from onnxslim.prune.factor import Option
 from onnxslim.prune.latency import Clock
 from onnxslim.prune.options import PruneOptions
 from onnxslim.prune.select import Savings, amounts
@@ -71,14 +72,20 @@ def budget_of(
     return Budget(options.of, total * (1 - progress * options.share), *counts)
 
 
-def _added(found: Candidates, round_to: str | int, each: np.ndarray, blocks: list[float]) -> Savings:
+def _added(
+    found: Candidates, round_to: str | int, each: np.ndarray, blocks: list[float], forms: list[list[float]]
+) -> Savings:
     """Savings of units that simply add up."""
     curves = []
     for curve in found.curves:
         gone = amounts(len(curve.family), round_to if isinstance(round_to, int) else 1)
         total = np.concatenate([[0.0], np.cumsum(each[curve.family.units[curve.order]], dtype=np.float64)])
         curves.append((gone, total[gone]))
-    return Savings(curves, blocks)
+    return Savings(curves, blocks, forms)
+
+
+def _forms(found: Candidates, saving: Callable[[Option], float]) -> list[list[float]]:
+    return [[float(saving(option)) for option in layer.options] for layer in found.factored]
 
 
 def _params(model: ir.Model) -> float:
@@ -86,7 +93,8 @@ def _params(model: ir.Model) -> float:
 
 
 def _params_saved(found: Candidates, round_to: str | int) -> Savings:
-    return _added(found, round_to, found.analysis.params, [float(block.params) for block in found.blocks])
+    blocks = [float(block.params) for block in found.blocks]
+    return _added(found, round_to, found.analysis.params, blocks, _forms(found, lambda option: option.params))
 
 
 def _macs(model: ir.Model) -> float:
@@ -94,7 +102,8 @@ def _macs(model: ir.Model) -> float:
 
 
 def _macs_saved(found: Candidates, round_to: str | int) -> Savings:
-    return _added(found, round_to, found.analysis.macs, [float(block.macs) for block in found.blocks])
+    blocks = [float(block.macs) for block in found.blocks]
+    return _added(found, round_to, found.analysis.macs, blocks, _forms(found, lambda option: option.macs))
 
 
 def _bytes(model: ir.Model) -> float:
@@ -102,7 +111,8 @@ def _bytes(model: ir.Model) -> float:
 
 
 def _bytes_saved(found: Candidates, round_to: str | int) -> Savings:
-    return _added(found, round_to, 4.0 * found.analysis.params, [4.0 * block.params for block in found.blocks])
+    blocks = [4.0 * block.params for block in found.blocks]
+    return _added(found, round_to, 4.0 * found.analysis.params, blocks, _forms(found, lambda option: 4 * option.params))
 
 
 #: what --of names -> (how much a model has of it, what candidates save)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -15,6 +15,8 @@ from onnxslim.channels.units import Analysis
 from onnxslim.data.samples import Samples
 from onnxslim.prune import layers as linear
 from onnxslim.prune.blocks import leave_out
+from onnxslim.prune.factor import Factored, split
+from onnxslim.prune.lowrank import Form
 from onnxslim.prune.score import Curve
 from onnxslim.runtime.session import SessionConfig
 
@@ -26,10 +28,12 @@ class Cut:
     Attributes:
         units: bool (units of the analysis,).
         blocks: Whole blocks.
+        forms: A layer's output (:attr:`Layer.raw`) -> the cheaper form it is put into.
     """
 
     units: np.ndarray
     blocks: tuple[Block, ...] = ()
+    forms: Mapping[str, Form] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Candidates:
         blocks: Whole blocks.
         samples: What tells the mean effect of a block, or None.
         config: How the model runs.
+        factored: Layers with cheaper forms.
     """
 
     model: ir.Model
@@ -51,19 +56,50 @@ class Candidates:
     blocks: Sequence[Block]
     samples: Samples | None
     config: SessionConfig
+    factored: Sequence[Factored] = ()
 
-    def cut(self, gone: Sequence[int], dropped: Sequence[int]) -> Cut:
-        """The first ``gone`` units of each curve, none of which empties an axis, and the blocks ``dropped``."""
+    def cut(self, gone: Sequence[int], dropped: Sequence[int] = (), taken: Sequence[int] = ()) -> Cut:
+        """What a choice means.
+
+        Args:
+            gone: How many units of each curve go; none is taken that would empty an axis.
+            dropped: Blocks, by position.
+            taken: For each layer with cheaper forms 0, or one more than the position of the one it takes.
+        """
         mask = np.zeros(self.analysis.count, bool)
         for curve, number in zip(self.curves, gone, strict=True):
             mask[curve.family.units[curve.order[:number]]] = True
-        return Cut(self.analysis.spare(mask), tuple(self.blocks[i] for i in dropped))
+        forms = {
+            one.layer.raw: one.options[which - 1].form
+            for one, which in zip(self.factored, taken, strict=False)
+            if which
+        }
+        return Cut(self.analysis.spare(mask), tuple(self.blocks[i] for i in dropped), forms)
 
-    def without(self, cut: Cut, *, means: bool = False) -> ir.Model:
-        """The model without what is in ``cut``, not repaired; ``means`` puts the mean effect in place of blocks."""
+    def without(self, cut: Cut) -> ir.Model:
+        """The model without what is in ``cut``, layers in their cheaper forms: not repaired, to be counted and timed."""
         result = io.clone(self.model)
         apply(result, self.analysis, cut.units)
-        return leave_out(result, cut.blocks, self.samples if means else None, self.config)
+        result = leave_out(result, cut.blocks, None, self.config)
+        split(result, cut.forms)
+        return result
+
+    def to_repair(self, cut: Cut) -> ir.Model:
+        """The same with every layer in one piece still, and the mean effect of a block in its place."""
+        result = io.clone(self.model)
+        apply(result, self.analysis, cut.units)
+        return leave_out(result, cut.blocks, self.samples, self.config)
+
+    def formed(self, number: int, which: int, *, apart: bool = False) -> ir.Model:
+        """The model with one layer in one of its cheaper forms: in one piece still, or ``apart`` as it will run."""
+        one = self.factored[number]
+        option = one.options[which]
+        result = io.clone(self.model)
+        node = list(result.graph)[one.layer.position]
+        linear.assign(one.layer, node, option.weight)
+        if apart:
+            split(result, {one.layer.raw: option.form})
+        return result
 
     def taster(self, number: int, gone: int) -> ir.Model:
         """The model without the first ``gone`` units of one curve, the layers that read them repaired by their H⁻¹."""

@@ -70,7 +70,13 @@ class Clock:
                 saved.append(dense.spent(curve.family.nodes) - narrow.spent(curve.family.nodes))
             curves.append((gone, np.array(saved)))
         blocks = [dense.spent(block.nodes) - dense.spent([]) for block in found.blocks]
-        return Savings(curves, blocks)
+        forms = []
+        for number, one in enumerate(found.factored):
+            names = [one.node, f"{one.node}_low"]
+            split = [found.formed(number, which, apart=True) for which in range(len(one.options))]
+            times = [_Profile(model, node_times(model, self._feeds, self._config)).spent(names) for model in split]
+            forms.append([dense.spent(names) - time for time in times])
+        return Savings(curves, blocks, forms)
 
 
 def halves(

@@ -82,6 +82,11 @@ def matrix(layer: Layer, node: ir.Node) -> np.ndarray:
     return whole.reshape(layer.groups, outputs // layer.groups, -1)
 
 
+def weight_of(node: ir.Node) -> np.ndarray:
+    """The constant weight of a layer's node, as the op holds it."""
+    return _constant(node, 1)
+
+
 def assign(layer: Layer, node: ir.Node, whole: np.ndarray) -> None:
     """Give ``layer`` the weights and bias in ``whole`` (g, m, d + 1), in place, in the dtype it had.
 
@@ -92,15 +97,15 @@ def assign(layer: Layer, node: ir.Node, whole: np.ndarray) -> None:
     weight = flat[:, :-1]
     if layer.op == "MatMul" or (layer.op == "Gemm" and not node.attributes.get_int("transB", 0)):
         weight = weight.T
-    _put(node, 1, weight.reshape(old.shape).astype(old.dtype))
+    put(node, 1, weight.reshape(old.shape).astype(old.dtype))
     place = _bias(node)
     if place is not None:
         reader, index = place
         before = constant(reader.inputs[index])
         shape = (len(flat),) if before is None or before.size != len(flat) else before.shape
-        _put(reader, index, flat[:, -1].reshape(shape).astype(old.dtype))
+        put(reader, index, flat[:, -1].reshape(shape).astype(old.dtype))
     elif layer.biased:
-        _put(node, 2, flat[:, -1].astype(old.dtype))
+        put(node, 2, flat[:, -1].astype(old.dtype))
 
 
 def rows(
@@ -251,7 +256,7 @@ def _ints(node: ir.Node, name: str, default: list[int]) -> list[int]:
     return [int(i) for i in node.attributes[name].as_ints()] if name in node.attributes else default
 
 
-def _put(node: ir.Node, index: int, array: np.ndarray) -> None:
+def put(node: ir.Node, index: int, array: np.ndarray) -> None:
     """Make input ``index`` of ``node`` the constant ``array``, under the name it had unless others read that too."""
     old = node.inputs[index] if index < len(node.inputs) else None
     graph = node.graph

@@ -27,6 +27,8 @@ class PruneOptions:
         round_to: What kept channels are a multiple of; ``auto`` follows the cost, as measured for a latency budget.
         sparsity: Weights to set to zero as well, a share in (0, 1) or as :mod:`onnxslim.prune.sparsity` writes it;
             given without a budget, no channel goes.
+        low_rank: Also put layers into cheaper forms (:mod:`onnxslim.prune.lowrank`), where that does less harm than
+            removing channels, and make one layer of two with nothing between them.
         uniform: Take the same share everywhere, for comparison (of channels; of weights too).
         rounds: Prune in so many steps, repairing and scoring again after each.
         min_layer_params: Leave layers with fewer parameters alone.
@@ -42,6 +44,7 @@ class PruneOptions:
     criterion: str = "obs"
     round_to: str | int = "auto"
     sparsity: float | str | None = None
+    low_rank: bool = False
     uniform: bool = False
     rounds: int = 1
     min_layer_params: int = 0

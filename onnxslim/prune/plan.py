@@ -27,37 +27,44 @@ class Effects:
     Attributes:
         curves: For each curve, (units gone, effect) at a few levels, in rising order; empty where none was measured.
         blocks: For each block; infinite where it was not measured.
+        forms: For each layer with cheaper forms, that of each; their own error where it was not measured.
     """
 
     curves: list[list[tuple[int, float]]]
     blocks: list[float]
+    forms: list[list[float]]
 
 
 def unmeasured(found: Candidates) -> Effects:
     """Nothing is known but the layers' own errors."""
-    return Effects([[] for _ in found.curves], [np.inf] * len(found.blocks))
+    errors = [[option.error for option in one.options] for one in found.factored]
+    return Effects([[] for _ in found.curves], [np.inf] * len(found.blocks), errors)
 
 
 def measure(found: Candidates, outputs: Outputs, progress: Progress) -> Effects:
     """The effect of every candidate; outputs are computed from where a candidate begins to differ."""
     effects = unmeasured(found)
-    total = len(found.blocks) + len(found.curves)
+    total = len(found.blocks) + len(found.curves) + len(found.factored)
     if found.samples is not None:
         for number, block in enumerate(found.blocks):
             without = repaired(found.model, block, found.samples, found.config)
             effects.blocks[number] = outputs.effect(without, 0)
             progress("effects", number + 1, total)
-    order = sorted(range(len(found.curves)), key=lambda number: found.curves[number].family.first)
-    for done, number in enumerate(order):
-        curve = found.curves[number]
-        for gone in sorted(curve.weights):
-            effects.curves[number].append((gone, outputs.effect(found.taster(number, gone), curve.family.first)))
+    places = [(curve.family.first, number, True) for number, curve in enumerate(found.curves)]
+    places += [(one.layer.position, number, False) for number, one in enumerate(found.factored)]
+    for done, (first, number, is_curve) in enumerate(sorted(places)):
+        if is_curve:
+            for gone in sorted(found.curves[number].weights):
+                effects.curves[number].append((gone, outputs.effect(found.taster(number, gone), first)))
+        else:
+            options = range(len(found.factored[number].options))
+            effects.forms[number] = [outputs.effect(found.formed(number, which), first) for which in options]
         progress("effects", len(found.blocks) + done + 1, total)
     return effects
 
 
 def choices_of(found: Candidates, effects: Effects, savings: Savings, options: PruneOptions) -> list[Choices]:
-    """What may be taken from each family and then each block, at what effect and for what saving.
+    """What may be taken from each family, each block and each layer with cheaper forms, at what effect and saving.
 
     Where effects were not measured the layers' own errors count, and blocks stay.
     """
@@ -69,7 +76,18 @@ def choices_of(found: Candidates, effects: Effects, savings: Savings, options: P
     for effect_, saved in zip(effects.blocks, savings.blocks, strict=True):
         ways = 2 if np.isfinite(effect_) and saved > 0 and not options.uniform else 1
         listed.append(Choices(np.arange(2)[:ways], np.array([0.0, effect_])[:ways], np.array([0.0, saved])[:ways]))
+    for effects_, savings_ in zip(effects.forms, savings.forms, strict=True):
+        listed.append(_forms(effects_, savings_))
     return listed
+
+
+def _forms(effects: list[float], savings: list[float]) -> Choices:
+    """Nothing, or one of the forms; one that saves nothing or breaks the model is never worth it."""
+    effect = np.array(
+        [0.0, *(e if np.isfinite(e) and s > 0 else np.inf for e, s in zip(effects, savings, strict=True))]
+    )
+    useful = np.isfinite(effect)
+    return Choices(np.flatnonzero(useful), effect[useful], np.array([0.0, *savings])[useful])
 
 
 def below(found: Candidates, scored: Mapping[int, np.ndarray], options: PruneOptions) -> Cut:
@@ -90,7 +108,11 @@ def below(found: Candidates, scored: Mapping[int, np.ndarray], options: PruneOpt
             count = int((curve.error < (options.threshold or 0) * curve.error[-1]).sum()) if stop else 0
         allowed = amounts(len(curve.family), options.round_to if isinstance(options.round_to, int) else 1)
         gone.append(int(allowed[np.searchsorted(allowed, min(count, stop), side="right") - 1]))
-    return found.cut(gone, [])
+    forms = [0] * len(found.factored)
+    if options.redundancy is not None:
+        fits = [[i for i, o in enumerate(one.options, 1) if o.error <= options.redundancy] for one in found.factored]
+        forms = [ways[-1] if ways else 0 for ways in fits]
+    return found.cut(gone, taken=forms)
 
 
 def meet(found: Candidates, choices: Sequence[Choices], budget: Budget, *, same: bool) -> Cut:
@@ -101,7 +123,7 @@ def meet(found: Candidates, choices: Sequence[Choices], budget: Budget, *, same:
 
     Args:
         found: What may go.
-        choices: Of every family, then of every block.
+        choices: Of every family, then of every block, then of every layer with cheaper forms.
         budget: What may be left.
         same: Take the same share from every family, and no blocks.
 
@@ -111,7 +133,7 @@ def meet(found: Candidates, choices: Sequence[Choices], budget: Budget, *, same:
     start = budget.measure(found.model)
     need = start - budget.allowed
     if need <= 0:
-        return found.cut([0] * len(found.curves), [])
+        return found.cut([0] * len(found.curves))
     low, high, asked = 0.0, np.inf, need
     best: tuple[float, Cut] | None = None
     for turn in range(CORRECTIONS):
@@ -128,7 +150,10 @@ def meet(found: Candidates, choices: Sequence[Choices], budget: Budget, *, same:
         asked = (low + high) / 2 if np.isfinite(high) else asked + (need - got) * 2**turn
     if best is not None:
         return best[1]
-    everything = _cut(found, choices, [len(c.amounts) - 1 for c in choices[: len(found.curves)]])
+    last = [len(c.amounts) - 1 for c in choices]
+    start_of, end_of = len(found.curves), len(found.curves) + len(found.blocks)
+    last[start_of:end_of] = [0] * len(found.blocks)
+    everything = _cut(found, choices, last)
     most = start - budget.measure(found.without(everything))
     if most >= need:
         return everything
@@ -148,14 +173,22 @@ def _pick(found: Candidates, choices: Sequence[Choices], asked: float, same: boo
         picked = uniform(choices, asked / max(most, 1e-30)) if asked <= most else None
     else:
         offset = len(found.curves)
-        clashes = conflicts(found.blocks, [curve.family for curve in found.curves])
-        exclusive = [(offset + i, [offset + j for j in blocks] + inner) for i, (blocks, inner) in enumerate(clashes)]
+        behind = offset + len(found.blocks)
+        clashes = conflicts(
+            found.blocks, [curve.family for curve in found.curves], [one.node for one in found.factored]
+        )
+        exclusive = [
+            (offset + i, [*(offset + j for j in blocks), *inner, *(behind + k for k in layers)])
+            for i, (blocks, inner, layers) in enumerate(clashes)
+        ]
         picked = choose(choices, asked, exclusive)
     return None if picked is None else _cut(found, choices, picked)
 
 
 def _cut(found: Candidates, choices: Sequence[Choices], picked: Sequence[int]) -> Cut:
-    """What the chosen positions mean; blocks without one stay."""
-    offset = len(found.curves)
+    """What the chosen positions mean; blocks and layers without one stay."""
+    offset, behind = len(found.curves), len(found.curves) + len(found.blocks)
     gone = [int(c.amounts[p]) for c, p in zip(choices[:offset], picked[:offset], strict=True)]
-    return found.cut(gone, [i for i, p in enumerate(picked[offset:]) if p])
+    dropped = [i for i, p in enumerate(picked[offset:behind]) if p]
+    taken = [int(c.amounts[p]) for c, p in zip(choices[behind:], picked[behind:], strict=False)]
+    return found.cut(gone, dropped, taken)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -11,8 +12,10 @@ from onnxslim.account import Account
 from onnxslim.data.samples import Samples
 from onnxslim.progress import Progress
 from onnxslim.prune import layers as linear
+from onnxslim.prune.factor import structured
 from onnxslim.prune.gram import HOLD, is_held, positions_each
 from onnxslim.prune.layers import Layer
+from onnxslim.prune.lowrank import Form
 from onnxslim.prune.repair import Rows, fit
 from onnxslim.prune.score import WIDE
 from onnxslim.prune.targets import targets
@@ -32,6 +35,7 @@ def restore(
     account: Account,
     progress: Progress,
     *,
+    forms: Mapping[str, Form] | None = None,
     heirs_only: bool = False,
     seed: int = 0,
 ) -> None:
@@ -49,6 +53,7 @@ def restore(
         config: How they run.
         account: Counts the layers fitted; says where data were too few.
         progress: Called after each layer.
+        forms: Layers (:attr:`Layer.raw`) whose weights have to end up in a cheaper form.
         heirs_only: Fit only the layers that take over for a dropped block.
         seed: Of the choice of positions.
     """
@@ -57,7 +62,7 @@ def restore(
         return
     nodes = list(pruned.graph)
     place = {str(node.outputs[0].name): position for position, node in enumerate(original.graph) if node.outputs}
-    todo = [target for target in targets(pruned, original) if target.takes_over or not heirs_only]
+    todo = [target for target in targets(pruned, original, forms or ()) if target.takes_over or not heirs_only]
     new_walk, old_walk = Walk(pruned, samples, config), Walk(original, samples, config)
     for done, target in enumerate(todo):
         layer, node = target.layer, nodes[target.layer.position]
@@ -77,7 +82,7 @@ def restore(
             parts.append((x, picked, is_held(indices, x.shape[1])))
             first += len(now[layer.input])
         rows, held = _rows(parts, linear.flat(target.result), layer.biased)
-        _fit(layer, node, rows, held, start, account)
+        _fit(layer, node, rows, held, start, account, (forms or {}).get(layer.raw))
         progress("repair", done + 1, len(todo))
 
 
@@ -102,8 +107,20 @@ def _rows(
     return fitted, judged
 
 
-def _fit(layer: Layer, node: ir.Node, rows: Rows, held: Rows, start: np.ndarray, account: Account) -> None:
+def _fit(
+    layer: Layer,
+    node: ir.Node,
+    rows: Rows,
+    held: Rows,
+    start: np.ndarray,
+    account: Account,
+    form: Form | None,
+) -> None:
     result = fit(rows, held, start)
+    if form is not None:
+        both = rows.moments() + held.moments()
+        weight = structured(layer, node, form, result.weight, both.xx[0] / max(both.count, 1))
+        result = replace(result, weight=weight, error=held.error(weight) / max(held.moments().variance(), 1e-300))
     if rows.x.shape[1] < rows.x.shape[2]:
         account.warnings.append(
             f"{layer.name}: {rows.x.shape[1]} rows for {rows.x.shape[2]} columns; its least squares is regularised"
@@ -116,7 +133,7 @@ def _fit(layer: Layer, node: ir.Node, rows: Rows, held: Rows, start: np.ndarray,
             "damping": result.damping,
         }
     )
-    if result.error < result.before:
+    if form is not None or result.error < result.before:
         linear.assign(layer, node, result.weight)
         account.count("layers repaired")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -36,10 +36,12 @@ class Savings:
     Attributes:
         curves: For each family, how many units may go (int64 (c,), from 0) and what that saves (float64 (c,)).
         blocks: For each block.
+        forms: For each layer, what each of its cheaper forms saves.
     """
 
     curves: list[tuple[np.ndarray, np.ndarray]]
     blocks: list[float]
+    forms: list[list[float]] = field(default_factory=list)
 
 
 def amounts(units: int, round_to: int) -> np.ndarray:

@@ -12,6 +12,7 @@ to the original's s₂ instead, and takes over the block's work as well as it ca
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -52,8 +53,14 @@ class Target:
         return self.takes_over[-1] if self.takes_over else str(self.result.name)
 
 
-def targets(pruned: ir.Model, original: ir.Model) -> list[Target]:
-    """A target for every layer of ``pruned`` whose input has changed or that has to take over for a dropped block."""
+def targets(pruned: ir.Model, original: ir.Model, formed: Container[str] = ()) -> list[Target]:
+    """A target for every layer of ``pruned`` whose input has changed or that has to take over for a dropped block.
+
+    Args:
+        pruned: What is left.
+        original: What it comes from.
+        formed: Layers (:attr:`Layer.raw`) that will be something else than they were, whatever their input.
+    """
     nodes = list(pruned.graph)
     before = {str(node.outputs[0].name): node for node in original.graph if node.outputs}
     dropped = frozenset(
@@ -69,7 +76,8 @@ def targets(pruned: ir.Model, original: ir.Model) -> list[Target]:
     for position, node in enumerate(nodes):
         was = before.get(str(node.outputs[0].name) if node.outputs else "")
         fed = any(value.name in dirty for value in reads(node))
-        if fed or was is None or _differs(node, was) or fresh.get(position):
+        forms = position in known and known[position].raw in formed
+        if fed or was is None or forms or _differs(node, was) or fresh.get(position):
             dirty.update(str(value.name) for value in node.outputs)
             if position in known and was is not None:
                 waiting.append(position)
