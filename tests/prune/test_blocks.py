@@ -41,9 +41,15 @@ def test_residual_blocks_are_found_and_may_be_refused() -> None:
 def test_a_block_excludes_what_lives_in_it() -> None:
     model = nets.residual(blocks=2)
     found, groups = inner(model), families(units(model))
-    for block, (others, inside) in zip(found, conflicts(found, groups), strict=True):
+    for block, (others, inside, _) in zip(found, conflicts(found, groups), strict=True):
         assert not others
         assert [set(groups[k].nodes) <= set(block.nodes) for k in inside] == [True]
+    layers = [node.name or "" for node in model.graph if node.op_type == "Conv"]
+    held = [
+        [layers[k] in block.nodes for k in at]
+        for block, (_, _, at) in zip(found, conflicts(found, groups, layers), strict=True)
+    ]
+    assert held == [[True, True]] * len(found)
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
