@@ -25,7 +25,7 @@ from onnxslim.runtime.taps import prune_unused, tap
 
 Feeds = Iterable[Mapping[str, np.ndarray]]
 
-#: Values of one tensor and sample that are counted, at least, where it has as many.
+#: Values of one tensor and sample that are counted: between two thirds of this and twice this, or all there are.
 SAMPLED = 1 << 12
 
 

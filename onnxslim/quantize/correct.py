@@ -25,6 +25,7 @@ from onnxslim.quantize.patches import Window
 from onnxslim.quantize.plan import Plan, Unit
 from onnxslim.quantize.replay import Replay
 from onnxslim.quantize.taps import Target, Wanted, targets
+from onnxslim.runtime.memory import give_back
 from onnxslim.runtime.session import SessionConfig
 
 #: Samples that are replayed; activations of so many are held as 8-bit codes.
@@ -77,6 +78,7 @@ def correct(
     names = {unit.name: str(_linear_output(unit).name) for unit in layers}
     wanted = {names[unit.name]: Wanted(unit.op == "Conv", math.ceil(_enough(unit) / len(feeds))) for unit in layers}
     found = targets(model, wanted, feeds, config, seed=seed)
+    give_back()
     own, account = replace(choices, codes={}), []
     # later layers must see earlier ones mended, so the replay reads the very codes that are filled here
     replay = Replay(model, plan, own, feeds, config)

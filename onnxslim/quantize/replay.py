@@ -44,9 +44,11 @@ class Replay:
         for unit in plan.units:
             for name in _reads(unit):
                 self._readers[name] = self._readers.get(name, 0) + 1
-        # a float op's output stays float for its float readers; only what an int8 unit computes exists as codes alone
+        # what an int8 unit computes exists as codes alone; a float op's output stays float for its float readers
         made = {str(value.name) for unit in self._int8.values() for value in unit.outputs}
-        self._coded = made & plan.tensors.keys()
+        outputs = {str(value.name) for unit in plan.units for value in unit.outputs}
+        floats = {name for unit in plan.units if unit.name not in plan.int8 for name in _reads(unit)}
+        self._coded = plan.tensors.keys() & (made | (outputs - floats))
         self._held: dict[str, list[np.ndarray]] = {
             str(value.name): [chunk[str(value.name)] for chunk in chunks]
             for value in model.graph.inputs
@@ -54,7 +56,7 @@ class Replay:
         }
 
     def held(self, name: str, chunk: int) -> np.ndarray:
-        """What is held of tensor ``name`` on a chunk: codes of what an int8 unit computes, else floats."""
+        """What is held of tensor ``name`` on a chunk: codes where only int8 units read it, else floats."""
         return self._held[name][chunk]
 
     def floats(self, name: str, some: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ from onnxslim.quantize.simulate import Simulation
 from onnxslim.quantize.statistics import Statistics
 from onnxslim.quantize.summary import summarise
 from onnxslim.quantize.targets import Target
+from onnxslim.runtime.memory import give_back
 from onnxslim.runtime.session import SessionConfig
 
 #: Samples that channels are equalised on, that times are measured on, that ranges and that results are judged on.
@@ -51,6 +52,7 @@ def quantise_static(
         yardstick = Yardstick(work, feeds.last(JUDGED), config)
     with account.part("equalisation"):
         work = _equalized(work, target, feeds, yardstick, config, account)
+        give_back()
     found = units(work, target, options.exclude)
     able = everything(found)
     if not any(unit.weighted for unit in found if unit.name in able):
@@ -58,6 +60,7 @@ def quantise_static(
     widest = make_plan(found, able)
     with account.part("statistics"):
         statistics = calibrate.statistics(work, feeds, list(widest.tensors), config, progress, len(feeds))
+        give_back()
     with account.part("ranges"):
         few = yardstick.last(SIMULATED)
         choices = _choices(work, widest, statistics, methods, target, few, config, account)
