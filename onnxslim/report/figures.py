@@ -103,6 +103,8 @@ METRIC_NAMES = {
     "confidence": "Expected top-1",
     "relative": "1 − relative error",
     "miou": "mIoU",
+    "f1": "F1",
+    "ap": "AP",
     "rmse": "RMSE",
     "mae": "MAE",
     "ctc": "Sequence accuracy",

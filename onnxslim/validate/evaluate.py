@@ -18,6 +18,7 @@ from onnxslim.runtime.stateful import Stateful
 from onnxslim.validate.function import UserMetric
 from onnxslim.validate.ledger import Evaluation, Ledger
 from onnxslim.validate.metrics import METRICS
+from onnxslim.validate.whole import WHOLE
 
 #: Samples at a time when nobody says: at most so many, and inputs of at most so many bytes, because what a network
 #: holds inside grows with them.
@@ -42,7 +43,8 @@ def evaluate(
         samples: The data; its labels, where it has them, decide what "right" is.
         reference: The original. Without it only metrics that labels decide can be told, and no drop.
         config: How both sessions run.
-        metric: A name of :data:`~onnxslim.validate.metrics.METRICS`, or a function of (outputs, labels) that gives a
+        metric: A name of :data:`~onnxslim.validate.metrics.METRICS` or of
+            :data:`~onnxslim.validate.whole.WHOLE`, or a function of (outputs, labels) that gives a
             value per sample or one value, higher being better (:class:`~onnxslim.validate.function.FunctionTally`). By
             default: top-1, top-5 and agreement for scores (N, C) with labels, agreement without, mIoU for scores
             (N, C, H, W) with labels of shape (N, H, W), agreement for integers, 1 - ‖a - b‖ / ‖a‖ for all else.
@@ -77,8 +79,9 @@ def evaluate_all(
 
     Args and errors are those of :func:`evaluate`; ``models`` and what is returned are by the caller's names.
     """
-    if isinstance(metric, str) and metric not in METRICS:
-        raise UsageError(f"--metric {metric}: unknown", hint=f"one of {', '.join(METRICS)}, or module:function")
+    if isinstance(metric, str) and metric not in METRICS and metric not in WHOLE:
+        known = ", ".join([*METRICS, *WHOLE])
+        raise UsageError(f"--metric {metric}: unknown", hint=f"one of {known}, or module:function")
     original = None if reference is None else Stateful(Session(io.load(reference), config), samples.state)
     sessions = {name: Stateful(Session(io.load(model), config), samples.state) for name, model in models.items()}
     for session in sessions.values():

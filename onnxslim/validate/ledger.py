@@ -15,6 +15,7 @@ from onnxslim.validate.fidelity import Fidelity
 from onnxslim.validate.function import FunctionTally, UserMetric
 from onnxslim.validate.judged import choose_metrics, pick_output, rows
 from onnxslim.validate.tally import Measured, Tally
+from onnxslim.validate.whole import WHOLE, DetectionTally
 
 Outputs = Mapping[str, Any]
 
@@ -65,6 +66,13 @@ class Evaluation:
         return {"over_time": found} if found else {}
 
 
+def _function(metric: str | UserMetric | None) -> FunctionTally | DetectionTally | None:
+    """What tallies a metric that is no sum over samples."""
+    if callable(metric):
+        return FunctionTally(metric)
+    return WHOLE[metric]() if metric in WHOLE else None
+
+
 class Ledger:
     """The sums of one evaluation. It is opened on the first batch, whose outputs show what there is to judge.
 
@@ -93,8 +101,8 @@ class Ledger:
         self.output = pick_output(first, n, output)
         #: A user's function sees every output, unless there is only one or one was named.
         self.sees_all = output is None and len(first) > 1
-        self.function = FunctionTally(metric) if callable(metric) else None
-        wanted = metric if isinstance(metric, str) else None
+        self.function = _function(metric)
+        wanted = metric if isinstance(metric, str) and self.function is None else None
         judged = rows(self.output, first[self.output], n)
         chosen, self.warnings = choose_metrics(judged, labels, wanted, alone=original is None)
         if not chosen and self.function is None:

@@ -130,14 +130,39 @@ def _root(means: np.ndarray) -> np.ndarray:
 def _overlap(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     if outputs.dtype.kind != "f" or outputs.ndim < 3:
         raise UsageError("metric miou: expected scores of shape (N, C, H, W)", hint="name such an output with --output")
-    said, truth = answers(outputs), answers(original) if labels is None else labels
+    said, truth = _regions(outputs), _regions(original) if labels is None else labels
     if truth.shape != said.shape:
         raise InvalidDataError(f"metric miou: expected labels of shape {said.shape}, got {truth.shape}")
-    classes = np.arange(outputs.shape[1]).reshape(-1, *[1] * said.ndim)
-    judged = (truth >= 0) & (truth < outputs.shape[1])  # 255 and -1 are the customary "ignore this pixel"
+    count = max(2, outputs.shape[1])
+    classes = np.arange(count).reshape(-1, *[1] * said.ndim)
+    judged = (truth >= 0) & (truth < count)  # 255 and -1 are the customary "ignore this pixel"
     mine, theirs = (said == classes) & judged, (truth == classes) & judged
     axes = tuple(range(2, mine.ndim))
     return np.concatenate([(mine & theirs).sum(axes).T, (mine | theirs).sum(axes).T], axis=1).astype(np.float64)
+
+
+def _regions(outputs: np.ndarray) -> np.ndarray:
+    """The class of every pixel; of a single map of probabilities, whether it is at least a half."""
+    return answers(outputs) if outputs.shape[1] > 1 else (outputs[:, 0] >= 0.5).astype(np.int64)
+
+
+def _detected(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """What is there and found, found without being there, and there without being found; shape (n, 3)."""
+    truth = original if labels is None else labels
+    if outputs.dtype.kind != "f" or not 0 <= original.min(initial=0) <= original.max(initial=0) <= 1 + 1e-3:
+        raise UsageError("metric f1: expected probabilities", hint="name such an output with --output")
+    if truth.size != outputs.size or (labels is not None and not np.isin(labels, (0, 1)).all()):
+        raise InvalidDataError(
+            f"labels: metric f1 expects 0 and 1 of the output's shape {outputs.shape}, got {truth.dtype} of shape"
+            f" {truth.shape}"
+        )
+    found, there = _flat(outputs) >= 0.5, _flat(truth) >= 0.5
+    return np.stack([(found & there).sum(1), (found & ~there).sum(1), (~found & there).sum(1)], axis=1).astype(float)
+
+
+def _f1_finish(means: np.ndarray) -> np.ndarray:
+    right, wrong = 2 * means[:, 0], means[:, 1] + means[:, 2]
+    return np.asarray(np.divide(right, right + wrong, out=np.ones(len(means)), where=right + wrong > 0))
 
 
 def _overlap_finish(means: np.ndarray) -> np.ndarray:
@@ -245,6 +270,7 @@ METRICS: dict[str, Metric] = {
         Metric("agreement", _agreement, "original", _discrete),
         Metric("confidence", _confidence, "original"),
         Metric("miou", _overlap, "either", _maps, _overlap_finish),
+        Metric("f1", _detected, "either", finish=_f1_finish),
         Metric("relative", _relative, "original", lambda v, y: not _discrete(v, y), _relative_finish),
         Metric("rmse", _squared, "labels", _regression, _root, higher_is_better=False),
         Metric("mae", _absolute, "labels", higher_is_better=False),

@@ -104,6 +104,22 @@ def test_miou_is_the_jaccard_score_over_the_classes_that_occur() -> None:
     assert value("miou", scores, labels=labels) == pytest.approx(expected)
 
 
+def test_of_a_single_map_miou_judges_what_is_above_a_half() -> None:
+    scores = np.array([[[[0.9, 0.2], [0.7, 0.4]]]], np.float32)
+    truth = np.array([[[1, 0], [0, 0]]])
+    expected = sk.jaccard_score(truth.ravel(), [1, 0, 1, 0], average="macro")
+    assert value("miou", scores, labels=truth) == pytest.approx(expected)
+
+
+@given(st.integers(0, 2**20))
+def test_f1_is_scikit_learns(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, truth = rng.random((6, 4, 3)).astype(np.float32), rng.integers(0, 2, (6, 4, 3))
+    expected = sk.f1_score(truth.ravel(), (scores >= 0.5).ravel(), zero_division=1.0)
+    assert value("f1", scores, labels=truth) == pytest.approx(expected)
+    assert value("f1", scores, original=scores) == 1.0
+
+
 def test_miou_leaves_out_pixels_whose_label_is_no_class() -> None:
     scores = np.zeros((1, 2, 1, 2), np.float32)
     assert value("miou", scores, labels=np.array([[[0, 255]]])) == 1
