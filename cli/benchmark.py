@@ -11,7 +11,8 @@ from rich.text import Text
 
 from onnxslim import io
 from onnxslim.benchmark import benchmark as measure
-from onnxslim.report.text import clean, digits, milliseconds, size
+from onnxslim.report import figures
+from onnxslim.report.text import NONE, clean, digits, milliseconds, size
 from onnxslim.result import Result, facts
 
 from . import options
@@ -25,12 +26,14 @@ def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableTy
     """One column a model."""
     models, timing = report["models"], report["timing"]
     columns = ("", *(f">{clean(model['name'])}" for model in models))
-    table = grid(columns, ((name, *map(cell, models)) for name, cell in _ROWS))
+    rows = [(name, *map(cell, models)) for name, cell in _ROWS]
+    table = grid(columns, [row for row in rows if set(row[1:]) != {NONE}])
     how = (
         f"{timing['rounds']} interleaved rounds, batch {timing['batch']}, {timing['threads']} thread(s), "
         f"{timing['provider']} provider, on {clean(timing['data'])}; 95 % intervals in brackets"
     )
-    return Group(table, Text(how, "dim"), *warnings(report))
+    told = figures.energy(report)
+    return Group(table, Text(how, "dim"), Text(f"energy: {told}"), *warnings(report))
 
 
 def _median(model: Mapping[str, Any]) -> str:
@@ -59,7 +62,9 @@ _ROWS: tuple[tuple[str, Any], ...] = (
     ("first inference", lambda m: milliseconds(m["first_ms"])),
     ("session", lambda m: milliseconds(m["create_ms"])),
     ("throughput", _throughput),
-    ("peak memory", lambda m: size(m["memory"])),
+    ("resident memory", lambda m: size(m["memory"]["resident"])),
+    ("peak memory", lambda m: size(m["memory"]["peak"])),
+    ("device memory", lambda m: size(m["memory"]["device"])),
 )
 
 

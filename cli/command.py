@@ -18,6 +18,8 @@ from onnxslim import io
 from onnxslim.errors import GateError, OnnxslimError
 from onnxslim.report.terminal import terminal as summary
 from onnxslim.result import Result
+from onnxslim.runtime.energy import Meter, counter
+from onnxslim.runtime.providers import CPU, Provider
 
 from . import terminal
 from .common import SECTIONS, Common, split
@@ -60,6 +62,7 @@ def command(
             if common.dry_run and not recipe:
                 deliver(Result(name, recipe=_plan(name, params)), common, show)
                 return
+            meter = Meter(counter(Provider(CPU)))
             with (
                 limited(common.timeout, common.max_memory, lambda error: _tell(error, name, common)),
                 io.trusting(allow_hardlinks=common.allow_hardlinks, max_memory=common.max_memory),
@@ -70,7 +73,8 @@ def command(
                 except GateError as error:
                     diagnose(error, common, show)
                     raise
-                deliver(result, common, show)
+                result.extra["energy"] = meter.told(result.extra.get("energy"))
+            deliver(result, common, show)
 
         options = [option for section in SECTIONS.values() for option in section]
         own = list(reversed(getattr(run, "__click_params__", [])))

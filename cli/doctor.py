@@ -15,7 +15,8 @@ from onnxslim.quantize import contract
 from onnxslim.quantize.targets import TARGETS, Target
 from onnxslim.report.text import clean
 from onnxslim.result import Result
-from onnxslim.runtime.providers import PROVIDERS, parse
+from onnxslim.runtime.energy import NOT_HERE, counter
+from onnxslim.runtime.providers import CPU, PROVIDERS, Provider, parse
 from onnxslim.runtime.session import available_providers
 from onnxslim.version import __version__
 
@@ -28,7 +29,6 @@ from .show import grid, warnings
 _LIBRARIES = ("onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy", "scipy", "torch")
 #: CPU flags that decide how fast int8 runs, newest first, as /proc/cpuinfo spells them.
 _FLAGS = ("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "asimddp", "i8mm", "sve")
-_ENERGY = "/sys/class/powercap/intel-rapl:0/energy_uj"
 
 
 def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
@@ -52,7 +52,7 @@ def doctor(common: Common) -> Result:
         "CPU": _cpu(),
         "provider": {name: _provider(name) for name in PROVIDERS},
         "int8": {name: target.why_not or _int8(target, cautions) for name, target in TARGETS.items()},
-        "energy": {"counter": "RAPL" if os.access(_ENERGY, os.R_OK) else "not measurable here"},
+        "energy": {"counter": getattr(counter(Provider(CPU)), "source", NOT_HERE)},
     }
     return Result("doctor", extra={"machine": machine}, warnings=cautions)
 

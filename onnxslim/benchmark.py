@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +18,12 @@ from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.errors import InvalidModelError
 from onnxslim.progress import Progress, silent
-from onnxslim.runtime.memory import peak
+from onnxslim.runtime.energy import counter
+from onnxslim.runtime.memory import Memory, memory
+from onnxslim.runtime.profile import fallback, node_times
 from onnxslim.runtime.session import Session, SessionConfig, trial
 from onnxslim.runtime.timing import Timing, interleave
+from onnxslim.validate.energy import energy
 from onnxslim.validate.latency import percentiles
 from onnxslim.validate.statistics import median_interval, ratio_interval
 
@@ -42,7 +45,7 @@ class Speed:
         ratio: How many times faster than the first model: median of the per-round ratios; 1.0 for the first itself.
         interval: 95 % interval of the ratio.
         throughput: Samples a second, ``concurrency`` inferences at a time, with its 95 % interval.
-        memory: Bytes that loading and running it adds to a bare process's peak; None where unmeasurable.
+        memory: What it takes in a bare process: resident, peak, on the device.
     """
 
     name: str
@@ -52,7 +55,7 @@ class Speed:
     ratio: float
     interval: tuple[float, float]
     throughput: dict[str, Any]
-    memory: int | None
+    memory: Memory
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,14 @@ class Benchmark:
         models: In the order given.
         timing: The rounds themselves.
         data: What the inputs were.
+        energy: The contract's ``energy``; models by name.
         warnings: One line each.
     """
 
     models: list[Speed]
     timing: Timing
     data: str
+    energy: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -76,8 +81,9 @@ class Benchmark:
         about = {"provider": self.timing.provider, "threads": self.timing.threads, "batch": self.timing.batch}
         rounds = len(next(iter(self.timing.rounds.values())))
         return {
-            "models": [dict(vars(m)) for m in self.models],
+            "models": [{**vars(m), "memory": dict(vars(m.memory))} for m in self.models],
             "timing": {**about, "rounds": rounds, "data": self.data},
+            "energy": self.energy,
         }
 
 
@@ -127,11 +133,22 @@ def benchmark(
             float(np.median(base / rounds)),
             (1.0, 1.0) if rounds is base else ratio_interval(base, rounds),
             _throughput(sessions[name], feeds, timing.batch, concurrency),
-            peak(loaded[name], feeds[0], config),
+            memory(loaded[name], feeds[0], config),
         )
         for name, rounds in timing.rounds.items()
     ]
-    return Benchmark(found, timing, samples.source, list(samples.warnings))
+    taken = energy(loaded, sessions, feeds, counter(next(iter(sessions.values())).provider), dims)
+    return Benchmark(found, timing, samples.source, taken, [*samples.warnings, *_fallbacks(loaded, feeds, config)])
+
+
+def _fallbacks(models: Mapping[str, ir.Model], feeds: Sequence[Feed], config: SessionConfig) -> Iterator[str]:
+    """One line for each model that did not run whole on the provider that was asked for."""
+    if config.provider == "cpu":
+        return  # there is nothing to fall back from
+    for name, model in models.items():
+        caution = fallback(node_times(model, feeds, config, runs=1, warmup=1).values(), config)
+        if caution is not None:
+            yield f"{name}: {caution}"
 
 
 def _names(models: Sequence[io.ModelLike]) -> list[str]:

@@ -22,11 +22,13 @@ from onnxslim.progress import Progress, silent
 from onnxslim.reading import DataOptions
 from onnxslim.recipe import KINDS, Context, Recipe
 from onnxslim.result import Facts, Result, Stage, facts
+from onnxslim.runtime.energy import counter
 from onnxslim.runtime.memory import own_peak, peak
 from onnxslim.runtime.session import Session, SessionConfig, check, trial, version
 from onnxslim.runtime.timing import Timing, interleave
 from onnxslim.sets import Sets, open_sets
 from onnxslim.validate import latency
+from onnxslim.validate.energy import energy
 from onnxslim.validate.evaluate import evaluate_all
 from onnxslim.validate.function import UserMetric
 from onnxslim.validate.gates import failures
@@ -227,6 +229,8 @@ class Attempt:
         ends = {"original": models[0], "result": models[-1]}
         memory = {name: peak(model, feeds[0], task.config) for name, model in ends.items()}
         result.extra["memory"] = {**memory, "command": own_peak()}
+        compared = {"original": sessions["0"], "result": sessions[last]}
+        result.extra["energy"] = energy(ends, compared, feeds, counter(sessions["0"].provider), task.read.dims)
         result.measured.update(_how(timing, samples))
 
     def confirm(self) -> Result:

@@ -12,7 +12,7 @@ from typing import Any
 from onnxslim import io
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
-from onnxslim.runtime.profile import NodeTime, node_times
+from onnxslim.runtime.profile import NodeTime, fallback, node_times
 from onnxslim.runtime.session import SessionConfig, trial
 
 #: Inputs that the runs go through.
@@ -97,9 +97,7 @@ def profile(
     feeds = list(itertools.islice(samples.batches(batch_size), _FEEDS))
     nodes = sorted(node_times(loaded, feeds, config).values(), key=lambda node: -node.seconds)
     warnings = list(samples.warnings)
-    elsewhere = [node for node in nodes if node.provider == "CPUExecutionProvider"]
-    if config.provider != "cpu" and elsewhere:
-        share = sum(node.seconds for node in elsewhere) / sum(node.seconds for node in nodes)
-        warnings.append(f"{len(elsewhere)} of {len(nodes)} nodes ran on the CPU, {share:.0%} of the time")
+    if (caution := fallback(nodes, config)) is not None:
+        warnings.append(caution)
     name = os.fspath(model) if isinstance(model, (str, os.PathLike)) else "model"
     return Profile(name, nodes, samples.source, warnings)

@@ -216,7 +216,16 @@ def described(value: Any) -> str:
 
 def energy(report: Report) -> str:
     """What is known of energy, its source first; empty when nothing is told."""
-    return described({key.replace("_", " "): value for key, value in (report.get("energy") or {}).items()})
+    return described({key.replace("_", " "): _joined(value) for key, value in (report.get("energy") or {}).items()})
+
+
+def _joined(value: Any) -> Any:
+    """A number with few digits; the figures of one model in a row."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{key.replace('_', ' ')} {_joined(one)}" for key, one in value.items())
+    if isinstance(value, list):
+        return " to ".join(str(_joined(one)) for one in value)
+    return f"{value:.3g}" if isinstance(value, float) else value
 
 
 def title(report: Report) -> tuple[str, str]:

@@ -1,14 +1,16 @@
-"""Peak memory of running a model, measured in a process of its own, where nothing else is."""
+"""The memory of running a model, measured in a process of its own, where nothing else is."""
 
 from __future__ import annotations
 
 import ctypes
 import json
 import logging
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,53 +18,94 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim import io
-from onnxslim.runtime.session import SessionConfig
+from onnxslim.runtime import nvml
+from onnxslim.runtime.providers import parse
+from onnxslim.runtime.session import SessionConfig, available_providers, providers_of
 
 logger = logging.getLogger(__name__)
 
-#: Runs in the child: two inferences, the peak resident set before the session and after them. Linux hands ru_maxrss on
-#: from parent to child, so there the kernel's own high-water mark of the address space is read.
+#: Runs in the child: two inferences; the resident set before the session and after them, now and at its peak. Linux
+#: hands ru_maxrss on from parent to child, so there the kernel's own high-water mark of the address space is read.
 _CHILD = """
 import json, sys
 import numpy as np, onnxruntime as ort
-def high():
+def read():
     try:
         with open("/proc/self/status") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+            told = dict(line.split(":", 1) for line in file)
+        return [int(told[key].split()[0]) * 1024 for key in ("VmRSS", "VmHWM")]
     except OSError:
         import resource
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-model, data, threads = sys.argv[1:]
+        return [0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
+model, data, config = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 feeds = dict(np.load(data))
-before = high()
+before = read()
 options = ort.SessionOptions()
-options.intra_op_num_threads, options.log_severity_level = int(threads), 4
-session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = config["threads"], 1, 4
+for key, value in config["session_options"].items():
+    options.add_session_config_entry(key, value)
+for library in config["custom_ops"]:
+    options.register_custom_ops_library(library)
+session = ort.InferenceSession(model, options, providers=[tuple(p) for p in config["providers"]], enable_fallback=0)
 for _ in range(2):
     session.run(None, feeds)
-print(json.dumps([before, high()]))
+after = read()
+print(json.dumps([before, after]), flush=True)
+sys.stdin.read()
 """
 
 
-def peak(model: ir.Model, feed: Mapping[str, np.ndarray], config: SessionConfig) -> int | None:
-    """Bytes that loading and running ``model`` on ``feed`` adds to a bare process's peak; None where unmeasurable.
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that loading a model and running it twice adds to a bare process; None where that cannot be told.
 
-    Only the CPU provider is measured: a device's memory is not the process's.
+    Attributes:
+        resident: What is still held afterwards.
+        peak: The most that was held at a time.
+        device: What the device holds meanwhile, by NVML; None on the CPU.
     """
-    if config.provider != "cpu" or sys.platform == "win32":
-        return None
+
+    resident: int | None
+    peak: int | None
+    device: int | None = None
+
+
+def memory(model: ir.Model, feed: Mapping[str, np.ndarray], config: SessionConfig) -> Memory:
+    """Measure ``model`` on ``feed``, on the provider and with the options of ``config``."""
+    if sys.platform == "win32":
+        return Memory(None, None)
+    provider = parse(config.provider, available_providers())
+    device = None if provider.is_cpu else nvml.device(provider.device)
     with tempfile.TemporaryDirectory(prefix="onnxslim-") as name:
         folder = Path(name)
         io.save(model, folder / "model.onnx")
         arrays: dict[str, Any] = {key: np.asarray(value) for key, value in feed.items()}
         np.savez(folder / "feed.npz", **arrays)
-        command = [sys.executable, "-c", _CHILD, str(folder / "model.onnx"), str(folder / "feed.npz"), str(config.threads)]
-        child = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    if child.returncode != 0:
-        logger.debug("peak memory could not be measured: %s", child.stderr.strip().splitlines()[-1:])
-        return None
-    before, after = json.loads(child.stdout)
-    return int(after - before)
+        told = {
+            "threads": config.threads,
+            "session_options": dict(config.session_options),
+            "custom_ops": [os.path.abspath(library) for library in config.custom_ops],
+            "providers": providers_of(provider, config),
+        }
+        command = [sys.executable, "-c", _CHILD, str(folder / "model.onnx"), str(folder / "feed.npz"), json.dumps(told)]
+        used = None if device is None else device.used_bytes()
+        pipes = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipes, stdout=pipes, stderr=pipes, text=True) as child:
+            assert child.stdout is not None
+            line = child.stdout.readline()  # it has run, and waits: what it holds can be looked at
+            held = None if device is None else device.used_bytes()
+            _, errors = child.communicate()
+    if not line:
+        logger.debug("memory could not be measured: %s", errors.strip().splitlines()[-1:])
+        return Memory(None, None)
+    (resident, peak), (resident_after, peak_after) = json.loads(line)
+    taken = None if used is None or held is None else held - used
+    return Memory(resident_after - resident if resident else None, peak_after - peak, taken)
+
+
+def peak(model: ir.Model, feed: Mapping[str, np.ndarray], config: SessionConfig) -> int | None:
+    """The peak alone, on the CPU provider; None elsewhere, where the process's memory is not what a model takes."""
+    return memory(model, feed, config).peak if config.provider == "cpu" else None
 
 
 def give_back() -> None:

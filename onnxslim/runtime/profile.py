@@ -6,13 +6,14 @@ import json
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.providers import parse
+from onnxslim.runtime.session import Session, SessionConfig, available_providers
 
 _SUFFIX = "_kernel_time"
 
@@ -52,6 +53,20 @@ def node_times(
         with open(session.end_profiling(), encoding="utf-8") as file:
             events = json.load(file)
     return summarise(events, warmup)
+
+
+def fallback(nodes: Iterable[NodeTime], config: SessionConfig) -> str | None:
+    """A one-line warning when some nodes did not run on the provider that was asked for; where they ran is read."""
+    wanted, every = parse(config.provider, available_providers()), list(nodes)
+    elsewhere = [node for node in every if node.provider != wanted.name]
+    if not elsewhere:
+        return None
+    share = sum(node.seconds for node in elsewhere) / (sum(node.seconds for node in every) or 1.0)
+    ops = ", ".join(sorted({node.op for node in elsewhere})[:4])
+    where = " and ".join(sorted({node.provider.removesuffix("ExecutionProvider") for node in elsewhere}))
+    return (
+        f"{len(elsewhere)} of {len(every)} nodes ran on {where}, not on {wanted.label}, {share:.0%} of the time ({ops})"
+    )
 
 
 def summarise(events: Sequence[Mapping[str, object]], warmup: int) -> dict[str, NodeTime]:

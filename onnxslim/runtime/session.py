@@ -14,6 +14,7 @@ import onnxruntime as ort
 
 from onnxslim import io
 from onnxslim.errors import InvalidModelError, LimitError, OnnxslimError, UnsupportedError, UsageError
+from onnxslim.runtime.known import check_provider_options, check_session_options
 from onnxslim.runtime.providers import CPU, Provider, parse
 
 #: Above this many bytes a model cannot be one protobuf message (2 GiB) and goes through a file with external data.
@@ -61,6 +62,7 @@ class Session:
     Raises:
         InvalidModelError: The runtime refuses the model.
         UnsupportedError: The model needs an op or a provider that is not here.
+        UsageError: An option that the runtime or the provider does not know.
         LimitError: The runtime ran out of memory.
     """
 
@@ -74,11 +76,10 @@ class Session:
     ) -> None:
         self.config = config or SessionConfig()
         self.provider: Provider = parse(self.config.provider, available_providers())
+        check_session_options(self.config.session_options)
+        check_provider_options(self.provider, self.config.provider_options)
         options = _options(self.config, profile_prefix, optimized_path)
-        providers = [(self.provider.name, _provider_options(self.provider, self.config))]
-        if not self.provider.is_cpu:
-            providers.append((CPU, {}))
-        self._session = _create(model, options, providers)
+        self._session = _create(model, options, providers_of(self.provider, self.config))
         ran = self._session.get_providers()
         if self.provider.name not in ran:
             raise UnsupportedError(
@@ -148,22 +149,24 @@ def _register(options: Any, library: str) -> None:
         raise UsageError(f"--custom-ops {library}: not a library of custom ops: {why}") from error
 
 
-def _provider_options(provider: Provider, config: SessionConfig) -> dict[str, str]:
+def providers_of(provider: Provider, config: SessionConfig) -> list[tuple[str, dict[str, str]]]:
+    """What a session is asked for: the provider with its options, and behind it the CPU for what it cannot run."""
     options = dict(config.provider_options)
-    if not provider.is_cpu:
-        options.setdefault("device_id", str(provider.device))
-    return options
+    if provider.is_cpu:
+        return [(provider.name, options)]
+    options.setdefault("device_id", str(provider.device))
+    return [(provider.name, options), (CPU, {})]
 
 
 def _create(model: ir.Model, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
     size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
     try:
         if size < _MESSAGE_LIMIT:
-            return ort.InferenceSession(io.to_bytes(model), options, providers=providers)
+            return ort.InferenceSession(io.to_bytes(model), options, providers=providers, enable_fallback=0)
         with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
             path = os.path.join(folder, "model.onnx")
             io.save(model, path, external_data=True)
-            return ort.InferenceSession(path, options, providers=providers)
+            return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
     except Exception as error:
         raise _typed(error, "the runtime refuses the model") from error
 
@@ -171,11 +174,15 @@ def _create(model: ir.Model, options: Any, providers: list[tuple[str, dict[str, 
 def _typed(error: Exception, context: str) -> Exception:
     """onnxruntime's exception as one of ours, with its message cut to the line that tells."""
     if not type(error).__module__.startswith("onnxruntime"):
+        if "provider option" in str(error).lower():
+            return UsageError(f"{context}: {_first_line(error)}")
         if isinstance(error, (ValueError, RuntimeError)):
             return InvalidModelError(f"{context}: {_first_line(error)}")
         return error
     name = type(error).__name__
     text = f"{context}: {_first_line(error)}"
+    if "provider option" in text.lower():
+        return UsageError(text, hint="the options of each provider: https://onnxruntime.ai/docs/execution-providers/")
     if name == "NotImplemented" or "not a registered function/op" in text or "NOT_IMPLEMENTED" in text:
         return UnsupportedError(text, hint="a newer onnxruntime may have this op, or a library of custom ops: --custom-ops")
     if "allocate memory" in text or "bad_alloc" in text or "bad allocation" in text:

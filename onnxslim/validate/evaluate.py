@@ -80,8 +80,8 @@ def evaluate_all(
     Args and errors are those of :func:`evaluate`; ``models`` and what is returned are by the caller's names.
     """
     if isinstance(metric, str) and metric not in METRICS and metric not in WHOLE:
-        known = ", ".join([*METRICS, *WHOLE])
-        raise UsageError(f"--metric {metric}: unknown", hint=f"one of {known}, or module:function")
+        names = ", ".join([*METRICS, *WHOLE])
+        raise UsageError(f"--metric {metric}: unknown", hint=f"one of {names}, or module:function")
     original = None if reference is None else Stateful(Session(io.load(reference), config), samples.state)
     sessions = {name: Stateful(Session(io.load(model), config), samples.state) for name, model in models.items()}
     for session in sessions.values():

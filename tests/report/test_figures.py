@@ -98,6 +98,8 @@ def test_steps_group_what_they_declined_by_reason() -> None:
 def test_energy_that_cannot_be_measured_says_so_before_any_estimate() -> None:
     assert figures.energy(sample()) == "not measurable here, relative estimate 0.38"
     assert figures.energy({}) == ""
+    measured = {"source": "RAPL", "result": {"millijoules": 1.23456, "interval": [0.5, 0.75]}, "command_joules": 20.0}
+    assert figures.energy({"energy": measured}) == "RAPL, result millijoules 1.23 interval 0.5 to 0.75, command joules 20"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from onnxslim import io
 from onnxslim.errors import InvalidModelError, UnsupportedError, UsageError
 from onnxslim.runtime import memory, parallel, providers
 from onnxslim.runtime.optimized import optimized
-from onnxslim.runtime.profile import node_times, summarise
+from onnxslim.runtime.profile import NodeTime, fallback, node_times, summarise
 from onnxslim.runtime.session import Session, SessionConfig, check
 from onnxslim.runtime.taps import tap
 from onnxslim.runtime.timing import interleave
@@ -108,3 +108,32 @@ def test_peak_memory_is_measured_in_a_process_of_its_own(digits: ir.Model) -> No
     assert found is not None
     assert 100_000 < found < 500_000_000
     assert memory.peak(digits, FEED, SessionConfig(provider="cuda")) is None
+
+
+def test_an_entry_that_the_runtime_never_reads_is_refused_with_the_nearest(digits: ir.Model) -> None:
+    Session(digits, SessionConfig(session_options={"session.intra_op.allow_spinning": "0"}))
+    with pytest.raises(UsageError, match=r"session\.intra_op\.allow_spining: .* knows no such entry") as caught:
+        Session(digits, SessionConfig(session_options={"session.intra_op.allow_spining": "0"}))
+    assert "session.intra_op.allow_spinning" in str(caught.value.hint)
+
+
+def test_the_cpu_provider_has_no_options(digits: ir.Model) -> None:
+    with pytest.raises(UsageError, match="--provider-option arena: the cpu provider has no options"):
+        Session(digits, SessionConfig(provider_options={"arena": "1"}))
+
+
+def test_memory_is_what_a_bare_process_gains_now_and_at_its_peak(digits: ir.Model) -> None:
+    found = memory.memory(digits, FEED, SessionConfig(session_options={"session.intra_op.allow_spinning": "0"}))
+    assert found.resident is not None
+    assert found.peak is not None
+    assert 0 < found.resident <= found.peak
+    assert found.device is None
+
+
+def test_nodes_that_ran_elsewhere_are_counted_and_named() -> None:
+    nodes = [
+        NodeTime("a", "Conv", "CPUExecutionProvider", 3.0),
+        NodeTime("b", "Loop", "OtherExecutionProvider", 1.0),
+    ]
+    assert fallback(nodes, SessionConfig()) == "1 of 2 nodes ran on Other, not on cpu, 25% of the time (Loop)"
+    assert fallback(nodes[:1], SessionConfig()) is None
