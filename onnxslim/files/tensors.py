@@ -15,8 +15,20 @@ import onnx_ir as ir
 def graphs(model: ir.Model) -> Iterator[ir.Graph]:
     """Every graph of ``model``: the main one, the bodies of its functions, and all subgraphs of both."""
     for graph in (model.graph, *(function.graph for function in model.functions.values())):
-        yield graph
-        yield from graph.subgraphs()
+        yield from _within(graph)
+
+
+def _within(graph: ir.Graph) -> Iterator[ir.Graph]:
+    yield graph
+    for node in graph:
+        for attribute in node.attributes.values() if node.attributes else ():  # most nodes have none
+            if attribute.is_ref():
+                continue
+            if attribute.type == ir.AttributeType.GRAPH:
+                yield from _within(attribute.value)
+            elif attribute.type == ir.AttributeType.GRAPHS:
+                for inner in attribute.value:
+                    yield from _within(inner)
 
 
 def initializers(model: ir.Model) -> Iterator[ir.Value]:
@@ -110,7 +122,7 @@ def replace_attributes(model: ir.Model, change: Callable[[ir.TensorProtocol, str
 def _attributes(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Attr]]:
     for graph in graphs(model):
         for node in graph:
-            for attribute in node.attributes.values():
+            for attribute in node.attributes.values() if node.attributes else ():
                 if attribute.type in (ir.AttributeType.TENSOR, ir.AttributeType.TENSORS) and not attribute.is_ref():
                     yield node, attribute
 

@@ -7,6 +7,8 @@ as long. So the result is taken only when every layer that filled its blocks sti
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import onnx_ir as ir
 
 from onnxslim import io
@@ -29,9 +31,10 @@ MAX_WEIGHTS = 64_000_000
 
 def without_idle_channels(model: ir.Model, nbytes: int, account: Account) -> ir.Model:
     """``model`` itself, or a copy with fewer channels; ``account`` tells which, or why not."""
-    if nbytes > MAX_WEIGHTS:
+    weights = [node.inputs[1] for node in walk(model.graph) if node.op_type in LAYERS and not node.domain]
+    if nbytes > MAX_WEIGHTS or not any(weight is not None and weight.is_initializer() for weight in weights):
         return model
-    shared = _shared(model)
+    shared = _shared(weights)
     if shared is not None:
         account.decline(model.graph.name or "model", f"idle channels are not looked for: layers share {shared}")
         return model
@@ -57,9 +60,8 @@ def without_idle_channels(model: ir.Model, nbytes: int, account: Account) -> ir.
     return model
 
 
-def _shared(model: ir.Model) -> str | None:
+def _shared(weights: Iterable[ir.Value | None]) -> str | None:
     """The first weight that several layers read: fewer channels in one of them would store it twice."""
-    weights = [node.inputs[1] for node in walk(model.graph) if node.op_type in LAYERS and not node.domain]
     return next((str(w.name) for w in weights if w is not None and w.is_initializer() and len(w.uses()) > 1), None)
 
 
