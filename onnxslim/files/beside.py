@@ -13,6 +13,7 @@ import mmap
 import os
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import onnx_ir as ir
 
@@ -37,16 +38,18 @@ def stream(model: ir.Model, data: Draft) -> tuple[Places, str]:
     """Write the larger initializers of ``model`` one after the other; return where each is, and the file's name."""
     places: Places = {}
     digest, end = hashlib.sha256(), 0
-    for tensor in (value.const_value for value in tensors.initializers(model)):
-        if tensor is None or id(tensor) in places or isinstance(tensor, ir.StringTensor) or tensor.nbytes < _SMALL:
-            continue
-        padding, content = bytes(-end % _ALIGNMENT), tensors.content(tensor)
-        for part in (padding, content):
-            digest.update(part)
-            data.write(part)
-        places[id(tensor)] = (end + len(padding), len(content))
-        end += len(padding) + len(content)
-        external.release(tensor)
+    with ThreadPoolExecutor(1) as beside:
+        for tensor in (value.const_value for value in tensors.initializers(model)):
+            if tensor is None or id(tensor) in places or isinstance(tensor, ir.StringTensor) or tensor.nbytes < _SMALL:
+                continue
+            padding, content = bytes(-end % _ALIGNMENT), tensors.content(tensor)
+            for part in (padding, content):
+                hashed = beside.submit(digest.update, part)  # which takes longer than writing it
+                data.write(part)
+                hashed.result()
+            places[id(tensor)] = (end + len(padding), len(content))
+            end += len(padding) + len(content)
+            external.release(tensor)
     return places, f"onnxslim-{digest.hexdigest()[:32]}.data"
 
 

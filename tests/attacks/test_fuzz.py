@@ -1,0 +1,35 @@
+"""The fuzzer for twenty seconds (``ONNXSLIM_FUZZ_SECONDS``); skipped where atheris is not installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("atheris", reason='the fuzzer needs atheris: pip install "onnxslim-toolkit[fuzz]"')
+
+HERE = Path(__file__).resolve().parent
+SECONDS = os.environ.get("ONNXSLIM_FUZZ_SECONDS", "20")
+
+
+def fuzz(folder: Path, seconds: str, plant: str = "pass") -> subprocess.CompletedProcess[str]:
+    code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import fuzz; {plant}; fuzz.main({seconds!r}, {str(folder)!r})"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, errors="replace")
+
+
+def test_no_bytes_end_in_anything_but_a_typed_error(tmp_path: Path) -> None:
+    done = fuzz(tmp_path, SECONDS)
+    assert done.returncode == 0, done.stderr[-3000:]
+    executed = int(done.stderr.split("stat::number_of_executed_units:")[1].split()[0])
+    assert executed > 500, "too few to mean anything"
+    assert len(list((tmp_path / "corpus").iterdir())) > 20, "no input reached anything new, so nothing was guided"
+
+
+def test_an_untyped_error_is_found(tmp_path: Path) -> None:
+    planted = "fuzz.READERS = (*fuzz.READERS[:5], lambda data: {b'x': 1}[data[:1]])"
+    done = fuzz(tmp_path, "20", planted)
+    assert done.returncode != 0
+    assert "KeyError" in done.stdout + done.stderr
