@@ -21,7 +21,12 @@ from .steps import run_step
 @options.data
 @options.eval_data
 @options.max_drop
-@click.option("--target", type=click.Choice(list(TARGETS)), help="What the model will run on (cpu).")
+@click.option("--target", type=click.Choice(list(TARGETS)), help="What the model will run on (this machine).")
+@click.option(
+    "--activations",
+    type=click.Choice(["static", "dynamic"]),
+    help="Ranges fixed by calibration, or taken from each input (whichever the model gains by).",
+)
 @click.option("--calibration", metavar="C", help="auto, minmax, averaged, percentile[:99.999], mse or entropy (auto).")
 @click.option("--placement", type=click.Choice(["measured", "static"]), help="How to choose the layers (measured).")
 @click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes that stay float.")

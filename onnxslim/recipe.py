@@ -93,9 +93,10 @@ def _prune(model: ir.Model, options: PruneOptions, context: Context) -> Applied:
 def _quantize(model: ir.Model, options: QuantizeOptions, context: Context) -> Applied:
     samples = context.data("quantize")
     result, account = quantize(model, samples, options, config=context.config, progress=context.progress)
-    decided = account.details.get("placement")
-    if decided is not None:
-        options = dataclasses.replace(options, float_units=tuple(decided["float"]))
+    way, placement = account.details["way"], account.details.get("placement")
+    options = dataclasses.replace(options, target=way["target"], activations=way["activations"])
+    if placement is not None:
+        options = dataclasses.replace(options, float_units=tuple(placement["float"]))
     return result, account, options
 
 

@@ -159,7 +159,7 @@ def _alone(
     result = []
     for done, unit in enumerate(layers, start=1):
         copy = io.clone(work)
-        write_qdq(copy, make_plan(found, {unit.name}).on(copy), Choices(encodings, weight_bits=target.weight_bits))
+        write_qdq(copy, make_plan(found, {unit.name}).on(copy), Choices(encodings, narrow=target.saturating_pairs))
         own = costs.get(unit.name, NodeCost(0, 0))
         result.append(Int8(unit.name, unit.op, own.params, own.macs, _decibels(yardstick.error(copy))))
         progress("int8", done, len(layers))

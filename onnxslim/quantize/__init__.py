@@ -9,7 +9,8 @@ from onnxslim.account import Account
 from onnxslim.data.samples import Samples
 from onnxslim.progress import Progress, silent
 from onnxslim.quantize.options import QuantizeOptions
-from onnxslim.quantize.static import quantise_static
+from onnxslim.quantize.prepare import check_patterns, prepared
+from onnxslim.quantize.ways import WAYS, resolved
 from onnxslim.runtime.session import SessionConfig
 
 __all__ = ["QuantizeOptions", "quantize"]
@@ -23,7 +24,7 @@ def quantize(
     config: SessionConfig | None = None,
     progress: Progress = silent,
 ) -> tuple[ir.Model, Account]:
-    """Static int8 in QDQ form, calibrated on ``samples``.
+    """``model`` in int8 (or with int8 weights, or in float16), the way ``options`` and the target ask for.
 
     Args:
         model: A float model, best simplified; it is not changed.
@@ -33,7 +34,7 @@ def quantize(
         progress: Told about every sample.
 
     Returns:
-        The quantised model and the account; ``account.details["placement"]`` holds the decision for a recipe.
+        The quantised model and the account; its details ``placement`` and ``way`` hold what was decided, for a recipe.
 
     Raises:
         UnsupportedError: Already quantised, or the target runs no static int8.
@@ -43,5 +44,8 @@ def quantize(
     options, config = options or QuantizeOptions(), config or SessionConfig()
     account = Account("quantize")
     with account.timed():
-        result = quantise_static(io.load(model), samples, options, config, account, progress)
+        work = prepared(io.load(model), account)
+        check_patterns(work, options.exclude)
+        options = resolved(work, samples, options, config, account)
+        result = WAYS[options.activations](work, samples, options, config, account, progress)
     return result, account

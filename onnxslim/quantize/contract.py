@@ -134,7 +134,7 @@ def quantised_pattern(target: Target, op: str) -> ir.Model:
     for names in chosen.groups().values():
         low, high = min(seen.low[name] for name in names), max(seen.high[name] for name in names)
         encodings.update(dict.fromkeys(names, encode.activation(low, high, symmetric=target.activation_symmetric)))
-    write_qdq(model, chosen, Choices(encodings, weight_bits=target.weight_bits))
+    write_qdq(model, chosen, Choices(encodings, narrow=target.saturating_pairs))
     return model
 
 

@@ -18,8 +18,8 @@ import onnx_ir as ir
 
 from onnxslim.graph.constants import constant
 from onnxslim.progress import Progress, silent
-from onnxslim.quantize import patches, solve
-from onnxslim.quantize.encode import weight_scales
+from onnxslim.quantize import pairs, patches, solve
+from onnxslim.quantize.encode import TOP, weight_scales
 from onnxslim.quantize.insert import Choices, Codes, bias_of, weight_axis
 from onnxslim.quantize.patches import Window
 from onnxslim.quantize.plan import Plan, Unit
@@ -148,19 +148,22 @@ def _mend(unit: Unit, choices: Choices, x: np.ndarray, y: np.ndarray) -> tuple[C
     shaped = _to_matrix(unit, weight, groups)
     rows = solve.rows(x, y.reshape(len(y), groups, -1).transpose(1, 0, 2))
     entry = float(choices.encodings[str(unit.inputs[0].name)].scale)
-    top = 2 ** (choices.weight_bits - 1) - 1
-    flat = shaped.reshape(groups * shaped.shape[1], -1)
     place = bias_of(unit)
     given = constant(place[0].inputs[place[1]]) if place is not None else None
     own = np.zeros(shaped.shape[:2]) if given is None else given.reshape(shaped.shape[:2])
     # room for the bias to move without overflowing int32
     bound = 2.0 * np.abs(own).reshape(-1) + np.abs(rows.y_mean).reshape(-1)
-    scales = weight_scales(flat, 0, bits=choices.weight_bits, bias=bound, input_scale=entry).reshape(groups, -1)
-    codes = np.clip(np.rint(shaped / scales[:, :, None]), -top, top).astype(np.int8)
+    scales = weight_scales(weight, weight_axis(unit), bias=bound, input_scale=entry, narrow=choices.narrow)
+    scales = scales.reshape(groups, -1)
+    nearest = codes = np.clip(np.rint(shaped / scales[:, :, None]), -TOP, TOP).astype(np.int8)
     error = solve.output_error(rows, codes * scales[:, :, None])
     fed_back = solve.output_error(rows, shaped) < (1.0 - SHARE) * error
     if fed_back:
-        codes = solve.round_codes(shaped, solve.gram(rows), scales.astype(np.float64), top)
+        codes = solve.round_codes(shaped, solve.gram(rows), scales.astype(np.float64), TOP)
+        if choices.narrow:
+            # error feedback moves codes by more than a step, so a pair may saturate again
+            wide = pairs.saturates(_from_matrix(unit, codes, weight.shape), weight_axis(unit)).reshape(groups, -1)
+            codes = np.where(wide[:, :, None], nearest, codes)
         error = solve.output_error(rows, codes * scales[:, :, None])
     bias = None
     if place is not None or unit.op != "MatMul":

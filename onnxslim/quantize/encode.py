@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxslim.quantize import pairs
+
 #: A scale below this is as good as zero: 1 / scale must stay finite and normal in float32.
 SMALLEST_SCALE = np.float32(1e-30)
 #: An int32 bias in units of input scale × weight scale must stay below this, or the kernel's accumulator wraps.
 BIAS_LIMIT = 2.0**30
+#: Codes of weights lie in [−TOP, TOP].
+TOP = 127
 
 
 @dataclass(frozen=True)
@@ -60,31 +64,36 @@ def _scale(span: float, steps: float) -> np.float32:
 
 
 def weight_scales(
-    weight: np.ndarray, axis: int, *, bits: int = 8, bias: np.ndarray | None = None, input_scale: float | None = None
+    weight: np.ndarray,
+    axis: int,
+    *,
+    bias: np.ndarray | None = None,
+    input_scale: float | None = None,
+    narrow: bool = False,
 ) -> np.ndarray:
     """Symmetric scales of ``weight`` per index of ``axis``: float32 of shape (weight.shape[axis],).
 
     Args:
         weight: float array.
         axis: The output axis.
-        bits: 8, or 7 where pairs of products saturate 16 bits.
         bias: float (weight.shape[axis],); together with ``input_scale`` it bounds the scales from below, so that
             the int32 bias cannot overflow (a channel with tiny weights and a real bias otherwise wraps around).
         input_scale: The activation's scale.
+        narrow: Leave room for sums of two products in 16 bits (``pairs.py``).
     """
-    top = float(2 ** (bits - 1) - 1)
     rest = tuple(i for i in range(weight.ndim) if i != axis)
     peak = np.abs(weight).max(axis=rest, initial=0.0).astype(np.float64)
-    scales = peak / top
+    scales = peak / TOP
+    if narrow:
+        scales = pairs.scales(weight, axis, scales)
     if bias is not None and input_scale is not None:
         scales = np.maximum(scales, np.abs(bias) / (input_scale * BIAS_LIMIT))
-    return np.where(scales >= SMALLEST_SCALE, scales, 1.0 / top).astype(np.float32)
+    return np.where(scales >= SMALLEST_SCALE, scales, 1.0 / TOP).astype(np.float32)
 
 
-def quantise_weight(weight: np.ndarray, scales: np.ndarray, axis: int, *, bits: int = 8) -> np.ndarray:
+def quantise_weight(weight: np.ndarray, scales: np.ndarray, axis: int) -> np.ndarray:
     """int8 codes of ``weight``, nearest, symmetric (−128 is not used)."""
-    top = 2 ** (bits - 1) - 1
     shape = [1] * weight.ndim
     shape[axis] = -1
-    codes: np.ndarray = np.clip(np.rint(weight / scales.reshape(shape)), -top, top).astype(np.int8)
+    codes: np.ndarray = np.clip(np.rint(weight / scales.reshape(shape)), -TOP, TOP).astype(np.int8)
     return codes

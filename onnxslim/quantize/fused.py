@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -53,21 +53,36 @@ def fusion(model: ir.Model, units: Sequence[Unit], planned: frozenset[str], conf
     A layer is found by its weights: whatever node of the optimised graph reads the initializer that the quantised
     model gave it. Layers that were planned for int8 and are not found behind an int8 kernel are the ones to look at.
     """
-    graph = optimized(model, config).graph
-    ops = Counter(node.op_type for node in graph)
-    kernels = {str(value.name): node.op_type for node in graph for value in node.inputs if value is not None}
+    ops, kernels = read_back(model, config)
     layers = []
     for unit in units:
         if unit.op not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or len(unit.anchor.inputs) < 2:
             continue
+        if unit.name not in planned:
+            layers.append(Layer(unit.name, unit.op, "float", unit.why_float or "float is faster here"))
+            continue
         weight = unit.anchor.inputs[1]
         prefix = f"{weight.name if weight is not None else ''}_{unit.name}_quantized"
-        kernel = next((op for name, op in kernels.items() if name.startswith(prefix)), None)
-        if unit.name in planned and kernel is not None and _INT8.match(kernel):
-            layers.append(Layer(unit.name, unit.op, "int8", None))
-        elif unit.name in planned:
-            why = f"the runtime left it as {kernel}" if kernel else "the runtime left it float"
-            layers.append(Layer(unit.name, unit.op, "float", why))
-        else:
-            layers.append(Layer(unit.name, unit.op, "float", unit.why_float or "float is faster here"))
+        behind = [op for name, ops in kernels.items() if name.startswith(prefix) for op in ops]
+        layers.append(layer_behind(unit.name, unit.op, behind))
     return Fusion(dict(ops.most_common()), ops["QuantizeLinear"] + ops["DequantizeLinear"], tuple(layers))
+
+
+def read_back(model: ir.Model, config: SessionConfig) -> tuple[Counter[str], Mapping[str, Sequence[str]]]:
+    """The runtime's optimised graph, bodies included: how many nodes of each op, and the ops that read each value."""
+    readers: dict[str, list[str]] = {}
+    ops: Counter[str] = Counter()
+    for node in optimized(model, config).graph.all_nodes():
+        ops[node.op_type] += 1
+        for value in node.inputs:
+            if value is not None:
+                readers.setdefault(str(value.name), []).append(node.op_type)
+    return ops, readers
+
+
+def layer_behind(name: str, op: str, kernels: Sequence[str]) -> Layer:
+    """The layer ``name`` that was written in int8; ``kernels`` are the ops that read its weights now."""
+    if any(_INT8.match(kernel) for kernel in kernels):
+        return Layer(name, op, "int8", None)
+    why = f"the runtime left it as {', '.join(dict.fromkeys(kernels))}" if kernels else "the runtime left it float"
+    return Layer(name, op, "float", why)

@@ -44,11 +44,17 @@ class Codes:
 
 @dataclass
 class Choices:
-    """Everything numeric: encodings by tensor name, and optionally ready codes by unit name."""
+    """Everything numeric.
+
+    Attributes:
+        encodings: By tensor name.
+        codes: Ready ones, by unit name.
+        narrow: Leave room for sums of two products in 16 bits (``pairs.py``).
+    """
 
     encodings: Mapping[str, Encoding]
     codes: dict[str, Codes] = field(default_factory=dict)
-    weight_bits: int = 8
+    narrow: bool = False
 
 
 def write_qdq(model: ir.Model, plan: Plan, choices: Choices) -> None:
@@ -108,8 +114,8 @@ def _quantise_layer(model: ir.Model, unit: Unit, plan: Plan, choices: Choices) -
     entry = choices.encodings[str(unit.inputs[0].name)]
     if codes is None:
         flat = None if bias is None else bias.reshape(-1)
-        scales = weight_scales(weight, axis, bits=choices.weight_bits, bias=flat, input_scale=float(entry.scale))
-        codes = Codes(quantise_weight(weight, scales, axis, bits=choices.weight_bits), scales)
+        scales = weight_scales(weight, axis, bias=flat, input_scale=float(entry.scale), narrow=choices.narrow)
+        codes = Codes(quantise_weight(weight, scales, axis), scales)
     prefix = f"{source.name}_{unit.name}"
     zeros = np.zeros(codes.scales.shape, np.int8)
     anchor.replace_input_with(1, _dequantised(model, prefix, codes.weight, codes.scales, zeros, axis))

@@ -12,7 +12,10 @@ class QuantizeOptions:
     """What a caller may choose.
 
     Attributes:
-        target: ``cpu``, ``cpu-no-vnni``, ``cuda`` or ``tensorrt``.
+        target: ``cpu``, ``cpu-no-vnni``, ``cuda`` or ``tensorrt``; ``auto`` is what the session's provider runs on here.
+        activations: ``static`` fixes ranges by calibration, ``dynamic`` takes them from each input (linear layers only),
+            ``auto`` chooses by modelled cost (``ways.py``).
+        weights: Weights only, activations float: ``int8``, ``int4`` or ``codebook:K``; None quantises both.
         calibration: ``auto``, ``minmax``, ``averaged``, ``percentile[:99.999]``, ``mse`` or ``entropy``.
         placement: ``measured`` decides on this machine which layers gain, ``static`` by a model of the target.
         exclude: Regular expressions; a node whose whole name matches stays float.
@@ -20,7 +23,9 @@ class QuantizeOptions:
         max_memory: Bytes that the statistics passes may hold at a time.
     """
 
-    target: str = "cpu"
+    target: str = "auto"
+    activations: str = "auto"
+    weights: str | None = None
     calibration: str = "auto"
     placement: str = "measured"
     exclude: tuple[str, ...] = ()

@@ -101,7 +101,7 @@ def place(units: Sequence[Unit], times: Times) -> frozenset[str]:
                 if value is not None and constant(value) is None and producers.get(value) is not unit:
                     readers.setdefault(value, []).append(unit)
     for value, consumers in readers.items():
-        price = _boundary(value, times)
+        price = boundary(value, times)
         producer = nodes[producers[value]] if value in producers else network.sink
         entry = network.node()
         network.edge(entry, producer, price)
@@ -112,7 +112,7 @@ def place(units: Sequence[Unit], times: Times) -> frozenset[str]:
                 network.edge(producer, nodes[consumer], price)
     for value, unit in producers.items():
         if value.is_graph_output():
-            network.edge(nodes[unit], network.sink, _boundary(value, times))
+            network.edge(nodes[unit], network.sink, boundary(value, times))
     kept = network.cut()
     return frozenset(unit.name for unit, node in nodes.items() if node in kept and unit.why_float is None)
 
@@ -136,7 +136,8 @@ def everything(units: Sequence[Unit]) -> frozenset[str]:
     return frozenset(unit.name for unit in reached)
 
 
-def _boundary(value: ir.Value, times: Times) -> float:
+def boundary(value: ir.Value, times: Times) -> float:
+    """Nanoseconds of one conversion of ``value`` between int8 and float."""
     name = str(value.name)
     rank = times.ranks.get(name, 0)
     return OVERHEAD + times.elements.get(name, 0.0) * (CONVERT + (RELAYOUT if rank >= 4 else 0.0))

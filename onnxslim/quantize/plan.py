@@ -85,9 +85,9 @@ class Unit:
 
 
 def name_nodes(model: ir.Model) -> None:
-    """Give every unnamed or ambiguously named node of the main graph a unique name, in place."""
+    """Give every unnamed or ambiguously named node, in bodies too, a unique name, in place."""
     taken: set[str] = set()
-    for index, node in enumerate(model.graph):
+    for index, node in enumerate(model.graph.all_nodes()):
         if not node.name or node.name in taken:
             node.name = f"{node.op_type}_{index}"
         taken.add(node.name)

@@ -16,7 +16,7 @@ from onnxslim.quantize.recognise import quantised
 from onnxslim.quantize.targets import TARGETS, Target
 
 #: Per-channel DequantizeLinear came with this opset.
-_OPSET = 13
+PER_CHANNEL = 13
 
 
 def target_named(name: str) -> Target:
@@ -36,8 +36,8 @@ def target_named(name: str) -> Target:
     return target
 
 
-def prepared(model: ir.Model, account: Account) -> ir.Model:
-    """``model``, or a copy with the opset raised: shapes inferred, every node named.
+def prepared(model: ir.Model, account: Account, version: int = PER_CHANNEL, why: str = "per-channel weights") -> ir.Model:
+    """``model``, or a copy with the opset raised to ``version``: shapes inferred, every node named.
 
     Raises:
         UnsupportedError: It is quantised already.
@@ -45,9 +45,9 @@ def prepared(model: ir.Model, account: Account) -> ir.Model:
     kind = quantised(model)
     if kind is not None:
         raise UnsupportedError(f"the model is quantised already: {kind}", hint="quantise the float model it came from")
-    model, raised = opset.at_least(model, _OPSET)
+    model, raised = opset.at_least(model, version)
     if raised is not None:
-        account.warnings.append(f"opset raised from {raised} to {_OPSET}: per-channel weights need it")
+        account.warnings.append(f"opset raised from {raised} to {version}: {why} need it")
     shapes.infer(model)
     name_nodes(model)
     return model
@@ -59,7 +59,7 @@ def check_patterns(model: ir.Model, patterns: Sequence[str]) -> None:
     Raises:
         UsageError: Not a regular expression, or it matches nothing; names the nearest nodes.
     """
-    names = [node.name or "" for node in model.graph]
+    names = [node.name or "" for node in model.graph.all_nodes()]
     for pattern in patterns:
         try:
             matched = any(re.fullmatch(pattern, name) for name in names)

@@ -23,7 +23,7 @@ class Simulation:
         model: The float model; it is not changed.
         plan: What is quantised.
         first: Encodings whose types the parameters have, and by whose input scales weights are rounded.
-        weight_bits: Of the weights.
+        narrow: Of the weights (:class:`~onnxslim.quantize.insert.Choices`).
         yardstick: What outputs are compared by.
         config: Where to run.
     """
@@ -33,12 +33,12 @@ class Simulation:
         model: ir.Model,
         plan: Plan,
         first: Mapping[str, Encoding],
-        weight_bits: int,
+        narrow: bool,
         yardstick: Yardstick,
         config: SessionConfig,
     ) -> None:
         copy = io.clone(model)
-        write_qdq(copy, plan.on(copy), Choices(first, weight_bits=weight_bits))
+        write_qdq(copy, plan.on(copy), Choices(first, narrow=narrow))
         self._groups, self._yardstick = plan.groups(), yardstick
         for index, names in enumerate(self._groups.values()):
             kind = scale_type(first[names[0]])

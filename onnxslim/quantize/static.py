@@ -21,7 +21,7 @@ from onnxslim.quantize.insert import Choices, write_qdq
 from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.quantize.placement import everything
 from onnxslim.quantize.plan import Plan, Unit, make_plan, units
-from onnxslim.quantize.prepare import check_patterns, prepared, target_named
+from onnxslim.quantize.prepare import target_named
 from onnxslim.quantize.simulate import Simulation
 from onnxslim.quantize.statistics import Statistics
 from onnxslim.quantize.summary import summarise
@@ -43,15 +43,13 @@ def quantise_static(
     account: Account,
     progress: Progress,
 ) -> ir.Model:
-    """``model`` in static int8; :func:`onnxslim.quantize.quantize` says the rest."""
+    """``model`` (prepared) in static int8; :func:`onnxslim.quantize.quantize` says the rest."""
     target, methods = target_named(options.target), ranges.methods(options.calibration)
     with account.part("preparing"):
-        work = prepared(model, account)
-        check_patterns(work, options.exclude)
         feeds = Feeds(samples)
-        yardstick = Yardstick(work, feeds.last(JUDGED), config)
+        yardstick = Yardstick(model, feeds.last(JUDGED), config)
     with account.part("equalisation"):
-        work = _equalized(work, target, feeds, yardstick, config, account)
+        work = _equalized(model, target, feeds, yardstick, config, account)
         give_back()
     found = units(work, target, options.exclude)
     able = everything(found)
@@ -108,12 +106,12 @@ def _choices(
     errors = {}
     if len(found) > 1:
         first = next(iter(found.values()))
-        simulation = Simulation(model, widest, first, target.weight_bits, yardstick, config)
+        simulation = Simulation(model, widest, first, target.saturating_pairs, yardstick, config)
         errors = {name: simulation.error(encodings) for name, encodings in found.items()}
         account.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
     best = min(found, key=lambda name: errors.get(name, 0.0))
     account.details["calibration"] = best
-    return Choices(found[best], weight_bits=target.weight_bits)
+    return Choices(found[best], narrow=target.saturating_pairs)
 
 
 def _encodings(

@@ -49,7 +49,7 @@ class Target:
         provider: The session provider that runs it.
         rows: By op type.
         activation_symmetric: Zero point 0 int8 activations (TensorRT) instead of asymmetric uint8.
-        weight_bits: 7 where pairs of products saturate 16 bits (x86 without VNNI), else 8.
+        saturating_pairs: Its kernels add two products in 16 bits (x86 without VNNI; ``pairs.py``).
         why_not: Why static int8 is not written for this target at all, or None.
     """
 
@@ -57,7 +57,7 @@ class Target:
     provider: str
     rows: Mapping[str, Row]
     activation_symmetric: bool = False
-    weight_bits: int = 8
+    saturating_pairs: bool = False
     why_not: str | None = None
 
 
@@ -197,7 +197,7 @@ CPU_ROWS: dict[str, Row] = {
 
 TARGETS: dict[str, Target] = {
     "cpu": Target("cpu", "cpu", CPU_ROWS),
-    "cpu-no-vnni": Target("cpu-no-vnni", "cpu", CPU_ROWS, weight_bits=7),
+    "cpu-no-vnni": Target("cpu-no-vnni", "cpu", CPU_ROWS, saturating_pairs=True),
     "cuda": Target(
         "cuda",
         "cuda",

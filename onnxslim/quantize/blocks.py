@@ -1,0 +1,78 @@
+"""Weights in blocks of 4 or 8 bits, each block with a scale of its own; arrays in, arrays out.
+
+The layout is that of com.microsoft's MatMulNBits: for a layer of K inputs and N outputs, codes are uint8
+(N, blocks, block · bits / 8) with two 4-bit codes a byte, the first in the low half; scales are float32 (N, blocks);
+a code c stands for (c − 2^(bits − 1)) · scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Weights a block: 4 bits need small ones to be right, 8 bits are right anyway and faster in large ones.
+SIZES = {4: 32, 8: 128}
+#: Shrinks of a block's range that are tried; the one with the least squared error is kept.
+_SHRINKS = {4: np.linspace(1.0, 0.7, 13), 8: np.ones(1)}
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """One matrix in blocks along K.
+
+    Attributes:
+        codes: Packed, uint8 (N, blocks, block · bits / 8).
+        scales: float32 (N, blocks); negative where the block's largest weight is positive, so that it can use the one
+            code more that the negative side has.
+        bits: 4 or 8.
+        size: Weights a block; the last block is padded with zeros.
+        inputs: K.
+    """
+
+    codes: np.ndarray
+    scales: np.ndarray
+    bits: int
+    size: int
+    inputs: int
+
+    def dequantise(self) -> np.ndarray:
+        """The weights that the codes stand for, float32 (N, K)."""
+        codes = unpack(self.codes) if self.bits == 4 else self.codes
+        values = (codes.astype(np.float32) - 2 ** (self.bits - 1)) * self.scales[:, :, None]
+        return values.reshape(len(codes), -1)[:, : self.inputs]
+
+
+def quantise(weight: np.ndarray, bits: int) -> Blocks:
+    """``weight`` float32 (N, K) in blocks, each rounded with the scale that is closest in squared error."""
+    size = SIZES[bits]
+    outputs, inputs = weight.shape
+    blocks = -(-inputs // size)
+    padded = np.zeros((outputs, blocks * size), np.float32)
+    padded[:, :inputs] = weight
+    values = padded.reshape(outputs, blocks, size)
+    middle = 2 ** (bits - 1)
+    largest = np.take_along_axis(values, np.abs(values).argmax(axis=2, keepdims=True), axis=2)
+    best = np.full((outputs, blocks), np.inf, np.float32)
+    scales, codes = np.ones((outputs, blocks), np.float32), np.full(values.shape, middle, np.uint8)
+    for shrink in _SHRINKS[bits]:
+        step = (-largest[:, :, 0] * np.float32(shrink) / middle).astype(np.float32)
+        step = np.where(np.abs(step) > 1e-30, step, np.float32(1.0))
+        tried = np.clip(np.rint(values / step[:, :, None]) + middle, 0, 2 * middle - 1)
+        error = np.square((tried - middle) * step[:, :, None] - values).sum(axis=2)
+        better = error < best
+        best, scales = np.where(better, error, best), np.where(better, step, scales)
+        codes = np.where(better[:, :, None], tried, codes).astype(np.uint8)
+    return Blocks(pack(codes) if bits == 4 else codes, scales, bits, size, inputs)
+
+
+def pack(codes: np.ndarray) -> np.ndarray:
+    """4-bit codes (…, 2n) two a byte: uint8 (…, n), the first in the low half."""
+    packed: np.ndarray = codes[..., ::2] | (codes[..., 1::2] << 4)
+    return packed
+
+
+def unpack(packed: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`pack`."""
+    both = np.stack([packed & 15, packed >> 4], axis=-1)
+    return both.reshape(*packed.shape[:-1], -1)
