@@ -40,7 +40,8 @@ class Blocks:
         """The weights that the codes stand for, float32 (N, K)."""
         codes = unpack(self.codes) if self.bits == 4 else self.codes
         values = (codes.astype(np.float32) - 2 ** (self.bits - 1)) * self.scales[:, :, None]
-        return values.reshape(len(codes), -1)[:, : self.inputs]
+        found: np.ndarray = values.reshape(len(codes), -1)[:, : self.inputs]
+        return found
 
 
 def quantise(weight: np.ndarray, bits: int) -> Blocks:

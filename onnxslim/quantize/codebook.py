@@ -81,7 +81,8 @@ def groups(table: np.ndarray, k: int) -> np.ndarray:
         return table
     bits = 8 // count
     indices = (np.arange(256)[:, None] >> (bits * np.arange(count))) & (2**bits - 1)
-    return table[np.minimum(indices, len(table) - 1)]
+    found: np.ndarray = table[np.minimum(indices, len(table) - 1)]
+    return found
 
 
 def _expand(
@@ -99,8 +100,9 @@ def _expand(
         if packed.size * packing(k) != storable.array.size:
             flat = writer.constant(f"{stem}_flat", np.array([-1], np.int64))
             last = writer.before(first, "Reshape", last.outputs[0], flat, name=f"{stem}_Flat", dtype=ir.DataType.FLOAT)
-            ends = (writer.constant(f"{stem}_{end}", np.array([n], np.int64)) for end, n in (("start", 0), ("end", math.prod(shape))))
-            last = writer.before(first, "Slice", last.outputs[0], *ends, name=f"{stem}_Slice", dtype=ir.DataType.FLOAT)
+            start = writer.constant(f"{stem}_start", np.array([0], np.int64))
+            end = writer.constant(f"{stem}_end", np.array([math.prod(shape)], np.int64))
+            last = writer.before(first, "Slice", last.outputs[0], start, end, name=f"{stem}_Slice", dtype=ir.DataType.FLOAT)
         sizes = writer.constant(f"{stem}_shape", np.array(shape, np.int64))
         last = writer.before(first, "Reshape", last.outputs[0], sizes, name=f"{stem}_Reshape", dtype=ir.DataType.FLOAT)
     scales = writer.constant(f"{stem}_rms", rms.reshape(storable.scale_shape))

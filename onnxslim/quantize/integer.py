@@ -49,20 +49,20 @@ def write_dynamic(model: ir.Model, found: Sequence[Weight], *, narrow: bool = Fa
     entries: dict[tuple[ir.Value, ir.Graph], tuple[ir.Value, ...]] = {}
     written: list[Written] = []
     for weight in found:
-        stored = _Stored(writer, weight, narrow)
+        stored = Stored(writer, weight, narrow)
         for linear in weight.linears:
             written.append(_multiply(writer, linear, stored, entries))
         for table in weight.tables:
-            _look_up(writer, table, stored)
+            look_up(writer, table, stored)
             written.append(Written(table.name, "Gather", (str(stored.codes.name),)))
         drop_unread(model, weight.source)
     return written
 
 
-class _Stored:
+class Stored:
     """int8 codes of a weight and their scales, written once for all its readers."""
 
-    def __init__(self, writer: Writer, weight: Weight, narrow: bool) -> None:
+    def __init__(self, writer: Writer, weight: Weight, narrow: bool = False) -> None:
         array, axis, stem = weight.array, weight.axis, str(weight.source.name)
         scales = weight_scales(array, axis, narrow=narrow)
         codes = quantise_weight(array, scales, axis)
@@ -84,7 +84,7 @@ class _Stored:
 def _multiply(
     writer: Writer,
     linear: Linear,
-    stored: _Stored,
+    stored: Stored,
     entries: dict[tuple[ir.Value, ir.Graph], tuple[ir.Value, ...]],
 ) -> Written:
     node, name, x = linear.node, linear.name, linear.activation
@@ -118,7 +118,7 @@ def _multiply(
     return Written(name, node.op_type, names)
 
 
-def _look_up(writer: Writer, table: Table, stored: _Stored) -> None:
+def look_up(writer: Writer, table: Table, stored: Stored) -> None:
     node = table.node
     ids = node.inputs[1]
     codes = writer.before(node, "Gather", stored.codes, ids, name=f"{table.name}_codes", dtype=ir.DataType.INT8)
