@@ -9,7 +9,6 @@ the inputs that it was fed back by.
 from __future__ import annotations
 
 import atexit
-import io
 import logging
 import os
 import threading
@@ -20,10 +19,9 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.data.inputs import Dim, Input, described
-from onnxslim.data.npz import ragged
+from onnxslim.data.npz import ragged, write
 from onnxslim.data.reservoir import Reservoir
 from onnxslim.errors import UsageError
-from onnxslim.files.atomic import draft
 from onnxslim.runtime.recorder import Recorded, declared
 
 logger = logging.getLogger(__name__)
@@ -131,14 +129,10 @@ def _samples(feeds: Mapping[str, np.ndarray], inputs: Mapping[str, Input]) -> li
 
 def _write(path: str, samples: list[Sample]) -> None:
     names = [name for name in samples[0] if all(name in sample for sample in samples)]
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
     for name in names:
         arrays.update(ragged(name, [_plain(sample[name]) for sample in samples]))
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    with draft(os.path.dirname(path)) as new:
-        new.write(buffer.getbuffer())
-        new.publish(path)
+    write(path, arrays)
 
 
 def _plain(value: np.ndarray) -> np.ndarray:

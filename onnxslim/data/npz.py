@@ -6,6 +6,7 @@ Samples of different shapes are laid end to end in an array ``NAME`` of one axis
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from onnxslim.data.arrayfiles import open_npy, open_npz
 from onnxslim.data.columns import Array, Column, FileColumn, chained, whole
 from onnxslim.data.request import Found, Request
 from onnxslim.errors import InvalidDataError
+from onnxslim.files.atomic import draft
 
 SUFFIXES = (".npz", ".npy")
 #: What the key of the shapes adds to that of the array.
@@ -49,6 +51,21 @@ def ragged(name: str, samples: Sequence[Array]) -> dict[str, Array]:
         return {name: np.stack(samples)}
     flat = np.concatenate([sample.ravel() for sample in samples])
     return {name: flat, name + SHAPES: np.array([sample.shape for sample in samples], np.int64)}
+
+
+def write(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
+    """Write an ``.npz`` file, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    target = os.path.abspath(os.fspath(path))
+    buffer = io.BytesIO()
+    named: dict[str, Any] = dict(arrays)
+    np.savez(buffer, **named)
+    with draft(os.path.dirname(target)) as new:
+        new.write(buffer.getbuffer())
+        new.publish(target)
 
 
 def _columns(arrays: Mapping[str, FileColumn | Array], title: str) -> dict[str, Column | Array]:

@@ -7,7 +7,7 @@ compared is the models and not two ways of fusing them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +15,13 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim import io
-from onnxslim.data.samples import Samples
+from onnxslim.data.samples import Batch, Samples
 from onnxslim.errors import InvalidModelError
 from onnxslim.graph import shapes
 from onnxslim.progress import Progress, silent
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.taps import tap
+from onnxslim.validate.changed import Changed
 from onnxslim.validate.fidelity import Fidelity, difference
 from onnxslim.validate.tally import finite
 
@@ -64,7 +65,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Layer:
-    """One tensor that both models have: its name, the op and the node that make it in the first, and its SQNR in dB."""
+    """One tensor that both models have.
+
+    Attributes:
+        name: Of the tensor.
+        op: That makes it in the first model.
+        node: That makes it there.
+        sqnr_db: Infinite when equal, NaN when it has another shape in the second model.
+    """
 
     name: str
     op: str
@@ -81,12 +89,14 @@ class Comparison:
         tolerance: Up to which relative difference the models count as equal.
         layers: The tensors both have, in graph order; empty unless asked for.
         bad_db: Below which a layer is bad.
+        changed: The samples whose answer is another one in the second model.
     """
 
     outputs: dict[str, Difference]
     tolerance: float = TOLERANCE
     layers: list[Layer] = field(default_factory=list)
     bad_db: float = BAD_DB
+    changed: Changed = field(default_factory=Changed)
 
     @property
     def equal(self) -> bool:
@@ -110,9 +120,10 @@ class Comparison:
             },
             "layers": [
                 {"name": layer.name, "op": layer.op, "node": layer.node, "sqnr_db": finite(layer.sqnr_db),
-                 "first_bad": layer is bad}
+                 "equal": layer.sqnr_db == math.inf, "other_shape": math.isnan(layer.sqnr_db), "first_bad": layer is bad}
                 for layer in self.layers
             ],
+            "changed": {"output": self.changed.output, "samples": self.changed.indices},
         }  # fmt: skip
 
 
@@ -125,6 +136,7 @@ def compare(
     config: SessionConfig | None = None,
     tolerance: float = TOLERANCE,
     batch_size: int = 8,
+    output: str | None = None,
     progress: Progress = silent,
 ) -> Comparison:
     """Compare the outputs of two models, and with ``layers`` every tensor that both have by name.
@@ -137,6 +149,7 @@ def compare(
         config: How both run; the runtime's optimisation is switched off.
         tolerance: See :attr:`Comparison.equal`.
         batch_size: Samples at a time, where the model leaves that free.
+        output: Whose answers are compared; by default the first that has any.
         progress: Called after each batch.
 
     Raises:
@@ -146,19 +159,23 @@ def compare(
     plain = (config or SessionConfig()).with_(optimize=False)
     first, second = io.load(a), io.load(b)
     outputs: dict[str, Difference] = {}
-    for name, x, y in _runs(first, second, sets, plain, batch_size, progress):
-        outputs.setdefault(name, Difference()).add(x, y)
+    changed = Changed(output)
+    for each, batch, theirs, ours in _runs(first, second, sets, plain, batch_size, progress):
+        changed.add(each, batch, theirs, ours)
+        for name, x, y in _pairs(theirs, ours):
+            outputs.setdefault(name, Difference()).add(x, y)
     found: list[Layer] = []
     if layers:
         groups = list(_groups(first, _shared(first, second), batch_size))
         for index, group in enumerate(groups):
             sums = {value.name or "": Fidelity() for value in group}
             tapped = tap(first, sums, only=True), tap(second, sums, only=True)
-            for name, x, y in _runs(tapped[0], tapped[1], sets, plain, batch_size, silent):
-                sums[name].add(x, y)
+            for _, _, theirs, ours in _runs(tapped[0], tapped[1], sets, plain, batch_size, silent):
+                for name, x, y in _pairs(theirs, ours):
+                    sums[name].add(x, y)
             found += [_layer(value, sums[value.name or ""]) for value in group if sums[value.name or ""].real]
             progress("layers", index + 1, len(groups))
-    return Comparison(outputs, tolerance, found)
+    return Comparison(outputs, tolerance, found, changed=changed)
 
 
 def _layer(value: ir.Value, fidelity: Fidelity) -> Layer:
@@ -169,8 +186,8 @@ def _layer(value: ir.Value, fidelity: Fidelity) -> Layer:
 
 def _runs(
     a: ir.Model, b: ir.Model, sets: Sequence[Samples], config: SessionConfig, batch_size: int, progress: Progress
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Every output tensor of both models, batch by batch; the members of a sequence or a map by index or key."""
+) -> Iterator[tuple[Samples, Batch, dict[str, Any], dict[str, Any]]]:
+    """The outputs of both models, batch by batch."""
     first, second = Session(a, config), Session(b, config)
     for name in first.outputs:
         if name not in second.outputs:
@@ -179,12 +196,16 @@ def _runs(
             )
     for samples in sets:
         for batch in samples.batches(batch_size):
-            theirs, ours = first.run(batch), second.run(batch, first.outputs)
-            for name in first.outputs:
-                x, y = dict(_tensors(name, theirs[name])), dict(_tensors(name, ours[name]))
-                for key, values in x.items():
-                    yield key, values, y.get(key, np.empty(0, values.dtype))
+            yield samples, batch, first.run(batch), second.run(batch, first.outputs)
             progress("compare", batch.indices.stop, len(samples))
+
+
+def _pairs(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Every output tensor of both models; the members of a sequence or a map by index or key."""
+    for name in theirs:
+        x, y = dict(_tensors(name, theirs[name])), dict(_tensors(name, ours[name]))
+        for key, values in x.items():
+            yield key, values, y.get(key, np.empty(0, values.dtype))
 
 
 def _tensors(name: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:

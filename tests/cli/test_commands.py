@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -322,3 +323,17 @@ def test_names_from_a_model_cannot_steer_the_terminal(run: Run, wide: str, tmp_p
 
 def test_the_command_is_part_of_the_json() -> None:
     assert Result("inspect").as_json()["command"] == "inspect"
+
+
+def test_compare_saves_the_inputs_whose_answer_changed(
+    run: Callable[..., Any], cnn: str, wide: str, evals: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "changed.npz"
+    found = run("compare", cnn, wide, "--data", evals, "--save-changed", out, "--json")
+    changed = found.json["comparison"]["changed"]["samples"]
+    assert found.code == 0
+    assert changed
+    again = run("compare", cnn, wide, "--data", out, "--json").json["comparison"]["changed"]["samples"]
+    assert again == list(range(len(changed)))
+    assert run("compare", cnn, wide, "--data", evals, "--save-changed", out).code == 2
+    assert run("compare", cnn, wide, "--save-changed", tmp_path / "other.npz").code == 2

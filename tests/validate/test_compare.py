@@ -13,9 +13,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnxslim import io
+from onnxslim.data.npz import write
 from onnxslim.data.sources import open_samples
 from onnxslim.errors import InvalidModelError
 from onnxslim.validate import compare as room
+from onnxslim.validate.changed import Changed
 from onnxslim.validate.compare import Difference, compare
 
 from .conftest import FLOAT, build
@@ -136,3 +138,56 @@ def test_a_real_detector_with_free_sizes_and_subgraphs_can_be_looked_into(zoo: P
     assert found.equal
     assert len(found.layers) > 100
     assert all(layer.sqnr_db == math.inf for layer in found.layers)
+
+
+def test_samples_that_changed_their_answer_are_those_of_a_plain_loop_and_come_back_as_data(tmp_path: Path) -> None:
+    model, other = chain(), chain({2: 0.3})
+    x = np.random.default_rng(3).normal(size=(50, 8)).astype(np.float32)
+    labels = np.arange(50)
+    samples = open_samples({"x": x, "labels": labels}, model)
+    found = compare(model, other, samples, batch_size=7).changed
+    answers = []
+    for which in (model, other):
+        out = x
+        for i in range(6):
+            out = out @ which.graph.initializers[f"w{i}"].const_value.numpy()
+        answers.append(out.argmax(axis=1))
+    assert found.indices == np.flatnonzero(answers[0] != answers[1]).tolist()
+    assert 0 < len(found.indices) < 50
+    write(tmp_path / "c.npz", found.arrays(labels))
+    again = open_samples(tmp_path / "c.npz", model)
+    assert again.labels is not None
+    assert again.labels.tolist() == found.indices
+    assert compare(model, other, again).changed.indices == list(range(len(found.indices)))
+
+
+def test_without_classes_a_sample_has_changed_when_its_output_moved_by_a_tenth() -> None:
+    model, other = chain(length=1), chain({0: 0.05}, length=1)
+    x = np.random.default_rng(3).normal(size=(4, 8)).astype(np.float32)
+    changed = Changed("y")
+    batch = next(iter(open_samples(x, model).batches(4)))
+    samples = open_samples(x, model)
+    y = x[:, :, None]
+    moved = y.copy()
+    moved[1] *= 1.2
+    moved[2] *= 1.05
+    changed.add(samples, batch, {"y": y}, {"y": moved})
+    assert changed.indices == [1]
+    assert not compare(model, other, samples).equal
+
+
+def test_a_tensor_of_another_shape_is_said_to_be_one() -> None:
+    model, other = chain(length=2), chain(length=2)
+    reshaped = build(
+        [
+            helper.make_node("MatMul", ["x", "w0"], ["inner"], "n0"),
+            helper.make_node("Unsqueeze", ["inner", "axes"], ["t0"], "u"),
+            helper.make_node("Squeeze", ["t0", "axes"], ["outer"], "s"),
+            helper.make_node("MatMul", ["outer", "w1"], ["y"], "n1"),
+        ],
+        {"x": (FLOAT, ["batch", 8])},
+        {"y": (FLOAT, ["batch", 8])},
+        {f"w{i}": other.graph.initializers[f"w{i}"].const_value.numpy() for i in range(2)} | {"axes": np.array([1])},
+    )
+    layers = compare(model, reshaped, open_samples("random", model), layers=True).as_json()["layers"]
+    assert [(one["name"], one["other_shape"], one["equal"]) for one in layers] == [("t0", True, False), ("y", False, True)]

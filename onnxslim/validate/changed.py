@@ -1,0 +1,88 @@
+"""The samples whose answer is another one now: which they are, and their inputs to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from onnxslim.data.feeds import Feed
+from onnxslim.data.npz import ragged
+from onnxslim.data.samples import Batch, Samples
+from onnxslim.errors import OnnxslimError
+from onnxslim.validate.judged import pick_output, rows
+from onnxslim.validate.metrics import answers, is_scores
+
+#: Without classes there is no answer; then a sample has changed when its output moved by this share of its norm.
+MOVED = 0.1
+#: So many samples are kept to be saved, the first ones.
+KEPT = 1000
+
+
+class Changed:
+    """Collects them while batches go by.
+
+    Attributes:
+        indices: Of the samples, ascending.
+        output: The output that tells; None where none can.
+
+    Args:
+        output: The one that the user named, or None.
+    """
+
+    def __init__(self, output: str | None = None) -> None:
+        self.indices: list[int] = []
+        self.output: str | None = None
+        self._wanted, self._opened = output, False
+        self._inputs: list[dict[str, np.ndarray]] = []
+
+    def add(self, samples: Samples, batch: Batch, original: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        """Take in the outputs of both models for one batch."""
+        n = len(batch.indices)
+        if not self._opened:
+            self._opened, self.output = True, self._pick(original, n)
+        if self.output is None:
+            return
+        theirs, ours = (rows(self.output, of[self.output], n) for of in (original, result))
+        for row in np.flatnonzero(_differ(theirs, ours)).tolist():
+            self.indices.append(batch.indices[row])
+            if len(self._inputs) < KEPT:
+                self._inputs.append({feed.input.name: _sample(feed, batch, row) for feed in samples.feeds})
+
+    def arrays(self, labels: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """The inputs of the samples, and their labels, as an ``.npz`` holds them: data for ``--data``."""
+        found = {} if labels is None else {"labels": labels[self.indices[: len(self._inputs)]]}
+        for name in self._inputs[0] if self._inputs else ():
+            found.update(ragged(name, [sample[name] for sample in self._inputs]))
+        return found
+
+    def _pick(self, outputs: Mapping[str, Any], n: int) -> str | None:
+        if self._wanted is not None:
+            return pick_output(outputs, n, self._wanted)
+        try:
+            name = pick_output(outputs, n)
+            rows(name, outputs[name], n)
+        except OnnxslimError:
+            return None
+        return name
+
+
+def _differ(original: np.ndarray, result: np.ndarray) -> np.ndarray:
+    """Shape (n,), bool: where the answer is another one."""
+    n = len(original)
+    if original.shape != result.shape:
+        return np.ones(n, np.bool_)
+    if is_scores(original) or original.dtype.kind != "f":
+        return np.asarray((answers(original) != answers(result)).reshape(n, -1).any(axis=1))
+    a, b = (x.reshape(n, -1).astype(np.float64) for x in (original, result))
+    error, size = np.linalg.norm(a - b, axis=1), np.linalg.norm(a, axis=1)
+    return np.asarray(~(error <= MOVED * size))
+
+
+def _sample(feed: Feed, batch: Batch, row: int) -> np.ndarray:
+    """One sample of a feed, as the source had it."""
+    array = batch[feed.input.name]
+    if feed.scalar or feed.axis is None:
+        return np.array(array)
+    return np.array(np.take(array, row, axis=feed.axis))
