@@ -30,6 +30,7 @@ DEFAULT_DROP = 0.01
 @click.option("--max-drop", type=SHARE, metavar="1%", help="How much the judged metric may drop (1%).")
 @click.option("--min-speedup", type=click.FloatRange(0, min_open=True), metavar="R", help="Times faster, at least.")
 @click.option("--max-size", type=SIZE, metavar="B", help="Bytes on disk, at most.")
+@options.for_ort
 @click.option("--budget", type=DURATION, default="10m", show_default=True, metavar="T", help="How long to search.")
 @click.option(
     "--recipe",
@@ -46,6 +47,7 @@ def optimize(
     max_drop: float | None,
     min_speedup: float | None,
     max_size: int | None,
+    for_ort: str | None,
     budget: float,
     recipe: str | None,
     placement: str,
@@ -59,7 +61,7 @@ def optimize(
     chosen = recipes.load(recipe) if recipe is not None else None
     if max_drop is None and (chosen is None or chosen.gates.max_drop is None):
         max_drop = DEFAULT_DROP
-    gates = {"max_drop": max_drop, "min_speedup": min_speedup, "max_size": max_size}
+    gates = {"max_drop": max_drop, "min_speedup": min_speedup, "max_size": max_size, "for_ort": for_ort}
     if common.dry_run:
         return Result("optimize", recipe=_plan(chosen, placement, common.seed, gates))
     return search(

@@ -17,3 +17,6 @@ eval_data = click.option(
 max_drop = click.option(
     "--max-drop", type=SHARE, metavar="1%", help="Write nothing if the judged metric drops by more than this."
 )
+for_ort = click.option(
+    "--for-ort", metavar="1.23", help="Refuse what this release of onnxruntime does not load, and avoid making it."
+)

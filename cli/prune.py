@@ -26,6 +26,7 @@ FOLD = "conv+batchnorm"
 @options.data
 @options.eval_data
 @options.max_drop
+@options.for_ort
 @click.option("--remove", type=SHARE, metavar="30%", help="How much to remove (30% when nothing else is asked).")
 @click.option("--of", type=click.Choice(CURRENCIES), help="What --remove counts (params).")
 @click.option("--max-size", type=SIZE, metavar="B", help="Instead: remove until the file is no larger.")
@@ -62,12 +63,27 @@ FOLD = "conv+batchnorm"
 @click.option("--min-layer-params", type=click.IntRange(0), metavar="N", help="Leave smaller layers alone.")
 @click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes to leave alone.")
 def prune(
-    common: Common, model: str, data: str | None, eval_data: str | None, max_drop: float | None, **chosen: Any
+    common: Common,
+    model: str,
+    data: str | None,
+    eval_data: str | None,
+    max_drop: float | None,
+    for_ort: str | None,
+    **chosen: Any,
 ) -> Result:
     """Channels that matter least go, and what stays is repaired by least squares; no labels, no training."""
     scales = chosen["criterion"] == "bn"  # read before they are folded
     before = [recipes.step("simplify", **({"skip": (FOLD,)} if scales else {}))]
     after = [recipes.step("simplify")] if scales else []
     return run_step(
-        common, "prune", model, chosen, data=data, eval_data=eval_data, max_drop=max_drop, before=before, after=after
+        common,
+        "prune",
+        model,
+        chosen,
+        data=data,
+        eval_data=eval_data,
+        max_drop=max_drop,
+        for_ort=for_ort,
+        before=before,
+        after=after,
     )

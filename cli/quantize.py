@@ -21,6 +21,7 @@ from .steps import run_step
 @options.data
 @options.eval_data
 @options.max_drop
+@options.for_ort
 @click.option("--target", type=click.Choice(list(TARGETS)), help="What the model will run on (this machine).")
 @click.option(
     "--activations",
@@ -31,9 +32,17 @@ from .steps import run_step
 @click.option("--placement", type=click.Choice(["measured", "static"]), help="How to choose the layers (measured).")
 @click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes that stay float.")
 def quantize(
-    common: Common, model: str, data: str | None, eval_data: str | None, max_drop: float | None, **chosen: Any
+    common: Common,
+    model: str,
+    data: str | None,
+    eval_data: str | None,
+    max_drop: float | None,
+    for_ort: str | None,
+    **chosen: Any,
 ) -> Result:
     """Int8 weights and activations, calibrated on data, placed where the runtime gains by them."""
     if common.max_memory is not None:
         chosen["max_memory"] = common.max_memory // 2  # of the statistics alone
-    return run_step(common, "quantize", model, chosen, data=data, eval_data=eval_data, max_drop=max_drop)
+    return run_step(
+        common, "quantize", model, chosen, data=data, eval_data=eval_data, max_drop=max_drop, for_ort=for_ort
+    )

@@ -19,6 +19,7 @@ from .steps import run_step
 @options.data
 @options.eval_data
 @options.max_drop
+@options.for_ort
 @click.option("--budget", "seconds", type=DURATION, metavar="15m", help="How long to train (15m).")
 @click.option(
     "--steps",
@@ -33,11 +34,20 @@ def recover(
     data: str | None,
     eval_data: str | None,
     max_drop: float | None,
+    for_ort: str | None,
     seconds: float | None,
     steps: int | None,
 ) -> Result:
     """Win back what compression lost: IN learns to answer as ORIGINAL does. Needs the extra torch."""
     chosen = {"seconds": seconds, "steps": steps}
     return run_step(
-        common, "recover", model, chosen, original=teacher, data=data, eval_data=eval_data, max_drop=max_drop
+        common,
+        "recover",
+        model,
+        chosen,
+        original=teacher,
+        data=data,
+        eval_data=eval_data,
+        max_drop=max_drop,
+        for_ort=for_ort,
     )

@@ -24,6 +24,7 @@ def run_step(
     data: str | None = None,
     eval_data: str | None = None,
     max_drop: float | None = None,
+    for_ort: str | None = None,
     time_it: bool = True,
     before: Sequence[Step] = (),
     after: Sequence[Step] = (),
@@ -38,7 +39,7 @@ def run_step(
     given = {key: value for key, value in options.items() if value is not None and value != ()}
     if common.seed and "seed" in recipes.KINDS[name].options.__dataclass_fields__:
         given["seed"] = common.seed
-    recipe = Recipe((*before, recipes.step(name, **given), *after), Gates(max_drop=max_drop), common.seed)
+    recipe = Recipe((*before, recipes.step(name, **given), *after), Gates(max_drop=max_drop, for_ort=for_ort), common.seed)
     if common.dry_run:
         return Result(name, recipe=recipe.text())
     return run(

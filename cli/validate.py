@@ -10,11 +10,12 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from onnxslim import io
-from onnxslim.compatibility import oldest_runtime
+from onnxslim.compatibility import check_loads_in, oldest_runtime
 from onnxslim.report.text import clean
 from onnxslim.result import Result, facts
 from onnxslim.runtime.session import check, version
 
+from . import options
 from .command import command
 from .common import Common
 from .params import MODEL
@@ -28,9 +29,12 @@ def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableTy
 
 @command("validate", show=show)
 @click.argument("model", metavar="MODEL", type=MODEL)
-def validate(common: Common, model: str) -> Result:
+@options.for_ort
+def validate(common: Common, model: str, for_ort: str | None) -> Result:
     """Exit 0 when MODEL is valid, safe, and loads in the runtime; 3 or 4 with the reason when not."""
     loaded = io.load(model)
     check(loaded, common.config)
+    if for_ort is not None:
+        check_loads_in(loaded, for_ort)
     extra = {"runtime": version(), "oldest_runtime": oldest_runtime(loaded)}
     return Result("validate", input=facts(loaded, model, common.dim), extra=extra)

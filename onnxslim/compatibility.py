@@ -6,9 +6,12 @@ given a model of each opset and IR version, and what it loaded is what stands he
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import onnx_ir as ir
+
+from onnxslim.errors import UnsupportedError, UsageError
 
 
 class _Release(NamedTuple):
@@ -47,6 +50,53 @@ _CONTRIB = {
 }
 
 
+def check_loads_in(model: ir.Model, wanted: str) -> None:
+    """Refuse ``model`` where onnxruntime ``wanted`` would not load it.
+
+    Args:
+        model: What is to be loaded.
+        wanted: A release, as ``"1.23"`` or ``"1.23.2"``.
+
+    Raises:
+        UsageError: ``wanted`` is no release.
+        UnsupportedError: It lacks what the model needs; the message names that.
+    """
+    found = re.fullmatch(r"(\d+)\.(\d+)(?:\.\d+)?", wanted) if isinstance(wanted, str) else None
+    if found is None:
+        raise UsageError(f"onnxruntime {wanted!r}: expected a release", hint='for example "1.23"')
+    release = int(found[1]), int(found[2])
+    if release < _RELEASES[0].version:
+        raise UsageError(f"onnxruntime {wanted} is older than {_text(_RELEASES[0].version)}, the oldest one known here")
+    able = max(known for known in _RELEASES if known.version <= release)
+    needs = {
+        "opset": (model.opset_imports.get("", 0), able.opset),
+        "the ai.onnx.ml opset": (model.opset_imports.get("ai.onnx.ml", 0), able.ml),
+        "IR version": (model.ir_version or 0, able.ir_version),
+    }
+    for name, (own, most) in needs.items():
+        if own > most:
+            raise UnsupportedError(
+                f"the model has {name} {own}; onnxruntime {wanted} loads at most {most}",
+                hint=f"onnxruntime {oldest_runtime(model)} is the oldest that loads it",
+            )
+    for node in model.graph.all_nodes():
+        if (since := _since(node)) is not None and since > release:
+            raise UnsupportedError(
+                f"node {node.name or '(unnamed)'}: {node.op_type} needs onnxruntime {_text(since)}; {wanted} was asked for"
+            )
+
+
+def _since(node: ir.Node) -> tuple[int, int] | None:
+    """The release that first runs an op of com.microsoft, where it is one of the younger ones."""
+    if node.domain != "com.microsoft":
+        return None
+    return _CONTRIB.get((node.op_type, node.attributes.get_int("bits", 4) or 4))
+
+
+def _text(version: tuple[int, int]) -> str:
+    return "{}.{}".format(*version)
+
+
 def oldest_runtime(model: ir.Model) -> str:
     """The oldest onnxruntime release that loads ``model``, as ``"1.17"``; ``"newer than 1.32"`` when none known does.
 
@@ -64,7 +114,5 @@ def oldest_runtime(model: ir.Model) -> str:
         return "newer than {}.{}".format(*_RELEASES[-1].version)
     oldest = wanted[0]
     for node in model.graph.all_nodes():
-        if node.domain == "com.microsoft":
-            bits = node.attributes.get_int("bits", 4) or 4
-            oldest = max(oldest, _CONTRIB.get((node.op_type, bits), oldest))
-    return "{}.{}".format(*oldest)
+        oldest = max(oldest, _since(node) or oldest)
+    return _text(oldest)

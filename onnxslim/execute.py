@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from onnxslim import io
 from onnxslim import recipe as recipes
-from onnxslim.compatibility import oldest_runtime
+from onnxslim.compatibility import check_loads_in, oldest_runtime
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.errors import GateError
@@ -185,6 +185,8 @@ class Attempt:
             resolved.append(dataclasses.replace(step, options=options))
             result.steps.append(account)
             self.models.append(model)
+            if self.recipe.gates.for_ort is not None:
+                check_loads_in(model, self.recipe.gates.for_ort)
             if "layers" in account.details:
                 result.extra["layers"] = account.details["layers"]
                 result.measured["layers"] = (

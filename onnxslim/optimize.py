@@ -45,6 +45,7 @@ def optimize(
     max_drop: float | None = 0.01,
     min_speedup: float | None = None,
     max_size: int | None = None,
+    for_ort: str | None = None,
     budget: float = 600.0,
     placement: str = "measured",
     seed: int = 0,
@@ -66,6 +67,7 @@ def optimize(
         max_drop: Of the judged metric, in its own unit (0.01 is one point of top-1).
         min_speedup: Times faster than the original.
         max_size: Bytes on disk.
+        for_ort: The release of onnxruntime that has to load the result; candidates that it would not are left out.
         budget: Seconds for the search; a candidate under way is finished.
         placement: ``measured`` or ``static`` (see :class:`~onnxslim.quantize.QuantizeOptions`).
         seed: Of every draw.
@@ -77,7 +79,9 @@ def optimize(
     Raises:
         GateError: Nothing passes the gates.
     """
-    asked: dict[str, Any] = {"max_drop": max_drop, "min_speedup": min_speedup, "max_size": max_size}
+    asked: dict[str, Any] = {
+        "max_drop": max_drop, "min_speedup": min_speedup, "max_size": max_size, "for_ort": for_ort,
+    }  # fmt: skip
     if recipe is not None:
         chosen = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
         gates = dataclasses.replace(chosen.gates, **{k: v for k, v in asked.items() if v is not None})

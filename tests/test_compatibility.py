@@ -8,7 +8,8 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from onnxslim.compatibility import _RELEASES, oldest_runtime
+from onnxslim.compatibility import _RELEASES, check_loads_in, oldest_runtime
+from onnxslim.errors import UnsupportedError, UsageError
 
 
 def model(opset: int, ir_version: int, *nodes: ir.Node, **imports: int) -> ir.Model:
@@ -65,3 +66,29 @@ def test_the_installed_runtime_keeps_the_promise():
     graph = ir.Graph([x], node.outputs, nodes=[node], opset_imports={"": row.opset, "ai.onnx.ml": row.ml}, name="g")
     data = ir.to_proto(ir.Model(graph, ir_version=row.ir_version)).SerializeToString()
     assert ort.InferenceSession(data, providers=["CPUExecutionProvider"]).get_outputs()[0].name == "y"
+
+
+def test_a_release_that_lacks_something_is_told_what():
+    check_loads_in(model(21, 10), "1.18")
+    check_loads_in(model(21, 10), "1.23.2")
+    with pytest.raises(UnsupportedError, match=r"opset 21; onnxruntime 1\.17 loads at most 20"):
+        check_loads_in(model(21, 8), "1.17")
+    with pytest.raises(UnsupportedError, match=r"IR version 10; onnxruntime 1\.15\.1 loads at most 9"):
+        check_loads_in(model(17, 10), "1.15.1")
+    node = ir.Node("com.microsoft", "MatMulNBits", [], [ir.AttrInt64("bits", 8)], num_outputs=1, name="head")
+    with pytest.raises(UnsupportedError, match=r"head: MatMulNBits needs onnxruntime 1\.22; 1\.21 was asked for"):
+        check_loads_in(model(15, 8, node, **{"com.microsoft": 1}), "1.21")
+
+
+@pytest.mark.parametrize("version", ["newest", "1", "0.9", "1.23.x", 1.23])
+def test_what_is_no_release_is_refused(version):
+    with pytest.raises(UsageError):
+        check_loads_in(model(17, 8), version)
+
+
+@pytest.mark.parametrize("release", _RELEASES)
+def test_what_a_release_loads_agrees_with_the_oldest_runtime(release):
+    wanted = "{}.{}".format(*release.version)
+    newest = model(release.opset, release.ir_version)
+    check_loads_in(newest, wanted)
+    assert oldest_runtime(newest) == wanted

@@ -23,6 +23,7 @@ class Gates:
         min_ratio: How many times smaller than the original.
         max_latency: Seconds, the median of one inference.
         min_speedup: How many times faster than the original.
+        for_ort: The onnxruntime release that has to load the result; looked at before anything is judged.
         strict: Judge drop, agreement and times by the bad end of their 95 % interval, not by the value seen.
     """
 
@@ -33,6 +34,7 @@ class Gates:
     min_ratio: float | None = None
     max_latency: float | None = None
     min_speedup: float | None = None
+    for_ort: str | None = None
     strict: bool = False
 
 

@@ -272,3 +272,13 @@ def test_python_m_says_what_the_script_says(samples: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"]["kind"] == "usage"
+
+
+def test_a_model_that_an_old_server_would_not_load_is_not_written(run: Run, cnn: str, tmp_path: Path) -> None:
+    out = tmp_path / "s.onnx"
+    assert run("validate", cnn, "--for-ort", "1.23").code == 0
+    refused = run("simplify", cnn, "-o", out, "--for-ort", "1.17")
+    assert refused.code == 4
+    assert "onnxruntime 1.17 loads at most" in refused.err
+    assert not out.exists()
+    assert run("validate", cnn, "--for-ort", "old").code == 2
