@@ -110,6 +110,17 @@ def to_bytes(model: ir.Model) -> bytes:
     return message.serialise(model)
 
 
+def to_bytes_apart(model: ir.Model, least: int) -> tuple[bytes, dict[str, ir.TensorProtocol]]:
+    """``model`` as one serialised ModelProto without the elements of those initializers of its main graph that take
+    ``least`` bytes or more, and these by name: for a reader that takes them from memory, so that nothing is copied.
+
+    Raises:
+        LimitError: What is left is larger than a protobuf message can be (2 GB).
+        InvalidModelError: The graph is broken, or an initializer has no value.
+    """
+    return message.apart(model, least)
+
+
 def size_on_disk(path: str | os.PathLike[str]) -> int:
     """Bytes of the model at ``path`` and of the data files it refers to, each once.
 

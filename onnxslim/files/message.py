@@ -131,6 +131,27 @@ def serialise(model: ir.Model, places: Mapping[int, tuple[int, int]] | None = No
     return content
 
 
+def apart(model: ir.Model, least: int) -> tuple[bytes, dict[str, ir.TensorProtocol]]:
+    """``model`` as the bytes of one ModelProto without the elements of its large initializers, and those by name.
+
+    Whoever reads the bytes must be given the tensors: what they say about where the elements are is made up.
+
+    Args:
+        model: What to write; it is not changed.
+        least: Bytes from which on an initializer of the main graph counts as large, if no caller may replace it and
+            numpy knows its type.
+    """
+    large: dict[str, ir.TensorProtocol] = {}
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None or value.is_graph_input() or isinstance(tensor, ir.StringTensor) or tensor.nbytes < least:
+            continue
+        if tensor.dtype.numpy().isbuiltin == 1:  # not one that a package adds to numpy
+            large[name] = tensor
+    places = {id(tensor): (0, tensor.nbytes) for tensor in large.values()}
+    return serialise(model, places, "apart"), large
+
+
 def _copied(model: ir.Model) -> ir.Model:
     try:
         return model.clone()

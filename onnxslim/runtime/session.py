@@ -20,6 +20,13 @@ from onnxslim.runtime.providers import CPU, Provider, parse
 #: Above this many bytes a model cannot be one protobuf message (2 GiB) and goes through a file with external data.
 _MESSAGE_LIMIT = 1_800_000_000
 
+#: Initializers of at least so many bytes are handed over in memory where the graph is run as it is. What the optimiser
+#: makes of a model may depend on where its weights are, so a session that is timed reads them from the model.
+_LARGE = 1 << 20
+
+#: The first IR version whose initializers need not be inputs, which a session may be fed with.
+_FREE_INITIALIZERS = 4
+
 
 def available_providers() -> list[str]:
     """The execution providers that the installed onnxruntime was built with."""
@@ -159,9 +166,14 @@ def providers_of(provider: Provider, config: SessionConfig) -> list[tuple[str, d
 
 
 def _create(model: ir.Model, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
-    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
+    plain = options.graph_optimization_level == ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        if size < _MESSAGE_LIMIT:
+        if plain and model.ir_version >= _FREE_INITIALIZERS and not options.optimized_model_filepath:
+            content, large = io.to_bytes_apart(model, _LARGE)
+            given = {name: ort.OrtValue.ortvalue_from_numpy(tensor.numpy()) for name, tensor in large.items()}
+            options.add_external_initializers(list(given), list(given.values()))
+            return ort.InferenceSession(content, options, providers=providers, enable_fallback=0)
+        if sum(map(_nbytes, model.graph.initializers.values())) < _MESSAGE_LIMIT:
             return ort.InferenceSession(io.to_bytes(model), options, providers=providers, enable_fallback=0)
         with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
             path = os.path.join(folder, "model.onnx")
@@ -169,6 +181,10 @@ def _create(model: ir.Model, options: Any, providers: list[tuple[str, dict[str, 
             return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
     except Exception as error:
         raise _typed(error, "the runtime refuses the model") from error
+
+
+def _nbytes(value: ir.Value) -> int:
+    return 0 if value.const_value is None else value.const_value.nbytes
 
 
 def _typed(error: Exception, context: str) -> Exception:

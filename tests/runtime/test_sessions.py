@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
+from onnx import numpy_helper
 
 from onnxslim import io
 from onnxslim.errors import InvalidModelError, UnsupportedError, UsageError
@@ -137,3 +139,18 @@ def test_nodes_that_ran_elsewhere_are_counted_and_named() -> None:
     ]
     assert fallback(nodes, SessionConfig()) == "1 of 2 nodes ran on Other, not on cpu, 25% of the time (Loop)"
     assert fallback(nodes[:1], SessionConfig()) is None
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+def test_large_weights_are_the_same_however_they_reach_the_runtime(optimize: bool) -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[n,600] x{given}) => (float[n,2] y) {{
+        h = MatMul (x, w)
+        y = MatMul (h, v)
+    }}"""
+    w, v = (np.random.default_rng(0).standard_normal((600, side)).astype(np.float32) for side in (600, 2))
+    x = np.ones((3, 600), np.float32)
+    for given, feeds in (("", {"x": x}), (", float[600,600] w", {"x": x}), (", float[600,600] w", {"x": x, "w": w * 2})):
+        proto = onnx.parser.parse_model(text.format(given=given))
+        proto.graph.initializer.extend([numpy_helper.from_array(w, "w"), numpy_helper.from_array(v, "v")])
+        found = Session(io.load(proto), SessionConfig(optimize=optimize)).run(feeds)["y"]
+        np.testing.assert_allclose(found, x @ feeds.get("w", w) @ v, rtol=1e-4)
