@@ -17,6 +17,8 @@ from onnxslim.errors import InvalidDataError, UsageError
 
 #: Samples, and bytes of them, read at a time where nothing else decides.
 READ_SAMPLES, READ_BYTES = 64, 16 << 20
+#: Bytes read ahead of what a batch needs.
+AHEAD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -184,15 +186,19 @@ class Samples:
         """
         if size < 1:
             raise UsageError(f"a batch of {size} samples cannot be run")
-        start = 0
-        for parts in self.rows(self.fixed_batch or size):
-            count = len(parts[0])
-            for first, last in pairwise(self._cuts(parts, count)):
-                feeds = {
-                    f.input.name: tensor(part[first:last], f.axis) for f, part in zip(self.feeds, parts, strict=True)
-                }
-                yield Batch(feeds, range(start + first, start + last))
-            start += count
+        size, start = self.fixed_batch or size, 0
+        # Small batches are read many at a time: one by one, reading takes longer than a small model does.
+        ahead = min(READ_SAMPLES, AHEAD_BYTES // max(self.sample_bytes, 1))
+        for block in self.rows(size * max(1, ahead // size)):
+            for begin in range(0, len(block[0]), size):
+                parts = [part[begin : begin + size] for part in block]
+                count = len(parts[0])
+                for first, last in pairwise(self._cuts(parts, count)):
+                    feeds = {
+                        f.input.name: tensor(part[first:last], f.axis) for f, part in zip(self.feeds, parts, strict=True)
+                    }
+                    yield Batch(feeds, range(start + first, start + last))
+                start += count
 
     def digests(self) -> list[bytes]:
         """A hash of the contents of each sample over all inputs, as the model would be fed with it alone.

@@ -31,13 +31,15 @@ class Drift:
         self.edges = np.unique(np.linspace(0, longest, min(STRETCHES, longest) + 1).astype(int))
         self._found: dict[str, list[Fidelity]] = {}
 
-    def add(self, original: Mapping[str, Any], result: Mapping[str, Any], time: int) -> None:
-        """Take in the outputs of step ``time``, from 0."""
-        stretch = int(np.searchsorted(self.edges, time, side="right")) - 1
+    def add(self, original: Mapping[str, Any], result: Mapping[str, Any], times: np.ndarray) -> None:
+        """Take in the outputs of some steps, a row each; ``times`` are their places, from 0, shape (n,)."""
+        places = np.searchsorted(self.edges, times, side="right") - 1
         for name, theirs in original.items():
             if isinstance(theirs, np.ndarray) and theirs.dtype.kind == "f":
                 stretches = self._found.setdefault(name, [Fidelity() for _ in self.edges[1:]])
-                stretches[stretch].add(theirs, result[name])
+                for place in np.unique(places):
+                    whose = slice(None) if len(times) == 1 else places == place
+                    stretches[place].add(theirs[whose], result[name][whose])
 
     def as_json(self, name: str) -> list[dict[str, Any]]:
         """Output ``name`` in time: steps ``first`` to ``last``, both counted in, and its SQNR (null: no error)."""

@@ -7,7 +7,9 @@ sequences each model carries its own state from step to step, so that what it ge
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from onnxslim import io
 from onnxslim.data.samples import Samples
@@ -16,7 +18,7 @@ from onnxslim.progress import Progress, silent
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.stateful import Stateful
 from onnxslim.validate.function import UserMetric
-from onnxslim.validate.ledger import Evaluation, Ledger
+from onnxslim.validate.ledger import Evaluation, Ledger, Outputs
 from onnxslim.validate.metrics import METRICS
 from onnxslim.validate.whole import WHOLE
 
@@ -91,26 +93,67 @@ def evaluate_all(
                 hint=f"it has {', '.join(session.outputs)}",
             )
     ledgers: dict[str, Ledger] = {}
-    labels, continues, times = samples.labels, samples.continues, samples.times
+    labels, times = samples.labels, samples.times
     longest = 0 if times is None else int(times.max()) + 1
-    for batch in samples.batches(1 if samples.state else batch_size or _batch(samples)):
-        n, first = len(batch.indices), batch.indices.start
-        # A batch of several samples never goes on: steps are run one by one.
-        goes_on = bool(continues[first]) and n == 1
-        known = None if labels is None else labels[batch.indices]
-        theirs = None if original is None else original.run(batch, continues=goes_on)
-        for name, session in sessions.items():
-            ours = session.run(batch, None if original is None else original.outputs, continues=goes_on)
+    for indices, theirs, ours in _runs(samples, original, sessions, batch_size):
+        n, known = len(indices), None if labels is None else labels[indices]
+        for name, outputs in ours.items():
             if name not in ledgers:
-                ledgers[name] = Ledger(ours, theirs, labels, n, metric, output, longest=longest)
-            ledgers[name].add(ours, theirs, known, n)
-            if times is not None and n == 1:
-                ledgers[name].add_in_time(ours, theirs, int(times[first]))
-        progress("evaluate", batch.indices.stop, len(samples))
+                ledgers[name] = Ledger(outputs, theirs, labels, n, metric, output, longest=longest)
+            ledgers[name].add(outputs, theirs, known, n)
+            if times is not None:
+                ledgers[name].add_in_time(outputs, theirs, times[indices])
+        progress("evaluate", indices.stop, len(samples))
     if not ledgers:
         raise InvalidDataError(f"{samples.source}: no samples to evaluate on")
     random = samples.source.split(",")[0] == "random"
     return {name: ledger.close(labels, random=random) for name, ledger in ledgers.items()}
+
+
+def _runs(
+    samples: Samples, original: Stateful | None, results: Mapping[str, Stateful], batch_size: int | None
+) -> Iterator[tuple[range, Outputs | None, dict[str, Outputs]]]:
+    """The outputs of the original and of each result, batch by batch; those of single steps some at a time."""
+    wanted = None if original is None else original.outputs
+    continues = samples.continues
+    pending: list[tuple[Outputs | None, dict[str, Outputs]]] = []
+    for batch in samples.batches(1 if samples.state else batch_size or _batch(samples)):
+        first = batch.indices.start
+        goes_on = bool(samples.state) and bool(continues[first])
+        theirs: Outputs | None = None if original is None else original.run(batch, continues=goes_on)
+        ours: dict[str, Outputs] = {
+            name: result.run(batch, wanted, continues=goes_on) for name, result in results.items()
+        }
+        if not samples.state:
+            yield batch.indices, theirs, ours
+            continue
+        pending.append((theirs, ours))
+        if len(pending) == BATCH or first + 1 == len(samples):
+            yield from _together(first + 1, pending)
+            pending = []
+
+
+def _together(
+    stop: int, steps: Sequence[tuple[Outputs | None, dict[str, Outputs]]]
+) -> Iterator[tuple[range, Outputs | None, dict[str, Outputs]]]:
+    """The outputs of steps that were run one by one as those of one batch, which ends before sample ``stop``."""
+    start = stop - len(steps)
+    every = [outputs for theirs, ours in steps for outputs in (theirs, *ours.values()) if outputs is not None]
+    shapes = {tuple((name, np.shape(v)) if isinstance(v, np.ndarray) else None for name, v in o.items()) for o in every}
+    if len(shapes) > 1 or None in next(iter(shapes)):
+        yield from ((range(start + i, start + i + 1), *step) for i, step in enumerate(steps))
+        return
+    theirs = [theirs for theirs, _ in steps if theirs is not None]
+    ours = {name: _stacked([step[name] for _, step in steps]) for name in steps[0][1]}
+    yield range(start, stop), _stacked(theirs) if theirs else None, ours
+
+
+def _stacked(steps: Sequence[Outputs]) -> Outputs:
+    """Outputs with a row a step: along their own first axis where that counts samples, else along a new one."""
+    return {
+        name: (np.concatenate if value.ndim and len(value) == 1 else np.stack)([step[name] for step in steps])
+        for name, value in steps[0].items()
+    }
 
 
 def _batch(samples: Samples) -> int:

@@ -132,10 +132,10 @@ class Ledger:
         elif self.function is not None:
             self.function.add(ours, theirs, labels, n)
 
-    def add_in_time(self, result: Outputs, original: Outputs | None, time: int) -> None:
-        """Take in the same once more as step ``time`` of a sequence."""
+    def add_in_time(self, result: Outputs, original: Outputs | None, times: np.ndarray) -> None:
+        """Take in the same once more as the steps ``times`` of sequences, a row each."""
         if self.drift is not None and original is not None:
-            self.drift.add(original, result, time)
+            self.drift.add(original, result, times)
 
     def close(self, labels: np.ndarray | None, *, random: bool) -> Evaluation:
         """Everything the samples showed.
