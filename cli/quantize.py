@@ -28,6 +28,7 @@ from .steps import run_step
     type=click.Choice(["static", "dynamic"]),
     help="Ranges fixed by calibration, or taken from each input (whichever the model gains by).",
 )
+@click.option("--weights", metavar="W", help="Weights only: int8, int4 or codebook:K (K values a tensor).")
 @click.option("--calibration", metavar="C", help="auto, minmax, averaged, percentile[:99.999], mse or entropy (auto).")
 @click.option("--placement", type=click.Choice(["measured", "static"]), help="How to choose the layers (measured).")
 @click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes that stay float.")
@@ -40,9 +41,17 @@ def quantize(
     for_ort: str | None,
     **chosen: Any,
 ) -> Result:
-    """Int8 weights and activations, calibrated on data, placed where the runtime gains by them."""
+    """Int8 weights and activations, calibrated on data, placed where the runtime gains by them.
+
+    Transformers get linear layers whose inputs are quantised as they come. --weights stores weights alone in fewer bits;
+    --target cuda writes float16.
+    """
     if common.max_memory is not None:
         chosen["max_memory"] = common.max_memory // 2  # of the statistics alone
+    target = chosen["target"]
+    # times on another provider than the target's would say nothing about it
+    here = target is None or TARGETS[target].provider == common.config.provider.split(":")[0]
     return run_step(
-        common, "quantize", model, chosen, data=data, eval_data=eval_data, max_drop=max_drop, for_ort=for_ort
-    )
+        common, "quantize", model, chosen,
+        data=data, eval_data=eval_data, max_drop=max_drop, for_ort=for_ort, time_it=here,
+    )  # fmt: skip

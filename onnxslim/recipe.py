@@ -33,6 +33,7 @@ from onnxslim.progress import Progress, silent
 from onnxslim.prune import prune
 from onnxslim.prune.options import PruneOptions
 from onnxslim.quantize import QuantizeOptions, quantize
+from onnxslim.quantize.ways import ACTIVATIONS
 from onnxslim.recover import RecoverOptions, recover
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.simplify import SimplifyOptions, simplify
@@ -91,10 +92,10 @@ def _prune(model: ir.Model, options: PruneOptions, context: Context) -> Applied:
 
 
 def _quantize(model: ir.Model, options: QuantizeOptions, context: Context) -> Applied:
-    samples = context.data("quantize")
-    result, account = quantize(model, samples, options, config=context.config, progress=context.progress)
+    result, account = quantize(model, context.samples, options, config=context.config, progress=context.progress)
     way, placement = account.details["way"], account.details.get("placement")
-    options = dataclasses.replace(options, target=way["target"], activations=way["activations"])
+    activations = way["way"] if way["way"] in ACTIVATIONS else options.activations
+    options = dataclasses.replace(options, target=way["target"], activations=activations)
     if placement is not None:
         options = dataclasses.replace(options, float_units=tuple(placement["float"]))
     return result, account, options

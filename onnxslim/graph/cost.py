@@ -48,6 +48,7 @@ def cost(model: ir.Model, dims: Mapping[str, int] | None = None) -> Cost:
     """Count ``model`` at batch 1; free dimensions come from ``dims``, else 1, or 224 for spatial ones."""
     bound = model.clone()
     total = params(bound)
+    _unpack(bound)
     shapes.bind(bound, dims)
     propagate(bound)
     nodes: dict[str, NodeCost] = {}
@@ -71,17 +72,59 @@ def params(model: ir.Model) -> int:
     for _, _, value in initializers(model):
         found = value.const_value
         if found is not None and not _is_scale(value):
-            total += _elements(found)
+            total += _packed(value) or _elements(found)
     for node in model.graph.all_nodes():
         if node.op_type == "Constant" and (found := tensor(node.outputs[0])) is not None:
             total += _elements(found)
     return total
 
 
+def _unpack(model: ir.Model) -> None:
+    """MatMulNBits as the MatMul that it is, in place: ONNX's inference knows no shape behind the former."""
+    for node in list(model.graph):
+        if node.op_type == "MatMulNBits" and node.domain == "com.microsoft":
+            size = ir.Shape((node.attributes.get_int("K", 0), node.attributes.get_int("N", 0)))
+            weight = ir.Value(name=f"{node.outputs[0].name}_unpacked", shape=size, type=ir.TensorType(ir.DataType.FLOAT))
+            plain = ir.node("MatMul", [node.inputs[0], weight], name=node.name)
+            plain.outputs[0].name, plain.outputs[0].type = node.outputs[0].name, node.outputs[0].type
+            model.graph.inputs.append(weight)
+            model.graph.insert_before(node, plain)
+            node.outputs[0].replace_all_uses_with(plain.outputs[0], replace_graph_outputs=True)
+            model.graph.remove(node, safe=True)
+
+
 def _is_scale(value: ir.Value) -> bool:
-    """Whether only Q/DQ nodes read ``value``, as a scale or zero point: part of a number format, not a parameter."""
-    uses = list(value.uses())
-    return bool(uses) and all(use.node.op_type in ("QuantizeLinear", "DequantizeLinear") and use.idx for use in uses)
+    """Whether ``value`` is part of a number format, not a parameter: only Q/DQ nodes read it, as a scale or zero point,
+    MatMulNBits reads it beside its codes, or it is the codebook that stored indices look weights up in.
+    """
+    uses = [(use.node, use.idx) for use in value.uses()]
+    return bool(uses) and all(
+        (node.op_type in ("QuantizeLinear", "DequantizeLinear") and index)
+        or (node.op_type == "MatMulNBits" and index > 1)
+        or (node.op_type == "Gather" and index == 0 and _indices(node) is not None)
+        for node, index in uses
+    )
+
+
+def _packed(value: ir.Value) -> int:
+    """How many weights the codes in ``value`` stand for where that is not one an element; else 0."""
+    for use in value.uses():
+        node = use.node
+        if node.op_type == "MatMulNBits" and use.idx == 1:
+            return node.attributes.get_int("K", 0) * node.attributes.get_int("N", 0)
+        if node.op_type == "Cast":
+            for after in node.outputs[0].uses():
+                table = shapes.static(after.node.inputs[0])
+                if after.node.op_type == "Gather" and after.idx == 1 and _indices(after.node) is value and table:
+                    return int(value.const_value.size if value.const_value is not None else 0) * math.prod(table[1:])
+    return 0
+
+
+def _indices(gather: ir.Node) -> ir.Value | None:
+    """The stored bytes that ``gather`` looks up, cast to indices on the way."""
+    cast = gather.inputs[1].producer() if gather.inputs[1] is not None else None
+    source = cast.inputs[0] if cast is not None and cast.op_type == "Cast" else None
+    return source if tensor(source) is not None else None
 
 
 def _elements(found: ir.TensorProtocol) -> int:

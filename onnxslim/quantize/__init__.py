@@ -18,7 +18,7 @@ __all__ = ["QuantizeOptions", "quantize"]
 
 def quantize(
     model: io.ModelLike,
-    samples: Samples,
+    samples: Samples | None,
     options: QuantizeOptions | None = None,
     *,
     config: SessionConfig | None = None,
@@ -28,7 +28,7 @@ def quantize(
 
     Args:
         model: A float model, best simplified; it is not changed.
-        samples: Calibration data.
+        samples: Calibration data; ``--weights`` and float16 can do without (None).
         options: See :class:`QuantizeOptions`.
         config: Where calibration and measurements run.
         progress: Told about every sample.
@@ -46,6 +46,6 @@ def quantize(
     with account.timed():
         work = prepared(io.load(model), account)
         check_patterns(work, options.exclude)
-        options = resolved(work, samples, options, config, account)
-        result = WAYS[options.activations](work, samples, options, config, account, progress)
+        way, options = resolved(work, samples, options, config, account)
+        result = WAYS[way](work, samples, options, config, account, progress)
     return result, account

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onnxslim import io
 from onnxslim.account import Account
 from onnxslim.data.samples import Samples
-from onnxslim.errors import UnsupportedError, UsageError
+from onnxslim.errors import UnsupportedError
 from onnxslim.progress import Progress
 from onnxslim.quantize import fused, measure
 from onnxslim.quantize.feeds import Feeds
@@ -48,10 +48,6 @@ def quantise_dynamic(
 ) -> ir.Model:
     """``model`` (prepared) with its linear layers in dynamic int8; :func:`onnxslim.quantize.quantize` says the rest."""
     target, feeds = target_named(options.target), Feeds(samples)
-    if target.provider != "cpu":
-        raise UsageError(
-            f"--target {target.name}: runs no dynamic int8", hint="--activations static, or leave the choice open"
-        )
     left = tuple(options.float_units or ())
     found = _weights(model, account, options.exclude, left)
     if not any(weight.linears for weight in found):

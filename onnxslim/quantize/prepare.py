@@ -53,6 +53,12 @@ def prepared(model: ir.Model, account: Account, version: int = PER_CHANNEL, why:
     return model
 
 
+def matching(model: ir.Model, patterns: Sequence[str]) -> list[str]:
+    """The names of the nodes that one of ``patterns`` matches whole."""
+    names = [node.name or "" for node in model.graph.all_nodes()]
+    return [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
+
+
 def check_patterns(model: ir.Model, patterns: Sequence[str]) -> None:
     """Refuse patterns that match no node of ``model``.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from onnxslim.graph.constants import tensor
+
 #: op type → the kind of quantisation it shows
 _SIGNS = {
     "QuantizeLinear": "QDQ",
@@ -13,11 +15,18 @@ _SIGNS = {
     "DynamicQuantizeMatMul": "dynamic",
     "DynamicQuantizeLSTM": "dynamic",
     "MatMulNBits": "weight-only",
+    "MatMulBnb4": "weight-only",
+    "GatherBlockQuantized": "weight-only",
+    "MatMulIntegerToFloat": "dynamic",
     "QLinearConv": "QOperator",
     "QLinearMatMul": "QOperator",
     "QGemm": "QOperator",
     "QAttention": "QOperator",
+    "QLinearAdd": "QOperator",
 }
+_CODES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
+#: Fewer 8-bit constants than this are data, not weights.
+_LEAST = 512
 
 
 def quantised(model: ir.Model) -> str | None:
@@ -27,6 +36,12 @@ def quantised(model: ir.Model) -> str | None:
         if kind is not None:
             return f"{kind} ({node.op_type} {node.name or ''})".replace(" )", ")")
     for node in model.graph.all_nodes():
-        if node.op_type == "DequantizeLinear":
-            return f"weight-only (DequantizeLinear {node.name or ''})".replace(" )", ")")
+        if node.op_type == "DequantizeLinear" or _expands(node):
+            return f"weight-only ({node.op_type} {node.name or ''})".replace(" )", ")")
     return None
+
+
+def _expands(node: ir.Node) -> bool:
+    """Whether ``node`` turns stored codes into numbers: a Cast of 8-bit constants, or a Gather of their rows."""
+    stored = tensor(node.inputs[0]) if node.op_type in ("Cast", "Gather") and node.inputs else None
+    return stored is not None and stored.dtype in _CODES and stored.size >= _LEAST

@@ -19,6 +19,7 @@ _AXES: dict[tuple[str, int], tuple[int, ...]] = {
     ("Conv", 1): (0,),
     ("ConvTranspose", 1): (1,),
     ("Gemm", 1): (1,),
+    ("Transpose", 0): (0,),
     ("MatMul", 0): (-2,),
     ("MatMul", 1): (-1,),
     ("Gather", 0): (0,),
@@ -67,10 +68,10 @@ def storables(model: ir.Model, account: Account, exclude: Sequence[str] = ()) ->
         if any(re.fullmatch(pattern, node.name or "") for pattern in exclude for node, _ in uses):
             account.decline(name, "it was excluded")
             continue
-        axes = {_AXES.get((node.op_type, index)) for node, index in uses}
+        axes = {_axes(node, index) for node, index in uses}
         first = next(iter(axes))
         if None in axes or first is None:
-            op = next(node.op_type for node, index in uses if (node.op_type, index) not in _AXES)
+            op = next(node.op_type for node, index in uses if _axes(node, index) is None)
             account.decline(name, f"{op} reads it, which is no layer")
         elif value.is_graph_output():
             account.decline(name, "it is an output of the model")
@@ -79,3 +80,9 @@ def storables(model: ir.Model, account: Account, exclude: Sequence[str] = ()) ->
             own = first if len(axes) == 1 else (0,)
             found.append(Storable(value, array, tuple(axis % array.ndim for axis in own)))
     return found
+
+
+def _axes(node: ir.Node, index: int) -> tuple[int, ...] | None:
+    if node.op_type == "Gemm" and index == 1 and node.attributes.get_int("transB", 0) != 0:
+        return (0,)
+    return _AXES.get((node.op_type, index)) if node.domain in ("", "ai.onnx") else None

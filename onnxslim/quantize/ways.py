@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -32,36 +33,69 @@ from onnxslim.progress import Progress
 from onnxslim.quantize import placement
 from onnxslim.quantize.dynamic import quantise_dynamic
 from onnxslim.quantize.feeds import Feeds
+from onnxslim.quantize.half import quantise_half
 from onnxslim.quantize.machine import this_target
 from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.quantize.placement import CONVERT, OVERHEAD, Times
 from onnxslim.quantize.plan import Unit, units
 from onnxslim.quantize.static import quantise_static
 from onnxslim.quantize.targets import TARGETS, Target
+from onnxslim.quantize.weightonly import parse, quantise_weights
 from onnxslim.runtime.session import SessionConfig
 
+DATA_HINT = (
+    "give --data: an .npz of inputs by name, a folder of images with --preprocess, or the word random to try it out; "
+    "--weights int8, int4 or codebook:16 needs none"
+)
 #: A way to quantise: (prepared model, data, options with nothing left to choose, where to run, account, progress).
-Way = Callable[[ir.Model, Samples, QuantizeOptions, SessionConfig, Account, Progress], ir.Model]
-WAYS: dict[str, Way] = {"static": quantise_static, "dynamic": quantise_dynamic}
+Way = Callable[[ir.Model, Any, QuantizeOptions, SessionConfig, Account, Progress], ir.Model]
+WAYS: dict[str, Way] = {
+    "static": quantise_static,
+    "dynamic": quantise_dynamic,
+    "weights": quantise_weights,
+    "float16": quantise_half,
+}
+#: What may be asked for by ``activations``.
+ACTIVATIONS = ("static", "dynamic")
 
 #: Dynamic is chosen up to this ratio of its modelled time to the static one's.
 MARGIN = 1.1
 
 
 def resolved(
-    model: ir.Model, samples: Samples, options: QuantizeOptions, config: SessionConfig, account: Account
-) -> QuantizeOptions:
-    """``options`` with what was left open decided: the target and the way; ``account`` is told why."""
+    model: ir.Model, samples: Samples | None, options: QuantizeOptions, config: SessionConfig, account: Account
+) -> tuple[str, QuantizeOptions]:
+    """The way to go, and ``options`` with what was left open decided; ``account`` is told what and why.
+
+    Raises:
+        UsageError: An unknown option, options that contradict each other, or no data where they are needed.
+    """
     name = this_target(config) if options.target == "auto" else options.target
     if name not in TARGETS:
-        raise UsageError(f"--target {name}: unknown", hint=f"one of auto, {', '.join(TARGETS)}")
-    if options.activations not in ("auto", *WAYS):
-        raise UsageError(f"--activations {options.activations}: unknown", hint=f"one of auto, {', '.join(WAYS)}")
-    way, why = options.activations, "asked for"
-    if way == "auto":
-        way, why = cheaper(model, TARGETS[name], Feeds(samples).first(1)[0])
-    account.details["way"] = {"target": name, "activations": way, "why": why}
-    return replace(options, target=name, activations=way)
+        raise UsageError(f"--target {name}: unknown", hint=f"one of {', '.join(TARGETS)}")
+    if options.activations not in ("auto", *ACTIVATIONS):
+        raise UsageError(f"--activations {options.activations}: unknown", hint=f"one of {', '.join(ACTIVATIONS)}")
+    target, way = TARGETS[name], options.activations
+    why = "asked for"
+    if options.weights is not None:
+        if way != "auto":
+            raise UsageError(f"--weights {options.weights} leaves activations in float", hint=f"drop --activations {way}")
+        parse(options.weights)
+        way = "weights"
+    elif target.why_not is not None:
+        if way != "auto":
+            raise UsageError(f"--target {name} --activations {way}: {target.why_not}", hint="without --activations: float16")
+        way, why = "float16", target.why_not
+    elif samples is None:
+        raise UsageError("quantize needs data", hint=DATA_HINT)
+    elif way == "auto":
+        way, why = cheaper(model, target, Feeds(samples).first(1)[0])
+    elif way == "dynamic" and target.provider != "cpu":
+        raise UsageError(f"--target {name} --activations dynamic: it runs static int8 only", hint="drop --activations")
+    account.details["way"] = {"way": way, "target": name, "why": why}
+    account.changed["activations"] = {"weights": "left in float", "float16": "in float16"}.get(way, f"quantised, {way}")
+    account.decline({"static": "dynamic ranges", "dynamic": "fixed ranges"}.get(way, "int8 activations"), why)
+    return way, replace(options, target=name, activations=way if way in ACTIVATIONS else "auto")
 
 
 def cheaper(model: ir.Model, target: Target, feed: Mapping[str, np.ndarray]) -> tuple[str, str]:

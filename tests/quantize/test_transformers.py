@@ -60,7 +60,7 @@ def test_every_linear_layer_of_an_encoder_becomes_an_int8_kernel(
     model = simplify(model)[0] if simplified else model
     samples = data(model)
     result, account = quantize(model, samples, STATIC)
-    assert account.details["way"]["activations"] == "dynamic"
+    assert account.details["way"]["way"] == "dynamic"
     ops = Counter(node.op_type for node in optimized(result).graph)
     assert ops["MatMulIntegerToFloat"] + ops["DynamicQuantizeMatMul"] == 36
     assert not {"Gemm", "MatMulInteger", "Cast"} & ops.keys()
@@ -194,7 +194,7 @@ def test_a_network_of_convolutions_takes_the_static_way() -> None:
     model = simplify(SAMPLES / "digits_cnn.onnx")[0]
     samples = open_samples(SAMPLES / "digits_calib.npz", model, max_samples=16)
     _, account = quantize(model, samples, STATIC)
-    assert account.details["way"]["activations"] == "static"
+    assert account.details["way"]["way"] == "static"
 
 
 def test_what_was_decided_can_be_asked_for() -> None:

@@ -1,0 +1,178 @@
+"""Weights in blocks, rows and codebooks: what the codes stand for, what the runtime makes of them, how small they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onnxslim import io
+from onnxslim.data.sources import open_samples
+from onnxslim.errors import UnsupportedError, UsageError
+from onnxslim.graph.cost import cost
+from onnxslim.quantize import QuantizeOptions, blocks, codebook, kmeans, quantize
+from onnxslim.runtime.optimized import optimized
+from onnxslim.simplify import simplify
+from tests.quantize.encoder import encoder
+from tests.quantize.test_transformers import data, small, sqnr, tied
+
+SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample_models"
+
+
+def options(weights: str, **changes: object) -> QuantizeOptions:
+    return QuantizeOptions(weights=weights, placement="static", **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def digits() -> ir.Model:
+    return simplify(SAMPLES / "digits_cnn.onnx")[0]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 300), st.sampled_from([4, 8]), st.integers(0, 2**31))
+def test_a_block_is_off_by_half_a_step_at_most_where_its_range_was_not_cut(n: int, k: int, bits: int, seed: int) -> None:
+    weight = np.random.default_rng(seed).standard_normal((n, k)).astype(np.float32)
+    found = blocks.quantise(weight, bits)
+    assert found.codes.shape == (n, -(-k // found.size), found.size * bits // 8)
+    error = np.abs(found.dequantise() - weight)
+    steps = np.repeat(np.abs(found.scales), found.size, axis=1)[:, :k]
+    inside = np.abs(weight) <= steps * (2 ** (bits - 1) - 1)
+    assert np.all(error[inside] <= 0.5001 * steps[inside])
+
+
+def test_cutting_a_range_of_4_bits_lowers_the_error() -> None:
+    weight = np.random.default_rng(0).standard_normal((64, 512)).astype(np.float32)
+    found = blocks.quantise(weight, 4)
+    groups = weight.reshape(64, -1, 32)
+    largest = np.take_along_axis(groups, np.abs(groups).argmax(axis=2, keepdims=True), axis=2)
+    plain = np.clip(np.rint(groups / (-largest / 8)), -8, 7) * (-largest / 8)
+    assert np.square(found.dequantise() - weight).sum() < 0.95 * np.square(plain - groups).sum()
+
+
+def test_packing_two_codes_a_byte_can_be_undone() -> None:
+    codes = np.random.default_rng(0).integers(0, 16, (3, 5, 8)).astype(np.uint8)
+    np.testing.assert_array_equal(blocks.unpack(blocks.pack(codes)), codes)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 40), st.integers(1, 500), st.integers(0, 2**31))
+def test_a_codebook_is_a_fixed_point_of_lloyds_algorithm(k: int, count: int, seed: int) -> None:
+    values = np.random.default_rng(seed).standard_normal(count).astype(np.float32)
+    found = kmeans.centres(values, k)
+    assert len(found) <= k
+    indices = kmeans.nearest(values, found)
+    np.testing.assert_array_equal(indices, np.abs(values[:, None] - found.astype(np.float64)).argmin(axis=1))
+    if len(np.unique(values)) <= k:
+        np.testing.assert_array_equal(found[indices], values)
+    elif count < 300:
+        means = [values[indices == i].mean() for i in range(len(found)) if (indices == i).any()]
+        np.testing.assert_allclose(means, found[np.unique(indices)], atol=0.02)
+
+
+def test_a_codebook_is_no_worse_than_levels_at_equal_distances() -> None:
+    values = np.random.default_rng(0).standard_normal(20_000)
+    levels = np.linspace(values.min(), values.max(), 16)
+    error = [np.square(c[kmeans.nearest(values, c)] - values).sum() for c in (kmeans.centres(values, 16), levels)]
+    assert error[0] < 0.6 * error[1]
+
+
+@pytest.mark.parametrize("k", [2, 4, 16, 200])
+def test_what_a_byte_stands_for_is_what_was_packed_into_it(k: int) -> None:
+    table = np.arange(k, dtype=np.float32)
+    indices = np.random.default_rng(0).integers(0, k, 101)
+    looked_up = codebook.groups(table, k)[codebook.pack(indices, k)].reshape(-1)[:101]
+    np.testing.assert_array_equal(looked_up, indices)
+
+
+@pytest.mark.parametrize(("weights", "ratio", "least"), [("int8", 3.6, 35), ("int4", 5.5, 15)])
+@pytest.mark.parametrize("sequence", [16, "sequence"])
+def test_linear_layers_read_blocks(weights: str, ratio: float, least: float, sequence: int | str) -> None:
+    model = simplify(small(hidden=128, sequence=sequence))[0]
+    result, account = quantize(model, None, options(weights))
+    ops = Counter(node.op_type for node in optimized(result).graph)
+    assert ops["MatMulNBits"] == 12
+    assert account.changed[f"linear layers in {weights} blocks"] == 12
+    assert len(io.to_bytes(model)) > ratio * len(io.to_bytes(result))
+    assert sqnr(model, result, data(model, 4)) > least
+
+
+@pytest.mark.parametrize(
+    ("weights", "ratio", "least"), [("int8", 2.8, 35), ("codebook:256", 2.5, 38), ("codebook:16", 3.5, 12)]
+)
+def test_convolutions_are_expanded_at_load_and_then_are_what_they_were(
+    digits: ir.Model, weights: str, ratio: float, least: float
+) -> None:
+    result, _ = quantize(digits, None, options(weights))
+    assert Counter(n.op_type for n in optimized(result).graph) == Counter(n.op_type for n in optimized(digits).graph)
+    assert len(io.to_bytes(digits)) > ratio * len(io.to_bytes(result))
+    samples = open_samples(SAMPLES / "digits_calib.npz", digits, max_samples=16)
+    output = digits.graph.outputs[0].name
+    named = [io.clone(m) for m in (digits, result)]
+    for model in named:
+        model.graph.outputs[0].name = "y"
+    assert output != "y"
+    assert sqnr(*named, samples) > least
+
+
+def test_a_codebook_says_that_it_is_for_the_download_only(digits: ir.Model) -> None:
+    _, account = quantize(digits, None, options("codebook:16"))
+    assert any("speed and memory are those of float" in line for line in account.warnings)
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4", "codebook:16"])
+def test_a_table_tied_to_the_output_layer_is_stored_once(weights: str) -> None:
+    model = tied("Transpose")
+    result, _ = quantize(model, None, options(weights))
+    assert len(io.to_bytes(model)) > 2.5 * len(io.to_bytes(result))
+    samples = open_samples({"ids": np.arange(40) % 500}, model)
+    assert sqnr(model, result, samples) > (12 if weights == "codebook:16" else 35)
+
+
+def test_tables_alone_keep_rows_and_convert_only_what_is_looked_up() -> None:
+    model = small(vocabulary=500)
+    result, account = quantize(model, None, options("int4"))
+    assert account.changed["embedding tables in int8"] == 1
+    assert any(node.op_type == "Gather" and node.inputs[0].dtype == ir.DataType.INT8 for node in result.graph)  # type: ignore[union-attr]
+
+
+def test_an_excluded_layer_keeps_its_weights() -> None:
+    model = small()
+    result, account = quantize(model, None, options("int8", exclude=(r"layer0\.mlp\.up",)))
+    assert "layer0.mlp.up.weight" in result.graph.initializers
+    assert ("layer0.mlp.up.weight", "it was excluded") in [(d.node, d.reason) for d in account.declined]
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4", "codebook:16", "codebook:256"])
+def test_what_was_stored_in_fewer_bits_is_recognised_and_left(weights: str) -> None:
+    result, _ = quantize(small(), None, options(weights))
+    with pytest.raises(UnsupportedError, match="quantised already: weight-only"):
+        quantize(result, None, options("int8"))
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"), [("int3", "unknown"), ("codebook:1", "from 2 to 256"), ("codebook:x", "from 2")]
+)
+def test_what_is_no_form_of_weights_is_a_usage_error(weights: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        quantize(small(), None, options(weights))
+
+
+def test_without_data_int8_activations_are_a_usage_error_with_the_ways_to_give_some() -> None:
+    with pytest.raises(UsageError, match="needs data") as caught:
+        quantize(encoder(layers=1, hidden=32, heads=2, sequence=4), None, QuantizeOptions())
+    assert caught.value.hint is not None
+    assert "--data" in caught.value.hint
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4", "codebook:4", "codebook:16", "codebook:256"])
+def test_fewer_bits_are_not_fewer_parameters_nor_fewer_multiplications(digits: ir.Model, weights: str) -> None:
+    for model in (digits, simplify(small(hidden=128))[0]):
+        result, _ = quantize(model, None, options(weights))
+        before, after = cost(model), cost(result)
+        assert after.params == pytest.approx(before.params, rel=0.06)
+        assert after.macs == before.macs
