@@ -5,11 +5,14 @@ A step is a function ``(model, …) -> (model, Account)``. It never changes the 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,9 @@ class Account:
         try:
             yield
         finally:
-            parts[name] = round(parts.get(name, 0.0) + time.perf_counter() - start, 3)
+            taken = time.perf_counter() - start
+            parts[name] = round(parts.get(name, 0.0) + taken, 3)
+            logger.info("%s: %s took %.1f s", self.name, name, taken)
 
     def as_json(self) -> dict[str, Any]:
         """The ``steps`` entry of the JSON contract."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -11,21 +10,25 @@ from onnxslim.data.samples import Samples
 
 
 class Feeds:
-    """Single samples, streamed as often as asked; a few at either end are kept for measuring and judging."""
+    """Single samples (as many as the model takes where its batch is fixed), streamed as often as asked."""
 
     def __init__(self, samples: Samples) -> None:
-        self._samples = samples
+        self._samples, self._batch = samples, samples.fixed_batch or 1
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._samples) // self._batch
 
     def __iter__(self) -> Iterator[Mapping[str, np.ndarray]]:
         yield from self._samples.batches(1)
 
     def first(self, count: int) -> list[Mapping[str, np.ndarray]]:
-        """The first ``count`` samples."""
-        return list(itertools.islice(self, count))
+        """The first ``count``, held; or all there are."""
+        return list(self[:count])
 
     def last(self, count: int) -> list[Mapping[str, np.ndarray]]:
-        """The last ``count`` samples."""
-        return list(itertools.islice(self, max(0, len(self) - count), None))
+        """The last ``count``, held; or all there are."""
+        return list(self[max(0, len(self) - count) :])
+
+    def __getitem__(self, some: slice) -> Feeds:
+        order = np.arange(len(self) * self._batch).reshape(-1, self._batch)
+        return Feeds(self._samples.take(order[some]))

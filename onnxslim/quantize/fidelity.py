@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -11,7 +10,7 @@ import onnx_ir as ir
 from onnxslim.runtime.parallel import Pool
 from onnxslim.runtime.session import SessionConfig
 
-Feeds = Sequence[Mapping[str, np.ndarray]]
+Feeds = Iterable[Mapping[str, np.ndarray]]
 
 
 class Yardstick:
@@ -19,7 +18,7 @@ class Yardstick:
 
     Args:
         model: The float model.
-        feeds: Single samples.
+        feeds: Single samples; they are iterated anew for every candidate.
         config: Where to run.
     """
 
@@ -27,15 +26,12 @@ class Yardstick:
         self._feeds, self._config = feeds, config
         self._wanted = self._outputs(model)
 
-    def last(self, count: int) -> Yardstick:
-        """The same on the last ``count`` of the samples."""
-        few = copy.copy(self)
-        few._feeds = self._feeds[-count:]
-        few._wanted = {name: arrays[-count:] for name, arrays in self._wanted.items()}
-        return few
-
     def error(self, model: ir.Model | Pool, also: Mapping[str, np.ndarray] | None = None) -> float:
-        """‖a − b‖² / ‖a‖² summed over the float outputs, each output weighing the same.
+        """:meth:`errors` summed: each output weighs the same."""
+        return sum(self.errors(model, also).values())
+
+    def errors(self, model: ir.Model | Pool, also: Mapping[str, np.ndarray] | None = None) -> dict[str, float]:
+        """‖a − b‖² / ‖a‖² of each float output, by name.
 
         Outputs whose shape depends on the data count as wholly wrong where the shapes differ.
 
@@ -43,15 +39,15 @@ class Yardstick:
             model: A candidate, or sessions of it.
             also: Inputs that the float model does not have.
         """
-        total = 0.0
+        errors = {}
         for name, arrays in self._outputs(model, also).items():
             noise = signal = 0.0
             for wanted, found in zip(self._wanted[name], arrays, strict=True):
                 signal += float(np.square(wanted).sum())
                 same = wanted.shape == found.shape
                 noise += float(np.square(wanted - found).sum()) if same else float(np.square(wanted).sum())
-            total += noise / max(signal, 1e-30)
-        return total
+            errors[name] = noise / max(signal, 1e-30)
+        return errors
 
     def _outputs(
         self, model: ir.Model | Pool, also: Mapping[str, np.ndarray] | None = None

@@ -20,7 +20,8 @@ class QuantizeOptions:
         placement: ``measured`` decides on this machine which layers gain, ``static`` by a model of the target.
         exclude: Regular expressions; a node whose whole name matches stays float.
         float_units: The decision of an earlier run: these stay float, everything else that can becomes int8.
-        max_memory: Bytes that the statistics passes may hold at a time.
+        max_memory: Bytes of samples and of activations that may be held at a time.
+        min_sqnr: Decibels that every output must keep on calibration samples; layers go back to float until it does.
     """
 
     target: str = "auto"
@@ -31,3 +32,4 @@ class QuantizeOptions:
     exclude: tuple[str, ...] = ()
     float_units: tuple[str, ...] | None = None
     max_memory: int = _MEMORY
+    min_sqnr: float = 20.0

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
 from onnxslim import io
 from onnxslim.account import Account
 from onnxslim.data.samples import Samples
-from onnxslim.errors import UnsupportedError, UsageError
+from onnxslim.errors import GateError, UnsupportedError, UsageError
+from onnxslim.graph import cost
 from onnxslim.progress import Progress
-from onnxslim.quantize import calibrate, encode, measure, placement, ranges
+from onnxslim.quantize import calibrate, measure, placement, ranges
 from onnxslim.quantize import correct as correcting
-from onnxslim.quantize.correct import correct
+from onnxslim.quantize.choose import Chooser
+from onnxslim.quantize.correct import Mended, correct
 from onnxslim.quantize.equalize import equalize, streams
 from onnxslim.quantize.feeds import Feeds
 from onnxslim.quantize.fidelity import Yardstick
@@ -22,15 +25,19 @@ from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.quantize.placement import everything
 from onnxslim.quantize.plan import Plan, Unit, make_plan, units
 from onnxslim.quantize.prepare import target_named
-from onnxslim.quantize.simulate import Simulation
 from onnxslim.quantize.statistics import Statistics
 from onnxslim.quantize.summary import summarise
 from onnxslim.quantize.targets import Target
 from onnxslim.runtime.memory import give_back
 from onnxslim.runtime.session import SessionConfig
 
-#: Samples that channels are equalised on, that times are measured on, that ranges and that results are judged on.
-EQUALIZED, TIMED, SIMULATED, JUDGED = 32, 8, 12, 32
+#: Samples that channels are equalised on, and that times are measured on.
+EQUALIZED, TIMED = 32, 8
+#: Samples that results are judged on, at least and at most: between them what this many multiply-accumulates pay for. A
+#: few answers that flip decide what a classifier loses, so that many samples are wanted where they are cheap.
+FEWEST, MOST, WORK = 32, 128, 12e9
+#: Ranges are compared on one in so many of those.
+SIMULATED = 4
 #: Relative squared output error (60 dB) up to which an equalised float model counts as the same.
 EXACT = 1e-6
 
@@ -47,7 +54,9 @@ def quantise_static(
     target, methods = target_named(options.target), ranges.methods(options.calibration)
     with account.part("preparing"):
         feeds = Feeds(samples)
-        yardstick = Yardstick(model, feeds.last(JUDGED), config)
+        judged = int(min(max(WORK / max(cost.cost(model).macs, 1), FEWEST), MOST))
+        kept = feeds[-judged:]
+        yardstick = Yardstick(model, kept, config)
     with account.part("equalisation"):
         work = _equalized(model, target, feeds, yardstick, config, account)
         give_back()
@@ -60,16 +69,74 @@ def quantise_static(
         statistics = calibrate.statistics(work, feeds, list(widest.tensors), config, progress, len(feeds))
         give_back()
     with account.part("ranges"):
-        few = yardstick.last(SIMULATED)
-        choices = _choices(work, widest, statistics, methods, target, few, config, account)
-    with account.part("placement"):
-        int8 = _decide(work, found, able, choices, feeds, options, config, account)
-    chosen = make_plan(found, int8)
-    with account.part("mending"):
-        result = _mended(work, chosen, choices, feeds, yardstick, config, account, progress)
-    with account.part("reading back"):
-        summarise(account, result, found, chosen, config, options)
-    return result
+        few = Yardstick(work, kept[::SIMULATED], config)
+        chooser = Chooser(work, widest, statistics, methods, target, few, config)
+        _warn_of_constants(widest, statistics, account)
+        errors = chooser.errors()
+        account.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
+        best = min(methods, key=lambda name: errors.get(name, 0.0))
+        chooser.release()
+    lost: dict[str, float] = {}
+    for spared, method in _attempts(chooser, found, able, best, options, account):
+        if not any(unit.weighted for unit in found if unit.name in able - spared):
+            break
+        with account.part("placement"):
+            choices = chooser.choices(method)
+            int8 = _decide(work, found, able - spared, choices, feeds, options, config, account)
+        chosen = make_plan(found, int8)
+        with account.part("mending"):
+            result, lost, layers = _mended(work, chosen, choices, feeds, yardstick, config, account, progress)
+        if options.float_units is not None or max(lost.values(), default=0.0) <= 10 ** (-options.min_sqnr / 10):
+            account.details["calibration"] = method
+            with account.part("reading back"):
+                summarise(account, result, found, chosen, config, options, layers)
+            return result
+    raise _refusal(lost, options)
+
+
+def _attempts(
+    chooser: Chooser,
+    found: Sequence[Unit],
+    able: frozenset[str],
+    method: str,
+    options: QuantizeOptions,
+    account: Account,
+) -> Iterator[tuple[frozenset[str], str]]:
+    """Units to keep in float, and the range method: none at first; when that costs an output too much, what costs most.
+
+    A set is worth an attempt when the simulated outputs come near what is asked for: mending halves what they lose, as
+    a rule. If that was too hopeful, the next set must come nearer.
+    """
+    yield frozenset(), method
+    limit = 2 * 10 ** (-options.min_sqnr / 10)
+    with account.part("sparing"):
+        sets = list(chooser.spared(found, able, method))
+    for spared, error in sets:
+        if error <= limit:
+            with account.part("sparing"):
+                errors = chooser.errors(make_plan(found, able - spared).tensors)
+                chooser.release()
+            account.decline(
+                f"{len(spared)} ops", f"in int8 they would take an output below {options.min_sqnr:g} dB of SQNR"
+            )
+            yield spared, min(errors, key=errors.__getitem__, default=method)
+            limit = error / 2
+
+
+def _refusal(lost: Mapping[str, float], options: QuantizeOptions) -> GateError:
+    worst = max(lost, key=lost.__getitem__)
+    reached = -10 * math.log10(max(lost[worst], 1e-30))
+    return GateError(
+        f"int8 leaves output {worst} at {reached:.1f} dB of SQNR on calibration samples, whichever layers that gain by it "
+        f"stay float; {options.min_sqnr:g} are asked for",
+        hint="--min-sqnr accepts less; --eval-data with --max-drop judges by your own metric; more calibration samples help",
+    )
+
+
+def _warn_of_constants(widest: Plan, statistics: Statistics, account: Account) -> None:
+    for names in widest.groups().values():
+        if max(statistics.high[n] for n in names) <= min(statistics.low[n] for n in names):
+            account.warnings.append(f"{names[0]} is constant on the calibration data: any scale is right for it")
 
 
 def _equalized(
@@ -78,7 +145,7 @@ def _equalized(
     """A copy whose channels are evened out, as far as that stays exact on samples it was not fitted to."""
     quantised = make_plan(found := units(model, target), everything(found)).tensors
     names = [name for stream in streams(model) for name in stream.tensors if name in quantised]
-    known = calibrate.channels(model, feeds.first(EQUALIZED), names, config) if names else {}
+    known = calibrate.channels(model, feeds[:EQUALIZED], names, config) if names else {}
     copy = io.clone(model)
     changed = equalize(copy, known)
     error = yardstick.error(copy) if changed else 0.0
@@ -91,47 +158,6 @@ def _equalized(
     return copy
 
 
-def _choices(
-    model: ir.Model,
-    widest: Plan,
-    statistics: Statistics,
-    methods: Mapping[str, ranges.Method],
-    target: Target,
-    yardstick: Yardstick,
-    config: SessionConfig,
-    account: Account,
-) -> Choices:
-    """Encodings of every tensor, by the method with which the model's outputs move least."""
-    found = {name: _encodings(widest, statistics, method, target, account) for name, method in methods.items()}
-    errors = {}
-    if len(found) > 1:
-        first = next(iter(found.values()))
-        simulation = Simulation(model, widest, first, target.saturating_pairs, yardstick, config)
-        errors = {name: simulation.error(encodings) for name, encodings in found.items()}
-        account.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
-    best = min(found, key=lambda name: errors.get(name, 0.0))
-    account.details["calibration"] = best
-    return Choices(found[best], narrow=target.saturating_pairs)
-
-
-def _encodings(
-    widest: Plan, statistics: Statistics, method: ranges.Method, target: Target, account: Account
-) -> dict[str, encode.Encoding]:
-    encodings: dict[str, encode.Encoding] = {}
-    for names in widest.groups().values():
-        histogram = statistics.histogram(names)
-        if histogram.high <= histogram.low:
-            line = f"{names[0]} is constant on the calibration data: any scale is right for it"
-            account.warnings += [line] if line not in account.warnings else []
-        encoding = encode.activation(*method(histogram), symmetric=target.activation_symmetric)
-        encodings.update(dict.fromkeys(names, encoding))
-    values = {str(value.name): value for unit in widest.units for value in unit.inputs}
-    for name in widest.constants:
-        histogram = calibrate.constant_histogram(values[name])
-        encodings[name] = encode.activation(histogram.low, histogram.high, symmetric=target.activation_symmetric)
-    return encodings
-
-
 def _mended(
     model: ir.Model,
     chosen: Plan,
@@ -141,20 +167,15 @@ def _mended(
     config: SessionConfig,
     account: Account,
     progress: Progress,
-) -> ir.Model:
-    """The quantised model with mended weights and biases, unless that moves the outputs further."""
+) -> tuple[ir.Model, dict[str, float], list[Mended]]:
+    """The quantised model, mended unless that moves the outputs further; what each output lost; what each layer does."""
     own, layers = correct(model, chosen, choices, feeds.first(correcting.SAMPLES), config, progress=progress)
     models = {"as rounded": _written(model, chosen, choices), "mended": _written(model, chosen, own)}
-    errors = {way: yardstick.error(quantised) for way, quantised in models.items()}
+    lost = {way: yardstick.errors(quantised) for way, quantised in models.items()}
+    errors = {way: sum(found.values()) for way, found in lost.items()}
     best = min(errors, key=errors.__getitem__)
     account.details["mended"] = {"way": best, "errors": {way: float(f"{error:.4g}") for way, error in errors.items()}}
-    account.details["layer_errors"] = {layer.name: layer.error for layer in layers}
-    if best == "mended":
-        account.count("mended layers", len(layers))
-        account.count("layers rounded with error feedback", sum(layer.fed_back for layer in layers))
-    else:
-        account.decline("weights and biases", "the outputs would move further with them mended")
-    return models[best]
+    return models[best], lost[best], layers
 
 
 def _decide(
@@ -173,6 +194,9 @@ def _decide(
     times = placement.static_times(model, found)
     static = placement.place(found, times) & able
     if options.placement == "static":
+        if not any(unit.weighted for unit in found if unit.name in static):
+            account.warnings.append("by the target's cost model int8 gains nothing here; everything that can be is int8")
+            return able
         return static
     if options.placement != "measured":
         raise UsageError(f"--placement {options.placement}: unknown", hint="measured or static")

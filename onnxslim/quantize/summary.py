@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxslim.account import Account
 from onnxslim.quantize import fused
+from onnxslim.quantize.correct import Mended
 from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.quantize.plan import Plan, Unit
 from onnxslim.runtime.session import SessionConfig
@@ -21,6 +22,7 @@ def summarise(
     chosen: Plan,
     config: SessionConfig,
     options: QuantizeOptions,
+    mended: Sequence[Mended],
 ) -> None:
     """Fill ``account`` with the layers of ``result`` as the runtime runs them, and the placement for a recipe."""
     ran = fused.fusion(result, found, chosen.int8, config)
@@ -35,7 +37,12 @@ def summarise(
         "how": "recorded" if options.float_units is not None else options.placement,
         "float": sorted(able - chosen.int8),
     }
-    errors = account.details.pop("layer_errors")
+    errors = {layer.name: layer.error for layer in mended}
+    if account.details["mended"]["way"] == "mended":
+        account.count("mended layers", len(mended))
+        account.count("layers rounded with error feedback", sum(layer.fed_back for layer in mended))
+    else:
+        account.decline("weights and biases", "the outputs would move further with them mended")
     account.details["layers"] = [
         {**vars(layer), "sqnr_db": round(-10 * math.log10(errors[layer.name]), 2) if errors.get(layer.name) else None}
         for layer in ran.layers

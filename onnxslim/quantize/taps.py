@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -71,17 +71,25 @@ def targets(
         for index, feed in enumerate(feeds)
     )
 
-    def keep(index: int, found: dict[str, np.ndarray]) -> list[Target]:
-        result = []
-        for number, one in enumerate(wanted.values()):
-            rows, positions, shape = (found[f"drawn__{number}_{key}"] for key in ("rows", "positions", "shape"))
+    found: dict[str, list[Target]] = {name: [] for name in wanted}
+    blocks: dict[str, np.ndarray] = {}
+
+    def read(index: int, outputs: dict[str, np.ndarray]) -> dict[str, Target]:
+        result = {}
+        for number, (name, one) in enumerate(wanted.items()):
+            rows, positions, shape = (outputs[f"drawn__{number}_{key}"] for key in ("rows", "positions", "shape"))
             grid = tuple(int(n) for n in (shape[2:] if one.is_map else shape[:-1]))
-            # a copy: the runtime's own output would keep the whole block of memory it was cut from
-            result.append(Target(np.array(rows[0].T if one.is_map else rows, order="C"), positions.copy(), grid))
+            result[name] = Target(rows[0].T if one.is_map else rows, positions.copy(), grid)
         return result
 
-    per_sample = list(run_all(watched, drawn, keep, config)) if wanted else []
-    return {name: [found[number] for found in per_sample] for number, name in enumerate(wanted)}
+    for index, targets_of in enumerate(run_all(watched, drawn, read, config) if wanted else ()):
+        for name, target in targets_of.items():
+            # one block a layer: a small piece of each sample would keep the memory of its whole run from being freed
+            if name not in blocks:
+                blocks[name] = np.empty((len(feeds), *target.output.shape), np.float32)
+            blocks[name][index] = target.output
+            found[name].append(replace(target, output=blocks[name][index]))
+    return found
 
 
 def _gather(model: ir.Model, value: ir.Value, draw: ir.Value, is_map: bool, prefix: str) -> None:
