@@ -128,8 +128,7 @@ def _round(
         cut = below(found, scored, options)
     else:
         if samples is not None and not options.uniform:
-            few = samples.take(np.arange(len(samples))[HOLD - 1 :: HOLD][:TUNE]) if len(samples) >= HOLD else samples
-            effects = measure(found, Outputs(current, few, config), progress)
+            effects = measure(found, Outputs(current, _few(samples), config), progress)
         choices = choices_of(found, effects, budget.savings(found, options.round_to), options)
         cut = meet(found, choices, budget, same=options.uniform)
     pruned = found.to_repair(cut)
@@ -141,6 +140,12 @@ def _round(
     split(pruned, cut.forms)
     shapes.infer(pruned)
     return pruned, kept
+
+
+def _few(samples: Samples) -> Samples:
+    """Those on which nothing is fitted, where they fill a batch."""
+    held = np.arange(len(samples))[HOLD - 1 :: HOLD][:TUNE]
+    return samples.take(held) if len(held) >= (samples.fixed_batch or 1) else samples
 
 
 def _tell(found: Candidates, effects: Effects, cut: Cut, account: Account) -> None:

@@ -23,7 +23,8 @@ class Family:
         readers: position in :attr:`Analysis.consumers` -> int64 (n, k), the indices each unit holds there.
         writers: position in :attr:`Analysis.producers` -> int64 (n, k), the same.
         nodes: Names of all nodes whose constants shrink with them.
-        first: Position in the graph of the first of those nodes.
+        first: Position in the graph of the first node that is another one without them: one of those, or one that is
+            given their number (an Expand that makes a state of zeros).
     """
 
     name: str
@@ -45,6 +46,7 @@ def families(analysis: Analysis) -> list[Family]:
         key = b"|".join(holders[unit].tobytes() for holders, _ in slices.values())
         groups.setdefault(key, []).append(unit)
     found = []
+    counted = _counted(analysis)
     for units in groups.values():
         readers = _places(slices["consumers"], units)
         writers = _places(slices["producers"], units)
@@ -52,9 +54,22 @@ def families(analysis: Analysis) -> list[Family]:
         nodes = {site.name: site.node for site in sites}
         made = [analysis.producers[p].weight.name for p in writers]
         name = made[0] if made else next(iter(nodes), f"unit {units[0]}")
-        first = min(nodes.values(), default=0)
+        first = min([*nodes.values(), int(counted[units].min())])
         found.append(Family(name, np.asarray(units), readers, writers, tuple(nodes), first))
     return found
+
+
+def _counted(analysis: Analysis) -> np.ndarray:
+    """For each unit the first node that is given its number or its place, in a size or an index: int64 (count,)."""
+    first = np.full(analysis.count, np.iinfo(np.int64).max)
+    held = [(size.node, [*size.counts.values(), *size.sources]) for size in analysis.sizes]
+    held += [(remap.node, [remap.labels]) for remap in analysis.remaps]
+    for node, labels in held:
+        for position in labels:
+            units = np.unique(analysis.labels[position])
+            units = units[units >= 0]
+            first[units] = np.minimum(first[units], node)
+    return first
 
 
 def eligible(

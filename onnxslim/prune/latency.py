@@ -39,7 +39,7 @@ class Clock:
 
     def __init__(self, original: ir.Model, samples: Samples, config: SessionConfig) -> None:
         self._config = config
-        self._feeds = [dict(batch) for batch in samples.take([0]).batches(1)]
+        self._feeds = [dict(next(iter(samples.batches(1))))]
         self._session = Session(original, config)
         self._seconds: float | None = None
 

@@ -92,7 +92,8 @@ def curves(
     todo = sorted(reads, key=lambda position: analysis.consumers[position].node)
     for done, position in enumerate(todo):
         consumer = analysis.consumers[position]
-        view = _View(consumer, nodes[consumer.node], known.get(consumer.node), families[reads[position][0]], position)
+        slots = len(analysis.labels[consumer.labels])
+        view = _View(consumer, nodes[consumer.node], known.get(consumer.node), slots)
         gram, held = view.moments(walk, len(samples or ()), seed)
         if walk is not None and gram.count < gram.columns:
             account.warnings.append(
@@ -138,8 +139,7 @@ class _View:
     consumer: Consumer
     node: ir.Node
     layer: Layer | None
-    family: Family
-    position: int
+    slots: int
 
     @property
     def plain(self) -> bool:
@@ -164,7 +164,7 @@ class _View:
         first = 0
         for indices, found in walk.visit(self.consumer.node, [self.consumer.tensor]):
             x = found[self.consumer.tensor]
-            rows = self._channels(x, each, first, seed, moments.columns)
+            rows = self._channels(x, each, first, seed)
             unseen = is_held(indices, rows.shape[1])
             moments.add(rows[:, ~unseen])
             held.add(rows[:, unseen])
@@ -188,13 +188,12 @@ class _View:
         array = constant(self.node.inputs[site.input]) if site is not None else None
         if site is None or array is None:
             # A product of two activations: what is lost is what the other channels cannot tell about this one.
-            size = int(max(places.max() for places in self.family.readers.values())) + 1
-            return np.eye(size, size + 1)[None]
+            return np.eye(self.slots, self.slots + 1)[None]
         flat = np.moveaxis(array, site.axis, -1).reshape(-1, array.shape[site.axis])
         return np.concatenate([flat, np.zeros((len(flat), 1))], axis=1, dtype=np.float64)[None]
 
-    def _channels(self, x: np.ndarray, each: int, first: int, seed: int, columns: int) -> np.ndarray:
+    def _channels(self, x: np.ndarray, each: int, first: int, seed: int) -> np.ndarray:
         flat = np.moveaxis(x, self.consumer.axis, -1)
         flat = flat.reshape(len(x) if self.consumer.axis % x.ndim else 1, -1, flat.shape[-1])
         at = sample_positions(flat.shape[1], each, first, len(flat), [seed, self.consumer.node])
-        return np.take_along_axis(flat, at[..., None], axis=1).reshape(1, -1, flat.shape[-1])[..., :columns]
+        return np.take_along_axis(flat, at[..., None], axis=1).reshape(1, -1, flat.shape[-1])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -94,16 +97,36 @@ def choose(
             constraints.append(LinearConstraint(sparse.csr_array(row[None]), -np.inf, 1))
     # Something must be paid for every cut, or cuts that look free are made without need.
     objective = effects / scale + 1e-9 * savings / worth
-    result = milp(
-        objective,
-        constraints=constraints,
-        integrality=np.ones(total),
-        bounds=Bounds(0, 1),
-        options={"mip_rel_gap": 1e-4, "time_limit": 60.0},
-    )
+    with _mute():
+        result = milp(
+            objective,
+            constraints=constraints,
+            integrality=np.ones(total),
+            bounds=Bounds(0, 1),
+            options={"mip_rel_gap": 1e-4, "time_limit": 60.0},
+        )
     if result.x is None:
         return None
     return [int(np.argmax(result.x[a:b])) for a, b in pairwise(starts.tolist())]
+
+
+@contextmanager
+def _mute() -> Iterator[None]:
+    """The solver (HiGHS) now and then writes a line of its own to standard output, where ``--json`` has to be alone."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def uniform(families: Sequence[Choices], share: float) -> list[int]:

@@ -40,6 +40,19 @@ def test_a_flattened_channel_owns_all_its_positions() -> None:
     np.testing.assert_array_equal(columns, np.arange(96).reshape(6, 16))
 
 
+def test_a_family_begins_where_its_number_is_first_given() -> None:
+    b = nets.Builder(["n", 5, 6])
+    # A state of zeros, made ahead of everything that has weights.
+    size = b.constant(np.array([1, 5, 4]))
+    zeros = b.op("Expand", b.constant(np.zeros(1, np.float32)), size)
+    weights = [b.weight(1, 12, 6), b.weight(1, 12, 4), b.weight(1, 24)]
+    steps = b.op("GRU", "x", *weights, "", zeros, hidden_size=4)
+    last = b.op("Squeeze", steps, b.constant(np.array([1])))
+    model = b.model(b.op("MatMul", last, b.weight(4, 3)))
+    (family,) = families(units(model))
+    assert [node.op_type for node in model.graph][family.first] == "Expand"
+
+
 def evidence(**known: object) -> Evidence:
     filters = np.array([[3.0, -4.0], [1.0, 1.0], [0.0, 5.0]])
     given: dict[str, object] = {"filters": [filters], "gamma": [], "deviation": [], "energy": [], "slopes": []}
