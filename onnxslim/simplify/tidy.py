@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 #: Keys under which PyTorch's exporter writes the Python lines and modules that a node or a value came from.
 TRACES = ("pkg.torch.", "namespace")
 
+#: A list of the initializers that the exporter wrote, on the graph: not true of what is left of them.
+STALE = "pkg.torch.export.ExportedProgram.graph_signature"
+
 #: By the name of a value: its type and shape as the author wrote them.
 Types = Mapping[str, tuple[ir.TypeProtocol | None, ir.Shape | None]]
 
@@ -47,8 +50,8 @@ def finish(model: ir.Model, types: Types) -> None:
     """Restore the types and shapes of inputs, outputs and inner values as their author wrote them, in place.
 
     What inference added on the way is dropped: it would make the file larger, and outputs would gain made-up names.
-    So are the traces that PyTorch's exporter leaves on nodes and values, half a kilobyte on each node; the metadata of
-    the model and of its graph stay.
+    So are the traces that PyTorch's exporter leaves on nodes and values, half a kilobyte on each node, and its list of
+    initializers; what else the model and its graph say of themselves stays.
     """
     common.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
     common.RemoveUnusedOpsetsPass()(model)
@@ -57,6 +60,7 @@ def finish(model: ir.Model, types: Types) -> None:
     for properties in traced:
         for key in [key for key in properties if key.startswith(TRACES)]:
             del properties[key]
+    model.graph.metadata_props.pop(STALE, None)
     callers = {*model.graph.inputs, *model.graph.outputs}
     for value in _values(model):
         kept = (value.type, value.shape) if value.is_graph_output() else (None, None)

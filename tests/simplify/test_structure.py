@@ -139,6 +139,18 @@ def test_equal_bytes_of_another_type_or_shape_are_not_merged() -> None:
     assert "stored once" not in simplify(model)[1].changed
 
 
+def test_what_pytorchs_exporter_notes_of_its_own_work_goes_and_the_rest_stays() -> None:
+    model = build("(float[N] x) => (float[N] y) { a = Relu (x) y = Sin (a) }")
+    model.graph.metadata_props["pkg.torch.export.ExportedProgram.graph_signature"] = "p_w: PARAMETER target='w'"
+    model.graph.metadata_props["pkg.torch.export.ExportedProgram.range_constraints"] = "{s0: VR[0, 512]}"
+    for node in model.graph:
+        node.metadata_props["pkg.torch.onnx.stack_trace"] = "File ..."
+        node.metadata_props["author"] = "me"
+    result, _ = simplify(model)
+    assert list(result.graph.metadata_props) == ["pkg.torch.export.ExportedProgram.range_constraints"]
+    assert [dict(node.metadata_props) for node in result.graph] == [{"author": "me"}] * 2
+
+
 def test_names_dimensions_and_metadata_are_kept() -> None:
     model = build(
         "(float[batch,c] first, float[batch,c] second) => (float[batch,c] sum, float[rows,columns] product) {"
