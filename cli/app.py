@@ -16,32 +16,28 @@ import click
 from onnxslim.errors import OnnxslimError, UsageError
 from onnxslim.version import __version__
 
-from . import bare, deliver, terminal
+from . import terminal
 from .commands import COMMANDS
-from .common import SECTIONS
 from .failures import typed
 
 
 class _Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the order of the work, not of the alphabet."""
-        return list(self.commands)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name; only now is it imported."""
+        return COMMANDS.get(cmd_name)
 
 
 onnxslim = _Group(
     "onnxslim",
-    commands=list(COMMANDS.values()),
     help="Give it an ONNX file and some data, get back the smallest, fastest file that is still right.\n\n"
     "`onnxslim IN [OUT]` alone simplifies exactly; `onnxslim IN --help` lists the flags of that form.",
     params=[],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-#: Options of the commands that the bare form does not have too.
-_EVERYBODYS = {name for options in SECTIONS.values() for option in options for name in option.opts} - {
-    "-v",
-    "--verbose",
-}
-
 click.version_option(__version__, "-V", "--version", message="%(version)s")(onnxslim)
 
 
@@ -70,7 +66,7 @@ def _choose(arguments: list[str]) -> int:
     if first in COMMANDS or first in ("-h", "--help", "-V", "--version"):
         # click gives back the code of --help and --version, and None of a command that ran.
         return onnxslim.main(arguments, prog_name="onnxslim", standalone_mode=False) or 0
-    if first in _EVERYBODYS and (later := next((a for a in arguments if a in COMMANDS), None)):
+    if first.startswith("-") and (later := next((a for a in arguments if a in COMMANDS), None)) and _everybodys(first):
         raise UsageError(f"{first}: options follow the command", hint=f"onnxslim {later} … {first}")
     if not first.startswith("-") and not os.path.exists(first) and not os.path.splitext(first)[1]:
         near = difflib.get_close_matches(first, COMMANDS, n=1)
@@ -78,7 +74,17 @@ def _choose(arguments: list[str]) -> int:
             f"{first}: neither a command nor a file",
             hint=f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}",
         )
+    from . import bare  # which imports the library, as the commands do: not for --help and a typing error
+
     return bare.run(arguments)
+
+
+def _everybodys(option: str) -> bool:
+    """Whether all commands have ``option``, and the bare form does not."""
+    from .common import SECTIONS
+
+    names = {name for options in SECTIONS.values() for option in options for name in option.opts}
+    return option in names - {"-v", "--verbose"}
 
 
 def _fail(error: OnnxslimError, arguments: list[str]) -> int:
@@ -86,6 +92,8 @@ def _fail(error: OnnxslimError, arguments: list[str]) -> int:
     if command is not None and os.path.isfile(command) and error.exit_code == UsageError.exit_code:
         error = UsageError(error.message, hint=f"to simplify the file of that name: onnxslim ./{command}")
     if "--json" in arguments:
+        from . import deliver
+
         terminal.print_text(deliver.failed(error, command or "slim"))
     else:
         terminal.print_error(error)

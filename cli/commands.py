@@ -1,34 +1,47 @@
-"""Every command by name, in the order of the work. To add one: a file with ``@command``, and a row here."""
+"""Every command by name, in the order of the work. To add one: a file of its name with ``@command``, and its name here.
+
+A command's file is imported when the command is asked for: who wants one does not wait for the others.
+"""
 
 from __future__ import annotations
 
-from .benchmark import benchmark
-from .command import Command
-from .compare import compare
-from .doctor import doctor
-from .evaluate import evaluate
-from .inspect import inspect
-from .optimize import optimize
-from .profile import profile
-from .prune import prune
-from .quantize import quantize
-from .recover import recover
-from .sensitivity import sensitivity
-from .simplify import simplify
-from .validate import validate
+import importlib
+from collections.abc import Iterator, Mapping
 
-COMMANDS: dict[str, Command] = {
-    "optimize": optimize,
-    "simplify": simplify,
-    "prune": prune,
-    "quantize": quantize,
-    "recover": recover,
-    "evaluate": evaluate,
-    "compare": compare,
-    "benchmark": benchmark,
-    "profile": profile,
-    "inspect": inspect,
-    "sensitivity": sensitivity,
-    "doctor": doctor,
-    "validate": validate,
-}  # fmt: skip
+from click import Command
+
+_NAMES = (
+    "optimize",
+    "simplify",
+    "prune",
+    "quantize",
+    "recover",
+    "evaluate",
+    "compare",
+    "benchmark",
+    "profile",
+    "inspect",
+    "sensitivity",
+    "doctor",
+    "validate",
+)
+
+
+class _Commands(Mapping[str, Command]):
+    def __getitem__(self, name: str) -> Command:
+        if name not in _NAMES:
+            raise KeyError(name)
+        found: Command = getattr(importlib.import_module(f".{name}", __package__), name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_NAMES)
+
+    def __len__(self) -> int:
+        return len(_NAMES)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _NAMES  # Mapping's own would import it
+
+
+COMMANDS: Mapping[str, Command] = _Commands()

@@ -5,24 +5,17 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import onnx_ir as ir
 
 from onnxslim import io
-from onnxslim.channels.analysis import units
-from onnxslim.channels.blocks import blocks
-from onnxslim.channels.display import describe, groups
-from onnxslim.channels.layers import name_nodes
 from onnxslim.compatibility import oldest_runtime
-from onnxslim.data.sources import open_samples
 from onnxslim.graph import shapes
-from onnxslim.prune.latency import halves, savings
 from onnxslim.quantize.recognise import quantised
 from onnxslim.result import Facts, facts
-from onnxslim.runtime.session import SessionConfig, trial
-from onnxslim.simplify import simplify
+from onnxslim.runtime.session import SessionConfig
 
 
 @dataclass(frozen=True)
@@ -123,8 +116,14 @@ def inspect(
         outputs=tuple(_port(value) for value in loaded.graph.outputs),
         ops=dict(sorted(ops.items())),
         metadata=dict(loaded.metadata_props),
-        channels=_channels(loaded, dims, config or SessionConfig() if time else None) if channels or time else None,
+        channels=_reach(loaded, dims, config or SessionConfig() if time else None) if channels or time else None,
     )
+
+
+def _reach(model: ir.Model, dims: Mapping[str, int] | None, config: SessionConfig | None) -> dict[str, Any]:
+    from onnxslim.reach import reach  # imports half of the library, which who only looks need not wait for
+
+    return reach(model, dims, config)
 
 
 def _op(node: ir.Node) -> str:
@@ -134,20 +133,3 @@ def _op(node: ir.Node) -> str:
 def _port(value: ir.Value) -> Port:
     dtype = value.dtype.name.lower() if value.dtype is not None else str(value.type or "unknown")
     return Port(value.name or "", dtype, shapes.dims(value))
-
-
-def _channels(model: ir.Model, dims: Mapping[str, int] | None, config: SessionConfig | None) -> dict[str, Any]:
-    folded, _ = simplify(model)
-    name_nodes(folded.graph)
-    found = units(folded, dims=dims)
-    whole = blocks(folded, dims)
-    times: list[float] | None = None
-    spent: list[float | None] = [None] * len(whole)
-    if config is not None:
-        samples = open_samples("random", folded, max_samples=1, dims=dims, runs=trial(folded, config))
-        feeds = list(samples.batches(1))
-        times = halves(folded, found, groups(found), feeds, config)
-        spent = [*savings(folded, whole, feeds, config)]
-    described = describe(found, times)
-    described["blocks"] = [{**asdict(block), "seconds": each} for block, each in zip(whole, spent, strict=True)]
-    return described

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy import optimize, special, stats
+import scipy
 
 #: (lo, hi) of a confidence interval
 Interval = tuple[float, float]
@@ -45,8 +45,8 @@ def paired_proportion_interval(lost: int, gained: int, n: int, confidence: float
 
     # Without disagreements the seen drop is a root as well, but not the end of the interval: step off it.
     below, above = drop - 1e-9, drop + 1e-9
-    low = -1.0 if gained == n else float(optimize.brentq(excess, -1.0, below, args=(1.0,)))
-    high = 1.0 if lost == n else float(optimize.brentq(excess, above, 1.0, args=(-1.0,)))
+    low = -1.0 if gained == n else float(scipy.optimize.brentq(excess, -1.0, below, args=(1.0,)))
+    high = 1.0 if lost == n else float(scipy.optimize.brentq(excess, above, 1.0, args=(-1.0,)))
     return low, high
 
 
@@ -58,13 +58,13 @@ def mcnemar(lost: int, gained: int) -> float:
     """
     pairs = lost + gained
     fewer = min(lost, gained)
-    tail = stats.binom.cdf(fewer, pairs, 0.5) - 0.5 * stats.binom.pmf(fewer, pairs, 0.5)
+    tail = scipy.stats.binom.cdf(fewer, pairs, 0.5) - 0.5 * scipy.stats.binom.pmf(fewer, pairs, 0.5)
     return float(min(1.0, 2 * tail))
 
 
 def wilson_interval(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     """Wilson's score interval of one proportion (JASA 22, 1927)."""
-    found = stats.binomtest(hits, n).proportion_ci(confidence, method="wilson")
+    found = scipy.stats.binomtest(hits, n).proportion_ci(confidence, method="wilson")
     return float(found.low), float(found.high)
 
 
@@ -144,7 +144,7 @@ def jackknife_interval(values: np.ndarray, whole: float, *, confidence: float = 
     """
     groups = len(values)
     error = math.sqrt((groups - 1) / groups * float(np.square(values - values.mean()).sum()))
-    reach = float(stats.t.ppf((1 + confidence) / 2, groups - 1)) * error
+    reach = float(scipy.stats.t.ppf((1 + confidence) / 2, groups - 1)) * error
     return whole - reach, whole + reach
 
 
@@ -180,13 +180,13 @@ def samples_to_decide(drop: float, interval: Interval, n: int, limit: float) -> 
 
 
 def _z(confidence: float) -> float:
-    return float(special.ndtri((1 + confidence) / 2))
+    return float(scipy.special.ndtri((1 + confidence) / 2))
 
 
 def _expanded(n: float, confidence: float) -> float:
     """The tail below which a bootstrap of ``n`` independent values is cut, by Student's t instead of the normal."""
-    quantile = stats.t.ppf((1 - confidence) / 2, n - 1)
-    return float(special.ndtr(math.sqrt(n / (n - 1)) * quantile))
+    quantile = scipy.stats.t.ppf((1 - confidence) / 2, n - 1)
+    return float(scipy.special.ndtr(math.sqrt(n / (n - 1)) * quantile))
 
 
 def _quantiles(values: np.ndarray, tail: float) -> Interval:
