@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim import io
@@ -17,7 +18,8 @@ from onnxslim import recipe as recipes
 from onnxslim.compatibility import check_loads_in, oldest_runtime
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
-from onnxslim.errors import GateError
+from onnxslim.data.split import draw
+from onnxslim.errors import GateError, InvalidDataError, UsageError
 from onnxslim.progress import Progress, silent
 from onnxslim.reading import DataOptions
 from onnxslim.recipe import KINDS, Context, Recipe
@@ -39,6 +41,10 @@ logger = logging.getLogger(__name__)
 
 #: Samples that latency is measured on, in turn.
 _TIMED = 8
+#: Samples that show at once whether the original knows more than chance and the metric can be computed.
+_KNOWING = 128
+#: Samples of the fit data that the result is judged on for comparison.
+_FITTED = 256
 
 
 @dataclass(frozen=True)
@@ -146,11 +152,30 @@ def run(
         model, command, data=data, eval_data=eval_data, seed=recipe.seed, config=config, read=read, judge=judge,
         progress=progress,
     )  # fmt: skip
+    check_judge(task)
     attempt = Attempt(task, recipe)
     attempt.apply(None if start is None else io.load(start))
     if time_it:
         attempt.measure()
     return attempt.confirm()
+
+
+def check_judge(task: Task) -> None:
+    """Refuse, before any work, an original that guesses, and a metric that fails or does not go with the data.
+
+    Raises:
+        UsageError: The metric raised, or is not for such outputs.
+        InvalidDataError: The labels are not of its kind, or the original does no better than chance. Asked of all
+            samples when a few look like it.
+    """
+    samples, judge = task.sets.confirm, task.judge
+    if samples is None or (samples.labels is None and judge.metric is None):
+        return
+    few = samples.take(np.arange(min(_KNOWING, len(samples))))
+    try:
+        task.evaluate({"original": task.original}, few)
+    except (UsageError, InvalidDataError):
+        task.evaluate({"original": task.original}, samples)
 
 
 class Attempt:
@@ -252,12 +277,28 @@ class Attempt:
             result.measured[metric.name] = f"{metric.n} samples of {samples.source}, paired with the original's outputs"
             scores = [metric.original, *(evaluation.metric.result for evaluation in judged.values())]
             result.stages = [dataclasses.replace(s, metric=m) for s, m in zip(result.stages, scores, strict=True)]
+            result.extra["fit_metrics"] = self._on_fit_data()
         missed = failures(self.recipe.gates, result.evaluation, result.latency, self.sizes)
         if missed:
             error = GateError("; ".join(missed), hint="nothing was written; a report of what was measured may be beside it")
             error.result = result  # type: ignore[attr-defined]
             raise error
         return result
+
+    def _on_fit_data(self) -> list[dict[str, Any]]:
+        """The metrics on the data that the steps were fitted on, some of them: how much better it looks there."""
+        fit = self.task.sets.fit
+        if fit is None:
+            return []
+        some = np.arange(min(_FITTED, len(fit)))
+        if fit.sequences is None:
+            some = draw(fit.labels, len(fit), _FITTED, self.recipe.seed)
+        try:
+            found = self.task.evaluate({"result": self.models[-1]}, fit.take(some))["result"]
+        except (UsageError, InvalidDataError) as error:
+            logger.info("not judged on the fit data: %s", error.message)
+            return []
+        return [metric.as_json() for metric in found.metrics]
 
     @property
     def sizes(self) -> dict[str, int]:

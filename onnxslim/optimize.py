@@ -12,19 +12,16 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from onnxslim import io
 from onnxslim import recipe as recipes
 from onnxslim.data.samples import Samples
-from onnxslim.errors import GateError, InvalidDataError, OnnxslimError, UsageError
-from onnxslim.execute import Attempt, Judge, Task, prepare, run
+from onnxslim.errors import GateError, OnnxslimError, UsageError
+from onnxslim.execute import Attempt, Judge, Task, check_judge, prepare, run
 from onnxslim.progress import Progress, silent
 from onnxslim.reading import DataOptions
 from onnxslim.recipe import Recipe
 from onnxslim.result import Result
 from onnxslim.runtime.session import SessionConfig
-from onnxslim.validate.evaluate import evaluate
 from onnxslim.validate.function import UserMetric
 from onnxslim.validate.gates import Gates
 
@@ -32,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 #: How many finalists may be shown the confirm data; every one more is another chance to pass by luck.
 FINALISTS = 3
-#: Labelled samples that show at once whether the original knows more than chance.
-_KNOWING = 256
 
 
 def optimize(
@@ -94,7 +89,7 @@ def optimize(
         model, "optimize", data=data, eval_data=eval_data, seed=seed, tune=True, config=config, read=read, judge=judge,
         progress=progress,
     )  # fmt: skip
-    _check_knowing(task)
+    check_judge(task)
     tried: list[_Tried] = []
     warnings = []
     for name, steps in recipes.candidates(placement).items():
@@ -106,22 +101,6 @@ def optimize(
     result = _best(tried)
     result.warnings.extend(warnings)
     return result
-
-
-def _check_knowing(task: Task) -> None:
-    """Refuse an original that guesses before the search rather than after it.
-
-    Raises:
-        InvalidDataError: It does no better than chance; asked of all samples when a few look like it.
-    """
-    samples = task.sets.confirm
-    if samples is None or samples.labels is None or task.judge.metric is not None:
-        return
-    few = samples.take(np.arange(min(_KNOWING, len(samples))))
-    try:
-        evaluate(task.original, few, reference=task.original, config=task.config, output=task.judge.output)
-    except InvalidDataError:
-        evaluate(task.original, samples, reference=task.original, config=task.config, output=task.judge.output)
 
 
 @dataclass

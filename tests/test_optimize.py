@@ -9,7 +9,7 @@ import pytest
 
 from onnxslim import io, recipe
 from onnxslim.errors import GateError, InvalidDataError, UsageError
-from onnxslim.execute import Attempt, run
+from onnxslim.execute import Attempt, Judge, run
 from onnxslim.optimize import optimize
 from onnxslim.recipe import Recipe, step
 from onnxslim.validate.gates import Gates
@@ -128,3 +128,19 @@ def test_static_placement_reaches_into_a_recipe_that_does_not_say() -> None:
     assert chosen.steps[1].options.placement == "static"
     recorded = Recipe((step("quantize", float_units=("a",)),))
     assert recipe.placed(recorded, "static") == recorded
+
+
+def test_a_metric_that_fails_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(outputs: np.ndarray, labels: np.ndarray | None) -> float:
+        raise KeyError("class")
+
+    monkeypatch.setattr(Attempt, "apply", lambda self, start=None: pytest.fail("work was done"))
+    with pytest.raises(UsageError, match="metric broken raised KeyError"):
+        run(MODEL, STATIC, data=CALIB, eval_data=EVAL, judge=Judge(broken))
+
+
+def test_figures_of_the_fit_data_stand_beside_those_held_back() -> None:
+    result = run(MODEL, STATIC, data=CALIB, eval_data=EVAL, time_it=False)
+    fitted = result.as_json()["fit_metrics"]
+    assert "agreement" in [metric["name"] for metric in fitted]
+    assert all(metric["n"] <= 256 for metric in fitted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from onnxslim.report import text
@@ -124,7 +124,16 @@ def metric_value(value: float | None, unit: str) -> str:
 
 
 def _metrics(report: Report) -> list[Row]:
-    return [_metric(report, metric) for metric in report.get("metrics") or []]
+    return [_metric(report, metric) for metric in report.get("metrics") or []] + _fitted(report)
+
+
+def _fitted(report: Report) -> list[Row]:
+    """The first metric that was also taken on data the steps were fitted on: what it flatters by there."""
+    names = [metric["name"] for metric in report.get("metrics") or []]
+    known = [metric for metric in report.get("fit_metrics") or [] if metric["name"] in names]
+    how = "the same on samples of the fit data; it says nothing about other data"
+    rows = [_metric(report, metric) for metric in known[:1]]
+    return [replace(row, name=f"{row.name}, fit data", verdict="", how=how) for row in rows]
 
 
 def _metric(report: Report, metric: Mapping[str, Any]) -> Row:

@@ -95,6 +95,19 @@ def test_steps_group_what_they_declined_by_reason() -> None:
     assert [len(step.declined) for step in found] == [0, 1, 2]
 
 
+def names_at(report: dict[str, Any]) -> int:
+    """Where the first metric's row is."""
+    name = figures.metric_name(report["metrics"][0]["name"])
+    return next(i for i, row in enumerate(figures.rows(report)) if row.name == name)
+
+
+def test_the_metric_on_the_fit_data_stands_beside_the_held_back_one_without_a_verdict() -> None:
+    report = dict(sample())
+    report["fit_metrics"] = [{**metric, "name": "other"} for metric in report["metrics"][:1]] + report["metrics"][:1]
+    rows = [row for row in figures.rows(report) if row.name.endswith(", fit data")]
+    assert [(row.name, row.verdict) for row in rows] == [(f"{figures.rows(report)[names_at(report)].name}, fit data", "")]
+
+
 def test_energy_that_cannot_be_measured_says_so_before_any_estimate() -> None:
     assert figures.energy(sample()) == "not measurable here, relative estimate 0.38"
     assert figures.energy({}) == ""
