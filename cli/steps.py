@@ -7,6 +7,7 @@ from typing import Any
 
 from onnxslim import recipe as recipes
 from onnxslim.execute import run
+from onnxslim.kinds import KINDS
 from onnxslim.recipe import Recipe, Step
 from onnxslim.result import Result
 from onnxslim.validate.gates import Gates
@@ -37,7 +38,7 @@ def run_step(
         OnnxslimError: Whatever the step, the data or a gate raises.
     """
     given = {key: value for key, value in options.items() if value is not None and value != ()}
-    if common.seed and "seed" in recipes.KINDS[name].options.__dataclass_fields__:
+    if common.seed and "seed" in KINDS[name].options.__dataclass_fields__:
         given["seed"] = common.seed
     recipe = Recipe((*before, recipes.step(name, **given), *after), Gates(max_drop=max_drop, for_ort=for_ort), common.seed)
     if common.dry_run:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,3 +87,11 @@ class Account:
             "warnings": self.warnings,
             "details": self.details,
         }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Account:
+        """The account that :meth:`as_json` wrote down."""
+        declined = [Declined(**one) for one in entry["declined"]]
+        return cls(
+            entry["name"], entry["seconds"], entry["changed"], declined, entry["warnings"], entry["details"]
+        )

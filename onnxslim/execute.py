@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import math
 import os
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,21 +22,24 @@ from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.data.split import draw
 from onnxslim.errors import GateError, InvalidDataError, UsageError
+from onnxslim.kinds import Context
 from onnxslim.progress import Progress, silent
 from onnxslim.reading import DataOptions
-from onnxslim.recipe import KINDS, Context, Recipe
+from onnxslim.recipe import Recipe, Repeat
 from onnxslim.result import Facts, Result, Stage, facts
 from onnxslim.runtime.energy import counter
 from onnxslim.runtime.memory import own_peak, peak
 from onnxslim.runtime.session import Session, SessionConfig, check, trial, version
 from onnxslim.runtime.timing import Timing, interleave
-from onnxslim.sets import Sets, open_sets
+from onnxslim.sets import TUNE_SHARE, Sets, open_sets
+from onnxslim.steps import Done, Runner
 from onnxslim.validate import latency
 from onnxslim.validate.energy import energy
 from onnxslim.validate.evaluate import evaluate_all
 from onnxslim.validate.function import UserMetric
 from onnxslim.validate.gates import failures
 from onnxslim.validate.ledger import Evaluation
+from onnxslim.validate.tally import Measured
 from onnxslim.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -69,6 +74,8 @@ class Task:
         read: How data are read.
         judge: What is judged.
         progress: Told how far it is.
+        deadline: On ``time.monotonic``'s clock, for loops.
+        memory: See :class:`~onnxslim.steps.Runner`.
     """
 
     command: str
@@ -79,6 +86,40 @@ class Task:
     read: DataOptions = field(default_factory=DataOptions)
     judge: Judge = field(default_factory=Judge)
     progress: Progress = silent
+    deadline: float | None = None
+    memory: dict[str, Done] = field(default_factory=dict)
+
+    def runner(self, recipe: Recipe) -> Runner:
+        """What carries out the steps of ``recipe``."""
+        context = Context(self.original, self.sets.fit, self.config, recipe.seed, self.progress)
+        limit, tune = recipe.gates.max_drop, self.sets.tune or self.sets.fit
+
+        def too_much(model: ir.Model) -> bool:
+            if tune is None or limit is None:
+                return False
+            drop = self.expected(model, tune).drop
+            return drop is None or drop > limit
+
+        return Runner(context, too_much, self.deadline, self.memory)
+
+    def expected(self, model: ir.Model, samples: Samples) -> Measured:
+        """The metric on ``samples``, as far as so few can tell.
+
+        Of scores that is the drop which the original's own confidence predicts: it varies less than a count of right
+        answers. Labels, where there are any, may only make it worse.
+        """
+
+        def measured(metric: str | UserMetric | None) -> Measured:
+            return self.evaluate({"result": model}, samples, metric)["result"].metric
+
+        if self.judge.metric is not None:
+            return measured(None)
+        try:
+            predicted = measured("confidence")
+        except UsageError:  # the output is no score of classes: it has a default metric of its own
+            return measured(None)
+        counted = measured(None) if samples.labels is not None else predicted
+        return max(predicted, counted, key=lambda one: math.inf if one.drop is None else one.drop)
 
     def evaluate(
         self, models: dict[str, ir.Model], samples: Samples, metric: str | UserMetric | None = None
@@ -97,7 +138,8 @@ def prepare(
     data: Any = None,
     eval_data: Any = None,
     seed: int = 0,
-    tune: bool = False,
+    tune: float = 0.0,
+    budget: float | None = None,
     config: SessionConfig | None = None,
     read: DataOptions | None = None,
     judge: Judge | None = None,
@@ -105,14 +147,15 @@ def prepare(
 ) -> Task:
     """Load the original and the data, and refuse what the runtime or the model would refuse later.
 
-    Args are those of :func:`run`; with ``tune`` a share of the data is held back to choose by.
+    Args are those of :func:`run`; ``tune`` is the share of the data that is held back to choose by.
     """
+    deadline = None if budget is None else time.monotonic() + budget
     config, read = config or SessionConfig(), read or DataOptions()
     original = io.load(model)
     check(original, config)
     given = facts(original, model if isinstance(model, (str, os.PathLike)) else None, read.dims)
     sets = open_sets(original, data, eval_data, read, seed, config, tune=tune)
-    return Task(command, original, given, sets, config, read, judge or Judge(), progress)
+    return Task(command, original, given, sets, config, read, judge or Judge(), progress, deadline)
 
 
 def run(
@@ -127,6 +170,7 @@ def run(
     read: DataOptions | None = None,
     judge: Judge | None = None,
     time_it: bool = True,
+    budget: float | None = None,
     progress: Progress = silent,
 ) -> Result:
     """Execute ``recipe`` and judge what comes out.
@@ -142,15 +186,18 @@ def run(
         read: How data are read.
         judge: What is judged.
         time_it: Measure latency and peak memory.
+        budget: Seconds after which no turn of a loop begins.
         progress: Told how far it is.
 
     Raises:
         GateError: A gate of the recipe is not met; its ``result`` attribute holds everything that was measured.
         OnnxslimError: Whatever a step raises.
     """
+    if not recipe.tune and any(isinstance(step, Repeat) for step in recipe.steps):
+        recipe = dataclasses.replace(recipe, tune=TUNE_SHARE)
     task = prepare(
-        model, command, data=data, eval_data=eval_data, seed=recipe.seed, config=config, read=read, judge=judge,
-        progress=progress,
+        model, command, data=data, eval_data=eval_data, seed=recipe.seed, tune=recipe.tune, budget=budget, config=config,
+        read=read, judge=judge, progress=progress,
     )  # fmt: skip
     check_judge(task)
     attempt = Attempt(task, recipe)
@@ -203,30 +250,26 @@ class Attempt:
             OnnxslimError: Whatever a step raises.
         """
         task, result = self.task, self.result
-        context = Context(task.original, task.sets.fit, task.config, self.recipe.seed, task.progress)
-        model, resolved = start or task.original, []
-        for step in self.recipe.steps:
-            model, account, options = KINDS[step.name].apply(model, step.options, context)
-            resolved.append(dataclasses.replace(step, options=options))
-            result.steps.append(account)
-            self.models.append(model)
+        done = task.runner(self.recipe).run(self.recipe.steps, start)
+        for one in done:
+            result.steps.append(one.account)
             if self.recipe.gates.for_ort is not None:
-                check_loads_in(model, self.recipe.gates.for_ort)
-            if "layers" in account.details:
-                result.extra["layers"] = account.details["layers"]
+                check_loads_in(one.model, self.recipe.gates.for_ort)
+            if "layers" in one.account.details:
+                result.extra["layers"] = one.account.details["layers"]
                 result.measured["layers"] = (
                     "each layer's output against the float model's on calibration samples, with everything before it "
                     "quantised"
                 )
-            logger.info("%s: %s", step.name, account.changed)
-        result.recipe = dataclasses.replace(self.recipe, steps=tuple(resolved)).text()
-        model = io.clone(model)
+        result.recipe = dataclasses.replace(self.recipe, steps=tuple(one.step for one in done)).text()
+        self.models = [one.model for one in done] or [start or task.original]
+        model = io.clone(self.models[-1])
         model.metadata_props[recipes.KEY] = result.recipe
         model.metadata_props["onnxslim.version"] = __version__
         result.model, self.models[-1:] = model, [model]
         counted = [facts(stage, dims=task.read.dims) for stage in self.models]
         result.output = counted[-1]
-        names = _unique([step.name for step in self.recipe.steps])
+        names = _unique([one.step.name for one in done] or ["nothing"])
         result.stages += [Stage(name, f.bytes, f.params, f.macs) for name, f in zip(names, counted, strict=True)]
         result.warnings += task.sets.warnings()
         result.extra["oldest_runtime"] = oldest_runtime(model)
@@ -275,7 +318,9 @@ class Attempt:
             result.warnings.extend(result.evaluation.warnings)
             metric = result.evaluation.metric
             result.measured[metric.name] = f"{metric.n} samples of {samples.source}, paired with the original's outputs"
-            scores = [metric.original, *(evaluation.metric.result for evaluation in judged.values())]
+            # A trial that a study remembers has its last model only.
+            between: list[float | None] = [None] * (len(result.stages) - 1 - len(self.models))
+            scores = [metric.original, *between, *(evaluation.metric.result for evaluation in judged.values())]
             result.stages = [dataclasses.replace(s, metric=m) for s, m in zip(result.stages, scores, strict=True)]
             result.extra["fit_metrics"] = self._on_fit_data()
         missed = failures(self.recipe.gates, result.evaluation, result.latency, self.sizes)
@@ -299,6 +344,10 @@ class Attempt:
             logger.info("not judged on the fit data: %s", error.message)
             return []
         return [metric.as_json() for metric in found.metrics]
+
+    def forget(self) -> None:
+        """Let the models go; the figures stay."""
+        self.models, self.result.model = [], None
 
     @property
     def sizes(self) -> dict[str, int]:

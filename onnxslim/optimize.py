@@ -1,49 +1,66 @@
 """The main job: try recipes within a budget, keep the best whose result passes on data that nothing was fitted on.
 
-Each candidate is judged on the *tune* share; the *confirm* data are read for the finalists only.
+Each trial is judged on the *tune* share; the *confirm* data are read for the finalists only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import logging
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from onnxslim import io
 from onnxslim import recipe as recipes
-from onnxslim.data.samples import Samples
-from onnxslim.errors import GateError, OnnxslimError, UsageError
-from onnxslim.execute import Attempt, Judge, Task, check_judge, prepare, run
+from onnxslim.errors import GateError, UsageError
+from onnxslim.execute import Judge, Task, check_judge, prepare, run
+from onnxslim.kinds import DATA_HINT
 from onnxslim.progress import Progress, silent
 from onnxslim.reading import DataOptions
 from onnxslim.recipe import Recipe
+from onnxslim.recover.extra import has_torch
 from onnxslim.result import Result
 from onnxslim.runtime.session import SessionConfig
-from onnxslim.validate.function import UserMetric
-from onnxslim.validate.gates import Gates
+from onnxslim.search.front import front
+from onnxslim.search.points import Wanted, next_point
+from onnxslim.search.study import Study
+from onnxslim.search.trial import Trial, try_point
+from onnxslim.sets import TUNE_SHARE
+from onnxslim.version import __version__
 
 logger = logging.getLogger(__name__)
 
 #: How many finalists may be shown the confirm data; every one more is another chance to pass by luck.
 FINALISTS = 3
+#: Which share of the budget trials may use; the rest is for the confirmation.
+_TRIALS = 0.9
+#: Fewer samples than this teach nothing that holds on others.
+_LESSONS = 64
 
 
 def optimize(
     model: io.ModelLike,
     *,
-    data: Any,
+    data: Any = None,
     eval_data: Any = None,
-    recipe: str | os.PathLike[str] | Recipe | None = None,
-    max_drop: float | None = 0.01,
-    min_speedup: float | None = None,
+    recipe: str | os.PathLike[str] | Recipe = "balanced",
+    max_drop: float | None = None,
+    min_agreement: float | None = None,
+    min_sqnr: float | None = None,
     max_size: int | None = None,
+    min_ratio: float | None = None,
+    max_latency: float | None = None,
+    min_speedup: float | None = None,
     for_ort: str | None = None,
+    strict: bool = False,
     budget: float = 600.0,
     placement: str = "measured",
-    seed: int = 0,
+    seed: int | None = None,
+    study: str | os.PathLike[str] | None = None,
     config: SessionConfig | None = None,
     read: DataOptions | None = None,
     judge: Judge | None = None,
@@ -51,21 +68,29 @@ def optimize(
 ) -> Result:
     """The smallest, fastest model that is still right.
 
-    With ``recipe`` exactly that is run. Without, candidates are tried while ``budget`` seconds last, each is judged on
-    a held-back share of ``data``, and those that promise most are judged on ``eval_data`` until one passes.
+    A recipe of steps is carried out as it is. One that says what to search for (``balanced``, ``smallest``,
+    ``fastest``) tries candidates while ``budget`` seconds last, judges each on a held-back share of ``data``, and shows
+    those that promise most the ``eval_data`` until one passes.
 
     Args:
         model: The original; it is not changed.
         data: Fit data: a path, arrays, an iterable (see :func:`~onnxslim.data.sources.open_samples`).
         eval_data: Confirm data; without it a seeded quarter of ``data`` is held back.
         recipe: A preset's name, a YAML file, a model that carries one, or a :class:`~onnxslim.recipe.Recipe`.
-        max_drop: Of the judged metric, in its own unit (0.01 is one point of top-1).
-        min_speedup: Times faster than the original.
+        max_drop: Of the judged metric, in its own unit (0.01, which is the default, is one point of top-1).
+        min_agreement: Share of samples whose answer is the original's.
+        min_sqnr: Decibels, of every output.
         max_size: Bytes on disk.
+        min_ratio: Times smaller than the original.
+        max_latency: Seconds, the median of one inference.
+        min_speedup: Times faster than the original.
         for_ort: The release of onnxruntime that has to load the result; candidates that it would not are left out.
-        budget: Seconds for the search; a candidate under way is finished.
+        strict: Judge by the bad end of 95 % intervals.
+        budget: Seconds. No trial begins that would not fit, going by those before it.
         placement: ``measured`` or ``static`` (see :class:`~onnxslim.quantize.QuantizeOptions`).
-        seed: Of every draw.
+        seed: Of every draw; by default the recipe's.
+        study: A folder that keeps every finished trial with its model; with one that is there already the search goes
+            on where it was.
         config: Where everything runs.
         read: How data are read.
         judge: What is judged.
@@ -73,116 +98,156 @@ def optimize(
 
     Raises:
         GateError: Nothing passes the gates.
+        UsageError: No data.
     """
-    asked: dict[str, Any] = {
-        "max_drop": max_drop, "min_speedup": min_speedup, "max_size": max_size, "for_ort": for_ort,
-    }  # fmt: skip
-    if recipe is not None:
-        chosen = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
-        gates = dataclasses.replace(chosen.gates, **{k: v for k, v in asked.items() if v is not None})
-        chosen = dataclasses.replace(recipes.placed(chosen, placement), gates=gates)
-        return run(
-            model, chosen, data=data, eval_data=eval_data, config=config, read=read, judge=judge, progress=progress
-        )
     started = time.monotonic()
+    asked: dict[str, Any] = {
+        "max_drop": max_drop, "min_agreement": min_agreement, "min_sqnr": min_sqnr, "max_size": max_size,
+        "min_ratio": min_ratio, "max_latency": max_latency, "min_speedup": min_speedup, "for_ort": for_ort,
+        "strict": strict or None,
+    }  # fmt: skip
+    chosen = resolve(recipe, asked, placement, seed)
+    data, eval_data = data if data is not None else chosen.data, eval_data if eval_data is not None else chosen.eval_data
+    if config is None and chosen.provider is not None:
+        config = SessionConfig(chosen.provider)
+    if chosen.search is None:
+        return run(
+            model, chosen, data=data, eval_data=eval_data, budget=budget, config=config, read=read, judge=judge,
+            progress=progress,
+        )  # fmt: skip
+    if data is None:
+        raise UsageError("a search needs data", hint=DATA_HINT)
     task = prepare(
-        model, "optimize", data=data, eval_data=eval_data, seed=seed, tune=True, config=config, read=read, judge=judge,
-        progress=progress,
+        model, "optimize", data=data, eval_data=eval_data, seed=chosen.seed, tune=TUNE_SHARE, budget=budget, config=config,
+        read=read, judge=judge, progress=progress,
     )  # fmt: skip
     check_judge(task)
-    tried: list[_Tried] = []
-    warnings = []
-    for name, steps in recipes.candidates(placement).items():
-        if tried and time.monotonic() - started > budget:
-            warnings.append(f"the budget of {budget:g} s ended before candidate {name}")
-            break
-        tried.append(_Tried(name, Attempt(task, Recipe(steps, Gates(**asked), seed))))
-        tried[-1].run(clock=placement != "static")
-    result = _best(tried)
-    result.warnings.extend(warnings)
+    with contextlib.ExitStack() as stack:
+        kept = None if study is None else stack.enter_context(Study(study, _about(task, chosen, placement)))
+        trials, why = _search(task, chosen, placement, started + _TRIALS * budget, kept)
+    result = _best(trials)
+    result.extra["stopped"] = why
     return result
 
 
-@dataclass
-class _Tried:
-    """One candidate of the search: what the tune share says of it, or why it failed."""
-
-    name: str
-    attempt: Attempt
-    drop: float = 0.0
-    score: float = 0.0
-    error: OnnxslimError | None = None
-
-    def run(self, *, clock: bool) -> None:
-        """Carry it out; the score is how many times smaller it is, times how many times faster it runs.
-
-        Without a ``clock`` the multiplications saved stand for the speed, so that every machine ranks alike.
-        """
-        task, result = self.attempt.task, self.attempt.result
-        try:
-            self.attempt.apply()
-            self.attempt.measure()
-            if task.sets.tune is not None:
-                assert result.model is not None
-                self.drop = _expected_drop(task, result, task.sets.tune)
-        except OnnxslimError as error:
-            logger.info("candidate %s: %s", self.name, error.message)
-            self.error = error
-            return
-        assert result.latency is not None
-        assert result.output is not None
-        faster = result.latency["ratio"] if clock else max(task.given.macs, 1) / max(result.output.macs, 1)
-        self.score = faster * task.given.bytes / result.output.bytes
-
-    def as_json(self) -> dict[str, Any]:
-        """For the report."""
-        result = self.attempt.result
-        return {
-            "name": self.name,
-            "tune_drop": None if self.error else self.drop,
-            "speedup": result.latency["ratio"] if result.latency else None,
-            "bytes": result.output.bytes if result.output else None,
-            "error": None if self.error is None else self.error.message,
-        }
+def resolve(
+    recipe: str | os.PathLike[str] | Recipe, asked: dict[str, Any], placement: str, seed: int | None
+) -> Recipe:
+    """The recipe with what the caller asked for on top; a search has a gate on the drop, of one point by default."""
+    chosen = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
+    gates = dataclasses.replace(chosen.gates, **{name: value for name, value in asked.items() if value is not None})
+    if gates.max_drop is None and gates.min_agreement is None and gates.min_sqnr is None:
+        gates = dataclasses.replace(gates, max_drop=0.01)
+    chosen = dataclasses.replace(recipes.placed(chosen, placement), gates=gates)
+    return chosen if seed is None else dataclasses.replace(chosen, seed=seed)
 
 
-def _expected_drop(task: Task, result: Result, tune: Samples) -> float:
-    """The drop on the tune share: by labels where there are any, else as the original's own confidence predicts it."""
-    assert result.model is not None
-    models = {"result": result.model}
+def _search(
+    task: Task, chosen: Recipe, placement: str, deadline: float, study: Study | None
+) -> tuple[list[Trial], str]:
+    """The trials, and why there are no more of them."""
+    want = chosen.search or "balanced"
+    fit = task.sets.fit
+    learns = has_torch() and fit is not None and len(fit) >= _LESSONS
+    of = "params" if want == "smallest" else "macs"
+    trials: list[Trial] = []
+    while True:
+        left = deadline - time.monotonic()
+        wanted = Wanted(chosen.gates.max_drop, left, learns, of)
+        point = next_point([trial.outcome for trial in trials], wanted)
+        if point is None:
+            more = next_point([trial.outcome for trial in trials], dataclasses.replace(wanted, left=float("inf")))
+            return trials, "nothing more to try" if more is None else f"no time left to try {more.name}"
+        recipe = Recipe(point.steps(placement), chosen.gates, chosen.seed, tune=TUNE_SHARE)
+        trials.append(try_point(task, point, recipe, want, study, clock=placement != "static"))
+        for trial in trials[1:]:
+            if any(_beaten(trial, other) for other in trials):
+                trial.attempt.forget()
+        task.progress("trials", len(trials), 0)
 
-    def drop(metric: str | UserMetric | None) -> float:
-        found = task.evaluate(models, tune, metric)["result"].metric.drop
-        return found if found is not None else float("inf")
 
-    if task.judge.metric is not None or tune.labels is not None:
-        return drop(None)
-    try:
-        return drop("confidence")
-    except UsageError:  # the output is no score of classes: its own default metric needs no labels
-        return drop(None)
+def _about(task: Task, chosen: Recipe, placement: str) -> dict[str, str]:
+    """What makes two searches the same."""
+    data = hashlib.sha256()
+    for samples in (task.sets.fit, task.sets.tune):
+        data.update(b"".join(samples.digests() if samples is not None else []) + b"|")
+    return {
+        "model": task.given.sha256,
+        "data": data.hexdigest(),
+        "search": f"{chosen.search} {placement} seed {chosen.seed}",
+        "place": f"{task.config.provider} {task.config.threads} threads",
+        "version": __version__,
+    }
 
 
-def _best(tried: list[_Tried]) -> Result:
-    """The candidate with the best score that passes, on tune first and then on confirm."""
-    alive = [one for one in tried if one.error is None]
-    if not alive:
-        error = tried[0].error
-        assert error is not None
-        raise error
-    limit = alive[0].attempt.recipe.gates.max_drop
-    ranked = sorted(alive, key=lambda one: (limit is not None and one.drop > limit, -one.score))
-    rejected: list[str] = []
-    for read, candidate in enumerate(ranked[:FINALISTS], start=1):
-        result = candidate.attempt.result
-        result.extra["candidates"] = [one.as_json() for one in tried]
-        result.extra["chosen"] = candidate.name
+def _ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that passed on the tune share first, then by score; failed ones are not there."""
+    return sorted((t for t in trials if t.error is None), key=lambda t: (not t.passes, -t.score))
+
+
+def _best(trials: Sequence[Trial]) -> Result:
+    """The trial with the best score that passes, on tune first and then on confirm."""
+    rejected = [f"candidate {trial.point.name} failed: {trial.error}" for trial in trials if trial.error is not None]
+    waiting = finalists(trials)
+    if not waiting:
+        assert trials[0].cause is not None
+        raise trials[0].cause
+    told = _told(trials)
+    for read, trial in enumerate(waiting, start=1):
+        result = trial.attempt.result
+        result.extra["candidates"], result.extra["chosen"] = told, trial.point.name
         if result.data["confirm"] is not None:
             result.data["confirm"]["read"] = read
-        result.warnings.extend(rejected)
         try:
-            return candidate.attempt.confirm()
+            confirmed = trial.attempt.confirm()
         except GateError as error:
-            rejected.append(f"candidate {candidate.name} did not pass: {error.message}")
+            rejected.append(f"candidate {trial.point.name} did not pass: {error.message}")
             last = error
+            continue
+        confirmed.warnings.extend(rejected)
+        return confirmed
     raise last
+
+
+def finalists(trials: Sequence[Trial]) -> list[Trial]:
+    """Who is shown the confirm data, one after another until one passes.
+
+    The best by score; after it, because tune promised too much, only what is much gentler; last the surest thing, the
+    first trial of all, which changes no answer and so is no further chance to pass by luck.
+    """
+    ranked = _ranked(trials)
+    chosen: list[Trial] = []
+    for trial in ranked:
+        if len(chosen) < FINALISTS and (not chosen or _gentler(trial, chosen[-1])):
+            chosen.append(trial)
+    return chosen + [trial for trial in ranked if trial is trials[0] and trial not in chosen]
+
+
+def _gentler(one: Trial, other: Trial) -> bool:
+    """Whether ``one`` loses less than half of what ``other`` does, or no more with at most half as much pruned."""
+    less = one.point.share < other.point.share and one.point.share <= other.point.share / 2
+    return one.drop < other.drop / 2 or (one.drop <= other.drop and less)
+
+
+def _beaten(one: Trial, other: Trial) -> bool:
+    """Whether ``one`` can never be a finalist because ``other`` is better and gentler."""
+    return (
+        one is not other
+        and other.error is None
+        and (other.passes, other.score) >= (one.passes, one.score)
+        and other.drop <= one.drop
+        and other.point.share <= one.point.share
+    )
+
+
+def _told(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """The trials for the report, with those marked that no other beats in size, time and drop at once."""
+    entries = [trial.as_json() for trial in trials]
+    infinite = float("inf")
+    costs = [
+        [infinite if entry[key] is None else entry[key] for key in ("bytes", "median_ms", "tune_drop")]
+        for entry in entries
+    ]
+    best = set(front(costs))
+    return [{**entry, "pareto": index in best} for index, entry in enumerate(entries)]
+

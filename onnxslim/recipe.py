@@ -3,14 +3,18 @@
 A file, the command line and Python say the same things::
 
     steps:
-      - simplify: {}
-      - prune: {remove: 0.2, of: macs}
+      - simplify
+      - repeat: [prune: {remove: 0.1, of: macs}, recover: {steps: 200}]
+        until: drop
       - quantize: {calibration: auto}
     gates: {max_drop: 0.01}
     seed: 0
 
-A recipe that comes out of a run is *resolved*: what a measurement decided is written into it, so that replaying it
-needs no clock and gives the same bytes. It travels in the model's ``metadata_props`` under :data:`KEY`.
+or, instead of steps, what to look for within a budget: ``search: balanced``.
+
+A recipe that comes out of a run is *resolved*: loops are unrolled and what a measurement decided is written into it, so
+that replaying it needs no clock and gives the same bytes. It travels in the model's ``metadata_props`` under
+:data:`KEY`.
 """
 
 from __future__ import annotations
@@ -18,130 +22,87 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import onnx_ir as ir
 import yaml
 
 from onnxslim import io
-from onnxslim.account import Account
-from onnxslim.data.samples import Samples
 from onnxslim.errors import UsageError
-from onnxslim.progress import Progress, silent
-from onnxslim.prune import prune
-from onnxslim.prune.options import PruneOptions
-from onnxslim.quantize import QuantizeOptions, quantize
-from onnxslim.quantize.ways import ACTIVATIONS
-from onnxslim.recover import RecoverOptions, recover
-from onnxslim.runtime.session import SessionConfig
-from onnxslim.simplify import SimplifyOptions, simplify
+from onnxslim.kinds import KINDS, Options
+from onnxslim.quantize import QuantizeOptions
 from onnxslim.validate.gates import Gates
 
 KEY = "onnxslim.recipe"
 
-
-@dataclass(frozen=True)
-class Context:
-    """What a step may use besides the model.
-
-    Attributes:
-        original: The model before the first step; recovery learns from it.
-        samples: The *fit* data, or None.
-        config: Where things run.
-        seed: Of every draw.
-        progress: Told how far it is.
-    """
-
-    original: ir.Model
-    samples: Samples | None = None
-    config: SessionConfig = field(default_factory=SessionConfig)
-    seed: int = 0
-    progress: Progress = silent
-
-    def data(self, step: str) -> Samples:
-        """The fit data, which ``step`` cannot do without."""
-        if self.samples is None:
-            raise UsageError(f"{step} needs data", hint=DATA_HINT)
-        return self.samples
-
-
-DATA_HINT = "give --data: an .npz of inputs by name, a folder of images with --preprocess, or the word random to try it out"
-
-Options = Any
-Applied = tuple[ir.Model, Account, Options]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A step that recipes know: its options, and how it runs (returning the resolved options too)."""
-
-    options: type[Any]
-    apply: Callable[[ir.Model, Any, Context], Applied]
-
-
-def _simplify(model: ir.Model, options: SimplifyOptions, context: Context) -> Applied:
-    result, account = simplify(model, options, progress=context.progress)
-    return result, account, options
-
-
-def _prune(model: ir.Model, options: PruneOptions, context: Context) -> Applied:
-    result, account = prune(model, context.samples, options, config=context.config, progress=context.progress)
-    return result, account, options
-
-
-def _quantize(model: ir.Model, options: QuantizeOptions, context: Context) -> Applied:
-    result, account = quantize(model, context.samples, options, config=context.config, progress=context.progress)
-    way, placement = account.details["way"], account.details.get("placement")
-    activations = way["way"] if way["way"] in ACTIVATIONS else options.activations
-    options = dataclasses.replace(options, target=way["target"], activations=activations)
-    if placement is not None:
-        options = dataclasses.replace(options, float_units=tuple(placement["float"]))
-    return result, account, options
-
-
-def _recover(model: ir.Model, options: RecoverOptions, context: Context) -> Applied:
-    samples = context.data("recover")
-    result, account = recover(
-        model, context.original, samples, options, config=context.config, progress=context.progress
-    )
-    return result, account, options
-
-
-#: Every step by name; a new one is a row here.
-KINDS: dict[str, Kind] = {
-    "simplify": Kind(SimplifyOptions, _simplify),
-    "prune": Kind(PruneOptions, _prune),
-    "quantize": Kind(QuantizeOptions, _quantize),
-    "recover": Kind(RecoverOptions, _recover),
-}
+#: What ends a loop: the time is up, the tune share's drop exceeds the gate, or a turn made nothing smaller.
+UNTIL = ("budget", "drop", "no_gain")
+#: What a search may look for, and what it then wants large, given how many times faster and smaller a model became.
+SEARCHES = ("balanced", "smallest", "fastest")
+#: Turns of a loop when nobody says.
+_TIMES = 10
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its name in :data:`KINDS` and its frozen options."""
+    """One step: its name in :data:`~onnxslim.kinds.KINDS` and its frozen options."""
 
     name: str
     options: Options
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Steps in order, the gates the result must pass, and the seed of every draw."""
+class Repeat:
+    """Steps done again and again; the last turn is taken back when it is the one that was too much.
+
+    Attributes:
+        steps: Of one turn.
+        until: One of :data:`UNTIL`.
+        times: Turns at most.
+    """
 
     steps: tuple[Step, ...]
+    until: str = "drop"
+    times: int = _TIMES
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to do, the gates the result must pass, and the seed of every draw.
+
+    Attributes:
+        steps: In order.
+        gates: What the result must reach.
+        seed: Of every draw.
+        search: One of :data:`SEARCHES`, instead of steps.
+        tune: Share of the fit data that steps do not see, because choices are made on it; a replay leaves it out too.
+        data: Fit data, where the caller gives none.
+        eval_data: Confirm data, where the caller gives none.
+        provider: Where it runs, where the caller does not say.
+    """
+
+    steps: tuple[Step | Repeat, ...] = ()
     gates: Gates = field(default_factory=Gates)
     seed: int = 0
+    search: str | None = None
+    tune: float = 0.0
+    data: str | None = None
+    eval_data: str | None = None
+    provider: str | None = None
 
     def text(self) -> str:
         """As YAML; fields that have their default are left out, so the text says what was chosen."""
-        value = {
-            "steps": [{step.name: _chosen(step.options)} for step in self.steps],
-            "gates": _chosen(self.gates),
-            "seed": self.seed,
-        }
+        what: dict[str, Any] = {"steps": _dumped(self.steps)} if self.search is None else {"search": self.search}
+        where = {name: value for name in _WHERE if (value := getattr(self, name)) is not None}
+        tune = {"tune": self.tune} if self.tune else {}
+        value = {**what, "gates": _chosen(self.gates), "seed": self.seed, **tune, **where}
         return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=100)
+
+
+#: Fields that say where a recipe runs, all text.
+_WHERE = ("data", "eval_data", "provider")
+_KEYS = ("steps", "search", "gates", "seed", "tune", *_WHERE)
 
 
 def step(name: str, **options: Any) -> Step:
@@ -165,23 +126,29 @@ def parse(text: str) -> Recipe:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"recipe: not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(value, dict) or not isinstance(value.get("steps"), list):
-        raise UsageError("recipe: expected a mapping with a list of steps", hint="steps: [simplify: {}, quantize: {}]")
+    hint = "steps: [simplify, quantize], or search: balanced"
+    if not isinstance(value, dict):
+        raise UsageError("recipe: expected a mapping with a list of steps", hint=hint)
     for key in value:
-        if key not in ("steps", "gates", "seed"):
-            raise UsageError(f"recipe: unknown key {key}", hint=_near(str(key), ("steps", "gates", "seed")))
-    steps = []
-    for entry in value["steps"]:
-        if isinstance(entry, str):
-            entry = {entry: {}}
-        if not isinstance(entry, dict) or len(entry) != 1:
-            raise UsageError(f"recipe: {entry!r} is not a step", hint="one name and its options, e.g. quantize: {}")
-        ((name, options),) = entry.items()
-        steps.append(step(str(name), **(options or {})))
+        if key not in _KEYS:
+            raise UsageError(f"recipe: unknown key {key}", hint=_near(str(key), _KEYS))
+    search, steps = value.get("search"), value.get("steps")
+    if (search is None) == (steps is None) or not (steps is None or isinstance(steps, list)):
+        raise UsageError("recipe: expected either a list of steps or what to search for", hint=hint)
+    if search is not None and search not in SEARCHES:
+        raise UsageError(f"recipe: search {search}: unknown", hint=_near(str(search), SEARCHES))
     seed = value.get("seed", 0)
     if not isinstance(seed, int):
         raise UsageError(f"recipe: seed is {seed!r}, expected a whole number")
-    return Recipe(tuple(steps), _build(Gates, value.get("gates") or {}, "gates"), seed)
+    tune = value.get("tune", 0.0)
+    if not isinstance(tune, float) or not 0 <= tune < 1:
+        raise UsageError(f"recipe: tune is {tune!r}, expected a share such as 0.2")
+    where = {name: value[name] for name in _WHERE if value.get(name) is not None}
+    for name, given in where.items():
+        if not isinstance(given, str):
+            raise UsageError(f"recipe: {name} is {given!r}, expected text")
+    parsed = tuple(_entry(entry) for entry in steps or ())
+    return Recipe(parsed, _gates(value.get("gates") or {}), seed, search, tune, **where)
 
 
 def load(source: str | os.PathLike[str]) -> Recipe:
@@ -202,6 +169,75 @@ def load(source: str | os.PathLike[str]) -> Recipe:
         return parse(text)
     with open(name, encoding="utf-8") as file:
         return parse(file.read())
+
+
+def placed(recipe: Recipe, placement: str) -> Recipe:
+    """``recipe`` with ``placement`` in its quantize steps, where none was recorded or chosen."""
+    default = QuantizeOptions()
+
+    def with_placement(step: Step) -> Step:
+        options = step.options
+        if step.name != "quantize" or options.float_units is not None or options.placement != default.placement:
+            return step
+        return Step(step.name, dataclasses.replace(options, placement=placement))
+
+    def entry(one: Step | Repeat) -> Step | Repeat:
+        if isinstance(one, Step):
+            return with_placement(one)
+        return dataclasses.replace(one, steps=tuple(map(with_placement, one.steps)))
+
+    return dataclasses.replace(recipe, steps=tuple(map(entry, recipe.steps)))
+
+
+def _gates(given: Any) -> Gates:
+    if not isinstance(given, Mapping):
+        raise UsageError(f"recipe: gates is {given!r}, expected limits by name", hint="gates: {max_drop: 0.01}")
+    gates: Gates = _build(Gates, given, "gates")
+    return gates
+
+
+def _entry(entry: Any) -> Step | Repeat:
+    """One entry of ``steps``: a name, a name with options, or a loop."""
+    if isinstance(entry, str):
+        return step(entry)
+    if isinstance(entry, dict) and "repeat" in entry:
+        return _loop(entry)
+    if not isinstance(entry, dict) or len(entry) != 1:
+        raise UsageError(f"recipe: {entry!r} is not a step", hint="one name and its options, e.g. quantize: {}")
+    ((name, options),) = entry.items()
+    if not isinstance(options or {}, Mapping):
+        raise UsageError(
+            f"recipe: {name} is {options!r}, expected options by name", hint=f"{name}: {{}} takes them all as they are"
+        )
+    return step(str(name), **(options or {}))
+
+
+def _loop(entry: Mapping[str, Any]) -> Repeat:
+    inner, until, times = entry["repeat"], entry.get("until", "drop"), entry.get("times", _TIMES)
+    for key in entry:
+        if key not in ("repeat", "until", "times"):
+            raise UsageError(f"recipe: repeat has no option {key}", hint=_near(str(key), ("until", "times")))
+    if not isinstance(inner, list) or not inner:
+        raise UsageError(f"recipe: repeat is {inner!r}, expected a list of steps")
+    if until not in UNTIL:
+        raise UsageError(f"recipe: until {until}: unknown", hint=f"one of {', '.join(UNTIL)}")
+    if not isinstance(times, int) or times < 1:
+        raise UsageError(f"recipe: times is {times!r}, expected a whole number of at least 1")
+    steps = []
+    for one in map(_entry, inner):
+        if isinstance(one, Repeat):
+            raise UsageError("recipe: a repeat inside a repeat")
+        steps.append(one)
+    return Repeat(tuple(steps), until, times)
+
+
+def _dumped(steps: Iterable[Step | Repeat]) -> list[dict[str, Any]]:
+    return [
+        {"repeat": _dumped(one.steps), "until": one.until, "times": one.times}
+        if isinstance(one, Repeat)
+        else {one.name: _chosen(one.options)}
+        for one in steps
+    ]
 
 
 def _build(cls: type[Any], given: Mapping[str, Any], where: str) -> Any:
@@ -232,28 +268,8 @@ def _near(name: str, known: Any) -> str:
 
 #: Recipes by name.
 PRESETS: dict[str, Recipe] = {
+    **{name: Recipe(search=name) for name in SEARCHES},
     "lossless": Recipe((step("simplify"),)),
     "int8": Recipe((step("simplify"), step("quantize"))),
+    "gpu": Recipe((step("simplify"), step("quantize", target="cuda"))),
 }
-
-
-def placed(recipe: Recipe, placement: str) -> Recipe:
-    """``recipe`` with ``placement`` in its quantize steps, where none was recorded or chosen."""
-    default = QuantizeOptions()
-
-    def with_placement(step: Step) -> Step:
-        options = step.options
-        if step.name != "quantize" or options.float_units is not None or options.placement != default.placement:
-            return step
-        return Step(step.name, dataclasses.replace(options, placement=placement))
-
-    return dataclasses.replace(recipe, steps=tuple(with_placement(step) for step in recipe.steps))
-
-
-def candidates(placement: str) -> dict[str, tuple[Step, ...]]:
-    """What ``optimize`` tries when nobody says what to do, from the surest to the boldest."""
-    int8 = step("quantize", placement=placement)
-    tried: dict[str, tuple[Step, ...]] = {"lossless": (step("simplify"),), "int8": (step("simplify"), int8)}
-    for share in (0.1, 0.25, 0.4):
-        tried[f"prune {share:.0%} + int8"] = (step("simplify"), step("prune", remove=share, of="macs"), int8)
-    return tried

@@ -13,7 +13,7 @@ from onnxslim.data.split import check_disjoint, hold_back
 from onnxslim.reading import DataOptions
 from onnxslim.runtime.session import SessionConfig
 
-#: Shares held back for *confirm* when no second set is given, and for *tune* when there is something to choose.
+#: Shares held back for *confirm* when no second set is given, and for *tune* by what makes choices of its own.
 CONFIRM_SHARE, TUNE_SHARE = 0.25, 0.2
 
 
@@ -54,7 +54,7 @@ def open_sets(
     seed: int,
     config: SessionConfig | None = None,
     *,
-    tune: bool,
+    tune: float = 0.0,
 ) -> Sets:
     """The sets that ``data`` and ``eval_data`` make; without ``eval_data`` a seeded share of ``data`` is held back.
 
@@ -65,7 +65,7 @@ def open_sets(
         read: How both are read.
         seed: Of the draws.
         config: Where ``model`` runs, if it has to.
-        tune: Hold back a share to choose by as well.
+        tune: Share of the fit data to hold back to choose by, or 0.
 
     Raises:
         InvalidDataError: The data do not fit the model, or both sets hold the same sample.
@@ -80,5 +80,5 @@ def open_sets(
     elif len(fit) > 1:
         fit, confirm = hold_back(fit, CONFIRM_SHARE, seed)
     if tune and len(fit) > 1:
-        fit, held = hold_back(fit, TUNE_SHARE, seed + 1)
+        fit, held = hold_back(fit, tune, seed + 1)
     return Sets(fit, held, confirm, near)

@@ -15,7 +15,9 @@ from onnxslim.recipe import Recipe, step
 from onnxslim.validate.gates import Gates
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_models"
-MODEL, CALIB, EVAL = (SAMPLES / name for name in ("digits_cnn.onnx", "digits_calib.npz", "digits_eval.npz"))
+MODEL, MLP, CALIB, EVAL = (
+    SAMPLES / name for name in ("digits_cnn.onnx", "digits_mlp.onnx", "digits_calib.npz", "digits_eval.npz")
+)
 STATIC = Recipe((step("simplify"), step("quantize", placement="static")), Gates(max_drop=0.01))
 
 
@@ -128,6 +130,23 @@ def test_static_placement_reaches_into_a_recipe_that_does_not_say() -> None:
     assert chosen.steps[1].options.placement == "static"
     recorded = Recipe((step("quantize", float_units=("a",)),))
     assert recipe.placed(recorded, "static") == recorded
+
+
+def test_what_the_search_chose_is_replayed_to_the_same_bytes_and_a_study_saves_doing_it_again(tmp_path: Path) -> None:
+    asked = {"data": CALIB, "eval_data": EVAL, "placement": "static", "study": tmp_path / "study"}
+    first = optimize(MLP, budget=20.0, **asked)
+    first.save(tmp_path / "slim.onnx")
+    assert first.extra["chosen"] in {entry["name"] for entry in first.extra["candidates"]}
+    assert first.data["confirm"]["read"] >= 1
+    replayed = optimize(MLP, data=CALIB, eval_data=EVAL, recipe=tmp_path / "slim.onnx")
+    assert first.model is not None
+    assert replayed.model is not None
+    assert io.to_bytes(replayed.model) == io.to_bytes(first.model)
+    again = optimize(MLP, budget=0.5, **asked)  # no time for a trial of its own beyond the first two
+    known = {entry["name"]: entry for entry in first.extra["candidates"]}
+    assert [known[entry["name"]]["seconds"] for entry in again.extra["candidates"]] == [
+        entry["seconds"] for entry in again.extra["candidates"]
+    ]
 
 
 def test_a_metric_that_fails_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,16 @@ from importlib.util import find_spec
 from onnxslim.errors import UnsupportedError
 
 
+def has_torch() -> bool:
+    """Whether torch is installed; it is not imported."""
+    return find_spec("torch") is not None
+
+
 def need_torch(what: str) -> None:
     """Raise when torch is not installed.
 
     Raises:
         UnsupportedError: With the one command that installs it.
     """
-    if find_spec("torch") is None:
+    if not has_torch():
         raise UnsupportedError(f"{what} needs PyTorch", hint='pip install "onnxslim-toolkit[torch]"')

@@ -19,6 +19,7 @@ class RecoverOptions:
             neither ``steps`` nor ``epochs`` is given.
         steps: Updates, instead; the run is then reproducible to the byte.
         epochs: Passes over the data, instead.
+        last: The update after which to end although ``steps`` more were planned: how a run whose time was up is replayed.
         batch_size: Samples an update.
         lr: Adam's peak rate as a share of each weight's own root mean square, so that one number suits all layers; None
             takes 3e-3, or 3e-4 for a model with quantised weights.
@@ -37,6 +38,7 @@ class RecoverOptions:
     seconds: float | None = None
     steps: int | None = None
     epochs: float | None = None
+    last: int | None = None
     batch_size: int = 32
     lr: float | None = None
     weight_decay: float = 0.0

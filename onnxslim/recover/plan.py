@@ -30,6 +30,7 @@ class Plan:
         batch_size: Samples an update.
         label_weight: Of the cross-entropy.
         deadline: On ``time.monotonic``'s clock, or None.
+        last: The update after which to end, or None.
         checkpoint: Where the state is kept, or None.
     """
 
@@ -46,6 +47,7 @@ class Plan:
     batch_size: int
     label_weight: float
     deadline: float | None = None
+    last: int | None = None
     checkpoint: str | None = None
 
     @property

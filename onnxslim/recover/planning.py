@@ -171,6 +171,7 @@ def budgeted(plan: Plan, options: RecoverOptions, samples: int, start: float) ->
         warmup=warmup,
         blockwise=blockwise if len(plan.blocks) > 1 else 0,
         deadline=deadline,
+        last=options.last,
     )
 
 

@@ -65,7 +65,7 @@ def train(plan: Plan, progress: Progress) -> State:
         state.step += 1
         for name, parameter in parameters.items():
             state.average[name].lerp_(parameter.detach(), 1 / every)
-        late = plan.deadline is not None and time.monotonic() > plan.deadline
+        late = state.step == plan.last or (plan.deadline is not None and time.monotonic() > plan.deadline)
         if state.step % every == 0 or state.step == plan.steps or late:
             _evaluate(plan, state, loss)
             good = _snapshot(plan, optimizer)

@@ -12,6 +12,8 @@ from markupsafe import Markup
 from onnxslim.report import figures, plots, text
 from onnxslim.report.figures import Report
 from onnxslim.report.steps import list_steps
+from onnxslim.report.trials import HOW as TRIALS_HOW
+from onnxslim.report.trials import list_trials
 
 #: Every part of the report that the template asks for, and the keys of the entries of some: what is missing is null.
 _PARTS = (
@@ -55,8 +57,11 @@ def html(report: Report) -> str:
         notes=[(chr(ord("a") + index), note) for index, note in enumerate(notes)],
         note={note: chr(ord("a") + index) for index, note in enumerate(notes)},
         steps=list_steps(report),
+        trials=list_trials(report),
+        stopped=report.get("stopped"),
         plots={name: Markup(svg) for name, svg in _plots(report).items()},
-        how={key: figures.how(report, key) for key in ("stages", "latency", "layers", "metrics")},
+        how={key: figures.how(report, key) for key in ("stages", "latency", "layers", "metrics")}
+        | {"trials": TRIALS_HOW},
         judged=_judged(report),
         percentiles=_percentiles(report),
         value=figures.metric_value,
@@ -110,10 +115,12 @@ def _percentiles(report: Report) -> dict[str, list[float | None]]:
 
 
 def _plots(report: Report) -> dict[str, str]:
-    made = dict.fromkeys(("stages", "latency", "intervals", "layers"), "")
+    made = dict.fromkeys(("stages", "latency", "intervals", "layers", "trials"), "")
     metrics = report.get("metrics") or []
     if len(report.get("stages") or []) > 1:
         made["stages"] = plots.stages(report["stages"], **_judged(report))
+    if len([e for e in report.get("candidates") or [] if e.get("bytes") and e.get("median_ms")]) > 1:
+        made["trials"] = plots.trials(report["candidates"], report.get("chosen"))
     rounds = (report.get("latency") or {}).get("rounds") or {}
     if rounds.get("original") and rounds.get("result"):
         made["latency"] = plots.latency(rounds["original"], rounds["result"])

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from onnxslim.report import figures, text
 from onnxslim.report.figures import Report
 from onnxslim.report.steps import list_steps
+from onnxslim.report.trials import list_trials
 
 
 def markdown(report: Report) -> str:
@@ -32,6 +33,7 @@ def markdown(report: Report) -> str:
         after=after,
         rows=figures.rows(report),
         steps=list_steps(report),
+        trials=list_trials(report),
         warnings=report.get("warnings") or [],
         error=report.get("error"),
         oldest=report.get("oldest_runtime"),

@@ -187,6 +187,30 @@ def layers(entries: Sequence[Mapping[str, Any]]) -> str:
     return done(titles)
 
 
+def trials(entries: Sequence[Mapping[str, Any]], chosen: str | None) -> str:
+    """Every trial by size and latency: filled when it passed, joined by a line when nothing beats it."""
+    known = [entry for entry in entries if entry.get("bytes") and entry.get("median_ms")]
+    with _drawn("trials", height=3.4) as (figure, axes, done):
+        ax = axes[0]
+        edge = sorted((e["bytes"], e["median_ms"]) for e in known if e["pareto"] and e["passes"])
+        ax.plot([x for x, _ in edge], [y for _, y in edge], color=COLOURS["line"], linewidth=1.5, zorder=1)
+        for entry in known:
+            role = COLOURS["result" if entry["name"] == chosen else "original" if entry["passes"] else "muted"]
+            face = role if entry["passes"] else "none"
+            size = 10 if entry["name"] == chosen else 7
+            ax.plot([entry["bytes"]], [entry["median_ms"]], "o", color=role, markerfacecolor=face, markersize=size)
+            at = (entry["bytes"], entry["median_ms"])
+            ax.annotate(text.clean(entry["name"]), at, (7, 5), textcoords="offset points", fontsize=9)
+        ax.set_xlim(0, 1.22 * max(entry["bytes"] for entry in known))
+        ax.set_ylim(0, 1.15 * max(entry["median_ms"] for entry in known))
+        ax.xaxis.set_major_formatter(lambda value, _: text.size(value) if value else "0")
+        ax.grid()
+        ax.set_xlabel("size")
+        ax.set_ylabel("milliseconds an inference")
+        figure.subplots_adjust(left=0.075, right=0.985, top=0.97, bottom=0.15)
+    return done({})
+
+
 @contextmanager
 def _drawn(
     name: str, *, height: float, rows: int = 1, columns: int = 1

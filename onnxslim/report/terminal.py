@@ -13,6 +13,8 @@ from rich.text import Text
 from onnxslim.report import figures, text
 from onnxslim.report.figures import Report
 from onnxslim.report.steps import Step, list_steps
+from onnxslim.report.trials import HOW as TRIALS_HOW
+from onnxslim.report.trials import Tried, list_trials
 
 _STYLES = {"better": "green", "worse": "red", "": ""}
 
@@ -36,11 +38,16 @@ def _sections(report: Report, explain: bool) -> Iterator[RenderableType]:
     steps = list_steps(report)
     if steps:
         yield _steps(steps)
+    trials = list_trials(report)
+    if trials:
+        yield _trials(trials)
     if energy := figures.energy(report):
         yield Text.assemble(("energy: ", "bold"), energy)
     if explain:
         yield from _declined(steps)
         yield from _how(rows)
+        if trials:
+            yield Text.assemble(("tried: ", "bold"), (TRIALS_HOW, "dim"))
     for warning in report.get("warnings") or []:
         yield Text.assemble(("warning: ", "bold yellow"), text.clean(warning))
     error = report.get("error")
@@ -72,6 +79,19 @@ def _steps(steps: list[Step]) -> Table:
     for step in steps:
         seconds = "" if step.seconds is None else f"{step.seconds:.1f}"
         table.add_row(Text(step.name), Text(step.changed), str(step.left or ""), seconds)
+    return table
+
+
+def _trials(trials: list[Tried]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("tried", "", "size", "median", "drop"):
+        table.add_column(name, justify="right" if name in ("size", "median", "drop") else "left")
+    table.add_column("")
+    for trial in trials:
+        mark = "◆" if trial.pareto else ""
+        style = "bold" if trial.fate == "chosen" else ""
+        fate = Text(trial.fate, "green" if trial.fate == "chosen" else "dim")
+        table.add_row(Text(trial.name, style), mark, trial.size, trial.median, trial.drop, fate)
     return table
 
 

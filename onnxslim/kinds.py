@@ -1,0 +1,100 @@
+"""The steps that a recipe may name: the options of each, and how it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx_ir as ir
+
+from onnxslim.account import Account
+from onnxslim.data.samples import Samples
+from onnxslim.errors import UsageError
+from onnxslim.progress import Progress, silent
+from onnxslim.prune import prune
+from onnxslim.prune.options import PruneOptions
+from onnxslim.quantize import QuantizeOptions, quantize
+from onnxslim.quantize.ways import ACTIVATIONS
+from onnxslim.recover import RecoverOptions, recover
+from onnxslim.runtime.session import SessionConfig
+from onnxslim.simplify import SimplifyOptions, simplify
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a step may use besides the model.
+
+    Attributes:
+        original: The model before the first step; recovery learns from it.
+        samples: The *fit* data, or None.
+        config: Where things run.
+        seed: Of every draw.
+        progress: Told how far it is.
+    """
+
+    original: ir.Model
+    samples: Samples | None = None
+    config: SessionConfig = field(default_factory=SessionConfig)
+    seed: int = 0
+    progress: Progress = silent
+
+    def data(self, step: str) -> Samples:
+        """The fit data, which ``step`` cannot do without."""
+        if self.samples is None:
+            raise UsageError(f"{step} needs data", hint=DATA_HINT)
+        return self.samples
+
+
+DATA_HINT = "give --data: an .npz of inputs by name, a folder of images with --preprocess, or the word random to try it out"
+
+Options = Any
+Applied = tuple[ir.Model, Account, Options]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A step that recipes know: its options, and how it runs (returning the resolved options too)."""
+
+    options: type[Any]
+    apply: Callable[[ir.Model, Any, Context], Applied]
+
+
+def _simplify(model: ir.Model, options: SimplifyOptions, context: Context) -> Applied:
+    result, account = simplify(model, options, progress=context.progress)
+    return result, account, options
+
+
+def _prune(model: ir.Model, options: PruneOptions, context: Context) -> Applied:
+    result, account = prune(model, context.samples, options, config=context.config, progress=context.progress)
+    return result, account, options
+
+
+def _quantize(model: ir.Model, options: QuantizeOptions, context: Context) -> Applied:
+    result, account = quantize(model, context.samples, options, config=context.config, progress=context.progress)
+    way, placement = account.details["way"], account.details.get("placement")
+    activations = way["way"] if way["way"] in ACTIVATIONS else options.activations
+    options = dataclasses.replace(options, target=way["target"], activations=activations)
+    if placement is not None:
+        options = dataclasses.replace(options, float_units=tuple(placement["float"]))
+    return result, account, options
+
+
+def _recover(model: ir.Model, options: RecoverOptions, context: Context) -> Applied:
+    samples = context.data("recover")
+    result, account = recover(
+        model, context.original, samples, options, config=context.config, progress=context.progress
+    )
+    planned, ran = account.details["steps"], account.details["ran"]
+    last = ran if ran < planned else None
+    return result, account, dataclasses.replace(options, seconds=None, epochs=None, steps=planned, last=last)
+
+
+#: Every step by name; a new one is a row here.
+KINDS: dict[str, Kind] = {
+    "simplify": Kind(SimplifyOptions, _simplify),
+    "prune": Kind(PruneOptions, _prune),
+    "quantize": Kind(QuantizeOptions, _quantize),
+    "recover": Kind(RecoverOptions, _recover),
+}

@@ -1,0 +1,168 @@
+"""What to try next. A pure function of what was tried so far: no clock, no model.
+
+The space is how much to prune × whether int8 × whether to learn back what that cost. The drop grows with the share that
+is pruned, so along that axis the search closes in on the share at which the gate is met exactly: by interpolation of the
+drops at both ends of the bracket (*regula falsi*, kept away from the ends), and doubling steps while there is no upper
+end yet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnxslim.recipe import Step, step
+
+#: What is pruned first, how far at most, and the width of a bracket that needs no closing in.
+FIRST, MOST, CLOSE = 0.2, 0.8, 0.04
+#: Channels that are kept are a multiple of this: int8 kernels that miss it are slower than float ones.
+WIDTH = 16
+#: A prune that makes the score no better than this many times the unpruned one's does not pay.
+_PAYS = 1.01
+#: Seconds below which learning back is not worth its set-up.
+_LEAST_LEARNING = 45.0
+#: Which share of the time that is left one training may take: several have to fit.
+_LEARNING = 0.35
+
+
+@dataclass(frozen=True)
+class Point:
+    """One thing to try.
+
+    Attributes:
+        share: Of the multiplications, or of what ``of`` says, that goes.
+        int8: Whether what is left is quantised.
+        learning: Seconds of learning back; 0 for none.
+        of: What ``share`` counts.
+    """
+
+    share: float = 0.0
+    int8: bool = True
+    learning: float = 0.0
+    of: str = "macs"
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        parts = [f"prune {self.share:.0%}"] if self.share else []
+        parts += ["recover"] if self.learning else []
+        parts += ["int8"] if self.int8 else []
+        return " + ".join(parts) or "lossless"
+
+    def steps(self, placement: str) -> tuple[Step, ...]:
+        """The recipe's steps; pruned weights are learned before they are quantised, unpruned ones after."""
+        pruned = [step("prune", remove=self.share, of=self.of, round_to=WIDTH)] if self.share else []
+        learned = [step("recover", seconds=self.learning)] if self.learning else []
+        int8 = [step("quantize", placement=placement)] if self.int8 else []
+        order = [*pruned, *learned, *int8] if self.share else [*int8, *learned]
+        return (step("simplify"), *order)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a point.
+
+    Attributes:
+        point: What was tried.
+        drop: On the tune share; infinite when it failed.
+        score: What the search wants large.
+        seconds: What it took.
+    """
+
+    point: Point
+    drop: float
+    score: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the search is for.
+
+    Attributes:
+        limit: The drop that is allowed; None allows any.
+        left: Seconds left.
+        learns: Whether learning back is possible.
+        of: What pruning counts.
+    """
+
+    limit: float | None
+    left: float
+    learns: bool = False
+    of: str = "macs"
+
+
+def next_point(seen: Sequence[Outcome], wanted: Wanted) -> Point | None:
+    """What to try after ``seen``, or None when nothing is left that fits the time and could be better."""
+    if not seen:
+        return Point(int8=False, of=wanted.of)
+    tried = {outcome.point for outcome in seen}
+    whole = Point(of=wanted.of)
+    if whole not in tried:
+        return whole if _fits(seen, whole, wanted) else None
+    passes = [outcome for outcome in seen if _passes(outcome, wanted)]
+    int8 = any(outcome.point.int8 for outcome in passes)
+    learning = _learning(wanted)
+    if not int8 and learning and not any(o.point.learning and not o.point.share for o in seen):
+        # int8 alone loses too much: the network may learn to live with its own rounding
+        return replace(whole, learning=learning)
+    plain = _along([o for o in seen if not o.point.learning and o.point.int8 == int8], wanted)
+    if plain is not None:
+        point = Point(plain, int8, 0.0, wanted.of)
+        return point if _fits(seen, point, wanted) else None
+    if not learning:
+        return None
+    learned = [o for o in seen if o.point.int8 == int8 and (o.point.learning or _passes(o, wanted))]
+    share = _along(learned, wanted)
+    if share is None:
+        return None
+    point = Point(share, int8, learning, wanted.of)
+    return point if _fits(seen, point, wanted) else None
+
+
+def _along(line: Sequence[Outcome], wanted: Wanted) -> float | None:
+    """The next share to try among outcomes that differ in their share alone, or None when the line is done."""
+    passing = sorted((o for o in line if _passes(o, wanted)), key=lambda o: o.point.share)
+    failing = sorted((o for o in line if not _passes(o, wanted)), key=lambda o: o.point.share)
+    if failing and failing[0].point.share == 0:
+        return None
+    if not passing:
+        share = (failing[0].point.share if failing else 2 * FIRST) / 2
+        return share if share > CLOSE else None
+    low = passing[-1]
+    pruned = [o for o in passing if o.point.share]
+    unpruned = next((o.score for o in passing if not o.point.share), 0.0)
+    if len(pruned) > 1 and all(o.score <= _PAYS * unpruned for o in pruned):
+        return None
+    above = [o for o in failing if o.point.share > low.point.share]
+    if not above:
+        share = min(MOST, max(FIRST, low.point.share + FIRST))
+        return share if share - low.point.share > CLOSE else None
+    high = above[0]
+    width = high.point.share - low.point.share
+    if width <= CLOSE or wanted.limit is None:
+        return None
+    part = 0.5
+    if math.isfinite(high.drop) and high.drop > low.drop:
+        part = min(0.75, max(0.25, (wanted.limit - low.drop) / (high.drop - low.drop)))
+    return round(low.point.share + part * width, 2)
+
+
+def _passes(outcome: Outcome, wanted: Wanted) -> bool:
+    return math.isfinite(outcome.drop) and (wanted.limit is None or outcome.drop <= wanted.limit)
+
+
+def _learning(wanted: Wanted) -> float:
+    """Seconds that the next training may take; 0 where it cannot be or is not worth it."""
+    seconds = _LEARNING * wanted.left if wanted.learns else 0.0
+    return float(np.floor(seconds)) if seconds >= _LEAST_LEARNING else 0.0
+
+
+def _fits(seen: Sequence[Outcome], point: Point, wanted: Wanted) -> bool:
+    """Whether what the like of ``point`` took before is left, with what it learns on top."""
+    like = [o for o in seen if bool(o.point.share) == bool(point.share) and o.point.int8 == point.int8]
+    took = [max(0.0, o.seconds - o.point.learning) for o in like] or [o.seconds for o in seen]
+    return point.learning + max(took) <= wanted.left

@@ -1,0 +1,98 @@
+"""Every trial of a search, on disk as soon as it is finished: a SQLite file and the models, in one folder.
+
+A search that was killed goes on from here. A trial is written in one transaction after its model is in place, so that
+what the file knows is whole, whenever the process ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import onnx_ir as ir
+
+from onnxslim import io
+from onnxslim.errors import InvalidDataError, UsageError
+
+_FILE = "study.sqlite"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS study (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS trials (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    asked TEXT NOT NULL UNIQUE,   -- the recipe as it was asked for, as YAML
+    outcome TEXT NOT NULL,        -- JSON
+    model TEXT,                   -- file beside this one; NULL where there is none
+    finished REAL NOT NULL        -- seconds since the epoch
+);
+"""
+
+
+class Study:
+    """The trials of one search.
+
+    Args:
+        folder: Made when it is not there.
+        about: What the search is about: model, data, seed, version. A study that is about something else is refused.
+
+    Raises:
+        UsageError: The folder holds another search's study, or cannot be made.
+        InvalidDataError: What is there is not a study.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], about: Mapping[str, str]) -> None:
+        self.folder = os.path.abspath(folder)
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--study {folder}: {error.strerror or error}", hint="name a folder of its own") from None
+        try:
+            self._db = sqlite3.connect(os.path.join(self.folder, _FILE))
+            self._db.executescript(_SCHEMA)
+            known = dict(self._db.execute("SELECT key, value FROM study"))
+        except sqlite3.Error as error:
+            raise InvalidDataError(f"--study {folder}: {_FILE} is not a study ({error})") from None
+        for key, value in known.items():
+            if about.get(key) != value:
+                raise UsageError(
+                    f"--study {folder}: it is about another {key}", hint="give each search a folder of its own"
+                )
+        with self._db:
+            self._db.executemany("INSERT OR IGNORE INTO study VALUES (?, ?)", list(about.items()))
+
+    def __enter__(self) -> Study:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def find(self, asked: str) -> tuple[dict[str, Any], str | None] | None:
+        """The outcome of the trial of the recipe ``asked`` (YAML), and the path of its model; None when there is none."""
+        row = self._db.execute("SELECT outcome, model FROM trials WHERE asked = ?", (asked,)).fetchone()
+        if row is None:
+            return None
+        outcome, model = row
+        path = None if model is None else os.path.join(self.folder, model)
+        if path is not None and not os.path.isfile(path):
+            return None
+        return json.loads(outcome), path
+
+    def add(self, name: str, asked: str, outcome: Mapping[str, Any], model: ir.Model | None) -> None:
+        """Write down a finished trial; its model first."""
+        file = None
+        if model is not None:
+            file = f"{hashlib.sha256(asked.encode()).hexdigest()[:16]}.onnx"
+            io.save(model, os.path.join(self.folder, file))
+        with self._db:
+            self._db.execute(
+                "INSERT OR REPLACE INTO trials (name, asked, outcome, model, finished) VALUES (?, ?, ?, ?, ?)",
+                (name, asked, json.dumps(outcome), file, time.time()),
+            )
+
+    def __len__(self) -> int:
+        return int(self._db.execute("SELECT COUNT(*) FROM trials").fetchone()[0])

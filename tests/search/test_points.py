@@ -1,0 +1,93 @@
+"""Where the search goes next, against simulated models whose best share is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onnxslim.search.points import CLOSE, MOST, Outcome, Point, Wanted, next_point
+
+
+def search(
+    drop: Callable[[Point], float],
+    *,
+    limit: float | None = 0.01,
+    budget: float = 1e6,
+    cost: Callable[[Point], float] = lambda point: 10.0,
+    score: Callable[[Point], float] = lambda point: (2.0 if point.int8 else 1.0) / (1 - 0.9 * point.share),
+    learns: bool = False,
+) -> list[Outcome]:
+    """Everything that is tried on a model whose figures are functions of the point."""
+    seen: list[Outcome] = []
+    while len(seen) < 60:
+        point = next_point(seen, Wanted(limit, budget - sum(o.seconds for o in seen), learns))
+        if point is None:
+            return seen
+        assert point not in {o.point for o in seen}, "the same thing twice"
+        seen.append(Outcome(point, drop(point), score(point), cost(point)))
+    pytest.fail("the search does not end")
+
+
+def best(seen: list[Outcome], limit: float = 0.01) -> Point:
+    """The point with the best score among those that pass."""
+    return max((o for o in seen if o.drop <= limit), key=lambda o: o.score).point
+
+
+@given(st.floats(0.0, 0.85), st.floats(1.0, 6.0))
+def test_it_closes_in_on_the_share_at_which_the_gate_is_just_met(edge: float, power: float) -> None:
+    seen = search(lambda point: 0.01 * (point.share / max(edge, 1e-9)) ** power)
+    found = best(seen)
+    assert found.int8
+    assert found.share <= edge
+    assert edge - found.share <= max(CLOSE, 0.105 if not found.share else 0.0) + 0.011 or found.share == MOST
+
+
+def test_the_surest_comes_first() -> None:
+    assert [o.point.name for o in search(lambda point: 0.0)][:2] == ["lossless", "int8"]
+
+
+def test_when_int8_loses_too_much_it_prunes_in_float() -> None:
+    seen = search(lambda point: 0.05 if point.int8 else 0.02 * point.share)
+    assert not best(seen).int8
+    assert best(seen).share > 0.4
+
+
+def test_when_int8_loses_too_much_and_it_can_learn_it_learns_first() -> None:
+    seen = search(lambda point: 0.05 if point.int8 and not point.learning else 0.0, learns=True)
+    assert seen[2].point == Point(learning=seen[2].point.learning)
+    assert best(seen).int8
+
+
+def test_learning_back_goes_on_where_pruning_alone_had_to_stop() -> None:
+    plain = search(lambda point: 0.03 * point.share, learns=False)
+    learned = search(lambda point: (0.01 if point.learning else 0.03) * point.share, learns=True)
+    assert best(learned).share > best(plain).share + 0.2
+    assert best(learned).learning
+
+
+def test_pruning_that_does_not_pay_ends_soon() -> None:
+    seen = search(lambda point: 0.0, score=lambda point: 2.0 if point.int8 else 1.0)
+    assert len(seen) <= 4
+
+
+def test_nothing_begins_that_would_not_fit_the_time() -> None:
+    cost = {False: 5.0, True: 100.0}
+    seen = search(lambda point: 0.0, budget=230.0, cost=lambda point: cost[point.share > 0])
+    assert sum(o.seconds for o in seen) <= 230.0
+    assert sum(1 for o in seen if o.point.share) == 2
+
+
+def test_a_point_that_failed_is_not_tried_again() -> None:
+    seen = search(lambda point: math.inf if point.int8 else 0.0)
+    assert best(seen).int8 is False
+
+
+def test_the_steps_of_a_point_are_learned_where_it_helps() -> None:
+    names = [step.name for step in Point(0.3, True, 60.0).steps("static")]
+    assert names == ["simplify", "prune", "recover", "quantize"]
+    names = [step.name for step in Point(0.0, True, 60.0).steps("static")]
+    assert names == ["simplify", "quantize", "recover"]

@@ -1,0 +1,64 @@
+"""What a search keeps on disk, and that nothing of it is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+import pytest
+
+from onnxslim import io
+from onnxslim.errors import InvalidDataError, UsageError
+from onnxslim.search.study import Study
+
+MODEL = Path(__file__).resolve().parents[2] / "sample_models" / "digits_mlp.onnx"
+ABOUT = {"model": "abc", "data": "def"}
+
+
+@pytest.fixture
+def model() -> ir.Model:
+    return io.load(MODEL)
+
+
+def test_a_finished_trial_is_there_the_next_time_with_its_model(tmp_path: Path, model: ir.Model) -> None:
+    with Study(tmp_path / "study", ABOUT) as study:
+        study.add("int8", "steps: []", {"drop": 0.5}, model)
+    with Study(tmp_path / "study", ABOUT) as study:
+        assert len(study) == 1
+        found = study.find("steps: []")
+        assert found is not None
+        outcome, path = found
+        assert outcome == {"drop": 0.5}
+        assert path is not None
+        assert io.to_bytes(io.load(path)) == io.to_bytes(model)
+        assert study.find("steps: [simplify]") is None
+
+
+def test_a_trial_whose_model_is_gone_is_tried_again(tmp_path: Path, model: ir.Model) -> None:
+    with Study(tmp_path, ABOUT) as study:
+        study.add("int8", "steps: []", {}, model)
+        found = study.find("steps: []")
+        assert found is not None
+        assert found[1] is not None
+        Path(found[1]).unlink()
+        assert study.find("steps: []") is None
+        study.add("int8", "steps: []", {}, model)
+        assert study.find("steps: []") is not None
+
+
+def test_another_model_needs_another_folder(tmp_path: Path) -> None:
+    Study(tmp_path, ABOUT).__exit__()
+    with pytest.raises(UsageError, match="another data"):
+        Study(tmp_path, {**ABOUT, "data": "other"})
+
+
+def test_a_file_that_is_no_study_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "study.sqlite").write_bytes(b"not a database, and long enough to be read as one" * 40)
+    with pytest.raises(InvalidDataError, match="not a study"):
+        Study(tmp_path, ABOUT)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="--study"):
+        Study(tmp_path / "file" / "study", ABOUT)

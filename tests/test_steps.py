@@ -1,0 +1,107 @@
+"""Loops, and what recipes that begin alike share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+import pytest
+
+from onnxslim import io, recipe
+from onnxslim.data.sources import open_samples
+from onnxslim.errors import UsageError
+from onnxslim.execute import run
+from onnxslim.graph.cost import cost
+from onnxslim.kinds import Context
+from onnxslim.optimize import optimize
+from onnxslim.recipe import Recipe, Repeat, step
+from onnxslim.steps import Runner
+from onnxslim.validate.gates import Gates
+
+SAMPLES = Path(__file__).resolve().parent.parent / "sample_models"
+MLP, CALIB, EVAL = (SAMPLES / name for name in ("digits_mlp.onnx", "digits_calib.npz", "digits_eval.npz"))
+PRUNE = step("prune", remove=0.2, of="macs", criterion="l1")
+
+
+@pytest.fixture(scope="module")
+def original() -> ir.Model:
+    return io.load(MLP)
+
+
+def runner(original: ir.Model, **options: object) -> Runner:
+    return Runner(Context(original), **options)  # type: ignore[arg-type]
+
+
+def test_a_loop_ends_before_the_turn_that_is_too_much(original: ir.Model) -> None:
+    half = cost(original).macs / 2
+    done = runner(original, too_much=lambda model: cost(model).macs < half).run((Repeat((PRUNE,), "drop"),))
+    assert len(done) > 1
+    assert cost(done[-1].model).macs >= half > cost(runner(original).run((PRUNE,), done[-1].model)[-1].model).macs
+
+
+def test_a_loop_ends_when_a_turn_gains_nothing(original: ir.Model) -> None:
+    done = runner(original).run((step("simplify"), Repeat((step("simplify"),), "no_gain")))
+    assert len(done) == 1
+
+
+def test_a_loop_ends_when_the_time_is_up(original: ir.Model) -> None:
+    assert runner(original, deadline=0.0).run((Repeat((PRUNE,), "budget"),)) == []
+
+
+def test_a_loop_ends_after_so_many_turns_or_when_nothing_can_go(original: ir.Model) -> None:
+    assert len(runner(original).run((Repeat((PRUNE,), "budget", times=2),))) == 2
+    most = step("prune", remove=0.9, of="params", criterion="l1")
+    assert 0 < len(runner(original).run((Repeat((most,), "budget", times=8),))) < 8
+
+
+def test_recipes_that_begin_alike_share_the_beginning_and_not_the_end(original: ir.Model) -> None:
+    one = runner(original)
+    first = one.run((step("simplify"), PRUNE, step("simplify")))
+    second = one.run((step("simplify"), PRUNE, step("prune", remove=0.1, criterion="l1")))
+    assert second[0] is first[0]
+    assert second[1] is first[1]
+    assert len(one.memory) == 2
+
+
+def test_a_loop_is_unrolled_in_the_resolved_recipe_whose_replay_gives_the_same_bytes(tmp_path: Path) -> None:
+    asked = Recipe((step("simplify"), Repeat((PRUNE,), "drop", times=2)), Gates(max_drop=0.5))
+    first = run(MLP, asked, data=CALIB, eval_data=EVAL, time_it=False)
+    resolved = recipe.parse(str(first.recipe))
+    assert [one.name for one in resolved.steps if isinstance(one, recipe.Step)] == ["simplify", "prune", "prune"]
+    assert [stage.name for stage in first.stages] == ["original", "simplify", "prune", "prune 2"]
+    second = run(MLP, resolved, data=CALIB, eval_data=EVAL, time_it=False)
+    assert first.model is not None
+    assert second.model is not None
+    assert io.to_bytes(first.model) == io.to_bytes(second.model)
+
+
+def test_a_loop_survives_its_text() -> None:
+    asked = Recipe((step("simplify"), Repeat((PRUNE, step("recover", steps=5)), "no_gain", 3)), data="calib.npz")
+    assert recipe.parse(asked.text()) == asked
+    assert recipe.parse(Recipe(search="smallest").text()) == Recipe(search="smallest")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("steps: [{repeat: [], until: drop}]", "expected a list of steps"),
+        ("steps: [{repeat: [simplify], until: sunset}]", "until sunset"),
+        ("steps: [{repeat: [simplify], times: 0}]", "times is 0"),
+        ("steps: [{repeat: [{repeat: [simplify]}]}]", "inside a repeat"),
+        ("steps: [{repeat: [simplify], while: drop}]", "no option while"),
+        ("search: fastset", "search fastset"),
+        ("{search: fastest, steps: [simplify]}", "either"),
+        ("steps: [{quantize: 3}]", "expected options by name"),
+        ("{steps: [simplify], provider: 3}", "provider is 3"),
+    ],
+)
+def test_what_is_no_loop_and_no_search_is_refused_by_name(text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        recipe.parse(text)
+
+
+def test_data_named_in_a_recipe_are_used_where_the_caller_gives_none() -> None:
+    named = Recipe((step("simplify"),), data=str(CALIB), eval_data=str(EVAL))
+    result = optimize(MLP, recipe=named)
+    assert result.data["fit"]["n"] == len(open_samples(CALIB, io.load(MLP)))
+    assert result.data["confirm"]["n"] == 500
