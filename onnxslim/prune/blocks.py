@@ -20,7 +20,7 @@ from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.taps import tap
 
 #: Samples that a candidate is repaired with; only one or two layers are fitted.
-FEW = 256
+FEW = 128
 
 
 def droppable(model: ir.Model, refused: Sequence[str]) -> list[Block]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -11,7 +12,8 @@ from onnxslim import io
 from onnxslim.data.samples import Samples
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import tensor
-from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.parallel import run_all
+from onnxslim.runtime.session import SessionConfig
 
 #: Samples in one run; large enough for the kernels, small enough for the activations.
 BATCH = 16
@@ -71,15 +73,23 @@ class Walk:
         self, model: ir.Model, given: Sequence[str], names: Sequence[str]
     ) -> Iterator[tuple[range, dict[str, np.ndarray]]]:
         computed = [name for name in dict.fromkeys(names) if name not in given]
-        session = None
-        if computed:
-            held = self._state[0][1] if self._state else {}
-            session = Session(_part(model, given, computed, held), self._config)
-        for indices, feeds in self._batches():
-            found = {name: feeds[name] for name in names if name in given}
-            if session is not None:
-                found |= session.run({name: feeds[name] for name in session.inputs})
-            yield indices, found
+        if not computed:
+            for indices, feeds in self._batches():
+                yield indices, {name: feeds[name] for name in names}
+            return
+        held = self._state[0][1] if self._state else {}
+        part = _part(model, given, computed, held)
+        read = [str(value.name) for value in part.graph.inputs]
+        behind: deque[tuple[range, dict[str, np.ndarray]]] = deque()
+
+        def inputs() -> Iterator[dict[str, np.ndarray]]:
+            for indices, feeds in self._batches():
+                behind.append((indices, {name: feeds[name] for name in names if name in given}))
+                yield {name: feeds[name] for name in read if name in feeds}
+
+        for outputs in run_all(part, inputs(), lambda _, found: found, self._config):
+            indices, known = behind.popleft()
+            yield indices, known | outputs
 
     def _batches(self) -> Iterator[tuple[range, dict[str, np.ndarray]]]:
         if self._state is not None:

@@ -1,0 +1,226 @@
+"""Accuracy against what is left, from 10 to 60 % fewer multiply-accumulates, beside the peers, in one run.
+
+    python benchmarks/prune.py                             # cifar10_resnet56, mobilenet_v2 and the sample digits_cnn
+    python benchmarks/prune.py --onnxsim PYTHON            # with onnxsim's structured pruner, in an environment of its own
+    python benchmarks/prune.py --torch-pruning PYTHON      # with Torch-Pruning, where the module is at hand (digits_cnn)
+    python benchmarks/prune.py cifar10_resnet56 --shares 30% 50% --speedups 1.3 1.7 2.5
+
+Nobody trains and nobody reads a label: what is fitted sees unlabelled calibration images, what is judged are others. The
+peers take rates of channels, not of multiply-accumulates, so each of them is asked for many and the one that leaves
+nearest to the budget is shown. "magnitude" is ours with everything that is better about it turned off: L2, one rate for
+all layers, nothing repaired. ``--speedups`` asks for measured times instead and follows each file into int8. The models
+and images are the zoo's ($ONNXSLIM_ZOO) and those of ``sample_models``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+from quantize import load_zoo
+
+from onnxslim import io
+from onnxslim.data.samples import Samples
+from onnxslim.data.sources import open_samples
+from onnxslim.errors import OnnxslimError
+from onnxslim.graph.cost import cost
+from onnxslim.prune import prune
+from onnxslim.prune.options import PruneOptions
+from onnxslim.quantize import QuantizeOptions, quantize
+from onnxslim.runtime.session import Session, version
+from onnxslim.runtime.timing import interleave
+from onnxslim.simplify import simplify
+from onnxslim.validate.evaluate import evaluate
+from onnxslim.validate.statistics import ratio_interval
+
+ROOT = Path(__file__).resolve().parents[1]
+ZOO = Path(os.environ.get("ONNXSLIM_ZOO", ROOT.parent / "shared" / "zoo"))
+#: Calibration and judged images of the zoo's models.
+IMAGES = {"cifar10_resnet56": (1024, 10_000), "mobilenet_v2": (256, 600), "efficientnet_lite0": (256, 600)}
+SHARES = ("10%", "20%", "30%", "40%", "50%", "60%")
+#: Rates of channels that the peers are asked for.
+RATES = [round(0.04 * step, 2) for step in range(1, 20)]
+
+_ONNXSIM = """
+import sys, onnx, onnxsim
+model, folder, rates = sys.argv[1], sys.argv[2], sys.argv[3].split(",")
+for rate in rates:
+    try:
+        onnx.save(onnxsim.apply_structured_pruning(onnx.load(model), float(rate)), f"{folder}/{rate}.onnx")
+    except Exception as error:
+        print(rate, error, file=sys.stderr)
+"""
+#: The sample's module with the weights of its file (its BatchNorms are folded, so they only carry the biases).
+_TORCH_PRUNING = """
+import sys, torch, onnx, torch_pruning
+from onnx import numpy_helper
+model, folder, rates, sources = sys.argv[1], sys.argv[2], sys.argv[3].split(","), sys.argv[4]
+sys.path.insert(0, sources)
+from train_digits_cnn import DigitsCNN
+held = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in onnx.load(model).graph.initializer}
+for rate in rates:
+    net = DigitsCNN().eval()
+    modules = dict(net.named_modules())
+    with torch.no_grad():
+        for name, module in modules.items():
+            if isinstance(module, torch.nn.Conv2d):
+                module.weight.copy_(held[f"{name}.weight"])
+                norm = modules[name[:-1] + "1"]
+                norm.bias.copy_(held[f"{name}.weight_bias"])
+                norm.weight.fill_((1 + norm.eps) ** 0.5)
+        net.head.weight.copy_(held["head.weight"])
+        net.head.bias.copy_(held["head.bias"])
+    example = torch.randn(1, 1, 8, 8)
+    importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
+    torch_pruning.pruner.MagnitudePruner(
+        net, example, importance=importance, pruning_ratio=float(rate), ignored_layers=[net.head]
+    ).step()
+    torch.onnx.export(
+        net, (example,), f"{folder}/{rate}.onnx", dynamo=False, input_names=["image"], output_names=["logits"],
+        dynamic_axes={"image": {0: "n"}},
+    )
+"""
+
+Made = dict[str, ir.Model]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, what it is fitted on and what it is judged by."""
+
+    name: str
+    path: Path
+    model: ir.Model
+    fit: Samples
+    judged: Samples
+
+
+def subject(name: str) -> Subject:
+    """A model of the zoo, or a sample."""
+    sample = ROOT / "sample_models" / f"{name}.onnx"
+    if sample.exists():
+        model, _ = simplify(sample)
+        folder = sample.parent
+        fit, judged = (open_samples(str(folder / f"digits_{part}.npz"), model) for part in ("calib", "eval"))
+        return Subject(name, sample, model, fit, judged)
+    zoo = load_zoo()
+    calibration, evaluation, prepare = zoo.LABELLED[name]
+    fitted, held = IMAGES[name]
+    model, _ = simplify(ZOO / f"{name}.onnx")
+    images, labels = zoo.images(evaluation, 0, held)
+    return Subject(
+        name,
+        ZOO / f"{name}.onnx",
+        model,
+        open_samples({"input": prepare(zoo.images(calibration, 0, fitted)[0])}, model),
+        open_samples({"input": prepare(images), "labels": labels}, model),
+    )
+
+
+def ours(what: Subject, share: float) -> ir.Model:
+    """As it comes."""
+    return prune(what.model, what.fit, PruneOptions(remove=share, of="macs"))[0]
+
+
+def low_rank(what: Subject, share: float) -> ir.Model:
+    """With cheaper forms of layers among the choices."""
+    return prune(what.model, what.fit, PruneOptions(remove=share, of="macs", low_rank=True))[0]
+
+
+def magnitude(what: Subject, share: float) -> ir.Model:
+    """What everybody starts with."""
+    return prune(what.model, None, PruneOptions(remove=share, of="macs", criterion="l2", uniform=True))[0]
+
+
+def peer(code: str, python: str, what: Subject) -> Callable[[Subject, float], ir.Model]:
+    """A peer run by the interpreter of its own environment, once for all rates."""
+    folder = tempfile.mkdtemp(prefix="prune-")
+    arguments = [python, "-c", code, str(what.path), folder, ",".join(map(str, RATES)), str(ROOT / "sample_models")]
+    subprocess.run(arguments, check=True, capture_output=True)
+    found = [io.load(path) for path in sorted(Path(folder).glob("*.onnx"))]
+
+    def nearest(what: Subject, share: float) -> ir.Model:
+        wanted = (1 - share) * cost(what.model).macs
+        return min(found, key=lambda model: abs(cost(model).macs - wanted))
+
+    return nearest
+
+
+def rows(what: Subject, made: Made) -> Iterator[str]:
+    """One line for each model, all of them timed in turn in one run."""
+    sessions = {"dense": Session(what.model), **{name: Session(model) for name, model in made.items()}}
+    feeds = [dict(batch) for _, batch in zip(range(8), what.judged.batches(1), strict=False)]
+    timing = interleave(sessions, feeds, rounds=60, seconds=20)
+    for name, model in made.items():
+        found = evaluate(model, what.judged, reference=what.model)
+        low, high = ratio_interval(timing.rounds["dense"], timing.rounds[name])
+        before, after = cost(what.model), cost(model)
+        sqnr = next(iter(found.outputs.values())).as_json()["sqnr_db"]
+        yield (
+            f"  {name:26}{after.macs / before.macs:8.1%}{after.params / before.params:8.1%}"
+            f"{100 * (found.metric.original or 0):8.2f}{100 * found.metric.result:8.2f}"
+            f"{sqnr if sqnr is not None else float('inf'):8.1f}"
+            f"{timing.ratio('dense', name):7.2f} ({low:.2f}–{high:.2f})"
+        )
+
+
+def curve(what: Subject, makers: dict[str, Callable[[Subject, float], ir.Model]], shares: list[float]) -> None:
+    """Print what every maker gives at every share."""
+    head = f"  {'':26}{'MACs':>8}{'params':>8}{'dense':>8}{'top-1':>8}{'SQNR':>8}{'× float':>10}"
+    print(f"\n{what.name}: {len(what.fit)} unlabelled images, {len(what.judged)} judged, 1 thread\n{head}", flush=True)
+    for share in shares:
+        made: Made = {}
+        for name, make in makers.items():
+            started = time.perf_counter()
+            try:
+                model = make(what, share)
+            except OnnxslimError as error:
+                print(f"  {name} -{share:.0%}: {error.message}")
+                continue
+            made[f"{name} -{share:.0%}, {time.perf_counter() - started:.0f} s"] = model
+        print("\n".join(rows(what, made)), flush=True)
+
+
+def speeds(what: Subject, ratios: list[float]) -> None:
+    """Print what is left at measured speed-ups, and of the same files in int8."""
+    for ratio in ratios:
+        options = PruneOptions(remove=1 - 1 / ratio, of="latency")
+        faster, _ = prune(what.model, what.fit, options)
+        integer, _ = quantize(faster, what.fit, QuantizeOptions())
+        print("\n".join(rows(what, {f"asked {ratio:g}×": faster, f"asked {ratio:g}×, int8": integer})), flush=True)
+
+
+def main() -> None:
+    """Print a curve for each model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=["cifar10_resnet56", "mobilenet_v2", "digits_cnn"])
+    parser.add_argument("--shares", nargs="*", default=SHARES, metavar="10%")
+    parser.add_argument("--speedups", nargs="*", type=float, default=[], metavar="1.3")
+    parser.add_argument("--low-rank", action="store_true", help="also with cheaper forms of layers")
+    parser.add_argument("--onnxsim", metavar="PYTHON", help="an interpreter that can import onnxsim 0.8")
+    parser.add_argument("--torch-pruning", metavar="PYTHON", help="an interpreter that can import torch_pruning")
+    arguments = parser.parse_args()
+    print(f"onnxruntime {version()}")
+    for name in arguments.models:
+        what = subject(name)
+        makers: dict[str, Callable[[Subject, float], ir.Model]] = {"ours": ours}
+        if arguments.low_rank:
+            makers["ours, low rank"] = low_rank
+        makers["magnitude"] = magnitude
+        if arguments.onnxsim:
+            makers["onnxsim"] = peer(_ONNXSIM, arguments.onnxsim, what)
+        if arguments.torch_pruning and name == "digits_cnn":
+            makers["Torch-Pruning"] = peer(_TORCH_PRUNING, arguments.torch_pruning, what)
+        curve(what, makers, [float(share.rstrip("%")) / 100 for share in arguments.shares])
+        speeds(what, arguments.speedups)
+
+
+if __name__ == "__main__":
+    main()
