@@ -23,7 +23,7 @@ from onnxslim.runtime.providers import CPU, Provider
 
 from . import terminal
 from .common import SECTIONS, Common, split
-from .deliver import Show, deliver, diagnose, failed
+from .deliver import Page, Show, deliver, diagnose, failed
 from .limits import limited
 
 
@@ -42,7 +42,12 @@ class Command(click.Command):
 
 
 def command(
-    name: str, *, show: Show = summary, makes_model: bool = False, recipe: bool = False
+    name: str,
+    *,
+    show: Show = summary,
+    makes_model: bool = False,
+    recipe: bool = False,
+    page: Page | None = None,
 ) -> Callable[[Callable[..., Result]], Command]:
     """Make a command of a function.
 
@@ -50,6 +55,7 @@ def command(
         name: What people type.
         show: Its outcome on a terminal.
         makes_model: Its outcome is a model, so ``-o`` is needed.
+        page: What its HTML report holds besides its tables.
         recipe: It plans a ``--dry-run`` itself, because its plan is a recipe.
     """
 
@@ -74,7 +80,7 @@ def command(
                     diagnose(error, common, show)
                     raise
                 result.extra["energy"] = meter.told(result.extra.get("energy"))
-            deliver(result, common, show)
+            deliver(result, common, show, page)
 
         options = [option for section in SECTIONS.values() for option in section]
         own = list(reversed(getattr(run, "__click_params__", [])))

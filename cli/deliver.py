@@ -25,13 +25,17 @@ from .common import Common
 REPORTS: dict[str, Callable[[Mapping[str, Any]], str]] = {".html": html, ".md": markdown}
 
 
+#: (a page of a command's tables, its JSON) -> the page with what only a page can show
+Page = Callable[[str, Mapping[str, Any]], str]
+
+
 class Show(Protocol):
     """How an outcome looks on a terminal; ``explain`` asks for what was left alone and why."""
 
     def __call__(self, report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType: ...
 
 
-def deliver(result: Result, common: Common, show: Show) -> None:
+def deliver(result: Result, common: Common, show: Show, page: Page | None = None) -> None:
     """Write what was asked for and print the rest.
 
     Raises:
@@ -46,7 +50,7 @@ def deliver(result: Result, common: Common, show: Show) -> None:
     document = _finite(result.as_json())
     if common.out is not None and result.model is None:
         _write(common.out, to_text(document))
-    _report(document, common, show)
+    _report(document, common, show, page)
     _print(document, common, show)
 
 
@@ -81,7 +85,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _report(document: Mapping[str, Any], common: Common, show: Show) -> None:
+def _report(document: Mapping[str, Any], common: Common, show: Show, page: Page | None = None) -> None:
     if common.report is None:
         return
     ending = os.path.splitext(common.report)[1].lower()
@@ -89,6 +93,8 @@ def _report(document: Mapping[str, Any], common: Common, show: Show) -> None:
         text = REPORTS[ending](document)
     else:
         text = terminal.export(show(document, explain=True), html=ending == ".html")
+        if page is not None and ending == ".html":
+            text = page(text, document)
     _write(common.report, text)
 
 

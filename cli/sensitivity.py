@@ -12,6 +12,7 @@ from rich.text import Text
 from onnxslim import io
 from onnxslim.errors import UsageError
 from onnxslim.quantize.targets import TARGETS
+from onnxslim.report.sensitivity import page
 from onnxslim.report.text import clean, count, shorten
 from onnxslim.result import Result, facts
 from onnxslim.sensitivity import sensitivity as measure
@@ -59,7 +60,7 @@ def _db(value: float | None) -> str:
     return "no difference" if value is None else f"{value:.1f} dB"
 
 
-@command("sensitivity", show=show)
+@command("sensitivity", show=show, page=page)
 @click.argument("model", metavar="IN", type=MODEL)
 @options.data
 @click.option("--target", type=click.Choice(list(TARGETS)), default="cpu", help="Whose int8 rules apply (cpu).")

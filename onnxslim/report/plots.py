@@ -75,7 +75,7 @@ def stages(entries: Sequence[Mapping[str, Any]], name: str, unit: str) -> str:
     ]
     shown = [panel for panel in panels if any(value is not None for value in panel[1])]
     names = [text.shorten(text.clean(entry["name"]), 24) for entry in entries]
-    with _drawn("stages", height=0.42 * len(names) + 0.75, columns=len(shown)) as (figure, axes, done):
+    with drawn("stages", height=0.42 * len(names) + 0.75, columns=len(shown)) as (figure, axes, done):
         for index, (ax, (title, values, form)) in enumerate(zip(axes, shown, strict=True)):
             _panel(ax, title, values, form, dots=title == name)
             ax.set_yticks(range(len(names)), names if index == 0 else [""] * len(names))
@@ -112,7 +112,7 @@ def latency(original: Sequence[float], result: Sequence[float]) -> str:
     low, high = float(both.min()), float(np.quantile(both, 0.99))
     pad = 0.03 * (high - low) or 0.01 * high
     bins = np.linspace(max(low - pad, 0), high + pad, 80)
-    with _drawn("latency", height=2.6, rows=2) as (figure, axes, done):
+    with drawn("latency", height=2.6, rows=2) as (figure, axes, done):
         for ax, role, values in zip(axes, ("original", "result"), (original, result), strict=True):
             counts, _ = np.histogram(np.clip(values, bins[0], bins[-1]), bins)
             ax.stairs(counts, bins, fill=True, color=COLOURS[role])
@@ -131,7 +131,7 @@ def latency(original: Sequence[float], result: Sequence[float]) -> str:
 def intervals(metrics: Sequence[Mapping[str, Any]]) -> str:
     """How far each metric moved, in points, with its 95 % interval; the band is what these samples could not prove."""
     names = [figures.metric_name(metric["name"]) for metric in metrics]
-    with _drawn("intervals", height=0.46 * len(names) + 0.7) as (figure, axes, done):
+    with drawn("intervals", height=0.46 * len(names) + 0.7) as (figure, axes, done):
         ax = axes[0]
         ends: list[float] = [0.0]
         for i, metric in enumerate(metrics):
@@ -163,7 +163,7 @@ def layers(entries: Sequence[Mapping[str, Any]]) -> str:
     known = [value for value in values if value is not None]
     top = max([*known, 1.0])
     titles: dict[str, str] = {}
-    with _drawn("layers", height=2.9) as (figure, axes, done):
+    with drawn("layers", height=2.9) as (figure, axes, done):
         ax = axes[0]
         for i, (entry, value) in enumerate(zip(entries, values, strict=True)):
             role = "float" if entry.get("kernel") == "float" else "result"
@@ -190,7 +190,7 @@ def layers(entries: Sequence[Mapping[str, Any]]) -> str:
 def trials(entries: Sequence[Mapping[str, Any]], chosen: str | None) -> str:
     """Every trial by size and latency: filled when it passed, joined by a line when nothing beats it."""
     known = [entry for entry in entries if entry.get("bytes") and entry.get("median_ms")]
-    with _drawn("trials", height=3.4) as (figure, axes, done):
+    with drawn("trials", height=3.4) as (figure, axes, done):
         ax = axes[0]
         edge = sorted((e["bytes"], e["median_ms"]) for e in known if e["pareto"] and e["passes"])
         ax.plot([x for x, _ in edge], [y for _, y in edge], color=COLOURS["line"], linewidth=1.5, zorder=1)
@@ -212,7 +212,7 @@ def trials(entries: Sequence[Mapping[str, Any]], chosen: str | None) -> str:
 
 
 @contextmanager
-def _drawn(
+def drawn(
     name: str, *, height: float, rows: int = 1, columns: int = 1
 ) -> Iterator[tuple[Figure, list[Axes], Callable[[Mapping[str, str]], str]]]:
     """A figure, its axes, and a function that gives the finished SVG once the block is left."""
