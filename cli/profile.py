@@ -11,6 +11,7 @@ from rich.table import Table
 
 from onnxslim import io
 from onnxslim.profile import profile as measure
+from onnxslim.profile import side_by_side
 from onnxslim.report.text import NONE, clean, milliseconds, shorten
 from onnxslim.result import Result, facts
 
@@ -24,7 +25,24 @@ from .show import grid, warnings
 def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
     """Ops side by side, then the slowest layers; all of them under ``--explain``."""
     top = None if explain else 15
-    return Group(_ops(report["models"]), *(_layers(model, top) for model in report["models"]), *warnings(report))
+    models = report["models"]
+    layers = [_layers(models[0], top)] if len(models) == 1 else [_side_by_side(report["layers"], models, top)]
+    return Group(_ops(models), *layers, *warnings(report))
+
+
+def _side_by_side(layers: list[Mapping[str, Any]], models: list[Mapping[str, Any]], top: int | None) -> Table:
+    rows = ((shorten(clean(one["name"])), *map(_time, one["ms"]), _times(one["ms"])) for one in layers[:top])
+    columns = ("layer", *(f">{clean(model['name'])}" for model in models), ">times faster")
+    return grid(columns, rows, "The slowest layers of the first model, and what became of them")
+
+
+def _time(value: float | None) -> str:
+    return NONE if value is None else milliseconds(value)
+
+
+def _times(values: list[float | None]) -> str:
+    first, last = values[0], values[-1]
+    return NONE if not first or not last else f"{first / last:.2f}"
 
 
 def _ops(models: list[Mapping[str, Any]]) -> Table:
@@ -64,4 +82,9 @@ def profile(common: Common, models: tuple[str, ...], data: str | None) -> Result
         found.append(measure(path, samples, config=common.config, batch_size=common.batch_size or 1, dims=common.dim))
     warnings = list(dict.fromkeys(line for one in found for line in one.warnings))
     about = facts(io.load(models[0]), models[0], common.dim)
-    return Result("profile", input=about, extra={"models": [one.as_json() for one in found]}, warnings=warnings)
+    layers = [
+        {"name": layer.name, "ms": [None if s is None else 1e3 * s for s in layer.seconds]}
+        for layer in side_by_side(found, models[0])
+    ]
+    extra = {"models": [one.as_json() for one in found], "layers": layers}
+    return Result("profile", input=about, extra=extra, warnings=warnings)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import onnx_ir as ir
 
 from onnxslim import io
 from onnxslim.data.samples import Samples
@@ -17,6 +20,10 @@ from onnxslim.runtime.session import SessionConfig, trial
 
 #: Inputs that the runs go through.
 _FEEDS = 8
+#: What runtimes fuse into the layer before it.
+_ACTIVATIONS = frozenset("Relu Clip LeakyRelu Sigmoid Tanh HardSigmoid HardSwish Gelu BatchNormalization".split())
+#: Where nodes are booked that no layer's name is in: reordering, Q and DQ of other tensors.
+BETWEEN = "between the layers"
 
 
 @dataclass(frozen=True)
@@ -101,3 +108,41 @@ def profile(
         warnings.append(caution)
     name = os.fspath(model) if isinstance(model, (str, os.PathLike)) else "model"
     return Profile(name, nodes, samples.source, warnings)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of the first model, and the seconds that each model spends on it; None where it does not have it."""
+
+    name: str
+    seconds: tuple[float | None, ...]
+
+
+def side_by_side(profiles: Sequence[Profile], first: io.ModelLike) -> list[Layer]:
+    """The layers of ``first`` by the time that the models spend on them, the slowest first.
+
+    A runtime renames and fuses nodes and keeps parts of their names, as compression does: a node of any model is booked
+    on the layer of the first whose name, or whose output's, is in its own, the longest where there are several; on none
+    ("between the layers") where there is none.
+    """
+    makers = {name: str(_owner(node).name) for node in io.load(first).graph for name in _names(node) if node.name}
+    pattern = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?![^\W_])" for name in sorted(makers, key=len, reverse=True)))
+    times: dict[str, list[float | None]] = {}
+    for index, one in enumerate(profiles):
+        for node in one.nodes:
+            match = pattern.search(node.name) if makers else None
+            row = times.setdefault(makers[match[0]] if match else BETWEEN, [None] * len(profiles))
+            row[index] = (row[index] or 0.0) + node.seconds
+    layers = [Layer(name, tuple(row)) for name, row in times.items()]
+    return sorted(layers, key=lambda layer: -max(s or 0.0 for s in layer.seconds))
+
+
+def _owner(node: ir.Node) -> ir.Node:
+    """The layer that ``node`` belongs to: an activation alone behind a layer is computed by it, and is named for both."""
+    source = node.inputs[0] if node.op_type in _ACTIVATIONS and node.inputs else None
+    producer = source.producer() if source is not None and len(list(source.uses())) == 1 else None
+    return node if producer is None else _owner(producer)
+
+
+def _names(node: ir.Node) -> list[str]:
+    return [name for name in (node.name, *(output.name for output in node.outputs)) if name]

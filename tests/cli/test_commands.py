@@ -337,3 +337,17 @@ def test_compare_saves_the_inputs_whose_answer_changed(
     assert again == list(range(len(changed)))
     assert run("compare", cnn, wide, "--data", evals, "--save-changed", out).code == 2
     assert run("compare", cnn, wide, "--save-changed", tmp_path / "other.npz").code == 2
+
+
+def test_profile_puts_the_layers_of_two_models_side_by_side(
+    run: Callable[..., Any], cnn: str, calib: str, tmp_path: Path
+) -> None:
+    int8 = tmp_path / "int8.onnx"
+    assert run("quantize", cnn, "-o", int8, "--data", calib, "--placement", "static", "--max-samples", 8).code == 0
+    found = run("profile", cnn, int8, "--data", calib, "--json").json
+    by_name = {layer["name"]: layer["ms"] for layer in found["layers"]}
+    convolutions = [node.name for node in onnx.load(cnn).graph.node if node.op_type == "Conv"]
+    assert all(None not in by_name[name] for name in convolutions)
+    for index, model in enumerate(found["models"]):
+        assert sum(ms[index] or 0 for ms in by_name.values()) == pytest.approx(model["total_ms"])
+    assert "times faster" in run("profile", cnn, int8, "--data", calib).out
