@@ -61,9 +61,14 @@ def op(
     attributes: Mapping[str, Any] | None = None,
     *,
     outputs: int = 1,
+    name: str | None = None,
 ) -> ir.Value:
-    """The first output of a new node that no graph holds yet; attributes may be plain values or ``ir.Attr``."""
-    return ir.node(op_type, inputs, dict(attributes or {}), num_outputs=outputs).outputs[0]
+    """The first output of a new node that no graph holds yet; attributes may be plain values or ``ir.Attr``.
+
+    A node that takes the place of a layer should have its ``name``; without one it is called after the last of those
+    that go.
+    """
+    return ir.node(op_type, inputs, dict(attributes or {}), num_outputs=outputs, name=name).outputs[0]
 
 
 def const(array: np.ndarray, like: ir.Value | None = None) -> ir.Value:

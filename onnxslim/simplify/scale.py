@@ -9,7 +9,13 @@ from onnxslim.graph.constants import constant
 from onnxslim.simplify.rule import Found, const, op, producer, sole
 
 
-def affine(node: ir.Node, source: ir.Value | None, gain: np.ndarray | None, shift: np.ndarray | None) -> Found:
+def affine(
+    node: ir.Node,
+    source: ir.Value | None,
+    gain: np.ndarray | None,
+    shift: np.ndarray | None,
+    like: ir.Value | None = None,
+) -> Found:
     """Fold ``gain``·y + ``shift`` into the Conv, ConvTranspose or Gemm that makes ``source``.
 
     Args:
@@ -17,6 +23,7 @@ def affine(node: ir.Node, source: ir.Value | None, gain: np.ndarray | None, shif
         source: What the linear op makes.
         gain: float64, one per output channel, or None for 1.
         shift: float64, one per output channel, or None for 0.
+        like: What the new bias is called after where there was none.
     """
     linear = producer(source, "Conv", "ConvTranspose", "Gemm")
     if linear is None or source is None:
@@ -34,16 +41,16 @@ def affine(node: ir.Node, source: ir.Value | None, gain: np.ndarray | None, shif
     if any(factor is not None and factor.shape != (channels,) for factor in (gain, shift)):
         return f"it is not one factor for each of the {channels} channels of {linear.op_type}"
     if linear.op_type == "Gemm":
-        return _gemm(node, linear, weight, bias, axis, gain, shift)
+        return _gemm(node, linear, weight, bias, axis, gain, shift, like)
     new_weight = linear.inputs[1] if gain is None else const(_scaled(weight, linear, axis, gain), linear.inputs[1])
     new_bias = np.zeros(channels) if bias is None else np.asarray(bias, np.float64)
     new_bias = (new_bias if gain is None else new_bias * gain) + (0 if shift is None else shift)
     if not new_bias.any():
         inputs = [linear.inputs[0], new_weight]  # a bias of zeros is none
     else:
-        like = bias_value if bias_value is not None else node.outputs[0]
+        like = bias_value if bias_value is not None else like or node.outputs[0]
         inputs = [linear.inputs[0], new_weight, const(new_bias.astype(weight.dtype), like)]
-    return {node.outputs[0]: op(linear.op_type, inputs, linear.attributes)}
+    return {node.outputs[0]: op(linear.op_type, inputs, linear.attributes, name=linear.name)}
 
 
 def _channels(linear: ir.Node, weight: np.ndarray) -> tuple[int, int]:
@@ -77,6 +84,7 @@ def _gemm(
     axis: int,
     gain: np.ndarray | None,
     shift: np.ndarray | None,
+    like: ir.Value | None,
 ) -> Found:
     """Gemm computes α·A·B + β·C: the gain scales B and C, the shift joins β·C, which is then stored with β = 1."""
     channels = weight.shape[axis]
@@ -88,5 +96,5 @@ def _gemm(
     total = (total if gain is None else total * gain) + (0 if shift is None else shift)
     attributes = {name: value for name, value in linear.attributes.items() if name != "beta"}
     new_weight = linear.inputs[1] if gain is None else const(_scaled(weight, linear, axis, gain), linear.inputs[1])
-    new_bias = const(total.astype(weight.dtype), linear.inputs[2] if bias is not None else node.outputs[0])
-    return {node.outputs[0]: op("Gemm", [linear.inputs[0], new_weight, new_bias], attributes)}
+    new_bias = const(total.astype(weight.dtype), linear.inputs[2] if bias is not None else like or node.outputs[0])
+    return {node.outputs[0]: op("Gemm", [linear.inputs[0], new_weight, new_bias], attributes, name=linear.name)}

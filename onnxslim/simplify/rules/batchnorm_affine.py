@@ -36,7 +36,7 @@ def match(node: ir.Node, scene: Scene) -> Found:
     new_gamma = const(np.asarray(scaled, gamma.dtype), norm.inputs[1]) if node.op_type == "Mul" else norm.inputs[1]
     new_beta = const(np.asarray(shifted, beta.dtype), norm.inputs[2])
     inputs = [norm.inputs[0], new_gamma, new_beta, *norm.inputs[3:]]
-    return {node.outputs[0]: op("BatchNormalization", inputs, norm.attributes)}
+    return {node.outputs[0]: op("BatchNormalization", inputs, norm.attributes, name=norm.name)}
 
 
 RULE = Rule("batchnorm+scale", ("Mul", "Add"), match, rounds=True)

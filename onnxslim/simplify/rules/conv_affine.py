@@ -35,8 +35,9 @@ def match(node: ir.Node, scene: Scene) -> Found:
     if node.op_type == "Div":
         return affine(node, node.inputs[at], 1 / factor, None)
     if node.op_type == "Sub" and at == 0:
-        return affine(node, node.inputs[at], None, -factor)
-    return affine(node, node.inputs[at], -np.ones_like(factor) if node.op_type == "Sub" else None, factor)
+        return affine(node, node.inputs[at], None, -factor, node.inputs[1])
+    sign = -np.ones_like(factor) if node.op_type == "Sub" else None
+    return affine(node, node.inputs[at], sign, factor, node.inputs[1 - at])
 
 
 def per_channel(array: np.ndarray, rank: int, linear: ir.Node, weight: np.ndarray) -> np.ndarray | None:

@@ -23,7 +23,7 @@ def match(node: ir.Node, scene: Scene) -> Found:
         return "its statistics are not constants"
     gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in arrays)
     gain = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
-    return affine(node, node.inputs[0], gain, beta - mean * gain)
+    return affine(node, node.inputs[0], gain, beta - mean * gain, like=node.inputs[2])
 
 
 RULE = Rule("conv+batchnorm", ("BatchNormalization",), match, rounds=True)

@@ -34,7 +34,7 @@ def match(node: ir.Node, scene: Scene) -> Found:
     aligned = zip(reversed(bias), reversed(result), strict=False)
     if len(bias) > 2 or not all(dim == 1 or equal(dim, of) for dim, of in aligned):
         return "what is added would broadcast the product"
-    return {node.outputs[0]: op("Gemm", [*matmul.inputs, added])}
+    return {node.outputs[0]: op("Gemm", [*matmul.inputs, added], name=matmul.name)}
 
 
 RULE = Rule("matmul+add", ("Add",), match, rounds=True)

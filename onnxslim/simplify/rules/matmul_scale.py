@@ -37,7 +37,7 @@ def match(node: ir.Node, scene: Scene) -> Found:
         factored = None if value is None else _scaled(value, factor)
         if factored is not None:
             inputs = [factored, matmul.inputs[1]] if side == 0 else [matmul.inputs[0], factored]
-            return {node.outputs[0]: op("MatMul", inputs)}
+            return {node.outputs[0]: op("MatMul", inputs, name=matmul.name)}
     return "neither factor is a product with constant weights that nothing else reads"
 
 
@@ -56,19 +56,19 @@ def _scaled(value: ir.Value, factor: float) -> ir.Value | None:
         return None
     if node.op_type in MOVES:
         source = None if node.inputs[0] is None else _scaled(node.inputs[0], factor)
-        return None if source is None else op(node.op_type, [source, *node.inputs[1:]], node.attributes)
+        return None if source is None else op(node.op_type, [source, *node.inputs[1:]], node.attributes, name=node.name)
     if node.op_type == "MatMul":
         weight = constant(node.inputs[1])
         if weight is None or constant(node.inputs[0]) is not None:
             return None
-        return op("MatMul", [node.inputs[0], _times(node.inputs[1], weight, factor)])
+        return op("MatMul", [node.inputs[0], _times(node.inputs[1], weight, factor)], name=node.name)
     for side in (0, 1):
         bias, product = constant(node.inputs[side]), node.inputs[1 - side]
         if bias is None or producer(product, "MatMul") is None or product is None:
             continue
         scaled = _scaled(product, factor)
         if scaled is not None:
-            return op("Add", [scaled, _times(node.inputs[side], bias, factor)])
+            return op("Add", [scaled, _times(node.inputs[side], bias, factor)], name=node.name)
     return None
 
 

@@ -75,3 +75,17 @@ def test_nearly_training_mode_normalises_by_its_batch() -> None:
         y, a, b = BatchNormalization <training_mode=1> (c, s, h, m, v)
     }"""
     rests(RULE, build(text, w=floats(6, 4, 3, 3), **NORM), "training mode")
+
+
+def test_the_layer_and_its_bias_keep_names_that_say_what_they_are() -> None:
+    model = build(
+        """(float[N,2,5,5] x) => (float[N,3,3,3] y) {
+            c = Conv (x, w) n = BatchNormalization (c, g, beta, m, v) y = Relu (n)
+        }""",
+        w=floats(3, 2, 3, 3), g=floats(3), beta=floats(3), m=floats(3), v=np.abs(floats(3)),
+    )  # fmt: skip
+    for node, name in zip(model.graph, ("layer", "norm", "relu"), strict=True):
+        node.name = name
+    result, _ = simplify(model)
+    assert [node.name for node in result.graph] == ["layer", "relu"]
+    assert list(result.graph.initializers) == ["w", "beta"]
