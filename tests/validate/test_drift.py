@@ -132,3 +132,20 @@ def test_stretches_cover_every_step_once() -> None:
     assert covered == list(range(13))
     assert found[0]["sqnr_db"] is None
     assert found[-1]["sqnr_db"] == pytest.approx(-10 * np.log10(np.mean([11.0**2, 12.0**2])))
+
+
+def test_recovery_learns_from_the_states_that_the_original_has(model: ir.Model, confirm: Samples) -> None:
+    pytest.importorskip("torch", reason="recover needs torch")
+    from onnxslim.recover import RecoverOptions, recover
+
+    damaged = recurrent()
+    rng = np.random.default_rng(5)
+    for value in damaged.graph.initializers.values():
+        assert value.const_value is not None
+        array = value.const_value.numpy()
+        value.const_value = ir.tensor(array + 0.02 * rng.standard_normal(array.shape).astype(np.float32), name=value.name)
+    data = DataOptions(state=STATE).open({"x": sequences(4, 2)}, model)
+    recovered, _ = recover(damaged, model, data, RecoverOptions(steps=150, lr=5e-3))
+    before, after = (evaluate(m, confirm, reference=model).outputs for m in (damaged, recovered))
+    assert after["y"].noise < before["y"].noise / 2
+    assert after["next"].noise < before["next"].noise / 2
