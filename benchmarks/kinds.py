@@ -173,7 +173,7 @@ def run(name: str, kind: Kind, zoo: Path, work: Path, options: list[str]) -> Non
     drop = f"{100 * metric['drop']:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
     print(
         f"| {name} | {kind.model} | {metric['name']} {100 * metric['result']:.2f} % | {drop} | {ratio} "
-        f"| {before / after:.2f}× | {found['chosen']} | {metric['n']} |",
+        f"| {before / after:.2f}× | {found.get('chosen', 'as told')} | {metric['n']} |",
         flush=True,
     )
 
@@ -183,12 +183,14 @@ def main() -> None:
     parser.add_argument("zoo", type=Path)
     parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], default=[])
     parser.add_argument("--work", type=Path, default=Path("kinds"))
-    parser.add_argument("--budget", default="60s")
+    parser.add_argument("--recipe", help="run exactly this, e.g. int8, instead of searching")
+    parser.add_argument("--budget", default="5m")
     parser.add_argument("--max-drop", default="3%")
     given = parser.parse_args()
     print("| kind | model | metric | drop in points | faster | smaller | recipe | samples |", "|---" * 8 + "|", sep="\n")
+    options = ["--max-drop", given.max_drop, *(["--recipe", given.recipe] if given.recipe else ["--budget", given.budget])]
     for name in given.kinds or KINDS:
-        run(name, KINDS[name], given.zoo, given.work / name, ["--budget", given.budget, "--max-drop", given.max_drop])
+        run(name, KINDS[name], given.zoo, given.work / name, options)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,13 @@ def read(outputs: Mapping[str, Any], n: int) -> list[Boxes]:
     return [_suppressed(one[:, :4], one[:, 4:5] * one[:, 5:]) for one in whole]
 
 
+def named(outputs: Mapping[str, Any]) -> bool:
+    """Whether the outputs are called boxes and scores, so that there is no doubt what they are."""
+    tensors = {name.lower(): v for name, v in outputs.items() if isinstance(v, np.ndarray)}
+    boxes = any("box" in name and v.ndim in (2, 3) and v.shape[-1] == 4 for name, v in tensors.items())
+    return boxes and any("score" in name for name in tensors)
+
+
 def truths_of(labels: np.ndarray) -> list[Boxes]:
     """Labels ``(N, K, 5)``, x1, y1, x2, y2, class, as boxes; a class below 0 fills up images that have fewer."""
     made = []

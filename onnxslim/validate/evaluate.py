@@ -49,7 +49,8 @@ def evaluate(
             :data:`~onnxslim.validate.whole.WHOLE`, or a function of (outputs, labels) that gives a
             value per sample or one value, higher being better (:class:`~onnxslim.validate.function.FunctionTally`). By
             default: top-1, top-5 and agreement for scores (N, C) with labels, agreement without, mIoU for scores
-            (N, C, H, W) with labels of shape (N, H, W), agreement for integers, 1 - ‖a - b‖ / ‖a‖ for all else.
+            (N, C, H, W) with labels of shape (N, H, W), AP for outputs called boxes and scores, agreement for integers,
+            1 - ‖a - b‖ / ‖a‖ for all else.
         output: The output to judge (:func:`~onnxslim.validate.judged.pick_output`).
         batch_size: Samples at a time, where the model leaves that free; by default what 4 MB of inputs hold, up to 64.
         progress: Called after each batch with the number of samples done.

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxslim.errors import UsageError
+from onnxslim.errors import InvalidDataError, UsageError
+from onnxslim.validate import detection
 from onnxslim.validate.chance import Spread, check_top1
 from onnxslim.validate.drift import Drift
 from onnxslim.validate.fidelity import Fidelity
@@ -101,7 +102,10 @@ class Ledger:
         self.output = pick_output(first, n, output)
         #: A user's function sees every output, unless there is only one or one was named.
         self.sees_all = output is None and len(first) > 1
-        self.function = _function(metric)
+        boxes = labels is None or labels.shape[1:][-1:] == (5,)
+        #: Boxes are judged as such unasked, where there are any.
+        self.unasked = metric is None and output is None and original is not None and boxes and detection.named(first)
+        self.function = _function(DetectionTally.name if self.unasked else metric)
         wanted = metric if isinstance(metric, str) and self.function is None else None
         judged = rows(self.output, first[self.output], n)
         chosen, self.warnings = choose_metrics(judged, labels, wanted, alone=original is None)
@@ -152,7 +156,7 @@ class Ledger:
             self._check_chance(labels, original_correct, result_correct)
         agreement = self.tallies.get("agreement")
         changed = np.concatenate(agreement.result)[:, 0] < 1 if agreement else np.zeros(0, bool)
-        measured = [] if self.function is None else [self.function.measured()]
+        measured = [] if self.function is None else self._measured(self.function)
         return Evaluation(
             metrics=measured + [tally.measured() for tally in self.tallies.values()],
             output=self.output,
@@ -163,6 +167,15 @@ class Ledger:
             disagreeing=np.flatnonzero(changed),
             warnings=self._warnings(),
         )
+
+    def _measured(self, function: FunctionTally | DetectionTally) -> list[Measured]:
+        try:
+            return [function.measured()]
+        except InvalidDataError as error:
+            if not self.unasked:
+                raise
+            self.warnings.append(error.message)
+            return []
 
     def _warnings(self) -> list[str]:
         unlike = [line for name, f in self.fidelity.items() for line in f.warnings(name)]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from onnxslim.errors import InvalidDataError, UsageError
 from onnxslim.validate import detection
 from onnxslim.validate.detection import OVERLAPS, Boxes, average_precision, match, overlaps, read
+from onnxslim.validate.ledger import Ledger
 from onnxslim.validate.whole import DetectionTally
 
 CORNERS = np.array([[10, 10, 30, 30], [50, 50, 90, 80], [5, 60, 25, 90]], np.float32)
@@ -168,3 +169,24 @@ def test_suppression_keeps_the_best_of_a_class_and_all_that_do_not_overlap() -> 
     (boxes,) = read({"o": anchors(objectness=False).transpose(0, 2, 1)}, 1)
     assert len(boxes.scores) == 3
     assert boxes.scores.min() > detection.LEAST_SCORE
+
+
+def test_outputs_called_boxes_and_scores_are_judged_as_boxes_unasked() -> None:
+    outputs = {"boxes": CORNERS[None], "labels": CLASSES[None], "scores": SCORES[None]}
+    ledger = Ledger(outputs, outputs, None, 1, None, None)
+    ledger.add(outputs, outputs, None, 1)
+    assert next(m.name for m in ledger.close(None, random=False).metrics) == "ap"
+    assert Ledger(outputs, outputs, None, 1, "relative", None).function is None
+
+
+def test_a_detector_that_finds_nothing_is_judged_by_its_tensors_unless_boxes_were_asked_for() -> None:
+    outputs = {"boxes": CORNERS[None], "scores": np.zeros((1, 3), np.float32)}
+    ledger = Ledger(outputs, outputs, None, 1, None, None)
+    ledger.add(outputs, outputs, None, 1)
+    found = ledger.close(None, random=False)
+    assert found.metric.name != "ap"
+    assert any("no true boxes" in line for line in found.warnings)
+    asked = Ledger(outputs, outputs, None, 1, "ap", None)
+    asked.add(outputs, outputs, None, 1)
+    with pytest.raises(InvalidDataError, match="no true boxes"):
+        asked.close(None, random=False)
