@@ -2,7 +2,8 @@
 
 Every row of a table is built as a small model (an int8 Conv before it, an int8 Conv behind it), quantised, optimised by the
 runtime and read back: what the table says fuses must leave its kernel and no Q/DQ pair, what it leaves out must leave
-some. Tests run this, and so does ``onnxslim doctor`` on machines that we do not have.
+some. The conditions that placement rests on beside the rows are in ``claims.py``. Tests run all of it, and so does
+``onnxslim doctor`` on machines that we do not have.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import onnx_ir as ir
 
 from onnxslim.graph import shapes
 from onnxslim.quantize import calibrate, encode
+from onnxslim.quantize.claims import CLAIMS
 from onnxslim.quantize.insert import Choices, write_qdq
 from onnxslim.quantize.placement import everything
 from onnxslim.quantize.plan import make_plan, name_nodes, units
@@ -48,20 +50,12 @@ PATTERNS: dict[str, str] = {
     "Squeeze": "c = Unsqueeze(a, I)\n b = Squeeze(c, I)  # I:4",
     "Unsqueeze": "c = Unsqueeze(a, I)\n b = Squeeze(c, I)  # I:4",
     "Slice": "b = Slice(a, I, J, K, L)  # I:0 J:8 K:2 L:2",
+    "Gather": "b = Gather<axis=2>(a, I)  # I:0,2,4,6",
+    "Where": "c = Conv(a, V)\n b = Where(M, a, c)  # V[16,16,1,1] M?8,8",
     "Expand": "c = GlobalAveragePool(a)\n b = Expand(c, I)  # I:1,16,4,4",
     "Tile": "b = Tile(a, I)  # I:1,1,2,1",
     "Relu": "b = Relu(a)",
     "Clip": "b = Clip(a, LOW, HIGH)  # LOW=0 HIGH=6",
-    "HardSwish": "b = HardSwish(a)",
-    "HardSigmoid": "b = HardSigmoid(a)",
-    "Tanh": "b = Tanh(a)",
-    "ReduceMean": "b = ReduceMean<axes=[2,3], keepdims=1>(a)",
-    "GlobalMaxPool": "b = GlobalMaxPool(a)",
-    "Sub": "c = Conv(a, V)\n b = Sub(a, c)  # V[16,16,1,1]",
-    "Exp": "b = Exp(a)",
-    "Max": "c = Conv(a, V)\n b = Max(a, c)  # V[16,16,1,1]",
-    "SpaceToDepth": "c = SpaceToDepth<blocksize=2>(a)\n b = DepthToSpace<blocksize=2>(c)",
-    "ConvTranspose": "b = ConvTranspose<strides=[2,2]>(a, V)  # V[16,16,2,2]",
 }
 #: Linear layers stand between linear layers.
 LINEAR: dict[str, str] = {
@@ -69,9 +63,29 @@ LINEAR: dict[str, str] = {
     "MatMul": "b = MatMul(a, V)  # V[16,16]",
 }
 #: Quantised although the table has no row for them: they must not fuse, or the table is out of date.
-UNFUSED = tuple(op for op in PATTERNS if op in (
-    "HardSwish", "HardSigmoid", "Tanh", "ReduceMean", "GlobalMaxPool", "Sub", "Exp", "Max", "SpaceToDepth"
-))  # fmt: skip
+UNFUSED: dict[str, str] = {
+    "HardSwish": "b = HardSwish(a)",
+    "HardSigmoid": "b = HardSigmoid(a)",
+    "PRelu": "b = PRelu(a, V)  # V[16,1,1]",
+    "Tanh": "b = Tanh(a)",
+    "Erf": "b = Erf(a)",
+    "LayerNormalization": "b = LayerNormalization<axis=-1>(a, V)  # V[8]",
+    "InstanceNormalization": "b = InstanceNormalization(a, V, B)  # V[16] B[16]",
+    "ReduceMean": "b = ReduceMean<axes=[2,3], keepdims=1>(a)",
+    "GlobalMaxPool": "b = GlobalMaxPool(a)",
+    "Sub": "c = Conv(a, V)\n b = Sub(a, c)  # V[16,16,1,1]",
+    "Div": "c = Conv(a, V)\n b = Div(a, c)  # V[16,16,1,1]",
+    "Pow": "b = Pow(a, S)  # S=2",
+    "Max": "c = Conv(a, V)\n b = Max(a, c)  # V[16,16,1,1]",
+    "Min": "c = Conv(a, V)\n b = Min(a, c)  # V[16,16,1,1]",
+    "Pad": "b = Pad(a, I)  # I:0,0,1,1,0,0,1,1",
+    "Resize linear": 'b = Resize<mode="linear">(a, , S)  # S=1,1,2,2',
+    "Resize cubic": 'b = Resize<mode="cubic">(a, , S)  # S=1,1,2,2',
+    "SpaceToDepth": "c = SpaceToDepth<blocksize=2>(a)\n b = DepthToSpace<blocksize=2>(c)",
+    "Exp": "b = Exp(a)",
+    "Sqrt": "c = Mul(a, a)\n b = Sqrt(c)",
+    "ConvTranspose": "b = ConvTranspose<strides=[2,2]>(a, V)  # V[16,16,2,2]",
+}
 
 
 @dataclass(frozen=True)
@@ -101,10 +115,24 @@ def check(target: Target, config: SessionConfig | None = None) -> list[Finding]:
     rows = {op: row for op, row in target.rows.items() if op in PATTERNS or op in LINEAR}
     found = [try_row(target, op, row, True, config) for op, row in rows.items()]
     own = Row(Kind.OWN, lambda node: None, "")
-    for op in UNFUSED:
-        forced = replace(target, rows={**target.rows, op: own})
-        found.append(try_row(forced, op, own, False, config))
+    for name in UNFUSED:
+        found.append(try_row(forced(target, name), name, own, False, config))
     return found
+
+
+def check_claims(config: SessionConfig | None = None) -> list[Finding]:
+    """Every line of ``claims.py`` against the runtime; ``op`` of a finding is what the claim says."""
+    found = []
+    for claim in CLAIMS:
+        ops = Counter(node.op_type for node in optimized(claim.build(), config).graph)
+        found.append(Finding(claim.says, True, claim.holds(ops), dict(ops)))
+    return found
+
+
+def forced(target: Target, name: str) -> Target:
+    """``target`` with a row for an op that it leaves out: its activations and its output between Q and DQ."""
+    row = Row(Kind.OWN, lambda node: None, "", activations=(0, 2 if "(a, c)" in UNFUSED[name] else 1))
+    return replace(target, rows={**target.rows, name.split()[0]: row})
 
 
 def try_row(target: Target, op: str, row: Row, claimed: bool, config: SessionConfig | None) -> Finding:
@@ -141,7 +169,7 @@ def quantised_pattern(target: Target, op: str) -> ir.Model:
 def pattern(op: str) -> ir.Model:
     """The float model: a layer, the op, a layer."""
     linear = op in LINEAR
-    middle, _, weights = (LINEAR if linear else PATTERNS)[op].partition("#")
+    middle, _, weights = {**PATTERNS, **LINEAR, **UNFUSED}[op].partition("#")
     # a layer on both sides, so that the op stands inside an int8 region
     around = ("a = Gemm(x, W, BIAS)", "y = Gemm(b, U, BIAS)") if linear else ("a = Conv(x, W)", "y = Conv(b, U)")
     text = f"agraph ({_ROWS if linear else _MAP} x) => (float y) {{\n {around[0]}\n {middle.strip()}\n {around[1]}\n}}"
@@ -160,7 +188,10 @@ def pattern(op: str) -> ir.Model:
 
 
 def _weight(word: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """``V[2,3]`` random floats, ``S=1,2`` floats, ``I:1,2`` integers."""
+    """``V[2,3]`` random floats, ``M?2,3`` random booleans, ``S=1,2`` floats, ``I:1,2`` integers."""
+    if "?" in word:
+        name, shape = word.split("?")
+        return {name: rng.normal(size=[int(n) for n in shape.split(",")]) > 0}
     if "[" in word:
         name, shape = word.rstrip("]").split("[")
         return {name: (rng.normal(size=[int(n) for n in shape.split(",")]) / 4).astype(np.float32)}

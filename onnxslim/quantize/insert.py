@@ -125,18 +125,20 @@ def _quantise_layer(model: ir.Model, unit: Unit, plan: Plan, choices: Choices) -
         place = bias_of(unit)
     if bias is None or place is None:
         return
-    if unit.op == "Gemm" and unit.name in plan.float_output:
+    rank = 2 if unit.op == "Gemm" else len(shapes.dims(unit.anchor.outputs[0]) or ())
+    float_output = unit.name in plan.float_output
+    if unit.row is not None and unit.row.int32_bias and float_output and rank == 2:
+        # a MatMul of rank 2 and its Add become a Gemm too, as soon as the runtime knows their shapes
         scales = (codes.scales.astype(np.float64) * float(entry.scale)).astype(np.float32)
         steps = np.clip(np.rint(bias.reshape(-1) / scales.astype(np.float64)), -(2**31), 2**31 - 1)
         zeros32 = np.zeros(scales.shape, np.int32)
         value = _dequantised(model, f"{prefix}_bias", steps.astype(np.int32), scales, zeros32, 0)
         place[0].replace_input_with(place[1], value)
-    elif unit.op == "MatMul" and unit.name in plan.float_output:
-        # with a bias of rank 1 the runtime makes a float Gemm of static MatMul + Add; of rank 3 it does not
-        rank = len(shapes.dims(unit.anchor.outputs[0]) or ())
-        if rank == 3:
-            value = initializer(model, f"{prefix}_bias", bias.reshape(1, 1, -1))
-            place[0].replace_input_with(place[1], value)
+    elif unit.op == "MatMul" and rank == 3 and (float_output or len(unit.nodes) > 2):
+        # with a bias of rank 1 the runtime makes a float Gemm and two Reshapes of static MatMul + Add, and no
+        # QuantizeLinear behind an activation reaches that Gemm; with one of rank 3 it does not
+        value = initializer(model, f"{prefix}_bias", bias.reshape(1, 1, -1))
+        place[0].replace_input_with(place[1], value)
 
 
 def _set_bias(model: ir.Model, unit: Unit, bias: np.ndarray) -> None:

@@ -63,7 +63,8 @@ class Unit:
     def inputs(self) -> tuple[ir.Value, ...]:
         """What must come dequantised when the unit is int8: the activations, and an OWN op's constants."""
         if self.row is not None and self.row.kind is Kind.OWN:
-            return tuple(dict.fromkeys(value for value in self.anchor.inputs if value is not None))
+            read = self.anchor.inputs[slice(*self.row.activations)]
+            return tuple(dict.fromkeys(value for value in read if value is not None))
         first = self.anchor.inputs[0] if self.anchor.inputs else None
         return () if first is None else (first,)
 
@@ -203,7 +204,8 @@ def make_plan(found: Sequence[Unit], int8: Iterable[str]) -> Plan:
 
 def _may_stay_float(unit: Unit) -> bool:
     """A linear layer has a kernel with a float output; a Conv or an elementwise op needs its output quantised."""
-    return unit.op in ("Gemm", "MatMul") and len(unit.nodes) == 1 + (unit.nodes[-1].op_type == "Add")
+    alone = len(unit.nodes) == 1 + (unit.nodes[-1].op_type == "Add")
+    return unit.row is not None and unit.row.float_output and alone
 
 
 def _grouped(wanted: Iterable[ir.Value], chosen: Iterable[Unit]) -> dict[str, str]:

@@ -8,7 +8,7 @@ that a new runtime makes wrong fails by name. Adding an op is one row here and i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -33,11 +33,23 @@ Check = Callable[[ir.Node], "str | None"]
 
 @dataclass(frozen=True)
 class Row:
-    """One op of a target's table: how it is placed, on which condition it fuses, and the kernel that must remain."""
+    """One op of a target's table.
+
+    Attributes:
+        kind: How it is placed.
+        check: On which condition it fuses.
+        kernel: What must remain (``A|B``: one of them).
+        activations: Which inputs are activations: from the first to before the last of these positions.
+        float_output: It runs in int8 although nothing quantises its output.
+        int32_bias: With such an output it wants its bias in int32.
+    """
 
     kind: Kind
     check: Check
     kernel: str
+    activations: tuple[int, int | None] = (0, None)
+    float_output: bool = False
+    int32_bias: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,10 @@ class Target:
     activation_symmetric: bool = False
     saturating_pairs: bool = False
     why_not: str | None = None
+
+
+#: Types that pass for float32; None is a type that inference did not find.
+_FLOATS = (None, ir.DataType.FLOAT)
 
 
 def _always(node: ir.Node) -> str | None:
@@ -109,6 +125,16 @@ def _float_arithmetic(node: ir.Node) -> str | None:
             return "it is not float32 arithmetic"
         if value is not None and value.dtype not in (None, ir.DataType.FLOAT):
             return "it is not float32 arithmetic"
+    return None
+
+
+def _where(node: ir.Node) -> str | None:
+    for value in node.inputs[1:]:
+        array = constant(value)
+        if (array is not None and array.dtype != np.float32) or (value is not None and value.dtype not in _FLOATS):
+            return "it does not choose between floats"
+        if array is not None and not np.isfinite(array).all():
+            return "one of its constants is infinite"
     return None
 
 
@@ -169,8 +195,8 @@ def _same(kernel: str, check: Check = _moves_float) -> Row:
 #: onnxruntime's CPU provider; every row is a claim that the contract test checks
 CPU_ROWS: dict[str, Row] = {
     "Conv": Row(Kind.WEIGHTED, _conv, "QLinearConv"),
-    "Gemm": Row(Kind.WEIGHTED, _gemm, "QGemm"),
-    "MatMul": Row(Kind.WEIGHTED, _matmul, "MatMulIntegerToFloat|QLinearMatMul|QGemm"),
+    "Gemm": Row(Kind.WEIGHTED, _gemm, "QGemm", float_output=True, int32_bias=True),
+    "MatMul": Row(Kind.WEIGHTED, _matmul, "MatMulIntegerToFloat|QLinearMatMul|QGemm", float_output=True, int32_bias=True),
     "Add": Row(Kind.OWN, _float_arithmetic, "QLinearAdd"),
     "Mul": Row(Kind.OWN, _float_arithmetic, "QLinearMul"),
     "AveragePool": Row(Kind.OWN, _average_pool, "QLinearAveragePool"),
@@ -179,6 +205,7 @@ CPU_ROWS: dict[str, Row] = {
     "LeakyRelu": Row(Kind.OWN, _always, "QLinearLeakyRelu"),
     "Softmax": Row(Kind.OWN, _softmax, "QLinearSoftmax"),
     "Concat": Row(Kind.OWN, _concat, "QLinearConcat"),
+    "Where": Row(Kind.OWN, _where, "QLinearWhere", activations=(1, None)),
     "MaxPool": _same("MaxPool|NhwcMaxPool"),
     "Resize": _same("Resize", _resize),
     "DepthToSpace": _same("DepthToSpace"),
@@ -189,10 +216,18 @@ CPU_ROWS: dict[str, Row] = {
     "Squeeze": _same("Squeeze"),
     "Unsqueeze": _same("Unsqueeze"),
     "Slice": _same("Slice"),
+    "Gather": _same("Gather"),
     "Expand": _same("Expand"),
     "Tile": _same("Tile"),
     "Relu": Row(Kind.FOLD, _always, ""),
     "Clip": Row(Kind.FOLD, _clip, ""),
+}
+
+#: TensorRT fuses around layers by itself: only what it quantises explicitly gets Q/DQ, and never a Softmax or a bias
+TENSORRT_ROWS: dict[str, Row] = {
+    op: replace(row, kernel="", int32_bias=False, float_output=row.kind is Kind.WEIGHTED)
+    for op, row in CPU_ROWS.items()
+    if op not in ("Softmax", "Sigmoid", "LeakyRelu", "Mul", "Where", "Gather", "Tile")
 }
 
 TARGETS: dict[str, Target] = {
@@ -204,5 +239,10 @@ TARGETS: dict[str, Target] = {
         {},
         why_not="the CUDA provider has no int8 kernels for Q/DQ: it would run Q, DQ and a float Conv, slower than float",
     ),
-    "tensorrt": Target("tensorrt", "tensorrt", CPU_ROWS, activation_symmetric=True),
+    "tensorrt": Target(
+        "tensorrt",
+        "tensorrt",
+        TENSORRT_ROWS,
+        activation_symmetric=True,
+    ),
 }
