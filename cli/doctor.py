@@ -9,15 +9,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.text import Text
 
 from onnxslim.errors import OnnxslimError
 from onnxslim.quantize import contract
+from onnxslim.quantize.machine import this_target
+from onnxslim.quantize.paces import paces
 from onnxslim.quantize.targets import TARGETS, Target
 from onnxslim.report.text import clean
 from onnxslim.result import Result
 from onnxslim.runtime.energy import NOT_HERE, counter
 from onnxslim.runtime.providers import CPU, PROVIDERS, Provider, parse
-from onnxslim.runtime.session import available_providers
+from onnxslim.runtime.session import SessionConfig, available_providers
 from onnxslim.version import __version__
 
 from . import foreign
@@ -38,7 +41,21 @@ def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableTy
         for section, facts in report["machine"].items()
         for name, value in facts.items()
     )
-    return Group(grid(("", ""), rows), *warnings(report))
+    parts: list[RenderableType] = [grid(("", ""), rows)]
+    if explain:
+        lines = ((_verdict(line), clean(line["says"]), _left(line["ops"])) for line in report["contract"])
+        parts.append(grid(("", "what is believed of the runtime", "what it left"), lines))
+    share = "nothing above is private: paste it into an issue (--explain adds every op, --json everything)"
+    parts.append(Text(share, "dim"))
+    return Group(*parts, *warnings(report))
+
+
+def _verdict(line: Mapping[str, Any]) -> str:
+    return "holds" if line["claimed"] == line["fused"] else "DIFFERS"
+
+
+def _left(ops: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {op}" for op, count in ops.items())
 
 
 @command("doctor", show=show)
@@ -46,15 +63,17 @@ def doctor(common: Common) -> Result:
     """What this machine and its runtime can do: versions, providers, what speeds int8 up, what can be measured."""
     found = foreign.find()
     cautions = [] if found is None else [f"{found.message}; {found.hint}"]
+    findings = [*contract.check(TARGETS["cpu"]), *contract.check_claims()]
     machine = {
         "": {"onnxslim": __version__, "Python": platform.python_version(), "system": platform.platform()},
         "library": {name: _version(name) for name in _LIBRARIES},
         "CPU": _cpu(),
         "provider": {name: _provider(name) for name in PROVIDERS},
-        "int8": {name: target.why_not or _int8(target, cautions) for name, target in TARGETS.items()},
+        "int8": _int8(findings, common.config.with_(provider="cpu"), cautions),
         "energy": {"counter": getattr(counter(Provider(CPU)), "source", NOT_HERE)},
     }
-    return Result("doctor", extra={"machine": machine}, warnings=cautions)
+    found_out = [{"says": f.op, "claimed": f.claimed, "fused": f.fused, "ops": f.ops} for f in findings]
+    return Result("doctor", extra={"machine": machine, "contract": found_out}, warnings=cautions)
 
 
 def _version(distribution: str) -> str:
@@ -71,17 +90,37 @@ def _provider(name: str) -> str:
         return f"no; {error.hint}"
 
 
-def _int8(target: Target, cautions: list[str]) -> str:
-    """Whether this runtime fuses what the table of ``target`` says that it fuses; each difference is a caution."""
-    if target.provider != "cpu":
-        return "not looked at: runs on another provider"
-    findings = contract.check(target)
+def _int8(findings: list[contract.Finding], config: SessionConfig, cautions: list[str]) -> dict[str, str]:
+    """Whether this runtime fuses what the tables say, which of them holds here, and what int8 gains by it."""
     for finding in findings:
-        if finding.claimed != finding.fused:
+        if not finding.holds:
             does = "runs" if finding.fused else "does not run"
-            cautions.append(f"target {target.name}: this runtime {does} {finding.op} in int8, the table says otherwise")
-    right = sum(finding.claimed == finding.fused for finding in findings)
-    return f"{right} of {len(findings)} ops run as the table says"
+            said = f"{does} {finding.op} in int8" if finding in findings[:_rows()] else f"does otherwise than: {finding.op}"
+            cautions.append(f"this onnxruntime {said}; the tables say otherwise, please report this")
+    rows, claims = findings[: _rows()], findings[_rows() :]
+    here = this_target(config)
+    sums = "saturate" if here == "cpu-no-vnni" else "are exact"
+    return {
+        "table": f"{here}: sums of uint8 · int8 products {sums}",
+        "ops": f"{sum(f.holds for f in rows)} of {len(rows)} run as the table says",
+        "conditions": f"{sum(f.holds for f in claims)} of {len(claims)} hold",
+        **{name: f"{ratio:.2f}× float" for name, ratio in paces(config).items()},
+        **{name: _elsewhere(target) for name, target in TARGETS.items() if target.provider != "cpu"},
+    }
+
+
+def _rows() -> int:
+    return len(TARGETS["cpu"].rows) + len(contract.UNFUSED)
+
+
+def _elsewhere(target: Target) -> str:
+    """What is known of a target on another provider, by this machine where it has it."""
+    if target.provider == "cuda" and PROVIDERS["cuda"][0] in available_providers():
+        own = SessionConfig(provider="cuda")
+        fused = [finding.op for finding in contract.check(TARGETS["cpu"], own) if finding.claimed and finding.fused]
+        return f"float16; in int8 run: {', '.join(fused) or 'none, as the table says'}"
+    way = "float16" if target.why_not else "static int8, symmetric"
+    return f"{way}; expected, not verified here: no {PROVIDERS[target.provider][0]}"
 
 
 def _cpu() -> dict[str, str]:

@@ -12,6 +12,7 @@ from onnxslim.graph.constants import constant
 from onnxslim.quantize import contract
 from onnxslim.quantize.claims import CLAIMS, Claim
 from onnxslim.quantize.contract import LINEAR, PATTERNS, UNFUSED
+from onnxslim.quantize.paces import LAYERS
 from onnxslim.quantize.sketch import Sketch
 from onnxslim.quantize.targets import TARGETS, Kind, Row
 from onnxslim.runtime.optimized import optimized
@@ -85,3 +86,12 @@ def is_dequantised(value: ir.Value | None) -> bool:
 def get(values: object, index: int) -> ir.Value | None:
     found = list(values)  # type: ignore[call-overload]
     return found[index] if index < len(found) else None
+
+
+def test_every_layer_that_doctor_times_is_int8() -> None:
+    for name, draw in LAYERS.items():
+        shape, models = draw()
+        ops = {node.op_type for node in optimized(models["int8"]).graph}
+        wanted = "MatMulNBits" if "blocks" in name else "DynamicQuantizeMatMul" if "dynamic" in name else "QLinearConv"
+        assert wanted in ops, f"{name} left {ops}"
+        assert Session(models["int8"]).run({"x": np.zeros(shape, np.float32)})["y0"].shape[0] == shape[0]
