@@ -82,11 +82,6 @@ def test_a_quantised_model_is_refused(digits: ir.Model, calib: Samples) -> None:
         quantize(result, calib, STATIC)
 
 
-def test_cuda_is_refused_with_the_reason(digits: ir.Model, calib: Samples) -> None:
-    with pytest.raises(UnsupportedError, match="no int8 kernels"):
-        quantize(digits, calib, QuantizeOptions(target="cuda"))
-
-
 def test_an_infinity_inside_names_the_tensor_and_the_sample() -> None:
     model = ir.from_onnx_text("""<ir_version: 8, opset_import: ["" : 17]>
     g (float[n,2] x) => (float[n,2] y) <float[2,2] w = {1,0,0,1}> {
