@@ -31,6 +31,8 @@ from .steps import run_step
 @click.option("--weights", metavar="W", help="Weights only: int8, int4 or codebook:K (K values a tensor).")
 @click.option("--calibration", metavar="C", help="auto, minmax, averaged, percentile[:99.999], mse or entropy (auto).")
 @click.option("--placement", type=click.Choice(["measured", "static"]), help="How to choose the layers (measured).")
+@click.option("--min-sqnr", type=float, metavar="DB", help="What every output keeps, or layers stay float (20).")
+@click.option("--statistics", metavar="F", help="An .npz that keeps calibration's statistics; an interrupted run goes on.")
 @click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes that stay float.")
 def quantize(
     common: Common,

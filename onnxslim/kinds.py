@@ -75,7 +75,9 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: Context) -> Ap
     result, account = quantize(model, context.samples, options, config=context.config, progress=context.progress)
     way, placement = account.details["way"], account.details.get("placement")
     activations = way["way"] if way["way"] in ACTIVATIONS else options.activations
-    options = dataclasses.replace(options, target=way["target"], activations=activations)
+    # a file of statistics is where this run kept its work, not something that was decided
+    options = dataclasses.replace(options, target=way["target"], activations=activations, statistics=None)
+    options = dataclasses.replace(options, calibration=account.details.get("calibration", options.calibration))
     if placement is not None:
         options = dataclasses.replace(options, float_units=tuple(placement["float"]))
     return result, account, options

@@ -7,7 +7,7 @@ sum (which is not finite when any value is not), and to values at a fixed stride
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -16,6 +16,7 @@ from onnxslim.errors import InvalidDataError
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import constant
 from onnxslim.progress import Progress, silent
+from onnxslim.quantize.kept import Keeper
 from onnxslim.quantize.ranges import BINS, Histogram
 from onnxslim.quantize.statistics import Counter, Statistics
 from onnxslim.quantize.watch import append, integers, output, reduced
@@ -37,8 +38,7 @@ def statistics(
     progress: Progress = silent,
     total: int = 0,
     *,
-    start: Statistics | None = None,
-    keep: Callable[[Statistics], None] | None = None,
+    keeper: Keeper | None = None,
 ) -> Statistics:
     """Watch the tensors ``names`` of ``model`` on single samples.
 
@@ -49,13 +49,12 @@ def statistics(
         config: Where to run.
         progress: Called after each sample.
         total: How many samples there are, for ``progress``.
-        start: Statistics of the samples before ``feeds``, to go on from.
-        keep: Given what is known so far after every sample, for those who want to resume.
+        keeper: Knows the statistics of the samples before ``feeds``, and keeps what is learnt.
 
     Raises:
         InvalidDataError: A NaN or an infinity in an activation (tensor and sample are named), or no samples.
     """
-    counter = Counter(names, start)
+    counter = Counter(names, None if keeper is None else keeper.start)
     first = len(counter)
 
     def reduce(index: int, found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
@@ -72,8 +71,8 @@ def statistics(
         for low, high, values in run_all(_watched(model, names), feeds, reduce, config):
             counter.add(low, high, values)
             progress("statistics", len(counter), total)
-            if keep is not None:
-                keep(counter.result())
+            if keeper is not None and keeper.due():
+                keeper.write(counter.result())
     except _NotFiniteError as error:
         raise InvalidDataError(
             f"calibration sample {first + error.sample}: NaN or infinity in {_culprit(model, feeds, error.sample, config)}",
@@ -81,7 +80,10 @@ def statistics(
         ) from None
     if not len(counter):
         raise InvalidDataError("no calibration samples")
-    return counter.result()
+    result = counter.result()
+    if keeper is not None:
+        keeper.write(result)
+    return result
 
 
 def channels(

@@ -21,6 +21,11 @@ class Feeds:
     def __iter__(self) -> Iterator[Mapping[str, np.ndarray]]:
         yield from self._samples.batches(1)
 
+    def digests(self) -> list[bytes]:
+        """A hash of the contents of each."""
+        found = self._samples.digests()
+        return [b"".join(found[i : i + self._batch]) for i in range(0, len(self) * self._batch, self._batch)]
+
     def first(self, count: int) -> list[Mapping[str, np.ndarray]]:
         """The first ``count``, held; or all there are."""
         return list(self[:count])

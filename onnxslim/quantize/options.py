@@ -22,6 +22,8 @@ class QuantizeOptions:
         float_units: The decision of an earlier run: these stay float, everything else that can becomes int8.
         max_memory: Bytes of samples and of activations that may be held at a time.
         min_sqnr: Decibels that every output must keep on calibration samples; layers go back to float until it does.
+        statistics: A file that keeps calibration's statistics: written, gone on from, refused where it is of another model
+            or of other data.
     """
 
     target: str = "auto"
@@ -33,3 +35,4 @@ class QuantizeOptions:
     float_units: tuple[str, ...] | None = None
     max_memory: int = _MEMORY
     min_sqnr: float = 20.0
+    statistics: str | None = None

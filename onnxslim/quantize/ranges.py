@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -166,9 +167,9 @@ METHODS: dict[str, Method] = {
 #: What ``auto`` tries, by the error of the model's outputs: mse with saturation weighing more or less, and everything.
 CANDIDATES: dict[str, Method] = {
     "mse": mse,
-    "mse, saturation ×0.3": lambda h: mse(h, saturation=0.3),
-    "mse, saturation ×0.1": lambda h: mse(h, saturation=0.1),
-    "mse, saturation ×3": lambda h: mse(h, saturation=3.0),
+    "mse:0.3": partial(mse, saturation=0.3),
+    "mse:0.1": partial(mse, saturation=0.1),
+    "mse:3": partial(mse, saturation=3.0),
     "averaged": averaged,
     "minmax": minmax,
 }
@@ -184,7 +185,9 @@ def methods(text: str) -> dict[str, Method]:
 
 
 def method(text: str) -> Method:
-    """``minmax``, ``averaged``, ``percentile``, ``percentile:99.99``, ``mse`` or ``entropy`` → the function.
+    """``minmax``, ``averaged``, ``percentile[:99.99]``, ``mse[:0.3]`` or ``entropy`` → the function.
+
+    The number behind ``mse`` is what a squared error by saturation counts, against one by rounding.
 
     Raises:
         UsageError: Anything else.
@@ -193,9 +196,11 @@ def method(text: str) -> Method:
         share = float(match[1])
         if 50.0 < share <= 100.0:
             return lambda h: percentile(h, share)
+    elif match := re.fullmatch(r"mse:(\d+(?:\.\d+)?)", text):
+        return partial(mse, saturation=float(match[1]))
     elif text in METHODS:
         return METHODS[text]
     raise UsageError(
         f"--calibration {text}: unknown",
-        hint=f"one of auto, {', '.join(METHODS)}, or percentile:99.99 (above 50, up to 100)",
+        hint=f"one of auto, {', '.join(METHODS)}, or percentile:99.99 (above 50, up to 100), mse:0.3",
     )

@@ -21,6 +21,7 @@ from onnxslim.quantize.equalize import equalize, streams
 from onnxslim.quantize.feeds import Feeds
 from onnxslim.quantize.fidelity import Yardstick
 from onnxslim.quantize.insert import Choices, write_qdq
+from onnxslim.quantize.kept import Keeper
 from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.quantize.placement import everything
 from onnxslim.quantize.plan import Plan, Unit, make_plan, units
@@ -66,7 +67,12 @@ def quantise_static(
         raise UnsupportedError("nothing to quantise: no Conv, Gemm or MatMul with float32 weights can run in int8")
     widest = make_plan(found, able)
     with account.part("statistics"):
-        statistics = calibrate.statistics(work, feeds, list(widest.tensors), config, progress, len(feeds))
+        names, keeper = list(widest.tensors), None
+        if options.statistics is not None:
+            keeper = Keeper(options.statistics, work, names, feeds.digests())
+        done = 0 if keeper is None else keeper.done
+        left = feeds[done:] if done < len(feeds) else ()
+        statistics = calibrate.statistics(work, left, names, config, progress, len(feeds), keeper=keeper)
         give_back()
     with account.part("ranges"):
         few = Yardstick(work, kept[::SIMULATED], config)
