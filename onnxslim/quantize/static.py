@@ -37,8 +37,8 @@ EQUALIZED, TIMED = 32, 8
 #: Samples that results are judged on, at least and at most: between them what this many multiply-accumulates pay for. A
 #: few answers that flip decide what a classifier loses, so that many samples are wanted where they are cheap.
 FEWEST, MOST, WORK = 32, 128, 12e9
-#: Ranges are compared on one in so many of those.
-SIMULATED = 4
+#: Ranges are compared on one in so many of those, and on so many at most.
+EVERY, SIMULATED = 4, 16
 #: Relative squared output error (60 dB) up to which an equalised float model counts as the same.
 EXACT = 1e-6
 
@@ -75,7 +75,7 @@ def quantise_static(
         statistics = calibrate.statistics(work, left, names, config, progress, len(feeds), keeper=keeper)
         give_back()
     with account.part("ranges"):
-        few = Yardstick(work, kept[::SIMULATED], config)
+        few = Yardstick(work, kept[:: max(EVERY, len(kept) // SIMULATED)], config)
         chooser = Chooser(work, widest, statistics, methods, target, few, config)
         _warn_of_constants(widest, statistics, account)
         errors = chooser.errors()
@@ -211,9 +211,9 @@ def _decide(
     times = measure.unit_times(model, widest, found, few, config, times)
     measured = placement.place(found, times) & able
     labels = {"everything int8": able, "static": static, "measured": measured}
-    distinct = {
-        name: int8 for index, (name, int8) in enumerate(labels.items()) if int8 not in list(labels.values())[:index]
-    }
+    # the fewest int8 ops first, since a tie keeps the earlier: an op that gains no time need not lose anything
+    sets = {int8: name for name, int8 in labels.items()}
+    distinct = {name: int8 for int8, name in sorted(sets.items(), key=lambda pair: len(pair[0]))}
     candidates = {
         "float": model,
         **{name: _written(model, make_plan(found, int8), choices) for name, int8 in distinct.items()},

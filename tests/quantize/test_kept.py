@@ -65,8 +65,8 @@ def test_an_interrupted_run_goes_on_to_the_same_statistics(
         if done == 6:
             raise KeyboardInterrupt
 
+    keeper = Keeper(path, model, NAMES, digests(samples))
     with pytest.raises(KeyboardInterrupt):
-        keeper = Keeper(path, model, NAMES, digests(samples))
         calibrate.statistics(model, samples, NAMES, None, interrupted, keeper=keeper)
     keeper = Keeper(path, model, NAMES, digests(samples))
     assert keeper.done == 5
