@@ -125,10 +125,11 @@ def static_total(found: Sequence[Unit], int8: frozenset[str], times: Times) -> f
     makers = {value: unit for unit in found for value in unit.outputs}
     border = {value for value, unit in makers.items() if value.is_graph_output() and unit.name in int8}
     for unit in found:
+        own = {value for member in unit.nodes for value in member.outputs}
         for value in (value for member in unit.nodes for value in member.inputs if value is not None):
             maker = makers.get(value)
             made_in_int8 = maker is not None and maker.name in int8
-            if constant(value) is None and maker is not unit and made_in_int8 != (unit.name in int8):
+            if constant(value) is None and value not in own and made_in_int8 != (unit.name in int8):
                 border.add(value)
     return total + sum(placement.boundary(value, times) for value in border)
 
