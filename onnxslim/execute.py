@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +47,8 @@ logger = logging.getLogger(__name__)
 
 #: Samples that latency is measured on, in turn.
 _TIMED = 8
+#: Two files of the same model, laid out differently, may differ by this much.
+_NOTICED = 0.98
 #: Samples that show at once whether the original knows more than chance and the metric can be computed.
 _KNOWING = 128
 #: Samples of the fit data that the result is judged on for comparison.
@@ -292,6 +295,10 @@ class Attempt:
             threads=timing.threads,
             batch=timing.batch,
         )
+        if slower(result.latency):
+            result.warnings.append(
+                f"the result is slower than the original on this machine: {result.latency['ratio']:.2f}× its speed"
+            )
         result.stages = [
             dataclasses.replace(stage, median_ms=1e3 * timing.median(str(index)))
             for index, stage in enumerate(result.stages)
@@ -354,6 +361,11 @@ class Attempt:
         """Bytes of the original and of what came out."""
         assert self.result.output is not None
         return {"original": self.task.given.bytes, "result": self.result.output.bytes}
+
+
+def slower(latency: Mapping[str, Any]) -> bool:
+    """Whether the result is slower than the original, beyond chance and by more than anybody would notice."""
+    return bool(latency["interval"][1] < _NOTICED)
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxslim import io, recipe
+from onnxslim import execute, io, recipe
 from onnxslim.errors import GateError, InvalidDataError, UsageError
 from onnxslim.execute import Attempt, Judge, run
 from onnxslim.optimize import optimize
 from onnxslim.recipe import Recipe, step
+from onnxslim.runtime.timing import Timing
 from onnxslim.validate.gates import Gates
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_models"
@@ -147,6 +148,15 @@ def test_what_the_search_chose_is_replayed_to_the_same_bytes_and_a_study_saves_d
     assert [known[entry["name"]]["seconds"] for entry in again.extra["candidates"]] == [
         entry["seconds"] for entry in again.extra["candidates"]
     ]
+
+
+def test_a_result_that_is_slower_is_not_passed_over_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = {"0": np.full(30, 1.0), "1": np.full(30, 2.0)}
+    monkeypatch.setattr(execute, "interleave", lambda *_, **__: Timing(rounds, "cpu", 1, 1))
+    result = run(MLP, Recipe((step("simplify"),)), data=CALIB, eval_data=EVAL)
+    assert any("slower than the original" in line for line in result.warnings)
+    searched = optimize(MLP, data=CALIB, eval_data=EVAL, budget=1.0)
+    assert searched.extra["candidates"][0]["missed"] == ["slower than the original"]
 
 
 def test_a_metric_that_fails_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:

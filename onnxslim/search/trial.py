@@ -13,7 +13,7 @@ from typing import Any
 from onnxslim import io
 from onnxslim.account import Account
 from onnxslim.errors import LimitError, OnnxslimError
-from onnxslim.execute import Attempt, Task
+from onnxslim.execute import Attempt, Task, slower
 from onnxslim.recipe import Recipe
 from onnxslim.result import Stage, facts
 from onnxslim.search.points import Outcome, Point
@@ -158,7 +158,10 @@ def _score(trial: Trial, want: str, clock: bool) -> None:
     faster = result.latency["ratio"] if clock else max(task.given.macs, 1) / max(result.output.macs, 1)
     trial.score = SCORES[want](faster, task.given.bytes / result.output.bytes)
     physical = dataclasses.replace(trial.attempt.recipe.gates, max_drop=None, min_agreement=None, min_sqnr=None)
-    trial.missed = tuple(failures(physical, None, result.latency, trial.attempt.sizes))
+    missed = failures(physical, None, result.latency, trial.attempt.sizes)
+    if clock and want != "smallest" and slower(result.latency):
+        missed.append("slower than the original")
+    trial.missed = tuple(missed)
 
 
 def _record(trial: Trial) -> dict[str, Any]:
