@@ -40,6 +40,7 @@ from onnxslim.validate.evaluate import evaluate_all
 from onnxslim.validate.function import UserMetric
 from onnxslim.validate.gates import failures
 from onnxslim.validate.ledger import Evaluation
+from onnxslim.validate.statistics import samples_to_decide
 from onnxslim.validate.tally import Measured
 from onnxslim.version import __version__
 
@@ -330,6 +331,9 @@ class Attempt:
             scores = [metric.original, *between, *(evaluation.metric.result for evaluation in judged.values())]
             result.stages = [dataclasses.replace(s, metric=m) for s, m in zip(result.stages, scores, strict=True)]
             result.extra["fit_metrics"] = self._on_fit_data()
+            if (limit := self.recipe.gates.max_drop) is not None and metric.interval and metric.drop is not None:
+                needed = samples_to_decide(metric.drop, metric.interval, metric.n, limit)
+                result.extra["decision"] = {"limit": limit, "samples": needed}
         missed = failures(self.recipe.gates, result.evaluation, result.latency, self.sizes)
         if missed:
             error = GateError("; ".join(missed), hint="nothing was written; a report of what was measured may be beside it")

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from onnxslim.report import figures, plots, text
+from onnxslim.report.evidence import evidence
 from onnxslim.report.figures import Report
 from onnxslim.report.steps import list_steps
 from onnxslim.report.trials import HOW as TRIALS_HOW
@@ -67,6 +68,7 @@ def html(report: Report) -> str:
         value=figures.metric_value,
         data={use: told for use, value in (report.get("data") or {}).items() if (told := figures.described(value))},
         energy=figures.energy(report),
+        evidence=evidence(report),
         recipe=_recipe(report.get("recipe")),
         size=text.size,
         count=text.count,

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from onnxslim.report import figures, text
+from onnxslim.report.evidence import evidence
 from onnxslim.report.figures import Report
 from onnxslim.report.steps import list_steps
 from onnxslim.report.trials import list_trials
@@ -32,6 +33,7 @@ def markdown(report: Report) -> str:
         before=before,
         after=after,
         rows=figures.rows(report),
+        evidence=evidence(report),
         steps=list_steps(report),
         trials=list_trials(report),
         warnings=report.get("warnings") or [],

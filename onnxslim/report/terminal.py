@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxslim.report import figures, text
+from onnxslim.report.evidence import evidence
 from onnxslim.report.figures import Report
 from onnxslim.report.steps import Step, list_steps
 from onnxslim.report.trials import HOW as TRIALS_HOW
@@ -41,6 +42,8 @@ def _sections(report: Report, explain: bool) -> Iterator[RenderableType]:
     trials = list_trials(report)
     if trials:
         yield _trials(trials)
+    for said in evidence(report):
+        yield Text(said, "dim")
     if energy := figures.energy(report):
         yield Text.assemble(("energy: ", "bold"), energy)
     if explain:
