@@ -95,7 +95,6 @@ class Task:
 
     def runner(self, recipe: Recipe) -> Runner:
         """What carries out the steps of ``recipe``."""
-        context = Context(self.original, self.sets.fit, self.config, recipe.seed, self.progress)
         limit, tune = recipe.gates.max_drop, self.sets.tune or self.sets.fit
 
         def too_much(model: ir.Model) -> bool:
@@ -104,6 +103,9 @@ class Task:
             drop = self.expected(model, tune).drop
             return drop is None or drop > limit
 
+        # layers go back to float by data that nothing was fitted on, or not at all
+        judged = too_much if limit is not None and self.sets.tune is not None else None
+        context = Context(self.original, self.sets.fit, self.config, recipe.seed, self.progress, judged)
         return Runner(context, too_much, self.deadline, self.memory)
 
     def expected(self, model: ir.Model, samples: Samples) -> Measured:
@@ -197,7 +199,9 @@ def run(
         GateError: A gate of the recipe is not met; its ``result`` attribute holds everything that was measured.
         OnnxslimError: Whatever a step raises.
     """
-    if not recipe.tune and any(isinstance(step, Repeat) for step in recipe.steps):
+    gated = recipe.gates.max_drop is not None
+    choosing = any(isinstance(step, Repeat) or (gated and step.name == "quantize") for step in recipe.steps)
+    if not recipe.tune and choosing:
         recipe = dataclasses.replace(recipe, tune=TUNE_SHARE)
     task = prepare(
         model, command, data=data, eval_data=eval_data, seed=recipe.seed, tune=recipe.tune, budget=budget, config=config,

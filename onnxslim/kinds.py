@@ -16,6 +16,7 @@ from onnxslim.progress import Progress, silent
 from onnxslim.prune import prune
 from onnxslim.prune.options import PruneOptions
 from onnxslim.quantize import QuantizeOptions, quantize
+from onnxslim.quantize.mixed import relax
 from onnxslim.quantize.ways import ACTIVATIONS
 from onnxslim.recover import RecoverOptions, recover
 from onnxslim.runtime.session import SessionConfig
@@ -32,6 +33,7 @@ class Context:
         config: Where things run.
         seed: Of every draw.
         progress: Told how far it is.
+        too_much: Whether a model's outputs drop by more than the gates allow, on the *tune* data; None without any.
     """
 
     original: ir.Model
@@ -39,6 +41,7 @@ class Context:
     config: SessionConfig = field(default_factory=SessionConfig)
     seed: int = 0
     progress: Progress = silent
+    too_much: Callable[[ir.Model], bool] | None = None
 
     def data(self, step: str) -> Samples:
         """The fit data, which ``step`` cannot do without."""
@@ -76,11 +79,18 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: Context) -> Ap
     way, placement = account.details["way"], account.details.get("placement")
     activations = way["way"] if way["way"] in ACTIVATIONS else options.activations
     # a file of statistics is where this run kept its work, not something that was decided
-    options = dataclasses.replace(options, target=way["target"], activations=activations, statistics=None)
-    options = dataclasses.replace(options, calibration=account.details.get("calibration", options.calibration))
-    if placement is not None:
-        options = dataclasses.replace(options, float_units=tuple(placement["float"]))
-    return result, account, options
+    resolved = dataclasses.replace(options, target=way["target"], activations=activations, statistics=None)
+    resolved = dataclasses.replace(resolved, calibration=account.details.get("calibration", options.calibration))
+    if placement is None:
+        return result, account, resolved
+    if options.float_units is None and context.too_much is not None and context.samples is not None:
+        samples = context.samples
+
+        def again(chosen: QuantizeOptions) -> tuple[ir.Model, Account]:
+            return quantize(model, samples, chosen, config=context.config, progress=context.progress)
+
+        return relax(model, samples, resolved, (result, account), again, context.too_much, context.config)
+    return result, account, dataclasses.replace(resolved, float_units=tuple(placement["float"]))
 
 
 def _recover(model: ir.Model, options: RecoverOptions, context: Context) -> Applied:
