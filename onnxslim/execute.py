@@ -50,6 +50,8 @@ logger = logging.getLogger(__name__)
 _TIMED = 8
 #: Two files of the same model, laid out differently, may differ by this much.
 _NOTICED = 0.98
+#: An interval of the ratio wider than this share of it says more of the machine than of the models.
+_NOISY = 0.2
 #: Samples that show at once whether the original knows more than chance and the metric can be computed.
 _KNOWING = 128
 #: Samples of the fit data that the result is judged on for comparison.
@@ -303,6 +305,12 @@ class Attempt:
         if slower(result.latency):
             result.warnings.append(
                 f"the result is slower than the original on this machine: {result.latency['ratio']:.2f}× its speed"
+            )
+        low, high = result.latency["interval"]
+        if high - low > _NOISY * result.latency["ratio"]:
+            result.warnings.append(
+                f"this machine was noisy while it was timed: the speed-up lies between {low:.2f}× and {high:.2f}×; "
+                "time again when nothing else runs"
             )
         result.stages = [
             dataclasses.replace(stage, median_ms=1e3 * timing.median(str(index)))

@@ -159,6 +159,15 @@ def test_a_result_that_is_slower_is_not_passed_over_in_silence(monkeypatch: pyte
     assert searched.extra["candidates"][0]["missed"] == ["slower than the original"]
 
 
+def test_a_noisy_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    for spread, noisy in ((0.01, False), (0.8, True)):
+        rounds = {name: np.exp(draw.normal(0, spread, 30)) for name in "01"}
+        monkeypatch.setattr(execute, "interleave", lambda *_, rounds=rounds, **__: Timing(rounds, "cpu", 1, 1))
+        result = run(MLP, Recipe((step("simplify"),)), data=CALIB, eval_data=EVAL)
+        assert any("noisy" in line for line in result.warnings) == noisy
+
+
 def test_a_metric_that_fails_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(outputs: np.ndarray, labels: np.ndarray | None) -> float:
         raise KeyError("class")

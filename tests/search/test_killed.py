@@ -1,0 +1,58 @@
+"""A search killed at any moment keeps what it finished."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from onnxslim import io
+
+SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
+
+
+def trials(study: Path) -> dict[str, tuple[str, str | None]]:
+    """Every finished trial: the recipe asked for → its outcome and model."""
+    if not (study / "study.sqlite").exists():
+        return {}
+    with sqlite3.connect(study / "study.sqlite") as database:
+        try:
+            rows = database.execute("SELECT asked, outcome, model FROM trials").fetchall()
+        except sqlite3.OperationalError:  # killed before the tables were made
+            return {}
+    return {asked: (outcome, model) for asked, outcome, model in rows}
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+def test_killed_at_twenty_random_moments_no_finished_trial_is_lost(tmp_path: Path) -> None:
+    study, out = tmp_path / "study", tmp_path / "slim.onnx"
+    command = [
+        sys.executable, "-m", "onnxslim_cli", "optimize", str(SAMPLES / "digits_mlp.onnx"), "-o", str(out), "--force",
+        "--data", str(SAMPLES / "digits_calib.npz"), "--eval-data", str(SAMPLES / "digits_eval.npz"),
+        "--study", str(study), "--budget", "10m", "--placement", "static",
+    ]  # fmt: skip
+    moment = random.Random(0)
+    known: dict[str, tuple[str, str | None]] = {}
+    for _ in range(20):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(moment.uniform(0.5, 15))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        now = trials(study)
+        assert known.items() <= now.items(), "a finished trial was lost or done again"
+        for _, model in now.values():
+            if model is not None:
+                io.load(study / model)
+        known = now
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert out.exists()
+    assert known.items() <= trials(study).items()
+    assert len(known) > 2
