@@ -86,7 +86,7 @@ class Session:
         check_session_options(self.config.session_options)
         check_provider_options(self.provider, self.config.provider_options)
         options = _options(self.config, profile_prefix, optimized_path)
-        self._session = _create(model, options, providers_of(self.provider, self.config))
+        self._session = self._start(model, options)
         ran = self._session.get_providers()
         if self.provider.name not in ran:
             raise UnsupportedError(
@@ -95,6 +95,19 @@ class Session:
             )
         self.inputs: list[str] = [i.name for i in self._session.get_inputs()]
         self.outputs: list[str] = [o.name for o in self._session.get_outputs()]
+
+    def _start(self, model: ir.Model, options: Any) -> Any:
+        """The session; what keeps the provider from starting is told apart from what is wrong with the model."""
+        try:
+            return _create(model, options, providers_of(self.provider, self.config))
+        except InvalidModelError as error:
+            if self.provider.is_cpu:
+                raise
+            _create(model, options, [(CPU, {})])
+            raise UnsupportedError(
+                f"--provider {self.config.provider} could not start ({error.message}); on the CPU the model loads",
+                hint="`onnxslim doctor` shows what is installed",
+            ) from error
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, Any]:
         """Run once; ``outputs`` (all by default) by name. Tensors come back as numpy arrays."""

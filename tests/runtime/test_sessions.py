@@ -54,6 +54,24 @@ def test_a_silent_fallback_is_an_error(digits: ir.Model, monkeypatch: pytest.Mon
         Session(digits, SessionConfig(provider="cuda"))
 
 
+def test_a_provider_that_cannot_start_is_not_blamed_on_the_model(
+    digits: ir.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "onnxslim.runtime.session.available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+
+    def start(model: bytes, options: object, providers: list[tuple[str, dict[str, str]]], **more: object) -> object:
+        assert more == {"enable_fallback": 0}
+        if providers[0][0] != "CPUExecutionProvider":
+            raise RuntimeError("CUDA failure 35: driver version is insufficient")
+        return object()
+
+    monkeypatch.setattr("onnxslim.runtime.session.ort.InferenceSession", start)
+    with pytest.raises(UnsupportedError, match=r"--provider cuda could not start .*driver version is insufficient"):
+        Session(digits, SessionConfig(provider="cuda"))
+
+
 @pytest.mark.gpu
 def test_cuda_really_runs(digits: ir.Model) -> None:
     on_cpu = Session(digits).run(FEED)
