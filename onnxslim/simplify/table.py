@@ -24,6 +24,7 @@ from onnxslim.simplify.rules import (
     pad,
     reduce_unit,
     scale_chain,
+    sequence,
     slice,  # noqa: A004
     transpose,
     view,
@@ -41,6 +42,7 @@ RULES: tuple[Rule, ...] = (
     view.RULE,
     expand.RULE,
     slice.RULE,
+    sequence.RULE,
     reduce_unit.RULE,
     concat.RULE,
     transpose.RULE,
