@@ -19,7 +19,7 @@ from onnxslim.errors import LimitError
 
 #: Seconds between two looks, and how long an interrupted command may take to end by itself.
 PERIOD = 0.05
-GRACE = 2.0
+GRACE = 5.0
 
 
 @contextmanager

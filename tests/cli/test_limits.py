@@ -22,6 +22,12 @@ from onnxslim_cli import limits
 Run = Callable[..., Any]
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy this process may be slow to answer, which must not be the end of it."""
+    monkeypatch.setattr(limits, "GRACE", 300)
+
+
 def busy(*_: object, **__: object) -> None:
     while True:
         time.sleep(0.01)

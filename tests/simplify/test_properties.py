@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 
 from onnxslim import io
 from onnxslim.simplify import simplify
@@ -43,7 +43,12 @@ def test_a_random_graph_stays_the_same_function_in_no_more_nodes_and_bytes(model
 
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
-@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(models(max_steps=25))
-def test_ten_thousand_random_graphs(model: ir.Model) -> None:
-    check(model)
+@pytest.mark.parametrize("part", range(10))
+def test_ten_thousand_random_graphs(part: int) -> None:
+    @seed(part)
+    @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(models(max_steps=25))
+    def thousand(model: ir.Model) -> None:
+        check(model)
+
+    thousand()
