@@ -21,7 +21,7 @@ from onnxslim.data.request import Found, Request
 from onnxslim.data.samples import Samples, Steps
 from onnxslim.data.sequences import Carry
 from onnxslim.data.split import draw
-from onnxslim.errors import InvalidDataError, LimitError, UnsupportedError, UsageError
+from onnxslim.errors import InvalidDataError, LimitError, OnnxslimError, UnsupportedError, UsageError
 
 #: The sources, in the order they are asked whether a source is theirs. To add one, write a module with ``accepts``
 #: and ``read`` (see :mod:`onnxslim.data.request`) and put it here.
@@ -105,9 +105,22 @@ def _sequences(request: Request, how: Carry, allow_random: bool) -> Samples:
     asked = replace(
         request, inputs=inputs if rows else [sequences.timed(i) for i in inputs], dims=dims, max_samples=None
     )
-    found = reader.read(asked)
-    found, steps = sequences.flatten(found, asked, inputs, rows=rows)
-    samples = _samples(found, replace(request, inputs=inputs), steps)
+    states = [i for i in request.inputs if i.name in fed_back]
+
+    def read(asked: Request) -> tuple[Samples, Steps]:
+        found, steps = sequences.flatten(reader.read(asked), asked, inputs, rows=rows)
+        return _samples(found, replace(request, inputs=inputs), steps), steps
+
+    def runs(asked: Request) -> bool:
+        try:
+            sequences.carry(read(asked)[0].take([0]), how, states, request.dims)
+        except OnnxslimError:
+            return False
+        return True
+
+    if reader is synthetic:
+        asked = next((each for each in (asked, *synthetic.grown(asked)) if runs(each)), asked)
+    samples, steps = read(asked)
     total = int(steps.sequence.max()) + 1
     wanted = request.max_samples
     if wanted is not None and wanted < total:
@@ -115,7 +128,6 @@ def _sequences(request: Request, how: Carry, allow_random: bool) -> Samples:
         chosen = draw(labels, total, wanted, request.seed)
         source = f"{samples.source}, {wanted} of {total} sequences (seed {request.seed})"
         samples = samples.take(np.flatnonzero(np.isin(steps.sequence, chosen)), source=source)
-    states = [i for i in request.inputs if i.name in fed_back]
     return sequences.carry(samples, how, states, request.dims)
 
 
@@ -183,7 +195,9 @@ def _check_names(keys: list[str], names: Mapping[str, Any], request: Request, ti
     for wanted in request.required:
         if wanted.name not in names:
             have = ", ".join(f"'{key}'" for key in keys) or "no arrays"
-            raise InvalidDataError(f"{title} has {have}; the model expects {expected}")
+            state = f"an output that is fed back to '{wanted.name}' is named with --state OUT={wanted.name}"
+            hint = state if known & {*keys} else None
+            raise InvalidDataError(f"{title} has {have}; the model expects {expected}", hint=hint)
     for key in names:
         if key not in known:
             raise InvalidDataError(

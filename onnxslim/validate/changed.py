@@ -76,6 +76,8 @@ def _differ(original: np.ndarray, result: np.ndarray) -> np.ndarray:
     if is_scores(original) or original.dtype.kind != "f":
         return np.asarray((answers(original) != answers(result)).reshape(n, -1).any(axis=1))
     a, b = (x.reshape(n, -1).astype(np.float64) for x in (original, result))
+    if a.shape[1] == 1 and a.min(initial=0) >= 0 and 0 < a.max(initial=0) <= 1:  # a probability: yes or no
+        return np.asarray((a >= 0.5) != (b >= 0.5))[:, 0]
     error, size = np.linalg.norm(a - b, axis=1), np.linalg.norm(a, axis=1)
     return np.asarray(~(error <= MOVED * size))
 

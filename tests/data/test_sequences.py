@@ -174,3 +174,24 @@ def test_a_batch_fixed_at_several_samples_is_not_a_sequence(make: Make) -> None:
     model = make(x=("FLOAT", [2, 3]), state=("FLOAT", [2, 4]))
     with pytest.raises(UnsupportedError, match="fixed at 2"):
         open_samples({"x": frames(4)[0]}, model, carry=HOW)
+
+
+def test_a_state_that_the_data_lack_is_asked_for_by_name(model: ir.Model) -> None:
+    with pytest.raises(InvalidDataError) as caught:
+        open_samples({"x": frames(3)[0]}, model)
+    assert "--state OUT=state" in str(caught.value.hint)
+
+
+def test_made_up_sequences_grow_until_the_model_runs_with_them(make: Make) -> None:
+    model = make(x=("FLOAT", ["batch", "length"]), state=("FLOAT", [2, "batch", 4]))
+
+    def picky(feeds: Mapping[str, Any]) -> dict[str, Any]:
+        if feeds["x"].shape[1] < 8:
+            raise InvalidDataError("too short")
+        return step(feeds)
+
+    samples = open_samples("random", model, max_samples=2, carry=Carry(PAIRS, ["y", "next"], picky))
+    assert samples.as_json()["sequences"] == 2
+    assert next(iter(samples.batches(1)))["x"].shape[1] >= 8
+    assert samples.times is not None
+    assert samples.times.max() > 1

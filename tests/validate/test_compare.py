@@ -191,3 +191,14 @@ def test_a_tensor_of_another_shape_is_said_to_be_one() -> None:
     )
     layers = compare(model, reshaped, open_samples("random", model), layers=True).as_json()["layers"]
     assert [(one["name"], one["other_shape"], one["equal"]) for one in layers] == [("t0", True, False), ("y", False, True)]
+
+
+def test_of_a_single_probability_the_answer_is_whether_it_is_at_least_a_half() -> None:
+    model = chain(length=1)
+    samples = open_samples(np.zeros((4, 8), np.float32), model)
+    changed = Changed("y")
+    batch = next(iter(samples.batches(4)))
+    changed.add(
+        samples, batch, {"y": np.array([[0.9], [0.1], [0.6], [0.001]])}, {"y": np.array([[0.6], [0.4], [0.4], [0.01]])}
+    )
+    assert changed.indices == [2]
