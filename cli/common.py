@@ -12,10 +12,10 @@ import onnx_ir as ir
 
 from onnxslim.data.samples import Samples
 from onnxslim.errors import UsageError
-from onnxslim.execute import Judge
 from onnxslim.progress import Progress, silent
 from onnxslim.reading import DataOptions
 from onnxslim.runtime.session import SessionConfig
+from onnxslim.task import Judge
 
 from .code import is_function, load_function
 from .params import DIM, DURATION, PAIR, REPORT, SIZE, Pair

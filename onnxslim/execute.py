@@ -5,12 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
-import math
-import os
-import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,25 +19,20 @@ from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.data.split import draw
 from onnxslim.errors import GateError, InvalidDataError, UsageError
-from onnxslim.kinds import Context
 from onnxslim.progress import Progress, silent
 from onnxslim.reading import DataOptions
 from onnxslim.recipe import Recipe, Repeat
-from onnxslim.result import Facts, Result, Stage, facts
+from onnxslim.result import Result, Stage, facts
 from onnxslim.runtime.energy import counter
 from onnxslim.runtime.memory import own_peak, peak
-from onnxslim.runtime.session import Session, SessionConfig, check, trial, version
+from onnxslim.runtime.session import Session, SessionConfig, trial, version
 from onnxslim.runtime.timing import Timing, interleave
-from onnxslim.sets import TUNE_SHARE, Sets, open_sets
-from onnxslim.steps import Done, Runner
+from onnxslim.sets import TUNE_SHARE
+from onnxslim.task import Judge, Task, check_judge, prepare
 from onnxslim.validate import latency
 from onnxslim.validate.energy import energy
-from onnxslim.validate.evaluate import evaluate_all
-from onnxslim.validate.function import UserMetric
 from onnxslim.validate.gates import failures
-from onnxslim.validate.ledger import Evaluation
 from onnxslim.validate.statistics import samples_to_decide
-from onnxslim.validate.tally import Measured
 from onnxslim.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -52,118 +43,8 @@ _TIMED = 8
 _NOTICED = 0.98
 #: An interval of the ratio wider than this share of it says more of the machine than of the models.
 _NOISY = 0.2
-#: Samples that show at once whether the original knows more than chance and the metric can be computed.
-_KNOWING = 128
 #: Samples of the fit data that the result is judged on for comparison.
 _FITTED = 256
-
-
-@dataclass(frozen=True)
-class Judge:
-    """What is judged, and by what; see :func:`onnxslim.validate.evaluate.evaluate`."""
-
-    metric: str | UserMetric | None = None
-    output: str | None = None
-    batch_size: int | None = None
-
-
-@dataclass(frozen=True)
-class Task:
-    """What every recipe of one command starts from and is judged by.
-
-    Attributes:
-        command: Named in the results.
-        original: The model that everything is compared with.
-        given: Its facts.
-        sets: The data, by use.
-        config: Where everything runs.
-        read: How data are read.
-        judge: What is judged.
-        progress: Told how far it is.
-        deadline: On ``time.monotonic``'s clock, for loops.
-        memory: See :class:`~onnxslim.steps.Runner`.
-    """
-
-    command: str
-    original: ir.Model
-    given: Facts
-    sets: Sets
-    config: SessionConfig = field(default_factory=SessionConfig)
-    read: DataOptions = field(default_factory=DataOptions)
-    judge: Judge = field(default_factory=Judge)
-    progress: Progress = silent
-    deadline: float | None = None
-    memory: dict[str, Done] = field(default_factory=dict)
-
-    def runner(self, recipe: Recipe) -> Runner:
-        """What carries out the steps of ``recipe``."""
-        limit, tune = recipe.gates.max_drop, self.sets.tune or self.sets.fit
-
-        def too_much(model: ir.Model) -> bool:
-            if tune is None or limit is None:
-                return False
-            drop = self.expected(model, tune).drop
-            return drop is None or drop > limit
-
-        # layers go back to float by data that nothing was fitted on, or not at all
-        judged = too_much if limit is not None and self.sets.tune is not None else None
-        context = Context(self.original, self.sets.fit, self.config, recipe.seed, self.progress, judged)
-        return Runner(context, too_much, self.deadline, self.memory)
-
-    def expected(self, model: ir.Model, samples: Samples) -> Measured:
-        """The metric on ``samples``, as far as so few can tell.
-
-        Of scores that is the drop which the original's own confidence predicts: it varies less than a count of right
-        answers. Labels, where there are any, may only make it worse.
-        """
-
-        def measured(metric: str | UserMetric | None) -> Measured:
-            return self.evaluate({"result": model}, samples, metric)["result"].metric
-
-        if self.judge.metric is not None:
-            return measured(None)
-        try:
-            predicted = measured("confidence")
-        except UsageError:  # the output is no score of classes: it has a default metric of its own
-            return measured(None)
-        counted = measured(None) if samples.labels is not None else predicted
-        return max(predicted, counted, key=lambda one: math.inf if one.drop is None else one.drop)
-
-    def evaluate(
-        self, models: dict[str, ir.Model], samples: Samples, metric: str | UserMetric | None = None
-    ) -> dict[str, Evaluation]:
-        """``models`` against the original on ``samples``, by ``metric`` or else the one that was asked for."""
-        return evaluate_all(
-            models, samples, reference=self.original, config=self.config, metric=metric or self.judge.metric,
-            output=self.judge.output, batch_size=self.judge.batch_size, progress=self.progress,
-        )  # fmt: skip
-
-
-def prepare(
-    model: io.ModelLike,
-    command: str,
-    *,
-    data: Any = None,
-    eval_data: Any = None,
-    seed: int = 0,
-    tune: float = 0.0,
-    budget: float | None = None,
-    config: SessionConfig | None = None,
-    read: DataOptions | None = None,
-    judge: Judge | None = None,
-    progress: Progress = silent,
-) -> Task:
-    """Load the original and the data, and refuse what the runtime or the model would refuse later.
-
-    Args are those of :func:`run`; ``tune`` is the share of the data that is held back to choose by.
-    """
-    deadline = None if budget is None else time.monotonic() + budget
-    config, read = config or SessionConfig(), read or DataOptions()
-    original = io.load(model)
-    check(original, config)
-    given = facts(original, model if isinstance(model, (str, os.PathLike)) else None, read.dims)
-    sets = open_sets(original, data, eval_data, read, seed, config, tune=tune)
-    return Task(command, original, given, sets, config, read, judge or Judge(), progress, deadline)
 
 
 def run(
@@ -215,24 +96,6 @@ def run(
     if time_it:
         attempt.measure()
     return attempt.confirm()
-
-
-def check_judge(task: Task) -> None:
-    """Refuse, before any work, an original that guesses, and a metric that fails or does not go with the data.
-
-    Raises:
-        UsageError: The metric raised, or is not for such outputs.
-        InvalidDataError: The labels are not of its kind, or the original does no better than chance. Asked of all
-            samples when a few look like it.
-    """
-    samples, judge = task.sets.confirm, task.judge
-    if samples is None or (samples.labels is None and judge.metric is None):
-        return
-    few = samples.take(np.arange(min(_KNOWING, len(samples))))
-    try:
-        task.evaluate({"original": task.original}, few)
-    except (UsageError, InvalidDataError):
-        task.evaluate({"original": task.original}, samples)
 
 
 class Attempt:

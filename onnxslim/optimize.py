@@ -17,7 +17,7 @@ from typing import Any
 from onnxslim import io
 from onnxslim import recipe as recipes
 from onnxslim.errors import GateError, UsageError
-from onnxslim.execute import Judge, Task, check_judge, prepare, run
+from onnxslim.execute import run
 from onnxslim.kinds import DATA_HINT
 from onnxslim.progress import Progress, silent
 from onnxslim.reading import DataOptions
@@ -30,6 +30,7 @@ from onnxslim.search.points import Wanted, next_point
 from onnxslim.search.study import Study
 from onnxslim.search.trial import Trial, try_point
 from onnxslim.sets import TUNE_SHARE
+from onnxslim.task import Judge, Task, check_judge, prepare
 from onnxslim.version import __version__
 
 logger = logging.getLogger(__name__)

@@ -9,10 +9,11 @@ import pytest
 
 from onnxslim import execute, io, recipe
 from onnxslim.errors import GateError, InvalidDataError, UsageError
-from onnxslim.execute import Attempt, Judge, run
+from onnxslim.execute import Attempt, run
 from onnxslim.optimize import optimize
 from onnxslim.recipe import Recipe, step
 from onnxslim.runtime.timing import Timing
+from onnxslim.task import Judge
 from onnxslim.validate.gates import Gates
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_models"

@@ -13,11 +13,12 @@ from typing import Any
 from onnxslim import io
 from onnxslim.account import Account
 from onnxslim.errors import LimitError, OnnxslimError
-from onnxslim.execute import Attempt, Task, slower
+from onnxslim.execute import Attempt, slower
 from onnxslim.recipe import Recipe
 from onnxslim.result import Stage, facts
 from onnxslim.search.points import Outcome, Point
 from onnxslim.search.study import Study
+from onnxslim.task import Task
 from onnxslim.validate.gates import failures
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import pytest
 from onnxslim import io
 from onnxslim.account import Account
 from onnxslim.data.sources import open_samples
-from onnxslim.execute import Judge, run
+from onnxslim.execute import run
 from onnxslim.quantize import QuantizeOptions, quantize
 from onnxslim.quantize.alone import alone
 from onnxslim.quantize.feeds import Feeds
@@ -23,6 +23,7 @@ from onnxslim.quantize.targets import TARGETS
 from onnxslim.recipe import Recipe, parse, step
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.simplify import simplify
+from onnxslim.task import Judge
 from onnxslim.validate.gates import Gates
 from tests.quantize.test_float16 import model
 from tests.quantize.test_transformers import data, small
