@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import onnx_ir as ir
@@ -102,6 +103,13 @@ class Result:
         if self.model is None:
             raise ValueError(f"{self.command} gives no model to save")
         io.save(self.model, path, external_data=external_data)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the report, in a frame of its own so that neither page styles the other."""
+        from onnxslim.report.html import html  # draws plots: only when somebody looks
+
+        page = escape(html(self.as_json()), quote=True)
+        return f'<iframe srcdoc="{page}" sandbox style="width:100%;height:60em;border:0"></iframe>'
 
     def as_json(self, error: OnnxslimError | None = None) -> dict[str, Any]:
         """The JSON contract, schema 1."""

@@ -41,6 +41,13 @@ def test_int8_is_smaller_and_as_right_and_says_how_it_was_measured() -> None:
     assert scores[2] == result.evaluation.metric.result
 
 
+def test_a_notebook_shows_the_report_in_a_frame() -> None:
+    shown = run(MLP, Recipe((step("simplify"),)), data=CALIB, eval_data=EVAL, time_it=False)._repr_html_()
+    assert shown.startswith("<iframe srcdoc=")
+    assert "&lt;h1&gt;digits_mlp.onnx" in shown
+    assert "<h1>" not in shown
+
+
 def test_the_same_twice_and_its_recipe_replayed_give_the_same_bytes(tmp_path: Path) -> None:
     first = run(MODEL, STATIC, data=CALIB, eval_data=EVAL, time_it=False)
     second = run(MODEL, STATIC, data=CALIB, eval_data=EVAL, time_it=False)
