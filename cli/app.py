@@ -65,7 +65,7 @@ def _choose(arguments: list[str]) -> int:
     first = arguments[0]
     if first in COMMANDS or first in ("-h", "--help", "-V", "--version"):
         # click gives back the code of --help and --version, and None of a command that ran.
-        return onnxslim.main(arguments, prog_name="onnxslim", standalone_mode=False) or 0
+        return onnxslim.main(arguments, prog_name="onnxslim", standalone_mode=False, obj=tuple(arguments)) or 0
     if first.startswith("-") and (later := next((a for a in arguments if a in COMMANDS), None)) and _everybodys(first):
         raise UsageError(f"{first}: options follow the command", hint=f"onnxslim {later} … {first}")
     if not first.startswith("-") and not os.path.exists(first) and not os.path.splitext(first)[1]:

@@ -25,6 +25,7 @@ from . import terminal
 from .common import SECTIONS, Common, split
 from .deliver import Page, Show, deliver, diagnose, failed
 from .limits import limited
+from .provenance import provenance
 
 
 class Command(click.Command):
@@ -77,9 +78,12 @@ def command(
                     with terminal.progress(common.quiet) as progress:
                         result = function(dataclasses.replace(common, progress=progress), **own)
                 except GateError as error:
+                    if isinstance(measured := getattr(error, "result", None), Result):
+                        measured.extra["metadata"] = _provenance(measured, None)
                     diagnose(error, common, show)
                     raise
                 result.extra["energy"] = meter.told(result.extra.get("energy"))
+                result.extra["metadata"] = _provenance(result, common.out if makes_model else None)
             deliver(result, common, show, page)
 
         options = [option for section in SECTIONS.values() for option in section]
@@ -88,6 +92,11 @@ def command(
         return Command(name, params=[*own, *options], callback=run, help=about, short_help=about.split("\n")[0])
 
     return decorate
+
+
+def _provenance(result: Result, out: str | None) -> dict[str, str]:
+    words = click.get_current_context().find_root().obj or ()
+    return provenance(words, [result.input.path if result.input is not None else None, out])
 
 
 def _tell(error: OnnxslimError, name: str, common: Common) -> None:
