@@ -62,9 +62,9 @@ _ROWS: tuple[tuple[str, Any], ...] = (
     ("first inference", lambda m: milliseconds(m["first_ms"])),
     ("session", lambda m: milliseconds(m["create_ms"])),
     ("throughput", _throughput),
-    ("resident memory", lambda m: size(m["memory"]["resident"])),
-    ("peak memory", lambda m: size(m["memory"]["peak"])),
-    ("device memory", lambda m: size(m["memory"]["device"])),
+    ("resident memory", lambda m: size(m["resident_memory"])),
+    ("peak memory", lambda m: size(m["memory"])),
+    ("device memory", lambda m: size(m["device_memory"])),
 )
 
 

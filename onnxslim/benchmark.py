@@ -81,7 +81,15 @@ class Benchmark:
         about = {"provider": self.timing.provider, "threads": self.timing.threads, "batch": self.timing.batch}
         rounds = len(next(iter(self.timing.rounds.values())))
         return {
-            "models": [{**vars(m), "memory": dict(vars(m.memory))} for m in self.models],
+            "models": [
+                {
+                    **vars(m),
+                    "memory": m.memory.peak,
+                    "resident_memory": m.memory.resident,
+                    "device_memory": m.memory.device,
+                }
+                for m in self.models
+            ],
             "timing": {**about, "rounds": rounds, "data": self.data},
             "energy": self.energy,
         }

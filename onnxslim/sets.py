@@ -79,6 +79,8 @@ def open_sets(
         near = near_duplicates(fit, confirm)
     elif len(fit) > 1:
         fit, confirm = hold_back(fit, CONFIRM_SHARE, seed)
+        if (near := near_duplicates(fit, confirm)) is not None:
+            near += "; --group keeps what belongs together in one set"
     if tune and len(fit) > 1:
         fit, held = hold_back(fit, tune, seed + 1)
     return Sets(fit, held, confirm, near)

@@ -1,0 +1,47 @@
+"""The sets of a run: what they share is an error, and what is nearly shared is a warning, however they were made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnxslim import io
+from onnxslim.errors import InvalidDataError
+from onnxslim.reading import DataOptions
+from onnxslim.sets import open_sets
+
+SAMPLES = Path(__file__).resolve().parent.parent / "sample_models"
+
+
+def images(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(size=(count, 1, 8, 8)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return io.load(SAMPLES / "digits_cnn.onnx")
+
+
+def test_frames_of_one_film_on_both_sides_are_warned_about_and_a_group_keeps_them_together(model) -> None:
+    scenes = images(12, 0)
+    film = np.repeat(scenes, 4, axis=0) + 0.002 * images(48, 1)
+    apart = open_sets(model, {"image": film}, None, DataOptions(), 0, tune=0)
+    assert any("nearly the same" in line and "--group" in line for line in apart.warnings())
+    groups = {"image": film, "scene": np.repeat(np.arange(12), 4)}
+    together = open_sets(model, groups, None, DataOptions(group="scene"), 0, tune=0)
+    assert together.warnings() == []
+    assert together.fit is not None
+    assert together.confirm is not None
+    assert set(together.fit.groups.tolist()).isdisjoint(together.confirm.groups.tolist())
+
+
+def test_the_same_image_in_two_sources_is_an_error_and_nearly_the_same_a_warning(model) -> None:
+    fit, confirm = images(20, 2), images(10, 3)
+    assert open_sets(model, fit, confirm, DataOptions(), 0, tune=0).warnings() == []
+    confirm[4] = fit[7] + 0.001
+    assert any("(by index: 7 ~ 4)" in line for line in open_sets(model, fit, confirm, DataOptions(), 0, tune=0).warnings())
+    confirm[4] = fit[7]
+    with pytest.raises(InvalidDataError, match="7 = 4"):
+        open_sets(model, fit, confirm, DataOptions(), 0, tune=0)
