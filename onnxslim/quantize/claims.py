@@ -268,6 +268,20 @@ def _gru(s: Sketch) -> ir.Value:
     return _recurrent(s, "GRU", 3)
 
 
+def _residual_norm(s: Sketch, op: str) -> tuple[ir.Value, ...]:
+    return (s("LayerNormalization", s(op, s.x, s("Tanh", s.x)), s.random(16), s.random(16), axis=-1),)
+
+
+@_claim("an Add in front of a LayerNormalization is fused with it", "SkipLayerNormalization", "Add", shape=_ROW3)
+def _skip(s: Sketch) -> tuple[ir.Value, ...]:
+    return _residual_norm(s, "Add")
+
+
+@_claim("a Sum in front of a LayerNormalization is not", "Sum LayerNormalization", "SkipLayerNormalization", shape=_ROW3)
+def _no_skip(s: Sketch) -> tuple[ir.Value, ...]:
+    return _residual_norm(s, "Sum")
+
+
 def _dynamic(s: Sketch, readers: int) -> tuple[ir.Value, ...]:
     node = s("DynamicQuantizeLinear", s.x, outputs=3).producer()
     assert node is not None

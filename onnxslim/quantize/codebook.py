@@ -6,7 +6,8 @@ divided by their root mean square, so that one table fits all outputs::
     w = Gather(table, indices) * rms                                    # K > 16: a byte a weight
     w = Reshape(Gather(table of 256 groups, bytes), shape) * rms        # K <= 16: two, four or eight weights a byte
 
-All of it is constant, so the runtime folds it while it loads: speed and memory are those of the float model. Indices are
+All of it is constant, so the runtime folds it while it loads: speed is that of the float model, and loading takes more
+memory, because indices and weights are there at once. Indices are
 stored as bytes and cast to int32, which Gather wants; groups are looked up whole because no ONNX operator unpacks bits
 at every opset.
 """
@@ -42,7 +43,8 @@ def write(model: ir.Model, account: Account, k: int, exclude: Sequence[str] = ()
     if after:
         account.changed["bytes of weights"] = f"{before} to {after}"
         account.warnings.append(
-            "codebooks are expanded when the model is loaded: the file is smaller, speed and memory are those of float"
+            "codebooks are expanded when the model is loaded: the file is smaller, speed is that of float, and loading "
+            "takes more memory than the float model"
         )
 
 

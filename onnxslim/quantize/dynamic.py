@@ -26,6 +26,7 @@ from onnxslim.quantize.linear import Weight, same_in, weights
 from onnxslim.quantize.noise import matrix, noise, observe
 from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.quantize.prepare import target_named
+from onnxslim.quantize.residual import write_sums
 from onnxslim.quantize.smooth import Smoothing, smooth, smoothings
 from onnxslim.runtime.session import SessionConfig
 
@@ -83,6 +84,7 @@ def quantise_dynamic(
                 account.details["smooth"] = [one.as_json() for one in chosen]
         account.details["smoothing"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
         account.count("smoothed activations", len(account.details.get("smooth", ())))
+    account.count("residual sums kept apart from LayerNormalization", write_sums(result))
     progress("timing", 2, 3)
     if options.placement == "measured":
         _time(account, model, result, feeds, config)

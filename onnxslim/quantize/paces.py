@@ -81,6 +81,19 @@ def _linear(rows: int, bits: int = 0) -> Draw:
     return draw
 
 
+def _normalisation(rows: int, width: int) -> Draw:
+    """A residual Add that the runtime fuses with its LayerNormalization, against a Sum that it does not."""
+
+    def draw() -> tuple[tuple[int, ...], dict[str, ir.Model]]:
+        shape, models = (1, rows, width), {}
+        for key, op in (("float", "Add"), ("int8", "Sum")):
+            s = Sketch(*shape)
+            models[key] = s.model(s("LayerNormalization", s(op, s.x, s.x), s.random(width), s.random(width), axis=-1))
+        return shape, models
+
+    return draw
+
+
 LAYERS = {
     "Conv 3x3, 64 channels": _convolutions(64, 64, 28, 3),
     "Conv 1x1, 192 channels": _convolutions(192, 192, 14, 1),
@@ -91,4 +104,5 @@ LAYERS = {
     "8-bit blocks, 1 row": _linear(1, 8),
     "4-bit blocks, 1 row": _linear(1, 4),
     "4-bit blocks, 128 rows": _linear(128, 4),
+    "residual Sum instead of a fused Add": _normalisation(64, 384),
 }

@@ -210,3 +210,12 @@ def test_same_inputs_same_bytes() -> None:
     model = small(outliers=40.0, vocabulary=500)
     first, second = (io.to_bytes(quantize(model, data(model), STATIC)[0]) for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+def test_residual_sums_are_kept_from_a_slower_fusion(pre_norm: bool) -> None:
+    model = small(pre_norm=pre_norm)
+    assert any(node.op_type == "SkipLayerNormalization" for node in optimized(model).graph)
+    result, account = quantize(model, data(model), STATIC)
+    assert account.changed["residual sums kept apart from LayerNormalization"] == 4
+    assert not any(node.op_type == "SkipLayerNormalization" for node in optimized(result).graph)

@@ -121,7 +121,7 @@ def test_convolutions_are_expanded_at_load_and_then_are_what_they_were(
 
 def test_a_codebook_says_that_it_is_for_the_download_only(digits: ir.Model) -> None:
     _, account = quantize(digits, None, options("codebook:16"))
-    assert any("speed and memory are those of float" in line for line in account.warnings)
+    assert any("speed is that of float" in line for line in account.warnings)
 
 
 @pytest.mark.parametrize("weights", ["int8", "int4", "codebook:16"])
