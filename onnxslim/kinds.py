@@ -75,7 +75,9 @@ def _prune(model: ir.Model, options: PruneOptions, context: Context) -> Applied:
 
 
 def _quantize(model: ir.Model, options: QuantizeOptions, context: Context) -> Applied:
-    result, account = quantize(model, context.samples, options, config=context.config, progress=context.progress)
+    judged = context.too_much is not None and options.min_sqnr is None
+    asked = dataclasses.replace(options, min_sqnr=0.0) if judged else options
+    result, account = quantize(model, context.samples, asked, config=context.config, progress=context.progress)
     way, placement = account.details["way"], account.details.get("placement")
     activations = way["way"] if way["way"] in ACTIVATIONS else options.activations
     # a file of statistics is where this run kept its work, not something that was decided

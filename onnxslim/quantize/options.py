@@ -21,7 +21,8 @@ class QuantizeOptions:
         exclude: Regular expressions; a node whose whole name matches stays float.
         float_units: The decision of an earlier run: these stay float, everything else that can becomes int8.
         max_memory: Bytes of samples and of activations that may be held at a time.
-        min_sqnr: Decibels that every output must keep on calibration samples; layers go back to float until it does.
+        min_sqnr: Decibels that every output must keep on calibration samples; layers go back to float until it does. None
+            asks for 20, or for nothing where the caller judges the drop of a metric, which says more.
         statistics: A file that keeps calibration's statistics: written, gone on from, refused where it is of another model
             or of other data.
     """
@@ -34,5 +35,5 @@ class QuantizeOptions:
     exclude: tuple[str, ...] = ()
     float_units: tuple[str, ...] | None = None
     max_memory: int = _MEMORY
-    min_sqnr: float = 20.0
+    min_sqnr: float | None = None
     statistics: str | None = None

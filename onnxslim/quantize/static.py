@@ -39,6 +39,8 @@ EQUALIZED, TIMED = 32, 8
 FEWEST, MOST, WORK = 32, 128, 12e9
 #: Ranges are compared on one in so many of those, and on so many at most.
 EVERY, SIMULATED = 4, 16
+#: Decibels that every output keeps when nobody says: what is left is a tenth of the signal's amplitude.
+MIN_SQNR = 20.0
 #: Relative squared output error (60 dB) up to which an equalised float model counts as the same.
 EXACT = 1e-6
 
@@ -92,7 +94,7 @@ def quantise_static(
         chosen = make_plan(found, int8)
         with account.part("mending"):
             result, lost, layers = _mended(work, chosen, choices, feeds, yardstick, config, account, progress)
-        if options.float_units is not None or max(lost.values(), default=0.0) <= 10 ** (-options.min_sqnr / 10):
+        if options.float_units is not None or max(lost.values(), default=0.0) <= 10 ** (-_floor(options) / 10):
             account.details["calibration"] = method
             with account.part("reading back"):
                 summarise(account, result, found, chosen, config, options, layers)
@@ -114,7 +116,7 @@ def _attempts(
     a rule. If that was too hopeful, the next set must come nearer.
     """
     yield frozenset(), method
-    limit = 2 * 10 ** (-options.min_sqnr / 10)
+    limit = 2 * 10 ** (-_floor(options) / 10)
     with account.part("sparing"):
         sets = list(chooser.spared(found, able, method))
     for spared, error in sets:
@@ -123,10 +125,14 @@ def _attempts(
                 errors = chooser.errors(make_plan(found, able - spared).tensors)
                 chooser.release()
             account.decline(
-                f"{len(spared)} ops", f"in int8 they would take an output below {options.min_sqnr:g} dB of SQNR"
+                f"{len(spared)} ops", f"in int8 they would take an output below {_floor(options):g} dB of SQNR"
             )
             yield spared, min(errors, key=errors.__getitem__, default=method)
             limit = error / 2
+
+
+def _floor(options: QuantizeOptions) -> float:
+    return MIN_SQNR if options.min_sqnr is None else options.min_sqnr
 
 
 def _refusal(lost: Mapping[str, float], options: QuantizeOptions) -> GateError:
@@ -134,7 +140,7 @@ def _refusal(lost: Mapping[str, float], options: QuantizeOptions) -> GateError:
     reached = -10 * math.log10(max(lost[worst], 1e-30))
     return GateError(
         f"int8 leaves output {worst} at {reached:.1f} dB of SQNR on calibration samples, whichever layers that gain by it "
-        f"stay float; {options.min_sqnr:g} are asked for",
+        f"stay float; {_floor(options):g} are asked for",
         hint="--min-sqnr accepts less; --eval-data with --max-drop judges by your own metric; more calibration samples help",
     )
 
