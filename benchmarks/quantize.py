@@ -156,7 +156,8 @@ def labelled(name: str, arguments: argparse.Namespace, folder: Path) -> None:
         judged = evaluate(io.load(path), held, reference=original)
         agreement = judged.find("agreement")
         assert agreement is not None
-        bounds = [100 * bound for bound in agreement.interval or (agreement.result, agreement.result)]
+        # the interval is of the difference from the original, which agrees with itself
+        bounds = [100 * (1 - bound) for bound in reversed(agreement.interval or (0.0, 0.0))]
         low, high = ratio_interval(timing.rounds["float"], timing.rounds[tool])
         outputs = judged.outputs["output"].as_json()
         sqnr = outputs["sqnr_db"] if outputs["sqnr_db"] is not None else float("inf")

@@ -24,7 +24,7 @@ from onnxslim.quantize.insert import Choices, Codes, bias_of, weight_axis
 from onnxslim.quantize.patches import Window
 from onnxslim.quantize.plan import Plan, Unit
 from onnxslim.quantize.replay import Replay
-from onnxslim.quantize.taps import Target, Wanted, targets
+from onnxslim.quantize.taps import Targets, Wanted, targets
 from onnxslim.runtime.memory import give_back
 from onnxslim.runtime.session import SessionConfig
 
@@ -32,7 +32,7 @@ from onnxslim.runtime.session import SessionConfig
 SAMPLES = 32
 #: Rows that a layer is fitted to, spread over the samples: at least so many and at most so many; twice the inputs of an
 #: output where that lies between, for error feedback wants more rows than unknowns.
-FEWEST, MOST = 512, 2048
+FEWEST, MOST = 1024, 2048
 #: Error feedback is worth its time where rounding to nearest makes at least this share of the layer's error.
 SHARE = 0.1
 
@@ -84,12 +84,11 @@ def correct(
     for done, unit in enumerate(plan.units):
         if unit.name in names:
             at = found.pop(names[unit.name])
-            x = np.concatenate([_rows(unit, replay, index, target) for index, target in enumerate(at)], axis=1)
-            y = np.concatenate([target.output for target in at])
-            own.codes[unit.name], mended = _mend(unit, own, x, y)
+            x = np.concatenate([_rows(unit, replay, sample, at) for sample in range(len(feeds))], axis=1)
+            own.codes[unit.name], mended = _mend(unit, own, x, at.outputs())
             account.append(mended)
         replay.run(unit)
-        if done % 8 == 0:
+        if done % 16 == 0:
             give_back()
         progress("correcting", done + 1, len(plan.units))
     return own, account
@@ -107,16 +106,16 @@ def _linear_output(unit: Unit) -> ir.Value:
     return (place[0] if place is not None else unit.anchor).outputs[0]
 
 
-def _rows(unit: Unit, replay: Replay, sample: int, target: Target) -> np.ndarray:
-    """What the quantised layer multiplies at the target's positions: (groups, p, inputs of an output)."""
-    name = str(unit.inputs[0].name)
+def _rows(unit: Unit, replay: Replay, sample: int, targets: Targets) -> np.ndarray:
+    """What the quantised layer multiplies at the targets' positions: (groups, p, inputs of an output)."""
+    name, positions = str(unit.inputs[0].name), targets.positions[sample]
     if unit.op != "Conv":
         array = replay.held(name, sample)
-        rows = array.reshape(-1, array.shape[-1])[target.positions]
+        rows = array.reshape(-1, array.shape[-1])[positions]
         return replay.floats(name, rows)[None]
     array = replay.held(name, sample)[0]
-    window = _window(unit, array.shape[1:], target.grid)
-    return patches.unfold(array, window, target.positions, target.grid, lambda codes: replay.floats(name, codes))
+    window = _window(unit, array.shape[1:], targets.grids[sample])
+    return patches.unfold(array, window, positions, targets.grids[sample], lambda codes: replay.floats(name, codes))
 
 
 def _window(unit: Unit, spatial: Sequence[int], outputs: Sequence[int]) -> Window:

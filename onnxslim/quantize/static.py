@@ -41,6 +41,8 @@ FEWEST, MOST, WORK = 32, 128, 12e9
 EVERY, SIMULATED = 4, 16
 #: Decibels that every output keeps when nobody says: what is left is a tenth of the signal's amplitude.
 MIN_SQNR = 20.0
+#: Int8 that takes so many times as long as float is refused; up to there the clock may be wrong.
+SLOWER = 1.03
 #: Relative squared output error (60 dB) up to which an equalised float model counts as the same.
 EXACT = 1e-6
 
@@ -227,8 +229,15 @@ def _decide(
     best, seconds = measure.fastest(candidates, few, config)
     account.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
     if best == "float":
-        account.warnings.append("no int8 placement was faster than float on this machine")
         best = min(distinct, key=seconds.__getitem__)
+        taken = f"float {seconds['float'] * 1e3:.3g} ms, the best int8 {seconds[best] * 1e3:.3g} ms"
+        if seconds[best] > SLOWER * seconds["float"]:
+            spared = ", once the ops that cost the outputs most are in float" if len(able) < len(everything(found)) else ""
+            raise UnsupportedError(
+                f"no int8 placement is faster than float on this machine{spared}: {taken}",
+                hint="--weights int8 makes the file smaller; --placement static writes int8 all the same",
+            )
+        account.warnings.append(f"no int8 placement was faster than float on this machine: {taken}")
     return distinct[best]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -17,18 +17,24 @@ _DRAW = "drawn__uniform"
 
 
 @dataclass(frozen=True)
-class Target:
-    """One layer's output at the drawn positions of one sample.
+class Targets:
+    """One layer's outputs at the drawn positions of every sample.
 
     Attributes:
-        output: float32 (p, outputs).
-        positions: int64 (p,), flat indices into the output's grid.
-        grid: The grid's sizes: spatial axes of a feature map, all axes but the last of rows.
+        positions: Per sample int64 (p,), flat indices into the output's grid.
+        grids: Per sample the grid's sizes: spatial axes of a feature map, all axes but the last of rows.
+        halves: float16 (samples, p, outputs), in units of ``unit``: a rounding far below that of eight bits.
+        unit: The first sample's largest magnitude.
     """
 
-    output: np.ndarray
-    positions: np.ndarray
-    grid: tuple[int, ...]
+    positions: list[np.ndarray]
+    grids: list[tuple[int, ...]]
+    halves: np.ndarray
+    unit: np.float32
+
+    def outputs(self) -> np.ndarray:
+        """float32 (samples · p, outputs)."""
+        return self.halves.reshape(-1, self.halves.shape[-1]).astype(np.float32) * self.unit
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,8 @@ def targets(
     config: SessionConfig,
     *,
     seed: int = 0,
-) -> dict[str, list[Target]]:
-    """By tensor one target a sample.
+) -> dict[str, Targets]:
+    """The targets by tensor.
 
     Args:
         model: The float model; it is not changed.
@@ -71,24 +77,26 @@ def targets(
         for index, feed in enumerate(feeds)
     )
 
-    found: dict[str, list[Target]] = {name: [] for name in wanted}
-    blocks: dict[str, np.ndarray] = {}
+    found: dict[str, Targets] = {}
 
-    def read(index: int, outputs: dict[str, np.ndarray]) -> dict[str, Target]:
-        result = {}
-        for number, (name, one) in enumerate(wanted.items()):
+    def read(index: int, outputs: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray, tuple[int, ...]]]:
+        result = []
+        for number, one in enumerate(wanted.values()):
             rows, positions, shape = (outputs[f"drawn__{number}_{key}"] for key in ("rows", "positions", "shape"))
             grid = tuple(int(n) for n in (shape[2:] if one.is_map else shape[:-1]))
-            result[name] = Target(rows[0].T if one.is_map else rows, positions.copy(), grid)
+            result.append((rows[0].T if one.is_map else rows, positions.copy(), grid))
         return result
 
-    for index, targets_of in enumerate(run_all(watched, drawn, read, config) if wanted else ()):
-        for name, target in targets_of.items():
+    for index, sample in enumerate(run_all(watched, drawn, read, config) if wanted else ()):
+        for name, (rows, positions, grid) in zip(wanted, sample, strict=True):
             # one block a layer: a small piece of each sample would keep the memory of its whole run from being freed
-            if name not in blocks:
-                blocks[name] = np.empty((len(feeds), *target.output.shape), np.float32)
-            blocks[name][index] = target.output
-            found[name].append(replace(target, output=blocks[name][index]))
+            if name not in found:
+                unit = np.float32(max(np.abs(rows).max(initial=0.0), 1e-30))
+                found[name] = Targets([], [], np.empty((len(feeds), *rows.shape), np.float16), unit)
+            layer = found[name]
+            layer.halves[index] = rows / layer.unit
+            layer.positions.append(positions)
+            layer.grids.append(grid)
     return found
 
 
