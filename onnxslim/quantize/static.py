@@ -15,6 +15,7 @@ from onnxslim.graph import cost
 from onnxslim.progress import Progress
 from onnxslim.quantize import calibrate, measure, placement, ranges
 from onnxslim.quantize import correct as correcting
+from onnxslim.quantize.cautions import cautions
 from onnxslim.quantize.choose import Chooser
 from onnxslim.quantize.correct import Mended, correct
 from onnxslim.quantize.equalize import equalize, streams
@@ -26,7 +27,6 @@ from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.quantize.placement import everything
 from onnxslim.quantize.plan import Plan, Unit, make_plan, units
 from onnxslim.quantize.prepare import target_named
-from onnxslim.quantize.statistics import Statistics
 from onnxslim.quantize.summary import summarise
 from onnxslim.quantize.targets import Target
 from onnxslim.runtime.memory import give_back
@@ -81,7 +81,7 @@ def quantise_static(
     with account.part("ranges"):
         few = Yardstick(work, kept[:: max(EVERY, len(kept) // SIMULATED)], config)
         chooser = Chooser(work, widest, statistics, methods, target, few, config)
-        _warn_of_constants(widest, statistics, account)
+        account.warnings += cautions(widest, statistics)
         errors = chooser.errors()
         account.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
         best = min(methods, key=lambda name: errors.get(name, 0.0))
@@ -145,12 +145,6 @@ def _refusal(lost: Mapping[str, float], options: QuantizeOptions) -> GateError:
         f"stay float; {_floor(options):g} are asked for",
         hint="--min-sqnr accepts less; --eval-data with --max-drop judges by your own metric; more calibration samples help",
     )
-
-
-def _warn_of_constants(widest: Plan, statistics: Statistics, account: Account) -> None:
-    for names in widest.groups().values():
-        if max(statistics.high[n] for n in names) <= min(statistics.low[n] for n in names):
-            account.warnings.append(f"{names[0]} is constant on the calibration data: any scale is right for it")
 
 
 def _equalized(
