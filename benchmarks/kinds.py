@@ -6,7 +6,7 @@ as far as that goes, and the figures say how close a result stays to its origina
 
     python benchmarks/kinds.py ZOO [speech|photos|text|melody ...]
 
-prints a table in Markdown; results and data stay in ``--work``.
+prints a table in Markdown; results and data stay in ``--work``. It wants ``espeak-ng``, and ``pip install scikit-image``.
 """
 
 from __future__ import annotations
