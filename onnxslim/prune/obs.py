@@ -90,9 +90,16 @@ class Quadratic:
         own = self.weight[:, :, columns].transpose(0, 2, 1, 3)
         return np.asarray(0.5 * self.scale * np.sum((own @ middle) * own, axis=(0, 2, 3)))
 
-    def delete(self, unit: int) -> None:
-        """Delete ``unit``'s columns: weights and inverse move to the optimum of what is left."""
-        gone = self.columns[unit]
+    def joint(self, units: np.ndarray) -> float:
+        """The cost of deleting all of ``units``."""
+        gone = self.columns[units].ravel()
+        own = self.weight[:, :, gone]
+        middle = np.linalg.solve(self.inverse[:, self._place[gone][:, None], gone], own.transpose(0, 2, 1))
+        return float(0.5 * self.scale * np.einsum("gmk,gkm->", own, middle))
+
+    def delete(self, units: np.ndarray | int) -> None:
+        """Delete the columns of ``units``: weights and inverse move to the optimum of what is left."""
+        gone = self.columns[units].ravel()
         held = self._place[gone]
         step = np.linalg.solve(self.inverse[:, held[:, None], gone], self.inverse[:, held])
         self.weight -= self.weight[:, :, gone] @ step
@@ -104,22 +111,28 @@ class Quadratic:
         self.inverse[:, held, gone] = 1.0
 
 
+#: A family larger than this goes several units at a time, so that it takes about so many steps to halve.
+STEPS = 256
+
+
 def greedy(
     layers: Sequence[Quadratic],
     units: int,
     stop: int,
     *,
     order: Sequence[int] | None = None,
+    marks: Sequence[int] = (),
     visit: Callable[[int], None] | None = None,
 ) -> tuple[list[int], np.ndarray]:
-    """Delete units one by one, each time the one that costs least, summed over ``layers``.
+    """Delete units one by one, each time the one that costs least, summed over ``layers``; of many units a few at a time.
 
     Args:
         layers: Every layer that reads the units; they are changed.
         units: How many units there are.
         stop: How many may be deleted.
         order: Delete in this order instead.
-        visit: Called with the number of units gone after each deletion, while ``layers`` stand as they then are.
+        marks: Numbers of units at which to pause.
+        visit: Called with the number of units gone at each pause, while ``layers`` stand as they then are.
 
     Returns:
         The units in the order they went, and the accumulated cost after each: float64 (stop,).
@@ -128,19 +141,23 @@ def greedy(
     gone: list[int] = []
     curve: list[float] = []
     total = 0.0
-    for step in range(min(stop, units)):
-        candidates = left if order is None else np.asarray(order[step : step + 1])
+    while len(gone) < min(stop, units):
+        pause = min([mark for mark in (*marks, stop, units) if mark > len(gone)])
+        many = min(max(1, len(left) // STEPS), pause - len(gone))
+        candidates = left if order is None else np.asarray(order[len(gone) : len(gone) + many])
         costs = np.zeros(len(candidates))
+        if order is None or many == 1:
+            for layer in layers:
+                costs += layer.costs(candidates)
+        best = np.argsort(costs, kind="stable")[:many] if order is None else np.arange(len(candidates))
+        chosen = candidates[best]
+        cost = float(costs[best[0]]) if many == 1 else sum(layer.joint(chosen) for layer in layers)
         for layer in layers:
-            costs += layer.costs(candidates)
-        best = int(np.argmin(costs))
-        total += max(float(costs[best]), 0.0)
-        unit = int(candidates[best])
-        for layer in layers:
-            layer.delete(unit)
-        left = left[left != unit]
-        gone.append(unit)
-        curve.append(total)
-        if visit is not None:
-            visit(step + 1)
+            layer.delete(chosen)
+        left = np.setdiff1d(left, chosen, assume_unique=True)
+        gone += chosen.tolist()
+        curve += (total + max(cost, 0.0) * np.arange(1, len(chosen) + 1) / len(chosen)).tolist()
+        total = curve[-1]
+        if visit is not None and len(gone) in marks:
+            visit(len(gone))
     return gone, np.array(curve)

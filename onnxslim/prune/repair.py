@@ -132,15 +132,28 @@ def fit(rows: Rows, held: Rows, start: np.ndarray, dampings: tuple[float, ...] =
 def _best(
     fitted: Moments, cross: np.ndarray, start: np.ndarray, dampings: tuple[float, ...], judge: Rows
 ) -> tuple[int, np.ndarray | None]:
-    """The damping whose solution ``judge`` likes best, and that solution; None when all are singular."""
-    lowest, found = np.inf, None
-    best = 0
-    for number, damping in enumerate(dampings):
-        weight = Ridge(fitted, damping).solve(cross, start)
-        error = judge.error(weight) if np.isfinite(weight).all() else np.inf
-        if error < lowest:
-            best, lowest, found = number, error, weight
-    return best, found
+    """The damping whose solution ``judge`` likes best, and that solution; None when all are singular.
+
+    The error falls and rises again along ``dampings``: from the middle one goes downhill.
+    """
+    tried: dict[int, tuple[float, np.ndarray | None]] = {}
+
+    def at(number: int) -> float:
+        if not 0 <= number < len(dampings):
+            return np.inf
+        if number not in tried:
+            weight = Ridge(fitted, dampings[number]).solve(cross, start)
+            finite = bool(np.isfinite(weight).all())
+            tried[number] = (judge.error(weight), weight) if finite else (np.inf, None)
+        return tried[number][0]
+
+    best = len(dampings) // 2
+    while not np.isfinite(at(best)) and best + 1 < len(dampings):
+        best += 1  # singular: only more damping helps
+    for step in (-1, 1):
+        while at(best + step) < at(best):
+            best += step
+    return best, tried[best][1]
 
 
 def _sweep(parts: list[Rows], ridge: Ridge, weight: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -120,10 +120,9 @@ def _curve(family: Family, terms: dict[int, Quadratic], order: Sequence[int] | N
     wanted = levels(stop) if keep else []
 
     def visit(gone: int) -> None:
-        if gone in wanted:
-            weights[gone] = {position: term.weight.copy() for position, term in terms.items()}
+        weights[gone] = {position: term.weight.copy() for position, term in terms.items()}
 
-    went, error = greedy(list(terms.values()), len(family), stop, order=order, visit=visit)
+    went, error = greedy(list(terms.values()), len(family), stop, order=order, marks=wanted, visit=visit)
     rest = [unit for unit in range(len(family)) if unit not in set(went)]
     return Curve(family, went + rest, error, weights)
 

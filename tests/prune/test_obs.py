@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onnxslim.prune import obs
 from onnxslim.prune.obs import Quadratic, choose_damping, damped_inverse, greedy
 
 
@@ -46,6 +47,23 @@ def test_cost_and_update_of_one_deletion_are_those_of_solving_anew(units: int, e
         fresh = quadratic(weight, np.linalg.inv(gram), columns)
         fresh.delete(unit)
         np.testing.assert_allclose(fresh.weight[0], expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("order", [None, [5, 3, 8, 1, 0, 11, 2, 4, 6, 7, 9, 10]])
+def test_several_at_a_time_end_where_solving_anew_ends(
+    monkeypatch: pytest.MonkeyPatch, order: list[int] | None
+) -> None:
+    monkeypatch.setattr(obs, "STEPS", 4)
+    weight, gram, columns = problem(12, 2)
+    layer = quadratic(weight, np.linalg.inv(gram), columns)
+    seen: list[int] = []
+    went, curve = greedy([layer], 12, 9, order=order, marks=(4, 9), visit=seen.append)
+    assert seen == [4, 9]
+    assert order is None or went == order[:9]
+    for gone in (4, 9):
+        assert curve[gone - 1] == pytest.approx(best_without(weight, gram, columns[went[:gone]].ravel())[1], rel=1e-5)
+    expected, _ = best_without(weight, gram, columns[went].ravel())
+    np.testing.assert_allclose(layer.weight[0], expected, rtol=1e-4, atol=1e-7)
 
 
 def test_a_run_of_deletions_ends_where_solving_anew_ends() -> None:
@@ -94,13 +112,16 @@ def test_groups_cost_and_change_as_the_layers_they_are() -> None:
     np.testing.assert_allclose(both.weight, np.concatenate([layer.weight for layer in alone]), atol=1e-10)
 
 
-def test_a_given_order_is_kept_and_every_step_is_shown() -> None:
+def test_a_given_order_is_kept_and_shown_where_asked() -> None:
     weight, gram, columns = problem(5, 2)
     layer = quadratic(weight, np.linalg.inv(gram), columns)
     seen: dict[int, np.ndarray] = {}
-    order, curve = greedy([layer], 5, 3, order=[4, 0, 2, 1, 3], visit=lambda n: seen.update({n: layer.weight.copy()}))
+    given, marks = [4, 0, 2, 1, 3], (2, 3)
+    order, curve = greedy(
+        [layer], 5, 3, order=given, marks=marks, visit=lambda n: seen.update({n: layer.weight.copy()})
+    )
     assert order == [4, 0, 2]
-    assert list(seen) == [1, 2, 3]
+    assert list(seen) == [2, 3]
     expected, cost = best_without(weight, gram, columns[[4, 0]].ravel())
     np.testing.assert_allclose(seen[2][0], expected, rtol=1e-5, atol=1e-8)
     assert curve[1] == pytest.approx(cost, rel=1e-6)
