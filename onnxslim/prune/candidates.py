@@ -107,10 +107,21 @@ class Candidates:
         result = io.clone(self.model)
         nodes = list(result.graph)
         known = {layer.position: layer for layer in linear.find(result.graph)}
+        mask = self.analysis.spare(curve.family.units[curve.order[:gone]])
+        made = {producer.weight.node: producer.weight.labels for producer in self.analysis.producers}
+        fresh = []
         for position, weight in curve.weights.get(gone, {}).items():
             place = self.analysis.consumers[position].node
-            layer = known.get(place)
-            if layer is not None and linear.matrix(layer, nodes[place]).shape == weight.shape:
-                linear.assign(layer, nodes[place], weight)
-        apply(result, self.analysis, curve.family.units[curve.order[:gone]])
+            layer, node = known.get(place), nodes[place]
+            if layer is not None and linear.matrix(layer, node).shape == weight.shape:
+                bare = layer.biased and linear.bias_of(node) is None
+                linear.assign(layer, node, weight)
+                if bare and place in made:
+                    fresh.append((node, made[place]))
+        apply(result, self.analysis, mask)
+        for node, labels in fresh:
+            # The analysis knows nothing of a bias that the repair has just given the layer.
+            bias = linear.bias_of(node)
+            if bias is not None:
+                linear.put(node, 2, bias[self.analysis.keep(labels, mask)])
         return result

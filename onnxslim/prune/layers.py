@@ -87,6 +87,12 @@ def weight_of(node: ir.Node) -> np.ndarray:
     return _constant(node, 1)
 
 
+def bias_of(node: ir.Node) -> np.ndarray | None:
+    """The constant bias of a layer's node: its own, or that of the Add behind it."""
+    place = _bias(node)
+    return constant(place[0].inputs[place[1]]) if place is not None else None
+
+
 def assign(layer: Layer, node: ir.Node, whole: np.ndarray) -> None:
     """Give ``layer`` the weights and bias in ``whole`` (g, m, d + 1), in place, in the dtype it had.
 

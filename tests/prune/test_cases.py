@@ -13,7 +13,7 @@ from onnxslim.prune.options import PruneOptions
 from onnxslim.runtime.session import Session
 from tests.channels.cases import CASES
 
-#: Those whose consumers are no plain layers, or whose sizes are computed ahead of the weights.
+#: Those whose consumers are no plain layers or have no bias, whose sizes come ahead of the weights, whose axes empty early.
 KEY = (
     "MatMul of two activations",
     "attention",
@@ -25,6 +25,8 @@ KEY = (
     "a state of zeros",
     "a state of zeros for a batch of any size",
     "ConvTranspose",
+    "Split",
+    "a residual stream",
     "Einsum",
     "channel shuffle",
     "Flatten",
