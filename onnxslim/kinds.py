@@ -71,6 +71,8 @@ def _simplify(model: ir.Model, options: SimplifyOptions, context: Context) -> Ap
 
 def _prune(model: ir.Model, options: PruneOptions, context: Context) -> Applied:
     result, account = prune(model, context.samples, options, config=context.config, progress=context.progress)
+    if options.of == "latency" and options.cuts is None and "cuts" in account.details:
+        options = dataclasses.replace(options, cuts=tuple(account.details["cuts"]))
     return result, account, options
 
 

@@ -14,12 +14,15 @@ from onnxslim.execute import run
 from onnxslim.graph.cost import cost
 from onnxslim.kinds import Context
 from onnxslim.optimize import optimize
+from onnxslim.prune.latency import Clock
 from onnxslim.recipe import Recipe, Repeat, step
 from onnxslim.steps import Runner
 from onnxslim.validate.gates import Gates
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_models"
-MLP, CALIB, EVAL = (SAMPLES / name for name in ("digits_mlp.onnx", "digits_calib.npz", "digits_eval.npz"))
+CNN, MLP, CALIB, EVAL = (
+    SAMPLES / name for name in ("digits_cnn.onnx", "digits_mlp.onnx", "digits_calib.npz", "digits_eval.npz")
+)
 PRUNE = step("prune", remove=0.2, of="macs", criterion="l1")
 
 
@@ -72,6 +75,17 @@ def test_a_loop_is_unrolled_in_the_resolved_recipe_whose_replay_gives_the_same_b
     second = run(MLP, resolved, data=CALIB, eval_data=EVAL, time_it=False)
     assert first.model is not None
     assert second.model is not None
+    assert io.to_bytes(first.model) == io.to_bytes(second.model)
+
+
+def test_what_a_clock_chose_to_prune_is_replayed_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Recipe((step("prune", remove=0.2, of="latency", round_to=8),))
+    first = run(CNN, asked, data=CALIB, eval_data=EVAL, time_it=False)
+    monkeypatch.setattr(Clock, "__init__", lambda *_: pytest.fail("a clock was started"))
+    second = run(CNN, recipe.parse(str(first.recipe)), data=CALIB, eval_data=EVAL, time_it=False)
+    assert first.model is not None
+    assert second.model is not None
+    assert first.steps[0].changed["macs"] > 0
     assert io.to_bytes(first.model) == io.to_bytes(second.model)
 
 

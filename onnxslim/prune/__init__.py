@@ -18,7 +18,7 @@ from onnxslim.graph.cost import cost
 from onnxslim.io import ModelLike
 from onnxslim.progress import Progress, silent
 from onnxslim.prune.blocks import droppable, tidy
-from onnxslim.prune.budget import Budget, budget_of
+from onnxslim.prune.budget import budget_of
 from onnxslim.prune.candidates import Candidates, Cut
 from onnxslim.prune.effect import Outputs
 from onnxslim.prune.factor import Factored, candidates, split
@@ -84,8 +84,7 @@ def prune(
             original = merged(original, options.exclude, account)
         current, kept = original, Kept()
         for turn in range(options.rounds if options.channels else 0):
-            budget = budget_of(options, original, samples, config, (turn + 1) / options.rounds)
-            current, kept = _round(original, current, kept, samples, options, budget, config, account, progress)
+            current, kept = _round(original, current, kept, samples, options, turn, config, account, progress)
         if options.sparsity is not None:
             sparsify(current, samples, options, config, account, progress)
         tidy(current)
@@ -102,12 +101,14 @@ def _round(
     kept: Kept,
     samples: Samples | None,
     options: PruneOptions,
-    budget: Budget | None,
+    turn: int,
     config: SessionConfig,
     account: Account,
     progress: Progress,
 ) -> tuple[ir.Model, Kept]:
     """One turn of: score, choose, remove, repair."""
+    decided = options.cuts is not None
+    budget = None if decided else budget_of(options, original, samples, config, (turn + 1) / options.rounds)
     analysis = units(current, lossy=samples is not None)
     chosen, declined = eligible(families(analysis), cost(current).nodes, options.exclude, options.min_layer_params)
     for name, reason in declined.items():
@@ -124,7 +125,9 @@ def _round(
         cheaper = candidates(current, samples, config, progress, refused=refused, round_to=step, seed=options.seed)
     found = Candidates(current, analysis, lines, whole, samples, config, cheaper)
     effects = unmeasured(found)
-    if budget is None:
+    if options.cuts is not None:
+        cut = found.cut(*options.cuts[turn])
+    elif budget is None:
         cut = below(found, scored, options)
     else:
         if samples is not None and not options.uniform:
@@ -150,6 +153,7 @@ def _few(samples: Samples) -> Samples:
 
 def _tell(found: Candidates, effects: Effects, cut: Cut, account: Account) -> None:
     """Write down what went where."""
+    account.details.setdefault("cuts", []).append([list(part) for part in cut.choice])
     account.count("units", int(cut.units.sum()))
     account.count("blocks", len(cut.blocks))
     account.details.setdefault("families", []).append(

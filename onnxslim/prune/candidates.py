@@ -29,11 +29,13 @@ class Cut:
         units: bool (units of the analysis,).
         blocks: Whole blocks.
         forms: A layer's output (:attr:`Layer.raw`) -> the cheaper form it is put into.
+        choice: The arguments of :meth:`Candidates.cut` that mean the same, for a recipe.
     """
 
     units: np.ndarray
     blocks: tuple[Block, ...] = ()
     forms: Mapping[str, Form] = field(default_factory=dict)
+    choice: tuple[list[int], list[int], list[int]] = ([], [], [])
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class Candidates:
             for one, which in zip(self.factored, taken, strict=False)
             if which
         }
-        return Cut(self.analysis.spare(mask), tuple(self.blocks[i] for i in dropped), forms)
+        choice = [int(n) for n in gone], [int(i) for i in dropped], [int(n) for n in taken]
+        return Cut(self.analysis.spare(mask), tuple(self.blocks[i] for i in dropped), forms, choice)
 
     def without(self, cut: Cut) -> ir.Model:
         """The model without what is in ``cut``, layers in their cheaper forms: not repaired, to be counted and timed."""

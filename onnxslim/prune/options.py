@@ -34,6 +34,8 @@ class PruneOptions:
         min_layer_params: Leave layers with fewer parameters alone.
         exclude: Regular expressions of node names to leave alone.
         seed: Of every draw.
+        cuts: The decision of an earlier run, whose clock decided it: what went in each round, from each family, of the
+            blocks, and of the layers with cheaper forms.
     """
 
     remove: float | None = None
@@ -50,6 +52,7 @@ class PruneOptions:
     min_layer_params: int = 0
     exclude: Sequence[str] = ()
     seed: int = 0
+    cuts: Sequence[Sequence[Sequence[int]]] | None = None
 
     def __post_init__(self) -> None:
         shares = {"remove": self.remove, "threshold": self.threshold, "redundancy": self.redundancy}
