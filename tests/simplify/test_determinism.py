@@ -93,6 +93,7 @@ def test_the_bytes_are_the_same_in_another_process(model: Path, expected: str, e
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("python", OTHERS or [None])
 def test_the_bytes_are_the_same_on_another_python(model: Path, expected: str, python: str | None, zoo: Path) -> None:
     if python is None:
