@@ -68,3 +68,16 @@ def test_parts_without_their_axis_are_no_split() -> None:
 def test_the_parts_keep_their_names() -> None:
     result, _ = simplify(parts(3))
     assert [value.name for value in result.graph[0].outputs] == ["a", "b"]
+
+
+def test_a_part_that_is_not_there_is_left_to_fail_where_it_did() -> None:
+    _, account = simplify(parts(3, 0, 2))
+    assert RULE not in account.changed
+    assert any("not there" in declined.reason for declined in account.declined)
+
+
+def test_sizes_that_are_fed_say_nothing() -> None:
+    text = """(float[N,6] x, int64[2] sizes) => (float[N,c] y) {
+        s = SplitToSequence <axis = 1> (x, sizes) y = SequenceAt (s, zero) }"""
+    _, account = simplify(build(text, zero=np.asarray(0)))
+    assert any("sizes of the parts" in declined.reason for declined in account.declined)
