@@ -180,6 +180,8 @@ def providers_of(provider: Provider, config: SessionConfig) -> list[tuple[str, d
 
 def _create(model: ir.Model, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
     plain = options.graph_optimization_level == ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # The runtime drops weights that nothing reads before it looks for those it is handed, and refuses the model then.
+    plain = plain and all(v.uses() or v.is_graph_output() for v in model.graph.initializers.values())
     try:
         if plain and model.ir_version >= _FREE_INITIALIZERS and not options.optimized_model_filepath:
             content, large = io.to_bytes_apart(model, _LARGE)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from onnxslim import io
 from onnxslim.errors import InvalidModelError, UnsupportedError, UsageError
@@ -172,3 +172,17 @@ def test_large_weights_are_the_same_however_they_reach_the_runtime(optimize: boo
         proto.graph.initializer.extend([numpy_helper.from_array(w, "w"), numpy_helper.from_array(v, "v")])
         found = Session(io.load(proto), SessionConfig(optimize=optimize)).run(feeds)["y"]
         np.testing.assert_allclose(found, x @ feeds.get("w", w) @ v, rtol=1e-4)
+
+
+def test_a_large_weight_that_nothing_reads_is_no_obstacle() -> None:
+    unread = numpy_helper.from_array(np.zeros(1_000_000, np.float32), "unread")
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])],
+        [unread],
+    )
+    model = io.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10))
+    found = Session(model, SessionConfig(optimize=False)).run({"x": np.array([-1.0, 1.0], np.float32)})
+    np.testing.assert_array_equal(found["y"], [0, 1])
