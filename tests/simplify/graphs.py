@@ -72,7 +72,8 @@ def clip(b: Builder, x: ir.Value, shape: tuple[int, ...]) -> tuple[ir.Value, tup
 
 
 def scale(b: Builder, x: ir.Value, shape: tuple[int, ...]) -> tuple[ir.Value, tuple[int, ...]] | None:
-    sizes = ((), (1,), (shape[-1],), tuple(shape[1:2]) + (1,) * max(0, len(shape) - 2))
+    last = shape[1:][-1:] or (1,)  # never the batch
+    sizes = ((), (1,), last, tuple(shape[1:2]) + (1,) * max(0, len(shape) - 2))
     size = sizes[b.pick(4)]
     array = (np.zeros, np.ones, lambda s: np.full(s, 0.5))[b.pick(3)](size).astype(np.float32)
     return b.op(("Add", "Mul", "Sub")[b.pick(3)], x, b.constant(array)), shape
