@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -27,6 +28,7 @@ from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.quantize.placement import everything
 from onnxslim.quantize.plan import Plan, Unit, make_plan, units
 from onnxslim.quantize.prepare import target_named
+from onnxslim.quantize.statistics import Statistics
 from onnxslim.quantize.summary import summarise
 from onnxslim.quantize.targets import Target
 from onnxslim.runtime.memory import give_back
@@ -39,6 +41,8 @@ EQUALIZED, TIMED = 32, 8
 FEWEST, MOST, WORK = 32, 128, 12e9
 #: Ranges are compared on one in so many of those, and on so many at most.
 EVERY, SIMULATED = 4, 16
+#: Inputs of a Concat whose ranges differ by more than this do not share a scale.
+UNEVEN = 16.0
 #: Decibels that every output keeps when nobody says: what is left is a tenth of the signal's amplitude.
 MIN_SQNR = 20.0
 #: Int8 that takes so many times as long as float is refused; up to there the clock may be wrong.
@@ -78,6 +82,9 @@ def quantise_static(
         left = feeds[done:] if done < len(feeds) else ()
         statistics = calibrate.statistics(work, left, names, config, progress, len(feeds), keeper=keeper)
         give_back()
+    found = [_uneven(unit, statistics, account) for unit in found]
+    able = everything(found)
+    widest = make_plan(found, able)
     with account.part("ranges"):
         few = Yardstick(work, kept[:: max(EVERY, len(kept) // SIMULATED)], config)
         chooser = Chooser(work, widest, statistics, methods, target, few, config)
@@ -145,6 +152,25 @@ def _refusal(lost: Mapping[str, float], options: QuantizeOptions) -> GateError:
         f"stay float; {_floor(options):g} are asked for",
         hint="--min-sqnr accepts less; --eval-data with --max-drop judges by your own metric; more calibration samples help",
     )
+
+
+def _uneven(unit: Unit, statistics: Statistics, account: Account) -> Unit:
+    """``unit``, in float if it is a Concat whose one scale would leave one of its inputs next to nothing.
+
+    Boxes in pixels beside scores from 0 to 1, as detectors put them out: the model's error hardly shows it, since the
+    boxes are nearly all of its energy, and every score is gone.
+    """
+    known = [name for value in unit.inputs if (name := str(value.name)) in statistics.low]
+    spans = {name: span for name in known if (span := statistics.high[name] - statistics.low[name]) > 0}
+    if unit.op != "Concat" or unit.why_float is not None or not spans:
+        return unit
+    whole = max(statistics.high[name] for name in spans) - min(statistics.low[name] for name in spans)
+    narrow = min(spans, key=spans.__getitem__)
+    if spans[narrow] * UNEVEN >= whole:
+        return unit
+    why = f"one scale for all its inputs would leave {narrow} less than 4 of 8 bits"
+    account.decline(unit.name, why)
+    return replace(unit, why_float=why)
 
 
 def _equalized(

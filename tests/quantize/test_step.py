@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.parser
 import onnx_ir as ir
 import pytest
 
@@ -69,6 +71,31 @@ def test_an_excluded_layer_really_stays_float(digits: ir.Model, calib: Samples) 
     floats = [v.name for node in optimized(result).graph if node.op_type == "Conv" for v in node.inputs[1:2] if v]
     assert len(floats) == 1
     assert sum(layer["kernel"] == "int8" for layer in layers.values()) == len(layers) - 1
+
+
+@pytest.mark.parametrize(("ratio", "float_concat"), [(1.0, False), (640.0, True)])
+def test_boxes_and_scores_do_not_share_a_scale(ratio: float, float_concat: bool) -> None:
+    draw = np.random.default_rng(0)
+    graph = """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,16,16,16] x) => (float[1,32,16,16] y) <float[16,16,1,1] wa, float[16,16,1,1] wb> {
+          a = Conv(x, wa)
+          b = Conv(x, wb)
+          s = Sigmoid(b)
+          y = Concat<axis = 1>(a, s)
+        }"""
+    proto = onnx.parser.parse_model(graph)
+    for name, scale in (("wa", 0.05 * ratio), ("wb", 0.3)):
+        weight = (scale * draw.normal(size=(16, 16, 1, 1))).astype(np.float32)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
+    model = io.load(proto)
+    data = open_samples([draw.normal(size=(16, 16, 16)).astype(np.float32) for _ in range(16)], model)
+    result, account = quantize(model, data, QuantizeOptions(float_units=()))
+    kernels = [node.op_type for node in optimized(result).graph]
+    assert ("Concat" in kernels) == float_concat
+    assert any("one scale for all" in declined.reason for declined in account.declined) == float_concat
+    batch = next(iter(data.batches(1)))
+    scores = [Session(one).run(batch)["y"][:, 16:] for one in (model, result)]
+    assert np.abs(scores[0] - scores[1]).max() < 0.05
 
 
 def test_a_pattern_that_matches_nothing_names_the_nearest(digits: ir.Model, calib: Samples) -> None:
