@@ -130,6 +130,7 @@ class Attempt:
                 check_loads_in(one.model, self.recipe.gates.for_ort)
             if "layers" in one.account.details:
                 result.extra["layers"] = one.account.details["layers"]
+                result.extra["surviving"] = one.account.details.get("surviving", [])
                 result.measured["layers"] = (
                     "each layer's output against the float model's on calibration samples, with everything before it "
                     "quantised"

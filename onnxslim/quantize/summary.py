@@ -47,4 +47,5 @@ def summarise(
         {**vars(layer), "sqnr_db": round(-10 * math.log10(errors[layer.name]), 2) if errors.get(layer.name) else None}
         for layer in ran.layers
     ]
+    account.details["surviving"] = [dict(vars(one)) for one in ran.surviving]
     account.details["runtime_ops"] = ran.ops

@@ -19,7 +19,7 @@ from onnxslim.report.trials import list_trials
 #: Every part of the report that the template asks for, and the keys of the entries of some: what is missing is null.
 _PARTS = (
     "tool", "version", "command", "input", "output", "metrics", "outputs", "latency", "warnings", "error", "stages",
-    "layers", "oldest_runtime", "metadata",
+    "layers", "surviving", "oldest_runtime", "metadata",
 )  # fmt: skip
 _RECORDS = {"input": ("path", "sha256"), "output": ("path", "sha256"), "error": ("kind", "message", "hint")}
 _ENTRIES = {

@@ -46,6 +46,8 @@ def _sections(report: Report, explain: bool) -> Iterator[RenderableType]:
         yield Text(said, "dim")
     if energy := figures.energy(report):
         yield Text.assemble(("energy: ", "bold"), energy)
+    if explain and report.get("layers"):
+        yield _layers(report)
     if explain:
         yield from _declined(steps)
         yield from _how(rows)
@@ -96,6 +98,27 @@ def _trials(trials: list[Tried]) -> Table:
         fate = Text(trial.fate, "green" if trial.fate == "chosen" else "dim")
         table.add_row(Text(trial.name, style), mark, trial.size, trial.median, trial.drop, fate)
     return table
+
+
+def _layers(report: Report) -> RenderableType:
+    """Each layer as it runs, and the conversions that are left."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("layer", "op", "runs in", "SQNR", "why"):
+        table.add_column(name, justify="right" if name == "SQNR" else "left", overflow="fold")
+    for layer in report["layers"]:
+        sqnr = layer.get("sqnr_db")
+        table.add_row(
+            Text(text.clean(layer["name"])),
+            Text(text.clean(layer["op"])),
+            Text(layer["kernel"], "green" if layer["kernel"] != "float" else "yellow"),
+            "–" if sqnr is None else f"{sqnr:.1f} dB",
+            Text(text.clean(layer.get("why") or ""), "dim"),
+        )
+    left = [
+        Text.assemble((f"{one['op']} of {text.clean(one['tensor'])} is left: ", "bold"), text.clean(one["why"]))
+        for one in report.get("surviving") or []
+    ]
+    return Group(table, *left)
 
 
 def _declined(steps: list[Step]) -> Iterator[RenderableType]:

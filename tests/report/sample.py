@@ -92,6 +92,10 @@ def sample() -> dict[str, Any]:
             stage("quantize", 3411902, 3212040, 271200256, 3.43, 0.7817),
         ],
         "layers": layers(draw),
+        "surviving": [
+            {"op": "QuantizeLinear", "tensor": "images", "why": "it is an input of the model"},
+            {"op": "DequantizeLinear", "tensor": "output", "why": "it is an output of the model"},
+        ],
         "oldest_runtime": "1.13.1",
         "metadata": {
             "machine": "x86-64, AVX512-VNNI, 2 cores",
