@@ -193,22 +193,3 @@ class Ridge:
             return np.asarray(np.linalg.solve(self._shifted, wanted).transpose(0, 2, 1))
         except np.linalg.LinAlgError:
             return np.full(start.shape, np.nan)
-
-
-def match_variance(rows: Moments, weight: np.ndarray, limit: float = 2.0) -> np.ndarray:
-    """``weight`` (g, m, d + 1) rescaled so that each output's mean and variance over ``rows`` are its target's.
-
-    Least squares shrinks towards the mean; this is what re-estimating a folded BatchNormalization would undo. A factor
-    is kept within 1/``limit`` … ``limit``, and an output that does not vary keeps its scale.
-    """
-    n = max(rows.count, 1)
-    mean = np.einsum("gmd,gd->gm", weight, rows.xx[:, -1]) / n
-    target = rows.yx[..., -1] / n
-    spread = np.einsum("gmd,gmd->gm", weight @ rows.xx, weight) / n - mean**2
-    wanted = rows.yy / n - target**2
-    varies = (spread > 1e-12) & (wanted > 1e-12)
-    factor = np.where(varies, np.sqrt(np.maximum(wanted, 0) / np.where(varies, spread, 1)), 1.0)
-    factor = np.clip(factor, 1 / limit, limit)
-    scaled = weight * factor[..., None]
-    scaled[..., -1] += target - factor * mean
-    return np.asarray(scaled)
