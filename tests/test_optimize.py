@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -158,8 +159,10 @@ def test_what_the_search_chose_is_replayed_to_the_same_bytes_and_a_study_saves_d
 
 
 def test_a_result_that_is_slower_is_not_passed_over_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    rounds = {"0": np.full(30, 1.0), "1": np.full(30, 2.0)}
-    monkeypatch.setattr(execute, "interleave", lambda *_, **__: Timing(rounds, "cpu", 1, 1))
+    def slow(sessions: Mapping[str, object], *_: object, **__: object) -> Timing:
+        return Timing({name: np.full(30, 1.0 if name == "0" else 2.0) for name in sessions}, "cpu", 1, 1)
+
+    monkeypatch.setattr(execute, "interleave", slow)
     result = run(MLP, Recipe((step("simplify"),)), data=CALIB, eval_data=EVAL)
     assert any("slower than the original" in line for line in result.warnings)
     searched = optimize(MLP, data=CALIB, eval_data=EVAL, budget=1.0)
