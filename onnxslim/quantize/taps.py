@@ -23,18 +23,19 @@ class Targets:
     Attributes:
         positions: Per sample int64 (p,), flat indices into the output's grid.
         grids: Per sample the grid's sizes: spatial axes of a feature map, all axes but the last of rows.
-        halves: float16 (samples, p, outputs), in units of ``unit``: a rounding far below that of eight bits.
-        unit: The first sample's largest magnitude.
+        halves: float16 (samples, p, outputs), in the sample's unit: a rounding far below that of eight bits.
+        units: float32 (samples,), each sample's largest magnitude; one may be silent, or much louder than the others.
     """
 
     positions: list[np.ndarray]
     grids: list[tuple[int, ...]]
     halves: np.ndarray
-    unit: np.float32
+    units: np.ndarray
 
     def outputs(self) -> np.ndarray:
         """float32 (samples · p, outputs)."""
-        return self.halves.reshape(-1, self.halves.shape[-1]).astype(np.float32) * self.unit
+        values = self.halves.astype(np.float32) * self.units[:, None, None]
+        return np.asarray(values.reshape(-1, values.shape[-1]))
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,11 @@ def targets(
         for name, (rows, positions, grid) in zip(wanted, sample, strict=True):
             # one block a layer: a small piece of each sample would keep the memory of its whole run from being freed
             if name not in found:
-                unit = np.float32(max(np.abs(rows).max(initial=0.0), 1e-30))
-                found[name] = Targets([], [], np.empty((len(feeds), *rows.shape), np.float16), unit)
+                empty = np.empty((len(feeds), *rows.shape), np.float16)
+                found[name] = Targets([], [], empty, np.empty(len(feeds), np.float32))
             layer = found[name]
-            layer.halves[index] = rows / layer.unit
+            layer.units[index] = max(np.abs(rows).max(initial=0.0), np.finfo(np.float32).tiny)
+            layer.halves[index] = rows / layer.units[index]
             layer.positions.append(positions)
             layer.grids.append(grid)
     return found

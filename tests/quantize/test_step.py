@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,15 @@ def test_an_excluded_layer_really_stays_float(digits: ir.Model, calib: Samples) 
     floats = [v.name for node in optimized(result).graph if node.op_type == "Conv" for v in node.inputs[1:2] if v]
     assert len(floats) == 1
     assert sum(layer["kernel"] == "int8" for layer in layers.values()) == len(layers) - 1
+
+
+def test_a_first_sample_without_a_signal_spoils_nothing(digits: ir.Model, calib: Samples) -> None:
+    images = np.concatenate([feed["image"] for feed in calib.batches(64)])
+    silent = open_samples(list(np.concatenate([np.zeros_like(images[:1]), 1e6 * images[:40]])), digits)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        _, account = quantize(digits, silent, STATIC)
+    assert all(layer["sqnr_db"] > 15 for layer in account.details["layers"] if layer["kernel"] == "int8")
 
 
 @pytest.mark.parametrize(("ratio", "float_concat"), [(1.0, False), (640.0, True)])
