@@ -28,8 +28,6 @@ from onnxslim.quantize.taps import Targets, Wanted, targets
 from onnxslim.runtime.memory import give_back
 from onnxslim.runtime.session import SessionConfig
 
-#: Samples that are replayed; activations of so many are held as 8-bit codes.
-SAMPLES = 32
 #: Rows that a layer is fitted to, spread over the samples: at least so many and at most so many; twice the inputs of an
 #: output where that lies between, for error feedback wants more rows than unknowns.
 FEWEST, MOST = 1024, 2048
@@ -68,12 +66,12 @@ def correct(
         model: The float model that ``plan`` refers to.
         plan: What is int8.
         choices: The encodings.
-        feeds: Single samples; the first :data:`SAMPLES` are used.
+        feeds: Single samples, some dozens; the activations of all of them are held as 8-bit codes.
         config: Where to run.
         seed: Of the sampled positions.
         progress: Called after each unit.
     """
-    feeds = list(feeds[:SAMPLES])
+    feeds = list(feeds)
     layers = [unit for unit in plan.units if unit.name in plan.int8 and unit.weighted]
     names = {unit.name: str(_linear_output(unit).name) for unit in layers}
     wanted = {names[unit.name]: Wanted(unit.op == "Conv", math.ceil(_enough(unit) / len(feeds))) for unit in layers}

@@ -25,7 +25,7 @@ _TOKEN = re.compile(r"unit(\d+)\.")
 #: Nodes that stand between units; their price is the boundary's, not a unit's.
 _BETWEEN = ("QuantizeLinear", "DequantizeLinear", "Transpose", "ReorderInput", "ReorderOutput")
 #: A candidate must win by this ratio, and in this share of the rounds; otherwise the earlier, simpler one is kept.
-_MARGIN, _WINS = 1.01, 0.75
+_MARGIN, _WINS = 1.02, 0.75
 
 
 def unit_times(

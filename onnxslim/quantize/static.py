@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim import io
@@ -15,7 +16,6 @@ from onnxslim.errors import GateError, UnsupportedError, UsageError
 from onnxslim.graph import cost
 from onnxslim.progress import Progress
 from onnxslim.quantize import calibrate, measure, placement, ranges
-from onnxslim.quantize import correct as correcting
 from onnxslim.quantize.cautions import cautions
 from onnxslim.quantize.choose import Chooser
 from onnxslim.quantize.correct import Mended, correct
@@ -39,6 +39,8 @@ EQUALIZED, TIMED = 32, 8
 #: Samples that results are judged on, at least and at most: between them what this many multiply-accumulates pay for. A
 #: few answers that flip decide what a classifier loses, so that many samples are wanted where they are cheap.
 FEWEST, MOST, WORK = 32, 128, 12e9
+#: Samples that layers are mended on, likewise.
+MENDED, MENDED_MOST, MENDING = 32, 128, 10e9
 #: Ranges are compared on one in so many of those, and on so many at most.
 EVERY, SIMULATED = 4, 16
 #: Inputs of a Concat whose ranges differ by more than this do not share a scale.
@@ -63,7 +65,9 @@ def quantise_static(
     target, methods = target_named(options.target), ranges.methods(options.calibration)
     with account.part("preparing"):
         feeds = Feeds(samples)
-        judged = int(min(max(WORK / max(cost.cost(model).macs, 1), FEWEST), MOST))
+        macs = max(cost.cost(model).macs, 1)
+        judged = int(min(max(WORK / macs, FEWEST), MOST))
+        mending = feeds.first(int(min(max(MENDING / macs, MENDED), MENDED_MOST)))
         kept = feeds[-judged:]
         yardstick = Yardstick(model, kept, config)
     with account.part("equalisation"):
@@ -102,7 +106,7 @@ def quantise_static(
             int8 = _decide(work, found, able - spared, choices, feeds, options, config, account)
         chosen = make_plan(found, int8)
         with account.part("mending"):
-            result, lost, layers = _mended(work, chosen, choices, feeds, yardstick, config, account, progress)
+            result, lost, layers = _mended(work, chosen, choices, mending, yardstick, config, account, progress)
         if options.float_units is not None or max(lost.values(), default=0.0) <= 10 ** (-_floor(options) / 10):
             account.details["calibration"] = method
             with account.part("reading back"):
@@ -196,14 +200,14 @@ def _mended(
     model: ir.Model,
     chosen: Plan,
     choices: Choices,
-    feeds: Feeds,
+    feeds: Sequence[Mapping[str, np.ndarray]],
     yardstick: Yardstick,
     config: SessionConfig,
     account: Account,
     progress: Progress,
 ) -> tuple[ir.Model, dict[str, float], list[Mended]]:
     """The quantised model, mended unless that moves the outputs further; what each output lost; what each layer does."""
-    own, layers = correct(model, chosen, choices, feeds.first(correcting.SAMPLES), config, progress=progress)
+    own, layers = correct(model, chosen, choices, feeds, config, progress=progress)
     models = {"as rounded": _written(model, chosen, choices), "mended": _written(model, chosen, own)}
     lost = {way: yardstick.errors(quantised) for way, quantised in models.items()}
     errors = {way: sum(found.values()) for way, found in lost.items()}
