@@ -193,7 +193,7 @@ def _best(trials: Sequence[Trial]) -> Result:
     if not waiting:
         assert trials[0].cause is not None
         raise trials[0].cause
-    told = _told(trials)
+    told, failed = _told(trials), None
     for read, trial in enumerate(waiting, start=1):
         result = trial.attempt.result
         result.extra["candidates"], result.extra["chosen"] = told, trial.point.name
@@ -203,11 +203,12 @@ def _best(trials: Sequence[Trial]) -> Result:
             confirmed = trial.attempt.confirm()
         except GateError as error:
             rejected.append(f"candidate {trial.point.name} did not pass: {error.message}")
-            last = error
+            failed = failed or error  # the best one's says how near it came
             continue
         confirmed.warnings.extend(rejected)
         return confirmed
-    raise last
+    assert failed is not None
+    raise failed
 
 
 def finalists(trials: Sequence[Trial]) -> list[Trial]:
