@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 FINALISTS = 3
 #: Which share of the budget trials may use; the rest is for the confirmation.
 _TRIALS = 0.9
+#: Which share of it a full training takes.
+_LEARNING = 0.3
 #: Fewer samples than this teach nothing that holds on others.
 _LESSONS = 64
 
@@ -125,7 +127,7 @@ def optimize(
     check_judge(task)
     with contextlib.ExitStack() as stack:
         kept = None if study is None else stack.enter_context(Study(study, _about(task, chosen, placement)))
-        trials, why = _search(task, chosen, placement, started + _TRIALS * budget, kept)
+        trials, why = _search(task, chosen, placement, started, budget, kept)
     result = _best(trials)
     result.extra["stopped"] = why
     return result
@@ -144,17 +146,17 @@ def resolve(
 
 
 def _search(
-    task: Task, chosen: Recipe, placement: str, deadline: float, study: Study | None
+    task: Task, chosen: Recipe, placement: str, started: float, budget: float, study: Study | None
 ) -> tuple[list[Trial], str]:
     """The trials, and why there are no more of them."""
     want = chosen.search or "balanced"
     fit = task.sets.fit
-    learns = has_torch() and fit is not None and len(fit) >= _LESSONS
+    learning = _LEARNING * budget if has_torch() and fit is not None and len(fit) >= _LESSONS else 0.0
     of = "params" if want == "smallest" else "macs"
     trials: list[Trial] = []
     while True:
-        left = deadline - time.monotonic()
-        wanted = Wanted(chosen.gates.max_drop, left, learns, of)
+        left = started + _TRIALS * budget - time.monotonic()
+        wanted = Wanted(chosen.gates.max_drop, left, learning, of)
         point = next_point([trial.outcome for trial in trials], wanted)
         if point is None:
             more = next_point([trial.outcome for trial in trials], dataclasses.replace(wanted, left=float("inf")))

@@ -24,8 +24,8 @@ WIDTH = 16
 _PAYS = 1.01
 #: Seconds below which learning back is not worth its set-up.
 _LEAST_LEARNING = 45.0
-#: Which share of the time that is left one training may take: several have to fit.
-_LEARNING = 0.35
+#: Which share of the time that is left one training may take.
+_LEARNING = 0.5
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,14 @@ class Wanted:
     Attributes:
         limit: The drop that is allowed; None allows any.
         left: Seconds left.
-        learns: Whether learning back is possible.
+        learning: Seconds of a full training, 0 where there can be none. One that is cut short takes a half or a quarter of
+            it, so that a search that goes on later asks for what an earlier one may have done.
         of: What pruning counts.
     """
 
     limit: float | None
     left: float
-    learns: bool = False
+    learning: float = 0.0
     of: str = "macs"
 
 
@@ -115,7 +116,9 @@ def next_point(seen: Sequence[Outcome], wanted: Wanted) -> Point | None:
         return point if _fits(seen, point, wanted) else None
     if not learning:
         return None
-    learned = [o for o in seen if o.point.int8 == int8 and (o.point.learning or _passes(o, wanted))]
+    # what could not be pruned at all cannot be with learning either
+    carried = [o for o in seen if _passes(o, wanted) or math.isinf(o.drop)]
+    learned = [o for o in seen if o.point.int8 == int8 and (o.point.learning or o in carried)]
     share = _along(learned, wanted)
     if share is None:
         return None
@@ -157,7 +160,9 @@ def _passes(outcome: Outcome, wanted: Wanted) -> bool:
 
 def _learning(wanted: Wanted) -> float:
     """Seconds that the next training may take; 0 where it cannot be or is not worth it."""
-    seconds = _LEARNING * wanted.left if wanted.learns else 0.0
+    seconds = wanted.learning
+    while seconds >= _LEAST_LEARNING and seconds > _LEARNING * wanted.left:
+        seconds /= 2
     return float(np.floor(seconds)) if seconds >= _LEAST_LEARNING else 0.0
 
 

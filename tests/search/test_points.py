@@ -24,7 +24,7 @@ def search(
     """Everything that is tried on a model whose figures are functions of the point."""
     seen: list[Outcome] = []
     while len(seen) < 60:
-        point = next_point(seen, Wanted(limit, budget - sum(o.seconds for o in seen), learns))
+        point = next_point(seen, Wanted(limit, budget - sum(o.seconds for o in seen), 100.0 if learns else 0.0))
         if point is None:
             return seen
         assert point not in {o.point for o in seen}, "the same thing twice"
@@ -91,3 +91,20 @@ def test_the_steps_of_a_point_are_learned_where_it_helps() -> None:
     assert names == ["simplify", "prune", "recover", "quantize"]
     names = [step.name for step in Point(0.0, True, 60.0).steps("static")]
     assert names == ["simplify", "quantize", "recover"]
+
+
+def test_trainings_are_whole_halves_or_quarters_so_that_a_later_search_knows_them() -> None:
+    seen = search(
+        lambda point: 0.05 * point.share / (3 if point.learning else 1),
+        budget=1500.0,
+        cost=lambda point: 20.0 + point.learning,
+        learns=True,
+    )
+    assert {o.point.learning for o in seen} <= {0.0, 100.0, 50.0}
+    assert any(o.point.learning for o in seen)
+
+
+def test_what_cannot_be_pruned_is_not_tried_with_learning() -> None:
+    seen = search(lambda point: math.inf if point.share > 0.5 else 0.0, learns=True)
+    impossible = [o.point.share for o in seen if math.isinf(o.drop) and not o.point.learning]
+    assert all(o.point.share < min(impossible) for o in seen if o.point.learning)
