@@ -9,6 +9,7 @@ is an ``.npy`` file, a member of an ``.npz`` or a temporary spool; several colum
 from __future__ import annotations
 
 import math
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -218,12 +219,18 @@ def whole(column: Column) -> Array:
     return np.asarray(next(iter(column.read([np.arange(len(column))]))))
 
 
+#: What a broken file makes its parser raise: zipfile decodes names and seeks before it doubts them.
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, OverflowError, RuntimeError, struct.error,
+)  # fmt: skip
+
+
 @contextmanager
 def reading(name: str) -> Iterator[None]:
     """Turn what a broken file raises into :class:`InvalidDataError` that names it."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+    except _BROKEN as error:
         raise InvalidDataError(f"{name} cannot be read: {error}") from error
 
 

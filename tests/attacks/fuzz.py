@@ -1,6 +1,6 @@
 """A coverage-guided fuzzer on everything that reads a stranger's bytes: models, arrays, tables and images.
 
-    python tests/attacks/fuzz.py SECONDS FOLDER
+    python tests/attacks/fuzz.py SECONDS FOLDER [SEED]
 
 The first byte of an input says which reader gets the rest. Whatever ends in a typed error is fine; anything else that
 escapes, a hang of ten seconds or three gigabytes of memory is a find: atheris prints it, keeps the input in FOLDER and
@@ -99,7 +99,7 @@ def seeds(corpus: Path) -> None:
         (corpus / f"seed-{number}").write_bytes(bytes([number]) + data)
 
 
-def main(seconds: str, folder: str) -> None:
+def main(seconds: str, folder: str, seed: str = "1") -> None:
     global scratch
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
@@ -108,6 +108,7 @@ def main(seconds: str, folder: str) -> None:
         part.mkdir(parents=True, exist_ok=True)
     seeds(corpus)
     options = [f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=3000", f"-artifact_prefix={folder}/found-"]
+    options.append(f"-seed={seed}")
     atheris.Setup([sys.argv[0], *options, "-print_final_stats=1", "-verbosity=0", str(corpus)], one)
     atheris.Fuzz()
 

@@ -192,3 +192,16 @@ def test_any_change_of_a_good_file_reads_or_gives_a_typed_error(
 def test_a_zero_dimensional_array_is_itself(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", sr=np.array(16000))
     assert open_npz(tmp_path / "a.npz")["sr"] == np.array(16000)
+
+
+def test_an_archive_whose_names_are_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, x=np.ones((3, 4), np.float32))
+    data = path.read_bytes()
+    directory = data.rindex(b"PK\x01\x02")
+    broken = bytearray(data)
+    broken[directory + 8 : directory + 10] = (0x800).to_bytes(2, "little")  # "the name is UTF-8"
+    broken[directory + 46] = 0xFF  # which this is not
+    path.write_bytes(bytes(broken))
+    with pytest.raises(InvalidDataError, match=r"x\.npz cannot be read"):
+        open_npz(str(path))
