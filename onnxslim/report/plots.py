@@ -190,25 +190,40 @@ def layers(entries: Sequence[Mapping[str, Any]]) -> str:
 def trials(entries: Sequence[Mapping[str, Any]], chosen: str | None) -> str:
     """Every trial by size and latency: filled when it passed, joined by a line when nothing beats it."""
     known = [entry for entry in entries if entry.get("bytes") and entry.get("median_ms")]
+    top = 1.12 * max(entry["median_ms"] for entry in known)
     with drawn("trials", height=3.4) as (figure, axes, done):
         ax = axes[0]
         edge = sorted((e["bytes"], e["median_ms"]) for e in known if e["pareto"] and e["passes"])
         ax.plot([x for x, _ in edge], [y for _, y in edge], color=COLOURS["line"], linewidth=1.5, zorder=1)
-        for entry in known:
+        for entry, place in zip(known, _spread([entry["median_ms"] / top for entry in known], 0.085), strict=True):
             role = COLOURS["result" if entry["name"] == chosen else "original" if entry["passes"] else "muted"]
             face = role if entry["passes"] else "none"
-            size = 10 if entry["name"] == chosen else 7
-            ax.plot([entry["bytes"]], [entry["median_ms"]], "o", color=role, markerfacecolor=face, markersize=size)
             at = (entry["bytes"], entry["median_ms"])
-            ax.annotate(text.clean(entry["name"]), at, (7, 5), textcoords="offset points", fontsize=9)
-        ax.set_xlim(0, 1.22 * max(entry["bytes"] for entry in known))
-        ax.set_ylim(0, 1.15 * max(entry["median_ms"] for entry in known))
+            ax.plot(*at, "o", color=role, markerfacecolor=face, markersize=10 if entry["name"] == chosen else 7)
+            line = {"arrowstyle": "-", "color": COLOURS["line"], "linewidth": 0.7}
+            ax.annotate(
+                text.clean(entry["name"]), at, (1.02, place), textcoords="axes fraction", va="center", arrowprops=line
+            )
+        ax.set_xlim(0, 1.06 * max(entry["bytes"] for entry in known))
+        ax.set_ylim(0, top)
         ax.xaxis.set_major_formatter(lambda value, _: text.size(value) if value else "0")
         ax.grid()
         ax.set_xlabel("size")
         ax.set_ylabel("milliseconds an inference")
-        figure.subplots_adjust(left=0.075, right=0.985, top=0.97, bottom=0.15)
+        figure.subplots_adjust(left=0.075, right=0.78, top=0.97, bottom=0.15)
     return done({})
+
+
+def _spread(places: Sequence[float], gap: float) -> list[float]:
+    """``places`` in (0, 1) moved up as little as it takes to stand ``gap`` apart, in their order, and not past the top."""
+    order = np.argsort(places, kind="stable")
+    moved = np.asarray(places, np.float64)[order]
+    for index in range(1, len(moved)):
+        moved[index] = max(moved[index], moved[index - 1] + gap)
+    highest = 1 - gap * np.arange(len(moved))[::-1]
+    result = np.empty(len(moved))
+    result[order] = np.minimum(moved, highest)
+    return [float(place) for place in result]
 
 
 @contextmanager

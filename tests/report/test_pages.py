@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -234,3 +235,10 @@ def test_a_browser_shows_the_page_without_a_word_on_its_console(look: Any, dark:
 def test_a_request_would_be_stopped_by_the_page_itself_and_said_on_the_console(look: Any) -> None:
     _, said = look(html(sample()).replace("</main>", '<img src="http://127.0.0.1:9/x.png"></main>'))
     assert any("Content Security Policy" in line for line in said)
+
+
+def test_labels_keep_their_distance_and_their_order() -> None:
+    placed = plots._spread([0.5, 0.5, 0.2, 0.98, 0.97], 0.1)
+    assert sorted(range(5), key=placed.__getitem__) == [2, 0, 1, 4, 3]
+    assert np.diff(sorted(placed)).min() >= 0.1 - 1e-9
+    assert max(placed) <= 1
