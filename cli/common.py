@@ -62,7 +62,7 @@ _TABLE: dict[str, tuple[Row, ...]] = {
         ("--timeout", "End with exit code 6 when it takes longer: 30s, 10m or 1h.", {"type": DURATION, "metavar": "T"}),
         (
             "--max-memory",
-            "End with exit code 6 when it takes more: 500MB, 4GB. Statistics take half of it.",
+            "End with exit code 6 when it takes more: 500MB, 4GB.",
             {"type": SIZE, "metavar": "B"},
         ),
         ("--allow-hardlinks", "Take data files of a model that have a second name.", _FLAG),

@@ -48,8 +48,6 @@ def quantize(
     Transformers get linear layers whose inputs are quantised as they come. --weights stores weights alone in fewer bits;
     --target cuda writes float16.
     """
-    if common.max_memory is not None:
-        chosen["max_memory"] = common.max_memory // 2  # of the statistics alone
     target = chosen["target"]
     # times on another provider than the target's would say nothing about it
     here = target is None or TARGETS[target].provider == common.config.provider.split(":")[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_MEMORY = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,6 @@ class QuantizeOptions:
         placement: ``measured`` decides on this machine which layers gain, ``static`` by a model of the target.
         exclude: Regular expressions; a node whose whole name matches stays float.
         float_units: The decision of an earlier run: these stay float, everything else that can becomes int8.
-        max_memory: Bytes of samples and of activations that may be held at a time.
         min_sqnr: Decibels that every output must keep on calibration samples; layers go back to float until it does. None
             asks for 20, or for nothing where the caller judges the drop of a metric, which says more.
         statistics: A file that keeps calibration's statistics: written, gone on from, refused where it is of another model
@@ -34,6 +32,5 @@ class QuantizeOptions:
     placement: str = "measured"
     exclude: tuple[str, ...] = ()
     float_units: tuple[str, ...] | None = None
-    max_memory: int = _MEMORY
     min_sqnr: float | None = None
     statistics: str | None = None
