@@ -167,8 +167,11 @@ def load(source: str | os.PathLike[str]) -> Recipe:
         if text is None:
             raise UsageError(f"--recipe {name}: this model carries no recipe", hint="only outputs of optimize do")
         return parse(text)
-    with open(name, encoding="utf-8") as file:
-        return parse(file.read())
+    try:
+        with open(name, encoding="utf-8") as file:
+            return parse(file.read())
+    except UnicodeDecodeError:
+        raise UsageError(f"--recipe {name}: not text", hint="a YAML file, or an .onnx that carries a recipe") from None
 
 
 def placed(recipe: Recipe, placement: str) -> Recipe:

@@ -114,6 +114,12 @@ def test_what_is_no_loop_and_no_search_is_refused_by_name(text: str, says: str) 
         recipe.parse(text)
 
 
+def test_a_recipe_file_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match=r"r\.yaml: not text"):
+        recipe.load(tmp_path / "r.yaml")
+
+
 def test_data_named_in_a_recipe_are_used_where_the_caller_gives_none() -> None:
     named = Recipe((step("simplify"),), data=str(CALIB), eval_data=str(EVAL))
     result = optimize(MLP, recipe=named)
