@@ -6,13 +6,13 @@ that the runtime refuses or as outputs that differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxslim.channels.analysis import units
-from onnxslim.channels.rewrite import remove
+from onnxslim.channels.rewrite import apply
 from onnxslim.channels.units import Analysis
 from onnxslim.graph import constants, shapes
 from onnxslim.runtime.session import Session, SessionConfig
@@ -50,25 +50,73 @@ def feeds(model: ir.Model, seed: int, dims: dict[str, int] | None = None) -> dic
     return found
 
 
-def zeroed(model: ir.Model, analysis: Analysis, mask: np.ndarray) -> ir.Model:
-    """``model`` at full size, with every consumer deaf to the channels of the units in ``mask``."""
-    result = model.clone()
-    nodes = list(result.graph)
-    for number, consumer in enumerate(analysis.consumers):
-        node = nodes[consumer.node]
-        if consumer.weight is not None:
-            keep = analysis.keep(consumer.weight.labels, mask)
-            _mask_input(result, node, consumer.weight.input, consumer.weight.axis, keep, number)
-        else:
-            keep = analysis.keep(consumer.labels, mask)
-            _mask_input(result, node, consumer.input, consumer.axis, keep, number)
-    return result
+class Deaf:
+    """A model at full size whose consumers can be made deaf to channels, other ones at every run.
+
+    What a consumer reads of the channels (its weight or, where it has none, its input) is multiplied by a mask that is an
+    input of the graph, so that one session serves all sets of units.
+    """
+
+    def __init__(self, model: ir.Model, analysis: Analysis) -> None:
+        self._analysis = analysis
+        self._masks: dict[str, tuple[int, tuple[int, ...], np.dtype]] = {}
+        result = model.clone()
+        known = _dims(model)
+        nodes = list(result.graph)
+        for number, consumer in enumerate(analysis.consumers):
+            site = consumer.weight
+            labels, i, axis = (
+                (consumer.labels, consumer.input, consumer.axis)
+                if site is None
+                else (site.labels, site.input, site.axis)
+            )
+            value = nodes[consumer.node].inputs[i]
+            assert value is not None
+            array = constants.constant(value)
+            dims = list(known[str(value.name)] if array is None else array.shape)
+            size = dims[axis] if isinstance(dims[axis], int) else len(analysis.labels[labels])
+            shape = tuple(size if a == axis % len(dims) else 1 for a in range(len(dims)))
+            dtype = value.dtype.numpy() if array is None and value.dtype is not None else np.dtype(np.float32)
+            self._mask(
+                result,
+                nodes[consumer.node],
+                i,
+                f"oracle_{number}",
+                labels,
+                shape,
+                dtype if array is None else array.dtype,
+            )
+        self._session = Session(result, PLAIN)
+
+    def run(self, mask: np.ndarray, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs for ``inputs`` while nobody hears the units in ``mask``."""
+        masks = {}
+        for name, (labels, shape, dtype) in self._masks.items():
+            keep = self._analysis.keep(labels, mask)
+            # A grouped convolution's consumer speaks of one group.
+            masks[name] = np.tile(keep, int(np.prod(shape)) // len(keep)).reshape(shape).astype(dtype)
+        return self._session.run(inputs | masks)
+
+    def _mask(
+        self, model: ir.Model, node: ir.Node, i: int, name: str, labels: int, shape: tuple[int, ...], dtype: np.dtype
+    ) -> None:
+        given = ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(ir.DataType.from_numpy(dtype)))
+        model.graph.inputs.append(given)
+        masked = ir.node("Mul", [node.inputs[i], given])
+        masked.name = masked.outputs[0].name = f"{name}_masked"
+        model.graph.insert_before(node, masked)
+        node.replace_input_with(i, masked.outputs[0])
+        self._masks[name] = labels, shape, dtype
 
 
-def difference(model: ir.Model, analysis: Analysis, mask: np.ndarray, inputs: dict[str, np.ndarray]) -> float:
-    """The largest max|a - b| / max|a| over the outputs of the zeroed (a) and the pruned (b) model."""
-    pruned, _ = remove(model, mask, analysis)
-    expected = Session(zeroed(model, analysis, mask), PLAIN).run(inputs)
+def difference(
+    model: ir.Model, analysis: Analysis, mask: np.ndarray, inputs: dict[str, np.ndarray], deaf: Deaf | None = None
+) -> float:
+    """The largest max|a - b| / max|a| over the outputs of the deaf (a) and the pruned (b) model."""
+    pruned = model.clone()
+    apply(pruned, analysis, mask)
+    shapes.infer(pruned)
+    expected = (deaf or Deaf(model, analysis)).run(mask, inputs)
     actual = Session(pruned, PLAIN).run(inputs)
     worst = 0.0
     for name, value in expected.items():
@@ -93,36 +141,16 @@ def assert_exact(
     """Remove ``sets`` random sets of units, each held against the zeroed model; returns the analysis."""
     analysis = units(model)
     inputs = feeds(model, seed, dims)
+    deaf = Deaf(model, analysis)
     for number, mask in enumerate([*random_sets(analysis, sets, seed), *single_sets(analysis)]):
-        worst = difference(model, analysis, mask, inputs)
+        worst = difference(model, analysis, mask, inputs, deaf)
         assert worst <= tolerance, f"set {number} ({int(mask.sum())} of {len(mask)} units): off by {worst:.2g}"
     return analysis
 
 
-def _mask_input(model: ir.Model, node: ir.Node, i: int, axis: int, keep: np.ndarray, number: int) -> None:
-    if keep.all():
-        return
-    value = node.inputs[i]
-    assert value is not None
-    array = constants.constant(value)
-    if array is None:
-        inferred = model.clone()
-        shapes.infer(inferred)
-        dims = shapes.dims(next(v for n in inferred.graph for v in n.outputs if v.name == value.name)) or ()
-        rank, size = len(dims), dims[axis]
-        if isinstance(size, int):
-            keep = np.tile(keep, size // len(keep))  # a grouped convolution's consumer speaks of one group
-    else:
-        rank = array.ndim
-    dtype = array.dtype if array is not None else np.dtype(np.float32)
-    mask = keep.reshape([-1 if a == axis else 1 for a in range(rank)])
-    new = ir.tensor(array * mask.astype(dtype) if array is not None else mask.astype(dtype), name=f"oracle_{number}")
-    constant = ir.Value(name=new.name, const_value=new, shape=ir.Shape(new.shape), type=ir.TensorType(new.dtype))
-    model.graph.register_initializer(constant)
-    if array is not None:
-        node.replace_input_with(i, constant)
-        return
-    masked = ir.node("Mul", [value, constant])
-    masked.name = masked.outputs[0].name = f"oracle_masked_{number}"
-    model.graph.insert_before(node, masked)
-    node.replace_input_with(i, masked.outputs[0])
+def _dims(model: ir.Model) -> dict[str, Sequence[object]]:
+    """The dimensions of every tensor that a node makes or that is fed, as far as shape inference can tell."""
+    inferred = model.clone()
+    shapes.infer(inferred)
+    values = [*inferred.graph.inputs, *(value for node in inferred.graph for value in node.outputs)]
+    return {str(value.name): shapes.dims(value) or () for value in values}
