@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from onnxslim import recipe as recipes
 from onnxslim.quantize.targets import TARGETS
 from onnxslim.result import Result
 
@@ -32,7 +33,12 @@ from .steps import run_step
 @click.option("--calibration", metavar="C", help="auto, minmax, averaged, percentile[:99.999], mse or entropy (auto).")
 @click.option("--placement", type=click.Choice(["measured", "static"]), help="How to choose the layers (measured).")
 @click.option("--min-sqnr", type=float, metavar="DB", help="What every output keeps, or layers stay float (20).")
-@click.option("--statistics", metavar="F", help="An .npz that keeps calibration's statistics; an interrupted run goes on.")
+@click.option(
+    "--statistics",
+    multiple=True,
+    metavar="F",
+    help="An .npz that keeps calibration's statistics; an interrupted run goes on. Further ones are added, of other parts.",
+)
 @click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes that stay float.")
 def quantize(
     common: Common,
@@ -43,15 +49,17 @@ def quantize(
     for_ort: str | None,
     **chosen: Any,
 ) -> Result:
-    """Int8 weights and activations, calibrated on data, placed where the runtime gains by them.
+    """Int8 weights and activations, calibrated on data, placed where the runtime gains by them; IN is simplified first.
 
     Transformers get linear layers whose inputs are quantised as they come. --weights stores weights alone in fewer bits;
     --target cuda writes float16.
     """
     target = chosen["target"]
+    chosen["max_memory"] = common.max_memory
     # times on another provider than the target's would say nothing about it
     here = target is None or TARGETS[target].provider == common.config.provider.split(":")[0]
     return run_step(
         common, "quantize", model, chosen,
         data=data, eval_data=eval_data, max_drop=max_drop, for_ort=for_ort, time_it=here,
+        before=[recipes.step("simplify")],
     )  # fmt: skip

@@ -82,8 +82,8 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: Context) -> Ap
     result, account = quantize(model, context.samples, asked, config=context.config, progress=context.progress)
     way, placement = account.details["way"], account.details.get("placement")
     activations = way["way"] if way["way"] in ACTIVATIONS else options.activations
-    # a file of statistics is where this run kept its work, not something that was decided
-    resolved = dataclasses.replace(options, target=way["target"], activations=activations, statistics=None)
+    # where this run kept its work and what it could hold is nothing that was decided
+    resolved = dataclasses.replace(options, target=way["target"], activations=activations, statistics=(), max_memory=None)
     resolved = dataclasses.replace(resolved, calibration=account.details.get("calibration", options.calibration))
     if placement is None:
         return result, account, resolved

@@ -2,12 +2,14 @@
 
 Every watched tensor is reduced inside the graph, in a fully optimised session: to its exact minimum and maximum, to its
 sum (which is not finite when any value is not), and to values at a fixed stride, which are counted outside
-(:mod:`onnxslim.quantize.statistics`). Every range method reads the same histogram.
+(:mod:`onnxslim.quantize.statistics`). Every range method reads the same histogram. Where memory is short the tensors are
+watched in groups: more runs of the model instead of more bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -20,6 +22,7 @@ from onnxslim.quantize.kept import Keeper
 from onnxslim.quantize.ranges import BINS, Histogram
 from onnxslim.quantize.statistics import Counter, Statistics
 from onnxslim.quantize.watch import append, integers, output, reduced
+from onnxslim.runtime.memory import give_back
 from onnxslim.runtime.parallel import run_all
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.taps import prune_unused, tap
@@ -28,6 +31,8 @@ Feeds = Iterable[Mapping[str, np.ndarray]]
 
 #: Values of one tensor and sample that are counted: between two thirds of this and twice this, or all there are.
 SAMPLED = 1 << 12
+#: Bytes that one watched tensor takes: its counts, the nodes that reduce it, and its values in the runs under way.
+WATCHED = 512 << 10
 
 
 def statistics(
@@ -39,51 +44,67 @@ def statistics(
     total: int = 0,
     *,
     keeper: Keeper | None = None,
+    memory: int | None = None,
 ) -> Statistics:
     """Watch the tensors ``names`` of ``model`` on single samples.
 
     Args:
         model: The float model; not changed.
-        feeds: Single samples.
+        feeds: Single samples; iterated once for each group of tensors.
         names: Tensors of the main graph.
         config: Where to run.
         progress: Called after each sample.
         total: How many samples there are, for ``progress``.
-        keeper: Knows the statistics of the samples before ``feeds``, and keeps what is learnt.
+        keeper: Knows the statistics of samples before ``feeds``, and keeps what is learnt.
+        memory: Bytes that watching may take beside the model; where all tensors at a time would take more
+            (:data:`WATCHED` each), they are watched in groups, and the data run through the model once for each.
 
     Raises:
         InvalidDataError: A NaN or an infinity in an activation (tensor and sample are named), or no samples.
     """
-    counter = Counter(names, None if keeper is None else keeper.start)
-    first = len(counter)
-
-    def reduce(index: int, found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        low, high, total = (
-            np.array([found.pop(f"{name}__{key}") for name in names], np.float32).reshape(-1)
-            for key in ("low", "high", "sum")
-        )
-        values = [found.pop(f"{name}__some") for name in names]
-        if not all(np.isfinite(array).all() for array in (low, high, total, *filter(_is_float, found.values()))):
-            raise _NotFiniteError(index)
-        return low, high, values
-
-    try:
-        for low, high, values in run_all(_watched(model, names), feeds, reduce, config):
-            counter.add(low, high, values)
-            progress("statistics", len(counter), total)
-            if keeper is not None and keeper.due():
-                keeper.write(counter.result())
-    except _NotFiniteError as error:
-        raise InvalidDataError(
-            f"calibration sample {first + error.sample}: NaN or infinity in {_culprit(model, feeds, error.sample, config)}",
-            hint="look at that sample's values and at the preprocessing",
-        ) from None
-    if not len(counter):
-        raise InvalidDataError("no calibration samples")
-    result = counter.result()
+    size = len(names) if memory is None else max(1, memory // WATCHED)
+    groups = [names[start : start + size] for start in range(0, len(names), max(size, 1))] or [names]
+    # with several groups nothing is complete, and so nothing worth keeping, before the last one is
+    kept = keeper if len(groups) == 1 else None
+    start = None if keeper is None else keeper.start
+    parts: list[Statistics] = []
+    for done, group in enumerate(groups):
+        began = None if start is None else start.of(group)
+        counter = Counter(group, began)
+        try:
+            for low, high, values in run_all(_watched(model, group), feeds, partial(_read, group), config):
+                counter.add(low, high, values)
+                progress("statistics", done * total + len(counter), len(groups) * total)
+                if kept is not None and kept.due():
+                    kept.write(counter.result())
+        except _NotFiniteError as error:
+            sample = error.sample if keeper is None else int(keeper.left[error.sample])
+            raise InvalidDataError(
+                f"calibration sample {sample}: NaN or infinity in {_culprit(model, feeds, error.sample, config)}",
+                hint="look at that sample's values and at the preprocessing",
+            ) from None
+        if not len(counter):
+            raise InvalidDataError("no calibration samples")
+        parts.append(counter.result())
+        give_back()
+    result = Statistics.beside(parts)
     if keeper is not None:
         keeper.write(result)
     return result
+
+
+def _read(
+    names: Sequence[str], index: int, found: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Extremes and some values of each tensor out of one run of :func:`_watched`."""
+    low, high, total = (
+        np.array([found.pop(f"{name}__{key}") for name in names], np.float32).reshape(-1)
+        for key in ("low", "high", "sum")
+    )
+    values = [found.pop(f"{name}__some") for name in names]
+    if not all(np.isfinite(array).all() for array in (low, high, total, *filter(_is_float, found.values()))):
+        raise _NotFiniteError(index)
+    return low, high, values
 
 
 def channels(

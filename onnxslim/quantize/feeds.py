@@ -34,6 +34,7 @@ class Feeds:
         """The last ``count``, held; or all there are."""
         return list(self[max(0, len(self) - count) :])
 
-    def __getitem__(self, some: slice) -> Feeds:
+    def __getitem__(self, some: slice | np.ndarray) -> Feeds:
+        """The runs of a slice, or at int64 positions; at least one."""
         order = np.arange(len(self) * self._batch).reshape(-1, self._batch)
         return Feeds(self._samples.take(order[some]))

@@ -20,8 +20,9 @@ class QuantizeOptions:
         float_units: The decision of an earlier run: these stay float, everything else that can becomes int8.
         min_sqnr: Decibels that every output must keep on calibration samples; layers go back to float until it does. None
             asks for 20, or for nothing where the caller judges the drop of a metric, which says more.
-        statistics: A file that keeps calibration's statistics: written, gone on from, refused where it is of another model
-            or of other data.
+        statistics: Files of calibration's statistics. The first is this run's: written, gone on from, refused where it is of
+            another model or of other data. The others are read and added.
+        max_memory: Bytes that the step should get by with: activations are watched in groups that keep below it.
     """
 
     target: str = "auto"
@@ -32,4 +33,10 @@ class QuantizeOptions:
     exclude: tuple[str, ...] = ()
     float_units: tuple[str, ...] | None = None
     min_sqnr: float | None = None
-    statistics: str | None = None
+    statistics: tuple[str, ...] = ()
+    max_memory: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("exclude", "statistics"):
+            if isinstance(one := getattr(self, name), str):
+                object.__setattr__(self, name, (one,))

@@ -16,26 +16,25 @@ from onnxslim.errors import GateError, UnsupportedError, UsageError
 from onnxslim.graph import cost
 from onnxslim.progress import Progress
 from onnxslim.quantize import calibrate, measure, placement, ranges
+from onnxslim.quantize.basis import find as basis_of
 from onnxslim.quantize.cautions import cautions
 from onnxslim.quantize.choose import Chooser
 from onnxslim.quantize.correct import Mended, correct
-from onnxslim.quantize.equalize import equalize, streams
 from onnxslim.quantize.feeds import Feeds
 from onnxslim.quantize.fidelity import Yardstick
 from onnxslim.quantize.insert import Choices, write_qdq
-from onnxslim.quantize.kept import Keeper
+from onnxslim.quantize.kept import Files, Keeper
 from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.quantize.placement import everything
 from onnxslim.quantize.plan import Plan, Unit, make_plan, units
 from onnxslim.quantize.prepare import target_named
 from onnxslim.quantize.statistics import Statistics
 from onnxslim.quantize.summary import summarise
-from onnxslim.quantize.targets import Target
 from onnxslim.runtime.memory import give_back
 from onnxslim.runtime.session import SessionConfig
 
-#: Samples that channels are equalised on, and that times are measured on.
-EQUALIZED, TIMED = 32, 8
+#: Samples that times are measured on.
+TIMED = 8
 #: Samples that results are judged on, at least and at most: between them what this many multiply-accumulates pay for. A
 #: few answers that flip decide what a classifier loses, so that many samples are wanted where they are cheap.
 FEWEST, MOST, WORK = 32, 128, 12e9
@@ -49,8 +48,8 @@ UNEVEN = 16.0
 MIN_SQNR = 20.0
 #: Int8 that takes so many times as long as float is refused; up to there the clock may be wrong.
 SLOWER = 1.03
-#: Relative squared output error (60 dB) up to which an equalised float model counts as the same.
-EXACT = 1e-6
+#: Of the memory that may be used, what watching activations may take beside the model and its own activations.
+SHARE = 0.25
 
 
 def quantise_static(
@@ -71,7 +70,11 @@ def quantise_static(
         kept = feeds[-judged:]
         yardstick = Yardstick(model, kept, config)
     with account.part("equalisation"):
-        work = _equalized(model, target, feeds, yardstick, config, account)
+        files = Files(options.statistics, model) if options.statistics else None
+        basis = None if files is None else files.basis
+        if basis is None:
+            basis = basis_of(model, target, feeds, yardstick, config, account)
+        work = basis.equalised(model, account)
         give_back()
     found = units(work, target, options.exclude)
     able = everything(found)
@@ -79,13 +82,8 @@ def quantise_static(
         raise UnsupportedError("nothing to quantise: no Conv, Gemm or MatMul with float32 weights can run in int8")
     widest = make_plan(found, able)
     with account.part("statistics"):
-        names, keeper = list(widest.tensors), None
-        if options.statistics is not None:
-            keeper = Keeper(options.statistics, work, names, feeds.digests())
-        done = 0 if keeper is None else keeper.done
-        left = feeds[done:] if done < len(feeds) else ()
-        statistics = calibrate.statistics(work, left, names, config, progress, len(feeds), keeper=keeper)
-        give_back()
+        keeper = None if files is None else Keeper(files, list(widest.tensors), feeds.digests(), basis)
+        statistics = _statistics(work, widest, feeds, keeper, options, config, account, progress)
     found = [_uneven(unit, statistics, account) for unit in found]
     able = everything(found)
     widest = make_plan(found, able)
@@ -113,6 +111,29 @@ def quantise_static(
                 summarise(account, result, found, chosen, config, options, layers)
             return result
     raise _refusal(lost, options)
+
+
+def _statistics(
+    model: ir.Model,
+    widest: Plan,
+    feeds: Feeds,
+    keeper: Keeper | None,
+    options: QuantizeOptions,
+    config: SessionConfig,
+    account: Account,
+    progress: Progress,
+) -> Statistics:
+    """The statistics of everything that may be quantised, as far as ``keeper`` does not know them already."""
+    memory = None if options.max_memory is None else int(SHARE * options.max_memory)
+
+    def taken(left: Feeds) -> Statistics:
+        names = list(widest.tensors)
+        return calibrate.statistics(model, left, names, config, progress, len(feeds), keeper=keeper, memory=memory)
+
+    if keeper is None:
+        return taken(feeds)
+    account.count("samples whose statistics were known", len(feeds) - len(keeper.left) + keeper.added)
+    return keeper.whole(taken(feeds[keeper.left]) if len(keeper.left) else keeper.start)
 
 
 def _attempts(
@@ -175,25 +196,6 @@ def _uneven(unit: Unit, statistics: Statistics, account: Account) -> Unit:
     why = f"one scale for all its inputs would leave {narrow} less than 4 of 8 bits"
     account.decline(unit.name, why)
     return replace(unit, why_float=why)
-
-
-def _equalized(
-    model: ir.Model, target: Target, feeds: Feeds, yardstick: Yardstick, config: SessionConfig, account: Account
-) -> ir.Model:
-    """A copy whose channels are evened out, as far as that stays exact on samples it was not fitted to."""
-    quantised = make_plan(found := units(model, target), everything(found)).tensors
-    names = [name for stream in streams(model) for name in stream.tensors if name in quantised]
-    known = calibrate.channels(model, feeds[:EQUALIZED], names, config) if names else {}
-    copy = io.clone(model)
-    changed = equalize(copy, known)
-    error = yardstick.error(copy) if changed else 0.0
-    if error > EXACT:
-        account.decline("equalisation behind Clip", f"it would bite on other samples (output error {error:.2g})")
-        copy = io.clone(model)
-        # without a Clip on the way every op between the layers is homogeneous, whatever the data
-        changed = equalize(copy, known, clips=False)
-    account.count("equalised streams", len(changed))
-    return copy
 
 
 def _mended(

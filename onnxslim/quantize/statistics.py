@@ -75,6 +75,26 @@ class Statistics:
             np.stack(counts) if counts else self.counts,
         )
 
+    def of(self, names: Sequence[str]) -> Statistics:
+        """Those of some tensors."""
+        columns = [self.names.index(name) for name in names]
+        return Statistics(
+            tuple(names), self.lows[:, columns], self.highs[:, columns], self.exponents[columns], self.counts[columns]
+        )
+
+    @staticmethod
+    def beside(parts: Sequence[Statistics]) -> Statistics:
+        """Those of different tensors over the same samples, put together."""
+        if len(parts) == 1:
+            return parts[0]
+        return Statistics(
+            tuple(name for part in parts for name in part.names),
+            np.concatenate([part.lows for part in parts], axis=1),
+            np.concatenate([part.highs for part in parts], axis=1),
+            np.concatenate([part.exponents for part in parts]),
+            np.concatenate([part.counts for part in parts]),
+        )
+
     def histogram(self, names: Sequence[str]) -> Histogram:
         """One histogram for all of ``names`` (a group that shares its parameters), over their range and zero."""
         columns = [self.names.index(name) for name in names]

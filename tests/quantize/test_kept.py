@@ -10,13 +10,15 @@ import pytest
 
 from onnxslim import io
 from onnxslim.data.sources import open_samples
-from onnxslim.errors import InvalidDataError
+from onnxslim.errors import InvalidDataError, UsageError
 from onnxslim.quantize import QuantizeOptions, calibrate, kept, quantize
-from onnxslim.quantize.kept import Keeper, Kept
+from onnxslim.quantize.basis import Basis
+from onnxslim.quantize.kept import Files, Keeper, Kept
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[1,4] x) => (float[1,4] y) <float[4,4] w = {1,0,0,2, 0,1,0,0, 0,0,1,0, 3,0,0,1}> { y = MatMul(x, w) }"""
 NAMES = ["x", "y"]
+BASIS = Basis({"x": (np.ones(4), np.full(4, 0.5))}, clips=False)
 
 
 @pytest.fixture
@@ -33,8 +35,12 @@ def digests(samples: list[dict[str, np.ndarray]]) -> list[bytes]:
     return [sample["x"].tobytes() for sample in samples]
 
 
+def keeper_of(model: ir.Model, samples: list[dict[str, np.ndarray]], *paths: Path) -> Keeper:
+    return Keeper(Files(list(map(str, paths)), model), NAMES, digests(samples), BASIS)
+
+
 def taken(model: ir.Model, samples: list[dict[str, np.ndarray]], path: Path) -> Kept:
-    calibrate.statistics(model, samples, NAMES, keeper=Keeper(str(path), model, NAMES, digests(samples)))
+    calibrate.statistics(model, samples, NAMES, keeper=keeper_of(model, samples, path))
     return kept.load(str(path))
 
 
@@ -55,23 +61,64 @@ def test_files_of_two_halves_add_up_to_the_file_of_the_whole(model: ir.Model, tm
         first.merge(whole)
 
 
+def test_files_of_other_parts_are_added_and_their_samples_not_seen_again(model: ir.Model, tmp_path: Path) -> None:
+    samples = feeds(9)
+    paths = [tmp_path / name for name in ("a.npz", "b.npz")]
+    for part, path in ((samples[:4], paths[0]), (samples[4:7], paths[1])):
+        taken(model, part, path)
+    whole = taken(model, samples, tmp_path / "c.npz").statistics
+    keeper = keeper_of(model, samples, *paths)
+    assert (keeper.left.tolist(), keeper.added) == ([7, 8], 0)
+    rest = calibrate.statistics(model, samples[7:], NAMES, keeper=keeper)
+    for name in NAMES:
+        np.testing.assert_array_equal(keeper.whole(rest).histogram([name]).counts, whole.histogram([name]).counts)
+    assert kept.load(str(paths[0])).samples == tuple(d.hex() for d in digests(samples[:4] + samples[7:]))
+    # of a part of the data alone: what the other file knows is added all the same
+    taken(model, samples[:4], tmp_path / "d.npz")
+    later = keeper_of(model, samples[:4], tmp_path / "d.npz", paths[1])
+    assert (later.left.tolist(), later.added) == ([], 3)
+
+
+def test_what_a_model_was_equalised_by_survives_the_file(model: ir.Model, tmp_path: Path) -> None:
+    taken(model, feeds(2), tmp_path / "s.npz")
+    assert Files([str(tmp_path / "s.npz")], model).basis == BASIS
+
+
+def test_files_that_do_not_add_up_are_refused(model: ir.Model, tmp_path: Path) -> None:
+    a, b = tmp_path / "a.npz", tmp_path / "b.npz"
+    taken(model, feeds(3), a)
+    with pytest.raises(UsageError, match="no such file"):
+        Files([str(a), str(b)], model)
+    taken(model, feeds(4), b)
+    with pytest.raises(InvalidDataError, match="3 samples are in both"):
+        Files([str(a), str(b)], model)
+    taken(model, feeds(3, seed=1), b.unlink() or b)
+    other = kept.load(str(b))
+    kept.save(Kept(other.statistics, other.model, other.samples, Basis({})), str(b))
+    with pytest.raises(InvalidDataError, match="equalised by different data"):
+        Files([str(a), str(b)], model)
+    kept.save(Kept(other.statistics, "0123", other.samples, other.basis), str(b))
+    with pytest.raises(InvalidDataError, match=r"b.npz: of another model"):
+        Files([str(a), str(b)], model)
+
+
 def test_an_interrupted_run_goes_on_to_the_same_statistics(
     model: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept, "PAUSE", 0.0)
-    samples, path = feeds(9), str(tmp_path / "s.npz")
+    samples, path = feeds(9), tmp_path / "s.npz"
 
     def interrupted(stage: str, done: int, total: int) -> None:
         if done == 6:
             raise KeyboardInterrupt
 
-    keeper = Keeper(path, model, NAMES, digests(samples))
+    keeper = keeper_of(model, samples, path)
     with pytest.raises(KeyboardInterrupt):
         calibrate.statistics(model, samples, NAMES, None, interrupted, keeper=keeper)
-    keeper = Keeper(path, model, NAMES, digests(samples))
-    assert keeper.done == 5
-    calibrate.statistics(model, samples[keeper.done :], NAMES, keeper=keeper)
-    assert_same(kept.load(path), taken(model, samples, tmp_path / "whole.npz"))
+    keeper = keeper_of(model, samples, path)
+    assert keeper.left.tolist() == [5, 6, 7, 8]
+    calibrate.statistics(model, samples[5:], NAMES, keeper=keeper)
+    assert_same(kept.load(str(path)), taken(model, samples, tmp_path / "whole.npz"))
 
 
 def test_another_model_and_other_data_are_refused(model: ir.Model, tmp_path: Path) -> None:
@@ -79,9 +126,9 @@ def test_another_model_and_other_data_are_refused(model: ir.Model, tmp_path: Pat
     taken(model, samples, path)
     other = ir.from_onnx_text(TEXT.replace("3,0,0,1}", "3,0,0,9}"))
     with pytest.raises(InvalidDataError, match="of another model"):
-        Keeper(str(path), other, NAMES, digests(samples))
+        keeper_of(other, samples, path)
     with pytest.raises(InvalidDataError, match="of other data"):
-        Keeper(str(path), model, NAMES, digests(feeds(3, seed=1)))
+        keeper_of(model, feeds(3, seed=1), path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", None])
@@ -92,7 +139,7 @@ def test_what_is_no_file_of_statistics_is_refused(model: ir.Model, tmp_path: Pat
     else:
         path.write_bytes(content)
     with pytest.raises(InvalidDataError, match="no statistics of calibration"):
-        Keeper(str(path), model, NAMES, [])
+        Files([str(path)], model)
 
 
 def test_a_second_run_reads_the_file_and_writes_the_same_model(tmp_path: Path) -> None:

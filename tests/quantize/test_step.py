@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,6 +23,7 @@ from onnxslim.quantize.placement import everything
 from onnxslim.quantize.plan import make_plan, name_nodes, units
 from onnxslim.quantize.targets import TARGETS
 from onnxslim.runtime.optimized import optimized
+from onnxslim.runtime.parallel import run_all
 from onnxslim.runtime.session import Session
 from onnxslim.runtime.taps import tap
 from onnxslim.simplify import simplify
@@ -153,6 +155,33 @@ def test_statistics_of_two_halves_merge_into_exactly_those_of_the_whole(digits: 
     merged = first.merge(second)
     for field in ("lows", "highs", "exponents", "counts"):
         np.testing.assert_array_equal(getattr(merged, field), getattr(whole, field))
+
+
+@pytest.mark.parametrize("at_a_time", [1, 3])
+def test_where_memory_is_short_tensors_are_watched_in_groups_to_the_same_statistics(
+    digits: ir.Model, monkeypatch: pytest.MonkeyPatch, at_a_time: int
+) -> None:
+    work = io.clone(digits)
+    shapes.infer(work)
+    name_nodes(work)
+    names, samples, taps = watched(work), feeds(5), []
+
+    def counting(model: ir.Model, *rest: Any) -> Any:
+        taps.append(sum(str(value.name).endswith("__some") for value in model.graph.outputs))
+        return run_all(model, *rest)
+
+    whole = calibrate.statistics(work, samples, names)
+    monkeypatch.setattr(calibrate, "run_all", counting)
+    told: list[int] = []
+    memory = at_a_time * calibrate.WATCHED
+    found = calibrate.statistics(work, samples, names, None, lambda _, done, total: told.append(done), 5, memory=memory)
+    assert taps == [at_a_time] * (len(names) // at_a_time) + [len(names) % at_a_time] * (len(names) % at_a_time > 0)
+    assert told == list(range(1, 5 * len(taps) + 1))
+    assert found.names == whole.names
+    # what is watched is not fused, so that the last bits may differ
+    for field in ("lows", "highs"):
+        np.testing.assert_allclose(getattr(found, field), getattr(whole, field), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found.counts.sum(axis=1), whole.counts.sum(axis=1))
 
 
 def test_extremes_are_those_of_every_value_although_some_are_counted(
