@@ -34,9 +34,10 @@ class Command(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, section by section."""
         everybody = {option for options in SECTIONS.values() for option in options}
-        own = tuple(p for p in self.get_params(ctx) if p not in everybody)
+        own = tuple(p for p in self.params if p not in everybody)
         for title, params in {"Options": own, **SECTIONS}.items():
-            records = [r for p in params if isinstance(p, click.Option) and (r := p.get_help_record(ctx)) is not None]
+            mine = [p for p in params if isinstance(p, click.Option) and p in self.params]
+            records = [record for p in mine if (record := p.get_help_record(ctx)) is not None]
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
@@ -86,8 +87,10 @@ def command(
                 result.extra["metadata"] = _provenance(result, common.out if makes_model else None)
             deliver(result, common, show, page)
 
-        options = [option for section in SECTIONS.values() for option in section]
         own = list(reversed(getattr(run, "__click_params__", [])))
+        taken = {flag for option in own for flag in option.opts}
+        # a command's own meaning of a flag comes before everybody's
+        options = [option for section in SECTIONS.values() for option in section if not taken & set(option.opts)]
         about = function.__doc__ or ""
         return Command(name, params=[*own, *options], callback=run, help=about, short_help=about.split("\n")[0])
 

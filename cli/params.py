@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
@@ -109,6 +110,27 @@ class Multiple(_Typed):
         if not str(value).isdecimal() or int(value) < 1:
             self.refuse(value, param, "expected auto or a number of channels", "for example 8")
         return int(value)
+
+
+class Names(_Typed):
+    """``flip,crop`` → ``("flip", "crop")``, each one of ``known``; ``none`` → ``()``."""
+
+    name = "names"
+
+    def __init__(self, known: Sequence[str]) -> None:
+        self.known = tuple(known)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The names."""
+        if isinstance(value, tuple):
+            return value
+        names = tuple(part.strip() for part in str(value).split(","))
+        if names == ("none",):
+            return ()
+        for name in names:
+            if name not in self.known:
+                self.refuse(value, param, f"no {name or 'empty name'} among {', '.join(self.known)}", "or none")
+        return names
 
 
 class Zeros(_Typed):

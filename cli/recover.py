@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from onnxslim.recover.options import AUGMENTATIONS
 from onnxslim.result import Result
 
 from . import options
 from .command import command
 from .common import Common
-from .params import DURATION, MODEL
+from .params import DURATION, MODEL, Names
 from .steps import run_step
 
 
@@ -27,6 +30,17 @@ from .steps import run_step
     metavar="N",
     help="Instead: how many updates; the same bytes each time.",
 )
+@click.option("--epochs", type=float, metavar="N", help="Instead: how often all samples are seen.")
+@click.option("--batch-size", "samples", type=click.IntRange(1), metavar="N", help="Samples an update (32).")
+@click.option("--lr", type=float, metavar="R", help="Peak rate, as a share of each weight's own size (0.003; int8 0.0003).")
+@click.option("--weight-decay", type=float, metavar="D", help="Decoupled decay of matrices and kernels (0).")
+@click.option(
+    "--augment",
+    type=Names(AUGMENTATIONS),
+    metavar="A,B",
+    help="How images are changed: flip, crop, noise, mixup, or none (flip,crop; crop with labels).",
+)
+@click.option("--checkpoint", metavar="F", help="A file that keeps the state; an interrupted training goes on from it.")
 def recover(
     common: Common,
     model: str,
@@ -35,19 +49,15 @@ def recover(
     eval_data: str | None,
     max_drop: float | None,
     for_ort: str | None,
-    seconds: float | None,
-    steps: int | None,
+    samples: int | None,
+    **chosen: Any,
 ) -> Result:
-    """Win back what compression lost: IN learns to answer as ORIGINAL does. Needs the extra torch."""
-    chosen = {"seconds": seconds, "steps": steps}
+    """Win back what compression lost: IN learns to answer as ORIGINAL does. Needs the extra torch.
+
+    No labels are needed: ORIGINAL answers for every sample. A quantised IN learns through its own Q/DQ nodes and keeps
+    them. What does not agree better on samples held back is not written: IN is returned, and that is said.
+    """
     return run_step(
-        common,
-        "recover",
-        model,
-        chosen,
-        original=teacher,
-        data=data,
-        eval_data=eval_data,
-        max_drop=max_drop,
-        for_ort=for_ort,
-    )
+        common, "recover", model, chosen | {"batch_size": samples},
+        original=teacher, data=data, eval_data=eval_data, max_drop=max_drop, for_ort=for_ort,
+    )  # fmt: skip

@@ -37,8 +37,10 @@ def run_step(
     Raises:
         OnnxslimError: Whatever the step, the data or a gate raises.
     """
-    given = {key: value for key, value in options.items() if value is not None and value != ()}
-    if common.seed and "seed" in KINDS[name].options.__dataclass_fields__:
+    known = KINDS[name].options.__dataclass_fields__
+    # a flag that may be given several times and was not is (), which says something only where that is no default
+    given = {k: v for k, v in options.items() if v is not None and not (v == () and known[k].default == ())}
+    if common.seed and "seed" in known:
         given["seed"] = common.seed
     recipe = Recipe((*before, recipes.step(name, **given), *after), Gates(max_drop=max_drop, for_ort=for_ort), common.seed)
     if common.dry_run:

@@ -104,7 +104,9 @@ def _recover(model: ir.Model, options: RecoverOptions, context: Context) -> Appl
     )
     planned, ran = account.details["steps"], account.details["ran"]
     last = ran if ran < planned else None
-    return result, account, dataclasses.replace(options, seconds=None, epochs=None, steps=planned, last=last)
+    # neither the time that was given nor the file that kept the work was decided here
+    resolved = dataclasses.replace(options, seconds=None, epochs=None, checkpoint=None, steps=planned, last=last)
+    return result, account, resolved
 
 
 #: Every step by name; a new one is a row here.

@@ -43,7 +43,7 @@ def recover(
         samples: What to learn from; labels are used where there are any.
         options: How.
         config: How the runtime runs both (the teacher always answers through the runtime).
-        progress: Told ``("recover", step, steps)``.
+        progress: Told what the held-back samples last said, the step and the steps.
 
     Raises:
         UnsupportedError: No torch; or no trainable weight lies between operators that torch can run.

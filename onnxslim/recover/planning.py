@@ -23,7 +23,7 @@ from onnxslim.recover.partition import partition
 from onnxslim.recover.plan import Plan
 from onnxslim.recover.pool import Pool
 from onnxslim.recover.reference import Source
-from onnxslim.recover.training import EVALUATIONS, held_loss, probe
+from onnxslim.recover.training import EVALUATIONS, probe, read_held
 from onnxslim.runtime.session import SessionConfig
 
 #: Wall time when nobody says, in seconds.
@@ -182,7 +182,7 @@ def _quantised(student: Executor) -> bool:
 def _affordable(plan: Plan, deadline: float) -> int:
     """How many updates fit before the deadline, evaluations included and a tenth kept in reserve."""
     started = time.monotonic()
-    held_loss(plan)
+    read_held(plan)
     reading = time.monotonic() - started
     update = float(np.median([probe(plan) for _ in range(3)]))
     left = 0.9 * (deadline - time.monotonic()) - (EVALUATIONS + 2) * reading

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from onnxslim.errors import GateError
 from onnxslim.progress import Progress
 from onnxslim.recover import checkpoint
 from onnxslim.recover.lessons import Lesson
-from onnxslim.recover.losses import output_loss, relative_error
+from onnxslim.recover.losses import is_scores, output_loss, relative_error
 from onnxslim.recover.plan import Plan, State
 
 logger = logging.getLogger(__name__)
@@ -32,14 +32,35 @@ _SLOWER, _ROLLBACKS = 0.3, 3
 _FEATURES = 0.5
 
 
-def held_loss(plan: Plan) -> float:
-    """The distance to the teacher's outputs on the held-back lessons, labels aside."""
+class Reading(NamedTuple):
+    """What the held-back lessons say.
+
+    Attributes:
+        loss: The distance to the teacher's outputs, labels aside.
+        agreement: Share of samples whose best class is the teacher's; None where no output holds class scores.
+    """
+
+    loss: float
+    agreement: float | None
+
+    def __str__(self) -> str:
+        agreement = "" if self.agreement is None else f", agreement {self.agreement:.1%}"
+        return f"held-back loss {self.loss:.3g}{agreement}"
+
+
+def read_held(plan: Plan) -> Reading:
+    """Run the student on the held-back lessons."""
     total = 0.0
+    agreed: list[Tensor] = []
     with torch.no_grad():
         for lesson in plan.held:
             found = plan.student.run(lesson.feeds, plan.outputs)
             total += float(output_loss(found, lesson.targets, plan.outputs))
-    return total / len(plan.held)
+            for name in plan.outputs:
+                if is_scores(lesson.targets[name]):
+                    agreed.append(found[name].argmax(1) == lesson.targets[name].argmax(1))
+    share = float(torch.cat(agreed).float().mean()) if agreed else None
+    return Reading(total / len(plan.held), share)
 
 
 def train(plan: Plan, progress: Progress) -> State:
@@ -53,8 +74,12 @@ def train(plan: Plan, progress: Progress) -> State:
     optimizer = _optimizer(plan)
     state = checkpoint.resume(plan, optimizer) or State()
     if not state.best:
-        state.best, state.average, state.best_loss = _copied(parameters), _copied(parameters), held_loss(plan)
-        state.curve.append({"step": 0, "held": state.best_loss})
+        state.best, state.average = _copied(parameters), _copied(parameters)
+        reading = read_held(plan)
+        state.best_loss = reading.loss
+        state.curve.append({"step": 0, **_known(reading)})
+    else:
+        reading = read_held(plan)
     good = _snapshot(plan, optimizer)
     every = max(1, plan.steps // EVALUATIONS)
     while state.step < plan.steps and state.since_best < _PATIENCE:
@@ -67,10 +92,10 @@ def train(plan: Plan, progress: Progress) -> State:
             state.average[name].lerp_(parameter.detach(), 1 / every)
         late = state.step == plan.last or (plan.deadline is not None and time.monotonic() > plan.deadline)
         if state.step % every == 0 or state.step == plan.steps or late:
-            _evaluate(plan, state, loss)
+            reading = _evaluate(plan, state, loss)
             good = _snapshot(plan, optimizer)
             checkpoint.save(plan, good, state)
-        progress("recover", state.step, plan.steps)
+        progress(f"recover: {reading}", state.step, plan.steps)
         if late:
             break
     _put(plan, state.best)
@@ -158,19 +183,26 @@ def _clip(plan: Plan, state: State) -> bool:
     return True
 
 
-def _evaluate(plan: Plan, state: State, loss: float) -> None:
+def _known(reading: Reading) -> dict[str, float]:
+    shares = {} if reading.agreement is None else {"agreement": reading.agreement}
+    return {"held": reading.loss, **shares}
+
+
+def _evaluate(plan: Plan, state: State, loss: float) -> Reading:
     """Read the held-back loss of the weights' running average, which is steadier and mostly better than the weights."""
     current = _copied(plan.student.parameters)
     _put(plan, state.average)
-    held = held_loss(plan)
+    reading = read_held(plan)
+    held = reading.loss
     _put(plan, current)
-    state.curve.append({"step": state.step, "loss": loss, "held": held, "rate": state.rate})
-    logger.info("step %d of %d: loss %.5f, held back %.5f", state.step, plan.steps, loss, held)
+    state.curve.append({"step": state.step, "loss": loss, **_known(reading), "rate": state.rate})
+    logger.info("step %d of %d: loss %.5f, %s", state.step, plan.steps, loss, reading)
     logger.debug("gradient norms by block: %s", {k: f"{v:.2e}" for k, v in state.norms.items()})
     if held < state.best_loss:
         state.best, state.best_loss, state.since_best = _copied(state.average), held, 0
     elif state.step > plan.blockwise:
         state.since_best += 1
+    return reading
 
 
 def _roll_back(plan: Plan, optimizer: torch.optim.Optimizer, state: State, good: dict[str, Any]) -> None:
