@@ -68,18 +68,22 @@ def top1(net: nn.Module) -> float:
         return float((net(torch.from_numpy(images)).argmax(1).numpy() == labels).mean())
 
 
-def export(net: nn.Module, path: Path, *, optimize: bool = True) -> None:
+def export(
+    net: nn.Module, path: Path, name: str, shape: tuple[int, ...], *, optimize: bool = True
+) -> None:
     """Write ``net`` with a free batch dimension, without the exporter's notes (they hold paths of this machine).
 
     Args:
         net: What to export.
         path: Where to.
+        name: Of its input.
+        shape: Of one sample.
         optimize: The exporter's own clean-up, on by default as it is in PyTorch; it folds BatchNorm into Conv.
     """
     program = torch.onnx.export(
         net.eval(),
-        (torch.zeros(2, 1, 8, 8),),
-        input_names=[digits.INPUT],
+        (torch.zeros(2, *shape),),
+        input_names=[name],
         output_names=["logits"],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
         opset_version=18,
@@ -104,4 +108,3 @@ def export(net: nn.Module, path: Path, *, optimize: bool = True) -> None:
     graph.name = path.stem
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
-    print(f"{path.name}: top-1 {top1(net):.4f} on the evaluation part, {path.stat().st_size} bytes")
