@@ -8,6 +8,7 @@ Which of the two it was is returned, for every figure to say.
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -43,7 +44,7 @@ def _jpeg_copy(path: Path) -> Part:
 
     with np.load(path, allow_pickle=False) as file:
         jpeg, offsets, labels = file["jpeg"], file["offsets"], file["labels"]
-    parts = [jpeg[start:end].tobytes() for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    parts = [jpeg[start:end].tobytes() for start, end in itertools.pairwise(offsets)]
     images = np.stack([np.asarray(Image.open(io.BytesIO(part)).convert("RGB")) for part in parts])
     return Part(images, labels, "CIFAR-10 (JPEG copy)")
 

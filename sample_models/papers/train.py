@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import torch_training  # noqa: E402 - the samples' scripts are no package
+import torch_training
 
 BATCH = 128
 PEAK, MOMENTUM, DECAY = 0.1, 0.9, 5e-4
