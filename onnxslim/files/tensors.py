@@ -43,7 +43,7 @@ def every(model: ir.Model) -> Iterator[ir.TensorProtocol]:
         if value.const_value is not None:
             yield value.const_value
     for _, attribute in _attributes(model):
-        yield from _held(attribute)
+        yield from held(attribute)
 
 
 def nbytes(tensor: ir.TensorProtocol) -> int:
@@ -108,11 +108,19 @@ def notes(tensor: ir.TensorProtocol) -> dict[str, Any]:
     return {key: value or None for key, value in about.items()}
 
 
+def held(attribute: ir.Attr) -> Sequence[ir.TensorProtocol]:
+    """The tensors of ``attribute``; none where it is of another type, or refers to an attribute of a function."""
+    if attribute.is_ref() or attribute.type not in (ir.AttributeType.TENSOR, ir.AttributeType.TENSORS):
+        return ()
+    # not as_tensor(), which asks a runtime-checkable protocol with thirty members whether this is one
+    return [attribute.value] if attribute.type == ir.AttributeType.TENSOR else list(attribute.value)
+
+
 def replace_attributes(model: ir.Model, change: Callable[[ir.TensorProtocol, str], ir.TensorProtocol]) -> None:
     """Put ``change(tensor, label)`` in place of every tensor in an attribute; the label names the node."""
     for node, attribute in list(_attributes(model)):
         label = f"node '{node.name}' ({node.op_type}), attribute '{attribute.name}'"
-        old = _held(attribute)
+        old = held(attribute)
         new = [change(tensor, label) for tensor in old]
         if any(before is not after for before, after in zip(old, new, strict=True)):
             value = new[0] if attribute.type == ir.AttributeType.TENSOR else new
@@ -125,8 +133,3 @@ def _attributes(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Attr]]:
             for attribute in node.attributes.values() if node.attributes else ():
                 if attribute.type in (ir.AttributeType.TENSOR, ir.AttributeType.TENSORS) and not attribute.is_ref():
                     yield node, attribute
-
-
-def _held(attribute: ir.Attr) -> Sequence[ir.TensorProtocol]:
-    # not as_tensor(), which asks a runtime-checkable protocol with thirty members whether this is one
-    return [attribute.value] if attribute.type == ir.AttributeType.TENSOR else attribute.value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 import onnx
 import onnx_ir as ir
@@ -20,6 +21,11 @@ OVERRIDABLE = 4
 
 #: A free spatial dimension (rank 4 or 5, axes 2…) is counted at this size, every other free one at 1 (contract.md).
 SPATIAL = 224
+
+HOLDS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+
+#: Of a tensor: its type and its dimensions, None where they are not known.
+_Tensor: TypeAlias = "tuple[ir.DataType | None, list[int | ir.SymbolicDim] | None]"
 
 
 def infer(model: ir.Model) -> None:
@@ -83,13 +89,15 @@ def _type_of(found: ir.TensorProtocol) -> onnx.TypeProto:
 
 def _annotate(graph: ir.Graph, inferred: onnx.GraphProto) -> None:
     infos = {info.name: info.type for info in (*inferred.value_info, *inferred.output) if info.HasField("type")}
-    for node, proto in zip(graph, inferred.node, strict=True):
+    seen: dict[bytes, _Tensor] = {}
+    for at, node in enumerate(graph):
         for output in node.outputs:
             if output.name in infos:
-                _set(output, infos[output.name])
-        for attribute in proto.attribute if node.attributes else ():
-            for inner, inner_proto in _graphs(node, attribute):
-                _annotate(inner, inner_proto)
+                _set(output, infos[output.name], seen)
+        if any(attribute.type in HOLDS for attribute in node.attributes.values()):
+            for attribute in inferred.node[at].attribute:
+                for inner, inner_proto in _graphs(node, attribute):
+                    _annotate(inner, inner_proto)
 
 
 def _graphs(node: ir.Node, attribute: onnx.AttributeProto) -> Iterator[tuple[ir.Graph, onnx.GraphProto]]:
@@ -99,17 +107,27 @@ def _graphs(node: ir.Node, attribute: onnx.AttributeProto) -> Iterator[tuple[ir.
         yield from zip(node.attributes[attribute.name].as_graphs(), attribute.graphs, strict=True)
 
 
-def _set(value: ir.Value, found: onnx.TypeProto) -> None:
+def _set(value: ir.Value, found: onnx.TypeProto, seen: dict[bytes, _Tensor]) -> None:
+    """Annotate ``value`` with what inference found; ``seen`` are the types read so far, of which a network has few."""
     if not found.HasField("tensor_type"):
         value.type = ir.serde.deserialize_type_proto_for_type(found)
         return
-    tensor = found.tensor_type
-    if tensor.elem_type and value.dtype != tensor.elem_type:
-        value.type = ir.TensorType(ir.DataType(tensor.elem_type))
-    if tensor.HasField("shape"):
-        value.shape = ir.Shape(
-            [dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None) for dim in tensor.shape.dim]
-        )
+    key = found.SerializeToString()
+    if key not in seen:
+        seen[key] = _read(found.tensor_type)
+    dtype, dims = seen[key]
+    if dtype is not None and value.dtype is not dtype:
+        value.type = ir.TensorType(dtype)
+    if dims is not None:
+        value.shape = ir.Shape(dims)
+
+
+def _read(tensor: onnx.TypeProto.Tensor) -> _Tensor:
+    dtype = ir.DataType(tensor.elem_type) if tensor.elem_type else None
+    if not tensor.HasField("shape"):
+        return dtype, None
+    found = [dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None) for dim in tensor.shape.dim]
+    return dtype, [dim if isinstance(dim, int) else ir.SymbolicDim(dim) for dim in found]
 
 
 def dims(value: ir.Value | None) -> tuple[int | str | None, ...] | None:

@@ -26,7 +26,7 @@ Types = Mapping[str, tuple[ir.TypeProtocol | None, ir.Shape | None]]
 
 
 def prepare(model: ir.Model, account: Account) -> Types:
-    """Inline functions, sort and gather initializers in the outermost graph, in place.
+    """Inline functions and gather initializers in the outermost graph, in place.
 
     Returns:
         What the author annotated.
@@ -38,7 +38,6 @@ def prepare(model: ir.Model, account: Account) -> Types:
     if model.ir_version < FREE_INITIALIZERS:
         # Such a file has to list every initializer among the inputs, and runtimes let nobody override them.
         common.RemoveInitializersFromInputsPass()(model)
-    common.TopologicalSortPass()(model)
     for graph in list(graphs(model.graph))[1:]:
         for name, value in list(graph.initializers.items()):
             if not (value.is_graph_input() or value.is_graph_output()):
@@ -124,4 +123,5 @@ def _inline(model: ir.Model, account: Account) -> None:
         account.decline(model.graph.name or "model", f"functions are not inlined: {error}")
         return
     common.InlinePass()(model)
+    common.TopologicalSortPass()(model)  # whatever was loaded is in order
     account.count("functions inlined", functions)
