@@ -29,7 +29,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     "FusionConvMul": ("conv+scale",),
     "FusionConvTransposeMul": ("conv+scale",),
     "FusionPadConv": ("pads",),
-    "FusionGemm": ("matmul+add",),
+    "FusionGemm": ("matmul+add", "matmul+add between reshapes"),
     "FusionGemmMul": (),
     "FusionGemmAdd": (),
     "FusionReduce": ("reductions of one",),

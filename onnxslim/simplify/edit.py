@@ -4,7 +4,9 @@ file does not grow past its allowance, and what is no longer read is gone at onc
 
 from __future__ import annotations
 
+import functools
 import math
+from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator
 
 import onnx_ir as ir
@@ -47,10 +49,12 @@ class Editor:
         for value, name in wanted.items():
             value.name = self.fresh(name)
             self.model.graph.register_initializer(value)
-        last = {new.producer() for new in found.values()}
+        heirs: dict[ir.Node | None, ir.Node] = {}  # what replaces a node is called as it was
+        for old, new in found.items():
+            heirs.setdefault(new.producer(), old.producer() or root)
         for node in nodes:
             if node.name is None:
-                node.name = root.name if node in last else f"{root.name or ''}_{node.op_type}"
+                node.name = heirs[node].name if node in heirs else f"{root.name or ''}_{node.op_type}"
             for output in node.outputs:
                 if output.name is None:
                     output.name = self.fresh(f"{root.outputs[0].name}_{node.op_type}")
@@ -60,11 +64,30 @@ class Editor:
             self._swap(old, new, fresh=new.producer() in touched)
             touched.update(dict.fromkeys(new.consumers()))
         touched.update(dict.fromkeys(self.erase([root, *_producers(found)])))
+        for node in nodes:
+            self._name(node)
         for value, name in wanted.items():
             if name not in self._names:  # what had the name is gone, so a folded weight keeps its own
                 self._names.discard(str(value.name))
                 value.name = self.fresh(name)
         return [node for node in touched if node.graph is not None]
+
+    @functools.cached_property
+    def _named(self) -> defaultdict[str, set[ir.Node]]:
+        found = defaultdict[str, set[ir.Node]](set)
+        for node in walk(self.model.graph, subgraphs):
+            if node.name:
+                found[node.name].add(node)
+        return found
+
+    def _name(self, node: ir.Node) -> None:
+        """Give the new ``node`` a name that no other has: runtimes refuse two of one name."""
+        stem, count = node.name, 1
+        while node.name and any(other.graph is not None and other is not node for other in self._named[node.name]):
+            count += 1
+            node.name = f"{stem}_{count}"
+        if node.name:
+            self._named[node.name].add(node)
 
     def fold(self, value: ir.Value, found: ir.TensorProtocol) -> None:
         """Replace ``value`` by the constant it is worth."""

@@ -64,6 +64,23 @@ def divide(a: Number, b: Number) -> Number | None:
     return None
 
 
+def quotient(a: Number, b: Number) -> Number | None:
+    """The ``q`` with ``q · b == a`` for all sizes, or None when there is none or ``b`` has more than one term."""
+    terms = _terms(b)
+    if len(terms) > 1 or b == 0:
+        return None
+    ((divisor, n),) = terms
+    left: list[tuple[Monomial, int]] = []
+    for monomial, m in _terms(a) if a != 0 else ():
+        atoms = list(monomial)
+        if m % n or any(divisor.count(atom) > atoms.count(atom) for atom in divisor):
+            return None
+        for atom in divisor:
+            atoms.remove(atom)
+        left.append((tuple(atoms), m // n))
+    return _poly(left)
+
+
 def modulo(a: Number, b: Number) -> Number | None:
     """``a mod b`` for non-negative ``a`` and positive ``b``."""
     if isinstance(b, int) and b > 0 and _never_negative(a):

@@ -189,7 +189,57 @@ def branch(b: Builder, x: ir.Value, shape: tuple[int, ...]) -> tuple[ir.Value, t
     return b.op("If", condition, then_branch=graphs[0], else_branch=graphs[1]), shape
 
 
-STEPS = (unary, clip, scale, add_earlier, transpose, view, cut, join, convolve, linear, mean, expand, branch)
+def chunk(b: Builder, x: ir.Value, shape: tuple[int, ...]) -> tuple[ir.Value, tuple[int, ...]] | None:
+    """Slices that are all of a tensor, or nearly; joined the other way round, as ``roll`` is."""
+    if len(shape) < 2 or shape[-1] < 3:
+        return None
+    axis = len(shape) - 1
+    at = 1 + b.pick(shape[-1] - 1)
+    parts = [(0, at), (at - b.pick(2), 2**31 - 1)]
+    one, two = (b.op("Slice", x, b.ints(start), b.ints(end), b.ints(axis)) for start, end in parts)
+    size = parts[0][1] + shape[-1] - parts[1][0]
+    return b.op("Concat", two, one, axis=axis), (*shape[:-1], size)
+
+
+def unbind(b: Builder, x: ir.Value, shape: tuple[int, ...]) -> tuple[ir.Value, tuple[int, ...]] | None:
+    """Parts of an axis of two, one of them squeezed; or one index of a transposed tensor."""
+    if len(shape) < 3 or shape[1] != 2:
+        return None
+    if b.pick(2):
+        moved = b.op("Transpose", x, perm=[1, 0, *range(2, len(shape))])
+        return b.op("Gather", moved, b.constant(np.int64(b.pick(2))), axis=0), (shape[0], *shape[2:])
+    attributes = {"num_outputs": 2} if b.opset >= 18 else {}
+    split = ir.node("Split", [x], {"axis": 1, **attributes}, num_outputs=2)
+    b.add(split)
+    one, two = (b.op("Squeeze", part, b.ints(1)) for part in split.outputs)
+    return b.op("Sub", one, two), (shape[0], *shape[2:])
+
+
+def masked(b: Builder, x: ir.Value, shape: tuple[int, ...]) -> tuple[ir.Value, tuple[int, ...]] | None:
+    """A scalar blown up under a mask."""
+    mask = b.op("Greater", x, b.constant(np.float32(0.3)))
+    filled = b.op("Expand", b.constant(np.float32(-1)), b.op("Shape", mask))
+    return b.op("Where", mask, x, filled), shape
+
+
+def attention(b: Builder, x: ir.Value, shape: tuple[int, ...]) -> tuple[ir.Value, tuple[int, ...]] | None:
+    """A layer between two Reshapes, its result moved with an axis of one, and a scaled product with itself."""
+    if len(shape) != 3 or shape[1] * shape[2] > 64:
+        return None
+    rows = b.op("Reshape", x, b.ints(0, shape[2], shape[1]))
+    layer = b.op("Add", b.op("MatMul", rows, b.weights(shape[1], 4)), b.weights(4))
+    apart = b.op("Unsqueeze", b.op("Reshape", layer, b.ints(-1, shape[2], 2, 2)), b.ints(0))
+    moved = b.op("Squeeze", b.op("Transpose", apart, perm=[0, 1, 3, 2, 4]), b.ints(0))
+    one, two = (
+        b.op("Mul", y, b.constant(np.float32(0.5))) for y in (moved, b.op("Transpose", moved, perm=[0, 1, 3, 2]))
+    )
+    return b.op("MatMul", one, two), (shape[0], 2, shape[2], shape[2])
+
+
+STEPS = (
+    *(unary, clip, scale, add_earlier, transpose, view, cut, join, convolve, linear, mean, expand, branch),
+    *(chunk, unbind, masked, attention),
+)
 
 
 @st.composite

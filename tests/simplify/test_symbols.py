@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxslim.simplify.symbols import ANY_SIGN, Number, Poly, divide, equal, least, less, modulo, symbol
+from onnxslim.simplify.symbols import ANY_SIGN, Number, Poly, divide, equal, least, less, modulo, quotient, symbol
 
 #: An expression as a function of (a, b), so that it can be built from symbols and from numbers alike.
 Expression = Callable[[Number, Number], Number]
@@ -102,3 +102,22 @@ def test_opaque_quotients_are_equal_when_their_text_is() -> None:
     assert modulo(n * 4, 2) == 0
     assert modulo(7, 4) == 3
     assert modulo(n - 1, 2) is None
+
+
+@given(expressions(), expressions())
+def test_a_quotient_times_its_divisor_is_the_dividend(f: Expression, g: Expression) -> None:
+    a, b = f(symbol("a"), symbol("b")), g(symbol("a"), symbol("b"))
+    found = quotient(a, b)
+    assert found is None or equal(found * b, a)
+    again = quotient(a * b, b)
+    terms = 1 if isinstance(b, int) else len(b.terms)
+    assert terms != 1 or b == 0 or equal(again, a)  # type: ignore[arg-type]
+
+
+def test_a_quotient_that_is_none() -> None:
+    a, b = symbol("a"), symbol("b")
+    assert quotient(a * b + 1, a) is None
+    assert quotient(3 * a, 2) is None
+    assert quotient(a, a * a) is None
+    assert quotient(a, a + b) is None
+    assert quotient(a, 0) is None

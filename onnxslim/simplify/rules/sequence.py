@@ -35,7 +35,7 @@ def match(node: ir.Node, scene: Scene) -> Found:
     indices = [int(place.reshape(())) for place in places if place is not None]
     if not all(-len(sizes) <= index < len(sizes) for index in indices):
         return "it reads a part that is not there"
-    parts = _split(source, axis, sizes, scene, sequence)
+    parts = split(source, axis, sizes, scene, sequence)
     found: dict[ir.Value, ir.Value] = {}
     for reader, index in zip(readers, indices, strict=True):
         part = parts[index]
@@ -60,7 +60,8 @@ def _sizes(node: ir.Node, dim: object, scene: Scene) -> list[int] | str:
     return [size] * whole + [rest] * bool(rest)
 
 
-def _split(source: ir.Value, axis: int, sizes: list[int], scene: Scene, like: ir.Value) -> list[ir.Value]:
+def split(source: ir.Value, axis: int, sizes: list[int], scene: Scene, like: ir.Value) -> list[ir.Value]:
+    """The outputs of a new Split of ``source`` into ``sizes``, which are called after ``like``."""
     attributes: dict[str, int | list[int]] = {"axis": axis}
     inputs: list[ir.Value | None] = [source]
     if scene.opset < AS_INPUT:

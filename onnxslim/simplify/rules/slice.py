@@ -27,7 +27,7 @@ def match(node: ir.Node, scene: Scene) -> Found:
     """The last Slice."""
     source = node.inputs[0]
     dims = extent(source)
-    cuts = _cuts(node, scene)
+    cuts = cuts_of(node, scene)
     if source is None or dims is None or cuts is None:
         return None
     cuts = {axis: cut for axis, cut in cuts.items() if not _takes_all(cut, dims[axis])}
@@ -38,7 +38,7 @@ def match(node: ir.Node, scene: Scene) -> Found:
         return None
     if not sole(source):
         return "the result of the Slice before it is read elsewhere"
-    before = _cuts(inner, scene)
+    before = cuts_of(inner, scene)
     if before is None or cuts.keys() & before.keys():
         return "it cuts an axis that the Slice before it cut"
     both = dict(sorted({**before, **cuts}.items()))
@@ -47,7 +47,8 @@ def match(node: ir.Node, scene: Scene) -> Found:
     return {node.outputs[0]: _slice(inner.inputs[0], both, scene, node.outputs[0])}
 
 
-def _cuts(node: ir.Node, scene: Scene) -> Cuts | None:
+def cuts_of(node: ir.Node, scene: Scene) -> Cuts | None:
+    """What the Slice ``node`` takes, by axis, or None when that is only known at run time."""
     dims = extent(node.inputs[0])
     if dims is None:
         return None

@@ -10,6 +10,7 @@ copies it); the one left is -1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ import onnx_ir as ir
 from onnxslim.graph.constants import tensor
 from onnxslim.simplify.arithmetic import axes, extent, lookup
 from onnxslim.simplify.rule import Found, Rule, Scene, const, op, producer
-from onnxslim.simplify.symbols import Number, equal, symbol
+from onnxslim.simplify.symbols import Number, equal, quotient, symbol
 
 VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
@@ -28,7 +29,7 @@ def match(node: ir.Node, scene: Scene) -> Found:
     source, result = node.inputs[0], node.outputs[0]
     if source is None:
         return None
-    wanted = _wanted(node, scene)
+    wanted = wanted_dims(node, scene)
     if wanted is None:
         return None
     known = extent(source)
@@ -49,7 +50,7 @@ def match(node: ir.Node, scene: Scene) -> Found:
     return None
 
 
-def _wanted(node: ir.Node, scene: Scene) -> list[Number] | None:
+def wanted_dims(node: ir.Node, scene: Scene) -> list[Number] | None:
     """The dimensions of the result: arithmetic knows the names of those asked for, inference what 0 and -1 came to."""
     dims = extent(node.outputs[0])
     target = lookup(node.inputs[1], scene.integers) if node.op_type == "Reshape" else None
@@ -66,10 +67,16 @@ def _wanted(node: ir.Node, scene: Scene) -> list[Number] | None:
             if source is None or axis >= len(source):
                 return None
             wanted.append(source[axis])
-        elif entry == -1:
-            wanted.append(symbol(f"?{node.outputs[0].name}.{axis}") if inferred is None else inferred)
         else:
             wanted.append(entry)
+    if -1 in wanted:
+        axis = wanted.index(-1)
+        inferred = dims[axis] if dims is not None and axis < len(dims) else None
+        wanted[axis] = 1
+        left = None if source is None else quotient(math.prod(source), math.prod(wanted))
+        wanted[axis] = next(
+            (dim for dim in (left, inferred) if dim is not None), symbol(f"?{node.outputs[0].name}.{axis}")
+        )
     return wanted
 
 

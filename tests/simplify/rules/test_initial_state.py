@@ -59,3 +59,30 @@ def test_another_state_stays() -> None:
 
 def test_a_state_that_is_fed_stays() -> None:
     rests(RULE, layer("GRU", "zeros", "given"))
+
+
+def test_layers_that_share_one_tensor_of_zeros_need_none_of_it() -> None:
+    """As TorchScript exports two layers: zeros for both, and a Slice for each."""
+    text = """(float[T,N,5] x) => (float[T,N,5] y) {
+        s = Shape (x)
+        n = Gather <axis = 0> (s, one)
+        size = Concat <axis = 0> (two, n, five)
+        h = ConstantOfShape (size)
+        h0 = Slice (h, zero, one, zero)
+        h1 = Slice (h, one, two, zero)
+        a = GRU <hidden_size = 5> (x, w, r, , , h0)
+        b = Squeeze (a, one)
+        c = GRU <hidden_size = 5> (b, w, r, , , h1)
+        y = Squeeze (c, one)
+    }"""
+    numbers = {name: np.asarray([n]) for name, n in {"zero": 0, "one": 1, "two": 2, "five": 5}.items()}
+    fires(RULE, build(text, w=floats(1, 15, 5), r=floats(1, 15, 5, seed=1), **numbers), "GRU Squeeze GRU Squeeze")
+
+
+def test_a_state_that_is_zeros_beside_others_stays() -> None:
+    text = """(float[T,2,3] x) => (float[T,1,2,5] y) {
+        h = Concat <axis = 1> (zeros, ones)
+        y = GRU <hidden_size = 5> (x, w, r, , , h)
+    }"""
+    parts = {"zeros": np.zeros((1, 1, 5), np.float32), "ones": np.ones((1, 1, 5), np.float32)}
+    rests(RULE, build(text, w=floats(1, 15, 3), r=floats(1, 15, 5, seed=1), **parts))

@@ -41,3 +41,24 @@ def test_nearly_neutral(op: str) -> None:
 
 def test_nearly_all_ones() -> None:
     rests(RULE, build("(float[N,4] x) => (float[N,4] y) { y = Mul (x, k) }", k=np.asarray([1, 1, 1, 2], np.float32)))
+
+
+def test_zeros_made_for_the_batch_at_hand() -> None:
+    text = """(float[N,4] x) => (float[N,4] y) {
+        s = Shape (x)
+        z = ConstantOfShape (s)
+        a = Add (x, z)
+        y = Relu (a)
+    }"""
+    fires(RULE, build(text), "Relu")
+
+
+def test_ones_made_for_the_batch_at_hand() -> None:
+    text = """(float[N,4] x) => (float[N,4] y) {
+        s = Shape (x)
+        o = ConstantOfShape <value = float[1] {1}> (s)
+        a = Mul (o, x)
+        y = Relu (a)
+    }"""
+    fires(RULE, build(text), "Relu")
+    rests(RULE, build(text.replace("{1}", "{2}")))

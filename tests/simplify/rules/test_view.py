@@ -70,3 +70,27 @@ def test_not_a_dimension_of_no_elements_that_the_source_has_not() -> None:
 def test_nearly_the_same_dimensions_in_another_order() -> None:
     text = "(float[2,3] x) => (float[3,2] y) { y = Reshape (x, s) }"
     rests(RULE, build(text, s=ints(3, 2)))
+
+
+def test_what_is_inferred_at_run_time_is_known_from_the_number_of_elements() -> None:
+    """As PyTorch's attention lays out a mask: (N, 1, 1, M) → (4N, 1, M) → (N, 4, -1, M)."""
+    text = """(float[N,M] x) => (float[N,4,1,M] y) {
+        n = Shape <start = 0, end = 1> (x)
+        m = Shape <start = 1, end = 2> (x)
+        u = Unsqueeze (x, middle)
+        t = Concat <axis = 1> (u, u, u, u)
+        many = Mul (n, four)
+        folded = Concat <axis = 0> (many, one, m)
+        v = Reshape <allowzero = 1> (t, folded)
+        apart = Concat <axis = 0> (n, four, rest, m)
+        y = Reshape <allowzero = 1> (v, apart)
+    }"""
+    numbers = {name: np.asarray([n]) for name, n in {"one": 1, "four": 4, "rest": -1}.items()}
+    model = build(text, middle=np.asarray([1, 2]), **numbers)
+    fires(RULE, model, "Unsqueeze Concat")
+
+
+def test_a_vector_made_a_vector() -> None:
+    text = """(float[N] x) => (float[M] y) { z = NonZero (x) i = Squeeze (z, zero) c = Cast <to = 1> (i)
+        v = Reshape (c, flat) y = Relu (v) }"""
+    fires(RULE, build(text, zero=np.asarray([0]), flat=np.asarray([-1])), "NonZero Squeeze Cast Relu")
