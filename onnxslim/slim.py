@@ -20,10 +20,12 @@ from onnxslim import io
 from onnxslim.account import Account
 from onnxslim.data.inputs import inputs_of
 from onnxslim.data.sources import open_samples
-from onnxslim.errors import GateError, UnsupportedError, UsageError
+from onnxslim.errors import GateError, UsageError
 from onnxslim.graph import shapes
 from onnxslim.interface import refresh_outputs, set_input_shapes, set_inputs, set_outputs
 from onnxslim.keywords import OPTIMIZATIONS, PATTERNS, Request, read
+from onnxslim.quantize import QuantizeOptions, quantize
+from onnxslim.quantize.float32 import widen
 from onnxslim.runtime.session import trial
 from onnxslim.simplify import SimplifyOptions, simplify
 from onnxslim.validate.compare import compare
@@ -85,7 +87,7 @@ def rewrite(model: io.ModelLike, request: Request) -> tuple[ir.Model, ir.Model, 
 
     Raises:
         GateError: The check found a difference.
-        UnsupportedError: The element type cannot be converted.
+        UnsupportedError: Nothing in the model can be of the type asked for.
     """
     before = io.load(model)
     if request.inputs:
@@ -94,17 +96,18 @@ def rewrite(model: io.ModelLike, request: Request) -> tuple[ir.Model, ir.Model, 
         set_input_shapes(before, request.input_shapes)
     if request.outputs:
         set_outputs(before, request.outputs)
-    _refuse_conversion(before, request.dtype)
+    rules = [rule for name in _patterns(request.skip) for rule in PATTERNS[name]]
+    options = SimplifyOptions(max_fold_bytes=request.size_threshold, skip=tuple(dict.fromkeys(rules)))
     if set(OPTIMIZATIONS) <= set(request.skip):
         after, account = io.clone(before), Account("simplify")
     else:
-        rules = [rule for name in _patterns(request.skip) for rule in PATTERNS[name]]
-        options = SimplifyOptions(max_fold_bytes=request.size_threshold, skip=tuple(dict.fromkeys(rules)))
         after, account = simplify(before, options)
     if request.input_shapes:
         refresh_outputs(after)
     if request.model_check:
         _check(before, after, request.check_inputs or {})
+    if request.dtype:
+        after = _converted(after, request.dtype, options)
     return before, after, account
 
 
@@ -130,11 +133,16 @@ def _patterns(skip: Sequence[str]) -> list[str]:
     return list(PATTERNS) if "graph_fusion" in skip else [name for name in skip if name in PATTERNS]
 
 
-def _refuse_conversion(model: ir.Model, dtype: str | None) -> None:
-    other = {"fp16": ir.DataType.FLOAT, "fp32": ir.DataType.FLOAT16}.get(dtype or "")
-    values = (value for graph in model.graphs() for value in graph.initializers.values())
-    if other is not None and any(value.dtype == other for value in values):
-        raise UnsupportedError(f"dtype {dtype}: the element type of a model is not converted yet")
+def _converted(model: ir.Model, dtype: str, options: SimplifyOptions) -> ir.Model:
+    """``model`` with floats of the other size, those it takes and gives included; in float16, what needs more keeps it."""
+    if dtype == "fp32":
+        wide = io.clone(model)
+        return simplify(wide, options)[0] if widen(wide) else model
+    half, _ = quantize(model, None, QuantizeOptions(target="cuda"))
+    for change, values in ((set_inputs, half.graph.inputs), (set_outputs, half.graph.outputs)):
+        floats = {value.name for value in values if value.dtype is ir.DataType.FLOAT}
+        change(half, {str(v.name): ir.DataType.FLOAT16 if v.name in floats else None for v in values})
+    return simplify(half, options)[0]
 
 
 def _check(before: ir.Model, after: ir.Model, given: dict[str, list[int] | str]) -> None:

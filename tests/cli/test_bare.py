@@ -18,7 +18,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import onnxslim
-from onnxslim.errors import GateError, UnsupportedError, UsageError
+from onnxslim.errors import GateError, UsageError
 from onnxslim.keywords import OPTIMIZATIONS, PATTERNS
 
 Run = Callable[..., "object"]
@@ -103,15 +103,16 @@ def two_inputs() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-# The calls of others, verbatim.
+# The calls of others, verbatim, with what they do to the result: modelopt/onnx/quantization/quantize.py,
+# optimum/exporters/onnx/convert.py and ultralytics' export to ONNX.
 
 
 def test_model_optimizers_call(wide: str) -> None:
     onnx_model = onnx.load(wide)
     before = onnx_model.SerializeToString()
     model_simp = onnxslim.slim(onnx_model, skip_fusion_patterns=["FusionGemm"])
-    assert isinstance(model_simp, onnx.ModelProto)
     assert onnx_model.SerializeToString() == before
+    assert model_simp, "it says that the model could not be validated, and goes on with its own"
     onnx.checker.check_model(model_simp, full_check=True)
 
 
@@ -120,16 +121,25 @@ def test_optimums_call(wide: str) -> None:
 
     file_path = os.path.join(os.path.dirname(wide), os.path.basename(wide))
     slimmed_model = slim(file_path)
+    onnx.checker.check_model(slimmed_model)  # its check_and_save_model
     np.testing.assert_allclose(
         outputs(slimmed_model, image=IMAGE)[0], outputs(wide, image=IMAGE)[0], rtol=1e-4, atol=1e-4
     )
 
 
-def test_ultralytics_call(wide: str) -> None:
+def test_ultralytics_call(wide: str, tmp_path: Path) -> None:
     model_onnx = onnx.load(wide)
     assert f"slimming with onnxslim {onnxslim.__version__}..."
     model_onnx = onnxslim.slim(model_onnx)
-    assert len(model_onnx.graph.node) < len(onnx.load(wide).graph.node)
+    for k, v in {"stride": 32, "names": {0: "zero"}}.items():
+        meta = model_onnx.metadata_props.add()
+        meta.key, meta.value = k, str(v)
+    if getattr(model_onnx, "ir_version", 0) > 10:
+        model_onnx.ir_version = 10
+    f = tmp_path / "exported.onnx"
+    onnx.save(model_onnx, f)
+    assert len(onnx.load(f).graph.node) < len(onnx.load(wide).graph.node)
+    assert outputs(f, image=IMAGE)[0].shape == outputs(wide, image=IMAGE)[0].shape
 
 
 def test_a_saved_model_is_not_returned(wide: str, tmp_path: Path) -> None:
@@ -223,10 +233,45 @@ def test_an_input_that_is_still_needed_is_named() -> None:
         onnxslim.slim(two_inputs(), input_shapes=["a:1,2,3"])
 
 
-def test_the_element_type_is_not_converted_in_silence(wide: str) -> None:
-    assert onnxslim.slim(wide, dtype="fp32") is not None
-    with pytest.raises(UnsupportedError):
-        onnxslim.slim(wide, dtype="float16")
+def test_float16_inside_and_at_the_inputs_and_outputs_and_back(wide: str) -> None:
+    half = onnxslim.slim(wide, dtype="float16")
+    assert {v.type.tensor_type.elem_type for v in (*half.graph.input, *half.graph.output)} == {TensorProto.FLOAT16}
+    assert [v.name for v in (*half.graph.input, *half.graph.output)] == ["image", "logits"]
+    weights = [tensor for tensor in half.graph.initializer if len(tensor.dims) > 1]
+    assert all(tensor.data_type == TensorProto.FLOAT16 for tensor in weights)
+    assert half.ByteSize() < 0.6 * onnxslim.slim(wide).ByteSize()
+    expected = outputs(wide, image=IMAGE)[0]
+    (found,) = outputs(half, image=IMAGE.astype(np.float16))
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())
+    back = onnxslim.slim(half, dtype="fp32")
+    assert "Cast" not in [node.op_type for node in back.graph.node]
+    assert {tensor.data_type for tensor in back.graph.initializer} <= {TensorProto.FLOAT, TensorProto.INT64}
+    np.testing.assert_allclose(outputs(back, image=IMAGE)[0], expected, atol=0.02 * np.abs(expected).max())
+
+
+def test_what_would_overflow_in_float16_keeps_float32() -> None:
+    nodes = [
+        helper.make_node("Add", ["x", "large"], ["y"], "add"),
+        helper.make_node("Relu", ["y"], ["z"], "relu"),
+        helper.make_node("Cast", ["z"], ["h"], "half", to=TensorProto.FLOAT16),
+        helper.make_node("Cast", ["h"], ["out"], "whole", to=TensorProto.FLOAT),
+    ]
+    vi = helper.make_tensor_value_info
+    large = helper.make_tensor("large", TensorProto.FLOAT, [1], [1e9])
+    graph = helper.make_graph(
+        nodes, "g", [vi("x", TensorProto.FLOAT, [4])], [vi("out", TensorProto.FLOAT, [4])], [large]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    half = onnxslim.slim(model, dtype="fp16")
+    assert {tensor.name: tensor.data_type for tensor in half.graph.initializer} == {"large": TensorProto.FLOAT}
+    wide = onnxslim.slim(model, dtype="fp32")
+    assert TensorProto.FLOAT16 not in [a.i for node in wide.graph.node for a in node.attribute if a.name == "to"]
+
+
+def test_the_same_element_type_is_no_conversion(wide: str) -> None:
+    same = onnxslim.slim(wide, dtype="fp32")
+    assert same.SerializeToString() == onnxslim.slim(wide).SerializeToString()
 
 
 @pytest.fixture
