@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from onnxslim.errors import LimitError
 
@@ -40,8 +41,9 @@ def limited(timeout: float | None, max_memory: int | None, give_up: Callable[[Li
     watcher = _Watcher(timeout, max_memory, give_up)
     try:
         try:
-            watcher.start()
-            yield
+            with _answering(watcher):
+                watcher.start()
+                yield
         finally:
             watcher.end()
     except KeyboardInterrupt:
@@ -49,6 +51,24 @@ def limited(timeout: float | None, max_memory: int | None, give_up: Callable[[Li
             raise
     if watcher.broken is not None:
         raise watcher.broken
+
+
+@contextmanager
+def _answering(watcher: _Watcher) -> Iterator[None]:
+    """Let the watcher interrupt this process even where a shell put it into the background, deaf to Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        if watcher.broken is not None:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, answer)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Watcher(threading.Thread):

@@ -10,7 +10,7 @@ _NAMING = ("to", "dtype", "output_dtype", "stash_type")
 
 
 def widen(model: ir.Model) -> int:
-    """Turn every float16 of ``model`` into float32, in place, its bodies and functions included; how often one stood there."""
+    """Turn every float16 of ``model`` into float32, in place, bodies and functions included; how often one stood there."""
     graphs = [*model.graphs(), *(inner for f in model.functions.values() for inner in (f.graph, *f.graph.subgraphs()))]
     changed = 0
     for graph in graphs:

@@ -26,9 +26,6 @@ from onnxslim.simplify.table import RULES
 #: The result may be this much larger than the input, no more.
 GROWTH = 1.02
 
-#: Below this share of the limit an estimate of the size is enough.
-SURE = 0.9
-
 #: Folding feeds rules and rules feed folding; real models are done after four or five rounds.
 ROUNDS = 30
 
@@ -79,8 +76,8 @@ def _within_bounds(source: ModelLike, options: SimplifyOptions, progress: Progre
     before = size.estimate(model)
     allowance = before * (GROWTH - 1) if options.max_fold_bytes is None else options.max_fold_bytes
     model, account = _simplify(model, options.skip, allowance, before, progress)
-    after = size.estimate(model)
-    if after > before and after > SURE * (before * GROWTH + (options.max_fold_bytes or 0)):
+    allowed = before * GROWTH + (options.max_fold_bytes or 0)
+    if account.changed and size.estimate(model) + size.doubt(model) > allowed:
         limit = size.exact(io.load(source)) * GROWTH + (options.max_fold_bytes or 0)
         if size.exact(model) > limit:
             model, account = _simplify(io.load(source), options.skip, 0, before, progress)

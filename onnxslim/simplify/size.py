@@ -12,6 +12,9 @@ from onnxslim.simplify.nested import graphs, subgraphs, walk
 #: Bytes that a node or an initializer takes besides its names and data: field tags, lengths, dims. On the safe side.
 OVERHEAD = 12
 
+#: Share of the bytes that are no elements of initializers by which the estimate of them may be off.
+VAGUE = 0.3
+
 UNNAMED = "a value"
 
 #: The first IR version whose initializers need not be inputs as well.
@@ -27,6 +30,11 @@ def estimate(model: ir.Model) -> int:
     if model.ir_version < FREE_INITIALIZERS:
         total += sum(len(name) + 2 * OVERHEAD for name in model.graph.initializers)
     return total + sum(structure(node) for node in walk(model.graph, subgraphs))
+
+
+def doubt(model: ir.Model) -> float:
+    """By how many bytes an estimate may be off; the elements of tensors are counted exactly."""
+    return VAGUE * (estimate(model) - sum(_nbytes(value.const_value) for value in _initializers(model)))
 
 
 def structure(node: ir.Node) -> int:

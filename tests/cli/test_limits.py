@@ -35,7 +35,7 @@ def busy(*_: object, **__: object) -> None:
 
 def greedy(*_: object, **__: object) -> None:
     held = []
-    while True:
+    while len(held) < 200:  # 1.6 GB, where nobody stops it
         held.append(np.ones(1 << 20))
         time.sleep(0.01)
 
@@ -100,7 +100,7 @@ def test_what_does_not_answer_is_ended_from_outside(cnn: str) -> None:
         "from onnxslim_cli import inspect, limits\n"
         "from onnxslim_cli.main import main\n"
         "limits.GRACE = 0.2\n"
-        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
         "inspect.look = lambda *_, **__: time.sleep(60)\n"
         f"main(['inspect', {cnn!r}, '--json', '--timeout', '0.2s'])\n"
     )
@@ -109,6 +109,28 @@ def test_what_does_not_answer_is_ended_from_outside(cnn: str) -> None:
     assert done.returncode == 6, done.stderr
     assert json.loads(done.stdout)["error"]["kind"] == "limit"
     assert time.monotonic() - started < 30
+
+
+def test_a_command_in_the_background_of_a_script_keeps_to_its_limits(cnn: str) -> None:
+    """A shell without job control starts those with SIGINT ignored; what is not a limit stays ignored."""
+    code = (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "from onnxslim_cli import inspect, limits\n"
+        "from onnxslim_cli.main import main\n"
+        "limits.GRACE = 300\n"
+        "def look(*_, **__):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+        "inspect.look = look\n"
+        f"try: sys.exit(main(['inspect', {cnn!r}, '--json', '--timeout', '0.2s']))\n"
+        "finally: assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN\n"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=90)
+    assert done.returncode == 6, done.stderr
+    assert json.loads(done.stdout)["error"]["kind"] == "limit"
+    assert time.monotonic() - started < 55
 
 
 @pytest.mark.parametrize("form", ["command", "bare"])
