@@ -76,6 +76,7 @@ def correct(
     names = {unit.name: str(_linear_output(unit).name) for unit in layers}
     wanted = {names[unit.name]: Wanted(unit.op == "Conv", math.ceil(_enough(unit) / len(feeds))) for unit in layers}
     found = targets(model, wanted, feeds, config, seed=seed)
+    give_back()
     own, account = replace(choices, codes={}), []
     # later layers must see earlier ones mended, so the replay reads the very codes that are filled here
     replay = Replay(model, plan, own, feeds, config)

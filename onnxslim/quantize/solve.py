@@ -18,6 +18,8 @@ ERRORS = 256
 BLOCKS = 16
 #: Columns whose feedback is applied to the rest of the matrix in one product.
 BLOCK = 64
+#: Outputs whose biases are found at a time.
+COLUMNS = 64
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,22 @@ def bias(
         start: (g, o), the layer's own bias; a channel that hardly ever survives says little and keeps it.
         clip: The range of values that survive behind the layer.
     """
+    groups, outputs, _ = w.shape
+    result = np.empty((groups, outputs))
+    # a few outputs at a time, whatever group they are of: what is iterated over then stays in the cache
+    width = max(1, COLUMNS // outputs)
+    for first in range(0, groups, width):
+        for begin in range(0, outputs, COLUMNS):
+            some = np.s_[first : first + width, begin : begin + COLUMNS]
+            x, y = found.x[some[0]], found.y[some[0], :, some[1]]
+            result[some] = _bias(x, y, w[some].astype(np.float32), start[some], clip)
+    return result
+
+
+def _bias(x: np.ndarray, y: np.ndarray, w: np.ndarray, start: np.ndarray, clip: tuple[float, float]) -> np.ndarray:
     low, high = clip
-    ours = (found.x @ w.transpose(0, 2, 1).astype(np.float32)).transpose(1, 0, 2).reshape(found.x.shape[1], -1)
-    wanted = np.clip(found.y, low, high).transpose(1, 0, 2).reshape(ours.shape)
+    ours = (x @ w.transpose(0, 2, 1)).transpose(1, 0, 2).reshape(x.shape[1], -1)
+    wanted = np.clip(y, low, high).transpose(1, 0, 2).reshape(ours.shape)
     starts = np.arange(0, len(ours), -(-len(ours) // BLOCKS))
     sizes = np.diff([*starts, len(ours)])[:, None]
     # a hundredth of the outputs' spread is far below what their quantisation leaves of a bias

@@ -95,6 +95,7 @@ def quantise_static(
         account.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
         best = min(methods, key=lambda name: errors.get(name, 0.0))
         chooser.release()
+        give_back()
     lost: dict[str, float] = {}
     for spared, method in _attempts(chooser, found, able, best, options, account):
         if not any(unit.weighted for unit in found if unit.name in able - spared):
@@ -102,6 +103,7 @@ def quantise_static(
         with account.part("placement"):
             choices = chooser.choices(method)
             int8 = _decide(work, found, able - spared, choices, feeds, options, config, account)
+            give_back()
         chosen = make_plan(found, int8)
         with account.part("mending"):
             result, lost, layers = _mended(work, chosen, choices, mending, yardstick, config, account, progress)
