@@ -23,7 +23,7 @@ from .common import Common
 from .params import MODEL
 from .show import grid, warnings
 
-_LAYERS = ("layer", "op", ">parameters", ">MACs", ">SQNR of the outputs")
+_LAYERS = ("layer", "op", ">parameters", ">MACs", ">SQNR of its output")
 _CHANNELS = ("made by", ">units", ">units gone: SQNR of the outputs")
 
 
@@ -47,7 +47,7 @@ def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableTy
     return Group(
         grid(_LAYERS, layers, "In int8 alone, the most sensitive first"),
         grid(_CHANNELS, channels, "Without some of its channels, the most sensitive first"),
-        Text("against the original's outputs; no labels were read", "dim"),
+        Text("against what the original computes; no labels were read", "dim"),
         *warnings(report),
     )
 
@@ -65,7 +65,7 @@ def _db(value: float | None) -> str:
 @options.data
 @click.option("--target", type=click.Choice(list(TARGETS)), default="cpu", help="Whose int8 rules apply (cpu).")
 def sensitivity(common: Common, model: str, data: str | None, target: str) -> Result:
-    """What the outputs lose when one layer alone is quantised or loses channels."""
+    """What one layer alone in int8 does to its output, and without some of its channels to the model's."""
     if data is None:
         raise UsageError("no data given", hint=f"--data: {options.DATA_HELP}")
     loaded = io.load(model)

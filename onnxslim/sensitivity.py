@@ -1,36 +1,33 @@
-"""Sensitivity: what the outputs lose when one layer alone is quantised, or loses channels; the rest stays as it is."""
+"""Sensitivity: what is lost when one layer alone is quantised, or loses channels; the rest stays as it is.
+
+Int8 is told layer by layer, of the layer's own output, from one run of the float model with a quantised twin beside every
+layer (``quantize/alone.py``); channels are told by what the model's outputs lose.
+"""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from onnxslim import io
+from onnxslim.account import Account
 from onnxslim.data.samples import Samples
 from onnxslim.errors import OnnxslimError, UnsupportedError, UsageError
-from onnxslim.graph import opset, shapes
 from onnxslim.graph.cost import NodeCost, cost
 from onnxslim.progress import Progress, silent
 from onnxslim.prune import prune
 from onnxslim.prune.options import PruneOptions
-from onnxslim.quantize import calibrate, encode
-from onnxslim.quantize.fidelity import Yardstick
-from onnxslim.quantize.insert import Choices, write_qdq
-from onnxslim.quantize.placement import everything
-from onnxslim.quantize.plan import make_plan, name_nodes, units
+from onnxslim.quantize.alone import SAMPLES, alone
+from onnxslim.quantize.feeds import Feeds
+from onnxslim.quantize.prepare import prepared
 from onnxslim.quantize.recognise import quantised
 from onnxslim.quantize.targets import TARGETS, Target
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.simplify import simplify
-
-#: Samples that ranges are taken from, and that outputs are compared on; and the opset of per-channel weights.
-_CALIBRATED, _JUDGED, _OPSET = 64, 32, 13
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Int8:
         op: Its op type.
         params: Its parameters.
         macs: Its multiply-accumulates at batch 1.
-        sqnr_db: Of the model's outputs against the float model's; infinite where they are equal.
+        sqnr_db: Of the layer's own output, fed with the float model's activations; infinite where it is exact.
     """
 
     node: str
@@ -74,7 +71,7 @@ class Sensitivity:
     Attributes:
         int8: One entry a layer.
         channels: One entry a family.
-        samples: How many samples the outputs of the int8 models were compared on.
+        samples: How many samples the layers' outputs were compared on.
         warnings: One line each.
     """
 
@@ -129,41 +126,26 @@ def sensitivity(
     if (kind := quantised(folded)) is not None:
         raise UnsupportedError(f"the model is quantised already: {kind}", hint="look at the float model it came from")
     config = config or SessionConfig()
-    feeds = list(itertools.islice(samples.batches(1), _CALIBRATED))
     warnings: list[str] = []
-    alone = _alone(folded, feeds, TARGETS[target], cost(folded, dims).nodes, config, progress)
+    layers = _alone(folded, samples, TARGETS[target], config, dims)
+    progress("int8", 1, 1)
     families = _families(folded, samples, config, seed, warnings, progress)
-    return Sensitivity(alone, families, min(len(feeds), _JUDGED), warnings)
+    return Sensitivity(layers, families, min(len(Feeds(samples)), SAMPLES), warnings)
 
 
 def _alone(
-    model: ir.Model,
-    feeds: Sequence[Mapping[str, np.ndarray]],
-    target: Target,
-    costs: Mapping[str, NodeCost],
-    config: SessionConfig,
-    progress: Progress,
+    model: ir.Model, samples: Samples, target: Target, config: SessionConfig, dims: Mapping[str, int] | None
 ) -> list[Int8]:
-    work, _ = opset.at_least(model, _OPSET)
-    shapes.infer(work)
-    name_nodes(work)
-    found = units(work, target)
-    able = everything(found)
-    widest = make_plan(found, able)
-    seen = calibrate.statistics(work, feeds, list(widest.tensors), config)
-    symmetric = target.activation_symmetric
-    ranges = {name: (seen.low[name], seen.high[name]) for name in widest.tensors}
-    encodings = {name: encode.activation(*ends, symmetric=symmetric) for name, ends in ranges.items()}
-    yardstick = Yardstick(work, feeds[:_JUDGED], config)
-    layers = [unit for unit in found if unit.weighted and unit.name in able]
-    result = []
-    for done, unit in enumerate(layers, start=1):
-        copy = io.clone(work)
-        write_qdq(copy, make_plan(found, {unit.name}).on(copy), Choices(encodings, narrow=target.saturating_pairs))
-        own = costs.get(unit.name, NodeCost(0, 0))
-        result.append(Int8(unit.name, unit.op, own.params, own.macs, _decibels(yardstick.error(copy))))
-        progress("int8", done, len(layers))
-    return sorted(result, key=lambda one: one.sqnr_db)
+    """What every layer's int8 twin, fed with what the layer is fed with, makes of its output: one run for all layers."""
+    work = prepared(model, Account("sensitivity"))
+    noise, costs = alone(work, target, Feeds(samples), config), cost(work, dims).nodes
+    ops = {node.name: node.op_type for node in work.graph}
+    found = [
+        Int8(name, ops[name], own.params, own.macs, _decibels(error))
+        for name, error in noise.items()
+        for own in [costs.get(name, NodeCost(0, 0))]
+    ]
+    return sorted(found, key=lambda one: one.sqnr_db)
 
 
 def _families(

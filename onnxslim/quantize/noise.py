@@ -77,7 +77,9 @@ def visible(model: ir.Model, linear: Linear) -> bool:
     """Whether the layer's input is a float tensor of the main graph."""
     value = linear.activation
     producer = value.producer()
-    return value.is_graph_input() or (producer is not None and producer.graph is model.graph)
+    # the parameters of a body are inputs of a graph too
+    given = any(value is one for one in model.graph.inputs)
+    return given or (producer is not None and producer.graph is model.graph)
 
 
 def _joined(parts: Sequence[Observed]) -> Observed:

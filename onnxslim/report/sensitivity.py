@@ -1,4 +1,4 @@
-"""The plot of a sensitivity: what the outputs keep as a layer's channels go, and with one layer in int8."""
+"""The plot of a sensitivity: what the outputs keep as a layer's channels go, and what a layer's own output keeps in int8."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def plot(report: Mapping[str, Any]) -> str:
             titles[f"int8-{number}"] = (
                 f"{text.clean(layer['node'])} ({text.clean(layer['op'])}): {layer['sqnr_db']:.1f} dB"
             )
-        bars.set(xlabel="layers alone in int8, the most sensitive first", xticks=[])
+        bars.set(xlabel="layers alone in int8, the most sensitive first", ylabel="SQNR of a layer's output in dB", xticks=[])
         for ax in (curves, bars):
             ax.grid(axis="y")
-        figure.subplots_adjust(left=0.07, right=0.99, top=0.97, bottom=0.15, wspace=0.15)
+        figure.subplots_adjust(left=0.07, right=0.99, top=0.97, bottom=0.15, wspace=0.2)
     return done(titles)
 
 
