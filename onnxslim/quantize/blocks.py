@@ -46,25 +46,44 @@ class Blocks:
 
 def quantise(weight: np.ndarray, bits: int) -> Blocks:
     """``weight`` float32 (N, K) in blocks, each rounded with the scale that is closest in squared error."""
-    size = SIZES[bits]
+    values = _in_blocks(weight, SIZES[bits])
+    middle = 2 ** (bits - 1)
+    largest = np.take_along_axis(values, np.abs(values).argmax(axis=2, keepdims=True), axis=2)
+    codes, scales = _rounded(values, -largest[:, :, 0] / middle, bits)
+    shifted = (codes + middle).astype(np.uint8)
+    return Blocks(pack(shifted) if bits == 4 else shifted, scales, bits, SIZES[bits], weight.shape[1])
+
+
+def signed(weight: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """``weight`` float32 (N, K) as DequantizeLinear reads it: codes int8 (N, K) and positive scales float32 (N, blocks)."""
+    values = _in_blocks(weight, SIZES[bits])
+    codes, scales = _rounded(values, np.abs(values).max(axis=2) / (2 ** (bits - 1) - 1), bits)
+    return codes.astype(np.int8).reshape(len(weight), -1)[:, : weight.shape[1]], scales
+
+
+def _in_blocks(weight: np.ndarray, size: int) -> np.ndarray:
+    """(N, blocks, size), the last block padded with zeros."""
     outputs, inputs = weight.shape
     blocks = -(-inputs // size)
     padded = np.zeros((outputs, blocks * size), np.float32)
     padded[:, :inputs] = weight
-    values = padded.reshape(outputs, blocks, size)
+    return padded.reshape(outputs, blocks, size)
+
+
+def _rounded(values: np.ndarray, steps: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of the shape of ``values`` and a scale a block: of the shrunk ``steps`` the one with the least squared error."""
     middle = 2 ** (bits - 1)
-    largest = np.take_along_axis(values, np.abs(values).argmax(axis=2, keepdims=True), axis=2)
-    best = np.full((outputs, blocks), np.inf, np.float32)
-    scales, codes = np.ones((outputs, blocks), np.float32), np.full(values.shape, middle, np.uint8)
+    best = np.full(steps.shape, np.inf, np.float32)
+    scales, codes = np.ones(steps.shape, np.float32), np.zeros(values.shape, np.float32)
     for shrink in _SHRINKS[bits]:
-        step = (-largest[:, :, 0] * np.float32(shrink) / middle).astype(np.float32)
+        step = (steps * np.float32(shrink)).astype(np.float32)
         step = np.where(np.abs(step) > 1e-30, step, np.float32(1.0))
-        tried = np.clip(np.rint(values / step[:, :, None]) + middle, 0, 2 * middle - 1)
-        error = np.square((tried - middle) * step[:, :, None] - values).sum(axis=2)
+        tried = np.clip(np.rint(values / step[:, :, None]), -middle, middle - 1)
+        error = np.square(tried * step[:, :, None] - values).sum(axis=2)
         better = error < best
         best, scales = np.where(better, error, best), np.where(better, step, scales)
-        codes = np.where(better[:, :, None], tried, codes).astype(np.uint8)
-    return Blocks(pack(codes) if bits == 4 else codes, scales, bits, size, inputs)
+        codes = np.where(better[:, :, None], tried, codes)
+    return codes, scales
 
 
 def pack(codes: np.ndarray) -> np.ndarray:

@@ -13,7 +13,8 @@ class QuantizeOptions:
         target: ``cpu``, ``cpu-no-vnni``, ``cuda`` or ``tensorrt``; ``auto`` is what the session's provider runs on here.
         activations: ``static`` fixes ranges by calibration, ``dynamic`` takes them from each input (linear layers only),
             ``auto`` chooses by modelled cost (``ways.py``).
-        weights: Weights only, activations float: ``int8``, ``int4`` or ``codebook:K``; None quantises both.
+        weights: Weights only, activations float: ``int8``, ``int4`` (in onnxruntime's MatMulNBits; with ``:qdq`` in the
+            standard's DequantizeLinear) or ``codebook:K``; None quantises both.
         calibration: ``auto``, ``minmax``, ``averaged``, ``percentile[:99.999]``, ``mse`` or ``entropy``.
         placement: ``measured`` decides on this machine which layers gain, ``static`` by a model of the target.
         exclude: Regular expressions; a node whose whole name matches stays float.

@@ -7,12 +7,16 @@ int8           MatMulNBits, 8 bits   int8 rows; only those looked up are        
                                      converted                                   loaded
 int4           MatMulNBits, 4 bits   the same                                    the same
 codebook:K     indices and a table of K values, expanded when the model is loaded (all of them)
+int8:qdq       DequantizeLinear      as above                                    DequantizeLinear with a scale for
+               in blocks, opset 21                                               each output
+int4:qdq       the same, 4 bits      as above                                    the same, or 4 bits in blocks
 =============  ====================  ==========================================  ====================================
 
 What is expanded at load (a Cast and a Mul, or a Gather, of constants, which the runtime folds) costs nothing and saves
 nothing afterwards: it is for the download. MatMulNBits reads its codes at every product and rounds activations to int8
 block by block (``accuracy_level`` 4; without, its 8-bit kernel is ten times slower than float), so it pays where weights
-are read more than used: few rows, as in decoding.
+are read more than used: few rows, as in decoding. It is onnxruntime's own op; ``:qdq`` says the same in the standard's
+(``standard.py``), which TensorRT gets unasked.
 """
 
 from __future__ import annotations
@@ -26,12 +30,13 @@ from onnxslim.account import Account
 from onnxslim.data.samples import Samples
 from onnxslim.errors import UnsupportedError, UsageError
 from onnxslim.progress import Progress
-from onnxslim.quantize import blocks, codebook, measure
+from onnxslim.quantize import blocks, codebook, measure, standard
 from onnxslim.quantize.encode import quantise_weight, weight_scales
 from onnxslim.quantize.feeds import Feeds
 from onnxslim.quantize.integer import Stored, look_up
 from onnxslim.quantize.linear import SMALLEST, Linear, Weight, weights
 from onnxslim.quantize.options import QuantizeOptions
+from onnxslim.quantize.prepare import prepared
 from onnxslim.quantize.storable import Storable, storables
 from onnxslim.quantize.write import Writer, drop_unread
 from onnxslim.runtime.session import SessionConfig
@@ -40,23 +45,25 @@ from onnxslim.runtime.session import SessionConfig
 ACCURACY = 4
 #: Samples that times are measured on.
 TIMED = 4
-_CODEBOOK = "codebook:"
+_CODEBOOK, _STANDARD = "codebook:", ":qdq"
 
 
 def parse(text: str) -> Callable[[ir.Model, Account, Sequence[str]], None]:
-    """What ``int8``, ``int4`` or ``codebook:K`` does to a model.
+    """What ``int8``, ``int4`` (``:qdq`` or not) or ``codebook:K`` does to a model.
 
     Raises:
         UsageError: None of them, or K is no number from 2 to 256.
     """
     if text in ("int8", "int4"):
         return lambda model, account, exclude: write_blocks(model, account, int(text[3:]), exclude)
+    if text in ("int8:qdq", "int4:qdq"):
+        return lambda model, account, exclude: standard.write(model, account, int(text[3]), exclude)
     if text.startswith(_CODEBOOK):
         k = text.removeprefix(_CODEBOOK)
         if not k.isdecimal() or not 2 <= int(k) <= 256:
             raise UsageError(f"--weights {text}: K is a number from 2 to 256", hint="codebook:16 is 4 bits a weight")
         return lambda model, account, exclude: codebook.write(model, account, int(k), exclude)
-    raise UsageError(f"--weights {text}: unknown", hint="int8, int4 or codebook:K, for example codebook:16")
+    raise UsageError(f"--weights {text}: unknown", hint="int8, int4, either with :qdq, or codebook:16")
 
 
 def quantise_weights(
@@ -69,8 +76,15 @@ def quantise_weights(
 ) -> ir.Model:
     """``model`` (prepared) with weights as ``options.weights`` says; data are needed for nothing but timing."""
     assert options.weights is not None
-    result = io.clone(model)
-    parse(options.weights)(result, account, options.exclude)
+    form = options.weights
+    if options.target == "tensorrt" and form in ("int8", "int4"):
+        form += _STANDARD
+        account.decline("MatMulNBits", "TensorRT does not know onnxruntime's own ops")
+    source = model
+    if form.endswith(_STANDARD):
+        source = prepared(model, account, standard.OPSET, "weights in blocks")
+    result = io.clone(source)
+    parse(form)(result, account, options.exclude)
     if not account.changed:
         raise UnsupportedError(f"nothing to quantise: no layer has {SMALLEST} float32 weights or more")
     progress("weights", 1, 1)

@@ -89,14 +89,19 @@ def test_what_a_byte_stands_for_is_what_was_packed_into_it(k: int) -> None:
     np.testing.assert_array_equal(looked_up, indices)
 
 
-@pytest.mark.parametrize(("weights", "ratio", "least"), [("int8", 3.6, 35), ("int4", 5.5, 15)])
+@pytest.mark.parametrize(
+    ("weights", "ratio", "least"), [("int8", 3.6, 35), ("int4", 5.5, 15), ("int8:qdq", 3.6, 35), ("int4:qdq", 5.5, 15)]
+)
 @pytest.mark.parametrize("sequence", [16, "sequence"])
 def test_linear_layers_read_blocks(weights: str, ratio: float, least: float, sequence: int | str) -> None:
     model = simplify(small(hidden=128, sequence=sequence))[0]
     result, account = quantize(model, None, options(weights))
     ops = Counter(node.op_type for node in optimized(result).graph)
     assert ops["MatMulNBits"] == 12
-    assert account.changed[f"linear layers in {weights} blocks"] == 12
+    assert account.changed[f"linear layers in {weights.split(':')[0]} blocks"] == 12
+    standard = weights.endswith(":qdq")
+    assert Counter(node.op_type for node in result.graph)["DequantizeLinear"] == 12 * standard
+    assert ("com.microsoft" in result.opset_imports) != standard
     assert len(io.to_bytes(model)) > ratio * len(io.to_bytes(result))
     assert sqnr(model, result, data(model, 4)) > least
 
@@ -119,12 +124,37 @@ def test_convolutions_are_expanded_at_load_and_then_are_what_they_were(
     assert sqnr(*named, samples) > least
 
 
+@pytest.mark.parametrize(("weights", "ratio", "least"), [("int8:qdq", 3.4, 35), ("int4:qdq", 4.5, 15)])
+def test_convolutions_are_dequantised_by_the_standards_op_and_that_is_said(
+    digits: ir.Model, weights: str, ratio: float, least: float
+) -> None:
+    result, account = quantize(digits, None, options(weights))
+    assert (result.opset_imports[""] or 0) >= 21
+    assert len(io.to_bytes(digits)) > ratio * len(io.to_bytes(result))
+    read = {node.op_type for one in result.graph if one.op_type == "DequantizeLinear" for node, _ in one.outputs[0].uses()}
+    assert "Conv" in read
+    blocked = [node for node in result.graph if "block_size" in node.attributes]
+    assert bool(blocked) == weights.startswith("int4")
+    assert any("at every inference" in line for line in account.warnings)
+    named = [io.clone(m) for m in (digits, result)]
+    for model in named:
+        model.graph.outputs[0].name = "y"
+    assert sqnr(*named, open_samples(SAMPLES / "digits_calib.npz", digits, max_samples=16)) > least
+
+
+def test_tensorrt_gets_the_standards_form_unasked() -> None:
+    result, account = quantize(small(), None, options("int4", target="tensorrt"))
+    ops = Counter(node.op_type for node in result.graph)
+    assert (ops["DequantizeLinear"], ops["MatMulNBits"]) == (12, 0)
+    assert "TensorRT does not know onnxruntime's own ops" in [declined.reason for declined in account.declined]
+
+
 def test_a_codebook_says_that_it_is_for_the_download_only(digits: ir.Model) -> None:
     _, account = quantize(digits, None, options("codebook:16"))
     assert any("speed is that of float" in line for line in account.warnings)
 
 
-@pytest.mark.parametrize("weights", ["int8", "int4", "codebook:16"])
+@pytest.mark.parametrize("weights", ["int8", "int4", "codebook:16", "int4:qdq"])
 def test_a_table_tied_to_the_output_layer_is_stored_once(weights: str) -> None:
     model = tied("Transpose")
     result, _ = quantize(model, None, options(weights))
@@ -147,7 +177,7 @@ def test_an_excluded_layer_keeps_its_weights() -> None:
     assert ("layer0.mlp.up.weight", "it was excluded") in [(d.node, d.reason) for d in account.declined]
 
 
-@pytest.mark.parametrize("weights", ["int8", "int4", "codebook:16", "codebook:256"])
+@pytest.mark.parametrize("weights", ["int8", "int4", "codebook:16", "codebook:256", "int8:qdq", "int4:qdq"])
 def test_what_was_stored_in_fewer_bits_is_recognised_and_left(weights: str) -> None:
     result, _ = quantize(small(), None, options(weights))
     with pytest.raises(UnsupportedError, match="quantised already: weight-only"):
@@ -169,7 +199,7 @@ def test_without_data_int8_activations_are_a_usage_error_with_the_ways_to_give_s
     assert "--data" in caught.value.hint
 
 
-@pytest.mark.parametrize("weights", ["int8", "int4", "codebook:4", "codebook:16", "codebook:256"])
+@pytest.mark.parametrize("weights", ["int8", "int4", "int8:qdq", "int4:qdq", "codebook:4", "codebook:16", "codebook:256"])
 def test_fewer_bits_are_not_fewer_parameters_nor_fewer_multiplications(digits: ir.Model, weights: str) -> None:
     for model in (digits, simplify(small(hidden=128))[0]):
         result, _ = quantize(model, None, options(weights))
