@@ -30,7 +30,7 @@ from .steps import run_step
     help="Ranges fixed by calibration, or taken from each input (whichever the model gains by).",
 )
 @click.option("--weights", metavar="W", help="Weights only: int8, int4, either with :qdq (standard ops), or codebook:K.")
-@click.option("--calibration", metavar="C", help="auto, minmax, averaged, percentile[:99.999], mse or entropy (auto).")
+@click.option("--calibration", metavar="C", help="auto, minmax, averaged, percentile[:99.999], mse, entropy, least (auto).")
 @click.option("--placement", type=click.Choice(["measured", "static"]), help="How to choose the layers (measured).")
 @click.option("--min-sqnr", type=float, metavar="DB", help="What every output keeps, or layers stay float (20).")
 @click.option(

@@ -44,8 +44,8 @@ class Chooser:
     ) -> None:
         self._model, self._widest, self._target = model, widest, target
         self._yardstick, self._config = yardstick, config
-        histograms = {names[0]: statistics.histogram(names) for names in widest.groups().values()}
-        self._encodings = {name: self._by(method, histograms) for name, method in methods.items()}
+        self._histograms = {names[0]: statistics.histogram(names) for names in widest.groups().values()}
+        self._encodings = {name: self._by(method, self._histograms) for name, method in methods.items()}
         self._simulation: Simulation | None = None
 
     def choices(self, method: str) -> Choices:
@@ -74,6 +74,10 @@ class Chooser:
 
         for keys in costliest(list(groups), error):
             yield able - left(keys), error(keys)
+
+    def by_tensor(self) -> dict[str, str]:
+        """What ``least`` took for each group of tensors, by the group's first."""
+        return {name: ranges.best_of(histogram)[0] for name, histogram in self._histograms.items()}
 
     def release(self) -> None:
         """Let the simulated model go; it is made again when needed."""

@@ -16,7 +16,6 @@ import onnx_ir as ir
 from onnxslim import io
 from onnxslim.account import Account
 from onnxslim.data.samples import Samples
-from onnxslim.errors import UnsupportedError
 from onnxslim.progress import Progress
 from onnxslim.quantize import fused, measure
 from onnxslim.quantize.feeds import Feeds
@@ -25,7 +24,7 @@ from onnxslim.quantize.integer import Written, write_dynamic
 from onnxslim.quantize.linear import Weight, same_in, weights
 from onnxslim.quantize.noise import matrix, noise, observe
 from onnxslim.quantize.options import QuantizeOptions
-from onnxslim.quantize.prepare import target_named
+from onnxslim.quantize.prepare import nothing, target_named
 from onnxslim.quantize.residual import write_sums
 from onnxslim.quantize.smooth import Smoothing, smooth, smoothings
 from onnxslim.runtime.session import SessionConfig
@@ -52,7 +51,7 @@ def quantise_dynamic(
     left = tuple(options.float_units or ())
     found = _weights(model, account, options.exclude, left)
     if not any(weight.linears for weight in found):
-        raise UnsupportedError("nothing to quantise: no MatMul or Gemm with float32 weights of any size")
+        raise nothing(model, "MatMul or Gemm with float32 weights of any size")
     linears = [linear for weight in found for linear in weight.linears]
     few = feeds.first(OBSERVED)
     progress("looking at activations", 0, 3)

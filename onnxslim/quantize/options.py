@@ -15,7 +15,8 @@ class QuantizeOptions:
             ``auto`` chooses by modelled cost (``ways.py``).
         weights: Weights only, activations float: ``int8``, ``int4`` (in onnxruntime's MatMulNBits; with ``:qdq`` in the
             standard's DequantizeLinear) or ``codebook:K``; None quantises both.
-        calibration: ``auto``, ``minmax``, ``averaged``, ``percentile[:99.999]``, ``mse`` or ``entropy``.
+        calibration: ``auto``, ``minmax``, ``averaged``, ``percentile[:99.999]``, ``mse``, ``entropy`` or ``least`` (for each
+            tensor the one with the least error).
         placement: ``measured`` decides on this machine which layers gain, ``static`` by a model of the target.
         exclude: Regular expressions; a node whose whole name matches stays float.
         float_units: The decision of an earlier run: these stay float, everything else that can becomes int8.

@@ -27,7 +27,7 @@ from onnxslim.quantize.kept import Files, Keeper
 from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.quantize.placement import everything
 from onnxslim.quantize.plan import Plan, Unit, make_plan, units
-from onnxslim.quantize.prepare import target_named
+from onnxslim.quantize.prepare import nothing, target_named
 from onnxslim.quantize.statistics import Statistics
 from onnxslim.quantize.summary import summarise
 from onnxslim.runtime.memory import give_back
@@ -79,7 +79,7 @@ def quantise_static(
     found = units(work, target, options.exclude)
     able = everything(found)
     if not any(unit.weighted for unit in found if unit.name in able):
-        raise UnsupportedError("nothing to quantise: no Conv, Gemm or MatMul with float32 weights can run in int8")
+        raise nothing(model, "Conv, Gemm or MatMul with float32 weights can run in int8")
     widest = make_plan(found, able)
     with account.part("statistics"):
         keeper = None if files is None else Keeper(files, list(widest.tensors), feeds.digests(), basis)
@@ -109,6 +109,8 @@ def quantise_static(
             result, lost, layers = _mended(work, chosen, choices, mending, yardstick, config, account, progress)
         if options.float_units is not None or max(lost.values(), default=0.0) <= 10 ** (-_floor(options) / 10):
             account.details["calibration"] = method
+            if method == "least":
+                account.details["methods"] = chooser.by_tensor()
             with account.part("reading back"):
                 summarise(account, result, found, chosen, config, options, layers)
             return result
@@ -248,7 +250,8 @@ def _decide(
     measured = placement.place(found, times) & able
     labels = {"everything int8": able, "static": static, "measured": measured}
     # the fewest int8 ops first, since a tie keeps the earlier: an op that gains no time need not lose anything
-    sets = {int8: name for name, int8 in labels.items()}
+    weighted = {unit.name for unit in found if unit.weighted}
+    sets = {int8: name for name, int8 in labels.items() if int8 & weighted}
     distinct = {name: int8 for int8, name in sorted(sets.items(), key=lambda pair: len(pair[0]))}
     candidates = {
         "float": model,
@@ -265,7 +268,7 @@ def _decide(
                 f"no int8 placement is faster than float on this machine{spared}: {taken}",
                 hint="--weights int8 makes the file smaller; --placement static writes int8 all the same",
             )
-        account.warnings.append(f"no int8 placement was faster than float on this machine: {taken}")
+        account.warnings.append(f"no int8 placement was reliably faster than float on this machine: {taken}")
     return distinct[best]
 
 

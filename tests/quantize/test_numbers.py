@@ -60,6 +60,21 @@ def test_mse_is_no_worse_than_any_other_range_by_its_own_measure(seed: int) -> N
         assert best <= ranges.expected_error(h, *method(h)) * 1.01
 
 
+def test_the_least_error_is_taken_for_each_tensor_from_whichever_method_has_it() -> None:
+    rng = np.random.default_rng(0)
+    taken = []
+    for x in (rng.uniform(0, 1, 20_000), np.append(rng.normal(size=20_000), 1e3), rng.standard_t(3, 20_000)):
+        h = histogram(x)
+        name, ends = ranges.best_of(h)
+        taken.append(name)
+        tried = {key: ranges.METHODS[key](h) for key in ("mse", "percentile", "averaged", "minmax")}
+        errors = {key: ranges.expected_error(h, *ends) for key, ends in tried.items()}
+        assert ranges.expected_error(h, *ends) == min(errors.values()) == errors[name]
+        assert ranges.method("least")(h) == ends
+    assert taken[0] == "minmax"
+    assert "mse" in taken
+
+
 def test_the_expected_error_is_what_quantising_really_costs() -> None:
     x = np.random.default_rng(0).normal(size=200_000)
     h = histogram(x)

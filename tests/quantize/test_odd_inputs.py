@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx_ir.passes.common import AddInitializersToInputsPass
 
 from onnxslim.data.sources import open_samples
-from onnxslim.errors import InvalidDataError
-from onnxslim.quantize import QuantizeOptions, quantize
+from onnxslim.errors import InvalidDataError, UnsupportedError
+from onnxslim.quantize import QuantizeOptions, measure, placement, quantize
 from onnxslim.runtime.session import Session
 
 OPTIONS = QuantizeOptions(placement="static", activations="static", calibration="minmax")
@@ -85,3 +86,49 @@ def test_a_nan_that_a_relu_would_hide_names_tensor_and_sample() -> None:
     model = network(middle="l = Log(a)\n b = Relu(l)")
     with pytest.raises(InvalidDataError, match=r"sample 0: NaN or infinity in tensor l"):
         quantize(model, open_samples({"x": x}, model), OPTIONS)
+
+
+def test_a_model_that_lists_its_weights_among_the_inputs_is_quantised_like_any_other() -> None:
+    model = network()
+    model.ir_version, model.opset_imports[""] = 3, 9
+    AddInitializersToInputsPass()(model)
+    x = images(8)
+    result, account = quantize(model, open_samples({"x": x}, model), OPTIONS)
+    assert account.changed["layers in int8"] == 2
+    assert [value.name for value in result.graph.inputs] == ["x"]
+    assert result.ir_version == 7  # the first that knows opset 13
+    assert len(model.graph.inputs) > 1
+    assert np.isfinite(Session(result).run({"x": x[:1]})["y"]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+@pytest.mark.parametrize("activations", ["static", "dynamic", "auto"])
+def test_weights_of_another_type_than_float32_are_named(dtype: type, activations: str) -> None:
+    name = ir.DataType.from_numpy(np.dtype(dtype))
+    w = RNG.normal(size=(64, 64)).astype(dtype)
+    model = ir.from_onnx_text(f"""<ir_version: 8, opset_import: ["" : 17]>
+    g ({name.name.lower()}[n,64] x) => ({name.name.lower()}[n,64] y) {{ y = MatMul(x, w) }}""")
+    value = ir.Value(name="w", const_value=ir.tensor(w, name="w"), shape=ir.Shape(w.shape), type=ir.TensorType(name))
+    model.graph.register_initializer(value)
+    model.graph.node(0).replace_input_with(1, value)
+    data = open_samples({"x": RNG.normal(size=(4, 64)).astype(dtype)}, model)
+    with pytest.raises(UnsupportedError, match=f"the layers' weights are {name.name.lower()}") as caught:
+        quantize(model, data, QuantizeOptions(activations=activations))
+    assert caught.value.hint == "quantise the float32 model that it was made from"
+
+
+def test_a_placement_without_a_single_int8_layer_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    data = open_samples({"x": images(8)}, model)
+    # the cut would leave everything in float, and only whole models are timed
+    monkeypatch.setattr(placement, "place", lambda *_: frozenset())
+    seen: list[set[str]] = []
+
+    def timed(candidates: dict[str, ir.Model], *_: object) -> tuple[str, dict[str, float]]:
+        seen.append(set(candidates))
+        return "float", {name: 1.0 if name == "float" else 2.0 for name in candidates}
+
+    monkeypatch.setattr(measure, "fastest", timed)
+    with pytest.raises(UnsupportedError, match="no int8 placement is faster than float"):
+        quantize(model, data, replace(OPTIONS, placement="measured"))
+    assert seen == [{"float", "everything int8"}]
