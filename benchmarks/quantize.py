@@ -6,8 +6,9 @@
 
 "Hand-tuned" is onnxruntime's ``quant_pre_process`` and ``quantize_static`` with QDQ, per channel, uint8 activations, int8
 weights and percentile calibration (99.999) on the same 128 images, one by one: settings its users must know to ask for.
-Its percentile calibration of 224×224 models takes about 9 GB. Every tool makes its model in a process of its own, whose
-seconds (of quantising alone) and peak memory are printed; models and images are the zoo's ($ONNXSLIM_ZOO).
+Its percentile calibration of 224×224 models takes about 9 GB. Every tool makes its model in a process of its own, which
+imports nothing else and whose seconds (of quantising alone) and peak memory are printed; models and images are the zoo's
+($ONNXSLIM_ZOO).
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from inputs import MAKERS, ZOO, load_zoo
 
 from onnxslim import io
 from onnxslim.data.sources import open_samples
@@ -32,10 +32,7 @@ from onnxslim.errors import OnnxslimError
 from onnxslim.quantize import QuantizeOptions, quantize
 from onnxslim.runtime.memory import own_peak
 from onnxslim.runtime.session import Session, version
-from onnxslim.runtime.timing import interleave
 from onnxslim.simplify import simplify
-from onnxslim.validate.evaluate import evaluate
-from onnxslim.validate.statistics import ratio_interval
 
 #: Images for calibration and for judging.
 CALIBRATION, EVALUATION = 128, {"cifar10_resnet56": 10_000}
@@ -134,6 +131,12 @@ def child(tool: str, model: str, data: str, out: str, placement: str) -> None:
 
 def labelled(name: str, arguments: argparse.Namespace, folder: Path) -> None:
     """Make every candidate of one model, time them in turn, judge each on the evaluation images, and print."""
+    from inputs import ZOO, load_zoo
+
+    from onnxslim.runtime.timing import interleave
+    from onnxslim.validate.evaluate import evaluate
+    from onnxslim.validate.statistics import ratio_interval
+
     zoo = load_zoo()
     calibration, evaluation, prepare = zoo.LABELLED[name]
     original, data = ZOO / f"{name}.onnx", folder / f"{name}.npz"
@@ -177,6 +180,12 @@ def labelled(name: str, arguments: argparse.Namespace, folder: Path) -> None:
 
 def other(name: str, arguments: argparse.Namespace, folder: Path) -> None:
     """One unlabelled model on inputs of its kind: what the result loses and gains, or why it was refused."""
+    from inputs import MAKERS, ZOO
+
+    from onnxslim.runtime.timing import interleave
+    from onnxslim.validate.evaluate import evaluate
+    from onnxslim.validate.statistics import ratio_interval
+
     original, out = ZOO / f"{name}.onnx", folder / f"{name}.ours.onnx"
     for use, seed in (("calib", 0), ("eval", 1)):
         if not (folder / f"{name}.{use}.npz").exists():
@@ -206,7 +215,7 @@ def _parts(made: Mapping[str, Any]) -> str:
 def main() -> None:
     """Print a table for each model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join((*TO_REACH, *MAKERS)))
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="by default the labelled ones")
     parser.add_argument("--nncf", metavar="PYTHON", help="an interpreter that can import nncf")
     parser.add_argument("--others", action="store_true", help="the five unlabelled models")
     parser.add_argument("--folder", type=Path, help="keep the models here, and use those that are there already")
@@ -217,6 +226,8 @@ def main() -> None:
     if arguments.make:
         child(*arguments.make, arguments.placement)
         return
+    from inputs import MAKERS
+
     print(f"onnxruntime {version()}, onnx {onnx.__version__}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)

@@ -87,7 +87,7 @@ def correct(
             own.codes[unit.name], mended = _mend(unit, own, x, at.outputs())
             account.append(mended)
         replay.run(unit)
-        if done % 16 == 0:
+        if done % 4 == 0:
             give_back()
         progress("correcting", done + 1, len(plan.units))
     return own, account
@@ -155,15 +155,15 @@ def _mend(unit: Unit, choices: Choices, x: np.ndarray, y: np.ndarray) -> tuple[C
     scales = weight_scales(weight, weight_axis(unit), bias=bound, input_scale=entry, narrow=choices.narrow)
     scales = scales.reshape(groups, -1)
     nearest = codes = np.clip(np.rint(shaped / scales[:, :, None]), -TOP, TOP).astype(np.int8)
-    error = solve.output_error(rows, codes * scales[:, :, None])
-    fed_back = solve.output_error(rows, shaped) < (1.0 - SHARE) * error
+    error, unrounded = solve.output_errors(rows, codes * scales[:, :, None], shaped)
+    fed_back = unrounded < (1.0 - SHARE) * error
     if fed_back:
         codes = solve.round_codes(shaped, solve.gram(rows), scales.astype(np.float64), TOP)
         if choices.narrow:
             # error feedback moves codes by more than a step, so a pair may saturate again
             wide = pairs.saturates(_from_matrix(unit, codes, weight.shape), weight_axis(unit)).reshape(groups, -1)
             codes = np.where(wide[:, :, None], nearest, codes)
-        error = solve.output_error(rows, codes * scales[:, :, None])
+        (error,) = solve.output_errors(rows, codes * scales[:, :, None])
     bias = None
     if place is not None or unit.op != "MatMul":
         bias = solve.bias(rows, codes * scales[:, :, None], own, _kept(unit, choices)).reshape(-1).astype(np.float32)

@@ -42,7 +42,9 @@ class Rows:
 def rows(x: np.ndarray, y: np.ndarray) -> Rows:
     """``x`` (g, r, d) and ``y`` (g, r, o) as :class:`Rows`."""
     x, y = x.astype(np.float32, copy=False), y.astype(np.float32, copy=False)
-    return Rows(x, y, x.mean(axis=1, dtype=np.float64), y.mean(axis=1, dtype=np.float64))
+    # products with ones: many times faster than a mean along a middle axis
+    share = np.full((1, x.shape[1]), 1.0 / x.shape[1], np.float32)
+    return Rows(x, y, *((share @ some)[:, 0].astype(np.float64) for some in (x, y)))
 
 
 def gram(found: Rows) -> np.ndarray:
@@ -138,10 +140,11 @@ def _bias(x: np.ndarray, y: np.ndarray, w: np.ndarray, start: np.ndarray, clip: 
     return result.reshape(start.shape)
 
 
-def output_error(found: Rows, w: np.ndarray) -> float:
-    """Relative squared error of the mean-corrected layer with weights ``w``, over :data:`ERRORS` of the rows."""
+def output_errors(found: Rows, *weights: np.ndarray) -> list[float]:
+    """Relative squared error of the mean-corrected layer with each of ``weights``, over :data:`ERRORS` of the rows."""
     some = slice(None, None, max(1, found.x.shape[1] // ERRORS))
     x = found.x[:, some] - found.x_mean[:, None].astype(np.float32)
     y = found.y[:, some] - found.y_mean[:, None].astype(np.float32)
-    lost = (y - x @ w.transpose(0, 2, 1).astype(np.float32)).reshape(-1)
-    return float(lost @ lost) / max(float(np.square(y).sum()), 1e-30)
+    signal = max(float(np.square(y).sum()), 1e-30)
+    lost = ((y - x @ w.transpose(0, 2, 1).astype(np.float32)).reshape(-1) for w in weights)
+    return [float(one @ one) / signal for one in lost]
