@@ -58,10 +58,17 @@ Applied = tuple[ir.Model, Account, Options]
 
 @dataclass(frozen=True)
 class Kind:
-    """A step that recipes know: its options, and how it runs (returning the resolved options too)."""
+    """A step that recipes know.
+
+    Attributes:
+        options: Their type.
+        apply: How it runs; it returns the resolved options too.
+        timed: Whether with these options a clock decides something, so that the outcome is this machine's own.
+    """
 
     options: type[Any]
     apply: Callable[[ir.Model, Any, Context], Applied]
+    timed: Callable[[Any], bool] = lambda options: False
 
 
 def _simplify(model: ir.Model, options: SimplifyOptions, context: Context) -> Applied:
@@ -112,7 +119,7 @@ def _recover(model: ir.Model, options: RecoverOptions, context: Context) -> Appl
 #: Every step by name; a new one is a row here.
 KINDS: dict[str, Kind] = {
     "simplify": Kind(SimplifyOptions, _simplify),
-    "prune": Kind(PruneOptions, _prune),
-    "quantize": Kind(QuantizeOptions, _quantize),
-    "recover": Kind(RecoverOptions, _recover),
+    "prune": Kind(PruneOptions, _prune, lambda asked: asked.of == "latency" and asked.cuts is None),
+    "quantize": Kind(QuantizeOptions, _quantize, lambda asked: asked.placement == "measured" and asked.float_units is None),
+    "recover": Kind(RecoverOptions, _recover, lambda asked: asked.steps is None and asked.epochs is None),
 }

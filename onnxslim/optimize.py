@@ -25,13 +25,15 @@ from onnxslim.recipe import Recipe
 from onnxslim.recover.extra import has_torch
 from onnxslim.result import Result
 from onnxslim.runtime.session import SessionConfig
+from onnxslim.search.ahead import begin
 from onnxslim.search.front import front
-from onnxslim.search.points import Wanted, next_point
+from onnxslim.search.points import Point, Wanted, ahead, next_point
 from onnxslim.search.study import Study
 from onnxslim.search.trial import Trial, try_point
 from onnxslim.sets import TUNE_SHARE
 from onnxslim.task import Judge, Task, check_judge, prepare
 from onnxslim.version import __version__
+from onnxslim.workers import Workers, open_workers
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +66,8 @@ def optimize(
     placement: str = "measured",
     seed: int | None = None,
     study: str | os.PathLike[str] | None = None,
+    backend: str | None = None,
+    jobs: int | None = None,
     config: SessionConfig | None = None,
     read: DataOptions | None = None,
     judge: Judge | None = None,
@@ -94,6 +98,9 @@ def optimize(
         seed: Of every draw; by default the recipe's.
         study: A folder that keeps every finished trial with its model; with one that is there already the search goes
             on where it was.
+        backend: A running cluster that begins trials ahead (see :func:`~onnxslim.workers.open_workers`): what a clock
+            decides is still done here, and the result is the same.
+        jobs: How many trials are begun at a time; 1 here, a cluster's cores there.
         config: Where everything runs.
         read: How data are read.
         judge: What is judged.
@@ -101,7 +108,7 @@ def optimize(
 
     Raises:
         GateError: Nothing passes the gates.
-        UsageError: No data.
+        UsageError: No data; or the backend does not answer.
     """
     started = time.monotonic()
     asked: dict[str, Any] = {
@@ -127,7 +134,8 @@ def optimize(
     check_judge(task)
     with contextlib.ExitStack() as stack:
         kept = None if study is None else stack.enter_context(Study(study, _about(task, chosen, placement)))
-        trials, why = _search(task, chosen, placement, started, budget, kept)
+        workers = stack.enter_context(open_workers(backend, jobs))
+        trials, why = _search(task, chosen, placement, started, budget, kept, workers)
     result = _best(trials)
     result.extra["stopped"] = why
     return result
@@ -146,7 +154,13 @@ def resolve(
 
 
 def _search(
-    task: Task, chosen: Recipe, placement: str, started: float, budget: float, study: Study | None
+    task: Task,
+    chosen: Recipe,
+    placement: str,
+    started: float,
+    budget: float,
+    study: Study | None,
+    workers: Workers,
 ) -> tuple[list[Trial], str]:
     """The trials, and why there are no more of them."""
     want = chosen.search or "balanced"
@@ -154,15 +168,22 @@ def _search(
     learning = _LEARNING * budget if has_torch() and fit is not None and len(fit) >= _LESSONS else 0.0
     of = "params" if want == "smallest" else "macs"
     trials: list[Trial] = []
+
+    def asked(point: Point) -> Recipe:
+        return Recipe(point.steps(placement), chosen.gates, chosen.seed, tune=TUNE_SHARE)
+
     while True:
         left = started + _TRIALS * budget - time.monotonic()
         wanted = Wanted(chosen.gates.max_drop, left, learning, of)
-        point = next_point([trial.outcome for trial in trials], wanted)
+        seen = [trial.outcome for trial in trials]
+        point = next_point(seen, wanted)
         if point is None:
-            more = next_point([trial.outcome for trial in trials], dataclasses.replace(wanted, left=float("inf")))
+            more = next_point(seen, dataclasses.replace(wanted, left=float("inf")))
             return trials, "nothing more to try" if more is None else f"no time left to try {more.name}"
-        recipe = Recipe(point.steps(placement), chosen.gates, chosen.seed, tune=TUNE_SHARE)
-        trials.append(try_point(task, point, recipe, want, study, clock=placement != "static"))
+        if workers.elsewhere:
+            recipes_ahead = [asked(one) for one in ahead(seen, wanted, workers.count)]
+            begin(task, [one for one in recipes_ahead if study is None or study.find(one.text()) is None], workers)
+        trials.append(try_point(task, point, asked(point), want, study, clock=placement != "static"))
         for trial in trials[1:]:
             if any(_beaten(trial, other) for other in trials):
                 trial.attempt.forget()

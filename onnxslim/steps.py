@@ -32,6 +32,11 @@ class Done:
     account: Account
 
 
+def begun(steps: Sequence[Step | Repeat]) -> str:
+    """What stands for the first steps of a recipe in a :class:`Runner`'s memory."""
+    return repr(tuple(steps))
+
+
 @dataclass
 class Runner:
     """Carries out the steps of recipes that start from one model.
@@ -40,7 +45,7 @@ class Runner:
         context: What steps may use.
         too_much: Whether a model lost more than the gates allow; asked by loops that run until ``drop``.
         deadline: On ``time.monotonic``'s clock; no turn of a loop begins after it.
-        memory: What earlier recipes did, by their first steps: recipes that begin alike share that part.
+        memory: What earlier recipes did, by their first steps (:func:`begun`): recipes that begin alike share that part.
     """
 
     context: Context
@@ -64,20 +69,21 @@ class Runner:
             if isinstance(entry, Repeat):
                 done += self._repeat(entry, model)
             else:
-                # What recipes that start from the original share is their beginning, never the last step of one.
-                shared = start is None and index + 1 < len(steps)
-                begun = repr(steps[: index + 1]) if shared else None
-                done.append(self._recalled(entry, model, begun))
+                known = begun(steps[: index + 1]) if start is None else None
+                done.append(self._recalled(entry, model, known, last=index + 1 == len(steps)))
             model = done[-1].model if done else model
         return done
 
-    def _recalled(self, step: Step, model: ir.Model, begun: str | None) -> Done:
-        if begun is None or begun not in self.memory:
-            one = self._apply(step, model)
-            if begun is None:
-                return one
-            self.memory[begun] = one
-        return self.memory[begun]
+    def _recalled(self, step: Step, model: ir.Model, known: str | None, *, last: bool) -> Done:
+        if known is None:
+            return self._apply(step, model)
+        # what recipes share is their beginning: nobody asks for the last step of one again
+        found = self.memory.pop(known, None) if last else self.memory.get(known)
+        if found is None:
+            found = self._apply(step, model)
+            if not last:
+                self.memory[known] = found
+        return found
 
     def _apply(self, step: Step, model: ir.Model) -> Done:
         result, account, options = KINDS[step.name].apply(model, step.options, self.context)

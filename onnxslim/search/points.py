@@ -126,6 +126,25 @@ def next_point(seen: Sequence[Outcome], wanted: Wanted) -> Point | None:
     return point if _fits(seen, point, wanted) else None
 
 
+def ahead(seen: Sequence[Outcome], wanted: Wanted, count: int) -> list[Point]:
+    """The next point and up to ``count - 1`` that come after it if what is before them passes, or fails.
+
+    Nothing is decided by that: whoever has workers to spare begins with what may be wanted.
+    """
+    guesses, found = [list(seen)], list[Point]()
+    while guesses and len(found) < count:
+        history = guesses.pop(0)
+        point = next_point(history, wanted)
+        if point is None:
+            continue
+        if point not in found:
+            found.append(point)
+        better = 2 * max((outcome.score for outcome in history), default=1.0)
+        guesses.append([*history, Outcome(point, 0.0, better, 0.0)])
+        guesses.append([*history, Outcome(point, math.inf, 0.0, 0.0)])
+    return found
+
+
 def _along(line: Sequence[Outcome], wanted: Wanted) -> float | None:
     """The next share to try among outcomes that differ in their share alone, or None when the line is done."""
     passing = sorted((o for o in line if _passes(o, wanted)), key=lambda o: o.point.share)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxslim.search.points import CLOSE, MOST, Outcome, Point, Wanted, next_point
+from onnxslim.search.points import CLOSE, MOST, Outcome, Point, Wanted, ahead, next_point
 
 
 def search(
@@ -108,3 +108,19 @@ def test_what_cannot_be_pruned_is_not_tried_with_learning() -> None:
     seen = search(lambda point: math.inf if point.share > 0.5 else 0.0, learns=True)
     impossible = [o.point.share for o in seen if math.isinf(o.drop) and not o.point.learning]
     assert all(o.point.share < min(impossible) for o in seen if o.point.learning)
+
+
+@given(st.floats(0.0, 0.85), st.integers(1, 6), st.integers(0, 5))
+def test_what_is_begun_ahead_starts_with_the_next_point_and_holds_what_follows_from_a_pass(
+    edge: float, count: int, tried: int
+) -> None:
+    seen = search(lambda point: 0.01 * point.share / max(edge, 1e-9))[:tried]
+    wanted = Wanted(0.01, 1e6)
+    found = ahead(seen, wanted, count)
+    assert len(set(found)) == len(found) <= count
+    first = next_point(seen, wanted)
+    assert found[:1] == ([] if first is None else [first])
+    if first is not None and count > 1:
+        best = 2 * max((o.score for o in seen), default=1.0)
+        second = next_point([*seen, Outcome(first, 0.0, best, 0.0)], wanted)
+        assert second is None or second in found

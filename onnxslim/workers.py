@@ -1,0 +1,180 @@
+"""Where independent tasks run: in this process, in several here, or on a Ray or Dask cluster that is there already.
+
+Everything goes through joblib's backends. A task is a function and its arguments, pickled; what it returns does not depend
+on where it ran, and only the caller writes, so that a task whose worker was lost is simply handed out again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from onnxslim.errors import OnnxslimError, UnsupportedError, UsageError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: How often a task is handed out before its worker's end counts as its own doing.
+ATTEMPTS = 3
+#: Seconds that a cluster may take to answer.
+_PATIENCE = 15
+#: What loky, Ray and Dask raise when a worker is gone, whatever it was doing; Ray and Dask are not imported to look.
+_LOST = frozenset(
+    {"WorkerCrashedError", "RayActorError", "ActorDiedError", "NodeDiedError", "KilledWorker", "CommClosedError"}
+)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Somewhere to run tasks; open one with :func:`open_workers`.
+
+    Attributes:
+        count: How many tasks run at a time.
+        name: For people.
+        elsewhere: Whether tasks leave this process.
+    """
+
+    count: int = 1
+    name: str = "this process"
+    elsewhere: bool = False
+
+    def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> list[R]:
+        """``function`` of every task, in their order, each as many at a time as there are workers.
+
+        Raises:
+            OnnxslimError: What the function raised, for the first such task in their order; or a task whose worker was
+                lost every time.
+        """
+        if not self.elsewhere:
+            return [function(task) for task in tasks]
+        done: list[R] = []
+        for start in range(0, len(tasks), self.count):
+            done += self._wave(function, tasks[start : start + self.count])
+        return done
+
+    def _wave(self, function: Callable[[T], R], tasks: Sequence[T]) -> list[R]:
+        from joblib import Parallel, delayed
+
+        for _ in range(ATTEMPTS):
+            try:
+                outcomes = Parallel(n_jobs=self.count)(delayed(_guarded)(function, task) for task in tasks)
+                break
+            except Exception as error:
+                if not _lost(error):
+                    raise
+                last = error
+        else:
+            raise OnnxslimError(
+                f"a worker of {self.name} was lost {ATTEMPTS} times while it did the same work ({type(last).__name__})",
+                hint="it may be out of memory: fewer --jobs, or workers with more",
+            )
+        for outcome in outcomes:
+            if isinstance(outcome, _Failed):
+                raise outcome.error
+        return list(outcomes)
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """An error on its way home: backends wrap what is raised in types of their own, and return values as they are."""
+
+    error: Exception
+
+
+def _guarded(function: Callable[[T], R], task: T) -> R | _Failed:
+    try:
+        return function(task)
+    except Exception as error:
+        return _Failed(error)
+
+
+def _lost(error: BaseException) -> bool:
+    return isinstance(error, BrokenExecutor) or any(kind.__name__ in _LOST for kind in type(error).__mro__)
+
+
+@contextmanager
+def open_workers(backend: str | None = None, jobs: int | None = None) -> Iterator[Workers]:
+    """Workers for as long as the block runs.
+
+    Args:
+        backend: ``ray://HOST:PORT`` or ``dask://HOST:PORT`` of a cluster that is running; None for processes here.
+        jobs: Tasks at a time; by default one here, and as many as it has cores on a cluster.
+
+    Raises:
+        UnsupportedError: The package of that cluster is not installed.
+        UsageError: It is no such address, or nobody answers there.
+    """
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs {jobs}: expected at least 1")
+    if backend is None:
+        yield from _here(jobs or 1)
+        return
+    kind, mark, address = backend.partition("://")
+    if kind not in _CLUSTERS or not mark or not address:
+        raise UsageError(f"--backend {backend}: no such backend", hint="ray://HOST:PORT or dask://HOST:PORT")
+    yield from _CLUSTERS[kind](backend, address, jobs)
+
+
+def _here(jobs: int) -> Iterator[Workers]:
+    if jobs == 1:
+        yield Workers()
+        return
+    from joblib import parallel_config
+
+    with parallel_config("loky"):
+        yield Workers(jobs, f"{jobs} processes here", elsewhere=True)
+
+
+def _dask(backend: str, address: str, jobs: int | None) -> Iterator[Workers]:
+    _need("distributed", "dask", backend)
+    from distributed import Client
+    from joblib import parallel_config
+
+    try:
+        client = Client(f"tcp://{address}", timeout=_PATIENCE, set_as_default=False)  # type: ignore[no-untyped-call, unused-ignore]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--backend {backend}: no scheduler answers ({error})") from None
+    with client:
+        cores = sum(client.nthreads().values())  # type: ignore[no-untyped-call, unused-ignore]
+        if not cores:
+            raise UsageError(f"--backend {backend}: the cluster has no workers", hint="start some: dask worker ADDRESS")
+        with parallel_config("dask", client=client):
+            yield Workers(jobs or cores, backend, elsewhere=True)
+
+
+def _ray(backend: str, address: str, jobs: int | None) -> Iterator[Workers]:
+    _need("ray", "ray", backend)
+    import ray
+    from joblib import parallel_config
+    from ray.util.joblib import register_ray
+
+    try:
+        ray.init(backend, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        raise UsageError(f"--backend {backend}: no cluster answers ({_first_line(error)})") from None
+    try:
+        register_ray()  # type: ignore[no-untyped-call, unused-ignore]
+        cores = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call, unused-ignore]
+        with parallel_config("ray"):
+            yield Workers(jobs or cores, backend, elsewhere=True)
+    finally:
+        ray.shutdown()
+
+
+_CLUSTERS: dict[str, Callable[[str, str, int | None], Iterator[Workers]]] = {"dask": _dask, "ray": _ray}
+
+
+def _need(module: str, extra: str, backend: str) -> None:
+    if find_spec(module) is None:
+        raise UnsupportedError(
+            f"--backend {backend} needs {extra.capitalize()}", hint=f'pip install "onnxslim-toolkit[{extra}]"'
+        )
+
+
+def _first_line(error: Any) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,120 @@
+"""Tasks on other processes and on real local clusters: the same results, lost workers replaced, errors as they were."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onnxslim.errors import GateError, OnnxslimError, UnsupportedError, UsageError
+from onnxslim.workers import ATTEMPTS, open_workers
+
+TASKS = list(range(7))
+
+
+def squared(task: int) -> tuple[int, int]:
+    return task, task * task
+
+
+def refused(task: int) -> int:
+    if task >= 2:
+        raise GateError(f"task {task} is too much", hint="ask for less")
+    return task
+
+
+def fatal_once(task: tuple[str, int]) -> int:
+    """Ends its process the first time that anybody does task 1, and notes every time it got to its end."""
+    folder, number = task
+    marker = Path(folder, "died")
+    if number == 1 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * 10
+
+
+def fatal(task: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return task
+
+
+@pytest.fixture(scope="module")
+def dask() -> Iterator[str]:
+    """The address of a Dask cluster of two processes."""
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    try:
+        yield cluster.scheduler_address.replace("tcp://", "dask://")
+    finally:
+        cluster.close()
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[str]:
+    """The address of a Ray cluster of two processors, with a client server."""
+    pytest.importorskip("ray", reason="needs the extra ray")
+    command = str(Path(sys.executable).with_name("ray"))
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    flags = ["--num-cpus=2", "--port=26379", "--ray-client-server-port=26001", "--include-dashboard=false"]
+    subprocess.run([command, "start", "--head", *flags], check=True, capture_output=True, env=here)
+    try:
+        yield "ray://127.0.0.1:26001"
+    finally:
+        subprocess.run([command, "stop", "--force"], check=True, capture_output=True)
+
+
+@pytest.fixture(params=["here", "dask", "ray"])
+def backend(request: pytest.FixtureRequest) -> str | None:
+    return None if request.param == "here" else str(request.getfixturevalue(request.param))
+
+
+def test_results_are_those_of_one_process_in_their_order(backend: str | None) -> None:
+    with open_workers() as one, open_workers(backend, 2) as several:
+        assert several.elsewhere
+        assert not one.elsewhere
+        assert several.map(squared, TASKS) == one.map(squared, TASKS)
+
+
+def test_what_a_task_raises_is_raised_here(backend: str | None) -> None:
+    with open_workers(backend, 2) as workers, pytest.raises(GateError, match="task 2 is too much") as caught:
+        workers.map(refused, TASKS)
+    assert caught.value.hint == "ask for less"
+
+
+def test_a_lost_workers_task_is_done_by_another(backend: str | None, tmp_path: Path) -> None:
+    with open_workers(backend, 2) as workers:
+        assert workers.map(fatal_once, [(str(tmp_path), number) for number in range(4)]) == [0, 10, 20, 30]
+    assert (tmp_path / "died").exists()
+
+
+def test_a_task_that_ends_every_worker_is_given_up() -> None:
+    with open_workers(None, 2) as workers, pytest.raises(OnnxslimError, match=f"lost {ATTEMPTS} times"):
+        workers.map(fatal, [0, 1])
+
+
+@pytest.mark.parametrize("backend", ["spark://a:1", "dask", "ray://", "://x"])
+def test_another_kind_of_address_is_refused(backend: str) -> None:
+    with pytest.raises(UsageError, match="no such backend"), open_workers(backend):
+        pass
+
+
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="needs the extra dask")
+    monkeypatch.setattr("onnxslim.workers._PATIENCE", 1)
+    started = time.monotonic()
+    with pytest.raises(UsageError, match="no scheduler answers"), open_workers("dask://127.0.0.1:9"):
+        pass
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("kind", ["ray", "dask"])
+def test_without_the_package_the_command_that_installs_it_is_said(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxslim.workers.find_spec", lambda name: None)
+    with pytest.raises(UnsupportedError) as caught, open_workers(f"{kind}://a:1"):
+        pass
+    assert f"onnxslim-toolkit[{kind}]" in str(caught.value.hint)
