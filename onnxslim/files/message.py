@@ -9,6 +9,7 @@ from typing import cast
 import onnx
 import onnx_ir as ir
 
+from onnxslim.collector import paused
 from onnxslim.errors import InvalidModelError, LimitError, UnsupportedError
 from onnxslim.files import outline, structure, tensors, wire
 
@@ -48,6 +49,7 @@ def parse(data: bytes | mmap.mmap, max_memory: int | None = None) -> onnx.ModelP
     return proto
 
 
+@paused()
 def build(proto: onnx.ModelProto) -> ir.Model:
     """The model that ``proto`` describes, sharing nothing with it; external data are still references.
 
@@ -92,6 +94,7 @@ def clone(model: ir.Model) -> ir.Model:
     return copied
 
 
+@paused()
 def serialise(model: ir.Model, places: Mapping[int, tuple[int, int]] | None = None, file: str = "") -> bytes:
     """``model`` as the bytes of one ModelProto; the same model gives the same bytes, and it is not changed.
 

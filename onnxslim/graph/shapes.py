@@ -9,6 +9,7 @@ from typing import TypeAlias
 import onnx
 import onnx_ir as ir
 
+from onnxslim.collector import paused
 from onnxslim.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ HOLDS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 _Tensor: TypeAlias = "tuple[ir.DataType | None, list[int | ir.SymbolicDim] | None]"
 
 
+@paused()
 def infer(model: ir.Model) -> None:
     """Annotate the values of ``model`` in place with inferred types and shapes; odd models keep what they had.
 

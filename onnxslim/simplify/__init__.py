@@ -12,7 +12,7 @@ from onnxslim.account import Account, Declined
 from onnxslim.io import ModelLike
 from onnxslim.progress import Progress, silent
 from onnxslim.simplify import size, tidy
-from onnxslim.simplify.arithmetic import integers
+from onnxslim.simplify.arithmetic import Known, integers
 from onnxslim.simplify.driver import rewrite
 from onnxslim.simplify.edit import Editor
 from onnxslim.simplify.fold import fold
@@ -103,12 +103,12 @@ def _simplify(
     account.count("unread", editor.sweep())
     lasting = list(account.declined)
     tidy.infer(model)
-    _to_the_end(model, editor, exact, account, progress, merge=False)
+    rested: Known | None = _to_the_end(model, editor, exact, account, progress, merge=False)
 
     refusal = None
     rounding = [rule for rule in rules if rule.rounds]
     if any(node.op_type in rule.roots for node in walk(model.graph) for rule in rounding):
-        kept, trial = io.clone(model), Account("simplify")
+        kept, trial, rested = io.clone(model), Account("simplify"), None
         _to_the_end(model, editor, rules, trial, progress, merge=True)
         if any(rule.name in trial.changed for rule in rounding):
             gap = difference(kept, model, nbytes)
@@ -121,7 +121,7 @@ def _simplify(
         else:
             model, editor = kept, Editor(kept, allowance)
     allowed = exact if refusal else rules
-    _to_the_end(model, editor, allowed, account, progress, merge=True)
+    _to_the_end(model, editor, allowed, account, progress, merge=True, rested=rested)
     if refusal:
         lasting.append(Declined(model.graph.name or "model", f"{', '.join(rule.name for rule in rounding)}: {refusal}"))
     elif (lean := without_idle_channels(model, nbytes, account)) is not model:
@@ -135,26 +135,42 @@ def _simplify(
 
 
 def _to_the_end(
-    model: ir.Model, editor: Editor, rules: Sequence[Rule], account: Account, progress: Progress, *, merge: bool
-) -> None:
+    model: ir.Model,
+    editor: Editor,
+    rules: Sequence[Rule],
+    account: Account,
+    progress: Progress,
+    *,
+    merge: bool,
+    rested: Known | None = None,
+) -> Known:
     """Rewrite, fold and (with ``merge``) compute once what is computed twice, in place, until nothing changes.
 
     Merging waits until nothing else is left to do: a Conv that two nodes read cannot take in the BatchNormalization
-    of either.
+    of either. ``rested`` is what the same rules ended with on this very model: merging is then the next to do.
+
+    Returns:
+        What is known of integers at the end.
     """
+    known: Known = {}
     for number in range(ROUNDS):
         progress("simplify", number, 0)
-        account.declined.clear()
-        if number and not tidy.settled(model):
-            tidy.infer(model)
-        known = integers(model)
-        changed = rewrite(model, editor, rules, Scene(model.opset_imports.get("", 1), known), account)
-        changed += fold(model, editor, account)
+        changed = 0
+        if number or rested is None:
+            account.declined.clear()
+            if number and not tidy.settled(model):
+                tidy.infer(model)
+            known = integers(model)
+            changed += rewrite(model, editor, rules, Scene(model.opset_imports.get("", 1), known), account)
+            changed += fold(model, editor, account)
+        else:
+            known = rested
         if not changed and merge:
             changed += merge_initializers(model, editor, account)
             changed += merge_nodes(model, editor, known, account)
         if not changed:
             break
+    return known
 
 
 def _absorb(account: Account, trial: Account) -> None:

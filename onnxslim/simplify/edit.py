@@ -21,14 +21,13 @@ class Editor:
     """Edits one model in place.
 
     Args:
-        model: The model; duplicate value names in nested graphs are made unique here.
+        model: The model, in which a value's name means one value (:func:`onnxslim.simplify.tidy.prepare`).
         allowance: By how many bytes the edits may let the file grow, all together.
     """
 
     def __init__(self, model: ir.Model, allowance: float) -> None:
         self.model = model
         self.allowance = allowance
-        self._names = unique_names(model)
 
     def replace(self, root: ir.Node, found: dict[ir.Value, ir.Value]) -> str | list[ir.Node]:
         """Replace the keys of ``found`` by its values; new nodes go in front of ``root``.
@@ -71,6 +70,10 @@ class Editor:
                 self._names.discard(str(value.name))
                 value.name = self.fresh(name)
         return [node for node in touched if node.graph is not None]
+
+    @functools.cached_property
+    def _names(self) -> set[str]:
+        return unique_names(self.model)
 
     @functools.cached_property
     def _named(self) -> defaultdict[str, set[ir.Node]]:

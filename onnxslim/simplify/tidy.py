@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes import PassError, PreconditionError, common
 
 from onnxslim.account import Account
+from onnxslim.collector import paused
 from onnxslim.graph import shapes
 from onnxslim.simplify.nested import graphs, unique_names, walk
 from onnxslim.simplify.size import FREE_INITIALIZERS
@@ -25,6 +26,7 @@ STALE = "pkg.torch.export.ExportedProgram.graph_signature"
 Types = Mapping[str, tuple[ir.TypeProtocol | None, ir.Shape | None]]
 
 
+@paused()
 def prepare(model: ir.Model, account: Account) -> Types:
     """Inline functions and gather initializers in the outermost graph, in place.
 
@@ -45,6 +47,7 @@ def prepare(model: ir.Model, account: Account) -> Types:
     return types
 
 
+@paused()
 def finish(model: ir.Model, types: Types) -> None:
     """Restore the types and shapes of inputs, outputs and inner values as their author wrote them, in place.
 
@@ -124,4 +127,5 @@ def _inline(model: ir.Model, account: Account) -> None:
         return
     common.InlinePass()(model)
     common.TopologicalSortPass()(model)  # whatever was loaded is in order
+    unique_names(model)
     account.count("functions inlined", functions)
