@@ -15,7 +15,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.errors import GateError, UnsupportedError, UsageError
 from onnxslim.graph import cost
 from onnxslim.progress import Progress
-from onnxslim.quantize import calibrate, measure, placement, ranges
+from onnxslim.quantize import calibrate, measure, pixels, placement, ranges
 from onnxslim.quantize.basis import find as basis_of
 from onnxslim.quantize.cautions import cautions
 from onnxslim.quantize.choose import Chooser
@@ -104,15 +104,22 @@ def quantise_static(
             choices = chooser.choices(method)
             int8 = _decide(work, found, able - spared, choices, feeds, options, config, account)
             give_back()
-        chosen = make_plan(found, int8)
         with account.part("mending"):
-            result, lost, layers = _mended(work, chosen, choices, mending, yardstick, config, account, progress)
+            source, members = work, found
+            seen = None if target.activation_symmetric else pixels.find(work, feeds, int8)
+            if seen is not None:
+                account.changed["input quantised on its own 256 levels"] = seen.source
+                source = pixels.spread(work, seen)
+                members = pixels.in_float(units(source, target, options.exclude), seen)
+                choices = replace(choices, encodings={**choices.encodings, seen.levels: seen.encoding})
+            chosen = make_plan(members, int8)
+            result, lost, layers = _mended(source, chosen, choices, mending, yardstick, config, account, progress, seen)
         if options.float_units is not None or max(lost.values(), default=0.0) <= 10 ** (-_floor(options) / 10):
             account.details["calibration"] = method
             if method == "least":
                 account.details["methods"] = chooser.by_tensor()
             with account.part("reading back"):
-                summarise(account, result, found, chosen, config, options, layers)
+                summarise(account, result, members, chosen, config, options, layers)
             return result
     raise _refusal(lost, options)
 
@@ -211,10 +218,14 @@ def _mended(
     config: SessionConfig,
     account: Account,
     progress: Progress,
+    seen: pixels.Pixels | None = None,
 ) -> tuple[ir.Model, dict[str, float], list[Mended]]:
     """The quantised model, mended unless that moves the outputs further; what each output lost; what each layer does."""
     own, layers = correct(model, chosen, choices, feeds, config, progress=progress)
     models = {"as rounded": _written(model, chosen, choices), "mended": _written(model, chosen, own)}
+    if seen is not None:
+        for quantised in models.values():
+            pixels.fold(quantised, seen)
     lost = {way: yardstick.errors(quantised) for way, quantised in models.items()}
     errors = {way: sum(found.values()) for way, found in lost.items()}
     best = min(errors, key=errors.__getitem__)
