@@ -30,9 +30,9 @@ from onnxslim.runtime.taps import prune_unused, tap
 Feeds = Iterable[Mapping[str, np.ndarray]]
 
 #: Values of one tensor and sample that are counted: between two thirds of this and twice this, or all there are.
-SAMPLED = 1 << 12
+SAMPLED = 1 << 11
 #: Bytes that one watched tensor takes: its counts, the nodes that reduce it, and its values in the runs under way.
-WATCHED = 512 << 10
+WATCHED = 448 << 10
 
 
 def statistics(
