@@ -7,15 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.account import Account
 from onnxslim.channels.blocks import Block, blocks, drop
 from onnxslim.data.samples import Samples
-from onnxslim.progress import silent
 from onnxslim.prune.families import Family
-from onnxslim.prune.kept import Kept
-from onnxslim.prune.restore import restore
+from onnxslim.prune.gram import HOLD
+from onnxslim.prune.restore import places, take_over
 from onnxslim.prune.targets import targets
-from onnxslim.prune.walk import BATCH
+from onnxslim.prune.walk import BATCH, Walk
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.taps import tap
 
@@ -62,12 +60,32 @@ def leave_out(model: ir.Model, out: Sequence[Block], samples: Samples | None, co
     return result
 
 
-def repaired(model: ir.Model, block: Block, samples: Samples, config: SessionConfig) -> ir.Model:
-    """``model`` without ``block``, its heirs fitted to what it gave: what is compared when blocks are chosen."""
-    without = leave_out(model, [block], samples, config)
+def repaired(
+    model: ir.Model, found: Sequence[Block], samples: Samples, config: SessionConfig
+) -> list[tuple[ir.Model, int]]:
+    """``model`` without each of the blocks, its heir fitted to what it gave: what is compared when blocks are chosen.
+
+    Layers that take over read what they did with the block, so all are fitted in one walk through ``model``.
+
+    Returns:
+        For each block the model without it, and the position in ``model`` of the first node that is another one.
+    """
+    without = [leave_out(model, [block], samples, config) for block in found]
+    place, named = places(model), {node.name: position for position, node in enumerate(model.graph)}
+    first = [min(named[name] for name in block.nodes) for block in found]
+    heirs = []
+    for number, other in enumerate(without):
+        for target in targets(other, model):
+            if target.takes_over:
+                position = place[target.layer.raw]
+                first[number] = min(first[number], position)
+                heirs.append((position, number, target))
     some = samples.take(np.arange(min(len(samples), FEW)))
-    restore(without, model, Kept(), some, config, Account("block"), silent, heirs_only=True)
-    return without
+    if heirs and len(some) >= HOLD:
+        walk = Walk(model, some, config)
+        for position, number, target in sorted(heirs, key=lambda heir: heir[:2]):
+            take_over(without[number], target, walk, position)
+    return list(zip(without, first, strict=True))
 
 
 def tidy(model: ir.Model) -> None:

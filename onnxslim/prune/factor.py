@@ -85,7 +85,7 @@ def candidates(
     costs = cost(model).nodes
     walk = Walk(model, samples, config) if samples is not None else None
     found = []
-    todo = [layer for layer in linear.find(model.graph) if layer.groups == 1 and layer.name not in refused]
+    todo = [layer for layer in linear.find(model.graph) if _suits(layer) and layer.name not in refused]
     for done, layer in enumerate(todo):
         node = nodes[layer.position]
         matrix = linear.matrix(layer, node)
@@ -94,7 +94,7 @@ def candidates(
         kernel = _shape(layer, node)[2:]
         gram = np.eye(matrix.shape[2])
         if walk is not None:
-            seen, held = inputs_of(layer, node, walk, len(samples or ()), seed)
+            seen, held = inputs_of(layer, node, walk, seed)
             gram = (seen.xx + held.xx)[0] / max(seen.count + held.count, 1)
         gram = _own_gram(layer, gram)
         macs = costs[node.name or ""].macs if node.name in costs else 0
@@ -135,6 +135,11 @@ def split(model: ir.Model, forms: Mapping[str, Form]) -> None:
 def structured(layer: Layer, node: ir.Node, form: Form, whole: np.ndarray, gram: np.ndarray) -> np.ndarray:
     """The weight (1, m, d + 1) of that form whose outputs are nearest to those of ``whole``, on inputs of this Gram."""
     return fit(form, whole[0], _shape(layer, node)[2:], _own_gram(layer, gram))[0][None]
+
+
+def _suits(layer: Layer) -> bool:
+    """Whether the forms are those of this op."""
+    return layer.groups == 1 and layer.op != "ConvTranspose"
 
 
 def _own_gram(layer: Layer, gram: np.ndarray) -> np.ndarray:

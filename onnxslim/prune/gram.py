@@ -6,9 +6,9 @@ its best weights are depends on the rows only through Σ x xᵀ and Σ y xᵀ, s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,68 +17,120 @@ import numpy as np
 class Moments:
     """Running sums over rows x (with a one appended, for the bias) and their targets y, for each group of a layer.
 
+    Products are taken in the rows' own precision, of rows that a point near their middle is taken off, and added up in
+    float64: as exact as rows in float64 to the rounding of their deviations, at half the price.
+
     Attributes:
         groups: g; 1 but for grouped convolutions.
         columns: d, the length of x.
         targets: m, the length of y; 0 when only Σ x xᵀ is wanted.
         count: Rows so far.
-        xx: float64 (g, d + 1, d + 1), Σ [x 1]ᵀ [x 1].
-        yx: float64 (g, m, d + 1), Σ yᵀ [x 1].
-        yy: float64 (g, m), Σ y².
     """
 
     groups: int
     columns: int
     targets: int = 0
     count: int = 0
-    xx: np.ndarray = field(init=False, repr=False)
-    yx: np.ndarray = field(init=False, repr=False)
-    yy: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.xx = np.zeros((self.groups, self.columns + 1, self.columns + 1))
-        self.yx = np.zeros((self.groups, self.targets, self.columns + 1))
-        self.yy = np.zeros((self.groups, self.targets))
+        shape = self.groups, self.targets, self.columns
+        # Of u = x - x₀ and v = y - y₀: x₀, y₀, Σ u, Σ v, Σ uᵀu, Σ vᵀu, Σ v².
+        self._x0, self._y0 = np.zeros((self.groups, self.columns)), np.zeros((self.groups, self.targets))
+        self._u, self._v = np.zeros_like(self._x0), np.zeros_like(self._y0)
+        self._uu = np.zeros((self.groups, self.columns, self.columns))
+        self._vu, self._vv = np.zeros(shape), np.zeros_like(self._y0)
 
     def add(self, x: np.ndarray, y: np.ndarray | None = None) -> None:
-        """Add rows ``x`` (g, n, d) and, if this has targets, ``y`` (g, n, m); any float dtype, summed in float64."""
+        """Add rows ``x`` (g, n, d) and, if this has targets, ``y`` (g, n, m); any float dtype."""
+        if not x.shape[1]:
+            return
+        x, y = wide(x), None if y is None else wide(y)
+        if not self.count:
+            self._x0 = middle(x)[:, 0].astype(np.float64)
+            if y is not None:
+                self._y0 = middle(y)[:, 0].astype(np.float64)
         self.count += x.shape[1]
         for start in range(0, x.shape[1], CHUNK):
-            rows = with_ones(x[:, start : start + CHUNK])
-            self.xx += rows.transpose(0, 2, 1) @ rows
+            u = x[:, start : start + CHUNK] - self._x0[:, None].astype(x.dtype)
+            self._u += u.sum(axis=1, dtype=np.float64)
+            self._uu += u.transpose(0, 2, 1) @ u
             if self.targets and y is not None:
-                exact = y[:, start : start + CHUNK].astype(np.float64)
-                self.yx += exact.transpose(0, 2, 1) @ rows
-                self.yy += np.einsum("gnm,gnm->gm", exact, exact)
+                v = y[:, start : start + CHUNK] - self._y0[:, None].astype(y.dtype)
+                self._v += v.sum(axis=1, dtype=np.float64)
+                self._vu += v.transpose(0, 2, 1) @ u
+                self._vv += np.square(v).sum(axis=1, dtype=np.float64)
+
+    @property
+    def xx(self) -> np.ndarray:
+        """Σ [x 1]ᵀ [x 1]: float64 (g, d + 1, d + 1)."""
+        total, n, x0 = self._u + self.count * self._x0, self.count, self._x0
+        found = np.empty((self.groups, self.columns + 1, self.columns + 1))
+        found[:, :-1, :-1] = self._uu
+        found[:, :-1, :-1] += total[:, :, None] * x0[:, None] + x0[:, :, None] * (total - n * x0)[:, None]
+        found[:, -1, :-1] = found[:, :-1, -1] = total
+        found[:, -1, -1] = n
+        return found
+
+    @property
+    def yx(self) -> np.ndarray:
+        """Σ yᵀ [x 1]: float64 (g, m, d + 1)."""
+        total = self._v + self.count * self._y0
+        found = np.empty((self.groups, self.targets, self.columns + 1))
+        found[..., :-1] = self._vu + total[:, :, None] * self._x0[:, None] + self._y0[:, :, None] * self._u[:, None]
+        found[..., -1] = total
+        return found
+
+    @property
+    def yy(self) -> np.ndarray:
+        """Σ y²: float64 (g, m)."""
+        return np.asarray(self._vv + 2 * self._y0 * self._v + self.count * self._y0**2)
+
+    def moved(self, by: np.ndarray) -> Moments:
+        """The moments of the rows x + ``by`` (g, d)."""
+        found = copy(self)
+        found._x0 = self._x0 + by
+        return found
 
     def __add__(self, other: Moments) -> Moments:
         """The moments of both sets of rows."""
-        total = Moments(self.groups, self.columns, self.targets, self.count + other.count)
-        total.xx = self.xx + other.xx
-        total.yx = self.yx + other.yx
-        total.yy = self.yy + other.yy
+        if not self.count:
+            return other
+        total, there = copy(self), other._about(self._x0, self._y0)
+        total.count += other.count
+        for name in ("_u", "_v", "_uu", "_vu", "_vv"):
+            setattr(total, name, getattr(self, name) + getattr(there, name))
         return total
 
-    def error(self, weight: np.ndarray) -> np.ndarray:
-        """Σ (y - W [x 1])² per target: float64 (g, m), for ``weight`` (g, m, d + 1) with the bias last."""
-        own = np.einsum("gmd,gmd->gm", weight @ self.xx, weight)
-        return np.asarray(self.yy - 2 * np.einsum("gmd,gmd->gm", weight, self.yx) + own)
+    def _about(self, x0: np.ndarray, y0: np.ndarray) -> Moments:
+        """The same rows about another point."""
+        found, n = copy(self), self.count
+        dx, dy = self._x0 - x0, self._y0 - y0
+        found._x0, found._y0 = x0, y0
+        found._u, found._v = self._u + n * dx, self._v + n * dy
+        found._uu = self._uu + found._u[:, :, None] * dx[:, None] + dx[:, :, None] * self._u[:, None]
+        found._vu = self._vu + found._v[:, :, None] * dx[:, None] + dy[:, :, None] * self._u[:, None]
+        found._vv = self._vv + 2 * dy * self._v + n * dy**2
+        return found
 
     def variance(self) -> float:
         """Σ (y - mean y)² over all targets: what an error is measured against."""
-        return float(np.sum(self.yy - self.yx[..., -1] ** 2 / max(self.count, 1)))
+        return float(np.sum(self._vv - self._v**2 / max(self.count, 1)))
 
 
-#: Rows that are turned to float64 at a time.
+#: Rows whose products are added up in their own precision.
 CHUNK = 4096
 
 
-def with_ones(x: np.ndarray) -> np.ndarray:
-    """``x`` (g, n, d) in float64 with a column of ones: (g, n, d + 1)."""
-    rows = np.empty((*x.shape[:2], x.shape[2] + 1))
-    rows[..., :-1] = x
-    rows[..., -1] = 1.0
-    return rows
+def wide(rows: np.ndarray) -> np.ndarray:
+    """``rows`` in float32, or in the wider dtype that they have."""
+    return rows if rows.dtype.itemsize >= 4 else rows.astype(np.float32)
+
+
+def middle(rows: np.ndarray) -> np.ndarray:
+    """The mean of ``rows`` (g, n, k): (g, 1, k), in their dtype; 0 where there are none."""
+    if not rows.shape[1]:
+        return np.zeros((rows.shape[0], 1, rows.shape[2]), rows.dtype)
+    return np.asarray(rows.mean(axis=1, keepdims=True, dtype=np.float64).astype(rows.dtype))
 
 
 #: Of so many samples the last is held back: nothing is fitted on it, and what there is to choose is chosen on it.
@@ -92,57 +144,6 @@ def is_held(indices: Sequence[int] | range, rows: int) -> np.ndarray:
     """
     each, odd = divmod(rows, max(len(indices), 1))
     return np.zeros(rows, bool) if odd else np.repeat(np.asarray(indices) % HOLD == HOLD - 1, each)
-
-
-@dataclass(frozen=True)
-class Window:
-    """How a convolution reads its input; one entry per spatial axis.
-
-    Attributes:
-        kernel: Kernel size.
-        strides: Step of the output's positions.
-        dilations: Step within the kernel.
-        begins: Zeros before the first element.
-        ends: Zeros after the last.
-    """
-
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    dilations: tuple[int, ...]
-    begins: tuple[int, ...]
-    ends: tuple[int, ...]
-
-    def output(self, spatial: Sequence[int]) -> tuple[int, ...]:
-        """Sizes of the output for an input of sizes ``spatial``."""
-        return tuple(
-            (size + b + e - d * (k - 1) - 1) // s + 1
-            for size, k, s, d, b, e in zip(
-                spatial, self.kernel, self.strides, self.dilations, self.begins, self.ends, strict=True
-            )
-        )
-
-
-def unfold(x: np.ndarray, window: Window, positions: np.ndarray) -> np.ndarray:
-    """The input patches at some output positions, in the order of a Conv's weight.
-
-    Args:
-        x: (n, c, *spatial).
-        window: The convolution's geometry.
-        positions: int64 (n, p), flat output positions of each sample.
-
-    Returns:
-        (n, p, c, prod(kernel)), the dtype of ``x``.
-    """
-    n, channels = x.shape[:2]
-    out = window.output(x.shape[2:])
-    padded = np.pad(x, [(0, 0), (0, 0), *zip(window.begins, window.ends, strict=True)])
-    corners = [i * s for i, s in zip(np.unravel_index(positions, out), window.strides, strict=True)]
-    sample = np.arange(n)[:, None]
-    patches = np.empty((*positions.shape, channels, math.prod(window.kernel)), x.dtype)
-    for tap, offset in enumerate(np.ndindex(*window.kernel)):
-        place = tuple(c + o * d for c, o, d in zip(corners, offset, window.dilations, strict=True))
-        patches[..., tap] = padded[(sample, slice(None), *place)]
-    return patches
 
 
 #: Rows for every column of a layer; rows at least; numbers in all rows at most; positions of one sample at most.

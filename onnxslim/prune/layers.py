@@ -10,7 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph.constants import constant
-from onnxslim.prune.gram import Window, sample_positions, unfold
+from onnxslim.prune import windows
+from onnxslim.prune.gram import sample_positions
 
 _DOMAINS = ("", "ai.onnx")
 
@@ -22,13 +23,14 @@ class Layer:
     Attributes:
         position: Of its node in the graph.
         name: Of its node, or its output's.
-        op: Conv, Gemm or MatMul.
+        op: Conv, ConvTranspose, Gemm or MatMul.
         input: The tensor that carries x.
         raw: The tensor that the node puts out.
         output: The tensor that carries y: ``raw``, or what a constant bias added to it gives.
         groups: g, the groups of a convolution, else 1.
         biased: Whether there is a place for a bias.
         spread: Columns of W that one input channel owns: the kernel's size, else 1.
+        columns: d, of W in all.
     """
 
     position: int
@@ -40,6 +42,7 @@ class Layer:
     groups: int
     biased: bool
     spread: int
+    columns: int
 
 
 def find(graph: ir.Graph) -> list[Layer]:
@@ -63,7 +66,8 @@ def find(graph: ir.Graph) -> list[Layer]:
                 output=str((bias[0].outputs[0] if bias is not None else out).name),
                 groups=node.attributes.get_int("group", 1) if node.op_type == "Conv" else 1,
                 biased=node.op_type != "MatMul" or bias is not None,
-                spread=int(np.prod(weight.shape[2:])) if node.op_type == "Conv" else 1,
+                spread=int(np.prod(weight.shape[2:])) if node.op_type in windows.OPS else 1,
+                columns=int(np.prod(_turned(node, weight).shape[1:])),
             )
         )
     return found
@@ -71,15 +75,21 @@ def find(graph: ir.Graph) -> list[Layer]:
 
 def matrix(layer: Layer, node: ir.Node) -> np.ndarray:
     """W and b of ``layer`` as one matrix: float64 (g, m, d + 1), the bias last; ``node`` is its node."""
-    weight = _constant(node, 1)
-    if layer.op == "MatMul" or (layer.op == "Gemm" and not node.attributes.get_int("transB", 0)):
-        weight = weight.T
+    weight = _turned(node, _constant(node, 1))
     outputs = len(weight)
     place = _bias(node)
     found = constant(place[0].inputs[place[1]]) if place is not None else None
     bias = np.zeros(outputs) if found is None else np.broadcast_to(found.reshape(-1), (outputs,))
     whole = np.concatenate([weight.reshape(outputs, -1), bias[:, None]], axis=1, dtype=np.float64)
     return whole.reshape(layer.groups, outputs // layer.groups, -1)
+
+
+def _turned(node: ir.Node, weight: np.ndarray) -> np.ndarray:
+    """The weight with its outputs first, as a convolution has it, or back: either way the same."""
+    if node.op_type == "ConvTranspose":
+        return windows.mirrored(weight)
+    backwards = node.op_type == "MatMul" or (node.op_type == "Gemm" and not node.attributes.get_int("transB", 0))
+    return weight.T if backwards else weight
 
 
 def weight_of(node: ir.Node) -> np.ndarray:
@@ -100,10 +110,8 @@ def assign(layer: Layer, node: ir.Node, whole: np.ndarray) -> None:
     """
     old = _constant(node, 1)
     flat = whole.reshape(-1, whole.shape[2])
-    weight = flat[:, :-1]
-    if layer.op == "MatMul" or (layer.op == "Gemm" and not node.attributes.get_int("transB", 0)):
-        weight = weight.T
-    put(node, 1, weight.reshape(old.shape).astype(old.dtype))
+    weight = _turned(node, flat[:, :-1].reshape(_turned(node, old).shape))
+    put(node, 1, np.ascontiguousarray(weight, old.dtype))
     place = _bias(node)
     if place is not None:
         reader, index = place
@@ -132,11 +140,11 @@ def rows(
         (g, n · p, d), and (g, n · p, m) for each of ``outputs``.
     """
     key = [seed, zlib.crc32(layer.raw.encode())]
-    if layer.op == "Conv":
-        window = conv_window(node, x.shape[2:])
+    if layer.op in windows.OPS:
+        x, window = windows.view(node, x)
         size = int(np.prod(window.output(x.shape[2:])))
         at = sample_positions(size, each, first, len(x), key)
-        patches = unfold(x, window, at)
+        patches = windows.unfold(x, window, at)
         found = [
             np.take_along_axis(y.reshape(len(y), -1, size), at[:, None, :], axis=2).transpose(0, 2, 1) for y in outputs
         ]
@@ -150,26 +158,6 @@ def rows(
         return array.reshape(at.size, layer.groups, -1).transpose(1, 0, 2)
 
     return grouped(patches), [grouped(array) for array in found]
-
-
-def conv_window(node: ir.Node, spatial: Sequence[int]) -> Window:
-    """The geometry of a Conv on an input of sizes ``spatial``, automatic padding worked out."""
-    kernel = tuple(int(k) for k in _constant(node, 1).shape[2:])
-    ones = [1] * len(kernel)
-    strides = tuple(_ints(node, "strides", ones))
-    dilations = tuple(_ints(node, "dilations", ones))
-    pads = _ints(node, "pads", [0] * (2 * len(kernel)))
-    auto = node.attributes.get_string("auto_pad", "NOTSET")
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        totals = [
-            max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)
-            for size, k, s, d in zip(spatial, kernel, strides, dilations, strict=True)
-        ]
-        less, more = [t // 2 for t in totals], [t - t // 2 for t in totals]
-        pads = less + more if auto == "SAME_UPPER" else more + less
-    elif auto == "VALID":
-        pads = [0] * (2 * len(kernel))
-    return Window(kernel, strides, dilations, tuple(pads[: len(kernel)]), tuple(pads[len(kernel) :]))
 
 
 def flat(value: ir.Value) -> tuple[float, float]:
@@ -213,6 +201,12 @@ def _conv_fits(node: ir.Node, weight: np.ndarray) -> bool:
     return weight.ndim >= 3
 
 
+def _conv_transpose_fits(node: ir.Node, weight: np.ndarray) -> bool:
+    """One group, and no padding beyond what the kernel reaches over: the rest would be cropped."""
+    plain = node.attributes.get_int("group", 1) == 1 and "output_shape" not in node.attributes
+    return weight.ndim >= 3 and plain and windows.can_stuff(node)
+
+
 def _gemm_fits(node: ir.Node, weight: np.ndarray) -> bool:
     plain = not node.attributes.get_int("transA", 0) and node.attributes.get_float("alpha", 1.0) == 1.0
     if len(node.inputs) < 3 or node.inputs[2] is None:
@@ -233,7 +227,7 @@ def _matmul_fits(node: ir.Node, weight: np.ndarray) -> bool:
 
 
 #: op type -> whether a node of it, with this weight, is a plain y = W x + b
-_WEIGHT = {"Conv": _conv_fits, "Gemm": _gemm_fits, "MatMul": _matmul_fits}
+_WEIGHT = {"Conv": _conv_fits, "ConvTranspose": _conv_transpose_fits, "Gemm": _gemm_fits, "MatMul": _matmul_fits}
 
 
 def _bias(node: ir.Node) -> tuple[ir.Node, int] | None:
@@ -256,10 +250,6 @@ def _constant(node: ir.Node, index: int) -> np.ndarray:
     if found is None:
         raise KeyError(f"{node.name}: input {index} is no constant")
     return found
-
-
-def _ints(node: ir.Node, name: str, default: list[int]) -> list[int]:
-    return [int(i) for i in node.attributes[name].as_ints()] if name in node.attributes else default
 
 
 def put(node: ir.Node, index: int, array: np.ndarray) -> None:

@@ -30,7 +30,7 @@ def merged(model: ir.Model, exclude: Sequence[str], account: Account) -> ir.Mode
 
 def _merge_one(model: ir.Model, exclude: Sequence[str]) -> bool:
     nodes = list(model.graph)
-    known = linear.find(model.graph)
+    known = [layer for layer in linear.find(model.graph) if layer.op != "ConvTranspose"]
     made = {layer.output: layer for layer in known}
     for after in known:
         before = made.get(after.input)

@@ -16,11 +16,10 @@ DAMPING = 1e-4
 DAMPINGS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
-def inputs_of(layer: Layer, node: ir.Node, walk: Walk, samples: int, seed: int) -> tuple[Moments, Moments]:
+def inputs_of(layer: Layer, node: ir.Node, walk: Walk, seed: int) -> tuple[Moments, Moments]:
     """Moments of the rows that ``layer`` reads: of the samples to fit on, and of those held back."""
-    groups, _, width = linear.matrix(layer, node).shape
-    fitted, held = Moments(groups, width - 1), Moments(groups, width - 1)
-    each = positions_each(width - 1, samples)
+    fitted, held = (Moments(layer.groups, layer.columns) for _ in range(2))
+    each = positions_each(layer.columns, walk.samples)
     first = 0
     for indices, found in walk.visit(layer.position, [layer.input]):
         rows, _ = linear.rows(layer, node, found[layer.input], [], each, first, seed)

@@ -44,22 +44,20 @@ def unmeasured(found: Candidates) -> Effects:
 def measure(found: Candidates, outputs: Outputs, progress: Progress) -> Effects:
     """The effect of every candidate; outputs are computed from where a candidate begins to differ."""
     effects = unmeasured(found)
-    total = len(found.blocks) + len(found.curves) + len(found.factored)
-    if found.samples is not None:
-        for number, block in enumerate(found.blocks):
-            without = repaired(found.model, block, found.samples, found.config)
-            effects.blocks[number] = outputs.effect(without, 0)
-            progress("effects", number + 1, total)
-    places = [(curve.family.first, number, True) for number, curve in enumerate(found.curves)]
-    places += [(one.layer.position, number, False) for number, one in enumerate(found.factored)]
-    for done, (first, number, is_curve) in enumerate(sorted(places)):
-        if is_curve:
+    without = repaired(found.model, found.blocks, found.samples, found.config) if found.samples is not None else []
+    places = [(first, number, "block") for number, (_, first) in enumerate(without)]
+    places += [(curve.family.first, number, "curve") for number, curve in enumerate(found.curves)]
+    places += [(one.layer.position, number, "forms") for number, one in enumerate(found.factored)]
+    for done, (first, number, kind) in enumerate(sorted(places)):
+        if kind == "block":
+            effects.blocks[number] = outputs.effect(without[number][0], first)
+        elif kind == "curve":
             for gone in sorted(found.curves[number].weights):
                 effects.curves[number].append((gone, outputs.effect(found.taster(number, gone), first)))
         else:
             options = range(len(found.factored[number].options))
             effects.forms[number] = [outputs.effect(found.formed(number, which), first) for which in options]
-        progress("effects", len(found.blocks) + done + 1, total)
+        progress("effects", done + 1, len(places))
     return effects
 
 
@@ -136,9 +134,15 @@ def meet(found: Candidates, choices: Sequence[Choices], budget: Budget, *, same:
         return found.cut([0] * len(found.curves))
     low, high, asked = 0.0, np.inf, need
     best: tuple[float, Cut] | None = None
+    known: dict[str, float] = {}
     for turn in range(CORRECTIONS):
         cut = _pick(found, choices, asked, same)
-        got = start - budget.measure(found.without(cut)) if cut is not None else np.inf
+        got = np.inf
+        if cut is not None:
+            # Choices are steps: asking for a little more or less often gives the same one.
+            key = repr(cut.choice)
+            got = known[key] if key in known else start - budget.measure(found.without(cut))
+            known[key] = got
         if cut is not None and got >= need and (best is None or got < best[0]):
             best = got, cut
         if need <= got <= budget.tolerance * need:
@@ -157,13 +161,24 @@ def meet(found: Candidates, choices: Sequence[Choices], budget: Budget, *, same:
     most = start - budget.measure(found.without(everything))
     if most >= need:
         return everything
-    pins = sorted(found.analysis.pinned, key=lambda pin: -pin.slots)[:3]
-    held = "; ".join(f"{pin.slots} channels of {pin.tensor} ({pin.reason})" for pin in pins) or "nothing"
     raise GateError(
         f"asked to remove {need / start:.1%} of the {budget.name}, {most / start:.1%} is the most that can go; "
-        f"pinned: {held}",
+        f"pinned: {_held(found)}",
         hint="ask for less, or lower --round-to and --min-layer-params",
     )
+
+
+def _held(found: Candidates) -> str:
+    """What keeps the rest from going, for a message."""
+    pins = sorted(found.analysis.pinned, key=lambda pin: -pin.slots)[:3]
+    held = [f"{pin.slots} channels of {pin.tensor} ({pin.reason})" for pin in pins]
+    graph = found.model.graph
+    open_to_callers = [str(value.name) for value in graph.inputs if value.name in graph.initializers]
+    if open_to_callers:
+        held.insert(
+            0, f"{len(open_to_callers)} weights that are inputs too, for callers to replace ({open_to_callers[0]}, …)"
+        )
+    return "; ".join(held) or "nothing"
 
 
 def _pick(found: Candidates, choices: Sequence[Choices], asked: float, same: bool) -> Cut | None:

@@ -2,75 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import linalg
 
-from onnxslim.prune.gram import CHUNK, Moments, with_ones
+from onnxslim.prune.correct import corrected
+from onnxslim.prune.gram import Moments
+from onnxslim.prune.rows import Rows, squares
 
 #: λ over the mean diagonal of the Gram matrix, weakest first; the held-back rows choose.
 DAMPINGS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-#: How often targets behind a flat part of the activation are moved to where the layer already is.
-SWEEPS = 4
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A layer's inputs and targets, row by row.
-
-    Attributes:
-        x: (g, n, d), what the layer reads.
-        y: (g, n, m), what it should give out.
-        low: (g, n, m) or a number: outputs at or below this are all alike to what follows (a Relu's 0); -inf for none.
-        high: The same from above (a Clip's upper bound); inf for none.
-        biased: Whether there is a place for a bias.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    low: np.ndarray | float = -np.inf
-    high: np.ndarray | float = np.inf
-    biased: bool = True
-
-    @property
-    def flat(self) -> bool:
-        """Whether anything is alike."""
-        return bool(np.isfinite(self.low).any() or np.isfinite(self.high).any())
-
-    def moments(self) -> Moments:
-        """The moments of these rows."""
-        sums = Moments(self.x.shape[0], self.x.shape[2], self.y.shape[2])
-        sums.add(self.x, self.y)
-        if not self.biased:
-            # The column of ones must not explain anything.
-            sums.xx[:, -1, :] = sums.xx[:, :, -1] = sums.yx[:, :, -1] = 0.0
-            sums.xx[:, -1, -1] = sums.count
-        return sums
-
-    def cross(self, targets: np.ndarray) -> np.ndarray:
-        """Σ yᵀ [x 1] for other ``targets`` (g, n, m): float64 (g, m, d + 1)."""
-        total = np.zeros((self.x.shape[0], self.y.shape[2], self.x.shape[2] + 1))
-        for start in range(0, self.x.shape[1], CHUNK):
-            part = slice(start, start + CHUNK)
-            total += targets[:, part].astype(np.float64).transpose(0, 2, 1) @ with_ones(self.x[:, part])
-        if not self.biased:
-            total[:, :, -1] = 0.0
-        return total
-
-    def output(self, weight: np.ndarray) -> np.ndarray:
-        """W [x 1] for ``weight`` (g, m, d + 1): (g, n, m)."""
-        return np.asarray(self.x @ weight[:, :, :-1].transpose(0, 2, 1).astype(self.x.dtype) + weight[:, None, :, -1])
-
-    def nearest(self, output: np.ndarray) -> np.ndarray:
-        """For each ``output`` (g, n, m) the nearest value that is as good as its target."""
-        below, above = self.y <= self.low, self.y >= self.high
-        return np.where(below, np.minimum(output, self.low), np.where(above, np.maximum(output, self.high), self.y))
-
-    def error(self, weight: np.ndarray) -> float:
-        """Σ (distance to the nearest good value)²."""
-        output = self.output(weight)
-        return float(np.sum(np.square(output - self.nearest(output), dtype=np.float64)))
+#: How often, at most, targets behind a flat part of the activation are moved to where the layer already is, and which
+#: share of the error a sweep has to take away to be worth another.
+SWEEPS, WORTH = 4, 0.01
 
 
 @dataclass(frozen=True)
@@ -82,12 +29,14 @@ class Fit:
         damping: The λ that was chosen, over the mean diagonal of the Gram matrix; inf when nothing was better.
         error: On the held-back rows, over the variance of their targets.
         before: The same for the weights that came in.
+        rescaled: Outputs whose mean, or mean and variance, were brought back to their targets'.
     """
 
     weight: np.ndarray
     damping: float
     error: float
     before: float
+    rescaled: int = 0
 
 
 def fit(rows: Rows, held: Rows, start: np.ndarray, dampings: tuple[float, ...] = DAMPINGS) -> Fit:
@@ -100,6 +49,9 @@ def fit(rows: Rows, held: Rows, start: np.ndarray, dampings: tuple[float, ...] =
     negative number. The distance to such sets is convex; it falls with every sweep of moving each target to the point
     of its set nearest the output and solving again (after Zhang et al. 2015).
 
+    What comes of it, fitted or not, gets the means and variances of its targets where held-back rows say that this is
+    better (:mod:`onnxslim.prune.correct`).
+
     Args:
         rows: What to fit on.
         held: What chooses λ; without it nothing is fitted.
@@ -109,28 +61,41 @@ def fit(rows: Rows, held: Rows, start: np.ndarray, dampings: tuple[float, ...] =
     Returns:
         The best of the candidates, fitted on all rows, or ``start`` itself if none beats it on the held-back rows.
     """
-    if not held.x.shape[1]:
+    if not len(held):
         return Fit(start, float("inf"), 1.0, 1.0)
     fitted, unseen = rows.moments(), held.moments()
     variance = max(unseen.variance(), 1e-300)
     before = held.error(start) / variance
-    best, weight = _best(fitted, fitted.yx, start, dampings, replace(held, low=-np.inf, high=np.inf))
+    best, weight = _best(fitted, fitted.yx, start, dampings, partial(held.error, points=True), rows.biased)
     if rows.flat and weight is not None:
-        weight = _sweep([rows], Ridge(fitted, dampings[best]), weight, start)
-        near = dampings[max(best - 1, 0) : best + 2]
-        dampings, cross = near, rows.cross(rows.nearest(rows.output(weight)))
-        best, weight = _best(fitted, cross, start, dampings, held)
-    error = held.error(weight) / variance if weight is not None else np.inf
-    if weight is None or error >= before:
-        return Fit(start, float("inf"), before, before)
+        weight = _sweep([rows], Ridge(fitted, dampings[best], rows.biased), weight, start)
+        dampings = dampings[max(best - 1, 0) : best + 2]
+        cross = weight @ fitted.xx + rows.cross(rows.missing(rows.output(weight)))
+        best, weight = _best(fitted, cross, start, dampings, held.error, rows.biased)
+    if weight is None or held.error(weight) / variance >= before:
+        return match(rows, held, start)
     both = fitted + unseen
-    ridge = Ridge(both, dampings[best])
-    weight = _sweep([rows, held], ridge, weight, start) if rows.flat else ridge.solve(both.yx, start)
-    return Fit(weight, dampings[best], error, before)
+    ridge = Ridge(both, dampings[best], rows.biased)
+    whole = _sweep([rows, held], ridge, weight, start) if rows.flat else ridge.solve(both.yx, start)
+    whole, error, rescaled = corrected([rows, held], held, whole, weight)
+    return Fit(whole, dampings[best], error / variance, before, rescaled)
+
+
+def match(rows: Rows, held: Rows, start: np.ndarray) -> Fit:
+    """``start`` with the means and variances of its targets where that is better: what is left for the widest layers."""
+    variance = max(held.moments().variance(), 1e-300) if len(held) else 1.0
+    before = held.error(start) / variance
+    weight, error, rescaled = corrected([rows, held], held, start, start)
+    return Fit(weight, float("inf"), error / variance, before, rescaled)
 
 
 def _best(
-    fitted: Moments, cross: np.ndarray, start: np.ndarray, dampings: tuple[float, ...], judge: Rows
+    fitted: Moments,
+    cross: np.ndarray,
+    start: np.ndarray,
+    dampings: tuple[float, ...],
+    judge: Callable[[np.ndarray], float],
+    biased: bool,
 ) -> tuple[int, np.ndarray | None]:
     """The damping whose solution ``judge`` likes best, and that solution; None when all are singular.
 
@@ -142,9 +107,9 @@ def _best(
         if not 0 <= number < len(dampings):
             return np.inf
         if number not in tried:
-            weight = Ridge(fitted, dampings[number]).solve(cross, start)
+            weight = Ridge(fitted, dampings[number], biased).solve(cross, start)
             finite = bool(np.isfinite(weight).all())
-            tried[number] = (judge.error(weight), weight) if finite else (np.inf, None)
+            tried[number] = (judge(weight), weight) if finite else (np.inf, None)
         return tried[number][0]
 
     best = len(dampings) // 2
@@ -156,10 +121,17 @@ def _best(
     return best, tried[best][1]
 
 
-def _sweep(parts: list[Rows], ridge: Ridge, weight: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Move targets to the nearest good values and solve again, a few times."""
+def _sweep(parts: Sequence[Rows], ridge: Ridge, weight: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Move targets to the nearest good values and solve again, as long as that takes a share of the error away."""
+    last = np.inf
     for _ in range(SWEEPS):
-        weight = ridge.solve(np.sum([p.cross(p.nearest(p.output(weight))) for p in parts], axis=0), start)
+        missing = [part.missing(part.output(weight)) for part in parts]
+        error = sum(map(squares, missing))
+        if error > (1 - WORTH) * last:
+            break
+        last = error
+        cross = np.sum([part.cross(gap) for part, gap in zip(parts, missing, strict=True)], axis=0)
+        weight = ridge.improve(weight, cross, start)
     return weight
 
 
@@ -169,13 +141,18 @@ class Ridge:
     Args:
         rows: Their moments.
         damping: λ over the mean diagonal of the Gram matrix, for every column but the bias.
+        biased: Whether there is a place for a bias; without one, ones explain nothing.
     """
 
-    def __init__(self, rows: Moments, damping: float) -> None:
-        scale = np.mean(np.einsum("gdd->gd", rows.xx)[:, :-1], axis=1, keepdims=True)
+    def __init__(self, rows: Moments, damping: float, biased: bool = True) -> None:
+        self._biased = biased
+        self._shifted = rows.xx
+        if not biased:
+            self._shifted[:, -1, :] = self._shifted[:, :, -1] = 0.0
+            self._shifted[:, -1, -1] = max(rows.count, 1)
+        scale = np.mean(np.einsum("gdd->gd", self._shifted)[:, :-1], axis=1, keepdims=True)
         self._ridge = np.repeat(damping * np.where(scale > 0, scale, 1.0), rows.columns + 1, axis=1)
         self._ridge[:, -1] = 1e-12 * max(rows.count, 1)
-        self._shifted = rows.xx.copy()
         np.einsum("gdd->gd", self._shifted)[:] += self._ridge
         self._factor = None
         if rows.groups == 1:
@@ -186,10 +163,20 @@ class Ridge:
 
     def solve(self, cross: np.ndarray, start: np.ndarray) -> np.ndarray:
         """The weights (g, m, d + 1) for Σ yᵀ [x 1] = ``cross``, pulled towards ``start``; not finite when singular."""
-        wanted = (cross + start * self._ridge[:, None, :]).transpose(0, 2, 1)
+        return self._divide(cross, start)
+
+    def improve(self, weight: np.ndarray, cross: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """The same from ``weight``, by what is still missing: Σ rᵀ [x 1] = ``cross``."""
+        return np.asarray(weight + self._divide(cross, start - weight))
+
+    def _divide(self, cross: np.ndarray, pull: np.ndarray) -> np.ndarray:
+        wanted = cross + pull * self._ridge[:, None, :]
+        if not self._biased:
+            wanted[..., -1] = 0.0
+        wanted = wanted.transpose(0, 2, 1)
         if self._factor is not None:
             return np.asarray(linalg.cho_solve(self._factor, wanted[0], check_finite=False).T[None])
         try:
             return np.asarray(np.linalg.solve(self._shifted, wanted).transpose(0, 2, 1))
         except np.linalg.LinAlgError:
-            return np.full(start.shape, np.nan)
+            return np.full(pull.shape, np.nan)

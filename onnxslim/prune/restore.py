@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,9 +16,10 @@ from onnxslim.prune.factor import structured
 from onnxslim.prune.gram import HOLD, is_held, positions_each
 from onnxslim.prune.layers import Layer
 from onnxslim.prune.lowrank import Form
-from onnxslim.prune.repair import Rows, fit
+from onnxslim.prune.repair import fit, match
+from onnxslim.prune.rows import Rows
 from onnxslim.prune.score import WIDE
-from onnxslim.prune.targets import targets
+from onnxslim.prune.targets import Target, targets
 from onnxslim.prune.walk import Walk
 from onnxslim.runtime.session import SessionConfig
 
@@ -36,7 +37,6 @@ def restore(
     progress: Progress,
     *,
     forms: Mapping[str, Form] | None = None,
-    heirs_only: bool = False,
     seed: int = 0,
 ) -> None:
     """Fit every layer of ``pruned`` whose input has changed, in place, towards the outputs of ``original``.
@@ -54,36 +54,71 @@ def restore(
         account: Counts the layers fitted; says where data were too few.
         progress: Called after each layer.
         forms: Layers (:attr:`Layer.raw`) whose weights have to end up in a cheaper form.
-        heirs_only: Fit only the layers that take over for a dropped block.
         seed: Of the choice of positions.
     """
     if len(samples) < HOLD:
         account.warnings.append(f"{len(samples)} samples: repair needs at least {HOLD}, of which one is held back")
         return
     nodes = list(pruned.graph)
-    place = {str(node.outputs[0].name): position for position, node in enumerate(original.graph) if node.outputs}
-    todo = [target for target in targets(pruned, original, forms or ()) if target.takes_over or not heirs_only]
-    new_walk, old_walk = Walk(pruned, samples, config), Walk(original, samples, config)
+    place = places(original)
+    todo = targets(pruned, original, forms or ())
+    new_walk = Walk(pruned, samples, config)
+    old_walk = Walk(original, samples, config, like=new_walk)
     for done, target in enumerate(todo):
         layer, node = target.layer, nodes[target.layer.position]
-        start = linear.matrix(layer, node)
-        if start.shape[2] > WIDE:
-            account.decline(layer.name, f"{start.shape[2]} columns are too many for least squares; only removed")
-            continue
-        each = positions_each(start.shape[2] - 1, len(samples))
-        now_names = [layer.input, *([target.other] if target.other is not None else [])]
-        parts: list[tuple[np.ndarray, list[np.ndarray], np.ndarray]] = []
-        first = 0
-        new, old = new_walk.visit(layer.position, now_names), old_walk.visit(place[layer.raw], [target.tensor])
-        for (indices, now), (_, then) in zip(new, old, strict=True):
-            y = _take(then[target.tensor], kept(target.tensor))
-            outputs = [y, *(now[name] for name in now_names[1:])]
-            x, picked = linear.rows(layer, node, now[layer.input], outputs, each, first, seed)
-            parts.append((x, picked, is_held(indices, x.shape[1])))
-            first += len(now[layer.input])
-        rows, held = _rows(parts, linear.flat(target.result), layer.biased)
-        _fit(layer, node, rows, held, start, account, (forms or {}).get(layer.raw))
+        new = new_walk.visit(layer.position, target.given)
+        old = old_walk.visit(place[layer.raw], [target.tensor])
+        seen = ((indices, now, then[target.tensor]) for (indices, now), (_, then) in zip(new, old, strict=True))
+        form = (forms or {}).get(layer.raw)
+        _refit(target, node, seen, kept(target.tensor), len(samples), account, form, seed)
         progress("repair", done + 1, len(todo))
+
+
+def take_over(without: ir.Model, target: Target, walk: Walk, position: int) -> None:
+    """Fit one layer of a model without a block to what the block gave, in place.
+
+    Args:
+        without: The model without the block.
+        target: One of its layers; what it reads is as it was with the block.
+        walk: Through the model with the block.
+        position: Of the layer there.
+    """
+    names = [*target.given, target.tensor]
+    seen = ((indices, found, found[target.tensor]) for indices, found in walk.visit(position, names))
+    node = list(without.graph)[target.layer.position]
+    _refit(target, node, seen, (), walk.samples, Account("block"), None, 0)
+
+
+def places(model: ir.Model) -> dict[str, int]:
+    """The first output of each node -> the node's position."""
+    return {str(node.outputs[0].name): position for position, node in enumerate(model.graph) if node.outputs}
+
+
+def _refit(
+    target: Target,
+    node: ir.Node,
+    seen: Iterable[tuple[range, Mapping[str, np.ndarray], np.ndarray]],
+    kept: tuple[np.ndarray | None, ...],
+    samples: int,
+    account: Account,
+    form: Form | None,
+    seed: int,
+) -> None:
+    """Fit one layer, whose node is ``node``, to what was ``seen``: (samples, what there is now, what there was)."""
+    layer = target.layer
+    start = linear.matrix(layer, node)
+    each = positions_each(layer.columns, samples)
+    parts: list[tuple[np.ndarray, list[np.ndarray], np.ndarray]] = []
+    first = 0
+    for indices, now, then in seen:
+        x = now[layer.input]
+        outputs = [_take(then, kept), *(now[name] for name in target.given[1:])]
+        found, picked = linear.rows(layer, node, x, outputs, each, first, seed)
+        parts.append((found, picked, is_held(indices, found.shape[1])))
+        first += len(x)
+    rows, held = _rows(parts, linear.flat(target.result), layer.biased)
+    parts.clear()
+    _fit(layer, node, rows, held, start, account, form)
 
 
 def _rows(
@@ -93,16 +128,15 @@ def _rows(
     held = np.concatenate([part[2] for part in parts])
     x = np.concatenate([part[0] for part in parts], axis=1)
     y, *others = (np.concatenate([part[1][k] for part in parts], axis=1) for k in range(len(parts[0][1])))
+    if others:
+        y = y - others[0]
+
+    def bound(edge: float, which: np.ndarray) -> np.ndarray | float:
+        return edge - others[0][:, which] if others and np.isfinite(edge) else edge
+
     low, high = bounds
-    if not others:
-        return Rows(x[:, ~held], y[:, ~held], low, high, biased), Rows(x[:, held], y[:, held], low, high, biased)
-    y = y - others[0]
-
-    def less(bound: float, which: np.ndarray) -> np.ndarray | float:
-        return bound - others[0][:, which] if np.isfinite(bound) else bound
-
     fitted, judged = (
-        Rows(x[:, which], y[:, which], less(low, which), less(high, which), biased) for which in (~held, held)
+        Rows(x[:, which], y[:, which], bound(low, which), bound(high, which), biased) for which in (~held, held)
     )
     return fitted, judged
 
@@ -116,14 +150,18 @@ def _fit(
     account: Account,
     form: Form | None,
 ) -> None:
-    result = fit(rows, held, start)
+    if rows.columns > WIDE:
+        account.decline(
+            layer.name, f"{rows.columns} columns are too many for least squares; only its means are repaired"
+        )
+    result = fit(rows, held, start) if rows.columns <= WIDE else match(rows, held, start)
     if form is not None:
         both = rows.moments() + held.moments()
         weight = structured(layer, node, form, result.weight, both.xx[0] / max(both.count, 1))
         result = replace(result, weight=weight, error=held.error(weight) / max(held.moments().variance(), 1e-300))
-    if rows.x.shape[1] < rows.x.shape[2]:
+    if len(rows) < rows.columns:
         account.warnings.append(
-            f"{layer.name}: {rows.x.shape[1]} rows for {rows.x.shape[2]} columns; its least squares is regularised"
+            f"{layer.name}: {len(rows)} rows for {rows.columns} columns; its least squares is regularised"
         )
     account.details.setdefault("repair", []).append(
         {
@@ -131,6 +169,7 @@ def _fit(
             "before": float(f"{result.before:.4g}"),
             "after": float(f"{result.error:.4g}"),
             "damping": result.damping,
+            "rescaled": result.rescaled,
         }
     )
     if form is not None or result.error < result.before:

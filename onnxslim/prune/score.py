@@ -66,7 +66,8 @@ def curves(
     """A curve for every family, by Optimal Brain Surgeon on all layers that read it.
 
     One consumer's Gram matrix is in memory at a time; of its inverse, the rows that a family needs are kept until the
-    last consumer of that family is done. Without samples the inputs count as uncorrelated and of equal energy.
+    last consumer of that family is done. Without samples the inputs count as uncorrelated and of equal energy: what a
+    unit costs is its share of the squared weights that read it, which plain magnitudes tell.
 
     Args:
         model: The model that ``analysis`` is of.
@@ -79,25 +80,24 @@ def curves(
         orders: Position in ``families`` -> the order in which its units go; OBS decides for the others.
         seed: Of the choice of positions.
     """
-    nodes = list(model.graph)
-    known = {layer.position: layer for layer in linear.find(model.graph)}
+    views = _views(model, analysis, families)
+    if samples is None:
+        return [_by_magnitude(family, views, (orders or {}).get(number)) for number, family in enumerate(families)]
     reads: dict[int, list[int]] = {}
     for number, family in enumerate(families):
         for position in family.readers:
             reads.setdefault(position, []).append(number)
     waiting = {number: len(family.readers) for number, family in enumerate(families)}
     terms: dict[int, dict[int, Quadratic]] = {number: {} for number in waiting}
-    walk = Walk(model, samples, config) if samples is not None else None
+    walk = Walk(model, samples, config)
     found: dict[int, Curve] = {}
     todo = sorted(reads, key=lambda position: analysis.consumers[position].node)
     for done, position in enumerate(todo):
-        consumer = analysis.consumers[position]
-        slots = len(analysis.labels[consumer.labels])
-        view = _View(consumer, nodes[consumer.node], known.get(consumer.node), slots)
-        gram, held = view.moments(walk, len(samples or ()), seed)
-        if walk is not None and gram.count < gram.columns:
+        view = views[position]
+        gram, held = view.moments(walk, seed)
+        if gram.count < gram.columns:
             account.warnings.append(
-                f"{consumer.name}: {gram.count} rows for {gram.columns} columns; its least squares is regularised"
+                f"{view.consumer.name}: {gram.count} rows for {gram.columns} columns; its least squares is regularised"
             )
         mean = gram.xx / max(gram.count, 1)
         inverse = inverse_of(gram, held)
@@ -105,24 +105,40 @@ def curves(
             terms[number][position] = view.term(families[number].readers[position], mean, inverse)
             waiting[number] -= 1
             if not waiting[number]:
-                order = (orders or {}).get(number)
-                found[number] = _curve(families[number], terms.pop(number), order, samples is not None)
+                found[number] = _curve(families[number], terms.pop(number), (orders or {}).get(number))
         progress("score", done + 1, len(todo))
-    for number, family in enumerate(families):
-        if not family.readers:
-            found[number] = Curve(family, list(range(len(family))), np.zeros(len(family) - 1), {})
-    return [found[number] for number in range(len(families))]
+    return [found.get(number) or _by_magnitude(family, views, None) for number, family in enumerate(families)]
 
 
-def _curve(family: Family, terms: dict[int, Quadratic], order: Sequence[int] | None, keep: bool) -> Curve:
+def _views(model: ir.Model, analysis: Analysis, families: Sequence[Family]) -> dict[int, _View]:
+    """Everything that reads a family, by its position in the analysis."""
+    nodes = list(model.graph)
+    known = {layer.position: layer for layer in linear.find(model.graph)}
+    found = {}
+    for position in dict.fromkeys(position for family in families for position in family.readers):
+        consumer = analysis.consumers[position]
+        slots = len(analysis.labels[consumer.labels])
+        found[position] = _View(consumer, nodes[consumer.node], known.get(consumer.node), slots)
+    return found
+
+
+def _by_magnitude(family: Family, views: Mapping[int, _View], order: Sequence[int] | None) -> Curve:
+    """The curve of inputs that are all alike: the smallest first, nothing to repair. Units that nobody reads are free."""
+    share = np.zeros(len(family))
+    for position, places in family.readers.items():
+        share += views[position].magnitudes(places)
+    went = list(np.argsort(share, kind="stable").tolist() if order is None else order)
+    return Curve(family, went, np.cumsum(share[went])[:-1], {})
+
+
+def _curve(family: Family, terms: dict[int, Quadratic], order: Sequence[int] | None) -> Curve:
     weights: dict[int, dict[int, np.ndarray]] = {}
     stop = len(family) - 1
-    wanted = levels(stop) if keep else []
 
     def visit(gone: int) -> None:
         weights[gone] = {position: term.weight.copy() for position, term in terms.items()}
 
-    went, error = greedy(list(terms.values()), len(family), stop, order=order, marks=wanted, visit=visit)
+    went, error = greedy(list(terms.values()), len(family), stop, order=order, marks=levels(stop), visit=visit)
     rest = [unit for unit in range(len(family)) if unit not in set(went)]
     return Curve(family, went + rest, error, weights)
 
@@ -131,8 +147,8 @@ def _curve(family: Family, terms: dict[int, Quadratic], order: Sequence[int] | N
 class _View:
     """A consumer as rows and columns: a layer that least squares can fit, or what stands in for it.
 
-    Everything but a plain layer (ConvTranspose, LSTM, a product of two activations), and a layer too wide for a Gram
-    matrix over all its columns, is seen through its channels alone: the weight's other axes are more rows of W.
+    Everything but a plain layer (LSTM, a grouped ConvTranspose, a product of two activations), and a layer too wide for a
+    Gram matrix over all its columns, is seen through its channels alone: the weight's other axes are more rows of W.
     """
 
     consumer: Consumer
@@ -142,24 +158,20 @@ class _View:
 
     @property
     def plain(self) -> bool:
-        return self.layer is not None and self.consumer.input == 0 and self._width <= WIDE
+        return self.layer is not None and self.consumer.input == 0 and self.layer.columns <= WIDE
 
-    @property
-    def _width(self) -> int:
-        weight = constant(self.node.inputs[1])
-        return 0 if weight is None or self.layer is None else weight.size // max(len(weight), 1)
+    def magnitudes(self, places: np.ndarray) -> np.ndarray:
+        """The share of the squared weights that units at ``places`` (n, k) are read with: float64 (n,)."""
+        squared = np.square(self._weight()[:, :, :-1]).sum(axis=(0, 1))
+        return np.asarray(squared[self._columns(places)].sum(axis=1) / max(float(squared.sum()), 1e-300))
 
-    def moments(self, walk: Walk | None, samples: int, seed: int) -> tuple[Moments, Moments]:
-        """Moments of what the consumer reads, and of the samples held back; those of white noise without samples."""
-        if self.plain and self.layer is not None and walk is not None:
-            return inputs_of(self.layer, self.node, walk, samples, seed)
+    def moments(self, walk: Walk, seed: int) -> tuple[Moments, Moments]:
+        """Moments of what the consumer reads, and of the samples held back."""
+        if self.plain and self.layer is not None:
+            return inputs_of(self.layer, self.node, walk, seed)
         weight = self._weight()
         moments, held = (Moments(weight.shape[0], weight.shape[2] - 1) for _ in range(2))
-        if walk is None:
-            moments.xx += np.eye(weight.shape[2])
-            moments.count = 1
-            return moments, held
-        each = positions_each(moments.columns, samples)
+        each = positions_each(moments.columns, walk.samples)
         first = 0
         for indices, found in walk.visit(self.consumer.node, [self.consumer.tensor]):
             x = found[self.consumer.tensor]
@@ -172,13 +184,16 @@ class _View:
 
     def term(self, places: np.ndarray, mean: np.ndarray, inverse: np.ndarray) -> Quadratic:
         """The layer's error as units at ``places`` (n, k) go, over the variance of the layer's output."""
-        weight = self._weight()
-        spread = self.layer.spread if self.plain and self.layer is not None else 1
-        columns = (places[:, :, None] * spread + np.arange(spread)).reshape(len(places), -1)
+        weight, columns = self._weight(), self._columns(places)
         rows = np.unique(columns)
         covariance = mean - mean[:, :, -1:] * mean[:, -1:, :]
         variance = float(np.einsum("gmd,gmd->", weight @ covariance, weight))
         return Quadratic(weight, inverse[:, rows], rows, columns, 2.0 / max(variance, 1e-30))
+
+    def _columns(self, places: np.ndarray) -> np.ndarray:
+        """The columns of the weight that units at ``places`` (n, k) own: int64 (n, k · spread)."""
+        spread = self.layer.spread if self.plain and self.layer is not None else 1
+        return np.asarray((places[:, :, None] * spread + np.arange(spread)).reshape(len(places), -1))
 
     def _weight(self) -> np.ndarray:
         if self.plain and self.layer is not None:

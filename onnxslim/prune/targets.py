@@ -52,6 +52,11 @@ class Target:
         """The original's tensor that ``result`` should become."""
         return self.takes_over[-1] if self.takes_over else str(self.result.name)
 
+    @property
+    def given(self) -> list[str]:
+        """The tensors that it is computed from: what the layer reads and, in a sum, the other side."""
+        return [self.layer.input, *([] if self.other is None else [self.other])]
+
 
 def targets(pruned: ir.Model, original: ir.Model, formed: Container[str] = ()) -> list[Target]:
     """A target for every layer of ``pruned`` whose input has changed or that has to take over for a dropped block.
@@ -110,6 +115,8 @@ def _lost_inputs(node: ir.Node, new: tuple[int, ...], old: tuple[int, ...]) -> b
         return new != old
     if node.op_type == "Conv":
         return new[1:] != old[1:]
+    if node.op_type == "ConvTranspose" and len(new) > 1:
+        return new[0] != old[0]
     if len(new) == 1:
         return node.op_type.endswith("Normalization")
     outputs = 0 if node.op_type == "Gemm" and node.attributes.get_int("transB", 0) != 0 else len(new) - 1

@@ -37,15 +37,37 @@ class Walk:
         samples: What it is fed with.
         config: How it runs.
         held: Bytes that may be held.
+        like: Another walk with the same samples that has visited nothing yet: what it has read is not read again.
     """
 
-    def __init__(self, model: ir.Model, samples: Samples, config: SessionConfig, held: int = HELD) -> None:
+    def __init__(
+        self,
+        model: ir.Model,
+        samples: Samples,
+        config: SessionConfig,
+        held: int = HELD,
+        like: Walk | None = None,
+    ) -> None:
         self._model, self._samples, self._config, self._held = model, samples, config, held
         self._nodes = list(model.graph)
         self._cut = -1
         self._state: list[tuple[range, dict[str, np.ndarray]]] | None = None
-        self._crossing = _crossing(self._nodes, list(model.graph.inputs))
+        self._crossing = _crossing(self._nodes, shapes.inputs(model))
         self._bytes = self._sizes()
+        if like is not None:
+            self._state = like._state
+        elif self._fits(self._crossing[0]):
+            self._state = list(self._batches())
+
+    @property
+    def samples(self) -> int:
+        """How many samples it goes through."""
+        return len(self._samples)
+
+    def _fits(self, names: Sequence[str]) -> bool:
+        """Whether these tensors of all samples may be held."""
+        batches = max(len(self._samples), 1) / BATCH
+        return batches * sum(self._bytes.get(name, np.inf) for name in names) <= self._held
 
     def visit(
         self, position: int, names: Sequence[str], model: ir.Model | None = None
@@ -61,9 +83,8 @@ class Walk:
         return self._run(model or self._model, self._crossing[self._cut + 1], names)
 
     def _advance(self, position: int) -> None:
-        total = max(len(self._samples), 1) / BATCH
         for cut in range(position - 1, self._cut, -1):
-            if total * sum(self._bytes.get(name, np.inf) for name in self._crossing[cut + 1]) <= self._held:
+            if self._fits(self._crossing[cut + 1]):
                 wanted = self._crossing[cut + 1]
                 state = list(self._run(self._model, self._crossing[self._cut + 1], wanted))
                 self._state, self._cut = state, cut
@@ -123,8 +144,9 @@ def _part(model: ir.Model, given: Sequence[str], names: Sequence[str], held: Map
     used = [value for value in graph.inputs if value.uses()]
     graph.inputs.clear()
     graph.inputs.extend(used)
+    declared = {value.name for value in model.graph.inputs}
     for value in used:
-        if (array := held.get(value.name or "")) is not None:
+        if (array := held.get(value.name or "")) is not None and value.name not in declared:
             value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
             value.shape = ir.Shape([None] * array.ndim)
     return ir.Model(graph, ir_version=model.ir_version, functions=list(model.functions.values()))

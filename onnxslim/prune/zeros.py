@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnxslim import io
 from onnxslim.account import Account
 from onnxslim.data.samples import Samples
+from onnxslim.errors import GateError
 from onnxslim.progress import Progress
 from onnxslim.prune import layers as linear
 from onnxslim.prune.layers import Layer
@@ -42,7 +43,17 @@ def sparsify(
     """
     before = _compressed(model)
     nodes = list(model.graph)
-    chosen = [layer for layer in linear.find(model.graph) if _suits(layer, nodes[layer.position], options)]
+    chosen = []
+    for layer in linear.find(model.graph):
+        reason = _unsuited(layer, nodes[layer.position], options)
+        if reason is None:
+            chosen.append(layer)
+        else:
+            account.decline(layer.name, reason)
+    if not chosen:
+        raise GateError(
+            f"--sparsity {options.sparsity}: no layer is left to sparsify", hint="--explain says why of each"
+        )
     matrices = {layer: linear.matrix(layer, nodes[layer.position]) for layer in chosen}
     asked = parse(options.sparsity or 0.0)
     bare = [matrix[..., :-1] for matrix in matrices.values()]
@@ -58,7 +69,7 @@ def sparsify(
             flat = matrix.reshape(-1, columns + 1)[:, order]
             matrix[..., order] = (flat * choice(flat, np.abs(flat))).reshape(*matrix.shape[:2], columns)
         else:
-            inverse = inverse_of(*inputs_of(layer, node, walk, len(samples or ()), options.seed))
+            inverse = inverse_of(*inputs_of(layer, node, walk, options.seed))
             with_bias = np.append(order, columns)
             for group, weight in enumerate(matrix):
                 turned = inverse[group][np.ix_(with_bias, with_bias)]
@@ -76,11 +87,19 @@ def sparsify(
     )
 
 
-def _suits(layer: Layer, node: ir.Node, options: PruneOptions) -> bool:
-    groups, outputs, width = linear.matrix(layer, node).shape
+def _unsuited(layer: Layer, node: ir.Node, options: PruneOptions) -> str | None:
+    """Why a layer keeps all of its weights, or None."""
+    size = linear.weight_of(node).size
+    weight = node.inputs[1]
     if any(re.search(pattern, layer.name) for pattern in options.exclude):
-        return False
-    return bool(NARROW <= width - 1 <= WIDE and groups * outputs * (width - 1) >= options.min_layer_params)
+        return "excluded"
+    if not NARROW <= layer.columns <= WIDE:
+        return f"{layer.columns} inputs to each output, outside {NARROW} to {WIDE}"
+    if size < options.min_layer_params:
+        return f"{size} parameters, below --min-layer-params"
+    if weight is not None and len(weight.uses()) > 1:
+        return "its weight is shared, and each reader would get a copy of its own"
+    return None
 
 
 def _neighbours(layer: Layer, columns: int) -> np.ndarray:

@@ -39,6 +39,14 @@ def conv(**attributes: object) -> Callable[[], tuple[ir.Model, np.ndarray]]:
     return build
 
 
+def conv_transpose(**attributes: object) -> Callable[[], tuple[ir.Model, np.ndarray]]:
+    def build() -> tuple[ir.Model, np.ndarray]:
+        node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], **attributes)
+        return model([node], {"w": normal(4, 6, 3, 2), "b": normal(6)}, ["n", 4, 9, 8]), normal(5, 4, 9, 8)
+
+    return build
+
+
 def gemm(**attributes: object) -> Callable[[], tuple[ir.Model, np.ndarray]]:
     def build() -> tuple[ir.Model, np.ndarray]:
         weight = normal(3, 7) if attributes.get("transB") else normal(7, 3)
@@ -66,6 +74,10 @@ CASES = {
     "same upper": conv(auto_pad="SAME_UPPER", strides=[2, 2]),
     "same lower": conv(auto_pad="SAME_LOWER", strides=[2, 3]),
     "valid": conv(auto_pad="VALID"),
+    "transposed": conv_transpose(),
+    "transposed, strided, dilated, lopsided": conv_transpose(
+        strides=[2, 3], dilations=[2, 1], pads=[0, 1, 3, 0], output_padding=[1, 0]
+    ),
     "gemm": gemm(),
     "gemm transposed": gemm(transB=1),
     "matmul": matmul(False),

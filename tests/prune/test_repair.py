@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from onnxslim.prune.gram import Moments
-from onnxslim.prune.repair import DAMPINGS, Ridge, Rows, fit
+from onnxslim.prune.repair import DAMPINGS, Ridge, fit
+from onnxslim.prune.rows import Rows
 
 
 def moments(x: np.ndarray, y: np.ndarray) -> Moments:
@@ -39,8 +40,8 @@ def test_the_damping_is_chosen_on_held_back_rows() -> None:
     x, y = layer(400, 8, 3)
     start = np.zeros((1, 3, 9))
     result = fit(rows(x[:300], y[:300]), rows(x[300:], y[300:]), start)
-    held = moments(x[300:], y[300:])
-    errors = {d: held.error(solve(moments(x[:300], y[:300]), start, d)).sum() for d in DAMPINGS}
+    held = rows(x[300:], y[300:])
+    errors = {d: held.error(solve(moments(x[:300], y[:300]), start, d)) for d in DAMPINGS}
     assert result.damping == min(errors, key=errors.__getitem__)
     assert result.error < 0.01 < result.before
 
@@ -104,8 +105,8 @@ def test_behind_a_flat_activation_every_sweep_helps(low: float, high: float) -> 
 
 def test_the_distance_to_a_flat_part_is_none() -> None:
     rows_ = Rows(np.zeros((1, 3, 1)), np.array([[[-1.0], [2.0], [9.0]]]), 0.0, 6.0)
-    np.testing.assert_array_equal(rows_.nearest(np.array([[[-5.0], [1.0], [7.0]]])), [[[-5.0], [2.0], [7.0]]])
-    np.testing.assert_array_equal(rows_.nearest(np.array([[[3.0], [2.5], [5.0]]])), [[[0.0], [2.0], [6.0]]])
+    np.testing.assert_array_equal(rows_.missing(np.array([[[-5.0], [1.0], [7.0]]])), [[[0.0], [1.0], [0.0]]])
+    np.testing.assert_array_equal(rows_.missing(np.array([[[3.0], [2.5], [5.0]]])), [[[-3.0], [-0.5], [1.0]]])
 
 
 def test_without_a_place_for_it_no_bias_is_fitted() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -114,3 +116,35 @@ def test_kept_slots_compose_over_rounds() -> None:
     axis = kept(tensor)[1]
     assert axis is not None
     np.testing.assert_array_equal(axis, np.arange(32)[1::2][1::2])
+
+
+def upsampling() -> ir.Model:
+    """Convolutions and a transposed one of overlapping taps, as decoders have them."""
+    b = nets.Builder(["n", 3, 8, 8])
+    x = b.op("Relu", b.conv(b.op("Relu", b.conv("x", 3, 12)), 12, 12))
+    weight, bias = b.weight(12, 8, 4, 4), b.constant(np.zeros(8, np.float32))
+    x = b.op("Relu", b.op("ConvTranspose", x, weight, bias, strides=[2, 2], pads=[1, 1, 1, 1]))
+    return b.model(b.conv(x, 8, 4))
+
+
+def test_a_transposed_convolution_is_repaired_like_any_other() -> None:
+    model = upsampling()
+    pruned, kept = prune_every_third(model)
+    account = Account("repair")
+    before = error(model, pruned)
+    restore(pruned, model, kept, nets.samples(model, 200), SessionConfig(), account, silent)
+    repaired = {entry["node"]: entry for entry in account.details["repair"]}
+    name = next(node.name for node in pruned.graph if node.op_type == "ConvTranspose")
+    assert repaired[name]["after"] < repaired[name]["before"]
+    assert error(model, pruned) < 0.6 * before
+
+
+def test_what_is_too_wide_for_least_squares_gets_its_means_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["onnxslim.prune.restore"], "WIDE", 10)
+    model = nets.mlp((16, 32, 24, 5))
+    pruned, kept = prune_every_third(model)
+    account = Account("repair")
+    before = error(model, pruned)
+    restore(pruned, model, kept, nets.samples(model, 200), SessionConfig(), account, silent)
+    assert error(model, pruned) < before
+    assert any("only its means" in one.reason for one in account.declined)

@@ -65,3 +65,30 @@ def test_batches_say_which_samples_they_are() -> None:
     walk = Walk(model, nets.samples(model, 37), CONFIG)
     seen = [i for indices, _ in walk.visit(0, ["x"]) for i in indices]
     assert seen == list(range(37))
+
+
+def test_a_walk_knows_how_many_samples_it_goes_through() -> None:
+    model = nets.mlp()
+    assert Walk(model, nets.samples(model, 21), CONFIG).samples == 21
+
+
+@pytest.mark.parametrize("held", [0, 10**9])
+def test_two_walks_share_what_one_has_read(held: int) -> None:
+    model = nets.residual(blocks=2)
+    data = nets.samples(model, 9)
+    first = Walk(model, data, CONFIG, held=held)
+    second = Walk(model, data, CONFIG, held=held, like=first)
+    last = len(list(model.graph)) - 1
+    name = str(list(model.graph)[last].outputs[0].name)
+    np.testing.assert_array_equal(walked(first, last, name), walked(second, last, name))
+
+
+def test_weights_that_callers_may_replace_are_not_waited_for() -> None:
+    model = nets.residual(blocks=2)
+    weight = next(iter(model.graph.initializers.values()))
+    model.graph.inputs.append(weight)
+    data = nets.samples(nets.residual(blocks=2), 9)
+    walk = Walk(model, data, CONFIG)
+    for position, node in enumerate(model.graph):
+        name = str(node.outputs[0].name)
+        assert len(walked(walk, position, name)) == 9

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.errors import UsageError
+from onnxslim.errors import GateError, UsageError
 from onnxslim.prune import layers, prune
 from onnxslim.prune.options import PruneOptions
 from onnxslim.prune.zeros import NARROW
@@ -88,3 +88,18 @@ def test_uniform_takes_the_same_share_from_every_layer() -> None:
 def test_what_is_no_sparsity_is_a_usage_error(sparsity: float | str) -> None:
     with pytest.raises(UsageError, match="--sparsity"):
         PruneOptions(sparsity=sparsity)
+
+
+def test_a_model_without_a_layer_wide_enough_is_refused() -> None:
+    with pytest.raises(GateError, match="no layer is left"):
+        prune(nets.mlp((8, 8, 3)), None, PruneOptions(sparsity=0.5))
+
+
+def test_a_shared_weight_is_not_copied_for_zeros() -> None:
+    b = nets.Builder(["n", 40])
+    shared = b.weight(40, 40)
+    x = b.op("Relu", b.op("MatMul", "x", shared))
+    model = b.model(b.gemm(b.op("Relu", b.op("MatMul", x, shared)), 40, 5))
+    pruned, account = prune(model, None, PruneOptions(sparsity=0.5))
+    assert sum("shared" in one.reason for one in account.declined) == 2
+    assert len(pruned.graph.initializers) == len(model.graph.initializers)
