@@ -20,6 +20,7 @@ from onnxslim.errors import GateError, UsageError
 from onnxslim.execute import run
 from onnxslim.kinds import DATA_HINT
 from onnxslim.progress import Progress, silent
+from onnxslim.prune.estimate import predict
 from onnxslim.reading import DataOptions
 from onnxslim.recipe import Recipe
 from onnxslim.recover.extra import has_torch
@@ -167,6 +168,7 @@ def _search(
     fit = task.sets.fit
     learning = _LEARNING * budget if has_torch() and fit is not None and len(fit) >= _LESSONS else 0.0
     of = "params" if want == "smallest" else "macs"
+    pruning = 0.0 if fit is None else predict(task.original, fit, task.config)
     trials: list[Trial] = []
 
     def asked(point: Point) -> Recipe:
@@ -174,7 +176,7 @@ def _search(
 
     while True:
         left = started + _TRIALS * budget - time.monotonic()
-        wanted = Wanted(chosen.gates.max_drop, left, learning, of)
+        wanted = Wanted(chosen.gates.max_drop, left, learning, of, pruning)
         seen = [trial.outcome for trial in trials]
         point = next_point(seen, wanted)
         if point is None:

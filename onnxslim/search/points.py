@@ -88,12 +88,14 @@ class Wanted:
         learning: Seconds of a full training, 0 where there can be none. One that is cut short takes a half or a quarter of
             it, so that a search that goes on later asks for what an earlier one may have done.
         of: What pruning counts.
+        pruning: Seconds that pruning is predicted to take, for as long as nothing was pruned.
     """
 
     limit: float | None
     left: float
     learning: float = 0.0
     of: str = "macs"
+    pruning: float = 0.0
 
 
 def next_point(seen: Sequence[Outcome], wanted: Wanted) -> Point | None:
@@ -188,5 +190,7 @@ def _learning(wanted: Wanted) -> float:
 def _fits(seen: Sequence[Outcome], point: Point, wanted: Wanted) -> bool:
     """Whether what the like of ``point`` took before is left, with what it learns on top."""
     like = [o for o in seen if bool(o.point.share) == bool(point.share) and o.point.int8 == point.int8]
-    took = [max(0.0, o.seconds - o.point.learning) for o in like] or [o.seconds for o in seen]
+    took = [max(0.0, o.seconds - o.point.learning) for o in like]
+    if not took:
+        took = [max(o.seconds for o in seen) + (wanted.pruning if point.share else 0.0)]
     return point.learning + max(took) <= wanted.left

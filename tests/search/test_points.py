@@ -124,3 +124,13 @@ def test_what_is_begun_ahead_starts_with_the_next_point_and_holds_what_follows_f
         best = 2 * max((o.score for o in seen), default=1.0)
         second = next_point([*seen, Outcome(first, 0.0, best, 0.0)], wanted)
         assert second is None or second in found
+
+
+def test_a_first_pruning_that_is_predicted_to_take_too_long_is_not_begun() -> None:
+    seen = [Outcome(Point(int8=False), 0.0, 1.0, 5.0), Outcome(Point(), 0.001, 2.0, 10.0)]
+    assert next_point(seen, Wanted(0.01, left=50.0, pruning=60.0)) is None
+    tried = next_point(seen, Wanted(0.01, left=75.0, pruning=60.0))
+    assert tried is not None
+    assert tried.share
+    seen.append(Outcome(tried, 0.001, 3.0, 30.0))
+    assert next_point(seen, Wanted(0.01, left=50.0, pruning=60.0)) is not None, "what it took counts once that is known"
