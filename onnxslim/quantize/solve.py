@@ -42,9 +42,16 @@ class Rows:
 def rows(x: np.ndarray, y: np.ndarray) -> Rows:
     """``x`` (g, r, d) and ``y`` (g, r, o) as :class:`Rows`."""
     x, y = x.astype(np.float32, copy=False), y.astype(np.float32, copy=False)
-    # products with ones: many times faster than a mean along a middle axis
-    share = np.full((1, x.shape[1]), 1.0 / x.shape[1], np.float32)
-    return Rows(x, y, *((share @ some)[:, 0].astype(np.float64) for some in (x, y)))
+    return Rows(x, y, _means(x), _means(y))
+
+
+def _means(some: np.ndarray) -> np.ndarray:
+    """Means over the rows, float64 (g, …)."""
+    if len(some) == 1:
+        return np.asarray(some.mean(axis=1, dtype=np.float64))
+    # of many small groups products with ones are ten times faster
+    share = np.full((1, some.shape[1]), 1.0 / some.shape[1], np.float32)
+    return np.asarray((share @ some)[:, 0], np.float64)
 
 
 def gram(found: Rows) -> np.ndarray:
