@@ -13,8 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from skl2onnx import to_onnx
-from skl2onnx.common.data_types import FloatTensorType
 from sklearn.datasets import make_classification
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
@@ -38,6 +36,9 @@ def rows() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def main() -> None:
     """Train and export."""
+    from skl2onnx import to_onnx  # whoever wants the rows alone needs none of it
+    from skl2onnx.common.data_types import FloatTensorType
+
     parts = rows()
     net = MLPClassifier((128,), alpha=1e-2, max_iter=60, early_stopping=True, random_state=0).fit(*parts["train"])
     model = to_onnx(

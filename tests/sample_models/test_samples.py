@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -70,3 +71,25 @@ def test_the_wide_model_has_channels_that_are_exactly_dead() -> None:
 def test_everything_stays_within_a_few_hundred_kilobytes() -> None:
     stored = [*SAMPLES.glob("*.onnx"), *SAMPLES.glob("*.npz")]
     assert sum(path.stat().st_size for path in stored) < 700_000
+
+
+@pytest.mark.parametrize("name", ["dense_mlp", "deep_mlp"])
+def test_a_perceptron_of_the_papers_scores_what_the_readme_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn", reason="its rows are made by scikit-learn")
+    monkeypatch.syspath_prepend(str(SAMPLES))
+    monkeypatch.syspath_prepend(str(SAMPLES / "papers"))
+    if name == "deep_mlp":
+        pytest.importorskip("torch", reason="its script imports torch")
+    made = importlib.import_module(name)
+    rows, labels = made.rows()["eval"]
+    model = io.load(SAMPLES / "papers" / f"{name}.onnx")
+    outputs = Session(model).run({made.INPUT: rows})
+    scores = next(array for array in outputs.values() if array.ndim == 2)
+    assert float((scores.argmax(1) == labels).mean()) == pytest.approx(documented_top1(name), abs=2e-3)
+
+
+def test_the_deep_perceptron_has_a_hundred_layers_and_ten_thousand_parameters() -> None:
+    graph = io.load(SAMPLES / "papers" / "deep_mlp.onnx").graph
+    assert sum(node.op_type in ("MatMul", "Gemm") for node in graph) == 100
+    weights = [v.const_value for v in graph.initializers.values()]
+    assert sum(w.size for w in weights if w is not None and w.size >= 100) == 10_000
