@@ -477,9 +477,7 @@ def test_strings_and_the_metadata_of_tensors_come_back_once():
 def test_more_than_a_message_holds_is_a_limit(tmp_path):
     model = io.load(proto())
     never: Callable[[], ir.TensorProtocol] = lambda: pytest.fail("three gigabytes were made")  # noqa: E731
-    model.graph.initializers["w"].const_value = ir.LazyTensor(
-        never, ir.DataType.FLOAT, ir.Shape([3, 2**28]), name="w"
-    )
+    model.graph.initializers["w"].const_value = ir.LazyTensor(never, ir.DataType.FLOAT, ir.Shape([3, 2**28]), name="w")
     for write in (io.to_bytes, lambda model: io.save(model, tmp_path / "out.onnx", external_data=False)):
         with pytest.raises(LimitError, match=r"3\.2 GB"):
             write(model)
@@ -678,9 +676,7 @@ def test_two_gigabytes_of_data_cost_no_memory(tmp_path):
     path, count = tmp_path / "model.onnx", 24
     tensors = []
     for number in range(count):
-        tensor = TensorProto(
-            name=f"w{number}", data_type=FLOAT, dims=[25_000_000], data_location=TensorProto.EXTERNAL
-        )
+        tensor = TensorProto(name=f"w{number}", data_type=FLOAT, dims=[25_000_000], data_location=TensorProto.EXTERNAL)
         for key, value in (("location", "w.bin"), ("offset", number * 100_000_000), ("length", 100_000_000)):
             tensor.external_data.add(key=key, value=str(value))
         tensors.append(tensor)
@@ -719,3 +715,14 @@ def test_large_initializers_are_handed_over_beside_the_bytes() -> None:
     assert len(content) < len(before) - ones.nbytes + 100
     np.testing.assert_array_equal(large["big"].numpy(), ones)
     assert io.to_bytes(model) == before
+
+
+def test_an_output_that_nothing_makes_is_not_written(tmp_path):
+    x = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([1]))
+    lost = ir.Value(name="lost", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([1]))
+    node = ir.node("Relu", [x])
+    node.outputs[0].name = "y"
+    graph = ir.Graph([x], [lost], nodes=[node], opset_imports={"": 17}, name="g")
+    with pytest.raises(InvalidModelError):
+        io.save(ir.Model(graph, ir_version=8), tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())

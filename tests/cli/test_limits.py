@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -140,6 +141,54 @@ def test_a_time_or_size_that_means_nothing_is_a_usage_error(run: Run, cnn: str, 
         outcome = run(*first, cnn, option, value)
         assert outcome.code == 2
         assert value in outcome.err
+
+
+def test_a_process_deaf_to_interrupts_hears_its_limits_and_nothing_else() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with limits.limited(60, None, pytest.fail):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(LimitError, match=r"0\.05 s"), limits.limited(0.05, None, pytest.fail):
+            busy()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_what_does_not_end_by_itself_says_why_and_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[object] = []
+    monkeypatch.setattr(limits, "GRACE", 0.05)
+    monkeypatch.setattr(limits, "_interrupt", lambda thread: None)
+    monkeypatch.setattr(limits.os, "_exit", said.append)
+
+    def deaf() -> None:
+        while len(said) < 2:
+            time.sleep(0.01)
+
+    with pytest.raises(LimitError), limits.limited(0.05, None, said.append):
+        deaf()
+    assert isinstance(said[0], LimitError)
+    assert said[1] == LimitError.exit_code
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("linux", 1024), ("darwin", 1), ("win32", 0)])
+def test_memory_is_told_without_proc_where_the_system_tells_it(
+    monkeypatch: pytest.MonkeyPatch, platform: str, unit: int
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    import resource
+
+    monkeypatch.setattr(limits, "open", missing, raising=False)
+    monkeypatch.setattr(limits.sys, "platform", platform)
+    assert limits.held_bytes() == unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def test_windows_interrupts_by_raising_the_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits.sys, "platform", "win32")
+    with pytest.raises(KeyboardInterrupt):
+        limits._interrupt(0)
 
 
 def test_a_watched_block_that_ends_in_time_is_left_alone() -> None:
