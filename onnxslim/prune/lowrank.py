@@ -80,14 +80,26 @@ def fit(form: Form, weight: np.ndarray, kernel: tuple[int, ...], gram: np.ndarra
     features = _FEATURES[form.kind](form.rank, shaped, covariance)
     seen = features @ covariance
     inner = seen @ features.T
-    inner[np.diag_indices_from(inner)] += DAMPING * max(float(np.trace(inner)) / len(inner), 1e-30)
-    mix = linalg.solve(inner, seen @ dense.T, assume_a="pos", check_finite=False).T
+    mix = _mix(inner, seen @ dense.T)
     found = mix @ features
     lost = dense - found
     error = float(np.einsum("md,md->", lost @ covariance, lost))
     variance = float(np.einsum("md,md->", dense @ covariance, dense))
     bias = weight[:, -1] + lost @ mean
     return np.concatenate([found, bias[:, None]], axis=1), max(error, 0.0) / max(variance, 1e-30)
+
+
+def _mix(inner: np.ndarray, cross: np.ndarray) -> np.ndarray:
+    """B with B · ``inner`` = ``cross``ᵀ: damped, and more so where features that say the same make ``inner`` singular."""
+    scale = max(float(np.trace(inner)) / len(inner), 1e-30)
+    for power in range(8):
+        shifted = inner + DAMPING * 10.0**power * scale * np.eye(len(inner))
+        try:
+            factor = linalg.cho_factor(shifted, lower=True, check_finite=False)
+        except linalg.LinAlgError:
+            continue
+        return np.asarray(linalg.cho_solve(factor, cross, check_finite=False).T)
+    return np.asarray(np.linalg.lstsq(inner, cross, rcond=None)[0].T)
 
 
 def factors(form: Form, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

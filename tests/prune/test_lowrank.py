@@ -113,3 +113,12 @@ def test_forms_that_a_shape_does_not_allow() -> None:
     assert cheapest("border", (8, 8, 2, 2), (1, 1), 0.9) is None
     assert cheapest("border", (8, 8, 5, 5), (1, 1), 0.3) is None
     assert cheapest("channels", (1, 8), (), 0.9) is None
+
+
+def test_features_that_say_the_same_are_damped_until_they_can_be_told() -> None:
+    gram = np.full((9, 9), 1.0)
+    gram[0, 0] -= 1e-6  # as rounding leaves it: no longer positive
+    weight = np.random.default_rng(0).normal(size=(4, 9))
+    found, error = fit(Form("channels", 2), weight, (), gram)
+    assert np.isfinite(found).all()
+    assert np.isfinite(error)
