@@ -34,9 +34,10 @@ class Command(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, section by section."""
         everybody = {option for options in SECTIONS.values() for option in options}
-        own = tuple(p for p in self.params if p not in everybody)
+        given = self.get_params(ctx)  # --help among them
+        own = tuple(p for p in given if p not in everybody)
         for title, params in {"Options": own, **SECTIONS}.items():
-            mine = [p for p in params if isinstance(p, click.Option) and p in self.params]
+            mine = [p for p in params if isinstance(p, click.Option) and p in given]
             records = [record for p in mine if (record := p.get_help_record(ctx)) is not None]
             if records:
                 with formatter.section(title):

@@ -251,7 +251,7 @@ def test_a_dry_run_prints_a_recipe_that_replays(run: Run, cnn: str, calib: str, 
     assert outcome.code == 0
     recipe = yaml.safe_load(outcome.out)
     assert recipe == {
-        "steps": [{"quantize": {"target": "cpu-no-vnni"}}],
+        "steps": [{"simplify": {}}, {"quantize": {"target": "cpu-no-vnni"}}],
         "gates": {"max_drop": 0.02},
         "seed": 3,
     }
