@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
-from quantize import load_zoo
+from inputs import load_zoo
 
 from onnxslim import io
 from onnxslim.data.samples import Samples
