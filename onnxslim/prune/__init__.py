@@ -134,6 +134,8 @@ def _round(
             effects = measure(found, Outputs(current, _few(samples), config), progress)
         choices = choices_of(found, effects, budget.savings(found, options.round_to), options)
         cut = meet(found, choices, budget, same=options.uniform)
+        if (doubt := budget.doubt()) is not None:
+            account.warnings.append(doubt)
     pruned = found.to_repair(cut)
     shapes.infer(pruned)
     _tell(found, effects, cut, account)

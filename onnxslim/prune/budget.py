@@ -30,6 +30,7 @@ class Budget:
         measure: A model -> how much it has.
         savings: What each candidate saves, and in which steps of kept channels (``round_to``) it may be cut.
         tolerance: A selection that saves this many times what was asked is good enough; measurements are no better.
+        doubt: What to warn of once everything was measured, or None.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Budget:
     measure: Callable[[ir.Model], float]
     savings: Callable[[Candidates, str | int], Savings]
     tolerance: float = 1.003
+    doubt: Callable[[], str | None] = lambda: None
 
 
 def budget_of(
@@ -66,7 +68,7 @@ def budget_of(
             raise UsageError("--of latency measures and needs data", hint="give --data")
         clock = Clock(original, samples, config)
         allowed = clock.seconds(original) * (1 - progress * options.share)
-        return Budget("latency", allowed, clock.seconds, clock.savings, tolerance=1.03)
+        return Budget("latency", allowed, clock.seconds, clock.savings, 1.03, clock.doubt)
     counts = COUNTS[options.of]
     total = counts[0](original)
     return Budget(options.of, total * (1 - progress * options.share), *counts)

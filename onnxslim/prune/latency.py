@@ -19,11 +19,14 @@ from onnxslim.prune.select import Savings, amounts
 from onnxslim.runtime.profile import NodeTime, node_times
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.timing import interleave
+from onnxslim.validate.statistics import ratio_interval
 
 Feed = Mapping[str, np.ndarray]
 
 #: Kernels work on blocks of channels; between multiples of this a cut only ever costs time.
 BLOCK = 8
+#: An interval of a ratio wider than this share of it says more of the machine than of the models.
+STEADY = 0.1
 #: At most so many widths of one family are timed.
 WIDTHS = 6
 
@@ -42,6 +45,7 @@ class Clock:
         self._feeds = [dict(next(iter(samples.batches(1))))]
         self._session = Session(original, config)
         self._seconds: float | None = None
+        self._spread = 0.0
 
     def seconds(self, model: ir.Model) -> float:
         """One inference of ``model``, at the pace the original had when it was first timed.
@@ -54,7 +58,19 @@ class Clock:
         timing = interleave(sessions, self._feeds, rounds=40, seconds=4.0)
         if self._seconds is None:
             self._seconds = timing.median("original")
-        return self._seconds / timing.ratio("original", "now")
+        ratio = timing.ratio("original", "now")
+        low, high = ratio_interval(timing.rounds["original"], timing.rounds["now"])
+        self._spread = max(self._spread, (high - low) / ratio)
+        return self._seconds / ratio
+
+    def doubt(self) -> str | None:
+        """What to warn of when the times of this machine cannot be relied on, else None."""
+        if self._spread <= STEADY:
+            return None
+        return (
+            f"this machine was noisy while it was timed (ratios to within {self._spread:.0%}): what was removed may save "
+            "much more or less than was asked; prune again when nothing else runs"
+        )
 
     def savings(self, found: Candidates, round_to: str | int) -> Savings:
         """Seconds that each family saves at a few widths, and each block: from the times of the nodes it touches."""

@@ -240,7 +240,12 @@ def test_an_interrupt_exits_130_and_leaves_nothing_half_written(
         calib,
         "-v",
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+
+    def heard() -> None:  # whoever runs the tests in the background has SIGINT ignored, and would hand that down
+        signal.signal(number, signal.SIG_DFL)
+
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=heard) as process:
         assert process.stderr is not None
         first = process.stderr.readline()  # the log's first line: work has begun
         process.send_signal(number)

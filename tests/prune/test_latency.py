@@ -15,6 +15,7 @@ from onnxslim.prune.latency import BLOCK, Clock, _Profile
 from onnxslim.prune.score import curves
 from onnxslim.runtime.profile import NodeTime, node_times
 from onnxslim.runtime.session import SessionConfig
+from onnxslim.runtime.timing import Timing
 from tests.prune import nets
 
 CONFIG = SessionConfig()
@@ -64,3 +65,20 @@ def test_widths_are_whole_blocks_of_channels_and_blocks_save_their_layers() -> N
         assert np.isfinite(saved).all()
     assert all(saved > 0 for saved in savings.blocks)
     assert clock.seconds(model) > 0
+
+
+@pytest.mark.parametrize(("jitter", "noisy"), [(0.01, False), (0.8, True)])
+def test_a_machine_too_noisy_for_the_times_to_be_believed_is_said(
+    jitter: float, noisy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+
+    def timed(sessions: dict[str, object], *_: object, **__: object) -> Timing:
+        return Timing({name: 1 + jitter * rng.random(40) for name in sessions}, "cpu", 1, 1)
+
+    monkeypatch.setitem(Clock.seconds.__globals__, "interleave", timed)
+    model = nets.residual(blocks=1)
+    clock = Clock(model, nets.samples(model, 4), CONFIG)
+    assert clock.doubt() is None
+    clock.seconds(model)
+    assert (clock.doubt() is not None) == noisy
