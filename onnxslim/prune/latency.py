@@ -60,11 +60,11 @@ class Clock:
             self._seconds = timing.median("original")
         ratio = timing.ratio("original", "now")
         low, high = ratio_interval(timing.rounds["original"], timing.rounds["now"])
-        self._spread = max(self._spread, (high - low) / ratio)
+        self._spread = (high - low) / ratio
         return self._seconds / ratio
 
     def doubt(self) -> str | None:
-        """What to warn of when the times of this machine cannot be relied on, else None."""
+        """What to warn of when the last time taken, the result's, cannot be relied on, else None."""
         if self._spread <= STEADY:
             return None
         return (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from onnxslim import io
 from onnxslim.account import Account
+from onnxslim.data.sources import open_samples
 from onnxslim.errors import GateError, UnsupportedError, UsageError
 from onnxslim.graph.cost import cost
 from onnxslim.prune import prune
@@ -18,6 +22,7 @@ from onnxslim.prune.options import PruneOptions
 from onnxslim.runtime.session import Session
 from tests.prune import nets
 
+SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 NETS = {"residual": nets.residual, "mobile": nets.mobile, "mlp": nets.mlp}
 Made = tuple[ir.Model, Account]
 
@@ -191,6 +196,17 @@ def test_wrong_options_are_usage_errors(options: dict[str, object]) -> None:
 def test_latency_needs_data_to_measure_on() -> None:
     with pytest.raises(UsageError, match="needs data"):
         run(nets.mlp(), 0, of="latency", criterion="l2")
+
+
+@pytest.mark.nightly
+def test_a_time_budget_may_be_met_by_cheaper_forms_of_layers_and_is_replayed_without_a_clock() -> None:
+    model = io.load(SAMPLES / "digits_cnn.onnx")
+    data = open_samples(SAMPLES / "digits_calib.npz", model).take(np.arange(60))
+    asked = PruneOptions(remove=0.2, of="latency", low_rank=True)
+    pruned, account = prune(model, data, asked)
+    assert cost(pruned).macs < cost(model).macs
+    again, _ = prune(model, data, replace(asked, cuts=tuple(account.details["cuts"])))
+    assert io.to_bytes(again) == io.to_bytes(pruned)
 
 
 @pytest.mark.parametrize("options", [{"of": "macs"}, {"criterion": "random", "seed": 3}, {"redundancy": 0.05}])
