@@ -7,10 +7,11 @@ on where it ran, and only the caller writes, so that a task whose worker was los
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ from onnxslim.errors import OnnxslimError, UnsupportedError, UsageError
 T = TypeVar("T")
 R = TypeVar("R")
 
+#: What every worker must have installed.
+DISTRIBUTION = "onnxslim-toolkit"
 #: How often a task is handed out before its worker's end counts as its own doing.
 ATTEMPTS = 3
 #: Seconds that a cluster may take to answer.
@@ -140,6 +143,8 @@ def _dask(backend: str, address: str, jobs: int | None) -> Iterator[Workers]:
     except (OSError, ValueError) as error:
         raise UsageError(f"--backend {backend}: no scheduler answers ({error})") from None
     with client:
+        versions = client.run(metadata.version, DISTRIBUTION, on_error="return")  # type: ignore[no-untyped-call, unused-ignore]
+        _check(versions.values(), backend)
         cores = sum(client.nthreads().values())  # type: ignore[no-untyped-call, unused-ignore]
         if not cores:
             raise UsageError(f"--backend {backend}: the cluster has no workers", hint="start some: dask worker ADDRESS")
@@ -158,6 +163,12 @@ def _ray(backend: str, address: str, jobs: int | None) -> Iterator[Workers]:
     except Exception as error:
         raise UsageError(f"--backend {backend}: no cluster answers ({_first_line(error)})") from None
     try:
+        asked = ray.remote(metadata.version).remote(DISTRIBUTION)
+        try:
+            found: Any = ray.get(asked, timeout=2 * _PATIENCE)
+        except Exception as error:
+            found = error
+        _check([found], backend)
         register_ray()  # type: ignore[no-untyped-call, unused-ignore]
         cores = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call, unused-ignore]
         with parallel_config("ray"):
@@ -167,6 +178,17 @@ def _ray(backend: str, address: str, jobs: int | None) -> Iterator[Workers]:
 
 
 _CLUSTERS: dict[str, Callable[[str, str, int | None], Iterator[Workers]]] = {"dask": _dask, "ray": _ray}
+
+
+def _check(found: Iterable[Any], backend: str) -> None:
+    """Refuse workers that could not even read a task: backends wait for ever for what such a worker answers."""
+    for version in found:
+        if version != metadata.version(DISTRIBUTION):
+            told = "no such package" if isinstance(version, Exception) else f"version {version}"
+            raise UnsupportedError(
+                f"--backend {backend}: a worker has {told} where this is {DISTRIBUTION} {metadata.version(DISTRIBUTION)}",
+                hint="install the same version on every worker",
+            )
 
 
 def _need(module: str, extra: str, backend: str) -> None:

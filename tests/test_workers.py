@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from onnxslim.errors import GateError, OnnxslimError, UnsupportedError, UsageError
-from onnxslim.workers import ATTEMPTS, open_workers
+from onnxslim.workers import ATTEMPTS, DISTRIBUTION, _check, open_workers
 
 TASKS = list(range(7))
 
@@ -43,8 +44,21 @@ def fatal(task: int) -> int:
     return task
 
 
+@pytest.fixture(scope="module", autouse=True)
+def importable() -> Iterator[None]:
+    """Workers import this module by its name to find the functions above."""
+    root, before = str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = root
+    sys.path.insert(0, root)
+    yield
+    sys.path.remove(root)
+    del os.environ["PYTHONPATH"]
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
+
+
 @pytest.fixture(scope="module")
-def dask() -> Iterator[str]:
+def dask(importable: None) -> Iterator[str]:
     """The address of a Dask cluster of two processes."""
     distributed = pytest.importorskip("distributed", reason="needs the extra dask")
     cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
@@ -55,13 +69,12 @@ def dask() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def ray() -> Iterator[str]:
+def ray(importable: None) -> Iterator[str]:
     """The address of a Ray cluster of two processors, with a client server."""
     pytest.importorskip("ray", reason="needs the extra ray")
     command = str(Path(sys.executable).with_name("ray"))
-    here = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     flags = ["--num-cpus=2", "--port=26379", "--ray-client-server-port=26001", "--include-dashboard=false"]
-    subprocess.run([command, "start", "--head", *flags], check=True, capture_output=True, env=here)
+    subprocess.run([command, "start", "--head", *flags], check=True, capture_output=True)
     try:
         yield "ray://127.0.0.1:26001"
     finally:
@@ -118,3 +131,10 @@ def test_without_the_package_the_command_that_installs_it_is_said(kind: str, mon
     with pytest.raises(UnsupportedError) as caught, open_workers(f"{kind}://a:1"):
         pass
     assert f"onnxslim-toolkit[{kind}]" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("found", ["0.0.1", ModuleNotFoundError("onnxslim")])
+def test_a_worker_without_the_same_version_is_refused_before_it_is_given_anything(found: object) -> None:
+    with pytest.raises(UnsupportedError, match="a worker has") as caught:
+        _check([metadata.version(DISTRIBUTION), found], "dask://a:1")
+    assert "same version" in str(caught.value.hint)
