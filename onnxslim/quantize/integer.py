@@ -12,13 +12,14 @@ Products of two activations stay float.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxslim.account import Account
 from onnxslim.quantize.encode import quantise_weight, weight_scales
-from onnxslim.quantize.linear import Linear, Table, Weight
+from onnxslim.quantize.linear import Linear, Table, Weight, weights
 from onnxslim.quantize.write import Writer, drop_unread
 
 
@@ -135,3 +136,24 @@ def _first_reader(x: ir.Value, graph: ir.Graph) -> ir.Node:
     """The first node of ``graph`` that reads ``x``."""
     readers = {use.node for use in x.uses()}
     return next(node for node in graph if node in readers)
+
+
+def write_weights(
+    writer: Writer, account: Account, bits: int, exclude: Sequence[str], put: Callable[[Writer, Weight, int], None]
+) -> None:
+    """Weights alone, in place: tables in int8 rows, and linear layers as ``put`` writes those of one weight in ``bits``.
+
+    A weight that both a table and a layer read is left as it is: one copy for both is for the caller to make.
+    """
+    for weight in weights(writer.model, Account(""), exclude):
+        if weight.tables and weight.linears:
+            continue
+        if weight.tables:
+            stored = Stored(writer, weight)
+            for table in weight.tables:
+                look_up(writer, table, stored)
+                account.count("embedding tables in int8")
+        else:
+            put(writer, weight, bits)
+            account.count(f"linear layers in int{bits} blocks", len(weight.linears))
+        drop_unread(writer.model, weight.source)

@@ -19,8 +19,8 @@ import onnx_ir as ir
 from onnxslim.account import Account
 from onnxslim.quantize import blocks
 from onnxslim.quantize.encode import quantise_weight, weight_scales
-from onnxslim.quantize.integer import Stored, look_up
-from onnxslim.quantize.linear import Linear, Weight, weights
+from onnxslim.quantize.integer import write_weights
+from onnxslim.quantize.linear import Linear, Weight
 from onnxslim.quantize.storable import Storable, storables
 from onnxslim.quantize.write import Writer, drop_unread
 
@@ -38,18 +38,7 @@ def write(model: ir.Model, account: Account, bits: int, exclude: Sequence[str] =
         exclude: Regular expressions of nodes whose weights stay float.
     """
     writer = Writer(model)
-    for weight in weights(model, Account(""), exclude):
-        if weight.tables and weight.linears:
-            continue  # one copy for both is what the loop below makes of it
-        if weight.tables:
-            stored = Stored(writer, weight)
-            for table in weight.tables:
-                look_up(writer, table, stored)
-                account.count("embedding tables in int8")
-        else:
-            _layers(writer, weight, bits)
-            account.count(f"linear layers in int{bits} blocks", len(weight.linears))
-        drop_unread(model, weight.source)
+    write_weights(writer, account, bits, exclude, _layers)
     others = storables(model, account, exclude)
     for storable in others:
         account.count(f"weights in int{_expand(writer, storable, bits)}, dequantised where they are read")

@@ -33,8 +33,8 @@ from onnxslim.progress import Progress
 from onnxslim.quantize import blocks, codebook, measure, standard
 from onnxslim.quantize.encode import quantise_weight, weight_scales
 from onnxslim.quantize.feeds import Feeds
-from onnxslim.quantize.integer import Stored, look_up
-from onnxslim.quantize.linear import SMALLEST, Linear, Weight, weights
+from onnxslim.quantize.integer import write_weights
+from onnxslim.quantize.linear import SMALLEST, Linear, Weight
 from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.quantize.prepare import prepared
 from onnxslim.quantize.storable import Storable, storables
@@ -102,18 +102,7 @@ def quantise_weights(
 def write_blocks(model: ir.Model, account: Account, bits: int, exclude: Sequence[str] = ()) -> None:
     """Linear layers in blocks of ``bits``, tables in rows and everything else in int8, in place."""
     writer = Writer(model)
-    for weight in weights(model, Account(""), exclude):
-        if weight.tables and weight.linears:
-            continue  # one int8 copy for both is what the loop below makes of it
-        if weight.tables:
-            stored = Stored(writer, weight)
-            for table in weight.tables:
-                look_up(writer, table, stored)
-                account.count("embedding tables in int8")
-        else:
-            _block(writer, weight, bits)
-            account.count(f"linear layers in int{bits} blocks", len(weight.linears))
-        drop_unread(model, weight.source)
+    write_weights(writer, account, bits, exclude, _block)
     for storable in storables(model, account, exclude):
         expand(writer, storable)
         account.count("weights in int8, expanded at load")
