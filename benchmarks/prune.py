@@ -2,7 +2,7 @@
 
     python benchmarks/prune.py                             # cifar10_resnet56, mobilenet_v2 and the sample digits_cnn
     python benchmarks/prune.py --onnxsim PYTHON            # with onnxsim's structured pruner, in an environment of its own
-    python benchmarks/prune.py --torch-pruning PYTHON      # with Torch-Pruning, where the module is at hand (digits_cnn)
+    python benchmarks/prune.py --torch-pruning PYTHON      # with Torch-Pruning, which wants PyTorch modules
     python benchmarks/prune.py cifar10_resnet56 --shares 30% 50% --speedups 1.3 1.7 2.5
 
 Nobody trains and nobody reads a label: what is fitted sees unlabelled calibration images, what is judged are others. The
@@ -46,48 +46,19 @@ ZOO = Path(os.environ.get("ONNXSLIM_ZOO", ROOT.parent / "shared" / "zoo"))
 IMAGES = {"cifar10_resnet56": (1024, 10_000), "mobilenet_v2": (256, 600), "efficientnet_lite0": (256, 600)}
 SHARES = ("10%", "20%", "30%", "40%", "50%", "60%")
 #: Rates of channels that the peers are asked for.
-RATES = [round(0.04 * step, 2) for step in range(1, 20)]
+RATES = [f"{0.04 * step:.2f}" for step in range(1, 20)]
+#: Whose PyTorch modules ``torch_pruning_peer.py`` can build.
+MODULES = ("digits_cnn", "cifar10_resnet56", "mobilenet_v2")
 
 _ONNXSIM = """
 import sys, onnx, onnxsim
-model, folder, rates = sys.argv[1], sys.argv[2], sys.argv[3].split(",")
+model, folder, rates = sys.argv[1], sys.argv[2], sys.argv[3:]
 for rate in rates:
     try:
         onnx.save(onnxsim.apply_structured_pruning(onnx.load(model), float(rate)), f"{folder}/{rate}.onnx")
     except Exception as error:
         print(rate, error, file=sys.stderr)
 """
-#: The sample's module with the weights of its file (its BatchNorms are folded, so they only carry the biases).
-_TORCH_PRUNING = """
-import sys, torch, onnx, torch_pruning
-from onnx import numpy_helper
-model, folder, rates, sources = sys.argv[1], sys.argv[2], sys.argv[3].split(","), sys.argv[4]
-sys.path.insert(0, sources)
-from train_digits_cnn import DigitsCNN
-held = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in onnx.load(model).graph.initializer}
-for rate in rates:
-    net = DigitsCNN().eval()
-    modules = dict(net.named_modules())
-    with torch.no_grad():
-        for name, module in modules.items():
-            if isinstance(module, torch.nn.Conv2d):
-                module.weight.copy_(held[f"{name}.weight"])
-                norm = modules[name[:-1] + "1"]
-                norm.bias.copy_(held[f"{name}.weight_bias"])
-                norm.weight.fill_((1 + norm.eps) ** 0.5)
-        net.head.weight.copy_(held["head.weight"])
-        net.head.bias.copy_(held["head.bias"])
-    example = torch.randn(1, 1, 8, 8)
-    importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
-    torch_pruning.pruner.MagnitudePruner(
-        net, example, importance=importance, pruning_ratio=float(rate), ignored_layers=[net.head]
-    ).step()
-    torch.onnx.export(
-        net, (example,), f"{folder}/{rate}.onnx", dynamo=False, input_names=["image"], output_names=["logits"],
-        dynamic_axes={"image": {0: "n"}},
-    )
-"""
-
 Made = dict[str, ir.Model]
 
 
@@ -139,11 +110,10 @@ def magnitude(what: Subject, share: float) -> ir.Model:
     return prune(what.model, None, PruneOptions(remove=share, of="macs", criterion="l2", uniform=True))[0]
 
 
-def peer(code: str, python: str, what: Subject) -> Callable[[Subject, float], ir.Model]:
-    """A peer run by the interpreter of its own environment, once for all rates."""
+def peer(*command: str) -> Callable[[Subject, float], ir.Model]:
+    """A peer run by the interpreter of its own environment, once for all rates; FOLDER in ``command`` is where it writes."""
     folder = tempfile.mkdtemp(prefix="prune-")
-    arguments = [python, "-c", code, str(what.path), folder, ",".join(map(str, RATES)), str(ROOT / "sample_models")]
-    subprocess.run(arguments, check=True, capture_output=True)
+    subprocess.run([folder if word == "FOLDER" else word for word in command], check=True, capture_output=True)
     found = [io.load(path) for path in sorted(Path(folder).glob("*.onnx"))]
 
     def nearest(what: Subject, share: float) -> ir.Model:
@@ -215,9 +185,10 @@ def main() -> None:
             makers["ours, low rank"] = low_rank
         makers["magnitude"] = magnitude
         if arguments.onnxsim:
-            makers["onnxsim"] = peer(_ONNXSIM, arguments.onnxsim, what)
-        if arguments.torch_pruning and name == "digits_cnn":
-            makers["Torch-Pruning"] = peer(_TORCH_PRUNING, arguments.torch_pruning, what)
+            makers["onnxsim"] = peer(arguments.onnxsim, "-c", _ONNXSIM, str(what.path), "FOLDER", *RATES)
+        if arguments.torch_pruning and name in MODULES:
+            script = str(Path(__file__).with_name("torch_pruning_peer.py"))
+            makers["Torch-Pruning"] = peer(arguments.torch_pruning, script, name, str(what.path), "FOLDER", *RATES)
         curve(what, makers, [float(share.rstrip("%")) / 100 for share in arguments.shares])
         speeds(what, arguments.speedups)
 

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 INPUT = "image"
+SIDE = 32
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
@@ -65,7 +66,7 @@ def normalized(images: np.ndarray) -> np.ndarray:
 def augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The usual changes: moved by up to 4 pixels over black, half of them mirrored; uint8 in, uint8 out."""
     wide = np.pad(images, [(0, 0), (4, 4), (4, 4), (0, 0)])
-    windows = np.lib.stride_tricks.sliding_window_view(wide, (32, 32), axis=(1, 2))
+    windows = np.lib.stride_tricks.sliding_window_view(wide, (SIDE, SIDE), axis=(1, 2))
     down, right = rng.integers(0, 9, (2, len(images)))
     moved = windows[np.arange(len(images)), down, right].transpose(0, 2, 3, 1)
     mirrored = rng.random(len(images)) < 0.5
