@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 
 import click
 
@@ -25,6 +26,10 @@ class DefectError(OnnxslimError):
 
     exit_code = 1
     kind = "defect"
+
+
+#: What click says of a second model, where `onnxslim IN OUT` has taught people to write the result.
+_SECOND = re.compile(r"unexpected extra argument \((\S+\.onnx)\)")
 
 
 def typed(error: BaseException) -> OnnxslimError:
@@ -57,4 +62,6 @@ def _usage(error: click.ClickException) -> UsageError:
         message = f"no such option: {error.option_name}"
         near = difflib.get_close_matches(error.option_name, error.possibilities or (), n=2)
         hint = f"did you mean {' or '.join(near)}?" if near else hint
+    elif (extra := _SECOND.search(message)) and context and any("-o" in one.opts for one in context.command.params):
+        hint = f"the file to write goes behind -o: -o {extra[1]}"
     return UsageError(" ".join(message.split()).rstrip("."), hint=hint)

@@ -8,6 +8,7 @@ from onnxslim import io
 from onnxslim.account import Account
 from onnxslim.data.samples import Samples
 from onnxslim.progress import Progress, silent
+from onnxslim.quantize.compact import compact
 from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.quantize.prepare import check_patterns, prepared
 from onnxslim.quantize.ways import WAYS, resolved
@@ -48,4 +49,5 @@ def quantize(
         check_patterns(work, options.exclude)
         way, options = resolved(work, samples, options, config, account)
         result = WAYS[way](work, samples, options, config, account, progress)
+        compact(result)
     return result, account

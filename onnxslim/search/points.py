@@ -1,9 +1,10 @@
 """What to try next. A pure function of what was tried so far: no clock, no model.
 
-The space is how much to prune × whether int8 × whether to learn back what that cost. The drop grows with the share that
-is pruned, so along that axis the search closes in on the share at which the gate is met exactly: by interpolation of the
-drops at both ends of the bracket (*regula falsi*, kept away from the ends), and doubling steps while there is no upper
-end yet.
+The space is how much to prune × how to quantise × whether to learn back what that cost × whether layers may be put into
+cheaper forms (low rank) too. What goes inside a share, and which layers stay float, the steps themselves decide by
+integer programmes over measured effects and costs. The drop grows with the share, so along that axis the search closes
+in on the one at which the gate is met exactly: by interpolation of the drops at both ends of the bracket (*regula falsi*,
+kept away from the ends), and doubling steps while there is no upper end yet.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _PAYS = 1.01
 _LEAST_LEARNING = 45.0
 #: Which share of the time that is left one training may take.
 _LEARNING = 0.5
+#: What people call a way to quantise.
+_NAMES = {"int8": "int8", "weights": "int8 weights"}
 
 
 @dataclass(frozen=True)
@@ -34,30 +37,34 @@ class Point:
 
     Attributes:
         share: Of the multiplications, or of what ``of`` says, that goes.
-        int8: Whether what is left is quantised.
+        quantised: ``int8``, ``weights`` (stored in int8, computed in float), or None.
         learning: Seconds of learning back; 0 for none.
         of: What ``share`` counts.
+        low_rank: Whether pruning may put layers into cheaper forms.
     """
 
     share: float = 0.0
-    int8: bool = True
+    quantised: str | None = "int8"
     learning: float = 0.0
     of: str = "macs"
+    low_rank: bool = False
 
     @property
     def name(self) -> str:
         """For people."""
-        parts = [f"prune {self.share:.0%}"] if self.share else []
+        parts = [f"prune {self.share:.0%}" + " with low rank" * self.low_rank] if self.share else []
         parts += ["recover"] if self.learning else []
-        parts += ["int8"] if self.int8 else []
+        parts += [_NAMES[self.quantised]] if self.quantised else []
         return " + ".join(parts) or "lossless"
 
     def steps(self, placement: str) -> tuple[Step, ...]:
         """The recipe's steps; pruned weights are learned before they are quantised, unpruned ones after."""
-        pruned = [step("prune", remove=self.share, of=self.of, round_to=WIDTH)] if self.share else []
+        cheaper = {"low_rank": True} if self.low_rank else {}
+        pruned = [step("prune", remove=self.share, of=self.of, round_to=WIDTH, **cheaper)] if self.share else []
         learned = [step("recover", seconds=self.learning)] if self.learning else []
-        int8 = [step("quantize", placement=placement)] if self.int8 else []
-        order = [*pruned, *learned, *int8] if self.share else [*int8, *learned]
+        how = {"placement": placement} if self.quantised == "int8" else {"weights": "int8"}
+        quantised = [step("quantize", **how)] if self.quantised else []
+        order = [*pruned, *learned, *quantised] if self.share else [*quantised, *learned]
         return (step("simplify"), *order)
 
 
@@ -100,32 +107,65 @@ class Wanted:
 
 def next_point(seen: Sequence[Outcome], wanted: Wanted) -> Point | None:
     """What to try after ``seen``, or None when nothing is left that fits the time and could be better."""
-    if not seen:
-        return Point(int8=False, of=wanted.of)
-    tried = {outcome.point for outcome in seen}
+    point = _unpruned(seen, wanted) or _pruned(seen, wanted)
+    return point if point is not None and (not seen or _fits(seen, point, wanted)) else None
+
+
+def _unpruned(seen: Sequence[Outcome], wanted: Wanted) -> Point | None:
+    """The surest first: nothing but exact steps, int8, int8 that learned to live with its rounding, int8 weights."""
     whole = Point(of=wanted.of)
-    if whole not in tried:
-        return whole if _fits(seen, whole, wanted) else None
-    passes = [outcome for outcome in seen if _passes(outcome, wanted)]
-    int8 = any(outcome.point.int8 for outcome in passes)
+    known = {outcome.point: outcome for outcome in seen}
+    for point in (replace(whole, quantised=None), whole):
+        if point not in known:
+            return point
+    if _way(seen, wanted) == "int8":
+        return None
     learning = _learning(wanted)
-    if not int8 and learning and not any(o.point.learning and not o.point.share for o in seen):
-        # int8 alone loses too much: the network may learn to live with its own rounding
+    if learning and not any(outcome.point.learning and not outcome.point.share for outcome in seen):
         return replace(whole, learning=learning)
-    plain = _along([o for o in seen if not o.point.learning and o.point.int8 == int8], wanted)
-    if plain is not None:
-        point = Point(plain, int8, 0.0, wanted.of)
-        return point if _fits(seen, point, wanted) else None
-    if not learning:
+    weights = replace(whole, quantised="weights")
+    return None if weights in known else weights
+
+
+def _pruned(seen: Sequence[Outcome], wanted: Wanted) -> Point | None:
+    """Along the shares: as pruning leaves them, then with what learning brings back, then with cheaper forms as well."""
+    way = _way(seen, wanted)
+    like = [o for o in seen if o.point.quantised == way]
+    channels = [o for o in like if not o.point.low_rank]
+    plain = [o for o in channels if not o.point.learning]
+    share = _along(plain, wanted)
+    if share is not None:
+        return Point(share, way, 0.0, wanted.of)
+    learning = _learning(wanted)
+    if learning:
+        # what could not be pruned at all cannot be with learning either
+        carried = [o for o in seen if _passes(o, wanted) or math.isinf(o.drop)]
+        share = _along([o for o in channels if o.point.learning or o in carried], wanted)
+        if share is not None:
+            return Point(share, way, learning, wanted.of)
+    return _cheaper(like, wanted)
+
+
+def _cheaper(like: Sequence[Outcome], wanted: Wanted) -> Point | None:
+    """The best pruned point with cheaper forms among the choices; on along the shares for as long as that is better."""
+    passing = [o for o in like if not o.point.low_rank and _passes(o, wanted)]
+    unpruned = max((o.score for o in passing if not o.point.share), default=0.0)
+    best = max(passing, key=lambda outcome: outcome.score, default=None)
+    if best is None or not best.point.share or best.score <= _PAYS * unpruned:
         return None
-    # what could not be pruned at all cannot be with learning either
-    carried = [o for o in seen if _passes(o, wanted) or math.isinf(o.drop)]
-    learned = [o for o in seen if o.point.int8 == int8 and (o.point.learning or o in carried)]
-    share = _along(learned, wanted)
-    if share is None:
+    line = [o for o in like if o.point.low_rank]
+    if not line:
+        return replace(best.point, low_rank=True)
+    if max((o.score for o in line if _passes(o, wanted)), default=0.0) <= best.score:
         return None
-    point = Point(share, int8, learning, wanted.of)
-    return point if _fits(seen, point, wanted) else None
+    share = _along([o for o in like if not o.point.share] + line, wanted)
+    return None if share is None else replace(line[0].point, share=share)
+
+
+def _way(seen: Sequence[Outcome], wanted: Wanted) -> str | None:
+    """How what is pruned is quantised: in int8 if anything in int8 passes, else the weights alone, if that does."""
+    passing = {outcome.point.quantised for outcome in seen if _passes(outcome, wanted)}
+    return next((way for way in ("int8", "weights") if way in passing), None)
 
 
 def ahead(seen: Sequence[Outcome], wanted: Wanted, count: int) -> list[Point]:
@@ -189,7 +229,8 @@ def _learning(wanted: Wanted) -> float:
 
 def _fits(seen: Sequence[Outcome], point: Point, wanted: Wanted) -> bool:
     """Whether what the like of ``point`` took before is left, with what it learns on top."""
-    like = [o for o in seen if bool(o.point.share) == bool(point.share) and o.point.int8 == point.int8]
+    like = [o for o in seen if bool(o.point.share) == bool(point.share) and o.point.quantised == point.quantised]
+    like = [o for o in like if o.point.low_rank == point.low_rank] or like
     took = [max(0.0, o.seconds - o.point.learning) for o in like]
     if not took:
         took = [max(o.seconds for o in seen) + (wanted.pruning if point.share else 0.0)]

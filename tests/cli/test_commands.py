@@ -356,3 +356,9 @@ def test_profile_puts_the_layers_of_two_models_side_by_side(
     for index, model in enumerate(found["models"]):
         assert sum(ms[index] or 0 for ms in by_name.values()) == pytest.approx(model["total_ms"])
     assert "times faster" in run("profile", cnn, int8, "--data", calib).out
+
+
+def test_a_result_named_without_its_option_is_told_where_it_goes(run: Run, cnn: str, tmp_path: Path) -> None:
+    outcome = run("prune", cnn, tmp_path / "out.onnx")
+    assert outcome.code == 2
+    assert f"-o {tmp_path / 'out.onnx'}" in outcome.err

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.search.points import CLOSE, MOST, Outcome, Point, Wanted, ahead, next_point
 
 
@@ -18,7 +19,7 @@ def search(
     limit: float | None = 0.01,
     budget: float = 1e6,
     cost: Callable[[Point], float] = lambda point: 10.0,
-    score: Callable[[Point], float] = lambda point: (2.0 if point.int8 else 1.0) / (1 - 0.9 * point.share),
+    score: Callable[[Point], float] = lambda point: (2.0 if point.quantised == "int8" else 1.0) / (1 - 0.9 * point.share),
     learns: bool = False,
 ) -> list[Outcome]:
     """Everything that is tried on a model whose figures are functions of the point."""
@@ -41,7 +42,7 @@ def best(seen: list[Outcome], limit: float = 0.01) -> Point:
 def test_it_closes_in_on_the_share_at_which_the_gate_is_just_met(edge: float, power: float) -> None:
     seen = search(lambda point: 0.01 * (point.share / max(edge, 1e-9)) ** power)
     found = best(seen)
-    assert found.int8
+    assert found.quantised == "int8"
     assert found.share <= edge
     assert edge - found.share <= max(CLOSE, 0.105 if not found.share else 0.0) + 0.011 or found.share == MOST
 
@@ -51,15 +52,15 @@ def test_the_surest_comes_first() -> None:
 
 
 def test_when_int8_loses_too_much_it_prunes_in_float() -> None:
-    seen = search(lambda point: 0.05 if point.int8 else 0.02 * point.share)
-    assert not best(seen).int8
+    seen = search(lambda point: 0.05 if point.quantised == "int8" else 0.02 * point.share)
+    assert best(seen).quantised != "int8"
     assert best(seen).share > 0.4
 
 
 def test_when_int8_loses_too_much_and_it_can_learn_it_learns_first() -> None:
-    seen = search(lambda point: 0.05 if point.int8 and not point.learning else 0.0, learns=True)
+    seen = search(lambda point: 0.05 if point.quantised == "int8" and not point.learning else 0.0, learns=True)
     assert seen[2].point == Point(learning=seen[2].point.learning)
-    assert best(seen).int8
+    assert best(seen).quantised == "int8"
 
 
 def test_learning_back_goes_on_where_pruning_alone_had_to_stop() -> None:
@@ -70,7 +71,7 @@ def test_learning_back_goes_on_where_pruning_alone_had_to_stop() -> None:
 
 
 def test_pruning_that_does_not_pay_ends_soon() -> None:
-    seen = search(lambda point: 0.0, score=lambda point: 2.0 if point.int8 else 1.0)
+    seen = search(lambda point: 0.0, score=lambda point: 2.0 if point.quantised == "int8" else 1.0)
     assert len(seen) <= 4
 
 
@@ -82,14 +83,34 @@ def test_nothing_begins_that_would_not_fit_the_time() -> None:
 
 
 def test_a_point_that_failed_is_not_tried_again() -> None:
-    seen = search(lambda point: math.inf if point.int8 else 0.0)
-    assert best(seen).int8 is False
+    seen = search(lambda point: math.inf if point.quantised else 0.0)
+    assert best(seen).quantised is None
+    assert sum(o.point.quantised is not None for o in seen) == 2
+
+
+def test_when_activations_cannot_be_int8_weights_can() -> None:
+    seen = search(lambda point: 0.05 if point.quantised == "int8" else 0.02 * point.share, score=lambda point: 1.0)
+    assert seen[2].point == Point(quantised="weights")
+    assert all(o.point.quantised == "weights" for o in seen[2:])
+    assert [s.options for s in Point(quantised="weights").steps("static")[1:]] == [QuantizeOptions(weights="int8")]
+
+
+@pytest.mark.parametrize("gain", [0.9, 1.5])
+def test_cheaper_forms_come_last_and_go_on_while_they_are_better(gain: float) -> None:
+    def score(point: Point) -> float:
+        return (gain if point.low_rank else 1.0) * (1 + point.share)
+
+    seen = search(lambda point: 0.02 * point.share / (1.5 if point.low_rank else 1.0), score=score)
+    first = next(i for i, o in enumerate(seen) if o.point.low_rank)
+    assert not any(o.point.low_rank for o in seen[:first])
+    assert seen[first].point.share == best(seen[:first]).share
+    assert best(seen).low_rank == (len(seen) > first + 1) == (gain > 1)
 
 
 def test_the_steps_of_a_point_are_learned_where_it_helps() -> None:
-    names = [step.name for step in Point(0.3, True, 60.0).steps("static")]
+    names = [step.name for step in Point(0.3, "int8", 60.0).steps("static")]
     assert names == ["simplify", "prune", "recover", "quantize"]
-    names = [step.name for step in Point(0.0, True, 60.0).steps("static")]
+    names = [step.name for step in Point(0.0, "int8", 60.0).steps("static")]
     assert names == ["simplify", "quantize", "recover"]
 
 
@@ -127,7 +148,7 @@ def test_what_is_begun_ahead_starts_with_the_next_point_and_holds_what_follows_f
 
 
 def test_a_first_pruning_that_is_predicted_to_take_too_long_is_not_begun() -> None:
-    seen = [Outcome(Point(int8=False), 0.0, 1.0, 5.0), Outcome(Point(), 0.001, 2.0, 10.0)]
+    seen = [Outcome(Point(quantised=None), 0.0, 1.0, 5.0), Outcome(Point(), 0.001, 2.0, 10.0)]
     assert next_point(seen, Wanted(0.01, left=50.0, pruning=60.0)) is None
     tried = next_point(seen, Wanted(0.01, left=75.0, pruning=60.0))
     assert tried is not None
