@@ -44,8 +44,7 @@ _RATIO: dict[str, Any] = {"type": click.FloatRange(0, min_open=True), "metavar":
     help=f"A YAML file, an output of ours, or {', '.join(recipes.PRESETS)}.",
 )
 @click.option("--study", metavar="DIR", help="Keep every trial and its model here; go on where a search stopped.")
-@click.option("--backend", metavar="B", help="A running cluster to try on: ray://HOST:PORT or dask://HOST:PORT.")
-@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Trials begun at a time (1; a cluster's cores).")
+@options.workers("Trials begun")
 @click.option("--placement", type=click.Choice(["measured", "static"]), default="measured", show_default=True,
               help="Choose int8 layers by timing them, or by a table that gives the same bytes anywhere.")  # fmt: skip
 def optimize(

@@ -10,6 +10,7 @@ from onnxslim import recipe as recipes
 from onnxslim.prune.importance import CRITERIA
 from onnxslim.prune.options import CURRENCIES
 from onnxslim.result import Result
+from onnxslim.workers import open_workers
 
 from . import options
 from .command import command
@@ -62,6 +63,7 @@ FOLD = "conv+batchnorm"
 @click.option("--uniform", is_flag=True, default=None, help="Take the same share of every layer, for comparison.")
 @click.option("--min-layer-params", type=click.IntRange(0), metavar="N", help="Leave smaller layers alone.")
 @click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes to leave alone.")
+@options.workers("Candidates tried")
 def prune(
     common: Common,
     model: str,
@@ -69,21 +71,24 @@ def prune(
     eval_data: str | None,
     max_drop: float | None,
     for_ort: str | None,
+    backend: str | None,
+    jobs: int | None,
     **chosen: Any,
 ) -> Result:
     """Channels that matter least go, and what stays is repaired by least squares; no labels, no training."""
     scales = chosen["criterion"] == "bn"  # read before they are folded
     before = [recipes.step("simplify", **({"skip": (FOLD,)} if scales else {}))]
     after = [recipes.step("simplify")] if scales else []
-    return run_step(
-        common,
-        "prune",
-        model,
-        chosen,
-        data=data,
-        eval_data=eval_data,
-        max_drop=max_drop,
-        for_ort=for_ort,
-        before=before,
-        after=after,
-    )
+    with open_workers(backend, jobs):
+        return run_step(
+            common,
+            "prune",
+            model,
+            chosen,
+            data=data,
+            eval_data=eval_data,
+            max_drop=max_drop,
+            for_ort=for_ort,
+            before=before,
+            after=after,
+        )

@@ -9,6 +9,7 @@ import click
 from onnxslim import recipe as recipes
 from onnxslim.quantize.targets import TARGETS
 from onnxslim.result import Result
+from onnxslim.workers import open_workers
 
 from . import options
 from .command import command
@@ -40,6 +41,7 @@ from .steps import run_step
     help="An .npz that keeps calibration's statistics; an interrupted run goes on. Further ones are added, of other parts.",
 )
 @click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes that stay float.")
+@options.workers("Shards calibrated")
 def quantize(
     common: Common,
     model: str,
@@ -47,6 +49,8 @@ def quantize(
     eval_data: str | None,
     max_drop: float | None,
     for_ort: str | None,
+    backend: str | None,
+    jobs: int | None,
     **chosen: Any,
 ) -> Result:
     """Int8 weights and activations, calibrated on data, placed where the runtime gains by them; IN is simplified first.
@@ -58,8 +62,9 @@ def quantize(
     chosen["max_memory"] = common.max_memory
     # times on another provider than the target's would say nothing about it
     here = target is None or TARGETS[target].provider == common.config.provider.split(":")[0]
-    return run_step(
-        common, "quantize", model, chosen,
-        data=data, eval_data=eval_data, max_drop=max_drop, for_ort=for_ort, time_it=here,
-        before=[recipes.step("simplify")],
-    )  # fmt: skip
+    with open_workers(backend, jobs):
+        return run_step(
+            common, "quantize", model, chosen,
+            data=data, eval_data=eval_data, max_drop=max_drop, for_ort=for_ort, time_it=here,
+            before=[recipes.step("simplify")],
+        )  # fmt: skip

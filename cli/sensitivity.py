@@ -16,6 +16,7 @@ from onnxslim.report.sensitivity import page
 from onnxslim.report.text import clean, count, shorten
 from onnxslim.result import Result, facts
 from onnxslim.sensitivity import sensitivity as measure
+from onnxslim.workers import open_workers
 
 from . import options
 from .command import command
@@ -64,21 +65,25 @@ def _db(value: float | None) -> str:
 @click.argument("model", metavar="IN", type=MODEL)
 @options.data
 @click.option("--target", type=click.Choice(list(TARGETS)), default="cpu", help="Whose int8 rules apply (cpu).")
-def sensitivity(common: Common, model: str, data: str | None, target: str) -> Result:
+@options.workers("Candidates tried")
+def sensitivity(
+    common: Common, model: str, data: str | None, target: str, backend: str | None, jobs: int | None
+) -> Result:
     """What one layer alone in int8 does to its output, and without some of its channels to the model's."""
     if data is None:
         raise UsageError("no data given", hint=f"--data: {options.DATA_HELP}")
     loaded = io.load(model)
     samples = common.samples(data, loaded)
-    found = measure(
-        loaded,
-        samples,
-        target=target,
-        config=common.config,
-        dims=common.dim,
-        seed=common.seed,
-        progress=common.progress,
-    )
+    with open_workers(backend, jobs):
+        found = measure(
+            loaded,
+            samples,
+            target=target,
+            config=common.config,
+            dims=common.dim,
+            seed=common.seed,
+            progress=common.progress,
+        )
     result = Result("sensitivity", input=facts(loaded, model, common.dim), extra=found.as_json())
     result.data["fit"] = samples.as_json()
     result.warnings = [*samples.warnings, *found.warnings]

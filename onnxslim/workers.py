@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -82,6 +83,10 @@ class Workers:
         return list(outcomes)
 
 
+#: Steps deep inside a command ask for it, as joblib's backends are asked for: nothing they compute depends on it.
+_CURRENT: ContextVar[Workers | None] = ContextVar("workers", default=None)
+
+
 @dataclass(frozen=True)
 class _Failed:
     """An error on its way home: backends wrap what is raised in types of their own, and return values as they are."""
@@ -102,7 +107,7 @@ def _lost(error: BaseException) -> bool:
 
 @contextmanager
 def open_workers(backend: str | None = None, jobs: int | None = None) -> Iterator[Workers]:
-    """Workers for as long as the block runs.
+    """Workers for as long as the block runs; :func:`running` knows them there.
 
     Args:
         backend: ``ray://HOST:PORT`` or ``dask://HOST:PORT`` of a cluster that is running; None for processes here.
@@ -112,6 +117,21 @@ def open_workers(backend: str | None = None, jobs: int | None = None) -> Iterato
         UnsupportedError: The package of that cluster is not installed.
         UsageError: It is no such address, or nobody answers there.
     """
+    with _opened(backend, jobs) as workers:
+        token = _CURRENT.set(workers)
+        try:
+            yield workers
+        finally:
+            _CURRENT.reset(token)
+
+
+def running() -> Workers:
+    """The workers that :func:`open_workers` opened last and that are open still; else this process alone."""
+    return _CURRENT.get() or Workers()
+
+
+@contextmanager
+def _opened(backend: str | None, jobs: int | None) -> Iterator[Workers]:
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs}: expected at least 1")
     if backend is None:

@@ -21,6 +21,7 @@ from onnxslim.prune.blocks import droppable, tidy
 from onnxslim.prune.budget import budget_of
 from onnxslim.prune.candidates import Candidates, Cut
 from onnxslim.prune.effect import Outputs
+from onnxslim.prune.elsewhere import Spread
 from onnxslim.prune.factor import Factored, candidates, split
 from onnxslim.prune.families import eligible, families
 from onnxslim.prune.gram import HOLD
@@ -34,6 +35,7 @@ from onnxslim.prune.restore import restore
 from onnxslim.prune.score import curves
 from onnxslim.prune.zeros import sparsify
 from onnxslim.runtime.session import SessionConfig, check
+from onnxslim.workers import running
 
 #: Samples on which candidates are compared by their effect on the outputs.
 TUNE = 128
@@ -131,7 +133,9 @@ def _round(
         cut = below(found, scored, options)
     else:
         if samples is not None and not options.uniform:
-            effects = measure(found, Outputs(current, _few(samples), config), progress)
+            few, workers = _few(samples), running()
+            outputs = Spread(current, few, config, workers) if workers.elsewhere else Outputs(current, few, config)
+            effects = measure(found, outputs, progress)
         choices = choices_of(found, effects, budget.savings(found, options.round_to), options)
         cut = meet(found, choices, budget, same=options.uniform)
         if (doubt := budget.doubt()) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -32,6 +32,16 @@ class Outputs:
         """
         found = (outputs for _, outputs in self._walk.visit(first, self._names, model=candidate))
         return difference(self._original, found, self._names)
+
+
+    def effects(self, candidates: Iterable[tuple[ir.Model, int]]) -> Iterator[float]:
+        """:meth:`effect` of each (candidate, first), as they come."""
+        return (self.effect(candidate, first) for candidate, first in candidates)
+
+    def pass_by(self, places: Iterable[int]) -> None:
+        """Go as far as candidates that differ from ``places`` on, in rising order, would have led."""
+        for place in places:
+            self._walk.advance(place)
 
 
 def difference(

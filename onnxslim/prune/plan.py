@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import onnx_ir as ir
 
 from onnxslim.errors import GateError
 from onnxslim.progress import Progress
@@ -13,6 +14,7 @@ from onnxslim.prune.blocks import conflicts, repaired
 from onnxslim.prune.budget import Budget
 from onnxslim.prune.candidates import Candidates, Cut
 from onnxslim.prune.effect import Outputs
+from onnxslim.prune.elsewhere import Spread
 from onnxslim.prune.options import PruneOptions
 from onnxslim.prune.select import Choices, Savings, amounts, choose, interpolate, uniform
 
@@ -41,22 +43,33 @@ def unmeasured(found: Candidates) -> Effects:
     return Effects([[] for _ in found.curves], [np.inf] * len(found.blocks), errors)
 
 
-def measure(found: Candidates, outputs: Outputs, progress: Progress) -> Effects:
+def measure(found: Candidates, outputs: Outputs | Spread, progress: Progress) -> Effects:
     """The effect of every candidate; outputs are computed from where a candidate begins to differ."""
     effects = unmeasured(found)
     without = repaired(found.model, found.blocks, found.samples, found.config) if found.samples is not None else []
-    places = [(first, number, "block") for number, (_, first) in enumerate(without)]
-    places += [(curve.family.first, number, "curve") for number, curve in enumerate(found.curves)]
-    places += [(one.layer.position, number, "forms") for number, one in enumerate(found.factored)]
-    for done, (first, number, kind) in enumerate(sorted(places)):
+    places = [(first, number, "block", 0) for number, (_, first) in enumerate(without)]
+    for number, curve in enumerate(found.curves):
+        places += [(curve.family.first, number, "curve", gone) for gone in curve.weights]
+    for number, one in enumerate(found.factored):
+        effects.forms[number] = []
+        places += [(one.layer.position, number, "forms", which) for which in range(len(one.options))]
+    places.sort()
+
+    def candidates() -> Iterator[tuple[ir.Model, int]]:
+        for first, number, kind, which in places:
+            if kind == "block":
+                yield without[number][0], first
+            else:
+                yield (found.taster if kind == "curve" else found.formed)(number, which), first
+
+    for done, (place, effect) in enumerate(zip(places, outputs.effects(candidates()), strict=True)):
+        _, number, kind, which = place
         if kind == "block":
-            effects.blocks[number] = outputs.effect(without[number][0], first)
+            effects.blocks[number] = effect
         elif kind == "curve":
-            for gone in sorted(found.curves[number].weights):
-                effects.curves[number].append((gone, outputs.effect(found.taster(number, gone), first)))
+            effects.curves[number].append((which, effect))
         else:
-            options = range(len(found.factored[number].options))
-            effects.forms[number] = [outputs.effect(found.formed(number, which), first) for which in options]
+            effects.forms[number].append(effect)
         progress("effects", done + 1, len(places))
     return effects
 

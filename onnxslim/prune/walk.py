@@ -79,10 +79,11 @@ class Walk:
             names: Tensors that cross into that node or are computed later.
             model: Another model to run on from here, equal to this one before ``position``.
         """
-        self._advance(position)
+        self.advance(position)
         return self._run(model or self._model, self._crossing[self._cut + 1], names)
 
-    def _advance(self, position: int) -> None:
+    def advance(self, position: int) -> None:
+        """Move the cut as near before the node at ``position`` as memory allows."""
         for cut in range(position - 1, self._cut, -1):
             if self._fits(self._crossing[cut + 1]):
                 wanted = self._crossing[cut + 1]

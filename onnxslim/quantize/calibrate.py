@@ -45,6 +45,7 @@ def statistics(
     *,
     keeper: Keeper | None = None,
     memory: int | None = None,
+    first: int = 0,
 ) -> Statistics:
     """Watch the tensors ``names`` of ``model`` on single samples.
 
@@ -58,6 +59,7 @@ def statistics(
         keeper: Knows the statistics of samples before ``feeds``, and keeps what is learnt.
         memory: Bytes that watching may take beside the model; where all tensors at a time would take more
             (:data:`WATCHED` each), they are watched in groups, and the data run through the model once for each.
+        first: The number of the first sample, for messages.
 
     Raises:
         InvalidDataError: A NaN or an infinity in an activation (tensor and sample are named), or no samples.
@@ -78,7 +80,7 @@ def statistics(
                 if kept is not None and kept.due():
                     kept.write(counter.result())
         except _NotFiniteError as error:
-            sample = error.sample if keeper is None else int(keeper.left[error.sample])
+            sample = first + error.sample if keeper is None else int(keeper.left[error.sample])
             raise InvalidDataError(
                 f"calibration sample {sample}: NaN or infinity in {_culprit(model, feeds, error.sample, config)}",
                 hint="look at that sample's values and at the preprocessing",

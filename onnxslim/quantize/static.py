@@ -15,7 +15,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.errors import GateError, UnsupportedError, UsageError
 from onnxslim.graph import cost
 from onnxslim.progress import Progress
-from onnxslim.quantize import calibrate, measure, pixels, placement, ranges
+from onnxslim.quantize import calibrate, measure, pixels, placement, ranges, shards
 from onnxslim.quantize.basis import find as basis_of
 from onnxslim.quantize.cautions import cautions
 from onnxslim.quantize.choose import Chooser
@@ -32,6 +32,7 @@ from onnxslim.quantize.statistics import Statistics
 from onnxslim.quantize.summary import summarise
 from onnxslim.runtime.memory import give_back
 from onnxslim.runtime.session import SessionConfig
+from onnxslim.workers import running
 
 #: Samples that times are measured on.
 TIMED = 8
@@ -139,6 +140,8 @@ def _statistics(
 
     def taken(left: Feeds) -> Statistics:
         names = list(widest.tensors)
+        if keeper is None and (workers := running()).elsewhere:
+            return shards.statistics(model, left, names, config, memory, workers)
         return calibrate.statistics(model, left, names, config, progress, len(feeds), keeper=keeper, memory=memory)
 
     if keeper is None:
