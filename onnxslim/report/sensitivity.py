@@ -30,7 +30,8 @@ def plot(report: Mapping[str, Any]) -> str:
             (line,) = curves.plot(*zip(*known, strict=True), marker="o", markersize=3, color=COLOURS[role])
             line.set_gid(f"family-{number}")
             titles[f"family-{number}"] = f"{text.clean(family['node'])}: {family['units']} channels"
-        curves.set(xlabel="share of a layer's channels gone", ylabel="SQNR of the outputs in dB", xlim=(0, 1.02))
+        curves.set(xlabel=f"share of a layer's channels gone; dark: the {WORST} most sensitive", xlim=(0, 1.02))
+        curves.set(ylabel="SQNR of the outputs in dB")
         for number, layer in enumerate(layers):
             bar = bars.bar(number, layer["sqnr_db"], width=0.8, color=COLOURS["result"])[0]
             bar.set_gid(f"int8-{number}")
