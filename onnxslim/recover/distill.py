@@ -42,7 +42,7 @@ def distill(
 ) -> tuple[ir.Model, Account]:
     """See :func:`onnxslim.recover.recover`."""
     account = Account("recover")
-    with account.timed(), _threads(config.threads):
+    with account.timed(), _one_thread():
         start = time.monotonic()
         given, original = io.load(model), io.load(teacher)
         check_same_interface(given, original)
@@ -67,10 +67,10 @@ def distill(
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """torch on as many threads as the runtime: what the last bits of a sum are depends on it."""
+def _one_thread() -> Iterator[None]:
+    """torch on one thread: parts of a batch run side by side, and the last bits of a sum depend on the threads it has."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

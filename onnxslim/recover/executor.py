@@ -6,6 +6,7 @@ the graph changes: what is trained is the graph that is served, Q/DQ nodes inclu
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +70,15 @@ class Executor:
                 if value not in learnt and value.const_value is not None:
                     self._constants[value] = to_torch(value.const_value.numpy(), value.const_value.dtype)
         self._plans: dict[ir.Graph, list[_Step]] = {}
-        self._scopes: list[dict[ir.Value, Any]] = []
+        self._local = threading.local()
+
+    @property
+    def _scopes(self) -> list[dict[ir.Value, Any]]:
+        """The scopes that the calling thread is in, the innermost last: several threads may run one executor."""
+        if not hasattr(self._local, "scopes"):
+            self._local.scopes = []
+        scopes: list[dict[ir.Value, Any]] = self._local.scopes
+        return scopes
 
     @property
     def inputs(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,21 @@ class Lesson:
     feeds: dict[str, Tensor]
     targets: dict[str, Tensor]
     labels: Tensor | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of an update's samples, changed as they are to be shown, not yet answered by the teacher.
+
+    Attributes:
+        feeds: Inputs of the student, by name.
+        labels: Class numbers, or None.
+        share: Of the update's samples.
+    """
+
+    feeds: Feeds
+    labels: np.ndarray | None
+    share: float
 
 
 class Lessons:
@@ -61,10 +76,22 @@ class Lessons:
 
     def at(self, step: int, size: int) -> Iterator[Lesson]:
         """The lessons of update ``step``, of ``size`` samples together."""
+        return (self.lesson(part) for part in self.parts(step, size, 1))
+
+    def parts(self, step: int, size: int, count: int) -> list[Part]:
+        """The samples of update ``step``, ``size`` together, those of each run of the student in ``count`` equal parts."""
         rng = np.random.default_rng((self._seed, 3, step))
+        found: list[Part] = []
         for feeds, labels in self._pool.batch(step, size, self._seed):
             changed = augment(feeds, self._changes, rng) if self._changes else feeds
-            yield self._lesson(changed, None if "mixup" in self._changes else labels)
+            shown = None if "mixup" in self._changes else labels
+            found += _divided(changed, shown, count if self._pool.stacked is not None else 1)
+        runs = sum(part.share for part in found)
+        return [replace(part, share=part.share / runs) for part in found]
+
+    def lesson(self, part: Part) -> Lesson:
+        """What the teacher makes of ``part``; several threads may ask."""
+        return self._lesson(part.feeds, part.labels)
 
     def every(self, size: int) -> Iterator[Lesson]:
         """All samples once, unchanged."""
@@ -81,6 +108,18 @@ class Lessons:
 
     def _target(self, name: str, tensor: Tensor) -> Tensor:
         return self.gains[name].of(tensor) if name in self.gains else tensor
+
+
+def _divided(feeds: Feeds, labels: np.ndarray | None, count: int) -> list[Part]:
+    """``feeds``, whose first axes count samples, in ``count`` parts, or in fewer of at least two samples."""
+    n = len(next(iter(feeds.values())))
+    places = np.array_split(np.arange(n), max(1, min(count, n // 2)))
+    if len(places) == 1:
+        return [Part(feeds, labels, 1.0)]
+    return [
+        Part({name: array[at] for name, array in feeds.items()}, None if labels is None else labels[at], len(at) / n)
+        for at in places
+    ]
 
 
 def _fast(array: np.ndarray) -> Tensor:

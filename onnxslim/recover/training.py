@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
@@ -14,12 +15,16 @@ from torch import Tensor
 from onnxslim.errors import GateError
 from onnxslim.progress import Progress
 from onnxslim.recover import checkpoint
-from onnxslim.recover.lessons import Lesson
+from onnxslim.recover.lessons import Lesson, Part
 from onnxslim.recover.losses import is_scores, output_loss, relative_error
 from onnxslim.recover.plan import Plan, State
+from onnxslim.runtime.parallel import workers
+from onnxslim.runtime.session import SessionConfig
 
 logger = logging.getLogger(__name__)
 
+#: Parts of an update's samples, each on a core of its own.
+_PARTS = 4
 #: How often the held-back loss is read over a whole training.
 EVALUATIONS = 20
 #: So many readings without a better one end the training early.
@@ -50,17 +55,25 @@ class Reading(NamedTuple):
 
 def read_held(plan: Plan) -> Reading:
     """Run the student on the held-back lessons."""
-    total = 0.0
-    agreed: list[Tensor] = []
-    with torch.no_grad():
-        for lesson in plan.held:
-            found = plan.student.run(lesson.feeds, plan.outputs)
-            total += float(output_loss(found, lesson.targets, plan.outputs))
-            for name in plan.outputs:
-                if is_scores(lesson.targets[name]):
-                    agreed.append(found[name].argmax(1) == lesson.targets[name].argmax(1))
+    with _crew() as crew:
+        found = list(crew.map(lambda lesson: _read(plan, lesson), plan.held))
+    agreed = [same for _, agreement in found for same in agreement]
     share = float(torch.cat(agreed).float().mean()) if agreed else None
-    return Reading(total / len(plan.held), share)
+    return Reading(sum(loss for loss, _ in found) / len(plan.held), share)
+
+
+def _read(plan: Plan, lesson: Lesson) -> tuple[float, list[Tensor]]:
+    """The loss of one lesson, and for each output that scores classes which samples agree with the teacher."""
+    with torch.no_grad():
+        found = plan.student.run(lesson.feeds, plan.outputs)
+        scored = [name for name in plan.outputs if is_scores(lesson.targets[name])]
+        agreed = [found[name].argmax(1) == lesson.targets[name].argmax(1) for name in scored]
+        return float(output_loss(found, lesson.targets, plan.outputs)), agreed
+
+
+def _crew() -> ThreadPoolExecutor:
+    """One thread a core; torch itself runs on one in each."""
+    return ThreadPoolExecutor(workers(SessionConfig()))
 
 
 def train(plan: Plan, progress: Progress) -> State:
@@ -82,22 +95,23 @@ def train(plan: Plan, progress: Progress) -> State:
         reading = read_held(plan)
     good = _snapshot(plan, optimizer)
     every = max(1, plan.steps // EVALUATIONS)
-    while state.step < plan.steps and state.since_best < _PATIENCE:
-        loss = _update(plan, optimizer, state)
-        if not math.isfinite(loss):
-            _roll_back(plan, optimizer, state, good)
-            continue
-        state.step += 1
-        for name, parameter in parameters.items():
-            state.average[name].lerp_(parameter.detach(), 1 / every)
-        late = state.step == plan.last or (plan.deadline is not None and time.monotonic() > plan.deadline)
-        if state.step % every == 0 or state.step == plan.steps or late:
-            reading = _evaluate(plan, state, loss)
-            good = _snapshot(plan, optimizer)
-            checkpoint.save(plan, good, state)
-        progress(f"recover: {reading}", state.step, plan.steps)
-        if late:
-            break
+    with _crew() as crew:
+        while state.step < plan.steps and state.since_best < _PATIENCE:
+            loss = _update(plan, optimizer, state, crew)
+            if not math.isfinite(loss):
+                _roll_back(plan, optimizer, state, good)
+                continue
+            state.step += 1
+            for name, parameter in parameters.items():
+                state.average[name].lerp_(parameter.detach(), 1 / every)
+            late = state.step == plan.last or (plan.deadline is not None and time.monotonic() > plan.deadline)
+            if state.step % every == 0 or state.step == plan.steps or late:
+                reading = _evaluate(plan, state, loss)
+                good = _snapshot(plan, optimizer)
+                checkpoint.save(plan, good, state)
+            progress(f"recover: {reading}", state.step, plan.steps)
+            if late:
+                break
     _put(plan, state.best)
     return state
 
@@ -135,35 +149,50 @@ def lesson_loss(plan: Plan, lesson: Lesson, blockwise: bool) -> Tensor:
 
 def probe(plan: Plan) -> float:
     """Seconds that one update takes, without making it."""
-    started = time.perf_counter()
-    for lesson in plan.lessons.at(0, plan.batch_size):
-        loss = lesson_loss(plan, lesson, blockwise=False)
-        if loss.requires_grad:
-            loss.backward()
+    with _crew() as crew:
+        started = time.perf_counter()
+        _learn(plan, 0, blockwise=False, crew=crew)
     for parameter in plan.student.parameters.values():
         parameter.grad = None
     return time.perf_counter() - started
 
 
-def _update(plan: Plan, optimizer: torch.optim.Optimizer, state: State) -> float:
+def _learn(plan: Plan, step: int, *, blockwise: bool, crew: ThreadPoolExecutor) -> float:
+    """Put the gradients of update ``step`` into the parameters; returns its loss.
+
+    The samples are cut into the same parts on every machine, and what they say is added up in their order, so that the
+    number of cores decides how long it takes and nothing else.
+    """
+    parameters = list(plan.student.parameters.values())
+
+    def one(part: Part) -> tuple[float, Sequence[Tensor | None]]:
+        loss = lesson_loss(plan, plan.lessons.lesson(part), blockwise) * part.share
+        if not loss.requires_grad or not math.isfinite(loss.item()):
+            return loss.item(), [None] * len(parameters)
+        return loss.item(), torch.autograd.grad(loss, parameters, allow_unused=True)
+
+    total = 0.0
+    for loss, gradients in crew.map(one, plan.lessons.parts(step, plan.batch_size, _PARTS)):
+        total += loss
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+    return total
+
+
+def _update(plan: Plan, optimizer: torch.optim.Optimizer, state: State, crew: ThreadPoolExecutor) -> float:
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * state.rate * schedule(state.step, plan.steps, plan.warmup)
     optimizer.zero_grad()
-    losses = [0.0]
-    lessons = list(plan.lessons.at(state.step, plan.batch_size))
-    for lesson in lessons:
-        loss = lesson_loss(plan, lesson, state.step < plan.blockwise) / len(lessons)
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            return math.nan
-        if loss.requires_grad:
-            loss.backward()
+    loss = _learn(plan, state.step, blockwise=state.step < plan.blockwise, crew=crew)
+    if not math.isfinite(loss):
+        return math.nan
     if not _clip(plan, state):
         return math.nan
     optimizer.step()
     for weight in plan.student.weights.values():
         weight.hold_zeros()
-    return sum(losses)
+    return loss
 
 
 def _clip(plan: Plan, state: State) -> bool:

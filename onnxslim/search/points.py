@@ -10,7 +10,7 @@ kept away from the ends), and doubling steps while there is no upper end yet.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +27,8 @@ _PAYS = 1.01
 _LEAST_LEARNING = 45.0
 #: Which share of the time that is left one training may take.
 _LEARNING = 0.5
+#: What learning leaves of the drop that pruning cost, until a trial has shown it.
+_REMAINS = 1 / 3
 #: What people call a way to quantise.
 _NAMES = {"int8": "int8", "weights": "int8 weights"}
 
@@ -107,8 +109,10 @@ class Wanted:
 
 def next_point(seen: Sequence[Outcome], wanted: Wanted) -> Point | None:
     """What to try after ``seen``, or None when nothing is left that fits the time and could be better."""
-    point = _unpruned(seen, wanted) or _pruned(seen, wanted)
-    return point if point is not None and (not seen or _fits(seen, point, wanted)) else None
+    point = _unpruned(seen, wanted)
+    if point is not None:
+        return point if not seen or _fits(seen, point, wanted) else None
+    return next((point for point in _pruned(seen, wanted) if _fits(seen, point, wanted)), None)
 
 
 def _unpruned(seen: Sequence[Outcome], wanted: Wanted) -> Point | None:
@@ -127,23 +131,50 @@ def _unpruned(seen: Sequence[Outcome], wanted: Wanted) -> Point | None:
     return None if weights in known else weights
 
 
-def _pruned(seen: Sequence[Outcome], wanted: Wanted) -> Point | None:
-    """Along the shares: as pruning leaves them, then with what learning brings back, then with cheaper forms as well."""
+def _pruned(seen: Sequence[Outcome], wanted: Wanted) -> Iterator[Point]:
+    """Along the shares, what promises most first.
+
+    Pruning alone, until it fails; with what learning brings back, from there on; then pruning alone more closely, where
+    there is no time to learn; last with cheaper forms as well.
+    """
     way = _way(seen, wanted)
     like = [o for o in seen if o.point.quantised == way]
     channels = [o for o in like if not o.point.low_rank]
     plain = [o for o in channels if not o.point.learning]
-    share = _along(plain, wanted)
-    if share is not None:
-        return Point(share, way, 0.0, wanted.of)
+    alone = _along(plain, wanted)
     learning = _learning(wanted)
-    if learning:
+    if learning and (alone is None or any(not _passes(o, wanted) for o in plain if o.point.share)):
         # what could not be pruned at all cannot be with learning either
         carried = [o for o in seen if _passes(o, wanted) or math.isinf(o.drop)]
-        share = _along([o for o in channels if o.point.learning or o in carried], wanted)
+        line = [o for o in channels if o.point.learning or o in carried]
+        share = _along(line, wanted, _promise(plain, line, wanted))
         if share is not None:
-            return Point(share, way, learning, wanted.of)
-    return _cheaper(like, wanted)
+            yield Point(share, way, learning, wanted.of)
+    if alone is not None:
+        yield Point(alone, way, 0.0, wanted.of)
+    if (cheaper := _cheaper(like, wanted)) is not None:
+        yield cheaper
+
+
+def _promise(plain: Sequence[Outcome], line: Sequence[Outcome], wanted: Wanted) -> float | None:
+    """The share whose drop learning should bring down to the limit, or None where nothing can be told.
+
+    The drop grows with a power of the share, which two prunings tell (one is taken to be quadratic); learning leaves a part
+    of it (:data:`_REMAINS`, until it has been seen).
+    """
+    base = min((o.drop for o in plain if not o.point.share), default=0.0)
+    known = [(o.point.share, o.drop - base) for o in plain if o.point.share and math.isfinite(o.drop) and o.drop > base]
+    if not known or not wanted.limit:
+        return None
+    known.sort()
+    (s, d), power = known[-1], 2.0
+    if len(known) > 1 and known[-2][0] < s and known[-2][1] < d:
+        power = min(4.0, max(1.0, math.log(d / known[-2][1]) / math.log(s / known[-2][0])))
+    learned = [o for o in line if o.point.learning and o.point.share and math.isfinite(o.drop)]
+    parts = [max(0.0, o.drop - base) / (d * (o.point.share / s) ** power) for o in learned]
+    remains = max(0.1, min(1.0, parts[-1])) if parts else _REMAINS
+    allowed = max(wanted.limit - base, 0.0) / remains
+    return s * float((allowed / d) ** (1 / power))
 
 
 def _cheaper(like: Sequence[Outcome], wanted: Wanted) -> Point | None:
@@ -187,8 +218,11 @@ def ahead(seen: Sequence[Outcome], wanted: Wanted, count: int) -> list[Point]:
     return found
 
 
-def _along(line: Sequence[Outcome], wanted: Wanted) -> float | None:
-    """The next share to try among outcomes that differ in their share alone, or None when the line is done."""
+def _along(line: Sequence[Outcome], wanted: Wanted, promise: float | None = None) -> float | None:
+    """The next share to try among outcomes that differ in their share alone, or None when the line is done.
+
+    Where nothing has failed yet it is ``promise``, if that is further on than a first step.
+    """
     passing = sorted((o for o in line if _passes(o, wanted)), key=lambda o: o.point.share)
     failing = sorted((o for o in line if not _passes(o, wanted)), key=lambda o: o.point.share)
     if failing and failing[0].point.share == 0:
@@ -203,7 +237,8 @@ def _along(line: Sequence[Outcome], wanted: Wanted) -> float | None:
         return None
     above = [o for o in failing if o.point.share > low.point.share]
     if not above:
-        share = min(MOST, max(FIRST, low.point.share + FIRST))
+        share = max(FIRST, low.point.share + (FIRST if promise is None else CLOSE), promise or 0.0)
+        share = min(MOST, round(share, 2))
         return share if share - low.point.share > CLOSE else None
     high = above[0]
     width = high.point.share - low.point.share

@@ -127,8 +127,20 @@ def test_trainings_are_whole_halves_or_quarters_so_that_a_later_search_knows_the
 
 def test_what_cannot_be_pruned_is_not_tried_with_learning() -> None:
     seen = search(lambda point: math.inf if point.share > 0.5 else 0.0, learns=True)
-    impossible = [o.point.share for o in seen if math.isinf(o.drop) and not o.point.learning]
-    assert all(o.point.share < min(impossible) for o in seen if o.point.learning)
+    assert any(o.point.learning for o in seen)
+    for number, outcome in enumerate(seen):
+        impossible = [o.point.share for o in seen[:number] if math.isinf(o.drop) and not o.point.learning]
+        assert not outcome.point.learning or outcome.point.share < min(impossible)
+
+
+def test_learning_starts_at_the_share_from_which_it_should_come_back() -> None:
+    # a drop that grows with the cube of the share, a third of which learning leaves: 0.2 and 0.4 tell that 0.52 will do
+    seen = search(lambda point: 0.07 * point.share**3 * (1 / 3 if point.learning else 1.0), learns=True)
+    first = next(o.point for o in seen if o.point.learning)
+    plain = [o.point.share for o in seen if not o.point.learning and o.point.share]
+    assert first.share == pytest.approx((0.01 * 3 / 0.07) ** (1 / 3), abs=0.011)
+    assert plain[:3] == [0.2, 0.4, 0.6]
+    assert best(seen) == first
 
 
 @given(st.floats(0.0, 0.85), st.integers(1, 6), st.integers(0, 5))
