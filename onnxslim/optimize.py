@@ -83,7 +83,8 @@ def optimize(
     Args:
         model: The original; it is not changed.
         data: Fit data: a path, arrays, an iterable (see :func:`~onnxslim.data.sources.open_samples`).
-        eval_data: Confirm data; without it a seeded quarter of ``data`` is held back.
+        eval_data: Confirm data; without it a seeded quarter of ``data`` is held back. Where only these have labels, and
+            plenty of them, a search chooses on a share of them and confirms on the rest.
         recipe: A preset's name, a YAML file, a model that carries one, or a :class:`~onnxslim.recipe.Recipe`.
         max_drop: Of the judged metric, in its own unit (0.01, which is the default, is one point of top-1).
         min_agreement: Share of samples whose answer is the original's.

@@ -15,6 +15,8 @@ from onnxslim.runtime.session import SessionConfig
 
 #: Shares held back for *confirm* when no second set is given, and for *tune* by what makes choices of its own.
 CONFIRM_SHARE, TUNE_SHARE = 0.25, 0.2
+#: So many labelled samples tell more of a drop than any number without labels.
+TELLING = 500
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def open_sets(
         read: How both are read.
         seed: Of the draws.
         config: Where ``model`` runs, if it has to.
-        tune: Share of the fit data to hold back to choose by, or 0.
+        tune: Share to hold back to choose by, or 0: of the confirm data where those alone have labels and plenty of them,
+            otherwise of the fit data.
 
     Raises:
         InvalidDataError: The data do not fit the model, or both sets hold the same sample.
@@ -81,6 +84,17 @@ def open_sets(
         fit, confirm = hold_back(fit, CONFIRM_SHARE, seed)
         if (near := near_duplicates(fit, confirm)) is not None:
             near += "; --group keeps what belongs together in one set"
-    if tune and len(fit) > 1:
+    if tune and confirm is not None and _telling(fit, confirm, tune):
+        confirm, held = hold_back(confirm, tune, seed + 1)
+    elif tune and len(fit) > 1:
         fit, held = hold_back(fit, tune, seed + 1)
     return Sets(fit, held, confirm, near)
+
+
+def _telling(fit: Samples, confirm: Samples, tune: float) -> bool:
+    """Whether choices are better made on samples like those that will judge.
+
+    Fit data are often what the model was trained on: it knows those by heart, and every answer that pruning changes there
+    looks like a loss, which it is not on others.
+    """
+    return fit.labels is None and confirm.labels is not None and tune * len(confirm) >= TELLING

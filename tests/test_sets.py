@@ -45,3 +45,20 @@ def test_the_same_image_in_two_sources_is_an_error_and_nearly_the_same_a_warning
     confirm[4] = fit[7]
     with pytest.raises(InvalidDataError, match="7 = 4"):
         open_sets(model, fit, confirm, DataOptions(), 0, tune=0)
+
+
+@pytest.mark.parametrize(("judged", "labelled", "source"), [(100, True, "confirm"), (99, True, "fit"), (100, False, "fit")])
+def test_choices_are_made_on_judged_samples_where_only_those_have_labels_and_plenty_of_them(
+    model, judged: int, labelled: bool, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxslim.sets.TELLING", 20)
+    eval_data = {"image": images(judged, 3), **({"labels": np.arange(judged) % 10} if labelled else {})}
+    sets = open_sets(model, images(50, 2), eval_data, DataOptions(), 0, tune=0.2)
+    assert sets.fit is not None
+    assert sets.tune is not None
+    assert sets.confirm is not None
+    lost = {"fit": (40, 10, judged), "confirm": (50, judged // 5, judged - judged // 5)}[source]
+    assert (len(sets.fit), len(sets.tune), len(sets.confirm)) == lost
+    assert (sets.tune.labels is None) == (source == "fit")
+    own = [set(samples.digests()) for samples in (sets.fit, sets.tune, sets.confirm)]
+    assert len(set.union(*own)) == 50 + judged

@@ -66,13 +66,19 @@ def top1(net: nn.Module, part: cifar.Part) -> float:
 
 
 def train(
-    net: nn.Module, part: cifar.Part, test: cifar.Part, plan: list[int], state: Path, batch: int = BATCH
+    net: nn.Module,
+    part: cifar.Part,
+    test: cifar.Part,
+    plan: list[int],
+    state: Path,
+    batch: int = BATCH,
+    peak: float = PEAK,
 ) -> None:
     """Train ``net`` in place, one epoch for each side in ``plan``; ``state`` is gone on from, and kept after each."""
     epochs = len(plan)
     steps = epochs * (len(part.labels) // batch)
-    optimizer = torch.optim.SGD(net.parameters(), PEAK, MOMENTUM, weight_decay=DECAY, nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK, total_steps=steps, pct_start=0.2)
+    optimizer = torch.optim.SGD(net.parameters(), peak, MOMENTUM, weight_decay=DECAY, nesterov=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps, pct_start=0.2)
     done = 0
     curve = state.with_suffix(".csv")
     if state.exists():
@@ -123,6 +129,8 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--width", type=int, help="channels of the first convolution")
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--start", type=Path, metavar="STATE", help="another run's state to begin with, its rate anew")
+    parser.add_argument("--peak", type=float, default=PEAK, help="the highest rate")
     parser.add_argument("--progressive", action="store_true", help="smaller images first")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -133,7 +141,9 @@ def main() -> None:
     net = (make(arguments.width) if arguments.width else make()).to(memory_format=torch.channels_last)
     part, test = (cifar.load(arguments.data_root, name) for name in ("train", "test"))
     plan = sides(arguments.epochs, arguments.progressive)
-    train(net, part, test, plan, arguments.output.with_suffix(".state"))
+    if arguments.start is not None:
+        net.load_state_dict(torch.load(arguments.start, weights_only=True)["net"])
+    train(net, part, test, plan, arguments.output.with_suffix(".state"), peak=arguments.peak)
     torch_training.export(net, arguments.output, cifar.INPUT, (3, 32, 32))
     size = arguments.output.stat().st_size
     count = sum(parameter.numel() for parameter in net.parameters())
