@@ -20,7 +20,7 @@ from onnxslim.reading import DataOptions
 from onnxslim.recipe import Recipe
 from onnxslim.result import Facts, facts
 from onnxslim.runtime.session import SessionConfig, check
-from onnxslim.sets import Sets, open_sets
+from onnxslim.sets import TELLING, Sets, open_sets
 from onnxslim.steps import Done, Runner
 from onnxslim.validate.evaluate import evaluate_all
 from onnxslim.validate.function import UserMetric
@@ -87,13 +87,14 @@ class Task:
         """The metric on ``samples``, as far as so few can tell.
 
         Of scores that is the drop which the original's own confidence predicts: it varies less than a count of right
-        answers. Labels, where there are any, may only make it worse.
+        answers. A few labels may only make it worse; many are counted and nothing else, because a network that is surer
+        than it is right takes every answer that changed for a loss.
         """
 
         def measured(metric: str | UserMetric | None) -> Measured:
             return self.evaluate({"result": model}, samples, metric)["result"].metric
 
-        if self.judge.metric is not None:
+        if self.judge.metric is not None or (samples.labels is not None and len(samples) >= TELLING):
             return measured(None)
         try:
             predicted = measured("confidence")
