@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 from onnxslim.errors import OnnxslimError, UnsupportedError, UsageError
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -172,14 +174,27 @@ def _dask(backend: str, address: str, jobs: int | None) -> Iterator[Workers]:
             yield Workers(jobs or cores, backend, elsewhere=True)
 
 
+def _patiently(connect: Callable[[], None]) -> None:
+    """Again where a cluster did answer, but was not ready in time: Ray gives the process it starts for a client 10 s."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return connect()
+        except ConnectionAbortedError as error:
+            logger.info("not ready yet: %s", _first_line(error))
+    return connect()
+
+
 def _ray(backend: str, address: str, jobs: int | None) -> Iterator[Workers]:
     _need("ray", "ray", backend)
     import ray
     from joblib import parallel_config
     from ray.util.joblib import register_ray
 
-    try:
+    def connect() -> None:
         ray.init(backend, log_to_driver=False, logging_level=logging.ERROR)
+
+    try:
+        _patiently(connect)
     except Exception as error:
         raise UsageError(f"--backend {backend}: no cluster answers ({_first_line(error)})") from None
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from onnxslim.errors import GateError, OnnxslimError, UnsupportedError, UsageError
-from onnxslim.workers import ATTEMPTS, DISTRIBUTION, _check, open_workers
+from onnxslim.workers import ATTEMPTS, DISTRIBUTION, _check, _patiently, open_workers
 
 TASKS = list(range(7))
 
@@ -123,6 +124,20 @@ def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UsageError, match="no scheduler answers"), open_workers("dask://127.0.0.1:9"):
         pass
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(("failures", "tries"), [(0, 1), (ATTEMPTS - 1, ATTEMPTS), (ATTEMPTS, ATTEMPTS)])
+def test_a_cluster_that_is_not_ready_yet_is_asked_again(failures: int, tries: int) -> None:
+    made: list[int] = []
+
+    def connect() -> None:
+        made.append(1)
+        if len(made) <= failures:
+            raise ConnectionAbortedError("Initialization failure from server:")
+
+    with contextlib.nullcontext() if failures < ATTEMPTS else pytest.raises(ConnectionAbortedError):
+        _patiently(connect)
+    assert len(made) == tries
 
 
 @pytest.mark.parametrize("kind", ["ray", "dask"])
