@@ -168,7 +168,7 @@ class ReportPath(_Typed):
         """The path."""
         path = str(value)
         if os.path.splitext(path)[1].lower() not in (".html", ".md"):
-            self.refuse(value, param, "unknown kind of report", "F.html or F.md")
+            self.refuse(value, param, "unknown kind of report", "F.html or F.md; --json prints JSON")
         return path
 
 

@@ -89,16 +89,13 @@ class Lessons:
         runs = sum(part.share for part in found)
         return [replace(part, share=part.share / runs) for part in found]
 
-    def lesson(self, part: Part) -> Lesson:
-        """What the teacher makes of ``part``; several threads may ask."""
-        return self._lesson(part.feeds, part.labels)
-
     def every(self, size: int) -> Iterator[Lesson]:
         """All samples once, unchanged."""
-        for feeds, labels in self._pool.all(size):
-            yield self._lesson(feeds, labels)
+        return (self.lesson(Part(feeds, labels, 1.0)) for feeds, labels in self._pool.all(size))
 
-    def _lesson(self, feeds: Feeds, labels: np.ndarray | None) -> Lesson:
+    def lesson(self, part: Part) -> Lesson:
+        """What the teacher makes of ``part``; several threads may ask."""
+        feeds, labels = part.feeds, part.labels
         given = dict(feeds) if self._head is None else {**feeds, **self._head(feeds)}
         return Lesson(
             {name: _fast(given[name]) for name in self._inputs if name in given},

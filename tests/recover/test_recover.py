@@ -252,3 +252,27 @@ def test_a_time_budget_is_kept(build: ModuleType) -> None:
     _, account = recover(student, teacher, build.rows(), RecoverOptions(seconds=2))
     assert account.seconds < 6
     assert account.details["steps"] >= 1
+
+
+def test_the_number_of_cores_decides_nothing(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
+    found = []
+    for cores in (1, 3):
+        monkeypatch.setattr(training, "workers", lambda config, cores=cores: cores)
+        result, account = recover(student, teacher, build.rows(), RecoverOptions(steps=20, lr=2e-2))
+        found.append((io.to_bytes(result), account.details["curve"]))
+    assert found[0] == found[1]
+    assert found[0][0] != io.to_bytes(student)
+
+
+def test_an_update_learns_from_all_its_samples_in_equal_parts(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    real = training.lesson_loss
+
+    def noted(plan: object, lesson: training.Lesson, blockwise: bool) -> torch.Tensor:
+        seen.append(len(next(iter(lesson.feeds.values()))))
+        return real(plan, lesson, blockwise)
+
+    monkeypatch.setattr(training, "lesson_loss", noted)
+    recover(build.damaged(build.mlp(), 0.5), build.mlp(), build.rows(), RecoverOptions(steps=1, batch_size=30))
+    assert sorted(seen[-4:]) == [7, 7, 8, 8]
