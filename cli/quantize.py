@@ -31,6 +31,11 @@ from .steps import run_step
     help="Ranges fixed by calibration, or taken from each input (whichever the model gains by).",
 )
 @click.option("--weights", metavar="W", help="Weights only: int8, int4, either with :qdq (standard ops), or codebook:K.")
+@click.option(
+    "--linear",
+    type=click.Choice(["int8", "int4"]),
+    help="int4: large linear layers that see one row, as classifiers end in, get 4-bit weights; beside static int8 (int8).",
+)
 @click.option("--calibration", metavar="C", help="auto, minmax, averaged, percentile[:99.999], mse, entropy, least (auto).")
 @click.option("--placement", type=click.Choice(["measured", "static"]), help="How to choose the layers (measured).")
 @click.option("--min-sqnr", type=float, metavar="DB", help="What every output keeps, or layers stay float (20).")

@@ -21,14 +21,17 @@ from onnxslim.execute import run
 from onnxslim.kinds import DATA_HINT
 from onnxslim.progress import Progress, silent
 from onnxslim.prune.estimate import predict
+from onnxslim.quantize import fewbits
 from onnxslim.reading import DataOptions
 from onnxslim.recipe import Recipe
 from onnxslim.recover.extra import has_torch
 from onnxslim.result import Result
+from onnxslim.runtime.parallel import workers as cores
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.search.ahead import begin
 from onnxslim.search.front import front
-from onnxslim.search.points import Point, Wanted, ahead, next_point
+from onnxslim.search.outcomes import Point, Wanted
+from onnxslim.search.points import ahead, next_point
 from onnxslim.search.study import Study
 from onnxslim.search.trial import Trial, try_point
 from onnxslim.sets import TUNE_SHARE
@@ -43,9 +46,12 @@ FINALISTS = 3
 #: Which share of the budget trials may use; the rest is for the confirmation.
 _TRIALS = 0.9
 #: Which share of it a full training takes.
-_LEARNING = 0.3
-#: Fewer samples than this teach nothing that holds on others.
-_LESSONS = 64
+_LEARNING = 0.45
+#: Fewer samples than this teach nothing that holds on others, and fewer updates only shake the weights.
+_LESSONS, _UPDATES = 64, 500
+#: Multiply-accumulates a second that a core trains with, roughly, and how many times a model's own an update of 32 samples
+#: takes: its teacher's, and its own forwards and twice backwards.
+_PACE, _UPDATE = 2.5e10, 4 * 32
 
 
 def optimize(
@@ -167,9 +173,10 @@ def _search(
     """The trials, and why there are no more of them."""
     want = chosen.search or "balanced"
     fit = task.sets.fit
-    learning = _LEARNING * budget if has_torch() and fit is not None and len(fit) >= _LESSONS else 0.0
+    learning = _LEARNING * budget if _can_learn(task, _LEARNING * budget) else 0.0
     of = "params" if want == "smallest" else "macs"
     pruning = 0.0 if fit is None else predict(task.original, fit, task.config)
+    narrow = bool(fewbits.suited(task.original))
     trials: list[Trial] = []
 
     def asked(point: Point) -> Recipe:
@@ -177,7 +184,7 @@ def _search(
 
     while True:
         left = started + _TRIALS * budget - time.monotonic()
-        wanted = Wanted(chosen.gates.max_drop, left, learning, of, pruning)
+        wanted = Wanted(chosen.gates.max_drop, left, learning, of, pruning, narrow)
         seen = [trial.outcome for trial in trials]
         point = next_point(seen, wanted)
         if point is None:
@@ -186,11 +193,20 @@ def _search(
         if workers.elsewhere:
             recipes_ahead = [asked(one) for one in ahead(seen, wanted, workers.count)]
             begin(task, [one for one in recipes_ahead if study is None or study.find(one.text()) is None], workers)
-        trials.append(try_point(task, point, asked(point), want, study, clock=placement != "static"))
+        draws = 1 + sum(1 for trial in trials if trial.point.share and not trial.passes)
+        clock = placement != "static"
+        trials.append(try_point(task, point, asked(point), want, study, clock=clock, draws=draws))
         for trial in trials[1:]:
             if any(_beaten(trial, other) for other in trials):
                 trial.attempt.forget()
         task.progress("trials", len(trials), 0)
+
+
+def _can_learn(task: Task, seconds: float) -> bool:
+    """Whether a training of so many seconds would win anything back: there are torch, samples and time for updates."""
+    fit = task.sets.fit
+    updates = seconds * _PACE * cores(task.config) / (_UPDATE * max(task.given.macs, 1))
+    return has_torch() and fit is not None and len(fit) >= _LESSONS and updates >= _UPDATES
 
 
 def _about(task: Task, chosen: Recipe, placement: str) -> dict[str, str]:

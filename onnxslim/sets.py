@@ -15,8 +15,9 @@ from onnxslim.runtime.session import SessionConfig
 
 #: Shares held back for *confirm* when no second set is given, and for *tune* by what makes choices of its own.
 CONFIRM_SHARE, TUNE_SHARE = 0.25, 0.2
-#: So many labelled samples tell more of a drop than any number without labels.
-TELLING = 500
+#: So many labelled samples tell more of a drop than any number without labels; of plenty, choosing is worth as many as
+#: judging.
+TELLING, PLENTY_SHARE = 500, 0.5
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def open_sets(
         read: How both are read.
         seed: Of the draws.
         config: Where ``model`` runs, if it has to.
-        tune: Share to hold back to choose by, or 0: of the confirm data where those alone have labels and plenty of them,
-            otherwise of the fit data.
+        tune: Share of the fit data to hold back to choose by, or 0; where the confirm data alone have labels, and plenty
+            of them, half of those instead.
 
     Raises:
         InvalidDataError: The data do not fit the model, or both sets hold the same sample.
@@ -85,7 +86,7 @@ def open_sets(
         if (near := near_duplicates(fit, confirm)) is not None:
             near += "; --group keeps what belongs together in one set"
     if tune and confirm is not None and _telling(fit, confirm, tune):
-        confirm, held = hold_back(confirm, tune, seed + 1)
+        confirm, held = hold_back(confirm, PLENTY_SHARE, seed + 1)
     elif tune and len(fit) > 1:
         fit, held = hold_back(fit, tune, seed + 1)
     return Sets(fit, held, confirm, near)

@@ -11,8 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxslim.quantize.solve import feedback
+
 #: Weights a block: 4 bits need small ones to be right, 8 bits are right anyway and faster in large ones.
 SIZES = {4: 32, 8: 128}
+#: Weights a block that is rounded with error feedback, which makes up for larger ones.
+FED_BACK = 128
+#: Damping of the inputs' second moments, as a share of their mean: there are often fewer samples than inputs.
+DAMPING = 1.0
 #: Shrinks of a block's range that are tried; the one with the least squared error is kept.
 _SHRINKS = {4: np.linspace(1.0, 0.7, 13), 8: np.ones(1)}
 
@@ -54,6 +60,38 @@ def quantise(weight: np.ndarray, bits: int) -> Blocks:
     return Blocks(pack(shifted) if bits == 4 else shifted, scales, bits, SIZES[bits], weight.shape[1])
 
 
+def fed_back(weight: np.ndarray, gram: np.ndarray) -> Blocks:
+    """``weight`` float32 (N, K) in 4 bits and larger blocks, rounded with the least error of the outputs.
+
+    GPTQ (Frantar et al., 2022): what each rounding lost is made up by the weights still to come. A block's scale is chosen
+    when its turn comes, with errors weighed by the energy of the inputs.
+
+    Args:
+        weight: The layer's weights.
+        gram: float64 (K, K), the second moments of its inputs, their means apart.
+    """
+    (outputs, inputs), middle = weight.shape, 8
+    energy = np.diag(gram)
+    factor = feedback(gram[None], DAMPING)[0]
+    left, codes = weight.astype(np.float64), np.zeros((outputs, -(-inputs // FED_BACK) * FED_BACK), np.float32)
+    scales = []
+    for start in range(0, inputs, FED_BACK):
+        stop = min(start + FED_BACK, inputs)
+        block = left[:, start:stop]
+        largest = np.take_along_axis(block, np.abs(block).argmax(axis=1, keepdims=True), axis=1)
+        step = _rounded(block[:, None], -largest / middle, 4, energy[start:stop] + DAMPING * energy.mean())[1]
+        lost = np.empty_like(block)
+        for column in range(stop - start):
+            code = np.clip(np.rint(block[:, column] / step[:, 0]), -middle, middle - 1)
+            codes[:, start + column] = code
+            lost[:, column] = (block[:, column] - code * step[:, 0]) / factor[start + column, start + column]
+            block[:, column:] -= lost[:, column, None] * factor[start + column, start:stop][column:]
+        left[:, stop:] -= lost @ factor[start:stop, stop:]
+        scales.append(step)
+    shifted = (codes.reshape(outputs, -1, FED_BACK) + middle).astype(np.uint8)
+    return Blocks(pack(shifted), np.concatenate(scales, axis=1), 4, FED_BACK, inputs)
+
+
 def signed(weight: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """``weight`` float32 (N, K) as DequantizeLinear reads it: codes int8 (N, K) and positive scales float32 (N, blocks)."""
     values = _in_blocks(weight, SIZES[bits])
@@ -70,8 +108,13 @@ def _in_blocks(weight: np.ndarray, size: int) -> np.ndarray:
     return padded.reshape(outputs, blocks, size)
 
 
-def _rounded(values: np.ndarray, steps: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of the shape of ``values`` and a scale a block: of the shrunk ``steps`` the one with the least squared error."""
+def _rounded(
+    values: np.ndarray, steps: np.ndarray, bits: int, weigh: np.ndarray | float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of the shape of ``values`` and a scale a block: of the shrunk ``steps`` the one with the least squared error.
+
+    Errors count ``weigh`` times, which is broadcast over the weights of a block.
+    """
     middle = 2 ** (bits - 1)
     best = np.full(steps.shape, np.inf, np.float32)
     scales, codes = np.ones(steps.shape, np.float32), np.zeros(values.shape, np.float32)
@@ -79,7 +122,7 @@ def _rounded(values: np.ndarray, steps: np.ndarray, bits: int) -> tuple[np.ndarr
         step = (steps * np.float32(shrink)).astype(np.float32)
         step = np.where(np.abs(step) > 1e-30, step, np.float32(1.0))
         tried = np.clip(np.rint(values / step[:, :, None]), -middle, middle - 1)
-        error = np.square(tried * step[:, :, None] - values).sum(axis=2)
+        error = (np.square(tried * step[:, :, None] - values) * weigh).sum(axis=2)
         better = error < best
         best, scales = np.where(better, error, best), np.where(better, step, scales)
         codes = np.where(better[:, :, None], tried, codes)

@@ -17,6 +17,8 @@ class QuantizeOptions:
             standard's DequantizeLinear) or ``codebook:K``; None quantises both.
         calibration: ``auto``, ``minmax``, ``averaged``, ``percentile[:99.999]``, ``mse``, ``entropy`` or ``least`` (for each
             tensor the one with the least error).
+        linear: ``int4`` gives 4-bit weights to large linear layers that read each weight once an inference (``fewbits.py``);
+            otherwise they are ``int8`` like all others.
         placement: ``measured`` decides on this machine which layers gain, ``static`` by a model of the target.
         exclude: Regular expressions; a node whose whole name matches stays float.
         float_units: The decision of an earlier run: these stay float, everything else that can becomes int8.
@@ -31,6 +33,7 @@ class QuantizeOptions:
     activations: str = "auto"
     weights: str | None = None
     calibration: str = "auto"
+    linear: str = "int8"
     placement: str = "measured"
     exclude: tuple[str, ...] = ()
     float_units: tuple[str, ...] | None = None

@@ -79,9 +79,7 @@ def round_codes(w: np.ndarray, gram: np.ndarray, scales: np.ndarray, top: int) -
     groups, outputs, size = w.shape
     order = np.argsort(-np.einsum("gdd->d", gram), kind="stable")
     w = w[:, :, order].astype(np.float64)
-    mean = np.trace(gram, axis1=1, axis2=2)[:, None, None] / size
-    h = gram[:, order][:, :, order] + np.where(mean > 0, DAMPING * mean, 1.0) * np.eye(size)
-    factor = np.linalg.cholesky(np.linalg.inv(h)).transpose(0, 2, 1)
+    factor = feedback(gram[:, order][:, :, order], DAMPING)
     codes = np.empty((groups, outputs, size), np.int8)
     for start in range(0, size, BLOCK):
         stop = min(start + BLOCK, size)
@@ -94,6 +92,14 @@ def round_codes(w: np.ndarray, gram: np.ndarray, scales: np.ndarray, top: int) -
             w[:, :, column:stop] -= error[:, :, None] * factor[:, None, column, column:stop]
         w[:, :, stop:] -= lost @ factor[:, start:stop, stop:]
     return codes[:, :, np.argsort(order, kind="stable")]
+
+
+def feedback(gram: np.ndarray, damping: float) -> np.ndarray:
+    """Upper triangular factors of the damped inverses of ``gram`` (g, d, d): how a column's error goes on to later ones."""
+    mean = np.trace(gram, axis1=1, axis2=2)[:, None, None] / gram.shape[-1]
+    damped = gram + np.where(mean > 0, damping * mean, 1.0) * np.eye(gram.shape[-1])
+    found: np.ndarray = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
+    return found
 
 
 def bias(

@@ -15,7 +15,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.errors import GateError, UnsupportedError, UsageError
 from onnxslim.graph import cost
 from onnxslim.progress import Progress
-from onnxslim.quantize import calibrate, measure, pixels, placement, ranges, shards
+from onnxslim.quantize import calibrate, fewbits, measure, pixels, placement, ranges, shards
 from onnxslim.quantize.basis import find as basis_of
 from onnxslim.quantize.cautions import cautions
 from onnxslim.quantize.choose import Chooser
@@ -77,7 +77,8 @@ def quantise_static(
             basis = basis_of(model, target, feeds, yardstick, config, account)
         work = basis.equalised(model, account)
         give_back()
-    found = units(work, target, options.exclude)
+    narrow = fewbits.suited(work, options.exclude) if options.linear == "int4" else []
+    found = fewbits.apart(units(work, target, options.exclude), narrow)
     able = everything(found)
     if not any(unit.weighted for unit in found if unit.name in able):
         raise nothing(model, "Conv, Gemm or MatMul with float32 weights can run in int8")
@@ -111,10 +112,14 @@ def quantise_static(
             if seen is not None:
                 account.changed["input quantised on its own 256 levels"] = seen.source
                 source = pixels.spread(work, seen)
-                members = pixels.in_float(units(source, target, options.exclude), seen)
+                members = fewbits.apart(pixels.in_float(units(source, target, options.exclude), seen), narrow)
                 choices = replace(choices, encodings={**choices.encodings, seen.levels: seen.encoding})
             chosen = make_plan(members, int8)
             result, lost, layers = _mended(source, chosen, choices, mending, yardstick, config, account, progress, seen)
+        if narrow:
+            with account.part("4-bit layers"):
+                fewbits.write(result, narrow, feeds, config, account)
+                lost = yardstick.errors(result)
         if options.float_units is not None or max(lost.values(), default=0.0) <= 10 ** (-_floor(options) / 10):
             account.details["calibration"] = method
             if method == "least":

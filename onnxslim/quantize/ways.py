@@ -92,6 +92,13 @@ def resolved(
         way, why = cheaper(model, target, Feeds(samples).first(1)[0])
     elif way == "dynamic" and target.provider != "cpu":
         raise UsageError(f"--target {name} --activations dynamic: it runs static int8 only", hint="drop --activations")
+    if options.linear not in ("int8", "int4"):
+        raise UsageError(f"--linear {options.linear}: unknown", hint="int8 or int4")
+    if options.linear == "int4" and (way != "static" or target.provider != "cpu"):
+        raise UsageError(
+            f"--linear int4 goes with static int8 for the CPU provider; here it is {way} for {name}",
+            hint="--weights int4 stores the weights of all linear layers in 4 bits",
+        )
     account.details["way"] = {"way": way, "target": name, "why": why}
     account.changed["activations"] = {"weights": "left in float", "float16": "in float16"}.get(way, f"quantised, {way}")
     account.decline({"static": "dynamic ranges", "dynamic": "fixed ranges"}.get(way, "int8 activations"), why)

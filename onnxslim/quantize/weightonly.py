@@ -132,10 +132,13 @@ def _block(writer: Writer, weight: Weight, bits: int) -> None:
     for linear in weight.linears:
         # a weight that is read both ways lies as its first reader wants it
         if linear.transposed == (weight.axis == 0):
-            _multiply(writer, linear, found, codes, scales)
+            multiply(writer, linear, found, codes, scales, linear.bias)
 
 
-def _multiply(writer: Writer, linear: Linear, found: blocks.Blocks, codes: ir.Value, scales: ir.Value) -> None:
+def multiply(
+    writer: Writer, linear: Linear, found: blocks.Blocks, codes: ir.Value, scales: ir.Value, bias: ir.Value | None
+) -> None:
+    """MatMulNBits of ``codes`` and an Add of ``bias`` instead of ``linear``."""
     node, (inputs, outputs) = linear.node, linear.columns
     writer.model.opset_imports.setdefault("com.microsoft", 1)
     last = writer.before(
@@ -143,7 +146,7 @@ def _multiply(writer: Writer, linear: Linear, found: blocks.Blocks, codes: ir.Va
         name=f"{linear.name}_MatMulNBits", domain="com.microsoft", dtype=ir.DataType.FLOAT,
         attributes={"K": inputs, "N": outputs, "bits": found.bits, "block_size": found.size, "accuracy_level": ACCURACY},
     )  # fmt: skip
-    if linear.bias is not None:
-        last = writer.before(node, "Add", last.outputs[0], linear.bias, name=f"{linear.name}_Add")
+    if bias is not None:
+        last = writer.before(node, "Add", last.outputs[0], bias, name=f"{linear.name}_Add")
     writer.take_over(node, last)
     last.name = linear.name

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxslim.quantize.options import QuantizeOptions
-from onnxslim.search.points import CLOSE, MOST, Outcome, Point, Wanted, ahead, next_point
+from onnxslim.search.outcomes import Outcome, Point, Wanted
+from onnxslim.search.points import ahead, next_point
+from onnxslim.search.shares import CLOSE, MOST
 
 
 def search(
@@ -21,11 +23,13 @@ def search(
     cost: Callable[[Point], float] = lambda point: 10.0,
     score: Callable[[Point], float] = lambda point: (2.0 if point.quantised == "int8" else 1.0) / (1 - 0.9 * point.share),
     learns: bool = False,
+    narrow: bool = False,
 ) -> list[Outcome]:
     """Everything that is tried on a model whose figures are functions of the point."""
     seen: list[Outcome] = []
     while len(seen) < 60:
-        point = next_point(seen, Wanted(limit, budget - sum(o.seconds for o in seen), 100.0 if learns else 0.0))
+        left = budget - sum(o.seconds for o in seen)
+        point = next_point(seen, Wanted(limit, left, 100.0 if learns else 0.0, narrow=narrow))
         if point is None:
             return seen
         assert point not in {o.point for o in seen}, "the same thing twice"
@@ -96,6 +100,26 @@ def test_when_activations_cannot_be_int8_weights_can() -> None:
 
 
 @pytest.mark.parametrize("gain", [0.9, 1.5])
+def test_what_is_pruned_is_quantised_as_what_is_not_came_out_best(gain: float) -> None:
+    def score(point: Point) -> float:
+        return {None: 1.0, "int8": 2.0, "narrow": 2.0 * gain}[point.quantised] / (1 - 0.9 * point.share)
+
+    seen = search(lambda point: 0.02 * point.share, score=score, narrow=True)
+    assert [o.point.quantised for o in seen][:3] == [None, "int8", "narrow"]
+    assert {o.point.quantised for o in seen if o.point.share} == {"narrow" if gain > 1 else "int8"}
+    assert Point(quantised="narrow").steps("static")[1].options == QuantizeOptions(linear="int4", placement="static")
+
+
+def test_where_int8_weights_do_not_fit_the_time_it_still_prunes() -> None:
+    def cost(point: Point) -> float:
+        return 50.0 if point.quantised else 1.0
+
+    seen = search(lambda point: 0.05 if point.quantised else 0.02 * point.share, budget=95.0, cost=cost)
+    assert [o.point.quantised for o in seen][:2] == [None, "int8"]
+    assert best(seen).share > 0.3
+
+
+@pytest.mark.parametrize("gain", [0.9, 1.5])
 def test_cheaper_forms_come_last_and_go_on_while_they_are_better(gain: float) -> None:
     def score(point: Point) -> float:
         return (gain if point.low_rank else 1.0) * (1 + point.share)
@@ -134,11 +158,11 @@ def test_what_cannot_be_pruned_is_not_tried_with_learning() -> None:
 
 
 def test_learning_starts_at_the_share_from_which_it_should_come_back() -> None:
-    # a drop that grows with the cube of the share, a third of which learning leaves: 0.2 and 0.4 tell that 0.52 will do
-    seen = search(lambda point: 0.07 * point.share**3 * (1 / 3 if point.learning else 1.0), learns=True)
+    # a drop that grows with the cube of the share, a quarter of which learning leaves: two shares tell that 0.76 will do
+    seen = search(lambda point: 0.09 * point.share**3 * (1 / 4 if point.learning else 1.0), learns=True)
     first = next(o.point for o in seen if o.point.learning)
     plain = [o.point.share for o in seen if not o.point.learning and o.point.share]
-    assert first.share == pytest.approx((0.01 * 3 / 0.07) ** (1 / 3), abs=0.011)
+    assert first.share == pytest.approx((0.01 * 4 / 0.09) ** (1 / 3), abs=0.011)
     assert plain[:3] == [0.2, 0.4, 0.6]
     assert best(seen) == first
 

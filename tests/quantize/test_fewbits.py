@@ -1,0 +1,110 @@
+"""Linear layers in 4 bits beside static int8: which ones, how well they are rounded, and what stands in the file."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onnxslim import io
+from onnxslim.data.samples import Samples
+from onnxslim.data.sources import open_samples
+from onnxslim.errors import UsageError
+from onnxslim.graph.cost import cost
+from onnxslim.quantize import QuantizeOptions, blocks, quantize
+from onnxslim.quantize.fewbits import suited
+from onnxslim.simplify import simplify
+from tests.quantize.test_float16 import model
+from tests.quantize.test_graphs import close, weight
+from tests.quantize.test_transformers import data, small
+
+INT8 = QuantizeOptions(activations="static", float_units=())
+INT4 = QuantizeOptions(activations="static", float_units=(), linear="int4")
+
+
+def correlated(rows: int, columns: int, seed: int) -> np.ndarray:
+    """Inputs as layers see them: positive, with a mean, a few directions carrying most."""
+    rng = np.random.default_rng(seed)
+    few = rng.standard_normal((rows, 8)) @ rng.standard_normal((8, columns))
+    return np.abs(few + 0.3 * rng.standard_normal((rows, columns))).astype(np.float32)
+
+
+def moments(x: np.ndarray) -> np.ndarray:
+    return np.cov(x.T.astype(np.float64), bias=True)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 6), st.integers(2, 300), st.integers(0, 2**31))
+def test_what_each_rounding_loses_is_made_up_by_the_weights_to_come(n: int, k: int, seed: int) -> None:
+    w = np.random.default_rng(seed).standard_normal((n, k)).astype(np.float32)
+    x = correlated(4 * k + 64, k, seed)
+    found, nearest = blocks.fed_back(w, moments(x)), blocks.quantise(w, 4)
+    assert found.codes.shape == (n, -(-k // blocks.FED_BACK), blocks.FED_BACK // 2)
+    lost = [np.square((x - x.mean(0)) @ (w - one.dequantise()).T).sum() for one in (found, nearest)]
+    assert lost[0] < lost[1] * (0.7 if k > 64 else 4.0)  # its blocks are four times as large
+
+
+@pytest.fixture(scope="module")
+def classifier() -> ir.Model:
+    """A small classifier whose last layer is most of it."""
+    return simplify(
+        model(
+            """g (float[n,3,16,16] x) => (float[n,400] y) {
+            c = Conv<pads = [1, 1, 1, 1]>(x, k)
+            r = Relu(c)
+            d = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(r, l)
+            s = Relu(d)
+            m = GlobalAveragePool(s)
+            f = Flatten(m)
+            y = Gemm<transB = 1>(f, w, b) }""",
+            k=weight(32, 3, 3, 3),
+            l=weight(96, 32, 3, 3),
+            w=weight(400, 96),
+            b=weight(400),
+        )
+    )[0]
+
+
+@pytest.fixture(scope="module")
+def images(classifier: ir.Model) -> Samples:
+    rng = np.random.default_rng(1)
+    return open_samples({"x": rng.standard_normal((96, 3, 16, 16)).astype(np.float32) + 0.5}, classifier)
+
+
+def test_the_last_layer_of_a_classifier_goes_into_4_bits_and_little_is_lost(classifier: ir.Model, images: Samples) -> None:
+    int8, _ = quantize(classifier, images, INT8)
+    result, account = quantize(classifier, images, INT4)
+    ops = Counter(node.op_type for node in result.graph)
+    assert ops["MatMulNBits"] == 1
+    assert ops["Gemm"] == 0
+    assert account.changed["linear layers in 4 bits"] == 1
+    (layer,) = [one for one in account.details["layers"] if one["op"] == "Gemm"]
+    assert layer["why"] == "its weights are in 4 bits"
+    saved = len(io.to_bytes(int8)) - len(io.to_bytes(result))
+    assert saved > 0.4 * 400 * 96
+    assert cost(result).params == pytest.approx(cost(classifier).params, rel=0.1)
+    assert close(classifier, result, images, 25.0)
+
+
+def test_a_recorded_decision_gives_the_same_bytes(classifier: ir.Model, images: Samples) -> None:
+    first, second = (io.to_bytes(quantize(classifier, images, INT4)[0]) for _ in range(2))
+    assert first == second
+
+
+def test_only_large_layers_that_see_one_row_are_suited(classifier: ir.Model) -> None:
+    assert len(suited(classifier)) == 1
+    assert suited(classifier, [".*"]) == []
+    assert suited(small()) == []  # a transformer reads each weight once a token
+
+
+def test_where_it_cannot_be_it_says_what_can() -> None:
+    transformer = small()
+    with pytest.raises(UsageError, match="--linear int4 goes with static int8") as refused:
+        quantize(transformer, data(transformer), QuantizeOptions(linear="int4", activations="dynamic"))
+    assert "--weights int4" in str(refused.value.hint)
+    with pytest.raises(UsageError, match="--linear int3: unknown"):
+        quantize(transformer, data(transformer), QuantizeOptions(linear="int3"))
