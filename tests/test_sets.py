@@ -57,7 +57,7 @@ def test_choices_are_made_on_judged_samples_where_only_those_have_labels_and_ple
     assert sets.fit is not None
     assert sets.tune is not None
     assert sets.confirm is not None
-    lost = {"fit": (40, 10, judged), "confirm": (50, judged // 5, judged - judged // 5)}[source]
+    lost = {"fit": (40, 10, judged), "confirm": (50, judged // 2, judged - judged // 2)}[source]
     assert (len(sets.fit), len(sets.tune), len(sets.confirm)) == lost
     assert (sets.tune.labels is None) == (source == "fit")
     own = [set(samples.digests()) for samples in (sets.fit, sets.tune, sets.confirm)]

@@ -1,0 +1,104 @@
+"""A network of the papers pruned and distilled, against the same network trained on for as many epochs.
+
+    cd sample_models/papers
+    python train.py resnet50 --data-root DATA --progressive --epochs 26 -o OUT/resnet50.onnx
+    python train.py resnet50 --data-root DATA --start OUT/resnet50.state --peak 0.02 --epochs 4 -o OUT/resnet50_on.onnx
+    cd ../..
+    python benchmarks/equal_epochs.py resnet50 --models OUT --data-root DATA --remove 0.55 --epochs 4
+
+An under-trained model makes "no loss" trivial: whatever goes on training gains. So the dense model gets the epochs that
+recovery gets, on the same 50 000 images and their labels, and both curves are printed. Recovery keeps its state beside the
+models and goes on after an interruption. Top-1 is that of all 10 000 test images, on the copy that is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim import io
+from onnxslim.data.sources import open_samples
+from onnxslim.graph.cost import cost
+from onnxslim.prune import prune
+from onnxslim.prune.options import PruneOptions
+from onnxslim.quantize import QuantizeOptions, quantize
+from onnxslim.recover import RecoverOptions, recover
+from onnxslim.simplify import simplify
+from onnxslim.validate.evaluate import evaluate
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "sample_models" / "papers"), str(ROOT / "sample_models")]
+import cifar  # noqa: E402
+
+#: Training images, without labels, that pruning and calibration see.
+FITTED = 2048
+
+
+def main() -> None:
+    """Print a row for each stage, and both curves."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("network")
+    parser.add_argument("--models", type=Path, required=True, help="where train.py wrote NETWORK.onnx and NETWORK_on.onnx")
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--remove", type=float, default=0.55, help="share of the parameters")
+    parser.add_argument("--epochs", type=float, required=True, help="of recovery: what NETWORK_on.onnx was trained on for")
+    parser.add_argument("--batch-size", type=int, default=64)
+    given = parser.parse_args()
+    train, test = cifar.load(given.data_root, "train"), cifar.load(given.data_root, "test")
+    dense, _ = simplify(given.models / f"{given.network}.onnx")
+    confirm = open_samples({cifar.INPUT: cifar.normalized(test.images), "labels": test.labels}, dense)
+
+    def row(what: str, model: ir.Model, seconds: float) -> None:
+        found, top1 = cost(model), evaluate(model, confirm, reference=dense).metric.result
+        cells = [
+            what,
+            f"{found.params:,}",
+            f"{found.macs / 1e6:.1f} M",
+            f"{len(io.to_bytes(model)) / 1e3:.0f} kB",
+            f"{100 * top1:.2f} %",
+            f"{seconds:.0f} s",
+        ]
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+    print(f"{given.network} on {test.origin}, {len(test.labels)} test images\n", flush=True)
+    print("| | parameters | MACs | size | top-1 | took |\n|---|---|---|---|---|---|", flush=True)
+    row("dense", dense, 0)
+    trained_on = given.models / f"{given.network}_on.onnx"
+    if trained_on.exists():
+        row(f"dense, trained on for {given.epochs:g} epochs", simplify(trained_on)[0], 0)
+    fitted = np.random.default_rng(0).permutation(len(train.labels))[:FITTED]
+    few = open_samples({cifar.INPUT: cifar.normalized(train.images[fitted])}, dense)
+    started = time.monotonic()
+    pruned, _ = prune(dense, few, PruneOptions(remove=given.remove, of="params"))
+    row("pruned", pruned, time.monotonic() - started)
+    lessons = open_samples({cifar.INPUT: cifar.normalized(train.images), "labels": train.labels}, dense)
+    options = RecoverOptions(
+        epochs=given.epochs,
+        batch_size=given.batch_size,
+        augment=("flip", "crop"),
+        held=0.02,
+        checkpoint=str(given.models / f"{given.network}_recover.state"),
+    )
+    started = time.monotonic()
+    recovered, account = recover(pruned, dense, lessons, options)
+    io.save(recovered, given.models / f"{given.network}_recovered.onnx")
+    row("pruned, recovered", recovered, time.monotonic() - started)
+    started = time.monotonic()
+    int8, _ = quantize(recovered, few, QuantizeOptions())
+    row("pruned, recovered, int8", int8, time.monotonic() - started)
+    print("\nrecovery: epoch, held-back loss, agreement with the dense model on held-back training images")
+    for point in account.details["curve"]:
+        epoch = point["step"] * given.batch_size / len(train.labels)
+        print(f"{epoch:.2f},{point.get('held', float('nan')):.4f},{point.get('agreement', float('nan')):.4f}")
+    for name in (given.network, f"{given.network}_on"):
+        if (curve := given.models / f"{name}.csv").exists():
+            print(f"\n{name}: {curve.read_text()}")
+
+
+if __name__ == "__main__":
+    main()
