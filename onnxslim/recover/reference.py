@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
+import torch
 
 from onnxslim.errors import InvalidModelError
 from onnxslim.graph import shapes
+from onnxslim.recover.losses import is_scores
 from onnxslim.recover.pool import Feeds, Pool
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.taps import tap
+from onnxslim.validate.fidelity import Fidelity
 
 #: Samples in one run of the judge.
 _BATCH = 64
@@ -40,17 +44,21 @@ class Score:
         error: Σ (a - b)² / Σ a² over the float outputs, their mean; 0 is equal.
         agreed: Whether each sample's largest class score is the teacher's, bool (n,); None without class scores.
         right: Whether it is the label; None without labels.
+        divergence: KL(teacher ‖ student) of the class scores, nats, the mean over samples; None without them.
     """
 
     error: float
     agreed: np.ndarray | None = None
     right: np.ndarray | None = None
+    divergence: float | None = None
 
     def better_than(self, other: Score) -> bool:
         """Whether this is an improvement on the same samples.
 
         The samples that are right, or agreed on, decide if they differ by more than chance would have it (McNemar: gained
-        and lost ones differ by more than the root of their sum). If not, the error does.
+        and lost ones differ by more than the root of their sum). If not, the divergence of the class scores does: repair
+        leaves the least squared error that there is, and answers come back while that rises. Without class scores it is the
+        error.
         """
         if not np.isfinite(self.error):
             return False
@@ -59,12 +67,15 @@ class Score:
             gained, lost = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
             if abs(gained - lost) > np.sqrt(gained + lost):
                 return gained > lost
+        if self.divergence is not None and other.divergence is not None:
+            return self.divergence < other.divergence
         return self.error < other.error
 
     def as_json(self) -> dict[str, float | None]:
         """For the account."""
         shares = {"agreement": self.agreed, "top1": self.right}
-        return {"error": self.error} | {k: None if v is None else float(v.mean()) for k, v in shares.items()}
+        counted = {k: None if v is None else float(v.mean()) for k, v in shares.items()}
+        return {"error": self.error, "divergence": self.divergence, **counted}
 
 
 class Judge:
@@ -74,30 +85,29 @@ class Judge:
         self._held, self._config = held, config
         self._session = Session(teacher, config)
         self._expected = [self._session.run(feeds) for feeds, _ in held.all(_BATCH)]
-        floats = [n for n in self._session.outputs if np.asarray(self._expected[0][n]).dtype.kind == "f"]
-        self._floats = floats
-        self._scores = next((n for n in floats if self._expected[0][n].ndim == 2), None)
+        self._floats = [n for n in self._session.outputs if np.asarray(self._expected[0][n]).dtype.kind == "f"]
+        first = {name: torch.from_numpy(self._expected[0][name]) for name in self._floats}
+        self._scores = next((name for name, tensor in first.items() if is_scores(tensor)), None)
 
     def score(self, model: ir.Model) -> Score:
         """Run ``model`` on the held-back samples."""
         session = Session(model, self._config)
-        noise = dict.fromkeys(self._floats, 0.0)
-        signal = dict.fromkeys(self._floats, 0.0)
+        moved = {name: Fidelity() for name in self._floats}
         agreed: list[np.ndarray] = []
         right: list[np.ndarray] = []
         for (feeds, labels), expected in zip(self._held.all(_BATCH), self._expected, strict=True):
             found = session.run(feeds)
-            for name in self._floats:
-                a, b = expected[name].astype(np.float64), found[name].astype(np.float64)
-                noise[name] += float(((a - b) ** 2).sum())
-                signal[name] += float((a**2).sum())
+            for name, fidelity in moved.items():
+                fidelity.add(expected[name], found[name])
             if self._scores is not None:
                 guess = found[self._scores].argmax(1)
                 agreed.append(guess == expected[self._scores].argmax(1))
                 if labels is not None:
                     right.append(guess == labels.reshape(-1))
-        error = float(np.mean([noise[n] / max(signal[n], 1e-12) for n in self._floats]))
-        return Score(error, *(np.concatenate(found) if found else None for found in (agreed, right)))
+        errors = [math.inf if f.broken else f.noise / max(f.signal, 1e-12) for f in moved.values()]
+        as_teacher, as_label = (np.concatenate(parts) if parts else None for parts in (agreed, right))
+        divergence = None if self._scores is None else moved[self._scores].kl / moved[self._scores].rows
+        return Score(float(np.mean(errors)), as_teacher, as_label, divergence)
 
 
 def check_same_interface(model: ir.Model, teacher: ir.Model) -> None:

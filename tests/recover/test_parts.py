@@ -219,7 +219,17 @@ def test_a_score_is_better_by_what_it_gets_right_and_by_its_error_where_that_may
     assert Score(0.2, some(70), some(90)).better_than(Score(0.1, some(80), some(80)))
     assert not Score(float("nan"), some(100)).better_than(Score(0.1, some(50)))
     assert Score(0.1).better_than(Score(0.2))
-    assert Score(0.1, some(50)).as_json() == {"error": 0.1, "agreement": 0.5, "top1": None}
+    assert Score(0.1, some(50)).as_json() == {"error": 0.1, "divergence": None, "agreement": 0.5, "top1": None}
+
+
+def test_answers_that_come_back_count_for_more_than_the_squared_error_of_scores() -> None:
+    def some(right: int) -> np.ndarray:
+        return np.arange(100) < right
+
+    repaired, learned = Score(0.08, some(87), divergence=0.35), Score(0.11, some(88), divergence=0.31)
+    assert learned.better_than(repaired)
+    assert not repaired.better_than(learned)
+    assert not Score(0.11, some(60), divergence=0.31).better_than(repaired)
 
 
 def test_teacher_and_student_must_take_and_give_the_same(build: ModuleType) -> None:
