@@ -33,6 +33,8 @@ from onnxslim.runtime.session import SessionConfig
 FEWEST, MOST = 1024, 2048
 #: Error feedback is worth its time where rounding to nearest makes at least this share of the layer's error.
 SHARE = 0.1
+#: Outputs with at most so many inputs get the best of several scales.
+FEW = 32
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,11 @@ def _mend(unit: Unit, choices: Choices, x: np.ndarray, y: np.ndarray) -> tuple[C
     bound = 2.0 * np.abs(own).reshape(-1) + np.abs(rows.y_mean).reshape(-1)
     scales = weight_scales(weight, weight_axis(unit), bias=bound, input_scale=entry, narrow=choices.narrow)
     scales = scales.reshape(groups, -1)
-    nearest = codes = np.clip(np.rint(shaped / scales[:, :, None]), -TOP, TOP).astype(np.int8)
+    if shaped.shape[2] <= FEW:
+        codes, scales = solve.few_codes(shaped, solve.gram(rows), scales, TOP)
+        nearest = codes
+    else:
+        nearest = codes = np.clip(np.rint(shaped / scales[:, :, None]), -TOP, TOP).astype(np.int8)
     error, unrounded = solve.output_errors(rows, codes * scales[:, :, None], shaped)
     fed_back = unrounded < (1.0 - SHARE) * error
     if fed_back:

@@ -111,6 +111,29 @@ def test_unfolded_patches_times_weights_is_the_convolution() -> None:
     np.testing.assert_allclose(got, expected, atol=1e-10)
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 8), st.integers(1, 3), st.integers(1, 27), st.integers(0, 2**31))
+def test_outputs_of_few_inputs_get_a_scale_that_holds_them_and_no_worse_codes(
+    groups: int, outputs: int, size: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    w = rng.standard_normal((groups, outputs, size))
+    x = rng.standard_normal((groups, 200, size)) + rng.standard_normal((groups, 200, 1))
+    gram = x.transpose(0, 2, 1) @ x / 200
+    least = (np.abs(w).max(axis=2) / 127).astype(np.float32)
+    codes, scales = solve.few_codes(w, gram, least, 127)
+    assert codes.dtype == np.int8
+    assert scales.dtype == np.float32
+    assert (scales >= least).all()
+    assert (scales <= 1.2501 * least).all()
+
+    def error(codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
+        gap = w - codes * scales[:, :, None].astype(np.float64)
+        return np.asarray(np.einsum("god,gde,goe->go", gap, gram, gap))
+
+    assert (error(codes, scales) <= error(solve.round_codes(w, gram, least.astype(np.float64), 127), least) + 1e-12).all()
+
+
 @pytest.mark.parametrize(("groups", "outputs", "size"), [(1, 8, 40), (16, 1, 9), (2, 4, 130)])
 def test_error_feedback_rounds_no_worse_than_nearest(groups: int, outputs: int, size: int) -> None:
     rng = np.random.default_rng(0)
