@@ -23,7 +23,8 @@ from onnxslim.recover.partition import partition
 from onnxslim.recover.plan import Plan
 from onnxslim.recover.pool import Pool
 from onnxslim.recover.reference import Source
-from onnxslim.recover.training import EVALUATIONS, probe, read_held
+from onnxslim.recover.training import EVALUATIONS, read_held
+from onnxslim.recover.updates import probe
 from onnxslim.runtime.session import SessionConfig
 
 #: Wall time when nobody says, in seconds.

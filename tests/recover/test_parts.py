@@ -24,7 +24,7 @@ from onnxslim.recover.gains import by_channel, channel_axis, gain
 from onnxslim.recover.partition import partition
 from onnxslim.recover.pool import Pool
 from onnxslim.recover.reference import Score, check_same_interface
-from onnxslim.recover.training import schedule
+from onnxslim.recover.updates import schedule
 from onnxslim.runtime.session import Session
 
 

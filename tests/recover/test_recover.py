@@ -18,7 +18,7 @@ from onnxslim import io
 from onnxslim.data.sources import open_samples
 from onnxslim.errors import GateError, InvalidDataError, InvalidModelError, UnsupportedError, UsageError
 from onnxslim.quantize import QuantizeOptions, quantize
-from onnxslim.recover import RecoverOptions, recover, training
+from onnxslim.recover import RecoverOptions, recover, updates
 from onnxslim.runtime.optimized import optimized
 from onnxslim.runtime.session import Session
 
@@ -120,20 +120,20 @@ def test_a_loss_that_is_not_finite_rolls_back_and_lowers_the_rate(
     build: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
-    real, calls = training.lesson_loss, []
+    real, calls = updates.lesson_loss, []
 
     def sometimes(*args: object, **kwargs: object) -> torch.Tensor:
         calls.append(1)
         loss = real(*args, **kwargs)
         return loss * float("nan") if len(calls) in (10, 14) else loss  # four parts an update
 
-    monkeypatch.setattr(training, "lesson_loss", sometimes)
+    monkeypatch.setattr(updates, "lesson_loss", sometimes)
     result, account = recover(student, teacher, build.rows(), QUICK)
     assert account.details["rollbacks"] == 2
     assert account.details["curve"][-1]["rate"] == pytest.approx(0.09)
     assert error(result, teacher, fresh()) < error(student, teacher, fresh())
     calls.clear()
-    monkeypatch.setattr(training, "lesson_loss", lambda *a, **k: real(*a, **k) * float("nan"))
+    monkeypatch.setattr(updates, "lesson_loss", lambda *a, **k: real(*a, **k) * float("nan"))
     with pytest.raises(GateError, match="not finite 3 times") as raised:
         recover(student, teacher, build.rows(), QUICK)
     assert "step 0" in str(raised.value.hint)
@@ -258,7 +258,7 @@ def test_the_number_of_cores_decides_nothing(build: ModuleType, monkeypatch: pyt
     teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
     found = []
     for cores in (1, 3):
-        monkeypatch.setattr(training, "workers", lambda config, cores=cores: cores)
+        monkeypatch.setattr(updates, "workers", lambda config, cores=cores: cores)
         result, account = recover(student, teacher, build.rows(), RecoverOptions(steps=20, lr=2e-2))
         found.append((io.to_bytes(result), account.details["curve"]))
     assert found[0] == found[1]
@@ -267,12 +267,12 @@ def test_the_number_of_cores_decides_nothing(build: ModuleType, monkeypatch: pyt
 
 def test_an_update_learns_from_all_its_samples_in_equal_parts(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    real = training.lesson_loss
+    real = updates.lesson_loss
 
-    def noted(plan: object, lesson: training.Lesson, blockwise: bool) -> torch.Tensor:
+    def noted(plan: object, lesson: updates.Lesson, blockwise: bool) -> torch.Tensor:
         seen.append(len(next(iter(lesson.feeds.values()))))
         return real(plan, lesson, blockwise)
 
-    monkeypatch.setattr(training, "lesson_loss", noted)
+    monkeypatch.setattr(updates, "lesson_loss", noted)
     recover(build.damaged(build.mlp(), 0.5), build.mlp(), build.rows(), RecoverOptions(steps=1, batch_size=30))
     assert sorted(seen[-4:]) == [7, 7, 8, 8]
