@@ -193,9 +193,7 @@ def _search(
         if workers.elsewhere:
             recipes_ahead = [asked(one) for one in ahead(seen, wanted, workers.count)]
             begin(task, [one for one in recipes_ahead if study is None or study.find(one.text()) is None], workers)
-        draws = 1 + sum(1 for trial in trials if trial.point.share and not trial.passes)
-        clock = placement != "static"
-        trials.append(try_point(task, point, asked(point), want, study, clock=clock, draws=draws))
+        trials.append(try_point(task, point, asked(point), want, study, clock=placement != "static"))
         for trial in trials[1:]:
             if any(_beaten(trial, other) for other in trials):
                 trial.attempt.forget()

@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 from onnxslim import io
@@ -94,14 +93,7 @@ class Trial:
 
 
 def try_point(
-    task: Task,
-    point: Point,
-    recipe: Recipe,
-    want: str,
-    study: Study | None = None,
-    *,
-    clock: bool = True,
-    draws: int = 1,
+    task: Task, point: Point, recipe: Recipe, want: str, study: Study | None = None, *, clock: bool = True
 ) -> Trial:
     """Carry out ``point``, or read what a study knows of it.
 
@@ -115,7 +107,6 @@ def try_point(
         study: Where finished trials are.
         clock: Whether a measured time counts; otherwise the multiplications saved stand for the speed, so that every
             machine ranks alike.
-        draws: 1, and 1 more for each pruned trial before it that did not pass (:func:`luck`).
 
     Raises:
         LimitError: Memory or time is up.
@@ -129,7 +120,7 @@ def try_point(
     try:
         trial.attempt.apply()
         trial.attempt.measure()
-        _judge(trial, draws)
+        _judge(trial)
         _score(trial, want, clock)
     except LimitError:
         raise
@@ -144,18 +135,11 @@ def try_point(
     return trial
 
 
-def luck(draws: int) -> float:
-    """How many standard errors the luckiest of ``draws`` is better than it should be: the mean of their maximum.
+def _judge(trial: Trial) -> None:
+    """The drop on the tune share, of what is pruned with its standard error on top; without a share nothing is held
+    against it.
 
-    Blom, Statistical estimates and transformed beta-variables, 1958; 0 for one.
-    """
-    return NormalDist().inv_cdf((draws - 0.375) / (draws + 0.25))
-
-
-def _judge(trial: Trial, draws: int) -> None:
-    """The drop on the tune share; without a share nothing is held against it.
-
-    After every trial that prunes too much comes another, until one passes: what luck adds to that is taken off again.
+    Shares to prune are chosen among many by the drop seen, and of many the luckiest looks best.
     """
     task = trial.attempt.task
     trial.drop = 0.0
@@ -165,7 +149,7 @@ def _judge(trial: Trial, draws: int) -> None:
     trial.drop = math.inf if measured.drop is None else max(0.0, measured.drop)
     trial.metric, trial.share = measured.name, measured.share
     if trial.point.share and measured.interval is not None:
-        trial.drop += luck(draws) * max(0.0, measured.interval[1] - trial.drop) / Z95
+        trial.drop += max(0.0, measured.interval[1] - trial.drop) / Z95
 
 
 def _score(trial: Trial, want: str, clock: bool) -> None:
