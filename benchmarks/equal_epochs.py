@@ -53,7 +53,7 @@ def main() -> None:
     dense, _ = simplify(given.models / f"{given.network}.onnx")
     confirm = open_samples({cifar.INPUT: cifar.normalized(test.images), "labels": test.labels}, dense)
 
-    def row(what: str, model: ir.Model, seconds: float) -> None:
+    def row(what: str, model: ir.Model, seconds: float | None = None) -> None:
         found, top1 = cost(model), evaluate(model, confirm, reference=dense).metric.result
         cells = [
             what,
@@ -61,16 +61,16 @@ def main() -> None:
             f"{found.macs / 1e6:.1f} M",
             f"{len(io.to_bytes(model)) / 1e3:.0f} kB",
             f"{100 * top1:.2f} %",
-            f"{seconds:.0f} s",
+            "–" if seconds is None else f"{seconds:.0f} s",
         ]
         print(f"| {' | '.join(cells)} |", flush=True)
 
     print(f"{given.network} on {test.origin}, {len(test.labels)} test images\n", flush=True)
     print("| | parameters | MACs | size | top-1 | took |\n|---|---|---|---|---|---|", flush=True)
-    row("dense", dense, 0)
+    row("dense", dense)
     trained_on = given.models / f"{given.network}_on.onnx"
     if trained_on.exists():
-        row(f"dense, trained on for {given.epochs:g} epochs", simplify(trained_on)[0], 0)
+        row(f"dense, trained on for {given.epochs:g} epochs", simplify(trained_on)[0])
     fitted = np.random.default_rng(0).permutation(len(train.labels))[:FITTED]
     few = open_samples({cifar.INPUT: cifar.normalized(train.images[fitted])}, dense)
     started = time.monotonic()

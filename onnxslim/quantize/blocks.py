@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxslim.quantize.solve import feedback
+from onnxslim.quantize import solve
 
 #: Weights a block: 4 bits need small ones to be right, 8 bits are right anyway and faster in large ones.
 SIZES = {4: 32, 8: 128}
-#: Weights a block that is rounded with error feedback, which makes up for larger ones.
-FED_BACK = 128
+#: Weights a block of 4 bits that is fitted to inputs: error feedback makes up for its being larger.
+FITTED = 128
 #: Damping of the inputs' second moments, as a share of their mean: there are often fewer samples than inputs.
 DAMPING = 1.0
 #: Shrinks of a block's range that are tried; the one with the least squared error is kept.
@@ -60,36 +60,28 @@ def quantise(weight: np.ndarray, bits: int) -> Blocks:
     return Blocks(pack(shifted) if bits == 4 else shifted, scales, bits, SIZES[bits], weight.shape[1])
 
 
-def fed_back(weight: np.ndarray, gram: np.ndarray) -> Blocks:
-    """``weight`` float32 (N, K) in 4 bits and larger blocks, rounded with the least error of the outputs.
+def fitted(weight: np.ndarray, gram: np.ndarray) -> Blocks:
+    """``weight`` in 4 bits and blocks of :data:`FITTED`, rounded with the least error of the layer's outputs.
 
-    GPTQ (Frantar et al., 2022): what each rounding lost is made up by the weights still to come. A block's scale is chosen
-    when its turn comes, with errors weighed by the energy of the inputs.
+    GPTQ (Frantar et al., 2022). A block's scale is chosen when its turn comes, with errors weighed by the energy of the
+    inputs.
 
     Args:
-        weight: The layer's weights.
-        gram: float64 (K, K), the second moments of its inputs, their means apart.
+        weight: float32 (N, K).
+        gram: float64 (K, K), the second moments of the layer's inputs, their means apart.
     """
-    (outputs, inputs), middle = weight.shape, 8
-    energy = np.diag(gram)
-    factor = feedback(gram[None], DAMPING)[0]
-    left, codes = weight.astype(np.float64), np.zeros((outputs, -(-inputs // FED_BACK) * FED_BACK), np.float32)
-    scales = []
-    for start in range(0, inputs, FED_BACK):
-        stop = min(start + FED_BACK, inputs)
-        block = left[:, start:stop]
-        largest = np.take_along_axis(block, np.abs(block).argmax(axis=1, keepdims=True), axis=1)
-        step = _rounded(block[:, None], -largest / middle, 4, energy[start:stop] + DAMPING * energy.mean())[1]
-        lost = np.empty_like(block)
-        for column in range(stop - start):
-            code = np.clip(np.rint(block[:, column] / step[:, 0]), -middle, middle - 1)
-            codes[:, start + column] = code
-            lost[:, column] = (block[:, column] - code * step[:, 0]) / factor[start + column, start + column]
-            block[:, column:] -= lost[:, column, None] * factor[start + column, start:stop][column:]
-        left[:, stop:] -= lost @ factor[start:stop, stop:]
-        scales.append(step)
-    shifted = (codes.reshape(outputs, -1, FED_BACK) + middle).astype(np.uint8)
-    return Blocks(pack(shifted), np.concatenate(scales, axis=1), 4, FED_BACK, inputs)
+    inputs, middle, energy = weight.shape[1], 8, np.diag(gram)
+    chosen: list[np.ndarray] = []
+
+    def scales(start: int, block: np.ndarray) -> np.ndarray:
+        values, weigh = block[0][:, None], energy[start : start + block.shape[2]] + DAMPING * energy.mean()
+        largest = np.take_along_axis(values, np.abs(values).argmax(axis=2, keepdims=True), axis=2)
+        chosen.append(_rounded(values, -largest[:, :, 0] / middle, 4, weigh)[1])
+        return chosen[-1].T
+
+    codes = solve.fed_back(weight[None], solve.feedback(gram[None], DAMPING), (-middle, middle - 1), FITTED, scales)[0]
+    shifted = (_in_blocks(codes, FITTED) + middle).astype(np.uint8)
+    return Blocks(pack(shifted), np.concatenate(chosen, axis=1), 4, FITTED, inputs)
 
 
 def signed(weight: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:

@@ -36,7 +36,12 @@ WHY = "its weights are in 4 bits"
 
 
 def suited(model: ir.Model, exclude: Sequence[str] = ()) -> list[str]:
-    """The linear layers that this is for, by name: each reads a good part of the weights, and each weight once."""
+    """The linear layers that this is for, by name: each holds a good part of the weights, and reads each weight once.
+
+    Args:
+        model: It is not changed.
+        exclude: Regular expressions of layers to leave out.
+    """
     named = io.clone(model)
     name_nodes(named)
     whole = cost(named)
@@ -46,6 +51,8 @@ def suited(model: ir.Model, exclude: Sequence[str] = ()) -> list[str]:
 def _suited(weight: Weight, whole: Cost) -> bool:
     if weight.tables or len(weight.linears) != 1 or weight.array.size < SHARE * whole.params:
         return False
+    if (bias := weight.linears[0].bias) is not None and constant(bias) is None:
+        return False  # there is nothing to put the mean of what is lost into
     own = whole.nodes.get(weight.names[0])
     return own is not None and own.macs == weight.array.size
 
@@ -90,11 +97,12 @@ def _rows(
 
 
 def _write(writer: Writer, weight: Weight, x: np.ndarray) -> None:
+    """MatMulNBits for the layer of ``weight``, fitted to its inputs ``x`` (rows, K)."""
     linear, mean = weight.linears[0], x.mean(axis=0, dtype=np.float64)
     exact = weight.array if weight.axis == 0 else weight.array.T
     centred = x - mean.astype(np.float32)
     gram = (centred.T @ centred).astype(np.float64) / len(x)
-    found = blocks.fed_back(exact, gram)
+    found = blocks.fitted(exact, gram)
     stem = str(weight.source.name)
     codes, scales = writer.constant(f"{stem}_quantized", found.codes), writer.constant(f"{stem}_scale", found.scales)
     given = constant(linear.bias)

@@ -6,6 +6,7 @@ Shapes: inputs ``x`` (g, r, d), targets ``y`` (g, r, o), weights ``w`` (g, o, d)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,22 +79,45 @@ def round_codes(w: np.ndarray, gram: np.ndarray, scales: np.ndarray, top: int) -
     Returns:
         int8 (g, o, d).
     """
-    groups, outputs, size = w.shape
     order = np.argsort(-np.einsum("gdd->d", gram), kind="stable")
-    w = w[:, :, order].astype(np.float64)
     factor = feedback(gram[:, order][:, :, order], DAMPING)
-    codes = np.empty((groups, outputs, size), np.int8)
-    for start in range(0, size, BLOCK):
-        stop = min(start + BLOCK, size)
-        lost = np.empty((groups, outputs, stop - start))
-        for column in range(start, stop):
-            code = np.clip(np.rint(w[:, :, column] / scales), -top, top)
-            codes[:, :, column] = code
-            error = (w[:, :, column] - code * scales) / factor[:, column, column, None]
-            lost[:, :, column - start] = error
-            w[:, :, column:stop] -= error[:, :, None] * factor[:, None, column, column:stop]
-        w[:, :, stop:] -= lost @ factor[:, start:stop, stop:]
-    return codes[:, :, np.argsort(order, kind="stable")]
+    codes = fed_back(w[:, :, order], factor, (-top, top), BLOCK, lambda start, block: scales)
+    return codes[:, :, np.argsort(order, kind="stable")].astype(np.int8)
+
+
+def fed_back(
+    w: np.ndarray,
+    factor: np.ndarray,
+    bounds: tuple[int, int],
+    width: int,
+    scales: Callable[[int, np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Codes of ``w``, column by column in the order given; what each rounding loses goes on to the columns behind it.
+
+    Args:
+        w: (g, o, d).
+        factor: Of :func:`feedback`, (g, d, d).
+        bounds: The least and the greatest code.
+        width: Columns whose feedback is applied to all behind them in one product.
+        scales: The scales (g, o) of the columns that begin at a position, from what those hold by then, float64
+            (g, o, up to ``width``).
+
+    Returns:
+        float64 (g, o, d), whole numbers.
+    """
+    left, codes = w.astype(np.float64), np.empty(w.shape)
+    for start in range(0, w.shape[2], width):
+        stop = min(start + width, w.shape[2])
+        block = left[:, :, start:stop]
+        lost, steps = np.empty_like(block), scales(start, block)
+        for column in range(stop - start):
+            row = factor[:, start + column, start:stop]
+            code = np.clip(np.rint(block[:, :, column] / steps), *bounds)
+            codes[:, :, start + column] = code
+            lost[:, :, column] = (block[:, :, column] - code * steps) / row[:, column, None]
+            block[:, :, column:] -= lost[:, :, column, None] * row[:, None, column:]
+        left[:, :, stop:] -= lost @ factor[:, start:stop, stop:]
+    return codes
 
 
 def few_codes(w: np.ndarray, gram: np.ndarray, scales: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.errors import UsageError
 from onnxslim.graph.cost import cost
+from onnxslim.kinds import KINDS, Context
 from onnxslim.quantize import QuantizeOptions, blocks, quantize
 from onnxslim.quantize.fewbits import suited
 from onnxslim.simplify import simplify
@@ -42,8 +43,8 @@ def moments(x: np.ndarray) -> np.ndarray:
 def test_what_each_rounding_loses_is_made_up_by_the_weights_to_come(n: int, k: int, seed: int) -> None:
     w = np.random.default_rng(seed).standard_normal((n, k)).astype(np.float32)
     x = correlated(4 * k + 64, k, seed)
-    found, nearest = blocks.fed_back(w, moments(x)), blocks.quantise(w, 4)
-    assert found.codes.shape == (n, -(-k // blocks.FED_BACK), blocks.FED_BACK // 2)
+    found, nearest = blocks.fitted(w, moments(x)), blocks.quantise(w, 4)
+    assert found.codes.shape == (n, -(-k // blocks.FITTED), blocks.FITTED // 2)
     lost = [np.square((x - x.mean(0)) @ (w - one.dequantise()).T).sum() for one in (found, nearest)]
     assert lost[0] < lost[1]  # although its blocks are four times as large; a single output may be unlucky
 
@@ -90,9 +91,27 @@ def test_the_last_layer_of_a_classifier_goes_into_4_bits_and_little_is_lost(clas
     assert close(classifier, result, images, 25.0)
 
 
-def test_a_recorded_decision_gives_the_same_bytes(classifier: ir.Model, images: Samples) -> None:
-    first, second = (io.to_bytes(quantize(classifier, images, INT4)[0]) for _ in range(2))
-    assert first == second
+def test_what_was_decided_gives_the_same_bytes_again(classifier: ir.Model, images: Samples) -> None:
+    context = Context(classifier, images)
+    asked = QuantizeOptions(activations="static", placement="static", linear="int4")
+    result, _, resolved = KINDS["quantize"].apply(classifier, asked, context)
+    again, _, same = KINDS["quantize"].apply(classifier, resolved, context)
+    assert resolved.linear == "int4"
+    assert resolved.float_units is not None
+    assert same == resolved
+    assert io.to_bytes(again) == io.to_bytes(result)
+
+
+def test_a_bias_that_is_computed_is_kept_and_its_layer_in_8_bits(images: Samples) -> None:
+    computed = model(
+        """g (float[n,3,16,16] x) => (float[n,400] y) {
+        m = GlobalAveragePool(x)
+        f = Flatten(m)
+        c = ReduceMean<axes = [1], keepdims = 1>(f)
+        y = Gemm<transB = 1>(f, w, c) }""",
+        w=weight(400, 3),
+    )
+    assert suited(computed) == []
 
 
 def test_only_large_layers_that_see_one_row_are_suited(classifier: ir.Model) -> None:
