@@ -2,9 +2,9 @@
 
 For every weighted int8 layer, in order, in one replay of the network: rows of its quantised input and the float model's
 output at the same places are sampled, and the bias is set so that the typical output behind the activation is right
-(Nagel et al., Data-free quantization, 2019). Where rounding the weights adds a good part of the layer's error, they are
-rounded with error feedback for those inputs instead (Frantar et al., GPTQ, 2022). What comes out is the same graph with
-other numbers in it.
+(Nagel et al., Data-free quantization, 2019). Where rounding the weights adds a good part of the layer's error, or an output
+has few inputs, they are rounded with error feedback for those inputs instead (Frantar et al., GPTQ, 2022). What comes out
+is the same graph with other numbers in it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from onnxslim.runtime.session import SessionConfig
 FEWEST, MOST = 1024, 2048
 #: Error feedback is worth its time where rounding to nearest makes at least this share of the layer's error.
 SHARE = 0.1
-#: Outputs with at most so many inputs get the best of several scales.
+#: Outputs with at most so many inputs are always rounded so, and get the best of several scales.
 FEW = 32
 
 
@@ -155,25 +155,33 @@ def _mend(unit: Unit, choices: Choices, x: np.ndarray, y: np.ndarray) -> tuple[C
     # room for the bias to move without overflowing int32
     bound = 2.0 * np.abs(own).reshape(-1) + np.abs(rows.y_mean).reshape(-1)
     scales = weight_scales(weight, weight_axis(unit), bias=bound, input_scale=entry, narrow=choices.narrow)
-    scales = scales.reshape(groups, -1)
-    if shaped.shape[2] <= FEW:
-        codes, scales = solve.few_codes(shaped, solve.gram(rows), scales, TOP)
-        nearest = codes
-    else:
-        nearest = codes = np.clip(np.rint(shaped / scales[:, :, None]), -TOP, TOP).astype(np.int8)
-    error, unrounded = solve.output_errors(rows, codes * scales[:, :, None], shaped)
-    fed_back = unrounded < (1.0 - SHARE) * error
-    if fed_back:
-        codes = solve.round_codes(shaped, solve.gram(rows), scales.astype(np.float64), TOP)
-        if choices.narrow:
-            # error feedback moves codes by more than a step, so a pair may saturate again
-            wide = pairs.saturates(_from_matrix(unit, codes, weight.shape), weight_axis(unit)).reshape(groups, -1)
-            codes = np.where(wide[:, :, None], nearest, codes)
-        (error,) = solve.output_errors(rows, codes * scales[:, :, None])
+    codes, scales, mended = _round(unit, choices, rows, shaped, scales.reshape(groups, -1), weight.shape)
     bias = None
     if place is not None or unit.op != "MatMul":
         bias = solve.bias(rows, codes * scales[:, :, None], own, _kept(unit, choices)).reshape(-1).astype(np.float32)
-    return Codes(_from_matrix(unit, codes, weight.shape), scales.reshape(-1), bias), Mended(unit.name, fed_back, error)
+    return Codes(_from_matrix(unit, codes, weight.shape), scales.reshape(-1), bias), mended
+
+
+def _round(
+    unit: Unit, choices: Choices, rows: solve.Rows, w: np.ndarray, least: np.ndarray, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, Mended]:
+    """Codes (g, o, d) and scales (g, o) of the weights ``w``, which are stored in ``shape`` and need scales of ``least``."""
+    nearest = np.clip(np.rint(w / least[:, :, None]), -TOP, TOP).astype(np.int8)
+    error, unrounded = solve.output_errors(rows, nearest * least[:, :, None], w)
+    few = w.shape[2] <= FEW
+    if not few and unrounded >= (1.0 - SHARE) * error:
+        return nearest, least, Mended(unit.name, False, error)
+    gram, scales = solve.gram(rows), least
+    if few:
+        codes, scales = solve.few_codes(w, gram, least, TOP)
+    else:
+        codes = solve.round_codes(w, gram, least.astype(np.float64), TOP)
+    if choices.narrow:
+        # error feedback moves codes by more than a step, so a pair may saturate again
+        wide = pairs.saturates(_from_matrix(unit, codes, shape), weight_axis(unit)).reshape(least.shape)
+        codes, scales = np.where(wide[:, :, None], nearest, codes), np.where(wide, least, scales)
+    (error,) = solve.output_errors(rows, codes * scales[:, :, None])
+    return codes, scales, Mended(unit.name, True, error)
 
 
 def _kept(unit: Unit, choices: Choices) -> tuple[float, float]:
