@@ -32,7 +32,9 @@ from onnxslim.runtime.taps import tap
 SHARE = 0.05
 #: Samples that a layer is fitted to: between them what this many multiply-accumulates pay for.
 FEWEST, MOST, WORK = 64, 512, 5e11
+#: What the account says of a layer that was written so, and of a model that has none.
 WHY = "its weights are in 4 bits"
+NONE = f"none holds {SHARE:.0%} of the weights and reads each of them once an inference"
 
 
 def suited(model: ir.Model, exclude: Sequence[str] = ()) -> list[str]:

@@ -78,6 +78,8 @@ def quantise_static(
         work = basis.equalised(model, account)
         give_back()
     narrow = fewbits.suited(work, options.exclude) if options.linear == "int4" else []
+    if options.linear == "int4" and not narrow:
+        account.decline("linear layers in 4 bits", fewbits.NONE)
     found = fewbits.apart(units(work, target, options.exclude), narrow)
     able = everything(found)
     if not any(unit.weighted for unit in found if unit.name in able):
