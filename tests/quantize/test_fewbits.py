@@ -121,7 +121,8 @@ def test_only_large_layers_that_see_one_row_are_suited(classifier: ir.Model) -> 
 
 
 def test_a_model_without_such_layers_is_int8_and_that_is_said() -> None:
-    found = model("g (float[n,4,8,8] x) => (float[n,16,8,8] y) { y = Conv<pads = [1, 1, 1, 1]>(x, w) }", w=weight(16, 4, 3, 3))
+    text = "g (float[n,4,8,8] x) => (float[n,16,8,8] y) { y = Conv<pads = [1, 1, 1, 1]>(x, w) }"
+    found = model(text, w=weight(16, 4, 3, 3))
     images = open_samples({"x": np.random.default_rng(2).standard_normal((8, 4, 8, 8)).astype(np.float32)}, found)
     account = quantize(found, images, INT4)[1]
     assert "linear layers in 4 bits" in {one.node for one in account.declined}
