@@ -64,6 +64,8 @@ _STYLE = {
 }
 
 _WIDTH = 9.6
+#: The width of a letter, as a share of a plot's.
+_LETTER = 0.0085
 
 
 def stages(entries: Sequence[Mapping[str, Any]], name: str, unit: str) -> str:
@@ -210,7 +212,8 @@ def trials(entries: Sequence[Mapping[str, Any]], chosen: str | None) -> str:
         ax.grid()
         ax.set_xlabel("size")
         ax.set_ylabel("milliseconds an inference")
-        figure.subplots_adjust(left=0.075, right=0.78, top=0.97, bottom=0.15)
+        longest = max(len(text.clean(entry["name"])) for entry in known)
+        figure.subplots_adjust(left=0.075, right=1 - 0.035 - _LETTER * longest, top=0.97, bottom=0.15)
     return done({})
 
 

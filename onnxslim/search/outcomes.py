@@ -12,7 +12,7 @@ WIDTH = 16
 #: The ways to quantise: what people call each, and the options of its step.
 WAYS: dict[str, tuple[str, dict[str, str]]] = {
     "int8": ("int8", {}),
-    "narrow": ("int8 with 4-bit linear layers", {"linear": "int4"}),
+    "narrow": ("int8 + int4 linear", {"linear": "int4"}),
     "weights": ("int8 weights", {"weights": "int8"}),
 }
 

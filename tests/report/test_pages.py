@@ -8,7 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from rich.console import Console
 
@@ -235,6 +237,22 @@ def test_a_browser_shows_the_page_without_a_word_on_its_console(look: Any, dark:
 def test_a_request_would_be_stopped_by_the_page_itself_and_said_on_the_console(look: Any) -> None:
     _, said = look(html(sample()).replace("</main>", '<img src="http://127.0.0.1:9/x.png"></main>'))
     assert any("Content Security Policy" in line for line in said)
+
+
+@pytest.mark.parametrize("name", ["int8", "prune 49% with low rank + int8 + int4 linear"])
+def test_the_names_of_trials_end_inside_the_plot(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, figures = plots.drawn, []
+
+    @contextmanager
+    def watched(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        with drawn(*args, **kwargs) as found:
+            yield found
+            figures.append(FigureCanvasAgg(found[0]).figure)
+
+    monkeypatch.setattr(plots, "drawn", watched)
+    entry = {"name": name, "bytes": 1000, "median_ms": 1.0, "pareto": True, "passes": True}
+    plots.trials([entry, {**entry, "name": "lossless", "bytes": 4000}], name)
+    assert figures[0].get_tightbbox().x1 <= figures[0].get_figwidth()
 
 
 def test_labels_keep_their_distance_and_their_order() -> None:
