@@ -15,6 +15,7 @@ from onnxslim.errors import UsageError
 from onnxslim.progress import Progress, silent
 from onnxslim.prune import prune
 from onnxslim.prune.options import PruneOptions
+from onnxslim.prune.survey import Surveys
 from onnxslim.quantize import QuantizeOptions, quantize
 from onnxslim.quantize.mixed import relax
 from onnxslim.quantize.ways import ACTIVATIONS
@@ -33,7 +34,9 @@ class Context:
         config: Where things run.
         seed: Of every draw.
         progress: Told how far it is.
-        too_much: Whether a model's outputs drop by more than the gates allow, on the *tune* data; None without any.
+        surveys: What pruning found out about models with the same samples.
+        excess: How many times what the gates allow a model's outputs drop, on the *tune* data; None without any.
+        deadline: On ``time.monotonic``'s clock; what a step tries several times it does not begin again after it.
     """
 
     original: ir.Model
@@ -41,7 +44,9 @@ class Context:
     config: SessionConfig = field(default_factory=SessionConfig)
     seed: int = 0
     progress: Progress = silent
-    too_much: Callable[[ir.Model], bool] | None = None
+    surveys: Surveys = field(default_factory=Surveys)
+    excess: Callable[[ir.Model], float] | None = None
+    deadline: float | None = None
 
     def data(self, step: str) -> Samples:
         """The fit data, which ``step`` cannot do without."""
@@ -77,14 +82,16 @@ def _simplify(model: ir.Model, options: SimplifyOptions, context: Context) -> Ap
 
 
 def _prune(model: ir.Model, options: PruneOptions, context: Context) -> Applied:
-    result, account = prune(model, context.samples, options, config=context.config, progress=context.progress)
+    result, account = prune(
+        model, context.samples, options, config=context.config, surveys=context.surveys, progress=context.progress
+    )
     if options.of == "latency" and options.cuts is None and "cuts" in account.details:
         options = dataclasses.replace(options, cuts=tuple(account.details["cuts"]))
     return result, account, options
 
 
 def _quantize(model: ir.Model, options: QuantizeOptions, context: Context) -> Applied:
-    judged = context.too_much is not None and options.min_sqnr is None
+    judged = context.excess is not None and options.min_sqnr is None
     asked = dataclasses.replace(options, min_sqnr=0.0) if judged else options
     result, account = quantize(model, context.samples, asked, config=context.config, progress=context.progress)
     way, placement = account.details["way"], account.details.get("placement")
@@ -94,13 +101,13 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: Context) -> Ap
     resolved = dataclasses.replace(resolved, calibration=account.details.get("calibration", options.calibration))
     if placement is None:
         return result, account, resolved
-    if options.float_units is None and context.too_much is not None and context.samples is not None:
+    if options.float_units is None and context.excess is not None and context.samples is not None:
         samples = context.samples
 
         def again(chosen: QuantizeOptions) -> tuple[ir.Model, Account]:
             return quantize(model, samples, chosen, config=context.config, progress=context.progress)
 
-        return relax(model, samples, resolved, (result, account), again, context.too_much, context.config)
+        return relax(model, samples, resolved, (result, account), again, context.excess, context.config, context.deadline)
     return result, account, dataclasses.replace(resolved, float_units=tuple(placement["float"]))
 
 

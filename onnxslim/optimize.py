@@ -136,8 +136,8 @@ def optimize(
     if data is None:
         raise UsageError("a search needs data", hint=DATA_HINT)
     task = prepare(
-        model, "optimize", data=data, eval_data=eval_data, seed=chosen.seed, tune=TUNE_SHARE, budget=budget, config=config,
-        read=read, judge=judge, progress=progress,
+        model, "optimize", data=data, eval_data=eval_data, seed=chosen.seed, tune=TUNE_SHARE, budget=_TRIALS * budget,
+        config=config, read=read, judge=judge, progress=progress,
     )  # fmt: skip
     check_judge(task)
     with contextlib.ExitStack() as stack:

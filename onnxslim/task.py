@@ -16,6 +16,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.errors import InvalidDataError, UsageError
 from onnxslim.kinds import Context
 from onnxslim.progress import Progress, silent
+from onnxslim.prune.survey import Surveys
 from onnxslim.reading import DataOptions
 from onnxslim.recipe import Recipe
 from onnxslim.result import Facts, facts
@@ -53,8 +54,9 @@ class Task:
         read: How data are read.
         judge: What is judged.
         progress: Told how far it is.
-        deadline: On ``time.monotonic``'s clock, for loops.
+        deadline: On ``time.monotonic``'s clock, for loops and what tries several times.
         memory: See :class:`~onnxslim.steps.Runner`.
+        surveys: See :class:`~onnxslim.kinds.Context`.
     """
 
     command: str
@@ -67,21 +69,26 @@ class Task:
     progress: Progress = silent
     deadline: float | None = None
     memory: dict[str, Done] = field(default_factory=dict)
+    surveys: Surveys = field(default_factory=Surveys)
 
     def runner(self, recipe: Recipe) -> Runner:
         """What carries out the steps of ``recipe``."""
         limit, tune = recipe.gates.max_drop, self.sets.tune or self.sets.fit
 
-        def too_much(model: ir.Model) -> bool:
+        def excess(model: ir.Model) -> float:
             if tune is None or limit is None:
-                return False
+                return 0.0
             drop = self.expected(model, tune).drop
-            return drop is None or drop > limit
+            if drop is None or drop > limit == 0:
+                return math.inf
+            return drop / limit if limit else 0.0
 
         # layers go back to float by data that nothing was fitted on, or not at all
-        judged = too_much if limit is not None and self.sets.tune is not None else None
-        context = Context(self.original, self.sets.fit, self.config, recipe.seed, self.progress, judged)
-        return Runner(context, too_much, self.deadline, self.memory)
+        judged = excess if limit is not None and self.sets.tune is not None else None
+        context = Context(
+            self.original, self.sets.fit, self.config, recipe.seed, self.progress, self.surveys, judged, self.deadline
+        )
+        return Runner(context, lambda model: excess(model) > 1, self.deadline, self.memory)
 
     def expected(self, model: ir.Model, samples: Samples) -> Measured:
         """The metric on ``samples``, as far as so few can tell.

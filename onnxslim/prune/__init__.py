@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
-import numpy as np
 import onnx_ir as ir
 
 from onnxslim import io
 from onnxslim.account import Account
-from onnxslim.channels.analysis import units
 from onnxslim.channels.layers import name_nodes
 from onnxslim.data.samples import Samples
 from onnxslim.errors import UnsupportedError
@@ -17,28 +13,18 @@ from onnxslim.graph import shapes
 from onnxslim.graph.cost import cost
 from onnxslim.io import ModelLike
 from onnxslim.progress import Progress, silent
-from onnxslim.prune.blocks import droppable, tidy
+from onnxslim.prune.blocks import tidy
 from onnxslim.prune.budget import budget_of
 from onnxslim.prune.candidates import Candidates, Cut
-from onnxslim.prune.effect import Outputs
-from onnxslim.prune.elsewhere import Spread
-from onnxslim.prune.factor import Factored, candidates, split
-from onnxslim.prune.families import eligible, families
-from onnxslim.prune.gram import HOLD
+from onnxslim.prune.factor import split
 from onnxslim.prune.kept import Kept
-from onnxslim.prune.latency import BLOCK
 from onnxslim.prune.merge import merged
 from onnxslim.prune.options import PruneOptions
-from onnxslim.prune.plan import Effects, below, choices_of, measure, meet, unmeasured
-from onnxslim.prune.rank import orders, scores
+from onnxslim.prune.plan import Effects, below, choices_of, meet
 from onnxslim.prune.restore import restore
-from onnxslim.prune.score import curves
+from onnxslim.prune.survey import Surveys
 from onnxslim.prune.zeros import sparsify
 from onnxslim.runtime.session import SessionConfig, check
-from onnxslim.workers import running
-
-#: Samples on which candidates are compared by their effect on the outputs.
-TUNE = 128
 
 
 def prune(
@@ -47,6 +33,7 @@ def prune(
     options: PruneOptions | None = None,
     *,
     config: SessionConfig | None = None,
+    surveys: Surveys | None = None,
     progress: Progress = silent,
 ) -> tuple[ir.Model, Account]:
     """``model`` with channels removed until the budget is met, and what is left repaired towards its outputs.
@@ -61,6 +48,7 @@ def prune(
             and nothing is repaired.
         options: The budget and how to spend it.
         config: How the model runs while it is observed.
+        surveys: What is known of models from other prunings with the same samples, and is added to.
         progress: Called as the stages go on.
 
     Returns:
@@ -73,7 +61,7 @@ def prune(
         GateError: The budget cannot be met; says how much can go and what holds the rest.
     """
     options = options or PruneOptions()
-    config = config or SessionConfig()
+    config, surveys = config or SessionConfig(), surveys or Surveys()
     account = Account("prune")
     with account.timed():
         original = io.load(model)
@@ -86,7 +74,7 @@ def prune(
             original = merged(original, options.exclude, account)
         current, kept = original, Kept()
         for turn in range(options.rounds if options.channels else 0):
-            current, kept = _round(original, current, kept, samples, options, turn, config, account, progress)
+            current, kept = _round(original, current, kept, samples, options, turn, config, surveys, account, progress)
         if options.sparsity is not None:
             sparsify(current, samples, options, config, account, progress)
         tidy(current)
@@ -105,37 +93,22 @@ def _round(
     options: PruneOptions,
     turn: int,
     config: SessionConfig,
+    surveys: Surveys,
     account: Account,
     progress: Progress,
 ) -> tuple[ir.Model, Kept]:
     """One turn of: score, choose, remove, repair."""
     decided = options.cuts is not None
     budget = None if decided else budget_of(options, original, samples, config, (turn + 1) / options.rounds)
-    analysis = units(current, lossy=samples is not None)
-    chosen, declined = eligible(families(analysis), cost(current).nodes, options.exclude, options.min_layer_params)
-    for name, reason in declined.items():
-        account.decline(name, reason)
-    scored = scores(current, analysis, chosen, options.criterion, samples, config, options.seed)
-    lines = curves(
-        current, analysis, chosen, samples, config, account, progress, orders=orders(scored), seed=options.seed
-    )
-    whole = droppable(current, list(declined)) if samples is not None and not options.uniform else []
-    cheaper: list[Factored] = []
-    if options.low_rank and not options.uniform:
-        step = options.round_to if isinstance(options.round_to, int) else BLOCK
-        refused = [n.name or "" for n in current.graph if any(re.search(p, n.name or "") for p in options.exclude)]
-        cheaper = candidates(current, samples, config, progress, refused=refused, round_to=step, seed=options.seed)
-    found = Candidates(current, analysis, lines, whole, samples, config, cheaper)
-    effects = unmeasured(found)
+    surveyed = surveys.of(current, samples, options, config, progress, weighed=budget is not None)
+    found, effects = surveyed.found, surveyed.effects
+    account.declined += surveyed.account.declined
+    account.warnings += surveyed.account.warnings
     if options.cuts is not None:
         cut = found.cut(*options.cuts[turn])
     elif budget is None:
-        cut = below(found, scored, options)
+        cut = below(found, surveyed.scored, options)
     else:
-        if samples is not None and not options.uniform:
-            few, workers = _few(samples), running()
-            outputs = Spread(current, few, config, workers) if workers.elsewhere else Outputs(current, few, config)
-            effects = measure(found, outputs, progress)
         choices = choices_of(found, effects, budget.savings(found, options.round_to), options)
         cut = meet(found, choices, budget, same=options.uniform)
         if (doubt := budget.doubt()) is not None:
@@ -143,18 +116,12 @@ def _round(
     pruned = found.to_repair(cut)
     shapes.infer(pruned)
     _tell(found, effects, cut, account)
-    kept = kept.then(analysis, cut.units)
+    kept = kept.then(found.analysis, cut.units)
     if samples is not None:
         restore(pruned, original, kept, samples, config, account, progress, forms=cut.forms, seed=options.seed)
     split(pruned, cut.forms)
     shapes.infer(pruned)
     return pruned, kept
-
-
-def _few(samples: Samples) -> Samples:
-    """Those on which nothing is fitted, where they fill a batch."""
-    held = np.arange(len(samples))[HOLD - 1 :: HOLD][:TUNE]
-    return samples.take(held) if len(held) >= (samples.fixed_batch or 1) else samples
 
 
 def _tell(found: Candidates, effects: Effects, cut: Cut, account: Account) -> None:

@@ -1,14 +1,15 @@
 """What a quantised graph says about itself, said briefly: in a small model names weigh as much as weights.
 
 A QDQ graph has four nodes and a dozen tensors more than the float one for each layer. Layers and their tensors keep their
-names; what was put between them is numbered, declared only where it is an output of the graph (shape inference knows the
-rest), and of equal scales and zero points there is one.
+names; what was put between them is numbered, and of equal scales and zero points there is one. Types and shapes are declared
+where shape inference does not say them anyway.
 """
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
+from onnxslim.graph import shapes
 from onnxslim.graph.constants import tensor
 
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
@@ -39,8 +40,19 @@ def compact(model: ir.Model) -> None:
                     named.give(value, stem + role)
             if node.op_type == "DequantizeLinear":
                 named.give(node.outputs[0], stem)
-            if not node.outputs[0].is_graph_output():
-                node.outputs[0].shape = node.outputs[0].type = None
+    _undeclare(model)
+
+
+def _undeclare(model: ir.Model) -> None:
+    """Take back what is declared of tensors inside the main graph and follows from the rest."""
+    inside = [value for node in model.graph for value in node.outputs if not value.is_graph_output()]
+    stated = [(value.type, value.shape) for value in inside]
+    for value in inside:
+        value.type = value.shape = None
+    shapes.infer(model)
+    for value, (kind, shape) in zip(inside, stated, strict=True):
+        follows = (value.type, value.shape) == (kind, shape)
+        value.type, value.shape = (None, None) if follows or kind is None else (kind, shape)
 
 
 class _Names:

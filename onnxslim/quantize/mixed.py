@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -29,8 +30,9 @@ def relax(
     options: QuantizeOptions,
     first: tuple[ir.Model, Account],
     again: Again,
-    too_much: Callable[[ir.Model], bool],
+    excess: Callable[[ir.Model], float],
     config: SessionConfig,
+    deadline: float | None = None,
 ) -> tuple[ir.Model, Account, QuantizeOptions]:
     """``first`` if it drops little enough, else the model with the fewest layers in float that does.
 
@@ -44,15 +46,17 @@ def relax(
         options: As resolved for ``first``.
         first: The model with every layer in int8 that gains by it, and its account.
         again: Quantises the model with other options.
-        too_much: Whether a model's outputs drop by more than is allowed, on data that nothing is fitted to.
+        excess: How many times what is allowed a model's outputs drop, on data that nothing is fitted to.
         config: Where to run.
+        deadline: On ``time.monotonic``'s clock; no candidate begins that would not be done by then, going by ``first``.
     """
     result, account = first
     start = tuple(account.details["placement"]["float"])
     options = replace(options, float_units=start)
-    if not too_much(result):
+    throughout = excess(result)
+    if throughout <= 1:
         return result, account, options
-    if too_much(model):
+    if excess(model) > 1:
         account.warnings.append("the model drops too much before it is quantised: no layer was put back into float")
         return result, account, options
     work = prepared(io.load(model), Account(""))
@@ -60,21 +64,31 @@ def relax(
     best: tuple[ir.Model, Account, QuantizeOptions] | None = None
     tried: dict[int, str] = {}
     failed, passed, count = 0, len(order), 1
+    in_time = True
     while failed < count < passed:
+        if deadline is not None and time.monotonic() + account.seconds > deadline:
+            in_time = False
+            break
         chosen = replace(options, float_units=_float_units(work, options, {*start, *order[:count]}))
         candidate, its_account = again(chosen)
-        if too_much(candidate):
+        if excess(candidate) > 1:
             failed, tried[count] = count, "too little"
         else:
             best, passed, tried[count] = (candidate, its_account, chosen), count, "enough"
         count = min(2 * count, len(order) - 1) if best is None else (failed + passed) // 2
     if best is None:
-        account.warnings.append(f"the drop stays too large with any of {len(order)} layers back in float")
+        stays = f"with any of {len(order)} layers" if in_time else f"with {failed} layers, and there was no time for more,"
+        account.warnings.append(f"the drop stays too large {stays} back in float")
         return result, account, options
     _, its_account, chosen = best
     back = order[:passed]
+    why = f"int8 in all drops {throughout:.1f} × what is allowed"
     its_account.count("layers back in float", len(back))
-    its_account.details["mixed"] = {"back": back, "tried": {str(n): what for n, what in tried.items()}}
+    its_account.details["mixed"] = {
+        "back": back,
+        "tried": {str(n): what for n, what in tried.items()},
+        "why": f"{len(back)} of {len(order)} layers went back to float: {why}",
+    }
     for name in back:
         its_account.decline(name, "it went back to float: --max-drop asks for it")
     return best

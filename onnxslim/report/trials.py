@@ -54,4 +54,5 @@ def _fate(entry: Report, chosen: object) -> str:
     if entry["name"] == chosen:
         return "chosen"
     missed = "; ".join(text.clean(line) for line in entry["missed"])
-    return "passed on the tune share" if entry["passes"] else missed or "lost too much"
+    fate = "passed on the tune share" if entry["passes"] else missed or "lost too much"
+    return f"{fate} ({text.clean(entry['note'])})" if entry.get("note") else fate

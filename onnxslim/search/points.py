@@ -123,10 +123,15 @@ def _learning(wanted: Wanted) -> float:
 
 
 def _fits(seen: Sequence[Outcome], point: Point, wanted: Wanted) -> bool:
-    """Whether what the like of ``point`` took before is left, with what it learns on top."""
+    """Whether what the like of ``point`` took before is left, with what it learns on top.
+
+    The first pruning of a kind finds out for all what may go, and takes longer.
+    """
     like = [o for o in seen if bool(o.point.share) == bool(point.share) and o.point.quantised == point.quantised]
-    like = [o for o in like if o.point.low_rank == point.low_rank] or like
-    took = [max(0.0, o.seconds - o.point.learning) for o in like]
+    same = [o for o in like if o.point.low_rank == point.low_rank]
+    if point.share:
+        same = same[1:] or same
+    took = [max(0.0, o.seconds - o.point.learning) for o in same or like]
     if not took:
         near = [o for o in seen if o.point.quantised == point.quantised] or seen
         took = [max(o.seconds for o in near) + (wanted.pruning if point.share else 0.0)]

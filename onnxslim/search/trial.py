@@ -89,6 +89,7 @@ class Trial:
             "passes": self.passes,
             "missed": list(self.missed),
             "error": self.error,
+            "note": next((one.details["mixed"]["why"] for one in result.steps if "mixed" in one.details), None),
         }
 
 

@@ -65,3 +65,20 @@ def test_what_other_nodes_read_and_what_is_taken_keeps_its_name(pair: tuple[ir.M
     assert {"s3", "w1q"} <= set(after.graph.initializers)
     assert [value.name for value in after.graph.outputs] == ["y", "z"]
 
+
+
+def test_what_shape_inference_says_is_not_declared_and_the_rest_is() -> None:
+    text = """
+<ir_version: 10, opset_import: ["" : 21]>
+g (float[n,4] x, int64[2] how) => (float[n,4] y) <float[n,4] known, float[2,6] given> {
+    known = Relu (x)
+    given = Reshape (known, how)
+    y = Reshape (given, how)
+}
+"""
+    model = ir.from_proto(parser.parse_model(text))
+    assert "known" in {info.name for info in onnx.load_model_from_string(io.to_bytes(model)).graph.value_info}
+    compact(model)
+    proto = onnx.load_model_from_string(io.to_bytes(model))
+    assert [info.name for info in proto.graph.value_info] == ["given"]
+    assert [dim.dim_value for dim in proto.graph.value_info[0].type.tensor_type.shape.dim] == [2, 6]

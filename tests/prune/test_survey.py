@@ -1,0 +1,40 @@
+"""What a pruning finds out about a model holds for every budget."""
+
+from __future__ import annotations
+
+import pytest
+
+from onnxslim import io
+from onnxslim.prune import prune
+from onnxslim.prune.options import PruneOptions
+from onnxslim.prune.survey import Surveys
+from tests.prune import nets
+
+
+@pytest.mark.parametrize("low_rank", [False, True])
+def test_a_known_survey_gives_the_bytes_and_the_account_of_a_new_one(low_rank: bool) -> None:
+    model = nets.residual(blocks=3)
+    data, surveys, stages = nets.samples(model, 40), Surveys(), list[str]()
+    for remove, of in ((0.2, "macs"), (0.4, "macs"), (0.3, "params")):
+        options = PruneOptions(remove=remove, of=of, low_rank=low_rank)
+        stages.clear()
+        shared, told = prune(
+            model, data, options, surveys=surveys, progress=lambda what, done, of: stages.append(what)
+        )
+        alone, its_own = prune(model, data, options)
+        assert io.to_bytes(shared) == io.to_bytes(alone)
+        assert {**told.as_json(), "seconds": 0} == {**its_own.as_json(), "seconds": 0}
+        assert ("score" in stages) == (remove == 0.2)
+
+
+def test_another_model_and_other_options_are_surveyed_anew() -> None:
+    model = nets.residual(blocks=3)
+    data, surveys = nets.samples(model, 40), Surveys()
+    smaller, _ = prune(model, data, PruneOptions(remove=0.2), surveys=surveys)
+    first = next(iter(surveys.known))
+    again, _ = prune(smaller, data, PruneOptions(remove=0.2), surveys=surveys)
+    assert io.to_bytes(again) == io.to_bytes(prune(smaller, data, PruneOptions(remove=0.2))[0])
+    excluded, _ = prune(model, data, PruneOptions(remove=0.2, criterion="l2"), surveys=surveys)
+    assert io.to_bytes(excluded) == io.to_bytes(prune(model, data, PruneOptions(remove=0.2, criterion="l2"))[0])
+    assert len(surveys.known) == 2
+    assert first not in surveys.known
