@@ -53,10 +53,14 @@ class Chooser:
         return Choices(self._encodings[method], narrow=self._target.saturating_pairs)
 
     def errors(self, tensors: Collection[str] | None = None) -> dict[str, float]:
-        """By method the worst output's error, with ``tensors`` alone quantised (all by default); {} for one method."""
+        """By method the worst error of an output, or a part of one; {} for one method.
+
+        Args:
+            tensors: What alone is quantised; by default everything.
+        """
         if len(self._encodings) == 1:
             return {}
-        return {name: self._error(name, tensors) for name in self._encodings}
+        return {name: max(self._errors(name, tensors).values(), default=0.0) for name in self._encodings}
 
     def spared(self, found: Sequence[Unit], able: frozenset[str], method: str) -> Iterator[tuple[frozenset[str], float]]:
         """Growing sets of units to leave in float, the costliest first, and the worst output's error without them."""
@@ -70,7 +74,8 @@ class Chooser:
             return able - touching
 
         def error(keys: frozenset[str]) -> float:
-            return self._error(method, make_plan(found, left(keys)).tensors)
+            errors = self._errors(method, make_plan(found, left(keys)).tensors)
+            return max(self._yardstick.whole(errors).values(), default=0.0)
 
         for keys in costliest(list(groups), error):
             yield able - left(keys), error(keys)
@@ -83,14 +88,14 @@ class Chooser:
         """Let the simulated model go; it is made again when needed."""
         self._simulation = None
 
-    def _error(self, method: str, tensors: Collection[str] | None) -> float:
+    def _errors(self, method: str, tensors: Collection[str] | None) -> dict[str, float]:
         switched = tensors is not None
         if self._simulation is None or self._simulation.switched != switched:
             first, narrow = next(iter(self._encodings.values())), self._target.saturating_pairs
             self._simulation = Simulation(
                 self._model, self._widest, first, narrow, self._yardstick, self._config, switched=switched
             )
-        return max(self._simulation.errors(self._encodings[method], tensors).values(), default=0.0)
+        return self._simulation.errors(self._encodings[method], tensors)
 
     def _by(self, method: ranges.Method, histograms: Mapping[str, ranges.Histogram]) -> Encodings:
         symmetric = self._target.activation_symmetric

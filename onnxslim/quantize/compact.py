@@ -40,7 +40,8 @@ def compact(model: ir.Model) -> None:
                     named.give(value, stem + role)
             if node.op_type == "DequantizeLinear":
                 named.give(node.outputs[0], stem)
-    _undeclare(model)
+    if pairs:
+        _undeclare(model)
 
 
 def _undeclare(model: ir.Model) -> None:

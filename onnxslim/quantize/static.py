@@ -15,7 +15,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.errors import GateError, UnsupportedError, UsageError
 from onnxslim.graph import cost
 from onnxslim.progress import Progress
-from onnxslim.quantize import calibrate, fewbits, measure, pixels, placement, ranges, shards
+from onnxslim.quantize import calibrate, fewbits, measure, pixels, placement, ranges, shards, tail
 from onnxslim.quantize.basis import find as basis_of
 from onnxslim.quantize.cautions import cautions
 from onnxslim.quantize.choose import Chooser
@@ -80,7 +80,7 @@ def quantise_static(
     narrow = fewbits.suited(work, options.exclude) if options.linear == "int4" else []
     if options.linear == "int4" and not narrow:
         account.decline("linear layers in 4 bits", fewbits.NONE)
-    found = fewbits.apart(units(work, target, options.exclude), narrow)
+    found = tail.in_float(work, fewbits.apart(units(work, target, options.exclude), narrow))
     able = everything(found)
     if not any(unit.weighted for unit in found if unit.name in able):
         raise nothing(model, "Conv, Gemm or MatMul with float32 weights can run in int8")
@@ -122,6 +122,7 @@ def quantise_static(
             with account.part("4-bit layers"):
                 fewbits.write(result, narrow, feeds, config, account)
                 lost = yardstick.errors(result)
+        lost = yardstick.whole(lost)
         if options.float_units is not None or max(lost.values(), default=0.0) <= 10 ** (-_floor(options) / 10):
             account.details["calibration"] = method
             if method == "least":

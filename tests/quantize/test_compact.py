@@ -70,8 +70,12 @@ def test_what_other_nodes_read_and_what_is_taken_keeps_its_name(pair: tuple[ir.M
 def test_what_shape_inference_says_is_not_declared_and_the_rest_is() -> None:
     text = """
 <ir_version: 10, opset_import: ["" : 21]>
-g (float[n,4] x, int64[2] how) => (float[n,4] y) <float[n,4] known, float[2,6] given> {
-    known = Relu (x)
+g (float[n,4] x, int64[2] how) => (float[n,4] y) <
+    float[n,4] known, float[2,6] given, float s = {0.5}, int8 z = {0}
+> {
+    q = QuantizeLinear (x, s, z)
+    d = DequantizeLinear (q, s, z)
+    known = Relu (d)
     given = Reshape (known, how)
     y = Reshape (given, how)
 }
