@@ -17,6 +17,9 @@ from onnxslim.quantize.recognise import quantised
 from onnxslim.result import Facts, facts
 from onnxslim.runtime.session import SessionConfig
 
+#: Characters of a dimension that are printed.
+_LONGEST = 24
+
 
 @dataclass(frozen=True)
 class Port:
@@ -27,8 +30,13 @@ class Port:
     shape: tuple[int | str | None, ...] | None
 
     def __str__(self) -> str:
-        shape = "?" if self.shape is None else ", ".join("?" if dim is None else str(dim) for dim in self.shape)
+        shape = "?" if self.shape is None else ", ".join(_told(dim) for dim in self.shape)
         return f"{self.dtype} ({shape})"
+
+
+def _told(dim: int | str | None) -> str:
+    """A dimension for people: exporters write whole formulas where others write a name."""
+    return "?" if dim is None else str(dim) if len(str(dim)) <= _LONGEST else "…"
 
 
 @dataclass(frozen=True)

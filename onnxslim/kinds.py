@@ -35,6 +35,7 @@ class Context:
         seed: Of every draw.
         progress: Told how far it is.
         surveys: What pruning found out about models with the same samples.
+        unseen: Samples that nothing is fitted to and that may be chosen by, the *tune* data; None without any.
         excess: How many times what the gates allow a model's outputs drop, on the *tune* data; None without any.
         deadline: On ``time.monotonic``'s clock; what a step tries several times it does not begin again after it.
     """
@@ -45,6 +46,7 @@ class Context:
     seed: int = 0
     progress: Progress = silent
     surveys: Surveys = field(default_factory=Surveys)
+    unseen: Samples | None = None
     excess: Callable[[ir.Model], float] | None = None
     deadline: float | None = None
 
@@ -114,7 +116,7 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: Context) -> Ap
 def _recover(model: ir.Model, options: RecoverOptions, context: Context) -> Applied:
     samples = context.data("recover")
     result, account = recover(
-        model, context.original, samples, options, config=context.config, progress=context.progress
+        model, context.original, samples, options, unseen=context.unseen, config=context.config, progress=context.progress
     )
     planned, ran = account.details["steps"], account.details["ran"]
     last = ran if ran < planned else None

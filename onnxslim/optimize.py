@@ -45,8 +45,8 @@ logger = logging.getLogger(__name__)
 FINALISTS = 3
 #: Which share of the budget trials may use; the rest is for the confirmation.
 _TRIALS = 0.9
-#: Which share of it a full training takes.
-_LEARNING = 0.45
+#: Which share of it a full training takes: there is to be time for two, the first of which shows how much comes back.
+_LEARNING = 0.3
 #: Fewer samples than this teach nothing that holds on others, and fewer updates only shake the weights.
 _LESSONS, _UPDATES = 64, 500
 #: Multiply-accumulates a second that a core trains with, roughly, and how many times a model's own an update of 32 samples

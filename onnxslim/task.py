@@ -86,8 +86,9 @@ class Task:
         # layers go back to float by data that nothing was fitted on, or not at all
         judged = excess if limit is not None and self.sets.tune is not None else None
         context = Context(
-            self.original, self.sets.fit, self.config, recipe.seed, self.progress, self.surveys, judged, self.deadline
-        )
+            self.original, self.sets.fit, self.config, recipe.seed, self.progress, self.surveys, self.sets.tune,
+            judged, self.deadline,
+        )  # fmt: skip
         return Runner(context, lambda model: excess(model) > 1, self.deadline, self.memory)
 
     def expected(self, model: ir.Model, samples: Samples) -> Measured:

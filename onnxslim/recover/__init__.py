@@ -28,6 +28,7 @@ def recover(
     samples: Samples,
     options: RecoverOptions | None = None,
     *,
+    unseen: Samples | None = None,
     config: SessionConfig | None = None,
     progress: Progress = silent,
 ) -> tuple[ir.Model, Account]:
@@ -42,6 +43,8 @@ def recover(
         teacher: What it was compressed from.
         samples: What to learn from; labels are used where there are any.
         options: How.
+        unseen: What nothing was fitted to, to judge by; else a share of ``samples`` is held back. Repair has mostly seen
+            those, so that what it left looks better on them than it is.
         config: How the runtime runs both (the teacher always answers through the runtime).
         progress: Told what the held-back samples last said, the step and the steps.
 
@@ -54,7 +57,7 @@ def recover(
     need_torch("recover")
     from onnxslim.recover.distill import distill
 
-    return distill(model, teacher, samples, options or RecoverOptions(), config or SessionConfig(), progress)
+    return distill(model, teacher, samples, unseen, options or RecoverOptions(), config or SessionConfig(), progress)
 
 
 def gradients(

@@ -23,11 +23,11 @@ from onnxslim.recover.plan import Plan, State
 from onnxslim.recover.planning import budgeted, planned
 from onnxslim.recover.pool import Pool, class_labels
 from onnxslim.recover.reference import Judge, Score, check_same_interface
-from onnxslim.recover.training import train
+from onnxslim.recover.training import put, train
 from onnxslim.runtime.session import SessionConfig
 
-#: Fewer samples than this cannot both teach and judge.
-_FEWEST = 8
+#: Fewer samples than this cannot both teach and judge; of unseen ones, so many at most judge.
+_FEWEST, _JUDGED = 8, 1024
 #: A block whose gradient is so many times the median block's, or so small a part of it, is named.
 _FAR = 1e3
 
@@ -36,6 +36,7 @@ def distill(
     model: ModelLike,
     teacher: ModelLike,
     samples: Samples,
+    unseen: Samples | None,
     options: RecoverOptions,
     config: SessionConfig,
     progress: Progress,
@@ -48,14 +49,13 @@ def distill(
         check_same_interface(given, original)
         student = io.clone(given)
         LiftConstantsToInitializersPass()(student)
-        taught, held = _split(samples, options, account)
+        taught, held = _split(samples, unseen, options, account)
         judge = Judge(original, held, config)
         before = judge.score(given)
         plan = planned(student, original, taught, held, options, config, account)
         plan = budgeted(plan, options, len(taught), start)
         state = train(plan, progress)
-        plan.student.write_back(student)
-        after = judge.score(student)
+        after = _better(plan, state, judge, student)
         _report(account, plan, state, before, after)
         if not after.better_than(before):
             account.decline(
@@ -64,6 +64,21 @@ def distill(
             return given, account
         account.count("trained weights", len(plan.student.weights))
         return student, account
+
+
+def _better(plan: Plan, state: State, judge: Judge, student: ir.Model) -> Score:
+    """Write the last weights into ``student``, or the best on the way if all held-back samples say so; their score."""
+    scores = []
+    for weights in (state.average, state.best):
+        put(plan, weights)
+        plan.student.write_back(student)
+        scores.append(judge.score(student))
+    last, best = scores
+    if best.better_than(last):
+        return best
+    put(plan, state.average)
+    plan.student.write_back(student)
+    return last
 
 
 @contextmanager
@@ -77,13 +92,19 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _split(samples: Samples, options: RecoverOptions, account: Account) -> tuple[Pool, Pool]:
-    if len(samples) < _FEWEST:
+def _split(
+    samples: Samples, unseen: Samples | None, options: RecoverOptions, account: Account
+) -> tuple[Pool, Pool]:
+    """What is taught and what judges."""
+    if unseen is not None and len(unseen) >= _FEWEST:
+        rest, kept = samples, unseen.take(np.arange(min(len(unseen), _JUDGED)))
+    elif len(samples) < _FEWEST:
         raise UsageError(
             f"recover: {len(samples)} samples are too few to hold some back",
             hint=f"at least {_FEWEST}; a few hundred are where it begins to pay",
         )
-    rest, kept = hold_back(samples, options.held, options.seed)
+    else:
+        rest, kept = hold_back(samples, options.held, options.seed)
     taught, held = Pool(rest, options.seed), Pool(kept, options.seed)
     for pool in (taught, held):
         pool.labels = class_labels(pool.labels, samples.source)

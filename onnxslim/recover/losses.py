@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+#: Class scores are taught at this temperature. Of samples that a teacher was trained on it is all but certain: what it
+#: knows of the other classes, which is what it has to teach, hardly shows in its probabilities.
+TEMPERATURE = 4.0
+
 
 def relative_error(student: Tensor, teacher: Tensor) -> Tensor:
     """Σ (a - b)² / Σ a², the inverse of SQNR; a the teacher's."""
@@ -30,24 +34,31 @@ def is_distribution(teacher: Tensor) -> bool:
     return bool((teacher >= 0).all()) and bool(torch.allclose(sums, torch.ones_like(sums), atol=1e-2))
 
 
-def log_shares(output: Tensor, distribution: bool) -> Tensor:
-    """Logarithms of class probabilities, of scores or of probabilities."""
-    if not distribution:
-        return functional.log_softmax(output, 1)
-    floored = output.clamp_min(1e-9)
-    return torch.log(floored / floored.sum(1, keepdim=True))
+def log_shares(output: Tensor, distribution: bool, temperature: float = 1.0) -> Tensor:
+    """Logarithms of class probabilities at ``temperature``, of scores or of probabilities at 1."""
+    scores = output.clamp_min(1e-9).log() if distribution else output
+    return functional.log_softmax(scores / temperature, 1)
 
 
-def divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    """KL(teacher ‖ student) in nats, the mean over samples (Hinton et al. 2015)."""
+def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL(teacher ‖ student) in nats, the mean over samples, times the squared temperature (Hinton et al. 2015).
+
+    The square keeps gradients as large as they are at 1.
+    """
     distribution = is_distribution(teacher)
-    logs, wanted = log_shares(student, distribution), log_shares(teacher, distribution)
-    return functional.kl_div(logs, wanted, reduction="batchmean", log_target=True)
+    logs, wanted = (log_shares(output, distribution, temperature) for output in (student, teacher))
+    return temperature**2 * functional.kl_div(logs, wanted, reduction="batchmean", log_target=True)
 
 
 def cross_entropy(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
     """-log of the probability of the label; the teacher only shows whether its outputs are probabilities."""
     return functional.nll_loss(log_shares(student, is_distribution(teacher)), labels)
+
+
+def distance(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+    """What a student is judged by: the divergence of class scores, and the relative error of every other output."""
+    terms = [(divergence if is_scores(teacher[name]) else relative_error)(student[name], teacher[name]) for name in names]
+    return torch.stack(terms).sum()
 
 
 def output_loss(
@@ -57,7 +68,7 @@ def output_loss(
     labels: Tensor | None = None,
     label_weight: float = 0.0,
 ) -> Tensor:
-    """Relative error of every output, and for class scores their divergence, and the cross-entropy to labels.
+    """What is taught: relative error of every output, for class scores their divergence, and the cross-entropy to labels.
 
     Args:
         student: Tensors by name.
@@ -71,7 +82,7 @@ def output_loss(
     for name in names:
         total = total + relative_error(student[name], teacher[name])
         if is_scores(teacher[name]):
-            total = total + divergence(student[name], teacher[name])
+            total = total + divergence(student[name], teacher[name], TEMPERATURE)
             if labelled and labels is not None:
                 total = total + label_weight * cross_entropy(student[name], teacher[name], labels)
                 labelled = False

@@ -15,7 +15,7 @@ from onnxslim.errors import GateError
 from onnxslim.progress import Progress
 from onnxslim.recover import checkpoint
 from onnxslim.recover.lessons import Lesson
-from onnxslim.recover.losses import is_scores, output_loss
+from onnxslim.recover.losses import distance, is_scores
 from onnxslim.recover.plan import Plan, State
 from onnxslim.recover.updates import open_crew, optimizer_of, update
 
@@ -23,8 +23,9 @@ logger = logging.getLogger(__name__)
 
 #: How often the held-back loss is read over a whole training.
 EVALUATIONS = 20
-#: So many readings without a better one end the training early.
-_PATIENCE = 12
+#: So many readings worse than the best by so much end the training early: a few hundred samples tell no less apart, and the
+#: best weights are mostly those at the end of the schedule, where the rate has gone to nothing.
+_PATIENCE, _WORSE = 12, 1.25
 #: The rate after a roll-back, as a share of the one before; the third roll-back is the last.
 _SLOWER, _ROLLBACKS = 0.3, 3
 
@@ -33,7 +34,7 @@ class Reading(NamedTuple):
     """What the held-back lessons say.
 
     Attributes:
-        loss: The distance to the teacher's outputs, labels aside.
+        loss: The distance to the teacher's outputs (:func:`~onnxslim.recover.losses.distance`), labels aside.
         agreement: Share of samples whose best class is the teacher's; None where no output holds class scores.
     """
 
@@ -60,11 +61,11 @@ def _read(plan: Plan, lesson: Lesson) -> tuple[float, list[Tensor]]:
         found = plan.student.run(lesson.feeds, plan.outputs)
         scored = [name for name in plan.outputs if is_scores(lesson.targets[name])]
         agreed = [found[name].argmax(1) == lesson.targets[name].argmax(1) for name in scored]
-        return float(output_loss(found, lesson.targets, plan.outputs)), agreed
+        return float(distance(found, lesson.targets, plan.outputs)), agreed
 
 
 def train(plan: Plan, progress: Progress) -> State:
-    """Train the student's parameters in place, and leave the best ones found in them.
+    """Train the student's parameters in place; the state that is returned holds the best ones found, and the last.
 
     Raises:
         GateError: The loss was not finite for the third time; the curve is in the hint.
@@ -99,7 +100,6 @@ def train(plan: Plan, progress: Progress) -> State:
             progress(f"recover: {reading}", state.step, plan.steps)
             if late:
                 break
-    _put(plan, state.best)
     return state
 
 
@@ -111,16 +111,16 @@ def _known(reading: Reading) -> dict[str, float]:
 def _evaluate(plan: Plan, state: State, loss: float) -> Reading:
     """Read the held-back loss of the weights' running average, which is steadier and mostly better than the weights."""
     current = _copied(plan.student.parameters)
-    _put(plan, state.average)
+    put(plan, state.average)
     reading = read_held(plan)
     held = reading.loss
-    _put(plan, current)
+    put(plan, current)
     state.curve.append({"step": state.step, "loss": loss, **_known(reading), "rate": state.rate})
     logger.info("step %d of %d: loss %.5f, %s", state.step, plan.steps, loss, reading)
     logger.debug("gradient norms by block: %s", {k: f"{v:.2e}" for k, v in state.norms.items()})
     if held < state.best_loss:
         state.best, state.best_loss, state.since_best = _copied(state.average), held, 0
-    elif state.step > plan.blockwise:
+    elif state.step > plan.blockwise and held > _WORSE * state.best_loss:
         state.since_best += 1
     return reading
 
@@ -138,11 +138,11 @@ def _roll_back(plan: Plan, optimizer: torch.optim.Optimizer, state: State, good:
     logger.warning(
         "step %d: the loss is not finite; back to the last good state, rate x %.2g", state.step, state.rate
     )
-    _put(plan, good["parameters"])
+    put(plan, good["parameters"])
     optimizer.load_state_dict(_deep(good["optimizer"]))
 
 
-def _put(plan: Plan, values: Mapping[str, Tensor]) -> None:
+def put(plan: Plan, values: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in plan.student.parameters.items():
             parameter.copy_(values[name])

@@ -191,6 +191,9 @@ def test_divergence_is_that_of_the_probabilities_whether_scores_or_shares_are_gi
     expected = float((p * (p.log() - q.log())).sum(1).mean())
     assert float(losses.divergence(b, a)) == pytest.approx(expected, rel=1e-5)
     assert float(losses.divergence(q, p)) == pytest.approx(expected, rel=1e-4)
+    softened = 16 * float(losses.divergence(b / 4, a / 4))
+    assert float(losses.divergence(b, a, 4.0)) == pytest.approx(softened, rel=1e-4)
+    assert float(losses.divergence(q, p, 4.0)) == pytest.approx(softened, rel=1e-4)
 
 
 def test_independent_probabilities_are_not_taken_for_class_scores() -> None:

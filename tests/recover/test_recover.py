@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -18,7 +19,8 @@ from onnxslim import io
 from onnxslim.data.sources import open_samples
 from onnxslim.errors import GateError, InvalidDataError, InvalidModelError, UnsupportedError, UsageError
 from onnxslim.quantize import QuantizeOptions, quantize
-from onnxslim.recover import RecoverOptions, recover, updates
+from onnxslim.recover import RecoverOptions, distill, recover, updates
+from onnxslim.recover.plan import State
 from onnxslim.runtime.optimized import optimized
 from onnxslim.runtime.session import Session
 
@@ -43,6 +45,32 @@ def test_a_damaged_model_comes_nearer_to_its_teacher_on_samples_nobody_showed_it
     assert account.changed == {"trained weights": 4}
     assert account.details["after"]["error"] < account.details["before"]["error"]
     assert account.details["ran"] == 150
+
+
+def test_unseen_samples_judge_and_all_the_others_teach(build: ModuleType) -> None:
+    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
+    samples, unseen = build.rows(), open_samples({"x": fresh(40)}, teacher)
+    _, account = recover(student, teacher, samples, QUICK, unseen=unseen)
+    assert account.details["samples"] == {"taught": len(samples), "held": 40}
+    assert account.details["before"]["error"] == pytest.approx(error(student, teacher, fresh(40)), rel=1e-4)
+
+
+def test_the_best_weights_on_the_way_are_kept_where_the_last_are_worse(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
+    train = distill.train
+    wanted, _ = recover(student, teacher, build.rows(), QUICK)
+
+    def spoilt(*given: Any) -> State:
+        state = train(*given)
+        state.best = state.average
+        state.average = {name: torch.zeros_like(tensor) for name, tensor in state.average.items()}
+        return state
+
+    monkeypatch.setattr(distill, "train", spoilt)
+    result, _ = recover(student, teacher, build.rows(), QUICK)
+    assert io.to_bytes(result) == io.to_bytes(wanted)
 
 
 def test_neither_student_nor_teacher_is_changed(build: ModuleType) -> None:
