@@ -55,7 +55,8 @@ def promised(plain: Sequence[Outcome], line: Sequence[Outcome], wanted: Wanted) 
     """The share whose drop learning should bring down to the limit, or None where nothing can be told.
 
     The drop grows with a power of the share, which two prunings tell (one is taken to be quadratic); learning leaves a part
-    of it (:data:`_REMAINS`, until it has been seen).
+    of it (:data:`_REMAINS`, until it has been seen). Beyond what a training has shown it is half the way: the more goes, the
+    less of it comes back.
     """
     base = min((o.drop for o in plain if not o.point.share), default=0.0)
     known = [(o.point.share, o.drop - base) for o in plain if o.point.share and math.isfinite(o.drop) and o.drop > base]
@@ -69,4 +70,6 @@ def promised(plain: Sequence[Outcome], line: Sequence[Outcome], wanted: Wanted) 
     parts = [max(0.0, o.drop - base) / (d * (o.point.share / s) ** power) for o in learned]
     remains = max(0.1, min(1.0, parts[-1])) if parts else _REMAINS
     allowed = max(wanted.limit - base, 0.0) / remains
-    return s * float((allowed / d) ** (1 / power))
+    share = s * float((allowed / d) ** (1 / power))
+    shown = max((o.point.share for o in learned), default=share)
+    return min(share, (share + shown) / 2)

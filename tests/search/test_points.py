@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.search.outcomes import Outcome, Point, Wanted
 from onnxslim.search.points import ahead, next_point
-from onnxslim.search.shares import CLOSE, MOST
+from onnxslim.search.shares import CLOSE, MOST, promised
 
 
 def search(
@@ -191,3 +191,21 @@ def test_a_first_pruning_that_is_predicted_to_take_too_long_is_not_begun() -> No
     assert tried.share
     seen.append(Outcome(tried, 0.001, 3.0, 30.0))
     assert next_point(seen, Wanted(0.01, left=50.0, pruning=60.0)) is not None, "what it took counts once that is known"
+
+
+def test_beyond_what_a_training_has_shown_only_half_of_the_promise_counts() -> None:
+    wanted = Wanted(0.01, 1e6, 100.0)
+    plain = [Outcome(Point(share), drop, 1.0, 10.0) for share, drop in ((0.0, 0.0), (0.2, 0.005), (0.4, 0.025))]
+    first = promised(plain, plain, wanted)
+    assert first is not None
+    assert 0.4 < first < 0.6
+    shown = Outcome(Point(first, learning=100.0), 0.005, 1.0, 110.0)
+    second = promised(plain, [*plain, shown], wanted)
+    assert second is not None
+    power = math.log(5) / math.log(2)
+    whole = 0.4 * (0.01 / (0.005 / (0.025 * (first / 0.4) ** power)) / 0.025) ** (1 / power)
+    assert second == pytest.approx((first + whole) / 2)
+    missed = Outcome(Point(first, learning=100.0), 0.02, 1.0, 110.0)
+    nearer = promised(plain, [*plain, missed], wanted)
+    assert nearer is not None
+    assert nearer < first
