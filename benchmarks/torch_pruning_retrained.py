@@ -2,7 +2,8 @@
 
     python benchmarks/torch_pruning_retrained.py MODEL --data-root DIR --minutes 20
 
-The comparison for ``onnxslim prune`` and ``recover``, which see 2 048 images and no label. The module is that of
+The comparison for ``onnxslim prune`` and ``recover``, which see 2 048 images and no label, and whose teacher was trained on
+the original images: this way the network also learns the JPEG copy, and may end above the dense one. The module is that of
 ``torch_pruning_peer.py``; its folded BatchNorms are put back, as the identity, because it would hardly train without. Half
 of the multiply-accumulates go by group magnitude, then SGD with one cycle of its rate goes over the 50 000 labelled
 training images, moved and mirrored, for as long as it may.

@@ -29,6 +29,7 @@ from onnxslim.result import Result
 from onnxslim.runtime.parallel import workers as cores
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.search.ahead import begin
+from onnxslim.search.finalists import beaten, finalists
 from onnxslim.search.front import front
 from onnxslim.search.outcomes import Point, Wanted
 from onnxslim.search.points import ahead, next_point
@@ -41,8 +42,6 @@ from onnxslim.workers import Workers, open_workers
 
 logger = logging.getLogger(__name__)
 
-#: How many finalists may be shown the confirm data; every one more is another chance to pass by luck.
-FINALISTS = 3
 #: Which share of the budget trials may use; the rest is for the confirmation.
 _TRIALS = 0.9
 #: Which share of it a full training takes: there is to be time for two, the first of which shows how much comes back.
@@ -195,7 +194,7 @@ def _search(
             begin(task, [one for one in recipes_ahead if study is None or study.find(one.text()) is None], workers)
         trials.append(try_point(task, point, asked(point), want, study, clock=placement != "static"))
         for trial in trials[1:]:
-            if any(_beaten(trial, other) for other in trials):
+            if any(beaten(trial, other) for other in trials):
                 trial.attempt.forget()
         task.progress("trials", len(trials), 0)
 
@@ -221,11 +220,6 @@ def _about(task: Task, chosen: Recipe, placement: str) -> dict[str, str]:
     }
 
 
-def _ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """Those that passed on the tune share first, then by score; failed ones are not there."""
-    return sorted((t for t in trials if t.error is None), key=lambda t: (not t.passes, -t.score))
-
-
 def _best(trials: Sequence[Trial]) -> Result:
     """The trial with the best score that passes, on tune first and then on confirm."""
     rejected = [f"candidate {trial.point.name} failed: {trial.error}" for trial in trials if trial.error is not None]
@@ -249,37 +243,6 @@ def _best(trials: Sequence[Trial]) -> Result:
         return confirmed
     assert failed is not None
     raise failed
-
-
-def finalists(trials: Sequence[Trial]) -> list[Trial]:
-    """Who is shown the confirm data, one after another until one passes.
-
-    The best by score; after it, because tune promised too much, only what is much gentler; last the surest thing, the
-    first trial of all, which changes no answer and so is no further chance to pass by luck.
-    """
-    ranked = _ranked(trials)
-    chosen: list[Trial] = []
-    for trial in ranked:
-        if len(chosen) < FINALISTS and (not chosen or _gentler(trial, chosen[-1])):
-            chosen.append(trial)
-    return chosen + [trial for trial in ranked if trial is trials[0] and trial not in chosen]
-
-
-def _gentler(one: Trial, other: Trial) -> bool:
-    """Whether ``one`` loses less than half of what ``other`` does, or no more with at most half as much pruned."""
-    less = one.point.share < other.point.share and one.point.share <= other.point.share / 2
-    return one.drop < other.drop / 2 or (one.drop <= other.drop and less)
-
-
-def _beaten(one: Trial, other: Trial) -> bool:
-    """Whether ``one`` can never be a finalist because ``other`` is better and gentler."""
-    return (
-        one is not other
-        and other.error is None
-        and (other.passes, other.score) >= (one.passes, one.score)
-        and other.drop <= one.drop
-        and other.point.share <= one.point.share
-    )
 
 
 def _told(trials: Sequence[Trial]) -> list[dict[str, Any]]:

@@ -97,7 +97,8 @@ def _split(
 ) -> tuple[Pool, Pool]:
     """What is taught and what judges."""
     if unseen is not None and len(unseen) >= _FEWEST:
-        rest, kept = samples, unseen.take(np.arange(min(len(unseen), _JUDGED)))
+        some = np.arange(len(unseen) if unseen.sequences is not None else min(len(unseen), _JUDGED))
+        rest, kept = samples, unseen.take(some)
     elif len(samples) < _FEWEST:
         raise UsageError(
             f"recover: {len(samples)} samples are too few to hold some back",
