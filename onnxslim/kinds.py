@@ -45,7 +45,7 @@ class Context:
     config: SessionConfig = field(default_factory=SessionConfig)
     seed: int = 0
     progress: Progress = silent
-    surveys: Surveys = field(default_factory=Surveys)
+    surveys: Surveys = field(default_factory=dict)
     unseen: Samples | None = None
     excess: Callable[[ir.Model], float] | None = None
     deadline: float | None = None

@@ -69,7 +69,7 @@ class Task:
     progress: Progress = silent
     deadline: float | None = None
     memory: dict[str, Done] = field(default_factory=dict)
-    surveys: Surveys = field(default_factory=Surveys)
+    surveys: Surveys = field(default_factory=dict)
 
     def runner(self, recipe: Recipe) -> Runner:
         """What carries out the steps of ``recipe``."""

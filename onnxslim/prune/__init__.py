@@ -22,7 +22,7 @@ from onnxslim.prune.merge import merged
 from onnxslim.prune.options import PruneOptions
 from onnxslim.prune.plan import Effects, below, choices_of, meet
 from onnxslim.prune.restore import restore
-from onnxslim.prune.survey import Surveys
+from onnxslim.prune.survey import Surveys, survey
 from onnxslim.prune.zeros import sparsify
 from onnxslim.runtime.session import SessionConfig, check
 
@@ -61,7 +61,7 @@ def prune(
         GateError: The budget cannot be met; says how much can go and what holds the rest.
     """
     options = options or PruneOptions()
-    config, surveys = config or SessionConfig(), surveys or Surveys()
+    config, surveys = config or SessionConfig(), {} if surveys is None else surveys
     account = Account("prune")
     with account.timed():
         original = io.load(model)
@@ -100,7 +100,7 @@ def _round(
     """One turn of: score, choose, remove, repair."""
     decided = options.cuts is not None
     budget = None if decided else budget_of(options, original, samples, config, (turn + 1) / options.rounds)
-    surveyed = surveys.of(current, samples, options, config, progress, weighed=budget is not None)
+    surveyed = survey(current, samples, options, config, surveys, progress, weighed=budget is not None)
     found, effects = surveyed.found, surveyed.effects
     account.declined += surveyed.account.declined
     account.warnings += surveyed.account.warnings

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -57,42 +57,8 @@ class Survey:
     account: Account
 
 
-@dataclass
-class Surveys:
-    """Surveys that were made on one set of samples, by model and options; the latest few are kept."""
-
-    known: dict[str, Survey] = field(default_factory=dict)
-
-    def of(
-        self,
-        model: ir.Model,
-        samples: Samples | None,
-        options: PruneOptions,
-        config: SessionConfig,
-        progress: Progress,
-        *,
-        weighed: bool,
-    ) -> Survey:
-        """The survey of ``model``, made if it is not known.
-
-        Args:
-            model: With named nodes; it is not changed.
-            samples: Always the same ones, or always None.
-            options: Of the step.
-            config: How the model runs.
-            progress: Called as the stages go on.
-            weighed: Whether a budget is to weigh candidates against each other.
-        """
-        asked = replace(
-            options, remove=None, of="params", max_size=None, threshold=None, redundancy=None, sparsity=None, rounds=1,
-            cuts=None,
-        )  # fmt: skip
-        key = f"{hashlib.sha256(io.to_bytes(model)).hexdigest()} {asked} {weighed}"
-        if key not in self.known:
-            self.known[key] = survey(model, samples, options, config, progress, weighed=weighed)
-            for oldest in list(self.known)[:-_KEPT]:
-                del self.known[oldest]
-        return self.known[key]
+#: Surveys made on one set of samples, by model and options; the latest few.
+Surveys = dict[str, Survey]
 
 
 def survey(
@@ -100,11 +66,29 @@ def survey(
     samples: Samples | None,
     options: PruneOptions,
     config: SessionConfig,
+    known: Surveys,
     progress: Progress,
     *,
     weighed: bool,
 ) -> Survey:
-    """See :meth:`Surveys.of`."""
+    """The survey of ``model``: one that is ``known``, or a new one, which is added.
+
+    Args:
+        model: With named nodes; it is not changed.
+        samples: Those of all that are ``known``, or None.
+        options: Of the step.
+        config: How the model runs.
+        known: What was found out before.
+        progress: Called as the stages go on.
+        weighed: Whether a budget is to weigh candidates against each other.
+    """
+    asked = replace(
+        options, remove=None, of="params", max_size=None, threshold=None, redundancy=None, sparsity=None, rounds=1,
+        cuts=None,
+    )  # fmt: skip
+    key = f"{hashlib.sha256(io.to_bytes(model)).hexdigest()} {asked} {weighed}"
+    if key in known:
+        return known[key]
     account = Account("survey")
     analysis = units(model, lossy=samples is not None)
     chosen, declined = eligible(families(analysis), cost(model).nodes, options.exclude, options.min_layer_params)
@@ -126,7 +110,10 @@ def survey(
         effects = measure(found, outputs, progress)
     # the repaired weights were for measuring alone, and are several times the model
     bare = [replace(curve, weights={}) for curve in lines]
-    return Survey(replace(found, curves=bare), scored, effects, account)
+    known[key] = Survey(replace(found, curves=bare), scored, effects, account)
+    for oldest in list(known)[:-_KEPT]:
+        del known[oldest]
+    return known[key]
 
 
 def _few(samples: Samples) -> Samples:

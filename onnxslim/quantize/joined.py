@@ -14,6 +14,9 @@ import onnx_ir as ir
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import constant
 
+#: Steps that are looked back: a head is joined in two or three, and a file may hold a chain of any length.
+_STEPS = 8
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -36,22 +39,28 @@ class Parts:
         return [f"{name}[{start}:{stop}]" for start, stop in itertools.pairwise((0, *self.stops))]
 
 
-def parts(value: ir.Value) -> Parts | None:
+def parts(value: ir.Value, steps: int = _STEPS) -> Parts | None:
     """Which parts ``value`` was joined from, or None.
 
     Tensors that are joined from alike parts and then with each other, as a detector's scales are, have those parts.
+
+    Args:
+        value: Of a model whose shapes are inferred.
+        steps: Nodes to look back.
     """
     node = value.producer()
-    if node is None or node.domain not in ("", "ai.onnx"):
+    if node is None or node.domain not in ("", "ai.onnx") or not steps:
         return None
     if node.op_type == "Concat":
-        return _joined(node)
-    inner = parts(node.inputs[0]) if node.op_type in ("Transpose", "Reshape") and node.inputs[0] is not None else None
+        return _joined(node, steps - 1)
+    if node.op_type not in ("Transpose", "Reshape") or node.inputs[0] is None:
+        return None
+    inner = parts(node.inputs[0], steps - 1)
     return None if inner is None else _moved(node, inner)
 
 
-def _joined(node: ir.Node) -> Parts | None:
-    inner = {parts(value) for value in node.inputs if value is not None and constant(value) is None}
+def _joined(node: ir.Node, steps: int) -> Parts | None:
+    inner = {parts(value, steps) for value in dict.fromkeys(node.inputs) if value is not None and constant(value) is None}
     sizes = [shapes.dims(value) for value in node.inputs if value is not None]
     rank = len(sizes[0] or ())
     axis = node.attributes.get_int("axis", 0)

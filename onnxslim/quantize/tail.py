@@ -7,7 +7,7 @@ step of the answer, and of a box that is some pixels. It stays float. Data may b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import onnx_ir as ir
@@ -23,15 +23,14 @@ ARITHMETIC = frozenset({"Add", "Mul", "Sigmoid", "LeakyRelu", "Softmax", "Where"
 LITTLE_WORK, FEW_WEIGHTS = 1e-2, 256
 
 
-def in_float(model: ir.Model, found: Sequence[Unit], dims: Mapping[str, int] | None = None) -> list[Unit]:
+def in_float(model: ir.Model, found: Sequence[Unit]) -> list[Unit]:
     """``found`` with what no layer follows in float.
 
     Args:
         model: What the units are of.
         found: Its units, in graph order.
-        dims: Free dimensions, to count by.
     """
-    light = _light(model, found, dims)
+    light = _light(model, found)
     of_node = {node: unit for unit in found for node in unit.nodes}
     followed: dict[Unit, bool] = {}
     for unit in reversed(found):
@@ -48,10 +47,10 @@ def in_float(model: ir.Model, found: Sequence[Unit], dims: Mapping[str, int] | N
     ]
 
 
-def _light(model: ir.Model, found: Sequence[Unit], dims: Mapping[str, int] | None) -> frozenset[Unit]:
+def _light(model: ir.Model, found: Sequence[Unit]) -> frozenset[Unit]:
     """Layers that hardly count, neither in time nor in size."""
     weighted = [unit for unit in found if unit.weighted]
-    each = cost.cost(model, dims).nodes
+    each = cost.cost(model).nodes
     work = {unit: float(each[unit.name].macs) if unit.name in each else 0.0 for unit in weighted}
     held = {unit: weight.size if (weight := constant(unit.anchor.inputs[1])) is not None else 0 for unit in weighted}
     most = LITTLE_WORK * sum(work.values())

@@ -7,14 +7,14 @@ import pytest
 from onnxslim import io
 from onnxslim.prune import prune
 from onnxslim.prune.options import PruneOptions
-from onnxslim.prune.survey import Surveys
+from onnxslim.prune.survey import Survey
 from tests.prune import nets
 
 
 @pytest.mark.parametrize("low_rank", [False, True])
 def test_a_known_survey_gives_the_bytes_and_the_account_of_a_new_one(low_rank: bool) -> None:
     model = nets.residual(blocks=3)
-    data, surveys, stages = nets.samples(model, 40), Surveys(), list[str]()
+    data, surveys, stages = nets.samples(model, 40), dict[str, Survey](), list[str]()
     for remove, of in ((0.2, "macs"), (0.4, "macs"), (0.3, "params")):
         options = PruneOptions(remove=remove, of=of, low_rank=low_rank)
         stages.clear()
@@ -29,12 +29,12 @@ def test_a_known_survey_gives_the_bytes_and_the_account_of_a_new_one(low_rank: b
 
 def test_another_model_and_other_options_are_surveyed_anew() -> None:
     model = nets.residual(blocks=3)
-    data, surveys = nets.samples(model, 40), Surveys()
+    data, surveys = nets.samples(model, 40), dict[str, Survey]()
     smaller, _ = prune(model, data, PruneOptions(remove=0.2), surveys=surveys)
-    first = next(iter(surveys.known))
+    first = next(iter(surveys))
     again, _ = prune(smaller, data, PruneOptions(remove=0.2), surveys=surveys)
     assert io.to_bytes(again) == io.to_bytes(prune(smaller, data, PruneOptions(remove=0.2))[0])
     excluded, _ = prune(model, data, PruneOptions(remove=0.2, criterion="l2"), surveys=surveys)
     assert io.to_bytes(excluded) == io.to_bytes(prune(model, data, PruneOptions(remove=0.2, criterion="l2"))[0])
-    assert len(surveys.known) == 2
-    assert first not in surveys.known
+    assert len(surveys) == 2
+    assert first not in surveys

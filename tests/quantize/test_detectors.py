@@ -127,6 +127,28 @@ def test_parts_are_found_behind_joined_scales() -> None:
     assert parts(work.graph.outputs[0]) == Parts(-1, (4, 8, 9))
 
 
+def test_a_file_with_an_endless_head_is_looked_at_no_further_than_a_head_goes() -> None:
+    step = "c{1} = Concat <axis = 1> (c{0}, t{0})\n t{1} = Transpose <perm = [0,1]> (c{1})"
+    joined = "\n".join(step.format(i, i + 1) for i in range(40))
+    chain = "\n".join(f"r{i + 1} = Transpose <perm = [1,0]> (r{i})" for i in range(3000))
+    text = f"""g (float[1,0] x) => (float[1,0] y, float[1,0] z) {{
+        c0 = Relu (x)
+        t0 = Relu (x)
+        {joined}
+        y = Identity (c40)
+        r0 = Relu (x)
+        {chain}
+        z = Concat <axis = 1> (r3000, r3000)
+    }}"""
+    outputs = model(text).graph.outputs
+    assert parts(outputs[0]) is None
+    assert parts(outputs[1]) is None
+    joined_last = outputs[0].producer()
+    assert joined_last is not None
+    assert joined_last.inputs[0] is not None
+    assert parts(joined_last.inputs[0]) is None
+
+
 def test_what_is_one_thing_has_no_parts() -> None:
     found = model("g (float[1,4] x) => (float[1,4] y) { y = Relu (x) }")
     assert parts(prepared(found, Account("")).graph.outputs[0]) is None
