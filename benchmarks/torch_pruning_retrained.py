@@ -25,6 +25,7 @@ from torch_pruning_peer import loaded
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sample_models" / "papers"))
 import cifar
+from train import top1
 
 BATCH, PEAK, MOMENTUM, DECAY = 128, 0.05, 0.9, 5e-4
 
@@ -34,8 +35,7 @@ def with_norms(net: nn.Module, images: Tensor) -> None:
     for parent in list(net.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, nn.Conv2d) and layer.bias is not None:
-                setattr(parent, name, nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels, momentum=None)))
-    net.train()
+                setattr(parent, name, nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels)))
     with torch.no_grad():
         # one by one from the front: each norm's statistics are of what the ones before it, already exact, let through
         for norm in [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]:
@@ -48,7 +48,6 @@ def with_norms(net: nn.Module, images: Tensor) -> None:
             norm.running_var.copy_(x.var(1))
             norm.weight.copy_((norm.running_var + norm.eps).sqrt())
             norm.bias.copy_(norm.running_mean)
-            norm.momentum = 0.1
 
 
 def pruned(net: nn.Module, example: Tensor, share: float) -> float:
@@ -66,18 +65,7 @@ def pruned(net: nn.Module, example: Tensor, share: float) -> float:
     return left
 
 
-def top1(net: nn.Module, part: cifar.Part) -> float:
-    """Share of the images of ``part`` that are told right."""
-    net.eval()
-    right = 0
-    with torch.no_grad():
-        for start in range(0, len(part.labels), 500):
-            images = torch.from_numpy(cifar.normalized(part.images[start : start + 500]))
-            right += int((net(images).argmax(1).numpy() == part.labels[start : start + 500]).sum())
-    return right / len(part.labels)
-
-
-def train(net: nn.Module, part: cifar.Part, seconds: float) -> int:
+def retrain(net: nn.Module, part: cifar.Part, seconds: float) -> int:
     """Train ``net`` in place for so long; how many updates that were."""
     optimizer = torch.optim.SGD(net.parameters(), PEAK, MOMENTUM, weight_decay=DECAY, nesterov=True)
     rng, started, step = np.random.default_rng(0), time.perf_counter(), 0
@@ -112,7 +100,7 @@ def main() -> None:
     print(f"with norms {top1(net, test):.4f}", flush=True)
     left = pruned(net, example, given.left)
     print(f"{left:.1%} of the multiply-accumulates left: {top1(net, test):.4f}", flush=True)
-    steps = train(net, lessons, 60 * given.minutes)
+    steps = retrain(net, lessons, 60 * given.minutes)
     print(f"trained for {given.minutes:g} minutes, {steps} updates of {BATCH} labelled images: {top1(net, test):.4f}")
 
 

@@ -30,7 +30,7 @@ class RecoverOptions:
         augment: Changes of the inputs (:data:`AUGMENTATIONS`); None means flip and crop where the input is an image,
             and crop alone where labels are given, because a mirrored digit has another label. () switches them off.
         label_weight: What the cross-entropy to the labels weighs beside the distance to the teacher, where labels are.
-        held: Share of the samples held back to judge by.
+        held: Share of the samples held back to judge by, where no unseen ones are given.
         seed: Of everything random.
         checkpoint: A file that the state is kept in; if it is there already, training goes on from it.
     """

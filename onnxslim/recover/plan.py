@@ -63,7 +63,7 @@ class State:
     step: int = 0
     rate: float = 1.0
     rollbacks: int = 0
-    since_best: int = 0
+    worse: int = 0
     best_loss: float = math.inf
     best: dict[str, Tensor] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)

@@ -84,7 +84,7 @@ def train(plan: Plan, progress: Progress) -> State:
     good = _snapshot(plan, optimizer)
     every = max(1, plan.steps // EVALUATIONS)
     with open_crew() as crew:
-        while state.step < plan.steps and state.since_best < _PATIENCE:
+        while state.step < plan.steps and state.worse < _PATIENCE:
             loss = update(plan, optimizer, state, crew)
             if not math.isfinite(loss):
                 _roll_back(plan, optimizer, state, good)
@@ -119,9 +119,9 @@ def _evaluate(plan: Plan, state: State, loss: float) -> Reading:
     logger.info("step %d of %d: loss %.5f, %s", state.step, plan.steps, loss, reading)
     logger.debug("gradient norms by block: %s", {k: f"{v:.2e}" for k, v in state.norms.items()})
     if held < state.best_loss:
-        state.best, state.best_loss, state.since_best = _copied(state.average), held, 0
+        state.best, state.best_loss, state.worse = _copied(state.average), held, 0
     elif state.step > plan.blockwise and held > _WORSE * state.best_loss:
-        state.since_best += 1
+        state.worse += 1
     return reading
 
 

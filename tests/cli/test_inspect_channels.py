@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from onnxslim import io
 from onnxslim.graph.cost import cost
+from onnxslim.inspect import Port
 
 Run = Callable[..., "object"]
 
@@ -29,3 +30,8 @@ def test_time_is_measured_when_asked_for(run: Run, cnn: str) -> None:
     found = run("inspect", cnn, "--channels", "--time", "--json").json["models"][0]["channels"]
     assert all(abs(group["seconds_half"]) < 1 for group in found["groups"])
     assert "half saves" in run("inspect", cnn, "--time").out
+
+
+def test_a_formula_for_a_dimension_is_not_printed_in_full() -> None:
+    told = str(Port("y", "float", ("batch", None, 3, "(floor(floor(height/2 - 1/2)/2) + 1)*(width)")))
+    assert told == "float (batch, ?, 3, …)"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from onnxslim import io
 from onnxslim.prune import prune
 from onnxslim.prune.options import PruneOptions
 from onnxslim.prune.survey import Survey
+from onnxslim.recipe import Recipe, step
+from onnxslim.task import prepare
 from tests.prune import nets
 
 
@@ -38,3 +41,12 @@ def test_another_model_and_other_options_are_surveyed_anew() -> None:
     assert io.to_bytes(excluded) == io.to_bytes(prune(model, data, PruneOptions(remove=0.2, criterion="l2"))[0])
     assert len(surveys) == 2
     assert first not in surveys
+
+
+def test_recipes_of_one_task_share_it() -> None:
+    model = nets.residual(blocks=3)
+    inputs = np.concatenate([batch[str(model.graph.inputs[0].name)] for batch in nets.samples(model, 40).batches(8)])
+    task = prepare(model, "optimize", data={str(model.graph.inputs[0].name): inputs}, eval_data=None)
+    for remove in (0.2, 0.4):
+        task.runner(Recipe((step("prune", remove=remove),))).run((step("prune", remove=remove),))
+    assert len(task.surveys) == 1

@@ -15,10 +15,11 @@ pytest.importorskip("torch", reason="recover needs torch")
 
 import torch
 
-from onnxslim import io
+from onnxslim import execute, io
 from onnxslim.data.sources import open_samples
 from onnxslim.errors import GateError, InvalidDataError, InvalidModelError, UnsupportedError, UsageError
 from onnxslim.quantize import QuantizeOptions, quantize
+from onnxslim.recipe import Recipe, step
 from onnxslim.recover import RecoverOptions, distill, recover, updates
 from onnxslim.recover.plan import State
 from onnxslim.runtime.optimized import optimized
@@ -53,6 +54,15 @@ def test_unseen_samples_judge_and_all_the_others_teach(build: ModuleType) -> Non
     _, account = recover(student, teacher, samples, QUICK, unseen=unseen)
     assert account.details["samples"] == {"taught": len(samples), "held": 40}
     assert account.details["before"]["error"] == pytest.approx(error(student, teacher, fresh(40)), rel=1e-4)
+
+
+def test_in_a_recipe_the_tune_share_judges(build: ModuleType) -> None:
+    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
+    recipe = Recipe((step("recover", steps=5),), tune=0.2)
+    result = execute.run(teacher, recipe, start=student, data={"x": fresh(100)}, time_it=False)
+    held = result.steps[0].details["samples"]["held"]
+    assert held == result.data["tune"]["n"] > 0
+    assert result.steps[0].details["samples"]["taught"] == result.data["fit"]["n"]
 
 
 def test_the_best_weights_on_the_way_are_kept_where_the_last_are_worse(

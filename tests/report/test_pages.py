@@ -260,3 +260,11 @@ def test_labels_keep_their_distance_and_their_order() -> None:
     assert sorted(range(5), key=placed.__getitem__) == [2, 0, 1, 4, 3]
     assert np.diff(sorted(placed)).min() >= 0.1 - 1e-9
     assert max(placed) <= 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_to_be_known_of_a_trial_stands_behind_what_became_of_it(form: str) -> None:
+    report = sample()
+    report["candidates"][3] |= {"passes": False, "missed": ["slower than the original"], "note": "9 layers went back"}
+    told = re.sub(r"\s+", " ", re.sub(r"<[^>]+>|│", " ", FORMS[form](report)))
+    assert "slower than the original (9 layers went back)" in told
