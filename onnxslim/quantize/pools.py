@@ -1,0 +1,51 @@
+"""Means over the whole map that drop its axes, written as the pool that the runtime has in int8.
+
+What PyTorch exports of ``x.mean([2, 3])`` is a ReduceMean, which onnxruntime runs in float: the map behind the last
+convolution is converted, and laid out anew, for its sake. GlobalAveragePool and Flatten are the same arithmetic, and both
+stay in int8. Simplification leaves it alone, since it is one node more.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from onnxslim.graph import shapes
+from onnxslim.graph.constants import constant
+
+#: Where such a map comes from; behind anything else it is in float anyway.
+_ACTIVATIONS = ("Relu", "Clip", "LeakyRelu")
+
+
+def write_pools(model: ir.Model) -> int:
+    """Write ReduceMeans over all spatial axes of a convolution's map so, in place, names kept; returns how many.
+
+    Args:
+        model: Its shapes are inferred.
+    """
+    found = [node for node in model.graph if _drops_the_map(node) and _convolved(node.inputs[0])]
+    for node in found:
+        mean, pooled = node.outputs[0], ir.node("GlobalAveragePool", [node.inputs[0]], name=node.name)
+        flat = ir.node("Flatten", pooled.outputs, {"axis": 1})
+        extent = shapes.dims(node.inputs[0]) or ()
+        pooled.outputs[0].shape = ir.Shape([*extent[:2], *[1] * (len(extent) - 2)])
+        pooled.outputs[0].type = mean.type
+        ir.convenience.replace_nodes_and_values(model.graph, node, [node], [pooled, flat], [mean], flat.outputs)
+    return len(found)
+
+
+def _drops_the_map(node: ir.Node) -> bool:
+    if node.op_type != "ReduceMean" or node.domain not in ("", "ai.onnx"):
+        return False
+    if node.attributes.get_int("keepdims", 1):
+        return False
+    rank, axes = len(shapes.dims(node.inputs[0]) or ()), node.attributes.get_ints("axes", ())
+    if len(node.inputs) > 1 and (given := constant(node.inputs[1])) is not None:
+        axes = tuple(given.tolist())
+    return rank in (4, 5) and sorted(axis % rank for axis in axes) == list(range(2, rank))
+
+
+def _convolved(value: ir.Value | None) -> bool:
+    node = None if value is None else value.producer()
+    if node is not None and node.op_type in _ACTIVATIONS and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    return node is not None and node.op_type == "Conv" and value is not None and value.dtype == ir.DataType.FLOAT
