@@ -12,7 +12,7 @@ TRIALS = 24
 def costliest(
     names: Sequence[str], error: Callable[[frozenset[str]], float], trials: int = TRIALS
 ) -> Iterator[frozenset[str]]:
-    """Growing sets of names to spare, the costliest first, from ``error``'s point of view.
+    """Growing sets of names to spare, none and then the costliest first, from ``error``'s point of view.
 
     Contiguous segments are judged whole, because what a chain of tensors costs shows only when all of it is spared: one
     tensor that stays quantised among them keeps the loss. The segment whose sparing mends most is halved, and so on
@@ -25,6 +25,7 @@ def costliest(
     """
     if not names:
         return
+    yield frozenset()
     everything = error(frozenset())
     # largest gain first; the number breaks ties by graph order
     queue: list[tuple[float, int, int]] = [(-(everything - error(frozenset(names))), 0, len(names))]

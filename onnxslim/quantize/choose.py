@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnxslim.quantize import calibrate, encode, ranges
 from onnxslim.quantize.blame import costliest
 from onnxslim.quantize.fidelity import Yardstick
-from onnxslim.quantize.insert import Choices
+from onnxslim.quantize.insert import Choices, written
 from onnxslim.quantize.plan import Plan, Unit, make_plan
 from onnxslim.quantize.simulate import Simulation
 from onnxslim.quantize.statistics import Statistics
@@ -46,24 +46,27 @@ class Chooser:
         self._yardstick, self._config = yardstick, config
         self._histograms = {names[0]: statistics.histogram(names) for names in widest.groups().values()}
         self._encodings = {name: self._by(method, self._histograms) for name, method in methods.items()}
-        self._simulation: Simulation | None = None
 
     def choices(self, method: str) -> Choices:
         """The encodings by ``method``."""
         return Choices(self._encodings[method], narrow=self._target.saturating_pairs)
 
-    def errors(self, tensors: Collection[str] | None = None) -> dict[str, float]:
+    def errors(self, plan: Plan | None = None) -> dict[str, float]:
         """By method the worst error of an output, or a part of one; {} for one method.
 
         Args:
-            tensors: What alone is quantised; by default everything.
+            plan: What is quantised; by default everything.
         """
         if len(self._encodings) == 1:
             return {}
-        return {name: max(self._errors(name, tensors).values(), default=0.0) for name in self._encodings}
+        first, narrow = next(iter(self._encodings.values())), self._target.saturating_pairs
+        plan = plan or self._widest
+        simulation = Simulation(self._model, plan, first, narrow, self._yardstick, self._config)
+        errors = {name: simulation.errors(encodings) for name, encodings in self._encodings.items()}
+        return {name: max(found.values(), default=0.0) for name, found in errors.items()}
 
-    def spared(self, found: Sequence[Unit], able: frozenset[str], method: str) -> Iterator[tuple[frozenset[str], float]]:
-        """Growing sets of units to leave in float, the costliest first, and the worst output's error without them."""
+    def spared(self, found: Sequence[Unit], int8: frozenset[str], method: str) -> Iterator[tuple[frozenset[str], float]]:
+        """Growing sets of ``int8`` to leave in float, none and then the costliest first, and the worst output's error."""
         groups = self._widest.groups()
 
         def left(keys: Collection[str]) -> frozenset[str]:
@@ -71,31 +74,18 @@ class Chooser:
             touching = {
                 unit.name for unit in found if any(str(v.name) in spared for v in (*unit.inputs, *unit.outputs))
             }
-            return able - touching
+            return int8 - touching
 
         def error(keys: frozenset[str]) -> float:
-            errors = self._errors(method, make_plan(found, left(keys)).tensors)
-            return max(self._yardstick.whole(errors).values(), default=0.0)
+            quantised = written(self._model, make_plan(found, left(keys)), self.choices(method))
+            return max(self._yardstick.whole(self._yardstick.errors(quantised)).values(), default=0.0)
 
         for keys in costliest(list(groups), error):
-            yield able - left(keys), error(keys)
+            yield int8 - left(keys), error(keys)
 
     def by_tensor(self) -> dict[str, str]:
         """What ``least`` took for each group of tensors, by the group's first."""
         return {name: ranges.best_of(histogram)[0] for name, histogram in self._histograms.items()}
-
-    def release(self) -> None:
-        """Let the simulated model go; it is made again when needed."""
-        self._simulation = None
-
-    def _errors(self, method: str, tensors: Collection[str] | None) -> dict[str, float]:
-        switched = tensors is not None
-        if self._simulation is None or self._simulation.switched != switched:
-            first, narrow = next(iter(self._encodings.values())), self._target.saturating_pairs
-            self._simulation = Simulation(
-                self._model, self._widest, first, narrow, self._yardstick, self._config, switched=switched
-            )
-        return self._simulation.errors(self._encodings[method], tensors)
 
     def _by(self, method: ranges.Method, histograms: Mapping[str, ranges.Histogram]) -> Encodings:
         symmetric = self._target.activation_symmetric

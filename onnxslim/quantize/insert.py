@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim import io
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import constant
 from onnxslim.quantize.encode import Encoding, quantise_weight, weight_scales
@@ -55,6 +56,13 @@ class Choices:
     encodings: Mapping[str, Encoding]
     codes: dict[str, Codes] = field(default_factory=dict)
     narrow: bool = False
+
+
+def written(model: ir.Model, plan: Plan, choices: Choices) -> ir.Model:
+    """A quantised copy of ``model``; the plan's nodes are found again by name."""
+    copy = io.clone(model)
+    write_qdq(copy, plan.on(copy), choices)
+    return copy
 
 
 def write_qdq(model: ir.Model, plan: Plan, choices: Choices) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim import io
 from onnxslim.account import Account
 from onnxslim.data.samples import Samples
-from onnxslim.errors import GateError, UnsupportedError, UsageError
+from onnxslim.errors import UnsupportedError, UsageError
 from onnxslim.graph import cost
 from onnxslim.progress import Progress
 from onnxslim.quantize import calibrate, fewbits, measure, pixels, placement, ranges, shards, tail
@@ -22,12 +20,13 @@ from onnxslim.quantize.choose import Chooser
 from onnxslim.quantize.correct import Mended, correct
 from onnxslim.quantize.feeds import Feeds
 from onnxslim.quantize.fidelity import Yardstick
-from onnxslim.quantize.insert import Choices, write_qdq
+from onnxslim.quantize.insert import Choices, written
 from onnxslim.quantize.kept import Files, Keeper
 from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.quantize.placement import everything
 from onnxslim.quantize.plan import Plan, Unit, make_plan, units
 from onnxslim.quantize.prepare import nothing, target_named
+from onnxslim.quantize.spare import Reached, allowed, attempts, refusal
 from onnxslim.quantize.statistics import Statistics
 from onnxslim.quantize.summary import summarise
 from onnxslim.runtime.memory import give_back
@@ -45,8 +44,6 @@ MENDED, MENDED_MOST, MENDING = 32, 128, 10e9
 EVERY, SIMULATED = 4, 16
 #: Inputs of a Concat whose ranges differ by more than this do not share a scale.
 UNEVEN = 16.0
-#: Decibels that every output keeps when nobody says: what is left is a tenth of the signal's amplitude.
-MIN_SQNR = 20.0
 #: Int8 that takes so many times as long as float is refused; up to there the clock may be wrong.
 SLOWER = 1.03
 #: Of the memory that may be used, what watching activations may take beside the model and its own activations.
@@ -98,10 +95,10 @@ def quantise_static(
         errors = chooser.errors()
         account.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
         best = min(methods, key=lambda name: errors.get(name, 0.0))
-        chooser.release()
         give_back()
     lost: dict[str, float] = {}
-    for spared, method in _attempts(chooser, found, able, best, options, account):
+    reached: list[Reached] = []
+    for spared, method in attempts(chooser, found, able, best, reached, options, account):
         if not any(unit.weighted for unit in found if unit.name in able - spared):
             break
         with account.part("placement"):
@@ -123,14 +120,15 @@ def quantise_static(
                 fewbits.write(result, narrow, feeds, config, account)
                 lost = yardstick.errors(result)
         lost = yardstick.whole(lost)
-        if options.float_units is not None or max(lost.values(), default=0.0) <= 10 ** (-_floor(options) / 10):
+        reached.append(Reached(int8, max(lost.values(), default=0.0)))
+        if options.float_units is not None or reached[-1].error <= allowed(options):
             account.details["calibration"] = method
             if method == "least":
                 account.details["methods"] = chooser.by_tensor()
             with account.part("reading back"):
                 summarise(account, result, members, chosen, config, options, layers)
             return result
-    raise _refusal(lost, options)
+    raise refusal(lost, options)
 
 
 def _statistics(
@@ -156,49 +154,6 @@ def _statistics(
         return taken(feeds)
     account.count("samples whose statistics were known", len(feeds) - len(keeper.left) + keeper.added)
     return keeper.whole(taken(feeds[keeper.left]) if len(keeper.left) else keeper.start)
-
-
-def _attempts(
-    chooser: Chooser,
-    found: Sequence[Unit],
-    able: frozenset[str],
-    method: str,
-    options: QuantizeOptions,
-    account: Account,
-) -> Iterator[tuple[frozenset[str], str]]:
-    """Units to keep in float, and the range method: none at first; when that costs an output too much, what costs most.
-
-    A set is worth an attempt when the simulated outputs come near what is asked for: mending halves what they lose, as
-    a rule. If that was too hopeful, the next set must come nearer.
-    """
-    yield frozenset(), method
-    limit = 2 * 10 ** (-_floor(options) / 10)
-    with account.part("sparing"):
-        sets = list(chooser.spared(found, able, method))
-    for spared, error in sets:
-        if error <= limit:
-            with account.part("sparing"):
-                errors = chooser.errors(make_plan(found, able - spared).tensors)
-                chooser.release()
-            account.decline(
-                f"{len(spared)} ops", f"in int8 they would take an output below {_floor(options):g} dB of SQNR"
-            )
-            yield spared, min(errors, key=errors.__getitem__, default=method)
-            limit = error / 2
-
-
-def _floor(options: QuantizeOptions) -> float:
-    return MIN_SQNR if options.min_sqnr is None else options.min_sqnr
-
-
-def _refusal(lost: Mapping[str, float], options: QuantizeOptions) -> GateError:
-    worst = max(lost, key=lost.__getitem__)
-    reached = -10 * math.log10(max(lost[worst], 1e-30))
-    return GateError(
-        f"int8 leaves output {worst} at {reached:.1f} dB of SQNR on calibration samples, whichever layers that gain by it "
-        f"stay float; {_floor(options):g} are asked for",
-        hint="--min-sqnr accepts less; --eval-data with --max-drop judges by your own metric; more calibration samples help",
-    )
 
 
 def _uneven(unit: Unit, statistics: Statistics, account: Account) -> Unit:
@@ -233,7 +188,7 @@ def _mended(
 ) -> tuple[ir.Model, dict[str, float], list[Mended]]:
     """The quantised model, mended unless that moves the outputs further; what each output lost; what each layer does."""
     own, layers = correct(model, chosen, choices, feeds, config, progress=progress)
-    models = {"as rounded": _written(model, chosen, choices), "mended": _written(model, chosen, own)}
+    models = {"as rounded": written(model, chosen, choices), "mended": written(model, chosen, own)}
     if seen is not None:
         for quantised in models.values():
             pixels.fold(quantised, seen)
@@ -267,7 +222,7 @@ def _decide(
     if options.placement != "measured":
         raise UsageError(f"--placement {options.placement}: unknown", hint="measured or static")
     few = feeds.first(TIMED)
-    widest = _written(model, make_plan(found, able), choices)
+    widest = written(model, make_plan(found, able), choices)
     times = measure.unit_times(model, widest, found, few, config, times)
     measured = placement.place(found, times) & able
     labels = {"everything int8": able, "static": static, "measured": measured}
@@ -277,7 +232,7 @@ def _decide(
     distinct = {name: int8 for int8, name in sorted(sets.items(), key=lambda pair: len(pair[0]))}
     candidates = {
         "float": model,
-        **{name: _written(model, make_plan(found, int8), choices) for name, int8 in distinct.items()},
+        **{name: written(model, make_plan(found, int8), choices) for name, int8 in distinct.items()},
     }
     best, seconds = measure.fastest(candidates, few, config)
     account.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
@@ -292,10 +247,3 @@ def _decide(
             )
         account.warnings.append(f"no int8 placement was reliably faster than float on this machine: {taken}")
     return distinct[best]
-
-
-def _written(model: ir.Model, chosen: Plan, choices: Choices) -> ir.Model:
-    """A quantised copy of ``model``; the plan's nodes are found again by name."""
-    copy = io.clone(model)
-    write_qdq(copy, chosen.on(copy), choices)
-    return copy

@@ -1,0 +1,94 @@
+"""What stays in float because an output would lose too much: as few ops as it takes, the costliest first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxslim.account import Account
+from onnxslim.errors import GateError
+from onnxslim.quantize.choose import Chooser
+from onnxslim.quantize.options import QuantizeOptions
+from onnxslim.quantize.plan import Unit, make_plan
+
+#: Decibels that every output keeps when nobody says: what is left is a tenth of the signal's amplitude.
+MIN_SQNR = 20.0
+#: How much nearer than what would just do the next set comes, and how much of the way one step goes at least and at most:
+#: what may be left of what the outputs lose.
+_MARGIN, _LEAST, _MOST = 0.9, 0.75, 0.25
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What came of an attempt.
+
+    Attributes:
+        int8: The units that ran in int8.
+        error: The worst output's relative squared error.
+    """
+
+    int8: frozenset[str]
+    error: float
+
+
+def attempts(
+    chooser: Chooser,
+    found: Sequence[Unit],
+    able: frozenset[str],
+    method: str,
+    reached: Sequence[Reached],
+    options: QuantizeOptions,
+    account: Account,
+) -> Iterator[tuple[frozenset[str], str]]:
+    """Units to keep in float, and the range method: none at first; when that costs an output too much, what costs most.
+
+    Mending takes away a good part of what outputs lose by rounding alone. How much, each attempt shows: the next set has to
+    lose as much less than the last as that was too much.
+
+    Args:
+        chooser: Knows what rounding alone costs.
+        found: All units.
+        able: Those that can be int8.
+        method: The best range method when all of them are.
+        reached: What each attempt so far came to; the caller adds to it.
+        options: Say what is allowed.
+        account: Told how many ops stay in float.
+    """
+    yield frozenset(), method
+    with account.part("sparing"):
+        sets = list(chooser.spared(found, reached[-1].int8, method))
+    limit = math.inf
+    for spared, error in sets:
+        if error > limit:
+            continue
+        if spared:
+            with account.part("sparing"):
+                errors = chooser.errors(make_plan(found, able - spared))
+            account.decline(
+                f"{len(spared)} ops", f"in int8 they would take an output below {_floor(options):g} dB of SQNR"
+            )
+            yield spared, min(errors, key=errors.__getitem__, default=method)
+        share = _MARGIN * allowed(options) / max(reached[-1].error, 1e-30)
+        limit = error * float(np.clip(share, _MOST, _LEAST))
+
+
+def allowed(options: QuantizeOptions) -> float:
+    """The relative squared error that an output may have."""
+    return float(10 ** (-_floor(options) / 10))
+
+
+def _floor(options: QuantizeOptions) -> float:
+    return MIN_SQNR if options.min_sqnr is None else options.min_sqnr
+
+
+def refusal(lost: Mapping[str, float], options: QuantizeOptions) -> GateError:
+    worst = max(lost, key=lost.__getitem__)
+    reached = -10 * math.log10(max(lost[worst], 1e-30))
+    return GateError(
+        f"int8 leaves output {worst} at {reached:.1f} dB of SQNR on calibration samples, whichever layers that gain by it "
+        f"stay float; {_floor(options):g} are asked for",
+        hint="--min-sqnr accepts less; --eval-data with --max-drop judges by your own metric; more calibration samples help",
+    )

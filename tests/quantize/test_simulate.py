@@ -1,0 +1,61 @@
+"""The simulated model loses what the written one does, whatever stays float and whichever ranges are given."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import pytest
+
+from onnxslim.account import Account
+from onnxslim.quantize import calibrate, encode, ranges
+from onnxslim.quantize.fidelity import Yardstick
+from onnxslim.quantize.insert import Choices, written
+from onnxslim.quantize.placement import everything
+from onnxslim.quantize.plan import make_plan, units
+from onnxslim.quantize.prepare import prepared
+from onnxslim.quantize.simulate import Simulation
+from onnxslim.quantize.targets import TARGETS
+from onnxslim.runtime.session import SessionConfig
+from tests.quantize.test_float16 import model
+from tests.quantize.test_graphs import samples, weight
+
+CONFIG = SessionConfig()
+
+
+def network() -> ir.Model:
+    text = """g (float[1,16,8,8] x) => (float[1,10] y) {
+        c = Conv <pads = [1,1,1,1]> (x, w)
+        r = Relu (c)
+        d = Conv <pads = [1,1,1,1]> (r, u)
+        s = Relu (d)
+        p = GlobalAveragePool (s)
+        f = Flatten (p)
+        y = Gemm (f, v)
+    }"""
+    found = model(text, w=weight(32, 16, 3, 3), u=weight(32, 32, 3, 3), v=weight(32, 10))
+    return prepared(found, Account(""))
+
+
+@pytest.mark.parametrize("apart", [(), ("Gemm",), ("d",)])
+def test_what_is_simulated_is_what_is_written(apart: tuple[str, ...]) -> None:
+    found = network()
+    feeds = list(samples(found, 16, 8, 8).batches(1))
+    names = [node.name for node in found.graph if node.op_type in apart or node.outputs[0].name in apart]
+    parts = units(found, TARGETS["cpu"], [str(name) for name in names])
+    plan = make_plan(parts, everything(parts))
+    assert len([unit for unit in plan.units if unit.name not in plan.int8]) == len(names)
+    seen = calibrate.statistics(found, feeds, list(plan.tensors), CONFIG)
+    # one narrow method and one wide one, so that parameters of the first would show in results of the second
+    methods: dict[str, ranges.Method] = {"wide": lambda h: (8 * h.low, 8 * h.high), "narrow": ranges.METHODS["averaged"]}
+    encodings = {
+        name: {
+            tensor: encode.activation(*method(seen.histogram(group)))
+            for group in plan.groups().values()
+            for tensor in group
+        }
+        for name, method in methods.items()
+    }
+    yardstick = Yardstick(found, feeds, CONFIG)
+    simulation = Simulation(found, plan, encodings["wide"], False, yardstick, CONFIG)
+    for name, chosen in encodings.items():
+        lost = yardstick.errors(written(found, plan, Choices(chosen)))["y"]
+        assert simulation.errors(chosen)["y"] == pytest.approx(lost, rel=1e-3), name
