@@ -140,7 +140,7 @@ def test_a_model_that_drops_little_enough_keeps_every_layer_in_int8() -> None:
 
 def test_max_drop_puts_layers_back_and_the_recipe_replays_it() -> None:
     found = chain(2)
-    x = np.random.default_rng(1).standard_normal((64, 32)).astype(np.float32)
+    x = np.random.default_rng(1).standard_normal((256, 32)).astype(np.float32)
     options = {"placement": "static", "target": "cpu", "activations": "static"}
     judge = Judge("relative")
     plain = run(found, Recipe((step("quantize", **options),)), data={"x": x}, judge=judge, time_it=False)
