@@ -59,18 +59,19 @@ def attempts(
     """
     yield frozenset(), method
     with account.part("sparing"):
-        sets = list(chooser.spared(found, reached[-1].int8, method))
+        int8 = reached[-1].int8
+        sets = list(chooser.spared(found, int8, method))
     limit = math.inf
     for spared, error in sets:
         if error > limit:
             continue
         if spared:
             with account.part("sparing"):
-                errors = chooser.errors(make_plan(found, able - spared))
+                errors = chooser.errors(make_plan(found, int8 - spared))
             account.decline(
                 f"{len(spared)} ops", f"in int8 they would take an output below {_floor(options):g} dB of SQNR"
             )
-            yield spared, min(errors, key=errors.__getitem__, default=method)
+            yield able - (int8 - spared), min(errors, key=errors.__getitem__, default=method)
         share = _MARGIN * allowed(options) / max(reached[-1].error, 1e-30)
         limit = error * float(np.clip(share, _MOST, _LEAST))
 

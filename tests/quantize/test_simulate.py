@@ -1,12 +1,15 @@
-"""The simulated model loses what the written one does, whatever stays float and whichever ranges are given."""
+"""The simulated model loses what the written one does, and what costs outputs too much stays float, and no more."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import onnx_ir as ir
 import pytest
 
 from onnxslim.account import Account
-from onnxslim.quantize import calibrate, encode, ranges
+from onnxslim.data.sources import open_samples
+from onnxslim.quantize import QuantizeOptions, calibrate, encode, quantize, ranges
 from onnxslim.quantize.fidelity import Yardstick
 from onnxslim.quantize.insert import Choices, written
 from onnxslim.quantize.placement import everything
@@ -15,9 +18,11 @@ from onnxslim.quantize.prepare import prepared
 from onnxslim.quantize.simulate import Simulation
 from onnxslim.quantize.targets import TARGETS
 from onnxslim.runtime.session import SessionConfig
+from onnxslim.simplify import simplify
 from tests.quantize.test_float16 import model
 from tests.quantize.test_graphs import samples, weight
 
+SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample_models"
 CONFIG = SessionConfig()
 
 
@@ -59,3 +64,16 @@ def test_what_is_simulated_is_what_is_written(apart: tuple[str, ...]) -> None:
     for name, chosen in encodings.items():
         lost = yardstick.errors(written(found, plan, Choices(chosen)))["y"]
         assert simulation.errors(chosen)["y"] == pytest.approx(lost, rel=1e-3), name
+
+
+def test_as_few_ops_stay_float_as_an_output_can_afford() -> None:
+    found = simplify(SAMPLES / "digits_cnn.onnx")[0]
+    data = open_samples(SAMPLES / "digits_calib.npz", found)
+    floats = []
+    for least in (20.0, 42.0, 44.0):
+        options = QuantizeOptions(placement="static", activations="static", min_sqnr=least)
+        result, account = quantize(found, data, options)
+        assert Yardstick(found, list(data.batches(1))[-64:], CONFIG).error(result) < 10 ** (-(least - 1) / 10)
+        floats.append(account.changed.get("layers in float", 0))
+    assert floats[0] < floats[1] < floats[2]
+    assert floats[2] < len([node for node in found.graph if node.op_type in ("Conv", "Gemm")])
