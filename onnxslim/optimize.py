@@ -24,11 +24,10 @@ from onnxslim.prune.estimate import predict
 from onnxslim.quantize import fewbits
 from onnxslim.reading import DataOptions
 from onnxslim.recipe import Recipe
-from onnxslim.recover.extra import has_torch
 from onnxslim.result import Result
-from onnxslim.runtime.parallel import workers as cores
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.search.ahead import begin
+from onnxslim.search.budget import LEARNING, TRIALS, can_learn, reserve
 from onnxslim.search.finalists import beaten, finalists
 from onnxslim.search.front import front
 from onnxslim.search.outcomes import Point, Wanted
@@ -41,16 +40,6 @@ from onnxslim.version import __version__
 from onnxslim.workers import Workers, open_workers
 
 logger = logging.getLogger(__name__)
-
-#: Which share of the budget trials may use; the rest is for the confirmation.
-_TRIALS = 0.9
-#: Which share of it a full training takes: there is to be time for two, the first of which shows how much comes back.
-_LEARNING = 0.3
-#: Fewer samples than this teach nothing that holds on others, and fewer updates only shake the weights.
-_LESSONS, _UPDATES = 64, 500
-#: Multiply-accumulates a second that a core trains with, roughly, and how many times a model's own an update of 32 samples
-#: takes: its teacher's, and its own forwards and twice backwards.
-_PACE, _UPDATE = 2.5e10, 4 * 32
 
 
 def optimize(
@@ -135,7 +124,7 @@ def optimize(
     if data is None:
         raise UsageError("a search needs data", hint=DATA_HINT)
     task = prepare(
-        model, "optimize", data=data, eval_data=eval_data, seed=chosen.seed, tune=TUNE_SHARE, budget=_TRIALS * budget,
+        model, "optimize", data=data, eval_data=eval_data, seed=chosen.seed, tune=TUNE_SHARE, budget=TRIALS * budget,
         config=config, read=read, judge=judge, progress=progress,
     )  # fmt: skip
     check_judge(task)
@@ -172,7 +161,7 @@ def _search(
     """The trials, and why there are no more of them."""
     want = chosen.search or "balanced"
     fit = task.sets.fit
-    learning = _LEARNING * budget if _can_learn(task, _LEARNING * budget) else 0.0
+    learning = LEARNING * budget if can_learn(task, LEARNING * budget) else 0.0
     of = "params" if want == "smallest" else "macs"
     pruning = 0.0 if fit is None else predict(task.original, fit, task.config)
     narrow = bool(fewbits.suited(task.original))
@@ -182,7 +171,7 @@ def _search(
         return Recipe(point.steps(placement), chosen.gates, chosen.seed, tune=TUNE_SHARE)
 
     while True:
-        left = started + _TRIALS * budget - time.monotonic()
+        left = started + budget - reserve(task.sets, trials, budget) - time.monotonic()
         wanted = Wanted(chosen.gates.max_drop, left, learning, of, pruning, narrow)
         seen = [trial.outcome for trial in trials]
         point = next_point(seen, wanted)
@@ -197,13 +186,6 @@ def _search(
             if any(beaten(trial, other) for other in trials):
                 trial.attempt.forget()
         task.progress("trials", len(trials), 0)
-
-
-def _can_learn(task: Task, seconds: float) -> bool:
-    """Whether a training of so many seconds would win anything back: there are torch, samples and time for updates."""
-    fit = task.sets.fit
-    updates = seconds * _PACE * cores(task.config) / (_UPDATE * max(task.given.macs, 1))
-    return has_torch() and fit is not None and len(fit) >= _LESSONS and updates >= _UPDATES
 
 
 def _about(task: Task, chosen: Recipe, placement: str) -> dict[str, str]:

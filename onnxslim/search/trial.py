@@ -45,6 +45,7 @@ class Trial:
         drop: On the tune share; infinite when the trial failed.
         score: What the search wants large.
         seconds: What it took.
+        judging: What of that went to judging it on the tune share; 0 of what a study knew.
         metric: What dropped, and whether it is a share, which people read in points.
         share: See ``metric``.
         missed: Gates on size and time that it does not meet.
@@ -57,6 +58,7 @@ class Trial:
     drop: float = math.inf
     score: float = 0.0
     seconds: float = 0.0
+    judging: float = 0.0
     metric: str | None = None
     share: bool = False
     missed: tuple[str, ...] = ()
@@ -121,7 +123,9 @@ def try_point(
     try:
         trial.attempt.apply()
         trial.attempt.measure()
+        measured = time.monotonic()
         _judge(trial)
+        trial.judging = time.monotonic() - measured
         _score(trial, want, clock)
     except LimitError:
         raise
