@@ -11,18 +11,16 @@ import onnx_ir as ir
 
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import constant
-
-#: Where such a map comes from; behind anything else it is in float anyway.
-_ACTIVATIONS = ("Relu", "Clip", "LeakyRelu")
+from onnxslim.quantize.targets import CPU_ROWS
 
 
 def write_pools(model: ir.Model) -> int:
-    """Write ReduceMeans over all spatial axes of a convolution's map so, in place, names kept; returns how many.
+    """Write ReduceMeans over all spatial axes of a map so, in place, names kept; returns how many.
 
     Args:
         model: Its shapes are inferred.
     """
-    found = [node for node in model.graph if _drops_the_map(node) and _convolved(node.inputs[0])]
+    found = [node for node in model.graph if _drops_the_map(node) and _made_in_int8(node.inputs[0])]
     for node in found:
         mean, pooled = node.outputs[0], ir.node("GlobalAveragePool", [node.inputs[0]], name=node.name)
         flat = ir.node("Flatten", pooled.outputs, {"axis": 1})
@@ -44,8 +42,7 @@ def _drops_the_map(node: ir.Node) -> bool:
     return rank in (4, 5) and sorted(axis % rank for axis in axes) == list(range(2, rank))
 
 
-def _convolved(value: ir.Value | None) -> bool:
+def _made_in_int8(value: ir.Value | None) -> bool:
+    """Whether an op that can run in int8 makes ``value``; behind any other the mean is in float whatever it is called."""
     node = None if value is None else value.producer()
-    if node is not None and node.op_type in _ACTIVATIONS and node.inputs[0] is not None:
-        node = node.inputs[0].producer()
-    return node is not None and node.op_type == "Conv" and value is not None and value.dtype == ir.DataType.FLOAT
+    return node is not None and node.op_type in CPU_ROWS and value is not None and value.dtype == ir.DataType.FLOAT
