@@ -26,6 +26,7 @@ from onnxslim.reading import DataOptions
 from onnxslim.recipe import Recipe
 from onnxslim.result import Result
 from onnxslim.runtime.session import SessionConfig
+from onnxslim.search.advice import advice
 from onnxslim.search.ahead import begin
 from onnxslim.search.budget import LEARNING, TRIALS, can_learn, reserve
 from onnxslim.search.finalists import beaten, finalists
@@ -222,6 +223,8 @@ def _best(trials: Sequence[Trial]) -> Result:
             failed = failed or error  # the best one's says how near it came
             continue
         confirmed.warnings.extend(rejected)
+        if (line := advice(trials, trial)) is not None:
+            confirmed.warnings.append(line)
         return confirmed
     assert failed is not None
     raise failed

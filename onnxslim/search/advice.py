@@ -1,0 +1,35 @@
+"""What a search could have given had the gate asked for less: told where nothing but the exact steps passed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from onnxslim.search.trial import Trial
+
+#: Other samples may drop a little more than those that the trial was judged on.
+_MORE = 1.1
+
+
+def advice(trials: Sequence[Trial], chosen: Trial) -> str | None:
+    """One line about the gentlest candidate that dropped too much; None where something was gained, or nothing could be.
+
+    Args:
+        trials: Of the search.
+        chosen: The one that was written.
+    """
+    if chosen.point.quantised or chosen.point.share:
+        return None
+    failed = [t for t in trials if t.error is None and not t.missed and not t.passes and t.score > chosen.score]
+    nearest = min((t for t in failed if math.isfinite(t.drop)), key=lambda t: t.drop, default=None)
+    if nearest is None:
+        return None
+    entry = nearest.as_json()
+    smaller = nearest.attempt.task.given.bytes / entry["bytes"]
+    dropped, accepted = f"{nearest.drop:.2g}", f"{_MORE * nearest.drop:.2g}"
+    if nearest.share:
+        dropped, accepted = f"{100 * nearest.drop:.2g} %", f"{math.ceil(100 * _MORE * nearest.drop)}%"
+    return (
+        f"{nearest.point.name} is {entry['speedup']:.2f} times faster and {smaller:.2f} times smaller, and drops "
+        f"{nearest.metric} by {dropped}: --max-drop {accepted} accepts that, --metric judges by something else"
+    )
