@@ -16,6 +16,7 @@ from onnxslim.quantize.feeds import Feeds
 from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.quantize.placement import everything
 from onnxslim.quantize.plan import units
+from onnxslim.quantize.pools import write_pools
 from onnxslim.quantize.prepare import prepared
 from onnxslim.quantize.targets import TARGETS
 from onnxslim.runtime.session import SessionConfig
@@ -60,6 +61,8 @@ def relax(
         account.warnings.append("the model drops too much before it is quantised: no layer was put back into float")
         return result, account, options
     work = prepared(io.load(model), Account(""))
+    if options.activations != "dynamic":
+        write_pools(work)
     order = [name for name in _order(work, samples, options, account, config) if name not in start]
     best: tuple[ir.Model, Account, QuantizeOptions] | None = None
     tried: dict[int, str] = {}

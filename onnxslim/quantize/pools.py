@@ -18,12 +18,12 @@ def write_pools(model: ir.Model) -> int:
     """Write ReduceMeans over all spatial axes of a map so, in place, names kept; returns how many.
 
     Args:
-        model: Its shapes are inferred.
+        model: Prepared.
     """
     found = [node for node in model.graph if _drops_the_map(node) and _made_in_int8(node.inputs[0])]
     for node in found:
         mean, pooled = node.outputs[0], ir.node("GlobalAveragePool", [node.inputs[0]], name=node.name)
-        flat = ir.node("Flatten", pooled.outputs, {"axis": 1})
+        flat = ir.node("Flatten", pooled.outputs, {"axis": 1}, name=f"{node.name}_flat")
         extent = shapes.dims(node.inputs[0]) or ()
         pooled.outputs[0].shape = ir.Shape([*extent[:2], *[1] * (len(extent) - 2)])
         pooled.outputs[0].type = mean.type

@@ -15,7 +15,6 @@ from onnxslim.errors import UnsupportedError, UsageError
 from onnxslim.graph import opset, shapes
 from onnxslim.graph.constants import tensor
 from onnxslim.quantize.plan import name_nodes
-from onnxslim.quantize.pools import write_pools
 from onnxslim.quantize.recognise import quantised
 from onnxslim.quantize.targets import TARGETS, Target
 
@@ -60,7 +59,6 @@ def prepared(model: ir.Model, account: Account, version: int = PER_CHANNEL, why:
         lowest = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", model.opset_imports[""])])
         model.ir_version = max(model.ir_version, lowest)
     shapes.infer(model)
-    account.count("means written as pools", write_pools(model))
     name_nodes(model)
     return model
 

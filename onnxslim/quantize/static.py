@@ -25,6 +25,7 @@ from onnxslim.quantize.kept import Files, Keeper
 from onnxslim.quantize.options import QuantizeOptions
 from onnxslim.quantize.placement import everything
 from onnxslim.quantize.plan import Plan, Unit, make_plan, units
+from onnxslim.quantize.pools import write_pools
 from onnxslim.quantize.prepare import nothing, target_named
 from onnxslim.quantize.spare import Reached, allowed, attempts, refusal
 from onnxslim.quantize.statistics import Statistics
@@ -61,6 +62,7 @@ def quantise_static(
     """``model`` (prepared) in static int8; :func:`onnxslim.quantize.quantize` says the rest."""
     target, methods = target_named(options.target), ranges.methods(options.calibration)
     with account.part("preparing"):
+        account.count("means written as pools", write_pools(model))
         feeds = Feeds(samples)
         macs = max(cost.cost(model).macs, 1)
         judged = int(min(max(WORK / macs, FEWEST), MOST))

@@ -59,6 +59,7 @@ def test_the_pool_computes_the_mean(mean: str, opset: int) -> None:
     found = classifier(mean, opset)
     (feed,) = list(samples(found, 16, 8, 8, count=3).batches(3))
     work = prepared(io.clone(found), Account(""))
+    assert write_pools(work) == 1
     assert [node.op_type for node in work.graph] == ["Conv", "Relu", "GlobalAveragePool", "Flatten", "Gemm"]
     np.testing.assert_allclose(Session(work).run(feed)["y"], Session(found).run(feed)["y"], rtol=1e-5, atol=1e-6)
 
@@ -83,6 +84,7 @@ def test_a_mean_that_is_an_output_keeps_its_name() -> None:
     }"""
     found = model(text, w=weight(32, 16, 3, 3))
     result = prepared(io.clone(found), Account(""))
+    assert write_pools(result) == 1
     assert [value.name for value in result.graph.outputs] == ["y"]
     (feed,) = list(samples(found, 16, 8, 8, count=2).batches(2))
     np.testing.assert_allclose(Session(result).run(feed)["y"], Session(found).run(feed)["y"], rtol=1e-5, atol=1e-6)
