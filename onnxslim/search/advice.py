@@ -9,10 +9,13 @@ from onnxslim.search.trial import Trial
 
 #: Other samples may drop a little more than those that the trial was judged on.
 _MORE = 1.1
+#: What drops more than so many times what is allowed is nothing that whoever set the gate would accept.
+_FAR = 10.0
 
 
 def advice(trials: Sequence[Trial], chosen: Trial) -> str | None:
-    """One line about the gentlest candidate that dropped too much; None where something was gained, or nothing could be.
+    """One line about the gentlest candidate that dropped too much; None where something was gained, or
+    nothing could be.
 
     Args:
         trials: Of the search.
@@ -20,8 +23,9 @@ def advice(trials: Sequence[Trial], chosen: Trial) -> str | None:
     """
     if chosen.point.quantised or chosen.point.share:
         return None
-    failed = [t for t in trials if t.error is None and not t.missed and not t.passes and t.score > chosen.score]
-    nearest = min((t for t in failed if math.isfinite(t.drop)), key=lambda t: t.drop, default=None)
+    limit = chosen.attempt.recipe.gates.max_drop or 0.0
+    better = [t for t in trials if t.error is None and not t.missed and t.score > chosen.score]
+    nearest = min((t for t in better if limit < t.drop <= _FAR * limit), key=lambda t: t.drop, default=None)
     if nearest is None:
         return None
     entry = nearest.as_json()

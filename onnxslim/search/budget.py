@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from onnxslim.recover.extra import has_torch
 from onnxslim.runtime.parallel import workers as cores
-from onnxslim.search.finalists import Tried, reserved
+from onnxslim.search.finalists import FINALISTS
+from onnxslim.search.trial import Trial
 from onnxslim.sets import Sets
 from onnxslim.task import Task
 
@@ -21,12 +22,20 @@ _LESSONS, _UPDATES = 64, 500
 _PACE, _UPDATE = 2.5e10, 4 * 32
 
 
-def reserve(sets: Sets, trials: Sequence[Tried], budget: float) -> float:
-    """Seconds to leave for the confirmation: a share of the budget, or up to twice that where many samples judge."""
+def reserve(sets: Sets, trials: Sequence[Trial], budget: float) -> float:
+    """Seconds to leave for the confirmation: a tenth of the budget, or up to a fifth where judging takes long.
+
+    Args:
+        sets: The finalists are judged on as many samples as *confirm* has.
+        trials: Show how long judging on *tune* takes.
+        budget: Of the whole search, in seconds.
+    """
     least = (1 - TRIALS) * budget
     if sets.tune is None or sets.confirm is None:
         return least
-    return min(max(least, reserved(trials, len(sets.tune), len(sets.confirm))), 2 * least)
+    slowest = max((trial.judging for trial in trials), default=0.0)
+    expected = FINALISTS * slowest * len(sets.confirm) / len(sets.tune)
+    return min(max(least, expected), 2 * least)
 
 
 def can_learn(task: Task, seconds: float) -> bool:

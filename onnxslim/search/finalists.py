@@ -21,7 +21,6 @@ class Tried(Protocol):
     point: Point
     drop: float
     score: float
-    judging: float
     error: str | None
 
     @property
@@ -48,18 +47,6 @@ def finalists(trials: Sequence[T]) -> list[T]:
     if not any(trial in chosen for trial in unpruned):
         chosen = chosen[: FINALISTS - 1] + unpruned
     return chosen + [trial for trial in trials[:1] if trial.error is None and trial not in chosen]
-
-
-def reserved(trials: Sequence[Tried], tune: int, confirm: int) -> float:
-    """Seconds that the finalists will take to judge, going by what the tune share took.
-
-    Args:
-        trials: So far.
-        tune: Samples of that share.
-        confirm: Samples that the finalists are judged on.
-    """
-    slowest = max((trial.judging for trial in trials), default=0.0)
-    return FINALISTS * slowest * confirm / tune if tune else 0.0
 
 
 def gentler(one: Tried, other: Tried) -> bool:

@@ -8,16 +8,16 @@ import pytest
 
 from onnxslim.search.budget import reserve
 from onnxslim.search.outcomes import Point
+from onnxslim.search.trial import Trial
 from onnxslim.sets import Sets
-from tests.search.test_finalists import Tried
 
 
 def sets(tune: int, confirm: int) -> Sets:
     return Sets(tune=cast(Any, range(tune)), confirm=cast(Any, range(confirm)))
 
 
-def trial(judging: float) -> Tried:
-    return Tried(Point(), 0.0, 2.0, judging=judging)
+def trial(judging: float) -> Trial:
+    return Trial(Point(), cast(Any, None), judging=judging)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ class Tried:
     score: float
     passes: bool = True
     error: str | None = None
-    judging: float = 0.0
 
 
 EXACT = Tried(Point(quantised=None), 0.0, 1.0)
