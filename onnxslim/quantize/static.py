@@ -27,7 +27,7 @@ from onnxslim.quantize.placement import everything
 from onnxslim.quantize.plan import Plan, Unit, make_plan, units
 from onnxslim.quantize.pools import write_pools
 from onnxslim.quantize.prepare import nothing, target_named
-from onnxslim.quantize.spare import Reached, allowed, attempts, refusal
+from onnxslim.quantize.spare import Reached, allowed, attempts, floor, refusal
 from onnxslim.quantize.statistics import Statistics
 from onnxslim.quantize.summary import summarise
 from onnxslim.runtime.memory import give_back
@@ -242,10 +242,10 @@ def _decide(
         best = min(distinct, key=seconds.__getitem__)
         taken = f"float {seconds['float'] * 1e3:.3g} ms, the best int8 {seconds[best] * 1e3:.3g} ms"
         if seconds[best] > SLOWER * seconds["float"]:
-            spared = ", once the ops that cost the outputs most are in float" if len(able) < len(everything(found)) else ""
-            raise UnsupportedError(
-                f"no int8 placement is faster than float on this machine{spared}: {taken}",
-                hint="--weights int8 makes the file smaller; --placement static writes int8 all the same",
-            )
+            spared, hint = "", "--weights int8 makes the file smaller; --placement static writes int8 all the same"
+            if len(able) < len(everything(found)):
+                spared = f", once the ops that take an output below {floor(options):g} dB of SQNR are in float"
+                hint = f"--min-sqnr accepts less; {hint}"
+            raise UnsupportedError(f"no int8 placement is faster than float on this machine{spared}: {taken}", hint=hint)
         account.warnings.append(f"no int8 placement was reliably faster than float on this machine: {taken}")
     return distinct[best]

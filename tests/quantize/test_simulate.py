@@ -9,7 +9,8 @@ import pytest
 
 from onnxslim.account import Account
 from onnxslim.data.sources import open_samples
-from onnxslim.quantize import QuantizeOptions, calibrate, encode, quantize, ranges
+from onnxslim.errors import UnsupportedError
+from onnxslim.quantize import QuantizeOptions, calibrate, encode, measure, quantize, ranges
 from onnxslim.quantize.fidelity import Yardstick
 from onnxslim.quantize.insert import Choices, written
 from onnxslim.quantize.placement import everything
@@ -77,3 +78,20 @@ def test_as_few_ops_stay_float_as_an_output_can_afford() -> None:
         floats.append(account.changed.get("layers in float", 0))
     assert floats[0] < floats[1] < floats[2]
     assert floats[2] < len([node for node in found.graph if node.op_type in ("Conv", "Gemm")])
+
+
+def test_int8_that_is_slower_once_enough_is_spared_says_which_floor_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = simplify(SAMPLES / "digits_cnn.onnx")[0]
+    data = open_samples(SAMPLES / "digits_calib.npz", found)
+    rounds: list[int] = []
+
+    def timed(candidates: dict[str, ir.Model], *_: object) -> tuple[str, dict[str, float]]:
+        slower = len(rounds) > 0
+        rounds.append(1)
+        times = {name: 1.0 if name == "float" else 2.0 if slower else 0.5 for name in candidates}
+        return min(times, key=times.__getitem__), times
+
+    monkeypatch.setattr(measure, "fastest", timed)
+    with pytest.raises(UnsupportedError, match="below 44 dB of SQNR are in float: float") as raised:
+        quantize(found, data, QuantizeOptions(placement="measured", activations="static", min_sqnr=44.0))
+    assert str(raised.value.hint).startswith("--min-sqnr accepts less")
