@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import simplify
+from simplify_rows import imported_torch, imported_torchvision
 
 #: Two sizes of free dimensions, by name, and of those that the exporter named itself, by (rank, axis).
 SIZES = (
@@ -28,7 +29,7 @@ SIZES = (
 
 def vision(torch: Any, args: argparse.Namespace) -> dict[str, Callable[[], Any]]:
     """torchvision's networks, narrow where that is an argument."""
-    m = simplify._torchvision(args).models
+    m = imported_torchvision(args).models
     blocks = [m.convnext.CNBlockConfig(16, 32, 1), m.convnext.CNBlockConfig(32, None, 1)]
     return {
         "ViT": lambda: m.VisionTransformer(32, 8, 2, 4, 32, 64, num_classes=10),
@@ -48,7 +49,7 @@ def vision(torch: Any, args: argparse.Namespace) -> dict[str, Callable[[], Any]]
 
 def exports(args: argparse.Namespace, folder: Path) -> Iterator[tuple[str, str, Path]]:
     """(network, exporter, file), exported where the file is not there yet; what an exporter refuses is left out."""
-    torch = simplify._torch()
+    torch = imported_torch()
     from networks import networks
 
     torch.backends.mha.set_fastpath_enabled(False)  # TorchScript cannot export the fused layer

@@ -11,6 +11,8 @@ import onnx_ir as ir
 
 #: An int64 vector (a list), an array, or the shape (a tuple) of random float32 weights.
 Weight = tuple[int, ...] | list[int] | np.ndarray
+#: What a model with onnxruntime's own ops adds to its opsets.
+MICROSOFT = ', "com.microsoft" : 1'
 
 
 def model(
@@ -46,6 +48,39 @@ def convs(
     text = f"h = Conv<pads=[1,1,1,1]>(x, w_in, b_in) {middle} y = Conv<pads=[1,1,1,1]>(m, w_out)"
     own: dict[str, Weight] = {"w_in": (channels, 3, 3, 3), "b_in": (channels,), "w_out": (5, read, 3, 3)}
     return model(text, {**own, **(weights or {})}, outputs="float[?,?,?,?] y", **options)  # type: ignore[arg-type]
+
+
+def matmuls(middle: str, weights: dict[str, Weight] | None = None, *, read: int = 8, **options: object) -> ir.Model:
+    """A MatMul that makes 8 features ``h`` (2, 5, 8), then ``middle`` from h to ``m``, then a MatMul that reads m."""
+    own: dict[str, Weight] = {"w_in": (6, 8), "w_out": (read, 4)}
+    text = f"h = MatMul(x, w_in) {middle} y = MatMul(m, w_out)"
+    options = {"inputs": "float[2,5,6] x", "outputs": "float[?,?,?] y", **options}
+    return model(text, {**own, **(weights or {})}, **options)  # type: ignore[arg-type]
+
+
+def scalar(value: float) -> np.ndarray:
+    return np.asarray(value, np.float32)
+
+
+def recurrent(
+    kind: str, gates: int, extra: str = "", directions: int = 1, before: str = "", **weights: Weight
+) -> ir.Model:
+    """Features (5, 2, 6) → MatMul → recurrent net with 7 hidden → MatMul."""
+    many = directions * 7
+    return model(
+        f"h = MatMul(x, w_in) {before} a, s = {kind}(h, w, r{extra}) t = Transpose<perm=[0,2,1,3]>(a) f = Reshape(t, z)"
+        " y = MatMul(f, w_out)",
+        {
+            "w_in": (6, 8),
+            "w": (directions, gates * 7, 8),
+            "r": (directions, gates * 7, 7),
+            "w_out": (many, 4),
+            "z": [0, 0, -1],
+            **weights,
+        },
+        inputs="float[5,2,6] x",
+        outputs="float[?,?,?] y",
+    )
 
 
 def names(values: Sequence[ir.Value | None]) -> list[str]:

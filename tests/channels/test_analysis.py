@@ -11,8 +11,8 @@ import pytest
 from onnxslim.channels.analysis import units
 from onnxslim.channels.rewrite import apply, remove
 from onnxslim.graph.cost import cost
-from tests.channels.build import convs, model
-from tests.channels.cases import CASES, matmuls
+from tests.channels.build import convs, matmuls, model
+from tests.channels.cases import CASES
 
 
 @pytest.mark.parametrize("name", CASES)

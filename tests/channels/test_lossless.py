@@ -14,8 +14,8 @@ from onnxslim.account import Account
 from onnxslim.channels.lossless import CONSTANT, DUPLICATE, NEVER_READ, ZERO, remove_lossless
 from onnxslim.runtime.session import Session
 from onnxslim.simplify import simplify
-from tests.channels.build import Weight, convs, model
-from tests.channels.cases import CASES, matmuls, recurrent
+from tests.channels.build import Weight, convs, matmuls, model, recurrent
+from tests.channels.cases import CASES
 from tests.channels.oracle import PLAIN, distance, feeds
 from tests.channels.test_zoo import MODELS, dims
 
