@@ -22,15 +22,17 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim import io
 from onnxslim.data.sources import open_samples
-from onnxslim.graph.cost import cost
-from onnxslim.prune import prune
-from onnxslim.prune.options import PruneOptions
-from onnxslim.quantize import QuantizeOptions, quantize
-from onnxslim.recover import RecoverOptions, recover
-from onnxslim.simplify import simplify
-from onnxslim.validate.evaluate import evaluate
+from onnxslim.graph.cost import compute_cost
+from onnxslim.model_io import model_file
+from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.step import prune
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.step import quantize
+from onnxslim.recovery.options import RecoverOptions
+from onnxslim.recovery.step import recover
+from onnxslim.simplification.step import simplify
+from onnxslim.validation.evaluation import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "sample_models" / "papers"), str(ROOT / "sample_models")]
@@ -55,12 +57,12 @@ def main() -> None:
     confirm = open_samples({cifar.INPUT: cifar.normalized(test.images), "labels": test.labels}, dense)
 
     def row(what: str, model: ir.Model, seconds: float | None = None) -> None:
-        found, top1 = cost(model), evaluate(model, confirm, reference=dense).metric.result
+        found, top1 = compute_cost(model), evaluate(model, confirm, reference=dense).metric.result
         cells = [
             what,
             f"{found.params:,}",
             f"{found.macs / 1e6:.1f} M",
-            f"{len(io.to_bytes(model)) / 1e3:.0f} kB",
+            f"{len(model_file.to_bytes(model)) / 1e3:.0f} kB",
             f"{100 * top1:.2f} %",
             "–" if seconds is None else f"{seconds:.0f} s",
         ]
@@ -99,7 +101,7 @@ def main() -> None:
     )
     started = time.monotonic()
     recovered, account = recover(pruned, dense, lessons, options)
-    io.save(recovered, given.models / f"{given.network}_recovered.onnx")
+    model_file.save(recovered, given.models / f"{given.network}_recovered.onnx")
     row("dense, pruned, recovered", recovered, time.monotonic() - started)
     int8("dense, pruned, recovered", recovered)
     print("\nrecovery: epoch, held-back loss, agreement with the dense model on held-back training images")

@@ -16,18 +16,18 @@ import time
 
 import numpy as np
 
-from onnxslim import io
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
+from onnxslim.model_io import model_file
 from onnxslim.runtime.session import Session
-from onnxslim.validate.evaluate import _batch, evaluate
+from onnxslim.validation.evaluation import _get_batch_size, evaluate
 
 
 def bare(model: object, samples: Samples) -> float:
     """Processor seconds of two inferences a sample, data read as evaluation reads them."""
-    loaded = io.load(model)  # type: ignore[arg-type]
+    loaded = model_file.load(model)  # type: ignore[arg-type]
     sessions = [Session(loaded), Session(loaded)]
-    batches = samples.batches(_batch(samples))
+    batches = samples.batches(_get_batch_size(samples))
     spent = 0.0
     for batch in batches:
         started = time.process_time()
@@ -57,11 +57,9 @@ def main() -> None:
     given = parser.parse_args()
     print("| model | samples | sessions, s | evaluating adds | four times the samples add |", "|---" * 5 + "|", sep="\n")
     for model, data in zip(given.pairs[::2], given.pairs[1::2], strict=True):
-        samples = open_samples(data, io.load(model), max_samples=given.max_samples)
-        first = samples.take(np.arange(min(_batch(samples), len(samples) // 2)))
-        times = np.array(
-            [[how(model, samples) - how(model, first) for how in (bare, whole)] for _ in range(given.rounds)]
-        )
+        samples = open_samples(data, model_file.load(model), max_samples=given.max_samples)
+        first = samples.take(np.arange(min(_get_batch_size(samples), len(samples) // 2)))
+        times = np.array([[how(model, samples) - how(model, first) for how in (bare, whole)] for _ in range(given.rounds)])
         before = peak()
         evaluate(model, samples.take(np.tile(np.arange(len(samples)), 4)), reference=model)
         added = np.median(times[:, 1] / times[:, 0] - 1)

@@ -145,9 +145,7 @@ def main() -> None:
                 print(f"{name}, {exporter}: {result['error']}")
         ours = folder / "out" / f"{source.stem}.ours.onnx"
         gap = f"{equality(source, ours, args.seeds):.1e}" if left[0].isdigit() else "-"
-        print(
-            f"{name:34s} {exporter:12s}", *(f"{n:>16s}" for n in [str(_count(source)), *left]), f"  {gap}", flush=True
-        )
+        print(f"{name:34s} {exporter:12s}", *(f"{n:>16s}" for n in [str(_count(source)), *left]), f"  {gap}", flush=True)
 
 
 def _count(path: Path) -> int:

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.signal import lfilter
 
-from onnxslim import io
+from onnxslim.model_io import model_file
 from onnxslim.runtime.session import Session
 
 ZOO = Path(os.environ.get("ONNXSLIM_ZOO", Path(__file__).resolve().parents[2] / "shared" / "zoo"))
@@ -115,7 +115,7 @@ def speech(count: int, seed: int, chunk: int = 512, context: int = 64, rate: int
     rng = np.random.default_rng(seed)
     every = 4  # neighbouring chunks say the same; every fourth is kept
     wave = _speech(rng, (count * every + 2) * chunk, rate)
-    session = Session(io.load(ZOO / "silero_vad_16k_op15.onnx"))
+    session = Session(model_file.load(ZOO / "silero_vad_16k_op15.onnx"))
     state, rows, states = np.zeros((2, 1, 128), np.float32), [], []
     sr = np.array(rate, np.int64)
     for index in range(1, count * every + 1):

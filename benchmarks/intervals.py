@@ -14,11 +14,11 @@ import itertools
 
 import numpy as np
 
-from onnxslim import io
 from onnxslim.data.sources import open_samples
+from onnxslim.model_io import model_file
 from onnxslim.runtime.session import Session
 from onnxslim.runtime.timing import interleave
-from onnxslim.validate.statistics import ratio_interval
+from onnxslim.validation.statistics import ratio_interval
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=5.0)
     given = parser.parse_args()
-    loaded = [io.load(path) for path in given.models]
+    loaded = [model_file.load(path) for path in given.models]
     feeds = list(itertools.islice(open_samples("random", loaded[0], max_samples=8).batches(1), 8))
     found, every = [], []
     for _ in range(given.repeats):

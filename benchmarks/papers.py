@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from onnxslim import io
-from onnxslim.errors import OnnxslimError
-from onnxslim.execute import run
-from onnxslim.recipe import Recipe, Repeat, Step, step
-from onnxslim.result import Result
-from onnxslim.validate.gates import Gates
+from onnxslim.core.errors import OnnxslimError
+from onnxslim.model_io import model_file
+from onnxslim.pipeline.recipe import Recipe, Repeat, Step, make_step
+from onnxslim.pipeline.recipe_run import run_recipe
+from onnxslim.pipeline.result import Result
+from onnxslim.validation.gates import Gates
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPERS = ROOT / "sample_models" / "papers"
@@ -38,25 +38,25 @@ Steps = tuple[Step | Repeat, ...]
 
 def techniques(seconds: float) -> dict[str, Steps]:
     """What the texts do, as recipes; ``seconds`` is what one training may take."""
-    first, int8, learn = step("simplify"), step("quantize"), step("recover", seconds=seconds)
-    half = step("prune", remove=0.5, of="macs")
-    turn = Repeat((step("prune", remove=0.16, of="macs"), step("recover", seconds=seconds / 4)), "budget", 4)
+    first, int8, learn = make_step("simplify"), make_step("quantize"), make_step("recover", seconds=seconds)
+    half = make_step("prune", remove=0.5, of="macs")
+    turn = Repeat((make_step("prune", remove=0.16, of="macs"), make_step("recover", seconds=seconds / 4)), "budget", 4)
     return {
         "dense": (),
         "unused parameters removed": (first,),
-        "magnitude: half of the weights to zero": (first, step("prune", sparsity="50%")),
-        "magnitude: weights below 0.01 to zero": (first, step("prune", sparsity="<0.01")),
-        "magnitude: channels, 30 % of the parameters": (first, step("prune", remove=0.3, criterion="l2")),
-        "gradient: channels, 30 % of the parameters": (first, step("prune", remove=0.3, criterion="taylor")),
-        "channels below 5 % of their family's best": (first, step("prune", threshold=0.05)),
+        "magnitude: half of the weights to zero": (first, make_step("prune", sparsity="50%")),
+        "magnitude: weights below 0.01 to zero": (first, make_step("prune", sparsity="<0.01")),
+        "magnitude: channels, 30 % of the parameters": (first, make_step("prune", remove=0.3, criterion="l2")),
+        "gradient: channels, 30 % of the parameters": (first, make_step("prune", remove=0.3, criterion="taylor")),
+        "channels below 5 % of their family's best": (first, make_step("prune", threshold=0.05)),
         "structured: channels and blocks, 50 % of the MACs": (first, half),
         "structured, 50 % of the MACs, distilled": (first, half, learn),
         "structured, 50 % of the MACs, distilled, int8": (first, half, learn, int8),
         "structured in four turns, each distilled": (first, turn),
-        "layers and channels by measured time, 40 %": (first, step("prune", remove=0.4, of="latency")),
-        "low rank, 30 % of the MACs": (first, step("prune", remove=0.3, of="macs", low_rank=True)),
+        "layers and channels by measured time, 40 %": (first, make_step("prune", remove=0.4, of="latency")),
+        "low rank, 30 % of the MACs": (first, make_step("prune", remove=0.3, of="macs", low_rank=True)),
         "uniform int8": (first, int8),
-        "codebook of 16 values a tensor": (first, step("quantize", weights="codebook:16")),
+        "codebook of 16 values a tensor": (first, make_step("quantize", weights="codebook:16")),
     }
 
 
@@ -111,7 +111,7 @@ def row(what: str, result: Result) -> str:
     report = result.as_json()
     output, metric, latency = report["output"], report["metrics"][0], report["latency"]
     assert result.model is not None
-    packed = len(zlib.compress(io.to_bytes(result.model), 9))
+    packed = len(zlib.compress(model_file.to_bytes(result.model), 9))
     low, high = metric["interval"]
     cells = [
         what,
@@ -152,7 +152,7 @@ def main() -> None:
                 continue
             try:
                 recipe = Recipe(steps, Gates(), 0)
-                result = run(network.model, recipe, data=data, eval_data=confirm, budget=4 * given.seconds)
+                result = run_recipe(network.model, recipe, data=data, eval_data=confirm, budget=4 * given.seconds)
                 print(row(what, result), flush=True)
             except OnnxslimError as error:
                 print(f"| {what} | {error.message} |" + " |" * 7, flush=True)

@@ -26,19 +26,20 @@ from pathlib import Path
 import onnx_ir as ir
 from inputs import load_zoo
 
-from onnxslim import io
+from onnxslim.core.errors import OnnxslimError
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
-from onnxslim.errors import OnnxslimError
-from onnxslim.graph.cost import cost
-from onnxslim.prune import prune
-from onnxslim.prune.options import PruneOptions
-from onnxslim.quantize import QuantizeOptions, quantize
+from onnxslim.graph.cost import compute_cost
+from onnxslim.model_io import model_file
+from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.step import prune
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.step import quantize
 from onnxslim.runtime.session import Session, version
 from onnxslim.runtime.timing import interleave
-from onnxslim.simplify import simplify
-from onnxslim.validate.evaluate import evaluate
-from onnxslim.validate.statistics import ratio_interval
+from onnxslim.simplification.step import simplify
+from onnxslim.validation.evaluation import evaluate
+from onnxslim.validation.statistics import ratio_interval
 
 ROOT = Path(__file__).resolve().parents[1]
 ZOO = Path(os.environ.get("ONNXSLIM_ZOO", ROOT.parent / "shared" / "zoo"))
@@ -114,11 +115,11 @@ def peer(*command: str) -> Callable[[Subject, float], ir.Model]:
     """A peer run by the interpreter of its own environment, once for all rates; FOLDER in ``command`` is where it writes."""
     folder = tempfile.mkdtemp(prefix="prune-")
     subprocess.run([folder if word == "FOLDER" else word for word in command], check=True, capture_output=True)
-    found = [io.load(path) for path in sorted(Path(folder).glob("*.onnx"))]
+    found = [model_file.load(path) for path in sorted(Path(folder).glob("*.onnx"))]
 
     def nearest(what: Subject, share: float) -> ir.Model:
-        wanted = (1 - share) * cost(what.model).macs
-        return min(found, key=lambda model: abs(cost(model).macs - wanted))
+        wanted = (1 - share) * compute_cost(what.model).macs
+        return min(found, key=lambda model: abs(compute_cost(model).macs - wanted))
 
     return nearest
 
@@ -131,7 +132,7 @@ def rows(what: Subject, made: Made) -> Iterator[str]:
     for name, model in made.items():
         found = evaluate(model, what.judged, reference=what.model)
         low, high = ratio_interval(timing.rounds["dense"], timing.rounds[name])
-        before, after = cost(what.model), cost(model)
+        before, after = compute_cost(what.model), compute_cost(model)
         sqnr = next(iter(found.outputs.values())).as_json()["sqnr_db"]
         yield (
             f"  {name:26}{after.macs / before.macs:8.1%}{after.params / before.params:8.1%}"

@@ -26,13 +26,14 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxslim import io
+from onnxslim.core.errors import OnnxslimError
 from onnxslim.data.sources import open_samples
-from onnxslim.errors import OnnxslimError
-from onnxslim.quantize import QuantizeOptions, quantize
-from onnxslim.runtime.memory import own_peak
+from onnxslim.model_io import model_file
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.step import quantize
+from onnxslim.runtime.memory import read_process_peak
 from onnxslim.runtime.session import Session, version
-from onnxslim.simplify import simplify
+from onnxslim.simplification.step import simplify
 
 #: Images for calibration and for judging.
 CALIBRATION, EVALUATION = 128, {"cifar10_resnet56": 10_000}
@@ -61,7 +62,7 @@ def ours(model: Path, data: Path, out: Path, placement: str) -> dict[str, Any]:
     simple, _ = simplify(model)
     samples = open_samples(str(data), simple)
     result, account = quantize(simple, samples, QuantizeOptions(placement=placement))
-    io.save(result, out)
+    model_file.save(result, out)
     return {"parts": account.details["seconds"], "seconds": account.seconds, "changed": account.changed}
 
 
@@ -126,7 +127,7 @@ def child(tool: str, model: str, data: str, out: str, placement: str) -> None:
         found = ours(*paths, placement) if tool == "ours" else hand_tuned(*paths)
     except OnnxslimError as error:
         found = {"refused": f"exit {error.exit_code}: {error.message} ({error.hint})"}
-    print(json.dumps({**found, "peak": own_peak()}))
+    print(json.dumps({**found, "peak": read_process_peak()}))
 
 
 def labelled(name: str, arguments: argparse.Namespace, folder: Path) -> None:
@@ -134,8 +135,8 @@ def labelled(name: str, arguments: argparse.Namespace, folder: Path) -> None:
     from inputs import ZOO, load_zoo
 
     from onnxslim.runtime.timing import interleave
-    from onnxslim.validate.evaluate import evaluate
-    from onnxslim.validate.statistics import ratio_interval
+    from onnxslim.validation.evaluation import evaluate
+    from onnxslim.validation.statistics import ratio_interval
 
     zoo = load_zoo()
     calibration, evaluation, prepare = zoo.LABELLED[name]
@@ -147,16 +148,16 @@ def labelled(name: str, arguments: argparse.Namespace, folder: Path) -> None:
     for tool in ("ours", "hand-tuned", *(["nncf"] if arguments.nncf else [])):
         paths[tool] = folder / f"{name}.{tool}.onnx"
         made[tool] = make(tool, original, data, paths[tool], arguments)
-    sessions = {tool: Session(io.load(path)) for tool, path in paths.items()}
+    sessions = {tool: Session(model_file.load(path)) for tool, path in paths.items()}
     feeds = [{"input": prepare(images[i : i + 1])} for i in range(8)]
     timing = interleave(sessions, feeds, rounds=arguments.rounds, seconds=60)
     del sessions
-    held = open_samples({"input": prepare(images), "labels": labels}, io.load(original))
+    held = open_samples({"input": prepare(images), "labels": labels}, model_file.load(original))
     print(f"\n{name}: {CALIBRATION} calibration images, {len(labels)} judged, 1 thread, batch 1")
     print(f"{'':12}{'ms':>8}{'× float':>20}{'top-1':>8}{'agree, 95 %':>21}{'SQNR':>7}{'KL':>9}{'made in':>9}{'peak MB':>9}")
     figures = {}
     for tool, path in paths.items():
-        judged = evaluate(io.load(path), held, reference=original)
+        judged = evaluate(model_file.load(path), held, reference=original)
         agreement = judged.find("agreement")
         assert agreement is not None
         # the interval is of the difference from the original, which agrees with itself
@@ -183,8 +184,8 @@ def other(name: str, arguments: argparse.Namespace, folder: Path) -> None:
     from inputs import MAKERS, ZOO
 
     from onnxslim.runtime.timing import interleave
-    from onnxslim.validate.evaluate import evaluate
-    from onnxslim.validate.statistics import ratio_interval
+    from onnxslim.validation.evaluation import evaluate
+    from onnxslim.validation.statistics import ratio_interval
 
     original, out = ZOO / f"{name}.onnx", folder / f"{name}.ours.onnx"
     for use, seed in (("calib", 0), ("eval", 1)):
@@ -195,14 +196,14 @@ def other(name: str, arguments: argparse.Namespace, folder: Path) -> None:
     if "refused" in made:
         print(f"refused, {made['refused']}")
         return
-    held = open_samples(str(folder / f"{name}.eval.npz"), io.load(original))
-    sessions = {"float": Session(io.load(original)), "ours": Session(io.load(out))}
+    held = open_samples(str(folder / f"{name}.eval.npz"), model_file.load(original))
+    sessions = {"float": Session(model_file.load(original)), "ours": Session(model_file.load(out))}
     feeds = [dict(feed) for feed, _ in zip(held.batches(1), range(8), strict=False)]
     timing = interleave(sessions, feeds, rounds=arguments.rounds, seconds=30)
     low, high = ratio_interval(timing.rounds["float"], timing.rounds["ours"])
     times = ", ".join(f"{tool} {1e3 * timing.median(tool):.3f} ms" for tool in sessions)
     print(f"{times}: {timing.ratio('float', 'ours'):.2f} × ({low:.2f}–{high:.2f}); {made['changed']}")
-    for output, judged in evaluate(io.load(out), held, reference=original).outputs.items():
+    for output, judged in evaluate(model_file.load(out), held, reference=original).outputs.items():
         sqnr = judged.as_json()["sqnr_db"]
         print(f"  {output}: {'equal' if sqnr is None else f'{sqnr:.1f} dB'}")
     print(f"our seconds: {_parts(made)}")

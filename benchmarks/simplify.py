@@ -33,8 +33,8 @@ from simplify_rows import ROWS, UnbuildableError
 #: What each tool runs, with SOURCE and TARGET on the command line; ``start`` is taken after the imports.
 TOOLS = {
     "ours": (
-        "from onnxslim import io\nfrom onnxslim.simplify import simplify, SimplifyOptions",
-        "model, _ = simplify(source, SimplifyOptions(max_fold_bytes=FOLD)); io.save(model, target)",
+        "from onnxslim.model_io import model_file\nfrom onnxslim.simplification.step import simplify, SimplifyOptions",
+        "model, _ = simplify(source, SimplifyOptions(max_fold_bytes=FOLD)); model_file.save(model, target)",
     ),
     "onnxslim 0.1.98": ("import onnxslim", "onnxslim.slim(source, target)"),
     "onnxsim 0.8.1": ("import onnx, onnxsim", "onnx.save(onnxsim.simplify(onnx.load(source))[0], target)"),
@@ -204,9 +204,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             for stale in target.parent.glob(f"{source.stem}.onnx*"):
                 stale.unlink()
-            result = run_tool(
-                sys.executable if tool == "ours" else args.peers, tool, source, target, fold, args.timeout
-            )
+            result = run_tool(sys.executable if tool == "ours" else args.peers, tool, source, target, fold, args.timeout)
             if "error" not in result:
                 seeds = 0 if source.stem in ("large", "chain_20000") else args.seeds
                 result |= measure(source, target, seeds)

@@ -20,12 +20,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from onnxslim import io
 from onnxslim.data.sources import open_samples
-from onnxslim.quantize import QuantizeOptions, quantize
+from onnxslim.model_io import model_file
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.step import quantize
 from onnxslim.runtime.session import Session, version
 from onnxslim.runtime.timing import interleave
-from tests.quantize.encoder import encoder
+from tests.support.encoder import encoder
 
 FORMS = {
     "dynamic int8": QuantizeOptions(activations="dynamic", placement="static"),
@@ -48,17 +49,17 @@ def main() -> None:
     parser.add_argument("--peer", metavar="PYTHON")
     parser.add_argument("--seconds", type=float, default=20.0)
     arguments = parser.parse_args()
-    model = encoder() if arguments.model is None else io.load(arguments.model)
+    model = encoder() if arguments.model is None else model_file.load(arguments.model)
     data = arguments.data or {"x": np.random.default_rng(0).standard_normal((16, 128, 768)).astype(np.float32)}
     samples = open_samples(data, model)
     models = {"float": model, **{name: quantize(model, samples, options)[0] for name, options in FORMS.items()}}
-    sizes = {name: len(io.to_bytes(found)) for name, found in models.items()}
+    sizes = {name: len(model_file.to_bytes(found)) for name, found in models.items()}
     if arguments.peer:
         with tempfile.TemporaryDirectory() as folder:
             paths = [str(Path(folder) / name) for name in ("float.onnx", "peer.onnx")]
-            io.save(model, paths[0])
+            model_file.save(model, paths[0])
             subprocess.run([arguments.peer, "-c", PEER, *paths], check=True, capture_output=True)
-            models["quantize_dynamic"] = io.clone(io.load(paths[1]))
+            models["quantize_dynamic"] = model_file.clone(model_file.load(paths[1]))
             sizes["quantize_dynamic"] = Path(paths[1]).stat().st_size
     sessions = {name: Session(found) for name, found in models.items()}
     feeds = [dict(batch) for batch in samples.batches(1)][-8:]

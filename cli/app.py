@@ -13,12 +13,12 @@ from types import FrameType
 
 import click
 
-from onnxslim.errors import OnnxslimError, UsageError
-from onnxslim.version import __version__
+from onnxslim.core.errors import OnnxslimError, UsageError
+from onnxslim.core.version import __version__
 
-from . import terminal
-from .commands import COMMANDS
-from .failures import typed
+from .command_registry import COMMANDS
+from .console import terminal
+from .error_mapping import to_typed_error
 
 
 class _Group(click.Group):
@@ -31,14 +31,14 @@ class _Group(click.Group):
         return COMMANDS.get(cmd_name)
 
 
-onnxslim = _Group(
+root_group = _Group(
     "onnxslim",
     help="Give it an ONNX file and some data, get back the smallest, fastest file that is still right.\n\n"
     "`onnxslim IN [OUT]` alone simplifies exactly; `onnxslim IN --help` lists the flags of that form.",
     params=[],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-click.version_option(__version__, "-V", "--version", message="%(version)s")(onnxslim)
+click.version_option(__version__, "-V", "--version", message="%(version)s")(root_group)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -46,8 +46,8 @@ def run(argv: Sequence[str]) -> int:
     arguments = list(argv)
     terminal.accept_any_character()
     try:
-        with _terminable():
-            return _choose(arguments)
+        with _handle_sigterm():
+            return _dispatch(arguments)
     except BrokenPipeError:
         # Whoever read our output has gone; so that Python's own flush at the end does not complain too:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -55,64 +55,68 @@ def run(argv: Sequence[str]) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        return _fail(typed(error), arguments)
+        return _report_failure(to_typed_error(error), arguments)
 
 
-def _choose(arguments: list[str]) -> int:
+def _dispatch(arguments: list[str]) -> int:
     if not arguments:
-        terminal.print_note(onnxslim.get_help(click.Context(onnxslim, info_name="onnxslim")))
+        terminal.print_note(root_group.get_help(click.Context(root_group, info_name="onnxslim")))
         return UsageError.exit_code
     first = arguments[0]
     if first in COMMANDS or first in ("-h", "--help", "-V", "--version"):
         # click gives back the code of --help and --version, and None of a command that ran.
-        return onnxslim.main(arguments, prog_name="onnxslim", standalone_mode=False, obj=tuple(arguments)) or 0
-    if first.startswith("-") and (later := next((a for a in arguments if a in COMMANDS), None)) and _everybodys(first):
-        raise UsageError(f"{first}: options follow the command", hint=f"onnxslim {later} … {first}")
+        return root_group.main(arguments, prog_name="onnxslim", standalone_mode=False, obj=tuple(arguments)) or 0
+    if (
+        first.startswith("-")
+        and (named_command := next((a for a in arguments if a in COMMANDS), None))
+        and _is_common_option(first)
+    ):
+        raise UsageError(f"{first}: options follow the command", hint=f"onnxslim {named_command} … {first}")
     if not first.startswith("-") and not os.path.exists(first) and not os.path.splitext(first)[1]:
-        near = difflib.get_close_matches(first, COMMANDS, n=1)
+        matches = difflib.get_close_matches(first, COMMANDS, n=1)
         raise UsageError(
             f"{first}: neither a command nor a file",
-            hint=f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}",
+            hint=f"did you mean {matches[0]}?" if matches else f"commands: {', '.join(COMMANDS)}",
         )
-    from . import bare  # which imports the library, as the commands do: not for --help and a typing error
+    from . import legacy  # which imports the library, as the commands do: not for --help and a typing error
 
-    return bare.run(arguments)
+    return legacy.run_legacy(arguments)
 
 
-def _everybodys(option: str) -> bool:
+def _is_common_option(option: str) -> bool:
     """Whether all commands have ``option``, and the bare form does not."""
-    from .common import SECTIONS
+    from .options.common_options import OPTION_SECTIONS
 
-    names = {name for options in SECTIONS.values() for option in options for name in option.opts}
+    names = {name for options in OPTION_SECTIONS.values() for option in options for name in option.opts}
     return option in names - {"-v", "--verbose"}
 
 
-def _fail(error: OnnxslimError, arguments: list[str]) -> int:
+def _report_failure(error: OnnxslimError, arguments: list[str]) -> int:
     command = next((first for first in arguments[:1] if first in COMMANDS), None)
     if command is not None and os.path.isfile(command) and error.exit_code == UsageError.exit_code:
         error = UsageError(error.message, hint=f"to simplify the file of that name: onnxslim ./{command}")
     if "--json" in arguments:
-        from . import deliver
+        from .console import output
 
-        terminal.print_text(deliver.failed(error, command or "slim"))
+        terminal.print_text(output.format_failure(error, command or "slim"))
     else:
         terminal.print_error(error)
     return error.exit_code
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def _handle_sigterm() -> Iterator[None]:
     """While the block runs, SIGTERM ends it like Ctrl-C does: files are left whole, temporary ones are removed."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     try:
-        before = signal.signal(signal.SIGTERM, interrupt)
+        previous_handler = signal.signal(signal.SIGTERM, interrupt)
     except ValueError:  # only the main thread may; a program that calls us from another keeps its own handling
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)

@@ -14,18 +14,18 @@ from typing import Any
 import click
 import yaml
 
-from onnxslim import io
-from onnxslim.errors import GateError, OnnxslimError
-from onnxslim.report.terminal import terminal as summary
-from onnxslim.result import Result
-from onnxslim.runtime.energy import Meter, counter
+from onnxslim.core.errors import GateError, OnnxslimError
+from onnxslim.model_io import model_file
+from onnxslim.pipeline.result import Result
+from onnxslim.reporting.terminal import render_terminal as summary
+from onnxslim.runtime.energy_counter import EnergyMeter, find_counter
 from onnxslim.runtime.providers import CPU, Provider
 
-from . import terminal
-from .common import SECTIONS, Common, split
-from .deliver import Page, Show, deliver, diagnose, failed
-from .limits import limited
-from .provenance import provenance
+from .console import terminal
+from .console.output import PageFunction, ShowFunction, deliver, format_failure, report_gate_failure
+from .console.provenance import describe_provenance
+from .limits import enforce_limits
+from .options.common_options import OPTION_SECTIONS, CommonOptions, split_params
 
 
 class Command(click.Command):
@@ -33,12 +33,12 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, section by section."""
-        everybody = {option for options in SECTIONS.values() for option in options}
-        given = self.get_params(ctx)  # --help among them
-        own = tuple(p for p in given if p not in everybody)
-        for title, params in {"Options": own, **SECTIONS}.items():
-            mine = [p for p in params if isinstance(p, click.Option) and p in given]
-            records = [record for p in mine if (record := p.get_help_record(ctx)) is not None]
+        common_options = {option for options in OPTION_SECTIONS.values() for option in options}
+        all_params = self.get_params(ctx)  # --help among them
+        own_options = tuple(p for p in all_params if p not in common_options)
+        for title, params in {"Options": own_options, **OPTION_SECTIONS}.items():
+            shown = [p for p in params if isinstance(p, click.Option) and p in all_params]
+            records = [record for p in shown if (record := p.get_help_record(ctx)) is not None]
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
@@ -47,10 +47,10 @@ class Command(click.Command):
 def command(
     name: str,
     *,
-    show: Show = summary,
+    show: ShowFunction = summary,
     makes_model: bool = False,
     recipe: bool = False,
-    page: Page | None = None,
+    page: PageFunction | None = None,
 ) -> Callable[[Callable[..., Result]], Command]:
     """Make a command of a function.
 
@@ -65,58 +65,60 @@ def command(
     def decorate(function: Callable[..., Result]) -> Command:
         @functools.wraps(function)
         def run(**params: Any) -> None:
-            common, own = split(params)
+            common, own_params = split_params(params)
             terminal.set_up_logging(common.quiet, common.verbose)
-            common.check(makes_model=makes_model)
+            common.check_paths(makes_model=makes_model)
             if common.dry_run and not recipe:
-                deliver(Result(name, recipe=_plan(name, params)), common, show)
+                deliver(Result(name, recipe=_describe_call(name, params)), common, show)
                 return
-            meter = Meter(counter(Provider(CPU)))
+            meter = EnergyMeter(find_counter(Provider(CPU)))
             with (
-                limited(common.timeout, common.max_memory, lambda error: _tell(error, name, common)),
-                io.trusting(allow_hardlinks=common.allow_hardlinks, max_memory=common.max_memory),
+                enforce_limits(common.timeout, common.max_memory, lambda error: _print_failure(error, name, common)),
+                model_file.trust_files(allow_hardlinks=common.allow_hardlinks, max_memory=common.max_memory),
             ):
                 try:
-                    with terminal.progress(common.quiet) as progress:
-                        result = function(dataclasses.replace(common, progress=progress), **own)
+                    with terminal.show_progress(common.quiet) as progress:
+                        result = function(dataclasses.replace(common, progress=progress), **own_params)
                 except GateError as error:
-                    if isinstance(measured := getattr(error, "result", None), Result):
-                        measured.extra["metadata"] = _provenance(measured, None)
-                    diagnose(error, common, show)
+                    if isinstance(gate_result := getattr(error, "result", None), Result):
+                        gate_result.extra["metadata"] = _collect_provenance(gate_result, None)
+                    report_gate_failure(error, common, show)
                     raise
-                result.extra["energy"] = meter.told(result.extra.get("energy"))
-                result.extra["metadata"] = _provenance(result, common.out if makes_model else None)
+                result.extra["energy"] = meter.add_command_joules(result.extra.get("energy"))
+                result.extra["metadata"] = _collect_provenance(result, common.out if makes_model else None)
             deliver(result, common, show, page)
 
-        own = list(reversed(getattr(run, "__click_params__", [])))
-        taken = {flag for option in own for flag in option.opts}
+        own_options = list(reversed(getattr(run, "__click_params__", [])))
+        own_flags = {flag for option in own_options for flag in option.opts}
         # a command's own meaning of a flag comes before everybody's
-        options = [option for section in SECTIONS.values() for option in section if not taken & set(option.opts)]
-        about = function.__doc__ or ""
-        return Command(name, params=[*own, *options], callback=run, help=about, short_help=about.split("\n")[0])
+        options = [option for section in OPTION_SECTIONS.values() for option in section if not own_flags & set(option.opts)]
+        help_text = function.__doc__ or ""
+        return Command(
+            name, params=[*own_options, *options], callback=run, help=help_text, short_help=help_text.split("\n")[0]
+        )
 
     return decorate
 
 
-def _provenance(result: Result, out: str | None) -> dict[str, str]:
+def _collect_provenance(result: Result, out: str | None) -> dict[str, str]:
     words = click.get_current_context().find_root().obj or ()
-    return provenance(words, [result.input.path if result.input is not None else None, out])
+    return describe_provenance(words, [result.input.path if result.input is not None else None, out])
 
 
-def _tell(error: OnnxslimError, name: str, common: Common) -> None:
+def _print_failure(error: OnnxslimError, name: str, common: CommonOptions) -> None:
     if common.json:
-        terminal.print_text(failed(error, name))
+        terminal.print_text(format_failure(error, name))
     else:
         terminal.print_error(error)
 
 
-def _plan(name: str, params: dict[str, Any]) -> str:
+def _describe_call(name: str, params: dict[str, Any]) -> str:
     """The call as YAML: the command, and every parameter that was given."""
-    given = {key: _plain(value) for key, value in params.items() if value and key != "dry_run"}
-    return str(yaml.safe_dump({name: given}, sort_keys=False))
+    given_params = {key: _to_plain(value) for key, value in params.items() if value and key != "dry_run"}
+    return str(yaml.safe_dump({name: given_params}, sort_keys=False))
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [list(v) if isinstance(v, tuple) else v for v in value]
     return value

@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from onnxslim.errors import LimitError
+from onnxslim.core.errors import LimitError
 
 #: Seconds between two looks, and how long an interrupted command may take to end by itself.
-PERIOD = 0.05
-GRACE = 5.0
+POLL_SECONDS = 0.05
+GRACE_SECONDS = 5.0
 
 
 @contextmanager
-def limited(timeout: float | None, max_memory: int | None, give_up: Callable[[LimitError], None]) -> Iterator[None]:
+def enforce_limits(timeout: float | None, max_memory: int | None, give_up: Callable[[LimitError], None]) -> Iterator[None]:
     """Interrupt the block, which must run in the main thread, when it takes too long or too much memory.
 
     Args:
@@ -41,27 +41,27 @@ def limited(timeout: float | None, max_memory: int | None, give_up: Callable[[Li
     watcher = _Watcher(timeout, max_memory, give_up)
     try:
         try:
-            with _answering(watcher):
+            with _accept_interrupts(watcher):
                 watcher.start()
                 yield
         finally:
-            watcher.end()
+            watcher.stop()
     except KeyboardInterrupt:
-        if watcher.broken is None:
+        if watcher.limit_error is None:
             raise
-    if watcher.broken is not None:
-        raise watcher.broken
+    if watcher.limit_error is not None:
+        raise watcher.limit_error
 
 
 @contextmanager
-def _answering(watcher: _Watcher) -> Iterator[None]:
+def _accept_interrupts(watcher: _Watcher) -> Iterator[None]:
     """Let the watcher interrupt this process even where a shell put it into the background, deaf to Ctrl-C."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         yield
         return
 
     def answer(number: int, frame: FrameType | None) -> None:
-        if watcher.broken is not None:
+        if watcher.limit_error is not None:
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, answer)
@@ -76,35 +76,35 @@ class _Watcher(threading.Thread):
 
     def __init__(self, timeout: float | None, max_memory: int | None, give_up: Callable[[LimitError], None]) -> None:
         super().__init__(name="limits", daemon=True)
-        self.broken: LimitError | None = None
+        self.limit_error: LimitError | None = None
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._timeout, self._max_memory, self._give_up = timeout, max_memory, give_up
-        self._over = threading.Event()
-        self._watched = threading.main_thread().ident or 0
+        self._stop_event = threading.Event()
+        self._main_thread_id = threading.main_thread().ident or 0
 
     def run(self) -> None:
         """Watch; interrupt the main thread once, and end the process if that does not help."""
-        while not self._over.wait(PERIOD):
-            broken = self._look()
-            if broken is not None:
-                self.broken = broken
-                _interrupt(self._watched)
-                if not self._over.wait(GRACE):
-                    self._give_up(broken)
+        while not self._stop_event.wait(POLL_SECONDS):
+            limit_error = self._check_limits()
+            if limit_error is not None:
+                self.limit_error = limit_error
+                _interrupt(self._main_thread_id)
+                if not self._stop_event.wait(GRACE_SECONDS):
+                    self._give_up(limit_error)
                     sys.stdout.flush()
                     sys.stderr.flush()
                     os._exit(LimitError.exit_code)
                 return
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Stop watching."""
-        self._over.set()
+        self._stop_event.set()
         self.join()
 
-    def _look(self) -> LimitError | None:
+    def _check_limits(self) -> LimitError | None:
         if self._deadline is not None and time.monotonic() > self._deadline:
             return LimitError(f"not done after {self._timeout:g} s (--timeout)")
-        if self._max_memory is not None and (held := held_bytes()) > self._max_memory:
+        if self._max_memory is not None and (held := measure_held_bytes()) > self._max_memory:
             return LimitError(
                 f"{held / 1e6:,.0f} MB are held, {self._max_memory / 1e6:,.0f} are allowed (--max-memory)",
                 hint="fewer samples with --max-samples, or a smaller --batch-size",
@@ -112,21 +112,21 @@ class _Watcher(threading.Thread):
         return None
 
 
-def held_bytes() -> int:
+def measure_held_bytes() -> int:
     """Bytes of memory that this process holds, those of mapped files aside where the system tells them apart."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-            found = re.search(r"^RssAnon:\s*(\d+) kB", file.read(), re.MULTILINE)
+            anonymous_kb = re.search(r"^RssAnon:\s*(\d+) kB", file.read(), re.MULTILINE)
     except OSError:
-        found = None
-    if found is not None:
-        return 1024 * int(found[1])
+        anonymous_kb = None
+    if anonymous_kb is not None:
+        return 1024 * int(anonymous_kb[1])
     if sys.platform == "win32":
         return 0  # nothing in the standard library tells
     import resource
 
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _interrupt(thread: int) -> None:

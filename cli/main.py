@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from . import foreign
+from . import name_clash
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return the exit code; by default the process's own arguments."""
     arguments = sys.argv[1:] if argv is None else argv
-    found = foreign.find()
-    if found is not None:
-        sys.stderr.write(f"{'error' if found.fatal else 'warning'}: {found.message}\nhint: {found.hint}\n")
-        if found.fatal:
-            return foreign.EXIT_CODE
+    clash = name_clash.find_clash()
+    if clash is not None:
+        sys.stderr.write(f"{'error' if clash.fatal else 'warning'}: {clash.message}\nhint: {clash.hint}\n")
+        if clash.fatal:
+            return name_clash.EXIT_CODE
     # Only now: with another package in its place these imports would fail, or worse, succeed.
     from .app import run
 

@@ -37,9 +37,7 @@ def split() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     bunch = load_digits()
     images = (bunch.images / 16).astype(np.float32)[:, None]
     labels = bunch.target.astype(np.int64)
-    rest, held = train_test_split(
-        np.arange(len(labels)), test_size=SIZES["eval"], stratify=labels, random_state=0
-    )
+    rest, held = train_test_split(np.arange(len(labels)), test_size=SIZES["eval"], stratify=labels, random_state=0)
     train, calib = train_test_split(rest, test_size=SIZES["calib"], stratify=labels[rest], random_state=0)
     parts = {"train": train, "calib": calib, "eval": held}
     return {part: (images[index], labels[index]) for part, index in parts.items()}

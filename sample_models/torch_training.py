@@ -40,9 +40,7 @@ def train(
         order = rng.permutation(len(labels))
         for start in range(0, len(labels) - batch + 1, batch):
             index = order[start : start + batch]
-            loss = functional.cross_entropy(
-                net(_shifted(images[index], rng)), labels[index], label_smoothing=0.05
-            )
+            loss = functional.cross_entropy(net(_shifted(images[index], rng)), labels[index], label_smoothing=0.05)
             if penalty is not None:
                 loss = loss + penalty(net)
             optimizer.zero_grad()
@@ -68,9 +66,7 @@ def top1(net: nn.Module) -> float:
         return float((net(torch.from_numpy(images)).argmax(1).numpy() == labels).mean())
 
 
-def export(
-    net: nn.Module, path: Path, name: str, shape: tuple[int, ...], *, optimize: bool = True
-) -> None:
+def export(net: nn.Module, path: Path, name: str, shape: tuple[int, ...], *, optimize: bool = True) -> None:
     """Write ``net`` with a free batch dimension, without the exporter's notes (they hold paths of this machine).
 
     Args:

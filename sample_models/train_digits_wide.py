@@ -45,9 +45,7 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     net = build()
-    torch_training.train(
-        net, epochs=EPOCHS, penalty=lambda n: PENALTY * sum(s.abs().sum() for s in scales(n))
-    )
+    torch_training.train(net, epochs=EPOCHS, penalty=lambda n: PENALTY * sum(s.abs().sum() for s in scales(n)))
     with torch.no_grad():
         for scale in scales(net):
             scale[scale.abs() < DEAD_BELOW] = 0

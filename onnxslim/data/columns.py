@@ -3,7 +3,7 @@
 A chunk is an array of row indices. Every column reads a sequence of chunks in one go, so that a compressed stream is
 decompressed once and memory holds one chunk, whatever the number of rows. An array on disk is one class whether it
 is an ``.npy`` file, a member of an ``.npz`` or a temporary spool; several columns after each other are a
-:class:`Chain`.
+:class:`ConcatenatedColumn`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxslim.errors import InvalidDataError, LimitError
+from onnxslim.core.errors import InvalidDataError, LimitError
 
 Array = NDArray[Any]
 Indices = NDArray[np.intp]
 #: Rows of one shape as one array with a new first axis, rows of several as a list.
-Rows = Array | list[Array]
-Stream = IO[bytes]
+ColumnRows = Array | list[Array]
+ByteStream = IO[bytes]
 
-_COPY_BYTES = 1 << 20
+_COPY_CHUNK_BYTES = 1 << 20
 
 
 class Column(Protocol):
@@ -46,7 +46,7 @@ class Column(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, chunks: Sequence[Indices]) -> Iterator[Rows]:
+    def read(self, chunks: Sequence[Indices]) -> Iterator[ColumnRows]:
         """The rows of each chunk, in the order its indices have."""
         ...
 
@@ -68,7 +68,7 @@ class ArrayColumn:
     def __len__(self) -> int:
         return len(self.array)
 
-    def read(self, chunks: Sequence[Indices]) -> Iterator[Rows]:
+    def read(self, chunks: Sequence[Indices]) -> Iterator[ColumnRows]:
         for chunk in chunks:
             yield self.array[chunk]
 
@@ -79,7 +79,7 @@ class FileColumn:
 
     Attributes:
         name: What to call it in errors.
-        open: Gives the stream that holds the array; leaving the context closes what has to be closed.
+        open_stream: Gives the stream that holds the array; leaving the context closes what has to be closed.
         offset: Where in the stream the first row begins.
         dtype: Of the elements, in any byte order.
         shape: Of the array; the first axis counts rows.
@@ -89,13 +89,13 @@ class FileColumn:
     """
 
     name: str
-    open: Callable[[], AbstractContextManager[Stream]]
+    open_stream: Callable[[], AbstractContextManager[ByteStream]]
     offset: int
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     fortran: bool = False
     sequential: bool = False
-    _copy: Stream | None = field(default=None, repr=False)
+    _copy: ByteStream | None = field(default=None, repr=False)
 
     @property
     def shapes(self) -> dict[tuple[int, ...], int]:
@@ -104,7 +104,7 @@ class FileColumn:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def read(self, chunks: Sequence[Indices]) -> Iterator[Rows]:
+    def read(self, chunks: Sequence[Indices]) -> Iterator[ColumnRows]:
         """The rows of each chunk.
 
         Raises:
@@ -112,48 +112,48 @@ class FileColumn:
         """
         if self.fortran:
             # A row lies scattered over the whole array, so the pages are left to the operating system.
-            table = np.memmap(self._copied(), self.dtype, "r", 0, self.shape, order="F")
+            table = np.memmap(self._get_copy(), self.dtype, "r", 0, self.shape, order="F")
             for chunk in chunks:
                 yield table[chunk]
             return
-        copied = self._copy is not None or (self.sequential and not _ascending(chunks))
-        stream_of, offset = (lambda: nullcontext(self._copied()), 0) if copied else (self.open, self.offset)
-        with reading(self.name), stream_of() as stream:
+        use_copy = self._copy is not None or (self.sequential and not _is_ascending(chunks))
+        open_source, offset = (lambda: nullcontext(self._get_copy()), 0) if use_copy else (self.open_stream, self.offset)
+        with wrap_read_errors(self.name), open_source() as stream:
             for chunk in chunks:
-                yield self._rows(stream, offset, chunk)
+                yield self._read_chunk(stream, offset, chunk)
 
-    def _rows(self, stream: Stream, offset: int, chunk: Indices) -> Array:
+    def _read_chunk(self, stream: ByteStream, offset: int, chunk: Indices) -> Array:
         block = np.empty((len(chunk), *self.shape[1:]), self.dtype)
         target = memoryview(block.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
         stride = block.nbytes // max(len(chunk), 1)
-        for start, stop in _stretches(chunk):
+        for start, stop in _find_consecutive_ranges(chunk):
             stream.seek(offset + int(chunk[start]) * stride)
-            _fill(stream, target[start * stride : stop * stride], self.name)
+            _read_into(stream, target[start * stride : stop * stride], self.name)
         return block
 
-    def _copied(self) -> Stream:
+    def _get_copy(self) -> ByteStream:
         """The array's bytes alone, in a temporary file that vanishes with this column."""
         if self._copy is None:
-            left = self.dtype.itemsize * math.prod(self.shape)
+            remaining = self.dtype.itemsize * math.prod(self.shape)
             copy = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the column
-            with reading(self.name), self.open() as stream:
+            with wrap_read_errors(self.name), self.open_stream() as stream:
                 stream.seek(self.offset)
-                while left:
-                    piece = stream.read(min(left, _COPY_BYTES))
+                while remaining:
+                    piece = stream.read(min(remaining, _COPY_CHUNK_BYTES))
                     if not piece:
-                        raise InvalidDataError(f"{self.name} ends {left} bytes early", hint="the file is truncated")
-                    write(copy, piece)
-                    left -= len(piece)
+                        raise InvalidDataError(f"{self.name} ends {remaining} bytes early", hint="the file is truncated")
+                    write_temporary(copy, piece)
+                    remaining -= len(piece)
             copy.flush()
             self._copy = copy
         return self._copy
 
 
-class Chain:
+class ConcatenatedColumn:
     """Columns one after the other, e.g. the files of a folder.
 
     Attributes:
-        columns: They.
+        columns: The columns, in order.
 
     Args:
         columns: At least one; their rows may differ in shape, not in kind of dtype.
@@ -177,17 +177,17 @@ class Chain:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def read(self, chunks: Sequence[Indices]) -> Iterator[Rows]:
+    def read(self, chunks: Sequence[Indices]) -> Iterator[ColumnRows]:
         """The rows of each chunk; stretches that lie in one column are read from it in one go."""
-        for _, parts in groupby(self._parts(chunks), key=lambda part: part[0]):
-            yield joined([rows for _, rows in parts])
+        for _, parts in groupby(self._read_pieces(chunks), key=lambda part: part[0]):
+            yield join_rows([rows for _, rows in parts])
 
-    def _parts(self, chunks: Sequence[Indices]) -> Iterator[tuple[int, Rows]]:
-        for owner, pieces in groupby(self._pieces(chunks), key=lambda piece: piece[1]):
+    def _read_pieces(self, chunks: Sequence[Indices]) -> Iterator[tuple[int, ColumnRows]]:
+        for owner, pieces in groupby(self._split_chunks(chunks), key=lambda piece: piece[1]):
             numbers, _, local = zip(*pieces, strict=True)
             yield from zip(numbers, self.columns[owner].read(local), strict=True)
 
-    def _pieces(self, chunks: Iterable[Indices]) -> Iterator[tuple[int, int, Indices]]:
+    def _split_chunks(self, chunks: Iterable[Indices]) -> Iterator[tuple[int, int, Indices]]:
         """Stretches of each chunk that lie in one column: (chunk, column, rows of that column)."""
         for number, chunk in enumerate(chunks):
             owners = np.searchsorted(self._starts, chunk, side="right") - 1
@@ -196,45 +196,45 @@ class Chain:
                 yield number, int(owner), piece - self._starts[owner]
 
 
-def chained(columns: Sequence[Column], names: Sequence[str]) -> Column:
+def concatenate_columns(columns: Sequence[Column], names: Sequence[str]) -> Column:
     """One column of all rows of ``columns``."""
-    return columns[0] if len(columns) == 1 else Chain(columns, names)
+    return columns[0] if len(columns) == 1 else ConcatenatedColumn(columns, names)
 
 
-def joined(parts: Sequence[Rows]) -> Rows:
+def join_rows(parts: Sequence[ColumnRows]) -> ColumnRows:
     """Rows read in several parts as one array, or as a list when their shapes differ."""
     if len(parts) == 1:
         return parts[0]
     rows = [row for part in parts for row in part]
-    return stacked(rows)
+    return stack_rows(rows)
 
 
-def stacked(rows: list[Array]) -> Rows:
+def stack_rows(rows: list[Array]) -> ColumnRows:
     """Rows as one array when they have one shape, else the list itself."""
     return np.stack(rows) if len({row.shape for row in rows}) == 1 else rows
 
 
-def whole(column: Column) -> Array:
+def read_all(column: Column) -> Array:
     """All rows of a column of one shape, in memory."""
     return np.asarray(next(iter(column.read([np.arange(len(column))]))))
 
 
 #: What a broken file makes its parser raise: zipfile decodes names and seeks before it doubts them.
-_BROKEN = (
+_READ_ERRORS = (
     zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, OverflowError, RuntimeError, struct.error,
 )  # fmt: skip
 
 
 @contextmanager
-def reading(name: str) -> Iterator[None]:
+def wrap_read_errors(name: str) -> Iterator[None]:
     """Turn what a broken file raises into :class:`InvalidDataError` that names it."""
     try:
         yield
-    except _BROKEN as error:
+    except _READ_ERRORS as error:
         raise InvalidDataError(f"{name} cannot be read: {error}") from error
 
 
-def write(stream: Stream, data: bytes) -> None:
+def write_temporary(stream: ByteStream, data: bytes) -> None:
     """Write to a temporary file; a full disk is a :class:`LimitError`."""
     try:
         stream.write(data)
@@ -245,7 +245,7 @@ def write(stream: Stream, data: bytes) -> None:
         ) from error
 
 
-def _fill(stream: Stream, target: memoryview, name: str) -> None:
+def _read_into(stream: ByteStream, target: memoryview, name: str) -> None:
     while target:
         got = stream.readinto(target)  # type: ignore[attr-defined]
         if not got:
@@ -253,11 +253,11 @@ def _fill(stream: Stream, target: memoryview, name: str) -> None:
         target = target[got:]
 
 
-def _ascending(chunks: Sequence[Indices]) -> bool:
+def _is_ascending(chunks: Sequence[Indices]) -> bool:
     return all(np.all(np.diff(c) > 0) for c in chunks) and all(a[-1] < b[0] for a, b in pairwise(chunks))
 
 
-def _stretches(chunk: Indices) -> Iterator[tuple[int, int]]:
+def _find_consecutive_ranges(chunk: Indices) -> Iterator[tuple[int, int]]:
     """The parts of ``chunk`` that are consecutive rows, as (start, stop) positions in it."""
     edges = [0, *(np.flatnonzero(np.diff(chunk) != 1) + 1).tolist(), len(chunk)]
     return pairwise(edges)

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onnxslim.data.columns import Array, Indices, Rows
-from onnxslim.data.feeds import Feed, fixed_batch, tensor
-from onnxslim.errors import InvalidDataError, UsageError
+from onnxslim.core.errors import InvalidDataError, UsageError
+from onnxslim.data.columns import Array, ColumnRows, Indices
+from onnxslim.data.input_binding import InputFeed, assemble_tensor, find_fixed_batch
 
 #: Samples, and bytes of them, read at a time where nothing else decides.
-READ_SAMPLES, READ_BYTES = 64, 16 << 20
+MAX_READ_SAMPLES, MAX_READ_BYTES = 64, 16 << 20
 #: Bytes read ahead of what a batch needs.
-AHEAD_BYTES = 1 << 20
+MAX_READAHEAD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Steps:
+class StepIndex:
     """Of every row of a source in time: the sequence it belongs to, and its place there, from 0; shape (n,) each."""
 
     sequence: Indices
@@ -40,7 +40,7 @@ class Batch(dict[str, Array]):
 class Samples:
     """Samples of all inputs of a model, in a fixed order, each run giving new arrays from where they are stored.
 
-    Nothing is held in memory but one batch. How a sample becomes a feed is written in :mod:`onnxslim.data.inputs`.
+    Nothing is held in memory but one batch. How a sample becomes a feed is written in :mod:`onnxslim.data.model_inputs`.
     Batches follow the model: along a free batch axis as many samples as asked for, along one fixed at N exactly N (a
     remainder is left out, and said in ``warnings``); samples that cannot be stacked are fed one by one. Samples of
     different shapes, or with different values for an input of rank 0, are never padded: a batch ends where either
@@ -59,14 +59,14 @@ class Samples:
 
     def __init__(
         self,
-        feeds: Sequence[Feed],
+        feeds: Sequence[InputFeed],
         *,
         source: str,
         labels: Array | None = None,
         groups: Array | None = None,
         indices: Indices | None = None,
         warnings: Sequence[str] = (),
-        steps: Steps | None = None,
+        steps: StepIndex | None = None,
         state: Mapping[str, str] | None = None,
     ) -> None:
         self.feeds = tuple(feeds)
@@ -76,20 +76,20 @@ class Samples:
         self._all_labels, self._all_groups = labels, groups
         self.source = source
         self.warnings = list(warnings)
-        self.fixed_batch = fixed_batch(self.feeds)
-        left = len(self._indices) % (self.fixed_batch or 1)
-        if left:
-            self._indices = self._indices[: len(self._indices) - left]
-            self.warnings.append(f"{source}: the model's batch is fixed at {self.fixed_batch}; {left} samples left out")
+        self.fixed_batch = find_fixed_batch(self.feeds)
+        remainder = len(self._indices) % (self.fixed_batch or 1)
+        if remainder:
+            self._indices = self._indices[: len(self._indices) - remainder]
+            self.warnings.append(f"{source}: the model's batch is fixed at {self.fixed_batch}; {remainder} samples left out")
         if not len(self._indices):
-            needed = f", expected at least {self.fixed_batch}" if left else ""
-            raise InvalidDataError(f"{source}: {left or 'no'} samples{needed}")
+            needed = f", expected at least {self.fixed_batch}" if remainder else ""
+            raise InvalidDataError(f"{source}: {remainder or 'no'} samples{needed}")
 
     def __len__(self) -> int:
         return len(self._indices)
 
     @property
-    def names(self) -> list[str]:
+    def input_names(self) -> list[str]:
         """The inputs that are fed, in graph order."""
         return [f.input.name for f in self.feeds]
 
@@ -106,7 +106,7 @@ class Samples:
     @property
     def read_size(self) -> int:
         """How many samples to read at a time where nothing else decides."""
-        return max(1, min(READ_SAMPLES, READ_BYTES // max(self.sample_bytes, 1)))
+        return max(1, min(MAX_READ_SAMPLES, MAX_READ_BYTES // max(self.sample_bytes, 1)))
 
     @property
     def labels(self) -> Array | None:
@@ -129,42 +129,42 @@ class Samples:
         return None if self._steps is None else self._steps.time[self._indices]
 
     @property
-    def continues(self) -> Array:
+    def continues_previous(self) -> Array:
         """Shape (n,), bool: where a sample is the step right after the sample before it."""
-        found = np.zeros(len(self), np.bool_)
-        if (whose := self.sequences) is not None and (times := self.times) is not None:
-            found[1:] = (whose[1:] == whose[:-1]) & (times[1:] == times[:-1] + 1)
-        return found
+        continues = np.zeros(len(self), np.bool_)
+        if (sequences := self.sequences) is not None and (times := self.times) is not None:
+            continues[1:] = (sequences[1:] == sequences[:-1]) & (times[1:] == times[:-1] + 1)
+        return continues
 
     @property
-    def positions(self) -> Indices:
+    def source_positions(self) -> Indices:
         """Of every row of the source: which of these samples it is, the first one where it is several; else 0."""
-        places = np.zeros(len(self.feeds[0].column), np.intp)
-        places[self._indices[::-1]] = np.arange(len(self))[::-1]
-        return places
+        positions = np.zeros(len(self.feeds[0].column), np.intp)
+        positions[self._indices[::-1]] = np.arange(len(self))[::-1]
+        return positions
 
     def as_json(self) -> dict[str, Any]:
         """The contract's entry of ``data``: the source and the number of samples, of sequences where there are any."""
-        found: dict[str, Any] = {"source": self.source, "n": len(self)}
-        if (whose := self.sequences) is not None:
-            found["sequences"] = len(np.unique(whose))
-        return found
+        entry: dict[str, Any] = {"source": self.source, "n": len(self)}
+        if (sequences := self.sequences) is not None:
+            entry["sequences"] = len(np.unique(sequences))
+        return entry
 
-    def with_feeds(self, feeds: Sequence[Feed], state: Mapping[str, str]) -> Samples:
+    def with_feeds(self, feeds: Sequence[InputFeed], state: Mapping[str, str]) -> Samples:
         """These samples with the inputs of ``feeds`` as well, which ``state`` says are fed back."""
-        return self._view(self._indices, self.source, (*self.feeds, *feeds), state)
+        return self._make_view(self._indices, self.source, (*self.feeds, *feeds), state)
 
     def take(self, indices: ArrayLike, *, source: str | None = None) -> Samples:
         """The samples at ``indices``, in that order, streamed from the same place; IndexError outside the range."""
         chosen = np.asarray(indices, dtype=np.intp).reshape(-1)
         if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(self)):
             raise IndexError(f"sample {chosen.min() if chosen.min() < 0 else chosen.max()} of {len(self)}")
-        taken = self._view(self._indices[chosen], source or self.source, self.feeds, self.state)
+        taken = self._make_view(self._indices[chosen], source or self.source, self.feeds, self.state)
         # A digest is dear (an image is decoded for it) and does not change: all views of one source share them.
         taken._digests = self._digests
         return taken
 
-    def _view(self, indices: Indices, source: str, feeds: Sequence[Feed], state: Mapping[str, str]) -> Samples:
+    def _make_view(self, indices: Indices, source: str, feeds: Sequence[InputFeed], state: Mapping[str, str]) -> Samples:
         return Samples(
             feeds,
             source=source,
@@ -188,14 +188,15 @@ class Samples:
             raise UsageError(f"a batch of {size} samples cannot be run")
         size, start = self.fixed_batch or size, 0
         # Small batches are read many at a time: one by one, reading takes longer than a small model does.
-        ahead = min(READ_SAMPLES, AHEAD_BYTES // max(self.sample_bytes, 1))
-        for block in self.rows(size * max(1, ahead // size)):
-            for begin in range(0, len(block[0]), size):
-                parts = [part[begin : begin + size] for part in block]
+        readahead = min(MAX_READ_SAMPLES, MAX_READAHEAD_BYTES // max(self.sample_bytes, 1))
+        for rows in self.read_rows(size * max(1, readahead // size)):
+            for offset in range(0, len(rows[0]), size):
+                parts = [part[offset : offset + size] for part in rows]
                 count = len(parts[0])
-                for first, last in pairwise(self._cuts(parts, count)):
+                for first, last in pairwise(self._find_batch_ends(parts, count)):
                     feeds = {
-                        f.input.name: tensor(part[first:last], f.axis) for f, part in zip(self.feeds, parts, strict=True)
+                        f.input.name: assemble_tensor(part[first:last], f.axis)
+                        for f, part in zip(self.feeds, parts, strict=True)
                     }
                     yield Batch(feeds, range(start + first, start + last))
                 start += count
@@ -208,7 +209,7 @@ class Samples:
         missing = [i for i in dict.fromkeys(self._indices.tolist()) if i not in self._digests]
         if missing:
             position = iter(missing)
-            for parts in self.rows(self.read_size, np.array(missing)):
+            for parts in self.read_rows(self.read_size, np.array(missing)):
                 for rows in zip(*parts, strict=True):
                     self._digests[next(position)] = self._digest(rows)
         return [self._digests[i] for i in self._indices.tolist()]
@@ -220,13 +221,13 @@ class Samples:
     def _digest(self, rows: Sequence[Array]) -> bytes:
         hasher = hashlib.blake2b(digest_size=16)
         for f, row in sorted(zip(self.feeds, rows, strict=True), key=lambda pair: pair[0].input.name):
-            fed = tensor(np.asarray(row)[None], f.axis)
-            content = repr(fed.tolist()).encode() if fed.dtype.kind == "U" else fed.tobytes()
-            hasher.update(f"{f.input.name} {fed.shape} {len(content)}\n".encode() + content)
+            input_tensor = assemble_tensor(np.asarray(row)[None], f.axis)
+            content = repr(input_tensor.tolist()).encode() if input_tensor.dtype.kind == "U" else input_tensor.tobytes()
+            hasher.update(f"{f.input.name} {input_tensor.shape} {len(content)}\n".encode() + content)
         return hasher.digest()
 
-    def rows(self, size: int, indices: Indices | None = None) -> Iterator[list[Rows]]:
-        """The samples themselves, ``size`` at a time along the first axis, converted, in the order of :attr:`names`.
+    def read_rows(self, size: int, indices: Indices | None = None) -> Iterator[list[ColumnRows]]:
+        """The samples themselves, ``size`` at a time along the first axis, converted, in the order of :attr:`input_names`.
 
         ``indices`` are rows of the source to read instead of these samples.
         """
@@ -236,16 +237,16 @@ class Samples:
         for chunk, *parts in zip(chunks, *streams, strict=True):
             yield [f.convert(part, chunk) for f, part in zip(self.feeds, parts, strict=True)]
 
-    def _cuts(self, parts: Sequence[Rows], count: int) -> list[int]:
+    def _find_batch_ends(self, parts: Sequence[ColumnRows], count: int) -> list[int]:
         """Where a batch must end: between samples that cannot share a run."""
         varying = [
-            [row.item() if f.scalar else row.shape for row in part]
+            [row.item() if f.is_scalar else row.shape for row in part]
             for f, part in zip(self.feeds, parts, strict=True)
-            if f.scalar or isinstance(part, list)
+            if f.is_scalar or isinstance(part, list)
         ]
         keys = list(zip(*varying, strict=True)) if varying else [()] * count
         cuts = [0, *(i for i in range(1, count) if keys[i] != keys[i - 1]), count]
         if len(cuts) > 2 and self.fixed_batch not in (None, 1):
-            scalars = ", ".join(f"'{f.key}'" for f in self.feeds if f.scalar)
+            scalars = ", ".join(f"'{f.key}'" for f in self.feeds if f.is_scalar)
             raise InvalidDataError(f"{scalars} must not change within a batch fixed at {self.fixed_batch}")
         return cuts

@@ -2,12 +2,12 @@
 
 A reader sees a sequence as one sample with a time axis in front: arrays ``(sequences, time, ...)``, or a file each.
 Arrays ``(time, ...)`` are one sequence; so are the rows of a table or the images of a folder, unless ``--group`` tells
-several apart. :func:`flatten` lays the steps of all sequences end to end, and :func:`carry` runs the original once in
+several apart. :func:`flatten` lays the steps of all sequences end to end, and :func:`carry_state` runs the original once in
 time order and keeps what it fed back to itself.
 
 From then on a step is an ordinary sample, fed with the state that the original really had there: calibration, repair,
 recovery and profiling need to know nothing about time. Only who judges lets every model carry its own state
-(:mod:`onnxslim.runtime.stateful`), because there the error that a model feeds back to itself is what counts.
+(:mod:`onnxslim.runtime.stateful_session`), because there the error that a model feeds back to itself is what counts.
 """
 
 from __future__ import annotations
@@ -18,22 +18,31 @@ from typing import Any
 
 import numpy as np
 
-from onnxslim.data.columns import Array, ArrayColumn, Chain, Column, FileColumn, Indices, Rows, chained
-from onnxslim.data.feeds import feed
-from onnxslim.data.inputs import Dim, Input
-from onnxslim.data.request import Found, Request
-from onnxslim.data.samples import Samples, Steps
+from onnxslim.core.errors import InvalidDataError, UnsupportedError, UsageError
+from onnxslim.data.columns import (
+    Array,
+    ArrayColumn,
+    Column,
+    ColumnRows,
+    ConcatenatedColumn,
+    FileColumn,
+    Indices,
+    concatenate_columns,
+)
+from onnxslim.data.input_binding import bind_column
+from onnxslim.data.model_inputs import Dim, ModelInput
+from onnxslim.data.reader import ReaderRequest, ReaderResult
+from onnxslim.data.samples import Samples, StepIndex
 from onnxslim.data.spool import Spool
-from onnxslim.errors import InvalidDataError, UnsupportedError, UsageError
 
 #: What the time axis is called, for made-up data: ``--dim time=100``.
-TIME = "time"
+TIME_DIM = "time"
 #: Steps of a made-up sequence.
-TIME_STEPS = 32
+DEFAULT_TIME_STEPS = 32
 
 
 @dataclass(frozen=True)
-class Carry:
+class StateFeedback:
     """How state is carried.
 
     Attributes:
@@ -46,22 +55,22 @@ class Carry:
     outputs: Sequence[str]
     run: Callable[[Mapping[str, Array]], Mapping[str, Any]]
 
-    def check(self, inputs: Sequence[Input]) -> None:
+    def check(self, inputs: Sequence[ModelInput]) -> None:
         """Refuse pairs that the model does not have.
 
         Raises:
             UsageError: No such output or input, or one that appears twice.
         """
         known = {i.name for i in inputs}
-        for output, wanted in self.pairs.items():
+        for output, input_name in self.pairs.items():
             if output not in self.outputs:
                 raise UsageError(
-                    f"--state {output}={wanted}: the model has no output {output}",
+                    f"--state {output}={input_name}: the model has no output {output}",
                     hint=f"it has {', '.join(self.outputs)}; the form is OUT=IN",
                 )
-            if wanted not in known:
+            if input_name not in known:
                 raise UsageError(
-                    f"--state {output}={wanted}: the model has no input {wanted}",
+                    f"--state {output}={input_name}: the model has no input {input_name}",
                     hint=f"it has {', '.join(sorted(known))}; the form is OUT=IN",
                 )
         if len(set(self.pairs.values())) < len(self.pairs):
@@ -70,60 +79,62 @@ class Carry:
             raise UsageError("--state: every input would be fed back, and none is left for data")
 
 
-def timed(wanted: Input) -> Input:
-    """``wanted`` as a reader sees it when a sample is a whole sequence."""
-    if wanted.dims is None or wanted.dims == ():
-        return wanted
-    dims: tuple[Dim, ...] = (None, TIME, *wanted.sample_dims)
-    return replace(wanted, dims=dims, axis=0)
+def add_time_axis(model_input: ModelInput) -> ModelInput:
+    """``model_input`` as a reader sees it when a sample is a whole sequence."""
+    if model_input.dims is None or model_input.dims == ():
+        return model_input
+    dims: tuple[Dim, ...] = (None, TIME_DIM, *model_input.sample_dims)
+    return replace(model_input, dims=dims, axis=0)
 
 
-def flatten(found: Found, request: Request, inputs: Sequence[Input], *, rows: bool) -> tuple[Found, Steps]:
-    """The steps of all sequences of ``found`` end to end, and where each belongs.
+def flatten(
+    result: ReaderResult, request: ReaderRequest, inputs: Sequence[ModelInput], *, rows_are_steps: bool
+) -> tuple[ReaderResult, StepIndex]:
+    """The steps of all sequences of ``result`` end to end, and where each belongs.
 
     Args:
-        found: What the reader found.
+        result: What the reader found.
         request: What it was asked for.
         inputs: What the model takes, but for the state.
-        rows: The reader's rows are steps, not sequences.
+        rows_are_steps: The reader's rows are steps, not sequences.
 
     Raises:
         InvalidDataError: Inputs of different length in time, or a state among the data.
     """
-    names = request.names(found.columns)
-    fed = {i.name: i for i in inputs if i.dims != ()}
-    columns = {key: c for key, c in found.columns.items() if not isinstance(c, np.ndarray) and names[key] in fed}
+    names = request.map_to_inputs(result.columns)
+    fed_inputs = {i.name: i for i in inputs if i.dims != ()}
+    columns = {key: c for key, c in result.columns.items() if not isinstance(c, np.ndarray) and names[key] in fed_inputs}
     if not columns:
-        return found, Steps(np.zeros(1, np.intp), np.zeros(1, np.intp))  # whatever is missing is said later
-    if rows or all(_is_step(fed[names[key]], column) for key, column in columns.items()):
+        return result, StepIndex(np.zeros(1, np.intp), np.zeros(1, np.intp))  # whatever is missing is said later
+    if rows_are_steps or all(_is_step(fed_inputs[names[key]], column) for key, column in columns.items()):
         total = len(next(iter(columns.values())))
-        return found, _stretches(_key(found, request.group, total))
-    flat = {key: _flat(column, f"'{key}'") for key, column in columns.items()}
+        return result, _index_steps(_get_sequence_keys(result, request.group, total))
+    flat = {key: _flatten_column(column, f"'{key}'") for key, column in columns.items()}
     first, (_, lengths) = next(iter(flat.items()))
-    for key, (_, own) in flat.items():
-        if not np.array_equal(own, lengths):
+    for key, (_, other_lengths) in flat.items():
+        if not np.array_equal(other_lengths, lengths):
             raise InvalidDataError(
-                f"{found.title}: '{key}' and '{first}' differ in their numbers of sequences or steps: "
-                f"{_some(own)} and {_some(lengths)}"
+                f"{result.title}: '{key}' and '{first}' differ in their numbers of sequences or steps: "
+                f"{_format_lengths(other_lengths)} and {_format_lengths(lengths)}"
             )
-    whose = np.repeat(np.arange(len(lengths)), lengths)
+    sequence_numbers = np.repeat(np.arange(len(lengths)), lengths)
     starts = np.cumsum(lengths) - lengths
-    steps = Steps(whose, np.arange(len(whose)) - np.repeat(starts, lengths))
-    made = replace(
-        found,
-        columns={key: flat[key][0] if key in flat else _aside(c, steps) for key, c in found.columns.items()},
-        labels=None if found.labels is None else found.labels[whose],
-        groups=None if found.groups is None else found.groups[whose],
+    steps = StepIndex(sequence_numbers, np.arange(len(sequence_numbers)) - np.repeat(starts, lengths))
+    flattened = replace(
+        result,
+        columns={key: flat[key][0] if key in flat else _expand_auxiliary(c, steps) for key, c in result.columns.items()},
+        labels=None if result.labels is None else result.labels[sequence_numbers],
+        groups=None if result.groups is None else result.groups[sequence_numbers],
     )
-    return made, steps
+    return flattened, steps
 
 
-def carry(samples: Samples, how: Carry, inputs: Sequence[Input], dims: Mapping[str, int]) -> Samples:
+def carry_state(samples: Samples, feedback: StateFeedback, inputs: Sequence[ModelInput], dims: Mapping[str, int]) -> Samples:
     """``samples`` with the state inputs that the original has at each step; every sequence starts from zeros.
 
     Args:
         samples: Sequences without state; their ``steps`` are known.
-        how: The pairs, and what runs the original.
+        feedback: The pairs, and what runs the original.
         inputs: The state inputs.
         dims: Sizes of free dimensions by symbol.
 
@@ -136,63 +147,63 @@ def carry(samples: Samples, how: Carry, inputs: Sequence[Input], dims: Mapping[s
             f"--state: the model's batch is fixed at {samples.fixed_batch}; sequences run one by one",
             hint="export the model with a batch of 1 or a free one",
         )
-    back = {wanted: output for output, wanted in how.pairs.items()}
-    start = {i.name: _zeros(i, dims) for i in inputs}
+    output_by_input = {input_name: output for output, input_name in feedback.pairs.items()}
+    initial_state = {i.name: _make_zero_state(i, dims) for i in inputs}
     axes = {i.name: i.axis for i in inputs}
     spools = {i.name: Spool(f"the state '{i.name}'") for i in inputs}
     state: dict[str, Array] = {}
     for batch in samples.batches(1):
-        if not samples.continues[batch.indices.start]:
-            state = {name: _fed(row, axes[name]) for name, row in start.items()}
+        if not samples.continues_previous[batch.indices.start]:
+            state = {name: _add_batch_axis(row, axes[name]) for name, row in initial_state.items()}
         for name, value in state.items():
             axis = axes[name]
             spools[name].append(value[None] if axis is None else np.moveaxis(value, axis, 0))
-        found = how.run({**batch, **state})
-        state = {name: _back(found[output], state[name], output, name) for name, output in back.items()}
-    columns = {i.name: _Placed(spools[i.name].column(), samples.positions) for i in inputs}
-    return samples.with_feeds([feed(i, columns[i.name], i.name) for i in inputs], how.pairs)
+        outputs = feedback.run({**batch, **state})
+        state = {name: _check_state(outputs[output], state[name], output, name) for name, output in output_by_input.items()}
+    columns = {i.name: _ReindexedColumn(spools[i.name].to_column(), samples.source_positions) for i in inputs}
+    return samples.with_feeds([bind_column(i, columns[i.name], i.name) for i in inputs], feedback.pairs)
 
 
-class _Placed:
+class _ReindexedColumn:
     """Rows that exist for some of a source's rows: row ``i`` of the source is row ``places[i]`` here."""
 
-    def __init__(self, column: Column, places: Indices) -> None:
-        self._column, self._places = column, places
+    def __init__(self, column: Column, row_map: Indices) -> None:
+        self._column, self._row_map = column, row_map
         self.dtype, self.shapes = column.dtype, column.shapes
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._row_map)
 
     def read(self, chunks: Sequence[Indices]) -> Any:
-        return self._column.read([self._places[chunk] for chunk in chunks])
+        return self._column.read([self._row_map[chunk] for chunk in chunks])
 
 
-def _is_step(wanted: Input, column: Column) -> bool:
-    return wanted.dims is not None and all(len(shape) == len(wanted.sample_dims) for shape in column.shapes)
+def _is_step(model_input: ModelInput, column: Column) -> bool:
+    return model_input.dims is not None and all(len(shape) == len(model_input.sample_dims) for shape in column.shapes)
 
 
-def _key(found: Found, group: Any, total: int) -> Array:
+def _get_sequence_keys(result: ReaderResult, group: Any, total: int) -> Array:
     """Whose a row is, where rows are steps: its group, or one sequence for all."""
-    column = found.columns.get(group) if isinstance(group, str) else None
-    if found.groups is not None:
-        return found.groups
+    column = result.columns.get(group) if isinstance(group, str) else None
+    if result.groups is not None:
+        return result.groups
     if column is None or isinstance(column, np.ndarray):
         return np.zeros(total, np.intp)
     return np.asarray(next(iter(column.read([np.arange(total)]))))
 
 
-def _stretches(keys: Array) -> Steps:
+def _index_steps(keys: Array) -> StepIndex:
     """A sequence for every stretch of equal keys."""
-    new = np.concatenate([[True], keys[1:] != keys[:-1]])
-    whose = np.cumsum(new) - 1
-    return Steps(whose, np.arange(len(keys)) - np.flatnonzero(new)[whose])
+    is_start = np.concatenate([[True], keys[1:] != keys[:-1]])
+    sequence_numbers = np.cumsum(is_start) - 1
+    return StepIndex(sequence_numbers, np.arange(len(keys)) - np.flatnonzero(is_start)[sequence_numbers])
 
 
-def _flat(column: Column, name: str) -> tuple[Column, Indices]:
+def _flatten_column(column: Column, name: str) -> tuple[Column, Indices]:
     """The rows of ``column`` as steps, in place where that is possible, and how many each has."""
-    if isinstance(column, Chain):
-        parts = [_flat(part, name) for part in column.columns]
-        return chained([part for part, _ in parts], [name] * len(parts)), np.concatenate([n for _, n in parts])
+    if isinstance(column, ConcatenatedColumn):
+        parts = [_flatten_column(part, name) for part in column.columns]
+        return concatenate_columns([part for part, _ in parts], [name] * len(parts)), np.concatenate([n for _, n in parts])
     if isinstance(column, FileColumn) and not column.fortran and len(column.shape) > 1:
         count, length, *rest = column.shape
         return replace(column, shape=(count * length, *rest)), np.full(count, length)
@@ -203,48 +214,49 @@ def _flat(column: Column, name: str) -> tuple[Column, Indices]:
     for rows in column.read([np.array([i]) for i in range(len(column))]):
         spool.append(rows[0])
         lengths.append(len(rows[0]))
-    return spool.column(), np.array(lengths, np.intp)
+    return spool.to_column(), np.array(lengths, np.intp)
 
 
-def _aside(column: Column | Array, steps: Steps) -> Column | Array:
+def _expand_auxiliary(column: Column | Array, steps: StepIndex) -> Column | Array:
     """Labels, groups, or one value for all: those of a sequence hold for each of its steps."""
     if isinstance(column, np.ndarray):
         return column
     lengths = np.bincount(steps.sequence)
     if all(column.shapes) and len(column) == len(lengths):
-        flat, own = _flat(column, "labels")
-        if np.array_equal(own, lengths):
+        flat, step_counts = _flatten_column(column, "labels")
+        if np.array_equal(step_counts, lengths):
             return flat
-    return _Placed(column, steps.sequence) if len(column) == len(lengths) else column
+    return _ReindexedColumn(column, steps.sequence) if len(column) == len(lengths) else column
 
 
-def _zeros(wanted: Input, sizes: Mapping[str, int]) -> Array:
+def _make_zero_state(model_input: ModelInput, sizes: Mapping[str, int]) -> Array:
     shape = []
-    for dim in wanted.sample_dims:
+    for dim in model_input.sample_dims:
         size = dim if isinstance(dim, int) else sizes.get(dim or "")
-        if size is None or wanted.dims is None:
+        if size is None or model_input.dims is None:
             raise UnsupportedError(
-                f"--state: the size of '{wanted.name}' {wanted} is free, so its start is not known",
+                f"--state: the size of '{model_input.name}' {model_input} is free, so its start is not known",
                 hint=f"give it with --dim {dim or 'NAME'}=N",
             )
         shape.append(size)
-    return np.zeros(shape, wanted.dtype.numpy())
+    return np.zeros(shape, model_input.dtype.numpy())
 
 
-def _fed(row: Array, axis: int | None) -> Array:
+def _add_batch_axis(row: Array, axis: int | None) -> Array:
     return row if axis is None else np.expand_dims(row, axis)
 
 
-def _back(value: Any, before: Array, output: str, wanted: str) -> Array:
-    if not isinstance(value, np.ndarray) or value.shape != before.shape or value.dtype != before.dtype:
-        got = f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else "no tensor"
+def _check_state(value: Any, previous: Array, output: str, input_name: str) -> Array:
+    if not isinstance(value, np.ndarray) or value.shape != previous.shape or value.dtype != previous.dtype:
+        description = f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else "no tensor"
         raise InvalidDataError(
-            f"--state {output}={wanted}: the output is {got}, expected {before.dtype} of shape {before.shape}",
+            f"--state {output}={input_name}: the output is {description}, "
+            f"expected {previous.dtype} of shape {previous.shape}",
             hint="what is fed back has to be what the input takes",
         )
     return value
 
 
-def _some(lengths: Rows | Indices) -> str:
-    listed = [str(n) for n in np.asarray(lengths[:3]).tolist()]
-    return f"{len(lengths)} sequences of {', '.join(listed)}{', …' if len(lengths) > 3 else ''} steps"
+def _format_lengths(lengths: ColumnRows | Indices) -> str:
+    first_lengths = [str(n) for n in np.asarray(lengths[:3]).tolist()]
+    return f"{len(lengths)} sequences of {', '.join(first_lengths)}{', …' if len(lengths) > 3 else ''} steps"

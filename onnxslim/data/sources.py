@@ -12,20 +12,21 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.data import arrayfolder, arrays, code, images, npz, sequences, streams, synthetic, tables
-from onnxslim.data.arrayfiles import MAX_SAMPLE_BYTES
-from onnxslim.data.columns import Array, ArrayColumn, Column, whole
-from onnxslim.data.feeds import feed
-from onnxslim.data.inputs import inputs_of
-from onnxslim.data.request import Found, Request
-from onnxslim.data.samples import Samples, Steps
-from onnxslim.data.sequences import Carry
-from onnxslim.data.split import draw
-from onnxslim.errors import InvalidDataError, LimitError, OnnxslimError, UnsupportedError, UsageError
+from onnxslim.core.errors import InvalidDataError, LimitError, OnnxslimError, UnsupportedError, UsageError
+from onnxslim.data import sequences, user_functions
+from onnxslim.data.array_files import MAX_SAMPLE_BYTES
+from onnxslim.data.columns import Array, ArrayColumn, Column, read_all
+from onnxslim.data.input_binding import bind_column
+from onnxslim.data.model_inputs import get_model_inputs
+from onnxslim.data.reader import ReaderRequest, ReaderResult
+from onnxslim.data.readers import array_folder, arrays, images, iterables, npz, random_data, tables
+from onnxslim.data.samples import Samples, StepIndex
+from onnxslim.data.sequences import StateFeedback
+from onnxslim.data.split import draw_indices
 
 #: The sources, in the order they are asked whether a source is theirs. To add one, write a module with ``accepts``
-#: and ``read`` (see :mod:`onnxslim.data.request`) and put it here.
-READERS: tuple[ModuleType, ...] = (synthetic, npz, arrayfolder, images, tables, arrays, streams)
+#: and ``read`` (see :mod:`onnxslim.data.reader`) and put it here.
+READERS: tuple[ModuleType, ...] = (random_data, npz, array_folder, images, tables, arrays, iterables)
 
 
 def open_samples(
@@ -40,8 +41,8 @@ def open_samples(
     dims: Mapping[str, int] | None = None,
     allow_random: bool = True,
     allow_code: bool = False,
-    runs: Callable[[Mapping[str, Array]], bool] | None = None,
-    carry: Carry | None = None,
+    can_run: Callable[[Mapping[str, Array]], bool] | None = None,
+    feedback: StateFeedback | None = None,
 ) -> Samples:
     """Samples for ``model`` from ``source``, checked for names, dtypes, ranks and fixed dimensions.
 
@@ -53,16 +54,16 @@ def open_samples(
             In arrays the first axis counts samples.
         model: What the samples are for.
         labels: The key of the labels (``labels`` when there is one), the csv of a folder, or the labels themselves.
-        preprocess: How images become arrays: see :mod:`onnxslim.data.preprocess`, or the path of a Hugging Face
-            ``preprocessor_config.json``.
+        preprocess: How images become arrays: see :mod:`onnxslim.data.preprocessing.image_transform`, or the path of a
+            Hugging Face ``preprocessor_config.json``.
         max_samples: Draw at most so many, by ``seed``, in proportion to the labels.
         seed: Of every draw.
         group: What must stay together when a share is held back: a key, ``subfolder``, or one group per sample.
         dims: Sizes of free dimensions, for random data.
         allow_random: Take ``random`` for an answer.
         allow_code: Import and call a function that the source names.
-        runs: Whether the model runs with these inputs; random data get larger free dimensions where it does not.
-        carry: The data are sequences whose state is fed back (:mod:`onnxslim.data.sequences`); then ``max_samples``
+        can_run: Whether the model runs with these inputs; random data get larger free dimensions where it does not.
+        feedback: The data are sequences whose state is fed back (:mod:`onnxslim.data.sequences`); then ``max_samples``
             counts sequences, and what stays together is a sequence.
 
     Raises:
@@ -75,66 +76,72 @@ def open_samples(
         raise UsageError("no data given", hint="give the data the model was made for with --data")
     if max_samples is not None and max_samples < 1:
         raise UsageError(f"--max-samples {max_samples}: expected at least 1")
-    if code.named(source) and not os.path.exists(source):
-        source = code.call(source, allow_code)
-    inputs = inputs_of(model)
+    if user_functions.is_function_reference(source) and not os.path.exists(source):
+        source = user_functions.call_function(source, allow_code)
+    inputs = get_model_inputs(model)
     if not inputs:
         raise UnsupportedError("the model takes no inputs, so there is nothing to feed it with")
-    request = Request(source, inputs, labels, group, preprocess, max_samples, seed, dict(dims or {}))
-    if carry is not None:
-        return _sequences(request, carry, allow_random)
-    reader = _reader(request, allow_random)
-    samples = _samples(reader.read(request), request)
-    if reader is synthetic and runs is not None:
-        samples = _running(samples, request, runs)
+    request = ReaderRequest(source, inputs, labels, group, preprocess, max_samples, seed, dict(dims or {}))
+    if feedback is not None:
+        return _open_sequences(request, feedback, allow_random)
+    reader = _find_reader(request, allow_random)
+    samples = _build_samples(reader.read(request), request)
+    if reader is random_data and can_run is not None:
+        samples = _find_runnable(samples, request, can_run)
     total = len(samples)
     if max_samples is None or max_samples >= total:
         return samples
-    chosen = draw(samples.labels, total, max_samples, seed)
-    return samples.take(chosen, source=f"{samples.source}, {max_samples} of {total} samples (seed {seed})")
+    drawn = draw_indices(samples.labels, total, max_samples, seed)
+    return samples.take(drawn, source=f"{samples.source}, {max_samples} of {total} samples (seed {seed})")
 
 
-def _sequences(request: Request, how: Carry, allow_random: bool) -> Samples:
+def _open_sequences(request: ReaderRequest, feedback: StateFeedback, allow_random: bool) -> Samples:
     """The steps of sequences, each with the state that the original has there."""
-    how.check(request.inputs)
-    fed_back = set(how.pairs.values())
+    feedback.check(request.inputs)
+    fed_back = set(feedback.pairs.values())
     inputs = [i for i in request.inputs if i.name not in fed_back]
-    reader = _reader(request, allow_random)
-    rows = reader in (images, tables)
-    dims = {sequences.TIME: sequences.TIME_STEPS, **request.dims}
-    asked = replace(
-        request, inputs=inputs if rows else [sequences.timed(i) for i in inputs], dims=dims, max_samples=None
+    reader = _find_reader(request, allow_random)
+    rows_are_steps = reader in (images, tables)
+    dims = {sequences.TIME_DIM: sequences.DEFAULT_TIME_STEPS, **request.dims}
+    reader_request = replace(
+        request,
+        inputs=inputs if rows_are_steps else [sequences.add_time_axis(i) for i in inputs],
+        dims=dims,
+        max_samples=None,
     )
-    states = [i for i in request.inputs if i.name in fed_back]
+    state_inputs = [i for i in request.inputs if i.name in fed_back]
 
-    def read(asked: Request) -> tuple[Samples, Steps]:
-        found, steps = sequences.flatten(reader.read(asked), asked, inputs, rows=rows)
-        return _samples(found, replace(request, inputs=inputs), steps), steps
+    def read(reader_request: ReaderRequest) -> tuple[Samples, StepIndex]:
+        result, steps = sequences.flatten(reader.read(reader_request), reader_request, inputs, rows_are_steps=rows_are_steps)
+        return _build_samples(result, replace(request, inputs=inputs), steps), steps
 
-    def runs(asked: Request) -> bool:
+    def can_run(reader_request: ReaderRequest) -> bool:
         try:
-            sequences.carry(read(asked)[0].take([0]), how, states, request.dims)
+            sequences.carry_state(read(reader_request)[0].take([0]), feedback, state_inputs, request.dims)
         except OnnxslimError:
             return False
         return True
 
-    if reader is synthetic:
-        asked = next((each for each in (asked, *synthetic.grown(asked)) if runs(each)), asked)
-    samples, steps = read(asked)
+    if reader is random_data:
+        reader_request = next(
+            (candidate for candidate in (reader_request, *random_data.enlarge_dims(reader_request)) if can_run(candidate)),
+            reader_request,
+        )
+    samples, steps = read(reader_request)
     total = int(steps.sequence.max()) + 1
-    wanted = request.max_samples
-    if wanted is not None and wanted < total:
+    max_sequences = request.max_samples
+    if max_sequences is not None and max_sequences < total:
         labels = None if samples.labels is None else samples.labels[steps.time == 0]
-        chosen = draw(labels, total, wanted, request.seed)
-        source = f"{samples.source}, {wanted} of {total} sequences (seed {request.seed})"
-        samples = samples.take(np.flatnonzero(np.isin(steps.sequence, chosen)), source=source)
-    return sequences.carry(samples, how, states, request.dims)
+        drawn = draw_indices(labels, total, max_sequences, request.seed)
+        source = f"{samples.source}, {max_sequences} of {total} sequences (seed {request.seed})"
+        samples = samples.take(np.flatnonzero(np.isin(steps.sequence, drawn)), source=source)
+    return sequences.carry_state(samples, feedback, state_inputs, request.dims)
 
 
-def _reader(request: Request, allow_random: bool) -> ModuleType:
+def _find_reader(request: ReaderRequest, allow_random: bool) -> ModuleType:
     source = request.source
     reader = next((reader for reader in READERS if reader.accepts(source)), None)
-    if reader is synthetic and not allow_random:
+    if reader is random_data and not allow_random:
         raise UsageError("random data prove nothing here", hint="give real data")
     if reader is None:
         if isinstance(source, (str, os.PathLike)) and not os.path.exists(source):
@@ -148,54 +155,52 @@ def _reader(request: Request, allow_random: bool) -> ModuleType:
     return reader
 
 
-def _running(first: Samples, request: Request, runs: Callable[[Mapping[str, Array]], bool]) -> Samples:
-    """Made-up samples of the first sizes that the model runs with; ``first`` when there are no others, or none do."""
-    larger = list(synthetic.grown(request))
-    if not larger or runs(next(first.batches(1))):
-        return first
-    made = (_samples(synthetic.read(each), request) for each in larger)
-    return next((samples for samples in made if runs(next(samples.batches(1)))), first)
+def _find_runnable(initial: Samples, request: ReaderRequest, can_run: Callable[[Mapping[str, Array]], bool]) -> Samples:
+    """Made-up samples of the first sizes that the model runs with; ``initial`` when there are no others, or none do."""
+    larger = list(random_data.enlarge_dims(request))
+    if not larger or can_run(next(initial.batches(1))):
+        return initial
+    candidates = (_build_samples(random_data.read(larger_request), request) for larger_request in larger)
+    return next((samples for samples in candidates if can_run(next(samples.batches(1)))), initial)
 
 
-def _samples(found: Found, request: Request, steps: Steps | None = None) -> Samples:
-    names = request.names(found.columns)
-    columns = {names[key]: (key, column) for key, column in found.columns.items()}
-    labels = _aside(request.labels, columns, found.labels, request, "labels")
-    groups = _aside(request.group, columns, found.groups, request, "group")
-    for aside in request.asides:
-        columns.pop(aside, None)
-    _check_names([key for key, _ in columns.values()], columns, request, found.title)
+def _build_samples(result: ReaderResult, request: ReaderRequest, steps: StepIndex | None = None) -> Samples:
+    names = request.map_to_inputs(result.columns)
+    columns = {names[key]: (key, column) for key, column in result.columns.items()}
+    labels = _resolve_auxiliary(request.labels, columns, result.labels, request, "labels")
+    groups = _resolve_auxiliary(request.group, columns, result.groups, request, "group")
+    for auxiliary_key in request.auxiliary_keys:
+        columns.pop(auxiliary_key, None)
+    _check_names([key for key, _ in columns.values()], columns, request, result.title)
     lengths = {key: len(column) for key, column in columns.values() if not isinstance(column, np.ndarray)}
     first, total = next(iter(lengths.items()), ("", 1))
     for key, length in lengths.items():
         if length != total:
             raise InvalidDataError(
-                f"{found.title}: '{key}' has {length} samples, '{first}' has {total}",
+                f"{result.title}: '{key}' has {length} samples, '{first}' has {total}",
                 hint="the first axis counts samples; one value for all of them is a 0-d array",
             )
     feeds = []
-    for wanted in request.inputs:
-        if wanted.name in columns:
-            key, column = columns[wanted.name]
+    for model_input in request.inputs:
+        if model_input.name in columns:
+            key, column = columns[model_input.name]
             if isinstance(column, np.ndarray):
                 column = ArrayColumn(np.broadcast_to(column, (total,)))
-            feeds.append(feed(wanted, column, key))
+            feeds.append(bind_column(model_input, column, key))
     if labels is not None:
-        labels = _checked_labels(labels, total, found.title)
+        labels = _check_labels(labels, total, result.title)
     if groups is not None and groups.shape != (total,):
-        raise InvalidDataError(
-            f"{found.title}: groups of shape {groups.shape}, expected one for each of {total} samples"
-        )
-    return Samples(feeds, source=found.title, labels=labels, groups=groups, warnings=found.warnings, steps=steps)
+        raise InvalidDataError(f"{result.title}: groups of shape {groups.shape}, expected one for each of {total} samples")
+    return Samples(feeds, source=result.title, labels=labels, groups=groups, warnings=result.warnings, steps=steps)
 
 
-def _check_names(keys: list[str], names: Mapping[str, Any], request: Request, title: str) -> None:
+def _check_names(keys: list[str], names: Mapping[str, Any], request: ReaderRequest, title: str) -> None:
     known = {i.name for i in request.inputs}
     expected = ", ".join(f"'{i.name}' {i}" for i in request.inputs)
-    for wanted in request.required:
-        if wanted.name not in names:
+    for model_input in request.required_inputs:
+        if model_input.name not in names:
             have = ", ".join(f"'{key}'" for key in keys) or "no arrays"
-            state = f"an output that is fed back to '{wanted.name}' is named with --state OUT={wanted.name}"
+            state = f"an output that is fed back to '{model_input.name}' is named with --state OUT={model_input.name}"
             hint = state if known & {*keys} else None
             raise InvalidDataError(f"{title} has {have}; the model expects {expected}", hint=hint)
     for key in names:
@@ -206,20 +211,20 @@ def _check_names(keys: list[str], names: Mapping[str, Any], request: Request, ti
             )
 
 
-def _aside(
-    spelled: Any,
+def _resolve_auxiliary(
+    option_value: Any,
     columns: Mapping[str, tuple[str, Column | Array]],
-    elsewhere: Array | None,
-    request: Request,
+    reader_values: Array | None,
+    request: ReaderRequest,
     option: str,
 ) -> Array | None:
     """Labels or groups: those the caller gave, those under a key, or what the reader found elsewhere."""
-    if spelled is not None and not isinstance(spelled, (str, os.PathLike)):
-        return streams.array(spelled, option)
-    if elsewhere is not None:
-        return elsewhere
-    default = "labels" if option == "labels" and "labels" in request.asides else None
-    key = default if spelled is None else os.fspath(spelled)
+    if option_value is not None and not isinstance(option_value, (str, os.PathLike)):
+        return iterables.as_array(option_value, option)
+    if reader_values is not None:
+        return reader_values
+    default = "labels" if option == "labels" and "labels" in request.auxiliary_keys else None
+    key = default if option_value is None else os.fspath(option_value)
     if key is None or (key == default and key not in columns):
         return None
     if key not in columns:
@@ -232,10 +237,10 @@ def _aside(
         raise InvalidDataError(f"'{key}' has {option} of different shapes: {', '.join(map(str, column.shapes))}")
     if (size := len(column) * math.prod(next(iter(column.shapes))) * column.dtype.itemsize) > MAX_SAMPLE_BYTES:
         raise LimitError(f"'{key}' takes {size} bytes; at most {MAX_SAMPLE_BYTES} can be held as {option}")
-    return whole(column)
+    return read_all(column)
 
 
-def _checked_labels(labels: Array, total: int, title: str) -> Array:
+def _check_labels(labels: Array, total: int, title: str) -> Array:
     """Labels as numbers, one (or one array) per sample; a trailing axis of one is dropped."""
     if labels.dtype.kind not in "biuf":
         raise InvalidDataError(f"{title}: labels are {labels.dtype.name}, expected numbers", hint="give class indices")

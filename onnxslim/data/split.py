@@ -9,12 +9,12 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.columns import Array, Indices
 from onnxslim.data.samples import Samples
-from onnxslim.errors import InvalidDataError, UsageError
 
 
-def draw(labels: Array | None, total: int, size: int, seed: int) -> Indices:
+def draw_indices(labels: Array | None, total: int, size: int, seed: int) -> Indices:
     """``size`` of ``total`` indices, ascending, drawn by ``seed`` and in proportion to the labels.
 
     Systematic sampling: the shuffled samples are put in order of class and every (total / size)-th one is taken, so
@@ -52,10 +52,10 @@ def hold_back(samples: Samples, share: float, seed: int = 0) -> tuple[Samples, S
     """
     if not 0 < share < 1:
         raise UsageError(f"cannot hold back a share of {share}: expected a number between 0 and 1")
-    units = _units(samples)
+    units = _assign_units(samples)
     total = int(units.max()) + 1
     if total < 2 and samples.sequences is not None and len(samples) > 1:
-        return _end_held(samples, share)
+        return _hold_back_end(samples, share)
     if total < 2:
         raise InvalidDataError(
             f"{samples.source}: nothing can be held back from samples that are all the same or of one group",
@@ -63,7 +63,7 @@ def hold_back(samples: Samples, share: float, seed: int = 0) -> tuple[Samples, S
         )
     first = np.unique(units, return_index=True)[1]
     labels = None if samples.labels is None else samples.labels[first]
-    chosen = draw(labels, total, min(max(round(share * total), 1), total - 1), seed)
+    chosen = draw_indices(labels, total, min(max(round(share * total), 1), total - 1), seed)
     held = np.isin(units, chosen)
     return (
         samples.take(np.flatnonzero(~held), source=f"{samples.source}, less a held-back share of {share:.0%}"),
@@ -71,7 +71,7 @@ def hold_back(samples: Samples, share: float, seed: int = 0) -> tuple[Samples, S
     )
 
 
-def _end_held(samples: Samples, share: float) -> tuple[Samples, Samples]:
+def _hold_back_end(samples: Samples, share: float) -> tuple[Samples, Samples]:
     """A single sequence cut in time; the second part begins with the state that the first one left."""
     cut = len(samples) - min(max(round(share * len(samples)), 1), len(samples) - 1)
     return (
@@ -86,31 +86,31 @@ def check_disjoint(a: Samples, b: Samples) -> None:
     Raises:
         InvalidDataError: Names the first few pairs by index and says how many there are.
     """
-    places = {digest: index for index, digest in reversed(list(enumerate(_contents(a)[0])))}
-    pairs = [(places[digest], index) for index, digest in enumerate(_contents(b)[0]) if digest in places]
+    positions = {digest: index for index, digest in reversed(list(enumerate(_digest_contents(a)[0])))}
+    pairs = [(positions[digest], index) for index, digest in enumerate(_digest_contents(b)[0]) if digest in positions]
     if pairs:
         shown = ", ".join(f"{i} = {j}" for i, j in pairs[:3]) + ", …" * (len(pairs) > 3)
-        what = "samples" if b.sequences is None else "sequences"
+        noun = "samples" if b.sequences is None else "sequences"
         raise InvalidDataError(
-            f"{len(pairs)} {what} of {b.source} are in {a.source} as well (by index: {shown})",
+            f"{len(pairs)} {noun} of {b.source} are in {a.source} as well (by index: {shown})",
             hint="what a model is judged on must not be what it was fitted on; remove them from one of the two",
         )
 
 
-def _units(samples: Samples) -> Indices:
+def _assign_units(samples: Samples) -> Indices:
     """A number per sample, 0 … units - 1, equal for samples that must stay together."""
-    digests, whose = _contents(samples)
-    content = _numbers(digests)[whose]
+    digests, owners = _digest_contents(samples)
+    content = _number_keys(digests)[owners]
     if samples.groups is None:
         return content
-    group = _numbers(samples.groups.tolist())
+    group = _number_keys(samples.groups.tolist())
     # Identical samples in two groups tie the groups together: components of the graph content - group.
     contents, nodes = int(content.max()) + 1, int(content.max() + group.max()) + 2
-    ties = coo_array((np.ones(len(samples)), (content, contents + group)), shape=(nodes, nodes))
-    return np.asarray(connected_components(ties, directed=False)[1], dtype=np.intp)[content]
+    edges = coo_array((np.ones(len(samples)), (content, contents + group)), shape=(nodes, nodes))
+    return np.asarray(connected_components(edges, directed=False)[1], dtype=np.intp)[content]
 
 
-def _contents(samples: Samples) -> tuple[list[bytes], Indices]:
+def _digest_contents(samples: Samples) -> tuple[list[bytes], Indices]:
     """A digest of everything that is alike or not as a whole, a sample or a sequence, and which one each sample is in.
 
     Single steps of different recordings may well be the same (silence), and prove nothing.
@@ -118,14 +118,14 @@ def _contents(samples: Samples) -> tuple[list[bytes], Indices]:
     digests = samples.digests()
     if (sequences := samples.sequences) is None:
         return digests, np.arange(len(samples))
-    whose = _numbers(sequences.tolist())
-    hashers = [hashlib.blake2b(digest_size=16) for _ in range(int(whose.max()) + 1)]
-    for digest, number in zip(digests, whose.tolist(), strict=True):
+    sequence_numbers = _number_keys(sequences.tolist())
+    hashers = [hashlib.blake2b(digest_size=16) for _ in range(int(sequence_numbers.max()) + 1)]
+    for digest, number in zip(digests, sequence_numbers.tolist(), strict=True):
         hashers[number].update(digest)
-    return [hasher.digest() for hasher in hashers], whose
+    return [hasher.digest() for hasher in hashers], sequence_numbers
 
 
-def _numbers(keys: Sequence[Hashable]) -> Indices:
+def _number_keys(keys: Sequence[Hashable]) -> Indices:
     """Each key as a number, by first appearance."""
-    seen: dict[Hashable, int] = {}
-    return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.intp)
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.intp)

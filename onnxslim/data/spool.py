@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxslim.data.columns import Array, Column, FileColumn, Stream, chained, write
+from onnxslim.data.columns import Array, ByteStream, Column, FileColumn, concatenate_columns, write_temporary
 
 
 class Spool:
@@ -20,7 +20,7 @@ class Spool:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._file: Stream = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as its columns
+        self._file: ByteStream = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as its columns
         self._size = 0
         self._blocks: list[tuple[int, np.dtype[Any], tuple[int, ...]]] = []
 
@@ -31,18 +31,18 @@ class Spool:
             LimitError: The temporary folder is full.
         """
         data = np.ascontiguousarray(rows)
-        if self._blocks and (last := self._blocks[-1])[1] == data.dtype and last[2][1:] == data.shape[1:]:
-            self._blocks[-1] = (last[0], last[1], (last[2][0] + len(data), *data.shape[1:]))
+        if self._blocks and (last_block := self._blocks[-1])[1] == data.dtype and last_block[2][1:] == data.shape[1:]:
+            self._blocks[-1] = (last_block[0], last_block[1], (last_block[2][0] + len(data), *data.shape[1:]))
         else:
             self._blocks.append((self._size, data.dtype, data.shape))
-        write(self._file, data.tobytes())
+        write_temporary(self._file, data.tobytes())
         self._size += data.nbytes
 
-    def column(self) -> Column:
+    def to_column(self) -> Column:
         """The rows added so far."""
         self._file.flush()
         columns: list[Column] = [
             FileColumn(self._name, lambda: nullcontext(self._file), offset, dtype, shape)
             for offset, dtype, shape in self._blocks
         ]
-        return chained(columns, [self._name] * len(columns))
+        return concatenate_columns(columns, [self._name] * len(columns))

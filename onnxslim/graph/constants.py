@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 
-def tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
+def get_const_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     """The tensor behind ``value`` when it is a constant: an initializer no caller can override, or a Constant node.
 
     An initializer that is also a graph input (IR version 3's way) may be replaced at run time, so it is not one.
@@ -23,13 +23,13 @@ def tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     return _of_constant_node(producer)
 
 
-def constant(value: ir.Value | None) -> np.ndarray | None:
-    """The array behind ``value`` (see :func:`tensor`), or None. Read-only by convention: it may map the file."""
-    found = tensor(value)
-    return None if found is None else found.numpy()
+def get_const_array(value: ir.Value | None) -> np.ndarray | None:
+    """The array behind ``value`` (see :func:`get_const_tensor`), or None. Read-only by convention: it may map the file."""
+    tensor = get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
 
 
-def initializers(model: ir.Model) -> Iterator[tuple[ir.Graph, str, ir.Value]]:
+def iter_initializers(model: ir.Model) -> Iterator[tuple[ir.Graph, str, ir.Value]]:
     """Every initializer of the main graph and of all subgraphs, as (graph, name, value)."""
     for graph in model.graphs():
         for name, value in graph.initializers.items():

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from onnxslim.graph import shapes
-from onnxslim.graph.constants import initializers, tensor
-from onnxslim.graph.propagate import propagate
+from onnxslim.graph.constant_propagation import propagate_constants
+from onnxslim.graph.constants import get_const_tensor, iter_initializers
 
-FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+FLOAT_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 #: Weights that were float before they were quantised; counting them keeps the parameter ratio of an int8 model honest.
-QUANTISED = frozenset(
+QUANTIZED_TYPES = frozenset(
     {ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4, ir.DataType.INT16, ir.DataType.UINT16}
 )
 
@@ -44,42 +44,42 @@ class Cost:
     unknown: tuple[str, ...] = ()
 
 
-def cost(model: ir.Model, dims: Mapping[str, int] | None = None) -> Cost:
+def compute_cost(model: ir.Model, dims: Mapping[str, int] | None = None) -> Cost:
     """Count ``model`` at batch 1; free dimensions come from ``dims``, else 1, or 224 for spatial ones."""
     bound = model.clone()
-    total = params(bound)
-    _unpack(bound)
+    total = count_params(bound)
+    _unpack_nbits(bound)
     shapes.bind(bound, dims)
-    propagate(bound)
+    propagate_constants(bound)
     nodes: dict[str, NodeCost] = {}
     unknown: list[str] = []
     for index, node in enumerate(bound.graph.all_nodes()):
-        count = MACS.get(node.op_type) if node.domain in ("", "ai.onnx", "com.microsoft") else None
+        count = MAC_COUNTERS.get(node.op_type) if node.domain in ("", "ai.onnx", "com.microsoft") else None
         if count is None:
             continue
         name = node.name or f"{node.op_type}_{index}"
         macs = count(node)
         if macs is None:
             unknown.append(name)
-        own = sum(found.size for value in node.inputs if (found := tensor(value)) is not None)
-        nodes[name] = NodeCost(own, macs or 0)
+        node_params = sum(weight.size for value in node.inputs if (weight := get_const_tensor(value)) is not None)
+        nodes[name] = NodeCost(node_params, macs or 0)
     return Cost(total, sum(n.macs for n in nodes.values()), nodes, tuple(unknown))
 
 
-def params(model: ir.Model) -> int:
+def count_params(model: ir.Model) -> int:
     """Elements of float initializers and Constant nodes; quantised weights of two or more axes count, scales do not."""
     total = 0
-    for _, _, value in initializers(model):
-        found = value.const_value
-        if found is not None and not _is_scale(value):
-            total += _packed(value) or _elements(found)
+    for _, _, value in iter_initializers(model):
+        stored = value.const_value
+        if stored is not None and not _is_quantization_param(value):
+            total += _packed_params(value) or _count_elements(stored)
     for node in model.graph.all_nodes():
-        if node.op_type == "Constant" and (found := tensor(node.outputs[0])) is not None:
-            total += _elements(found)
+        if node.op_type == "Constant" and (stored := get_const_tensor(node.outputs[0])) is not None:
+            total += _count_elements(stored)
     return total
 
 
-def _unpack(model: ir.Model) -> None:
+def _unpack_nbits(model: ir.Model) -> None:
     """MatMulNBits as the MatMul that it is, in place: ONNX's inference knows no shape behind the former."""
     for node in list(model.graph):
         if node.op_type == "MatMulNBits" and node.domain == "com.microsoft":
@@ -93,7 +93,7 @@ def _unpack(model: ir.Model) -> None:
             model.graph.remove(node, safe=True)
 
 
-def _is_scale(value: ir.Value) -> bool:
+def _is_quantization_param(value: ir.Value) -> bool:
     """Whether ``value`` is part of a number format, not a parameter: only Q/DQ nodes read it, as a scale or zero point,
     MatMulNBits reads it beside its codes, or it is the codebook that stored indices look weights up in.
     """
@@ -101,12 +101,12 @@ def _is_scale(value: ir.Value) -> bool:
     return bool(uses) and all(
         (node.op_type in ("QuantizeLinear", "DequantizeLinear") and index)
         or (node.op_type == "MatMulNBits" and index > 1)
-        or (node.op_type == "Gather" and index == 0 and _indices(node) is not None)
+        or (node.op_type == "Gather" and index == 0 and _stored_indices(node) is not None)
         for node, index in uses
     )
 
 
-def _packed(value: ir.Value) -> int:
+def _packed_params(value: ir.Value) -> int:
     """How many weights the codes in ``value`` stand for where that is not one an element; else 0."""
     for use in value.uses():
         node = use.node
@@ -114,52 +114,52 @@ def _packed(value: ir.Value) -> int:
             return node.attributes.get_int("K", 0) * node.attributes.get_int("N", 0)
         if node.op_type == "Cast":
             for after in node.outputs[0].uses():
-                table = shapes.static(after.node.inputs[0])
-                if after.node.op_type == "Gather" and after.idx == 1 and _indices(after.node) is value and table:
+                table = shapes.get_static_dims(after.node.inputs[0])
+                if after.node.op_type == "Gather" and after.idx == 1 and _stored_indices(after.node) is value and table:
                     return int(value.const_value.size if value.const_value is not None else 0) * math.prod(table[1:])
     return 0
 
 
-def _indices(gather: ir.Node) -> ir.Value | None:
+def _stored_indices(gather: ir.Node) -> ir.Value | None:
     """The stored bytes that ``gather`` looks up, cast to indices on the way."""
     cast = gather.inputs[1].producer() if gather.inputs[1] is not None else None
     source = cast.inputs[0] if cast is not None and cast.op_type == "Cast" else None
-    return source if tensor(source) is not None else None
+    return source if get_const_tensor(source) is not None else None
 
 
-def _elements(found: ir.TensorProtocol) -> int:
-    if found.dtype in FLOATS or (found.dtype in QUANTISED and len(found.shape) > 1):
-        return int(found.size)
+def _count_elements(stored: ir.TensorProtocol) -> int:
+    if stored.dtype in FLOAT_TYPES or (stored.dtype in QUANTIZED_TYPES and len(stored.shape) > 1):
+        return int(stored.size)
     return 0
 
 
-def _batch_free(dims: tuple[int, ...]) -> int:
+def _spatial_size(dims: tuple[int, ...]) -> int:
     return math.prod(dims[2:])
 
 
-def _conv(node: ir.Node) -> int | None:
-    weight, out = shapes.static(node.inputs[1]), shapes.static(node.outputs[0])
+def _conv_macs(node: ir.Node) -> int | None:
+    weight, out = shapes.get_static_dims(node.inputs[1]), shapes.get_static_dims(node.outputs[0])
     if weight is None or out is None:
         return None
-    return math.prod(weight) * _batch_free(out)
+    return math.prod(weight) * _spatial_size(out)
 
 
-def _conv_transpose(node: ir.Node) -> int | None:
-    weight, into = shapes.static(node.inputs[1]), shapes.static(node.inputs[0])
-    if weight is None or into is None:
+def _conv_transpose_macs(node: ir.Node) -> int | None:
+    weight, source = shapes.get_static_dims(node.inputs[1]), shapes.get_static_dims(node.inputs[0])
+    if weight is None or source is None:
         return None
-    return math.prod(weight) * _batch_free(into)
+    return math.prod(weight) * _spatial_size(source)
 
 
-def _matmul(node: ir.Node) -> int | None:
-    left, right = shapes.static(node.inputs[0]), shapes.static(node.outputs[0])
+def _matmul_macs(node: ir.Node) -> int | None:
+    left, right = shapes.get_static_dims(node.inputs[0]), shapes.get_static_dims(node.outputs[0])
     if not left or right is None:
         return None
     return left[-1] * math.prod(right)
 
 
-def _gemm(node: ir.Node) -> int | None:
-    left, out = shapes.static(node.inputs[0]), shapes.static(node.outputs[0])
+def _gemm_macs(node: ir.Node) -> int | None:
+    left, out = shapes.get_static_dims(node.inputs[0]), shapes.get_static_dims(node.outputs[0])
     if left is None or out is None or len(left) != 2:
         return None
     transposed = node.attributes.get_int("transA", 0)
@@ -167,11 +167,11 @@ def _gemm(node: ir.Node) -> int | None:
 
 
 #: op type -> multiply-accumulates of one node, None when a shape is missing
-MACS: dict[str, Callable[[ir.Node], int | None]] = {
-    "Conv": _conv,
-    "ConvInteger": _conv,
-    "ConvTranspose": _conv_transpose,
-    "MatMul": _matmul,
-    "MatMulInteger": _matmul,
-    "Gemm": _gemm,
+MAC_COUNTERS: dict[str, Callable[[ir.Node], int | None]] = {
+    "Conv": _conv_macs,
+    "ConvInteger": _conv_macs,
+    "ConvTranspose": _conv_transpose_macs,
+    "MatMul": _matmul_macs,
+    "MatMulInteger": _matmul_macs,
+    "Gemm": _gemm_macs,
 }

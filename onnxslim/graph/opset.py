@@ -5,10 +5,10 @@ from __future__ import annotations
 import onnx.version_converter
 import onnx_ir as ir
 
-from onnxslim.errors import UnsupportedError
+from onnxslim.core.errors import UnsupportedError
 
 
-def at_least(model: ir.Model, version: int) -> tuple[ir.Model, int | None]:
+def raise_opset(model: ir.Model, version: int) -> tuple[ir.Model, int | None]:
     """``model`` with the standard opset at ``version`` or above, and the version it was raised from (None: untouched).
 
     Raises:

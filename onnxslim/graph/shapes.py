@@ -9,34 +9,34 @@ from typing import TypeAlias
 import onnx
 import onnx_ir as ir
 
-from onnxslim.collector import paused
-from onnxslim.errors import UsageError
+from onnxslim.core.errors import UsageError
+from onnxslim.core.gc_pause import pause_gc
 
 logger = logging.getLogger(__name__)
 
 #: Initializers of more bytes are not shown to the inference; no shape is computed from that many numbers.
-SMALL_BYTES = 1024
+MAX_CONSTANT_BYTES = 1024
 
 #: From this IR version on, a caller may replace an initializer that is also an input, so inference must not rely on it.
-OVERRIDABLE = 4
+OVERRIDABLE_INITIALIZERS_IR = 4
 
 #: A free spatial dimension (rank 4 or 5, axes 2…) is counted at this size, every other free one at 1 (contract.md).
-SPATIAL = 224
+DEFAULT_SPATIAL_SIZE = 224
 
-HOLDS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+GRAPH_ATTRIBUTES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
-#: Of a tensor: its type and its dimensions, None where they are not known.
-_Tensor: TypeAlias = "tuple[ir.DataType | None, list[int | ir.SymbolicDim] | None]"
+#: Type and dimensions of a tensor, None where they are not known.
+_InferredType: TypeAlias = "tuple[ir.DataType | None, list[int | ir.SymbolicDim] | None]"
 
 
-@paused()
+@pause_gc()
 def infer(model: ir.Model) -> None:
     """Annotate the values of ``model`` in place with inferred types and shapes; odd models keep what they had.
 
     This is ONNX's own inference, on a copy without the large weights: it only looks at the values of small ones.
     """
     try:
-        skeleton = _skeleton(model)
+        skeleton = _build_skeleton(model)
         inferred = onnx.shape_inference.infer_shapes(skeleton, check_type=False, strict_mode=False, data_prop=True)
     except Exception as error:  # what the C++ side and protobuf raise on odd models is not one family
         logger.debug("shape inference gave up: %s", error)
@@ -44,9 +44,9 @@ def infer(model: ir.Model) -> None:
     _annotate(model.graph, inferred.graph)
 
 
-def _skeleton(model: ir.Model) -> onnx.ModelProto:
+def _build_skeleton(model: ir.Model) -> onnx.ModelProto:
     # Below IR version 4 inference knows no initializer that is not an input as well.
-    proto = onnx.ModelProto(ir_version=max(model.ir_version, OVERRIDABLE))
+    proto = onnx.ModelProto(ir_version=max(model.ir_version, OVERRIDABLE_INITIALIZERS_IR))
     for domain, version in model.opset_imports.items():
         proto.opset_import.add(domain=domain, version=version)
     proto.functions.extend(ir.serde.serialize_function(function) for function in model.functions.values())
@@ -55,14 +55,14 @@ def _skeleton(model: ir.Model) -> onnx.ModelProto:
     for value in inputs:
         ir.serde.serialize_value_into(graph.input.add(), value)
     for value in model.graph.initializers.values():
-        found = value.const_value
-        if found is None or (value in inputs and model.ir_version >= OVERRIDABLE):
+        stored = value.const_value
+        if stored is None or (value in inputs and model.ir_version >= OVERRIDABLE_INITIALIZERS_IR):
             continue
-        if found.nbytes <= SMALL_BYTES:
-            ir.serde.serialize_tensor_into(graph.initializer.add(), found)
+        if stored.nbytes <= MAX_CONSTANT_BYTES:
+            ir.serde.serialize_tensor_into(graph.initializer.add(), stored)
             graph.initializer[-1].name = value.name
         elif value not in inputs:
-            graph.input.add(name=value.name, type=_type_of(found))
+            graph.input.add(name=value.name, type=_make_type(stored))
     for node in model.graph:
         ir.serde.serialize_node_into(graph.node.add(), node)
         for output in node.outputs:
@@ -70,11 +70,11 @@ def _skeleton(model: ir.Model) -> onnx.ModelProto:
                 ir.serde.serialize_value_into(graph.value_info.add(), output)
     for value in model.graph.outputs:
         ir.serde.serialize_value_into(graph.output.add(), value)
-    _show_constants(graph, {tensor.name: tensor for tensor in graph.initializer})
+    _copy_outer_constants(graph, {tensor.name: tensor for tensor in graph.initializer})
     return proto
 
 
-def _show_constants(graph: onnx.GraphProto, constants: Mapping[str, onnx.TensorProto]) -> None:
+def _copy_outer_constants(graph: onnx.GraphProto, constants: Mapping[str, onnx.TensorProto]) -> None:
     """Put the small outer constants that nested graphs read into them: inference does not look outside."""
     for node in graph.node:
         for attribute in node.attribute:
@@ -82,102 +82,104 @@ def _show_constants(graph: onnx.GraphProto, constants: Mapping[str, onnx.TensorP
                 own = {tensor.name for tensor in inner.initializer} | {name for n in inner.node for name in n.output}
                 read = dict.fromkeys(name for n in inner.node for name in n.input if name not in own)
                 inner.initializer.extend(constants[name] for name in read if name in constants)
-                _show_constants(inner, {**constants, **{tensor.name: tensor for tensor in inner.initializer}})
+                _copy_outer_constants(inner, {**constants, **{tensor.name: tensor for tensor in inner.initializer}})
 
 
-def _type_of(found: ir.TensorProtocol) -> onnx.TypeProto:
-    return onnx.helper.make_tensor_type_proto(int(found.dtype), found.shape.numpy())
+def _make_type(tensor: ir.TensorProtocol) -> onnx.TypeProto:
+    return onnx.helper.make_tensor_type_proto(int(tensor.dtype), tensor.shape.numpy())
 
 
 def _annotate(graph: ir.Graph, inferred: onnx.GraphProto) -> None:
     infos = {info.name: info.type for info in (*inferred.value_info, *inferred.output) if info.HasField("type")}
-    seen: dict[bytes, _Tensor] = {}
-    for at, node in enumerate(graph):
+    known_types: dict[bytes, _InferredType] = {}
+    for index, node in enumerate(graph):
         for output in node.outputs:
             if output.name in infos:
-                _set(output, infos[output.name], seen)
-        if any(attribute.type in HOLDS for attribute in node.attributes.values()):
-            for attribute in inferred.node[at].attribute:
-                for inner, inner_proto in _graphs(node, attribute):
+                _set_type(output, infos[output.name], known_types)
+        if any(attribute.type in GRAPH_ATTRIBUTES for attribute in node.attributes.values()):
+            for attribute in inferred.node[index].attribute:
+                for inner, inner_proto in _pair_subgraphs(node, attribute):
                     _annotate(inner, inner_proto)
 
 
-def _graphs(node: ir.Node, attribute: onnx.AttributeProto) -> Iterator[tuple[ir.Graph, onnx.GraphProto]]:
+def _pair_subgraphs(node: ir.Node, attribute: onnx.AttributeProto) -> Iterator[tuple[ir.Graph, onnx.GraphProto]]:
     if attribute.HasField("g"):
         yield node.attributes[attribute.name].as_graph(), attribute.g
     elif attribute.graphs:
         yield from zip(node.attributes[attribute.name].as_graphs(), attribute.graphs, strict=True)
 
 
-def _set(value: ir.Value, found: onnx.TypeProto, seen: dict[bytes, _Tensor]) -> None:
-    """Annotate ``value`` with what inference found; ``seen`` are the types read so far, of which a network has few."""
-    if not found.HasField("tensor_type"):
-        value.type = ir.serde.deserialize_type_proto_for_type(found)
+def _set_type(value: ir.Value, type_proto: onnx.TypeProto, known_types: dict[bytes, _InferredType]) -> None:
+    """Annotate ``value`` with what inference found; ``known_types`` are the types read so far, of which a network has
+    few.
+    """
+    if not type_proto.HasField("tensor_type"):
+        value.type = ir.serde.deserialize_type_proto_for_type(type_proto)
         return
-    key = found.SerializeToString()
-    if key not in seen:
-        seen[key] = _read(found.tensor_type)
-    dtype, dims = seen[key]
+    key = type_proto.SerializeToString()
+    if key not in known_types:
+        known_types[key] = _read_type(type_proto.tensor_type)
+    dtype, dims = known_types[key]
     if dtype is not None and value.dtype is not dtype:
         value.type = ir.TensorType(dtype)
     if dims is not None:
         value.shape = ir.Shape(dims)
 
 
-def _read(tensor: onnx.TypeProto.Tensor) -> _Tensor:
+def _read_type(tensor: onnx.TypeProto.Tensor) -> _InferredType:
     dtype = ir.DataType(tensor.elem_type) if tensor.elem_type else None
     if not tensor.HasField("shape"):
         return dtype, None
-    found = [dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None) for dim in tensor.shape.dim]
-    return dtype, [dim if isinstance(dim, int) else ir.SymbolicDim(dim) for dim in found]
+    entries = [dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None) for dim in tensor.shape.dim]
+    return dtype, [dim if isinstance(dim, int) else ir.SymbolicDim(dim) for dim in entries]
 
 
-def dims(value: ir.Value | None) -> tuple[int | str | None, ...] | None:
+def get_dims(value: ir.Value | None) -> tuple[int | str | None, ...] | None:
     """The dimensions of ``value``: an int if known, a name if symbolic, None if unknown; None without a rank."""
     if value is None or value.shape is None:
         return None
     return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
 
 
-def static(value: ir.Value | None) -> tuple[int, ...] | None:
+def get_static_dims(value: ir.Value | None) -> tuple[int, ...] | None:
     """The dimensions of ``value`` when every one of them is known."""
-    found = dims(value)
-    if found is None:
+    all_dims = get_dims(value)
+    if all_dims is None:
         return None
-    known = tuple(dim for dim in found if isinstance(dim, int))
-    return known if len(known) == len(found) else None
+    known = tuple(dim for dim in all_dims if isinstance(dim, int))
+    return known if len(known) == len(all_dims) else None
 
 
-def inputs(model: ir.Model) -> list[ir.Value]:
+def get_required_inputs(model: ir.Model) -> list[ir.Value]:
     """The graph inputs that a caller must feed: those without a default."""
     return [value for value in model.graph.inputs if value.name not in model.graph.initializers]
 
 
-def sizes(value: ir.Value, given: Mapping[str, int] | None = None) -> tuple[int, ...]:
+def resolve_sizes(value: ir.Value, dim_sizes: Mapping[str, int] | None = None) -> tuple[int, ...]:
     """Concrete dimensions for a graph input: given by name, else 1, or 224 for the spatial ones."""
-    given = given or {}
-    found = dims(value) or ()
+    dim_sizes = dim_sizes or {}
+    all_dims = get_dims(value) or ()
     return tuple(
-        dim if isinstance(dim, int) else given.get(dim or "", SPATIAL if len(found) in (4, 5) and axis >= 2 else 1)
-        for axis, dim in enumerate(found)
+        dim
+        if isinstance(dim, int)
+        else dim_sizes.get(dim or "", DEFAULT_SPATIAL_SIZE if len(all_dims) in (4, 5) and axis >= 2 else 1)
+        for axis, dim in enumerate(all_dims)
     )
 
 
-def bind(model: ir.Model, given: Mapping[str, int] | None = None) -> None:
-    """Fix every free input dimension in place (see :func:`sizes`) and infer the shapes that follow.
+def bind(model: ir.Model, dim_sizes: Mapping[str, int] | None = None) -> None:
+    """Fix every free input dimension in place (see :func:`resolve_sizes`) and infer the shapes that follow.
 
     Raises:
-        UsageError: ``given`` names a dimension that no input has.
+        UsageError: ``dim_sizes`` names a dimension that no input has.
     """
-    names = {dim for value in inputs(model) for dim in dims(value) or () if isinstance(dim, str)}
-    for name in given or {}:
+    names = {dim for value in get_required_inputs(model) for dim in get_dims(value) or () if isinstance(dim, str)}
+    for name in dim_sizes or {}:
         if name not in names:
-            raise UsageError(
-                f"--dim {name}: no input has it", hint=f"free dimensions: {', '.join(sorted(names)) or 'none'}"
-            )
-    for value in inputs(model):
+            raise UsageError(f"--dim {name}: no input has it", hint=f"free dimensions: {', '.join(sorted(names)) or 'none'}")
+    for value in get_required_inputs(model):
         if value.shape is not None:
-            value.shape = ir.Shape(sizes(value, given))
+            value.shape = ir.Shape(resolve_sizes(value, dim_sizes))
     for node in model.graph.all_nodes():
         for output in node.outputs:
             if not output.is_graph_output():

@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim import io
+from onnxslim.model_io import model_file
 from onnxslim.runtime import nvml
-from onnxslim.runtime.providers import parse
-from onnxslim.runtime.session import SessionConfig, available_providers, providers_of
+from onnxslim.runtime.providers import parse_provider
+from onnxslim.runtime.session import SessionConfig, available_providers, build_provider_list
 
 logger = logging.getLogger(__name__)
 
 #: Runs in the child: two inferences; the resident set before the session and after them, now and at its peak. Linux
 #: hands ru_maxrss on from parent to child, so there the kernel's own high-water mark of the address space is read.
-_CHILD = """
+_CHILD_SCRIPT = """
 import json, sys
 import numpy as np, onnxruntime as ort
 def read():
@@ -56,7 +56,7 @@ sys.stdin.read()
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryUsage:
     """Bytes that loading a model and running it twice adds to a bare process; None where that cannot be told.
 
     Attributes:
@@ -70,45 +70,52 @@ class Memory:
     device: int | None = None
 
 
-def memory(model: ir.Model, feed: Mapping[str, np.ndarray], config: SessionConfig) -> Memory:
+def measure_memory(model: ir.Model, feed: Mapping[str, np.ndarray], config: SessionConfig) -> MemoryUsage:
     """Measure ``model`` on ``feed``, on the provider and with the options of ``config``."""
     if sys.platform == "win32":
-        return Memory(None, None)
-    provider = parse(config.provider, available_providers())
-    device = None if provider.is_cpu else nvml.device(provider.device)
+        return MemoryUsage(None, None)
+    provider = parse_provider(config.provider, available_providers())
+    device = None if provider.is_cpu else nvml.open_device(provider.device)
     with tempfile.TemporaryDirectory(prefix="onnxslim-") as name:
         folder = Path(name)
-        io.save(model, folder / "model.onnx")
+        model_file.save(model, folder / "model.onnx")
         arrays: dict[str, Any] = {key: np.asarray(value) for key, value in feed.items()}
         np.savez(folder / "feed.npz", **arrays)
-        told = {
+        child_config = {
             "threads": config.threads,
             "session_options": dict(config.session_options),
             "custom_ops": [os.path.abspath(library) for library in config.custom_ops],
-            "providers": providers_of(provider, config),
+            "providers": build_provider_list(provider, config),
         }
-        command = [sys.executable, "-c", _CHILD, str(folder / "model.onnx"), str(folder / "feed.npz"), json.dumps(told)]
-        used = None if device is None else device.used_bytes()
-        pipes = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipes, stdout=pipes, stderr=pipes, text=True) as child:
+        command = [
+            sys.executable,
+            "-c",
+            _CHILD_SCRIPT,
+            str(folder / "model.onnx"),
+            str(folder / "feed.npz"),
+            json.dumps(child_config),
+        ]
+        device_before = None if device is None else device.used_bytes()
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as child:
             assert child.stdout is not None
             line = child.stdout.readline()  # it has run, and waits: what it holds can be looked at
-            held = None if device is None else device.used_bytes()
+            device_after = None if device is None else device.used_bytes()
             _, errors = child.communicate()
     if not line:
         logger.debug("memory could not be measured: %s", errors.strip().splitlines()[-1:])
-        return Memory(None, None)
+        return MemoryUsage(None, None)
     (resident, peak), (resident_after, peak_after) = json.loads(line)
-    taken = None if used is None or held is None else held - used
-    return Memory(resident_after - resident if resident else None, peak_after - peak, taken)
+    device_bytes = None if device_before is None or device_after is None else device_after - device_before
+    return MemoryUsage(resident_after - resident if resident else None, peak_after - peak, device_bytes)
 
 
-def peak(model: ir.Model, feed: Mapping[str, np.ndarray], config: SessionConfig) -> int | None:
+def measure_peak(model: ir.Model, feed: Mapping[str, np.ndarray], config: SessionConfig) -> int | None:
     """The peak alone, on the CPU provider; None elsewhere, where the process's memory is not what a model takes."""
-    return memory(model, feed, config).peak if config.provider == "cpu" else None
+    return measure_memory(model, feed, config).peak if config.provider == "cpu" else None
 
 
-def give_back() -> None:
+def release_freed_memory() -> None:
     """Return what was freed to the system, where the C library keeps it (glibc); elsewhere nothing.
 
     A session's blocks are freed on the threads that ran it, and glibc keeps those for each thread.
@@ -119,7 +126,7 @@ def give_back() -> None:
             trim(0)
 
 
-def own_peak() -> int | None:
+def read_process_peak() -> int | None:
     """Peak resident bytes of this process so far; None where the system does not tell."""
     try:
         with open("/proc/self/status", encoding="ascii") as file:

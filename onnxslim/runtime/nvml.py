@@ -5,25 +5,25 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-_NAMES = ("libnvidia-ml.so.1", "nvml.dll")
+_LIBRARY_NAMES = ("libnvidia-ml.so.1", "nvml.dll")
 
 
-class _Memory(ctypes.Structure):
+class _MemoryInfo(ctypes.Structure):
     _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
 
 
-class Device:
+class NvmlDevice:
     """One device. What it does not tell is None.
 
     Args:
         library: NVML, already initialised.
-        index: Of the device.
+        index: Position of the device in NVML's list.
     """
 
     def __init__(self, library: Any, index: int) -> None:
         self._library = library
         self._handle = ctypes.c_void_p()
-        self.there = library.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(self._handle)) == 0
+        self.is_available = library.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(self._handle)) == 0
 
     def joules(self) -> float | None:
         """Energy since the driver was loaded (Volta and later)."""
@@ -33,18 +33,18 @@ class Device:
 
     def used_bytes(self) -> int | None:
         """Memory in use, by everybody."""
-        value = _Memory()
+        value = _MemoryInfo()
         failed = self._library.nvmlDeviceGetMemoryInfo(self._handle, ctypes.byref(value))
         return None if failed else int(value.used)
 
 
-def device(index: int) -> Device | None:
+def open_device(index: int) -> NvmlDevice | None:
     """The device, or None where there is no driver or no such device."""
-    for name in _NAMES:
+    for name in _LIBRARY_NAMES:
         try:
             library = ctypes.CDLL(name)
         except OSError:
             continue
-        found = Device(library, index) if library.nvmlInit_v2() == 0 else None
-        return found if found is not None and found.there else None
+        opened = NvmlDevice(library, index) if library.nvmlInit_v2() == 0 else None
+        return opened if opened is not None and opened.is_available else None
     return None

@@ -16,7 +16,7 @@ from onnxslim.runtime.session import Session, SessionConfig
 T = TypeVar("T")
 
 
-def workers(config: SessionConfig) -> int:
+def count_workers(config: SessionConfig) -> int:
     """How many inferences run side by side: one a core on the CPU, one on a device."""
     if config.provider != "cpu":
         return 1
@@ -24,7 +24,7 @@ def workers(config: SessionConfig) -> int:
     return max(1, len(affinity(0)) if affinity is not None else os.cpu_count() or 1)
 
 
-class Pool:
+class SessionPool:
     """A session that several threads run at a time, each inference on a thread of its own.
 
     Sessions may be run concurrently, so that weights are held once however many cores there are.
@@ -36,28 +36,26 @@ class Pool:
 
     def __init__(self, model: ir.Model, config: SessionConfig | None = None) -> None:
         config = (config or SessionConfig()).with_(threads=1)
-        self._count, self._session = workers(config), Session(model, config)
+        self._count, self._session = count_workers(config), Session(model, config)
 
-    def run(
-        self, feeds: Iterable[Mapping[str, np.ndarray]], reduce: Callable[[int, dict[str, Any]], T]
-    ) -> Iterator[T]:
+    def run(self, feeds: Iterable[Mapping[str, np.ndarray]], reduce: Callable[[int, dict[str, Any]], T]) -> Iterator[T]:
         """Yield ``reduce(i, outputs of feed i)`` in order; the outputs are dropped as soon as they are reduced.
 
         onnxruntime and numpy release the interpreter's lock where the work is. At most two feeds a thread wait at any
         time, so memory does not grow with the number of feeds.
         """
 
-        def one(index: int, feed: Mapping[str, np.ndarray]) -> T:
+        def run_one(index: int, feed: Mapping[str, np.ndarray]) -> T:
             return reduce(index, self._session.run(feed))
 
         with ThreadPoolExecutor(self._count) as pool:
-            waiting: queue.SimpleQueue[Future[T]] = queue.SimpleQueue()
+            pending: queue.SimpleQueue[Future[T]] = queue.SimpleQueue()
             for index, feed in enumerate(feeds):
-                waiting.put(pool.submit(one, index, feed))
-                if waiting.qsize() > 2 * self._count:
-                    yield waiting.get().result()
-            while not waiting.empty():
-                yield waiting.get().result()
+                pending.put(pool.submit(run_one, index, feed))
+                if pending.qsize() > 2 * self._count:
+                    yield pending.get().result()
+            while not pending.empty():
+                yield pending.get().result()
 
 
 def run_all(
@@ -67,4 +65,4 @@ def run_all(
     config: SessionConfig | None = None,
 ) -> Iterator[T]:
     """Run ``feeds`` through ``model`` once; see :meth:`Pool.run`."""
-    yield from Pool(model, config).run(feeds, reduce)
+    yield from SessionPool(model, config).run(feeds, reduce)

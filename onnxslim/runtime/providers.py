@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onnxslim.errors import UnsupportedError, UsageError
+from onnxslim.core.errors import UnsupportedError, UsageError
 
 CPU = "CPUExecutionProvider"
 
@@ -41,7 +41,7 @@ class Provider:
         return f"{short}:{self.device}" if self.device else short
 
 
-def parse(text: str, available: Sequence[str]) -> Provider:
+def parse_provider(text: str, available: Sequence[str]) -> Provider:
     """``cpu``, ``cuda`` or ``cuda:1`` → a provider that ``available`` holds.
 
     Args:
@@ -54,9 +54,7 @@ def parse(text: str, available: Sequence[str]) -> Provider:
     """
     match = re.fullmatch(r"([a-z]+)(?::(\d+))?", text)
     if match is None or match[1] not in PROVIDERS:
-        raise UsageError(
-            f"--provider {text}: unknown", hint=f"one of {', '.join(PROVIDERS)}, or cuda:1 for a second device"
-        )
+        raise UsageError(f"--provider {text}: unknown", hint=f"one of {', '.join(PROVIDERS)}, or cuda:1 for a second device")
     name, install = PROVIDERS[match[1]]
     if name not in available:
         raise UnsupportedError(

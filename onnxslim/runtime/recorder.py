@@ -12,19 +12,19 @@ import onnxruntime as ort
 
 logger = logging.getLogger(__name__)
 
-#: What is told of every request: its feeds by input name.
-Told = Callable[[Mapping[str, np.ndarray]], None]
+#: Called with every request: its feeds by input name.
+FeedCallback = Callable[[Mapping[str, np.ndarray]], None]
 
 
-class Recorded:
-    """Stands for ``session``: everything is passed on, and the inputs of every run are told to ``tell`` first.
+class RecordingSession:
+    """Stands for ``session``: everything is passed on, and the inputs of every run are handed to ``tell`` first.
 
     What goes wrong in ``tell`` is logged and never reaches the caller: a service must not fail because it is watched.
     Inputs that are bound to a device (``run_with_iobinding``) are not seen.
     """
 
-    def __init__(self, session: Any, tell: Told) -> None:
-        self._session, self._tell = session, tell
+    def __init__(self, session: Any, on_feed: FeedCallback) -> None:
+        self._session, self._on_feed = session, on_feed
         self._lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
@@ -32,35 +32,35 @@ class Recorded:
 
     def run(self, output_names: Any, input_feed: Mapping[str, Any], run_options: Any = None) -> Any:
         """As :meth:`onnxruntime.InferenceSession.run`."""
-        self._note(input_feed)
+        self._pass_on(input_feed)
         return self._session.run(output_names, input_feed, run_options)
 
     def run_async(
         self, output_names: Any, input_feed: Mapping[str, Any], callback: Any, user_data: Any, run_options: Any = None
     ) -> Any:
         """As :meth:`onnxruntime.InferenceSession.run_async`."""
-        self._note(input_feed)
+        self._pass_on(input_feed)
         return self._session.run_async(output_names, input_feed, callback, user_data, run_options)
 
     def run_with_ort_values(
         self, output_names: Any, input_dict_ort_values: Mapping[str, Any], run_options: Any = None
     ) -> Any:
         """As :meth:`onnxruntime.InferenceSession.run_with_ort_values`."""
-        self._note(input_dict_ort_values)
+        self._pass_on(input_dict_ort_values)
         return self._session.run_with_ort_values(output_names, input_dict_ort_values, run_options)
 
-    def _note(self, feeds: Mapping[str, Any]) -> None:
+    def _pass_on(self, feeds: Mapping[str, Any]) -> None:
         try:
             with self._lock:
-                self._tell({name: _array(value) for name, value in feeds.items()})
+                self._on_feed({name: _to_array(value) for name, value in feeds.items()})
         except Exception:
             logger.warning("a request could not be recorded", exc_info=True)
 
 
-def _array(value: Any) -> np.ndarray:
+def _to_array(value: Any) -> np.ndarray:
     return np.asarray(value.numpy() if isinstance(value, ort.OrtValue) else value)
 
 
-def declared(session: Any) -> dict[str, tuple[str, list[Any]]]:
+def describe_inputs(session: Any) -> dict[str, tuple[str, list[Any]]]:
     """The inputs of a session: name → its type as onnxruntime spells it and its shape."""
     return {i.name: (str(i.type), list(i.shape)) for i in session.get_inputs()}

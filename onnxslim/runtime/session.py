@@ -12,20 +12,20 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
-from onnxslim import io
-from onnxslim.errors import InvalidModelError, LimitError, OnnxslimError, UnsupportedError, UsageError
-from onnxslim.runtime.known import check_provider_options, check_session_options
-from onnxslim.runtime.providers import CPU, Provider, parse
+from onnxslim.core.errors import InvalidModelError, LimitError, OnnxslimError, UnsupportedError, UsageError
+from onnxslim.model_io import model_file
+from onnxslim.runtime.option_names import check_provider_options, check_session_options
+from onnxslim.runtime.providers import CPU, Provider, parse_provider
 
 #: Above this many bytes a model cannot be one protobuf message (2 GiB) and goes through a file with external data.
-_MESSAGE_LIMIT = 1_800_000_000
+_MAX_MESSAGE_BYTES = 1_800_000_000
 
 #: Initializers of at least so many bytes are handed over in memory where the graph is run as it is. What the optimiser
 #: makes of a model may depend on where its weights are, so a session that is timed reads them from the model.
-_LARGE = 1 << 20
+_MIN_SHARED_BYTES = 1 << 20
 
 #: The first IR version whose initializers need not be inputs, which a session may be fed with.
-_FREE_INITIALIZERS = 4
+_FREE_INITIALIZERS_IR = 4
 
 
 def available_providers() -> list[str]:
@@ -82,15 +82,15 @@ class Session:
         optimized_path: str | None = None,
     ) -> None:
         self.config = config or SessionConfig()
-        self.provider: Provider = parse(self.config.provider, available_providers())
+        self.provider: Provider = parse_provider(self.config.provider, available_providers())
         check_session_options(self.config.session_options)
         check_provider_options(self.provider, self.config.provider_options)
-        options = _options(self.config, profile_prefix, optimized_path)
+        options = _make_options(self.config, profile_prefix, optimized_path)
         self._session = self._start(model, options)
-        ran = self._session.get_providers()
-        if self.provider.name not in ran:
+        active_providers = self._session.get_providers()
+        if self.provider.name not in active_providers:
             raise UnsupportedError(
-                f"--provider {self.config.provider}: the session fell back to {', '.join(ran)}",
+                f"--provider {self.config.provider}: the session fell back to {', '.join(active_providers)}",
                 hint="the provider's libraries (CUDA, cuDNN, TensorRT) did not load; `onnxslim doctor` shows why",
             )
         self.inputs: list[str] = [i.name for i in self._session.get_inputs()]
@@ -99,11 +99,11 @@ class Session:
     def _start(self, model: ir.Model, options: Any) -> Any:
         """The session; what keeps the provider from starting is told apart from what is wrong with the model."""
         try:
-            return _create(model, options, providers_of(self.provider, self.config))
+            return _create_session(model, options, build_provider_list(self.provider, self.config))
         except InvalidModelError as error:
             if self.provider.is_cpu:
                 raise
-            _create(model, options, [(CPU, {})])
+            _create_session(model, options, [(CPU, {})])
             raise UnsupportedError(
                 f"--provider {self.config.provider} could not start ({error.message}); on the CPU the model loads",
                 hint="`onnxslim doctor` shows what is installed",
@@ -115,26 +115,28 @@ class Session:
         try:
             return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
         except Exception as error:
-            raise _typed(error, "the runtime failed while running the model") from error
+            raise _translate_error(error, "the runtime failed while running the model") from error
 
     def end_profiling(self) -> str:
         """Stop profiling and return the path of the trace."""
         return str(self._session.end_profiling())
 
 
-def check(model: ir.Model, config: SessionConfig | None = None) -> None:
+def check_loads(model: ir.Model, config: SessionConfig | None = None) -> None:
     """Raise what the runtime would raise when it loads ``model``; the optimiser is off, so this is quick."""
     Session(model, (config or SessionConfig()).with_(optimize=False))
 
 
-def trial(model: ir.Model, config: SessionConfig | None = None) -> Callable[[Mapping[str, np.ndarray]], bool]:
-    """``runs(feeds)``: whether ``model`` runs with these inputs; the session is made when first asked."""
-    made: list[Session] = []
+def make_run_check(model: ir.Model, config: SessionConfig | None = None) -> Callable[[Mapping[str, np.ndarray]], bool]:
+    """A function ``runs(feeds)`` that says whether ``model`` runs with these inputs; the session is made when first
+    asked.
+    """
+    sessions: list[Session] = []
 
     def runs(feeds: Mapping[str, np.ndarray]) -> bool:
         try:
-            made[:] = made or [Session(model, (config or SessionConfig()).with_(optimize=False))]
-            made[0].run(feeds)
+            sessions[:] = sessions or [Session(model, (config or SessionConfig()).with_(optimize=False))]
+            sessions[0].run(feeds)
         except OnnxslimError:
             return False
         return True
@@ -142,7 +144,7 @@ def trial(model: ir.Model, config: SessionConfig | None = None) -> Callable[[Map
     return runs
 
 
-def _options(config: SessionConfig, profile_prefix: str | None, optimized_path: str | None) -> Any:
+def _make_options(config: SessionConfig, profile_prefix: str | None, optimized_path: str | None) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = config.threads
@@ -152,7 +154,7 @@ def _options(config: SessionConfig, profile_prefix: str | None, optimized_path: 
     for key, value in config.session_options.items():
         options.add_session_config_entry(key, value)
     for library in config.custom_ops:
-        _register(options, library)
+        _register_custom_ops(options, library)
     if profile_prefix is not None:
         options.enable_profiling = True
         options.profile_file_prefix = profile_prefix
@@ -161,7 +163,7 @@ def _options(config: SessionConfig, profile_prefix: str | None, optimized_path: 
     return options
 
 
-def _register(options: Any, library: str) -> None:
+def _register_custom_ops(options: Any, library: str) -> None:
     try:
         options.register_custom_ops_library(os.path.abspath(library))
     except Exception as error:
@@ -169,7 +171,7 @@ def _register(options: Any, library: str) -> None:
         raise UsageError(f"--custom-ops {library}: not a library of custom ops: {why}") from error
 
 
-def providers_of(provider: Provider, config: SessionConfig) -> list[tuple[str, dict[str, str]]]:
+def build_provider_list(provider: Provider, config: SessionConfig) -> list[tuple[str, dict[str, str]]]:
     """What a session is asked for: the provider with its options, and behind it the CPU for what it cannot run."""
     options = dict(config.provider_options)
     if provider.is_cpu:
@@ -178,31 +180,31 @@ def providers_of(provider: Provider, config: SessionConfig) -> list[tuple[str, d
     return [(provider.name, options), (CPU, {})]
 
 
-def _create(model: ir.Model, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
-    plain = options.graph_optimization_level == ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+def _create_session(model: ir.Model, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
+    unoptimized = options.graph_optimization_level == ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     # The runtime drops weights that nothing reads before it looks for those it is handed, and refuses the model then.
-    plain = plain and all(v.uses() or v.is_graph_output() for v in model.graph.initializers.values())
+    unoptimized = unoptimized and all(v.uses() or v.is_graph_output() for v in model.graph.initializers.values())
     try:
-        if plain and model.ir_version >= _FREE_INITIALIZERS and not options.optimized_model_filepath:
-            content, large = io.to_bytes_apart(model, _LARGE)
-            given = {name: ort.OrtValue.ortvalue_from_numpy(tensor.numpy()) for name, tensor in large.items()}
-            options.add_external_initializers(list(given), list(given.values()))
+        if unoptimized and model.ir_version >= _FREE_INITIALIZERS_IR and not options.optimized_model_filepath:
+            content, large = model_file.to_bytes_without_weights(model, _MIN_SHARED_BYTES)
+            ort_values = {name: ort.OrtValue.ortvalue_from_numpy(tensor.numpy()) for name, tensor in large.items()}
+            options.add_external_initializers(list(ort_values), list(ort_values.values()))
             return ort.InferenceSession(content, options, providers=providers, enable_fallback=0)
-        if sum(map(_nbytes, model.graph.initializers.values())) < _MESSAGE_LIMIT:
-            return ort.InferenceSession(io.to_bytes(model), options, providers=providers, enable_fallback=0)
+        if sum(map(_nbytes, model.graph.initializers.values())) < _MAX_MESSAGE_BYTES:
+            return ort.InferenceSession(model_file.to_bytes(model), options, providers=providers, enable_fallback=0)
         with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
             path = os.path.join(folder, "model.onnx")
-            io.save(model, path, external_data=True)
+            model_file.save(model, path, external_data=True)
             return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
     except Exception as error:
-        raise _typed(error, "the runtime refuses the model") from error
+        raise _translate_error(error, "the runtime refuses the model") from error
 
 
 def _nbytes(value: ir.Value) -> int:
     return 0 if value.const_value is None else value.const_value.nbytes
 
 
-def _typed(error: Exception, context: str) -> Exception:
+def _translate_error(error: Exception, context: str) -> Exception:
     """onnxruntime's exception as one of ours, with its message cut to the line that tells."""
     if not type(error).__module__.startswith("onnxruntime"):
         if "provider option" in str(error).lower():

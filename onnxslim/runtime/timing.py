@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxslim.progress import Progress, silent
+from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.runtime.session import Session
 
 
@@ -46,7 +46,7 @@ def interleave(
     rounds: int = 50,
     seconds: float = 10.0,
     warmup: int = 3,
-    progress: Progress = silent,
+    progress: Progress = ignore_progress,
 ) -> Timing:
     """Time the sessions in turn, A B C A B C …, every session on the same input within a round.
 
@@ -67,9 +67,9 @@ def interleave(
         for index in range(max(1, warmup)):
             started = time.perf_counter()
             session.run(feeds[index % len(feeds)])
-            once = time.perf_counter() - started
-        runs[name] = max(1, min(50, round(0.02 / max(once, 1e-6))))
-    taken: dict[str, list[float]] = {name: [] for name in sessions}
+            duration = time.perf_counter() - started
+        runs[name] = max(1, min(50, round(0.02 / max(duration, 1e-6))))
+    times: dict[str, list[float]] = {name: [] for name in sessions}
     names = list(sessions)
     deadline = time.perf_counter() + seconds
     gc_was_on = gc.isenabled()
@@ -80,22 +80,22 @@ def interleave(
                 break
             shift = index % len(names)
             for name in names[shift:] + names[:shift]:
-                taken[name].append(_time(sessions[name], feeds[index % len(feeds)], runs[name]))
+                times[name].append(_time_run(sessions[name], feeds[index % len(feeds)], runs[name]))
             progress("timing", index + 1, rounds)
     finally:
         if gc_was_on:
             gc.enable()
-    arrays = {name: np.asarray(values) for name, values in taken.items()}
-    return Timing(arrays, configs[0].provider, configs[0].threads, _batch(feeds[0]))
+    arrays = {name: np.asarray(values) for name, values in times.items()}
+    return Timing(arrays, configs[0].provider, configs[0].threads, _batch_size(feeds[0]))
 
 
-def _time(session: Session, feed: Mapping[str, Any], runs: int) -> float:
+def _time_run(session: Session, feed: Mapping[str, Any], runs: int) -> float:
     started = time.perf_counter()
     for _ in range(runs):
         session.run(feed)
     return (time.perf_counter() - started) / runs
 
 
-def _batch(feed: Mapping[str, np.ndarray]) -> int:
+def _batch_size(feed: Mapping[str, np.ndarray]) -> int:
     first = next(iter(feed.values()))
     return int(first.shape[0]) if first.ndim else 1

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from onnxslim.search.trial import Trial
 
 #: Other samples may drop a little more than those that the trial was judged on.
-_MORE = 1.1
+_DROP_MARGIN = 1.1
 #: What drops more than so many times what is allowed is nothing that whoever set the gate would accept.
-_FAR = 10.0
+_MAX_DROP_FACTOR = 10.0
 
 
-def advice(trials: Sequence[Trial], chosen: Trial) -> str | None:
+def suggest_max_drop(trials: Sequence[Trial], chosen: Trial) -> str | None:
     """One line about the gentlest candidate that dropped too much; None where something was gained, or
     nothing could be.
 
@@ -21,19 +21,21 @@ def advice(trials: Sequence[Trial], chosen: Trial) -> str | None:
         trials: Of the search.
         chosen: The one that was written.
     """
-    if chosen.point.quantised or chosen.point.share:
+    if chosen.candidate.scheme or chosen.candidate.pruning_ratio:
         return None
-    limit = chosen.attempt.recipe.gates.max_drop or 0.0
-    better = [t for t in trials if t.error is None and not t.missed and t.score > chosen.score]
-    nearest = min((t for t in better if limit < t.drop <= _FAR * limit), key=lambda t: t.drop, default=None)
+    max_drop = chosen.attempt.recipe.gates.max_drop or 0.0
+    better = [t for t in trials if t.error is None and not t.missed_gates and t.score > chosen.score]
+    nearest = min(
+        (t for t in better if max_drop < t.drop <= _MAX_DROP_FACTOR * max_drop), key=lambda t: t.drop, default=None
+    )
     if nearest is None:
         return None
     entry = nearest.as_json()
-    smaller = nearest.attempt.task.given.bytes / entry["bytes"]
-    dropped, accepted = f"{nearest.drop:.2g}", f"{_MORE * nearest.drop:.2g}"
-    if nearest.share:
-        dropped, accepted = f"{100 * nearest.drop:.2g} %", f"{math.ceil(100 * _MORE * nearest.drop)}%"
+    smaller = nearest.attempt.task.original_facts.bytes / entry["bytes"]
+    dropped, accepted = f"{nearest.drop:.2g}", f"{_DROP_MARGIN * nearest.drop:.2g}"
+    if nearest.metric_is_share:
+        dropped, accepted = f"{100 * nearest.drop:.2g} %", f"{math.ceil(100 * _DROP_MARGIN * nearest.drop)}%"
     return (
-        f"{nearest.point.name} is {entry['speedup']:.2f} times faster and {smaller:.2f} times smaller, and drops "
+        f"{nearest.candidate.name} is {entry['speedup']:.2f} times faster and {smaller:.2f} times smaller, and drops "
         f"{nearest.metric} by {dropped}: --max-drop {accepted} accepts that, --metric judges by something else"
     )

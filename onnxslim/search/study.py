@@ -16,10 +16,10 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxslim import io
-from onnxslim.errors import InvalidDataError, UsageError
+from onnxslim.core.errors import InvalidDataError, UsageError
+from onnxslim.model_io import model_file
 
-_FILE = "study.sqlite"
+_DATABASE_NAME = "study.sqlite"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS study (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS trials (
@@ -45,25 +45,23 @@ class Study:
         InvalidDataError: What is there is not a study.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], about: Mapping[str, str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, str]) -> None:
         self.folder = os.path.abspath(folder)
         try:
             os.makedirs(self.folder, exist_ok=True)
         except OSError as error:
             raise UsageError(f"--study {folder}: {error.strerror or error}", hint="name a folder of its own") from None
         try:
-            self._db = sqlite3.connect(os.path.join(self.folder, _FILE))
+            self._db = sqlite3.connect(os.path.join(self.folder, _DATABASE_NAME))
             self._db.executescript(_SCHEMA)
-            known = dict(self._db.execute("SELECT key, value FROM study"))
+            stored = dict(self._db.execute("SELECT key, value FROM study"))
         except sqlite3.Error as error:
-            raise InvalidDataError(f"--study {folder}: {_FILE} is not a study ({error})") from None
-        for key, value in known.items():
-            if about.get(key) != value:
-                raise UsageError(
-                    f"--study {folder}: it is about another {key}", hint="give each search a folder of its own"
-                )
+            raise InvalidDataError(f"--study {folder}: {_DATABASE_NAME} is not a study ({error})") from None
+        for key, value in stored.items():
+            if identity.get(key) != value:
+                raise UsageError(f"--study {folder}: it is about another {key}", hint="give each search a folder of its own")
         with self._db:
-            self._db.executemany("INSERT OR IGNORE INTO study VALUES (?, ?)", list(about.items()))
+            self._db.executemany("INSERT OR IGNORE INTO study VALUES (?, ?)", list(identity.items()))
 
     def __enter__(self) -> Study:
         return self
@@ -71,9 +69,11 @@ class Study:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
-    def find(self, asked: str) -> tuple[dict[str, Any], str | None] | None:
-        """The outcome of the trial of the recipe ``asked`` (YAML), and the path of its model; None when there is none."""
-        row = self._db.execute("SELECT outcome, model FROM trials WHERE asked = ?", (asked,)).fetchone()
+    def find(self, recipe_text: str) -> tuple[dict[str, Any], str | None] | None:
+        """The outcome of the trial of the recipe ``recipe_text`` (YAML), and the path of its model; None when there is
+        none.
+        """
+        row = self._db.execute("SELECT outcome, model FROM trials WHERE asked = ?", (recipe_text,)).fetchone()
         if row is None:
             return None
         outcome, model = row
@@ -82,16 +82,16 @@ class Study:
             return None
         return json.loads(outcome), path
 
-    def add(self, name: str, asked: str, outcome: Mapping[str, Any], model: ir.Model | None) -> None:
+    def add(self, name: str, recipe_text: str, outcome: Mapping[str, Any], model: ir.Model | None) -> None:
         """Write down a finished trial; its model first."""
         file = None
         if model is not None:
-            file = f"{hashlib.sha256(asked.encode()).hexdigest()[:16]}.onnx"
-            io.save(model, os.path.join(self.folder, file))
+            file = f"{hashlib.sha256(recipe_text.encode()).hexdigest()[:16]}.onnx"
+            model_file.save(model, os.path.join(self.folder, file))
         with self._db:
             self._db.execute(
                 "INSERT OR REPLACE INTO trials (name, asked, outcome, model, finished) VALUES (?, ?, ?, ?, ?)",
-                (name, asked, json.dumps(outcome), file, time.time()),
+                (name, recipe_text, json.dumps(outcome), file, time.time()),
             )
 
     def __len__(self) -> int:

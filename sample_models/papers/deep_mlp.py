@@ -33,9 +33,7 @@ def rows() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     images = {part: x.reshape(len(x), -1) for part, (x, _) in flat.items()}
     components = PCA(10, random_state=0, svd_solver="full").fit(images["train"])
     scale = np.sqrt((components.transform(images["train"]) ** 2).sum(1).mean())
-    return {
-        part: ((components.transform(x) / scale).astype(np.float32), flat[part][1]) for part, x in images.items()
-    }
+    return {part: ((components.transform(x) / scale).astype(np.float32), flat[part][1]) for part, x in images.items()}
 
 
 def train(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:

@@ -25,9 +25,7 @@ SIZES = {"train": 4000, "calib": 500, "eval": 2000}
 
 def rows() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Features, float32 (n, 100), and classes, int64 (n,), by part."""
-    x, y = make_classification(
-        sum(SIZES.values()), 100, n_informative=30, n_redundant=20, class_sep=1.5, random_state=0
-    )
+    x, y = make_classification(sum(SIZES.values()), 100, n_informative=30, n_redundant=20, class_sep=1.5, random_state=0)
     x = StandardScaler().fit_transform(x).astype(np.float32)
     ends = np.cumsum(list(SIZES.values()))
     parts = zip(np.split(x, ends[:-1]), np.split(y.astype(np.int64), ends[:-1]), strict=True)

@@ -83,9 +83,7 @@ def finalnet(width: int = 8) -> nn.Module:
     """
     widths = _basic_widths(width)
     hidden = 8 * width
-    return _Plain(
-        widths, set(), nn.Sequential(_Mean(), nn.Linear(widths[-1], hidden), nn.ReLU(), nn.Linear(hidden, 10))
-    )
+    return _Plain(widths, set(), nn.Sequential(_Mean(), nn.Linear(widths[-1], hidden), nn.ReLU(), nn.Linear(hidden, 10)))
 
 
 def simplenet(width: int = 16) -> nn.Module:

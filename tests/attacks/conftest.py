@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from onnxslim import io
-from onnxslim.errors import OnnxslimError
+from onnxslim.core.errors import OnnxslimError
+from onnxslim.model_io import model_file
 
 SECONDS = 10
 WAITING = 90
@@ -57,7 +57,7 @@ def attack(victim: list[subprocess.Popen]) -> Callable[..., dict]:
     def run(folder: Path, form: str, model: str = "model.onnx", **options: object) -> dict:
         if form == "here":
             try:
-                io.load(folder / model)
+                model_file.load(folder / model)
             except OnnxslimError as error:
                 return {
                     "outcome": type(error).__name__,

@@ -23,12 +23,14 @@ import numpy as np
 import onnx_ir as ir
 from PIL import Image
 
-with atheris.instrument_imports(include=["onnxslim"], enable_loader_override=False):
-    from onnxslim import io
-    from onnxslim.data.sources import open_samples
-    from onnxslim.errors import OnnxslimError
+from tests.support.paths import ROOT
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+with atheris.instrument_imports(include=["onnxslim"], enable_loader_override=False):
+    from onnxslim.core.errors import OnnxslimError
+    from onnxslim.data.sources import open_samples
+    from onnxslim.model_io import model_file
+
+sys.path.insert(0, str(ROOT))
 from tests.attacks.test_mutations import rich
 
 scratch = Path()
@@ -46,7 +48,7 @@ VECTOR, IMAGE = fed(x=["n", 4]), fed(x=["n", 3, 8, 8])
 
 
 def model(data: bytes) -> None:
-    io.to_bytes(io.load(data))
+    model_file.to_bytes(model_file.load(data))
 
 
 def file(suffix: str) -> Callable[[bytes], None]:

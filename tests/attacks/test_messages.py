@@ -101,10 +101,7 @@ ATTACKS["a length without end"] = (lambda: b"\x3a" + b"\xff" * 12, INVALID, "cut
 ATTACKS["numbers that end early"] = (lambda: b"\x08\x08" + field(7, field(5, field(7, b"\xff"))), INVALID, "corrupt")
 ATTACKS["a length of 2^60"] = (lambda: b"\x3a" + varint(2**60) + b"x", INVALID, "promises")
 ATTACKS["a thousand messages deep"] = (
-    lambda: (
-        b"\x08\x08"
-        + field(7, functools.reduce(lambda inner, _: field(1, field(5, field(6, inner))), range(333), b""))
-    ),
+    lambda: b"\x08\x08" + field(7, functools.reduce(lambda inner, _: field(1, field(5, field(6, inner))), range(333), b"")),
     INVALID,
     "deep",
 )
@@ -137,9 +134,7 @@ spoilt("nodes out of order", INVALID, "'relu'.*later", lambda m: with_nodes(m, *
 spoilt("an output made twice", INVALID, "'relu'.*already", lambda m: m.graph.node[1].output.append("s"))
 spoilt("an output named as an input", INVALID, "'relu'.*already", lambda m: m.graph.node[1].output.append("x"))
 spoilt("two inputs of one name", INVALID, "two inputs.*'x'", lambda m: m.graph.input.append(info("x")))
-spoilt(
-    "two initializers of one name", INVALID, "two initializers.*'w'", lambda m: m.graph.initializer.append(weight(m))
-)
+spoilt("two initializers of one name", INVALID, "two initializers.*'w'", lambda m: m.graph.initializer.append(weight(m)))
 spoilt("an initializer without a name", INVALID, "unnamed initializer", lambda m: setattr(weight(m), "name", ""))
 spoilt("an output nobody makes", INVALID, "'z'", lambda m: setattr(m.graph.output[0], "name", "z"))
 spoilt("no outputs", INVALID, "no outputs", lambda m: m.graph.ClearField("output"))
@@ -199,9 +194,7 @@ def function_output_nobody_makes() -> bytes:
 def function_defined_twice() -> bytes:
     model = good()
     body = [helper.make_node("Relu", ["a"], ["b"])]
-    model.functions.extend(
-        [helper.make_function("local", "F", ["a"], ["b"], body, [helper.make_opsetid("", 17)])] * 2
-    )
+    model.functions.extend([helper.make_function("local", "F", ["a"], ["b"], body, [helper.make_opsetid("", 17)])] * 2)
     return model.SerializeToString()
 
 
@@ -216,9 +209,7 @@ spoilt("strings as raw data", INVALID, "'w'.*STRING", lambda m: setattr(weight(m
 spoilt("no element type", INVALID, "'w'.*type", lambda m: setattr(weight(m), "data_type", 0))
 spoilt("an unknown element type", INVALID, "'w'.*type", lambda m: setattr(weight(m), "data_type", 999))
 spoilt("a negative dimension", INVALID, "'w'.*negative", lambda m: weight(m).dims.__setitem__(0, -2))
-spoilt(
-    "two negative dimensions", INVALID, "'w'.*negative", lambda m: weight(m).dims.__setitem__(slice(0, 1), [-1, -2])
-)
+spoilt("two negative dimensions", INVALID, "'w'.*negative", lambda m: weight(m).dims.__setitem__(slice(0, 1), [-1, -2]))
 spoilt("an exabyte of claims", INVALID, "'w'", lambda m: weight(m).dims.extend([2**40, 2**20]))
 spoilt("a size that overflows to two", INVALID, "'w'", lambda m: weight(m).dims.extend([2**32, 2**32]))
 spoilt("a huge constant", INVALID, "'const'", lambda m: m.graph.node.append(huge_constant()))
@@ -285,9 +276,7 @@ def rename(node: onnx.NodeProto, name: str) -> None:
 
 
 def huge_constant() -> onnx.NodeProto:
-    node = helper.make_node(
-        "Constant", [], ["k"], name="const", value=numpy_helper.from_array(np.zeros(1, np.float32))
-    )
+    node = helper.make_node("Constant", [], ["k"], name="const", value=numpy_helper.from_array(np.zeros(1, np.float32)))
     node.attribute[0].t.dims[:] = [2**31, 2**31]
     return node
 

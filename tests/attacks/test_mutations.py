@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxslim import io
-from onnxslim.errors import OnnxslimError
+from onnxslim.core.errors import OnnxslimError
+from onnxslim.model_io import model_file
 
 
 def rich(dice: random.Random) -> bytes:
@@ -75,8 +75,8 @@ def mutated(data: bytes, dice: random.Random) -> bytes:
 def attempt(source: str, seed: int) -> bool:
     dice = random.Random(seed)
     with contextlib.suppress(OnnxslimError):
-        model = io.load(mutated(rich(dice) if source == "rich" else squeezenet(), dice))
-        io.to_bytes(model)
+        model = model_file.load(mutated(rich(dice) if source == "rich" else squeezenet(), dice))
+        model_file.to_bytes(model)
         return True
     return False
 

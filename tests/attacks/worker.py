@@ -11,9 +11,8 @@ import os
 import resource
 import sys
 
-from onnxslim import io
-from onnxslim.errors import OnnxslimError
-from onnxslim.files import tensors
+from onnxslim.core.errors import OnnxslimError
+from onnxslim.model_io import model_file, tensors
 
 opened: list[str] = []
 watching = False
@@ -36,8 +35,8 @@ def answer(request: dict) -> dict:
     opened.clear()
     watching = True
     try:
-        model = io.load(source, **request["options"])
-        total = sum(float(tensor.numpy().astype("float64").sum()) for tensor in tensors.every(model))
+        model = model_file.load(source, **request["options"])
+        total = sum(float(tensor.numpy().astype("float64").sum()) for tensor in tensors.iter_tensors(model))
         return {"outcome": "loaded", "sum": total}
     except OnnxslimError as error:
         return {"outcome": type(error).__name__, "message": error.message, "hint": error.hint or ""}

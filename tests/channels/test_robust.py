@@ -8,9 +8,9 @@ import onnx_ir as ir
 import pytest
 from onnx.backend.test.case.node import collect_testcases
 
-from onnxslim.channels.analysis import units
-from onnxslim.channels.blocks import blocks
-from onnxslim.channels.lossless import remove_lossless
+from onnxslim.channels.analysis.analysis import analyze_channels
+from onnxslim.channels.lossless.removal import remove_lossless
+from onnxslim.channels.removable_blocks import find_blocks
 
 
 @pytest.mark.nightly
@@ -21,7 +21,7 @@ def test_every_node_case_of_onnx() -> None:
     assert len(cases) > 1000
     for case in cases:
         model = ir.from_proto(case.model)
-        units(model)
-        units(model, lossy=True)
-        blocks(model)
+        analyze_channels(model)
+        analyze_channels(model, lossy=True)
+        find_blocks(model)
         remove_lossless(model)

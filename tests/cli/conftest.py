@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from onnxslim_cli.main import main
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
+from tests.support.paths import SAMPLES
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import onnx
 import pytest
 import yaml
 
-from onnxslim.result import Result
-from onnxslim_cli.commands import COMMANDS
-from onnxslim_cli.common import SECTIONS, Common
+from onnxslim.pipeline.result import Result
+from onnxslim_cli.command_registry import COMMANDS
+from onnxslim_cli.options.common_options import SECTIONS, Common
 
 Run = Callable[..., "object"]
 

@@ -17,7 +17,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from onnxslim.errors import LimitError
+from onnxslim.core.errors import LimitError
 from onnxslim_cli import limits
 
 Run = Callable[..., Any]
@@ -26,7 +26,7 @@ Run = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine that is busy this process may be slow to answer, which must not be the end of it."""
-    monkeypatch.setattr(limits, "GRACE", 300)
+    monkeypatch.setattr(limits, "GRACE_SECONDS", 300)
 
 
 def busy(*_: object, **__: object) -> None:
@@ -55,10 +55,11 @@ def test_more_than_may_be_ends_with_6_and_leaves_out_alone(
     option: tuple[str, str] | None,
     said: str,
 ) -> None:
-    from onnxslim_cli import bare, simplify
+    from onnxslim_cli import legacy
+    from onnxslim_cli.commands import simplify
 
     monkeypatch.setattr(simplify, "run_step", work)
-    monkeypatch.setattr(bare, "rewrite", work)
+    monkeypatch.setattr(legacy, "rewrite", work)
     out = tmp_path / "out.onnx"
     out.write_bytes(b"precious")
     option = option or ("--max-memory", str(limits.held_bytes() + 50_000_000))
@@ -78,14 +79,14 @@ def test_enough_of_both_changes_nothing(run: Run, wide: str, tmp_path: Path) -> 
 
 
 def test_the_limit_is_said_as_json(run: Run, cnn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnxslim_cli import inspect
+    from onnxslim_cli.commands import inspect
 
     monkeypatch.setattr(inspect, "look", busy)
     assert run("inspect", cnn, "--json", "--timeout", "0.1s").json["error"]["kind"] == "limit"
 
 
 def test_a_real_interrupt_is_not_taken_for_a_limit(run: Run, cnn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnxslim_cli import inspect
+    from onnxslim_cli.commands import inspect
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -100,7 +101,7 @@ def test_what_does_not_answer_is_ended_from_outside(cnn: str) -> None:
         "import signal, sys, time\n"
         "from onnxslim_cli import inspect, limits\n"
         "from onnxslim_cli.main import main\n"
-        "limits.GRACE = 0.2\n"
+        "limits.GRACE_SECONDS = 0.2\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
         "inspect.look = lambda *_, **__: time.sleep(60)\n"
         f"main(['inspect', {cnn!r}, '--json', '--timeout', '0.2s'])\n"
@@ -119,7 +120,7 @@ def test_a_command_in_the_background_of_a_script_keeps_to_its_limits(cnn: str) -
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "from onnxslim_cli import inspect, limits\n"
         "from onnxslim_cli.main import main\n"
-        "limits.GRACE = 300\n"
+        "limits.GRACE_SECONDS = 300\n"
         "def look(*_, **__):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    time.sleep(60)\n"
@@ -157,7 +158,7 @@ def test_a_process_deaf_to_interrupts_hears_its_limits_and_nothing_else() -> Non
 
 def test_what_does_not_end_by_itself_says_why_and_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[object] = []
-    monkeypatch.setattr(limits, "GRACE", 0.05)
+    monkeypatch.setattr(limits, "GRACE_SECONDS", 0.05)
     monkeypatch.setattr(limits, "_interrupt", lambda thread: None)
     monkeypatch.setattr(limits.os, "_exit", said.append)
 

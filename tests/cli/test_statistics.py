@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxslim.quantize import kept
+from onnxslim.quantization.calibration import cache
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def test_statistics_of_two_halves_merged_are_those_of_the_whole(
     assert second.code == 0
     assert changed(second)["samples whose statistics were known"] == 40
     assert quantize(parts["whole"], "c.npz").code == 0
-    whole, model = kept.load(str(tmp_path / "c.npz")), (tmp_path / "whole.onnx").read_bytes()
-    merged = kept.load(str(tmp_path / "a.npz")).merge(kept.load(str(tmp_path / "b.npz")))
-    assert (merged.samples, merged.model) == (whole.samples, whole.model)
+    whole, model = cache.load(str(tmp_path / "c.npz")), (tmp_path / "whole.onnx").read_bytes()
+    merged = cache.load(str(tmp_path / "a.npz")).merge(cache.load(str(tmp_path / "b.npz")))
+    assert (merged.sample_hashes, merged.model_hash) == (whole.sample_hashes, whole.model_hash)
     for field in ("lows", "highs", "exponents", "counts"):
         np.testing.assert_array_equal(getattr(merged.statistics, field), getattr(whole.statistics, field))
     # and the model made of both files is the model made of the whole

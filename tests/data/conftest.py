@@ -14,9 +14,7 @@ def model_of(**inputs: tuple[str, list[int | str | None] | None]) -> ir.Model:
         ir.Value(
             name=name,
             type=ir.TensorType(ir.DataType[dtype]),
-            shape=None
-            if dims is None
-            else ir.Shape([ir.SymbolicDim(d) if not isinstance(d, int) else d for d in dims]),
+            shape=None if dims is None else ir.Shape([ir.SymbolicDim(d) if not isinstance(d, int) else d for d in dims]),
         )
         for name, (dtype, dims) in inputs.items()
     ]

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from onnxslim.data.arrayfiles import open_npy, open_npz
-from onnxslim.data.columns import ArrayColumn, Column, FileColumn, chained, whole
+from onnxslim.data.array_files import open_npy, open_npz
+from onnxslim.data.columns import ArrayColumn, Column, FileColumn, concatenate_columns, read_all
 from onnxslim.data.spool import Spool
 
 DTYPES = st.sampled_from(["<f4", ">f8", "<f2", "|u1", "<i8", "|b1", "<U3"])
@@ -61,9 +61,7 @@ def test_an_npz_member_reads_as_numpy_loads_it(
 
 @settings(deadline=None, max_examples=60)
 @given(tables(), st.booleans())
-def test_an_npy_file_reads_as_numpy_loads_it(
-    tmp_path_factory: pytest.TempPathFactory, table: Any, fortran: bool
-) -> None:
+def test_an_npy_file_reads_as_numpy_loads_it(tmp_path_factory: pytest.TempPathFactory, table: Any, fortran: bool) -> None:
     array, chunks = table
     path = tmp_path_factory.mktemp("npy") / "a.npy"
     np.save(path, np.asfortranarray(array) if fortran else array)
@@ -79,8 +77,8 @@ def test_a_chain_and_a_spool_read_as_the_concatenation(table: Any, data: st.Data
     spool = Spool("rows")
     for part in parts:
         spool.append(part)
-    assert_reads(spool.column(), array, chunks)
-    assert_reads(chained([ArrayColumn(part) for part in parts], ["part"] * len(parts)), array, chunks)
+    assert_reads(spool.to_column(), array, chunks)
+    assert_reads(concatenate_columns([ArrayColumn(part) for part in parts], ["part"] * len(parts)), array, chunks)
 
 
 @settings(deadline=None)
@@ -90,12 +88,10 @@ def test_rows_of_different_shapes_come_back_as_they_were(sizes: list[int], rando
     spool = Spool("rows")
     for row in rows:
         spool.append(row[None])
-    column = spool.column()
+    column = spool.to_column()
     assert column.shapes == {(size, 2): sizes.index(size) for size in sizes}
     order = [random.randrange(len(rows)) for _ in range(6)]
-    for chunk, got in zip(
-        [order[:4], order[4:]], column.read([np.array(order[:4]), np.array(order[4:])]), strict=True
-    ):
+    for chunk, got in zip([order[:4], order[4:]], column.read([np.array(order[:4]), np.array(order[4:])]), strict=True):
         assert all(np.array_equal(a, rows[i]) for a, i in zip(got, chunk, strict=True))
 
 
@@ -120,4 +116,4 @@ def test_all_rows_at_once_are_the_array(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.arange(5))
     column = open_npz(tmp_path / "a.npz")["x"]
     assert isinstance(column, FileColumn)
-    assert whole(column).tolist() == [0, 1, 2, 3, 4]
+    assert read_all(column).tolist() == [0, 1, 2, 3, 4]

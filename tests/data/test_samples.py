@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
-from onnxslim.errors import InvalidDataError, UsageError
 
 Make = Callable[..., ir.Model]
 
@@ -34,7 +34,7 @@ def arrays(count: int, seed: int = 0) -> dict[str, np.ndarray]:
 def joined(samples: Samples, size: int) -> dict[str, np.ndarray]:
     batches = list(samples.batches(size))
     assert [i for batch in batches for i in batch.indices] == list(range(len(samples)))
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in samples.names}
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in samples.input_names}
 
 
 @settings(deadline=None)
@@ -189,9 +189,7 @@ def test_strings_are_fed_as_strings(make: Make) -> None:
     samples = open_samples([["a", "bc"], ["d", "é"]], model)
     (batch,) = samples.batches(2)
     assert batch["s"].tolist() == [["a", "bc"], ["d", "é"]]
-    assert (
-        samples.digests() == open_samples(np.array([["a", "bc"], ["d", "é"]], dtype="<U7"), model).digests()
-    )
+    assert samples.digests() == open_samples(np.array([["a", "bc"], ["d", "é"]], dtype="<U7"), model).digests()
 
 
 def test_a_batch_of_none_and_an_index_out_of_range_are_refused(free: ir.Model) -> None:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onnxslim.core.errors import InvalidDataError, UnsupportedError, UsageError
 from onnxslim.data.samples import Samples
-from onnxslim.data.sequences import Carry
+from onnxslim.data.sequences import StateFeedback
 from onnxslim.data.sources import open_samples
 from onnxslim.data.split import check_disjoint, hold_back
-from onnxslim.errors import InvalidDataError, UnsupportedError, UsageError
 
 Make = Callable[..., ir.Model]
 PAIRS = {"next": "state"}
@@ -27,7 +27,7 @@ def step(feeds: Mapping[str, Any]) -> dict[str, Any]:
     return {"next": feeds["state"] / 2 + feeds["x"].sum(axis=1)[None, :, None], "y": feeds["x"]}
 
 
-HOW = Carry(PAIRS, ["y", "next"], step)
+HOW = StateFeedback(PAIRS, ["y", "next"], step)
 
 
 @pytest.fixture(scope="session")
@@ -61,28 +61,28 @@ def check(samples: Samples, sequences: list[np.ndarray]) -> None:
     assert np.allclose(state, np.concatenate([states(s) for s in sequences]), atol=1e-5)
     times = np.concatenate([np.arange(len(s)) for s in sequences])
     assert np.array_equal(samples.times, times)
-    assert np.array_equal(samples.continues, times > 0)
+    assert np.array_equal(samples.continues_previous, times > 0)
 
 
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4))
 def test_the_state_is_carried_within_a_sequence_and_starts_anew_with_each(model: ir.Model, lengths: list[int]) -> None:
     sequences = frames(*lengths)
-    check(open_samples([{"x": s} for s in sequences], model, carry=HOW), sequences)
+    check(open_samples([{"x": s} for s in sequences], model, feedback=HOW), sequences)
 
 
 def test_one_array_of_sequences_and_one_in_time_and_a_file_each_are_the_same(tmp_path: Path, model: ir.Model) -> None:
     sequences = frames(5, 5)
     np.savez(tmp_path / "both.npz", x=np.stack(sequences))
-    check(open_samples(tmp_path / "both.npz", model, carry=HOW), sequences)
+    check(open_samples(tmp_path / "both.npz", model, feedback=HOW), sequences)
     np.savez(tmp_path / "one.npz", x=sequences[0])
-    check(open_samples(tmp_path / "one.npz", model, carry=HOW), sequences[:1])
+    check(open_samples(tmp_path / "one.npz", model, feedback=HOW), sequences[:1])
     folder = tmp_path / "files"
     folder.mkdir()
     ragged = frames(4, 7, 1)
     for number, sequence in enumerate(ragged):
         np.save(folder / f"{number}.npy", sequence)
-    check(open_samples(folder, model, carry=HOW), ragged)
+    check(open_samples(folder, model, feedback=HOW), ragged)
 
 
 def test_rows_of_a_table_are_steps_of_the_sequence_that_their_group_names(tmp_path: Path, make: Make) -> None:
@@ -93,27 +93,27 @@ def test_rows_of_a_table_are_steps_of_the_sequence_that_their_group_names(tmp_pa
     def add(feeds: Mapping[str, Any]) -> dict[str, Any]:
         return {"next": feeds["state"] + feeds["x"][:, None]}
 
-    samples = open_samples(table, model, group="who", carry=Carry(PAIRS, ["next"], add))
+    samples = open_samples(table, model, group="who", feedback=StateFeedback(PAIRS, ["next"], add))
     assert np.concatenate([b["state"].ravel() for b in samples.batches(1)]).tolist() == [0, 1, 0, 4]
 
 
 def test_labels_of_steps_stay_with_them_and_those_of_sequences_hold_for_each_step(model: ir.Model) -> None:
     x = np.stack(frames(3, 3))
-    by_step = open_samples({"x": x, "labels": np.arange(6).reshape(2, 3)}, model, carry=HOW)
+    by_step = open_samples({"x": x, "labels": np.arange(6).reshape(2, 3)}, model, feedback=HOW)
     assert by_step.labels is not None
     assert by_step.labels.tolist() == [0, 1, 2, 3, 4, 5]
-    by_sequence = open_samples({"x": x, "labels": np.array([7, 9])}, model, carry=HOW)
+    by_sequence = open_samples({"x": x, "labels": np.array([7, 9])}, model, feedback=HOW)
     assert by_sequence.labels is not None
     assert by_sequence.labels.tolist() == [7, 7, 7, 9, 9, 9]
 
 
 def test_a_draw_and_a_held_back_share_take_whole_sequences(model: ir.Model) -> None:
     sequences = frames(3, 3, 3, 3)
-    samples = open_samples({"x": np.stack(sequences)}, model, carry=HOW, max_samples=2)
+    samples = open_samples({"x": np.stack(sequences)}, model, feedback=HOW, max_samples=2)
     assert samples.as_json()["sequences"] == 2
     assert samples.times is not None
     assert samples.times.tolist() == [0, 1, 2, 0, 1, 2]
-    whole = open_samples({"x": np.stack(sequences)}, model, carry=HOW)
+    whole = open_samples({"x": np.stack(sequences)}, model, feedback=HOW)
     rest, held = hold_back(whole, 0.5)
     assert rest.sequences is not None
     assert held.sequences is not None
@@ -123,7 +123,7 @@ def test_a_draw_and_a_held_back_share_take_whole_sequences(model: ir.Model) -> N
 
 def test_of_a_single_sequence_the_end_is_held_back_with_the_state_it_has_there(model: ir.Model) -> None:
     (sequence,) = frames(8)
-    rest, held = hold_back(open_samples({"x": sequence}, model, carry=HOW), 0.25)
+    rest, held = hold_back(open_samples({"x": sequence}, model, feedback=HOW), 0.25)
     assert (len(rest), len(held)) == (6, 2)
     assert np.allclose(fed(held)[1], states(sequence)[6:], atol=1e-5)
 
@@ -131,7 +131,7 @@ def test_of_a_single_sequence_the_end_is_held_back_with_the_state_it_has_there(m
 def test_equal_steps_in_two_sets_prove_nothing_and_equal_sequences_do(model: ir.Model) -> None:
     a, b = frames(4, 4)
     a[0] = b[0] = 0.0  # both begin with silence
-    first, second = (open_samples({"x": s[None]}, model, carry=HOW) for s in (a, b))
+    first, second = (open_samples({"x": s[None]}, model, feedback=HOW) for s in (a, b))
     check_disjoint(first, second)
     with pytest.raises(InvalidDataError, match="1 sequences"):
         check_disjoint(first, first)
@@ -147,33 +147,33 @@ def test_equal_steps_in_two_sets_prove_nothing_and_equal_sequences_do(model: ir.
 )
 def test_pairs_that_the_model_does_not_have_are_named(model: ir.Model, pairs: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        open_samples({"x": frames(3)[0]}, model, carry=Carry(pairs, ["y", "next"], step))
+        open_samples({"x": frames(3)[0]}, model, feedback=StateFeedback(pairs, ["y", "next"], step))
 
 
 def test_a_state_that_comes_back_in_another_shape_is_refused_by_name(model: ir.Model) -> None:
-    how = Carry({"y": "state"}, ["y", "next"], step)
+    how = StateFeedback({"y": "state"}, ["y", "next"], step)
     with pytest.raises(InvalidDataError, match=r"y=state: the output is float32 of shape \(1, 3\), expected .*\(2, 1, 4\)"):
-        open_samples({"x": frames(3)[0]}, model, carry=how)
+        open_samples({"x": frames(3)[0]}, model, feedback=how)
 
 
 def test_a_state_of_free_size_asks_for_it_and_takes_it(make: Make) -> None:
     model = make(x=("FLOAT", ["batch", 3]), state=("FLOAT", [2, "batch", "hidden"]))
     with pytest.raises(UnsupportedError, match="free") as caught:
-        open_samples({"x": frames(3)[0]}, model, carry=HOW)
+        open_samples({"x": frames(3)[0]}, model, feedback=HOW)
     assert caught.value.hint == "give it with --dim hidden=N"
-    check(open_samples({"x": frames(3)[0]}, model, carry=HOW, dims={"hidden": 4}), frames(3))
+    check(open_samples({"x": frames(3)[0]}, model, feedback=HOW, dims={"hidden": 4}), frames(3))
 
 
 def test_sequences_of_one_sample_must_be_equally_long_over_the_inputs(make: Make) -> None:
     model = make(x=("FLOAT", ["batch", 3]), z=("FLOAT", ["batch", 1]), state=("FLOAT", [2, "batch", 4]))
     with pytest.raises(InvalidDataError, match="'z' and 'x' differ"):
-        open_samples({"x": np.zeros((2, 3, 3), np.float32), "z": np.zeros((2, 4, 1), np.float32)}, model, carry=HOW)
+        open_samples({"x": np.zeros((2, 3, 3), np.float32), "z": np.zeros((2, 4, 1), np.float32)}, model, feedback=HOW)
 
 
 def test_a_batch_fixed_at_several_samples_is_not_a_sequence(make: Make) -> None:
     model = make(x=("FLOAT", [2, 3]), state=("FLOAT", [2, 4]))
     with pytest.raises(UnsupportedError, match="fixed at 2"):
-        open_samples({"x": frames(4)[0]}, model, carry=HOW)
+        open_samples({"x": frames(4)[0]}, model, feedback=HOW)
 
 
 def test_a_state_that_the_data_lack_is_asked_for_by_name(model: ir.Model) -> None:
@@ -190,7 +190,7 @@ def test_made_up_sequences_grow_until_the_model_runs_with_them(make: Make) -> No
             raise InvalidDataError("too short")
         return step(feeds)
 
-    samples = open_samples("random", model, max_samples=2, carry=Carry(PAIRS, ["y", "next"], picky))
+    samples = open_samples("random", model, max_samples=2, feedback=StateFeedback(PAIRS, ["y", "next"], picky))
     assert samples.as_json()["sequences"] == 2
     assert next(iter(samples.batches(1)))["x"].shape[1] >= 8
     assert samples.times is not None

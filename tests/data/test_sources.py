@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onnxslim.core.errors import InvalidDataError, UnsupportedError, UsageError
 from onnxslim.data.sources import READERS, open_samples
-from onnxslim.errors import InvalidDataError, UnsupportedError, UsageError
 
 Make = Callable[..., ir.Model]
 X = np.arange(24, dtype=np.float32).reshape(4, 6)
@@ -65,13 +65,11 @@ def test_a_lone_array_may_have_any_name(tmp_path: Path, one: ir.Model) -> None:
     for spelling in spellings:
         samples = open_samples(spelling, one)
         assert np.array_equal(rows(samples), X), samples.source
-        assert samples.names == ["x"]
+        assert samples.input_names == ["x"]
         assert samples.shapes == {"x": (6,)}
 
 
-def test_labels_come_from_their_key_from_the_caller_or_from_the_end_of_a_tuple(
-    tmp_path: Path, one: ir.Model
-) -> None:
+def test_labels_come_from_their_key_from_the_caller_or_from_the_end_of_a_tuple(tmp_path: Path, one: ir.Model) -> None:
     y = np.array([3, 1, 2, 0])
     np.savez(tmp_path / "a.npz", x=X, labels=y, other=y + 1)
     np.savez(tmp_path / "b.npz", x=X, labels=y)
@@ -98,7 +96,7 @@ def test_a_model_whose_input_is_called_labels_gets_it(make: Make) -> None:
     model = make(x=("FLOAT", ["n", 6]), labels=("INT64", ["n"]))
     samples = open_samples({"x": X, "labels": np.arange(4)}, model)
     assert samples.labels is None
-    assert samples.names == ["x", "labels"]
+    assert samples.input_names == ["x", "labels"]
 
 
 def test_an_input_with_a_default_may_be_left_out(make: Make) -> None:
@@ -106,9 +104,9 @@ def test_an_input_with_a_default_may_be_left_out(make: Make) -> None:
     scale = next(v for v in model.graph.inputs if v.name == "scale")
     scale.const_value = ir.tensor(np.float32(2), name="scale")
     model.graph.register_initializer(scale)
-    assert open_samples({"x": X}, model).names == ["x"]
-    assert open_samples(X, model).names == ["x"]
-    assert open_samples({"x": X, "scale": np.float32(3)}, model).names == ["x", "scale"]
+    assert open_samples({"x": X}, model).input_names == ["x"]
+    assert open_samples(X, model).input_names == ["x"]
+    assert open_samples({"x": X, "scale": np.float32(3)}, model).input_names == ["x", "scale"]
 
 
 BAD: list[tuple[dict[str, Any], str]] = [

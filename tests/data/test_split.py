@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.sources import open_samples
-from onnxslim.data.split import check_disjoint, draw, hold_back
-from onnxslim.errors import InvalidDataError, UsageError
+from onnxslim.data.split import check_disjoint, draw_indices, hold_back
 
 
 @pytest.fixture(scope="session")
@@ -22,14 +22,12 @@ def row_model(make: Callable[..., ir.Model]) -> ir.Model:
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 60), st.integers(0, 9))
-def test_a_draw_takes_of_every_class_its_share_rounded_up_or_down(
-    classes: list[int], size: int, seed: int
-) -> None:
+def test_a_draw_takes_of_every_class_its_share_rounded_up_or_down(classes: list[int], size: int, seed: int) -> None:
     labels = np.array(classes)
-    chosen = draw(labels, len(labels), size, seed)
+    chosen = draw_indices(labels, len(labels), size, seed)
     assert len(chosen) == min(size, len(labels))
     assert np.all(np.diff(chosen) > 0)
-    assert np.array_equal(chosen, draw(labels, len(labels), size, seed))
+    assert np.array_equal(chosen, draw_indices(labels, len(labels), size, seed))
     for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
         share = count * len(chosen) / len(labels)
         assert np.floor(share) <= np.sum(labels[chosen] == label) <= np.ceil(share)
@@ -39,15 +37,15 @@ def test_every_sample_is_drawn_equally_often_whatever_its_class() -> None:
     labels = np.array([0] * 30 + [1] * 9 + [2])
     hits = np.zeros(40)
     for seed in range(2000):
-        hits[draw(labels, 40, 8, seed)] += 1
+        hits[draw_indices(labels, 40, 8, seed)] += 1
     # 8 / 40 of 2000 draws is 400; the binomial's standard deviation is 18.
     assert np.abs(hits - 400).max() < 5 * 18
 
 
 def test_labels_that_are_no_classes_are_drawn_plainly() -> None:
     labels = np.linspace(0, 1, 50)
-    assert np.array_equal(draw(labels, 50, 10, 3), draw(None, 50, 10, 3))
-    assert not np.array_equal(draw(None, 50, 10, 3), draw(None, 50, 10, 4))
+    assert np.array_equal(draw_indices(labels, 50, 10, 3), draw_indices(None, 50, 10, 3))
+    assert not np.array_equal(draw_indices(None, 50, 10, 3), draw_indices(None, 50, 10, 4))
 
 
 @settings(deadline=None)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from onnxslim import io
+from onnxslim.model_io import model_file
 from onnxslim.runtime.session import Session
+from tests.support.paths import SAMPLES
 
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 MODELS = ["digits_cnn", "digits_wide", "digits_mlp"]
 PARTS = {"train": 1097, "calib": 200, "eval": 500}
 
@@ -32,7 +31,7 @@ def documented_top1(model: str) -> float:
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_scores_what_the_readme_says_on_the_evaluation_part(model: str) -> None:
     images, labels = data("eval")
-    outputs = Session(io.load(SAMPLES / f"{model}.onnx")).run({"image": images})
+    outputs = Session(model_file.load(SAMPLES / f"{model}.onnx")).run({"image": images})
     scores = next(array for array in outputs.values() if array.ndim == 2)
     top1 = float((scores.argmax(1) == labels).mean())
     assert top1 == pytest.approx(documented_top1(model), abs=5e-4)
@@ -40,7 +39,7 @@ def test_a_model_scores_what_the_readme_says_on_the_evaluation_part(model: str) 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_has_one_image_input_with_a_free_batch_and_tells_nothing_of_where_it_was_made(model: str) -> None:
-    graph = io.load(SAMPLES / f"{model}.onnx").graph
+    graph = model_file.load(SAMPLES / f"{model}.onnx").graph
     (value,) = graph.inputs
     assert value.name == "image"
     assert value.shape is not None
@@ -62,7 +61,7 @@ def test_the_parts_have_their_sizes_and_share_no_image() -> None:
 
 
 def test_the_wide_model_has_channels_that_are_exactly_dead() -> None:
-    graph = io.load(SAMPLES / "digits_wide.onnx").graph
+    graph = model_file.load(SAMPLES / "digits_wide.onnx").graph
     scales = [node.inputs[1] for node in graph if node.op_type == "BatchNormalization"]
     dead = sum(int((scale.const_value.numpy() == 0).sum()) for scale in scales if scale and scale.const_value)
     assert dead > 16
@@ -82,14 +81,14 @@ def test_a_perceptron_of_the_papers_scores_what_the_readme_says(name: str, monke
         pytest.importorskip("torch", reason="its script imports torch")
     made = importlib.import_module(name)
     rows, labels = made.rows()["eval"]
-    model = io.load(SAMPLES / "papers" / f"{name}.onnx")
+    model = model_file.load(SAMPLES / "papers" / f"{name}.onnx")
     outputs = Session(model).run({made.INPUT: rows})
     scores = next(array for array in outputs.values() if array.ndim == 2)
     assert float((scores.argmax(1) == labels).mean()) == pytest.approx(documented_top1(name), abs=2e-3)
 
 
 def test_the_deep_perceptron_has_a_hundred_layers_and_ten_thousand_parameters() -> None:
-    graph = io.load(SAMPLES / "papers" / "deep_mlp.onnx").graph
+    graph = model_file.load(SAMPLES / "papers" / "deep_mlp.onnx").graph
     assert sum(node.op_type in ("MatMul", "Gemm") for node in graph) == 100
     weights = [v.const_value for v in graph.initializers.values()]
     assert sum(w.size for w in weights if w is not None and w.size >= 100) == 10_000

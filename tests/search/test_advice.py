@@ -6,10 +6,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.optimize import optimize
-from onnxslim.result import Result
-from tests.quantize.test_float16 import model
-from tests.quantize.test_graphs import weight
+from onnxslim.pipeline.result import Result
+from onnxslim.search.optimization import optimize
+from tests.quantization.float16.test_conversion import model
+from tests.quantization.test_graphs import weight
 
 
 def maps() -> ir.Model:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from onnxslim import io
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
+from onnxslim.model_io import model_file
+from tests.support.paths import SAMPLES
 
 
 def trials(study: Path) -> dict[str, tuple[str, str | None]]:
@@ -57,7 +56,7 @@ def test_killed_at_twenty_random_moments_no_finished_trial_is_lost(tmp_path: Pat
         assert known.items() <= now.items(), "a finished trial was lost or done again"
         for _, model in now.values():
             if model is not None:
-                io.load(study / model)
+                model_file.load(study / model)
         known = now
     assert known, "no run was long enough to finish a trial"
     subprocess.run(command(study), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -7,17 +7,18 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from onnxslim import io
-from onnxslim.errors import InvalidDataError, UsageError
+from onnxslim.core.errors import InvalidDataError, UsageError
+from onnxslim.model_io import model_file
 from onnxslim.search.study import Study
+from tests.support.paths import SAMPLES
 
-MODEL = Path(__file__).resolve().parents[2] / "sample_models" / "digits_mlp.onnx"
+MODEL = SAMPLES / "digits_mlp.onnx"
 ABOUT = {"model": "abc", "data": "def"}
 
 
 @pytest.fixture
 def model() -> ir.Model:
-    return io.load(MODEL)
+    return model_file.load(MODEL)
 
 
 def test_a_finished_trial_is_there_the_next_time_with_its_model(tmp_path: Path, model: ir.Model) -> None:
@@ -30,7 +31,7 @@ def test_a_finished_trial_is_there_the_next_time_with_its_model(tmp_path: Path, 
         outcome, path = found
         assert outcome == {"drop": 0.5}
         assert path is not None
-        assert io.to_bytes(io.load(path)) == io.to_bytes(model)
+        assert model_file.to_bytes(model_file.load(path)) == model_file.to_bytes(model)
         assert study.find("steps: [simplify]") is None
 
 

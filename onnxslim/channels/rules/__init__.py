@@ -2,8 +2,8 @@
 
 To add an op, write ``def rule(op: Op) -> None`` in the module of its kind (or list the op beside one that behaves the
 same) and add it to the module's ``RULES``. What the rule does not mention stays as it is, so start with what you are
-sure of. Its test is one row of ``tests/channels/cases.py``: a small graph and how many units it has. The oracle does the
-rest.
+sure of. Its test is one row of ``tests/support/channel_cases.py``: a small graph and how many units it has. The oracle
+does the rest.
 """
 
 from __future__ import annotations
@@ -12,18 +12,8 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from onnxslim.channels.op import Op
-from onnxslim.channels.rules import (
-    attention,
-    contract,
-    elementwise,
-    index,
-    normalise,
-    reassociate,
-    recurrent,
-    reduce,
-    shape,
-)
+from onnxslim.channels.rules import attention, contract, elementwise, index, normalize, reassociate, recurrent, reduce, shape
+from onnxslim.channels.slots.op import Op
 
 Rule = Callable[[Op], None]
 
@@ -34,13 +24,13 @@ RULES: dict[str, Rule] = {
     **index.RULES,
     **reassociate.RULES,
     **reduce.RULES,
-    **normalise.RULES,
+    **normalize.RULES,
     **recurrent.RULES,
     **attention.RULES,
     **shape.RULES,
 }
 
 
-def find(node: ir.Node) -> Rule | None:
+def find_rule(node: ir.Node) -> Rule | None:
     """The rule for ``node``, if there is one."""
     return RULES.get(node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}")

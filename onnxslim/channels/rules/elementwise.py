@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from onnxslim.channels.node import DeclinedError
-from onnxslim.channels.op import Op
+from onnxslim.channels.slots.node import DeclinedError
+from onnxslim.channels.slots.op import Op
 
 
 def elementwise(op: Op) -> None:
     """Any op that computes each element from the elements at the same place, with numpy's broadcasting."""
-    axes = op.broadcast(op.given())
+    axes = op.broadcast(op.given_inputs())
     for k in range(len(op.outputs)):
-        op.out(k, axes)
+        op.set_output(k, axes)
 
 
 def batch_normalization(op: Op) -> None:
     """Scale, offset, mean and variance belong to axis 1."""
-    if op.integer("training_mode", 0) or op.more() or not op.integer("spatial", 1):
+    if op.get_int("training_mode", 0) or op.has_extra_outputs() or not op.get_int("spatial", 1):
         raise DeclinedError("it is in training mode, or not by channel")
     axes = op.axes(0)
     for i in range(1, 5):
         op.join(i, 0, axes[1])
-    op.out(0, axes)
+    op.set_output(0, axes)
 
 
 _OPS = """

@@ -1,0 +1,151 @@
+"""``onnxslim doctor``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from onnxslim.core.errors import OnnxslimError
+from onnxslim.core.version import __version__
+from onnxslim.pipeline.result import Result
+from onnxslim.quantization.conformance import pattern_checks
+from onnxslim.quantization.conformance.microbenchmarks import measure_int8_speedups
+from onnxslim.quantization.targets.detect import detect_target
+from onnxslim.quantization.targets.tables import TARGETS, Target
+from onnxslim.reporting.text import clean
+from onnxslim.runtime.energy_counter import NOT_MEASURABLE, find_counter
+from onnxslim.runtime.providers import CPU, PROVIDERS, Provider, parse_provider
+from onnxslim.runtime.session import SessionConfig, available_providers
+
+from .. import name_clash
+from ..command import command
+from ..console.tables import format_warnings, make_grid
+from ..options.common_options import CommonOptions
+
+#: What the outcome may depend on, by distribution.
+_LIBRARIES = ("onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy", "scipy", "torch")
+#: CPU flags that decide how fast int8 runs, newest first, as /proc/cpuinfo spells them.
+_FLAGS = ("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "asimddp", "i8mm", "sve")
+
+
+def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
+    """Section by section, one fact a line."""
+    rows = (
+        (f"{section} {name}".strip(), clean(value))
+        for section, facts in report["machine"].items()
+        for name, value in facts.items()
+    )
+    parts: list[RenderableType] = [make_grid(("", ""), rows)]
+    if explain:
+        lines = ((_format_verdict(line), clean(line["says"]), _format_ops(line["ops"])) for line in report["contract"])
+        parts.append(make_grid(("", "what is believed of the runtime", "what it left"), lines))
+    share = "nothing above is private: paste it into an issue (--explain adds every op, --json everything)"
+    parts.append(Text(share, "dim"))
+    return Group(*parts, *format_warnings(report))
+
+
+def _format_verdict(line: Mapping[str, Any]) -> str:
+    return "holds" if line["claimed"] == line["fused"] else "DIFFERS"
+
+
+def _format_ops(ops: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {op}" for op, count in ops.items())
+
+
+@command("doctor", show=show)
+def doctor(common: CommonOptions) -> Result:
+    """What this machine and its runtime can do: versions, providers, what speeds int8 up, what can be measured."""
+    clash = name_clash.find_clash()
+    cautions = [] if clash is None else [f"{clash.message}; {clash.hint}"]
+    findings = [*pattern_checks.check_target(TARGETS["cpu"]), *pattern_checks.check_claims()]
+    machine = {
+        "": {"onnxslim": __version__, "Python": platform.python_version(), "system": platform.platform()},
+        "library": {name: _find_version(name) for name in _LIBRARIES},
+        "CPU": _describe_cpu(),
+        "provider": {name: _describe_provider(name) for name in PROVIDERS},
+        "int8": _describe_int8(findings, common.config.with_(provider="cpu"), cautions),
+        "energy": {"counter": getattr(find_counter(Provider(CPU)), "source", NOT_MEASURABLE)},
+    }
+    contract_lines = [{"says": f.op, "claimed": f.claimed, "fused": f.fused, "ops": f.ops} for f in findings]
+    return Result("doctor", extra={"machine": machine, "contract": contract_lines}, warnings=cautions)
+
+
+def _find_version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _describe_provider(name: str) -> str:
+    try:
+        return f"yes ({parse_provider(name, available_providers()).name})"
+    except OnnxslimError as error:
+        return f"no; {error.hint}"
+
+
+def _describe_int8(
+    findings: list[pattern_checks.ConformanceResult], config: SessionConfig, cautions: list[str]
+) -> dict[str, str]:
+    """Whether this runtime fuses what the tables say, which of them holds here, and what int8 gains by it."""
+    for finding in findings:
+        if not finding.holds:
+            behavior = "runs" if finding.fused else "does not run"
+            difference = (
+                f"{behavior} {finding.op} in int8"
+                if finding in findings[: _count_table_rows()]
+                else f"does otherwise than: {finding.op}"
+            )
+            cautions.append(f"this onnxruntime {difference}; the tables say otherwise, please report this")
+    rows, claims = findings[: _count_table_rows()], findings[_count_table_rows() :]
+    target_name = detect_target(config)
+    sums = "saturate" if target_name == "cpu-no-vnni" else "are exact"
+    return {
+        "table": f"{target_name}: sums of uint8 · int8 products {sums}",
+        "ops": f"{sum(f.holds for f in rows)} of {len(rows)} run as the table says",
+        "conditions": f"{sum(f.holds for f in claims)} of {len(claims)} hold",
+        **{name: f"{ratio:.2f}× float" for name, ratio in measure_int8_speedups(config).items()},
+        **{name: _describe_target(target) for name, target in TARGETS.items() if target.provider != "cpu"},
+    }
+
+
+def _count_table_rows() -> int:
+    return len(TARGETS["cpu"].supported_ops) + len(pattern_checks.UNFUSED_PATTERNS)
+
+
+def _describe_target(target: Target) -> str:
+    """What is known of a target on another provider, by this machine where it has it."""
+    if target.provider == "cuda" and PROVIDERS["cuda"][0] in available_providers():
+        cuda_config = SessionConfig(provider="cuda")
+        fused = [
+            finding.op
+            for finding in pattern_checks.check_target(TARGETS["cpu"], cuda_config)
+            if finding.claimed and finding.fused
+        ]
+        return f"float16; in int8 run: {', '.join(fused) or 'none, as the table says'}"
+    scheme = "float16" if target.unsupported_reason else "static int8, symmetric"
+    return f"{scheme}; expected, not verified here: no {PROVIDERS[target.provider][0]}"
+
+
+def _describe_cpu() -> dict[str, str]:
+    """Name, cores this process may use, and the flags that matter; what cannot be read is left out."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = {"cores": str(len(affinity(0)) if affinity is not None else os.cpu_count())}
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            lines = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
+    except OSError:
+        return {"name": platform.processor() or platform.machine(), **cores}
+    cpu_info = {key.strip(): value.strip() for key, value in lines.items()}
+    flags = (cpu_info.get("flags") or cpu_info.get("Features") or "").split()
+    return {
+        "name": cpu_info.get("model name", platform.machine()),
+        **cores,
+        "flags": " ".join(f for f in _FLAGS if f in flags),
+    }

@@ -1,0 +1,92 @@
+"""``onnxslim optimize``, the main job."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from onnxslim.core.errors import UsageError
+from onnxslim.pipeline import recipe as recipes
+from onnxslim.pipeline.recipe import Recipe
+from onnxslim.pipeline.result import Result
+from onnxslim.runtime.session import SessionConfig
+from onnxslim.search.optimization import optimize as search
+from onnxslim.search.optimization import resolve_recipe
+
+from ..command import command
+from ..options import shared_options
+from ..options.common_options import CommonOptions
+from ..options.parameter_types import DURATION, MODEL, SHARE, SIZE
+
+_RATIO_TYPE: dict[str, Any] = {"type": click.FloatRange(0, min_open=True), "metavar": "R"}
+
+
+@command("optimize", makes_model=True, recipe=True)
+@click.argument("model", metavar="IN", type=MODEL)
+@shared_options.data
+@shared_options.eval_data
+@click.option("--max-drop", type=SHARE, metavar="1%", help="How much the judged metric may drop (1%).")
+@click.option("--min-agreement", type=SHARE, metavar="99%", help="Answers that must stay the original's.")
+@click.option("--max-size", type=SIZE, metavar="B", help="Bytes on disk, at most.")
+@click.option("--min-ratio", **_RATIO_TYPE, help="Times smaller, at least.")
+@click.option("--max-latency", type=DURATION, metavar="T", help="Median time of an inference, at most: 0.005s.")
+@click.option("--min-speedup", **_RATIO_TYPE, help="Times faster, at least.")
+@click.option("--strict", is_flag=True, help="Judge by the bad end of the 95 % intervals.")
+@shared_options.for_ort
+@click.option("--budget", type=DURATION, default="10m", show_default=True, metavar="T", help="How long to search.")
+@click.option(
+    "--recipe",
+    metavar="R",
+    default="balanced",
+    show_default=True,
+    help=f"A YAML file, an output of ours, or {', '.join(recipes.PRESETS)}.",
+)
+@click.option("--study", metavar="DIR", help="Keep every trial and its model here; go on where a search stopped.")
+@shared_options.workers("Trials begun")
+@click.option("--placement", type=click.Choice(["measured", "static"]), default="measured", show_default=True,
+              help="Choose int8 layers by timing them, or by a table that gives the same bytes anywhere.")  # fmt: skip
+def optimize(
+    common: CommonOptions,
+    model: str,
+    data: str | None,
+    eval_data: str | None,
+    recipe: str,
+    budget: float,
+    study: str | None,
+    backend: str | None,
+    jobs: int | None,
+    placement: str,
+    **gates: Any,
+) -> Result:
+    """The smallest, fastest model that is still right: search, judge, and write the best that passes.
+
+    Without --eval-data a seeded share of --data is held back to judge by.
+    """
+    resolved = resolve_recipe(recipe, gates | {"strict": gates["strict"] or None}, placement, common.seed or None)
+    if data is None and resolved.data is None:
+        raise UsageError("no data given", hint=f"--data: {shared_options.DATA_HELP}")
+    if common.dry_run:
+        return Result("optimize", recipe=resolved.to_yaml())
+    return search(
+        model,
+        data=data,
+        eval_data=eval_data,
+        recipe=resolved,
+        budget=budget,
+        placement=placement,
+        study=study,
+        backend=backend,
+        jobs=jobs,
+        config=_make_config(common, resolved),
+        read=common.data_options,
+        judge=common.evaluation_options,
+        progress=common.progress,
+    )
+
+
+def _make_config(common: CommonOptions, resolved: Recipe) -> SessionConfig:
+    """Where it runs: as the command line says, on the recipe's provider where it says nothing."""
+    provider = common.provider if common.provider != "cpu" else resolved.provider or "cpu"
+    return dataclasses.replace(common.config, provider=provider)

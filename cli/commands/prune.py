@@ -1,0 +1,92 @@
+"""``onnxslim prune``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from onnxslim.core.workers import open_workers
+from onnxslim.pipeline import recipe as recipes
+from onnxslim.pipeline.result import Result
+from onnxslim.pruning.importance.criteria import CRITERIA
+from onnxslim.pruning.options import BUDGET_METRICS
+
+from ..command import command
+from ..options import shared_options
+from ..options.common_options import CommonOptions
+from ..options.parameter_types import MODEL, MULTIPLE, SHARE, SIZE, SPARSITY
+from ..step_command import run_step
+
+#: The rule of the simplifier that folds BatchNormalization away.
+BATCHNORM_RULE = "conv+batchnorm"
+
+
+@command("prune", makes_model=True, recipe=True)
+@click.argument("model", metavar="IN", type=MODEL)
+@shared_options.data
+@shared_options.eval_data
+@shared_options.max_drop
+@shared_options.for_ort
+@click.option("--remove", type=SHARE, metavar="30%", help="How much to remove (30% when nothing else is asked).")
+@click.option("--of", type=click.Choice(BUDGET_METRICS), help="What --remove counts (params).")
+@click.option("--max-size", type=SIZE, metavar="B", help="Instead: remove until the file is no larger.")
+@click.option(
+    "--threshold",
+    type=SHARE,
+    metavar="5%",
+    help="Instead: remove what matters less than this, against the best.",
+)
+@click.option(
+    "--redundancy",
+    type=SHARE,
+    metavar="1%",
+    help="Instead: remove as long as readers lose no more, once repaired.",
+)
+@click.option("--criterion", type=click.Choice(list(CRITERIA)), help="What ranks channels (obs).")
+@click.option(
+    "--round-to",
+    type=MULTIPLE,
+    metavar="N",
+    help="Keep a multiple of N channels; auto follows the cost (auto).",
+)
+@click.option(
+    "--sparsity",
+    type=SPARSITY,
+    metavar="50%|2:4",
+    help="Weights to set to zero too, or instead; 50%:1x4 in tiles, <0.001 by magnitude.",
+)
+@click.option("--low-rank", is_flag=True, default=None, help="Put layers into cheaper forms too, where that does less harm.")
+@click.option("--rounds", type=click.IntRange(1), metavar="N", help="Prune in N steps, repairing after each (1).")
+@click.option("--uniform", is_flag=True, default=None, help="Take the same share of every layer, for comparison.")
+@click.option("--min-layer-params", type=click.IntRange(0), metavar="N", help="Leave smaller layers alone.")
+@click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes to leave alone.")
+@shared_options.workers("Candidates tried")
+def prune(
+    common: CommonOptions,
+    model: str,
+    data: str | None,
+    eval_data: str | None,
+    max_drop: float | None,
+    for_ort: str | None,
+    backend: str | None,
+    jobs: int | None,
+    **step_options: Any,
+) -> Result:
+    """Channels that matter least go, and what stays is repaired by least squares; no labels, no training."""
+    reads_batchnorm = step_options["criterion"] == "bn"  # read before they are folded
+    before = [recipes.make_step("simplify", **({"skip": (BATCHNORM_RULE,)} if reads_batchnorm else {}))]
+    after = [recipes.make_step("simplify")] if reads_batchnorm else []
+    with open_workers(backend, jobs):
+        return run_step(
+            common,
+            "prune",
+            model,
+            step_options,
+            data=data,
+            eval_data=eval_data,
+            max_drop=max_drop,
+            for_ort=for_ort,
+            before=before,
+            after=after,
+        )

@@ -1,0 +1,75 @@
+"""``onnxslim quantize``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from onnxslim.core.workers import open_workers
+from onnxslim.pipeline import recipe as recipes
+from onnxslim.pipeline.result import Result
+from onnxslim.quantization.targets.tables import TARGETS
+
+from ..command import command
+from ..options import shared_options
+from ..options.common_options import CommonOptions
+from ..options.parameter_types import MODEL
+from ..step_command import run_step
+
+
+@command("quantize", makes_model=True, recipe=True)
+@click.argument("model", metavar="IN", type=MODEL)
+@shared_options.data
+@shared_options.eval_data
+@shared_options.max_drop
+@shared_options.for_ort
+@click.option("--target", type=click.Choice(list(TARGETS)), help="What the model will run on (this machine).")
+@click.option(
+    "--activations",
+    type=click.Choice(["static", "dynamic"]),
+    help="Ranges fixed by calibration, or taken from each input (whichever the model gains by).",
+)
+@click.option("--weights", metavar="W", help="Weights only: int8, int4, either with :qdq (standard ops), or codebook:K.")
+@click.option(
+    "--linear",
+    type=click.Choice(["int8", "int4"]),
+    help="int4: large linear layers that see one row, as classifiers end in, get 4-bit weights; beside static int8 (int8).",
+)
+@click.option("--calibration", metavar="C", help="auto, minmax, averaged, percentile[:99.999], mse, entropy, least (auto).")
+@click.option("--placement", type=click.Choice(["measured", "static"]), help="How to choose the layers (measured).")
+@click.option("--min-sqnr", type=float, metavar="DB", help="What every output keeps, or layers stay float (20).")
+@click.option(
+    "--statistics",
+    multiple=True,
+    metavar="F",
+    help="An .npz that keeps calibration's statistics; an interrupted run goes on. Further ones are added, of other parts.",
+)
+@click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes that stay float.")
+@shared_options.workers("Shards calibrated")
+def quantize(
+    common: CommonOptions,
+    model: str,
+    data: str | None,
+    eval_data: str | None,
+    max_drop: float | None,
+    for_ort: str | None,
+    backend: str | None,
+    jobs: int | None,
+    **step_options: Any,
+) -> Result:
+    """Int8 weights and activations, calibrated on data, placed where the runtime gains by them; IN is simplified first.
+
+    Transformers get linear layers whose inputs are quantised as they come. --weights stores weights alone in fewer bits;
+    --target cuda writes float16.
+    """
+    target = step_options["target"]
+    step_options["max_memory"] = common.max_memory
+    # times on another provider than the target's would say nothing about it
+    can_time = target is None or TARGETS[target].provider == common.config.provider.split(":")[0]
+    with open_workers(backend, jobs):
+        return run_step(
+            common, "quantize", model, step_options,
+            data=data, eval_data=eval_data, max_drop=max_drop, for_ort=for_ort, time_it=can_time,
+            before=[recipes.make_step("simplify")],
+        )  # fmt: skip

@@ -1,0 +1,28 @@
+"""``onnxslim simplify``."""
+
+from __future__ import annotations
+
+import click
+
+from onnxslim.pipeline.result import Result
+
+from ..command import command
+from ..options import shared_options
+from ..options.common_options import CommonOptions
+from ..options.parameter_types import MODEL, SIZE
+from ..step_command import run_step
+
+
+@command("simplify", makes_model=True, recipe=True)
+@click.argument("model", metavar="IN", type=MODEL)
+@click.option("--max-fold-bytes", type=SIZE, metavar="B", help="How much folding constants may add to the file (2 %).")
+@shared_options.data
+@shared_options.for_ort
+def simplify(common: CommonOptions, model: str, max_fold_bytes: int | None, data: str | None, for_ort: str | None) -> Result:
+    """Fewer nodes that compute the same, to float rounding; never a larger file.
+
+    With --data the result is judged against the original on those samples.
+    """
+    return run_step(
+        common, "simplify", model, {"max_fold_bytes": max_fold_bytes}, eval_data=data, for_ort=for_ort, time_it=False
+    )

@@ -1,0 +1,1 @@
+"""What people see: tables, notes, the JSON and the report, on which stream."""

@@ -1,0 +1,122 @@
+"""How an outcome leaves the command line: the model to its file, a report, then a table or the JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from rich.console import RenderableType
+
+from onnxslim.core.errors import GateError, OnnxslimError
+from onnxslim.model_io import atomic_write, model_file
+from onnxslim.pipeline.result import Result, compute_facts
+from onnxslim.reporting.html import render_html
+from onnxslim.reporting.markdown import render_markdown
+from onnxslim.reporting.terminal import render_terminal as summary
+
+from ..options.common_options import CommonOptions
+from . import terminal
+
+#: How a report of one model made from another is written, by the ending of its file; other commands' are their tables.
+REPORT_WRITERS: dict[str, Callable[[Mapping[str, Any]], str]] = {".html": render_html, ".md": render_markdown}
+
+
+#: (a page of a command's tables, its JSON) -> the page with what only a page can show
+PageFunction = Callable[[str, Mapping[str, Any]], str]
+
+
+class ShowFunction(Protocol):
+    """How an outcome looks on a terminal; ``explain`` asks for what was left alone and why."""
+
+    def __call__(self, report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType: ...
+
+
+def deliver(result: Result, common: CommonOptions, show: ShowFunction, page: PageFunction | None = None) -> None:
+    """Write what was asked for and print the rest.
+
+    Raises:
+        OnnxslimError: A file cannot be written.
+    """
+    if common.dry_run:
+        terminal.print_text(to_json_text(_replace_non_finite(result.as_json())) if common.json else result.recipe or "")
+        return
+    if common.out is not None and result.model is not None:
+        result.save(common.out)
+        result.output = compute_facts(model_file.load(common.out), common.out, common.dim)
+    document = _replace_non_finite(result.as_json())
+    if common.out is not None and result.model is None:
+        _write_text(common.out, to_json_text(document))
+    _write_report(document, common, show, page)
+    _print_outcome(document, common, show)
+
+
+def report_gate_failure(error: GateError, common: CommonOptions, show: ShowFunction) -> None:
+    """After a gate failed: a report of what was measured, where one was asked for, and the table; never the model."""
+    result = getattr(error, "result", None)
+    if not isinstance(result, Result):
+        return
+    document = _replace_non_finite(result.as_json(error))
+    _write_report(document, common, show)
+    if not common.json:
+        _print_outcome(document, common, show)
+
+
+def format_failure(error: OnnxslimError, command: str) -> str:
+    """The JSON of a command that ended in ``error``."""
+    result = getattr(error, "result", None)
+    return to_json_text(_replace_non_finite((result if isinstance(result, Result) else Result(command)).as_json(error)))
+
+
+def to_json_text(document: Mapping[str, Any]) -> str:
+    """JSON as text."""
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def _replace_non_finite(value: Any) -> Any:
+    """``value`` with null for infinity and for what is not a number, which JSON lacks."""
+    if isinstance(value, Mapping):
+        return {key: _replace_non_finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_replace_non_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write_report(
+    document: Mapping[str, Any], common: CommonOptions, show: ShowFunction, page: PageFunction | None = None
+) -> None:
+    if common.report is None:
+        return
+    extension = os.path.splitext(common.report)[1].lower()
+    if show is summary or (document["metrics"] and document["output"] is not None):
+        text = REPORT_WRITERS[extension](document)
+    else:
+        text = terminal.export_table(show(document, explain=True), html=extension == ".html")
+        if page is not None and extension == ".html":
+            text = page(text, document)
+    _write_text(common.report, text)
+
+
+def _print_outcome(document: Mapping[str, Any], common: CommonOptions, show: ShowFunction) -> None:
+    if common.json:
+        terminal.print_text(to_json_text(document))
+        return
+    if common.quiet:
+        return
+    # The error has its own place, below everything else.
+    terminal.print_table(show({**document, "error": None}, explain=common.explain))
+    for label, path in (
+        ("model", common.out if document["error"] is None else None),
+        ("report", common.report),
+    ):
+        if path is not None:
+            terminal.print_note(f"{label}: {path}")
+
+
+def _write_text(path: str, text: str) -> None:
+    target = os.path.abspath(path)
+    with atomic_write.open_draft(os.path.dirname(target)) as draft:
+        draft.write(text.encode())
+        draft.publish(target)

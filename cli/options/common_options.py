@@ -1,0 +1,182 @@
+"""The options that every command takes, said once: their names, what they become, and where ``--help`` shows them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+import onnx_ir as ir
+
+from onnxslim.core.errors import UsageError
+from onnxslim.core.progress import Progress, ignore_progress
+from onnxslim.data.samples import Samples
+from onnxslim.pipeline.data_options import DataOptions
+from onnxslim.pipeline.task import EvaluationOptions
+from onnxslim.runtime.session import SessionConfig
+
+from .parameter_types import DIM, DURATION, PAIR, REPORT, SIZE, PairType
+from .user_functions import is_function, load_function
+
+
+def _build_number_type(low: int, default: int | None = None) -> dict[str, Any]:
+    return {"type": click.IntRange(low), "default": default, "metavar": "N"}
+
+
+def _get_field_name(names: str) -> str:
+    return names.split("--")[-1].replace("-", "_")
+
+
+OptionRow = tuple[str, str, dict[str, Any]]
+
+_FLAG: dict[str, Any] = {"is_flag": True}
+_PAIRS: dict[str, Any] = {"type": PAIR, "multiple": True, "metavar": "K=V"}
+
+#: Names, help and the rest of every option, by the section of ``--help`` it is listed in; a field of
+#: :class:`CommonOptions` is called like the longest name.
+_OPTION_TABLE: dict[str, tuple[OptionRow, ...]] = {
+    "Output": (
+        ("-o --out", "Where the model goes (of commands without one: their JSON).", {"metavar": "OUT"}),
+        ("--force", "Overwrite OUT.", _FLAG),
+        ("--report", "Write a report: F.html or F.md.", {"type": REPORT, "metavar": "F"}),
+        ("--json", "Print one JSON document instead of tables.", _FLAG),
+        ("--explain", "Say what was left alone, and why.", _FLAG),
+        ("--dry-run", "Print what would be done, and do nothing.", _FLAG),
+        ("-q --quiet", "Print errors only.", _FLAG),
+        ("-v --verbose", "Say what happens; twice for details.", {"count": True}),
+        ("--debug", "Show the traceback of an error.", _FLAG),
+    ),
+    "Running": (
+        ("--provider", "cpu, cuda, cuda:1 or tensorrt (cpu).", {"default": "cpu", "metavar": "P"}),
+        ("--threads", "Threads of one inference (1).", _build_number_type(1, 1)),
+        ("--batch-size", "Samples in one inference, where the model leaves that free.", _build_number_type(1)),
+        ("--concurrency", "Inferences at a time, for benchmark's throughput (1).", _build_number_type(1, 1)),
+        ("--seed", "Of every draw (0).", _build_number_type(0, 0)),
+        ("--session-option", "A configuration entry of the runtime's session.", _PAIRS),
+        ("--provider-option", "An option of the provider.", _PAIRS),
+        ("--custom-ops", "A library of custom ops to load and run.", {"multiple": True, "metavar": "LIB"}),
+    ),
+    "Limits": (
+        ("--timeout", "End with exit code 6 when it takes longer: 30s, 10m or 1h.", {"type": DURATION, "metavar": "T"}),
+        (
+            "--max-memory",
+            "End with exit code 6 when it takes more: 500MB, 4GB.",
+            {"type": SIZE, "metavar": "B"},
+        ),
+        ("--allow-hardlinks", "Take data files of a model that have a second name.", _FLAG),
+    ),
+    "Data and judging": (
+        ("--max-samples", "Draw at most N samples of each set.", _build_number_type(1)),
+        ("--labels", "The key, or the csv file, of the labels.", {"metavar": "KEY"}),
+        ("--group", "Samples that must stay in one set: a key, or subfolder.", {"metavar": "KEY"}),
+        (
+            "--preprocess",
+            'How images become arrays: "resize=256 crop=224 mean=… std=…".',
+            {"metavar": "SPEC"},
+        ),
+        ("--dim", "The size of a free dimension.", {"type": DIM, "multiple": True, "metavar": "NAME=N"}),
+        ("--state", "An output that is fed back; samples are sequences then.", {**_PAIRS, "metavar": "OUT=IN"}),
+        ("--metric", "What to judge by: a name, or module:function with --allow-code.", {"metavar": "M"}),
+        ("--output", "The model's output that is judged.", {"metavar": "NAME"}),
+        ("--allow-code", "Import and run the functions that options name.", _FLAG),
+    ),
+}
+
+#: The options themselves, by section.
+OPTION_SECTIONS: dict[str, tuple[click.Option, ...]] = {
+    title: tuple(click.Option([*names.split(), _get_field_name(names)], help=text, **more) for names, text, more in rows)
+    for title, rows in _OPTION_TABLE.items()
+}
+
+
+@dataclass(frozen=True)
+class CommonOptions:
+    """What the options of :data:`OPTION_SECTIONS` became, and who is told about progress."""
+
+    out: str | None = None
+    force: bool = False
+    report: str | None = None
+    json: bool = False
+    explain: bool = False
+    dry_run: bool = False
+    quiet: bool = False
+    verbose: int = 0
+    debug: bool = False
+    provider: str = "cpu"
+    threads: int = 1
+    batch_size: int | None = None
+    concurrency: int = 1
+    seed: int = 0
+    session_option: Mapping[str, str] = field(default_factory=dict)
+    provider_option: Mapping[str, str] = field(default_factory=dict)
+    custom_ops: tuple[str, ...] = ()
+    timeout: float | None = None
+    max_memory: int | None = None
+    allow_hardlinks: bool = False
+    max_samples: int | None = None
+    labels: str | None = None
+    group: str | None = None
+    preprocess: str | None = None
+    dim: Mapping[str, int] = field(default_factory=dict)
+    state: Mapping[str, str] = field(default_factory=dict)
+    metric: str | None = None
+    output: str | None = None
+    allow_code: bool = False
+    progress: Progress = ignore_progress
+
+    @property
+    def config(self) -> SessionConfig:
+        """How sessions run."""
+        return SessionConfig(
+            self.provider,
+            self.threads,
+            session_options=self.session_option,
+            provider_options=self.provider_option,
+            custom_ops=self.custom_ops,
+        )
+
+    @property
+    def data_options(self) -> DataOptions:
+        """How data are read."""
+        return DataOptions(self.labels, self.preprocess, self.max_samples, self.dim, self.allow_code, self.group, self.state)
+
+    @property
+    def evaluation_options(self) -> EvaluationOptions:
+        """What is judged, and by what."""
+        metric = self.metric
+        if metric is not None and is_function(metric):
+            return EvaluationOptions(load_function("--metric", metric, self.allow_code), self.output, self.batch_size)
+        return EvaluationOptions(metric, self.output, self.batch_size)
+
+    def open_samples(self, source: str, model: ir.Model) -> Samples:
+        """The data at ``source``, for ``model``."""
+        return self.data_options.open(source, model, seed=self.seed, config=self.config)
+
+    def check_paths(self, *, makes_model: bool) -> None:
+        """Refuse, before any work, what could only fail at the end of it.
+
+        Raises:
+            UsageError: OUT is missing, exists, or cannot be there; the same of the report.
+        """
+        if makes_model and self.out is None and not self.dry_run:
+            raise UsageError("no output named", hint="-o OUT, or --dry-run to see what would be done")
+        for option, path in (("-o", self.out), ("--report", self.report)):
+            folder = os.path.dirname(os.path.abspath(path)) if path else ""
+            if path and os.path.isdir(path):
+                raise UsageError(f"{option} {path}: a folder, expected a file")
+            if path and not os.path.isdir(folder):
+                raise UsageError(f"{option} {path}: there is no folder {folder}")
+            if path and not os.access(folder, os.W_OK):
+                raise UsageError(f"{option} {path}: the folder cannot be written to")
+        if self.out is not None and os.path.lexists(self.out) and not self.force:
+            raise UsageError(f"-o {self.out}: exists already", hint="--force overwrites it")
+
+
+def split_params(params: Mapping[str, object]) -> tuple[CommonOptions, dict[str, object]]:
+    """The parameters of a call: the common ones as :class:`CommonOptions`, and the command's own."""
+    options = {str(option.name): option for options in OPTION_SECTIONS.values() for option in options}
+    pairs = {name for name, option in options.items() if isinstance(option.type, PairType)}
+    common_params = {name: dict(v) if name in pairs else v for name, v in params.items() if name in options}  # type: ignore[call-overload]
+    return CommonOptions(**common_params), {name: v for name, v in params.items() if name not in options}  # type: ignore[arg-type]

@@ -1,0 +1,190 @@
+"""What people write on a command line, as values: shares, sizes, times, pairs and models."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from onnxslim.core.errors import UsageError
+from onnxslim.pruning.sparsity.pattern import parse_sparsity
+
+_NUMBER_PATTERN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:e([+-]?\d+))?", re.IGNORECASE)
+_BYTES_PER_UNIT = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_SECONDS_PER_UNIT = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class _ParamType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4, which 8.1 cannot spell
+    """A type whose failures are the library's: one line that names the option, and a hint."""
+
+    def refuse(self, value: object, param: click.Parameter | None, expected: str, hint: str | None = None) -> NoReturn:
+        """Raise a usage error about ``value``."""
+        raise UsageError(f"{_get_option_name(param)} {value}: {expected}".lstrip(), hint=hint)
+
+
+class ShareType(_ParamType):
+    """``1%`` or ``0.01`` → 0.01. A bare number of 1 or more could mean either, so it is refused."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The share as a float."""
+        if isinstance(value, float):
+            return value
+        number, unit = _split_unit(value)
+        if number is None or unit not in ("", "%"):
+            self.refuse(value, param, "expected a share", "1% or 0.01")
+        if unit == "%" and number <= 100:
+            return number / 100
+        if unit == "%":
+            self.refuse(value, param, "expected at most 100%")
+        if number >= 1:
+            self.refuse(value, param, "is it per cent or a share?", f"{value}%, or a number below 1")
+        return number
+
+
+class SizeType(_ParamType):
+    """``4MB`` → 4 000 000 bytes; kB, MB and GB are powers of 1000, a bare number is bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The size in bytes."""
+        if isinstance(value, int):
+            return value
+        number, unit = _split_unit(value)
+        if number is None or unit not in _BYTES_PER_UNIT:
+            self.refuse(value, param, "expected a size", "500kB, 4MB or 1.5GB")
+        return round(number * _BYTES_PER_UNIT[unit])
+
+
+class DurationType(_ParamType):
+    """``10m`` → 600.0 seconds; s, m and h, a bare number is seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The time in seconds."""
+        if isinstance(value, float):
+            return value
+        number, unit = _split_unit(value)
+        if number is None or unit not in _SECONDS_PER_UNIT:
+            self.refuse(value, param, "expected a time", "30s, 10m or 1h")
+        return number * _SECONDS_PER_UNIT[unit]
+
+
+class PairType(_ParamType):
+    """``name=value`` → ``(name, value)``; ``whole_number`` wants a whole number of at least 1 for a value."""
+
+    name = "name=value"
+
+    def __init__(self, *, whole_number: bool = False) -> None:
+        self.whole_number = whole_number
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str | int]:
+        """The pair."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = str(value).partition("=")
+        if not name or not equals:
+            self.refuse(value, param, "expected name=value")
+        if not self.whole_number:
+            return name, text
+        if not text.isdecimal() or int(text) < 1:
+            self.refuse(value, param, f"expected a whole number for {name}", "for example batch=1")
+        return name, int(text)
+
+
+class MultipleType(_ParamType):
+    """``8`` → 8, or the word ``auto``."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """The number, or ``auto``."""
+        if value == "auto" or isinstance(value, int):
+            return "auto" if value == "auto" else int(value)
+        if not str(value).isdecimal() or int(value) < 1:
+            self.refuse(value, param, "expected auto or a number of channels", "for example 8")
+        return int(value)
+
+
+class NamesType(_ParamType):
+    """``flip,crop`` → ``("flip", "crop")``, each one of ``choices``; ``none`` → ``()``."""
+
+    name = "names"
+
+    def __init__(self, choices: Sequence[str]) -> None:
+        self.choices = tuple(choices)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The names."""
+        if isinstance(value, tuple):
+            return value
+        names = tuple(part.strip() for part in str(value).split(","))
+        if names == ("none",):
+            return ()
+        for name in names:
+            if name not in self.choices:
+                self.refuse(value, param, f"no {name or 'empty name'} among {', '.join(self.choices)}", "or none")
+        return names
+
+
+class SparsityType(_ParamType):
+    """``50%``, ``2:4``, ``50%:1x4`` or ``<0.001``, as :mod:`onnxslim.pruning.sparsity.pattern` reads them."""
+
+    name = "sparsity"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text, which recipes take as it is."""
+        parse_sparsity(value)
+        return str(value)
+
+
+class ModelPathType(_ParamType):
+    """The path of a model that is there; what is in it is for :mod:`onnxslim.model_io.model_file` to say."""
+
+    name = "model"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The path."""
+        path = str(value)
+        if os.path.isdir(path):
+            raise UsageError(f"{path}: a folder, expected an ONNX file")
+        if not os.path.exists(path):
+            raise UsageError(f"{path}: no such file")
+        return path
+
+
+class ReportPathType(_ParamType):
+    """Where a report goes; the ending says what kind it is."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The path."""
+        path = str(value)
+        if os.path.splitext(path)[1].lower() not in (".html", ".md"):
+            self.refuse(value, param, "unknown kind of report", "F.html or F.md; --json prints JSON")
+        return path
+
+
+SHARE, SIZE, DURATION, PAIR, DIM = ShareType(), SizeType(), DurationType(), PairType(), PairType(whole_number=True)
+MULTIPLE, MODEL, REPORT, SPARSITY = MultipleType(), ModelPathType(), ReportPathType(), SparsityType()
+
+
+def _split_unit(value: object) -> tuple[float | None, str]:
+    """A number and the unit after it; None when it starts with no number."""
+    text = str(value).strip()
+    match = _NUMBER_PATTERN.match(text)
+    return (None, text) if match is None else (float(match[0]), text[match.end() :].strip().lower())
+
+
+def _get_option_name(param: click.Parameter | None) -> str:
+    if param is None:
+        return ""
+    longest = max(param.opts, key=len)
+    return longest if longest.startswith("-") else str(param.human_readable_name)

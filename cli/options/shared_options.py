@@ -1,0 +1,36 @@
+"""Options that several commands have and not all: data, confirm data, and the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from .parameter_types import SHARE
+
+DATA_HELP = "An .npz of inputs by name, a folder of arrays or images, a table, or the word random."
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+data = click.option("--data", metavar="D", help=DATA_HELP)
+eval_data = click.option(
+    "--eval-data",
+    metavar="D",
+    help="What the result is judged on; otherwise a seeded share of --data is held back.",
+)
+max_drop = click.option(
+    "--max-drop", type=SHARE, metavar="1%", help="Write nothing if the judged metric drops by more than this."
+)
+for_ort = click.option(
+    "--for-ort", metavar="1.23", help="Refuse what this release of onnxruntime does not load, and avoid making it."
+)
+
+
+def workers(what: str) -> Callable[[F], F]:
+    """``--backend`` and ``--jobs``; ``what`` is done at the same time."""
+    jobs = click.option("--jobs", type=click.IntRange(1), metavar="N", help=f"{what} at a time (1; a cluster's cores).")
+    backend = click.option(
+        "--backend", metavar="B", help="A running cluster to work on: ray://HOST:PORT or dask://HOST:PORT."
+    )
+    return lambda function: backend(jobs(function))

@@ -1,0 +1,191 @@
+"""The rewriter: the one place where slots are deleted, for all ops alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.channels.analysis.analysis import analyze_channels as analyse
+from onnxslim.channels.analysis.units import Analysis, DependentSize
+from onnxslim.channels.constant_copies import ConstantEditor
+from onnxslim.core.errors import UsageError
+from onnxslim.core.step_report import Account
+from onnxslim.graph import constants, shapes
+from onnxslim.graph.cost import count_params
+from onnxslim.model_io import model_file
+from onnxslim.runtime.session import check_loads
+
+
+def remove_units(
+    model: ir.Model, units: Sequence[int] | np.ndarray, analysis: Analysis | None = None
+) -> tuple[ir.Model, Account]:
+    """``model`` without ``units``, and what that changed.
+
+    Args:
+        model: Not changed.
+        units: Numbers, or a mask (count,).
+        analysis: Of this very model; computed when not given.
+
+    Raises:
+        UsageError: Nothing would be left of some axis (:meth:`Analysis.spare` says what to give back).
+        InvalidModelError: The runtime refuses the result, which would be a defect of a rule.
+    """
+    account = Account("remove")
+    with account.timed():
+        analysis = analysis or analyse(model)
+        mask = analysis.to_mask(units)
+        result = model_file.clone(model)
+        delete_units(result, analysis, mask)
+        shapes.infer(result)
+        check_loads(result)
+        account.count("units", int(mask.sum()))
+        account.count("parameters", count_params(model) - count_params(result))
+    return result, account
+
+
+def delete_units(model: ir.Model, analysis: Analysis, units: Sequence[int] | np.ndarray) -> None:
+    """Delete ``units`` from ``model`` in place; shapes of its tensors follow.
+
+    Raises:
+        UsageError: Nothing would be left of some axis.
+    """
+    mask = analysis.to_mask(units)
+    if analysis.find_emptied_axes(mask):
+        raise UsageError(
+            "these units are all that some axis consists of", hint="Analysis.spare(units) gives one slot of each back"
+        )
+    if mask.any():
+        _Rewriter(model, analysis, mask).run()
+
+
+@dataclass
+class _ConstantEdit:
+    """What happens to one constant as one node reads it, by positions in :attr:`Analysis.labels`."""
+
+    axis_labels: dict[int, int] = field(default_factory=dict)
+    index_labels: int | None = None
+    size_labels: dict[int, int] = field(default_factory=dict)
+
+    def key(self) -> tuple[object, ...]:
+        return tuple(sorted(self.axis_labels.items())), self.index_labels, tuple(sorted(self.size_labels.items()))
+
+
+class _Rewriter:
+    def __init__(self, model: ir.Model, analysis: Analysis, mask: np.ndarray) -> None:
+        self.graph = model.graph
+        self.analysis = analysis
+        self.nodes = list(model.graph)
+        self.keep = [analysis.kept_slots(position, mask) for position in range(len(analysis.labels))]
+        self.editor = ConstantEditor(model)
+        self.edits: dict[tuple[int, int], _ConstantEdit] = {}
+
+    def run(self) -> None:
+        for site in self.analysis.sites:
+            if not self.keep[site.labels].all():
+                self._get_edit(site.node, site.input).axis_labels[site.axis] = site.labels
+        for remap in self.analysis.remaps:
+            if not self.keep[remap.labels].all():
+                self._get_edit(remap.node, remap.input).index_labels = remap.labels
+        for size in self.analysis.sizes:
+            self._update_size(size)
+        self._rewrite_constants()
+        self._update_shapes()
+
+    def _get_edit(self, node: int, i: int) -> _ConstantEdit:
+        return self.edits.setdefault((node, i), _ConstantEdit())
+
+    def _update_size(self, size: DependentSize) -> None:
+        moved = not all(self.keep[labels].all() for labels in size.sources)
+        changed = {e: labels for e, labels in size.counts.items() if moved or not self.keep[labels].all()}
+        fixed = size.fixed if moved else {}
+        if not changed and not fixed:
+            return
+        node = self.nodes[size.node]
+        counts = {e: int(self.keep[labels].sum()) for e, labels in size.counts.items()}
+        if isinstance(size.target, str):
+            _set_attribute(node, size.target, counts)
+        elif size.target >= len(node.inputs) or node.inputs[size.target] is None:
+            node.resize_inputs(max(size.target + 1, len(node.inputs)))
+            node.replace_input_with(size.target, self.editor.add_initializer(np.asarray(list(counts.values())), "sizes"))
+            node.attributes.pop("num_outputs", None)
+        elif constants.get_const_tensor(node.inputs[size.target]) is not None:
+            self._get_edit(size.node, size.target).size_labels.update(changed)
+        else:
+            self._override_elements(node, size.target, size.length, {e: counts[e] for e in changed} | fixed)
+
+    def _override_elements(self, node: ir.Node, i: int, length: int, counts: dict[int, int]) -> None:
+        """Replace some elements of a vector that is computed at run time by known numbers (a Where)."""
+        computed = node.inputs[i]
+        assert computed is not None
+        dtype = computed.dtype or ir.DataType.INT64
+        is_overridden: np.ndarray = np.zeros(length, bool)
+        overrides: np.ndarray = np.zeros(length, dtype.numpy())
+        for e, count in counts.items():
+            is_overridden[e], overrides[e] = True, count
+        shape = () if computed.shape is not None and computed.shape.rank() == 0 else (length,)
+        is_overridden, overrides = is_overridden.reshape(shape), overrides.reshape(shape)
+        where_node = ir.node(
+            "Where",
+            [self.editor.add_initializer(is_overridden, "over"), self.editor.add_initializer(overrides, "sizes"), computed],
+        )
+        where_node.name = where_node.outputs[0].name = self.editor.make_unique_name(f"{node.outputs[0].name}_sizes")
+        where_node.outputs[0].shape, where_node.outputs[0].type = ir.Shape(shape), ir.TensorType(dtype)
+        self.graph.insert_before(node, where_node)
+        node.replace_input_with(i, where_node.outputs[0])
+
+    def _rewrite_constants(self) -> None:
+        readers: dict[ir.Value, dict[tuple[object, ...], list[tuple[int, int]]]] = {}
+        for (position, i), edit in self.edits.items():
+            value = self.nodes[position].inputs[i]
+            assert value is not None
+            readers.setdefault(value, {}).setdefault(edit.key(), []).append((position, i))
+        for value, groups in readers.items():
+            array = constants.get_const_array(value)
+            assert array is not None
+            all_readers_edited = sum(len(group) for group in groups.values()) == len(value.uses())
+            in_place = all_readers_edited and not value.is_graph_output()
+            for group in reversed(list(groups.values())):  # the first may take the place of the original, so it is last
+                new = self._edit_array(array, self.edits[group[0]])
+                if in_place and group is next(iter(groups.values())):
+                    self.editor.overwrite(value, new)
+                    continue
+                copy = self.editor.add_initializer(new, f"{value.name}_kept")
+                for position, i in group:
+                    self.nodes[position].replace_input_with(i, copy)
+
+    def _edit_array(self, array: np.ndarray, edit: _ConstantEdit) -> np.ndarray:
+        if edit.index_labels is not None:
+            keep = self.keep[edit.index_labels]
+            array = (np.cumsum(keep) - 1)[array].astype(array.dtype)
+        for axis, labels in edit.axis_labels.items():
+            array = np.take(array, np.flatnonzero(self.keep[labels]), axis=axis)
+        if edit.size_labels:
+            array = array.copy()
+            for e, labels in edit.size_labels.items():
+                array.flat[e] = self.keep[labels].sum()
+        return np.ascontiguousarray(array).reshape(array.shape)
+
+    def _update_shapes(self) -> None:
+        """Write the exact new sizes, from which shape inference then starts."""
+        for node in self.nodes:
+            for value in node.outputs:
+                labels = self.analysis.tensor_labels.get(value.name or "")
+                if labels is not None and value.shape is not None and len(labels) == len(value.shape):
+                    dims = list(value.shape)
+                    for a, position in enumerate(labels):
+                        dims[a] = dims[a] if position is None else int(self.keep[position].sum())
+                    value.shape = ir.Shape(dims)
+
+
+def _set_attribute(node: ir.Node, name: str, counts: dict[int, int]) -> None:
+    old = node.attributes.get(name)
+    if name == "split" or (old is not None and old.type == ir.AttributeType.INTS):
+        values = list(old.as_ints()) if old is not None else [0] * len(counts)
+        for e, count in counts.items():
+            values[e] = count
+        node.attributes[name] = ir.AttrInt64s(name, values)
+    else:
+        node.attributes[name] = ir.AttrInt64(name, counts[0])

@@ -1,0 +1,49 @@
+"""float16 made float32 again: every tensor, input and output, so that a runtime without float16 kernels runs the model."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+#: Attributes that name an element type.
+_DTYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "stash_type")
+
+
+def widen(model: ir.Model) -> int:
+    """Turn every float16 of ``model`` into float32, in place, bodies and functions included; how often one stood there."""
+    graphs = [*model.graphs(), *(inner for f in model.functions.values() for inner in (f.graph, *f.graph.subgraphs()))]
+    changed = 0
+    for graph in graphs:
+        for value in graph.initializers.values():
+            if value.const_value is not None and value.const_value.dtype is ir.DataType.FLOAT16:
+                value.const_value = _widen_tensor(value.const_value)
+        for node in graph:
+            for attribute in list(node.attributes.values()):
+                if (widened := _widen_attribute(attribute)) is not None:
+                    node.attributes.add(widened)
+                    changed += 1
+        values = [*graph.inputs, *graph.initializers.values(), *(output for node in graph for output in node.outputs)]
+        for value in dict.fromkeys(values):
+            if value.dtype is ir.DataType.FLOAT16:
+                value.type = ir.TensorType(ir.DataType.FLOAT)
+                changed += 1
+    return changed
+
+
+def _widen_tensor(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    return ir.tensor(tensor.numpy().astype(np.float32), name=tensor.name)
+
+
+def _widen_attribute(attribute: ir.Attr) -> ir.Attr | None:
+    """``attribute`` in float32, or None where it says nothing of float16."""
+    if attribute.is_ref():
+        return None
+    if attribute.type is ir.AttributeType.TENSOR and attribute.value.dtype is ir.DataType.FLOAT16:
+        return ir.AttrTensor(attribute.name, _widen_tensor(attribute.value))
+    if (
+        attribute.type is ir.AttributeType.INT
+        and attribute.name in _DTYPE_ATTRIBUTES
+        and attribute.value == ir.DataType.FLOAT16
+    ):
+        return ir.AttrInt64(attribute.name, int(ir.DataType.FLOAT))
+    return None

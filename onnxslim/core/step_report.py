@@ -1,0 +1,95 @@
+"""The account every step gives: what it changed, what it declined and why, how long it took.
+
+A step is a function ``(model, …) -> (model, Account)``. It never changes the model it was given.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Declined:
+    """One thing a step could have done and did not.
+
+    Attributes:
+        node: The node, tensor or channel unit by name.
+        reason: Why, in one clause a person can act on.
+    """
+
+    node: str
+    reason: str
+
+
+@dataclass
+class Account:
+    """What one step did.
+
+    Attributes:
+        name: The step, e.g. ``"simplify"``.
+        seconds: Wall time.
+        changed: Counts by kind of change, e.g. ``{"folded": 12}``; empty when the step changed nothing.
+        declined: What was left alone and why.
+        warnings: One-line cautions for the person who reads the report.
+        details: JSON-serialisable tables for ``--explain`` and the report, by name.
+    """
+
+    name: str
+    seconds: float = 0.0
+    changed: dict[str, int | float | str] = field(default_factory=dict)
+    declined: list[Declined] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def count(self, what: str, n: int = 1) -> None:
+        """Add ``n`` to the count of ``what``; adding nothing leaves no entry behind."""
+        if n:
+            self.changed[what] = int(self.changed.get(what, 0)) + n
+
+    def decline(self, node: str, reason: str) -> None:
+        """Record that ``node`` was left alone because of ``reason``."""
+        self.declined.append(Declined(node, reason))
+
+    @contextmanager
+    def timed(self) -> Iterator[Account]:
+        """Add the wall time of the block to ``seconds``."""
+        start = time.perf_counter()
+        try:
+            yield self
+        finally:
+            self.seconds += time.perf_counter() - start
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Add the wall time of the block to ``details["seconds"][name]``, the breakdown of a long step."""
+        start, parts = time.perf_counter(), self.details.setdefault("seconds", {})
+        try:
+            yield
+        finally:
+            taken = time.perf_counter() - start
+            parts[name] = round(parts.get(name, 0.0) + taken, 3)
+            logger.info("%s: %s took %.1f s", self.name, name, taken)
+
+    def as_json(self) -> dict[str, Any]:
+        """The ``steps`` entry of the JSON contract."""
+        return {
+            "name": self.name,
+            "seconds": round(self.seconds, 3),
+            "changed": self.changed,
+            "declined": [{"node": d.node, "reason": d.reason} for d in self.declined],
+            "warnings": self.warnings,
+            "details": self.details,
+        }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Account:
+        """The account that :meth:`as_json` wrote down."""
+        declined = [Declined(**one) for one in entry["declined"]]
+        return cls(entry["name"], entry["seconds"], entry["changed"], declined, entry["warnings"], entry["details"])

@@ -1,0 +1,1 @@
+"""From an image file to the array that a vision model takes."""

@@ -1,0 +1,109 @@
+"""Small constants made visible, so that shape inference can see through shape arithmetic.
+
+Exporters compute Pad amounts, Reshape targets and Slice bounds with nodes (ConstantOfShape, Concat, Transpose, Cast …)
+that ONNX's own data propagation does not follow. Evaluating the small ones is enough to know every shape. This works on
+a private copy and is about knowing; making a model smaller is ``simplify``'s business.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+
+from onnxslim.graph import shapes
+from onnxslim.graph.constants import get_const_array
+
+#: Shape arithmetic handles vectors of ranks; anything larger is data, not a shape.
+MAX_ELEMENTS = 1024
+
+#: Ops that shape arithmetic is made of. Every one is cheap, deterministic and in ONNX's reference implementation.
+SHAPE_OPS = frozenset(
+    "Abs Add And Cast Ceil Concat ConstantOfShape Div Equal Expand Flatten Floor Gather Greater GreaterOrEqual Identity "
+    "Less LessOrEqual Max Min Mod Mul Neg Not Or Pow Range ReduceMax ReduceMin ReduceProd ReduceSum Reshape Shape Sign "
+    "Size Slice Split Sqrt Squeeze Sub Tile Transpose Unsqueeze Where".split()
+)
+
+
+def propagate_constants(model: ir.Model, rounds: int = 8) -> None:
+    """Infer shapes and replace small constant-valued nodes of the main graph by initializers, in place, until stable."""
+    shapes.infer(model)
+    for _ in range(rounds):
+        if not _fold_once(model):
+            return
+        shapes.infer(model)
+
+
+def _fold_once(model: ir.Model) -> bool:
+    changed = False
+    for node in list(model.graph):
+        if node.op_type not in SHAPE_OPS or node.domain not in ("", "ai.onnx"):
+            continue
+        arrays = _evaluate(node, model.opset_imports.get("", 17))
+        if arrays is None:
+            continue
+        for output, array in zip(node.outputs, arrays, strict=True):
+            _replace_by_constant(model, output, array)
+        model.graph.remove(node, safe=False)
+        changed = True
+    return changed
+
+
+def _evaluate(node: ir.Node, opset: int) -> list[np.ndarray] | None:
+    if any(output.is_graph_output() for output in node.outputs):
+        return None
+    if node.op_type in ("Shape", "Size"):
+        known = shapes.get_static_dims(node.inputs[0])
+        if known is None:
+            return None
+        if node.op_type == "Size":
+            return [np.asarray(math.prod(known), np.int64)]
+        start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", len(known))
+        return [np.asarray(known[start:end], np.int64)]
+    inputs = [get_const_array(value) for value in node.inputs]
+    if any(array is None for array, value in zip(inputs, node.inputs, strict=True) if value is not None):
+        return None
+    if sum(array.size for array in inputs if array is not None) > MAX_ELEMENTS or _is_large(node, inputs):
+        return None
+    return _run(node, inputs, opset)
+
+
+def _is_large(node: ir.Node, inputs: list[np.ndarray | None]) -> bool:
+    """Whether the result would be large; asked before anything is allocated."""
+    first = inputs[0]
+    if first is None:
+        return True
+    if node.op_type == "ConstantOfShape":
+        return math.prod(int(d) for d in first) > MAX_ELEMENTS
+    if node.op_type == "Range":
+        start, limit, delta = (float(np.asarray(array)) for array in inputs if array is not None)
+        return delta == 0 or (limit - start) / delta > MAX_ELEMENTS
+    if node.op_type in ("Expand", "Tile", "Reshape") and inputs[1] is not None:
+        return math.prod(max(1, int(d)) for d in inputs[1]) * (first.size if node.op_type == "Tile" else 1) > MAX_ELEMENTS
+    return False
+
+
+def _run(node: ir.Node, inputs: list[np.ndarray | None], opset: int) -> list[np.ndarray] | None:
+    proto = ir.to_proto(node)
+    graph = onnx.helper.make_graph(
+        [proto],
+        "constant",
+        [onnx.helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(proto.input) if name],
+        [onnx.helper.make_empty_tensor_value_info(name) for name in proto.output],
+    )
+    feeds = {str(value.name): array for value, array in zip(node.inputs, inputs, strict=True) if value is not None}
+    try:
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+        return [np.asarray(array) for array in ReferenceEvaluator(model).run(None, feeds)]
+    except Exception:  # the reference raises whatever numpy does; not knowing a shape is no error
+        return None
+
+
+def _replace_by_constant(model: ir.Model, output: ir.Value, array: np.ndarray) -> None:
+    tensor = ir.tensor(array, name=f"{output.name}_value")
+    value = ir.Value(name=tensor.name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
+    model.graph.register_initializer(value)
+    output.replace_all_uses_with(value)

@@ -1,0 +1,47 @@
+"""Whether a model is quantised already, and by what: such a model is left as it is."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from onnxslim.graph.constants import get_const_tensor
+
+#: op type → the kind of quantisation it shows
+_KIND_OF_OP = {
+    "QuantizeLinear": "QDQ",
+    "DynamicQuantizeLinear": "dynamic",
+    "MatMulInteger": "dynamic",
+    "ConvInteger": "dynamic",
+    "DynamicQuantizeMatMul": "dynamic",
+    "DynamicQuantizeLSTM": "dynamic",
+    "MatMulNBits": "weight-only",
+    "MatMulBnb4": "weight-only",
+    "GatherBlockQuantized": "weight-only",
+    "MatMulIntegerToFloat": "dynamic",
+    "QLinearConv": "QOperator",
+    "QLinearMatMul": "QOperator",
+    "QGemm": "QOperator",
+    "QAttention": "QOperator",
+    "QLinearAdd": "QOperator",
+}
+_QUANTIZED_DTYPES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
+#: Fewer 8-bit constants than this are data, not weights.
+_MIN_WEIGHT_ELEMENTS = 512
+
+
+def detect_quantization(model: ir.Model) -> str | None:
+    """``QDQ``, ``QOperator``, ``dynamic`` or ``weight-only`` with the first node that shows it, or None."""
+    for node in model.graph.all_nodes():
+        kind = _KIND_OF_OP.get(node.op_type)
+        if kind is not None:
+            return f"{kind} ({node.op_type} {node.name or ''})".replace(" )", ")")
+    for node in model.graph.all_nodes():
+        if node.op_type == "DequantizeLinear" or _is_weight_dequantization(node):
+            return f"weight-only ({node.op_type} {node.name or ''})".replace(" )", ")")
+    return None
+
+
+def _is_weight_dequantization(node: ir.Node) -> bool:
+    """Whether ``node`` turns stored codes into numbers: a Cast of 8-bit constants, or a Gather of their rows."""
+    stored = get_const_tensor(node.inputs[0]) if node.op_type in ("Cast", "Gather") and node.inputs else None
+    return stored is not None and stored.dtype in _QUANTIZED_DTYPES and stored.size >= _MIN_WEIGHT_ELEMENTS

@@ -1,0 +1,136 @@
+"""Change what a model takes and gives: the shapes of its inputs, and which tensors are its inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from onnxslim.core.errors import UsageError
+from onnxslim.graph import shapes
+
+#: Element types by the names that people use for them.
+DTYPES_BY_NAME = {
+    "fp16": ir.DataType.FLOAT16,
+    "fp32": ir.DataType.FLOAT,
+    "int32": ir.DataType.INT32,
+    "bool": ir.DataType.BOOL,
+}
+
+
+def set_input_shapes(model: ir.Model, new_shapes: Mapping[str, Sequence[int]]) -> None:
+    """Fix dimensions of inputs in place; -1 leaves one as it is. Shapes that follow from them are inferred anew.
+
+    Raises:
+        UsageError: No such input, or a shape of another rank than the model's.
+    """
+    inputs = {str(value.name): value for value in model.graph.inputs}
+    for name, sizes in new_shapes.items():
+        value = _find_value(inputs, name, "input")
+        old = shapes.get_dims(value)
+        if old is not None and len(old) != len(sizes):
+            raise UsageError(f"shape {_format_dims(sizes)} for input {name}, expected one like {_format_dims(old)}")
+        old_dims = old or (None,) * len(sizes)
+        value.shape = ir.Shape([dim if size < 0 else size for size, dim in zip(sizes, old_dims, strict=True)])
+    for node in model.graph.all_nodes():
+        for output in node.outputs:
+            if not output.is_graph_output():
+                output.shape = None
+    refresh_outputs(model)
+
+
+def refresh_outputs(model: ir.Model) -> None:
+    """Say of the outputs, in place, what follows from the inputs: sizes where there are any, else the old names."""
+    copy = model.clone()
+    for value in copy.graph.outputs:
+        value.shape = None
+    shapes.infer(copy)
+    for value, inferred in zip(model.graph.outputs, copy.graph.outputs, strict=True):
+        old, new = shapes.get_dims(value), shapes.get_dims(inferred)
+        if new is not None:
+            names = old if old is not None and len(old) == len(new) else (None,) * len(new)
+            dims = [n if isinstance(n, int) else o if isinstance(o, str) else None for n, o in zip(new, names, strict=True)]
+            value.shape = ir.Shape(dims)
+
+
+def set_outputs(model: ir.Model, output_types: Mapping[str, ir.DataType | None]) -> None:
+    """Make the tensors ``output_types`` the outputs, cast where a type is given, and drop what only others needed.
+
+    Raises:
+        UsageError: No such tensor.
+    """
+    shapes.infer(model)
+    values = _values_by_name(model)
+    chosen = [_find_value(values, name, "tensor") for name in output_types]
+    model.graph.outputs.clear()
+    for value, dtype in zip(chosen, output_types.values(), strict=True):
+        name = str(value.name)
+        if dtype is not None and dtype != value.dtype:
+            value.name = f"{name}_before_cast"
+            value = _add_cast(model, value, dtype, name, None)
+        model.graph.outputs.append(value)
+    _remove_unused(model)
+
+
+def set_inputs(model: ir.Model, input_types: Mapping[str, ir.DataType | None]) -> None:
+    """Make the tensors ``input_types`` the inputs, of the type given, and drop what made them.
+
+    Raises:
+        UsageError: No such tensor, or the outputs need another input as well.
+    """
+    shapes.infer(model)
+    values = _values_by_name(model)
+    chosen = {name: _find_value(values, name, "tensor") for name in input_types}
+    old_inputs = list(model.graph.inputs)
+    model.graph.inputs.clear()
+    for name, dtype in input_types.items():
+        old = chosen[name]
+        new = ir.Value(name=name, type=ir.TensorType(dtype or old.dtype or ir.DataType.FLOAT), shape=old.shape)
+        old.name = f"{name}_before_cut"
+        model.graph.inputs.append(new)
+        replacement = (
+            new if dtype in (None, old.dtype) else _add_cast(model, new, old.dtype or ir.DataType.FLOAT, f"{name}_cast", 0)
+        )
+        readers = [(node, index) for node, index in old.uses() if node is not replacement.producer()]
+        for node, index in readers:
+            node.replace_input_with(index, replacement)
+    _remove_unused(model)
+    for value in old_inputs:
+        if value.uses() and value not in model.graph.inputs:
+            raise UsageError(f"the outputs need input {value.name} as well", hint="name it among the inputs")
+
+
+def _add_cast(model: ir.Model, value: ir.Value, dtype: ir.DataType, name: str, position: int | None) -> ir.Value:
+    node = ir.node("Cast", [value], {"to": int(dtype)}, name=f"{name}_cast")
+    result = node.outputs[0]
+    result.name, result.type, result.shape = name, ir.TensorType(dtype), value.shape
+    if position is None or not len(model.graph):
+        model.graph.append(node)
+    else:
+        model.graph.insert_before(model.graph[position], node)
+    return result
+
+
+def _remove_unused(model: ir.Model) -> None:
+    common.RemoveUnusedNodesPass()(model)
+    unread = [v for v in model.graph.inputs if not v.uses() and not v.is_graph_output()]
+    for value in unread:
+        model.graph.inputs.remove(value)
+
+
+def _values_by_name(model: ir.Model) -> dict[str, ir.Value]:
+    produced = (value for node in model.graph for value in node.outputs)
+    return {str(value.name): value for value in (*model.graph.inputs, *produced) if value.name}
+
+
+def _find_value(values: Mapping[str, ir.Value], name: str, kind: str) -> ir.Value:
+    if name not in values:
+        known = list(values)
+        more = f" and {len(known) - 8} more" if len(known) > 8 else ""
+        raise UsageError(f"no {kind} {name} in the model", hint=f"it has {', '.join(known[:8])}{more}")
+    return values[name]
+
+
+def _format_dims(dims: Sequence[int | str | None]) -> str:
+    return ",".join("?" if dim is None else str(dim) for dim in dims)

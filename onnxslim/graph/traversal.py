@@ -1,0 +1,80 @@
+"""Graphs that hold graphs.
+
+The branches of an If and the bodies of Loop and Scan are simplified like the graph around them, whose values they may
+read. What another op does with a graph that it holds is its own business: such graphs are left as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import onnx_ir as ir
+
+CONTROL_FLOW = ("If", "Loop", "Scan")
+
+
+def iter_subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs that ``node`` holds as attributes."""
+    for attribute in node.attributes.values():
+        if attribute.type is ir.AttributeType.GRAPH and not attribute.is_ref():
+            yield attribute.as_graph()
+        elif attribute.type is ir.AttributeType.GRAPHS and not attribute.is_ref():
+            yield from attribute.as_graphs()
+
+
+def iter_bodies(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs that ``node`` holds, if it is control flow."""
+    if node.op_type in CONTROL_FLOW and not node.domain:
+        yield from iter_subgraphs(node)
+
+
+def walk(graph: ir.Graph, into: Callable[[ir.Node], Iterator[ir.Graph]] = iter_bodies) -> Iterator[ir.Node]:
+    """The nodes of ``graph`` in order, each followed by those of its bodies (or of all graphs, ``into=subgraphs``)."""
+    for node in graph:
+        yield node
+        if node.attributes:
+            for inner in into(node):
+                yield from walk(inner, into)
+
+
+def walk_graphs(graph: ir.Graph, into: Callable[[ir.Node], Iterator[ir.Graph]] = iter_bodies) -> Iterator[ir.Graph]:
+    """``graph`` and every body (or every graph, ``into=subgraphs``) inside it."""
+    yield graph
+    for node in walk(graph, into):
+        if node.attributes:
+            yield from into(node)
+
+
+def iter_reads(node: ir.Node) -> Iterator[ir.Value]:
+    """What ``node`` reads, also from inside its graphs."""
+    yield from (value for value in node.inputs if value is not None)
+    for graph in iter_subgraphs(node):
+        for inner in walk(graph, iter_subgraphs):
+            yield from (value for value in inner.inputs if value is not None)
+
+
+def make_names_unique(model: ir.Model) -> set[str]:
+    """Make every value's name unique, in place, and return them all; what the model takes and returns keeps its name.
+
+    The same name in two nested graphs is legal, but here a name must mean one value.
+    """
+    finished = {*model.graph.inputs, *model.graph.outputs}
+    names = {str(value.name) for value in finished}
+    for graph in walk_graphs(model.graph):
+        for value in _iter_values(graph):
+            if not value.name or value in finished:
+                continue
+            stem, count = value.name, 1
+            while value.name in names:
+                count += 1
+                value.name = f"{stem}_{count}"
+            names.add(value.name)
+            finished.add(value)
+    return names | {str(value.name) for graph in walk_graphs(model.graph, iter_subgraphs) for value in _iter_values(graph)}
+
+
+def _iter_values(graph: ir.Graph) -> Iterator[ir.Value]:
+    yield from graph.inputs
+    yield from graph.initializers.values()
+    for node in graph:
+        yield from node.outputs

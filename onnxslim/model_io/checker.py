@@ -1,0 +1,109 @@
+"""The ONNX checker's word on every operator, asked without the tensors.
+
+The checker takes one serialised message and looks for external data beside the working directory. What it alone knows
+(which inputs and attributes an op has at an opset) needs no weight, so it is given the model with every tensor emptied:
+no second copy of a gigabyte, and no file opened by it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import onnx
+
+from onnxslim.core.errors import InvalidModelError, UnsupportedError
+
+_Attr = onnx.AttributeProto
+_ERROR_CONTEXT = re.compile(r"^(?P<what>.*?) ==> Context: Bad node spec for node\. Name: (?P<name>.*?) OpType: (?P<op>\S+)")
+
+
+def check(model: onnx.ModelProto) -> None:
+    """Raise what the ONNX checker raises; ops of domains it does not know pass.
+
+    Raises:
+        InvalidModelError: The checker refuses the model.
+        UnsupportedError: The standard has no such op at this opset.
+    """
+    skeleton = onnx.ModelProto(ir_version=model.ir_version, producer_name=model.producer_name)
+    _copy_opset_imports(model.opset_import, skeleton.opset_import)
+    skeleton.metadata_props.extend(model.metadata_props)
+    _copy_graph(model.graph, skeleton.graph)
+    for function in model.functions:
+        copy = skeleton.functions.add(name=function.name, domain=function.domain, overload=function.overload)
+        copy.input.extend(function.input)
+        copy.output.extend(function.output)
+        copy.attribute.extend(function.attribute)
+        _copy_opset_imports(function.opset_import, copy.opset_import)
+        _copy_attributes(function.attribute_proto, copy.attribute_proto)
+        _copy_nodes(function.node, copy.node)
+    try:
+        onnx.checker.check_model(skeleton)
+    except onnx.checker.ValidationError as error:
+        raise _translate_error(error) from None
+
+
+def _copy_graph(graph: onnx.GraphProto, target: onnx.GraphProto) -> None:
+    target.name = graph.name
+    target.input.extend(graph.input)
+    target.output.extend(graph.output)
+    for tensor in graph.initializer:
+        target.initializer.append(_empty_tensor(tensor))
+    _copy_nodes(graph.node, target.node)
+
+
+def _copy_opset_imports(opsets: Iterable[onnx.OperatorSetIdProto], target: Any) -> None:
+    for opset in opsets:
+        target.add(domain=_normalize_domain(opset.domain), version=opset.version)
+
+
+def _normalize_domain(domain: str) -> str:
+    """The standard's domain has two names, and the checker of older onnx takes them for two domains."""
+    return "" if domain == "ai.onnx" else domain
+
+
+def _copy_nodes(nodes: Iterable[onnx.NodeProto], target: Any) -> None:
+    for node in nodes:
+        copy = target.add(name=node.name, op_type=node.op_type, domain=_normalize_domain(node.domain))
+        if node.overload:
+            copy.overload = node.overload
+        copy.input.extend(node.input)
+        copy.output.extend(node.output)
+        _copy_attributes(node.attribute, copy.attribute)
+
+
+def _copy_attributes(attributes: Iterable[onnx.AttributeProto], target: Any) -> None:
+    for attribute in attributes:
+        if attribute.ref_attr_name or attribute.type not in (
+            _Attr.TENSOR,
+            _Attr.TENSORS,
+            _Attr.GRAPH,
+            _Attr.GRAPHS,
+        ):
+            target.append(attribute)
+            continue
+        copy = target.add(name=attribute.name, type=attribute.type)
+        if attribute.type == _Attr.TENSOR:
+            copy.t.CopyFrom(_empty_tensor(attribute.t))
+        elif attribute.type == _Attr.GRAPH:
+            _copy_graph(attribute.g, copy.g)
+        copy.tensors.extend(map(_empty_tensor, attribute.tensors))
+        for graph in attribute.graphs:
+            _copy_graph(graph, copy.graphs.add())
+
+
+def _empty_tensor(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    return onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0])
+
+
+def _translate_error(error: Exception) -> InvalidModelError | UnsupportedError:
+    """The checker's paragraph as one line that begins with the node."""
+    text = " ".join(str(error).split())
+    match = _ERROR_CONTEXT.match(text)
+    if match is None:
+        return InvalidModelError(text)
+    label = f"node '{match['name']}' ({match['op']})"
+    if match["what"].startswith("No Op registered"):
+        return UnsupportedError(f"{label}: no op of the ONNX standard at this opset", hint="is its domain missing?")
+    return InvalidModelError(f"{label}: {match['what']}")

@@ -1,0 +1,61 @@
+"""How the data of a run are read: the options that users give, and the samples they lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx_ir as ir
+
+from onnxslim.data.samples import Samples
+from onnxslim.data.sequences import StateFeedback
+from onnxslim.data.sources import open_samples
+from onnxslim.runtime.session import Session, SessionConfig, make_run_check
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How data are read; see :func:`onnxslim.data.sources.open_samples`.
+
+    Attributes:
+        state: Output → the input it is fed back to; then samples are sequences (:mod:`onnxslim.data.sequences`).
+    """
+
+    labels: str | None = None
+    preprocess: str | None = None
+    max_samples: int | None = None
+    dims: Mapping[str, int] = field(default_factory=dict)
+    allow_code: bool = False
+    group: str | None = None
+    state: Mapping[str, str] = field(default_factory=dict)
+
+    def open(self, source: Any, model: ir.Model, *, seed: int = 0, config: SessionConfig | None = None) -> Samples:
+        """The samples at ``source`` for ``model``, the original, which is run once over them where there is state.
+
+        Args:
+            source: A path, arrays, an iterable.
+            model: The original.
+            seed: Of every draw.
+            config: Where it runs.
+
+        Raises:
+            OnnxslimError: See :func:`~onnxslim.data.sources.open_samples`.
+        """
+        carry = None
+        if self.state:
+            session = Session(model, config)
+            carry = StateFeedback(self.state, session.outputs, session.run)
+        return open_samples(
+            source,
+            model,
+            labels=self.labels,
+            preprocess=self.preprocess,
+            max_samples=self.max_samples,
+            seed=seed,
+            group=self.group,
+            dims=self.dims,
+            allow_code=self.allow_code,
+            can_run=make_run_check(model, config),
+            feedback=carry,
+        )

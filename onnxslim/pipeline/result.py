@@ -1,0 +1,140 @@
+"""What a run gives back: the model, the evidence, and how every figure came about."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import onnx_ir as ir
+
+from onnxslim.core.errors import OnnxslimError
+from onnxslim.core.step_report import Account
+from onnxslim.core.version import __version__
+from onnxslim.graph.cost import compute_cost
+from onnxslim.model_io import model_file
+from onnxslim.validation.evaluation_accumulator import Evaluation
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """One model in numbers: bytes on disk (external data included), parameters, multiply-accumulates of one sample."""
+
+    path: str | None
+    sha256: str
+    bytes: int
+    params: int
+    macs: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract's ``input`` and ``output``."""
+        return dict(vars(self))
+
+
+def compute_facts(
+    model: ir.Model, path: str | os.PathLike[str] | None = None, dims: Mapping[str, int] | None = None
+) -> ModelFacts:
+    """Compute the facts of ``model``; with ``path`` the file's own hash and size, else those of what would be written."""
+    model_cost = compute_cost(model, dims)
+    if path is not None and os.path.isfile(path):
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _hash_file(file)
+        return ModelFacts(os.fspath(path), digest, model_file.size_on_disk(path), model_cost.params, model_cost.macs)
+    data = model_file.to_bytes(model)
+    return ModelFacts(None, hashlib.sha256(data).hexdigest(), len(data), model_cost.params, model_cost.macs)
+
+
+def _hash_file(file: Any) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The model after one step, for the report's table and plots; what was not measured is None."""
+
+    name: str
+    bytes: int
+    params: int
+    macs: int
+    median_ms: float | None = None
+    metric: float | None = None
+
+
+@dataclass
+class Result:
+    """What a command did and what that proves.
+
+    Attributes:
+        command: Which command.
+        model: The result; None when the command writes none.
+        input: Facts of the original.
+        output: Facts of the result.
+        steps: One account a step.
+        stages: The original and the model after each step.
+        evaluation: Result against original on the *confirm* data.
+        latency: The contract's ``latency``.
+        data: The contract's ``data``: source and number of samples of each use.
+        recipe: The resolved recipe as YAML.
+        measured: Figure → how it was measured, for people.
+        extra: More top-level keys of the JSON.
+        warnings: One line each.
+    """
+
+    command: str
+    model: ir.Model | None = None
+    input: ModelFacts | None = None
+    output: ModelFacts | None = None
+    steps: list[Account] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+    evaluation: Evaluation | None = None
+    latency: dict[str, Any] | None = None
+    data: dict[str, Any] = field(default_factory=lambda: {"fit": None, "tune": None, "confirm": None})
+    recipe: str | None = None
+    measured: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def save(self, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
+        """Write the model (see :func:`onnxslim.model_io.model_file.save`)."""
+        if self.model is None:
+            raise ValueError(f"{self.command} gives no model to save")
+        model_file.save(self.model, path, external_data=external_data)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the report, in a frame of its own so that neither page styles the other."""
+        from onnxslim.reporting.html import render_html  # draws plots: only when somebody looks
+
+        page = escape(render_html(self.as_json()), quote=True)
+        return f'<iframe srcdoc="{page}" sandbox style="width:100%;height:60em;border:0"></iframe>'
+
+    def as_json(self, error: OnnxslimError | None = None) -> dict[str, Any]:
+        """The JSON contract, schema 1."""
+        evaluation = self.evaluation.as_json() if self.evaluation is not None else {"metrics": [], "outputs": {}}
+        warnings = list(dict.fromkeys([*self.warnings, *(line for step in self.steps for line in step.warnings)]))
+        return {
+            "schema": 1,
+            "tool": "onnxslim",
+            "version": __version__,
+            "command": self.command,
+            "status": "done" if error is None else "failed",
+            "exit_code": 0 if error is None else error.exit_code,
+            "input": None if self.input is None else self.input.as_json(),
+            "output": None if self.output is None else self.output.as_json(),
+            "steps": [step.as_json() for step in self.steps],
+            "stages": [dict(vars(stage)) for stage in self.stages],
+            **evaluation,
+            "latency": self.latency,
+            "data": self.data,
+            "energy": {"source": "not measurable here"},
+            "recipe": self.recipe,
+            "measured": self.measured,
+            "warnings": warnings,
+            "error": None if error is None else {"kind": error.kind, "message": error.message, "hint": error.hint},
+            **self.extra,
+        }

@@ -1,0 +1,153 @@
+"""The steps that a recipe may name: the options of each, and how it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx_ir as ir
+
+from onnxslim.core.errors import UsageError
+from onnxslim.core.progress import Progress, ignore_progress
+from onnxslim.core.step_report import Account
+from onnxslim.data.samples import Samples
+from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.selection.survey import Surveys
+from onnxslim.pruning.step import prune
+from onnxslim.quantization.mixed_precision import choose_mixed_precision
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.scheme_selection import ACTIVATION_MODES
+from onnxslim.quantization.step import quantize
+from onnxslim.recovery.options import RecoverOptions
+from onnxslim.recovery.step import recover
+from onnxslim.runtime.session import SessionConfig
+from onnxslim.simplification.step import SimplifyOptions, simplify
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a step may use besides the model.
+
+    Attributes:
+        original: The model before the first step; recovery learns from it.
+        samples: The *fit* data, or None.
+        config: Where things run.
+        seed: Of every draw.
+        progress: Told how far it is.
+        surveys: What pruning found out about models with the same samples.
+        tune_samples: Samples that nothing is fitted to and that may be chosen by, the *tune* data; None without any.
+        drop_over_limit: A model's drop on the *tune* data divided by the drop that the gates allow; None without such data.
+        deadline: On ``time.monotonic``'s clock; what a step tries several times it does not begin again after it.
+    """
+
+    original: ir.Model
+    samples: Samples | None = None
+    config: SessionConfig = field(default_factory=SessionConfig)
+    seed: int = 0
+    progress: Progress = ignore_progress
+    surveys: Surveys = field(default_factory=dict)
+    tune_samples: Samples | None = None
+    drop_over_limit: Callable[[ir.Model], float] | None = None
+    deadline: float | None = None
+
+    def require_samples(self, step: str) -> Samples:
+        """The fit data, which ``step`` cannot do without."""
+        if self.samples is None:
+            raise UsageError(f"{step} needs data", hint=DATA_HINT)
+        return self.samples
+
+
+DATA_HINT = "give --data: an .npz of inputs by name, a folder of images with --preprocess, or the word random to try it out"
+
+StepOptions = Any
+AppliedStep = tuple[ir.Model, Account, StepOptions]
+
+
+@dataclass(frozen=True)
+class StepKind:
+    """A step that recipes know.
+
+    Attributes:
+        options_class: Their type.
+        apply: How it runs; it returns the resolved options too.
+        is_is_timed: Whether with these options a clock decides something, so that the outcome is this machine's own.
+    """
+
+    options_class: type[Any]
+    apply: Callable[[ir.Model, Any, StepContext], AppliedStep]
+    is_timed: Callable[[Any], bool] = lambda options: False
+
+
+def _simplify(model: ir.Model, options: SimplifyOptions, context: StepContext) -> AppliedStep:
+    result, account = simplify(model, options, progress=context.progress)
+    return result, account, options
+
+
+def _prune(model: ir.Model, options: PruneOptions, context: StepContext) -> AppliedStep:
+    result, account = prune(
+        model, context.samples, options, config=context.config, surveys=context.surveys, progress=context.progress
+    )
+    if options.of == "latency" and options.cuts is None and "cuts" in account.details:
+        options = dataclasses.replace(options, cuts=tuple(account.details["cuts"]))
+    return result, account, options
+
+
+def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -> AppliedStep:
+    gate_decides = context.drop_over_limit is not None and options.min_sqnr is None
+    quantize_options = dataclasses.replace(options, min_sqnr=0.0) if gate_decides else options
+    result, account = quantize(model, context.samples, quantize_options, config=context.config, progress=context.progress)
+    scheme, placement = account.details["way"], account.details.get("placement")
+    activations = scheme["way"] if scheme["way"] in ACTIVATION_MODES else options.activations
+    # where this run kept its work and what it could hold is nothing that was decided
+    resolved = dataclasses.replace(options, target=scheme["target"], activations=activations, statistics=(), max_memory=None)
+    resolved = dataclasses.replace(resolved, calibration=account.details.get("calibration", options.calibration))
+    if placement is None:
+        return result, account, resolved
+    if options.float_units is None and context.drop_over_limit is not None and context.samples is not None:
+        samples = context.samples
+
+        def requantize(new_options: QuantizeOptions) -> tuple[ir.Model, Account]:
+            return quantize(model, samples, new_options, config=context.config, progress=context.progress)
+
+        return choose_mixed_precision(
+            model,
+            samples,
+            resolved,
+            (result, account),
+            requantize,
+            context.drop_over_limit,
+            context.config,
+            context.deadline,
+        )
+    return result, account, dataclasses.replace(resolved, float_units=tuple(placement["float"]))
+
+
+def _recover(model: ir.Model, options: RecoverOptions, context: StepContext) -> AppliedStep:
+    samples = context.require_samples("recover")
+    result, account = recover(
+        model,
+        context.original,
+        samples,
+        options,
+        unseen=context.tune_samples,
+        config=context.config,
+        progress=context.progress,
+    )
+    planned_steps, completed_steps = account.details["steps"], account.details["ran"]
+    last_step = completed_steps if completed_steps < planned_steps else None
+    # neither the time that was given nor the file that kept the work was decided here
+    resolved = dataclasses.replace(options, seconds=None, epochs=None, checkpoint=None, steps=planned_steps, last=last_step)
+    return result, account, resolved
+
+
+#: Every step by name; a new one is a row here.
+STEP_REGISTRY: dict[str, StepKind] = {
+    "simplify": StepKind(SimplifyOptions, _simplify),
+    "prune": StepKind(PruneOptions, _prune, lambda asked: asked.of == "latency" and asked.cuts is None),
+    "quantize": StepKind(
+        QuantizeOptions, _quantize, lambda asked: asked.placement == "measured" and asked.float_units is None
+    ),
+    "recover": StepKind(RecoverOptions, _recover, lambda asked: asked.steps is None and asked.epochs is None),
+}

@@ -1,0 +1,169 @@
+"""What recipes are carried out on and judged by: the original, the data by use, and what "right" means for them."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.errors import InvalidDataError, UsageError
+from onnxslim.core.progress import Progress, ignore_progress
+from onnxslim.data.samples import Samples
+from onnxslim.model_io import model_file
+from onnxslim.pipeline.data_options import DataOptions
+from onnxslim.pipeline.data_splits import ENOUGH_LABELS, DataSplits, open_splits
+from onnxslim.pipeline.recipe import Recipe
+from onnxslim.pipeline.result import ModelFacts, compute_facts
+from onnxslim.pipeline.step_registry import StepContext
+from onnxslim.pipeline.step_runner import CompletedStep, Runner
+from onnxslim.pruning.selection.survey import Surveys
+from onnxslim.runtime.session import SessionConfig, check_loads
+from onnxslim.validation.evaluation import evaluate_all
+from onnxslim.validation.evaluation_accumulator import Evaluation
+from onnxslim.validation.metrics.accumulator import MetricResult
+from onnxslim.validation.metrics.user_metric import UserMetric
+
+#: Samples that show at once whether the original knows more than chance and the metric can be computed.
+_CHECK_SAMPLES = 128
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What is judged, and by what; see :func:`onnxslim.validation.evaluation.evaluate`."""
+
+    metric: str | UserMetric | None = None
+    output: str | None = None
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True)
+class CompressionTask:
+    """What every recipe of one command starts from and is judged by.
+
+    Attributes:
+        command: Named in the results.
+        original: The model that everything is compared with.
+        original_facts: Its facts.
+        splits: The data, by use.
+        config: Where everything runs.
+        read: How data are read.
+        judge: What is judged.
+        progress: Told how far it is.
+        deadline: On ``time.monotonic``'s clock, for loops and what tries several times.
+        step_cache: See :class:`~onnxslim.pipeline.step_runner.Runner`.
+        surveys: See :class:`~onnxslim.pipeline.step_registry.StepContext`.
+    """
+
+    command: str
+    original: ir.Model
+    original_facts: ModelFacts
+    splits: DataSplits
+    config: SessionConfig = field(default_factory=SessionConfig)
+    read: DataOptions = field(default_factory=DataOptions)
+    judge: EvaluationOptions = field(default_factory=EvaluationOptions)
+    progress: Progress = ignore_progress
+    deadline: float | None = None
+    step_cache: dict[str, CompletedStep] = field(default_factory=dict)
+    surveys: Surveys = field(default_factory=dict)
+
+    def make_runner(self, recipe: Recipe) -> Runner:
+        """What carries out the steps of ``recipe``."""
+        limit, tune = recipe.gates.max_drop, self.splits.tune or self.splits.fit
+
+        def drop_over_limit(model: ir.Model) -> float:
+            if tune is None or limit is None:
+                return 0.0
+            drop = self.estimate_metric(model, tune).drop
+            if drop is None or drop > limit == 0:
+                return math.inf
+            return drop / limit if limit else 0.0
+
+        # layers go back to float by data that nothing was fitted on, or not at all
+        tune_excess = drop_over_limit if limit is not None and self.splits.tune is not None else None
+        context = StepContext(
+            self.original, self.splits.fit, self.config, recipe.seed, self.progress, self.surveys, self.splits.tune,
+            tune_excess, self.deadline,
+        )  # fmt: skip
+        return Runner(context, lambda model: drop_over_limit(model) > 1, self.deadline, self.step_cache)
+
+    def estimate_metric(self, model: ir.Model, samples: Samples) -> MetricResult:
+        """The metric on ``samples``, as far as so few can tell.
+
+        Of scores that is the drop which the original's own confidence predicts: it varies less than a count of right
+        answers. A few labels may only make it worse; many are counted and nothing else, because a network that is surer
+        than it is right takes every answer that changed for a loss.
+        """
+
+        def evaluate_metric(metric: str | UserMetric | None) -> MetricResult:
+            return self.evaluate({"result": model}, samples, metric)["result"].metric
+
+        if self.judge.metric is not None or (samples.labels is not None and len(samples) >= ENOUGH_LABELS):
+            return evaluate_metric(None)
+        try:
+            predicted = evaluate_metric("confidence")
+        except UsageError:  # the output is no score of classes: it has a default metric of its own
+            return evaluate_metric(None)
+        by_labels = evaluate_metric(None) if samples.labels is not None else predicted
+        return max(predicted, by_labels, key=lambda one: math.inf if one.drop is None else one.drop)
+
+    def evaluate(
+        self, models: dict[str, ir.Model], samples: Samples, metric: str | UserMetric | None = None
+    ) -> dict[str, Evaluation]:
+        """``models`` against the original on ``samples``, by ``metric`` or else the one that was asked for."""
+        return evaluate_all(
+            models, samples, reference=self.original, config=self.config, metric=metric or self.judge.metric,
+            output=self.judge.output, batch_size=self.judge.batch_size, progress=self.progress,
+        )  # fmt: skip
+
+
+def prepare_task(
+    model: model_file.ModelLike,
+    command: str,
+    *,
+    data: Any = None,
+    eval_data: Any = None,
+    seed: int = 0,
+    tune: float = 0.0,
+    budget: float | None = None,
+    config: SessionConfig | None = None,
+    read: DataOptions | None = None,
+    judge: EvaluationOptions | None = None,
+    progress: Progress = ignore_progress,
+) -> CompressionTask:
+    """Load the original and the data, and refuse what the runtime or the model would refuse later.
+
+    Args are those of :func:`~onnxslim.pipeline.recipe_run.run_recipe`; ``tune`` is the share of the data that is held
+    back to choose by.
+    """
+    deadline = None if budget is None else time.monotonic() + budget
+    config, read = config or SessionConfig(), read or DataOptions()
+    original = model_file.load(model)
+    check_loads(original, config)
+    original_facts = compute_facts(original, model if isinstance(model, (str, os.PathLike)) else None, read.dims)
+    splits = open_splits(original, data, eval_data, read, seed, config, tune=tune)
+    return CompressionTask(
+        command, original, original_facts, splits, config, read, judge or EvaluationOptions(), progress, deadline
+    )
+
+
+def check_metric(task: CompressionTask) -> None:
+    """Refuse, before any work, an original that guesses, and a metric that fails or does not go with the data.
+
+    Raises:
+        UsageError: The metric raised, or is not for such outputs.
+        InvalidDataError: The labels are not of its kind, or the original does no better than chance. Asked of all
+            samples when a few look like it.
+    """
+    samples, judge = task.splits.confirm, task.judge
+    if samples is None or (samples.labels is None and judge.metric is None):
+        return
+    first_samples = samples.take(np.arange(min(_CHECK_SAMPLES, len(samples))))
+    try:
+        task.evaluate({"original": task.original}, first_samples)
+    except (UsageError, InvalidDataError):
+        task.evaluate({"original": task.original}, samples)

@@ -1,0 +1,217 @@
+"""Error curves: for every family, in which order its units go and what the layers that read them lose by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.activations.segment_executor import SegmentExecutor
+from onnxslim.channels.analysis.units import Analysis, Consumer
+from onnxslim.core.progress import Progress
+from onnxslim.core.step_report import Account
+from onnxslim.data.samples import Samples
+from onnxslim.graph.constants import get_const_array
+from onnxslim.pruning import linear_layers as linear
+from onnxslim.pruning.channel_groups import ChannelGroup
+from onnxslim.pruning.linear_layers import LinearLayer
+from onnxslim.pruning.statistics.layer_moments import collect_moments, invert_moments
+from onnxslim.pruning.statistics.obs import Quadratic, delete_greedily
+from onnxslim.pruning.statistics.second_moments import SecondMoments, holdout_mask, positions_per_sample, sample_positions
+from onnxslim.runtime.session import SessionConfig
+
+#: Shares of a family at which the effect on the outputs is measured; the last is everything that may go.
+EFFECT_LEVELS = (0.125, 0.25, 0.5, 0.75, 1.0)
+#: Columns above which a layer's Gram matrix is built over channels instead (25 088² doubles are 5 GB).
+MAX_GRAM_COLUMNS = 6144
+
+
+@dataclass(frozen=True)
+class ErrorCurve:
+    """What taking units from one family costs.
+
+    Attributes:
+        group: The family.
+        order: Its units, by position in the family, in the order they should go.
+        error: float64 (stop,): after each, the error of the layers that read them once repaired, each over the
+            variance of its output.
+        weights: units gone -> {consumer's position in the analysis: its repaired weights (g, m, d + 1)}.
+    """
+
+    group: ChannelGroup
+    order: list[int]
+    error: np.ndarray
+    weights: dict[int, dict[int, np.ndarray]] = field(repr=False)
+
+
+def choose_levels(stop: int) -> list[int]:
+    """Numbers of units at which effects are measured."""
+    return sorted({max(1, round(share * stop)) for share in EFFECT_LEVELS}) if stop else []
+
+
+def compute_error_curves(
+    model: ir.Model,
+    analysis: Analysis,
+    groups: Sequence[ChannelGroup],
+    samples: Samples | None,
+    config: SessionConfig,
+    account: Account,
+    progress: Progress,
+    *,
+    orders: Mapping[int, Sequence[int]] | None = None,
+    seed: int = 0,
+) -> list[ErrorCurve]:
+    """A curve for every family, by Optimal Brain Surgeon on all layers that read it.
+
+    One consumer's Gram matrix is in memory at a time; of its inverse, the rows that a family needs are kept until the
+    last consumer of that family is done. Without samples the inputs count as uncorrelated and of equal energy: what a
+    unit costs is its share of the squared weights that read it, which plain magnitudes tell.
+
+    Args:
+        model: The model that ``analysis`` is of.
+        analysis: Its units.
+        groups: The families to score.
+        samples: What the layers read, or None.
+        config: How the model runs.
+        account: Gets a warning where the data are too few.
+        progress: Called after each consumer.
+        orders: Position in ``groups`` -> the order in which its units go; OBS decides for the others.
+        seed: Of the choice of positions.
+    """
+    consumer_views = _consumer_views(model, analysis, groups)
+    if samples is None:
+        return [
+            _curve_by_magnitude(group, consumer_views, (orders or {}).get(number)) for number, group in enumerate(groups)
+        ]
+    groups_by_reader: dict[int, list[int]] = {}
+    for number, group in enumerate(groups):
+        for position in group.readers:
+            groups_by_reader.setdefault(position, []).append(number)
+    pending_readers = {number: len(group.readers) for number, group in enumerate(groups)}
+    quadratics: dict[int, dict[int, Quadratic]] = {number: {} for number in pending_readers}
+    executor = SegmentExecutor(model, samples, config)
+    finished: dict[int, ErrorCurve] = {}
+    reader_positions = sorted(groups_by_reader, key=lambda position: analysis.consumers[position].node)
+    for done, position in enumerate(reader_positions):
+        view = consumer_views[position]
+        gram, held_out = view.moments(executor, seed)
+        if gram.count < gram.columns:
+            account.warnings.append(
+                f"{view.consumer.name}: {gram.count} rows for {gram.columns} columns; its least squares is regularised"
+            )
+        mean = gram.xx / max(gram.count, 1)
+        inverse = invert_moments(gram, held_out)
+        for number in groups_by_reader[position]:
+            quadratics[number][position] = view.build_quadratic(groups[number].readers[position], mean, inverse)
+            pending_readers[number] -= 1
+            if not pending_readers[number]:
+                finished[number] = _curve_by_obs(groups[number], quadratics.pop(number), (orders or {}).get(number))
+        progress("score", done + 1, len(reader_positions))
+    return [finished.get(number) or _curve_by_magnitude(group, consumer_views, None) for number, group in enumerate(groups)]
+
+
+def _consumer_views(model: ir.Model, analysis: Analysis, groups: Sequence[ChannelGroup]) -> dict[int, _ConsumerView]:
+    """Everything that reads a family, by its position in the analysis."""
+    nodes = list(model.graph)
+    layer_at = {layer.position: layer for layer in linear.find_linear_layers(model.graph)}
+    views = {}
+    for position in dict.fromkeys(position for group in groups for position in group.readers):
+        consumer = analysis.consumers[position]
+        slots = len(analysis.labels[consumer.labels])
+        views[position] = _ConsumerView(consumer, nodes[consumer.node], layer_at.get(consumer.node), slots)
+    return views
+
+
+def _curve_by_magnitude(group: ChannelGroup, views: Mapping[int, _ConsumerView], order: Sequence[int] | None) -> ErrorCurve:
+    """The curve of inputs that are all alike: the smallest first, nothing to repair. Units that nobody reads are free."""
+    weight_share = np.zeros(len(group))
+    for position, slots in group.readers.items():
+        weight_share += views[position].weight_shares(slots)
+    removal_order = list(np.argsort(weight_share, kind="stable").tolist() if order is None else order)
+    return ErrorCurve(group, removal_order, np.cumsum(weight_share[removal_order])[:-1], {})
+
+
+def _curve_by_obs(group: ChannelGroup, quadratics: dict[int, Quadratic], order: Sequence[int] | None) -> ErrorCurve:
+    repaired_weights: dict[int, dict[int, np.ndarray]] = {}
+    stop = len(group) - 1
+
+    def visit(gone: int) -> None:
+        repaired_weights[gone] = {position: term.weight.copy() for position, term in quadratics.items()}
+
+    removed, error = delete_greedily(
+        list(quadratics.values()), len(group), stop, order=order, pauses_at=choose_levels(stop), visit=visit
+    )
+    remaining = [unit for unit in range(len(group)) if unit not in set(removed)]
+    return ErrorCurve(group, removed + remaining, error, repaired_weights)
+
+
+@dataclass(frozen=True)
+class _ConsumerView:
+    """A consumer as rows and columns: a layer that least squares can fit, or what stands in for it.
+
+    Everything but a plain layer (LSTM, a grouped ConvTranspose, a product of two activations), and a layer too wide for a
+    Gram matrix over all its columns, is seen through its channels alone: the weight's other axes are more rows of W.
+    """
+
+    consumer: Consumer
+    node: ir.Node
+    layer: LinearLayer | None
+    slots: int
+
+    @property
+    def is_plain(self) -> bool:
+        return self.layer is not None and self.consumer.input == 0 and self.layer.columns <= MAX_GRAM_COLUMNS
+
+    def weight_shares(self, unit_slots: np.ndarray) -> np.ndarray:
+        """The share of the squared weights that units at ``unit_slots`` (n, k) are read with: float64 (n,)."""
+        squared = np.square(self._weight()[:, :, :-1]).sum(axis=(0, 1))
+        return np.asarray(squared[self._columns(unit_slots)].sum(axis=1) / max(float(squared.sum()), 1e-300))
+
+    def moments(self, executor: SegmentExecutor, seed: int) -> tuple[SecondMoments, SecondMoments]:
+        """Moments of what the consumer reads, and of the samples held back."""
+        if self.is_plain and self.layer is not None:
+            return collect_moments(self.layer, self.node, executor, seed)
+        weight = self._weight()
+        moments, held_out = (SecondMoments(weight.shape[0], weight.shape[2] - 1) for _ in range(2))
+        per_sample = positions_per_sample(moments.columns, executor.sample_count)
+        first_sample = 0
+        for indices, tensors in executor.run_segment(self.consumer.node, [self.consumer.tensor]):
+            x = tensors[self.consumer.tensor]
+            rows = self._channel_rows(x, per_sample, first_sample, seed)
+            held_mask = holdout_mask(indices, rows.shape[1])
+            moments.add(rows[:, ~held_mask])
+            held_out.add(rows[:, held_mask])
+            first_sample += len(x)
+        return moments, held_out
+
+    def build_quadratic(self, unit_slots: np.ndarray, mean: np.ndarray, inverse: np.ndarray) -> Quadratic:
+        """The layer's error as units at ``unit_slots`` (n, k) go, over the variance of the layer's output."""
+        weight, columns = self._weight(), self._columns(unit_slots)
+        rows = np.unique(columns)
+        covariance = mean - mean[:, :, -1:] * mean[:, -1:, :]
+        variance = float(np.einsum("gmd,gmd->", weight @ covariance, weight))
+        return Quadratic(weight, inverse[:, rows], rows, columns, 2.0 / max(variance, 1e-30))
+
+    def _columns(self, unit_slots: np.ndarray) -> np.ndarray:
+        """The columns of the weight that units at ``unit_slots`` (n, k) own: int64 (n, k · spread)."""
+        spread = self.layer.kernel_size if self.is_plain and self.layer is not None else 1
+        return np.asarray((unit_slots[:, :, None] * spread + np.arange(spread)).reshape(len(unit_slots), -1))
+
+    def _weight(self) -> np.ndarray:
+        if self.is_plain and self.layer is not None:
+            return linear.get_matrix(self.layer, self.node)
+        site = self.consumer.weight
+        array = get_const_array(self.node.inputs[site.input]) if site is not None else None
+        if site is None or array is None:
+            # A product of two activations: what is lost is what the other channels cannot tell about this one.
+            return np.eye(self.slots, self.slots + 1)[None]
+        flat = np.moveaxis(array, site.axis, -1).reshape(-1, array.shape[site.axis])
+        return np.concatenate([flat, np.zeros((len(flat), 1))], axis=1, dtype=np.float64)[None]
+
+    def _channel_rows(self, x: np.ndarray, per_sample: int, first_sample: int, seed: int) -> np.ndarray:
+        flat = np.moveaxis(x, self.consumer.axis, -1)
+        flat = flat.reshape(len(x) if self.consumer.axis % x.ndim else 1, -1, flat.shape[-1])
+        sampled_positions = sample_positions(flat.shape[1], per_sample, first_sample, len(flat), [seed, self.consumer.node])
+        return np.take_along_axis(flat, sampled_positions[..., None], axis=1).reshape(1, -1, flat.shape[-1])

@@ -1,0 +1,294 @@
+"""Cheaper forms of a model's layers: which there are, and the graph with them in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.activations.segment_executor import SegmentExecutor
+from onnxslim.core.progress import Progress
+from onnxslim.data.samples import Samples
+from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.cost import compute_cost
+from onnxslim.pruning import linear_layers as linear
+from onnxslim.pruning.importance.error_curves import MAX_GRAM_COLUMNS
+from onnxslim.pruning.linear_layers import LinearLayer
+from onnxslim.pruning.low_rank.factorization import (
+    FACTORIZATION_KINDS,
+    Factorization,
+    choose_rank,
+    count_weights,
+    fit_factorization,
+    relative_cost,
+    split_factors,
+)
+from onnxslim.pruning.statistics.layer_moments import collect_moments
+from onnxslim.runtime.session import SessionConfig
+
+#: Shares of a layer's cost at which each kind of form is tried; a form that saves less than a quarter is not worth a node.
+COST_SHARES = (0.75, 0.5, 0.35, 0.2)
+#: At most so many forms of one layer are compared by their effect on the outputs.
+MAX_FACTORIZATIONS = 5
+
+
+@dataclass(frozen=True)
+class FactorizationOption:
+    """One form that one layer could take.
+
+    Attributes:
+        factorization: The form.
+        weight: float64 (1, m, d + 1), the layer's weight in that form, of the dense shape.
+        error: Of the layer's outputs, over their variance.
+        params: Parameters it saves.
+        macs: Multiply-accumulates it saves.
+    """
+
+    factorization: Factorization
+    weight: np.ndarray
+    error: float
+    params: int
+    macs: float
+
+
+@dataclass(frozen=True)
+class FactorizableLayer:
+    """A layer and the forms it could take, the gentlest first.
+
+    Attributes:
+        layer: The layer.
+        node: Its node's name, for exclusions and times.
+        options: The forms: of two that cost the same, the one nearer to the layer.
+    """
+
+    layer: LinearLayer
+    node: str
+    options: Sequence[FactorizationOption]
+
+
+def find_factorizable(
+    model: ir.Model,
+    samples: Samples | None,
+    config: SessionConfig,
+    progress: Progress,
+    *,
+    excluded: Sequence[str] = (),
+    round_to: int = 1,
+    seed: int = 0,
+) -> list[FactorizableLayer]:
+    """The layers of ``model`` with a cheaper form, in its order.
+
+    Args:
+        model: Read only.
+        samples: What tells the inputs' Gram matrices; without them inputs count as uncorrelated.
+        config: How the model runs.
+        progress: Called after each layer.
+        excluded: Names of nodes to leave alone.
+        round_to: What ranks are a multiple of, where they are as large.
+        seed: Of the choice of positions.
+    """
+    nodes = list(model.graph)
+    costs = compute_cost(model).nodes
+    executor = SegmentExecutor(model, samples, config) if samples is not None else None
+    factorizable = []
+    layers = [
+        layer for layer in linear.find_linear_layers(model.graph) if _is_factorizable(layer) and layer.name not in excluded
+    ]
+    for done, layer in enumerate(layers):
+        node = nodes[layer.position]
+        matrix = linear.get_matrix(layer, node)
+        if matrix.shape[2] > MAX_GRAM_COLUMNS:
+            continue
+        kernel = _conv_shape(layer, node)[2:]
+        gram = np.eye(matrix.shape[2])
+        if executor is not None:
+            fitted, held_out = collect_moments(layer, node, executor, seed)
+            gram = (fitted.xx + held_out.xx)[0] / max(fitted.count + held_out.count, 1)
+        gram = _usable_gram(layer, gram)
+        macs = costs[node.name or ""].macs if node.name in costs else 0
+        options = []
+        for factorization in _list_factorizations(layer, node, round_to):
+            weight, error = fit_factorization(factorization, matrix[0], kernel, gram)
+            share = relative_cost(factorization, _conv_shape(layer, node), _strides(node, kernel))
+            params_saved = matrix.size - matrix.shape[1] - count_weights(factorization, _conv_shape(layer, node))
+            options.append(FactorizationOption(factorization, weight[None], error, params_saved, macs * (1 - share)))
+        if options := _pareto_front(options):
+            factorizable.append(FactorizableLayer(layer, node.name or layer.name, options))
+        progress("low rank", done + 1, len(layers))
+    return factorizable
+
+
+def split_layers(model: ir.Model, factorizations: Mapping[str, Factorization]) -> None:
+    """Put the layers whose outputs (:attr:`Layer.raw`) are in ``factorizations`` into those forms, in place.
+
+    A layer whose weight is of that form already stays what it computes; of others the rest is cut off. A layer that has
+    since become so small that the form would not be cheaper is left alone.
+    """
+    nodes = list(model.graph)
+    for layer in linear.find_linear_layers(model.graph):
+        node = nodes[layer.position]
+        factorization = factorizations.get(layer.node_output)
+        if (
+            factorization is None
+            or relative_cost(factorization, _conv_shape(layer, node), _strides(node, _conv_shape(layer, node)[2:])) >= 1
+        ):
+            continue
+        weight = linear.get_matrix(layer, node)[0, :, :-1].reshape(_conv_shape(layer, node))
+        first, second = split_factors(factorization, weight)
+        if second is None:
+            _trim_border(node, first)
+        elif node.op_type == "Conv":
+            _split_conv(model, node, factorization, first, second)
+        else:
+            _split_matmul(model, node, first, second)
+
+
+def factorize_weight(
+    layer: LinearLayer, node: ir.Node, factorization: Factorization, combined: np.ndarray, gram: np.ndarray
+) -> np.ndarray:
+    """The weight (1, m, d + 1) of that form whose outputs are nearest to those of ``combined``, on inputs of this Gram."""
+    return fit_factorization(factorization, combined[0], _conv_shape(layer, node)[2:], _usable_gram(layer, gram))[0][None]
+
+
+def _is_factorizable(layer: LinearLayer) -> bool:
+    """Whether the op of this layer can be factorized."""
+    return layer.groups == 1 and layer.op != "ConvTranspose"
+
+
+def _usable_gram(layer: LinearLayer, gram: np.ndarray) -> np.ndarray:
+    """``gram`` (d + 1, d + 1), its means set to zero where no bias could make up for them."""
+    if layer.has_bias:
+        return gram
+    centered = gram.copy()
+    centered[-1, :-1] = centered[:-1, -1] = 0.0
+    return centered
+
+
+def _list_factorizations(layer: LinearLayer, node: ir.Node, round_to: int) -> list[Factorization]:
+    shape = _conv_shape(layer, node)
+    strides = _strides(node, shape[2:])
+    unique: dict[Factorization, None] = {}
+    for kind in FACTORIZATION_KINDS:
+        if kind == "border" and not _can_trim(node, len(shape) - 2):
+            continue
+        for share in COST_SHARES:
+            factorization = choose_rank(kind, shape, strides, share)
+            if factorization is not None and kind != "depthwise" and factorization.rank > round_to:
+                factorization = Factorization(kind, factorization.rank - factorization.rank % round_to)
+            if factorization is not None:
+                unique[factorization] = None
+    return list(unique)
+
+
+def _pareto_front(options: Sequence[FactorizationOption]) -> list[FactorizationOption]:
+    """Those that no other one beats in error and saving alike, a few at most, the gentlest first."""
+    front: list[FactorizationOption] = []
+    for option in sorted(options, key=lambda o: (o.error, -o.macs, -o.params)):
+        if not front or option.macs > front[-1].macs or option.params > max(o.params for o in front):
+            front.append(option)
+    if len(front) > MAX_FACTORIZATIONS:
+        front = [front[i] for i in np.linspace(0, len(front) - 1, MAX_FACTORIZATIONS).round().astype(int).tolist()]
+    return front
+
+
+def _conv_shape(layer: LinearLayer, node: ir.Node) -> tuple[int, ...]:
+    """(m, c, *kernel), whichever way round the op holds it."""
+    weight = get_const_array(node.inputs[1])
+    assert weight is not None
+    is_transposed = layer.op == "MatMul" or (layer.op == "Gemm" and not node.attributes.get_int("transB", 0))
+    return tuple(int(size) for size in (weight.T if is_transposed else weight).shape)
+
+
+def _strides(node: ir.Node, kernel: Sequence[int]) -> tuple[int, ...]:
+    return tuple(_get_ints(node, "strides", [1] * len(kernel)))
+
+
+def _get_ints(node: ir.Node, name: str, default: list[int]) -> list[int]:
+    return [int(i) for i in node.attributes[name].as_ints()] if name in node.attributes else default
+
+
+def _can_trim(node: ir.Node, rank: int) -> bool:
+    """Whether the padding can shrink with the kernel, so that every output stays where it is."""
+    if node.attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
+        return False
+    pads, dilations = _get_ints(node, "pads", [0] * 2 * rank), _get_ints(node, "dilations", [1] * rank)
+    return all(pad >= dilation for pad, dilation in zip(pads, dilations * 2, strict=True))
+
+
+def _trim_border(node: ir.Node, weight: np.ndarray) -> None:
+    rank = weight.ndim - 2
+    dilations = _get_ints(node, "dilations", [1] * rank)
+    pads = [p - d for p, d in zip(_get_ints(node, "pads", [0] * 2 * rank), dilations * 2, strict=True)]
+    node.attributes["pads"] = ir.AttrInt64s("pads", pads)
+    node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", list(weight.shape[2:]))
+    _set_weight(node, weight)
+
+
+def _split_conv(model: ir.Model, node: ir.Node, factorization: Factorization, first: np.ndarray, second: np.ndarray) -> None:
+    rank = first.ndim - 2
+    strides, dilations = _get_ints(node, "strides", [1] * rank), _get_ints(node, "dilations", [1] * rank)
+    pads = _get_ints(node, "pads", [0] * 2 * rank)
+    auto_pad = node.attributes.get_string("auto_pad", "NOTSET")
+    # Which spatial axes each of the two works along; the other's are of size 1, stride 1, unpadded.
+    first_axes = [True, False] if factorization.kind == "spatial" else [True] * rank
+    second_axes = [not axis for axis in first_axes] if factorization.kind == "spatial" else [False] * rank
+    group = len(first) // factorization.rank if factorization.kind == "depthwise" else 1
+
+    def geometry(axes: list[bool], kernel: Sequence[int], group: int) -> list[ir.Attr]:
+        both = axes * 2
+        attributes = [
+            ir.AttrInt64s("strides", [s if is_active else 1 for s, is_active in zip(strides, axes, strict=True)]),
+            ir.AttrInt64s("dilations", [d if is_active else 1 for d, is_active in zip(dilations, axes, strict=True)]),
+            ir.AttrInt64s("kernel_shape", list(kernel)),
+            ir.AttrInt64("group", group),
+        ]
+        if auto_pad in ("NOTSET", "VALID"):
+            axis_pads = [p if is_active and auto_pad == "NOTSET" else 0 for p, is_active in zip(pads, both, strict=True)]
+            return [*attributes, ir.AttrInt64s("pads", axis_pads)]
+        return [*attributes, ir.AttrString("auto_pad", auto_pad)]
+
+    low_rank_value = _insert_before(model, node, "Conv", first, geometry(first_axes, first.shape[2:], group))
+    for attribute in geometry(second_axes, second.shape[2:], 1):
+        node.attributes[attribute.name] = attribute
+    if auto_pad == "VALID":
+        del node.attributes["auto_pad"]
+    node.replace_input_with(0, low_rank_value)
+    _set_weight(node, second)
+
+
+def _split_matmul(model: ir.Model, node: ir.Node, first: np.ndarray, second: np.ndarray) -> None:
+    is_transposed = node.op_type == "MatMul" or not node.attributes.get_int("transB", 0)
+    attributes = [] if node.op_type == "MatMul" or is_transposed else [ir.AttrInt64("transB", 1)]
+    low_rank_value = _insert_before(model, node, node.op_type, first.T if is_transposed else first, attributes)
+    node.replace_input_with(0, low_rank_value)
+    _set_weight(node, second.T if is_transposed else second)
+
+
+def _insert_before(model: ir.Model, node: ir.Node, op: str, weight: np.ndarray, attributes: Sequence[ir.Attr]) -> ir.Value:
+    """A new layer of ``weight`` on what ``node`` reads, put before it; returns its output."""
+    taken_names = {value.name for each in model.graph for value in each.outputs} | set(model.graph.initializers)
+    base = str(node.outputs[0].name)
+    number = 0
+    while f"{base}_low{number or ''}" in taken_names or f"{base}_low{number or ''}_weight" in taken_names:
+        number += 1
+    name = f"{base}_low{number or ''}"
+    new_node = ir.Node("", op, [node.inputs[0], None], attributes, name=f"{node.name or base}_low{number or ''}")
+    new_node.outputs[0].name = name
+    old_output = node.outputs[0]
+    new_node.outputs[0].type = old_output.type
+    model.graph.insert_before(node, new_node)
+    old_weight = get_const_array(node.inputs[1])
+    assert old_weight is not None
+    value = ir.Value(name=f"{name}_weight", const_value=ir.tensor(weight.astype(old_weight.dtype), name=f"{name}_weight"))
+    value.shape, value.type = ir.Shape(weight.shape), ir.TensorType(ir.DataType.from_numpy(old_weight.dtype))
+    model.graph.initializers.add(value)
+    new_node.replace_input_with(1, value)
+    return new_node.outputs[0]
+
+
+def _set_weight(node: ir.Node, weight: np.ndarray) -> None:
+    old_weight = get_const_array(node.inputs[1])
+    assert old_weight is not None
+    linear.set_constant(node, 1, weight.astype(old_weight.dtype))

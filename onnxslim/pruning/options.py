@@ -1,0 +1,90 @@
+"""What may be asked of the prune step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onnxslim.core.errors import UsageError
+from onnxslim.pruning.importance.criteria import CRITERIA
+from onnxslim.pruning.sparsity.pattern import parse_sparsity
+
+BUDGET_METRICS = ("params", "macs", "latency")
+
+
+@dataclass(frozen=True)
+class PruneOptions:
+    """Options of :func:`onnxslim.pruning.step.prune`; of the first group, which is the budget, at most one is given.
+
+    Attributes:
+        remove: Share of the model's total to remove, in (0, 1); 0.3 when no budget is given at all.
+        of: What ``remove`` counts: params, macs, or latency as measured on this machine.
+        max_size: Bytes the model may have when saved.
+        threshold: Remove every unit that scores less than this share of its family's best, in (0, 1).
+        redundancy: Remove everything as long as the layers that read it lose no more than this share of their output's
+            variance once repaired, in (0, 1).
+        criterion: What ranks the units of a family: a key of :data:`onnxslim.pruning.importance.criteria.CRITERIA`.
+        round_to: What kept channels are a multiple of; ``auto`` follows the cost, as measured for a latency budget.
+        sparsity: Weights to set to zero as well, a share in (0, 1) or as :mod:`onnxslim.pruning.sparsity.pattern` writes it;
+            given without a budget, no channel goes.
+        low_rank: Also put layers into cheaper forms (:mod:`onnxslim.pruning.low_rank.factorization`), where that does
+            less harm than removing channels, and make one layer of two with nothing between them.
+        uniform: Take the same share everywhere, for comparison (of channels; of weights too).
+        rounds: Prune in so many steps, repairing and scoring again after each.
+        min_layer_params: Leave layers with fewer parameters alone.
+        exclude: Regular expressions of node names to leave alone.
+        seed: Of every draw.
+        cuts: The decision of an earlier run, whose clock decided it: what went in each round, from each family, of the
+            blocks, and of the layers with cheaper forms.
+    """
+
+    remove: float | None = None
+    of: str = "params"
+    max_size: int | None = None
+    threshold: float | None = None
+    redundancy: float | None = None
+    criterion: str = "obs"
+    round_to: str | int = "auto"
+    sparsity: float | str | None = None
+    low_rank: bool = False
+    uniform: bool = False
+    rounds: int = 1
+    min_layer_params: int = 0
+    exclude: Sequence[str] = ()
+    seed: int = 0
+    cuts: Sequence[Sequence[Sequence[int]]] | None = None
+
+    def __post_init__(self) -> None:
+        shares = {"remove": self.remove, "threshold": self.threshold, "redundancy": self.redundancy}
+        for name, share in shares.items():
+            if share is not None and not 0 < share < 1:
+                raise UsageError(f"--{name} {share:g}: expected a share above 0 % and below 100 %")
+        if self.max_size is not None and self.max_size <= 0:
+            raise UsageError(f"--max-size {self.max_size}: expected a size above 0")
+        given_budgets = [name for name, value in {**shares, "max-size": self.max_size}.items() if value is not None]
+        if len(given_budgets) > 1:
+            raise UsageError(f"--{given_budgets[0]} and --{given_budgets[1]} are two budgets", hint="give one of them")
+        if self.of not in BUDGET_METRICS:
+            raise UsageError(f"--of {self.of}: unknown", hint=f"one of {', '.join(BUDGET_METRICS)}")
+        if self.criterion not in CRITERIA:
+            raise UsageError(f"--criterion {self.criterion}: unknown", hint=f"one of {', '.join(CRITERIA)}")
+        if self.round_to != "auto" and (not isinstance(self.round_to, int) or self.round_to < 1):
+            raise UsageError(f"--round-to {self.round_to}: expected auto or a number of channels, such as 8")
+        if self.sparsity is not None:
+            parse_sparsity(self.sparsity)
+        if self.rounds < 1:
+            raise UsageError(f"rounds {self.rounds}: expected at least 1")
+        if self.min_layer_params < 0:
+            raise UsageError(f"--min-layer-params {self.min_layer_params}: expected 0 or more")
+
+    @property
+    def share(self) -> float:
+        """``remove``, with its default."""
+        return 0.3 if self.remove is None else self.remove
+
+    @property
+    def channels(self) -> bool:
+        """Whether channels go: there is a budget for them, or nothing else to do."""
+        return self.sparsity is None or not (
+            self.remove is None and self.max_size is None and self.threshold is None and self.redundancy is None
+        )

@@ -1,0 +1,194 @@
+"""Repair of a pruned model: layer by layer, in the order of the graph, towards what the original gave out there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.activations.segment_executor import SegmentExecutor
+from onnxslim.core.progress import Progress
+from onnxslim.core.step_report import Account
+from onnxslim.data.samples import Samples
+from onnxslim.pruning import linear_layers as linear
+from onnxslim.pruning.importance.error_curves import MAX_GRAM_COLUMNS
+from onnxslim.pruning.linear_layers import LinearLayer
+from onnxslim.pruning.low_rank.factored_layers import factorize_weight
+from onnxslim.pruning.low_rank.factorization import Factorization
+from onnxslim.pruning.reconstruction.least_squares import fit_layer, match_moments
+from onnxslim.pruning.reconstruction.regression_targets import RegressionTarget, find_targets
+from onnxslim.pruning.statistics.regression_rows import RegressionRows
+from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD, holdout_mask, positions_per_sample
+from onnxslim.runtime.session import SessionConfig
+
+#: tensor name -> for each of its axes the slots that were kept, None for all
+KeptSlots = Callable[[str], "tuple[np.ndarray | None, ...]"]
+
+
+def reconstruct_layers(
+    pruned: ir.Model,
+    original: ir.Model,
+    kept: KeptSlots,
+    samples: Samples,
+    config: SessionConfig,
+    account: Account,
+    progress: Progress,
+    *,
+    factorizations: Mapping[str, Factorization] | None = None,
+    seed: int = 0,
+) -> None:
+    """Fit every layer of ``pruned`` whose input has changed, in place, towards the outputs of ``original``.
+
+    Asymmetric least squares (He et al. 2017; Frantar & Alistarh 2022): inputs X as the pruned model now computes them,
+    targets Y as the original gave them out, W* = Y Xᵀ (X Xᵀ + λI)⁻¹. So each layer also repairs what those before it
+    could not. What exactly is compared is in :mod:`onnxslim.pruning.reconstruction.regression_targets`.
+
+    Args:
+        pruned: What is left of the original; its tensors have kept their names.
+        original: The model to come back to.
+        kept: Which slots of the original's tensors are left.
+        samples: What both are fed with; one in five chooses λ.
+        config: How they run.
+        account: Counts the layers fitted; says where data were too few.
+        progress: Called after each layer.
+        factorizations: Layers (:attr:`Layer.raw`) whose weights have to end up in a cheaper form.
+        seed: Of the choice of positions.
+    """
+    if len(samples) < HOLDOUT_PERIOD:
+        account.warnings.append(f"{len(samples)} samples: repair needs at least {HOLDOUT_PERIOD}, of which one is held back")
+        return
+    nodes = list(pruned.graph)
+    original_position = output_positions(original)
+    regression_targets = find_targets(pruned, original, factorizations or ())
+    pruned_executor = SegmentExecutor(pruned, samples, config)
+    original_executor = SegmentExecutor(original, samples, config, shared=pruned_executor)
+    for done, target in enumerate(regression_targets):
+        layer, node = target.layer, nodes[target.layer.position]
+        pruned_batches = pruned_executor.run_segment(layer.position, target.input_tensors)
+        original_batches = original_executor.run_segment(original_position[layer.node_output], [target.reference_tensor])
+        batches = (
+            (indices, current, reference[target.reference_tensor])
+            for (indices, current), (_, reference) in zip(pruned_batches, original_batches, strict=True)
+        )
+        factorization = (factorizations or {}).get(layer.node_output)
+        _fit_target(target, node, batches, kept(target.reference_tensor), len(samples), account, factorization, seed)
+        progress("repair", done + 1, len(regression_targets))
+
+
+def fit_takeover(pruned: ir.Model, target: RegressionTarget, executor: SegmentExecutor, position: int) -> None:
+    """Fit one layer of a model without a block to what the block gave, in place.
+
+    Args:
+        pruned: The model without the block.
+        target: One of its layers; what it reads is as it was with the block.
+        executor: Through the model with the block.
+        position: Of the layer there.
+    """
+    names = [*target.input_tensors, target.reference_tensor]
+    batches = (
+        (indices, tensors, tensors[target.reference_tensor]) for indices, tensors in executor.run_segment(position, names)
+    )
+    node = list(pruned.graph)[target.layer.position]
+    _fit_target(target, node, batches, (), executor.sample_count, Account("block"), None, 0)
+
+
+def output_positions(model: ir.Model) -> dict[str, int]:
+    """The first output of each node -> the node's position."""
+    return {str(node.outputs[0].name): position for position, node in enumerate(model.graph) if node.outputs}
+
+
+def _fit_target(
+    target: RegressionTarget,
+    node: ir.Node,
+    batches: Iterable[tuple[range, Mapping[str, np.ndarray], np.ndarray]],
+    kept: tuple[np.ndarray | None, ...],
+    samples: int,
+    account: Account,
+    factorization: Factorization | None,
+    seed: int,
+) -> None:
+    """Fit one layer, whose node is ``node``, to what was ``batches``: (samples, what there is now, what there was)."""
+    layer = target.layer
+    initial_weight = linear.get_matrix(layer, node)
+    per_sample = positions_per_sample(layer.columns, samples)
+    parts: list[tuple[np.ndarray, list[np.ndarray], np.ndarray]] = []
+    first_sample = 0
+    for indices, current, reference in batches:
+        x = current[layer.input]
+        outputs = [_take_kept(reference, kept), *(current[name] for name in target.input_tensors[1:])]
+        input_rows, output_rows = linear.sample_rows(layer, node, x, outputs, per_sample, first_sample, seed)
+        parts.append((input_rows, output_rows, holdout_mask(indices, input_rows.shape[1])))
+        first_sample += len(x)
+    rows, held_out = _stack_rows(parts, linear.flat_bounds(target.output), layer.has_bias)
+    parts.clear()
+    _fit_layer(layer, node, rows, held_out, initial_weight, account, factorization)
+
+
+def _stack_rows(
+    parts: list[tuple[np.ndarray, list[np.ndarray], np.ndarray]], bounds: tuple[float, float], has_bias: bool
+) -> tuple[RegressionRows, RegressionRows]:
+    """The rows of all batches: those to fit on and those held back. Where there is a sum, the other side is taken off."""
+    held_mask = np.concatenate([part[2] for part in parts])
+    x = np.concatenate([part[0] for part in parts], axis=1)
+    y, *others = (np.concatenate([part[1][k] for part in parts], axis=1) for k in range(len(parts[0][1])))
+    if others:
+        y = y - others[0]
+
+    def bound(edge: float, mask: np.ndarray) -> np.ndarray | float:
+        return edge - others[0][:, mask] if others and np.isfinite(edge) else edge
+
+    low, high = bounds
+    fitted, held_out = (
+        RegressionRows(x[:, mask], y[:, mask], bound(low, mask), bound(high, mask), has_bias)
+        for mask in (~held_mask, held_mask)
+    )
+    return fitted, held_out
+
+
+def _fit_layer(
+    layer: LinearLayer,
+    node: ir.Node,
+    rows: RegressionRows,
+    held_out: RegressionRows,
+    initial_weight: np.ndarray,
+    account: Account,
+    factorization: Factorization | None,
+) -> None:
+    if rows.columns > MAX_GRAM_COLUMNS:
+        account.decline(layer.name, f"{rows.columns} columns are too many for least squares; only its means are repaired")
+    result = (
+        fit_layer(rows, held_out, initial_weight)
+        if rows.columns <= MAX_GRAM_COLUMNS
+        else match_moments(rows, held_out, initial_weight)
+    )
+    if factorization is not None:
+        all_moments = rows.moments() + held_out.moments()
+        weight = factorize_weight(layer, node, factorization, result.weight, all_moments.xx[0] / max(all_moments.count, 1))
+        result = replace(
+            result, weight=weight, error=held_out.squared_error(weight) / max(held_out.moments().variance(), 1e-300)
+        )
+    if len(rows) < rows.columns:
+        account.warnings.append(
+            f"{layer.name}: {len(rows)} rows for {rows.columns} columns; its least squares is regularised"
+        )
+    account.details.setdefault("repair", []).append(
+        {
+            "node": layer.name,
+            "before": float(f"{result.error_before:.4g}"),
+            "after": float(f"{result.error:.4g}"),
+            "damping": result.damping,
+            "rescaled": result.rescaled,
+        }
+    )
+    if factorization is not None or result.error < result.error_before:
+        linear.set_matrix(layer, node, result.weight)
+        account.count("layers repaired")
+
+
+def _take_kept(array: np.ndarray, kept: tuple[np.ndarray | None, ...]) -> np.ndarray:
+    for axis, index in enumerate(kept):
+        if index is not None:
+            array = np.take(array, index, axis=axis)
+    return array

@@ -1,0 +1,148 @@
+"""Budgets: what is counted, how much of it has to go, and how much a removal really saves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.errors import UsageError
+from onnxslim.data.samples import Samples
+from onnxslim.graph.cost import compute_cost
+from onnxslim.model_io import model_file
+from onnxslim.pruning.low_rank.factored_layers import FactorizationOption
+from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.selection.candidates import Candidates
+from onnxslim.pruning.selection.knapsack import Savings, list_amounts
+from onnxslim.pruning.selection.latency import LatencyMeter
+from onnxslim.runtime.session import SessionConfig
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of something a model may have.
+
+    Attributes:
+        name: What is counted, for messages.
+        limit: How much the model may have when it is done.
+        measure: A model -> how much it has.
+        savings: What each candidate saves, and in which steps of kept channels (``round_to``) it may be cut.
+        tolerance: A selection that saves this many times what was asked is good enough; measurements are no better.
+        noise_warning: What to warn of once everything was measured, or None.
+    """
+
+    name: str
+    limit: float
+    measure: Callable[[ir.Model], float]
+    savings: Callable[[Candidates, str | int], Savings]
+    tolerance: float = 1.003
+    noise_warning: Callable[[], str | None] = lambda: None
+
+
+def make_budget(
+    options: PruneOptions, original: ir.Model, samples: Samples | None, config: SessionConfig, round_share: float = 1.0
+) -> Budget | None:
+    """The budget that ``options`` give, or None where they name a threshold or a redundancy instead.
+
+    Args:
+        options: Of the step.
+        original: The model they speak of.
+        samples: What is run where time is measured.
+        config: How it runs there.
+        round_share: In (0, 1]: which share of the way to the budget this round goes.
+
+    Raises:
+        UsageError: A size that the model already has; latency without data to measure on.
+    """
+    if options.threshold is not None or options.redundancy is not None:
+        return None
+    if options.max_size is not None:
+        size = len(model_file.to_bytes(original))
+        if size <= options.max_size:
+            raise UsageError(f"--max-size {options.max_size}: the model already has {size} bytes")
+        return Budget("bytes", size - round_share * (size - options.max_size), _count_bytes, _bytes_savings)
+    if options.of == "latency":
+        if samples is None:
+            raise UsageError("--of latency measures and needs data", hint="give --data")
+        meter = LatencyMeter(original, samples, config)
+        limit = meter.measure_seconds(original) * (1 - round_share * options.share)
+        return Budget("latency", limit, meter.measure_seconds, meter.measure_savings, 1.03, meter.noise_warning)
+    counted = COUNTED_BUDGETS[options.of]
+    total = counted[0](original)
+    return Budget(options.of, total * (1 - round_share * options.share), *counted)
+
+
+def _sum_savings(
+    candidates: Candidates,
+    round_to: str | int,
+    unit_savings: np.ndarray,
+    blocks: list[float],
+    factorizations: list[list[float]],
+) -> Savings:
+    """Savings of units that simply add up."""
+    curves = []
+    for curve in candidates.curves:
+        removable = list_amounts(len(curve.group), round_to if isinstance(round_to, int) else 1)
+        cumulative_savings = np.concatenate(
+            [[0.0], np.cumsum(unit_savings[curve.group.units[curve.order]], dtype=np.float64)]
+        )
+        curves.append((removable, cumulative_savings[removable]))
+    return Savings(curves, blocks, factorizations)
+
+
+def _factorization_savings(candidates: Candidates, get_saving: Callable[[FactorizationOption], float]) -> list[list[float]]:
+    return [[float(get_saving(option)) for option in layer.options] for layer in candidates.factorizable]
+
+
+def _count_params(model: ir.Model) -> float:
+    return float(compute_cost(model).params)
+
+
+def _params_savings(candidates: Candidates, round_to: str | int) -> Savings:
+    blocks = [float(block.params) for block in candidates.blocks]
+    return _sum_savings(
+        candidates,
+        round_to,
+        candidates.analysis.params,
+        blocks,
+        _factorization_savings(candidates, lambda option: option.params),
+    )
+
+
+def _count_macs(model: ir.Model) -> float:
+    return float(compute_cost(model).macs)
+
+
+def _macs_savings(candidates: Candidates, round_to: str | int) -> Savings:
+    blocks = [float(block.macs) for block in candidates.blocks]
+    return _sum_savings(
+        candidates,
+        round_to,
+        candidates.analysis.macs,
+        blocks,
+        _factorization_savings(candidates, lambda option: option.macs),
+    )
+
+
+def _count_bytes(model: ir.Model) -> float:
+    return float(len(model_file.to_bytes(model)))
+
+
+def _bytes_savings(candidates: Candidates, round_to: str | int) -> Savings:
+    blocks = [4.0 * block.params for block in candidates.blocks]
+    return _sum_savings(
+        candidates,
+        round_to,
+        4.0 * candidates.analysis.params,
+        blocks,
+        _factorization_savings(candidates, lambda option: 4 * option.params),
+    )
+
+
+#: what --of names -> (how much a model has of it, what candidates save)
+COUNTED_BUDGETS: dict[str, tuple[Callable[[ir.Model], float], Callable[[Candidates, str | int], Savings]]] = {
+    "params": (_count_params, _params_savings),
+    "macs": (_count_macs, _macs_savings),
+}

@@ -1,0 +1,262 @@
+"""From error curves to what goes: effects on the outputs, savings, and the choice between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.errors import GateError
+from onnxslim.core.progress import Progress
+from onnxslim.pruning.block_dropping import build_block_trials, find_conflicts
+from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.selection.budget import Budget
+from onnxslim.pruning.selection.candidates import Candidates, PruningDecision
+from onnxslim.pruning.selection.distributed_effect import DistributedComparer
+from onnxslim.pruning.selection.knapsack import (
+    PruningChoices,
+    Savings,
+    choose_uniform,
+    interpolate_effects,
+    list_amounts,
+    solve_knapsack,
+)
+from onnxslim.pruning.selection.output_effect import OutputComparer
+
+#: How often a selection is corrected because savings do not add up (two sides of one weight shrink together).
+MAX_CORRECTIONS = 12
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What candidates do to the model's outputs, each on its own.
+
+    Attributes:
+        curves: For each curve, (units gone, effect) at a few levels, in rising order; empty where none was measured.
+        blocks: For each block; infinite where it was not measured.
+        factorizations: For each layer with cheaper forms, that of each; their own error where it was not measured.
+    """
+
+    curves: list[list[tuple[int, float]]]
+    blocks: list[float]
+    factorizations: list[list[float]]
+
+
+def initial_effects(candidates: Candidates) -> Effects:
+    """The effects before anything is measured: all that is known is the layers' own errors."""
+    errors = [[option.error for option in factorizable.options] for factorizable in candidates.factorizable]
+    return Effects([[] for _ in candidates.curves], [np.inf] * len(candidates.blocks), errors)
+
+
+def measure_effects(
+    all_candidates: Candidates, outputs: OutputComparer | DistributedComparer, progress: Progress
+) -> Effects:
+    """The effect of every candidate; outputs are computed from where a candidate begins to differ."""
+    effects = initial_effects(all_candidates)
+    block_trials = (
+        build_block_trials(all_candidates.model, all_candidates.blocks, all_candidates.samples, all_candidates.config)
+        if all_candidates.samples is not None
+        else []
+    )
+    queue = [(first, number, "block", 0) for number, (_, first) in enumerate(block_trials)]
+    for number, curve in enumerate(all_candidates.curves):
+        queue += [(curve.group.first_node, number, "curve", gone) for gone in curve.weights]
+    for number, factorizable in enumerate(all_candidates.factorizable):
+        effects.factorizations[number] = []
+        queue += [(factorizable.layer.position, number, "forms", variant) for variant in range(len(factorizable.options))]
+    queue.sort()
+
+    def iterate_trials() -> Iterator[tuple[ir.Model, int]]:
+        for first, number, kind, variant in queue:
+            if kind == "block":
+                yield block_trials[number][0], first
+            else:
+                yield (
+                    (all_candidates.build_trial if kind == "curve" else all_candidates.build_factorized)(number, variant),
+                    first,
+                )
+
+    for done, (entry, effect) in enumerate(zip(queue, outputs.measure_effects(iterate_trials()), strict=True)):
+        _, number, kind, variant = entry
+        if kind == "block":
+            effects.blocks[number] = effect
+        elif kind == "curve":
+            effects.curves[number].append((variant, effect))
+        else:
+            effects.factorizations[number].append(effect)
+        progress("effects", done + 1, len(queue))
+    return effects
+
+
+def list_choices(candidates: Candidates, effects: Effects, savings: Savings, options: PruneOptions) -> list[PruningChoices]:
+    """What may be taken from each family, each block and each layer with cheaper forms, at what effect and saving.
+
+    Where effects were not measured the layers' own errors count, and blocks stay.
+    """
+    all_choices = []
+    for curve, measured, (amounts_removed, saving) in zip(candidates.curves, effects.curves, savings.curves, strict=True):
+        error = np.concatenate([[0.0], curve.error])
+        effect = interpolate_effects(curve.error, measured, amounts_removed) if measured else error[amounts_removed]
+        all_choices.append(PruningChoices(amounts_removed, effect, saving))
+    for block_effect, block_saving in zip(effects.blocks, savings.blocks, strict=True):
+        count = 2 if np.isfinite(block_effect) and block_saving > 0 and not options.uniform else 1
+        all_choices.append(
+            PruningChoices(
+                np.arange(2)[:count], np.array([0.0, block_effect])[:count], np.array([0.0, block_saving])[:count]
+            )
+        )
+    for layer_effects, layer_savings in zip(effects.factorizations, savings.factorizations, strict=True):
+        all_choices.append(_factorization_choices(layer_effects, layer_savings))
+    return all_choices
+
+
+def _factorization_choices(effects: list[float], savings: list[float]) -> PruningChoices:
+    """Nothing, or one of the forms; one that saves nothing or breaks the model is never worth it."""
+    effect = np.array([0.0, *(e if np.isfinite(e) and s > 0 else np.inf for e, s in zip(effects, savings, strict=True))])
+    is_useful = np.isfinite(effect)
+    return PruningChoices(np.flatnonzero(is_useful), effect[is_useful], np.array([0.0, *savings])[is_useful])
+
+
+def select_below_threshold(
+    candidates: Candidates, criterion_scores: Mapping[int, np.ndarray], options: PruneOptions
+) -> PruningDecision:
+    """The units that fall below a threshold or within a redundancy.
+
+    A threshold compares a unit's score with the best of its family; under ``obs``, which has no scores, the error of
+    removing it (and those before it) with that of removing all.
+    """
+    removed_counts = []
+    for number, curve in enumerate(candidates.curves):
+        stop = len(curve.error)
+        if options.redundancy is not None:
+            count = int(np.searchsorted(curve.error, options.redundancy, side="right"))
+        elif number in criterion_scores:
+            score = criterion_scores[number]
+            count = int((score < (options.threshold or 0) * score.max()).sum())
+        else:
+            count = int((curve.error < (options.threshold or 0) * curve.error[-1]).sum()) if stop else 0
+        allowed_amounts = list_amounts(len(curve.group), options.round_to if isinstance(options.round_to, int) else 1)
+        removed_counts.append(int(allowed_amounts[np.searchsorted(allowed_amounts, min(count, stop), side="right") - 1]))
+    factorizations = [0] * len(candidates.factorizable)
+    if options.redundancy is not None:
+        within_limit = [
+            [i for i, option in enumerate(factorizable.options, 1) if option.error <= options.redundancy]
+            for factorizable in candidates.factorizable
+        ]
+        factorizations = [indices[-1] if indices else 0 for indices in within_limit]
+    return candidates.make_decision(removed_counts, chosen_factorizations=factorizations)
+
+
+def meet_budget(
+    candidates: Candidates, choices: Sequence[PruningChoices], budget: Budget, *, is_uniform: bool
+) -> PruningDecision:
+    """What to remove so that the model meets ``budget``, by as little as can be.
+
+    Savings do not add up where two sides of one weight shrink together, so what is asked of the knapsack is corrected
+    by what its choice really saves.
+
+    Args:
+        candidates: What may go.
+        choices: Of every family, then of every block, then of every layer with cheaper forms.
+        budget: What may be left.
+        is_uniform: Take the same share from every family, and no blocks.
+
+    Raises:
+        GateError: Not even everything that may go saves enough; says how much does, and what holds the rest.
+    """
+    initial_amount = budget.measure(candidates.model)
+    required_saving = initial_amount - budget.limit
+    if required_saving <= 0:
+        return candidates.make_decision([0] * len(candidates.curves))
+    low, high, target_saving = 0.0, np.inf, required_saving
+    best: tuple[float, PruningDecision] | None = None
+    known_savings: dict[str, float] = {}
+    for attempt in range(MAX_CORRECTIONS):
+        decision = _choose_candidates(candidates, choices, target_saving, is_uniform)
+        saving = np.inf
+        if decision is not None:
+            # Choices are steps: asking for a little more or less often gives the same one.
+            key = repr(decision.recipe_entry)
+            saving = (
+                known_savings[key]
+                if key in known_savings
+                else initial_amount - budget.measure(candidates.build_for_measurement(decision))
+            )
+            known_savings[key] = saving
+        if decision is not None and saving >= required_saving and (best is None or saving < best[0]):
+            best = saving, decision
+        if required_saving <= saving <= budget.tolerance * required_saving:
+            break
+        if saving < required_saving:
+            low = target_saving
+        else:
+            high = target_saving
+        target_saving = (low + high) / 2 if np.isfinite(high) else target_saving + (required_saving - saving) * 2**attempt
+    if best is not None:
+        return best[1]
+    full_choice = [len(c.amounts) - 1 for c in choices]
+    blocks_start, blocks_end = len(candidates.curves), len(candidates.curves) + len(candidates.blocks)
+    full_choice[blocks_start:blocks_end] = [0] * len(candidates.blocks)
+    full_decision = _to_decision(candidates, choices, full_choice)
+    max_saving = initial_amount - budget.measure(candidates.build_for_measurement(full_decision))
+    if max_saving >= required_saving:
+        return full_decision
+    raise GateError(
+        f"asked to remove {required_saving / initial_amount:.1%} of the {budget.name}, "
+        f"{max_saving / initial_amount:.1%} is the most that can go; "
+        f"pinned: {_describe_pins(candidates)}",
+        hint="ask for less, or lower --round-to and --min-layer-params",
+    )
+
+
+def _describe_pins(candidates: Candidates) -> str:
+    """What keeps the rest from going, for a message."""
+    pins = sorted(candidates.analysis.pinned, key=lambda pin: -pin.slots)[:3]
+    reasons = [f"{pin.slots} channels of {pin.tensor} ({pin.reason})" for pin in pins]
+    graph = candidates.model.graph
+    overridable_weights = [str(value.name) for value in graph.inputs if value.name in graph.initializers]
+    if overridable_weights:
+        reasons.insert(
+            0,
+            f"{len(overridable_weights)} weights that are inputs too, for callers to replace ({overridable_weights[0]}, …)",
+        )
+    return "; ".join(reasons) or "nothing"
+
+
+def _choose_candidates(
+    candidates: Candidates, choices: Sequence[PruningChoices], target_saving: float, is_uniform: bool
+) -> PruningDecision | None:
+    chosen: list[int] | None
+    if is_uniform:
+        max_saving = sum(float(c.savings[-1]) for c in choices)
+        chosen = choose_uniform(choices, target_saving / max(max_saving, 1e-30)) if target_saving <= max_saving else None
+    else:
+        blocks_start = len(candidates.curves)
+        factorizations_start = blocks_start + len(candidates.blocks)
+        conflict_lists = find_conflicts(
+            candidates.blocks,
+            [curve.group for curve in candidates.curves],
+            [factorizable.node for factorizable in candidates.factorizable],
+        )
+        exclusive = [
+            (
+                blocks_start + i,
+                [*(blocks_start + j for j in blocks), *inner_groups, *(factorizations_start + k for k in layers)],
+            )
+            for i, (blocks, inner_groups, layers) in enumerate(conflict_lists)
+        ]
+        chosen = solve_knapsack(choices, target_saving, exclusive)
+    return None if chosen is None else _to_decision(candidates, choices, chosen)
+
+
+def _to_decision(candidates: Candidates, choices: Sequence[PruningChoices], chosen: Sequence[int]) -> PruningDecision:
+    """The decision that the chosen positions stand for; blocks and layers without one stay."""
+    blocks_start, factorizations_start = len(candidates.curves), len(candidates.curves) + len(candidates.blocks)
+    removed_counts = [int(c.amounts[p]) for c, p in zip(choices[:blocks_start], chosen[:blocks_start], strict=True)]
+    dropped = [i for i, p in enumerate(chosen[blocks_start:factorizations_start]) if p]
+    chosen_factorizations = [
+        int(c.amounts[p]) for c, p in zip(choices[factorizations_start:], chosen[factorizations_start:], strict=False)
+    ]
+    return candidates.make_decision(removed_counts, dropped, chosen_factorizations)

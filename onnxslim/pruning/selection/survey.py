@@ -1,0 +1,140 @@
+"""What may go from a model, and what each of it would do to the outputs: all of a pruning that no budget decides.
+
+It is the longer part of one, and the same for every share of the same model, so a search keeps it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.channels.analysis.analysis import analyze_channels
+from onnxslim.core.progress import Progress
+from onnxslim.core.step_report import Account
+from onnxslim.core.workers import current_workers
+from onnxslim.data.samples import Samples
+from onnxslim.graph.cost import compute_cost
+from onnxslim.model_io import model_file
+from onnxslim.pruning.block_dropping import find_droppable
+from onnxslim.pruning.channel_groups import find_channel_groups, select_eligible
+from onnxslim.pruning.importance.error_curves import compute_error_curves
+from onnxslim.pruning.importance.ranking import order_by_score, score_units
+from onnxslim.pruning.low_rank.factored_layers import FactorizableLayer, find_factorizable
+from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.selection.candidates import Candidates
+from onnxslim.pruning.selection.distributed_effect import DistributedComparer
+from onnxslim.pruning.selection.latency import CHANNEL_MULTIPLE
+from onnxslim.pruning.selection.output_effect import OutputComparer
+from onnxslim.pruning.selection.plan import Effects, initial_effects, measure_effects
+from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD
+from onnxslim.runtime.session import SessionConfig
+
+#: Samples on which candidates are compared by their effect on the outputs.
+MAX_EVALUATION_SAMPLES = 128
+#: One of the plain model, and one with cheaper forms.
+_MAX_SURVEYS = 2
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What may go from one model.
+
+    Attributes:
+        candidates: Everything that may.
+        criterion_scores: What the criterion says of the units, by position of their curve; empty under ``obs``.
+        effects: What each does to the outputs; unmeasured where no budget weighs them.
+        account: What was declined, and warnings.
+    """
+
+    candidates: Candidates
+    criterion_scores: Mapping[int, np.ndarray]
+    effects: Effects
+    account: Account
+
+
+#: Surveys made on one set of samples, by model and options; the latest few.
+Surveys = dict[str, Survey]
+
+
+def survey_candidates(
+    model: ir.Model,
+    samples: Samples | None,
+    options: PruneOptions,
+    config: SessionConfig,
+    cache: Surveys,
+    progress: Progress,
+    *,
+    has_budget: bool,
+) -> Survey:
+    """The survey of ``model``: one that is ``cache``, or a new one, which is added.
+
+    Args:
+        model: With named nodes; it is not changed.
+        samples: Those of all that are ``cache``, or None.
+        options: Of the step.
+        config: How the model runs.
+        cache: What was found out before.
+        progress: Called as the stages go on.
+        has_budget: Whether a budget is to weigh candidates against each other.
+    """
+    relevant_options = replace(
+        options, remove=None, of="params", max_size=None, threshold=None, redundancy=None, sparsity=None, rounds=1,
+        cuts=None,
+    )  # fmt: skip
+    key = f"{hashlib.sha256(model_file.to_bytes(model)).hexdigest()} {relevant_options} {has_budget}"
+    if key in cache:
+        return cache[key]
+    account = Account("survey")
+    analysis = analyze_channels(model, lossy=samples is not None)
+    eligible_families, declined = select_eligible(
+        find_channel_groups(analysis), compute_cost(model).nodes, options.exclude, options.min_layer_params
+    )
+    for name, reason in declined.items():
+        account.decline(name, reason)
+    criterion_scores = score_units(model, analysis, eligible_families, options.criterion, samples, config, options.seed)
+    error_curves = compute_error_curves(
+        model,
+        analysis,
+        eligible_families,
+        samples,
+        config,
+        account,
+        progress,
+        orders=order_by_score(criterion_scores),
+        seed=options.seed,
+    )
+    blocks = find_droppable(model, list(declined)) if samples is not None and not options.uniform else []
+    factorizable: list[FactorizableLayer] = []
+    if options.low_rank and not options.uniform:
+        rank_multiple = options.round_to if isinstance(options.round_to, int) else CHANNEL_MULTIPLE
+        excluded = [n.name or "" for n in model.graph if any(re.search(p, n.name or "") for p in options.exclude)]
+        factorizable = find_factorizable(
+            model, samples, config, progress, excluded=excluded, round_to=rank_multiple, seed=options.seed
+        )
+    all_candidates = Candidates(model, analysis, error_curves, blocks, samples, config, factorizable)
+    effects = initial_effects(all_candidates)
+    if has_budget and samples is not None and not options.uniform:
+        evaluation_samples, workers = _held_out_samples(samples), current_workers()
+        outputs = (
+            DistributedComparer(model, evaluation_samples, config, workers)
+            if workers.is_out_of_process
+            else OutputComparer(model, evaluation_samples, config)
+        )
+        effects = measure_effects(all_candidates, outputs, progress)
+    # the repaired weights were for measuring alone, and are several times the model
+    light_curves = [replace(curve, weights={}) for curve in error_curves]
+    cache[key] = Survey(replace(all_candidates, curves=light_curves), criterion_scores, effects, account)
+    for oldest in list(cache)[:-_MAX_SURVEYS]:
+        del cache[oldest]
+    return cache[key]
+
+
+def _held_out_samples(samples: Samples) -> Samples:
+    """Those on which nothing is fitted, where they fill a batch."""
+    held_out = np.arange(len(samples))[HOLDOUT_PERIOD - 1 :: HOLDOUT_PERIOD][:MAX_EVALUATION_SAMPLES]
+    return samples.take(held_out) if len(held_out) >= (samples.fixed_batch or 1) else samples

@@ -1,0 +1,189 @@
+"""Channels that go, and the repair of what stays."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from onnxslim.channels.analysis.layer_reach import name_nodes
+from onnxslim.core.errors import UnsupportedError
+from onnxslim.core.progress import Progress, ignore_progress
+from onnxslim.core.step_report import Account
+from onnxslim.data.samples import Samples
+from onnxslim.graph import shapes
+from onnxslim.graph.cost import compute_cost
+from onnxslim.model_io import model_file
+from onnxslim.model_io.model_file import ModelLike
+from onnxslim.pruning.block_dropping import remove_leftovers
+from onnxslim.pruning.low_rank.factored_layers import split_layers
+from onnxslim.pruning.low_rank.merge_linear import merge_layers
+from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.reconstruction.kept_channels import KeptChannels
+from onnxslim.pruning.reconstruction.layerwise import reconstruct_layers
+from onnxslim.pruning.selection.budget import make_budget
+from onnxslim.pruning.selection.candidates import Candidates, PruningDecision
+from onnxslim.pruning.selection.plan import Effects, list_choices, meet_budget, select_below_threshold
+from onnxslim.pruning.selection.survey import Surveys, survey_candidates
+from onnxslim.pruning.sparsity.sparsify import sparsify
+from onnxslim.runtime.session import SessionConfig, check_loads
+
+
+def prune(
+    model: ModelLike,
+    samples: Samples | None = None,
+    options: PruneOptions | None = None,
+    *,
+    config: SessionConfig | None = None,
+    surveys: Surveys | None = None,
+    progress: Progress = ignore_progress,
+) -> tuple[ir.Model, Account]:
+    """``model`` with channels removed until the budget is met, and what is left repaired towards its outputs.
+
+    Units (see :mod:`onnxslim.channels`) are ranked within their family by Optimal Brain Surgeon on all layers that read
+    them, families are weighed by what their removal does to the model's outputs, a knapsack takes the least harmful set
+    that meets the budget, and least squares fits every layer behind to the outputs it used to have. No labels are read.
+
+    Args:
+        model: What to prune; it is not changed. Simplify it first: a folded graph has more to remove.
+        samples: Inputs to score and repair with, some hundreds; without them units are ranked by their weights alone
+            and nothing is repaired.
+        options: The budget and how to spend it.
+        config: How the model runs while it is observed.
+        surveys: What is known of models from other prunings with the same samples, and is added to.
+        progress: Called as the stages go on.
+
+    Returns:
+        The pruned model and the account: counts, ``details["families"]`` with what went where, ``details["repair"]``
+        with each layer's relative error before and after.
+
+    Raises:
+        UsageError: An option is wrong, an exclude matches nothing, the criterion needs data.
+        UnsupportedError: The model is quantised.
+        GateError: The budget cannot be met; says how much can go and what holds the rest.
+    """
+    options = options or PruneOptions()
+    config, surveys = config or SessionConfig(), {} if surveys is None else surveys
+    account = Account("prune")
+    with account.timed():
+        original = model_file.load(model)
+        _reject_quantized(original)
+        if samples is None:
+            account.warnings.append("no data: units are ranked by their weights alone, and nothing is repaired")
+        name_nodes(original.graph)
+        before = compute_cost(original)
+        if options.low_rank:
+            original = merge_layers(original, options.exclude, account)
+        current, kept = original, KeptChannels()
+        for round_index in range(options.rounds if options.channels else 0):
+            current, kept = _prune_round(
+                original, current, kept, samples, options, round_index, config, surveys, account, progress
+            )
+        if options.sparsity is not None:
+            sparsify(current, samples, options, config, account, progress)
+        remove_leftovers(current)
+        check_loads(current)
+        after = compute_cost(current)
+        account.count("params", before.params - after.params)
+        account.count("macs", before.macs - after.macs)
+    return current, account
+
+
+def _prune_round(
+    original: ir.Model,
+    current: ir.Model,
+    kept: KeptChannels,
+    samples: Samples | None,
+    options: PruneOptions,
+    round_index: int,
+    config: SessionConfig,
+    surveys: Surveys,
+    account: Account,
+    progress: Progress,
+) -> tuple[ir.Model, KeptChannels]:
+    """One turn of: score, choose, remove, repair."""
+    is_replay = options.cuts is not None
+    budget = None if is_replay else make_budget(options, original, samples, config, (round_index + 1) / options.rounds)
+    survey_result = survey_candidates(current, samples, options, config, surveys, progress, has_budget=budget is not None)
+    candidates, effects = survey_result.candidates, survey_result.effects
+    account.declined += survey_result.account.declined
+    account.warnings += survey_result.account.warnings
+    if options.cuts is not None:
+        decision = candidates.make_decision(*options.cuts[round_index])
+    elif budget is None:
+        decision = select_below_threshold(candidates, survey_result.criterion_scores, options)
+    else:
+        choices = list_choices(candidates, effects, budget.savings(candidates, options.round_to), options)
+        decision = meet_budget(candidates, choices, budget, is_uniform=options.uniform)
+        if (warning := budget.noise_warning()) is not None:
+            account.warnings.append(warning)
+    pruned = candidates.build_for_repair(decision)
+    shapes.infer(pruned)
+    _report_decision(candidates, effects, decision, account)
+    kept = kept.after_removing(candidates.analysis, decision.units)
+    if samples is not None:
+        reconstruct_layers(
+            pruned,
+            original,
+            kept,
+            samples,
+            config,
+            account,
+            progress,
+            factorizations=decision.factorizations,
+            seed=options.seed,
+        )
+    split_layers(pruned, decision.factorizations)
+    shapes.infer(pruned)
+    return pruned, kept
+
+
+def _report_decision(candidates: Candidates, effects: Effects, decision: PruningDecision, account: Account) -> None:
+    """Write down what went where."""
+    account.details.setdefault("cuts", []).append([list(part) for part in decision.recipe_entry])
+    account.count("units", int(decision.units.sum()))
+    account.count("blocks", len(decision.blocks))
+    account.details.setdefault("families", []).append(
+        [
+            {
+                "node": curve.group.name,
+                "units": len(curve.group),
+                "removed": int(decision.units[curve.group.units].sum()),
+                "effects": [[gone, float(f"{effect:.3g}")] for gone, effect in measured_effects],
+            }
+            for curve, measured_effects in zip(candidates.curves, effects.curves, strict=True)
+        ]
+    )
+    if candidates.factorizable:
+        account.count("layers in a cheaper form", len(decision.factorizations))
+        account.details.setdefault("low_rank", []).append(
+            [
+                {
+                    "node": factorizable.node,
+                    "form": None
+                    if (factorization := decision.factorizations.get(factorizable.layer.node_output)) is None
+                    else vars(factorization),
+                    "options": [
+                        {**vars(option.factorization), "macs": round(option.macs), "effect": float(f"{effect:.3g}")}
+                        for option, effect in zip(factorizable.options, measured_effects, strict=True)
+                    ],
+                }
+                for factorizable, measured_effects in zip(candidates.factorizable, effects.factorizations, strict=True)
+            ]
+        )
+    if candidates.blocks:
+        account.details.setdefault("blocks", []).append(
+            [
+                {
+                    "block": block.exit,
+                    "macs": block.macs,
+                    "effect": float(f"{effect:.3g}"),
+                    "dropped": block in decision.blocks,
+                }
+                for block, effect in zip(candidates.blocks, effects.blocks, strict=True)
+            ]
+        )
+
+
+def _reject_quantized(model: ir.Model) -> None:
+    for node in model.graph.all_nodes():
+        if "Quantize" in node.op_type or node.op_type.startswith("QLinear") or node.op_type.endswith("Integer"):
+            raise UnsupportedError(f"{node.name or node.op_type}: the model is quantised", hint="prune before quantising")

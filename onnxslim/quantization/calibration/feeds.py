@@ -1,0 +1,40 @@
+"""The calibration data as every part of the step reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from onnxslim.data.samples import Samples
+
+
+class CalibrationFeeds:
+    """Single samples (as many as the model takes where its batch is fixed), streamed as often as asked."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples, self._batch = samples, samples.fixed_batch or 1
+
+    def __len__(self) -> int:
+        return len(self._samples) // self._batch
+
+    def __iter__(self) -> Iterator[Mapping[str, np.ndarray]]:
+        yield from self._samples.batches(1)
+
+    def digests(self) -> list[bytes]:
+        """A hash of the contents of each."""
+        sample_digests = self._samples.digests()
+        return [b"".join(sample_digests[i : i + self._batch]) for i in range(0, len(self) * self._batch, self._batch)]
+
+    def first(self, count: int) -> list[Mapping[str, np.ndarray]]:
+        """The first ``count``, held; or all there are."""
+        return list(self[:count])
+
+    def last(self, count: int) -> list[Mapping[str, np.ndarray]]:
+        """The last ``count``, held; or all there are."""
+        return list(self[max(0, len(self) - count) :])
+
+    def __getitem__(self, selection: slice | np.ndarray) -> CalibrationFeeds:
+        """The runs of a slice, or at int64 positions; at least one."""
+        order = np.arange(len(self) * self._batch).reshape(-1, self._batch)
+        return CalibrationFeeds(self._samples.take(order[selection]))

@@ -1,0 +1,219 @@
+"""Activations watched while the data run through the float model, in constant memory and one pass.
+
+Every watched tensor is reduced inside the graph, in a fully optimised session: to its exact minimum and maximum, to its
+sum (which is not finite when any value is not), and to values at a fixed stride, which are counted outside
+(:mod:`onnxslim.quantization.calibration.histograms`). Every range method reads the same histogram. Where memory is
+short the tensors are watched in groups: more runs of the model instead of more bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.errors import InvalidDataError
+from onnxslim.core.progress import Progress, ignore_progress
+from onnxslim.graph import shapes
+from onnxslim.graph.constants import get_const_array
+from onnxslim.quantization.calibration.cache import CacheWriter
+from onnxslim.quantization.calibration.histograms import Statistics, StatisticsAccumulator
+from onnxslim.quantization.calibration.observer_outputs import (
+    add_graph_output,
+    add_int64_constant,
+    append_node,
+    append_reduction,
+)
+from onnxslim.quantization.calibration.range_methods import NUM_BINS, Histogram
+from onnxslim.runtime.memory import release_freed_memory
+from onnxslim.runtime.parallel import run_all
+from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.tap_outputs import remove_unused, tap_outputs
+
+FeedIterable = Iterable[Mapping[str, np.ndarray]]
+
+#: Values of one tensor and sample that are counted: between two thirds of this and twice this, or all there are.
+VALUES_PER_SAMPLE = 1 << 11
+#: Bytes that one watched tensor takes: its counts, the nodes that reduce it, and its values in the runs under way.
+BYTES_PER_TENSOR = 448 << 10
+
+
+def collect_statistics(
+    model: ir.Model,
+    feeds: FeedIterable,
+    names: Sequence[str],
+    config: SessionConfig | None = None,
+    progress: Progress = ignore_progress,
+    sample_count: int = 0,
+    *,
+    cache_writer: CacheWriter | None = None,
+    memory_limit: int | None = None,
+    first_sample: int = 0,
+) -> Statistics:
+    """Watch the tensors ``names`` of ``model`` on single samples.
+
+    Args:
+        model: The float model; not changed.
+        feeds: Single samples; iterated once for each group of tensors.
+        names: Tensors of the main graph.
+        config: Where to run.
+        progress: Called after each sample.
+        sample_count: How many samples there are, for ``progress``.
+        cache_writer: Knows the statistics of samples before ``feeds``, and keeps what is learnt.
+        memory_limit: Bytes that watching may take beside the model; where all tensors at a time would take more
+            (:data:`BYTES_PER_TENSOR` each), they are watched in groups, and the data run through the model once for each.
+        first_sample: The number of the first sample, for messages.
+
+    Raises:
+        InvalidDataError: A NaN or an infinity in an activation (tensor and sample are named), or no samples.
+    """
+    group_size = len(names) if memory_limit is None else max(1, memory_limit // BYTES_PER_TENSOR)
+    groups = [names[start : start + group_size] for start in range(0, len(names), max(group_size, 1))] or [names]
+    # with several groups nothing is complete, and so nothing worth keeping, before the last one is
+    interim_writer = cache_writer if len(groups) == 1 else None
+    start = None if cache_writer is None else cache_writer.known_statistics
+    parts: list[Statistics] = []
+    for group_index, group in enumerate(groups):
+        group_start = None if start is None else start.select(group)
+        counter = StatisticsAccumulator(group, group_start)
+        try:
+            for low, high, values in run_all(
+                _add_observers(model, group), feeds, partial(_read_observations, group), config
+            ):
+                counter.add(low, high, values)
+                progress("statistics", group_index * sample_count + len(counter), len(groups) * sample_count)
+                if interim_writer is not None and interim_writer.is_write_due():
+                    interim_writer.write(counter.result())
+        except _NotFiniteError as error:
+            sample = first_sample + error.sample if cache_writer is None else int(cache_writer.remaining[error.sample])
+            tensor = _find_nonfinite_tensor(model, feeds, error.sample, config)
+            raise InvalidDataError(
+                f"calibration sample {sample}: NaN or infinity in {tensor}",
+                hint="look at that sample's values and at the preprocessing",
+            ) from None
+        if not len(counter):
+            raise InvalidDataError("no calibration samples")
+        parts.append(counter.result())
+        release_freed_memory()
+    result = Statistics.join_tensors(parts)
+    if cache_writer is not None:
+        cache_writer.write(result)
+    return result
+
+
+def _read_observations(
+    names: Sequence[str], index: int, outputs: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Extremes and some values of each tensor out of one run of :func:`_add_observers`."""
+    low, high, total = (
+        np.array([outputs.pop(f"{name}__{key}") for name in names], np.float32).reshape(-1) for key in ("low", "high", "sum")
+    )
+    values = [outputs.pop(f"{name}__some") for name in names]
+    if not all(np.isfinite(array).all() for array in (low, high, total, *filter(_is_float, outputs.values()))):
+        raise _NotFiniteError(index)
+    return low, high, values
+
+
+def collect_channel_statistics(
+    model: ir.Model, feeds: FeedIterable, names: Sequence[str], config: SessionConfig | None = None
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Per tensor and channel (axis 1) the largest magnitude and the mean square, float64 (C,) each.
+
+    A tensor whose rank is not known, or below 2, is left out.
+    """
+    observed, observed_names = model.clone(), []
+    observed.graph.outputs.clear()
+    by_name = {value.name: value for value in _iterate_values(observed)}
+    for name in names:
+        axes = [axis for axis in range(len(shapes.get_dims(by_name[name]) or ())) if axis != 1]
+        if len(shapes.get_dims(by_name[name]) or ()) < 2:
+            continue
+        observed_names.append(name)
+        for op, suffix in (("ReduceMin", "__low"), ("ReduceMax", "__high"), ("ReduceSumSquare", "__square")):
+            add_graph_output(
+                observed, append_reduction(observed, op, by_name[name], axes), name + suffix, by_name[name].dtype
+            )
+        add_graph_output(observed, append_node(observed, "Size", [by_name[name]]), name + "__size", ir.DataType.INT64)
+    remove_unused(observed.graph)
+
+    def reduce(index: int, outputs: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        result = []
+        for name in observed_names:
+            low, high, square, size = (outputs[f"{name}__{key}"] for key in ("low", "high", "square", "size"))
+            result.append((np.maximum(high, -low).astype(np.float64), square * (float(square.size) / float(size))))
+        return result
+
+    totals: list[tuple[np.ndarray, np.ndarray]] = []
+    samples = 0
+    for sample_totals in run_all(observed, feeds, reduce, config) if observed_names else ():
+        samples += 1
+        if not totals:
+            totals = sample_totals
+        else:
+            totals = [(np.maximum(p, q), e + f) for (p, e), (q, f) in zip(totals, sample_totals, strict=True)]
+    return {name: (peak, energy / samples) for name, (peak, energy) in zip(observed_names, totals, strict=True)}
+
+
+class _NotFiniteError(Exception):
+    def __init__(self, sample: int) -> None:
+        super().__init__(sample)
+        self.sample = sample
+
+
+def _is_float(array: object) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype.kind == "f"
+
+
+def _find_nonfinite_tensor(model: ir.Model, feeds: FeedIterable, sample: int, config: SessionConfig | None) -> str:
+    """The first tensor, in graph order, that is not finite for this sample."""
+    feed = next((feed for index, feed in enumerate(feeds) if index == sample), None)
+    if feed is None:
+        return "an activation"
+    names = [str(value.name) for node in model.graph for value in node.outputs if value.dtype == ir.DataType.FLOAT]
+    outputs = Session(tap_outputs(model, names), config).run(feed)
+    for name in names:
+        if _is_float(outputs[name]) and not np.isfinite(outputs[name]).all():
+            return f"tensor {name}"
+    return "an output"
+
+
+def _iterate_values(model: ir.Model) -> Iterator[ir.Value]:
+    yield from model.graph.inputs
+    for node in model.graph:
+        yield from node.outputs
+
+
+def _add_observers(model: ir.Model, names: Sequence[str]) -> ir.Model:
+    """A copy with the model's outputs, and of each tensor ``__low``, ``__high``, ``__sum`` and ``__some``."""
+    observed = model.clone()
+    by_name = {value.name: value for value in _iterate_values(observed)}
+    zero, one, end, flat = (add_int64_constant(observed, [n]) for n in (0, 1, 2**62, -1))
+    for name in names:
+        value = by_name[name]
+        for op, suffix in (("ReduceMin", "__low"), ("ReduceMax", "__high"), ("ReduceSum", "__sum")):
+            add_graph_output(observed, append_reduction(observed, op, value), name + suffix, value.dtype)
+        # an odd stride visits every residue of the power-of-two sizes that feature maps have
+        half = append_node(
+            observed, "Div", [append_node(observed, "Size", [value]), add_int64_constant(observed, 2 * VALUES_PER_SAMPLE)]
+        )
+        stride = append_node(
+            observed, "Reshape", [append_node(observed, "Mul", [half, add_int64_constant(observed, 2)]), flat]
+        )
+        step = append_node(observed, "Add", [stride, one])
+        flattened = append_node(observed, "Reshape", [value, flat])
+        add_graph_output(
+            observed, append_node(observed, "Slice", [flattened, zero, end, zero, step]), f"{name}__some", value.dtype
+        )
+    return observed
+
+
+def compute_constant_histogram(value: ir.Value) -> Histogram:
+    """The histogram of a float constant that an int8 op reads as an activation."""
+    array = get_const_array(value)
+    assert array is not None, f"{value.name} is no constant"
+    low, high = float(array.min(initial=0.0)), float(array.max(initial=0.0))
+    span = high - low if high > low else 1.0
+    index = np.clip(((array.reshape(-1) - low) / span * NUM_BINS).astype(np.int64), 0, NUM_BINS - 1)
+    return Histogram(low, high, np.bincount(index, minlength=NUM_BINS).astype(np.int64), low, high)

@@ -1,0 +1,105 @@
+"""Selects the range method of a model, and the tensors to keep in float: both by what its outputs lose."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import onnx_ir as ir
+
+from onnxslim.quantization.calibration import observe, range_methods
+from onnxslim.quantization.calibration.histograms import Statistics
+from onnxslim.quantization.evaluation.bisection import bisect_sensitive_tensors
+from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
+from onnxslim.quantization.evaluation.simulation import Simulation
+from onnxslim.quantization.numerics import affine
+from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan, make_plan
+from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq
+from onnxslim.quantization.targets.tables import Target
+from onnxslim.runtime.session import SessionConfig
+
+Encodings = dict[str, affine.Encoding]
+
+
+class RangeSelector:
+    """Encodings of ``widest``'s tensors by each of some methods, compared in one simulated model.
+
+    Args:
+        model: The float model.
+        widest: Everything that may be quantised.
+        statistics: Of its tensors.
+        methods: By name.
+        target: What it is quantised for.
+        yardstick: What outputs are compared by.
+        config: Where to run.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        full_plan: QuantizationPlan,
+        statistics: Statistics,
+        methods: Mapping[str, range_methods.RangeMethod],
+        target: Target,
+        reference: ReferenceOutputs,
+        config: SessionConfig,
+    ) -> None:
+        self._model, self._full_plan, self._target = model, full_plan, target
+        self._reference, self._config = reference, config
+        self._histograms = {names[0]: statistics.build_histogram(names) for names in full_plan.list_tensor_groups().values()}
+        self._encodings = {name: self._compute_encodings(method, self._histograms) for name, method in methods.items()}
+
+    def get_qparams(self, method: str) -> QuantizationParams:
+        """The encodings by ``method``."""
+        return QuantizationParams(self._encodings[method], reduce_range=self._target.saturating_pairs)
+
+    def measure_errors(self, plan: QuantizationPlan | None = None) -> dict[str, float]:
+        """By method the worst error of an output, or a part of one; {} for one method.
+
+        Args:
+            plan: What is quantised; by default everything.
+        """
+        if len(self._encodings) == 1:
+            return {}
+        first, reduce_range = next(iter(self._encodings.values())), self._target.saturating_pairs
+        plan = plan or self._full_plan
+        simulation = Simulation(self._model, plan, first, reduce_range, self._reference, self._config)
+        errors = {name: simulation.measure_errors(encodings) for name, encodings in self._encodings.items()}
+        return {name: max(output_errors.values(), default=0.0) for name, output_errors in errors.items()}
+
+    def propose_fallback_sets(
+        self, all_units: Sequence[FusionGroup], int8: frozenset[str], method: str
+    ) -> Iterator[tuple[frozenset[str], float]]:
+        """Growing sets of ``int8`` to leave in float, none and then the costliest first, and the worst output's error."""
+        groups = self._full_plan.list_tensor_groups()
+
+        def remaining_int8(group_names: Collection[str]) -> frozenset[str]:
+            float_tensors = {name for key in group_names for name in groups[key]}
+            adjacent = {
+                unit.name for unit in all_units if any(str(v.name) in float_tensors for v in (*unit.inputs, *unit.outputs))
+            }
+            return int8 - adjacent
+
+        def worst_error(group_names: frozenset[str]) -> float:
+            quantized = insert_qdq(self._model, make_plan(all_units, remaining_int8(group_names)), self.get_qparams(method))
+            return max(self._reference.merge_parts(self._reference.errors(quantized)).values(), default=0.0)
+
+        for group_names in bisect_sensitive_tensors(list(groups), worst_error):
+            yield int8 - remaining_int8(group_names), worst_error(group_names)
+
+    def best_methods(self) -> dict[str, str]:
+        """What ``least`` took for each group of tensors, by the group's first."""
+        return {name: range_methods.choose_method(histogram)[0] for name, histogram in self._histograms.items()}
+
+    def _compute_encodings(
+        self, method: range_methods.RangeMethod, histograms: Mapping[str, range_methods.Histogram]
+    ) -> Encodings:
+        symmetric = self._target.activation_symmetric
+        encodings: Encodings = {}
+        for names in self._full_plan.list_tensor_groups().values():
+            encoding = affine.compute_activation_encoding(*method(histograms[names[0]]), symmetric=symmetric)
+            encodings.update(dict.fromkeys(names, encoding))
+        values = {str(value.name): value for unit in self._full_plan.units for value in unit.inputs}
+        for name in self._full_plan.constants:
+            histogram = observe.compute_constant_histogram(values[name])
+            encodings[name] = affine.compute_activation_encoding(histogram.low, histogram.high, symmetric=symmetric)
+        return encodings

@@ -1,0 +1,127 @@
+"""What the float model computes at places drawn at random: the rows that layers are mended to reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.quantization.calibration.observer_outputs import add_graph_output, add_int64_constant, append_node
+from onnxslim.runtime.parallel import run_all
+from onnxslim.runtime.session import SessionConfig
+from onnxslim.runtime.tap_outputs import remove_unused
+
+_DRAW_INPUT = "drawn__uniform"
+
+
+@dataclass(frozen=True)
+class SampledOutputs:
+    """One layer's outputs at the drawn positions of every sample.
+
+    Attributes:
+        positions: Per sample int64 (p,), flat indices into the output's grid.
+        grid_shapes: Per sample the grid's sizes: spatial axes of a feature map, all axes but the last of rows.
+        scaled_values: float16 (samples, p, outputs), in the sample's unit: a rounding far below that of eight bits.
+        magnitudes: float32 (samples,), each sample's largest magnitude; one may be silent, or much louder than the others.
+    """
+
+    positions: list[np.ndarray]
+    grid_shapes: list[tuple[int, ...]]
+    scaled_values: np.ndarray
+    magnitudes: np.ndarray
+
+    def get_outputs(self) -> np.ndarray:
+        """float32 (samples · p, outputs)."""
+        values = self.scaled_values.astype(np.float32) * self.magnitudes[:, None, None]
+        return np.asarray(values.reshape(-1, values.shape[-1]))
+
+
+@dataclass(frozen=True)
+class SamplingRequest:
+    """What to sample of a tensor: whether it is a feature map (1, channels, …) or rows (…, features), and positions a
+    sample.
+    """
+
+    is_feature_map: bool
+    count: int
+
+
+def sample_outputs(
+    model: ir.Model,
+    requests: Mapping[str, SamplingRequest],
+    feeds: Sequence[Mapping[str, np.ndarray]],
+    config: SessionConfig,
+    *,
+    seed: int = 0,
+) -> dict[str, SampledOutputs]:
+    """The targets by tensor.
+
+    Args:
+        model: The float model; it is not changed.
+        requests: By tensor of the main graph what is wanted of each sample.
+        feeds: Single samples.
+        config: Where to run.
+        seed: Of the draw.
+    """
+    sampling_model = model.clone()
+    sampling_model.graph.outputs.clear()
+    by_name = {value.name: value for node in sampling_model.graph for value in node.outputs}
+    count = max((request.count for request in requests.values()), default=1)
+    draw_input = ir.Value(name=_DRAW_INPUT, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([count]))
+    sampling_model.graph.inputs.append(draw_input)
+    for index, (name, request) in enumerate(requests.items()):
+        draw_slice = append_node(
+            sampling_model,
+            "Slice",
+            [draw_input, add_int64_constant(sampling_model, [0]), add_int64_constant(sampling_model, [request.count])],
+        )
+        _add_sampling_ops(sampling_model, by_name[name], draw_slice, request.is_feature_map, f"drawn__{index}")
+    remove_unused(sampling_model.graph)
+    drawing_feeds = (
+        {**feed, _DRAW_INPUT: np.random.default_rng((seed, index)).random(count, np.float32)}
+        for index, feed in enumerate(feeds)
+    )
+
+    sampled: dict[str, SampledOutputs] = {}
+
+    def read_sample(index: int, outputs: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray, tuple[int, ...]]]:
+        result = []
+        for number, request in enumerate(requests.values()):
+            rows, positions, shape = (outputs[f"drawn__{number}_{key}"] for key in ("rows", "positions", "shape"))
+            grid = tuple(int(n) for n in (shape[2:] if request.is_feature_map else shape[:-1]))
+            result.append((rows[0].T if request.is_feature_map else rows, positions.copy(), grid))
+        return result
+
+    for index, sample in enumerate(run_all(sampling_model, drawing_feeds, read_sample, config) if requests else ()):
+        for name, (rows, positions, grid) in zip(requests, sample, strict=True):
+            # one block a layer: a small piece of each sample would keep the memory of its whole run from being freed
+            if name not in sampled:
+                empty = np.empty((len(feeds), *rows.shape), np.float16)
+                sampled[name] = SampledOutputs([], [], empty, np.empty(len(feeds), np.float32))
+            layer = sampled[name]
+            layer.magnitudes[index] = max(np.abs(rows).max(initial=0.0), np.finfo(np.float32).tiny)
+            layer.scaled_values[index] = rows / layer.magnitudes[index]
+            layer.positions.append(positions)
+            layer.grid_shapes.append(grid)
+    return sampled
+
+
+def _add_sampling_ops(model: ir.Model, value: ir.Value, draw: ir.Value, is_feature_map: bool, prefix: str) -> None:
+    """Outputs ``_rows``, ``_positions`` and ``_shape`` of one tensor."""
+    shape = append_node(model, "Shape", [value])
+    first, last, rest = (add_int64_constant(model, [n]) for n in ((0, 2, -1) if is_feature_map else (-1, 2**62, -1)))
+    kept_dims = append_node(model, "Slice", [shape, first, last])
+    # (batch, channels, positions) or (positions, features)
+    matrix_shape = append_node(model, "Concat", [kept_dims, rest] if is_feature_map else [rest, kept_dims], axis=0)
+    matrix = append_node(model, "Reshape", [value, matrix_shape])
+    axis = 2 if is_feature_map else 0
+    total = append_node(model, "Gather", [append_node(model, "Shape", [matrix]), add_int64_constant(model, [axis])])
+    scaled_draw = append_node(model, "Mul", [draw, append_node(model, "Cast", [total], to=int(ir.DataType.FLOAT))])
+    index = append_node(model, "Cast", [append_node(model, "Floor", [scaled_draw])], to=int(ir.DataType.INT64))
+    # the product may round up to the total itself
+    index = append_node(model, "Min", [index, append_node(model, "Sub", [total, add_int64_constant(model, [1])])])
+    add_graph_output(model, append_node(model, "Gather", [matrix, index], axis=axis), f"{prefix}_rows", value.dtype)
+    add_graph_output(model, index, f"{prefix}_positions", ir.DataType.INT64)
+    add_graph_output(model, shape, f"{prefix}_shape", ir.DataType.INT64)

@@ -1,0 +1,1 @@
+"""The dynamic scheme: int8 linear layers whose inputs are quantised as they come; what transformers want."""

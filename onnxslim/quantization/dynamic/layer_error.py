@@ -1,0 +1,123 @@
+"""What int8 costs one linear layer alone, from taps: one run of the float model, then arrays.
+
+Rows of every layer's input are sampled while the float model runs. A layer's noise is what quantising its input and its
+weights does to its own output on those rows, everything before it still being float; no other model is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.graph.constants import get_const_array
+from onnxslim.quantization.linear_layers import MatMulLayer
+from onnxslim.quantization.numerics.affine import compute_weight_scales, quantize_weight
+from onnxslim.runtime.parallel import run_all
+from onnxslim.runtime.session import SessionConfig
+from onnxslim.runtime.tap_outputs import tap_outputs
+
+#: Rows kept of one activation, over all samples.
+MAX_SAMPLED_ROWS = 256
+
+
+@dataclass(frozen=True)
+class ObservedActivation:
+    """Sampled rows and extremes of one activation on the calibration data.
+
+    Attributes:
+        rows: Sampled rows, float32 (r, K).
+        low: Minimum of the whole tensor that each row was in, zero included: float32 (r, 1).
+        high: The same of the maximum.
+        peak: Largest absolute value of each channel over *all* rows, float32 (K,).
+    """
+
+    rows: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    peak: np.ndarray
+
+
+def observe_inputs(
+    model: ir.Model,
+    layers: Sequence[MatMulLayer],
+    feeds: Sequence[Mapping[str, np.ndarray]],
+    config: SessionConfig,
+    *,
+    seed: int = 0,
+) -> dict[str, ObservedActivation]:
+    """The inputs of ``layers`` by tensor name; those inside If and Loop bodies cannot be seen and are left out."""
+    names = list(dict.fromkeys(str(linear.activation.name) for linear in layers if is_observable(model, linear)))
+    if not names or not feeds:
+        return {}
+    rows_per_feed = -(-MAX_SAMPLED_ROWS // len(feeds))
+
+    def sample_rows(index: int, outputs: dict[str, np.ndarray]) -> dict[str, ObservedActivation]:
+        result = {}
+        for position, name in enumerate(names):
+            flat = outputs[name].reshape(-1, outputs[name].shape[-1])
+            if not flat.size:
+                continue
+            low, high = min(float(flat.min()), 0.0), max(float(flat.max()), 0.0)
+            count = min(rows_per_feed, len(flat))
+            row_indices = np.random.default_rng((seed, position, index)).choice(len(flat), count, replace=False)
+            rows, peak = flat[np.sort(row_indices)], np.abs(flat).max(axis=0)
+            ones = np.ones((count, 1), np.float32)
+            result[name] = ObservedActivation(rows, low * ones, high * ones, peak)
+        return result
+
+    per_sample = list(run_all(tap_outputs(model, names, only=True), feeds, sample_rows, config))
+    samples_by_name = {name: [feed_sample[name] for feed_sample in per_sample if name in feed_sample] for name in names}
+    return {name: _concatenate_samples(parts) for name, parts in samples_by_name.items() if parts}
+
+
+def is_observable(model: ir.Model, linear: MatMulLayer) -> bool:
+    """Whether the layer's input is a float tensor of the main graph."""
+    value = linear.activation
+    producer = value.producer()
+    # the parameters of a body are inputs of a graph too
+    is_graph_input = any(value is graph_input for graph_input in model.graph.inputs)
+    return is_graph_input or (producer is not None and producer.graph is model.graph)
+
+
+def _concatenate_samples(parts: Sequence[ObservedActivation]) -> ObservedActivation:
+    rows, low, high = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "low", "high"))
+    return ObservedActivation(rows, low, high, np.max([part.peak for part in parts], axis=0))
+
+
+def get_weight_matrix(linear: MatMulLayer) -> np.ndarray:
+    """The layer's weights as (K, N)."""
+    array = get_const_array(linear.weight_value)
+    assert array is not None
+    return array.T if linear.transposed else array
+
+
+def quantization_noise(observed: ObservedActivation, weight: np.ndarray, factors: np.ndarray | None = None) -> float:
+    """‖x·W - x̂·Ŵ‖² / ‖x·W‖² of a layer whose input is quantised per tensor and whose weights are per output.
+
+    Args:
+        observed: Its input.
+        weight: float32 (K, N).
+        factors: Factors (K,) that the input is divided and the weights are multiplied by first; the tensor's range is
+            then that of the divided rows that were sampled.
+    """
+    x, low, high, reference = observed.rows, observed.low, observed.high, observed.rows @ weight
+    if factors is not None:
+        x, weight = x / factors, weight * factors[:, None]
+        peak = float((observed.peak / factors).max())
+        low, high = np.where(low < 0, -peak, 0.0), np.where(high > 0, peak, 0.0)
+    scales = compute_weight_scales(weight, 1)
+    rounded_weight = quantize_weight(weight, scales, 1).astype(np.float32) * scales
+    quantized_output = _fake_quantize(x, low, high) @ rounded_weight
+    signal = float(np.square(reference, dtype=np.float64).sum())
+    return float(np.square(reference - quantized_output, dtype=np.float64).sum()) / max(signal, 1e-30)
+
+
+def _fake_quantize(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """``x`` as DynamicQuantizeLinear rounds it, in float again."""
+    scale = np.maximum((high - low) / 255.0, 1e-30)
+    zero_point = np.rint(-low / scale)
+    result: np.ndarray = ((np.clip(np.rint(x / scale) + zero_point, 0, 255) - zero_point) * scale).astype(np.float32)
+    return result

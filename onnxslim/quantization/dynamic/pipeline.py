@@ -1,0 +1,160 @@
+"""The dynamic scheme: int8 linear layers whose inputs are quantised as they come; what transformers want.
+
+A transformer's activations have ranges that change from input to input and a few channels far larger than the rest, so
+ranges fixed by calibration cost accuracy; LayerNormalization, Gelu and Softmax run in float whatever is done, so fixed
+ranges save no conversions either. The data are used to smooth outliers into the weights (``smooth.py``), to tell what
+each layer costs (``noise.py``), and to see whether all that is faster here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+
+from onnxslim.core.progress import Progress
+from onnxslim.core.step_report import Account
+from onnxslim.data.samples import Samples
+from onnxslim.model_io import model_file
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.dynamic.layer_error import get_weight_matrix, observe_inputs, quantization_noise
+from onnxslim.quantization.dynamic.rewrite import RewrittenLayer, write_dynamic
+from onnxslim.quantization.dynamic.skip_layernorm_guard import replace_adds_with_sums
+from onnxslim.quantization.dynamic.smoothquant import Smoothing, apply_smoothings, choose_smoothings
+from onnxslim.quantization.evaluation import fusion_report, placement_profiling
+from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
+from onnxslim.quantization.linear_layers import WeightMatrix, find_same_weights, find_weight_matrices
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.prepare import build_no_layers_error, get_target
+from onnxslim.runtime.session import SessionConfig
+
+#: Samples that activations are looked at on, that choices are judged on, and that times are measured on.
+MAX_OBSERVED_SAMPLES, MAX_EVALUATION_SAMPLES, NUM_TIMING_SAMPLES = 64, 32, 4
+#: The error of the outputs that smoothing must get below, relative to doing without, to be kept.
+MAX_SMOOTHING_ERROR_RATIO = 0.95
+#: Gains in dB from which on activations are smoothed, each tried on the outputs: a layer's own error is a poor judge of
+#: what its neighbours make of it, and the smallest gains do the most harm.
+MIN_SMOOTHING_GAINS_DB = (0.0, 4.0, 6.0)
+
+
+def quantize_dynamic(
+    model: ir.Model,
+    samples: Samples,
+    options: QuantizeOptions,
+    config: SessionConfig,
+    account: Account,
+    progress: Progress,
+) -> ir.Model:
+    """``model`` (prepared) with its linear layers in dynamic int8; :func:`onnxslim.quantization.step.quantize` says the
+    rest.
+    """
+    target, feeds = get_target(options.target), CalibrationFeeds(samples)
+    float_names = tuple(options.float_units or ())
+    layer_weights = _find_weights(model, account, options.exclude, float_names)
+    if not any(weight.linear_layers for weight in layer_weights):
+        raise build_no_layers_error(model, "MatMul or Gemm with float32 weights of any size")
+    linears = [linear for weight in layer_weights for linear in weight.linear_layers]
+    observed_samples = feeds.first(MAX_OBSERVED_SAMPLES)
+    progress("looking at activations", 0, 3)
+    observations = observe_inputs(model, linears, observed_samples, config)
+    layer_noise = {
+        one.name: quantization_noise(observations[str(one.activation.name)], get_weight_matrix(one))
+        for one in linears
+        if str(one.activation.name) in observations
+    }
+    progress("writing", 1, 3)
+    reduce_range = target.saturating_pairs
+    result = model_file.clone(model)
+    written_layers = write_dynamic(result, find_same_weights(result, layer_weights), reduce_range=reduce_range)
+    candidates = choose_smoothings(layer_weights, observations)
+    if candidates:
+        yardstick = ReferenceOutputs(model, feeds.last(MAX_EVALUATION_SAMPLES), config)
+        best_error = plain_error = yardstick.error(result)
+        tried_sets: list[tuple[Smoothing, ...]] = []
+        errors = {"nothing": plain_error}
+        for min_gain_db in MIN_SMOOTHING_GAINS_DB:
+            chosen = tuple(one for one in candidates if one.gain_db >= min_gain_db)
+            if not chosen or chosen in tried_sets:
+                continue
+            tried_sets.append(chosen)
+            smoothed_model = model_file.clone(model)
+            apply_smoothings(smoothed_model, find_same_weights(smoothed_model, layer_weights), chosen)
+            smoothed_layers = write_dynamic(
+                smoothed_model, find_same_weights(smoothed_model, layer_weights), reduce_range=reduce_range
+            )
+            error = errors[f"{len(chosen)} activations"] = yardstick.error(smoothed_model)
+            if error < min(best_error, MAX_SMOOTHING_ERROR_RATIO * plain_error):
+                best_error, result, written_layers = error, smoothed_model, smoothed_layers
+                account.details["smooth"] = [one.as_json() for one in chosen]
+        account.details["smoothing"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
+        account.count("smoothed activations", len(account.details.get("smooth", ())))
+    account.count("residual sums kept apart from LayerNormalization", replace_adds_with_sums(result))
+    progress("timing", 2, 3)
+    if options.placement == "measured":
+        _measure_times(account, model, result, feeds, config)
+    _summarize(account, result, written_layers, layer_noise, float_names, options, config)
+    return result
+
+
+def _find_weights(
+    model: ir.Model, account: Account, exclude: Sequence[str], float_names: Sequence[str]
+) -> list[WeightMatrix]:
+    all_weights = find_weight_matrices(model, account, exclude)
+    selected = [weight for weight in all_weights if not set(weight.reader_names) & set(float_names)]
+    for weight in all_weights:
+        for name in weight.reader_names if weight not in selected else ():
+            account.decline(name, "it went back to float for accuracy")
+    return selected
+
+
+def _measure_times(
+    account: Account, model: ir.Model, result: ir.Model, feeds: CalibrationFeeds, config: SessionConfig
+) -> None:
+    fastest_name, seconds = placement_profiling.pick_fastest(
+        {"float": model, "dynamic": result}, feeds.first(NUM_TIMING_SAMPLES), config
+    )
+    account.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
+    if fastest_name == "float":
+        account.warnings.append(
+            f"dynamic int8 is not faster than float on this machine: {seconds['dynamic'] * 1e3:.3g} ms "
+            f"against {seconds['float'] * 1e3:.3g} ms"
+        )
+
+
+def _summarize(
+    account: Account,
+    result: ir.Model,
+    written_layers: Sequence[RewrittenLayer],
+    layer_noise: Mapping[str, float],
+    float_names: Sequence[str],
+    options: QuantizeOptions,
+    config: SessionConfig,
+) -> None:
+    ops, kernels = fusion_report.count_runtime_ops(result, config)
+    layers = []
+    for entry in written_layers:
+        if entry.op == "Gather":
+            account.count("embedding tables in int8")
+            continue
+        layers.append(
+            fusion_report.classify_layer(
+                entry.name, entry.op, [op for name in entry.weight_names for op in kernels.get(name, ())]
+            )
+        )
+    account.count("layers in int8", sum(layer.kernel == "int8" for layer in layers))
+    account.count("layers in float", sum(layer.kernel != "int8" for layer in layers))
+    for layer in layers:
+        if layer.why is not None:
+            account.decline(layer.name, layer.why)
+    account.details["layers"] = [
+        {
+            **vars(layer),
+            "sqnr_db": round(-10 * math.log10(layer_noise[layer.name]), 2) if layer_noise.get(layer.name) else None,
+        }
+        for layer in layers
+    ]
+    account.details["placement"] = {
+        "how": "recorded" if options.float_units is not None else options.placement, "float": sorted(float_names)
+    }  # fmt: skip
+    account.details["runtime_ops"] = dict(ops.most_common())

@@ -1,0 +1,125 @@
+"""What the runtime made of a quantised model: its own optimised graph, read back."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxslim.quantization.qdq.fusion_groups import FusionGroup
+from onnxslim.runtime.optimized_graph import read_optimized_graph
+from onnxslim.runtime.session import SessionConfig
+
+_INT8_KERNELS = re.compile(r"^(QLinear|QGemm|MatMulInteger|ConvInteger|DynamicQuantize|QMoE|MatMulNBits|QAttention)")
+
+
+@dataclass(frozen=True)
+class ExecutedLayer:
+    """One weighted layer of the model as it really runs.
+
+    Attributes:
+        name: The layer.
+        op: Its op type in the float model.
+        kernel: ``int8`` or ``float``.
+        why: Why it is float, or None.
+    """
+
+    name: str
+    op: str
+    kernel: str
+    why: str | None
+
+
+@dataclass(frozen=True)
+class SurvivingConversion:
+    """A QuantizeLinear or DequantizeLinear that the runtime did not fuse.
+
+    Attributes:
+        op: Which of them.
+        tensor: The float tensor beside it.
+        why: What it converts for.
+    """
+
+    op: str
+    tensor: str
+    why: str
+
+
+@dataclass(frozen=True)
+class FusionReport:
+    """The runtime's graph summed up: op counts, the conversions that survived, and each weighted layer."""
+
+    ops: dict[str, int]
+    surviving: tuple[SurvivingConversion, ...]
+    layers: tuple[ExecutedLayer, ...]
+
+    @property
+    def int8_count(self) -> int:
+        """How many weighted layers run in int8."""
+        return sum(layer.kernel == "int8" for layer in self.layers)
+
+
+def inspect_fusion(
+    model: ir.Model, units: Sequence[FusionGroup], int8_names: frozenset[str], config: SessionConfig
+) -> FusionReport:
+    """Let the runtime optimise ``model`` and say which layers became int8 kernels.
+
+    A layer is found by its weights: whatever node of the optimised graph reads the initializer that the quantised
+    model gave it. Layers that were planned for int8 and are not found behind an int8 kernel are the ones to look at.
+    """
+    graph = read_optimized_graph(model, config).graph
+    ops, kernels = _count_ops(graph)
+    layers = []
+    for unit in units:
+        if unit.op not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or len(unit.anchor.inputs) < 2:
+            continue
+        if unit.name not in int8_names:
+            layers.append(ExecutedLayer(unit.name, unit.op, "float", unit.why_float or "float is faster here"))
+            continue
+        weight = unit.anchor.inputs[1]
+        prefix = f"{weight.name if weight is not None else ''}_{unit.name}_quantized"
+        kernel_ops = [op for name, ops in kernels.items() if name.startswith(prefix) for op in ops]
+        layers.append(classify_layer(unit.name, unit.op, kernel_ops))
+    return FusionReport(dict(ops.most_common()), tuple(find_surviving_conversions(graph)), tuple(layers))
+
+
+def find_surviving_conversions(graph: ir.Graph) -> Iterator[SurvivingConversion]:
+    """Every QuantizeLinear and DequantizeLinear of an activation in ``graph``, and what keeps it there."""
+    for node in graph:
+        if node.op_type == "QuantizeLinear" and (value := node.inputs[0]) is not None:
+            producer = value.producer()
+            why = "it is an input of the model" if producer is None else f"{producer.op_type} before it runs in float"
+            yield SurvivingConversion(node.op_type, str(value.name), why)
+        elif node.op_type == "DequantizeLinear" and node.inputs[0] is not None and not node.inputs[0].is_initializer():
+            value = node.outputs[0]
+            readers = dict.fromkeys(reader.op_type for reader, _ in value.uses())
+            reasons = [f"{', '.join(readers)} behind it runs in float"] if readers else []
+            reasons += ["it is an output of the model"] if value.is_graph_output() else []
+            yield SurvivingConversion(node.op_type, str(value.name), "; ".join(reasons))
+
+
+def count_runtime_ops(model: ir.Model, config: SessionConfig) -> tuple[Counter[str], Mapping[str, Sequence[str]]]:
+    """The runtime's optimised graph, bodies included: how many nodes of each op, and the ops that read each value."""
+    return _count_ops(read_optimized_graph(model, config).graph)
+
+
+def _count_ops(graph: ir.Graph) -> tuple[Counter[str], Mapping[str, Sequence[str]]]:
+    readers: dict[str, list[str]] = {}
+    ops: Counter[str] = Counter()
+    for node in graph.all_nodes():
+        ops[node.op_type] += 1
+        for value in node.inputs:
+            if value is not None:
+                readers.setdefault(str(value.name), []).append(node.op_type)
+    return ops, readers
+
+
+def classify_layer(name: str, op: str, kernels: Sequence[str]) -> ExecutedLayer:
+    """The layer ``name`` that was written in int8; ``kernels`` are the ops that read its weights now."""
+    if any(_INT8_KERNELS.match(kernel) for kernel in kernels):
+        return ExecutedLayer(name, op, "int8", None)
+    why = f"the runtime left it as {', '.join(dict.fromkeys(kernels))}" if kernels else "the runtime left it float"
+    return ExecutedLayer(name, op, "float", why)

@@ -1,0 +1,117 @@
+"""Placement by measurement: what each unit really takes on this machine, in float and in int8.
+
+Both models are profiled node by node. The runtime renames and fuses nodes as it optimises, but keeps parts of their names,
+so the profiled copies are named after their units and each fused node is booked on the unit whose token it carries. The
+candidates that follow are then timed whole, in one interleaved run, because node times do not add up to a model's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.model_io import model_file
+from onnxslim.quantization.qdq.fusion_groups import FusionGroup
+from onnxslim.quantization.qdq.placement import UnitTimes
+from onnxslim.runtime.node_profile import NodeTime, measure_node_times
+from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.timing import interleave
+
+_UNIT_TOKEN = re.compile(r"unit(\d+)\.")
+#: Nodes that stand between units; their price is the boundary's, not a unit's.
+_BOUNDARY_OPS = ("QuantizeLinear", "DequantizeLinear", "Transpose", "ReorderInput", "ReorderOutput")
+#: A candidate must win by this ratio, and in this share of the rounds; otherwise the earlier, simpler one is kept, unless
+#: this one's weights take less than that share of the bytes: then it only must not lose.
+_MIN_SPEEDUP, _MIN_WIN_SHARE, _MAX_SIZE_RATIO = 1.02, 0.75, 0.95
+
+
+def measure_unit_times(
+    model: ir.Model,
+    quantized: ir.Model,
+    units: Sequence[FusionGroup],
+    feeds: Sequence[Mapping[str, np.ndarray]],
+    config: SessionConfig,
+    modeled_times: UnitTimes,
+) -> UnitTimes:
+    """``modeled_times`` with the measured nanoseconds of every unit that both profiles show.
+
+    Args:
+        model: The float model that ``units`` refer to.
+        quantized: The same with every able unit in int8; its nodes kept their names.
+        units: The units of ``model``.
+        feeds: Inputs to run on.
+        config: Where to run.
+        modeled_times: What to keep for units that the runtime fused out of sight.
+    """
+    unit_indices = {node.name: index for index, unit in enumerate(units) for node in unit.nodes}
+    float_times = _sum_per_unit(measure_node_times(_tag_units(model, unit_indices), feeds, config, runs=10), units)
+    int8_times = _sum_per_unit(measure_node_times(_tag_units(quantized, unit_indices), feeds, config, runs=10), units)
+    measured = float_times.keys() & int8_times.keys()
+    return replace(
+        modeled_times,
+        floats={**modeled_times.floats, **{name: float_times[name] for name in sorted(measured)}},
+        int8={**modeled_times.int8, **{name: int8_times[name] for name in sorted(measured)}},
+    )
+
+
+def pick_fastest(
+    candidates: Mapping[str, ir.Model], feeds: Sequence[Mapping[str, np.ndarray]], config: SessionConfig
+) -> tuple[str, dict[str, float]]:
+    """The :func:`choose_candidate` of ``candidates``, float first, and the median seconds of each."""
+    sessions = {name: Session(model, config) for name, model in candidates.items()}
+    timing = interleave(sessions, feeds, rounds=30, seconds=0.7)
+    sizes = {name: _count_weight_bytes(model) for name, model in candidates.items()}
+    return choose_candidate(timing.rounds, sizes), {name: timing.median(name) for name in candidates}
+
+
+def choose_candidate(rounds: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> str:
+    """The quickest candidate; on a tie the earliest, or one that is smaller.
+
+    Weights that a benchmark finds in the cache every time, a program that has other things to do reads from memory. The very
+    first candidate, float, is never given up for that alone.
+
+    Args:
+        rounds: By name the seconds of interleaved rounds, shapes (n,).
+        sizes: By name the bytes of the weights.
+    """
+    first, *others = list(rounds)
+    chosen = first
+    for name in others:
+        ratios = rounds[chosen] / rounds[name]
+        is_faster = np.median(ratios) > _MIN_SPEEDUP and np.mean(ratios > 1.0) >= _MIN_WIN_SHARE
+        is_lighter_tie = np.median(ratios) > 1 / _MIN_SPEEDUP and sizes[name] < _MAX_SIZE_RATIO * sizes[chosen]
+        if is_faster or (is_lighter_tie and chosen != first):
+            chosen = name
+    return chosen
+
+
+def _count_weight_bytes(model: ir.Model) -> int:
+    return sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
+
+
+def _tag_units(model: ir.Model, unit_indices: Mapping[str | None, int]) -> ir.Model:
+    """A copy whose nodes and their outputs carry the token of their unit; graph inputs and outputs keep their names."""
+    copy = model_file.clone(model)
+    for node in copy.graph:
+        if node.name not in unit_indices:
+            continue
+        token = f"unit{unit_indices[node.name]}."
+        node.name = token + str(node.name)
+        for output in node.outputs:
+            if output.name and not output.is_graph_output():
+                output.name = token + output.name
+    return copy
+
+
+def _sum_per_unit(times: Mapping[str, NodeTime], units: Sequence[FusionGroup]) -> dict[str, float]:
+    totals: dict[str, float] = {}
+    for name, time in times.items():
+        match = _UNIT_TOKEN.search(name)
+        if match is not None and time.op not in _BOUNDARY_OPS:
+            unit_name = units[int(match[1])].name
+            totals[unit_name] = totals.get(unit_name, 0.0) + time.seconds * 1e9
+    return totals

@@ -1,0 +1,226 @@
+"""float16 with the ops that need it kept in float32; what pays on the CUDA provider, where int8 does not.
+
+Which nodes stay is found out, not listed (:func:`find_float32_nodes`):
+
+1. ONNX gives the op no float16 (its schema), or it comes from another domain, or it has bodies (left whole).
+2. A constant that it reads would become zero, infinite or a denormal: an epsilon of 1e-12, a mask of -1e9.
+3. On the data, a tensor that it reads or writes comes within :data:`RANGE_HEADROOM` of float16's largest number, or is so
+   small everywhere that float16 has only denormals for it.
+
+Inputs and outputs of the model keep float32 and their names; a Cast stands wherever a tensor passes between the halves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import onnx.defs
+import onnx_ir as ir
+
+from onnxslim.core.step_report import Account
+from onnxslim.graph.constants import get_const_array
+from onnxslim.quantization.qdq.writer import GraphWriter
+
+#: Largest and smallest normal float16.
+MAX_FLOAT16, MIN_NORMAL_FLOAT16 = 65504.0, 6.2e-5
+#: Other data may go as many times further than the calibration data did.
+RANGE_HEADROOM = 4.0
+_FLOAT, _FLOAT16 = "tensor(float)", "tensor(float16)"
+#: Outputs whose type an attribute says, and the attribute.
+_DTYPE_ATTRIBUTES = {"Cast": "to", "ConstantOfShape": "value"}
+
+
+class TensorRange(NamedTuple):
+    """The extremes of a tensor on the data."""
+
+    low: float
+    high: float
+
+    @property
+    def peak(self) -> float:
+        """The largest absolute value."""
+        return max(-self.low, self.high)
+
+
+def find_float32_nodes(model: ir.Model, ranges: Mapping[str, TensorRange]) -> dict[ir.Node, str]:
+    """The nodes of the main graph that compute with floats and must stay float32, each with the reason."""
+    return {
+        node: why for node in model.graph if _has_floats(node) and (why := _explain_float32(node, model, ranges)) is not None
+    }
+
+
+def convert_to_float16(model: ir.Model, float32_nodes: Mapping[ir.Node, str], account: Account) -> None:
+    """Convert every float node of the main graph but those of ``float32_nodes``, in place."""
+    _Float16Converter(model, float32_nodes).run(account)
+
+
+def _has_floats(node: ir.Node) -> bool:
+    values = [*(value for value in node.inputs if value is not None), *node.outputs]
+    return node.op_type != "Constant" and any(value.dtype == ir.DataType.FLOAT for value in values)
+
+
+def _explain_float32(node: ir.Node, model: ir.Model, ranges: Mapping[str, TensorRange]) -> str | None:
+    if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()):
+        return "it has bodies, which are left whole"
+    schema = _get_schema(node, model)
+    if schema is None:
+        return f"nothing is known about float16 for {node.domain or 'ai.onnx'}.{node.op_type}"
+    if any(output.name and output.dtype is None for output in node.outputs):
+        return "the type of its output is not known"
+    if not any(_allows_float16(schema, index, outputs) for index, _, outputs in _list_floats(node)):
+        return "it has no float16 inputs or outputs"
+    if any(outputs and not _allows_float16(schema, index, outputs) for index, _, outputs in _list_floats(node)):
+        return "its output is float32 whatever goes in"
+    for index, value, outputs in _list_floats(node):
+        array = get_const_array(value) if not outputs else None
+        if array is not None:
+            if _allows_float16(schema, index, outputs) and (loss := _describe_range_loss(array)) is not None:
+                return f"a constant that it reads would become {loss} in float16"
+        elif str(value.name) in ranges:
+            peak = ranges[str(value.name)].peak
+            if peak * RANGE_HEADROOM > MAX_FLOAT16:
+                return f"a tensor of it reaches {peak:.3g}, float16 ends at {MAX_FLOAT16:.0f}"
+            if 0 < peak < MIN_NORMAL_FLOAT16:
+                return f"a tensor of it is below {MIN_NORMAL_FLOAT16:.1g} everywhere, float16 has only denormals there"
+    return None
+
+
+def _describe_range_loss(array: np.ndarray) -> str | None:
+    magnitudes = np.abs(array[np.isfinite(array)])
+    if magnitudes.size and magnitudes.max() > MAX_FLOAT16:
+        return "infinite"
+    # a weight that is lost among larger ones costs nothing; a tensor of nothing else is an epsilon
+    if magnitudes.size and 0 < magnitudes.max() < MIN_NORMAL_FLOAT16:
+        return "zero or a denormal"
+    return None
+
+
+def _list_floats(node: ir.Node) -> list[tuple[int, ir.Value, bool]]:
+    """(position, value, whether it is an output) of everything float32 about ``node``."""
+    inputs = [(index, value, False) for index, value in enumerate(node.inputs) if value is not None]
+    both = [*inputs, *((index, value, True) for index, value in enumerate(node.outputs))]
+    return [entry for entry in both if entry[1].dtype == ir.DataType.FLOAT]
+
+
+def _get_schema(node: ir.Node, model: ir.Model) -> onnx.defs.OpSchema | None:
+    if node.domain not in ("", "ai.onnx"):
+        return None
+    try:
+        return onnx.defs.get_schema(node.op_type, model.opset_imports.get("", 1), "")
+    except onnx.defs.SchemaError:
+        return None
+
+
+def _allows_float16(schema: onnx.defs.OpSchema, index: int, is_output: bool) -> bool:
+    """Whether the schema lets that input or output be float16 where it is float32."""
+    formals = schema.outputs if is_output else schema.inputs
+    formal = formals[min(index, len(formals) - 1)]
+    allowed = [set(c.allowed_type_strs) for c in schema.type_constraints if c.type_param_str == formal.type_str]
+    return bool(allowed) and _FLOAT16 in allowed[0] and _FLOAT in allowed[0]
+
+
+class _Float16Converter:
+    """One pass over the main graph, producers before readers."""
+
+    def __init__(self, model: ir.Model, float32_nodes: Mapping[ir.Node, str]) -> None:
+        self.model, self.float32_nodes, self.writer = model, float32_nodes, GraphWriter(model)
+        self.float16_twins: dict[ir.Value, ir.Value] = {}  # float32 tensor -> its float16 twin
+        self.float32_twins: dict[ir.Value, ir.Value] = {}  # float16 tensor -> its float32 twin
+
+    def run(self, account: Account) -> None:
+        graph = self.model.graph
+        outputs = list(graph.outputs)
+        for node in list(graph):
+            if node.op_type == "Constant":
+                continue
+            if not _has_floats(node):
+                continue
+            if node in self.float32_nodes:
+                self._feed_float32(node)
+                account.count("nodes kept in float32")
+            else:
+                self._convert(node)
+                account.count("nodes in float16")
+        for index, value in enumerate(outputs):
+            if value.dtype == ir.DataType.FLOAT16:
+                graph.outputs[index] = self._restore_output(value)
+        for name, value in list(graph.initializers.items()):
+            if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
+                del graph.initializers[name]
+
+    def _convert(self, node: ir.Node) -> None:
+        schema = _get_schema(node, self.model)
+        assert schema is not None
+        for index, value in enumerate(node.inputs):
+            if value is not None and value.dtype == ir.DataType.FLOAT and _allows_float16(schema, index, False):
+                node.replace_input_with(index, self._as_float16(value, node))
+            elif value is not None and value.dtype == ir.DataType.FLOAT16 and not _allows_float16(schema, index, False):
+                node.replace_input_with(index, self._as_float32(value, node))
+        self._retype(node)
+        for output in node.outputs:
+            if output.dtype == ir.DataType.FLOAT:
+                output.type = ir.TensorType(ir.DataType.FLOAT16)
+
+    def _retype(self, node: ir.Node) -> None:
+        """The attribute that names the type of the output."""
+        name = _DTYPE_ATTRIBUTES.get(node.op_type)
+        if name is None:
+            return
+        if node.op_type == "Cast" and node.outputs[0].dtype == ir.DataType.FLOAT:
+            node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.FLOAT16))
+        elif node.op_type == "ConstantOfShape":
+            old = node.attributes.get(name)
+            array = np.zeros(1, np.float32) if old is None else old.as_tensor().numpy()
+            if array.dtype == np.float32:
+                node.attributes[name] = ir.AttrTensor(name, ir.tensor(array.astype(np.float16)))
+
+    def _feed_float32(self, node: ir.Node) -> None:
+        """Give a node that stays, and its bodies, the float32 twins of what is float16 by now."""
+        readers = [node, *(inner for inner in _list_inner_nodes(node))]
+        for reader in readers:
+            for index, value in enumerate(reader.inputs):
+                if value is not None and value.dtype == ir.DataType.FLOAT16:
+                    reader.replace_input_with(index, self._as_float32(value, node))
+
+    def _as_float16(self, value: ir.Value, reader: ir.Node) -> ir.Value:
+        if value not in self.float16_twins:
+            array = get_const_array(value)
+            if array is not None:
+                self.float16_twins[value] = self.writer.add_initializer(f"{value.name}_float16", array.astype(np.float16))
+            else:
+                self.float16_twins[value] = self._cast(value, reader, ir.DataType.FLOAT16)
+        return self.float16_twins[value]
+
+    def _as_float32(self, value: ir.Value, reader: ir.Node) -> ir.Value:
+        if value not in self.float32_twins:
+            self.float32_twins[value] = self._cast(value, reader, ir.DataType.FLOAT)
+        return self.float32_twins[value]
+
+    def _cast(self, value: ir.Value, reader: ir.Node, dtype: ir.DataType) -> ir.Value:
+        name = f"{value.name}_{'float16' if dtype == ir.DataType.FLOAT16 else 'float32'}"
+        node = self.writer.insert_before(
+            reader, "Cast", value, name=name, attributes={"to": dtype}, dtype=dtype, shape=value.shape
+        )
+        return node.outputs[0]
+
+    def _restore_output(self, value: ir.Value) -> ir.Value:
+        """The model's output in float32 under its own name."""
+        name = value.name
+        value.name = self.writer.make_unique_name(f"{name}_half")
+        node = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=f"{name}_float32")
+        result = node.outputs[0]
+        result.name, result.type, result.shape = name, ir.TensorType(ir.DataType.FLOAT), value.shape
+        self.model.graph.append(node)
+        return result
+
+
+def _list_inner_nodes(node: ir.Node) -> list[ir.Node]:
+    nodes = []
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            nodes += list(attribute.as_graph().all_nodes())
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            nodes += [inner for graph in attribute.as_graphs() for inner in graph.all_nodes()]
+    return nodes

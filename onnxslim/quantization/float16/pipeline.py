@@ -1,0 +1,144 @@
+"""The float16 scheme: what ``--target cuda`` does instead of int8, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.errors import UnsupportedError
+from onnxslim.core.progress import Progress
+from onnxslim.core.step_report import Account
+from onnxslim.data.samples import Samples
+from onnxslim.model_io import model_file
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
+from onnxslim.quantization.float16 import conversion as float16
+from onnxslim.quantization.float16.conversion import TensorRange
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.prepare import match_nodes
+from onnxslim.quantization.targets.tables import TARGETS
+from onnxslim.runtime.parallel import run_all
+from onnxslim.runtime.providers import PROVIDERS
+from onnxslim.runtime.session import SessionConfig, available_providers
+from onnxslim.runtime.tap_outputs import tap_outputs
+
+#: Samples that ranges are taken from, and that outputs are compared on.
+MAX_OBSERVED_SAMPLES, MAX_EVALUATION_SAMPLES = 64, 16
+#: Relative squared error of the outputs (40 dB) above which single kinds of op are tried in float32.
+MAX_OUTPUT_ERROR = 1e-4
+#: Kinds of op that lose most in float16, and that go back together, kind by kind, until the outputs are good.
+SENSITIVE_OPS = (
+    "Softmax", "LogSoftmax", "Exp", "Log", "Pow", "Sqrt", "Reciprocal", "Div", "ReduceSum", "ReduceMean", "ReduceSumSquare",
+    "ReduceL2", "ReduceLogSumExp", "CumSum", "LayerNormalization", "InstanceNormalization", "BatchNormalization", "Erf",
+)  # fmt: skip
+
+
+def quantize_float16(
+    model: ir.Model,
+    samples: Samples | None,
+    options: QuantizeOptions,
+    config: SessionConfig,
+    account: Account,
+    progress: Progress,
+) -> ir.Model:
+    """``model`` (prepared) in float16; with data, ranges and outputs decide what else stays float32."""
+    target = TARGETS[options.target]
+    account.decline("int8", str(target.unsupported_reason))
+    feeds = None if samples is None else CalibrationFeeds(samples)
+    ranges = {} if feeds is None else _observe_ranges(model, feeds, config)
+    progress("float16", 1, 2)
+    float32_nodes = {str(node.name): why for node, why in float16.find_float32_nodes(model, ranges).items()}
+    float32_nodes.update(dict.fromkeys(match_nodes(model, options.exclude), "it was excluded"))
+    result, conversion = _convert_copy(model, float32_nodes)
+    if not conversion.changed.get("nodes in float16"):
+        raise UnsupportedError("nothing to convert: no node can compute in float16")
+    if feeds is None:
+        account.warnings.append("no data: only constants and types decided what stays float32; ranges were not looked at")
+    else:
+        reference = ReferenceOutputs(model, feeds.last(MAX_EVALUATION_SAMPLES), config)
+        result, conversion, float32_nodes = _fall_back_to_float32(
+            model, result, conversion, float32_nodes, reference, account
+        )
+    account.changed.update(conversion.changed)
+    for name, why in float32_nodes.items():
+        account.decline(name, why)
+    if (warning := explain_unmeasured(target.provider, config, available_providers())) is not None:
+        account.warnings.append(warning)
+    return result
+
+
+def explain_unmeasured(provider: str, config: SessionConfig, available: Sequence[str]) -> str | None:
+    """Why nothing here says how fast the result is on ``provider``, or None where it runs there.
+
+    Args:
+        provider: What the target runs on.
+        config: Where this command ran.
+        available: The installed onnxruntime's execution providers.
+    """
+    name = PROVIDERS[provider][0]
+    if name not in available:
+        return f"the gain on {provider} is expected, not verified here: this onnxruntime has no {name}"
+    if config.provider.split(":")[0] != provider:
+        return f"the gain on {provider} was not measured: this ran on {config.provider} (--provider {provider} measures it)"
+    return None
+
+
+def _observe_ranges(model: ir.Model, feeds: CalibrationFeeds, config: SessionConfig) -> dict[str, TensorRange]:
+    """The finite extremes of every float tensor; a mask's infinities are infinite in float16 too."""
+    float_names = [
+        str(output.name)
+        for node in model.graph
+        for output in node.outputs
+        if output.dtype == ir.DataType.FLOAT and node.op_type != "Constant" and output.name
+    ]
+
+    def find_extremes(index: int, outputs: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+        finite = {name: outputs[name][np.isfinite(outputs[name])] for name in float_names}
+        return {name: (float(array.min()), float(array.max())) for name, array in finite.items() if array.size}
+
+    low: dict[str, float] = {}
+    high: dict[str, float] = {}
+    for sample in run_all(
+        tap_outputs(model, float_names, only=True), feeds.first(MAX_OBSERVED_SAMPLES), find_extremes, config
+    ):
+        for name, (sample_low, sample_high) in sample.items():
+            low[name], high[name] = min(low.get(name, sample_low), sample_low), max(high.get(name, sample_high), sample_high)
+    return {name: TensorRange(low[name], high[name]) for name in low}
+
+
+def _convert_copy(model: ir.Model, float32_nodes: dict[str, str]) -> tuple[ir.Model, Account]:
+    copy, conversion = model_file.clone(model), Account("")
+    float16.convert_to_float16(
+        copy, {node: float32_nodes[str(node.name)] for node in copy.graph if node.name in float32_nodes}, conversion
+    )
+    return copy, conversion
+
+
+def _fall_back_to_float32(
+    model: ir.Model,
+    result: ir.Model,
+    conversion: Account,
+    float32_nodes: dict[str, str],
+    reference: ReferenceOutputs,
+    account: Account,
+) -> tuple[ir.Model, Account, dict[str, str]]:
+    """Put kinds of op back into float32, the most helpful first, until the outputs are good or nothing helps."""
+    error = reference.error(result)
+    kinds = [kind for kind in SENSITIVE_OPS if any(node.op_type == kind for node in model.graph)]
+    while error > MAX_OUTPUT_ERROR and kinds:
+        trials = {}
+        for kind in kinds:
+            added_nodes = {
+                str(node.name): f"{kind} loses too much in float16" for node in model.graph if node.op_type == kind
+            }
+            candidate, trial_conversion = _convert_copy(model, {**added_nodes, **float32_nodes})
+            trials[kind] = (reference.error(candidate), candidate, trial_conversion, {**added_nodes, **float32_nodes})
+        best = min(trials, key=lambda kind: trials[kind][0])
+        if trials[best][0] > 0.9 * error:
+            break
+        error, result, conversion, float32_nodes = trials[best]
+        kinds.remove(best)
+    account.details["float16"] = {"error": float(f"{error:.4g}")}
+    return result, conversion, float32_nodes

@@ -1,0 +1,127 @@
+"""Mixed precision: the layers that cost most go back to float, as few as the result's own measured drop asks for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from onnxslim.core.step_report import Account
+from onnxslim.data.samples import Samples
+from onnxslim.model_io import model_file
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.prepare import prepare_model
+from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups
+from onnxslim.quantization.qdq.mean_to_pool import replace_means_with_pools
+from onnxslim.quantization.qdq.placement import find_int8_capable
+from onnxslim.quantization.static.layer_sensitivity import measure_layer_sensitivity
+from onnxslim.quantization.targets.tables import TARGETS
+from onnxslim.runtime.session import SessionConfig
+
+#: Quantises the model with the given options, which leave nothing to choose.
+QuantizeFunction = Callable[[QuantizeOptions], tuple[ir.Model, Account]]
+
+
+def choose_mixed_precision(
+    model: ir.Model,
+    samples: Samples,
+    options: QuantizeOptions,
+    all_int8: tuple[ir.Model, Account],
+    quantize_with: QuantizeFunction,
+    measure_excess: Callable[[ir.Model], float],
+    config: SessionConfig,
+    deadline: float | None = None,
+) -> tuple[ir.Model, Account, QuantizeOptions]:
+    """``all_int8`` if it drops little enough, else the model with the fewest layers in float that does.
+
+    Layers go back in the order of what each costs alone; how many it takes is found by doubling and then by halving the
+    gap, every candidate being quantised anew and measured. When even all of them do not help, ``all_int8`` is kept, and
+    the caller's gate has its say.
+
+    Args:
+        model: The float model.
+        samples: Calibration data.
+        options: As resolved for ``all_int8``.
+        all_int8: The model with every layer in int8 that gains by it, and its account.
+        quantize_with: Quantises the model with other options.
+        measure_excess: How many times what is allowed a model's outputs drop, on data that nothing is fitted to.
+        config: Where to run.
+        deadline: On ``time.monotonic``'s clock; no candidate begins that would not be done by then, going by ``all_int8``.
+    """
+    result, account = all_int8
+    initial_float = tuple(account.details["placement"]["float"])
+    options = replace(options, float_units=initial_float)
+    all_int8_excess = measure_excess(result)
+    if all_int8_excess <= 1:
+        return result, account, options
+    if measure_excess(model) > 1:
+        account.warnings.append("the model drops too much before it is quantised: no layer was put back into float")
+        return result, account, options
+    prepared_model = prepare_model(model_file.load(model), Account(""))
+    if options.activations != "dynamic":
+        replace_means_with_pools(prepared_model)
+    layer_order = [
+        name for name in _order_by_noise(prepared_model, samples, options, account, config) if name not in initial_float
+    ]
+    best: tuple[ir.Model, Account, QuantizeOptions] | None = None
+    outcomes: dict[int, str] = {}
+    failed, passed, count = 0, len(layer_order), 1
+    in_time = True
+    while failed < count < passed:
+        if deadline is not None and time.monotonic() + account.seconds > deadline:
+            in_time = False
+            break
+        candidate_options = replace(
+            options, float_units=_list_float_units(prepared_model, options, {*initial_float, *layer_order[:count]})
+        )
+        candidate, candidate_account = quantize_with(candidate_options)
+        if measure_excess(candidate) > 1:
+            failed, outcomes[count] = count, "too little"
+        else:
+            best, passed, outcomes[count] = (candidate, candidate_account, candidate_options), count, "enough"
+        count = min(2 * count, len(layer_order) - 1) if best is None else (failed + passed) // 2
+    if best is None:
+        attempted = (
+            f"with any of {len(layer_order)} layers" if in_time else f"with {failed} layers, and there was no time for more,"
+        )
+        account.warnings.append(f"the drop stays too large {attempted} back in float")
+        return result, account, options
+    _, candidate_account, candidate_options = best
+    float_layers = layer_order[:passed]
+    reason = f"int8 in all drops {all_int8_excess:.1f} × what is allowed"
+    candidate_account.count("layers back in float", len(float_layers))
+    candidate_account.details["mixed"] = {
+        "back": float_layers,
+        "tried": {str(n): outcome for n, outcome in outcomes.items()},
+        "why": f"{len(float_layers)} of {len(layer_order)} layers went back to float: {reason}",
+    }
+    for name in float_layers:
+        candidate_account.decline(name, "it went back to float: --max-drop asks for it")
+    return best
+
+
+def _list_float_units(prepared_model: ir.Model, options: QuantizeOptions, layers: set[str]) -> tuple[str, ...]:
+    """``layers``, and what was in int8 for their sake only: an op in front would still round their input."""
+    if options.activations == "dynamic":
+        return tuple(sorted(layers))
+    all_units = find_fusion_groups(prepared_model, TARGETS[options.target], options.exclude)
+    remaining_units = [replace(unit, why_float="back in float") if unit.name in layers else unit for unit in all_units]
+    return tuple(sorted({*layers, *(find_int8_capable(all_units) - find_int8_capable(remaining_units))}))
+
+
+def _order_by_noise(
+    prepared_model: ir.Model, samples: Samples, options: QuantizeOptions, account: Account, config: SessionConfig
+) -> Sequence[str]:
+    """Layers, the costliest first: by the noise that each adds to its own output when it alone is quantised."""
+    if options.activations == "dynamic":
+        sqnr_by_layer = {
+            layer["name"]: layer["sqnr_db"] for layer in account.details["layers"] if layer["sqnr_db"] is not None
+        }
+        return sorted(sqnr_by_layer, key=lambda name: sqnr_by_layer[name])
+    noise_by_layer = measure_layer_sensitivity(
+        prepared_model, TARGETS[options.target], CalibrationFeeds(samples), config, options.exclude
+    )
+    return sorted(noise_by_layer, key=lambda name: -noise_by_layer[name])

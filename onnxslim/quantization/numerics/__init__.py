@@ -1,0 +1,1 @@
+"""The arithmetic of quantisation: arrays in, arrays out, no model."""

@@ -1,0 +1,47 @@
+"""What a caller of the quantize step may choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """What a caller may choose.
+
+    Attributes:
+        target: ``cpu``, ``cpu-no-vnni``, ``cuda`` or ``tensorrt``; ``auto`` is what the session's provider runs on here.
+        activations: ``static`` fixes ranges by calibration, ``dynamic`` takes them from each input (linear layers only),
+            ``auto`` chooses by modelled cost (``ways.py``).
+        weights: Weights only, activations float: ``int8``, ``int4`` (in onnxruntime's MatMulNBits; with ``:qdq`` in the
+            standard's DequantizeLinear) or ``codebook:K``; None quantises both.
+        calibration: ``auto``, ``minmax``, ``averaged``, ``percentile[:99.999]``, ``mse``, ``entropy`` or ``least`` (for each
+            tensor the one with the least error).
+        linear: ``int4`` gives 4-bit weights to large linear layers that read each weight once an inference (``fewbits.py``);
+            otherwise they are ``int8`` like all others.
+        placement: ``measured`` decides on this machine which layers gain, ``static`` by a model of the target.
+        exclude: Regular expressions; a node whose whole name matches stays float.
+        float_units: The decision of an earlier run: these stay float, everything else that can becomes int8.
+        min_sqnr: Decibels that every output must keep on calibration samples; layers go back to float until it does. None
+            asks for 20, or for nothing where the caller judges the drop of a metric, which says more.
+        statistics: Files of calibration's statistics. The first is this run's: written, gone on from, refused where it is of
+            another model or of other data. The others are read and added.
+        max_memory: Bytes that the step should get by with: activations are watched in groups that keep below it.
+    """
+
+    target: str = "auto"
+    activations: str = "auto"
+    weights: str | None = None
+    calibration: str = "auto"
+    linear: str = "int8"
+    placement: str = "measured"
+    exclude: tuple[str, ...] = ()
+    float_units: tuple[str, ...] | None = None
+    min_sqnr: float | None = None
+    statistics: tuple[str, ...] = ()
+    max_memory: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("exclude", "statistics"):
+            if isinstance(pattern := getattr(self, name), str):
+                object.__setattr__(self, name, (pattern,))

@@ -1,0 +1,109 @@
+"""What comes before any way to quantise: the target, a model fit to be edited, patterns that mean something."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from onnxslim.core.errors import UnsupportedError, UsageError
+from onnxslim.core.step_report import Account
+from onnxslim.graph import opset, shapes
+from onnxslim.graph.constants import get_const_tensor
+from onnxslim.graph.quantized import detect_quantization
+from onnxslim.quantization.qdq.fusion_groups import name_nodes
+from onnxslim.quantization.targets.tables import TARGETS, Target
+
+#: Per-channel DequantizeLinear came with this opset.
+PER_CHANNEL_OPSET = 13
+#: The first IR version whose initializers need not be inputs as well. Below, runtimes let nobody override them.
+FREE_INITIALIZERS_IR_VERSION = 4
+
+
+def get_target(name: str) -> Target:
+    """The target that runs static int8.
+
+    Raises:
+        UsageError: There is none of that name.
+        UnsupportedError: It runs no static int8; says what to do instead.
+    """
+    if name not in TARGETS:
+        raise UsageError(f"--target {name}: unknown", hint=f"one of {', '.join(TARGETS)}")
+    target = TARGETS[name]
+    if target.unsupported_reason is not None:
+        raise UnsupportedError(
+            f"--target {name}: {target.unsupported_reason}", hint="`--target cpu` writes int8 for the CPU provider"
+        )
+    return target
+
+
+def prepare_model(
+    model: ir.Model, account: Account, min_opset: int = PER_CHANNEL_OPSET, why: str = "per-channel weights"
+) -> ir.Model:
+    """``model``, or a copy with the opset raised to ``min_opset``: shapes inferred, every node named.
+
+    Raises:
+        UnsupportedError: It is quantised already.
+    """
+    kind = detect_quantization(model)
+    if kind is not None:
+        raise UnsupportedError(f"the model is quantised already: {kind}", hint="quantise the float model it came from")
+    model, raised_from = opset.raise_opset(model, min_opset)
+    if raised_from is not None:
+        account.warnings.append(f"opset raised from {raised_from} to {min_opset}: {why} need it")
+    if model.ir_version < FREE_INITIALIZERS_IR_VERSION:
+        common.RemoveInitializersFromInputsPass()(model)
+    if model.ir_version < FREE_INITIALIZERS_IR_VERSION or raised_from is not None:
+        min_ir_version = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", model.opset_imports[""])])
+        model.ir_version = max(model.ir_version, min_ir_version)
+    shapes.infer(model)
+    name_nodes(model)
+    return model
+
+
+def build_no_layers_error(model: ir.Model, expected: str) -> UnsupportedError:
+    """Why ``model`` has no layer to quantise: ``expected``, or that its weights are of another type than float32."""
+    dtypes = {
+        array.dtype.name
+        for node in model.graph.all_nodes()
+        if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")
+        and (array := get_const_tensor(_get_weight(node))) is not None
+    }
+    other_dtypes = sorted(name for name in dtypes if name != ir.DataType.FLOAT.name)
+    if other_dtypes and len(other_dtypes) == len(dtypes):
+        return UnsupportedError(
+            f"nothing to quantise: the layers' weights are {' and '.join(other_dtypes).lower()}, int8 is made of float32",
+            hint="quantise the float32 model that it was made from",
+        )
+    return UnsupportedError(f"nothing to quantise: no {expected}")
+
+
+def _get_weight(node: ir.Node) -> ir.Value | None:
+    return node.inputs[1] if len(node.inputs) > 1 else None
+
+
+def match_nodes(model: ir.Model, patterns: Sequence[str]) -> list[str]:
+    """The names of the nodes that one of ``patterns`` matches whole."""
+    names = [node.name or "" for node in model.graph.all_nodes()]
+    return [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
+
+
+def check_patterns(model: ir.Model, patterns: Sequence[str]) -> None:
+    """Refuse patterns that match no node of ``model``.
+
+    Raises:
+        UsageError: Not a regular expression, or it matches nothing; names the nearest nodes.
+    """
+    names = [node.name or "" for node in model.graph.all_nodes()]
+    for pattern in patterns:
+        try:
+            matched = any(re.fullmatch(pattern, name) for name in names)
+        except re.error as error:
+            raise UsageError(f"--exclude {pattern}: not a regular expression ({error})") from None
+        if not matched:
+            nearest = difflib.get_close_matches(pattern, names, n=3, cutoff=0.3)
+            raise UsageError(f"--exclude {pattern}: matches no node", hint=f"nearest: {', '.join(nearest) or 'none'}")

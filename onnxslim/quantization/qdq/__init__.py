@@ -1,0 +1,1 @@
+"""QuantizeLinear and DequantizeLinear in a graph: fusion groups, their placement, and writing them."""

@@ -1,0 +1,95 @@
+"""Short names and no needless types in a quantised graph: in a small model names weigh as much as weights.
+
+A QDQ graph has four nodes and a dozen tensors more than the float one for each layer. Layers and their tensors keep their
+names; what was put between them is numbered, and of equal scales and zero points there is one. Types and shapes are declared
+where shape inference does not say them anyway.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from onnxslim.graph import shapes
+from onnxslim.graph.constants import get_const_tensor
+
+_QDQ_OPS = ("QuantizeLinear", "DequantizeLinear")
+
+
+def compact(model: ir.Model) -> None:
+    """Rename, in place, what QuantizeLinear and DequantizeLinear of the main graph read and make; same arithmetic.
+
+    ``w7q`` are the codes of a constant, ``a7q`` those of an activation, ``w7s`` the scale, ``w7z`` the zero point and
+    ``w7`` what is dequantised. Inputs and outputs of the graph keep their names, and so does what other nodes read.
+    """
+    graph = model.graph
+    qdq_nodes = [node for node in graph if node.op_type in _QDQ_OPS and node.domain == ""]
+    _deduplicate_parameters(model, qdq_nodes)
+    nodes_by_codes: dict[ir.Value, list[ir.Node]] = {}
+    for node in qdq_nodes:
+        codes = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
+        if codes is not None:
+            nodes_by_codes.setdefault(codes, []).append(node)
+    renamer = _Renamer(graph)
+    for number, (codes, nodes) in enumerate(nodes_by_codes.items(), start=1):
+        stem = f"{'w' if codes.is_initializer() else 'a'}{number}"
+        renamer.rename(codes, f"{stem}q")
+        for node in nodes:
+            node.name = ""  # None would be named again by whoever copies the graph
+            for value, role in zip(node.inputs[1:], "sz", strict=False):
+                if value is not None and value.is_initializer():
+                    renamer.rename(value, stem + role)
+            if node.op_type == "DequantizeLinear":
+                renamer.rename(node.outputs[0], stem)
+    if qdq_nodes:
+        _drop_inferred_types(model)
+
+
+def _drop_inferred_types(model: ir.Model) -> None:
+    """Take back what is declared of tensors inside the main graph and follows from the rest."""
+    inner_values = [value for node in model.graph for value in node.outputs if not value.is_graph_output()]
+    declared = [(value.type, value.shape) for value in inner_values]
+    for value in inner_values:
+        value.type = value.shape = None
+    shapes.infer(model)
+    for value, (declared_type, shape) in zip(inner_values, declared, strict=True):
+        is_inferred = (value.type, value.shape) == (declared_type, shape)
+        value.type, value.shape = (None, None) if is_inferred or declared_type is None else (declared_type, shape)
+
+
+class _Renamer:
+    """Names that a graph has, each value renamed once at most."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph.all_nodes() for v in node.outputs)]
+        self._taken = {str(value.name) for value in values}
+        self._renamed: set[ir.Value] = set()
+
+    def rename(self, value: ir.Value, name: str) -> None:
+        """Call ``value`` ``name`` (with underscores where it is taken), unless other nodes or callers know it by its own."""
+        if value in self._renamed or value.is_graph_input() or value.is_graph_output():
+            return
+        if value.is_initializer() and any(use.node.op_type not in _QDQ_OPS for use in value.uses()):
+            return
+        while name in self._taken:
+            name += "_"
+        value.name = name
+        self._taken.add(name)
+        self._renamed.add(value)
+
+
+def _deduplicate_parameters(model: ir.Model, qdq_nodes: list[ir.Node]) -> None:
+    """Let equal scales and equal zero points be one initializer."""
+    originals: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+    for node in qdq_nodes:
+        for position, value in list(enumerate(node.inputs))[1:]:
+            parameter = None if value is None or value.is_graph_input() else get_const_tensor(value)
+            if value is None or parameter is None or not value.is_initializer():
+                continue
+            original = originals.setdefault(
+                (str(parameter.dtype), tuple(parameter.shape.numpy()), parameter.tobytes()), value
+            )
+            if original is value:
+                continue
+            node.replace_input_with(position, original)
+            if not value.uses() and not value.is_graph_output():
+                del model.graph.initializers[str(value.name)]

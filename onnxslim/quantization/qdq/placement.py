@@ -1,0 +1,176 @@
+"""Where int8 pays: a minimum cut.
+
+Every unit costs some time in int8 and some in float, and every tensor between an int8 and a float unit costs a
+QuantizeLinear or a DequantizeLinear (and, for feature maps, a change of layout). Choosing the labels with the least
+total is a minimum s-t cut (Greig, Porteous and Seheult, 1989), which is exact and takes milliseconds. The times are a
+static model of the target, or measured ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
+from onnxslim.graph import cost, shapes
+from onnxslim.graph.constant_propagation import propagate_constants
+from onnxslim.graph.constants import get_const_array
+from onnxslim.quantization.qdq.fusion_groups import FusionGroup
+
+#: Nanoseconds a multiply-accumulate takes, as (float, int8): dense, dense whose channels miss the kernel's width,
+#: depthwise, depthwise that misses it, grouped. Ratios measured on x86 with VNNI; the absolute scale only has to fit
+#: the costs per element below.
+DENSE_MAC_NS, MISALIGNED_MAC_NS, DEPTHWISE_MAC_NS, MISALIGNED_DEPTHWISE_MAC_NS, GROUPED_MAC_NS = (
+    (0.020, 0.006),
+    (0.035, 0.060),
+    (0.080, 0.100),
+    (0.080, 0.320),
+    (0.025, 0.025),
+)
+ELEMENT_NS = (0.25, 0.10)  #: nanoseconds an element of an elementwise or data-moving op, float and int8
+CONVERT_NS = 0.3  #: nanoseconds an element of a QuantizeLinear or DequantizeLinear
+RELAYOUT_NS = 0.3  #: the same for a feature map that changes between NCHW and NHWC on the way
+NODE_OVERHEAD_NS = 1500.0  #: nanoseconds of one more node
+
+
+@dataclass(frozen=True)
+class UnitTimes:
+    """Nanoseconds of each unit by name, in float and in int8, and the elements of each tensor by name."""
+
+    floats: Mapping[str, float]
+    int8: Mapping[str, float]
+    elements: Mapping[str, float]
+    ranks: Mapping[str, int]
+
+
+def estimate_unit_times(model: ir.Model, units: Sequence[FusionGroup], dims: Mapping[str, int] | None = None) -> UnitTimes:
+    """The target's static cost model, from shapes alone: deterministic, the same on every machine."""
+    bound_model = model.clone()
+    shapes.bind(bound_model, dims)
+    propagate_constants(bound_model)
+    static_shapes: dict[str, tuple[int, ...]] = {}
+    for value in (*bound_model.graph.inputs, *(output for node in bound_model.graph for output in node.outputs)):
+        size = shapes.get_static_dims(value)
+        if value.name and size is not None:
+            static_shapes[value.name] = size
+    elements = {name: float(math.prod(size)) for name, size in static_shapes.items()}
+    node_costs = cost.compute_cost(model, dims).nodes
+    floats: dict[str, float] = {}
+    int8: dict[str, float] = {}
+    for unit in units:
+        unit_macs = node_costs[unit.name].macs if unit.name in node_costs else 0
+        mac_ns = _get_mac_ns(unit)
+        output_elements = sum(elements.get(str(value.name), 0.0) for value in unit.outputs)
+        if unit.has_weights:
+            floats[unit.name], int8[unit.name] = unit_macs * mac_ns[0], unit_macs * mac_ns[1]
+        else:
+            floats[unit.name], int8[unit.name] = output_elements * ELEMENT_NS[0], output_elements * ELEMENT_NS[1]
+    return UnitTimes(floats, int8, elements, {name: len(size) for name, size in static_shapes.items()})
+
+
+def _get_mac_ns(unit: FusionGroup) -> tuple[float, float]:
+    weight = get_const_array(unit.anchor.inputs[1]) if unit.has_weights else None
+    if weight is None or unit.op != "Conv":
+        return DENSE_MAC_NS
+    group = unit.anchor.attributes.get_int("group", 1)
+    outputs, inputs = weight.shape[0], weight.shape[1]
+    if group == 1:
+        return DENSE_MAC_NS if inputs % 4 == 0 else MISALIGNED_MAC_NS
+    if inputs == 1 and outputs == group:
+        return DEPTHWISE_MAC_NS if outputs % 16 == 0 else MISALIGNED_DEPTHWISE_MAC_NS
+    return GROUPED_MAC_NS
+
+
+def place(units: Sequence[FusionGroup], times: UnitTimes) -> frozenset[str]:
+    """The names of the units that should run in int8: the labelling with the least total time."""
+    network = _Network()
+    nodes = {unit: network.add_node() for unit in units}
+    for unit, node in nodes.items():
+        network.add_edge(network.source, node, times.floats.get(unit.name, 0.0))
+        network.add_edge(node, network.sink, math.inf if unit.why_float else times.int8.get(unit.name, 0.0))
+    producers = {value: unit for unit in units for value in unit.outputs}
+    readers: dict[ir.Value, list[FusionGroup]] = {}
+    for unit in units:
+        for member in unit.nodes:
+            for value in dict.fromkeys(member.inputs):
+                if value is not None and get_const_array(value) is None and producers.get(value) is not unit:
+                    readers.setdefault(value, []).append(unit)
+    for value, consumers in readers.items():
+        conversion_time = estimate_conversion_time(value, times)
+        producer = nodes[producers[value]] if value in producers else network.sink
+        conversion = network.add_node()
+        network.add_edge(conversion, producer, conversion_time)
+        for consumer in consumers:
+            if value in consumer.inputs:
+                network.add_edge(nodes[consumer], conversion, math.inf)
+            if producer != network.sink:
+                network.add_edge(producer, nodes[consumer], conversion_time)
+    for value, unit in producers.items():
+        if value.is_graph_output():
+            network.add_edge(nodes[unit], network.sink, estimate_conversion_time(value, times))
+    source_side = network.find_min_cut()
+    return frozenset(unit.name for unit, node in nodes.items() if node in source_side and unit.why_float is None)
+
+
+def find_int8_capable(units: Sequence[FusionGroup]) -> frozenset[str]:
+    """Every unit that can run in int8 and that other such units connect to a weighted one."""
+    capable = [unit for unit in units if unit.why_float is None]
+    units_by_value: dict[ir.Value, list[FusionGroup]] = {}
+    for unit in capable:
+        for value in (*unit.inputs, *unit.outputs):
+            units_by_value.setdefault(value, []).append(unit)
+    reached = dict.fromkeys(unit for unit in capable if unit.has_weights)
+    pending = list(reached)
+    while pending:
+        unit = pending.pop()
+        for value in (*unit.inputs, *unit.outputs):
+            for other in units_by_value[value]:
+                if other not in reached:
+                    reached[other] = None
+                    pending.append(other)
+    return frozenset(unit.name for unit in reached)
+
+
+def estimate_conversion_time(value: ir.Value, times: UnitTimes) -> float:
+    """Nanoseconds of one conversion of ``value`` between int8 and float."""
+    name = str(value.name)
+    rank = times.ranks.get(name, 0)
+    return NODE_OVERHEAD_NS + times.elements.get(name, 0.0) * (CONVERT_NS + (RELAYOUT_NS if rank >= 4 else 0.0))
+
+
+class _Network:
+    """A flow network whose capacities are times; the source's side of its minimum cut is int8."""
+
+    def __init__(self) -> None:
+        self.source, self.sink, self._size = 0, 1, 2
+        self._edges: list[tuple[int, int, float]] = []
+
+    def add_node(self) -> int:
+        self._size += 1
+        return self._size - 1
+
+    def add_edge(self, tail: int, head: int, capacity: float) -> None:
+        if tail != head:
+            self._edges.append((tail, head, capacity))
+
+    def find_min_cut(self) -> set[int]:
+        finite = sum(capacity for _, _, capacity in self._edges if math.isfinite(capacity))
+        # maximum_flow counts in 32-bit integers; an infinite edge is one that no cut can afford
+        resolution = max(finite, 1.0) / 2**28
+        integer_capacities = [
+            min(round(capacity / resolution), 2**29) if math.isfinite(capacity) else 2**29 for *_, capacity in self._edges
+        ]
+        tails, heads = [edge[0] for edge in self._edges], [edge[1] for edge in self._edges]
+        capacities = csr_array((np.asarray(integer_capacities, np.int64), (tails, heads)), shape=(self._size, self._size))
+        capacities.sum_duplicates()
+        capacities.data = np.minimum(capacities.data, 2**29)
+        capacities = capacities.astype(np.int32)
+        flow = maximum_flow(capacities, self.source, self.sink).flow
+        residual = csr_array(capacities - flow)
+        residual.eliminate_zeros()
+        return {int(node) for node in breadth_first_order(residual, self.source, return_predecessors=False)}

@@ -1,0 +1,172 @@
+"""Which way a model is quantised, and why.
+
+=========  ======================================================  =======================================
+way        what is int8                                            pays where
+=========  ======================================================  =======================================
+static     weights and activations, ranges fixed by calibration    Convs, and whatever stands between them
+dynamic    linear layers, each input quantised as it comes         transformers
+weights    weights only, computed in float or by blocks            memory and download size
+float16    nothing; floats of half the size                        the CUDA provider
+=========  ======================================================  =======================================
+
+Left to itself (``activations="auto"``), the choice between static and dynamic is made by modelled cost: the static
+placement's least total (``placement.py``) against the same model with its linear layers dynamic and everything else
+float. Dynamic ranges cannot be wrong, so they win unless fixed ones are clearly cheaper, which they are as soon as
+Convs, or the ops between layers, carry a good part of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.errors import UsageError
+from onnxslim.core.progress import Progress
+from onnxslim.core.step_report import Account
+from onnxslim.data.samples import Samples
+from onnxslim.graph import shapes
+from onnxslim.graph.constants import get_const_array
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.dynamic.pipeline import quantize_dynamic
+from onnxslim.quantization.float16.pipeline import quantize_float16
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.qdq import placement
+from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups
+from onnxslim.quantization.qdq.placement import CONVERT_NS, NODE_OVERHEAD_NS, UnitTimes
+from onnxslim.quantization.static.pipeline import quantize_static
+from onnxslim.quantization.targets.detect import detect_target
+from onnxslim.quantization.targets.tables import TARGETS, Target
+from onnxslim.quantization.weight_only.pipeline import parse_weight_format, quantize_weights
+from onnxslim.runtime.session import SessionConfig
+
+DATA_HINT = (
+    "give --data: an .npz of inputs by name, a folder of images with --preprocess, or the word random to try it out; "
+    "--weights int8, int4 or codebook:16 needs none"
+)
+#: A way to quantise: (prepared model, data, options with nothing left to choose, where to run, account, progress).
+QuantizationScheme = Callable[[ir.Model, Any, QuantizeOptions, SessionConfig, Account, Progress], ir.Model]
+SCHEMES: dict[str, QuantizationScheme] = {
+    "static": quantize_static,
+    "dynamic": quantize_dynamic,
+    "weights": quantize_weights,
+    "float16": quantize_float16,
+}
+#: What may be asked for by ``activations``.
+ACTIVATION_MODES = ("static", "dynamic")
+
+#: Dynamic is chosen up to this ratio of its modelled time to the static one's.
+DYNAMIC_TIME_MARGIN = 1.1
+
+
+def resolve_scheme(
+    model: ir.Model, samples: Samples | None, options: QuantizeOptions, config: SessionConfig, account: Account
+) -> tuple[str, QuantizeOptions]:
+    """The way to go, and ``options`` with what was left open decided; ``account`` is told what and why.
+
+    Raises:
+        UsageError: An unknown option, options that contradict each other, or no data where they are needed.
+    """
+    target_name = detect_target(config) if options.target == "auto" else options.target
+    if target_name not in TARGETS:
+        raise UsageError(f"--target {target_name}: unknown", hint=f"one of {', '.join(TARGETS)}")
+    if options.activations not in ("auto", *ACTIVATION_MODES):
+        raise UsageError(f"--activations {options.activations}: unknown", hint=f"one of {', '.join(ACTIVATION_MODES)}")
+    target, scheme = TARGETS[target_name], options.activations
+    reason = "asked for"
+    if options.weights is not None:
+        if scheme != "auto":
+            raise UsageError(f"--weights {options.weights} leaves activations in float", hint=f"drop --activations {scheme}")
+        parse_weight_format(options.weights)
+        scheme = "weights"
+    elif target.unsupported_reason is not None:
+        if scheme != "auto":
+            raise UsageError(
+                f"--target {target_name} --activations {scheme}: {target.unsupported_reason}",
+                hint="without --activations: float16",
+            )
+        scheme, reason = "float16", target.unsupported_reason
+    elif samples is None:
+        raise UsageError("quantize needs data", hint=DATA_HINT)
+    elif scheme == "auto":
+        scheme, reason = choose_cheaper_scheme(model, target, CalibrationFeeds(samples).first(1)[0])
+    elif scheme == "dynamic" and target.provider != "cpu":
+        raise UsageError(
+            f"--target {target_name} --activations dynamic: it runs static int8 only", hint="drop --activations"
+        )
+    if options.linear not in ("int8", "int4"):
+        raise UsageError(f"--linear {options.linear}: unknown", hint="int8 or int4")
+    if options.linear == "int4" and (scheme != "static" or target.provider != "cpu"):
+        raise UsageError(
+            f"--linear int4 goes with static int8 for the CPU provider; here it is {scheme} for {target_name}",
+            hint="--weights int4 stores the weights of all linear layers in 4 bits",
+        )
+    account.details["way"] = {"way": scheme, "target": target_name, "why": reason}
+    account.changed["activations"] = {"weights": "left in float", "float16": "in float16"}.get(
+        scheme, f"quantised, {scheme}"
+    )
+    account.decline({"static": "dynamic ranges", "dynamic": "fixed ranges"}.get(scheme, "int8 activations"), reason)
+    return scheme, replace(options, target=target_name, activations=scheme if scheme in ACTIVATION_MODES else "auto")
+
+
+def choose_cheaper_scheme(model: ir.Model, target: Target, feed: Mapping[str, np.ndarray]) -> tuple[str, str]:
+    """``static`` or ``dynamic`` by modelled cost, and the reason in one line.
+
+    Args:
+        model: Prepared; not changed.
+        target: Whose rows and times apply.
+        feed: One sample, for the sizes of free dimensions.
+    """
+    all_units = find_fusion_groups(model, target)
+    times = placement.estimate_unit_times(model, all_units, _bind_free_dims(model, feed))
+    linear_units = [unit for unit in all_units if unit.has_weights and unit.op in ("MatMul", "Gemm")]
+    if not linear_units:
+        return "static", "the model has no linear layer with constant weights"
+    int8 = placement.place(all_units, times)
+    static_time, dynamic_time = (
+        estimate_static_time(all_units, int8, times),
+        estimate_dynamic_time(all_units, linear_units, times),
+    )
+    comparison = f"modelled {dynamic_time / 1e3:.0f} us against {static_time / 1e3:.0f} us with fixed ranges"
+    if dynamic_time <= DYNAMIC_TIME_MARGIN * static_time:
+        return (
+            "dynamic",
+            f"linear layers carry the time and stand between float ops: {comparison}, and no range can be wrong",
+        )
+    return "static", f"fixed ranges are cheaper: {comparison}"
+
+
+def estimate_static_time(all_units: Sequence[FusionGroup], int8: frozenset[str], times: UnitTimes) -> float:
+    """Nanoseconds of the model with the units ``int8`` in int8, conversions at the borders included."""
+    total = sum(times.int8[unit.name] if unit.name in int8 else times.floats[unit.name] for unit in all_units)
+    producers = {value: unit for unit in all_units for value in unit.outputs}
+    converted = {value for value, unit in producers.items() if value.is_graph_output() and unit.name in int8}
+    for unit in all_units:
+        internal = {value for member in unit.nodes for value in member.outputs}
+        for value in (value for member in unit.nodes for value in member.inputs if value is not None):
+            producer = producers.get(value)
+            made_in_int8 = producer is not None and producer.name in int8
+            if get_const_array(value) is None and value not in internal and made_in_int8 != (unit.name in int8):
+                converted.add(value)
+    return total + sum(placement.estimate_conversion_time(value, times) for value in converted)
+
+
+def estimate_dynamic_time(all_units: Sequence[FusionGroup], linear_units: Sequence[FusionGroup], times: UnitTimes) -> float:
+    """The same with the units ``linear_units`` dynamic: one conversion for each tensor that they read."""
+    names = {unit.name for unit in linear_units}
+    total = sum(times.int8[unit.name] if unit.name in names else times.floats[unit.name] for unit in all_units)
+    input_names = {str(unit.inputs[0].name) for unit in linear_units}
+    return total + sum(NODE_OVERHEAD_NS + CONVERT_NS * times.elements.get(name, 0.0) for name in input_names)
+
+
+def _bind_free_dims(model: ir.Model, feed: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """What the names of free dimensions stand for in ``feed``."""
+    sizes_by_dim: dict[str, int] = {}
+    for value in shapes.get_required_inputs(model):
+        if value.name in feed:
+            sizes = zip(shapes.get_dims(value) or (), feed[str(value.name)].shape, strict=False)
+            sizes_by_dim.update((dim, size) for dim, size in sizes if isinstance(dim, str))
+    return sizes_by_dim

@@ -1,0 +1,116 @@
+"""What static int8 costs each layer alone, from one run: the float model with a quantised twin beside every layer.
+
+The trunk stays float, so a twin sees exactly what its layer sees; only its own input and weights are rounded. Both
+outputs are compared inside the graph, and two numbers a layer and sample come out, however large the activations are.
+That is one model and one pass for all layers, where quantising them one at a time takes as many models as layers.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.graph.constants import get_const_array
+from onnxslim.model_io import model_file
+from onnxslim.quantization.calibration import observe
+from onnxslim.quantization.numerics import affine
+from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups, make_plan
+from onnxslim.quantization.qdq.insert import weight_axis
+from onnxslim.quantization.qdq.placement import find_int8_capable
+from onnxslim.quantization.qdq.writer import GraphWriter
+from onnxslim.quantization.targets.tables import Target
+from onnxslim.runtime.parallel import run_all
+from onnxslim.runtime.session import SessionConfig
+from onnxslim.runtime.tap_outputs import remove_unused
+
+#: Samples that ranges (min-max) are taken from and that noise is measured on.
+MAX_SENSITIVITY_SAMPLES = 16
+
+
+def measure_layer_sensitivity(
+    model: ir.Model,
+    target: Target,
+    feeds: Iterable[Mapping[str, np.ndarray]],
+    config: SessionConfig,
+    exclude: Sequence[str] = (),
+) -> dict[str, float]:
+    """‖y - ŷ‖² / ‖y‖² of every layer that can run in int8, by its name; ranges are the extremes of the samples.
+
+    Args:
+        model: Prepared (shapes inferred, nodes named); not changed.
+        target: Whose table says which layers can.
+        feeds: Single samples; the first :data:`MAX_SENSITIVITY_SAMPLES` are used.
+        config: Where to run.
+        exclude: Regular expressions of layers to leave out.
+    """
+    samples = list(itertools.islice(feeds, MAX_SENSITIVITY_SAMPLES))
+    twin_model = model_file.clone(model)
+    all_units = find_fusion_groups(twin_model, target, exclude)
+    int8_capable = find_int8_capable(all_units)
+    layers = [unit for unit in all_units if unit.has_weights and unit.name in int8_capable]
+    if not layers:
+        return {}
+    tensors = [
+        name for name in make_plan(all_units, int8_capable).tensors if any(str(u.inputs[0].name) == name for u in layers)
+    ]
+    statistics = observe.collect_statistics(model, samples, tensors, config)
+    writer, graph = GraphWriter(twin_model), twin_model.graph
+    outputs: list[ir.Value] = []
+    for unit in layers:
+        name = str(unit.inputs[0].name)
+        encoding = affine.compute_activation_encoding(
+            statistics.low[name], statistics.high[name], symmetric=target.activation_symmetric
+        )
+        outputs += _add_quantized_twin(writer, unit, encoding, target)
+    graph.outputs.clear()
+    graph.outputs.extend(outputs)
+    remove_unused(graph)
+    graph.sort()
+
+    def read_sums(index: int, values: dict[str, np.ndarray]) -> np.ndarray:
+        return np.array([float(values[str(value.name)]) for value in outputs])
+
+    sums = np.sum(list(run_all(twin_model, samples, read_sums, config)), axis=0)
+    return {unit.name: float(sums[2 * i] / max(sums[2 * i + 1], 1e-30)) for i, unit in enumerate(layers)}
+
+
+def _add_quantized_twin(writer: GraphWriter, unit: FusionGroup, encoding: affine.Encoding, target: Target) -> list[ir.Value]:
+    """The layer once more with rounded input and weights; the squared difference of the outputs, and their square."""
+    node, axis = unit.anchor, weight_axis(unit)
+    weight = get_const_array(node.inputs[1])
+    assert weight is not None
+    scales = affine.compute_weight_scales(weight, axis, reduce_range=target.saturating_pairs)
+    shape = [1] * weight.ndim
+    shape[axis] = -1
+    dequantized = affine.quantize_weight(weight, scales, axis) * scales.reshape(shape)
+    insertion_point = node  # whatever stands too early now is put right when the graph is sorted
+    scale = writer.add_initializer(f"{unit.name}_twin_scale", np.asarray(encoding.scale))
+    zero_point = writer.add_initializer(f"{unit.name}_twin_zero_point", np.asarray(encoding.zero_point))
+    codes = writer.insert_before(
+        insertion_point, "QuantizeLinear", node.inputs[0], scale, zero_point, name=f"{unit.name}_twin_codes"
+    )
+    x = writer.insert_before(
+        insertion_point, "DequantizeLinear", codes.outputs[0], scale, zero_point, name=f"{unit.name}_twin_input"
+    )
+    twin_inputs = [
+        x.outputs[0],
+        writer.add_initializer(f"{unit.name}_twin_weight", dequantized.astype(np.float32)),
+        *node.inputs[2:],
+    ]
+    twin = ir.Node(node.domain, node.op_type, twin_inputs, list(node.attributes.values()), name=f"{unit.name}_twin")
+    twin.outputs[0].name = writer.make_unique_name(f"{unit.name}_twin_output")
+    assert insertion_point.graph is not None
+    insertion_point.graph.insert_before(insertion_point, twin)
+    y = node.outputs[0]
+    difference = writer.insert_before(insertion_point, "Sub", y, twin.outputs[0], name=f"{unit.name}_twin_gap").outputs[0]
+    sums = []
+    for quantity, value in (("noise", difference), ("signal", y)):
+        name, attributes = f"{unit.name}_twin_{quantity}", {"keepdims": 0}
+        squared = writer.insert_before(
+            insertion_point, "ReduceSumSquare", value, name=name, attributes=attributes, dtype=ir.DataType.FLOAT
+        )
+        sums.append(squared.outputs[0])
+    return sums

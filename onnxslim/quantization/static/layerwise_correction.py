@@ -1,0 +1,227 @@
+"""Weights and biases corrected layer by layer, each with everything before it already quantised.
+
+For every weighted int8 layer, in order, in one replay of the network: rows of its quantised input and the float model's
+output at the same places are sampled, and the bias is set so that the typical output behind the activation is right
+(Nagel et al., Data-free quantization, 2019). Where rounding the weights adds a good part of the layer's error, or an output
+has few inputs, they are rounded with error feedback for those inputs instead (Frantar et al., GPTQ, 2022). What comes out
+is the same graph with other numbers in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.progress import Progress, ignore_progress
+from onnxslim.graph.constants import get_const_array
+from onnxslim.quantization.calibration.sampled_outputs import SampledOutputs, SamplingRequest, sample_outputs
+from onnxslim.quantization.numerics import gptq, im2col, saturation
+from onnxslim.quantization.numerics.affine import WEIGHT_QMAX, compute_weight_scales
+from onnxslim.quantization.numerics.im2col import PatchGeometry
+from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
+from onnxslim.quantization.qdq.insert import QuantizationParams, QuantizedWeights, find_bias_input, weight_axis
+from onnxslim.quantization.static.layerwise_replay import LayerwiseReplay
+from onnxslim.runtime.memory import release_freed_memory
+from onnxslim.runtime.session import SessionConfig
+
+#: Rows that a layer is fitted to, spread over the samples: at least so many and at most so many; twice the inputs of an
+#: output where that lies between, for error feedback wants more rows than unknowns.
+MIN_ROWS, MAX_ROWS = 1024, 2048
+#: Error feedback is worth its time where rounding to nearest makes at least this share of the layer's error.
+MIN_ROUNDING_SHARE = 0.1
+#: Outputs with at most so many inputs are always rounded so, and get the best of several scales.
+SCALE_SEARCH_INPUTS = 32
+
+
+@dataclass(frozen=True)
+class LayerCorrection:
+    """What correcting one layer did.
+
+    Attributes:
+        name: The layer.
+        used_error_feedback: Whether its weights were rounded with error feedback.
+        error: Relative squared error of its output, means apart, with everything before it quantised.
+    """
+
+    name: str
+    used_error_feedback: bool
+    error: float
+
+
+def correct_layers(
+    model: ir.Model,
+    plan: QuantizationPlan,
+    qparams: QuantizationParams,
+    feeds: Sequence[Mapping[str, np.ndarray]],
+    config: SessionConfig,
+    *,
+    seed: int = 0,
+    progress: Progress = ignore_progress,
+) -> tuple[QuantizationParams, list[LayerCorrection]]:
+    """The choices with codes and a bias for every weighted int8 unit of ``plan``, and what that did.
+
+    Args:
+        model: The float model that ``plan`` refers to.
+        plan: What is int8.
+        qparams: The encodings.
+        feeds: Single samples, some dozens; the activations of all of them are held as 8-bit codes.
+        config: Where to run.
+        seed: Of the sampled positions.
+        progress: Called after each unit.
+    """
+    feeds = list(feeds)
+    layers = [unit for unit in plan.units if unit.name in plan.int8 and unit.has_weights]
+    names = {unit.name: str(_linear_output(unit).name) for unit in layers}
+    requests = {
+        names[unit.name]: SamplingRequest(unit.op == "Conv", math.ceil(_choose_row_count(unit) / len(feeds)))
+        for unit in layers
+    }
+    sampled_outputs = sample_outputs(model, requests, feeds, config, seed=seed)
+    release_freed_memory()
+    corrected, corrections = replace(qparams, weights={}), []
+    # later layers must see earlier ones corrected, so the replay reads the very codes that are filled here
+    replay = LayerwiseReplay(model, plan, corrected, feeds, config)
+    for index, unit in enumerate(plan.units):
+        if unit.name in names:
+            sampled = sampled_outputs.pop(names[unit.name])
+            x = np.concatenate([_collect_input_rows(unit, replay, sample, sampled) for sample in range(len(feeds))], axis=1)
+            corrected.weights[unit.name], correction = _correct_layer(unit, corrected, x, sampled.get_outputs())
+            corrections.append(correction)
+        replay.run(unit)
+        if index % 4 == 0:
+            release_freed_memory()
+        progress("correcting", index + 1, len(plan.units))
+    return corrected, corrections
+
+
+def _choose_row_count(unit: FusionGroup) -> int:
+    weight = get_const_array(unit.anchor.inputs[1])
+    assert weight is not None
+    return int(np.clip(2 * weight.size // weight.shape[weight_axis(unit)], MIN_ROWS, MAX_ROWS))
+
+
+def _linear_output(unit: FusionGroup) -> ir.Value:
+    """The output of the layer itself, its bias included, before any activation."""
+    place = find_bias_input(unit)
+    return (place[0] if place is not None else unit.anchor).outputs[0]
+
+
+def _collect_input_rows(unit: FusionGroup, replay: LayerwiseReplay, sample: int, sampled: SampledOutputs) -> np.ndarray:
+    """What the quantised layer multiplies at the targets' positions: (groups, p, inputs of an output)."""
+    name, positions = str(unit.inputs[0].name), sampled.positions[sample]
+    if unit.op != "Conv":
+        array = replay.get_activation(name, sample)
+        rows = array.reshape(-1, array.shape[-1])[positions]
+        return replay.to_float(name, rows)[None]
+    array = replay.get_activation(name, sample)[0]
+    window = _make_window(unit, array.shape[1:], sampled.grid_shapes[sample])
+    return im2col.unfold(array, window, positions, sampled.grid_shapes[sample], lambda codes: replay.to_float(name, codes))
+
+
+def _make_window(unit: FusionGroup, spatial: Sequence[int], outputs: Sequence[int]) -> PatchGeometry:
+    node = unit.anchor
+    weight = get_const_array(node.inputs[1])
+    assert weight is not None
+    rank = weight.ndim - 2
+    ones = (1,) * rank
+    window = PatchGeometry(
+        weight.shape[2:],
+        tuple(node.attributes.get_ints("strides", ones)),
+        tuple(node.attributes.get_ints("dilations", ones)),
+        (0,) * rank,
+        node.attributes.get_int("group", 1),
+    )
+    begins = im2col.compute_pad_begins(
+        node.attributes.get_string("auto_pad", "NOTSET"),
+        node.attributes.get_ints("pads", (0,) * (2 * rank)),
+        spatial,
+        outputs,
+        window,
+    )
+    return PatchGeometry(window.kernel, window.strides, window.dilations, begins, window.groups)
+
+
+def _correct_layer(
+    unit: FusionGroup, qparams: QuantizationParams, x: np.ndarray, y: np.ndarray
+) -> tuple[QuantizedWeights, LayerCorrection]:
+    weight = get_const_array(unit.anchor.inputs[1])
+    assert weight is not None
+    groups = x.shape[0]
+    weight_matrix = _to_matrix(unit, weight, groups)
+    rows = gptq.make_sampled_rows(x, y.reshape(len(y), groups, -1).transpose(1, 0, 2))
+    input_scale = float(qparams.encodings[str(unit.inputs[0].name)].scale)
+    bias_place = find_bias_input(unit)
+    given_bias = get_const_array(bias_place[0].inputs[bias_place[1]]) if bias_place is not None else None
+    float_bias = np.zeros(weight_matrix.shape[:2]) if given_bias is None else given_bias.reshape(weight_matrix.shape[:2])
+    # room for the bias to move without overflowing int32
+    bias_bound = 2.0 * np.abs(float_bias).reshape(-1) + np.abs(rows.y_mean).reshape(-1)
+    scales = compute_weight_scales(
+        weight, weight_axis(unit), bias=bias_bound, input_scale=input_scale, reduce_range=qparams.reduce_range
+    )
+    codes, scales, correction = _round_weights(unit, qparams, rows, weight_matrix, scales.reshape(groups, -1), weight.shape)
+    bias = None
+    if bias_place is not None or unit.op != "MatMul":
+        bias = (
+            gptq.fit_bias(rows, codes * scales[:, :, None], float_bias, _find_output_range(unit, qparams))
+            .reshape(-1)
+            .astype(np.float32)
+        )
+    return QuantizedWeights(_from_matrix(unit, codes, weight.shape), scales.reshape(-1), bias), correction
+
+
+def _round_weights(
+    unit: FusionGroup,
+    qparams: QuantizationParams,
+    rows: gptq.SampledRows,
+    w: np.ndarray,
+    min_scales: np.ndarray,
+    shape: tuple[int, ...],
+) -> tuple[np.ndarray, np.ndarray, LayerCorrection]:
+    """Codes (g, o, d) and scales (g, o) of the weights ``w``, which are stored in ``shape`` and need scales of
+    ``min_scales``.
+    """
+    nearest = np.clip(np.rint(w / min_scales[:, :, None]), -WEIGHT_QMAX, WEIGHT_QMAX).astype(np.int8)
+    error, unrounded = gptq.compute_output_errors(rows, nearest * min_scales[:, :, None], w)
+    is_small = w.shape[2] <= SCALE_SEARCH_INPUTS
+    if not is_small and unrounded >= (1.0 - MIN_ROUNDING_SHARE) * error:
+        return nearest, min_scales, LayerCorrection(unit.name, False, error)
+    gram, scales = gptq.compute_hessian(rows), min_scales
+    if is_small:
+        codes, scales = gptq.search_scales(w, gram, min_scales, WEIGHT_QMAX)
+    else:
+        codes = gptq.round_gptq(w, gram, min_scales.astype(np.float64), WEIGHT_QMAX)
+    if qparams.reduce_range:
+        # error feedback moves codes by more than a step, so a pair may saturate again
+        saturating = saturation.find_saturating_channels(_from_matrix(unit, codes, shape), weight_axis(unit)).reshape(
+            min_scales.shape
+        )
+        codes, scales = np.where(saturating[:, :, None], nearest, codes), np.where(saturating, min_scales, scales)
+    (error,) = gptq.compute_output_errors(rows, codes * scales[:, :, None])
+    return codes, scales, LayerCorrection(unit.name, True, error)
+
+
+def _find_output_range(unit: FusionGroup, qparams: QuantizationParams) -> tuple[float, float]:
+    """The range that the layer's output is clipped to, by its activation and by its output encoding."""
+    low, high = unit.clip_range
+    encoding = qparams.encodings.get(str(unit.outputs[0].name))
+    if encoding is not None:
+        limits = np.iinfo(encoding.zero_point.dtype)
+        ends = encoding.dequantize(np.array([limits.min, limits.max], encoding.zero_point.dtype))
+        low, high = max(low, float(ends[0])), min(high, float(ends[1]))
+    return low, high
+
+
+def _to_matrix(unit: FusionGroup, weight: np.ndarray, groups: int) -> np.ndarray:
+    """The weights as (groups, outputs of a group, inputs of an output)."""
+    rows = weight if weight_axis(unit) == 0 else weight.T
+    return rows.reshape(groups, rows.shape[0] // groups, -1)
+
+
+def _from_matrix(unit: FusionGroup, codes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if weight_axis(unit) == 0:
+        return codes.reshape(shape)
+    return np.ascontiguousarray(codes.reshape(shape[1], shape[0]).T)

@@ -1,0 +1,288 @@
+"""The static way: ranges of activations known from data, int8 in QDQ form, placed where the runtime gains by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.errors import UnsupportedError, UsageError
+from onnxslim.core.progress import Progress
+from onnxslim.core.step_report import Account
+from onnxslim.core.workers import current_workers
+from onnxslim.data.samples import Samples
+from onnxslim.graph import cost
+from onnxslim.quantization.calibration import observe, range_methods, sharding
+from onnxslim.quantization.calibration.cache import CacheFiles, CacheWriter
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.calibration.histograms import Statistics
+from onnxslim.quantization.calibration.range_selection import RangeSelector
+from onnxslim.quantization.calibration.warnings import find_calibration_warnings
+from onnxslim.quantization.evaluation import placement_profiling
+from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.prepare import build_no_layers_error, get_target
+from onnxslim.quantization.qdq import placement
+from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan, find_fusion_groups, make_plan
+from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq
+from onnxslim.quantization.qdq.mean_to_pool import replace_means_with_pools
+from onnxslim.quantization.qdq.placement import find_int8_capable
+from onnxslim.quantization.static import image_input as pixels
+from onnxslim.quantization.static import output_head
+from onnxslim.quantization.static.equalization_stats import collect_equalization_statistics as basis_of
+from onnxslim.quantization.static.float_fallback import (
+    AttemptResult,
+    build_sqnr_error,
+    get_max_error,
+    get_min_sqnr_db,
+    search_float_fallback,
+)
+from onnxslim.quantization.static.layerwise_correction import LayerCorrection, correct_layers
+from onnxslim.quantization.static.summary import summarize
+from onnxslim.quantization.weight_only import int4_linear
+from onnxslim.runtime.memory import release_freed_memory
+from onnxslim.runtime.session import SessionConfig
+
+#: Samples that times are measured on.
+NUM_TIMING_SAMPLES = 8
+#: Samples that results are judged on, at least and at most: between them what this many multiply-accumulates pay for. A
+#: few answers that flip decide what a classifier loses, so that many samples are wanted where they are cheap.
+MIN_EVALUATION_SAMPLES, MAX_EVALUATION_SAMPLES, EVALUATION_MACS = 32, 128, 12e9
+#: Samples that layers are mended on, likewise.
+MIN_CORRECTION_SAMPLES, MAX_CORRECTION_SAMPLES, CORRECTION_MACS = 32, 128, 10e9
+#: Ranges are compared on one in so many of those, and on so many at most.
+RANGE_SAMPLE_STRIDE, MAX_RANGE_SAMPLES = 4, 16
+#: Inputs of a Concat whose ranges differ by more than this do not share a scale.
+MAX_CONCAT_RANGE_RATIO = 16.0
+#: Int8 that takes so many times as long as float is refused; up to there the clock may be wrong.
+MAX_SLOWDOWN = 1.03
+#: Of the memory that may be used, what watching activations may take beside the model and its own activations.
+OBSERVATION_MEMORY_SHARE = 0.25
+
+
+def quantize_static(
+    model: ir.Model,
+    samples: Samples,
+    options: QuantizeOptions,
+    config: SessionConfig,
+    account: Account,
+    progress: Progress,
+) -> ir.Model:
+    """``model`` (prepared) in static int8; :func:`onnxslim.quantization.step.quantize` says the rest."""
+    target, methods = get_target(options.target), range_methods.parse_methods(options.calibration)
+    with account.part("preparing"):
+        account.count("means written as pools", replace_means_with_pools(model))
+        feeds = CalibrationFeeds(samples)
+        macs = max(cost.compute_cost(model).macs, 1)
+        evaluation_count = int(min(max(EVALUATION_MACS / macs, MIN_EVALUATION_SAMPLES), MAX_EVALUATION_SAMPLES))
+        correction_feeds = feeds.first(int(min(max(CORRECTION_MACS / macs, MIN_CORRECTION_SAMPLES), MAX_CORRECTION_SAMPLES)))
+        evaluation_feeds = feeds[-evaluation_count:]
+        reference = ReferenceOutputs(model, evaluation_feeds, config)
+    with account.part("equalisation"):
+        cache_files = CacheFiles(options.statistics, model) if options.statistics else None
+        equalization = None if cache_files is None else cache_files.equalization
+        if equalization is None:
+            equalization = basis_of(model, target, feeds, reference, config, account)
+        equalized = equalization.equalize_copy(model, account)
+        release_freed_memory()
+    int4_layers = int4_linear.find_int4_layers(equalized, options.exclude) if options.linear == "int4" else []
+    if options.linear == "int4" and not int4_layers:
+        account.decline("linear layers in 4 bits", int4_linear.NO_LAYERS_REASON)
+    all_units = output_head.keep_head_in_float(
+        equalized, int4_linear.mark_int4_units(find_fusion_groups(equalized, target, options.exclude), int4_layers)
+    )
+    int8_capable = find_int8_capable(all_units)
+    if not any(unit.has_weights for unit in all_units if unit.name in int8_capable):
+        raise build_no_layers_error(model, "Conv, Gemm or MatMul with float32 weights can run in int8")
+    full_plan = make_plan(all_units, int8_capable)
+    with account.part("statistics"):
+        cache_writer = (
+            None if cache_files is None else CacheWriter(cache_files, list(full_plan.tensors), feeds.digests(), equalization)
+        )
+        statistics = _collect_statistics(equalized, full_plan, feeds, cache_writer, options, config, account, progress)
+    all_units = [_reject_uneven_concat(unit, statistics, account) for unit in all_units]
+    int8_capable = find_int8_capable(all_units)
+    full_plan = make_plan(all_units, int8_capable)
+    with account.part("ranges"):
+        range_reference = ReferenceOutputs(
+            equalized, evaluation_feeds[:: max(RANGE_SAMPLE_STRIDE, len(evaluation_feeds) // MAX_RANGE_SAMPLES)], config
+        )
+        chooser = RangeSelector(equalized, full_plan, statistics, methods, target, range_reference, config)
+        account.warnings += find_calibration_warnings(full_plan, statistics)
+        errors = chooser.measure_errors()
+        account.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
+        best_method = min(methods, key=lambda name: errors.get(name, 0.0))
+        release_freed_memory()
+    output_errors: dict[str, float] = {}
+    results: list[AttemptResult] = []
+    for float_fallback, method in search_float_fallback(
+        chooser, all_units, int8_capable, best_method, results, options, account
+    ):
+        if not any(unit.has_weights for unit in all_units if unit.name in int8_capable - float_fallback):
+            break
+        with account.part("placement"):
+            qparams = chooser.get_qparams(method)
+            int8 = _choose_int8_units(
+                equalized, all_units, int8_capable - float_fallback, qparams, feeds, options, config, account
+            )
+            release_freed_memory()
+        with account.part("mending"):
+            source_model, source_units = equalized, all_units
+            image_input = None if target.activation_symmetric else pixels.find_image_input(equalized, feeds, int8)
+            if image_input is not None:
+                account.changed["input quantised on its own 256 levels"] = image_input.input_name
+                source_model = pixels.insert_level_ops(equalized, image_input)
+                source_units = int4_linear.mark_int4_units(
+                    pixels.keep_level_ops_float(find_fusion_groups(source_model, target, options.exclude), image_input),
+                    int4_layers,
+                )
+                qparams = replace(qparams, encodings={**qparams.encodings, image_input.levels_name: image_input.encoding})
+            plan = make_plan(source_units, int8)
+            result, output_errors, corrections = _correct_layers(
+                source_model, plan, qparams, correction_feeds, reference, config, account, progress, image_input
+            )
+        if int4_layers:
+            with account.part("4-bit layers"):
+                int4_linear.write_int4_layers(result, int4_layers, feeds, config, account)
+                output_errors = reference.errors(result)
+        output_errors = reference.merge_parts(output_errors)
+        results.append(AttemptResult(int8, max(output_errors.values(), default=0.0)))
+        if options.float_units is not None or results[-1].error <= get_max_error(options):
+            account.details["calibration"] = method
+            if method == "least":
+                account.details["methods"] = chooser.best_methods()
+            with account.part("reading back"):
+                summarize(account, result, source_units, plan, config, options, corrections)
+            return result
+    raise build_sqnr_error(output_errors, options)
+
+
+def _collect_statistics(
+    model: ir.Model,
+    full_plan: QuantizationPlan,
+    feeds: CalibrationFeeds,
+    cache_writer: CacheWriter | None,
+    options: QuantizeOptions,
+    config: SessionConfig,
+    account: Account,
+    progress: Progress,
+) -> Statistics:
+    """The statistics of everything that may be quantised, as far as ``cache_writer`` does not know them already."""
+    memory = None if options.max_memory is None else int(OBSERVATION_MEMORY_SHARE * options.max_memory)
+
+    def collect(remaining: CalibrationFeeds) -> Statistics:
+        names = list(full_plan.tensors)
+        if cache_writer is None and (workers := current_workers()).is_out_of_process:
+            return sharding.collect_sharded_statistics(model, remaining, names, config, memory, workers)
+        return observe.collect_statistics(
+            model, remaining, names, config, progress, len(feeds), cache_writer=cache_writer, memory_limit=memory
+        )
+
+    if cache_writer is None:
+        return collect(feeds)
+    account.count("samples whose statistics were known", len(feeds) - len(cache_writer.remaining) + cache_writer.extra_count)
+    return cache_writer.merge_all(
+        collect(feeds[cache_writer.remaining]) if len(cache_writer.remaining) else cache_writer.known_statistics
+    )
+
+
+def _reject_uneven_concat(unit: FusionGroup, statistics: Statistics, account: Account) -> FusionGroup:
+    """``unit``, in float if it is a Concat whose one scale would leave one of its inputs next to nothing.
+
+    Boxes in pixels beside scores from 0 to 1, as detectors put them out: the model's error hardly shows it, since the
+    boxes are nearly all of its energy, and every score is gone.
+    """
+    known_names = [name for value in unit.inputs if (name := str(value.name)) in statistics.low]
+    spans = {name: span for name in known_names if (span := statistics.high[name] - statistics.low[name]) > 0}
+    if unit.op != "Concat" or unit.why_float is not None or not spans:
+        return unit
+    total_span = max(statistics.high[name] for name in spans) - min(statistics.low[name] for name in spans)
+    narrowest = min(spans, key=spans.__getitem__)
+    if spans[narrowest] * MAX_CONCAT_RANGE_RATIO >= total_span:
+        return unit
+    reason = f"one scale for all its inputs would leave {narrowest} less than 4 of 8 bits"
+    account.decline(unit.name, reason)
+    return replace(unit, why_float=reason)
+
+
+def _correct_layers(
+    model: ir.Model,
+    plan: QuantizationPlan,
+    qparams: QuantizationParams,
+    feeds: Sequence[Mapping[str, np.ndarray]],
+    reference: ReferenceOutputs,
+    config: SessionConfig,
+    account: Account,
+    progress: Progress,
+    image_input: pixels.ImageInput | None = None,
+) -> tuple[ir.Model, dict[str, float], list[LayerCorrection]]:
+    """The quantised model, mended unless that moves the outputs further; what each output lost; what each layer does."""
+    corrected, corrections = correct_layers(model, plan, qparams, feeds, config, progress=progress)
+    models = {"as rounded": insert_qdq(model, plan, qparams), "mended": insert_qdq(model, plan, corrected)}
+    if image_input is not None:
+        for quantized in models.values():
+            pixels.fold_level_ops(quantized, image_input)
+    output_errors = {variant: reference.errors(quantized) for variant, quantized in models.items()}
+    errors = {variant: sum(errors_by_output.values()) for variant, errors_by_output in output_errors.items()}
+    best_variant = min(errors, key=errors.__getitem__)
+    account.details["mended"] = {
+        "way": best_variant,
+        "errors": {variant: float(f"{error:.4g}") for variant, error in errors.items()},
+    }
+    return models[best_variant], output_errors[best_variant], corrections
+
+
+def _choose_int8_units(
+    model: ir.Model,
+    all_units: Sequence[FusionGroup],
+    int8_capable: frozenset[str],
+    qparams: QuantizationParams,
+    feeds: CalibrationFeeds,
+    options: QuantizeOptions,
+    config: SessionConfig,
+    account: Account,
+) -> frozenset[str]:
+    """Which units run in int8; the decision is written down so that a replay needs no clock."""
+    if options.float_units is not None:
+        return int8_capable - frozenset(options.float_units)
+    times = placement.estimate_unit_times(model, all_units)
+    modeled_int8 = placement.place(all_units, times) & int8_capable
+    if options.placement == "static":
+        if not any(unit.has_weights for unit in all_units if unit.name in modeled_int8):
+            account.warnings.append("by the target's cost model int8 gains nothing here; everything that can be is int8")
+            return int8_capable
+        return modeled_int8
+    if options.placement != "measured":
+        raise UsageError(f"--placement {options.placement}: unknown", hint="measured or static")
+    timing_feeds = feeds.first(NUM_TIMING_SAMPLES)
+    full_int8 = insert_qdq(model, make_plan(all_units, int8_capable), qparams)
+    times = placement_profiling.measure_unit_times(model, full_int8, all_units, timing_feeds, config, times)
+    measured_int8 = placement.place(all_units, times) & int8_capable
+    placements = {"everything int8": int8_capable, "static": modeled_int8, "measured": measured_int8}
+    # the fewest int8 ops first, since a tie keeps the earlier: an op that gains no time need not lose anything
+    weighted = {unit.name for unit in all_units if unit.has_weights}
+    sets = {int8: name for name, int8 in placements.items() if int8 & weighted}
+    distinct = {name: int8 for int8, name in sorted(sets.items(), key=lambda pair: len(pair[0]))}
+    candidates = {
+        "float": model,
+        **{name: insert_qdq(model, make_plan(all_units, int8), qparams) for name, int8 in distinct.items()},
+    }
+    best, seconds = placement_profiling.pick_fastest(candidates, timing_feeds, config)
+    account.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
+    if best == "float":
+        best = min(distinct, key=seconds.__getitem__)
+        timings = f"float {seconds['float'] * 1e3:.3g} ms, the best int8 {seconds[best] * 1e3:.3g} ms"
+        if seconds[best] > MAX_SLOWDOWN * seconds["float"]:
+            fallback_note, hint = "", "--weights int8 makes the file smaller; --placement static writes int8 all the same"
+            if len(int8_capable) < len(find_int8_capable(all_units)):
+                fallback_note = (
+                    f", once the ops that take an output below {get_min_sqnr_db(options):g} dB of SQNR are in float"
+                )
+                hint = f"--min-sqnr accepts less; {hint}"
+            raise UnsupportedError(
+                f"no int8 placement is faster than float on this machine{fallback_note}: {timings}", hint=hint
+            )
+        account.warnings.append(f"no int8 placement was reliably faster than float on this machine: {timings}")
+    return distinct[best]

@@ -1,0 +1,53 @@
+"""int8 that the runtime really runs: the quantize step."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from onnxslim.core.progress import Progress, ignore_progress
+from onnxslim.core.step_report import Account
+from onnxslim.data.samples import Samples
+from onnxslim.model_io import model_file
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.prepare import check_patterns, prepare_model
+from onnxslim.quantization.qdq.compact_names import compact
+from onnxslim.quantization.scheme_selection import SCHEMES, resolve_scheme
+from onnxslim.runtime.session import SessionConfig
+
+__all__ = ["QuantizeOptions", "quantize"]
+
+
+def quantize(
+    model: model_file.ModelLike,
+    samples: Samples | None,
+    options: QuantizeOptions | None = None,
+    *,
+    config: SessionConfig | None = None,
+    progress: Progress = ignore_progress,
+) -> tuple[ir.Model, Account]:
+    """``model`` in int8 (or with int8 weights, or in float16), the way ``options`` and the target ask for.
+
+    Args:
+        model: A float model, best simplified; it is not changed.
+        samples: Calibration data; ``--weights`` and float16 can do without (None).
+        options: See :class:`QuantizeOptions`.
+        config: Where calibration and measurements run.
+        progress: Told about every sample.
+
+    Returns:
+        The quantised model and the account; its details ``placement`` and ``scheme`` hold what was decided, for a recipe.
+
+    Raises:
+        UnsupportedError: Already quantised, or the target runs no static int8.
+        UsageError: An unknown option, or an ``exclude`` that matches nothing.
+        InvalidDataError: NaN or infinity in an activation.
+    """
+    options, config = options or QuantizeOptions(), config or SessionConfig()
+    account = Account("quantize")
+    with account.timed():
+        float_model = prepare_model(model_file.load(model), account)
+        check_patterns(float_model, options.exclude)
+        scheme, options = resolve_scheme(float_model, samples, options, config, account)
+        result = SCHEMES[scheme](float_model, samples, options, config, account, progress)
+        compact(result)
+    return result, account

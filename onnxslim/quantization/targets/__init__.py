@@ -1,0 +1,1 @@
+"""What each runtime runs in int8, and which of them this machine is."""

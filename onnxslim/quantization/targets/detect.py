@@ -1,0 +1,39 @@
+"""Which of the CPU's tables this machine runs by: asked of the kernels, not of the CPU's name.
+
+x86 without VNNI adds pairs of uint8 · int8 products in 16 bits, where they saturate (``pairs.py``). Feature flags are
+spelled differently by every system and say nothing about the runtime's build, so one product that saturates if anything
+does is run and looked at.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.runtime.session import Session, SessionConfig
+
+#: The provider a session runs on → the target whose table holds there.
+_TARGET_OF_PROVIDER = {"cuda": "cuda", "tensorrt": "tensorrt"}
+_PROBE_SIZE = 64
+
+
+def detect_target(config: SessionConfig) -> str:
+    """The name of the target that ``config``'s sessions are."""
+    provider = config.provider.split(":")[0]
+    if provider in _TARGET_OF_PROVIDER:
+        return _TARGET_OF_PROVIDER[provider]
+    return "cpu-no-vnni" if has_saturating_kernels(config) else "cpu"
+
+
+def has_saturating_kernels(config: SessionConfig | None = None) -> bool:
+    """Whether the runtime's integer product of 255 and 127 goes wrong here."""
+    x = ir.val("x", ir.DataType.UINT8, (_PROBE_SIZE, _PROBE_SIZE))
+    tensor = ir.tensor(np.full((_PROBE_SIZE, _PROBE_SIZE), 127, np.int8), name="w")
+    w = ir.Value(name="w", const_value=tensor, shape=ir.Shape((_PROBE_SIZE, _PROBE_SIZE)), type=ir.TensorType(tensor.dtype))
+    node = ir.node("MatMulInteger", [x, w])
+    y = node.outputs[0]
+    y.name, y.type, y.shape = "y", ir.TensorType(ir.DataType.INT32), ir.Shape((_PROBE_SIZE, _PROBE_SIZE))
+    graph = ir.Graph([x], [y], nodes=[node], initializers=[w], opset_imports={"": 13}, name="saturation")
+    session = Session(ir.Model(graph, ir_version=8), (config or SessionConfig()).with_(provider="cpu"))
+    products = session.run({"x": np.full((_PROBE_SIZE, _PROBE_SIZE), 255, np.uint8)})["y"]
+    return bool(np.any(products != 255 * 127 * _PROBE_SIZE))

@@ -1,0 +1,129 @@
+"""Weights as indices into a table of K values: the smallest file, for the download and nothing else.
+
+Every weight tensor gets its own table (Han et al., Deep Compression, 2016), clustered after each output's weights were
+divided by their root mean square, so that one table fits all outputs::
+
+    w = Gather(table, indices) * rms                                    # K > 16: a byte a weight
+    w = Reshape(Gather(table of 256 groups, bytes), shape) * rms        # K <= 16: two, four or eight weights a byte
+
+All of it is constant, so the runtime folds it while it loads: speed is that of the float model, and loading takes more
+memory, because indices and weights are there at once. Indices are
+stored as bytes and cast to int32, which Gather wants; groups are looked up whole because no ONNX operator unpacks bits
+at every opset.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.step_report import Account
+from onnxslim.quantization.numerics import kmeans
+from onnxslim.quantization.qdq.writer import GraphWriter, remove_unused_values
+from onnxslim.quantization.weight_only.weights import WeightTensor, find_weight_tensors
+
+
+def write_codebooks(model: ir.Model, account: Account, k: int, exclude: Sequence[str] = ()) -> None:
+    """Every weight that layers read as a codebook of ``k`` values, in place; smaller ones where it saves nothing stay."""
+    writer = GraphWriter(model)
+    bytes_before = bytes_after = 0
+    for weight_tensor in find_weight_tensors(model, account, exclude):
+        table, indices, rms = fit_codebook(weight_tensor, k)
+        packed = pack_indices(indices, k)
+        codebook_bytes = packed.nbytes + rms.nbytes + len(build_lookup_table(table, k)) * 4 * indices_per_byte(k)
+        if codebook_bytes >= weight_tensor.array.nbytes:
+            account.decline(str(weight_tensor.value.name), f"a table of {k} values would not make it smaller")
+            continue
+        bytes_before, bytes_after = bytes_before + weight_tensor.array.nbytes, bytes_after + codebook_bytes
+        _insert_lookup(writer, weight_tensor, table, packed, rms, k)
+        account.count("weights as codebooks")
+    if bytes_after:
+        account.changed["bytes of weights"] = f"{bytes_before} to {bytes_after}"
+        account.warnings.append(
+            "codebooks are expanded when the model is loaded: the file is smaller, speed is that of float, and loading "
+            "takes more memory than the float model"
+        )
+
+
+def fit_codebook(weight_tensor: WeightTensor, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A table of at most ``k`` values float32, an index for each weight (the array's shape), and the scales float32."""
+    flat, restore_shape = weight_tensor.split_by_scale()
+    rms = np.sqrt(np.square(flat, dtype=np.float64).mean(axis=1))
+    rms = np.where(rms > 1e-30, rms, 1.0).astype(np.float32)
+    normalized = flat / rms[:, None]
+    table = kmeans.find_centers(normalized, k)
+    return table, restore_shape(kmeans.assign_nearest(normalized, table)), rms
+
+
+def indices_per_byte(k: int) -> int:
+    """How many indices below ``k`` go into a byte."""
+    return 8 // max(1, math.ceil(math.log2(k)))
+
+
+def pack_indices(indices: np.ndarray, k: int) -> np.ndarray:
+    """``indices`` in bytes: of their own shape where a byte holds one, else flat, the last byte filled with zeros."""
+    count = indices_per_byte(k)
+    if count == 1:
+        return indices.astype(np.uint8)
+    flat = indices.reshape(-1)
+    padded = np.zeros(-(-flat.size // count) * count, np.int64)
+    padded[: flat.size] = flat
+    powers = (8 // count) * np.arange(count)
+    packed: np.ndarray = (padded.reshape(-1, count) << powers).sum(axis=1).astype(np.uint8)
+    return packed
+
+
+def build_lookup_table(table: np.ndarray, k: int) -> np.ndarray:
+    """What a byte stands for: ``table`` itself, or float32 (256, indices a byte)."""
+    count = indices_per_byte(k)
+    if count == 1:
+        return table
+    bits = 8 // count
+    indices = (np.arange(256)[:, None] >> (bits * np.arange(count))) & (2**bits - 1)
+    lookup_table: np.ndarray = table[np.minimum(indices, len(table) - 1)]
+    return lookup_table
+
+
+def _insert_lookup(
+    writer: GraphWriter, weight_tensor: WeightTensor, table: np.ndarray, packed: np.ndarray, rms: np.ndarray, k: int
+) -> None:
+    stem, first_node, shape = str(weight_tensor.value.name), writer.model.graph[0], weight_tensor.array.shape
+    codes = writer.add_initializer(f"{stem}_codes", packed)
+    cast_attributes = {"to": ir.DataType.INT32}
+    indices = writer.insert_before(
+        first_node,
+        "Cast",
+        codes,
+        name=f"{stem}_Cast",
+        attributes=cast_attributes,
+        dtype=ir.DataType.INT32,
+        shape=ir.Shape(packed.shape),
+    )
+    lookup_table = writer.add_initializer(f"{stem}_codebook", build_lookup_table(table, k))
+    last_node = writer.insert_before(
+        first_node, "Gather", lookup_table, indices.outputs[0], name=f"{stem}_Gather", dtype=ir.DataType.FLOAT
+    )
+    if indices_per_byte(k) > 1:
+        if packed.size * indices_per_byte(k) != weight_tensor.array.size:
+            flat = writer.add_initializer(f"{stem}_flat", np.array([-1], np.int64))
+            last_node = writer.insert_before(
+                first_node, "Reshape", last_node.outputs[0], flat, name=f"{stem}_Flat", dtype=ir.DataType.FLOAT
+            )
+            start = writer.add_initializer(f"{stem}_start", np.array([0], np.int64))
+            end = writer.add_initializer(f"{stem}_end", np.array([math.prod(shape)], np.int64))
+            last_node = writer.insert_before(
+                first_node, "Slice", last_node.outputs[0], start, end, name=f"{stem}_Slice", dtype=ir.DataType.FLOAT
+            )
+        sizes = writer.add_initializer(f"{stem}_shape", np.array(shape, np.int64))
+        last_node = writer.insert_before(
+            first_node, "Reshape", last_node.outputs[0], sizes, name=f"{stem}_Reshape", dtype=ir.DataType.FLOAT
+        )
+    scales = writer.add_initializer(f"{stem}_rms", rms.reshape(weight_tensor.scale_shape))
+    last_node = writer.insert_before(
+        first_node, "Mul", last_node.outputs[0], scales, name=f"{stem}_Mul", dtype=ir.DataType.FLOAT, shape=ir.Shape(shape)
+    )
+    weight_tensor.value.replace_all_uses_with(last_node.outputs[0])
+    remove_unused_values(writer.model, weight_tensor.value)

@@ -1,0 +1,165 @@
+"""Weights only: stored in 8 or 4 bits or as a codebook, while activations stay float.
+
+=============  ====================  ==========================================  ====================================
+``--weights``  linear layers         embedding tables                            convolutions, recurrent layers
+=============  ====================  ==========================================  ====================================
+int8           MatMulNBits, 8 bits   int8 rows; only those looked up are         int8, expanded when the model is
+                                     converted                                   loaded
+int4           MatMulNBits, 4 bits   the same                                    the same
+codebook:K     indices and a table of K values, expanded when the model is loaded (all of them)
+int8:qdq       DequantizeLinear      as above                                    DequantizeLinear with a scale for
+               in blocks, opset 21                                               each output
+int4:qdq       the same, 4 bits      as above                                    the same, or 4 bits in blocks
+=============  ====================  ==========================================  ====================================
+
+What is expanded at load (a Cast and a Mul, or a Gather, of constants, which the runtime folds) costs nothing and saves
+nothing afterwards: it is for the download. MatMulNBits reads its codes at every product and rounds activations to int8
+block by block (``accuracy_level`` 4; without, its 8-bit kernel is ten times slower than float), so it pays where weights
+are read more than used: few rows, as in decoding. It is onnxruntime's own op; ``:qdq`` says the same in the standard's
+(``standard.py``), which TensorRT gets unasked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import onnx_ir as ir
+
+from onnxslim.core.errors import UnsupportedError, UsageError
+from onnxslim.core.progress import Progress
+from onnxslim.core.step_report import Account
+from onnxslim.data.samples import Samples
+from onnxslim.model_io import model_file
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.dynamic.rewrite import write_weights
+from onnxslim.quantization.evaluation import placement_profiling
+from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS, MatMulLayer, WeightMatrix
+from onnxslim.quantization.numerics import blockwise
+from onnxslim.quantization.numerics.affine import compute_weight_scales, quantize_weight
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.prepare import prepare_model
+from onnxslim.quantization.qdq.writer import GraphWriter, remove_unused_values
+from onnxslim.quantization.weight_only import codebook, qdq_blockwise
+from onnxslim.quantization.weight_only.weights import WeightTensor, find_weight_tensors
+from onnxslim.runtime.session import SessionConfig
+
+#: How MatMulNBits multiplies on the CPU: activations in int8 blocks.
+ACCURACY_LEVEL = 4
+#: Samples that times are measured on.
+NUM_TIMING_SAMPLES = 4
+_CODEBOOK_PREFIX, _QDQ_SUFFIX = "codebook:", ":qdq"
+
+
+def parse_weight_format(text: str) -> Callable[[ir.Model, Account, Sequence[str]], None]:
+    """What ``int8``, ``int4`` (``:qdq`` or not) or ``codebook:K`` does to a model.
+
+    Raises:
+        UsageError: None of them, or K is no number from 2 to 256.
+    """
+    if text in ("int8", "int4"):
+        return lambda model, account, exclude: write_blockwise(model, account, int(text[3:]), exclude)
+    if text in ("int8:qdq", "int4:qdq"):
+        return lambda model, account, exclude: qdq_blockwise.write_blockwise_qdq(model, account, int(text[3]), exclude)
+    if text.startswith(_CODEBOOK_PREFIX):
+        k = text.removeprefix(_CODEBOOK_PREFIX)
+        if not k.isdecimal() or not 2 <= int(k) <= 256:
+            raise UsageError(f"--weights {text}: K is a number from 2 to 256", hint="codebook:16 is 4 bits a weight")
+        return lambda model, account, exclude: codebook.write_codebooks(model, account, int(k), exclude)
+    raise UsageError(f"--weights {text}: unknown", hint="int8, int4, either with :qdq, or codebook:16")
+
+
+def quantize_weights(
+    model: ir.Model,
+    samples: Samples | None,
+    options: QuantizeOptions,
+    config: SessionConfig,
+    account: Account,
+    progress: Progress,
+) -> ir.Model:
+    """``model`` (prepared) with weights as ``options.weights`` says; data are needed for nothing but timing."""
+    assert options.weights is not None
+    weight_format = options.weights
+    if options.target == "tensorrt" and weight_format in ("int8", "int4"):
+        weight_format += _QDQ_SUFFIX
+        account.decline("MatMulNBits", "TensorRT does not know onnxruntime's own ops")
+    source = model
+    if weight_format.endswith(_QDQ_SUFFIX):
+        source = prepare_model(model, account, qdq_blockwise.BLOCKWISE_OPSET, "weights in blocks")
+    result = model_file.clone(source)
+    parse_weight_format(weight_format)(result, account, options.exclude)
+    if not account.changed:
+        raise UnsupportedError(f"nothing to quantise: no layer has {MIN_WEIGHT_ELEMENTS} float32 weights or more")
+    progress("weights", 1, 1)
+    if options.placement == "measured" and samples is not None:
+        seconds = placement_profiling.pick_fastest(
+            {"float": model, "weights": result}, CalibrationFeeds(samples).first(NUM_TIMING_SAMPLES), config
+        )[1]
+        account.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
+        if seconds["weights"] > 1.05 * seconds["float"]:
+            account.warnings.append(
+                f"--weights {options.weights} is slower than float here: {seconds['weights'] * 1e3:.3g} ms against "
+                f"{seconds['float'] * 1e3:.3g} ms; it makes the file smaller, not the inference faster"
+            )
+    return result
+
+
+def write_blockwise(model: ir.Model, account: Account, bits: int, exclude: Sequence[str] = ()) -> None:
+    """Linear layers in blocks of ``bits``, tables in rows and everything else in int8, in place."""
+    writer = GraphWriter(model)
+    write_weights(writer, account, bits, exclude, _write_blockwise_weight)
+    for weight_tensor in find_weight_tensors(model, account, exclude):
+        write_expanded(writer, weight_tensor)
+        account.count("weights in int8, expanded at load")
+
+
+def write_expanded(writer: GraphWriter, weight_tensor: WeightTensor) -> None:
+    """int8 codes and a scale for each slice; a Cast and a Mul of constants give the weights back at load."""
+    flat, restore_shape = weight_tensor.split_by_scale()
+    scales = compute_weight_scales(flat, 0)
+    codes, stem = restore_shape(quantize_weight(flat, scales, 0)), str(weight_tensor.value.name)
+    first = writer.model.graph[0]
+    float_codes = writer.insert_float_cast(
+        first, writer.add_initializer(f"{stem}_quantized", codes), name=f"{stem}_Cast", shape=ir.Shape(codes.shape)
+    )
+    scale_value = writer.add_initializer(f"{stem}_scale", scales.reshape(weight_tensor.scale_shape))
+    node = writer.insert_before(
+        first, "Mul", float_codes, scale_value, name=f"{stem}_Mul", dtype=ir.DataType.FLOAT, shape=ir.Shape(codes.shape)
+    )
+    weight_tensor.value.replace_all_uses_with(node.outputs[0])
+    remove_unused_values(writer.model, weight_tensor.value)
+
+
+def _write_blockwise_weight(writer: GraphWriter, weight: WeightMatrix, bits: int) -> None:
+    stem = str(weight.weight_value.name)
+    quantized = blockwise.quantize_blockwise(weight.array if weight.scale_axis == 0 else weight.array.T, bits)
+    codes, scales = (
+        writer.add_initializer(f"{stem}_quantized", quantized.codes),
+        writer.add_initializer(f"{stem}_scale", quantized.scales),
+    )
+    for linear in weight.linear_layers:
+        # a weight that is read both ways lies as its first reader wants it
+        if linear.transposed == (weight.scale_axis == 0):
+            replace_with_matmul_nbits(writer, linear, quantized, codes, scales, linear.bias)
+
+
+def replace_with_matmul_nbits(
+    writer: GraphWriter,
+    linear: MatMulLayer,
+    quantized: blockwise.BlockwiseWeight,
+    codes: ir.Value,
+    scales: ir.Value,
+    bias: ir.Value | None,
+) -> None:
+    """MatMulNBits of ``codes`` and an Add of ``bias`` instead of ``linear``."""
+    node, (inputs, outputs) = linear.node, linear.matrix_shape
+    writer.model.opset_imports.setdefault("com.microsoft", 1)
+    layout = {"K": inputs, "N": outputs, "bits": quantized.bits, "block_size": quantized.block_size}
+    last = writer.insert_before(
+        node, "MatMulNBits", linear.activation, codes, scales,
+        name=f"{linear.name}_MatMulNBits", domain="com.microsoft", dtype=ir.DataType.FLOAT,
+        attributes={**layout, "accuracy_level": ACCURACY_LEVEL},
+    )  # fmt: skip
+    if bias is not None:
+        last = writer.insert_before(node, "Add", last.outputs[0], bias, name=f"{linear.name}_Add")
+    writer.replace_node(node, last)
+    last.name = linear.name

@@ -1,0 +1,120 @@
+"""Weights in 8 or 4 bits in the standard's own form: codes and a DequantizeLinear in front of each layer.
+
+MatMulNBits is onnxruntime's op. What other runtimes read is a DequantizeLinear with a scale for each block of weights (ONNX,
+opset 21)::
+
+    y = MatMul(x, DequantizeLinear(W, scales, axis=0, block_size=32)) + bias
+
+onnxruntime's CPU provider makes MatMulNBits of that when it loads the model; TensorRT reads it as it is. Convolutions are
+written the same way, in blocks of input channels or with a scale for each output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.step_report import Account
+from onnxslim.quantization.dynamic.rewrite import write_weights
+from onnxslim.quantization.linear_layers import MatMulLayer, WeightMatrix
+from onnxslim.quantization.numerics import blockwise
+from onnxslim.quantization.numerics.affine import compute_weight_scales, quantize_weight
+from onnxslim.quantization.qdq.writer import GraphWriter, remove_unused_values
+from onnxslim.quantization.weight_only.weights import WeightTensor, find_weight_tensors
+
+#: The opset whose DequantizeLinear knows blocks and 4 bits.
+BLOCKWISE_OPSET = 21
+
+
+def write_blockwise_qdq(model: ir.Model, account: Account, bits: int, exclude: Sequence[str] = ()) -> None:
+    """Every weight that layers read in codes of ``bits``, in place; tables, and what blocks do not fit, in 8.
+
+    Args:
+        model: Nodes named, opset 21 or newer.
+        account: Told what was written and what was left.
+        bits: 4 or 8.
+        exclude: Regular expressions of nodes whose weights stay float.
+    """
+    writer = GraphWriter(model)
+    write_weights(writer, account, bits, exclude, _write_linear_layers)
+    other_weights = find_weight_tensors(model, account, exclude)
+    for weight_tensor in other_weights:
+        account.count(f"weights in int{_write_dequantized(writer, weight_tensor, bits)}, dequantised where they are read")
+    if other_weights:
+        account.warnings.append(
+            f"onnxruntime dequantises {len(other_weights)} of these weights at every inference: "
+            f"for its CPU provider leave :qdq out"
+        )
+
+
+def _write_linear_layers(writer: GraphWriter, weight: WeightMatrix, bits: int) -> None:
+    stem = str(weight.weight_value.name)
+    block_codes, block_scales = blockwise.quantize_symmetric(
+        weight.array if weight.scale_axis == 0 else weight.array.T, bits
+    )
+    codes = _add_codes(writer, stem, block_codes.T, bits)
+    scale_value = writer.add_initializer(f"{stem}_scale", block_scales.T)
+    for linear in weight.linear_layers:
+        _write_product(writer, linear, codes, scale_value, bits, flipped=linear.transposed != (weight.scale_axis == 0))
+
+
+def _write_product(
+    writer: GraphWriter, linear: MatMulLayer, codes: ir.Value, scales: ir.Value, bits: int, *, flipped: bool
+) -> None:
+    """A layer's DequantizeLinear of (K, N) and its product; ``flipped`` where another reader of the weight had its way."""
+    node, shape = linear.node, codes.shape
+    attributes = {"axis": 0, "block_size": blockwise.BLOCK_SIZES[bits]}
+    matrix = writer.insert_before(
+        node, "DequantizeLinear", codes, scales, name=f"{linear.name}_DequantizeLinear", attributes=attributes,
+        dtype=ir.DataType.FLOAT, shape=shape,
+    ).outputs[0]  # fmt: skip
+    if flipped:
+        matrix = writer.insert_before(
+            node, "Transpose", matrix, name=f"{linear.name}_Transpose", attributes={"perm": [1, 0]}, dtype=ir.DataType.FLOAT
+        ).outputs[0]
+    last = writer.insert_before(
+        node, "MatMul", linear.activation, matrix, name=f"{linear.name}_MatMul", dtype=ir.DataType.FLOAT
+    )
+    if linear.bias is not None:
+        last.outputs[0].shape = node.outputs[0].shape
+        last = writer.insert_before(node, "Add", last.outputs[0], linear.bias, name=f"{linear.name}_Add")
+    writer.replace_node(node, last)
+    last.name = linear.name
+
+
+def _write_dequantized(writer: GraphWriter, weight_tensor: WeightTensor, bits: int) -> int:
+    """Any other weight in codes and scales, dequantised once in front of all its readers; the bits it took."""
+    stem, array = str(weight_tensor.value.name), weight_tensor.array
+    is_blockwise = (
+        bits == 4 and weight_tensor.scale_axes == (0,) and array.ndim > 2 and array.shape[1] >= blockwise.BLOCK_SIZES[4]
+    )
+    attributes: dict[str, int]
+    if is_blockwise:
+        # (outputs · taps, input channels), since blocks lie along one axis
+        rows = np.moveaxis(array, 1, -1)
+        row_codes, row_scales = blockwise.quantize_symmetric(rows.reshape(-1, array.shape[1]), 4)
+        codes = np.moveaxis(row_codes.reshape(rows.shape), -1, 1)
+        stored_scales = np.moveaxis(row_scales.reshape(*rows.shape[:-1], -1), -1, 1)
+        attributes = {"axis": 1, "block_size": blockwise.BLOCK_SIZES[4]}
+    else:
+        axis = weight_tensor.scale_axes[0]
+        stored_scales = compute_weight_scales(array, axis)
+        codes, attributes = quantize_weight(array, stored_scales, axis), {"axis": axis}
+    used_bits = 4 if is_blockwise else 8
+    codes_value, scale_value = (
+        _add_codes(writer, stem, codes, used_bits),
+        writer.add_initializer(f"{stem}_scale", stored_scales),
+    )
+    dequantised = writer.insert_before(
+        writer.model.graph[0], "DequantizeLinear", codes_value, scale_value,
+        name=f"{stem}_DequantizeLinear", attributes=attributes, dtype=ir.DataType.FLOAT, shape=ir.Shape(array.shape),
+    )  # fmt: skip
+    weight_tensor.value.replace_all_uses_with(dequantised.outputs[0])
+    remove_unused_values(writer.model, weight_tensor.value)
+    return used_bits
+
+
+def _add_codes(writer: GraphWriter, stem: str, codes: np.ndarray, bits: int) -> ir.Value:
+    return writer.add_initializer(f"{stem}_quantized", codes, ir.DataType.INT4 if bits == 4 else ir.DataType.INT8)

@@ -1,0 +1,130 @@
+"""The batches of a distillation: inputs, and the tensors that the teacher computes from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from onnxslim.recovery.distillation.augmentation import augment
+from onnxslim.recovery.distillation.channel_affine import ChannelAffine
+from onnxslim.recovery.distillation.sample_cache import NamedArrays, SampleCache
+from onnxslim.recovery.distillation.teacher import TappedModel
+from onnxslim.recovery.tensor_conversion import to_torch
+
+
+@dataclass(frozen=True)
+class DistillationBatch:
+    """One run of the student.
+
+    Attributes:
+        feeds: Inputs of the trained part, by name.
+        targets: The teacher's tensors, by name.
+        labels: Class numbers, int64 (n,), or None.
+    """
+
+    feeds: dict[str, Tensor]
+    targets: dict[str, Tensor]
+    labels: Tensor | None
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Some of an update's samples, changed as they are to be shown, not yet answered by the teacher.
+
+    Attributes:
+        feeds: Inputs of the student, by name.
+        labels: Class numbers, or None.
+        share: Of the update's samples.
+    """
+
+    feeds: NamedArrays
+    labels: np.ndarray | None
+    share: float
+
+
+class DistillationLoader:
+    """Lessons by step number; the same number gives the same lessons.
+
+    Attributes:
+        channel_affines: How some of the teacher's tensors look in the student, by name (``channel_affines.py``).
+
+    Args:
+        pool: The samples.
+        teacher: Its tensors that are learnt.
+        head: The frozen front of the student, or None.
+        inputs: What the trained part is fed with.
+        changes: How inputs are changed (``augment.py``).
+        seed: Of order and changes.
+    """
+
+    def __init__(
+        self,
+        cache: SampleCache,
+        teacher: TappedModel,
+        front: TappedModel | None,
+        inputs: Sequence[str],
+        augmentations: Sequence[str],
+        seed: int,
+    ) -> None:
+        self._cache, self._teacher, self._front = cache, teacher, front
+        self._inputs, self._augmentations, self._seed = list(inputs), tuple(augmentations), seed
+        self.channel_affines: dict[str, ChannelAffine] = {}
+
+    def batches_at(self, step: int, size: int) -> Iterator[DistillationBatch]:
+        """The lessons of update ``step``, of ``size`` samples together."""
+        return (self.add_targets(part) for part in self.micro_batches_at(step, size, 1))
+
+    def micro_batches_at(self, step: int, size: int, count: int) -> list[MicroBatch]:
+        """The samples of update ``step``, ``size`` together, those of each run of the student in ``count`` equal parts."""
+        rng = np.random.default_rng((self._seed, 3, step))
+        micro_batches: list[MicroBatch] = []
+        for feeds, labels in self._cache.draw_batches(step, size, self._seed):
+            augmented = augment(feeds, self._augmentations, rng) if self._augmentations else feeds
+            used_labels = None if "mixup" in self._augmentations else labels
+            micro_batches += _split_into_micro_batches(
+                augmented, used_labels, count if self._cache.stacked is not None else 1
+            )
+        run_count = sum(part.share for part in micro_batches)
+        return [replace(part, share=part.share / run_count) for part in micro_batches]
+
+    def iterate_all(self, size: int) -> Iterator[DistillationBatch]:
+        """All samples once, unchanged."""
+        return (self.add_targets(MicroBatch(feeds, labels, 1.0)) for feeds, labels in self._cache.iterate_all(size))
+
+    def add_targets(self, micro_batch: MicroBatch) -> DistillationBatch:
+        """What the teacher makes of ``micro_batch``; several threads may ask."""
+        feeds, labels = micro_batch.feeds, micro_batch.labels
+        tensors = dict(feeds) if self._front is None else {**feeds, **self._front(feeds)}
+        return DistillationBatch(
+            {name: _to_fast_layout(tensors[name]) for name in self._inputs if name in tensors},
+            {name: self._rescale_target(name, to_torch(array)) for name, array in self._teacher(feeds).items()},
+            None if labels is None else torch.from_numpy(np.ascontiguousarray(labels)),
+        )
+
+    def _rescale_target(self, name: str, tensor: Tensor) -> Tensor:
+        return self.channel_affines[name].apply(tensor) if name in self.channel_affines else tensor
+
+
+def _split_into_micro_batches(feeds: NamedArrays, labels: np.ndarray | None, count: int) -> list[MicroBatch]:
+    """``feeds``, whose first axes count samples, in ``count`` parts, or in fewer of at least two samples."""
+    n = len(next(iter(feeds.values())))
+    index_groups = np.array_split(np.arange(n), max(1, min(count, n // 2)))
+    if len(index_groups) == 1:
+        return [MicroBatch(feeds, labels, 1.0)]
+    return [
+        MicroBatch(
+            {name: array[indices] for name, array in feeds.items()},
+            None if labels is None else labels[indices],
+            len(indices) / n,
+        )
+        for indices in index_groups
+    ]
+
+
+def _to_fast_layout(array: np.ndarray) -> Tensor:
+    tensor = to_torch(array)
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor

@@ -1,0 +1,91 @@
+"""Distances from a student's tensors to its teacher's. Every term is dimensionless, so that terms can be added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+#: Class scores are taught at this temperature. Of samples that a teacher was trained on it is all but certain: what it
+#: knows of the other classes, which is what it has to teach, hardly shows in its probabilities.
+TEMPERATURE = 4.0
+
+
+def relative_error(student: Tensor, teacher: Tensor) -> Tensor:
+    """Σ (a - b)² / Σ a², the inverse of SQNR; a the teacher's."""
+    # one pass over large features where the formula written out would take four, and keep what each leaves behind
+    noise = functional.mse_loss(student, teacher, reduction="sum")
+    return noise / torch.linalg.vector_norm(teacher).square().clamp_min(1e-12)
+
+
+def is_class_scores(teacher: Tensor) -> bool:
+    """Whether an output is one score a class: (n, classes), and not independent probabilities."""
+    if teacher.dim() != 2 or teacher.shape[1] < 2:
+        return False
+    independent = bool(((teacher >= 0) & (teacher <= 1)).all()) and not is_distribution(teacher)
+    return not independent
+
+
+def is_distribution(teacher: Tensor) -> bool:
+    """Whether every row of an output holds probabilities of classes."""
+    sums = teacher.sum(1)
+    return bool((teacher >= 0).all()) and bool(torch.allclose(sums, torch.ones_like(sums), atol=1e-2))
+
+
+def log_probabilities(output: Tensor, distribution: bool, temperature: float = 1.0) -> Tensor:
+    """Logarithms of class probabilities at ``temperature``, of scores or of probabilities at 1."""
+    scores = output.clamp_min(1e-9).log() if distribution else output
+    return functional.log_softmax(scores / temperature, 1)
+
+
+def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL(teacher ‖ student) in nats, the mean over samples, times the squared temperature (Hinton et al. 2015).
+
+    The square keeps gradients as large as they are at 1.
+    """
+    distribution = is_distribution(teacher)
+    student_logs, teacher_logs = (log_probabilities(output, distribution, temperature) for output in (student, teacher))
+    return temperature**2 * functional.kl_div(student_logs, teacher_logs, reduction="batchmean", log_target=True)
+
+
+def cross_entropy(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+    """-log of the probability of the label; the teacher only shows whether its outputs are probabilities."""
+    return functional.nll_loss(log_probabilities(student, is_distribution(teacher)), labels)
+
+
+def distance(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+    """What a student is judged by: the divergence of class scores, and the relative error of every other output."""
+    terms = [
+        (divergence if is_class_scores(teacher[name]) else relative_error)(student[name], teacher[name]) for name in names
+    ]
+    return torch.stack(terms).sum()
+
+
+def output_loss(
+    student: Mapping[str, Tensor],
+    teacher: Mapping[str, Tensor],
+    names: Sequence[str],
+    labels: Tensor | None = None,
+    label_weight: float = 0.0,
+) -> Tensor:
+    """What is taught: relative error of every output, for class scores their divergence, and the cross-entropy to labels.
+
+    Args:
+        student: Tensors by name.
+        teacher: The same of the teacher.
+        names: The float outputs.
+        labels: int64 (n,), or None; they belong to the first output that holds class scores.
+        label_weight: What the cross-entropy weighs.
+    """
+    total = torch.zeros(())
+    use_labels = labels is not None and label_weight > 0
+    for name in names:
+        total = total + relative_error(student[name], teacher[name])
+        if is_class_scores(teacher[name]):
+            total = total + divergence(student[name], teacher[name], TEMPERATURE)
+            if use_labels and labels is not None:
+                total = total + label_weight * cross_entropy(student[name], teacher[name], labels)
+                use_labels = False
+    return total

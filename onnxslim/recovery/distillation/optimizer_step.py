@@ -1,0 +1,128 @@
+"""One update: the gradients of its samples from all cores, clipped block by block, and a step of Adam."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from onnxslim.recovery.distillation.batches import DistillationBatch, MicroBatch
+from onnxslim.recovery.distillation.losses import output_loss, relative_error
+from onnxslim.recovery.distillation.training_plan import TrainingPlan, TrainingState
+from onnxslim.runtime.parallel import count_workers
+from onnxslim.runtime.session import SessionConfig
+
+#: Parts of an update's samples, each on a core of its own.
+_MICRO_BATCHES = 4
+#: A block's gradient is clipped at so many times its usual norm.
+_CLIP_RATIO = 3.0
+#: What the intermediate tensors weigh, together, while all blocks learn at once.
+_FEATURE_LOSS_WEIGHT = 0.5
+
+
+def open_thread_pool() -> ThreadPoolExecutor:
+    """One thread a core; torch itself runs on one in each."""
+    return ThreadPoolExecutor(count_workers(SessionConfig()))
+
+
+def make_optimizer(plan: TrainingPlan) -> torch.optim.Optimizer:
+    """One group a weight: its rate is relative to its own size, so that one number suits every layer of every model."""
+    groups = []
+    for parameter in plan.student.parameters.values():
+        rms = float(parameter.detach().square().mean().sqrt())
+        decay = plan.weight_decay if parameter.dim() > 1 else 0.0
+        groups.append({"params": [parameter], "lr": plan.lr * max(rms, 1e-3), "weight_decay": decay})
+    optimizer = torch.optim.AdamW(groups)
+    for group in optimizer.param_groups:
+        group["peak"] = group["lr"]
+    return optimizer
+
+
+def compute_rate_factor(step: int, steps: int, warmup: int) -> float:
+    """The rate as a share of its peak: rising in a line, then along a cosine to zero."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def batch_loss(plan: TrainingPlan, batch: DistillationBatch, blockwise: bool) -> Tensor:
+    """Block by block, each block answers for its own last tensor; together, for the outputs first of all."""
+    block_outputs = plan.block_outputs
+    tensors = plan.student.run(batch.feeds, [*plan.outputs, *block_outputs], detached=block_outputs if blockwise else ())
+    loss = output_loss(tensors, batch.targets, plan.outputs, batch.labels, plan.label_weight)
+    weight = 1.0 if blockwise else _FEATURE_LOSS_WEIGHT / max(1, len(block_outputs))
+    for name in block_outputs:
+        loss = loss + weight * relative_error(tensors[name], batch.targets[name])
+    return loss
+
+
+def time_update(plan: TrainingPlan) -> float:
+    """Seconds that one update takes, without making it."""
+    with open_thread_pool() as threads:
+        started = time.perf_counter()
+        _accumulate_gradients(plan, 0, blockwise=False, threads=threads)
+    for parameter in plan.student.parameters.values():
+        parameter.grad = None
+    return time.perf_counter() - started
+
+
+def _accumulate_gradients(plan: TrainingPlan, step: int, *, blockwise: bool, threads: ThreadPoolExecutor) -> float:
+    """Put the gradients of update ``step`` into the parameters; returns its loss.
+
+    The samples are cut into the same parts on every machine, and what they say is added up in their order, so that the
+    number of cores decides how long it takes and nothing else.
+    """
+    parameters = list(plan.student.parameters.values())
+
+    def compute_gradients(micro_batch: MicroBatch) -> tuple[float, Sequence[Tensor | None]]:
+        loss = batch_loss(plan, plan.loader.add_targets(micro_batch), blockwise) * micro_batch.share
+        if not loss.requires_grad or not math.isfinite(loss.item()):
+            return loss.item(), [None] * len(parameters)
+        return loss.item(), torch.autograd.grad(loss, parameters, allow_unused=True)
+
+    total = 0.0
+    for loss, gradients in threads.map(
+        compute_gradients, plan.loader.micro_batches_at(step, plan.batch_size, _MICRO_BATCHES)
+    ):
+        total += loss
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+    return total
+
+
+def update(plan: TrainingPlan, optimizer: torch.optim.Optimizer, state: TrainingState, threads: ThreadPoolExecutor) -> float:
+    """Make update ``state.step``; its loss, NaN where that or a gradient is not finite and nothing was changed."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * state.rate * compute_rate_factor(state.step, plan.steps, plan.warmup)
+    optimizer.zero_grad()
+    loss = _accumulate_gradients(plan, state.step, blockwise=state.step < plan.blockwise, threads=threads)
+    if not math.isfinite(loss):
+        return math.nan
+    if not _clip_gradients(plan, state):
+        return math.nan
+    optimizer.step()
+    for weight in plan.student.weights.values():
+        weight.restore_zeros()
+    return loss
+
+
+def _clip_gradients(plan: TrainingPlan, state: TrainingState) -> bool:
+    """Hold every block's gradient to a few times its usual norm; False when one is not finite."""
+    parameters = plan.student.parameters
+    for block, names in plan.blocks.items():
+        gradients = [g for name in names if (g := parameters[name].grad) is not None]
+        norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+        if not math.isfinite(norm):
+            return False
+        usual_norm = state.usual.setdefault(block, norm)
+        if norm > _CLIP_RATIO * usual_norm > 0:
+            for gradient in gradients:
+                gradient.mul_(_CLIP_RATIO * usual_norm / norm)
+        state.norms[block] = norm
+        state.usual[block] = 0.95 * usual_norm + 0.05 * min(norm, _CLIP_RATIO * usual_norm if usual_norm > 0 else norm)
+    return True

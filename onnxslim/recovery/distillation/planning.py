@@ -1,0 +1,199 @@
+"""From two models and samples to a plan: what is trained, between which tensors, on what, for how many steps."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+import torch
+
+from onnxslim.core.errors import UnsupportedError, UsageError
+from onnxslim.core.step_report import Account
+from onnxslim.graph import shapes
+from onnxslim.recovery.distillation import checkpoint
+from onnxslim.recovery.distillation.augmentation import is_image
+from onnxslim.recovery.distillation.batches import DistillationBatch, DistillationLoader
+from onnxslim.recovery.distillation.channel_affine import fit_channel_affine, sample_by_channel
+from onnxslim.recovery.distillation.losses import relative_error
+from onnxslim.recovery.distillation.optimizer_step import time_update
+from onnxslim.recovery.distillation.sample_cache import SampleCache
+from onnxslim.recovery.distillation.teacher import TappedModel
+from onnxslim.recovery.distillation.training import EVALUATION_COUNT, evaluate_held_out
+from onnxslim.recovery.distillation.training_plan import TrainingPlan
+from onnxslim.recovery.options import RecoverOptions
+from onnxslim.recovery.torch_model import blocks
+from onnxslim.recovery.torch_model.executor import TorchExecutor
+from onnxslim.recovery.torch_model.partition import partition
+from onnxslim.runtime.session import SessionConfig
+
+#: Wall time when nobody says, in seconds.
+_DEFAULT_SECONDS = 900.0
+#: Blocks are joined until there are no more than this: each one's last tensor is computed twice and compared.
+_MAX_BLOCKS = 16
+#: Held-back samples read at each of the evaluations on the way; all of them judge the result.
+_EVALUATION_SAMPLES = 256
+#: Batches of 16 on which the student's tensors are compared with the teacher's before the first step.
+_COMPARISON_BATCHES = 4
+#: Peak rates, as a share of a weight's own size: a quantised weight is already next to where it belongs.
+_LEARNING_RATE, _QUANTIZED_LEARNING_RATE = 3e-3, 3e-4
+#: Share of the steps that blocks learn on their own, unless the model is quantised.
+_BLOCKWISE_SHARE = 0.3
+
+
+def make_plan(
+    student: ir.Model,
+    teacher: ir.Model,
+    training_set: SampleCache,
+    held_out_set: SampleCache,
+    options: RecoverOptions,
+    config: SessionConfig,
+    account: Account,
+) -> TrainingPlan:
+    """Everything but the number of steps, which is 1."""
+    parts = partition(student)
+    for node, reason in parts.frozen.items():
+        account.decline(node, f"{reason} on torch: frozen, with what lies on its side of the graph")
+    executor = TorchExecutor(parts.body)
+    if not executor.weights:
+        raise UnsupportedError("recover: the model has no weights that can be trained")
+    shapes.infer(teacher)
+    outputs = executor.float_outputs
+    _check_teacher_outputs(outputs, teacher)
+    matched_cuts = blocks.match_cuts(executor.model, teacher)
+    block_weights = blocks.divide_into_blocks(executor.model.graph, matched_cuts, executor.weights, _MAX_BLOCKS)
+    teacher_tensors = list(dict.fromkeys([*outputs, *(name for name in block_weights if name)]))
+    inputs = executor.inputs
+    model_inputs = {value.name for value in shapes.get_required_inputs(student)}
+    front = (
+        None
+        if parts.front is None
+        else TappedModel(parts.front, [name for name in inputs if name not in model_inputs], config)
+    )
+    augmentations = _choose_augmentations(options, training_set)
+    account.details["augment"] = list(augmentations)
+    held_out_loader = DistillationLoader(
+        held_out_set, TappedModel(teacher, outputs, config), front, inputs, (), options.seed
+    )
+    loader = DistillationLoader(
+        training_set, TappedModel(teacher, teacher_tensors, config), front, inputs, augmentations, options.seed
+    )
+    unmatched = _find_unmatched_tensors(
+        executor, loader, [name for name in block_weights if name and name not in outputs], account
+    )
+    block_weights = blocks.divide_into_blocks(
+        executor.model.graph, set(block_weights) - {*unmatched}, executor.weights, _MAX_BLOCKS
+    )
+    return TrainingPlan(
+        student=executor,
+        loader=loader,
+        held_out=_take_batches(held_out_loader, _EVALUATION_SAMPLES),
+        outputs=outputs,
+        blocks=block_weights,
+        steps=1,
+        blockwise=0,
+        warmup=0,
+        lr=options.lr or (_QUANTIZED_LEARNING_RATE if _is_quantized(executor) else _LEARNING_RATE),
+        weight_decay=options.weight_decay,
+        batch_size=min(options.batch_size, len(training_set)),
+        label_weight=options.label_weight,
+        checkpoint=options.checkpoint,
+    )
+
+
+def _find_unmatched_tensors(
+    student: TorchExecutor, loader: DistillationLoader, names: list[str], account: Account
+) -> list[str]:
+    """Compare tensors of one name before the first step: set the lessons' gains, return those too far from the teacher's.
+
+    A tensor that is further from the teacher's than zero would be is no twin of it.
+    """
+    pairs_by_name: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {name: [] for name in names}
+    with torch.no_grad():
+        for batch in (batch for step in range(_COMPARISON_BATCHES) for batch in loader.batches_at(step, 16)):
+            tensors = student.run(batch.feeds, names)
+            for name in names:
+                pairs_by_name[name].append((sample_by_channel(tensors[name]), sample_by_channel(batch.targets[name])))
+    unmatched = []
+    for name, pairs in pairs_by_name.items():
+        if len({len(student_values) for student_values, _ in pairs}) > 1:
+            continue  # an axis that varies from sample to sample is no axis of channels
+        student_values, teacher_values = (torch.cat(parts, 1) for parts in zip(*pairs, strict=True))
+        affine = fit_channel_affine(student_values, teacher_values)
+        if affine is not None:
+            loader.channel_affines[name] = affine
+        elif float(relative_error(student_values, teacher_values)) > 1:
+            unmatched.append(name)
+    account.details["rescaled"] = list(loader.channel_affines)
+    return unmatched
+
+
+def _check_teacher_outputs(outputs: list[str], teacher: ir.Model) -> None:
+    teacher_tensors = {output.name for node in teacher.graph for output in node.outputs}
+    missing = [name for name in outputs if name not in teacher_tensors]
+    if missing or not outputs:
+        raise UnsupportedError(
+            f"recover: the teacher has no tensor {missing[0]} to learn from" if missing else "recover: no float output",
+            hint="what torch cannot run lies behind it, so it would have to be learnt instead of the output",
+        )
+
+
+def _choose_augmentations(options: RecoverOptions, training_set: SampleCache) -> tuple[str, ...]:
+    arrays = (training_set.stacked or training_set.batches[0]).values()
+    images = any(array.dtype.kind == "f" and is_image(array.shape) for array in arrays)
+    if options.augment is None:
+        return () if not images else ("flip", "crop") if training_set.labels is None else ("crop",)
+    if options.augment and not images:
+        raise UsageError(f"recover: augment {','.join(options.augment)}, but no input is an image")
+    return options.augment
+
+
+def _take_batches(loader: DistillationLoader, min_samples: int) -> list[DistillationBatch]:
+    """The first lessons, about so many samples of them."""
+    batches: list[DistillationBatch] = []
+    count = 0
+    for batch in loader.iterate_all(64):
+        batches.append(batch)
+        count += max((len(t) for t in batch.feeds.values() if t.dim()), default=1)
+        if count >= min_samples:
+            break
+    return batches
+
+
+def set_step_budget(plan: TrainingPlan, options: RecoverOptions, samples: int, start: float) -> TrainingPlan:
+    """The plan with its number of steps: given, from epochs, or from the time that the first steps take."""
+    deadline = None
+    if options.steps is not None:
+        steps = options.steps
+    elif options.epochs is not None:
+        steps = max(1, round(options.epochs * samples / plan.batch_size))
+    else:
+        deadline = start + (options.seconds or _DEFAULT_SECONDS)
+        steps = checkpoint.read_planned_steps(options.checkpoint) or _count_affordable_steps(plan, deadline)
+    blockwise_share = options.blockwise
+    if blockwise_share is None:
+        blockwise_share = 0.0 if _is_quantized(plan.student) else _BLOCKWISE_SHARE
+    warmup, blockwise = round(options.warmup * steps), round(blockwise_share * steps)
+    return replace(
+        plan,
+        steps=steps,
+        warmup=warmup,
+        blockwise=blockwise if len(plan.blocks) > 1 else 0,
+        deadline=deadline,
+        last=options.last,
+    )
+
+
+def _is_quantized(student: TorchExecutor) -> bool:
+    return any(weight.scale is not None for weight in student.weights.values())
+
+
+def _count_affordable_steps(plan: TrainingPlan, deadline: float) -> int:
+    """How many updates fit before the deadline, evaluations included and a tenth kept in reserve."""
+    started = time.monotonic()
+    evaluate_held_out(plan)
+    evaluation_seconds = time.monotonic() - started
+    update_seconds = float(np.median([time_update(plan) for _ in range(3)]))
+    seconds_left = 0.9 * (deadline - time.monotonic()) - (EVALUATION_COUNT + 2) * evaluation_seconds
+    return max(1, int(seconds_left / update_seconds))

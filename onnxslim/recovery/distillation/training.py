@@ -1,0 +1,164 @@
+"""The loop: updates, judged on held-back samples, rolled back on NaN."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from onnxslim.core.errors import GateError
+from onnxslim.core.progress import Progress
+from onnxslim.recovery.distillation import checkpoint
+from onnxslim.recovery.distillation.batches import DistillationBatch
+from onnxslim.recovery.distillation.losses import distance, is_class_scores
+from onnxslim.recovery.distillation.optimizer_step import make_optimizer, open_thread_pool, update
+from onnxslim.recovery.distillation.training_plan import TrainingPlan, TrainingState
+
+logger = logging.getLogger(__name__)
+
+#: How often the held-back loss is read over a whole training.
+EVALUATION_COUNT = 20
+#: So many readings worse than the best by so much end the training early: a few hundred samples tell no less apart, and the
+#: best weights are mostly those at the end of the schedule, where the rate has gone to nothing.
+_PATIENCE, _WORSE_RATIO = 12, 1.25
+#: The rate after a roll-back, as a share of the one before; the third roll-back is the last.
+_ROLLBACK_RATE_FACTOR, _MAX_ROLLBACKS = 0.3, 3
+
+
+class HeldOutMetrics(NamedTuple):
+    """What the held-back lessons say.
+
+    Attributes:
+        loss: The distance to the teacher's outputs (:func:`~onnxslim.recovery.distillation.losses.distance`), labels aside.
+        agreement: Share of samples whose best class is the teacher's; None where no output holds class scores.
+    """
+
+    loss: float
+    agreement: float | None
+
+    def __str__(self) -> str:
+        agreement = "" if self.agreement is None else f", agreement {self.agreement:.1%}"
+        return f"held-back loss {self.loss:.3g}{agreement}"
+
+
+def evaluate_held_out(plan: TrainingPlan) -> HeldOutMetrics:
+    """Run the student on the held-back lessons."""
+    with open_thread_pool() as threads:
+        results = list(threads.map(lambda batch: _evaluate_batch(plan, batch), plan.held_out))
+    matches = [match for _, agreement in results for match in agreement]
+    share = float(torch.cat(matches).float().mean()) if matches else None
+    return HeldOutMetrics(sum(loss for loss, _ in results) / len(plan.held_out), share)
+
+
+def _evaluate_batch(plan: TrainingPlan, batch: DistillationBatch) -> tuple[float, list[Tensor]]:
+    """The loss of one lesson, and for each output that scores classes which samples agree with the teacher."""
+    with torch.no_grad():
+        outputs = plan.student.run(batch.feeds, plan.outputs)
+        class_outputs = [name for name in plan.outputs if is_class_scores(batch.targets[name])]
+        matches = [outputs[name].argmax(1) == batch.targets[name].argmax(1) for name in class_outputs]
+        return float(distance(outputs, batch.targets, plan.outputs)), matches
+
+
+def train(plan: TrainingPlan, progress: Progress) -> TrainingState:
+    """Train the student's parameters in place; the state that is returned holds the best ones found, and the last.
+
+    Raises:
+        GateError: The loss was not finite for the third time; the curve is in the hint.
+        UsageError: The checkpoint belongs to another training.
+    """
+    parameters = plan.student.parameters
+    optimizer = make_optimizer(plan)
+    state = checkpoint.resume(plan, optimizer) or TrainingState()
+    if not state.best:
+        state.best, state.average = _copy_tensors(parameters), _copy_tensors(parameters)
+        metrics = evaluate_held_out(plan)
+        state.best_loss = metrics.loss
+        state.curve.append({"step": 0, **_describe_metrics(metrics)})
+    else:
+        metrics = evaluate_held_out(plan)
+    good_snapshot = _take_snapshot(plan, optimizer)
+    evaluation_interval = max(1, plan.steps // EVALUATION_COUNT)
+    with open_thread_pool() as threads:
+        while state.step < plan.steps and state.worse < _PATIENCE:
+            loss = update(plan, optimizer, state, threads)
+            if not math.isfinite(loss):
+                _roll_back(plan, optimizer, state, good_snapshot)
+                continue
+            state.step += 1
+            for name, parameter in parameters.items():
+                state.average[name].lerp_(parameter.detach(), 1 / evaluation_interval)
+            must_stop = state.step == plan.last or (plan.deadline is not None and time.monotonic() > plan.deadline)
+            if state.step % evaluation_interval == 0 or state.step == plan.steps or must_stop:
+                metrics = _evaluate_average(plan, state, loss)
+                good_snapshot = _take_snapshot(plan, optimizer)
+                checkpoint.save(plan, good_snapshot, state)
+            progress(f"recover: {metrics}", state.step, plan.steps)
+            if must_stop:
+                break
+    return state
+
+
+def _describe_metrics(metrics: HeldOutMetrics) -> dict[str, float]:
+    shares = {} if metrics.agreement is None else {"agreement": metrics.agreement}
+    return {"held": metrics.loss, **shares}
+
+
+def _evaluate_average(plan: TrainingPlan, state: TrainingState, loss: float) -> HeldOutMetrics:
+    """Read the held-back loss of the weights' running average, which is steadier and mostly better than the weights."""
+    current_weights = _copy_tensors(plan.student.parameters)
+    set_parameters(plan, state.average)
+    metrics = evaluate_held_out(plan)
+    held_out_loss = metrics.loss
+    set_parameters(plan, current_weights)
+    state.curve.append({"step": state.step, "loss": loss, **_describe_metrics(metrics), "rate": state.rate})
+    logger.info("step %d of %d: loss %.5f, %s", state.step, plan.steps, loss, metrics)
+    logger.debug("gradient norms by block: %s", {k: f"{v:.2e}" for k, v in state.norms.items()})
+    if held_out_loss < state.best_loss:
+        state.best, state.best_loss, state.worse = _copy_tensors(state.average), held_out_loss, 0
+    elif state.step > plan.blockwise and held_out_loss > _WORSE_RATIO * state.best_loss:
+        state.worse += 1
+    return metrics
+
+
+def _roll_back(
+    plan: TrainingPlan, optimizer: torch.optim.Optimizer, state: TrainingState, good_snapshot: dict[str, Any]
+) -> None:
+    state.rollbacks += 1
+    state.curve.append({"step": state.step, "loss": math.nan, "rate": state.rate})
+    if state.rollbacks >= _MAX_ROLLBACKS:
+        curve = "; ".join(f"step {int(p['step'])}: {p.get('held', math.nan):.4g}" for p in state.curve)
+        raise GateError(
+            f"recover: the loss was not finite {_MAX_ROLLBACKS} times, the last at step {state.step}",
+            hint=f"lower --lr; held-back loss by step: {curve}",
+        )
+    state.rate *= _ROLLBACK_RATE_FACTOR
+    logger.warning("step %d: the loss is not finite; back to the last good state, rate x %.2g", state.step, state.rate)
+    set_parameters(plan, good_snapshot["parameters"])
+    optimizer.load_state_dict(_deep_copy(good_snapshot["optimizer"]))
+
+
+def set_parameters(plan: TrainingPlan, values: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, parameter in plan.student.parameters.items():
+            parameter.copy_(values[name])
+
+
+def _copy_tensors(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in parameters.items()}
+
+
+def _deep_copy(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _deep_copy(item) for key, item in value.items()}
+    return [_deep_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _take_snapshot(plan: TrainingPlan, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    return {"parameters": _copy_tensors(plan.student.parameters), "optimizer": _deep_copy(optimizer.state_dict())}

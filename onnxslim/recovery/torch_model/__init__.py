@@ -1,0 +1,1 @@
+"""An ONNX model run by torch, so that its weights can learn."""

@@ -1,0 +1,262 @@
+"""The rows that every form of the report shows: one figure, before and after, and how it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from onnxslim.reporting import text
+
+Report = Mapping[str, Any]
+Verdict = Literal["better", "worse", ""]
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """One figure of both models.
+
+    Attributes:
+        key: The figure's key in :data:`MEASUREMENT_NOTES`.
+        name: As people call it.
+        original: Of the original, formatted.
+        result: Of the result.
+        change: What became of it, e.g. ``3.9× smaller``.
+        interval: The 95 % interval of the change, or empty.
+        verdict: Whether the change is for the better; empty when it is neither, or cannot be told from none.
+        how: How it was measured.
+    """
+
+    key: str
+    name: str
+    original: str
+    result: str
+    change: str = ""
+    interval: str = ""
+    verdict: Verdict = ""
+    how: str = ""
+
+
+def list_rows(report: Report) -> list[FigureRow]:
+    """Every figure that ``report`` holds, in the order of the report."""
+    figure_rows = [
+        row
+        for build_rows in (_size_rows, _params_rows, _macs_rows, _latency_rows, _memory_rows, _metric_rows, _output_rows)
+        for row in build_rows(report)
+    ]
+    return [FigureRow(**{**row.__dict__, "how": row.how or describe_measurement(report, row.key)}) for row in figure_rows]
+
+
+def describe_measurement(report: Report, key: str) -> str:
+    """How the figure ``key`` was measured."""
+    given = (report.get("measured") or {}).get(key)
+    return text.clean(given) if given else MEASUREMENT_NOTES[key](report)
+
+
+def _make_row_builder(
+    key: str, name: str, field: str, formatter: Callable[[float | None], str]
+) -> Callable[[Report], list[FigureRow]]:
+    def build_rows(report: Report) -> list[FigureRow]:
+        before, after = (report.get("input") or {}).get(field), (report.get("output") or {}).get(field)
+        if before is None:
+            return []
+        change, verdict = _describe_shrinkage(before, after)
+        return [FigureRow(key, name, formatter(before), formatter(after), change, verdict=verdict)]
+
+    return build_rows
+
+
+def _describe_shrinkage(before: float, after: float | None) -> tuple[str, Verdict]:
+    if not after or not before:
+        return "", ""
+    change = text.format_ratio(before / after, "smaller", "larger")
+    return change, "" if change == "unchanged" else "better" if after < before else "worse"
+
+
+_size_rows = _make_row_builder("size", "Size", "bytes", text.format_size)
+_params_rows = _make_row_builder("params", "Parameters", "params", text.format_count)
+_macs_rows = _make_row_builder("macs", "MACs", "macs", text.format_count)
+
+
+def _latency_rows(report: Report) -> list[FigureRow]:
+    latency = report.get("latency")
+    if not latency or not latency.get("original") or not latency.get("result"):
+        return []
+    ratio, interval = latency.get("ratio"), latency.get("interval")
+    change = text.format_ratio(ratio, "faster", "slower") if ratio else ""
+    verdict: Verdict = ""
+    if ratio and (interval is None or not interval[0] <= 1 <= interval[1]):
+        verdict = "better" if ratio > 1 else "worse"
+    interval_text = f"{interval[0]:.2f}× to {interval[1]:.2f}×" if interval else ""
+    medians = [text.format_milliseconds(latency[side].get("median_ms")) for side in ("original", "result")]
+    return [FigureRow("latency", "Latency", medians[0], medians[1], change, interval_text, verdict)]
+
+
+def _memory_rows(report: Report) -> list[FigureRow]:
+    memory = report.get("memory")
+    if not memory or memory.get("original") is None:
+        return []
+    change, verdict = _describe_shrinkage(memory["original"], memory.get("result"))
+    before, after = text.format_size(memory["original"]), text.format_size(memory.get("result"))
+    return [FigureRow("memory", "Peak memory", before, after, change, verdict=verdict)]
+
+
+#: metric → its name in prose; any other metric is called what its author called it
+METRIC_NAMES = {
+    "top1": "Top-1",
+    "top5": "Top-5",
+    "agreement": "Agreement",
+    "confidence": "Expected top-1",
+    "relative": "1 − relative error",
+    "miou": "mIoU",
+    "f1": "F1",
+    "ap": "AP",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "ctc": "Sequence accuracy",
+}
+
+
+def metric_name(name: str) -> str:
+    """What people call the metric ``name``."""
+    return METRIC_NAMES.get(name) or text.clean(name)
+
+
+def format_metric(value: float | None, unit: str) -> str:
+    """``value`` as a percentage where the metric is a share, else with four digits."""
+    if value is None:
+        return text.NO_VALUE
+    return f"{100 * value:.2f} %" if unit == "%" else text.format_digits(value, 4)
+
+
+def _metric_rows(report: Report) -> list[FigureRow]:
+    return [_metric_row(report, metric) for metric in report.get("metrics") or []] + _fit_metric_rows(report)
+
+
+def _fit_metric_rows(report: Report) -> list[FigureRow]:
+    """The first metric that was also taken on data the steps were fitted on: what it flatters by there."""
+    names = [metric["name"] for metric in report.get("metrics") or []]
+    known = [metric for metric in report.get("fit_metrics") or [] if metric["name"] in names]
+    how = "the same on samples of the fit data; it says nothing about other data"
+    rows = [_metric_row(report, metric) for metric in known[:1]]
+    return [replace(row, name=f"{row.name}, fit data", verdict="", how=how) for row in rows]
+
+
+def _metric_row(report: Report, metric: Mapping[str, Any]) -> FigureRow:
+    unit, drop, interval = metric.get("unit", "%"), metric.get("drop"), metric.get("interval")
+    name = metric_name(metric["name"])
+    before, after = (format_metric(metric.get(side), unit) for side in ("original", "result"))
+    if metric["name"] in (report.get("measured") or {}):
+        note = describe_measurement(report, metric["name"])
+    else:
+        confirm = (report.get("data") or {}).get("confirm")
+        confirm = describe_data(confirm["source"] if isinstance(confirm, Mapping) and "source" in confirm else confirm)
+        note = (
+            f"{metric.get('n', 0)} samples{f' of {confirm}' if confirm else ''}; {describe_measurement(report, 'metrics')}"
+        )
+    if drop is None:
+        return FigureRow("metrics", name, before, after, how=note)
+    # A drop is positive when the result is worse: a score falls by it, an error grows by it.
+    sign = 1 if metric.get("better") == "lower" else -1
+    interval_text = ""
+    verdict: Verdict = ""
+    if interval and None not in interval:
+        low, high = sorted(sign * end for end in interval)
+        interval_text = f"{_format_change(low, unit)} to {_format_change(high, unit)}"
+        # Against the original itself nothing can be better, and any change at all is "worse": that is no verdict.
+        if metric.get("provable") is not None:
+            verdict = "worse" if interval[0] > 0 else "better" if interval[1] < 0 else ""
+    points = " points" if unit == "%" else ""
+    return FigureRow(
+        "metrics", name, before, after, _format_change(sign * drop, unit) + points, interval_text, verdict, note
+    )
+
+
+def _format_change(value: float, unit: str) -> str:
+    if unit == "%":
+        return text.format_signed(100 * value)
+    return ("" if value == 0 else "−" if value < 0 else "+") + text.format_digits(abs(value))
+
+
+def _output_rows(report: Report) -> list[FigureRow]:
+    output_rows = []
+    for name, output in (report.get("outputs") or {}).items():
+        short_name = text.shorten(text.clean(name), 40)
+        if output.get("sqnr_db") is not None:
+            output_rows.append(FigureRow("outputs", f"SQNR of {short_name}", text.NO_VALUE, f"{output['sqnr_db']:.1f} dB"))
+        elif output.get("agreement") is not None:
+            output_rows.append(
+                FigureRow("outputs", f"Equal in {short_name}", text.NO_VALUE, format_metric(output["agreement"], "%"))
+            )
+        else:
+            output_rows.append(
+                FigureRow(
+                    "outputs", f"SQNR of {short_name}", text.NO_VALUE, "equal" if output.get("equal") else text.NO_VALUE
+                )
+            )
+    return output_rows
+
+
+def _describe_latency(report: Report) -> str:
+    latency = report.get("latency") or {}
+    rounds = len((latency.get("rounds") or {}).get("result") or [])
+    threads = latency.get("threads", 1)
+    return (
+        f"median of per-round ratios, {f'{rounds} ' if rounds else ''}interleaved rounds on"
+        f" {text.clean(latency.get('provider', 'cpu'))}, {threads} thread{'' if threads == 1 else 's'},"
+        f" batch {latency.get('batch', 1)}; 95 % block-bootstrap interval"
+    )
+
+
+#: figure → how the contract says it is counted
+MEASUREMENT_NOTES: dict[str, Callable[[Report], str]] = {
+    "size": lambda report: "bytes on disk, external data included",
+    "params": lambda report: "elements of float (or quantised) initializers",
+    "macs": lambda report: "multiply-accumulates of Conv, ConvTranspose, MatMul and Gemm at batch 1, no bias",
+    "latency": _describe_latency,
+    "memory": lambda report: "peak resident memory of one inference, above the process without the model",
+    "metrics": lambda report: (
+        "both models on the same samples; 95 % interval of the paired difference: score interval"
+        " for right and wrong, else bootstrap"
+    ),
+    "outputs": lambda report: "10·log₁₀(Σ a² / Σ (a − b)²), a the original's output, over all samples",
+    "stages": lambda report: "measured as above after each step; bars start at zero, dots have a scale of their own",
+    "layers": lambda report: (
+        "SQNR of each tensor against the original's of the same name; kernels as read in the graph"
+        " that the runtime made of the model"
+    ),
+}
+
+
+def describe_data(value: Any) -> str:
+    """A set of data in a few words, whether it is told as a name or as a table."""
+    if not isinstance(value, Mapping):
+        return "" if value is None else text.clean(value)
+    fields = dict(value)
+    parts = [text.clean(fields.pop("source"))] if fields.get("source") else []
+    if fields.get("n") is not None:
+        parts.append(f"{fields.pop('n')} samples")
+    return ", ".join([*parts, *(f"{text.clean(k)} {text.clean(v)}" for k, v in fields.items() if v is not None)])
+
+
+def describe_energy(report: Report) -> str:
+    """What is known of energy, its source first; empty when nothing is told."""
+    return describe_data(
+        {key.replace("_", " "): _join_figures(value) for key, value in (report.get("energy") or {}).items()}
+    )
+
+
+def _join_figures(value: Any) -> Any:
+    """A number with few digits; the figures of one model in a row."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{key.replace('_', ' ')} {_join_figures(part)}" for key, part in value.items())
+    if isinstance(value, list):
+        return " to ".join(str(_join_figures(part)) for part in value)
+    return f"{value:.3g}" if isinstance(value, float) else value
+
+
+def get_model_names(report: Report) -> tuple[str, str]:
+    """The file names of the two models."""
+    paths = [(report.get(side) or {}).get("path") for side in ("input", "output")]
+    names = [text.clean(path).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if path else "" for path in paths]
+    return names[0] or "model", names[1]

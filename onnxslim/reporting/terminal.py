@@ -1,0 +1,138 @@
+"""The report in a terminal, as rich renderables; whoever prints them decides on colours and width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from onnxslim.reporting import figures, text
+from onnxslim.reporting.evidence import list_evidence
+from onnxslim.reporting.figures import Report
+from onnxslim.reporting.steps import StepRow, list_steps
+from onnxslim.reporting.trials import MEASUREMENT_NOTE as TRIALS_HOW
+from onnxslim.reporting.trials import TrialRow, list_trials
+
+_VERDICT_STYLES = {"better": "green", "worse": "red", "": ""}
+
+
+def render_terminal(report: Report, *, explain: bool = False) -> RenderableType:
+    """What was gained, what each step did, and cautions.
+
+    Args:
+        report: See :mod:`onnxslim.reporting`.
+        explain: Add what was declined and why, and how each figure was measured.
+    """
+    return Group(*_build_sections(report, explain))
+
+
+def _build_sections(report: Report, explain: bool) -> Iterator[RenderableType]:
+    before, after = figures.get_model_names(report)
+    yield Text.assemble((before, "bold"), *([(" → ", "dim"), (after, "bold")] if after else []))
+    rows = figures.list_rows(report)
+    if rows:
+        yield _build_figure_table(rows)
+    steps = list_steps(report)
+    if steps:
+        yield _build_step_table(steps)
+    trials = list_trials(report)
+    if trials:
+        yield _build_trial_table(trials)
+    for sentence in list_evidence(report):
+        yield Text(sentence, "dim")
+    if energy := figures.describe_energy(report):
+        yield Text.assemble(("energy: ", "bold"), energy)
+    if explain and report.get("layers"):
+        yield _build_layer_table(report)
+    if explain:
+        yield from _list_declined(steps)
+        yield from _list_measurement_notes(rows)
+        if trials:
+            yield Text.assemble(("tried: ", "bold"), (TRIALS_HOW, "dim"))
+    for warning in report.get("warnings") or []:
+        yield Text.assemble(("warning: ", "bold yellow"), text.clean(warning))
+    error = report.get("error")
+    if error:
+        yield Text.assemble((f"{text.clean(error.get('kind', 'error'))}: ", "bold red"), text.clean(error["message"]))
+        if error.get("hint"):
+            yield Text.assemble(("hint: ", "bold"), text.clean(error["hint"]))
+
+
+def _build_figure_table(rows: list[figures.FigureRow]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    table.add_column("original", justify="right")
+    table.add_column("result", justify="right")
+    table.add_column("change")
+    table.add_column("95 % interval", style="dim")
+    for row in rows:
+        change = Text(row.change, _VERDICT_STYLES[row.verdict])
+        table.add_row(Text(row.name), Text(row.original), Text(row.result), change, Text(row.interval))
+    return table
+
+
+def _build_step_table(steps: list[StepRow]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("step")
+    table.add_column("changed")
+    table.add_column("declined", justify="right")
+    table.add_column("seconds", justify="right")
+    for step in steps:
+        seconds = "" if step.seconds is None else f"{step.seconds:.1f}"
+        table.add_row(Text(step.name), Text(step.changed), str(step.left or ""), seconds)
+    return table
+
+
+def _build_trial_table(trials: list[TrialRow]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("tried", "", "size", "median", "drop"):
+        table.add_column(name, justify="right" if name in ("size", "median", "drop") else "left")
+    table.add_column("")
+    for trial in trials:
+        mark = "◆" if trial.pareto else ""
+        style = "bold" if trial.fate == "chosen" else ""
+        fate = Text(trial.fate, "green" if trial.fate == "chosen" else "dim")
+        table.add_row(Text(trial.name, style), mark, trial.size, trial.median, trial.drop, fate)
+    return table
+
+
+def _build_layer_table(report: Report) -> RenderableType:
+    """Each layer as it runs, and the conversions that are left."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("layer", "op", "runs in", "SQNR", "why"):
+        table.add_column(name, justify="right" if name == "SQNR" else "left", overflow="fold")
+    for layer in report["layers"]:
+        sqnr = layer.get("sqnr_db")
+        table.add_row(
+            Text(text.clean(layer["name"])),
+            Text(text.clean(layer["op"])),
+            Text(layer["kernel"], "green" if layer["kernel"] != "float" else "yellow"),
+            "–" if sqnr is None else f"{sqnr:.1f} dB",
+            Text(text.clean(layer.get("why") or ""), "dim"),
+        )
+    conversions = [
+        Text.assemble(
+            (f"{conversion['op']} of {text.clean(conversion['tensor'])} is left: ", "bold"), text.clean(conversion["why"])
+        )
+        for conversion in report.get("surviving") or []
+    ]
+    return Group(table, *conversions)
+
+
+def _list_declined(steps: list[StepRow]) -> Iterator[RenderableType]:
+    for step in steps:
+        for reason, nodes in step.declined:
+            yield Text.assemble((f"{step.name} declined: ", "bold"), reason)
+            yield Padding(Text(", ".join(nodes), "dim"), (0, 0, 0, 2))
+
+
+def _list_measurement_notes(rows: list[figures.FigureRow]) -> Iterator[RenderableType]:
+    figure_by_note: dict[str, str] = {}
+    for row in rows:
+        figure_by_note.setdefault(row.how, row.name)
+    for how, name in figure_by_note.items():
+        yield Text.assemble((f"{name}: ", "bold"), (how, "dim"))

@@ -1,0 +1,20 @@
+"""The graph that the runtime really runs, read back after its own optimisation."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import onnx
+import onnx_ir as ir
+
+from onnxslim.runtime.session import Session, SessionConfig
+
+
+def read_optimized_graph(model: ir.Model, config: SessionConfig | None = None) -> ir.Model:
+    """``model`` after the runtime's graph optimisation for ``config``'s provider (a copy; tensors in memory)."""
+    with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
+        path = os.path.join(folder, "optimized.onnx")
+        Session(model, config, optimized_path=path)
+        with open(path, "rb") as file:
+            return ir.serde.deserialize_model(onnx.ModelProto.FromString(file.read()))

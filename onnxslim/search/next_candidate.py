@@ -1,0 +1,146 @@
+"""What to try next. A pure function of what was tried so far: no clock, no model.
+
+The space is how much to prune × how to quantise × whether to learn back what that cost × whether layers may be put into
+cheaper forms (low rank) too. What goes inside a share, and which layers stay float, the steps themselves decide by
+integer programmes over measured effects and costs. How far to prune, ``shares.py`` finds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from onnxslim.search.candidate import Candidate, CandidateResult, SearchState, passes
+from onnxslim.search.pruning_ratio import MIN_SCORE_GAIN, choose_next_ratio, predict_ratio
+
+#: Seconds below which learning back is not worth its set-up.
+_MIN_RECOVERY_SECONDS = 45.0
+#: Which share of the time that is left one training may take.
+_MAX_RECOVERY_SHARE = 0.75
+
+
+def choose_next_candidate(history: Sequence[CandidateResult], state: SearchState) -> Candidate | None:
+    """What to try after ``history``, or None when nothing is left that fits the time and could be better."""
+    candidates = itertools.chain(_propose_unpruned(history, state), _propose_pruned(history, state))
+    return next((point for point in candidates if not history or _fits_time(history, point, state)), None)
+
+
+def _propose_unpruned(history: Sequence[CandidateResult], state: SearchState) -> Iterator[Candidate]:
+    """The surest first: exact steps, int8; then narrower than that, or where it lost too much, int8 that learned to live
+    with its rounding, and int8 weights.
+    """
+    exact = Candidate(scheme=None, of=state.of)
+    int8, int4_linear, weights = (replace(exact, scheme=way) for way in ("int8", "narrow", "weights"))
+    tried = {outcome.candidate for outcome in history}
+    candidates = [exact, int8]
+    if _choose_scheme(history, state) not in (None, "weights"):
+        candidates += [int4_linear] if state.has_int4_layers else []
+    elif int8 in tried:
+        recovery_seconds = _choose_recovery_seconds(state)
+        has_recovered = any(
+            outcome.candidate.recovery_seconds and not outcome.candidate.pruning_ratio for outcome in history
+        )
+        candidates += [replace(int8, recovery_seconds=recovery_seconds)] if recovery_seconds and not has_recovered else []
+        candidates += [weights]
+    yield from (point for point in candidates if point not in tried)
+
+
+def _propose_pruned(history: Sequence[CandidateResult], state: SearchState) -> Iterator[Candidate]:
+    """Along the shares, what promises most first.
+
+    Pruning alone, until it fails; with what learning brings back, from there on; then pruning alone more closely, where
+    there is no time to learn; last with cheaper forms as well.
+    """
+    scheme = _choose_scheme(history, state)
+    same_scheme = [o for o in history if o.candidate.scheme == scheme]
+    full_rank = [o for o in same_scheme if not o.candidate.low_rank]
+    without_recovery = [o for o in full_rank if not o.candidate.recovery_seconds]
+    ratio_alone = choose_next_ratio(without_recovery, state)
+    recovery_seconds = _choose_recovery_seconds(state)
+    if recovery_seconds and (
+        ratio_alone is None or any(not passes(o, state) for o in without_recovery if o.candidate.pruning_ratio)
+    ):
+        # what could not be pruned at all cannot be with learning either
+        recoverable = [o for o in history if passes(o, state) or math.isinf(o.drop)]
+        with_recovery = [o for o in full_rank if o.candidate.recovery_seconds or o in recoverable]
+        ratio = choose_next_ratio(with_recovery, state, predict_ratio(without_recovery, with_recovery, state))
+        if ratio is not None:
+            yield Candidate(ratio, scheme, recovery_seconds, state.of)
+    if ratio_alone is not None:
+        yield Candidate(ratio_alone, scheme, 0.0, state.of)
+    if (low_rank := _propose_low_rank(same_scheme, state)) is not None:
+        yield low_rank
+
+
+def _propose_low_rank(same_scheme: Sequence[CandidateResult], state: SearchState) -> Candidate | None:
+    """The best pruned point with cheaper forms among the choices; on along the shares for as long as that is better."""
+    passing = [o for o in same_scheme if not o.candidate.low_rank and passes(o, state)]
+    unpruned_score = max((o.score for o in passing if not o.candidate.pruning_ratio), default=0.0)
+    best = max(passing, key=lambda outcome: outcome.score, default=None)
+    if best is None or not best.candidate.pruning_ratio or best.score <= MIN_SCORE_GAIN * unpruned_score:
+        return None
+    low_rank_results = [o for o in same_scheme if o.candidate.low_rank]
+    if not low_rank_results:
+        return replace(best.candidate, low_rank=True)
+    if max((o.score for o in low_rank_results if passes(o, state)), default=0.0) <= best.score:
+        return None
+    ratio = choose_next_ratio([o for o in same_scheme if not o.candidate.pruning_ratio] + low_rank_results, state)
+    return None if ratio is None else replace(low_rank_results[0].candidate, pruning_ratio=ratio)
+
+
+def _choose_scheme(history: Sequence[CandidateResult], state: SearchState) -> str | None:
+    """How what is pruned is quantised: as the best that is not pruned and passes; the weights alone if nothing else does."""
+    passing = [o for o in history if passes(o, state) and o.candidate.scheme and not o.candidate.pruning_ratio]
+    preferred = [o for o in passing if o.candidate.scheme != "weights"] or passing
+    return max(preferred, key=lambda outcome: outcome.score).candidate.scheme if preferred else None
+
+
+def predict_candidates(results: Sequence[CandidateResult], state: SearchState, count: int) -> list[Candidate]:
+    """The next point and up to ``count - 1`` that come after it if what is before them passes, or fails.
+
+    Nothing is decided by that: whoever has workers to spare begins with what may be wanted.
+    """
+    branches, candidates = [list(results)], list[Candidate]()
+    while branches and len(candidates) < count:
+        branch = branches.pop(0)
+        candidate = choose_next_candidate(branch, state)
+        if candidate is None:
+            continue
+        if candidate not in candidates:
+            candidates.append(candidate)
+        assumed_score = 2 * max((outcome.score for outcome in branch), default=1.0)
+        branches.append([*branch, CandidateResult(candidate, 0.0, assumed_score, 0.0)])
+        branches.append([*branch, CandidateResult(candidate, math.inf, 0.0, 0.0)])
+    return candidates
+
+
+def _choose_recovery_seconds(state: SearchState) -> float:
+    """Seconds that the next training may take; 0 where it cannot be or is not worth it."""
+    seconds = state.recovery_seconds
+    while seconds >= _MIN_RECOVERY_SECONDS and seconds > _MAX_RECOVERY_SHARE * state.seconds_left:
+        seconds /= 2
+    return float(np.floor(seconds)) if seconds >= _MIN_RECOVERY_SECONDS else 0.0
+
+
+def _fits_time(history: Sequence[CandidateResult], candidate: Candidate, state: SearchState) -> bool:
+    """Whether what the like of ``candidate`` took before is left, with what it learns on top.
+
+    The first pruning of a kind finds out for all what may go, and takes longer.
+    """
+    same_kind = [
+        o
+        for o in history
+        if bool(o.candidate.pruning_ratio) == bool(candidate.pruning_ratio) and o.candidate.scheme == candidate.scheme
+    ]
+    same_rank = [o for o in same_kind if o.candidate.low_rank == candidate.low_rank]
+    if candidate.pruning_ratio:
+        same_rank = same_rank[1:] or same_rank
+    step_seconds = [max(0.0, o.seconds - o.candidate.recovery_seconds) for o in same_rank or same_kind]
+    if not step_seconds:
+        same_scheme = [o for o in history if o.candidate.scheme == candidate.scheme] or history
+        step_seconds = [max(o.seconds for o in same_scheme) + (state.pruning_seconds if candidate.pruning_ratio else 0.0)]
+    return candidate.recovery_seconds + max(step_seconds) <= state.seconds_left

@@ -1,0 +1,1 @@
+"""The rewrite rules, one a file; :mod:`onnxslim.simplification.rule_table` says which run and in what order."""

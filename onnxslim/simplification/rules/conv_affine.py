@@ -1,0 +1,58 @@
+"""Conv(x, W, b) · c + d → Conv(x, c·W, c·b + d) for constants of one number a channel; the same for Sub and Div.
+
+The linear op is a Conv, ConvTranspose or Gemm; see :mod:`onnxslim.simplification.affine_folding`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.graph.constants import get_const_array
+from onnxslim.simplification.affine_folding import fold_affine
+from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, producer
+
+LINEAR_OPS = ("Conv", "ConvTranspose", "Gemm")
+
+
+def match(node: ir.Node, context: MatchContext) -> MatchResult:
+    """One operand comes from the linear op, the other is constant."""
+    at = next((index for index, value in enumerate(node.inputs) if producer(value, *LINEAR_OPS) is not None), None)
+    if at is None or (node.op_type == "Div" and at == 1):
+        return None
+    linear = producer(node.inputs[at], *LINEAR_OPS)
+    array = get_const_array(node.inputs[1 - at])
+    if array is None or array.dtype.kind != "f" or linear is None:
+        return None
+    weight = get_const_array(linear.inputs[1])
+    if weight is None:
+        return f"the weights of {linear.op_type} are not constants"
+    factor = to_per_channel(array, 2 if linear.op_type == "Gemm" else weight.ndim, linear, weight)
+    if factor is None:
+        return f"its constant is not one number for each channel of {linear.op_type}"
+    if node.op_type == "Mul":
+        return fold_affine(node, node.inputs[at], factor, None)
+    if node.op_type == "Div":
+        return fold_affine(node, node.inputs[at], 1 / factor, None)
+    if node.op_type == "Sub" and at == 0:
+        return fold_affine(node, node.inputs[at], None, -factor, node.inputs[1])
+    sign = -np.ones_like(factor) if node.op_type == "Sub" else None
+    return fold_affine(node, node.inputs[at], sign, factor, node.inputs[1 - at])
+
+
+def to_per_channel(array: np.ndarray, rank: int, linear: ir.Node, weight: np.ndarray) -> np.ndarray | None:
+    """``array`` as float64 of one number a channel of a result of ``rank`` axes, or None when it varies otherwise."""
+    if array.ndim > rank:
+        return None
+    channels = {
+        "Conv": lambda: weight.shape[0],
+        "ConvTranspose": lambda: weight.shape[1] * linear.attributes.get_int("group", 1),
+        "Gemm": lambda: weight.shape[0 if linear.attributes.get_int("transB", 0) else 1],
+    }[linear.op_type]()
+    full = array.reshape([1] * (rank - array.ndim) + list(array.shape)).astype(np.float64)
+    if full.size not in (1, channels) or full.shape[1] != full.size:
+        return None
+    return np.broadcast_to(full.reshape(-1), (channels,))
+
+
+RULE = Rule("conv+scale", ("Mul", "Add", "Sub", "Div"), match, rounds=True)

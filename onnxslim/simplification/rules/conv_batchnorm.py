@@ -1,0 +1,29 @@
+"""BatchNormalization(Conv(x, W, b)) → Conv(x, g·W, g·(b − μ) + β) with g = γ / √(σ² + ε), per output channel.
+
+The same for ConvTranspose, whose output channels are axis 1 of W (within each group), and for Gemm.
+Computed in float64, so that the rounding is that of the stored weights only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.graph.constants import get_const_array
+from onnxslim.simplification.affine_folding import fold_affine
+from onnxslim.simplification.rule import MatchContext, MatchResult, Rule
+
+
+def match(node: ir.Node, context: MatchContext) -> MatchResult:
+    """An inference-mode BatchNormalization with constant statistics."""
+    if node.attributes.get_int("training_mode", 0) or any(out.name for out in node.outputs[1:]):
+        return "it runs in training mode"
+    arrays = [get_const_array(value) for value in node.inputs[1:5]]
+    if len(arrays) != 4 or any(array is None for array in arrays):
+        return "its statistics are not constants"
+    gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in arrays)
+    gain = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
+    return fold_affine(node, node.inputs[0], gain, beta - mean * gain, like=node.inputs[2])
+
+
+RULE = Rule("conv+batchnorm", ("BatchNormalization",), match, rounds=True)

@@ -1,0 +1,40 @@
+"""MatMul(A, B) + c → Gemm(A, B, c) for matrices: A and B of two axes, c one row or one number.
+
+With more axes a Gemm would need Reshapes around it, and the runtime runs MatMul and Add as fast.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, has_single_use, op, producer
+from onnxslim.simplification.symbolic_shapes.inference import symbolic_dims
+from onnxslim.simplification.symbolic_shapes.polynomials import equal
+
+GEMM_TYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
+
+
+def match(node: ir.Node, context: MatchContext) -> MatchResult:
+    """The Add."""
+    at = next((index for index, value in enumerate(node.inputs) if producer(value, "MatMul") is not None), None)
+    if at is None:
+        return None
+    product, added = node.inputs[at], node.inputs[1 - at]
+    matmul = producer(product, "MatMul")
+    if matmul is None or product is None or added is None:
+        return None
+    ranks = [symbolic_dims(value) for value in (*matmul.inputs, product, added)]
+    if any(dims is None for dims in ranks) or product.dtype not in GEMM_TYPES:
+        return "the shapes or the type are not known"
+    left, right, result, bias = (dims or [] for dims in ranks)
+    if len(left) != 2 or len(right) != 2:
+        return None
+    if not has_single_use(product):
+        return "the result of MatMul is read elsewhere"
+    aligned = zip(reversed(bias), reversed(result), strict=False)
+    if len(bias) > 2 or not all(dim == 1 or equal(dim, of) for dim, of in aligned):
+        return "what is added would broadcast the product"
+    return {node.outputs[0]: op("Gemm", [*matmul.inputs, added], name=matmul.name)}
+
+
+RULE = Rule("matmul+add", ("Add",), match, rounds=True)

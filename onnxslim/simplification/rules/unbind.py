@@ -1,0 +1,42 @@
+"""Squeeze(Split(x)[i], axis) → Gather(x, i, axis), when every part has length 1 and only loses that axis again.
+
+So PyTorch's TorchScript exporter writes ``unbind``, and with it every packed projection of queries, keys and values.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, const, op
+from onnxslim.simplification.symbolic_shapes.inference import resolve_axes, symbolic_dims
+
+
+def match(node: ir.Node, context: MatchContext) -> MatchResult:
+    """The Split: all that reads it goes with it."""
+    source = node.inputs[0]
+    dims = symbolic_dims(source)
+    if source is None or dims is None or len(node.outputs) < 2:
+        return None
+    axis = node.attributes.get_int("axis", 0) % len(dims)
+    if dims[axis] != len(node.outputs) or not all(_has_unit_axis(part, axis) for part in node.outputs):
+        return None
+    replacements: dict[ir.Value, ir.Value] = {}
+    for index, part in enumerate(node.outputs):
+        if part.is_graph_output():
+            return "a part is an output of the graph"
+        for reader in dict.fromkeys(part.consumers()):
+            if reader.op_type != "Squeeze" or reader.domain or reader.graph is not node.graph:
+                return "a part is read as it is"
+            if resolve_axes(reader, context.integers, len(dims)) != [axis]:
+                return "a part loses another axis"
+            replacements[reader.outputs[0]] = op("Gather", [source, const(np.asarray(index))], {"axis": axis})
+    return replacements or None
+
+
+def _has_unit_axis(part: ir.Value, axis: int) -> bool:
+    dims = symbolic_dims(part)
+    return dims is not None and dims[axis] == 1
+
+
+RULE = Rule("unbound", ("Split",), match)

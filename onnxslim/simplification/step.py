@@ -1,0 +1,181 @@
+"""Exact rewrites: the same function in fewer nodes, never in a larger file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxslim.core.progress import Progress, ignore_progress
+from onnxslim.core.step_report import Account, Declined
+from onnxslim.graph.traversal import walk
+from onnxslim.model_io import model_file
+from onnxslim.model_io.model_file import ModelLike
+from onnxslim.simplification import file_size, prepare_finish
+from onnxslim.simplification.constant_folding import fold_constants
+from onnxslim.simplification.deduplication import merge_initializers, merge_nodes
+from onnxslim.simplification.editor import Editor
+from onnxslim.simplification.fixpoint import apply_rules
+from onnxslim.simplification.idle_channels import remove_idle_channels
+from onnxslim.simplification.rounding_check import get_tolerance, measure_difference
+from onnxslim.simplification.rule import MatchContext, Rule
+from onnxslim.simplification.rule_table import RULES
+from onnxslim.simplification.symbolic_shapes.inference import KnownIntegers, propagate_integers
+
+#: The result may be this much larger than the input, no more.
+MAX_GROWTH = 1.02
+
+#: Folding feeds rules and rules feed folding; real models are done after four or five rounds.
+MAX_ROUNDS = 30
+
+
+@dataclass(frozen=True)
+class SimplifyOptions:
+    """Options of :func:`simplify`.
+
+    Attributes:
+        max_fold_bytes: How many bytes folding constants may add to the file; None is 2 % of its size.
+        skip: Names of rules (:data:`onnxslim.simplification.rule_table.RULES`) that are left out.
+    """
+
+    max_fold_bytes: int | None = None
+    skip: tuple[str, ...] = ()
+
+
+def simplify(
+    model: ModelLike, options: SimplifyOptions = SimplifyOptions(), *, progress: Progress = ignore_progress
+) -> tuple[ir.Model, Account]:
+    """Rewrite ``model`` to fewer nodes that compute the same to float rounding.
+
+    Names of inputs, outputs and dimensions, metadata, opset and IR version are kept. Running it on its own result
+    changes nothing, and the same input gives the same bytes.
+
+    Args:
+        model: A path, bytes, ModelProto or ``onnx_ir.Model``; it is not changed.
+        options: See :class:`SimplifyOptions`.
+        progress: Called as ``progress("simplify", round, 0)``.
+
+    Returns:
+        The new model and the account: counts by rule, and what was declined with the reason.
+
+    Raises:
+        UsageError: The file does not exist.
+        InvalidModelError: Not a valid model.
+    """
+    account = Account("simplify")
+    with account.timed():
+        result, simplified = _simplify_within_bounds(model, options, progress)
+    simplified.seconds = account.seconds
+    return result, simplified
+
+
+def _simplify_within_bounds(source: ModelLike, options: SimplifyOptions, progress: Progress) -> tuple[ir.Model, Account]:
+    """Simplify, and look at the size of what came out: it may not have grown past the limit."""
+    model = model_file.load(source)
+    before = file_size.estimate_bytes(model)
+    allowance = before * (MAX_GROWTH - 1) if options.max_fold_bytes is None else options.max_fold_bytes
+    model, account = _simplify(model, options.skip, allowance, before, progress)
+    max_bytes = before * MAX_GROWTH + (options.max_fold_bytes or 0)
+    if account.changed and file_size.estimate_bytes(model) + file_size.estimate_uncertainty(model) > max_bytes:
+        limit = file_size.measure_bytes(model_file.load(source)) * MAX_GROWTH + (options.max_fold_bytes or 0)
+        if file_size.measure_bytes(model) > limit:
+            model, account = _simplify(model_file.load(source), options.skip, 0, before, progress)
+        if file_size.measure_bytes(model) > limit:
+            model, account = model_file.load(source), Account("simplify")
+            account.decline(model.graph.name or "model", "the simplified file would be larger")
+    return model, account
+
+
+def _simplify(
+    model: ir.Model, skip: Sequence[str], allowance: float, nbytes: int, progress: Progress
+) -> tuple[ir.Model, Account]:
+    """Rewrite ``model``, of about ``nbytes``: by the rules that keep every bit, then by those that round differently.
+
+    The form in between is kept, and is what counts when the final one differs from it by more than rounding should.
+    """
+    account = Account("simplify")
+    rules = [rule for rule in RULES if rule.name not in skip]
+    exact = [rule for rule in rules if not rule.rounds]
+    nodes = prepare_finish.count_nodes(model)
+    types = prepare_finish.prepare(model, account)
+    editor = Editor(model, allowance)
+    account.count("unread", editor.remove_all_dead())
+    early_declined = list(account.declined)
+    prepare_finish.reinfer_shapes(model)
+    settled_integers: KnownIntegers | None = _run_to_fixpoint(model, editor, exact, account, progress, merge=False)
+
+    refusal = None
+    rounding = [rule for rule in rules if rule.rounds]
+    if any(node.op_type in rule.root_ops for node in walk(model.graph) for rule in rounding):
+        exact_model, trial_account, settled_integers = model_file.clone(model), Account("simplify"), None
+        _run_to_fixpoint(model, editor, rules, trial_account, progress, merge=True)
+        if any(rule.name in trial_account.changed for rule in rounding):
+            gap = measure_difference(exact_model, model, nbytes)
+            if gap is None:
+                account.details["rounding"] = "not measured: the model is large, or does not run on random inputs"
+            elif gap > get_tolerance(exact_model):
+                refusal = f"a random input changes an output by {gap:.1e} of its maximum when rounded differently"
+        if refusal is None:
+            _merge_account(account, trial_account)
+        else:
+            model, editor = exact_model, Editor(exact_model, allowance)
+    allowed_rules = exact if refusal else rules
+    _run_to_fixpoint(model, editor, allowed_rules, account, progress, merge=True, settled_integers=settled_integers)
+    if refusal:
+        early_declined.append(
+            Declined(model.graph.name or "model", f"{', '.join(rule.name for rule in rounding)}: {refusal}")
+        )
+    elif (reduced := remove_idle_channels(model, nbytes, account)) is not model:
+        model = reduced
+        prepare_finish.reinfer_shapes(model)
+        _run_to_fixpoint(model, Editor(model, editor.allowance), allowed_rules, account, progress, merge=True)
+    prepare_finish.finish(model, types)
+    account.declined = list(dict.fromkeys([*early_declined, *account.declined]))
+    account.details["nodes"] = {"before": nodes, "after": prepare_finish.count_nodes(model)}
+    return model, account
+
+
+def _run_to_fixpoint(
+    model: ir.Model,
+    editor: Editor,
+    rules: Sequence[Rule],
+    account: Account,
+    progress: Progress,
+    *,
+    merge: bool,
+    settled_integers: KnownIntegers | None = None,
+) -> KnownIntegers:
+    """Rewrite, fold and (with ``merge``) compute once what is computed twice, in place, until nothing changes.
+
+    Merging waits until nothing else is left to do: a Conv that two nodes read cannot take in the BatchNormalization
+    of either. ``settled_integers`` is what the same rules ended with on this very model: merging is then the next to do.
+
+    Returns:
+        What is known of integers at the end.
+    """
+    known: KnownIntegers = {}
+    for number in range(MAX_ROUNDS):
+        progress("simplify", number, 0)
+        changed = 0
+        if number or settled_integers is None:
+            account.declined.clear()
+            if number and not prepare_finish.has_final_shapes(model):
+                prepare_finish.reinfer_shapes(model)
+            known = propagate_integers(model)
+            changed += apply_rules(model, editor, rules, MatchContext(model.opset_imports.get("", 1), known), account)
+            changed += fold_constants(model, editor, account)
+        else:
+            known = settled_integers
+        if not changed and merge:
+            changed += merge_initializers(model, editor, account)
+            changed += merge_nodes(model, editor, known, account)
+        if not changed:
+            break
+    return known
+
+
+def _merge_account(account: Account, trial_account: Account) -> None:
+    for name, times in trial_account.changed.items():
+        account.count(name, int(times))
+    account.declined = trial_account.declined

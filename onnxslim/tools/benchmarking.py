@@ -1,0 +1,208 @@
+"""Benchmark: how long models take, side by side in one run, and how many inferences a second they give."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.errors import InvalidModelError
+from onnxslim.core.progress import Progress, ignore_progress
+from onnxslim.data.samples import Samples
+from onnxslim.data.sources import open_samples
+from onnxslim.model_io import model_file
+from onnxslim.runtime.energy_counter import find_counter
+from onnxslim.runtime.memory import MemoryUsage, measure_memory
+from onnxslim.runtime.node_profile import describe_fallback, measure_node_times
+from onnxslim.runtime.session import Session, SessionConfig, make_run_check
+from onnxslim.runtime.timing import Timing, interleave
+from onnxslim.validation.energy import measure_energy
+from onnxslim.validation.latency import compute_percentiles
+from onnxslim.validation.statistics import median_interval, ratio_interval
+
+InputArrays = Mapping[str, np.ndarray]
+
+#: Inputs that the rounds go through, and seconds for which inferences are counted.
+_FEED_COUNT, _THROUGHPUT_SECONDS = 8, 1.0
+
+
+@dataclass(frozen=True)
+class ModelSpeed:
+    """One model, timed.
+
+    Attributes:
+        name: Its path, or ``model 1``.
+        create_ms: Time to create the session: loading and the runtime's optimisation.
+        first_ms: The first inference, which allocates.
+        steady: Median, p90, p99 and the median's 95 % interval of the rest, in ms.
+        ratio: How many times faster than the first model: median of the per-round ratios; 1.0 for the first itself.
+        interval: 95 % interval of the ratio.
+        throughput: Samples a second, ``concurrency`` inferences at a time, with its 95 % interval.
+        memory: What it takes in a bare process: resident, peak, on the device.
+    """
+
+    name: str
+    create_ms: float
+    first_ms: float
+    steady: dict[str, Any]
+    ratio: float
+    interval: tuple[float, float]
+    throughput: dict[str, Any]
+    memory: MemoryUsage
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Models timed in turn, A B C A B C …; the first is the one that others are compared with.
+
+    Attributes:
+        models: In the order given.
+        timing: The rounds themselves.
+        data: What the inputs were.
+        energy: The contract's ``energy``; models by name.
+        warnings: One line each.
+    """
+
+    models: list[ModelSpeed]
+    timing: Timing
+    data: str
+    energy: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Additions to the contract."""
+        about = {"provider": self.timing.provider, "threads": self.timing.threads, "batch": self.timing.batch}
+        rounds = len(next(iter(self.timing.rounds.values())))
+        return {
+            "models": [
+                {
+                    **vars(m),
+                    "memory": m.memory.peak,
+                    "resident_memory": m.memory.resident,
+                    "device_memory": m.memory.device,
+                }
+                for m in self.models
+            ],
+            "timing": {**about, "rounds": rounds, "data": self.data},
+            "energy": self.energy,
+        }
+
+
+def benchmark(
+    models: Sequence[model_file.ModelLike],
+    samples: Samples | None = None,
+    *,
+    config: SessionConfig | None = None,
+    batch_size: int = 1,
+    concurrency: int = 1,
+    dims: Mapping[str, int] | None = None,
+    seconds: float = 10.0,
+    progress: Progress = ignore_progress,
+) -> Benchmark:
+    """Time ``models`` on the same inputs.
+
+    Args:
+        models: One or more with the same inputs.
+        samples: What they are fed with; random values by default, which time the same unless the work depends on them.
+        config: Where they run.
+        batch_size: Samples in one inference, where the model leaves that free.
+        concurrency: Inferences at a time when throughput is counted; the latency is that of one alone.
+        dims: Sizes of free dimensions, for random inputs.
+        seconds: How long to time.
+        progress: Told about every round.
+
+    Raises:
+        InvalidModelError: The models do not take the same inputs.
+    """
+    config = config or SessionConfig()
+    loaded = {name: model_file.load(model) for name, model in zip(_name_models(models), models, strict=True)}
+    first = next(iter(loaded.values()))
+    if samples is None:
+        count = _FEED_COUNT * batch_size
+        samples = open_samples("random", first, max_samples=count, dims=dims, can_run=make_run_check(first, config))
+    feeds: list[InputArrays] = list(itertools.islice(samples.batches(batch_size), _FEED_COUNT))
+    sessions, start_times = {}, {}
+    for name, model in loaded.items():
+        sessions[name], start_times[name] = _start_session(name, model, feeds, config)
+    timing = interleave(sessions, feeds, seconds=seconds, progress=progress)
+    first_rounds = next(iter(timing.rounds.values()))
+    speeds = [
+        ModelSpeed(
+            name,
+            *start_times[name],
+            compute_percentiles(rounds),
+            float(np.median(first_rounds / rounds)),
+            (1.0, 1.0) if rounds is first_rounds else ratio_interval(first_rounds, rounds),
+            _measure_throughput(sessions[name], feeds, timing.batch, concurrency),
+            measure_memory(loaded[name], feeds[0], config),
+        )
+        for name, rounds in timing.rounds.items()
+    ]
+    energy_report = measure_energy(loaded, sessions, feeds, find_counter(next(iter(sessions.values())).provider), dims)
+    return Benchmark(
+        speeds, timing, samples.source, energy_report, [*samples.warnings, *_find_fallbacks(loaded, feeds, config)]
+    )
+
+
+def _find_fallbacks(models: Mapping[str, ir.Model], feeds: Sequence[InputArrays], config: SessionConfig) -> Iterator[str]:
+    """One line for each model that did not run whole on the provider that was asked for."""
+    if config.provider == "cpu":
+        return  # there is nothing to fall back from
+    for name, model in models.items():
+        caution = describe_fallback(measure_node_times(model, feeds, config, runs=1, warmup=1).values(), config)
+        if caution is not None:
+            yield f"{name}: {caution}"
+
+
+def _name_models(models: Sequence[model_file.ModelLike]) -> list[str]:
+    names = [os.fspath(m) if isinstance(m, (str, os.PathLike)) else f"model {n}" for n, m in enumerate(models, 1)]
+    return [f"{name} ({n})" if names.index(name) < n - 1 else name for n, name in enumerate(names, 1)]
+
+
+def _start_session(
+    name: str, model: ir.Model, feeds: Sequence[InputArrays], config: SessionConfig
+) -> tuple[Session, tuple[float, float]]:
+    """A session, and the milliseconds of its creation and of its first inference."""
+    begin = time.perf_counter()
+    session = Session(model, config)
+    created = time.perf_counter()
+    if sorted(session.inputs) != sorted(feeds[0]):
+        raise InvalidModelError(
+            f"{name}: takes {', '.join(session.inputs)}, the first model {', '.join(feeds[0])}",
+            hint="models that are timed together take the same inputs",
+        )
+    run = time.perf_counter()
+    session.run(feeds[0])
+    return session, (1e3 * (created - begin), 1e3 * (time.perf_counter() - run))
+
+
+def _measure_throughput(session: Session, feeds: Sequence[InputArrays], batch: int, concurrency: int) -> dict[str, Any]:
+    """Samples a second while ``concurrency`` threads share the session.
+
+    The interval is that of the median over tenths of the time; None where too few inferences fit into one.
+    """
+    begin = time.perf_counter()
+    end = begin + _THROUGHPUT_SECONDS
+
+    def run_until_end(offset: int) -> list[float]:
+        stamps = []
+        for index in itertools.count(offset):
+            session.run(feeds[index % len(feeds)])
+            stamps.append(time.perf_counter() - begin)
+            if begin + stamps[-1] > end:
+                break
+        return stamps
+
+    with ThreadPoolExecutor(concurrency) as pool:
+        finish_times = np.concatenate(list(pool.map(run_until_end, range(concurrency))))
+    per_second = len(finish_times) * batch / float(finish_times.max())
+    tenths, _ = np.histogram(finish_times, bins=10, range=(0, _THROUGHPUT_SECONDS))
+    interval = None if tenths.min() < 3 else list(median_interval(tenths * batch * 10 / _THROUGHPUT_SECONDS))
+    return {"per_second": per_second, "interval": interval, "concurrency": concurrency}

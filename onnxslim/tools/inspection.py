@@ -1,0 +1,145 @@
+"""Inspect: what is in a model, as a table or JSON; only ``time`` runs it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx_ir as ir
+
+from onnxslim.graph import shapes
+from onnxslim.graph.quantized import detect_quantization
+from onnxslim.graph.runtime_versions import oldest_runtime
+from onnxslim.model_io import model_file
+from onnxslim.pipeline.result import ModelFacts, compute_facts
+from onnxslim.runtime.session import SessionConfig
+
+#: Characters of a dimension that are printed.
+_MAX_DIM_CHARS = 24
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a model: its name, element type, and dimensions (a size, a name, or None)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...] | None
+
+    def __str__(self) -> str:
+        shape = "?" if self.shape is None else ", ".join(_format_dim(dim) for dim in self.shape)
+        return f"{self.dtype} ({shape})"
+
+
+def _format_dim(dim: int | str | None) -> str:
+    """A dimension for people: exporters write whole formulas where others write a name."""
+    return "?" if dim is None else str(dim) if len(str(dim)) <= _MAX_DIM_CHARS else "…"
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is in one model.
+
+    Attributes:
+        name: The file's name, or the graph's.
+        facts: Size, parameters, multiply-accumulates, hash.
+        ir_version: Of the file format.
+        opsets: By domain; the default one is ``ai.onnx``.
+        producer: The tool that wrote it.
+        oldest_runtime: The oldest onnxruntime that loads it.
+        quantised: What shows that it is quantised, or None.
+        inputs: What a caller must feed.
+        outputs: What it gives back.
+        ops: Nodes by op type, those of subgraphs and functions included, sorted by name.
+        metadata: Its ``metadata_props``.
+        channels: Only when asked for: what :func:`onnxslim.channels.analysis.display.describe` says of the model once its
+            constants are folded, and ``blocks``, the parts that can be left out whole.
+    """
+
+    name: str
+    facts: ModelFacts
+    ir_version: int
+    opsets: dict[str, int]
+    producer: str
+    oldest_runtime: str
+    quantised: str | None
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    ops: dict[str, int]
+    metadata: dict[str, str] = field(default_factory=dict)
+    channels: dict[str, Any] | None = None
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes there are, those of subgraphs and functions included."""
+        return sum(self.ops.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """One entry of the JSON's ``models``."""
+        values = dict(vars(self))
+        values["nodes"] = self.nodes
+        values["facts"] = self.facts.as_json()
+        for ports in ("inputs", "outputs"):
+            values[ports] = [{"name": p.name, "dtype": p.dtype, "shape": p.shape} for p in getattr(self, ports)]
+        return values
+
+
+def inspect(
+    model: model_file.ModelLike,
+    *,
+    dims: Mapping[str, int] | None = None,
+    channels: bool = False,
+    time: bool = False,
+    config: SessionConfig | None = None,
+) -> Inspection:
+    """Look into ``model``.
+
+    Args:
+        model: A path, bytes, ModelProto or ``onnx_ir.Model``.
+        dims: Sizes of free dimensions, for the multiply-accumulates.
+        channels: Also say which channels could be pruned; constants are folded first, as they would be then.
+        time: And measure, on random data, what half of each group of them saves, and each block.
+        config: Where that is measured.
+
+    Raises:
+        UsageError: The file does not exist.
+        InvalidModelError: Not a valid model.
+    """
+    loaded = model_file.load(model)
+    path = os.fspath(model) if isinstance(model, (str, os.PathLike)) else None
+    functions = (node for function in loaded.functions.values() for node in function.all_nodes())
+    ops = Counter(_qualify_op(node) for nodes in (loaded.graph.all_nodes(), functions) for node in nodes)
+    return Inspection(
+        name=os.path.basename(path) if path is not None else loaded.graph.name or "model",
+        facts=compute_facts(loaded, path, dims),
+        ir_version=loaded.ir_version,
+        opsets={domain or "ai.onnx": number for domain, number in sorted(loaded.opset_imports.items())},
+        producer=" ".join(filter(None, (loaded.producer_name, loaded.producer_version))),
+        oldest_runtime=oldest_runtime(loaded),
+        quantised=detect_quantization(loaded),
+        inputs=tuple(_make_port(value) for value in shapes.get_required_inputs(loaded)),
+        outputs=tuple(_make_port(value) for value in loaded.graph.outputs),
+        ops=dict(sorted(ops.items())),
+        metadata=dict(loaded.metadata_props),
+        channels=_describe_channels(loaded, dims, config or SessionConfig() if time else None) if channels or time else None,
+    )
+
+
+def _describe_channels(model: ir.Model, dims: Mapping[str, int] | None, config: SessionConfig | None) -> dict[str, Any]:
+    from onnxslim.tools.prunability import (
+        describe_prunability,  # imports half of the library, which who only looks need not wait for
+    )
+
+    return describe_prunability(model, dims, config)
+
+
+def _qualify_op(node: ir.Node) -> str:
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+
+
+def _make_port(value: ir.Value) -> Port:
+    dtype = value.dtype.name.lower() if value.dtype is not None else str(value.type or "unknown")
+    return Port(value.name or "", dtype, shapes.get_dims(value))

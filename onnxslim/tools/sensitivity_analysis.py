@@ -1,0 +1,180 @@
+"""Sensitivity: what is lost when one layer alone is quantised, or loses channels; the rest stays as it is.
+
+Int8 is told layer by layer, of the layer's own output, from one run of the float model with a quantised twin beside every
+layer (``quantize/alone.py``); channels are told by what the model's outputs lose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+
+from onnxslim.core.errors import OnnxslimError, UnsupportedError, UsageError
+from onnxslim.core.progress import Progress, ignore_progress
+from onnxslim.core.step_report import Account
+from onnxslim.data.samples import Samples
+from onnxslim.graph.cost import NodeCost, compute_cost
+from onnxslim.graph.quantized import detect_quantization
+from onnxslim.model_io import model_file
+from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.step import prune
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.prepare import prepare_model
+from onnxslim.quantization.static.layer_sensitivity import MAX_SENSITIVITY_SAMPLES, measure_layer_sensitivity
+from onnxslim.quantization.targets.tables import TARGETS, Target
+from onnxslim.runtime.session import SessionConfig
+from onnxslim.simplification.step import simplify
+
+
+@dataclass(frozen=True)
+class Int8Sensitivity:
+    """One layer alone in int8, ranges by min-max, weights per channel.
+
+    Attributes:
+        node: Its name.
+        op: Its op type.
+        params: Its parameters.
+        macs: Its multiply-accumulates at batch 1.
+        sqnr_db: Of the layer's own output, fed with the float model's activations; infinite where it is exact.
+    """
+
+    node: str
+    op: str
+    params: int
+    macs: int
+    sqnr_db: float
+
+
+@dataclass(frozen=True)
+class ChannelSensitivity:
+    """One family of channels that go together.
+
+    Attributes:
+        node: The layer that makes it.
+        units: How many there are.
+        levels: (units gone, SQNR of the outputs in dB with the layers behind repaired), gentlest first.
+    """
+
+    node: str
+    units: int
+    levels: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What :func:`sensitivity` found; the worst comes first.
+
+    Attributes:
+        int8: One entry a layer.
+        channels: One entry a family.
+        samples: How many samples the layers' outputs were compared on.
+        warnings: One line each.
+    """
+
+    int8: list[Int8Sensitivity]
+    channels: list[ChannelSensitivity]
+    samples: int
+    warnings: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Additions to the contract."""
+        levels = [
+            {"node": c.node, "units": c.units, "levels": [{"gone": n, "sqnr_db": db} for n, db in c.levels]}
+            for c in self.channels
+        ]
+        return {
+            "sensitivity": {
+                "int8": [dict(vars(one)) for one in self.int8],
+                "channels": levels,
+                "n": self.samples,
+            }
+        }
+
+
+def sensitivity(
+    model: model_file.ModelLike,
+    samples: Samples,
+    *,
+    target: str = "cpu",
+    config: SessionConfig | None = None,
+    dims: Mapping[str, int] | None = None,
+    seed: int = 0,
+    progress: Progress = ignore_progress,
+) -> Sensitivity:
+    """Rank the layers of ``model`` by what their compression alone does to its outputs.
+
+    Args:
+        model: A float model; it is simplified first, as it would be before either step.
+        samples: What it is run on; no labels are read.
+        target: Whose int8 rules decide which layers there are (:data:`~onnxslim.quantization.targets.tables.TARGETS`).
+        config: Where it runs.
+        dims: Sizes of free dimensions, for the multiply-accumulates.
+        seed: Of every draw.
+        progress: Told about every layer.
+
+    Raises:
+        UnsupportedError: The model is quantised already.
+        UsageError: No such target.
+    """
+    if target not in TARGETS:
+        raise UsageError(f"--target {target}: unknown", hint=f"one of {', '.join(TARGETS)}")
+    folded, _ = simplify(model)
+    if (quantized_by := detect_quantization(folded)) is not None:
+        raise UnsupportedError(
+            f"the model is quantised already: {quantized_by}", hint="look at the float model it came from"
+        )
+    config = config or SessionConfig()
+    warnings: list[str] = []
+    layers = _measure_int8(folded, samples, TARGETS[target], config, dims)
+    progress("int8", 1, 1)
+    channels = _measure_channels(folded, samples, config, seed, warnings, progress)
+    return Sensitivity(layers, channels, min(len(CalibrationFeeds(samples)), MAX_SENSITIVITY_SAMPLES), warnings)
+
+
+def _measure_int8(
+    model: ir.Model, samples: Samples, target: Target, config: SessionConfig, dims: Mapping[str, int] | None
+) -> list[Int8Sensitivity]:
+    """What every layer's int8 twin, fed with what the layer is fed with, makes of its output: one run for all layers."""
+    prepared_model = prepare_model(model, Account("sensitivity"))
+    layer_noise, costs = (
+        measure_layer_sensitivity(prepared_model, target, CalibrationFeeds(samples), config),
+        compute_cost(prepared_model, dims).nodes,
+    )
+    ops = {node.name: node.op_type for node in prepared_model.graph}
+    layers = [
+        Int8Sensitivity(name, ops[name], own.params, own.macs, _to_decibels(error))
+        for name, error in layer_noise.items()
+        for own in [costs.get(name, NodeCost(0, 0))]
+    ]
+    return sorted(layers, key=lambda one: one.sqnr_db)
+
+
+def _measure_channels(
+    model: ir.Model,
+    samples: Samples,
+    config: SessionConfig,
+    seed: int,
+    warnings: list[str],
+    progress: Progress,
+) -> list[ChannelSensitivity]:
+    """The effects that the prune step measures before it chooses; what it then chooses is not looked at."""
+    try:
+        _, account = prune(model, samples, PruneOptions(remove=0.05, seed=seed), config=config, progress=progress)
+    except OnnxslimError as error:
+        warnings.append(f"channels were not looked at: {error.message}")
+        return []
+    channels = [
+        ChannelSensitivity(family["node"], family["units"], tuple((gone, _to_decibels(e)) for gone, e in family["effects"]))
+        for family in account.details["families"][0]
+        if family["effects"]
+    ]
+    return sorted(channels, key=lambda one: one.levels[0][1])
+
+
+def _to_decibels(error: float) -> float:
+    """Noise over signal as SQNR in dB."""
+    return math.inf if error == 0 else -10 * math.log10(error)

@@ -1,0 +1,176 @@
+"""Evaluate: models against their original, one pass over the samples, and what that proves.
+
+Every batch goes through the original and the others and is then forgotten; what stays is a few numbers per sample. Of
+sequences each model carries its own state from step to step, so that what it gets wrong comes back to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from onnxslim.core.errors import InvalidDataError, InvalidModelError, UsageError
+from onnxslim.core.progress import Progress, ignore_progress
+from onnxslim.data.samples import Samples
+from onnxslim.model_io import model_file
+from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.stateful_session import StatefulSession
+from onnxslim.validation.evaluation_accumulator import Evaluation, EvaluationAccumulator, OutputValues
+from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS
+from onnxslim.validation.metrics.table import METRICS
+from onnxslim.validation.metrics.user_metric import UserMetric
+
+#: Samples at a time when nobody says: at most so many, and inputs of at most so many bytes, because what a network
+#: holds inside grows with them.
+MAX_BATCH_SAMPLES, MAX_BATCH_BYTES = 64, 4 << 20
+
+
+def evaluate(
+    model: model_file.ModelLike,
+    samples: Samples,
+    *,
+    reference: model_file.ModelLike | None = None,
+    config: SessionConfig | None = None,
+    metric: str | UserMetric | None = None,
+    output: str | None = None,
+    batch_size: int | None = None,
+    progress: Progress = ignore_progress,
+) -> Evaluation:
+    """Judge ``model`` on ``samples``, paired against ``reference`` when there is one.
+
+    Args:
+        model: What is judged.
+        samples: The data; its labels, where it has them, decide what "right" is.
+        reference: The original. Without it only metrics that labels decide can be told, and no drop.
+        config: How both sessions run.
+        metric: A name of :data:`~onnxslim.validation.metrics.table.METRICS` or of
+            :data:`~onnxslim.validation.metrics.dataset_metrics.DATASET_METRICS`, or a function of (outputs, labels)
+            that gives a value per sample or one value, higher being better
+            (:class:`~onnxslim.validation.metrics.user_metric.UserMetricAccumulator`). By
+            default: top-1, top-5 and agreement for scores (N, C) with labels, agreement without, mIoU for scores
+            (N, C, H, W) with labels of shape (N, H, W), AP for outputs called boxes and scores, agreement for integers,
+            1 - ‖a - b‖ / ‖a‖ for all else.
+        output: The output to judge (:func:`~onnxslim.validation.output_selection.pick_output`).
+        batch_size: Samples at a time, where the model leaves that free; by default what 4 MB of inputs hold, up to 64.
+        progress: Called after each batch with the number of samples done.
+
+    Raises:
+        UsageError: No such metric or output, nothing to judge by, or a metric function that raised.
+        InvalidDataError: The labels do not fit, there are no samples, or the original does no better than guessing.
+        InvalidModelError: The two models do not have the same outputs.
+        UnsupportedError: The output is a sequence or a map.
+    """
+    return evaluate_all(
+        {"result": model}, samples, reference=reference, config=config, metric=metric, output=output,
+        batch_size=batch_size, progress=progress,
+    )["result"]  # fmt: skip
+
+
+def evaluate_all(
+    models: Mapping[str, model_file.ModelLike],
+    samples: Samples,
+    *,
+    reference: model_file.ModelLike | None = None,
+    config: SessionConfig | None = None,
+    metric: str | UserMetric | None = None,
+    output: str | None = None,
+    batch_size: int | None = None,
+    progress: Progress = ignore_progress,
+) -> dict[str, Evaluation]:
+    """Judge several models in one pass over ``samples``, each as :func:`evaluate` does; the original runs once for all.
+
+    Args and errors are those of :func:`evaluate`; ``models`` and what is returned are by the caller's names.
+    """
+    if isinstance(metric, str) and metric not in METRICS and metric not in DATASET_METRICS:
+        names = ", ".join([*METRICS, *DATASET_METRICS])
+        raise UsageError(f"--metric {metric}: unknown", hint=f"one of {names}, or module:function")
+    original = None if reference is None else StatefulSession(Session(model_file.load(reference), config), samples.state)
+    sessions = {
+        name: StatefulSession(Session(model_file.load(model), config), samples.state) for name, model in models.items()
+    }
+    for session in sessions.values():
+        if original is not None and (missing := [name for name in original.outputs if name not in session.outputs]):
+            raise InvalidModelError(
+                f"the result has no output {missing[0]}, which the original has",
+                hint=f"it has {', '.join(session.outputs)}",
+            )
+    accumulators: dict[str, EvaluationAccumulator] = {}
+    labels, times = samples.labels, samples.times
+    longest_sequence = 0 if times is None else int(times.max()) + 1
+    for indices, original_outputs, result_outputs in _run_batches(samples, original, sessions, batch_size):
+        n, batch_labels = len(indices), None if labels is None else labels[indices]
+        for name, outputs in result_outputs.items():
+            if name not in accumulators:
+                accumulators[name] = EvaluationAccumulator(
+                    outputs, original_outputs, labels, n, metric, output, longest_sequence=longest_sequence
+                )
+            accumulators[name].add(outputs, original_outputs, batch_labels, n)
+            if times is not None:
+                accumulators[name].add_steps(outputs, original_outputs, times[indices])
+        progress("evaluate", indices.stop, len(samples))
+    if not accumulators:
+        raise InvalidDataError(f"{samples.source}: no samples to evaluate on")
+    random = samples.source.split(",")[0] == "random"
+    return {name: ledger.compute(labels, random=random) for name, ledger in accumulators.items()}
+
+
+def _run_batches(
+    samples: Samples, original: StatefulSession | None, results: Mapping[str, StatefulSession], batch_size: int | None
+) -> Iterator[tuple[range, OutputValues | None, dict[str, OutputValues]]]:
+    """The outputs of the original and of each result, batch by batch; those of single steps some at a time."""
+    output_names = None if original is None else original.outputs
+    continues = samples.continues_previous
+    pending: list[tuple[OutputValues | None, dict[str, OutputValues]]] = []
+    for batch in samples.batches(1 if samples.state else batch_size or _get_batch_size(samples)):
+        start = batch.indices.start
+        continues_sequence = bool(samples.state) and bool(continues[start])
+        original_outputs: OutputValues | None = (
+            None if original is None else original.run(batch, continues=continues_sequence)
+        )
+        result_outputs: dict[str, OutputValues] = {
+            name: result.run(batch, output_names, continues=continues_sequence) for name, result in results.items()
+        }
+        if not samples.state:
+            yield batch.indices, original_outputs, result_outputs
+            continue
+        pending.append((original_outputs, result_outputs))
+        if len(pending) == MAX_BATCH_SAMPLES or start + 1 == len(samples):
+            yield from _merge_steps(start + 1, pending)
+            pending = []
+
+
+def _merge_steps(
+    stop: int, steps: Sequence[tuple[OutputValues | None, dict[str, OutputValues]]]
+) -> Iterator[tuple[range, OutputValues | None, dict[str, OutputValues]]]:
+    """The outputs of steps that were run one by one as those of one batch, which ends before sample ``stop``."""
+    start = stop - len(steps)
+    all_outputs = [
+        outputs
+        for original_steps, result_steps in steps
+        for outputs in (original_steps, *result_steps.values())
+        if outputs is not None
+    ]
+    shapes = {
+        tuple((name, np.shape(v)) if isinstance(v, np.ndarray) else None for name, v in o.items()) for o in all_outputs
+    }
+    if len(shapes) > 1 or None in next(iter(shapes)):
+        yield from ((range(start + i, start + i + 1), *step) for i, step in enumerate(steps))
+        return
+    original_steps = [original_steps for original_steps, _ in steps if original_steps is not None]
+    result_steps = {name: _stack_outputs([step[name] for _, step in steps]) for name in steps[0][1]}
+    yield range(start, stop), _stack_outputs(original_steps) if original_steps else None, result_steps
+
+
+def _stack_outputs(steps: Sequence[OutputValues]) -> OutputValues:
+    """Outputs with a row a step: along their own first axis where that counts samples, else along a new one."""
+    return {
+        name: (np.concatenate if value.ndim and len(value) == 1 else np.stack)([step[name] for step in steps])
+        for name, value in steps[0].items()
+    }
+
+
+def _get_batch_size(samples: Samples) -> int:
+    sample = sum(4 * math.prod(shape or ()) for shape in samples.shapes.values())
+    return max(1, min(MAX_BATCH_SAMPLES, MAX_BATCH_BYTES // max(sample, 1)))

@@ -1,0 +1,149 @@
+"""One metric over a stream of batches, of the original and the result side by side, and what the two prove."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from onnxslim.validation import statistics
+from onnxslim.validation.metrics.table import FinishFunction, Metric
+from onnxslim.validation.statistics import Interval
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """One metric of both models.
+
+    Attributes:
+        name: The metric.
+        original: Its value for the original; None when there is none to compare with.
+        result: Its value for the result.
+        drop: How much worse the result is, in the metric's own unit; None without an original.
+        interval: The 95 % interval of the drop, paired; None where it cannot be told.
+        n: Samples.
+        provable: The smallest drop that these samples could have proved; None without an interval.
+        p_value: Of McNemar's mid-p test that both are equally often right, for metrics of right and wrong.
+        share: The values are shares of 1, which people read as percentages.
+        higher_is_better: False for errors.
+    """
+
+    name: str
+    original: float | None
+    result: float
+    drop: float | None = None
+    interval: Interval | None = None
+    n: int = 0
+    provable: float | None = None
+    p_value: float | None = None
+    share: bool = False
+    higher_is_better: bool = True
+
+    def format_value(self, value: float) -> str:
+        """``value`` of this metric as a person reads it."""
+        return f"{100 * value:.4g} %" if self.share else f"{value:.4g}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract's entry; null stands for a value that is not finite."""
+        return {
+            "name": self.name,
+            "original": finite_or_none(self.original),
+            "result": finite_or_none(self.result),
+            "drop": finite_or_none(self.drop),
+            "interval": None if self.interval is None else [finite_or_none(end) for end in self.interval],
+            "n": self.n,
+            "provable": finite_or_none(self.provable),
+            "p_value": finite_or_none(self.p_value),
+            "unit": "%" if self.share else "",
+            "better": "higher" if self.higher_is_better else "lower",
+        }
+
+
+class MetricAccumulator:
+    """A metric, streamed: it keeps the parts of each sample and nothing else."""
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+        self.original: list[np.ndarray] = []
+        self.result: list[np.ndarray] = []
+        self.has_labels = False
+
+    def add(self, result: np.ndarray, original: np.ndarray | None, labels: np.ndarray | None) -> None:
+        """Take in one batch of the judged output, the sample on the first axis.
+
+        Raises:
+            UsageError: The output is not of the metric's kind.
+            InvalidDataError: The labels are not of the metric's kind.
+        """
+        self.has_labels = labels is not None
+        if original is not None:
+            self.original.append(self.metric.parts(original, original, labels))
+        self.result.append(self.metric.parts(result, result if original is None else original, labels))
+
+    def compute(self) -> MetricResult:
+        """The values, the drop, and what they prove."""
+        result = np.concatenate(self.result)
+        original = np.concatenate(self.original) if self.original else None
+        by_original = self.metric.against == "original" or (self.metric.against == "either" and not self.has_labels)
+        metric_result = compare_paired(
+            self.metric.name, original, result, self.metric.finish,
+            higher_is_better=self.metric.higher_is_better, by_definition=by_original,
+        )  # fmt: skip
+        return replace(metric_result, share=self.metric.higher_is_better, higher_is_better=self.metric.higher_is_better)
+
+
+def compare_paired(
+    name: str,
+    original: np.ndarray | None,
+    result: np.ndarray,
+    finish: FinishFunction,
+    *,
+    higher_is_better: bool = True,
+    by_definition: bool = False,
+) -> MetricResult:
+    """The metric of both models from the parts of each sample, shapes (n, k), with the interval of their difference.
+
+    Args:
+        name: The metric.
+        original: Parts of the original, or None.
+        result: Parts of the result.
+        finish: From means of parts to values.
+        higher_is_better: False for errors, whose drop is how much they grow.
+        by_definition: The original is right because it is the measure; then there is nothing it could lose by.
+    """
+    n, k = result.shape
+    result_value = float(finish(result.mean(axis=0, keepdims=True))[0])
+    if original is None:
+        return MetricResult(name, None, result_value, n=n)
+    original_value = float(finish(original.mean(axis=0, keepdims=True))[0])
+    sign = 1.0 if higher_is_better else -1.0
+    drop = sign * (original_value - result_value)
+    if k == 1 and np.isin(original, (0, 1)).all() and np.isin(result, (0, 1)).all():
+        lost, gained = int((original > result).sum()), int((original < result).sum())
+        if by_definition:
+            return MetricResult(name, original_value, result_value, drop, statistics.wilson_interval(lost, n), n)
+        interval = statistics.paired_proportion_interval(lost, gained, n)
+        provable = statistics.smallest_provable_drop(n, lost + gained)
+        return MetricResult(
+            name, original_value, result_value, drop, interval, n, provable, statistics.mcnemar(lost, gained)
+        )
+
+    def compute_drop(means: np.ndarray) -> np.ndarray:
+        return sign * (finish(means[:, :k]) - finish(means[:, k:]))
+
+    interval = statistics.bootstrap_interval(np.concatenate([original, result], axis=1), compute_drop)
+    return MetricResult(
+        name, original_value, result_value, drop, interval, n, None if by_definition else interval_half_width(interval)
+    )
+
+
+def interval_half_width(interval: Interval) -> float:
+    """The smallest drop an interval of this width could have told from zero."""
+    return (interval[1] - interval[0]) / 2
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """``value`` as JSON can hold it."""
+    return None if value is None or not math.isfinite(value) else float(value)

@@ -1,0 +1,132 @@
+"""Loops, and what recipes that begin alike share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+import pytest
+
+from onnxslim.core.errors import UsageError
+from onnxslim.data.sources import open_samples
+from onnxslim.graph.cost import compute_cost
+from onnxslim.model_io import model_file
+from onnxslim.pipeline import recipe
+from onnxslim.pipeline.recipe import Recipe, Repeat, make_step
+from onnxslim.pipeline.recipe_run import run_recipe
+from onnxslim.pipeline.step_registry import StepContext
+from onnxslim.pipeline.step_runner import Runner
+from onnxslim.pruning.selection.latency import LatencyMeter
+from onnxslim.search.optimization import optimize
+from onnxslim.validation.gates import Gates
+from tests.support.paths import SAMPLES
+
+CNN, MLP, CALIB, EVAL = (
+    SAMPLES / name for name in ("digits_cnn.onnx", "digits_mlp.onnx", "digits_calib.npz", "digits_eval.npz")
+)
+PRUNE = make_step("prune", remove=0.2, of="macs", criterion="l1")
+
+
+@pytest.fixture(scope="module")
+def original() -> ir.Model:
+    return model_file.load(MLP)
+
+
+def runner(original: ir.Model, **options: object) -> Runner:
+    return Runner(StepContext(original), **options)  # type: ignore[arg-type]
+
+
+def test_a_loop_ends_before_the_turn_that_is_too_much(original: ir.Model) -> None:
+    half = compute_cost(original).macs / 2
+    done = runner(original, exceeds_gates=lambda model: compute_cost(model).macs < half).run((Repeat((PRUNE,), "drop"),))
+    assert len(done) > 1
+    assert (
+        compute_cost(done[-1].model).macs
+        >= half
+        > compute_cost(runner(original).run((PRUNE,), done[-1].model)[-1].model).macs
+    )
+
+
+def test_a_loop_ends_when_a_turn_gains_nothing(original: ir.Model) -> None:
+    done = runner(original).run((make_step("simplify"), Repeat((make_step("simplify"),), "no_gain")))
+    assert len(done) == 1
+
+
+def test_a_loop_ends_when_the_time_is_up(original: ir.Model) -> None:
+    assert runner(original, deadline=0.0).run((Repeat((PRUNE,), "budget"),)) == []
+
+
+def test_a_loop_ends_after_so_many_turns_or_when_nothing_can_go(original: ir.Model) -> None:
+    assert len(runner(original).run((Repeat((PRUNE,), "budget", times=2),))) == 2
+    most = make_step("prune", remove=0.9, of="params", criterion="l1")
+    assert 0 < len(runner(original).run((Repeat((most,), "budget", times=8),))) < 8
+
+
+def test_recipes_that_begin_alike_share_the_beginning_and_not_the_end(original: ir.Model) -> None:
+    one = runner(original)
+    first = one.run((make_step("simplify"), PRUNE, make_step("simplify")))
+    second = one.run((make_step("simplify"), PRUNE, make_step("prune", remove=0.1, criterion="l1")))
+    assert second[0] is first[0]
+    assert second[1] is first[1]
+    assert len(one.step_cache) == 2
+
+
+def test_a_loop_is_unrolled_in_the_resolved_recipe_whose_replay_gives_the_same_bytes(tmp_path: Path) -> None:
+    asked = Recipe((make_step("simplify"), Repeat((PRUNE,), "drop", times=2)), Gates(max_drop=0.5))
+    first = run_recipe(MLP, asked, data=CALIB, eval_data=EVAL, time_it=False)
+    resolved = recipe.parse(str(first.recipe))
+    assert [one.name for one in resolved.steps if isinstance(one, recipe.Step)] == ["simplify", "prune", "prune"]
+    assert [stage.name for stage in first.stages] == ["original", "simplify", "prune", "prune 2"]
+    second = run_recipe(MLP, resolved, data=CALIB, eval_data=EVAL, time_it=False)
+    assert first.model is not None
+    assert second.model is not None
+    assert model_file.to_bytes(first.model) == model_file.to_bytes(second.model)
+
+
+def test_what_a_clock_chose_to_prune_is_replayed_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Recipe((make_step("prune", remove=0.2, of="latency", round_to=8),))
+    first = run_recipe(CNN, asked, data=CALIB, eval_data=EVAL, time_it=False)
+    monkeypatch.setattr(LatencyMeter, "__init__", lambda *_: pytest.fail("a clock was started"))
+    second = run_recipe(CNN, recipe.parse(str(first.recipe)), data=CALIB, eval_data=EVAL, time_it=False)
+    assert first.model is not None
+    assert second.model is not None
+    assert first.steps[0].changed["macs"] > 0
+    assert model_file.to_bytes(first.model) == model_file.to_bytes(second.model)
+
+
+def test_a_loop_survives_its_text() -> None:
+    asked = Recipe((make_step("simplify"), Repeat((PRUNE, make_step("recover", steps=5)), "no_gain", 3)), data="calib.npz")
+    assert recipe.parse(asked.to_yaml()) == asked
+    assert recipe.parse(Recipe(search="smallest").to_yaml()) == Recipe(search="smallest")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("steps: [{repeat: [], until: drop}]", "expected a list of steps"),
+        ("steps: [{repeat: [simplify], until: sunset}]", "until sunset"),
+        ("steps: [{repeat: [simplify], times: 0}]", "times is 0"),
+        ("steps: [{repeat: [{repeat: [simplify]}]}]", "inside a repeat"),
+        ("steps: [{repeat: [simplify], while: drop}]", "no option while"),
+        ("search: fastset", "search fastset"),
+        ("{search: fastest, steps: [simplify]}", "either"),
+        ("steps: [{quantize: 3}]", "expected options by name"),
+        ("{steps: [simplify], provider: 3}", "provider is 3"),
+    ],
+)
+def test_what_is_no_loop_and_no_search_is_refused_by_name(text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        recipe.parse(text)
+
+
+def test_a_recipe_file_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match=r"r\.yaml: not text"):
+        recipe.load(tmp_path / "r.yaml")
+
+
+def test_data_named_in_a_recipe_are_used_where_the_caller_gives_none() -> None:
+    named = Recipe((make_step("simplify"),), data=str(CALIB), eval_data=str(EVAL))
+    result = optimize(MLP, recipe=named)
+    assert result.data["fit"]["n"] == len(open_samples(CALIB, model_file.load(MLP)))
+    assert result.data["confirm"]["n"] == 500

@@ -1,0 +1,193 @@
+"""Layers in cheaper forms, in whole models."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxslim.core.progress import ignore_progress
+from onnxslim.core.step_report import Account
+from onnxslim.graph import shapes
+from onnxslim.graph.cost import compute_cost
+from onnxslim.model_io import model_file
+from onnxslim.pruning import linear_layers as linear
+from onnxslim.pruning.low_rank.factored_layers import find_factorizable, split_layers
+from onnxslim.pruning.low_rank.factorization import Factorization
+from onnxslim.pruning.low_rank.merge_linear import merge_layers
+from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.step import prune
+from onnxslim.runtime.session import Session, SessionConfig, check_loads
+from tests.support import nets
+
+CONFIG = SessionConfig()
+
+
+def run(model: ir.Model, n: int = 8) -> np.ndarray:
+    x = next(iter(nets.samples(model, n, 99).batches(n)))["x"]
+    return next(iter(Session(model).run({"x": x}).values()))
+
+
+def one_conv(size: int = 3, **attributes: object) -> ir.Model:
+    b = nets.Builder(["n", 6, 9, 9])
+    bias = b.constant(b.rng.normal(size=8).astype(np.float32))
+    given = {"pads": [size // 2] * 4} | attributes
+    return b.model(b.op("Conv", "x", b.weight(8, 6, size, size), bias, **given))
+
+
+GEOMETRIES = {
+    "plain": {},
+    "strided": {"strides": [2, 3]},
+    "dilated": {"dilations": [2, 2], "pads": [2, 2, 2, 2]},
+    "uneven padding": {"pads": [1, 2, 2, 1]},
+    "automatic padding": {"auto_pad": "SAME_UPPER", "pads": [0, 0, 0, 0], "strides": [2, 2]},
+    "valid": {"auto_pad": "VALID", "pads": [0, 0, 0, 0]},
+}
+
+
+@pytest.mark.parametrize("kind", ["channels", "spatial", "depthwise", "border"])
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_a_layer_apart_computes_what_it_did_in_one_piece(kind: str, name: str) -> None:
+    given = dict(GEOMETRIES[name])
+    if "auto_pad" in given:
+        del given["pads"]
+        if kind == "border":
+            pytest.skip("such padding does not shrink with the kernel")
+    model = one_conv(**given) if "auto_pad" not in given else auto(given)
+    for one in find_factorizable(model, nets.samples(model, 30), CONFIG, ignore_progress):
+        for option in one.options:
+            if option.factorization.kind != kind:
+                continue
+            whole = model_file.clone(model)
+            linear.set_matrix(one.layer, next(iter(whole.graph)), option.weight)
+            apart = model_file.clone(whole)
+            split_layers(apart, {one.layer.node_output: option.factorization})
+            shapes.infer(apart)
+            check_loads(apart)
+            np.testing.assert_allclose(run(apart), run(whole), atol=2e-4)
+            assert compute_cost(model).macs - compute_cost(apart).macs == pytest.approx(option.macs, rel=0.2)
+            assert compute_cost(whole).params - compute_cost(apart).params == option.params
+
+
+def auto(given: dict[str, object]) -> ir.Model:
+    b = nets.Builder(["n", 6, 9, 9])
+    return b.model(b.op("Conv", "x", b.weight(8, 6, 3, 3), **given))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_products_come_apart_too(turned: bool) -> None:
+    b = nets.Builder(["n", 5, 24])
+    if turned:
+        added = b.op("Add", b.op("MatMul", "x", b.weight(24, 20)), b.weight(20))
+        model = b.model(added)
+    else:
+        flat = b.op("Reshape", "x", b.constant(np.array([-1, 24])))
+        model = b.model(b.gemm(flat, 24, 20))
+    (one,) = find_factorizable(model, nets.samples(model, 30), CONFIG, ignore_progress)
+    whole = model_file.clone(model)
+    node = list(whole.graph)[one.layer.position]
+    linear.set_matrix(one.layer, node, one.options[-1].weight)
+    apart = model_file.clone(whole)
+    split_layers(apart, {one.layer.node_output: one.options[-1].factorization})
+    check_loads(apart)
+    np.testing.assert_allclose(run(apart), run(whole), atol=1e-4)
+
+
+def test_the_budget_is_met_with_cheaper_forms_among_the_choices() -> None:
+    model = nets.residual(width=24)
+    pruned, account = prune(model, nets.samples(model, 100), PruneOptions(remove=0.5, of="macs", low_rank=True, round_to=1))
+    assert compute_cost(pruned).macs <= 0.5 * compute_cost(model).macs
+    listed = account.details["low_rank"][0]
+    assert all(option["macs"] > 0 for one in listed for option in one["options"])
+    assert np.isfinite(run(pruned)).all()
+
+
+def test_a_layer_of_low_rank_is_found_and_loses_nothing() -> None:
+    model = nets.mlp((32, 48, 40, 5))
+    weight = next(v for v in model.graph.initializers.values() if list(v.shape or ()) == [40, 48])
+    rng = np.random.default_rng(0)
+    thin = (rng.normal(size=(40, 4)) @ rng.normal(size=(4, 48))).astype(np.float32) / 8
+    weight.const_value = ir.tensor(thin, name=weight.name)
+    pruned, account = prune(model, nets.samples(model, 200), PruneOptions(remove=0.3, low_rank=True, round_to=1))
+    assert account.changed["layers in a cheaper form"] >= 1
+    exact = run(model)
+    assert np.square(run(pruned) - exact).sum() < 0.02 * np.square(exact).sum()
+
+
+def test_more_is_allowed_more_layers_take_cheaper_forms() -> None:
+    model = nets.residual(width=16)
+    counts = []
+    for share in (1e-4, 0.3):
+        _, account = prune(model, nets.samples(model, 60), PruneOptions(redundancy=share, low_rank=True, round_to=1))
+        counts.append(int(account.changed.get("layers in a cheaper form", 0)))
+    assert counts[0] < counts[1]
+
+
+def test_without_data_weights_alone_are_cut() -> None:
+    model = nets.residual(width=16)
+    pruned, _ = prune(model, None, PruneOptions(remove=0.4, of="macs", low_rank=True, round_to=1))
+    assert compute_cost(pruned).macs <= 0.6 * compute_cost(model).macs
+    assert np.isfinite(run(pruned)).all()
+
+
+def test_excluded_layers_keep_their_form() -> None:
+    model = nets.residual(width=24)
+    name = linear.find_linear_layers(model.graph)[1].name
+    _, account = prune(
+        model, nets.samples(model, 60), PruneOptions(remove=0.2, low_rank=True, exclude=[f"^{name}$"], round_to=1)
+    )
+    assert name not in [one["node"] for one in account.details["low_rank"][0]]
+
+
+def test_forms_go_by_the_layer_as_it_is_now() -> None:
+    model = one_conv()
+    split_layers(model, {linear.find_linear_layers(model.graph)[0].node_output: Factorization("channels", 8)})
+    assert len(list(model.graph)) == 1, "a form that costs more than the layer was taken"
+
+
+CHAINS = {
+    "conv then 1x1": (lambda b: b.conv(b.conv("x", 6, 12), 12, 4, 1), True),
+    "strided conv then strided 1x1": (lambda b: b.conv(b.conv("x", 6, 12, stride=2), 12, 4, 1, stride=2), True),
+    "1x1 then padded conv": (lambda b: b.conv(b.conv("x", 6, 12, 1), 12, 8, 3), False),
+    "conv, Relu, 1x1": (lambda b: b.conv(b.op("Relu", b.conv("x", 6, 12)), 12, 4, 1), False),
+    "grouped": (lambda b: b.conv(b.conv("x", 6, 12, 3, 3), 12, 4, 1), False),
+    "wide after narrow": (lambda b: b.conv(b.conv("x", 6, 2), 2, 64, 1), False),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_layers_with_nothing_between_them_are_one(name: str) -> None:
+    make, expected = CHAINS[name]
+    b = nets.Builder(["n", 6, 9, 9])
+    model = b.model(make(b))
+    account = Account("prune")
+    result = merge_layers(model, (), account)
+    assert (account.changed.get("layers merged", 0) == 1) == expected
+    check_loads(result)
+    np.testing.assert_allclose(run(result), run(model), atol=1e-4)
+    assert compute_cost(result).macs <= compute_cost(model).macs
+    assert merge_layers(model, (".",), Account("prune")).graph.num_nodes() == model.graph.num_nodes()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_an_unpadded_or_unbiased_1x1_goes_into_the_kernel_behind_it(bias: bool) -> None:
+    b = nets.Builder(["n", 6, 9, 9])
+    inner = b.op("Conv", "x", b.weight(12, 6, 1, 1), *([b.weight(12)] if bias else []))
+    pads = [0] * 4 if bias else [1] * 4
+    model = b.model(b.op("Conv", inner, b.weight(8, 12, 3, 3), b.weight(8), pads=pads))
+    account = Account("prune")
+    result = merge_layers(model, (), account)
+    assert account.changed["layers merged"] == 1
+    np.testing.assert_allclose(run(result), run(model), atol=1e-4)
+
+
+def test_products_in_a_row_are_one() -> None:
+    b = nets.Builder(["n", 5, 24])
+    x = b.op("Add", b.op("MatMul", "x", b.weight(24, 20)), b.weight(20))
+    x = b.op("Add", b.op("MatMul", x, b.weight(20, 12)), b.weight(12))
+    model = b.model(b.op("MatMul", b.op("Relu", x), b.weight(12, 3)))
+    account = Account("prune")
+    result = merge_layers(model, (), account)
+    assert account.changed["layers merged"] == 1
+    np.testing.assert_allclose(run(result), run(model), atol=1e-4)
+    assert [node.op_type for node in result.graph] == ["MatMul", "Add", "Relu", "MatMul"]

@@ -1,0 +1,156 @@
+"""Repair of whole models: what is exact stays exact, what is not comes closer, whatever the graph looks like."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxslim.channels.analysis.analysis import analyze_channels
+from onnxslim.channels.rewriter import remove_units
+from onnxslim.core.progress import ignore_progress
+from onnxslim.core.step_report import Account
+from onnxslim.pruning import linear_layers
+from onnxslim.pruning.reconstruction.kept_channels import KeptChannels
+from onnxslim.pruning.reconstruction.layerwise import reconstruct_layers
+from onnxslim.runtime.session import Session, SessionConfig
+from tests.support import nets
+
+
+def outputs(model: ir.Model, x: np.ndarray) -> np.ndarray:
+    session = Session(model)
+    return np.asarray(next(iter(session.run({session.inputs[0]: x}).values())))
+
+
+def error(model: ir.Model, other: ir.Model, seed: int = 99) -> float:
+    data = next(iter(nets.samples(model, 64, seed).batches(64)))
+    a, b = outputs(model, data["x"]), outputs(other, data["x"])
+    return float(np.square(a - b).sum() / np.square(a).sum())
+
+
+def prune_every_third(model: ir.Model) -> tuple[ir.Model, KeptChannels]:
+    analysis = analyze_channels(model)
+    mask = analysis.spare(np.arange(0, analysis.count, 3))
+    return remove_units(model, mask, analysis)[0], KeptChannels().after_removing(analysis, mask)
+
+
+@pytest.mark.parametrize("make", [nets.residual, nets.mobile, nets.mlp])
+def test_repair_brings_the_outputs_closer(make: object) -> None:
+    model = make()  # type: ignore[operator]
+    pruned, kept = prune_every_third(model)
+    before = error(model, pruned)
+    account = Account("repair")
+    reconstruct_layers(pruned, model, kept, nets.samples(model, 200), SessionConfig(), account, ignore_progress)
+    assert error(model, pruned) < 0.6 * before
+    assert account.changed["layers repaired"] > 0
+
+
+def test_channels_that_say_the_same_are_repaired_exactly() -> None:
+    model = nets.mlp((16, 24, 5))
+    first, second = linear_layers.find_linear_layers(model.graph)
+    nodes = list(model.graph)
+    weight = linear_layers.get_matrix(first, nodes[first.position])
+    weight[0, 12:] = weight[0, :12] * 2
+    linear_layers.set_matrix(first, nodes[first.position], weight)
+    analysis = analyze_channels(model)
+    mask = analysis.to_mask([u for u in range(analysis.count) if u >= 12])
+    assert mask.sum() == 12
+    pruned, _ = remove_units(model, mask, analysis)
+    assert error(model, pruned) > 0.01
+    kept = KeptChannels().after_removing(analysis, mask)
+    reconstruct_layers(pruned, model, kept, nets.samples(model, 300), SessionConfig(), Account("repair"), ignore_progress)
+    assert error(model, pruned) < 1e-6
+    assert second.name in [layer.name for layer in linear_layers.find_linear_layers(pruned.graph)]
+
+
+def test_a_model_that_lost_nothing_is_left_alone() -> None:
+    model = nets.residual()
+    same = model.clone()
+    account = Account("repair")
+    reconstruct_layers(same, model, KeptChannels(), nets.samples(model, 40), SessionConfig(), account, ignore_progress)
+    assert not account.changed
+    assert error(model, same) == 0.0
+
+
+def test_layers_before_the_cut_are_left_alone() -> None:
+    model = nets.mlp((16, 32, 24, 5))
+    analysis = analyze_channels(model)
+    mask = analysis.to_mask(analysis.describe_unit(analysis.count - 1).id == np.arange(analysis.count))
+    pruned, _ = remove_units(model, mask, analysis)
+    account = Account("repair")
+    reconstruct_layers(
+        pruned,
+        model,
+        KeptChannels().after_removing(analysis, mask),
+        nets.samples(model, 100),
+        SessionConfig(),
+        account,
+        ignore_progress,
+    )
+    assert [entry["node"] for entry in account.details["repair"]] == [linear_layers.find_linear_layers(model.graph)[-1].name]
+
+
+@pytest.mark.parametrize("few", [5, 12, 30])
+def test_too_few_samples_are_said_and_do_no_harm(few: int) -> None:
+    model = nets.mlp((16, 64, 64, 5))
+    pruned, kept = prune_every_third(model)
+    before = error(model, pruned)
+    account = Account("repair")
+    reconstruct_layers(pruned, model, kept, nets.samples(model, few), SessionConfig(), account, ignore_progress)
+    assert error(model, pruned) < 1.1 * before
+    assert any("regularised" in warning for warning in account.warnings)
+
+
+def test_without_a_sample_to_hold_back_nothing_is_fitted() -> None:
+    model = nets.mlp()
+    pruned, kept = prune_every_third(model)
+    account = Account("repair")
+    reconstruct_layers(pruned, model, kept, nets.samples(model, 4), SessionConfig(), account, ignore_progress)
+    assert not account.changed
+    assert "4 samples" in account.warnings[0]
+
+
+def test_kept_slots_compose_over_rounds() -> None:
+    model = nets.mlp((16, 32, 5))
+    analysis = analyze_channels(model)
+    first = analysis.to_mask(np.arange(0, 32, 2))
+    pruned, _ = remove_units(model, first, analysis)
+    again = analyze_channels(pruned)
+    second = again.to_mask(np.arange(0, 16, 2))
+    kept = KeptChannels().after_removing(analysis, first).after_removing(again, second)
+    tensor = linear_layers.find_linear_layers(model.graph)[0].output
+    axis = kept(tensor)[1]
+    assert axis is not None
+    np.testing.assert_array_equal(axis, np.arange(32)[1::2][1::2])
+
+
+def upsampling() -> ir.Model:
+    """Convolutions and a transposed one of overlapping taps, as decoders have them."""
+    b = nets.Builder(["n", 3, 8, 8])
+    x = b.op("Relu", b.conv(b.op("Relu", b.conv("x", 3, 12)), 12, 12))
+    weight, bias = b.weight(12, 8, 4, 4), b.constant(np.zeros(8, np.float32))
+    x = b.op("Relu", b.op("ConvTranspose", x, weight, bias, strides=[2, 2], pads=[1, 1, 1, 1]))
+    return b.model(b.conv(x, 8, 4))
+
+
+def test_a_transposed_convolution_is_repaired_like_any_other() -> None:
+    model = upsampling()
+    pruned, kept = prune_every_third(model)
+    account = Account("repair")
+    before = error(model, pruned)
+    reconstruct_layers(pruned, model, kept, nets.samples(model, 200), SessionConfig(), account, ignore_progress)
+    repaired = {entry["node"]: entry for entry in account.details["repair"]}
+    name = next(node.name for node in pruned.graph if node.op_type == "ConvTranspose")
+    assert repaired[name]["after"] < repaired[name]["before"]
+    assert error(model, pruned) < 0.6 * before
+
+
+def test_what_is_too_wide_for_least_squares_gets_its_means_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxslim.pruning.reconstruction.layerwise.MAX_GRAM_COLUMNS", 10)
+    model = nets.mlp((16, 32, 24, 5))
+    pruned, kept = prune_every_third(model)
+    account = Account("repair")
+    before = error(model, pruned)
+    reconstruct_layers(pruned, model, kept, nets.samples(model, 200), SessionConfig(), account, ignore_progress)
+    assert error(model, pruned) < before
+    assert any("only its means" in one.reason for one in account.declined)

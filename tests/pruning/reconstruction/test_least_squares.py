@@ -1,0 +1,123 @@
+"""Repair against numpy's least squares, and where least squares alone would fail."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnxslim.pruning.reconstruction.least_squares import RIDGE_DAMPINGS, Ridge, fit_layer
+from onnxslim.pruning.statistics.regression_rows import RegressionRows
+from onnxslim.pruning.statistics.second_moments import SecondMoments
+
+
+def moments(x: np.ndarray, y: np.ndarray) -> SecondMoments:
+    total = SecondMoments(1, x.shape[1], y.shape[1])
+    total.add(x[None], y[None])
+    return total
+
+
+def solve(sums: SecondMoments, start: np.ndarray, damping: float) -> np.ndarray:
+    return Ridge(sums, damping).solve(sums.yx, start)
+
+
+def rows(x: np.ndarray, y: np.ndarray) -> RegressionRows:
+    return RegressionRows(x[None], y[None])
+
+
+def layer(n: int, d: int, m: int, seed: int = 0, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 1.0
+    return x, x @ rng.normal(size=(d, m)) + 3.0 + noise * rng.normal(size=(n, m))
+
+
+def test_it_is_least_squares_with_a_bias() -> None:
+    x, y = layer(400, 8, 3)
+    expected, *_ = np.linalg.lstsq(np.hstack([x, np.ones((400, 1))]), y, rcond=None)
+    np.testing.assert_allclose(solve(moments(x, y), np.zeros((1, 3, 9)), 1e-12)[0], expected.T, rtol=1e-6)
+
+
+def test_the_damping_is_chosen_on_held_back_rows() -> None:
+    x, y = layer(400, 8, 3)
+    start = np.zeros((1, 3, 9))
+    result = fit_layer(rows(x[:300], y[:300]), rows(x[300:], y[300:]), start)
+    held = rows(x[300:], y[300:])
+    errors = {d: held.squared_error(solve(moments(x[:300], y[:300]), start, d)) for d in RIDGE_DAMPINGS}
+    assert result.damping == min(errors, key=errors.__getitem__)
+    assert result.error < 0.01 < result.error_before
+
+
+def test_weights_that_no_fit_beats_are_kept() -> None:
+    rng = np.random.default_rng(0)
+    x, truth = rng.normal(size=(20, 10)), rng.normal(size=(2, 11))
+    held = rng.normal(size=(500, 10))
+    clean = held @ truth[:, :-1].T + truth[:, -1]
+    noisy = x @ truth[:, :-1].T + truth[:, -1] + rng.normal(size=(20, 2))
+    result = fit_layer(rows(x, noisy), rows(held, clean), truth[None])
+    assert result.error <= result.error_before
+    np.testing.assert_array_equal(result.weight[0], truth)
+
+
+@pytest.mark.parametrize("few", [1, 4, 9])
+def test_fewer_rows_than_columns_never_does_harm(few: int) -> None:
+    x, y = layer(200, 12, 2, seed=few)
+    start = np.random.default_rng(1).normal(size=(1, 2, 13))
+    result = fit_layer(rows(x[:few], y[:few]), rows(x[100:], y[100:]), start)
+    assert np.isfinite(result.weight).all()
+    assert result.error <= result.error_before
+
+
+def test_a_channel_that_never_fires_keeps_its_weight() -> None:
+    x, y = layer(300, 6, 2)
+    x[:, 4] = 0.0
+    start = np.random.default_rng(2).normal(size=(1, 2, 7))
+    result = fit_layer(rows(x[:200], y[:200]), rows(x[200:], y[200:]), start)
+    np.testing.assert_allclose(result.weight[..., 4], start[..., 4], rtol=1e-5)
+
+
+def test_what_cannot_be_judged_is_not_fitted() -> None:
+    x, y = layer(300, 4, 2)
+    start = np.ones((1, 2, 5))
+    np.testing.assert_array_equal(fit_layer(rows(x, y), rows(x[:0], y[:0]), start).weight, start)
+
+
+def test_groups_are_fitted_as_the_layers_they_are() -> None:
+    pairs = [layer(300, 4, 2, seed=seed) for seed in range(3)]
+    together = SecondMoments(3, 4, 2)
+    together.add(np.stack([x for x, _ in pairs]), np.stack([y for _, y in pairs]))
+    got = solve(together, np.zeros((3, 2, 5)), 1e-3)
+    alone = [solve(moments(x, y), np.zeros((1, 2, 5)), 1e-3) for x, y in pairs]
+    np.testing.assert_allclose(got, np.concatenate(alone), rtol=1e-8)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, np.inf), (0.0, 6.0), (-np.inf, 1.0)])
+def test_behind_a_flat_activation_every_sweep_helps(low: float, high: float) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1, 2000, 10))
+    y = x @ rng.normal(size=(10, 4)) * 2 + 0.5 * rng.normal(size=(1, 2000, 4)) ** 2
+    x = x[..., :6]
+    start = np.zeros((1, 4, 7))
+    plain = fit_layer(RegressionRows(x[:, :1500], y[:, :1500]), RegressionRows(x[:, 1500:], y[:, 1500:]), start)
+    aware = fit_layer(
+        RegressionRows(x[:, :1500], y[:, :1500], low, high), RegressionRows(x[:, 1500:], y[:, 1500:], low, high), start
+    )
+
+    judge = RegressionRows(x, y, low, high)
+    assert judge.squared_error(aware.weight) < 0.9 * judge.squared_error(plain.weight)
+
+
+def test_the_distance_to_a_flat_part_is_none() -> None:
+    rows_ = RegressionRows(np.zeros((1, 3, 1)), np.array([[[-1.0], [2.0], [9.0]]]), 0.0, 6.0)
+    np.testing.assert_array_equal(rows_.residual(np.array([[[-5.0], [1.0], [7.0]]])), [[[0.0], [1.0], [0.0]]])
+    np.testing.assert_array_equal(rows_.residual(np.array([[[3.0], [2.5], [5.0]]])), [[[-3.0], [-0.5], [1.0]]])
+
+
+def test_without_a_place_for_it_no_bias_is_fitted() -> None:
+    x, y = layer(300, 5, 2)
+    result = fit_layer(
+        RegressionRows(x[None], y[None], has_bias=False),
+        RegressionRows(x[None], y[None], has_bias=False),
+        np.zeros((1, 2, 6)),
+    )
+    np.testing.assert_array_equal(result.weight[..., -1], 0.0)
+    expected, *_ = np.linalg.lstsq(x, y, rcond=None)
+    assert result.error <= 1.05 * np.sum((y - x @ expected) ** 2) / np.sum((y - y.mean(0)) ** 2)

@@ -1,0 +1,52 @@
+"""What a pruning finds out about a model holds for every budget."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnxslim.model_io import model_file
+from onnxslim.pipeline.recipe import Recipe, make_step
+from onnxslim.pipeline.task import prepare_task
+from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.selection.survey import Survey
+from onnxslim.pruning.step import prune
+from tests.support import nets
+
+
+@pytest.mark.parametrize("low_rank", [False, True])
+def test_a_known_survey_gives_the_bytes_and_the_account_of_a_new_one(low_rank: bool) -> None:
+    model = nets.residual(blocks=3)
+    data, surveys, stages = nets.samples(model, 40), dict[str, Survey](), list[str]()
+    for remove, of in ((0.2, "macs"), (0.4, "macs"), (0.3, "params")):
+        options = PruneOptions(remove=remove, of=of, low_rank=low_rank)
+        stages.clear()
+        shared, told = prune(model, data, options, surveys=surveys, progress=lambda what, done, of: stages.append(what))
+        alone, its_own = prune(model, data, options)
+        assert model_file.to_bytes(shared) == model_file.to_bytes(alone)
+        assert {**told.as_json(), "seconds": 0} == {**its_own.as_json(), "seconds": 0}
+        assert ("score" in stages) == (remove == 0.2)
+
+
+def test_another_model_and_other_options_are_surveyed_anew() -> None:
+    model = nets.residual(blocks=3)
+    data, surveys = nets.samples(model, 40), dict[str, Survey]()
+    smaller, _ = prune(model, data, PruneOptions(remove=0.2), surveys=surveys)
+    first = next(iter(surveys))
+    again, _ = prune(smaller, data, PruneOptions(remove=0.2), surveys=surveys)
+    assert model_file.to_bytes(again) == model_file.to_bytes(prune(smaller, data, PruneOptions(remove=0.2))[0])
+    excluded, _ = prune(model, data, PruneOptions(remove=0.2, criterion="l2"), surveys=surveys)
+    assert model_file.to_bytes(excluded) == model_file.to_bytes(
+        prune(model, data, PruneOptions(remove=0.2, criterion="l2"))[0]
+    )
+    assert len(surveys) == 2
+    assert first not in surveys
+
+
+def test_recipes_of_one_task_share_it() -> None:
+    model = nets.residual(blocks=3)
+    inputs = np.concatenate([batch[str(model.graph.inputs[0].name)] for batch in nets.samples(model, 40).batches(8)])
+    task = prepare_task(model, "optimize", data={str(model.graph.inputs[0].name): inputs}, eval_data=None)
+    for remove in (0.2, 0.4):
+        task.make_runner(Recipe((make_step("prune", remove=remove),))).run((make_step("prune", remove=remove),))
+    assert len(task.surveys) == 1

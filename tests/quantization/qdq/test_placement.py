@@ -1,0 +1,86 @@
+"""The minimum cut against trying every labelling."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import onnx_ir as ir
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onnxslim.graph import shapes
+from onnxslim.quantization.qdq import placement
+from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups, name_nodes
+from onnxslim.quantization.qdq.placement import CONVERT_NS, NODE_OVERHEAD_NS, RELAYOUT_NS, UnitTimes
+from onnxslim.quantization.targets.tables import TARGETS
+
+
+def network(wiring: list[tuple[str, int, int]]) -> ir.Model:
+    """A chain of Add, Sigmoid and Tanh nodes, each reading one or two earlier tensors."""
+    x = ir.val("x", ir.DataType.FLOAT, (1, 4, 4, 4))
+    values, nodes = [x], []
+    for op, first, second in wiring:
+        inputs = [values[first % len(values)]]
+        if op == "Add":
+            inputs.append(values[second % len(values)])
+        node = ir.node(op, inputs)
+        node.outputs[0].name = f"v{len(values)}"
+        nodes.append(node)
+        values.append(node.outputs[0])
+    graph = ir.Graph([x], [values[-1]], nodes=nodes, opset_imports={"": 17}, name="g")
+    model = ir.Model(graph, ir_version=8)
+    shapes.infer(model)
+    name_nodes(model)
+    return model
+
+
+def total(found: list[FusionGroup], int8: frozenset[str], times: UnitTimes) -> float:
+    """The price of a labelling, counted straight from the definition."""
+    price = sum(times.int8[u.name] if u.name in int8 else times.floats[u.name] for u in found)
+    made = {value: unit for unit in found for value in unit.outputs}
+    values = dict.fromkeys(value for unit in found for value in (*unit.inputs, *unit.outputs))
+    for value in values:
+        edge = NODE_OVERHEAD_NS + times.elements[str(value.name)] * (CONVERT_NS + RELAYOUT_NS)
+        readers = [unit for unit in found if value in unit.inputs]
+        producer = made.get(value)
+        if producer is not None and producer.name in int8:
+            price += edge * sum(reader.name not in int8 for reader in readers)
+            price += edge * value.is_graph_output()
+        elif any(reader.name in int8 for reader in readers):
+            price += edge
+    return price
+
+
+ops = st.tuples(st.sampled_from(["Add", "Sigmoid", "Tanh"]), st.integers(0, 9), st.integers(0, 9))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ops, min_size=1, max_size=7), st.integers(0, 2**31))
+def test_no_labelling_is_cheaper_than_the_cut(wiring: list[tuple[str, int, int]], seed: int) -> None:
+    model = network(wiring)
+    found = find_fusion_groups(model, TARGETS["cpu"])
+    rng = np.random.default_rng(seed)
+    names = [unit.name for unit in found]
+    times = UnitTimes(
+        dict(zip(names, rng.uniform(0, 6000, len(names)), strict=True)),
+        dict(zip(names, rng.uniform(0, 6000, len(names)), strict=True)),
+        {str(v.name): 64.0 for unit in found for v in (*unit.inputs, *unit.outputs)},
+        {str(v.name): 4 for unit in found for v in (*unit.inputs, *unit.outputs)},
+    )
+    able = [unit.name for unit in found if unit.why_float is None]
+    chosen = placement.place(found, times)
+    assert chosen <= set(able)
+    best = min(
+        total(found, frozenset(labels), times)
+        for count in range(len(able) + 1)
+        for labels in itertools.combinations(able, count)
+    )
+    assert math.isclose(total(found, chosen, times), best, rel_tol=1e-5, abs_tol=1.0)
+
+
+def test_a_lone_elementwise_op_between_floats_stays_float() -> None:
+    model = network([("Tanh", 0, 0), ("Sigmoid", 1, 0), ("Tanh", 2, 0)])
+    found = find_fusion_groups(model, TARGETS["cpu"])
+    assert placement.place(found, placement.estimate_unit_times(model, found)) == frozenset()

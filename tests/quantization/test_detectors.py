@@ -1,0 +1,157 @@
+"""Boxes and scores in one tensor: scores survive next to boxes, and what makes boxes of features stays exact."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxslim.core.step_report import Account
+from onnxslim.data.samples import Samples
+from onnxslim.data.sources import open_samples
+from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
+from onnxslim.quantization.evaluation.output_parts import OutputParts, find_output_parts
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.prepare import prepare_model
+from onnxslim.quantization.step import quantize
+from onnxslim.runtime.session import Session, SessionConfig
+from tests.quantization.float16.test_conversion import model
+
+CONFIG = SessionConfig()
+ANCHORS = 64
+
+
+def detector() -> ir.Model:
+    """A small YOLO: boxes as expectations over sixteen distances, times a stride; scores that are nearly always zero."""
+    rng = np.random.default_rng(0)
+    stem = rng.standard_normal((16, 3, 3, 3)).astype(np.float32) / 4
+    body = rng.standard_normal((64, 16, 3, 3)).astype(np.float32) / 8
+    sides = rng.standard_normal((64, 64, 1, 1)).astype(np.float32) / 4
+    kinds = rng.standard_normal((2, 64, 1, 1)).astype(np.float32) * 0.6
+    return model(
+        f"""g (float[1,3,8,8] x) => (float[1,6,{ANCHORS}] y) {{
+            c = Conv <pads = [1,1,1,1]> (x, stem)
+            r = Relu (c)
+            d = Conv <pads = [1,1,1,1]> (r, body)
+            f = Relu (d)
+            s = Conv (f, sides)
+            flat = Reshape (s, four)
+            t = Transpose <perm = [0,3,1,2]> (flat)
+            p = Softmax (t)
+            e = MatMul (p, steps)
+            m = Transpose <perm = [0,2,1,3]> (e)
+            b = Reshape (m, three)
+            boxes = Mul (b, stride)
+            k = Conv (f, kinds, offset)
+            logits = Reshape (k, scored)
+            scores = Sigmoid (logits)
+            y = Concat <axis = 1> (boxes, scores)
+        }}""",
+        stem=stem,
+        body=body,
+        sides=sides,
+        kinds=kinds,
+        offset=np.full(2, -9, np.float32),
+        four=np.array([1, 4, 16, ANCHORS]),
+        three=np.array([1, 4, ANCHORS]),
+        scored=np.array([1, 2, ANCHORS]),
+        steps=np.arange(16, dtype=np.float32)[:, None],
+        stride=np.float32(8),
+    )
+
+
+@pytest.fixture(scope="module")
+def images() -> dict[str, np.ndarray]:
+    return {"x": np.random.default_rng(1).standard_normal((48, 3, 8, 8)).astype(np.float32)}
+
+
+def decibels(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(np.square(a).sum() / np.square(a - b).sum()))
+
+
+def test_rare_scores_survive_and_boxes_are_as_exact_as_their_features(images: dict[str, np.ndarray]) -> None:
+    found = detector()
+    samples: Samples = open_samples(images, found)
+    options = QuantizeOptions(placement="static", target="cpu", activations="static")
+    result, account = quantize(found, samples, options)
+    kernels = {layer["name"]: layer["kernel"] for layer in account.details["layers"]}
+    assert kernels["Conv_2"] == kernels["Conv_4"] == "int8"
+    assert kernels["MatMul_8"] == "float", "an expectation over sixteen distances is no layer"
+    wanted, got = (
+        np.concatenate([Session(m, CONFIG).run({"x": x[None]})["y"] for x in images["x"]]) for m in (found, result)
+    )
+    best = wanted[:, 4:].max()
+    assert best > 0.5, "the model is to find something"
+    assert np.median(wanted[:, 4:]) < 0.01, "rarely"
+    assert decibels(wanted[:, 4:], got[:, 4:]) > 15
+    assert decibels(wanted[:, :4], got[:, :4]) > 30
+    made = [node.inputs[0].producer() for node in result.graph if node.op_type == "QuantizeLinear" and node.inputs[0]]
+    assert not {node.op_type for node in made if node is not None} & {"Softmax", "Sigmoid", "Mul", "MatMul"}
+
+
+def test_a_clipped_score_does_not_hide_behind_boxes(images: dict[str, np.ndarray]) -> None:
+    found = prepare_model(detector(), Account(""))
+    yardstick = ReferenceOutputs(found, [{"x": x[None]} for x in images["x"][:8]], CONFIG)
+    spoilt = detector()
+    sigmoid = next(node for node in spoilt.graph if node.op_type == "Sigmoid")
+    sigmoid.op_type = "Identity"  # logits where scores belong
+    errors = yardstick.errors(spoilt)
+    assert list(errors) == ["y[0:4]", "y[4:6]"]
+    assert errors["y[0:4]"] == 0
+    assert errors["y[4:6]"] > 1
+    assert list(yardstick.merge_parts(errors)) == ["y"]
+    assert yardstick.merge_parts(errors)["y"] < errors["y[4:6]"]
+
+
+SCALES = """g (float[1,4,8,8] a, float[1,8,4,4] b) => (float[1,m,9] y) {{
+    {first}
+    {second}
+    y = Concat <axis = 1> (f, s)
+}}"""
+
+
+def _scale(x: str, size: int, out: str) -> str:
+    """YOLOv5's head: an offset, a size and the rest joined on the last axis, the map laid out as rows."""
+    return f"""{x}t = Transpose <perm = [0,2,3,1]> ({x})
+    {x}c = Concat <axis = 3> ({x}t, {x}t, one{size})
+    {out} = Reshape ({x}c, rows)"""
+
+
+def test_parts_are_found_behind_joined_scales() -> None:
+    found = model(
+        SCALES.format(first=_scale("a", 8, "f"), second=_scale("b", 4, "s")).replace("float[1,8,4,4] b", "float[1,4,4,4] b"),
+        one8=np.ones((1, 8, 8, 1), np.float32),
+        one4=np.ones((1, 4, 4, 1), np.float32),
+        rows=np.array([1, -1, 9]),
+    )
+    work = prepare_model(found, Account(""))
+    assert find_output_parts(work.graph.outputs[0]) == OutputParts(-1, (4, 8, 9))
+
+
+def test_a_file_with_an_endless_head_is_looked_at_no_further_than_a_head_goes() -> None:
+    step = "c{1} = Concat <axis = 1> (c{0}, t{0})\n t{1} = Transpose <perm = [0,1]> (c{1})"
+    joined = "\n".join(step.format(i, i + 1) for i in range(40))
+    chain = "\n".join(f"r{i + 1} = Transpose <perm = [1,0]> (r{i})" for i in range(3000))
+    text = f"""g (float[1,0] x) => (float[1,0] y, float[1,0] z) {{
+        c0 = Relu (x)
+        t0 = Relu (x)
+        {joined}
+        y = Identity (c40)
+        r0 = Relu (x)
+        {chain}
+        z = Concat <axis = 1> (r3000, r3000)
+    }}"""
+    outputs = model(text).graph.outputs
+    assert find_output_parts(outputs[0]) is None
+    assert find_output_parts(outputs[1]) is None
+    joined_last = outputs[0].producer()
+    assert joined_last is not None
+    assert joined_last.inputs[0] is not None
+    assert find_output_parts(joined_last.inputs[0]) is None
+
+
+def test_what_is_one_thing_has_no_parts() -> None:
+    found = model("g (float[1,4] x) => (float[1,4] y) { y = Relu (x) }")
+    assert find_output_parts(prepare_model(found, Account("")).graph.outputs[0]) is None
+    assert OutputParts(-2, (1, 4)).name_parts("y") == ["y[0:1]", "y[1:4]"]
+    assert [part.shape for part in OutputParts(-2, (1, 4)).split(np.zeros((2, 4, 3)))] == [(2, 1, 3), (2, 3, 3)]

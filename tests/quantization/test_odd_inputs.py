@@ -1,0 +1,139 @@
+"""Odd models and odd data are quantised all the same, or refused by name; what was done is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from onnx_ir.passes.common import AddInitializersToInputsPass
+
+from onnxslim.core.errors import InvalidDataError, UnsupportedError
+from onnxslim.data.sources import open_samples
+from onnxslim.quantization.evaluation import placement_profiling
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.qdq import placement
+from onnxslim.quantization.step import quantize
+from onnxslim.runtime.session import Session
+
+OPTIONS = QuantizeOptions(placement="static", activations="static", calibration="minmax")
+RNG = np.random.default_rng(0)
+
+
+def network(first: np.ndarray | None = None, middle: str = "b = Relu(a)") -> ir.Model:
+    """Two 3×3 convolutions with something between them; ``first`` are the weights of the first."""
+    model = ir.from_onnx_text(
+        f"""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[n,4,32,32] x) => (float[n,16,32,32] y) <float[16,4,3,3] w, float[16,16,3,3] v, float zero = {{0}}> {{
+      a = Conv<pads=[1,1,1,1]>(x, w)
+      {middle}
+      y = Conv<pads=[1,1,1,1]>(b, v)
+    }}""".replace("<float[16,4,3,3] w, float[16,16,3,3] v, float zero = {0}>", "<float zero = {0}>")
+    )
+    weights = {
+        "w": RNG.normal(size=(16, 4, 3, 3)).astype(np.float32) / 6 if first is None else first,
+        "v": RNG.normal(size=(16, 16, 3, 3)).astype(np.float32) / 12,
+    }
+    for node in model.graph:
+        for position, value in enumerate(node.inputs):
+            if value is not None and value.name in weights:
+                array = weights[value.name]
+                fresh = ir.Value(
+                    name=f"{value.name}_", const_value=ir.tensor(array), shape=ir.Shape(array.shape),
+                    type=ir.TensorType(ir.DataType.FLOAT),
+                )  # fmt: skip
+                fresh.const_value.name = fresh.name  # type: ignore[union-attr]
+                model.graph.register_initializer(fresh)
+                node.replace_input_with(position, fresh)
+    return model
+
+
+def images(n: int = 12) -> np.ndarray:
+    return RNG.normal(size=(n, 4, 32, 32)).astype(np.float32)
+
+
+def quantised(model: ir.Model, x: np.ndarray) -> list[str]:
+    """The warnings; the result runs and is finite."""
+    result, account = quantize(model, open_samples({"x": x}, model), OPTIONS)
+    assert account.changed["layers in int8"] >= 1
+    assert np.isfinite(Session(result).run({"x": x[:1]})["y"]).all()
+    return account.warnings
+
+
+def test_one_sample_is_enough_and_said() -> None:
+    assert any("calibrated on 1 sample only" in line for line in quantised(network(), images(1)))
+
+
+def test_a_constant_activation_is_said() -> None:
+    lines = quantised(network(middle="z = Mul(a, zero)\n r = Relu(a)\n b = Add(z, r)"), images())
+    assert any("z is constant on the calibration data" in line for line in lines)
+
+
+def test_an_empty_channel_is_said() -> None:
+    first = RNG.normal(size=(16, 4, 3, 3)).astype(np.float32) / 6
+    first[[2, 5]] = 0
+    assert any("2 outputs have weights of zero alone" in line for line in quantised(network(first), images()))
+
+
+def test_a_scale_that_would_underflow_is_said() -> None:
+    first = RNG.normal(size=(16, 4, 3, 3)).astype(np.float32) * np.float32(1e-32)
+    model = network(first)
+    # what is as good as zero may lose what little it has
+    options = replace(OPTIONS, min_sqnr=-100.0)
+    result, account = quantize(model, open_samples({"x": images()}, model), options)
+    assert any("too little for a scale in float32" in line for line in account.warnings)
+    assert np.isfinite(Session(result).run({"x": images(1)})["y"]).all()
+
+
+def test_a_nan_that_a_relu_would_hide_names_tensor_and_sample() -> None:
+    x = images()
+    model = network(middle="l = Log(a)\n b = Relu(l)")
+    with pytest.raises(InvalidDataError, match=r"sample 0: NaN or infinity in tensor l"):
+        quantize(model, open_samples({"x": x}, model), OPTIONS)
+
+
+def test_a_model_that_lists_its_weights_among_the_inputs_is_quantised_like_any_other() -> None:
+    model = network()
+    model.ir_version, model.opset_imports[""] = 3, 9
+    AddInitializersToInputsPass()(model)
+    x = images(8)
+    result, account = quantize(model, open_samples({"x": x}, model), OPTIONS)
+    assert account.changed["layers in int8"] == 2
+    assert [value.name for value in result.graph.inputs] == ["x"]
+    assert result.ir_version == 7  # the first that knows opset 13
+    assert len(model.graph.inputs) > 1
+    assert np.isfinite(Session(result).run({"x": x[:1]})["y"]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+@pytest.mark.parametrize("activations", ["static", "dynamic", "auto"])
+def test_weights_of_another_type_than_float32_are_named(dtype: type, activations: str) -> None:
+    name = ir.DataType.from_numpy(np.dtype(dtype))
+    w = RNG.normal(size=(64, 64)).astype(dtype)
+    model = ir.from_onnx_text(f"""<ir_version: 8, opset_import: ["" : 17]>
+    g ({name.name.lower()}[n,64] x) => ({name.name.lower()}[n,64] y) {{ y = MatMul(x, w) }}""")
+    value = ir.Value(name="w", const_value=ir.tensor(w, name="w"), shape=ir.Shape(w.shape), type=ir.TensorType(name))
+    model.graph.register_initializer(value)
+    model.graph.node(0).replace_input_with(1, value)
+    data = open_samples({"x": RNG.normal(size=(4, 64)).astype(dtype)}, model)
+    with pytest.raises(UnsupportedError, match=f"the layers' weights are {name.name.lower()}") as caught:
+        quantize(model, data, QuantizeOptions(activations=activations))
+    assert caught.value.hint == "quantise the float32 model that it was made from"
+
+
+def test_a_placement_without_a_single_int8_layer_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    data = open_samples({"x": images(8)}, model)
+    # the cut would leave everything in float, and only whole models are timed
+    monkeypatch.setattr(placement, "place", lambda *_: frozenset())
+    seen: list[set[str]] = []
+
+    def timed(candidates: dict[str, ir.Model], *_: object) -> tuple[str, dict[str, float]]:
+        seen.append(set(candidates))
+        return "float", {name: 1.0 if name == "float" else 2.0 for name in candidates}
+
+    monkeypatch.setattr(placement_profiling, "pick_fastest", timed)
+    with pytest.raises(UnsupportedError, match="no int8 placement is faster than float"):
+        quantize(model, data, replace(OPTIONS, placement="measured"))
+    assert seen == [{"float", "everything int8"}]

@@ -1,0 +1,152 @@
+"""The rows say what the numbers say: direction, units, intervals, and nothing where nothing was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onnxslim.reporting import figures, text
+from onnxslim.reporting.steps import list_steps
+from tests.support.sample_report import metric, sample
+
+
+def row(report: dict[str, Any], name: str) -> figures.FigureRow:
+    return next(row for row in figures.list_rows(report) if row.name == name)
+
+
+def test_every_figure_of_the_contract_is_a_row_with_how_it_was_measured() -> None:
+    rows = figures.list_rows(sample())
+    assert [row.name for row in rows] == [
+        "Size", "Parameters", "MACs", "Latency", "Peak memory", "Top-1", "Top-5", "Agreement", "SQNR of output",
+    ]  # fmt: skip
+    assert all(row.how for row in rows)
+
+
+def test_smaller_and_faster_are_better_and_their_opposites_worse() -> None:
+    report = sample()
+    assert (row(report, "Size").change, row(report, "Size").verdict) == ("4.10× smaller", "better")
+    report["input"], report["output"] = report["output"], report["input"]
+    assert (row(report, "Size").change, row(report, "Size").verdict) == ("4.10× larger", "worse")
+    report["output"] = report["input"]
+    assert (row(report, "Size").change, row(report, "Size").verdict) == ("unchanged", "")
+    report["latency"] |= {"ratio": 0.5, "interval": [0.4, 0.6]}
+    assert (row(report, "Latency").change, row(report, "Latency").verdict) == ("2.00× slower", "worse")
+
+
+def test_a_change_whose_interval_holds_none_is_neither_better_nor_worse() -> None:
+    report = sample()
+    report["latency"] |= {"ratio": 1.04, "interval": [0.98, 1.1]}
+    assert row(report, "Latency").verdict == ""
+    assert row(report, "Top-1").verdict == ""
+
+
+def test_a_drop_reads_as_a_change_in_points_with_the_interval_turned() -> None:
+    found = row(sample(), "Top-1")
+    assert (found.original, found.result) == ("78.50 %", "78.17 %")
+    assert (found.change, found.interval) == ("−0.33 points", "−1.67 to +0.99")
+    worse = sample() | {"metrics": [metric("top1", 0.8, 0.7, [0.05, 0.15], provable=0.02)]}
+    assert row(worse, "Top-1").verdict == "worse"
+    better = sample() | {"metrics": [metric("top1", 0.7, 0.8, [-0.15, -0.05], provable=0.02)]}
+    assert (row(better, "Top-1").change, row(better, "Top-1").verdict) == ("+10.00 points", "better")
+
+
+def test_an_error_that_grows_is_worse_and_has_no_percent() -> None:
+    entry = metric("rmse", 0.5, 0.75, [0.2, 0.3], unit="", better="lower", provable=0.1) | {"drop": 0.25}
+    found = row(sample() | {"metrics": [entry]}, "RMSE")
+    assert (found.original, found.result, found.change) == ("0.5000", "0.7500", "+0.250")
+    assert (found.interval, found.verdict) == ("+0.200 to +0.300", "worse")
+
+
+def test_disagreeing_with_the_original_is_no_verdict() -> None:
+    assert row(sample(), "Agreement").verdict == ""
+
+
+def test_a_model_judged_alone_has_a_value_and_no_change() -> None:
+    alone = metric("top1", 0.0, 0.7, [0, 0]) | {"original": None, "drop": None, "interval": None}
+    found = row({"metrics": [alone]}, "Top-1")
+    assert (found.original, found.result, found.change) == ("–", "70.00 %", "")
+
+
+def test_what_the_caller_measured_otherwise_replaces_the_contracts_words() -> None:
+    report = sample() | {"measured": {"size": "the archive", "top1": "on half the data"}}
+    assert row(report, "Size").how == "the archive"
+    assert row(report, "Top-1").how == "on half the data"
+    report["data"]["confirm"] = {"source": "photos", "n": 600, "read": 1}
+    assert row(report, "Top-5").how.startswith("600 samples of photos; both models")
+    assert "paired" in row(report, "Top-5").how
+
+
+@pytest.mark.parametrize("missing", sorted(sample()))
+def test_any_part_may_be_missing_or_null(missing: str) -> None:
+    report = sample()
+    del report[missing]
+    figures.list_rows(report)
+    figures.list_rows(report | {missing: None})
+
+
+def test_steps_group_what_they_declined_by_reason() -> None:
+    found = list_steps(sample())
+    assert [step.changed for step in found] == ["12 folded, 52 fused", "148 channels", "51 int8"]
+    assert [step.left for step in found] == [0, 9, 2]
+    assert [len(step.declined) for step in found] == [0, 1, 2]
+
+
+def names_at(report: dict[str, Any]) -> int:
+    """Where the first metric's row is."""
+    name = figures.metric_name(report["metrics"][0]["name"])
+    return next(i for i, row in enumerate(figures.list_rows(report)) if row.name == name)
+
+
+def test_the_metric_on_the_fit_data_stands_beside_the_held_back_one_without_a_verdict() -> None:
+    report = dict(sample())
+    report["fit_metrics"] = [{**metric, "name": "other"} for metric in report["metrics"][:1]] + report["metrics"][:1]
+    rows = [row for row in figures.list_rows(report) if row.name.endswith(", fit data")]
+    assert [(row.name, row.verdict) for row in rows] == [
+        (f"{figures.list_rows(report)[names_at(report)].name}, fit data", "")
+    ]
+
+
+def test_energy_that_cannot_be_measured_says_so_before_any_estimate() -> None:
+    assert figures.describe_energy(sample()) == "not measurable here, relative estimate 0.38"
+    assert figures.describe_energy({}) == ""
+    measured = {"source": "RAPL", "result": {"millijoules": 1.23456, "interval": [0.5, 0.75]}, "command_joules": 20.0}
+    assert (
+        figures.describe_energy({"energy": measured})
+        == "RAPL, result millijoules 1.23 interval 0.5 to 0.75, command joules 20"
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (text.format_size(999), "999 B"),
+        (text.format_size(13992206), "14.0 MB"),
+        (text.format_size(None), "–"),
+        (text.format_count(3487816), "3.49 M"),
+        (text.format_milliseconds(0.0532), "53.2 µs"),
+        (text.format_milliseconds(7.9512), "7.95 ms"),
+        (text.format_digits(0.000123), "0.000123"),
+        (text.format_digits(float("inf")), "–"),
+        (text.format_signed(-0.004), "0.00"),
+        (text.format_ratio(2.0, "faster", "slower"), "2.00× faster"),
+        (text.format_ratio(1.001, "faster", "slower"), "unchanged"),
+        (text.shorten("a" * 50 + "b" * 50, 11), "aaaaa…bbbbb"),
+    ],
+)
+def test_numbers_as_people_read_them(made: str, expected: str) -> None:
+    assert made == expected
+
+
+@given(st.text())
+def test_a_cleaned_name_cannot_steer_a_terminal_or_break_a_line(name: str) -> None:
+    cleaned = text.clean(name)
+    assert cleaned.isprintable()
+    assert cleaned == name or not name.isprintable()
+
+
+@given(st.text(max_size=200), st.integers(3, 60))
+def test_a_shortened_name_is_no_longer_than_allowed(name: str, limit: int) -> None:
+    assert len(text.shorten(name, limit)) <= limit

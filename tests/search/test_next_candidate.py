@@ -1,0 +1,220 @@
+"""Where the search goes next, against simulated models whose best share is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.search.candidate import Candidate, CandidateResult, SearchState
+from onnxslim.search.next_candidate import choose_next_candidate, predict_candidates
+from onnxslim.search.pruning_ratio import BRACKET_TOLERANCE, MAX_RATIO, predict_ratio
+
+
+def search(
+    drop: Callable[[Candidate], float],
+    *,
+    limit: float | None = 0.01,
+    budget: float = 1e6,
+    cost: Callable[[Candidate], float] = lambda point: 10.0,
+    score: Callable[[Candidate], float] = lambda point: (
+        (2.0 if point.scheme == "int8" else 1.0) / (1 - 0.9 * point.pruning_ratio)
+    ),
+    learns: bool = False,
+    narrow: bool = False,
+) -> list[CandidateResult]:
+    """Everything that is tried on a model whose figures are functions of the point."""
+    seen: list[CandidateResult] = []
+    while len(seen) < 60:
+        left = budget - sum(o.seconds for o in seen)
+        point = choose_next_candidate(seen, SearchState(limit, left, 100.0 if learns else 0.0, has_int4_layers=narrow))
+        if point is None:
+            return seen
+        assert point not in {o.candidate for o in seen}, "the same thing twice"
+        seen.append(CandidateResult(point, drop(point), score(point), cost(point)))
+    pytest.fail("the search does not end")
+
+
+def best(seen: list[CandidateResult], limit: float = 0.01) -> Candidate:
+    """The point with the best score among those that pass."""
+    return max((o for o in seen if o.drop <= limit), key=lambda o: o.score).candidate
+
+
+@given(st.floats(0.0, 0.85), st.floats(1.0, 6.0))
+def test_it_closes_in_on_the_share_at_which_the_gate_is_just_met(edge: float, power: float) -> None:
+    seen = search(lambda point: 0.01 * (point.pruning_ratio / max(edge, 1e-9)) ** power)
+    found = best(seen)
+    assert found.scheme == "int8"
+    assert found.pruning_ratio <= edge
+    assert (
+        edge - found.pruning_ratio <= max(BRACKET_TOLERANCE, 0.105 if not found.pruning_ratio else 0.0) + 0.011
+        or found.pruning_ratio == MAX_RATIO
+    )
+
+
+def test_the_surest_comes_first() -> None:
+    assert [o.candidate.name for o in search(lambda point: 0.0)][:2] == ["lossless", "int8"]
+
+
+def test_when_int8_loses_too_much_it_prunes_in_float() -> None:
+    seen = search(lambda point: 0.05 if point.scheme == "int8" else 0.02 * point.pruning_ratio)
+    assert best(seen).scheme != "int8"
+    assert best(seen).pruning_ratio > 0.4
+
+
+def test_when_int8_loses_too_much_and_it_can_learn_it_learns_first() -> None:
+    seen = search(lambda point: 0.05 if point.scheme == "int8" and not point.recovery_seconds else 0.0, learns=True)
+    assert seen[2].candidate == Candidate(recovery_seconds=seen[2].candidate.recovery_seconds)
+    assert best(seen).scheme == "int8"
+
+
+def test_learning_back_goes_on_where_pruning_alone_had_to_stop() -> None:
+    plain = search(lambda point: 0.03 * point.pruning_ratio, learns=False)
+    learned = search(lambda point: (0.01 if point.recovery_seconds else 0.03) * point.pruning_ratio, learns=True)
+    assert best(learned).pruning_ratio > best(plain).pruning_ratio + 0.2
+    assert best(learned).recovery_seconds
+
+
+def test_pruning_that_does_not_pay_ends_soon() -> None:
+    seen = search(lambda point: 0.0, score=lambda point: 2.0 if point.scheme == "int8" else 1.0)
+    assert len(seen) <= 4
+
+
+def test_nothing_begins_that_would_not_fit_the_time() -> None:
+    cost = {False: 5.0, True: 100.0}
+    seen = search(lambda point: 0.0, budget=230.0, cost=lambda point: cost[point.pruning_ratio > 0])
+    assert sum(o.seconds for o in seen) <= 230.0
+    assert sum(1 for o in seen if o.candidate.pruning_ratio) == 2
+
+
+def test_a_point_that_failed_is_not_tried_again() -> None:
+    seen = search(lambda point: math.inf if point.scheme else 0.0)
+    assert best(seen).scheme is None
+    assert sum(o.candidate.scheme is not None for o in seen) == 2
+
+
+def test_when_activations_cannot_be_int8_weights_can() -> None:
+    seen = search(lambda point: 0.05 if point.scheme == "int8" else 0.02 * point.pruning_ratio, score=lambda point: 1.0)
+    assert seen[2].candidate == Candidate(scheme="weights")
+    assert all(o.candidate.scheme == "weights" for o in seen[2:])
+    assert [s.options for s in Candidate(scheme="weights").steps("static")[1:]] == [QuantizeOptions(weights="int8")]
+
+
+@pytest.mark.parametrize("gain", [0.9, 1.5])
+def test_what_is_pruned_is_quantised_as_what_is_not_came_out_best(gain: float) -> None:
+    def score(point: Candidate) -> float:
+        return {None: 1.0, "int8": 2.0, "narrow": 2.0 * gain}[point.scheme] / (1 - 0.9 * point.pruning_ratio)
+
+    seen = search(lambda point: 0.02 * point.pruning_ratio, score=score, narrow=True)
+    assert [o.candidate.scheme for o in seen][:3] == [None, "int8", "narrow"]
+    assert {o.candidate.scheme for o in seen if o.candidate.pruning_ratio} == {"narrow" if gain > 1 else "int8"}
+    assert Candidate(scheme="narrow").steps("static")[1].options == QuantizeOptions(linear="int4", placement="static")
+
+
+def test_where_int8_weights_do_not_fit_the_time_it_still_prunes() -> None:
+    def cost(point: Candidate) -> float:
+        return 50.0 if point.scheme else 1.0
+
+    seen = search(lambda point: 0.05 if point.scheme else 0.02 * point.pruning_ratio, budget=95.0, cost=cost)
+    assert [o.candidate.scheme for o in seen][:2] == [None, "int8"]
+    assert best(seen).pruning_ratio > 0.3
+
+
+@pytest.mark.parametrize("gain", [0.9, 1.5])
+def test_cheaper_forms_come_last_and_go_on_while_they_are_better(gain: float) -> None:
+    def score(point: Candidate) -> float:
+        return (gain if point.low_rank else 1.0) * (1 + point.pruning_ratio)
+
+    seen = search(lambda point: 0.02 * point.pruning_ratio / (1.5 if point.low_rank else 1.0), score=score)
+    first = next(i for i, o in enumerate(seen) if o.candidate.low_rank)
+    assert not any(o.candidate.low_rank for o in seen[:first])
+    assert seen[first].candidate.pruning_ratio == best(seen[:first]).pruning_ratio
+    assert best(seen).low_rank == (len(seen) > first + 1) == (gain > 1)
+
+
+def test_the_steps_of_a_point_are_learned_where_it_helps() -> None:
+    names = [step.name for step in Candidate(0.3, "int8", 60.0).steps("static")]
+    assert names == ["simplify", "prune", "recover", "quantize"]
+    names = [step.name for step in Candidate(0.0, "int8", 60.0).steps("static")]
+    assert names == ["simplify", "quantize", "recover"]
+
+
+def test_trainings_are_whole_halves_or_quarters_so_that_a_later_search_knows_them() -> None:
+    seen = search(
+        lambda point: 0.05 * point.pruning_ratio / (3 if point.recovery_seconds else 1),
+        budget=1500.0,
+        cost=lambda point: 20.0 + point.recovery_seconds,
+        learns=True,
+    )
+    assert {o.candidate.recovery_seconds for o in seen} <= {0.0, 100.0, 50.0}
+    assert any(o.candidate.recovery_seconds for o in seen)
+
+
+def test_what_cannot_be_pruned_is_not_tried_with_learning() -> None:
+    seen = search(lambda point: math.inf if point.pruning_ratio > 0.5 else 0.0, learns=True)
+    assert any(o.candidate.recovery_seconds for o in seen)
+    for number, outcome in enumerate(seen):
+        impossible = [
+            o.candidate.pruning_ratio for o in seen[:number] if math.isinf(o.drop) and not o.candidate.recovery_seconds
+        ]
+        assert not outcome.candidate.recovery_seconds or outcome.candidate.pruning_ratio < min(impossible)
+
+
+def test_learning_starts_at_the_share_from_which_it_should_come_back() -> None:
+    # a drop that grows with the cube of the share, a quarter of which learning leaves: two shares tell that 0.76 will do
+    seen = search(lambda point: 0.09 * point.pruning_ratio**3 * (1 / 4 if point.recovery_seconds else 1.0), learns=True)
+    first = next(o.candidate for o in seen if o.candidate.recovery_seconds)
+    plain = [o.candidate.pruning_ratio for o in seen if not o.candidate.recovery_seconds and o.candidate.pruning_ratio]
+    assert first.pruning_ratio == pytest.approx((0.01 * 4 / 0.09) ** (1 / 3), abs=0.011)
+    assert plain[:3] == [0.2, 0.4, 0.6]
+    assert best(seen) == first
+
+
+@given(st.floats(0.0, 0.85), st.integers(1, 6), st.integers(0, 5))
+def test_what_is_begun_ahead_starts_with_the_next_point_and_holds_what_follows_from_a_pass(
+    edge: float, count: int, tried: int
+) -> None:
+    seen = search(lambda point: 0.01 * point.pruning_ratio / max(edge, 1e-9))[:tried]
+    wanted = SearchState(0.01, 1e6)
+    found = predict_candidates(seen, wanted, count)
+    assert len(set(found)) == len(found) <= count
+    first = choose_next_candidate(seen, wanted)
+    assert found[:1] == ([] if first is None else [first])
+    if first is not None and count > 1:
+        best = 2 * max((o.score for o in seen), default=1.0)
+        second = choose_next_candidate([*seen, CandidateResult(first, 0.0, best, 0.0)], wanted)
+        assert second is None or second in found
+
+
+def test_a_first_pruning_that_is_predicted_to_take_too_long_is_not_begun() -> None:
+    seen = [CandidateResult(Candidate(scheme=None), 0.0, 1.0, 5.0), CandidateResult(Candidate(), 0.001, 2.0, 10.0)]
+    assert choose_next_candidate(seen, SearchState(0.01, seconds_left=50.0, pruning_seconds=60.0)) is None
+    tried = choose_next_candidate(seen, SearchState(0.01, seconds_left=75.0, pruning_seconds=60.0))
+    assert tried is not None
+    assert tried.pruning_ratio
+    seen.append(CandidateResult(tried, 0.001, 3.0, 30.0))
+    assert choose_next_candidate(seen, SearchState(0.01, seconds_left=50.0, pruning_seconds=60.0)) is not None, (
+        "what it took counts once that is known"
+    )
+
+
+def test_beyond_what_a_training_has_shown_only_half_of_the_promise_counts() -> None:
+    wanted = SearchState(0.01, 1e6, 100.0)
+    plain = [CandidateResult(Candidate(share), drop, 1.0, 10.0) for share, drop in ((0.0, 0.0), (0.2, 0.005), (0.4, 0.025))]
+    first = predict_ratio(plain, plain, wanted)
+    assert first is not None
+    assert 0.4 < first < 0.6
+    shown = CandidateResult(Candidate(first, recovery_seconds=100.0), 0.005, 1.0, 110.0)
+    second = predict_ratio(plain, [*plain, shown], wanted)
+    assert second is not None
+    power = math.log(5) / math.log(2)
+    whole = 0.4 * (0.01 / (0.005 / (0.025 * (first / 0.4) ** power)) / 0.025) ** (1 / power)
+    assert second == pytest.approx((first + whole) / 2)
+    missed = CandidateResult(Candidate(first, recovery_seconds=100.0), 0.02, 1.0, 110.0)
+    nearer = predict_ratio(plain, [*plain, missed], wanted)
+    assert nearer is not None
+    assert nearer < first

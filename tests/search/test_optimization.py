@@ -1,0 +1,195 @@
+"""The main job, end to end, on the sample models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnxslim.core.errors import GateError, InvalidDataError, UsageError
+from onnxslim.model_io import model_file
+from onnxslim.pipeline import recipe, recipe_run
+from onnxslim.pipeline.recipe import Recipe, make_step
+from onnxslim.pipeline.recipe_run import Attempt, run_recipe
+from onnxslim.pipeline.task import EvaluationOptions
+from onnxslim.runtime.timing import Timing
+from onnxslim.search.optimization import optimize
+from onnxslim.validation.gates import Gates
+from tests.support.paths import SAMPLES
+
+MODEL, MLP, CALIB, EVAL = (
+    SAMPLES / name for name in ("digits_cnn.onnx", "digits_mlp.onnx", "digits_calib.npz", "digits_eval.npz")
+)
+STATIC = Recipe((make_step("simplify"), make_step("quantize", placement="static")), Gates(max_drop=0.01))
+
+
+def test_int8_is_smaller_and_as_right_and_says_how_it_was_measured() -> None:
+    result = run_recipe(MODEL, STATIC, data=CALIB, eval_data=EVAL)
+    assert result.input is not None
+    assert result.output is not None
+    assert result.evaluation is not None
+    assert result.latency is not None
+    assert result.input.bytes / result.output.bytes > 2.5
+    assert result.evaluation.metric.name == "top1"
+    assert result.evaluation.metric.n == 500
+    assert (result.data["fit"]["n"], result.data["tune"]["n"]) == (160, 40), "layers may go back to float by the tune share"
+    assert {"latency", "size", "top1"} <= result.measured.keys()
+    assert [stage.name for stage in result.stages] == ["original", "simplify", "quantize"]
+    scores = [stage.metric for stage in result.stages]
+    assert scores[0] == result.evaluation.metric.original
+    assert scores[1] == scores[0], "an exact step changes no answer"
+    assert scores[2] == result.evaluation.metric.result
+
+
+def test_a_notebook_shows_the_report_in_a_frame() -> None:
+    shown = run_recipe(MLP, Recipe((make_step("simplify"),)), data=CALIB, eval_data=EVAL, time_it=False)._repr_html_()
+    assert shown.startswith("<iframe srcdoc=")
+    assert "&lt;h1&gt;digits_mlp.onnx" in shown
+    assert "<h1>" not in shown
+
+
+def test_the_same_twice_and_its_recipe_replayed_give_the_same_bytes(tmp_path: Path) -> None:
+    first = run_recipe(MODEL, STATIC, data=CALIB, eval_data=EVAL, time_it=False)
+    second = run_recipe(MODEL, STATIC, data=CALIB, eval_data=EVAL, time_it=False)
+    assert first.model is not None
+    assert second.model is not None
+    assert model_file.to_bytes(first.model) == model_file.to_bytes(second.model)
+    first.save(tmp_path / "slim.onnx")
+    replayed = optimize(MODEL, data=CALIB, eval_data=EVAL, recipe=tmp_path / "slim.onnx")
+    assert replayed.model is not None
+    assert model_file.to_bytes(replayed.model) == model_file.to_bytes(first.model)
+
+
+def test_what_a_clock_decided_is_replayed_without_one(tmp_path: Path) -> None:
+    measured = Recipe((make_step("simplify"), make_step("quantize", placement="measured")))
+    first = run_recipe(MODEL, measured, data=CALIB, eval_data=EVAL, time_it=False)
+    first.save(tmp_path / "slim.onnx")
+    replay = recipe.load(tmp_path / "slim.onnx")
+    assert replay.steps[1].options.float_units is not None
+    second = run_recipe(MODEL, replay, data=CALIB, eval_data=EVAL, time_it=False)
+    assert first.model is not None
+    assert second.model is not None
+    assert model_file.to_bytes(second.model) == model_file.to_bytes(first.model)
+
+
+def test_a_recipe_that_cannot_meet_its_gate_fails_with_the_evidence() -> None:
+    harsh = Recipe((make_step("prune", remove=0.9, of="params", criterion="random"),), Gates(max_drop=1e-6))
+    with pytest.raises(GateError, match="top1 drops by") as caught:
+        run_recipe(MODEL, harsh, data=CALIB, eval_data=EVAL, time_it=False)
+    assert caught.value.result.evaluation is not None
+
+
+def test_without_eval_data_a_share_is_held_back() -> None:
+    result = run_recipe(MODEL, STATIC, data=CALIB, time_it=False)
+    assert [result.data[use]["n"] for use in ("fit", "tune", "confirm")] == [120, 30, 50]
+
+
+def test_the_same_sample_in_both_sets_is_refused(tmp_path: Path) -> None:
+    with np.load(CALIB) as file:
+        image, labels = file["image"], file["labels"]
+    np.savez(tmp_path / "leak.npz", image=image[:20], labels=labels[:20])
+    with pytest.raises(InvalidDataError):
+        run_recipe(MODEL, STATIC, data=CALIB, eval_data=tmp_path / "leak.npz", time_it=False)
+
+
+def test_a_wrong_normalisation_is_caught_before_anybody_believes_the_figures(tmp_path: Path) -> None:
+    with np.load(EVAL) as file:
+        image, labels = file["image"], file["labels"]
+    np.savez(tmp_path / "wrong.npz", image=(image * 0 + image.mean()).astype(np.float32) + 1e-3 * image, labels=labels)
+    with pytest.raises(InvalidDataError, match=r"chance|guess|majority"):
+        run_recipe(MODEL, Recipe((make_step("simplify"),)), data=CALIB, eval_data=tmp_path / "wrong.npz", time_it=False)
+
+
+def test_an_original_that_guesses_is_refused_before_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with np.load(EVAL) as file:
+        np.savez(tmp_path / "shuffled.npz", image=file["image"], labels=np.random.default_rng(0).permutation(file["labels"]))
+    monkeypatch.setattr(Attempt, "apply", lambda *_: pytest.fail("a candidate was tried"))
+    with pytest.raises(InvalidDataError, match=r"chance|guess|majority"):
+        optimize(MODEL, data=CALIB, eval_data=tmp_path / "shuffled.npz")
+
+
+def test_a_step_that_needs_data_says_how_to_give_some() -> None:
+    with pytest.raises(UsageError, match="quantize needs data") as caught:
+        run_recipe(MODEL, STATIC, time_it=False)
+    assert "--data" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("steps: [shrink: {}]", "no step shrink"),
+        ("steps: [quantize: {calibratoin: mse}]", "no option calibratoin"),
+        ("gates: {}", "list of steps"),
+        ("steps: [simplify: {}]\nspeed: 3", "unknown key speed"),
+        ("steps: [", "not YAML"),
+    ],
+)
+def test_a_recipe_that_is_none_is_refused_by_name(text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        recipe.parse(text)
+
+
+def test_a_recipe_survives_its_text() -> None:
+    assert recipe.parse(STATIC.to_yaml()) == STATIC
+
+
+def test_static_placement_reaches_into_a_recipe_that_does_not_say() -> None:
+    chosen = recipe.set_placement(recipe.PRESETS["int8"], "static")
+    assert chosen.steps[1].options.placement == "static"
+    recorded = Recipe((make_step("quantize", float_units=("a",)),))
+    assert recipe.set_placement(recorded, "static") == recorded
+
+
+def test_what_the_search_chose_is_replayed_to_the_same_bytes_and_a_study_saves_doing_it_again(tmp_path: Path) -> None:
+    asked = {"data": CALIB, "eval_data": EVAL, "placement": "static", "study": tmp_path / "study"}
+    first = optimize(MLP, budget=20.0, **asked)
+    first.save(tmp_path / "slim.onnx")
+    assert first.extra["chosen"] in {entry["name"] for entry in first.extra["candidates"]}
+    assert first.data["confirm"]["read"] >= 1
+    replayed = optimize(MLP, data=CALIB, eval_data=EVAL, recipe=tmp_path / "slim.onnx")
+    assert first.model is not None
+    assert replayed.model is not None
+    assert model_file.to_bytes(replayed.model) == model_file.to_bytes(first.model)
+    again = optimize(MLP, budget=0.5, **asked)  # no time for a trial of its own beyond the first two
+    known = {entry["name"]: entry for entry in first.extra["candidates"]}
+    assert [known[entry["name"]]["seconds"] for entry in again.extra["candidates"]] == [
+        entry["seconds"] for entry in again.extra["candidates"]
+    ]
+
+
+def test_a_result_that_is_slower_is_not_passed_over_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(sessions: Mapping[str, object], *_: object, **__: object) -> Timing:
+        return Timing({name: np.full(30, 1.0 if name == "0" else 2.0) for name in sessions}, "cpu", 1, 1)
+
+    monkeypatch.setattr(recipe_run, "interleave", slow)
+    result = run_recipe(MLP, Recipe((make_step("simplify"),)), data=CALIB, eval_data=EVAL)
+    assert any("slower than the original" in line for line in result.warnings)
+    searched = optimize(MLP, data=CALIB, eval_data=EVAL, budget=1.0)
+    assert searched.extra["candidates"][0]["missed"] == ["slower than the original"]
+
+
+def test_a_noisy_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    for spread, noisy in ((0.01, False), (0.8, True)):
+        rounds = {name: np.exp(draw.normal(0, spread, 30)) for name in "01"}
+        monkeypatch.setattr(recipe_run, "interleave", lambda *_, rounds=rounds, **__: Timing(rounds, "cpu", 1, 1))
+        result = run_recipe(MLP, Recipe((make_step("simplify"),)), data=CALIB, eval_data=EVAL)
+        assert any("noisy" in line for line in result.warnings) == noisy
+
+
+def test_a_metric_that_fails_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(outputs: np.ndarray, labels: np.ndarray | None) -> float:
+        raise KeyError("class")
+
+    monkeypatch.setattr(Attempt, "apply", lambda self, start=None: pytest.fail("work was done"))
+    with pytest.raises(UsageError, match="metric broken raised KeyError"):
+        run_recipe(MODEL, STATIC, data=CALIB, eval_data=EVAL, judge=EvaluationOptions(broken))
+
+
+def test_figures_of_the_fit_data_stand_beside_those_held_back() -> None:
+    result = run_recipe(MODEL, STATIC, data=CALIB, eval_data=EVAL, time_it=False)
+    fitted = result.as_json()["fit_metrics"]
+    assert "agreement" in [metric["name"] for metric in fitted]
+    assert all(metric["n"] <= 256 for metric in fitted)

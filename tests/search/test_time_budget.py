@@ -1,0 +1,35 @@
+"""What of a budget is left for the confirmation."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from onnxslim.pipeline.data_splits import DataSplits
+from onnxslim.search.candidate import Candidate
+from onnxslim.search.time_budget import reserve_confirm_seconds
+from onnxslim.search.trial import Trial
+
+
+def sets(tune: int, confirm: int) -> DataSplits:
+    return DataSplits(tune=cast(Any, range(tune)), confirm=cast(Any, range(confirm)))
+
+
+def trial(judging: float) -> Trial:
+    return Trial(Candidate(), cast(Any, None), evaluation_seconds=judging)
+
+
+@pytest.mark.parametrize(
+    ("judging", "left"),
+    [(0.1, 10.0), (0.4, 14.4), (5.0, 20.0)],
+    ids=["a tenth is enough", "what three finalists will take", "at most a fifth"],
+)
+def test_as_much_is_left_as_finalists_will_take(judging: float, left: float) -> None:
+    trials = [trial(judging / 2), trial(judging)]
+    assert reserve_confirm_seconds(sets(50, 600), trials, 100.0) == pytest.approx(left)
+
+
+def test_without_a_trial_or_a_set_to_go_by_a_tenth_is_left() -> None:
+    assert reserve_confirm_seconds(sets(50, 600), [], 100.0) == pytest.approx(10.0)
+    assert reserve_confirm_seconds(DataSplits(), [trial(5.0)], 100.0) == pytest.approx(10.0)

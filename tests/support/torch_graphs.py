@@ -1,0 +1,80 @@
+"""Small models and samples that the tests of recover share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxslim.data.samples import Samples
+from onnxslim.data.sources import open_samples
+from onnxslim.model_io import model_file
+
+FLOAT = TensorProto.FLOAT
+
+
+def model(
+    nodes: Sequence[Any],
+    inputs: dict[str, Sequence[int | str]],
+    outputs: dict[str, Sequence[int | str]],
+    initializers: dict[str, np.ndarray],
+    opset: int = 17,
+) -> ir.Model:
+    """A float model from protobuf parts."""
+    graph = helper.make_graph(
+        list(nodes),
+        "test",
+        [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(array, name) for name, array in initializers.items()],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    return ir.from_proto(proto)
+
+
+def mlp(seed: int = 0, hidden: int = 16) -> ir.Model:
+    """Eight numbers → hidden → three scores; the hidden tensor is called ``h``."""
+    rng = np.random.default_rng(seed)
+    weights = {
+        "w1": rng.standard_normal((8, hidden)).astype(np.float32) / 3,
+        "b1": rng.standard_normal(hidden).astype(np.float32) / 5,
+        "w2": rng.standard_normal((hidden, 3)).astype(np.float32) / 3,
+        "b2": rng.standard_normal(3).astype(np.float32) / 5,
+    }
+    nodes = [
+        helper.make_node("Gemm", ["x", "w1", "b1"], ["g"], "first"),
+        helper.make_node("Relu", ["g"], ["h"], "act"),
+        helper.make_node("Gemm", ["h", "w2", "b2"], ["y"], "second"),
+    ]
+    return model(nodes, {"x": ["n", 8]}, {"y": ["n", 3]}, weights)
+
+
+def rows(count: int = 256, seed: int = 1, labels: np.ndarray | None = None, width: int = 8) -> Samples:
+    """Samples for :func:`mlp`."""
+    x = np.random.default_rng(seed).standard_normal((count, width)).astype(np.float32)
+    return open_samples({"x": x}, mlp(), labels=labels)
+
+
+def damaged(source: ir.Model, share: float, seed: int = 3) -> ir.Model:
+    """``source`` with noise of ``share`` standard deviations on its matrices and kernels."""
+    rng = np.random.default_rng(seed)
+    result = model_file.clone(source)
+    for value in result.graph.initializers.values():
+        assert value.const_value is not None
+        array = value.const_value.numpy()
+        if array.ndim > 1:
+            noise = rng.standard_normal(array.shape) * array.std() * share
+            value.const_value = ir.tensor((array + noise).astype(array.dtype), name=value.name)
+    return result
+
+
+def arrays(source: ir.Model) -> dict[str, np.ndarray]:
+    """All initializers by name."""
+    return {
+        name: value.const_value.numpy().copy()
+        for name, value in source.graph.initializers.items()
+        if value.const_value is not None
+    }

@@ -1,0 +1,203 @@
+"""Compare: equal models, unequal ones, and the layer where they part."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper
+
+from onnxslim.core.errors import InvalidModelError
+from onnxslim.data.readers.npz import write_npz
+from onnxslim.data.sources import open_samples
+from onnxslim.model_io import model_file
+from onnxslim.validation import comparison as room
+from onnxslim.validation.comparison import OutputDifference, compare
+from onnxslim.validation.disagreements import DisagreementCollector
+from tests.validation.conftest import FLOAT, build
+
+
+def chain(scale: dict[int, float] | None = None, length: int = 6) -> ir.Model:
+    """x → t0 → t1 → …, each a matrix product; ``scale`` disturbs the weight of some."""
+    draw = np.random.default_rng(0)
+    weights = {f"w{i}": np.linalg.qr(draw.normal(size=(8, 8)))[0].astype(np.float32) for i in range(length)}
+    for i, factor in (scale or {}).items():
+        weights[f"w{i}"] = weights[f"w{i}"] + np.float32(factor) * np.roll(weights[f"w{i}"], 1, axis=0)
+    names = ["x", *(f"t{i}" for i in range(length - 1)), "y"]
+    nodes = [helper.make_node("MatMul", [names[i], f"w{i}"], [names[i + 1]], f"n{i}") for i in range(length)]
+    return build(nodes, {"x": (FLOAT, ["batch", 8])}, {"y": (FLOAT, ["batch", 8])}, weights)
+
+
+def test_a_model_equals_itself_over_seeds() -> None:
+    model = chain()
+    found = compare(model, model, [open_samples("random", model, seed=seed) for seed in (0, 1, 2)])
+    assert found.equal
+    assert found.outputs["y"].relative == 0
+    assert found.layers == []
+
+
+def test_the_difference_is_against_the_largest_element_over_all_samples() -> None:
+    model, other = chain(length=1), chain({0: 1e-3}, length=1)
+    samples = open_samples(np.random.default_rng(1).normal(size=(20, 8)).astype(np.float32), model)
+    x = np.concatenate([batch["x"] for batch in samples.batches(3)])
+    a, b = (x @ m.graph.initializers["w0"].const_value.numpy() for m in (model, other))
+    found = compare(model, other, samples, batch_size=3)
+    assert found.outputs["y"].relative == pytest.approx(np.abs(a - b).max() / np.abs(a).max(), rel=1e-3)
+    assert not found.equal
+
+
+def test_layers_are_in_graph_order_and_the_first_bad_one_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, other = chain(), chain({1: 0.05, 3: 0.9})
+    samples = open_samples("random", model)
+    found = compare(model, other, samples, layers=True)
+    assert [(layer.name, layer.node, layer.op) for layer in found.layers] == [
+        (name, f"n{i}", "MatMul") for i, name in enumerate(["t0", "t1", "t2", "t3", "t4", "y"])
+    ]
+    assert found.layers[0].sqnr_db == math.inf
+    assert found.layers[1].sqnr_db == pytest.approx(-20 * math.log10(0.05), abs=1.5)
+    assert found.first_bad.name == "t3"
+    monkeypatch.setattr(room, "_MAX_TAP_BYTES", 1)  # a group for each tensor
+    assert compare(model, other, samples, layers=True).layers == found.layers
+
+
+def test_the_json_holds_no_infinity() -> None:
+    model = chain()
+    entry = compare(model, chain({5: 2.0}), open_samples("random", model), layers=True).as_json()
+    json.dumps(entry, allow_nan=False)
+    assert entry["layers"][0]["sqnr_db"] is None
+    assert [layer["name"] for layer in entry["layers"] if layer["first_bad"]] == ["y"]
+
+
+def test_integers_and_sequences_are_compared_element_by_element() -> None:
+    both = helper.make_tensor_sequence_value_info("all", FLOAT, None)
+
+    def model(bias: float) -> ir.Model:
+        return build(
+            [
+                helper.make_node("Add", ["x", "b"], ["z"]),
+                helper.make_node("ArgMax", ["z"], ["label"], axis=1, keepdims=0),
+                helper.make_node("SequenceConstruct", ["z", "x"], ["all"]),
+            ],
+            {"x": (FLOAT, ["batch", 4])},
+            {"label": (TensorProto.INT64, ["batch"]), "all": both},
+            {"b": np.float32([bias, 0, 0, 0])},
+        )
+
+    samples = open_samples("random", model(0))
+    found = compare(model(0), model(9), samples)
+    assert set(found.outputs) == {"label", "all[0]", "all[1]"}
+    assert "elements differ" in found.outputs["label"].mismatch
+    assert found.outputs["all[1]"].relative == 0
+    assert found.outputs["all[0]"].relative > 1
+    assert compare(model(0), model(0), samples).equal
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "relative"),
+    [
+        (np.zeros(3), np.zeros(3), 0.0),
+        (np.zeros(3), np.full(3, 1e-9), math.inf),
+        (np.array([np.nan, 1]), np.array([np.nan, 1]), 0.0),
+        (np.array([1.0, 1]), np.array([np.nan, 1]), math.inf),
+        (np.ones(3), np.ones(4), math.inf),
+        (np.ones(3), np.ones(3, np.float32), math.inf),
+        (np.array([2.0, -4]), np.array([2.0, -3]), 0.25),
+    ],
+)
+def test_what_counts_as_a_difference(a: np.ndarray, b: np.ndarray, relative: float) -> None:
+    found = OutputDifference()
+    found.add(a, b)
+    assert found.relative == relative
+
+
+def test_a_missing_output_is_named() -> None:
+    kind = FLOAT, ["batch", 8]
+    other = build([helper.make_node("Neg", ["x"], ["z"])], {"x": kind}, {"z": kind})
+    samples = open_samples("random", other)
+    with pytest.raises(InvalidModelError, match="no output y"):
+        compare(chain(), other, samples)
+
+
+def test_the_models_are_not_changed() -> None:
+    model = chain()
+    before = model_file.to_bytes(model)
+    compare(model, model, open_samples("random", model), layers=True)
+    assert model_file.to_bytes(model) == before
+
+
+def test_a_real_detector_with_free_sizes_and_subgraphs_can_be_looked_into(zoo: Path) -> None:
+    model: Any = model_file.load(zoo / "ppocrv5_det.onnx")
+    samples = open_samples("random", model, max_samples=1, dims={"d1": 64, "d2": 64})
+    found = compare(model, model, samples, layers=True)
+    assert found.equal
+    assert len(found.layers) > 100
+    assert all(layer.sqnr_db == math.inf for layer in found.layers)
+
+
+def test_samples_that_changed_their_answer_are_those_of_a_plain_loop_and_come_back_as_data(tmp_path: Path) -> None:
+    model, other = chain(), chain({2: 0.3})
+    x = np.random.default_rng(3).normal(size=(50, 8)).astype(np.float32)
+    labels = np.arange(50)
+    samples = open_samples({"x": x, "labels": labels}, model)
+    found = compare(model, other, samples, batch_size=7).changed
+    answers = []
+    for which in (model, other):
+        out = x
+        for i in range(6):
+            out = out @ which.graph.initializers[f"w{i}"].const_value.numpy()
+        answers.append(out.argmax(axis=1))
+    assert found.indices == np.flatnonzero(answers[0] != answers[1]).tolist()
+    assert 0 < len(found.indices) < 50
+    write_npz(tmp_path / "c.npz", found.arrays(labels))
+    again = open_samples(tmp_path / "c.npz", model)
+    assert again.labels is not None
+    assert again.labels.tolist() == found.indices
+    assert compare(model, other, again).changed.indices == list(range(len(found.indices)))
+
+
+def test_without_classes_a_sample_has_changed_when_its_output_moved_by_a_tenth() -> None:
+    model, other = chain(length=1), chain({0: 0.05}, length=1)
+    x = np.random.default_rng(3).normal(size=(4, 8)).astype(np.float32)
+    changed = DisagreementCollector("y")
+    batch = next(iter(open_samples(x, model).batches(4)))
+    samples = open_samples(x, model)
+    y = x[:, :, None]
+    moved = y.copy()
+    moved[1] *= 1.2
+    moved[2] *= 1.05
+    changed.add(samples, batch, {"y": y}, {"y": moved})
+    assert changed.indices == [1]
+    assert not compare(model, other, samples).equal
+
+
+def test_a_tensor_of_another_shape_is_said_to_be_one() -> None:
+    model, other = chain(length=2), chain(length=2)
+    reshaped = build(
+        [
+            helper.make_node("MatMul", ["x", "w0"], ["inner"], "n0"),
+            helper.make_node("Unsqueeze", ["inner", "axes"], ["t0"], "u"),
+            helper.make_node("Squeeze", ["t0", "axes"], ["outer"], "s"),
+            helper.make_node("MatMul", ["outer", "w1"], ["y"], "n1"),
+        ],
+        {"x": (FLOAT, ["batch", 8])},
+        {"y": (FLOAT, ["batch", 8])},
+        {f"w{i}": other.graph.initializers[f"w{i}"].const_value.numpy() for i in range(2)} | {"axes": np.array([1])},
+    )
+    layers = compare(model, reshaped, open_samples("random", model), layers=True).as_json()["layers"]
+    assert [(one["name"], one["other_shape"], one["equal"]) for one in layers] == [("t0", True, False), ("y", False, True)]
+
+
+def test_of_a_single_probability_the_answer_is_whether_it_is_at_least_a_half() -> None:
+    model = chain(length=1)
+    samples = open_samples(np.zeros((4, 8), np.float32), model)
+    changed = DisagreementCollector("y")
+    batch = next(iter(samples.batches(4)))
+    changed.add(
+        samples, batch, {"y": np.array([[0.9], [0.1], [0.6], [0.001]])}, {"y": np.array([[0.6], [0.4], [0.4], [0.01]])}
+    )
+    assert changed.indices == [2]

@@ -1,0 +1,38 @@
+"""Rounds in, the contract's latency out."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from onnxslim.validation.latency import compute_percentiles, summarize
+
+
+def test_the_ratio_is_the_median_of_the_rounds_ratios_not_the_ratio_of_the_medians() -> None:
+    original, result = np.array([1.0, 10.0, 100.0]), np.array([1.0, 20.0, 25.0])
+    found = summarize({"original": original, "result": result}, provider="cpu", threads=1, batch=4)
+    assert found["ratio"] == 1.0
+    assert found["ratio"] != np.median(original) / np.median(result)
+    assert (found["provider"], found["threads"], found["batch"]) == ("cpu", 1, 4)
+
+
+def test_drift_that_both_share_cancels() -> None:
+    drift = 1 + np.arange(60) / 20
+    found = summarize({"original": 0.003 * drift, "result": 0.001 * drift}, provider="cpu", threads=1, batch=1)
+    assert found["interval"] == pytest.approx([3, 3])
+    low, high = found["original"]["interval_ms"]
+    assert low < found["original"]["median_ms"] < high
+
+
+def test_percentiles_are_milliseconds() -> None:
+    found = compute_percentiles(np.arange(101) / 1000)
+    assert (found["median_ms"], found["p90_ms"], found["p99_ms"]) == pytest.approx((50, 90, 99))
+
+
+def test_it_is_json() -> None:
+    rounds = {name: np.random.default_rng(0).gamma(5, 1e-3, 20) for name in ("original", "result")}
+    found = json.loads(json.dumps(summarize(rounds, provider="cpu", threads=2, batch=1)))
+    assert set(found) >= {"provider", "threads", "batch", "ratio", "interval", "original", "result"}
+    assert found["rounds"]["result"] == pytest.approx((1000 * rounds["result"]).tolist())
