@@ -14,7 +14,7 @@ import yaml
 
 from onnxslim.pipeline.result import Result
 from onnxslim_cli.command_registry import COMMANDS
-from onnxslim_cli.options.common_options import SECTIONS, Common
+from onnxslim_cli.options.common_options import OPTION_SECTIONS, CommonOptions
 
 Run = Callable[..., "object"]
 
@@ -30,12 +30,12 @@ def test_help_lists_the_commands_own_options_before_everybodys(run: Run, name: s
     outcome = run(name, "--help")
     assert outcome.code == 0
     headings = [line for line in outcome.out.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert headings == ["Options:", *(f"{title}:" for title in SECTIONS)]
+    assert headings == ["Options:", *(f"{title}:" for title in OPTION_SECTIONS)]
 
 
 def test_a_common_option_is_a_field() -> None:
-    options = {option.name for options in SECTIONS.values() for option in options}
-    assert options == set(Common.__dataclass_fields__) - {"progress"}
+    options = {option.name for options in OPTION_SECTIONS.values() for option in options}
+    assert options == set(CommonOptions.__dataclass_fields__) - {"progress"}
 
 
 def test_help_lists_every_command_in_the_order_of_the_work(run: Run) -> None:

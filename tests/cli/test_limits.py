@@ -62,7 +62,7 @@ def test_more_than_may_be_ends_with_6_and_leaves_out_alone(
     monkeypatch.setattr(legacy, "rewrite", work)
     out = tmp_path / "out.onnx"
     out.write_bytes(b"precious")
-    option = option or ("--max-memory", str(limits.held_bytes() + 50_000_000))
+    option = option or ("--max-memory", str(limits.measure_held_bytes() + 50_000_000))
     call = ("simplify", cnn, "-o", out, "--force") if form == "command" else (cnn, out)
     outcome = run(*call, *option)
     assert outcome.code == 6
@@ -147,9 +147,9 @@ def test_a_time_or_size_that_means_nothing_is_a_usage_error(run: Run, cnn: str, 
 def test_a_process_deaf_to_interrupts_hears_its_limits_and_nothing_else() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with limits.limited(60, None, pytest.fail):
+        with limits.enforce_limits(60, None, pytest.fail):
             signal.raise_signal(signal.SIGINT)
-        with pytest.raises(LimitError, match=r"0\.05 s"), limits.limited(0.05, None, pytest.fail):
+        with pytest.raises(LimitError, match=r"0\.05 s"), limits.enforce_limits(0.05, None, pytest.fail):
             busy()
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
@@ -166,7 +166,7 @@ def test_what_does_not_end_by_itself_says_why_and_is_ended(monkeypatch: pytest.M
         while len(said) < 2:
             time.sleep(0.01)
 
-    with pytest.raises(LimitError), limits.limited(0.05, None, said.append):
+    with pytest.raises(LimitError), limits.enforce_limits(0.05, None, said.append):
         deaf()
     assert isinstance(said[0], LimitError)
     assert said[1] == LimitError.exit_code
@@ -183,7 +183,7 @@ def test_memory_is_told_without_proc_where_the_system_tells_it(
 
     monkeypatch.setattr(limits, "open", missing, raising=False)
     monkeypatch.setattr(limits.sys, "platform", platform)
-    assert limits.held_bytes() == unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert limits.measure_held_bytes() == unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def test_windows_interrupts_by_raising_the_signal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,11 +197,11 @@ def test_windows_interrupts_by_raising_the_signal(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_watched_block_that_ends_in_time_is_left_alone() -> None:
-    with limits.limited(60, 1 << 50, pytest.fail):
+    with limits.enforce_limits(60, 1 << 50, pytest.fail):
         pass
-    with pytest.raises(ZeroDivisionError), limits.limited(60, None, pytest.fail):
+    with pytest.raises(ZeroDivisionError), limits.enforce_limits(60, None, pytest.fail):
         1 / 0  # noqa: B018
-    with pytest.raises(LimitError, match=r"0\.05 s"), limits.limited(0.05, None, pytest.fail):
+    with pytest.raises(LimitError, match=r"0\.05 s"), limits.enforce_limits(0.05, None, pytest.fail):
         busy()
 
 

@@ -86,9 +86,9 @@ def test_half_of_another_package_is_found_too(tmp_path: Path, monkeypatch: pytes
 
 
 def test_both_installed_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert name_clash.find() is None
+    assert name_clash.find_clash() is None
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1.98")
-    found = name_clash.find()
+    found = name_clash.find_clash()
     assert found is not None
     assert not found.fatal
     assert "0.1.98" in found.message

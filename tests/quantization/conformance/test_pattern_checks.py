@@ -40,7 +40,7 @@ def test_what_the_table_leaves_out_does_not_fuse(name: str) -> None:
     assert not finding.fused, f"{name} fuses now: give it a row ({finding.ops})"
 
 
-@pytest.mark.parametrize("claim", FUSION_CLAIMS, ids=lambda claim: claim.says)
+@pytest.mark.parametrize("claim", FUSION_CLAIMS, ids=lambda claim: claim.description)
 def test_what_placement_rests_on_holds(claim: FusionClaim) -> None:
     ops = Counter(node.op_type for node in read_optimized_graph(claim.build()).graph)
     assert claim.holds(ops), f"{claim.description}: left {dict(ops)}"
