@@ -38,21 +38,21 @@ if TYPE_CHECKING:
 #: Public name → the module it lives in.
 _HOMES = {
     "Result": "onnxslim.pipeline.result",
-    "benchmark": "onnxslim.benchmark",
+    "benchmark": "onnxslim.tools.benchmarking",
     "compare": "onnxslim.validation.comparison",
     "evaluate": "onnxslim.validation.evaluation",
-    "inspect": "onnxslim.inspect",
+    "inspect": "onnxslim.tools.inspection",
     "load": "onnxslim.model_io.model_file",
-    "optimize": "onnxslim.optimize",
-    "profile": "onnxslim.profile",
-    "prune": "onnxslim.prune",
-    "quantize": "onnxslim.quantize",
-    "record": "onnxslim.record",
-    "recover": "onnxslim.recover",
+    "optimize": "onnxslim.search.optimization",
+    "profile": "onnxslim.tools.profiling",
+    "prune": "onnxslim.pruning.step",
+    "quantize": "onnxslim.quantization.step",
+    "record": "onnxslim.tools.recording",
+    "recover": "onnxslim.recovery.step",
     "save": "onnxslim.model_io.model_file",
-    "sensitivity": "onnxslim.sensitivity",
-    "simplify": "onnxslim.simplify",
-    "slim": "onnxslim.slim",
+    "sensitivity": "onnxslim.tools.sensitivity_analysis",
+    "simplify": "onnxslim.simplification.step",
+    "slim": "onnxslim.compat.drop_in",
 }
 
 __all__ = ("__version__", *_HOMES)

@@ -13,7 +13,7 @@ import os
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -25,12 +25,35 @@ from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.model_io import model_file
 from onnxslim.model_io.atomic_write import open_draft
 from onnxslim.quantization.calibration.histograms import CELLS_PER_SIDE, Statistics
-from onnxslim.quantization.static.equalization_stats import EqualizationStatistics
 
 #: Seconds between two writes.
 WRITE_INTERVAL = 10.0
 _STATISTICS_KEYS = ("names", "lows", "highs", "exponents", "counts", "model", "samples")
 _EQUALIZATION_KEYS = ("basis_names", "basis_sizes", "basis_peaks", "basis_energies", "basis_clips")
+
+
+@dataclass(frozen=True, eq=False)
+class EqualizationStatistics:
+    """What :func:`~onnxslim.quantization.static.cross_layer_equalization.equalize` works from.
+
+    Attributes:
+        channels: By tensor name the largest magnitude and the mean square of each channel, float64 (C,) each.
+        include_clips: Whether streams with a Clip were rescaled too.
+    """
+
+    channels: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    include_clips: bool = True
+
+    def __eq__(self, other: object) -> bool:
+        if (
+            not isinstance(other, EqualizationStatistics)
+            or self.include_clips != other.include_clips
+            or self.channels.keys() != other.channels.keys()
+        ):
+            return False
+        return all(np.array_equal(self.channels[name], other.channels[name]) for name in self.channels)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,12 @@ alike. They travel with the calibration cache and make the same model of the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-import numpy as np
 import onnx_ir as ir
 
 from onnxslim.core.step_report import Account
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration import observe
+from onnxslim.quantization.calibration.cache import EqualizationStatistics
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
 from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups, make_plan
@@ -29,34 +26,12 @@ MAX_EQUALIZATION_SAMPLES = 32
 MAX_EXACT_ERROR = 1e-6
 
 
-@dataclass(frozen=True, eq=False)
-class EqualizationStatistics:
-    """What :func:`~onnxslim.quantization.static.cross_layer_equalization.equalize` works from.
-
-    Attributes:
-        channels: By tensor name the largest magnitude and the mean square of each channel, float64 (C,) each.
-        include_clips: Whether streams with a Clip were rescaled too.
-    """
-
-    channels: Mapping[str, tuple[np.ndarray, np.ndarray]]
-    include_clips: bool = True
-
-    def __eq__(self, other: object) -> bool:
-        if (
-            not isinstance(other, EqualizationStatistics)
-            or self.include_clips != other.include_clips
-            or self.channels.keys() != other.channels.keys()
-        ):
-            return False
-        return all(np.array_equal(self.channels[name], other.channels[name]) for name in self.channels)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def equalize_copy(self, model: ir.Model, account: Account) -> ir.Model:
-        """A copy of ``model`` whose channels are evened out."""
-        copy = model_file.clone(model)
-        account.count("equalised streams", len(equalize(copy, self.channels, include_clips=self.include_clips)))
-        return copy
+def equalize_copy(model: ir.Model, statistics: EqualizationStatistics, account: Account) -> ir.Model:
+    """A copy of ``model`` whose channels are evened out by ``statistics``."""
+    copy = model_file.clone(model)
+    streams = equalize(copy, statistics.channels, include_clips=statistics.include_clips)
+    account.count("equalised streams", len(streams))
+    return copy
 
 
 def collect_equalization_statistics(

@@ -31,7 +31,7 @@ from onnxslim.quantization.qdq.mean_to_pool import replace_means_with_pools
 from onnxslim.quantization.qdq.placement import find_int8_capable
 from onnxslim.quantization.static import image_input as pixels
 from onnxslim.quantization.static import output_head
-from onnxslim.quantization.static.equalization_stats import collect_equalization_statistics as basis_of
+from onnxslim.quantization.static.equalization_stats import collect_equalization_statistics, equalize_copy
 from onnxslim.quantization.static.float_fallback import (
     AttemptResult,
     build_sqnr_error,
@@ -84,8 +84,8 @@ def quantize_static(
         cache_files = CacheFiles(options.statistics, model) if options.statistics else None
         equalization = None if cache_files is None else cache_files.equalization
         if equalization is None:
-            equalization = basis_of(model, target, feeds, reference, config, account)
-        equalized = equalization.equalize_copy(model, account)
+            equalization = collect_equalization_statistics(model, target, feeds, reference, config, account)
+        equalized = equalize_copy(model, equalization, account)
         release_freed_memory()
     int4_layers = int4_linear.find_int4_layers(equalized, options.exclude) if options.linear == "int4" else []
     if options.linear == "int4" and not int4_layers:

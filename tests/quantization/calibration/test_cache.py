@@ -12,9 +12,8 @@ from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration import cache, observe
-from onnxslim.quantization.calibration.cache import CacheFiles, CacheWriter, CalibrationCache
+from onnxslim.quantization.calibration.cache import CacheFiles, CacheWriter, CalibrationCache, EqualizationStatistics
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.static.equalization_stats import EqualizationStatistics
 from onnxslim.quantization.step import quantize
 from tests.support.paths import SAMPLES
 
