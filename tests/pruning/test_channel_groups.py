@@ -55,7 +55,7 @@ def test_a_family_begins_where_its_number_is_first_given() -> None:
 
 def evidence(**known: object) -> Evidence:
     filters = np.array([[3.0, -4.0], [1.0, 1.0], [0.0, 5.0]])
-    given: dict[str, object] = {"filters": [filters], "gamma": [], "deviation": [], "energy": [], "slopes": []}
+    given: dict[str, object] = {"filters": [filters], "gamma": [], "deviation": [], "energy": [], "saliency": []}
     return Evidence(**(given | known), rng=np.random.default_rng(0))  # type: ignore[arg-type]
 
 

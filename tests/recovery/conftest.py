@@ -1,27 +1,19 @@
-"""Everything here but ``test_without_torch.py`` needs torch, and skips, saying so, where it is absent."""
+"""Everything here but ``test_torch_extra.py`` needs torch, and skips, saying so, where it is absent."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
-
 
 @pytest.fixture(scope="session")
 def build() -> ModuleType:
-    """``build.py``: small models and samples."""
-    spec = importlib.util.spec_from_file_location("recover_build", HERE / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Small models and samples; imported late, since it needs torch."""
+    return importlib.import_module("tests.support.torch_graphs")
 
 
 @pytest.fixture(autouse=True)
