@@ -34,7 +34,7 @@ from onnxslim.pipeline.step_registry import STEP_REGISTRY, StepOptions
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.validation.gates import Gates
 
-METADATA_KEY = "onnxslim.pipeline.recipe"
+METADATA_KEY = "onnxslim.recipe"
 
 #: What ends a loop: the time is up, the tune share's drop exceeds the gate, or a turn made nothing smaller.
 LOOP_CONDITIONS = ("budget", "drop", "no_gain")

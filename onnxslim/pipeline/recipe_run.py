@@ -139,7 +139,7 @@ class Attempt:
         self.models = [one.model for one in completed_steps] or [start or task.original]
         model = model_file.clone(self.models[-1])
         model.metadata_props[recipes.METADATA_KEY] = result.recipe
-        model.metadata_props["onnxslim.core.version"] = __version__
+        model.metadata_props["onnxslim.version"] = __version__
         result.model, self.models[-1:] = model, [model]
         stage_facts = [compute_facts(stage, dims=task.read.dims) for stage in self.models]
         result.output = stage_facts[-1]

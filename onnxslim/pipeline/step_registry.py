@@ -72,7 +72,7 @@ class StepKind:
     Attributes:
         options_class: Their type.
         apply: How it runs; it returns the resolved options too.
-        is_is_timed: Whether with these options a clock decides something, so that the outcome is this machine's own.
+        is_timed: Whether with these options a clock decides something, so that the outcome is this machine's own.
     """
 
     options_class: type[Any]

@@ -47,7 +47,7 @@ class Trial:
         seconds: What it took.
         evaluation_seconds: What of that went to judging it on the tune share; 0 of what a study knew.
         metric: Name of the metric that dropped.
-        metric_is_metric_is_share: Whether the metric is a share, whose drop people read in points.
+        metric_is_share: Whether the metric is a share, whose drop people read in points.
         missed_gates: Gates on size and time that it does not meet.
         error: Why it failed, or None.
         cause: The same as it was raised; a study remembers the message alone.
