@@ -99,7 +99,8 @@ def test_what_does_not_answer_is_ended_from_outside(cnn: str) -> None:
     """Native code that does not come back to Python, as a long inference: here, a wait that takes no interrupt."""
     code = (
         "import signal, sys, time\n"
-        "from onnxslim_cli import inspect, limits\n"
+        "from onnxslim_cli import limits\n"
+        "from onnxslim_cli.commands import inspect\n"
         "from onnxslim_cli.main import main\n"
         "limits.GRACE_SECONDS = 0.2\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
@@ -118,7 +119,8 @@ def test_a_command_in_the_background_of_a_script_keeps_to_its_limits(cnn: str) -
     code = (
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        "from onnxslim_cli import inspect, limits\n"
+        "from onnxslim_cli import limits\n"
+        "from onnxslim_cli.commands import inspect\n"
         "from onnxslim_cli.main import main\n"
         "limits.GRACE_SECONDS = 300\n"
         "def look(*_, **__):\n"

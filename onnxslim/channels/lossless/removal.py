@@ -123,7 +123,7 @@ def _try_remove(unit: int, plan: _RemovalPlan, locked: np.ndarray) -> str | None
             continue
         if facts.idle[slot]:
             reasons[1] = ALWAYS_ZERO
-        elif facts.folds and facts.constant[slot]:
+        elif facts.can_fold and facts.is_constant[slot]:
             reasons[2] = ALWAYS_CONSTANT
         else:
             target = _find_survivor(unit, slot, facts, plan)
