@@ -108,7 +108,7 @@ def drop_block(model: ir.Model, block: DroppableBlock, mean: np.ndarray | None =
 def _find_sums(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Value, list[ir.Node]]]:
     """(Add, the operand to keep, the nodes that only make the other) for each way to leave out an operand."""
     for node in graph:
-        if node.op_type != "Add" or node.domain not in ("", "ai.onnx"):
+        if node.op_type != "Add" or node.domain:
             continue
         out = shapes.get_dims(node.outputs[0])
         for kept_operand, other in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):

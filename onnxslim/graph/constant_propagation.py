@@ -40,7 +40,7 @@ def propagate_constants(model: ir.Model, rounds: int = 8) -> None:
 def _fold_once(model: ir.Model) -> bool:
     changed = False
     for node in list(model.graph):
-        if node.op_type not in SHAPE_OPS or node.domain not in ("", "ai.onnx"):
+        if node.op_type not in SHAPE_OPS or node.domain:
             continue
         arrays = _evaluate(node, model.opset_imports.get("", 17))
         if arrays is None:

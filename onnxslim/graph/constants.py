@@ -18,7 +18,7 @@ def get_const_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     producer = value.producer()
     if producer is None:
         return None if value.is_graph_input() else value.const_value
-    if producer.op_type != "Constant" or producer.domain not in ("", "ai.onnx"):
+    if producer.op_type != "Constant" or producer.domain:
         return None
     return _of_constant_node(producer)
 

@@ -54,7 +54,7 @@ def compute_cost(model: ir.Model, dims: Mapping[str, int] | None = None) -> Cost
     nodes: dict[str, NodeCost] = {}
     unknown: list[str] = []
     for index, node in enumerate(bound.graph.all_nodes()):
-        count = MAC_COUNTERS.get(node.op_type) if node.domain in ("", "ai.onnx", "com.microsoft") else None
+        count = MAC_COUNTERS.get(node.op_type) if node.domain in ("", "com.microsoft") else None
         if count is None:
             continue
         name = node.name or f"{node.op_type}_{index}"

@@ -13,8 +13,6 @@ from onnxslim.graph.constants import get_const_array
 from onnxslim.pruning.statistics import im2col
 from onnxslim.pruning.statistics.second_moments import sample_positions
 
-_DOMAINS = ("", "ai.onnx")
-
 
 @dataclass(frozen=True)
 class LinearLayer:
@@ -49,7 +47,7 @@ def find_linear_layers(graph: ir.Graph) -> list[LinearLayer]:
     """The layers of ``graph``, in its order."""
     layers = []
     for position, node in enumerate(graph):
-        if node.domain not in _DOMAINS or node.op_type not in _IS_LINEAR:
+        if node.domain or node.op_type not in _IS_LINEAR:
             continue
         weight = get_const_array(node.inputs[1]) if len(node.inputs) > 1 else None
         if weight is None or get_const_array(node.inputs[0]) is not None or not _IS_LINEAR[node.op_type](node, weight):
@@ -252,7 +250,7 @@ def _find_bias(node: ir.Node) -> tuple[ir.Node, int] | None:
     if len(uses) != 1 or node.outputs[0].is_graph_output():
         return None
     (add, index) = next(iter(uses))
-    if add.op_type != "Add" or add.domain not in _DOMAINS:
+    if add.op_type != "Add" or add.domain:
         return None
     bias = get_const_array(add.inputs[1 - index])
     outputs = _get_constant(node, 1).shape[-1]

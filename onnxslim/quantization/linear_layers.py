@@ -154,7 +154,7 @@ def find_same_weights(copy: ir.Model, weight_matrices: Iterable[WeightMatrix]) -
 
 
 def _match_linear_layer(node: ir.Node) -> MatMulLayer | None:
-    if node.domain not in ("", "ai.onnx") or node.op_type not in ("MatMul", "Gemm"):
+    if node.domain or node.op_type not in ("MatMul", "Gemm"):
         return None
     source, transposed = node.inputs[1], bool(node.attributes.get_int("transB", 0))
     producer = None if source is None else source.producer()
@@ -173,7 +173,7 @@ def _match_linear_layer(node: ir.Node) -> MatMulLayer | None:
 
 
 def _match_embedding_table(node: ir.Node) -> EmbeddingTable | None:
-    if node.op_type != "Gather" or node.domain not in ("", "ai.onnx") or node.attributes.get_int("axis", 0) != 0:
+    if node.op_type != "Gather" or node.domain or node.attributes.get_int("axis", 0) != 0:
         return None
     source, array = node.inputs[0], get_const_array(node.inputs[0])
     if source is None or array is None or array.dtype != np.float32 or array.ndim != 2:

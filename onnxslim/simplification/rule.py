@@ -87,7 +87,7 @@ def tensor_const(tensor: ir.TensorProtocol, like: ir.Value | None = None) -> ir.
 def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:
     """The node behind ``value`` when it is one of ``op_types`` of the default domain."""
     node = None if value is None else value.producer()
-    return node if node is not None and node.domain == "" and node.op_type in op_types else None
+    return node if node is not None and not node.domain and node.op_type in op_types else None
 
 
 def has_single_use(value: ir.Value) -> bool:

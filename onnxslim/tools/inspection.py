@@ -137,7 +137,7 @@ def _describe_channels(model: ir.Model, dims: Mapping[str, int] | None, config: 
 
 
 def _qualify_op(node: ir.Node) -> str:
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
 
 
 def _make_port(value: ir.Value) -> Port:

@@ -50,7 +50,7 @@ def find_mac_axes(table: LabelTable) -> Iterator[tuple[str, list[int]]]:
 def _find_output_channels(op: Op) -> np.ndarray | None:
     """The output channels of a layer, None for what is no layer."""
     axis = CHANNEL_AXES.get(op.node.op_type)
-    if axis is None or op.node.domain not in ("", "ai.onnx") or not any(op.is_constant[:2]) or not op.outputs[0]:
+    if axis is None or op.node.domain or not any(op.is_constant[:2]) or not op.outputs[0]:
         return None
     if op.node.op_type == "MatMul" and not op.is_constant[1]:
         axis = -2

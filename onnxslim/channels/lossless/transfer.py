@@ -19,7 +19,7 @@ def infer_facts(model: ir.Model) -> dict[ir.Value, ChannelFacts]:
     known: dict[ir.Value, ChannelFacts] = {}
     bases = BaseAllocator()
     for node in model.graph:
-        transfer = TRANSFERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        transfer = None if node.domain else TRANSFERS.get(node.op_type)
         output_facts = transfer(NodeView(node, known, bases)) if transfer is not None else None
         if output_facts is not None:
             known[node.outputs[0]] = output_facts.mark_constants()

@@ -33,4 +33,4 @@ RULES: dict[str, Rule] = {
 
 def find_rule(node: ir.Node) -> Rule | None:
     """The rule for ``node``, if there is one."""
-    return RULES.get(node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}")
+    return RULES.get(f"{node.domain}::{node.op_type}" if node.domain else node.op_type)

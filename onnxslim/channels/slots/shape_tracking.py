@@ -27,7 +27,7 @@ ShapeElements = list[ShapeElement]
 def track_shape(op: Op) -> ShapeElements | None:
     """The elements of output 0, or None when this op is not shape arithmetic that can be followed."""
     tracker = _TRACKERS.get(op.node.op_type)
-    if tracker is None or op.node.domain not in ("", "ai.onnx") or None in [op.operands[i] for i in op.given_inputs()]:
+    if tracker is None or op.node.domain or None in [op.operands[i] for i in op.given_inputs()]:
         return None
     return tracker(op)
 

@@ -23,7 +23,7 @@ def replace_adds_with_sums(model: ir.Model) -> int:
 
 
 def _is_residual_add(node: ir.Node) -> bool:
-    if node.op_type != "Add" or node.domain not in ("", "ai.onnx"):
+    if node.op_type != "Add" or node.domain:
         return False
     ranks = {len(shapes.get_dims(value) or ()) for value in node.inputs}
     floats = all(value is not None and value.dtype == ir.DataType.FLOAT for value in node.inputs)

@@ -49,7 +49,7 @@ def find_output_parts(value: ir.Value, max_depth: int = _MAX_DEPTH) -> OutputPar
         max_depth: Nodes to look back.
     """
     node = value.producer()
-    if node is None or node.domain not in ("", "ai.onnx") or not max_depth:
+    if node is None or node.domain or not max_depth:
         return None
     if node.op_type == "Concat":
         return _find_concat_parts(node, max_depth - 1)

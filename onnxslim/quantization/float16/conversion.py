@@ -105,7 +105,7 @@ def _list_floats(node: ir.Node) -> list[tuple[int, ir.Value, bool]]:
 
 
 def _get_schema(node: ir.Node, model: ir.Model) -> onnx.defs.OpSchema | None:
-    if node.domain not in ("", "ai.onnx"):
+    if node.domain:
         return None
     try:
         return onnx.defs.get_schema(node.op_type, model.opset_imports.get("", 1), "")

@@ -22,7 +22,7 @@ def compact(model: ir.Model) -> None:
     ``w7`` what is dequantised. Inputs and outputs of the graph keep their names, and so does what other nodes read.
     """
     graph = model.graph
-    qdq_nodes = [node for node in graph if node.op_type in _QDQ_OPS and node.domain == ""]
+    qdq_nodes = [node for node in graph if node.op_type in _QDQ_OPS and not node.domain]
     _deduplicate_parameters(model, qdq_nodes)
     nodes_by_codes: dict[ir.Value, list[ir.Node]] = {}
     for node in qdq_nodes:

@@ -108,7 +108,7 @@ def find_fusion_groups(model: ir.Model, target: Target, exclude: Sequence[str] =
     for node in model.graph:
         if node in absorbed or node.op_type == "Constant":
             continue
-        supported_op = target.supported_ops.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        supported_op = None if node.domain else target.supported_ops.get(node.op_type)
         reason = _NO_KERNEL if supported_op is None else supported_op.check(node)
         if reason is None and any(re.fullmatch(pattern, node.name or "") for pattern in exclude):
             reason = "it was excluded"

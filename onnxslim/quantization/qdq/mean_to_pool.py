@@ -32,7 +32,7 @@ def replace_means_with_pools(model: ir.Model) -> int:
 
 
 def _is_global_mean(node: ir.Node) -> bool:
-    if node.op_type != "ReduceMean" or node.domain not in ("", "ai.onnx"):
+    if node.op_type != "ReduceMean" or node.domain:
         return False
     if node.attributes.get_int("keepdims", 1):
         return False

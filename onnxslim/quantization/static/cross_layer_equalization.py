@@ -57,7 +57,7 @@ def find_equalization_groups(model: ir.Model) -> list[EqualizationGroup]:
     visited: set[ir.Value] = set()
     groups = []
     for node in model.graph:
-        if node.op_type in ("Conv", "Gemm") and node.domain == "" and node.outputs[0] not in visited:
+        if node.op_type in ("Conv", "Gemm") and not node.domain and node.outputs[0] not in visited:
             group = _trace_group(node.outputs[0], visited)
             if group is not None:
                 groups.append(group)
@@ -97,7 +97,7 @@ def _trace_group(start: ir.Value, visited: set[ir.Value]) -> EqualizationGroup |
 
 
 def _is_layer(node: ir.Node) -> bool:
-    if node.op_type not in ("Conv", "Gemm") or node.domain not in ("", "ai.onnx"):
+    if node.op_type not in ("Conv", "Gemm") or node.domain:
         return False
     weight = get_const_array(node.inputs[1])
     bias = node.inputs[2] if len(node.inputs) > 2 else None
@@ -116,7 +116,7 @@ def _is_depthwise(node: ir.Node) -> bool:
 
 
 def _is_homogeneous(node: ir.Node) -> bool:
-    if node.op_type not in HOMOGENEOUS_OPS or node.domain not in ("", "ai.onnx"):
+    if node.op_type not in HOMOGENEOUS_OPS or node.domain:
         return False
     if node.op_type == "Clip":
         low, high = get_clip_bounds(node)

@@ -91,4 +91,4 @@ def find_weight_tensors(model: ir.Model, account: Account, exclude: Sequence[str
 def _get_scale_axes(node: ir.Node, index: int) -> tuple[int, ...] | None:
     if node.op_type == "Gemm" and index == 1 and node.attributes.get_int("transB", 0) != 0:
         return (0,)
-    return _SCALE_AXES.get((node.op_type, index)) if node.domain in ("", "ai.onnx") else None
+    return None if node.domain else _SCALE_AXES.get((node.op_type, index))

@@ -186,9 +186,8 @@ class TorchExecutor:
         def body(name: str, inputs: Sequence[Any]) -> list[Any]:
             return self._run_subgraph(attributes[name], inputs)
 
-        domain = _normalize_domain(node)
-        version = node.version or self.model.graph.opset_imports.get(domain, 1)
-        function = (fuse_fake_quant(node) if self._trainable else None) or OP_FUNCTIONS[domain, node.op_type]
+        version = node.version or self.model.graph.opset_imports.get(node.domain, 1)
+        function = (fuse_fake_quant(node) if self._trainable else None) or OP_FUNCTIONS[node.domain, node.op_type]
         return _CompiledNode(function, Call(node, version, attributes, body), tuple(dead_values))
 
 
@@ -212,9 +211,8 @@ def _iterate_with_subgraphs(node: ir.Node) -> Iterable[ir.Node]:
 
 
 def _find_unsupported_reason(node: ir.Node) -> str | None:
-    domain = _normalize_domain(node)
-    if (domain, node.op_type) not in OP_FUNCTIONS:
-        return f"no rule for {domain + '.' if domain else ''}{node.op_type}"
+    if (node.domain, node.op_type) not in OP_FUNCTIONS:
+        return f"no rule for {node.domain + '.' if node.domain else ''}{node.op_type}"
     for value in (*node.inputs, *node.outputs):
         if value is not None and value.dtype is not None and value.dtype not in TORCH_DTYPES:
             return f"{node.op_type} on {value.dtype.name} tensors"
@@ -224,10 +222,6 @@ def _find_unsupported_reason(node: ir.Node) -> str | None:
         if attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype not in TORCH_DTYPES:
             return f"{node.op_type} of {attribute.as_tensor().dtype.name}"
     return None
-
-
-def _normalize_domain(node: ir.Node) -> str:
-    return "" if node.domain == "ai.onnx" else node.domain
 
 
 def _iterate_read_values(node: ir.Node) -> Iterable[ir.Value]:
