@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnxslim.data.samples import Samples
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_tensor
+from onnxslim.graph.traversal import iter_reads
 from onnxslim.model_io import model_file
 from onnxslim.runtime.parallel import run_all
 from onnxslim.runtime.session import SessionConfig
@@ -155,27 +156,11 @@ def _extract_segment(
     return ir.Model(graph, ir_version=model.ir_version, functions=list(model.functions.values()))
 
 
-def iterate_inputs(node: ir.Node) -> Iterator[ir.Value]:
-    """The values that ``node`` reads, those that its subgraphs capture included."""
-    for value in node.inputs:
-        if value is not None:
-            yield value
-    for attribute in node.attributes.values():
-        graphs = []
-        if attribute.type == ir.AttributeType.GRAPH:
-            graphs = [attribute.as_graph()]
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            graphs = list(attribute.as_graphs())
-        for graph in graphs:
-            for inner in graph:
-                yield from iterate_inputs(inner)
-
-
 def _find_crossing(nodes: Sequence[ir.Node], inputs: Sequence[ir.Value]) -> list[list[str]]:
     """For each cut (before node 0, before node 1, …, after the last): names of the tensors that cross it, in order."""
     last_reader: dict[ir.Value, int] = {}
     for position, node in enumerate(nodes):
-        for value in iterate_inputs(node):
+        for value in iter_reads(node):
             last_reader[value] = position
     alive = list(inputs)
     cuts = [[str(value.name) for value in alive if value in last_reader]]

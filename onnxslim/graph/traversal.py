@@ -6,7 +6,7 @@ read. What another op does with a graph that it holds is its own business: such 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import onnx_ir as ir
 
@@ -28,9 +28,9 @@ def iter_bodies(node: ir.Node) -> Iterator[ir.Graph]:
         yield from iter_subgraphs(node)
 
 
-def walk(graph: ir.Graph, into: Callable[[ir.Node], Iterator[ir.Graph]] = iter_bodies) -> Iterator[ir.Node]:
-    """The nodes of ``graph`` in order, each followed by those of its bodies (or of all graphs, ``into=subgraphs``)."""
-    for node in graph:
+def walk(nodes: Iterable[ir.Node], into: Callable[[ir.Node], Iterator[ir.Graph]] = iter_bodies) -> Iterator[ir.Node]:
+    """``nodes`` (of a graph) in order, each followed by those of its bodies (or of all graphs, ``into=iter_subgraphs``)."""
+    for node in nodes:
         yield node
         if node.attributes:
             for inner in into(node):
@@ -38,7 +38,7 @@ def walk(graph: ir.Graph, into: Callable[[ir.Node], Iterator[ir.Graph]] = iter_b
 
 
 def walk_graphs(graph: ir.Graph, into: Callable[[ir.Node], Iterator[ir.Graph]] = iter_bodies) -> Iterator[ir.Graph]:
-    """``graph`` and every body (or every graph, ``into=subgraphs``) inside it."""
+    """``graph`` and every body (or every graph, ``into=iter_subgraphs``) inside it."""
     yield graph
     for node in walk(graph, into):
         if node.attributes:
@@ -48,9 +48,16 @@ def walk_graphs(graph: ir.Graph, into: Callable[[ir.Node], Iterator[ir.Graph]] =
 def iter_reads(node: ir.Node) -> Iterator[ir.Value]:
     """What ``node`` reads, also from inside its graphs."""
     yield from (value for value in node.inputs if value is not None)
+    yield from iter_inner_reads(node)
+
+
+def iter_inner_reads(node: ir.Node) -> Iterator[ir.Value]:
+    """What the graphs of ``node`` read and give out: their own values, and those that they capture from outside."""
     for graph in iter_subgraphs(node):
         for inner in walk(graph, iter_subgraphs):
             yield from (value for value in inner.inputs if value is not None)
+        for nested in walk_graphs(graph, iter_subgraphs):
+            yield from nested.outputs
 
 
 def make_names_unique(model: ir.Model) -> set[str]:

@@ -14,6 +14,7 @@ from onnxslim.channels.slots.rule_records import WalkState
 from onnxslim.channels.slots.shape_tracking import track_shape
 from onnxslim.channels.slots.slot_tracing import Axes, Axis, SlotTrace
 from onnxslim.graph import constants, shapes
+from onnxslim.graph.traversal import iter_inner_reads
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def trace_slots(model: ir.Model, lossy: bool) -> TracedGraph:
         op = Op(node, trace, state)
         _apply_rule(op)
         _track_sizes(op, state)
-        for value in _find_captured(node, graph):
+        for value in dict.fromkeys(value for value in iter_inner_reads(node) if value.graph is graph):
             _pin_value(trace, state, value, "it is read inside a subgraph", op.name)
         state.axes.update(zip(node.outputs, op.outputs, strict=True))
         ops.append((position, op))
@@ -100,20 +101,3 @@ def _create_input_axes(trace: SlotTrace, value: ir.Value) -> Axes | None:
     for axis in axes:
         trace.pin(axis, "graph input", value.name or "")
     return axes
-
-
-def _find_captured(node: ir.Node, graph: ir.Graph) -> list[ir.Value]:
-    """What the subgraphs of ``node``, however deep, read of ``graph``, in the order in which they read it."""
-    captured: dict[ir.Value, None] = {}
-    for attribute in node.attributes.values():
-        if attribute.is_ref() or attribute.type not in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
-            continue
-        subgraphs = [attribute.as_graph()] if attribute.type == ir.AttributeType.GRAPH else attribute.as_graphs()
-        for subgraph in [
-            nested for attribute_graph in subgraphs for nested in (attribute_graph, *attribute_graph.subgraphs())
-        ]:
-            values_read = [value for reader in subgraph for value in reader.inputs]
-            captured.update(
-                dict.fromkeys(v for v in (*values_read, *subgraph.outputs) if v is not None and v.graph is graph)
-            )
-    return list(captured)

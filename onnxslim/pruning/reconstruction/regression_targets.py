@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxslim.activations.segment_executor import iterate_inputs
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.traversal import iter_reads
 from onnxslim.pruning import linear_layers as linear
 from onnxslim.pruning.linear_layers import LinearLayer
 
@@ -82,7 +82,7 @@ def find_targets(pruned: ir.Model, original: ir.Model, factorized: Container[str
     waiting: list[int] = []
     for position, node in enumerate(nodes):
         original_node = original_nodes.get(str(node.outputs[0].name) if node.outputs else "")
-        reads_changed = any(value.name in changed_tensors for value in iterate_inputs(node))
+        reads_changed = any(value.name in changed_tensors for value in iter_reads(node))
         is_factorized = position in linear_layers and linear_layers[position].node_output in factorized
         if (
             reads_changed
@@ -161,7 +161,7 @@ def _is_settled(value: ir.Value, position: int, waiting: set[int], position_of: 
         if position_of[producer] in waiting:
             return False
         seen.add(producer)
-        stack += list(iterate_inputs(producer))
+        stack += list(iter_reads(producer))
     return True
 
 

@@ -21,6 +21,7 @@ import onnx_ir as ir
 
 from onnxslim.core.step_report import Account
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.traversal import iter_subgraphs, walk
 from onnxslim.quantization.qdq.writer import GraphWriter
 
 #: Largest and smallest normal float16.
@@ -62,7 +63,7 @@ def _has_floats(node: ir.Node) -> bool:
 
 
 def _explain_float32(node: ir.Node, model: ir.Model, ranges: Mapping[str, TensorRange]) -> str | None:
-    if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()):
+    if any(iter_subgraphs(node)):
         return "it has bodies, which are left whole"
     schema = _get_schema(node, model)
     if schema is None:
@@ -178,8 +179,7 @@ class _Float16Converter:
 
     def _feed_float32(self, node: ir.Node) -> None:
         """Give a node that stays, and its bodies, the float32 twins of what is float16 by now."""
-        readers = [node, *(inner for inner in _list_inner_nodes(node))]
-        for reader in readers:
+        for reader in walk([node], iter_subgraphs):
             for index, value in enumerate(reader.inputs):
                 if value is not None and value.dtype == ir.DataType.FLOAT16:
                     reader.replace_input_with(index, self._as_float32(value, node))
@@ -214,13 +214,3 @@ class _Float16Converter:
         result.name, result.type, result.shape = name, ir.TensorType(ir.DataType.FLOAT), value.shape
         self.model.graph.append(node)
         return result
-
-
-def _list_inner_nodes(node: ir.Node) -> list[ir.Node]:
-    nodes = []
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            nodes += list(attribute.as_graph().all_nodes())
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            nodes += [inner for graph in attribute.as_graphs() for inner in graph.all_nodes()]
-    return nodes

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.traversal import iter_reads
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
 from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq_in_place
 from onnxslim.runtime.parallel import run_all
@@ -111,27 +112,11 @@ def _find_external_inputs(unit: FusionGroup) -> list[str]:
     produced = {value for node in unit.nodes for value in node.outputs}
     names: dict[str, None] = {}
     for node in unit.nodes:
-        for value in (*node.inputs, *_find_captured_values(node)):
-            if value is not None and value not in produced and get_const_array(value) is None and value.name:
+        for value in iter_reads(node):
+            outside = value.graph is node.graph and value not in produced
+            if outside and get_const_array(value) is None and value.name:
                 names[value.name] = None
     return list(names)
-
-
-def _find_captured_values(node: ir.Node) -> list[ir.Value]:
-    captured = []
-    for attribute in node.attributes.values():
-        graphs = (
-            [attribute.as_graph()]
-            if attribute.type == ir.AttributeType.GRAPH
-            else list(attribute.as_graphs())
-            if attribute.type == ir.AttributeType.GRAPHS
-            else []
-        )
-        for graph in graphs:
-            local_values = {value for member in graph.all_nodes() for value in member.outputs} | set(graph.inputs)
-            for member in graph.all_nodes():
-                captured += [value for value in member.inputs if value is not None and value not in local_values]
-    return captured
 
 
 def _strip_boundary_qdq(model: ir.Model, quantized_names: Set[str]) -> dict[str, str]:

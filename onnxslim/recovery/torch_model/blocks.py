@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 import onnx_ir as ir
 
 from onnxslim.graph import shapes
+from onnxslim.graph.traversal import iter_reads
 
 #: What only looks at a tensor's shape carries none of its contents.
 _SHAPE_ONLY_OPS = ("Shape", "Size", "ConstantOfShape", "EyeLike")
@@ -17,7 +18,7 @@ def find_cuts(graph: ir.Graph) -> list[ir.Value]:
     data_values = {value for value in graph.inputs if value.name not in graph.initializers}
     nodes = []
     for node in graph:
-        if node.op_type not in _SHAPE_ONLY_OPS and any(value in data_values for value in _list_read_values(node)):
+        if node.op_type not in _SHAPE_ONLY_OPS and any(value in data_values for value in iter_reads(node)):
             data_values.update(node.outputs)
             nodes.append(node)
     needed = _find_needed_values(graph, nodes)
@@ -25,7 +26,7 @@ def find_cuts(graph: ir.Graph) -> list[ir.Value]:
     position = {node: i for i, node in enumerate(order)}
     last_use: dict[ir.Value, int] = {}
     for node in order:
-        for value in _list_read_values(node):
+        for value in iter_reads(node):
             last_use[value] = position[node]
     for output in graph.outputs:
         last_use[output] = len(order)
@@ -45,17 +46,8 @@ def _find_needed_values(graph: ir.Graph, nodes: Iterable[ir.Node]) -> set[ir.Val
     needed = set(graph.outputs)
     for node in reversed(list(nodes)):
         if any(output in needed for output in node.outputs):
-            needed.update(_list_read_values(node))
+            needed.update(iter_reads(node))
     return needed
-
-
-def _list_read_values(node: ir.Node) -> list[ir.Value]:
-    values = [value for value in node.inputs if value is not None]
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
-            for inner in attribute.as_graph().all_nodes():
-                values += [value for value in inner.inputs if value is not None]
-    return values
 
 
 def match_cuts(student: ir.Model, teacher: ir.Model) -> list[str]:
@@ -132,7 +124,7 @@ def _find_constant_values(graph: ir.Graph) -> set[ir.Value]:
     """What does not depend on the inputs."""
     constants = {value for value in graph.initializers.values() if not value.is_graph_input()}
     for node in graph:
-        if all(value in constants for value in _list_read_values(node)):
+        if all(value in constants for value in iter_reads(node)):
             constants.update(node.outputs)
     return constants
 

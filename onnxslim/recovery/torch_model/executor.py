@@ -19,6 +19,7 @@ from torch import Tensor
 
 from onnxslim.core.errors import OnnxslimError, UnsupportedError
 from onnxslim.graph import shapes
+from onnxslim.graph.traversal import iter_reads, iter_subgraphs, walk
 from onnxslim.model_io import model_file
 from onnxslim.recovery.ops.call import Call, OpFunction
 from onnxslim.recovery.ops.table import OP_FUNCTIONS
@@ -170,7 +171,7 @@ class TorchExecutor:
             nodes = list(graph)
             last_use: dict[ir.Value, int] = {}
             for i, node in enumerate(nodes):
-                for value in _iterate_read_values(node):
+                for value in iter_reads(node):
                     last_use[value] = i
             dead_after: list[list[ir.Value]] = [[] for _ in nodes]
             for value, i in last_use.items():
@@ -196,18 +197,11 @@ def find_unsupported_nodes(model: ir.Model) -> dict[ir.Node, str]:
     unsupported_nodes: dict[ir.Node, str] = {}
     for node in model.graph:
         reasons = [
-            reason for inner in _iterate_with_subgraphs(node) if (reason := _find_unsupported_reason(inner)) is not None
+            reason for inner in walk([node], iter_subgraphs) if (reason := _find_unsupported_reason(inner)) is not None
         ]
         if reasons:
             unsupported_nodes[node] = reasons[0]
     return unsupported_nodes
-
-
-def _iterate_with_subgraphs(node: ir.Node) -> Iterable[ir.Node]:
-    yield node
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
-            yield from attribute.as_graph().all_nodes()
 
 
 def _find_unsupported_reason(node: ir.Node) -> str | None:
@@ -222,15 +216,6 @@ def _find_unsupported_reason(node: ir.Node) -> str | None:
         if attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype not in TORCH_DTYPES:
             return f"{node.op_type} of {attribute.as_tensor().dtype.name}"
     return None
-
-
-def _iterate_read_values(node: ir.Node) -> Iterable[ir.Value]:
-    """What a node needs: its inputs, and whatever its subgraphs capture."""
-    for inner in _iterate_with_subgraphs(node):
-        yield from (value for value in inner.inputs if value is not None)
-        for attribute in inner.attributes.values():
-            if attribute.type == ir.AttributeType.GRAPH:
-                yield from attribute.as_graph().outputs
 
 
 def _convert_attribute(attribute: ir.Attr) -> Any:
