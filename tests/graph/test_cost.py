@@ -1,31 +1,16 @@
-"""Constants, shapes and cost of models."""
+"""What a model costs: parameters and multiply-accumulates as the contract counts them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 
 from onnxslim.core.errors import UsageError
-from onnxslim.graph import shapes
-from onnxslim.graph.constant_propagation import propagate_constants
-from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.cost import compute_cost
-from onnxslim.graph.opset import raise_opset
 from onnxslim.model_io import model_file
-
-
-def model(text: str) -> ir.Model:
-    return ir.from_onnx_text(text)
-
-
-CONV = """<ir_version: 8, opset_import: ["" : 17]>
-g (float[batch,3,height,width] x) => (float[batch,8,a,b] y)
-<float[8,3,3,3] w = {ONES}, float[8] b = {0,0,0,0,0,0,0,0}> {
-  y = Conv<strides=[2,2], pads=[1,1,1,1]>(x, w, b)
-}""".replace("ONES", ",".join("1" * 216))
+from tests.support.small_graphs import CONV, model
 
 
 def test_macs_follow_the_contract_with_free_dimensions_at_their_defaults() -> None:
@@ -38,38 +23,6 @@ def test_macs_follow_the_contract_with_free_dimensions_at_their_defaults() -> No
 def test_a_dimension_nobody_has_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="--dim depth"):
         compute_cost(model(CONV), {"depth": 3})
-
-
-def test_shape_arithmetic_is_seen_through() -> None:
-    made = model("""<ir_version: 8, opset_import: ["" : 17]>
-    g (float[1,2,4,4] x) => (float[a,b,n,m] y) <int64[1] six = {6}, int64[2] ends = {1, 2}> {
-      zeros = ConstantOfShape(six)
-      whole = Cast<to=7>(zeros)
-      pads = Concat<axis=0>(whole, ends)
-      p = Pad(x, pads)
-      y = Relu(p)
-    }""")
-    propagate_constants(made)
-    assert shapes.get_static_dims(made.graph.node(0).outputs[0]) == (1, 2, 5, 6)
-
-
-def test_an_initializer_that_a_caller_may_override_is_no_constant() -> None:
-    made = model(CONV)
-    weight = made.graph.initializers["w"]
-    assert get_const_array(weight) is not None
-    made.graph.inputs.append(weight)
-    assert get_const_array(weight) is None
-
-
-def test_the_opset_is_raised_only_when_needed() -> None:
-    made = model(CONV)
-    same, raised = raise_opset(made, 13)
-    assert same is made
-    assert raised is None
-    old = model(CONV.replace('"" : 17', '"" : 11'))
-    new, raised = raise_opset(old, 13)
-    assert raised == 11
-    assert new.opset_imports[""] == 13
 
 
 def test_scales_and_zero_points_are_no_parameters() -> None:
