@@ -15,7 +15,7 @@ from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.step import quantize
 from onnxslim.runtime.session import Session, SessionConfig
-from tests.quantization.float16.test_conversion import model
+from tests.support.quantize_graphs import model
 
 CONFIG = SessionConfig()
 ANCHORS = 64

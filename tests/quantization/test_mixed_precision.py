@@ -26,9 +26,9 @@ from onnxslim.quantization.targets.tables import TARGETS
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.simplification.step import simplify
 from onnxslim.validation.gates import Gates
-from tests.quantization.dynamic.test_transformers import data, small
-from tests.quantization.float16.test_conversion import model
+from tests.support.encoder import data, small
 from tests.support.paths import SAMPLES
+from tests.support.quantize_graphs import model
 
 CONFIG = SessionConfig()
 

@@ -9,8 +9,7 @@ import pytest
 from onnxslim.model_io import model_file
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
-from tests.quantization.float16.test_conversion import model
-from tests.quantization.test_graphs import EVERYTHING, close, kernels, samples
+from tests.support.quantize_graphs import EVERYTHING, close, kernels, model, samples
 
 LOOP = """g (float[n,64] x) => (float[n,64] y) {
   h = MatMul(x, w)

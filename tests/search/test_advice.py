@@ -8,8 +8,7 @@ import pytest
 
 from onnxslim.pipeline.result import Result
 from onnxslim.search.optimization import optimize
-from tests.quantization.float16.test_conversion import model
-from tests.quantization.test_graphs import weight
+from tests.support.quantize_graphs import model, weight
 
 
 def maps() -> ir.Model:

@@ -7,6 +7,10 @@ import math
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.data.samples import Samples
+from onnxslim.data.sources import open_samples
+from onnxslim.runtime.session import Session
+
 
 def encoder(
     *,
@@ -109,3 +113,48 @@ def _attention(build: _Builder, name: str, x: ir.Value, hidden: int, heads: int)
     mixed = build("MatMul", build("Softmax", scores, axis=-1), v)
     mixed = build("Reshape", build("Transpose", mixed, perm=[0, 2, 1, 3]), joined)
     return build.linear(f"{name}.out", mixed, hidden, hidden)
+
+
+def small(**changes: object) -> ir.Model:
+    return encoder(**{"layers": 2, "hidden": 64, "heads": 4, "sequence": 16, **changes})  # type: ignore[arg-type]
+
+
+def data(model: ir.Model, count: int = 8, sequence: int = 16) -> Samples:
+    source = model.graph.inputs[0]
+    rng = np.random.default_rng(3)
+    if source.dtype == ir.DataType.INT64:
+        return open_samples({"ids": rng.integers(0, 500, (count, sequence))}, model)
+    hidden = int(source.shape[2])  # type: ignore[index,arg-type]
+    return open_samples({"x": rng.standard_normal((count, sequence, hidden)).astype(np.float32)}, model)
+
+
+def sqnr(model: ir.Model, result: ir.Model, samples: Samples) -> float:
+    signal = noise = 0.0
+    for feed in samples.batches(1):
+        wanted, found = (Session(m).run(feed)["y"].astype(np.float64) for m in (model, result))
+        signal += float(np.square(wanted).sum())
+        noise += float(np.square(wanted - found).sum())
+    return 10 * float(np.log10(signal / max(noise, 1e-30)))
+
+
+def tied(transposed_by: str) -> ir.Model:
+    rng = np.random.default_rng(0)
+    table = (rng.standard_normal((500, 64)) / 8).astype(np.float32)
+    layer = {
+        "Transpose": "t = Transpose<perm=[1,0]>(table)\n y = MatMul(h, t)",
+        "Gemm": "y = Gemm<transB=1>(h, table)",
+    }[transposed_by]
+    model = ir.from_onnx_text(f"""<ir_version: 8, opset_import: ["" : 17]>
+    g (int64[n] ids) => (float[n,500] y) {{
+      h = Gather(table, ids)
+      {layer}
+    }}""")
+    tensor = ir.tensor(table, name="table")
+    model.graph.register_initializer(
+        ir.Value(name="table", const_value=tensor, shape=ir.Shape(table.shape), type=ir.TensorType(tensor.dtype))
+    )
+    gather = model.graph[0]
+    layer_node = model.graph[1]
+    gather.replace_input_with(0, model.graph.initializers["table"])
+    layer_node.replace_input_with(0 if transposed_by == "Transpose" else 1, model.graph.initializers["table"])
+    return model

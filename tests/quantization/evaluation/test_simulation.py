@@ -22,9 +22,8 @@ from onnxslim.quantization.step import quantize
 from onnxslim.quantization.targets.tables import TARGETS
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.simplification.step import simplify
-from tests.quantization.float16.test_conversion import model
-from tests.quantization.test_graphs import samples, weight
 from tests.support.paths import SAMPLES
+from tests.support.quantize_graphs import model, samples, weight
 
 CONFIG = SessionConfig()
 

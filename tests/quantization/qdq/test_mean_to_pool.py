@@ -12,8 +12,7 @@ from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.qdq.mean_to_pool import replace_means_with_pools
 from onnxslim.quantization.step import quantize
 from onnxslim.runtime.session import Session
-from tests.quantization.float16.test_conversion import model
-from tests.quantization.test_graphs import EVERYTHING, close, kernels, samples, weight
+from tests.support.quantize_graphs import EVERYTHING, close, kernels, model, samples, weight
 
 OLD = "m = ReduceMean <axes = [2, 3], keepdims = 0> (r)"
 NEW = "m = ReduceMean <keepdims = 0> (r, axes)"

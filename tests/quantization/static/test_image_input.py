@@ -14,7 +14,7 @@ from onnxslim.quantization.static import image_input
 from onnxslim.quantization.step import quantize
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.runtime.session import Session
-from tests.quantization.float16.test_conversion import model
+from tests.support.quantize_graphs import model
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 OPTIONS = QuantizeOptions(activations="static", float_units=())

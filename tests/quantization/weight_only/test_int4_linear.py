@@ -21,9 +21,8 @@ from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
 from onnxslim.quantization.weight_only.int4_linear import find_int4_layers
 from onnxslim.simplification.step import simplify
-from tests.quantization.dynamic.test_transformers import data, small
-from tests.quantization.float16.test_conversion import model
-from tests.quantization.test_graphs import close, weight
+from tests.support.encoder import data, small
+from tests.support.quantize_graphs import close, model, weight
 
 INT8 = QuantizeOptions(activations="static", float_units=())
 INT4 = QuantizeOptions(activations="static", float_units=(), linear="int4")

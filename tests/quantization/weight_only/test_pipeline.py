@@ -20,8 +20,7 @@ from onnxslim.quantization.step import quantize
 from onnxslim.quantization.weight_only import codebook
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.simplification.step import simplify
-from tests.quantization.dynamic.test_transformers import data, small, sqnr, tied
-from tests.support.encoder import encoder
+from tests.support.encoder import data, encoder, small, sqnr, tied
 from tests.support.paths import SAMPLES
 
 

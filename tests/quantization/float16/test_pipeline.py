@@ -1,0 +1,75 @@
+"""The float16 scheme as a whole: what halves, what is said, what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxslim.core.errors import UsageError
+from onnxslim.data.sources import open_samples
+from onnxslim.model_io import model_file
+from onnxslim.quantization.float16.pipeline import explain_unmeasured
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.step import quantize
+from onnxslim.runtime.session import Session, SessionConfig, check_loads
+from onnxslim.simplification.step import simplify
+from tests.support.encoder import data, small, sqnr
+from tests.support.paths import SAMPLES
+from tests.support.quantize_graphs import model, types
+
+CUDA = QuantizeOptions(target="cuda")
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+def test_an_encoder_halves_and_keeps_its_inputs_outputs_and_answers(pre_norm: bool) -> None:
+    original = small(hidden=128, pre_norm=pre_norm)
+    samples = data(original, 4)
+    result, account = quantize(original, samples, CUDA)
+    check_loads(result)
+    assert len(model_file.to_bytes(original)) > 1.9 * len(model_file.to_bytes(result))
+    for before, after in ((original.graph.inputs, result.graph.inputs), (original.graph.outputs, result.graph.outputs)):
+        assert [(v.name, v.dtype, v.shape) for v in before] == [(v.name, v.dtype, v.shape) for v in after]
+    assert sqnr(original, result, samples) > 45
+    reasons = {d.node: d.reason for d in account.declined}
+    assert reasons["int8"].startswith("the CUDA provider has no int8 kernels")
+
+
+def test_a_network_of_convolutions_halves_without_data() -> None:
+    original = simplify(SAMPLES / "digits_cnn.onnx")[0]
+    result, account = quantize(original, None, CUDA)
+    assert "nodes kept in float32" not in account.changed
+    assert any("no data" in line for line in account.warnings)
+    feed = next(iter(open_samples(SAMPLES / "digits_calib.npz", original, max_samples=8).batches(8)))
+    wanted, found = (next(iter(Session(m).run(feed).values())) for m in (original, result))
+    np.testing.assert_allclose(found, wanted, rtol=0.02, atol=0.02)
+
+
+def test_a_tensor_that_grows_too_large_on_the_data_stays_in_float32() -> None:
+    original = model("g (float[n,8] x) => (float[n,8] y) { a = Mul(x, x)\n b = Mul(a, a)\n c = Sqrt(b)\n y = Sqrt(c) }")
+    x = np.full((4, 8), 20.0, np.float32)
+    result, account = quantize(original, open_samples({"x": x}, original), CUDA)
+    assert types(result, "Mul") == {ir.DataType.FLOAT16, ir.DataType.FLOAT}
+    assert sum("float16 ends at 65504" in d.reason for d in account.declined) == 2
+    np.testing.assert_allclose(Session(result).run({"x": x})["y"], x, rtol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("provider", "available", "says"),
+    [
+        ("cpu", ["CPUExecutionProvider"], "expected, not verified here: this onnxruntime has no CUDAExecutionProvider"),
+        ("cpu", ["CUDAExecutionProvider", "CPUExecutionProvider"], "was not measured: this ran on cpu"),
+        ("cuda", ["CUDAExecutionProvider", "CPUExecutionProvider"], None),
+        ("cuda:1", ["CUDAExecutionProvider", "CPUExecutionProvider"], None),
+    ],
+)
+def test_what_is_said_about_speed_depends_on_the_providers_that_are_here(
+    provider: str, available: list[str], says: str | None
+) -> None:
+    line = explain_unmeasured("cuda", SessionConfig(provider=provider), available)
+    assert (line is None) if says is None else (line is not None and says in line)
+
+
+def test_int8_activations_for_cuda_are_refused_with_the_reason() -> None:
+    with pytest.raises(UsageError, match="no int8 kernels"):
+        quantize(small(), None, QuantizeOptions(target="cuda", activations="static"))

@@ -1,0 +1,18 @@
+"""What the tables say of a target shows in what is written for it."""
+
+from __future__ import annotations
+
+from onnxslim.quantization.numerics import saturation
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.step import quantize
+from tests.support.quantize_graphs import model, samples, weight
+
+
+def test_the_target_without_vnni_writes_weights_that_cannot_saturate() -> None:
+    text = "g (float[n,64] x) => (float[n,64] y) { a = MatMul(x, w)\n h = Relu(a)\n y = MatMul(h, w) }"
+    found = model(text, w=weight(64, 64))
+    options = QuantizeOptions(target="cpu-no-vnni", activations="static", float_units=())
+    result, _ = quantize(found, samples(found, 64), options)
+    codes = [v.const_value.numpy() for v in result.graph.initializers.values() if v.name in ("w2q", "w3q")]
+    assert len(codes) == 2
+    assert not any(saturation.find_saturating_channels(array, 1).any() for array in codes)

@@ -1,0 +1,31 @@
+"""Which scheme a model is quantised by when nobody says."""
+
+from __future__ import annotations
+
+import pytest
+
+from onnxslim.core.errors import UsageError
+from onnxslim.data.sources import open_samples
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.step import quantize
+from onnxslim.simplification.step import simplify
+from tests.support.encoder import data, small
+from tests.support.paths import SAMPLES
+
+STATIC = QuantizeOptions(placement="static")
+
+
+def test_a_network_of_convolutions_takes_the_static_way() -> None:
+    model = simplify(SAMPLES / "digits_cnn.onnx")[0]
+    samples = open_samples(SAMPLES / "digits_calib.npz", model, max_samples=16)
+    _, account = quantize(model, samples, STATIC)
+    assert account.details["way"]["way"] == "static"
+
+
+def test_what_was_decided_can_be_asked_for() -> None:
+    model = small()
+    result, account = quantize(model, data(model), QuantizeOptions(placement="static", activations="static"))
+    assert any(node.op_type == "QuantizeLinear" for node in result.graph)
+    assert account.details["way"]["why"] == "asked for"
+    with pytest.raises(UsageError, match="--activations sometimes"):
+        quantize(model, data(model), QuantizeOptions(activations="sometimes"))

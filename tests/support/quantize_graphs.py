@@ -1,0 +1,55 @@
+"""Graphs to be quantised, in ONNX's textual form, and what is asked of the result."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.data.samples import Samples
+from onnxslim.data.sources import open_samples
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.runtime.optimized_graph import read_optimized_graph
+from tests.support.encoder import sqnr
+
+
+def model(text: str, **constants: np.ndarray) -> ir.Model:
+    found = ir.from_onnx_text(f'<ir_version: 8, opset_import: ["" : 17]>\n{text}')
+    for name, array in constants.items():
+        tensor = ir.tensor(array, name=name)
+        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
+        found.graph.register_initializer(value)
+        for node in found.graph.all_nodes():
+            for index, old in enumerate(node.inputs):
+                if old is not None and old.name == name:
+                    node.replace_input_with(index, value)
+    return found
+
+
+def types(found: ir.Model, op: str) -> set[ir.DataType | None]:
+    return {value.dtype for node in found.graph if node.op_type == op for value in node.outputs}
+
+
+EVERYTHING = QuantizeOptions(activations="static", float_units=())
+
+
+_RNG = np.random.default_rng(0)
+
+
+def weight(*shape: int) -> np.ndarray:
+    return (_RNG.standard_normal(shape) / 8).astype(np.float32)
+
+
+def samples(found: ir.Model, *shape: int, count: int = 8, **others: np.ndarray) -> Samples:
+    x = _RNG.standard_normal((count, *shape)).astype(np.float32)
+    return open_samples({"x": x, **others}, found)
+
+
+def kernels(found: ir.Model) -> Counter[str]:
+    return Counter(node.op_type for node in read_optimized_graph(found).graph.all_nodes())
+
+
+def close(before: ir.Model, after: ir.Model, data: Samples, least: float = 30.0) -> bool:
+    """Whether the outputs ``y`` are at least ``least`` dB from each other's error."""
+    return sqnr(before, after, data) > least
