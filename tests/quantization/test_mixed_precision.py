@@ -20,59 +20,13 @@ from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
 from onnxslim.quantization.mixed_precision import choose_mixed_precision
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import prepare_model
-from onnxslim.quantization.static.layer_sensitivity import measure_layer_sensitivity
 from onnxslim.quantization.step import quantize
-from onnxslim.quantization.targets.tables import TARGETS
 from onnxslim.runtime.session import SessionConfig
-from onnxslim.simplification.step import simplify
 from onnxslim.validation.gates import Gates
 from tests.support.encoder import data, small
-from tests.support.paths import SAMPLES
-from tests.support.quantize_graphs import model
+from tests.support.quantize_graphs import chain
 
 CONFIG = SessionConfig()
-
-
-def chain(spoilt: int) -> ir.Model:
-    """Five layers whose channels are alike, but for one input of one layer that is thirty times too large."""
-    rng = np.random.default_rng(0)
-    weights = {f"w{i}": (rng.standard_normal((32, 32)) / 4).astype(np.float32) for i in range(5)}
-    lines = [f"a{i} = MatMul({'x' if i == 0 else f'r{i - 1}'}, w{i})\n r{i} = Tanh(a{i})" for i in range(5)]
-    scale = np.ones(32, np.float32)
-    scale[3] = 30.0
-    lines[spoilt] = lines[spoilt].replace(f"MatMul({'x' if spoilt == 0 else f'r{spoilt - 1}'}", "MatMul(big")
-    lines.insert(spoilt, f"big = Mul({'x' if spoilt == 0 else f'r{spoilt - 1}'}, scale)")
-    weights[f"w{spoilt}"][3] /= 30.0
-    body = "\n ".join(lines)
-    return model(f"g (float[n,32] x) => (float[n,32] y) {{ {body}\n y = Identity(r4) }}", **weights, scale=scale)
-
-
-@pytest.mark.parametrize("spoilt", [0, 2, 4])
-def test_the_layer_with_the_outlier_costs_most_alone(spoilt: int) -> None:
-    found = prepare_model(model_file.clone(chain(spoilt)), Account(""))
-    x = np.random.default_rng(1).standard_normal((16, 32)).astype(np.float32)
-    noise = measure_layer_sensitivity(found, TARGETS["cpu"], CalibrationFeeds(open_samples({"x": x}, found)), CONFIG)
-    layers = [str(node.name) for node in found.graph if node.op_type == "MatMul"]
-    assert list(noise) == layers
-    assert max(noise, key=noise.__getitem__) == layers[spoilt]
-
-
-def test_a_layer_alone_is_as_noisy_as_the_arithmetic_says() -> None:
-    plain = model("g (float[n,64] x) => (float[n,64] y) { y = MatMul(x, w) }", w=np.eye(64, dtype=np.float32))
-    found = prepare_model(plain, Account(""))
-    x = np.random.default_rng(1).uniform(0, 1, (16, 64)).astype(np.float32)
-    noise = measure_layer_sensitivity(found, TARGETS["cpu"], CalibrationFeeds(open_samples({"x": x}, found)), CONFIG)
-    step_size = x.max() / 255
-    expected = step_size**2 / 12 / float(np.square(x).mean())  # uniform rounding error; the weights are exact
-    assert next(iter(noise.values())) == pytest.approx(expected, rel=0.15)
-
-
-def test_every_layer_of_a_network_is_told_from_one_run() -> None:
-    digits = prepare_model(simplify(SAMPLES / "digits_cnn.onnx")[0], Account(""))
-    samples = open_samples(SAMPLES / "digits_calib.npz", digits, max_samples=16)
-    noise = measure_layer_sensitivity(digits, TARGETS["cpu"], CalibrationFeeds(samples), CONFIG)
-    assert len(noise) == sum(node.op_type in ("Conv", "Gemm") for node in digits.graph)
-    assert all(1e-6 < value < 1e-2 for value in noise.values())
 
 
 @pytest.mark.parametrize("way", ["static", "dynamic"])

@@ -16,74 +16,12 @@ from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.qdq import placement
 from onnxslim.quantization.step import quantize
 from onnxslim.runtime.session import Session
+from tests.support.odd_network import images, network
 
 OPTIONS = QuantizeOptions(placement="static", activations="static", calibration="minmax")
+
+
 RNG = np.random.default_rng(0)
-
-
-def network(first: np.ndarray | None = None, middle: str = "b = Relu(a)") -> ir.Model:
-    """Two 3×3 convolutions with something between them; ``first`` are the weights of the first."""
-    model = ir.from_onnx_text(
-        f"""<ir_version: 8, opset_import: ["" : 17]>
-    g (float[n,4,32,32] x) => (float[n,16,32,32] y) <float[16,4,3,3] w, float[16,16,3,3] v, float zero = {{0}}> {{
-      a = Conv<pads=[1,1,1,1]>(x, w)
-      {middle}
-      y = Conv<pads=[1,1,1,1]>(b, v)
-    }}""".replace("<float[16,4,3,3] w, float[16,16,3,3] v, float zero = {0}>", "<float zero = {0}>")
-    )
-    weights = {
-        "w": RNG.normal(size=(16, 4, 3, 3)).astype(np.float32) / 6 if first is None else first,
-        "v": RNG.normal(size=(16, 16, 3, 3)).astype(np.float32) / 12,
-    }
-    for node in model.graph:
-        for position, value in enumerate(node.inputs):
-            if value is not None and value.name in weights:
-                array = weights[value.name]
-                fresh = ir.Value(
-                    name=f"{value.name}_", const_value=ir.tensor(array), shape=ir.Shape(array.shape),
-                    type=ir.TensorType(ir.DataType.FLOAT),
-                )  # fmt: skip
-                fresh.const_value.name = fresh.name  # type: ignore[union-attr]
-                model.graph.register_initializer(fresh)
-                node.replace_input_with(position, fresh)
-    return model
-
-
-def images(n: int = 12) -> np.ndarray:
-    return RNG.normal(size=(n, 4, 32, 32)).astype(np.float32)
-
-
-def quantised(model: ir.Model, x: np.ndarray) -> list[str]:
-    """The warnings; the result runs and is finite."""
-    result, account = quantize(model, open_samples({"x": x}, model), OPTIONS)
-    assert account.changed["layers in int8"] >= 1
-    assert np.isfinite(Session(result).run({"x": x[:1]})["y"]).all()
-    return account.warnings
-
-
-def test_one_sample_is_enough_and_said() -> None:
-    assert any("calibrated on 1 sample only" in line for line in quantised(network(), images(1)))
-
-
-def test_a_constant_activation_is_said() -> None:
-    lines = quantised(network(middle="z = Mul(a, zero)\n r = Relu(a)\n b = Add(z, r)"), images())
-    assert any("z is constant on the calibration data" in line for line in lines)
-
-
-def test_an_empty_channel_is_said() -> None:
-    first = RNG.normal(size=(16, 4, 3, 3)).astype(np.float32) / 6
-    first[[2, 5]] = 0
-    assert any("2 outputs have weights of zero alone" in line for line in quantised(network(first), images()))
-
-
-def test_a_scale_that_would_underflow_is_said() -> None:
-    first = RNG.normal(size=(16, 4, 3, 3)).astype(np.float32) * np.float32(1e-32)
-    model = network(first)
-    # what is as good as zero may lose what little it has
-    options = replace(OPTIONS, min_sqnr=-100.0)
-    result, account = quantize(model, open_samples({"x": images()}, model), options)
-    assert any("too little for a scale in float32" in line for line in account.warnings)
-    assert np.isfinite(Session(result).run({"x": images(1)})["y"]).all()
 
 
 def test_a_nan_that_a_relu_would_hide_names_tensor_and_sample() -> None:

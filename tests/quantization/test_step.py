@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 import onnx
@@ -11,37 +10,18 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.errors import InvalidDataError, UnsupportedError, UsageError
+from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
-from onnxslim.graph import shapes
 from onnxslim.model_io import model_file
-from onnxslim.quantization.calibration import observe
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups, make_plan, name_nodes
-from onnxslim.quantization.qdq.placement import find_int8_capable
-from onnxslim.quantization.static.cross_layer_equalization import equalize, find_equalization_groups
+from onnxslim.quantization.qdq.fusion_groups import name_nodes
 from onnxslim.quantization.step import quantize
-from onnxslim.quantization.targets.tables import TARGETS
 from onnxslim.runtime.optimized_graph import read_optimized_graph
-from onnxslim.runtime.parallel import run_all
 from onnxslim.runtime.session import Session
-from onnxslim.runtime.tap_outputs import tap_outputs
-from onnxslim.simplification.step import simplify
 from onnxslim.validation.evaluation import evaluate
 from tests.support.paths import SAMPLES
-
-STATIC = QuantizeOptions(placement="static")
-
-
-@pytest.fixture(scope="module")
-def digits() -> ir.Model:
-    return simplify(SAMPLES / "digits_cnn.onnx")[0]
-
-
-@pytest.fixture(scope="module")
-def calib(digits: ir.Model) -> Samples:
-    return open_samples(SAMPLES / "digits_calib.npz", digits, max_samples=64)
+from tests.support.quantize_graphs import STATIC
 
 
 def test_every_layer_that_was_placed_runs_in_int8_and_answers_stay(digits: ir.Model, calib: Samples) -> None:
@@ -123,99 +103,6 @@ def test_a_quantised_model_is_refused(digits: ir.Model, calib: Samples) -> None:
     result, _ = quantize(digits, calib, STATIC)
     with pytest.raises(UnsupportedError, match="quantised already: QDQ"):
         quantize(result, calib, STATIC)
-
-
-def test_an_infinity_inside_names_the_tensor_and_the_sample() -> None:
-    model = ir.from_onnx_text("""<ir_version: 8, opset_import: ["" : 17]>
-    g (float[n,2] x) => (float[n,2] y) <float[2,2] w = {1,0,0,1}> {
-      e = Exp(x)
-      y = MatMul(e, w)
-    }""")
-    data = open_samples({"x": np.array([[0, 1], [0, 1000]], np.float32)}, model)
-    with pytest.raises(InvalidDataError, match="sample 1: NaN or infinity in tensor e"):
-        quantize(model, data, STATIC)
-
-
-def feeds(n: int) -> list[dict[str, np.ndarray]]:
-    rng = np.random.default_rng(0)
-    return [{"image": rng.uniform(size=(1, 1, 8, 8)).astype(np.float32)} for _ in range(n)]
-
-
-def watched(model: ir.Model) -> list[str]:
-    found = find_fusion_groups(model, TARGETS["cpu"])
-    return list(make_plan(found, find_int8_capable(found)).tensors)
-
-
-def test_statistics_of_two_halves_merge_into_exactly_those_of_the_whole(digits: ir.Model) -> None:
-    work = model_file.clone(digits)
-    shapes.infer(work)
-    name_nodes(work)
-    names, samples = watched(work), feeds(24)
-    whole = observe.collect_statistics(work, samples, names)
-    first, second = (observe.collect_statistics(work, part, names) for part in (samples[:11], samples[11:]))
-    merged = first.merge(second)
-    for field in ("lows", "highs", "exponents", "counts"):
-        np.testing.assert_array_equal(getattr(merged, field), getattr(whole, field))
-
-
-@pytest.mark.parametrize("at_a_time", [1, 3])
-def test_where_memory_is_short_tensors_are_watched_in_groups_to_the_same_statistics(
-    digits: ir.Model, monkeypatch: pytest.MonkeyPatch, at_a_time: int
-) -> None:
-    work = model_file.clone(digits)
-    shapes.infer(work)
-    name_nodes(work)
-    names, samples, taps = watched(work), feeds(5), []
-
-    def counting(model: ir.Model, *rest: Any) -> Any:
-        taps.append(sum(str(value.name).endswith("__some") for value in model.graph.outputs))
-        return run_all(model, *rest)
-
-    whole = observe.collect_statistics(work, samples, names)
-    monkeypatch.setattr(observe, "run_all", counting)
-    told: list[int] = []
-    memory = at_a_time * observe.BYTES_PER_TENSOR
-    found = observe.collect_statistics(
-        work, samples, names, None, lambda _, done, total: told.append(done), 5, memory_limit=memory
-    )
-    assert taps == [at_a_time] * (len(names) // at_a_time) + [len(names) % at_a_time] * (len(names) % at_a_time > 0)
-    assert told == list(range(1, 5 * len(taps) + 1))
-    assert found.names == whole.names
-    # what is watched is not fused, so that the last bits may differ
-    for field in ("lows", "highs"):
-        np.testing.assert_allclose(getattr(found, field), getattr(whole, field), rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(found.counts.sum(axis=1), whole.counts.sum(axis=1))
-
-
-def test_extremes_are_those_of_every_value_although_some_are_counted(
-    digits: ir.Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(observe, "VALUES_PER_SAMPLE", 16)
-    work = model_file.clone(digits)
-    shapes.infer(work)
-    name_nodes(work)
-    names = watched(work)
-    found = observe.collect_statistics(work, feeds(3), names)
-    session = Session(tap_outputs(work, names))
-    outputs = [session.run(feed) for feed in feeds(3)]
-    for name in names:
-        arrays = [run[name] if name in run else feed[name] for run, feed in zip(outputs, feeds(3), strict=True)]
-        np.testing.assert_allclose(found.low[name], min(a.min() for a in arrays), rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(found.high[name], max(a.max() for a in arrays), rtol=1e-5, atol=1e-6)
-        counted = found.counts[names.index(name)].sum()
-        assert min(16 * 2 / 3, arrays[0].size) <= counted / 3 <= 32
-
-
-def test_equalising_changes_weights_and_no_output(digits: ir.Model) -> None:
-    work = model_file.clone(digits)
-    shapes.infer(work)
-    names = [name for stream in find_equalization_groups(work) for name in stream.tensors]
-    assert names
-    chosen = equalize(work, observe.collect_channel_statistics(work, feeds(16), names))
-    assert chosen
-    for feed in feeds(16):
-        for name, array in Session(digits).run(feed).items():
-            np.testing.assert_allclose(Session(work).run(feed)[name], array, rtol=1e-3, atol=1e-3)
 
 
 def test_a_network_of_convolutions_gets_fixed_ranges() -> None:

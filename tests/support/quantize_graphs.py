@@ -53,3 +53,24 @@ def kernels(found: ir.Model) -> Counter[str]:
 def close(before: ir.Model, after: ir.Model, data: Samples, least: float = 30.0) -> bool:
     """Whether the outputs ``y`` are at least ``least`` dB from each other's error."""
     return sqnr(before, after, data) > least
+
+
+def options(weights: str, **changes: object) -> QuantizeOptions:
+    return QuantizeOptions(weights=weights, placement="static", **changes)  # type: ignore[arg-type]
+
+
+STATIC = QuantizeOptions(placement="static")
+
+
+def chain(spoilt: int) -> ir.Model:
+    """Five layers whose channels are alike, but for one input of one layer that is thirty times too large."""
+    rng = np.random.default_rng(0)
+    weights = {f"w{i}": (rng.standard_normal((32, 32)) / 4).astype(np.float32) for i in range(5)}
+    lines = [f"a{i} = MatMul({'x' if i == 0 else f'r{i - 1}'}, w{i})\n r{i} = Tanh(a{i})" for i in range(5)]
+    scale = np.ones(32, np.float32)
+    scale[3] = 30.0
+    lines[spoilt] = lines[spoilt].replace(f"MatMul({'x' if spoilt == 0 else f'r{spoilt - 1}'}", "MatMul(big")
+    lines.insert(spoilt, f"big = Mul({'x' if spoilt == 0 else f'r{spoilt - 1}'}, scale)")
+    weights[f"w{spoilt}"][3] /= 30.0
+    body = "\n ".join(lines)
+    return model(f"g (float[n,32] x) => (float[n,32] y) {{ {body}\n y = Identity(r4) }}", **weights, scale=scale)

@@ -5,24 +5,17 @@ from __future__ import annotations
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.errors import UnsupportedError
 from onnxslim.core.step_report import Account
-from onnxslim.data.sources import open_samples
 from onnxslim.quantization.calibration import observe, range_methods
-from onnxslim.quantization.evaluation import placement_profiling
 from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
 from onnxslim.quantization.evaluation.simulation import Simulation
 from onnxslim.quantization.numerics import affine
-from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups, make_plan
 from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq
 from onnxslim.quantization.qdq.placement import find_int8_capable
-from onnxslim.quantization.step import quantize
 from onnxslim.quantization.targets.tables import TARGETS
 from onnxslim.runtime.session import SessionConfig
-from onnxslim.simplification.step import simplify
-from tests.support.paths import SAMPLES
 from tests.support.quantize_graphs import model, samples, weight
 
 CONFIG = SessionConfig()
@@ -69,33 +62,3 @@ def test_what_is_simulated_is_what_is_written(apart: tuple[str, ...]) -> None:
     for name, chosen in encodings.items():
         lost = yardstick.errors(insert_qdq(found, plan, QuantizationParams(chosen)))["y"]
         assert simulation.measure_errors(chosen)["y"] == pytest.approx(lost, rel=1e-3), name
-
-
-def test_as_few_ops_stay_float_as_an_output_can_afford() -> None:
-    found = simplify(SAMPLES / "digits_cnn.onnx")[0]
-    data = open_samples(SAMPLES / "digits_calib.npz", found)
-    floats = []
-    for least in (20.0, 42.0, 44.0):
-        options = QuantizeOptions(placement="static", activations="static", min_sqnr=least)
-        result, account = quantize(found, data, options)
-        assert ReferenceOutputs(found, list(data.batches(1))[-64:], CONFIG).error(result) < 10 ** (-(least - 1) / 10)
-        floats.append(account.changed.get("layers in float", 0))
-    assert floats[0] < floats[1] < floats[2]
-    assert floats[2] < len([node for node in found.graph if node.op_type in ("Conv", "Gemm")])
-
-
-def test_int8_that_is_slower_once_enough_is_spared_says_which_floor_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = simplify(SAMPLES / "digits_cnn.onnx")[0]
-    data = open_samples(SAMPLES / "digits_calib.npz", found)
-    rounds: list[int] = []
-
-    def timed(candidates: dict[str, ir.Model], *_: object) -> tuple[str, dict[str, float]]:
-        slower = len(rounds) > 0
-        rounds.append(1)
-        times = {name: 1.0 if name == "float" else 2.0 if slower else 0.5 for name in candidates}
-        return min(times, key=times.__getitem__), times
-
-    monkeypatch.setattr(placement_profiling, "pick_fastest", timed)
-    with pytest.raises(UnsupportedError, match="below 44 dB of SQNR are in float: float") as raised:
-        quantize(found, data, QuantizeOptions(placement="measured", activations="static", min_sqnr=44.0))
-    assert str(raised.value.hint).startswith("--min-sqnr accepts less")
