@@ -8,9 +8,12 @@ small and to end.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.output_error import difference, is_float
 from onnxslim.core.errors import OnnxslimError
 from onnxslim.graph import shapes
 from onnxslim.graph.traversal import walk
@@ -103,14 +106,12 @@ def _make_random_input(value: ir.Value, rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, 2, size).astype(value.dtype.numpy())  # an index or a mask is valid at 0 and 1
 
 
-def _relative_difference(before: object, after: object) -> float:
-    if not isinstance(before, np.ndarray) or not isinstance(after, np.ndarray) or before.dtype.kind != "f":
+def _relative_difference(before: Any, after: Any) -> float:
+    if not is_float(before) or not isinstance(after, np.ndarray):
         return 0.0
     if before.shape != after.shape:
         return float("inf")
     if not before.size:
         return 0.0
-    wide, other = before.astype(np.float64), after.astype(np.float64)
-    same = (wide == other) | (np.isnan(wide) & np.isnan(other))
-    gap = np.abs(np.where(same, 0, wide - other)).max()
-    return float(gap / max(np.abs(wide[np.isfinite(wide)]).max(initial=0.0), np.finfo(np.float32).tiny))
+    largest = float(np.abs(before[np.isfinite(before)]).max(initial=0.0))
+    return float(np.abs(difference(before, after)).max() / max(largest, np.finfo(np.float32).tiny))

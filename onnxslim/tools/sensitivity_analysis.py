@@ -6,13 +6,13 @@ layer (``quantize/alone.py``); channels are told by what the model's outputs los
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
 
+from onnxslim.activations.output_error import to_decibels
 from onnxslim.core.errors import OnnxslimError, UnsupportedError, UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.step_report import Account
@@ -146,7 +146,7 @@ def _measure_int8(
     )
     ops = {node.name: node.op_type for node in prepared_model.graph}
     layers = [
-        Int8Sensitivity(name, ops[name], own.params, own.macs, _to_decibels(error))
+        Int8Sensitivity(name, ops[name], own.params, own.macs, -to_decibels(error))
         for name, error in layer_noise.items()
         for own in [costs.get(name, NodeCost(0, 0))]
     ]
@@ -168,13 +168,8 @@ def _measure_channels(
         warnings.append(f"channels were not looked at: {error.message}")
         return []
     channels = [
-        ChannelSensitivity(family["node"], family["units"], tuple((gone, _to_decibels(e)) for gone, e in family["effects"]))
+        ChannelSensitivity(family["node"], family["units"], tuple((gone, -to_decibels(e)) for gone, e in family["effects"]))
         for family in account.details["families"][0]
         if family["effects"]
     ]
     return sorted(channels, key=lambda one: one.levels[0][1])
-
-
-def _to_decibels(error: float) -> float:
-    """Noise over signal as SQNR in dB."""
-    return math.inf if error == 0 else -10 * math.log10(error)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.output_error import difference
 from onnxslim.core.errors import InvalidModelError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Batch, Samples
@@ -23,7 +24,7 @@ from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.tap_outputs import tap_outputs
 from onnxslim.validation.disagreements import DisagreementCollector
 from onnxslim.validation.metrics.accumulator import finite_or_none
-from onnxslim.validation.output_error import OutputFidelity, difference
+from onnxslim.validation.output_fidelity import OutputFidelity
 
 #: Two models are equal when no output differs by more than this, against its largest element.
 TOLERANCE = 1e-4

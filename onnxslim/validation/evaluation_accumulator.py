@@ -13,7 +13,7 @@ from onnxslim.validation.metrics import detection
 from onnxslim.validation.metrics.accumulator import MetricAccumulator, MetricResult
 from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS, DetectionAccumulator
 from onnxslim.validation.metrics.user_metric import UserMetric, UserMetricAccumulator
-from onnxslim.validation.output_error import OutputFidelity
+from onnxslim.validation.output_fidelity import OutputFidelity
 from onnxslim.validation.output_selection import as_rows, choose_metrics, pick_output
 from onnxslim.validation.sanity_checks import OutputVariation, check_above_chance
 from onnxslim.validation.state_drift import StateDrift

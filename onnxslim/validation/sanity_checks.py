@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnxslim.activations.output_error import compute_sqnr_db
 from onnxslim.core.errors import InvalidDataError
-from onnxslim.validation.output_error import to_decibels
 from onnxslim.validation.statistics import wilson_interval
 
 PREPROCESSING_HINT = "check the preprocessing (scale, mean, std, colour order, layout) and the order of the classes"
@@ -70,7 +70,7 @@ class OutputVariation:
             return None
         mean_energy = float(np.einsum("i,i->", self._sum, self._sum)) / self._n
         variation_db = (
-            to_decibels(max(self._energy - mean_energy, self._energy * 1e-15), self._energy) if self._energy else -np.inf
+            compute_sqnr_db(max(self._energy - mean_energy, self._energy * 1e-15), self._energy) if self._energy else -np.inf
         )
         if variation_db >= MIN_VARIATION_DB:
             return None

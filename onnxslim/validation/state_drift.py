@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxslim.validation.output_error import OutputFidelity, to_decibels
+from onnxslim.activations.output_error import compute_sqnr_db, is_float
+from onnxslim.validation.output_fidelity import OutputFidelity
 
 #: A sequence is divided into at most so many bins of time steps, and the error reported for each.
 MAX_TIME_BINS = 8
@@ -35,7 +36,7 @@ class StateDrift:
         """Take in the outputs of some steps, a row each; ``times`` are their places, from 0, shape (n,)."""
         bins = np.searchsorted(self.edges, times, side="right") - 1
         for name, original_values in original.items():
-            if isinstance(original_values, np.ndarray) and original_values.dtype.kind == "f":
+            if is_float(original_values):
                 time_bins = self._fidelities.setdefault(name, [OutputFidelity() for _ in self.edges[1:]])
                 for bin_index in np.unique(bins):
                     steps = slice(None) if len(times) == 1 else bins == bin_index
@@ -54,7 +55,7 @@ class StateDrift:
         time_bins = self._fidelities[name]
         energy = sum(f.signal_energy for f in time_bins) / max(1, sum(f.elements for f in time_bins))
         return [
-            -math.inf if f.nonfinite_elements else to_decibels(energy, f.noise_energy / max(1, f.elements))
+            -math.inf if f.nonfinite_elements else compute_sqnr_db(energy, f.noise_energy / max(1, f.elements))
             for f in time_bins
         ]
 

@@ -6,10 +6,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.step_report import Account
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
-from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.step import quantize

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.step_report import Account
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
@@ -16,7 +17,6 @@ from onnxslim.pipeline.recipe import Recipe, make_step, parse
 from onnxslim.pipeline.recipe_run import run_recipe
 from onnxslim.pipeline.task import EvaluationOptions
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
-from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
 from onnxslim.quantization.mixed_precision import choose_mixed_precision
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import prepare_model

@@ -18,7 +18,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.validation.evaluation import evaluate
-from onnxslim.validation.output_error import OutputFidelity
+from onnxslim.validation.output_fidelity import OutputFidelity
 from onnxslim.validation.output_selection import pick_output
 from tests.validation.conftest import FLOAT, build
 

@@ -12,7 +12,7 @@ from onnxslim.validation.evaluation_accumulator import Evaluation
 from onnxslim.validation.gates import Gates, find_gate_failures
 from onnxslim.validation.latency import summarize
 from onnxslim.validation.metrics.accumulator import MetricResult
-from onnxslim.validation.output_error import OutputFidelity
+from onnxslim.validation.output_fidelity import OutputFidelity
 from onnxslim.validation.statistics import paired_proportion_interval
 
 

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.output_error import is_float
 from onnxslim.core.errors import InvalidDataError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.graph import shapes
@@ -111,7 +112,7 @@ def _read_observations(
         np.array([outputs.pop(f"{name}__{key}") for name in names], np.float32).reshape(-1) for key in ("low", "high", "sum")
     )
     values = [outputs.pop(f"{name}__some") for name in names]
-    if not all(np.isfinite(array).all() for array in (low, high, total, *filter(_is_float, outputs.values()))):
+    if not all(np.isfinite(array).all() for array in (low, high, total, *filter(is_float, outputs.values()))):
         raise _NotFiniteError(index)
     return low, high, values
 
@@ -162,10 +163,6 @@ class _NotFiniteError(Exception):
         self.sample = sample
 
 
-def _is_float(array: object) -> bool:
-    return isinstance(array, np.ndarray) and array.dtype.kind == "f"
-
-
 def _find_nonfinite_tensor(model: ir.Model, feeds: FeedIterable, sample: int, config: SessionConfig | None) -> str:
     """The first tensor, in graph order, that is not finite for this sample."""
     feed = next((feed for index, feed in enumerate(feeds) if index == sample), None)
@@ -174,7 +171,7 @@ def _find_nonfinite_tensor(model: ir.Model, feeds: FeedIterable, sample: int, co
     names = [str(value.name) for node in model.graph for value in node.outputs if value.dtype == ir.DataType.FLOAT]
     outputs = Session(tap_outputs(model, names), config).run(feed)
     for name in names:
-        if _is_float(outputs[name]) and not np.isfinite(outputs[name]).all():
+        if is_float(outputs[name]) and not np.isfinite(outputs[name]).all():
             return f"tensor {name}"
     return "an output"
 

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
+from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.quantization.calibration import observe, range_methods
 from onnxslim.quantization.calibration.histograms import Statistics
 from onnxslim.quantization.evaluation.bisection import bisect_sensitive_tensors
-from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
 from onnxslim.quantization.evaluation.simulation import Simulation
 from onnxslim.quantization.numerics import affine
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan, make_plan

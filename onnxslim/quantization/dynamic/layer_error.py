@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.output_error import energy, relative_error
 from onnxslim.graph.constants import get_const_array
 from onnxslim.quantization.linear_layers import MatMulLayer
 from onnxslim.quantization.numerics.affine import compute_weight_scales, quantize_weight
@@ -111,8 +112,7 @@ def quantization_noise(observed: ObservedActivation, weight: np.ndarray, factors
     scales = compute_weight_scales(weight, 1)
     rounded_weight = quantize_weight(weight, scales, 1).astype(np.float32) * scales
     quantized_output = _fake_quantize(x, low, high) @ rounded_weight
-    signal = float(np.square(reference, dtype=np.float64).sum())
-    return float(np.square(reference - quantized_output, dtype=np.float64).sum()) / max(signal, 1e-30)
+    return relative_error(energy(reference - quantized_output), energy(reference))
 
 
 def _fake_quantize(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

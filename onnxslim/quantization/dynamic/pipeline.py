@@ -8,11 +8,11 @@ each layer costs (``noise.py``), and to see whether all that is faster here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
+from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import Account
 from onnxslim.data.samples import Samples
@@ -23,7 +23,6 @@ from onnxslim.quantization.dynamic.rewrite import RewrittenLayer, write_dynamic
 from onnxslim.quantization.dynamic.skip_layernorm_guard import replace_adds_with_sums
 from onnxslim.quantization.dynamic.smoothquant import Smoothing, apply_smoothings, choose_smoothings
 from onnxslim.quantization.evaluation import fusion_report, placement_profiling
-from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
 from onnxslim.quantization.linear_layers import WeightMatrix, find_same_weights, find_weight_matrices
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import build_no_layers_error, get_target
@@ -147,13 +146,7 @@ def _summarize(
     for layer in layers:
         if layer.why is not None:
             account.decline(layer.name, layer.why)
-    account.details["layers"] = [
-        {
-            **vars(layer),
-            "sqnr_db": round(-10 * math.log10(layer_noise[layer.name]), 2) if layer_noise.get(layer.name) else None,
-        }
-        for layer in layers
-    ]
+    account.details["layers"] = [vars(layer.with_error(layer_noise.get(layer.name))) for layer in layers]
     account.details["placement"] = {
         "how": "recorded" if options.float_units is not None else options.placement, "float": sorted(float_names)
     }  # fmt: skip

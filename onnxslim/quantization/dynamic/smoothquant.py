@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.output_error import to_decibels
 from onnxslim.graph.constants import get_const_array
 from onnxslim.quantization.dynamic.layer_error import ObservedActivation, get_weight_matrix, quantization_noise
 from onnxslim.quantization.linear_layers import MatMulLayer, WeightMatrix
@@ -124,7 +125,7 @@ def _choose_strength(observed: ObservedActivation, layers: Sequence[MatMulLayer]
         error_after = sum(quantization_noise(observed, array, factors) for array in matrices)
         candidates.append((error_after, strength, factors))
     error_after, strength, factors = min(candidates, key=lambda candidate: candidate[0])
-    return factors, strength, 10 * float(np.log10(max(error_before, 1e-30) / max(error_after, 1e-30)))
+    return factors, strength, to_decibels(max(error_before, 1e-30) / max(error_after, 1e-30))
 
 
 def _find_foldable_norm(x: ir.Value, layers: Sequence[MatMulLayer]) -> list[tuple[ir.Node, int]] | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
+from onnxslim.activations.output_error import to_decibels
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.runtime.session import SessionConfig
@@ -25,12 +26,18 @@ class ExecutedLayer:
         op: Its op type in the float model.
         kernel: ``int8`` or ``float``.
         why: Why it is float, or None.
+        sqnr_db: Of its own output in int8, in dB; None where it was not measured, or is exact.
     """
 
     name: str
     op: str
     kernel: str
     why: str | None
+    sqnr_db: float | None = None
+
+    def with_error(self, error: float | None) -> ExecutedLayer:
+        """The layer, its own output having the relative squared error ``error``."""
+        return replace(self, sqnr_db=round(-to_decibels(error), 2) if error else None)
 
 
 @dataclass(frozen=True)

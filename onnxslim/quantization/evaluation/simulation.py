@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
+from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.quantization.numerics.affine import Encoding
 from onnxslim.quantization.qdq.fusion_groups import QuantizationPlan
 from onnxslim.quantization.qdq.insert import QuantizationParams, add_initializer, insert_qdq, quantized_dtype

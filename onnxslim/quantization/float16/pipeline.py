@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.errors import UnsupportedError
 from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import Account
 from onnxslim.data.samples import Samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
-from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
 from onnxslim.quantization.float16 import conversion as float16
 from onnxslim.quantization.float16.conversion import TensorRange
 from onnxslim.quantization.options import QuantizeOptions

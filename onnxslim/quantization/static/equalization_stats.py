@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.step_report import Account
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration import observe
 from onnxslim.quantization.calibration.cache import EqualizationStatistics
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
-from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
 from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups, make_plan
 from onnxslim.quantization.qdq.placement import find_int8_capable
 from onnxslim.quantization.static.cross_layer_equalization import equalize, find_equalization_groups

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxslim.activations.output_error import to_decibels
 from onnxslim.core.errors import GateError
 from onnxslim.core.step_report import Account
 from onnxslim.quantization.calibration.range_selection import RangeSelector
@@ -99,7 +100,7 @@ def build_sqnr_error(output_errors: Mapping[str, float], options: QuantizeOption
         options: Say what was asked for.
     """
     worst = max(output_errors, key=output_errors.__getitem__)
-    sqnr_db = -10 * math.log10(max(output_errors[worst], 1e-30))
+    sqnr_db = -to_decibels(output_errors[worst])
     return GateError(
         f"int8 leaves output {worst} at {sqnr_db:.1f} dB of SQNR on calibration samples, whichever layers that gain by it "
         f"stay float; {get_min_sqnr_db(options):g} are asked for",

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.output_error import relative_error
 from onnxslim.graph.constants import get_const_array
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration import observe
@@ -74,7 +75,7 @@ def measure_layer_sensitivity(
         return np.array([float(values[str(value.name)]) for value in outputs])
 
     sums = np.sum(list(run_all(twin_model, samples, read_sums, config)), axis=0)
-    return {unit.name: float(sums[2 * i] / max(sums[2 * i + 1], 1e-30)) for i, unit in enumerate(layers)}
+    return {unit.name: relative_error(float(sums[2 * i]), float(sums[2 * i + 1])) for i, unit in enumerate(layers)}
 
 
 def _add_quantized_twin(writer: GraphWriter, unit: FusionGroup, encoding: affine.Encoding, target: Target) -> list[ir.Value]:

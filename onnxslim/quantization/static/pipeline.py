@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import Account
@@ -21,7 +22,6 @@ from onnxslim.quantization.calibration.histograms import Statistics
 from onnxslim.quantization.calibration.range_selection import RangeSelector
 from onnxslim.quantization.calibration.warnings import find_calibration_warnings
 from onnxslim.quantization.evaluation import placement_profiling
-from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import build_no_layers_error, get_target
 from onnxslim.quantization.qdq import placement

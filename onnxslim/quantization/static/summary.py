@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import onnx_ir as ir
@@ -43,9 +42,6 @@ def summarize(
         account.count("layers rounded with error feedback", sum(layer.used_error_feedback for layer in corrections))
     else:
         account.decline("weights and biases", "the outputs would move further with them mended")
-    account.details["layers"] = [
-        {**vars(layer), "sqnr_db": round(-10 * math.log10(errors[layer.name]), 2) if errors.get(layer.name) else None}
-        for layer in fusion_report.layers
-    ]
+    account.details["layers"] = [vars(layer.with_error(errors.get(layer.name))) for layer in fusion_report.layers]
     account.details["surviving"] = [dict(vars(survivor)) for survivor in fusion_report.surviving]
     account.details["runtime_ops"] = fusion_report.ops

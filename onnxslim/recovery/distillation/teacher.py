@@ -16,7 +16,7 @@ from onnxslim.recovery.distillation.losses import is_class_scores
 from onnxslim.recovery.distillation.sample_cache import NamedArrays, SampleCache
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.tap_outputs import tap_outputs
-from onnxslim.validation.output_error import OutputFidelity
+from onnxslim.validation.output_fidelity import OutputFidelity
 
 #: Samples in one run of the judge.
 _BATCH_SIZE = 64

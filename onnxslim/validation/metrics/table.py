@@ -14,8 +14,8 @@ from typing import Literal
 
 import numpy as np
 
+from onnxslim.activations.output_error import difference
 from onnxslim.core.errors import InvalidDataError, UsageError
-from onnxslim.validation.output_error import difference
 
 #: (outputs of the model, outputs of the original, labels or None), the sample on the first axis → parts, shape (n, k)
 PartsFunction = Callable[[np.ndarray, np.ndarray, "np.ndarray | None"], np.ndarray]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import onnx_ir as ir
 import pytest
 
+from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.step_report import Account
 from onnxslim.quantization.calibration import observe, range_methods
-from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
 from onnxslim.quantization.evaluation.simulation import Simulation
 from onnxslim.quantization.numerics import affine
 from onnxslim.quantization.prepare import prepare_model

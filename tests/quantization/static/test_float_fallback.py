@@ -5,10 +5,10 @@ from __future__ import annotations
 import onnx_ir as ir
 import pytest
 
+from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.errors import UnsupportedError
 from onnxslim.data.sources import open_samples
 from onnxslim.quantization.evaluation import placement_profiling
-from onnxslim.quantization.evaluation.output_error import ReferenceOutputs
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
 from onnxslim.runtime.session import SessionConfig

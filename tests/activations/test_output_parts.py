@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnxslim.activations.output_parts import OutputParts, find_output_parts
 from onnxslim.core.step_report import Account
-from onnxslim.quantization.evaluation.output_parts import OutputParts, find_output_parts
 from onnxslim.quantization.prepare import prepare_model
 from tests.support.quantize_graphs import model
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import special, stats
 
-from onnxslim.validation.output_error import OutputFidelity, difference
+from onnxslim.activations.output_error import difference
+from onnxslim.validation.output_fidelity import OutputFidelity
 
 ARRAYS = hnp.arrays(np.float32, (8, 3), elements=st.floats(-100, 100, width=32))
 

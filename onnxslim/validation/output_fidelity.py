@@ -13,21 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-
-def to_decibels(signal: float, noise: float) -> float:
-    """10·log10(signal / noise); infinite without noise."""
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 and math.isfinite(noise) else -math.inf
-
-
-def difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """``a - b`` in float64, with no difference where both hold the same infinity or both NaN."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        delta = a.astype(np.float64) - b.astype(np.float64)
-    if not np.isfinite(delta).all():
-        delta[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
-    return delta
+from onnxslim.activations.output_error import compute_sqnr_db, difference
 
 
 @dataclass
@@ -92,7 +78,7 @@ class OutputFidelity:
         """In decibels: inf when equal, -inf when the result is not finite where the original is, NaN if no float."""
         if not self.is_float or not self.elements:
             return math.nan
-        return -math.inf if self.nonfinite_elements else to_decibels(self.signal_energy, self.noise_energy)
+        return -math.inf if self.nonfinite_elements else compute_sqnr_db(self.signal_energy, self.noise_energy)
 
     @property
     def cosine(self) -> float:

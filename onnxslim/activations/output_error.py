@@ -1,0 +1,127 @@
+"""How far outputs are from a reference's, a: relative squared error Σ (a - b)² / Σ a², whose inverse is the SQNR."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TypeGuard
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.activations.output_parts import find_output_parts
+from onnxslim.runtime.parallel import SessionPool
+from onnxslim.runtime.session import SessionConfig
+
+FeedIterable = Iterable[Mapping[str, np.ndarray]]
+
+
+def to_decibels(ratio: float) -> float:
+    """10·log10 of a ratio of energies, -inf of 0; an SQNR is the negative of what this makes of a relative squared error."""
+    return 10 * math.log10(ratio) if ratio else -math.inf
+
+
+def compute_sqnr_db(signal: float, noise: float) -> float:
+    """SQNR of two energies in dB: infinite without noise, -inf without signal or where the noise is not finite."""
+    if noise == 0:
+        return math.inf
+    return to_decibels(signal / noise) if math.isfinite(noise) else -math.inf
+
+
+def relative_error(noise: float, signal: float) -> float:
+    """noise / signal of two energies; a silent signal counts as 1e-30."""
+    return noise / max(signal, 1e-30)
+
+
+def energy(array: np.ndarray) -> float:
+    """Σ a², in float64."""
+    return float(np.square(array, dtype=np.float64).sum())
+
+
+def squared_error(a: np.ndarray, b: np.ndarray) -> float:
+    """Σ (a - b)², in float64."""
+    return energy(np.subtract(a, b, dtype=np.float64))
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``a - b`` in float64, with no difference where both hold the same infinity or both NaN."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        delta = np.asarray(np.subtract(a, b, dtype=np.float64))
+    if not np.isfinite(delta).all():
+        delta[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
+    return delta
+
+
+def is_float(array: object) -> TypeGuard[np.ndarray]:
+    """Whether a model's output is a float tensor; one may be no tensor at all."""
+    return isinstance(array, np.ndarray) and array.dtype.kind == "f"
+
+
+class ReferenceOutputs:
+    """The float model's outputs on some samples, kept to measure candidates against.
+
+    Args:
+        model: The float model.
+        feeds: Single samples; they are iterated anew for every candidate.
+        config: Where to run.
+    """
+
+    def __init__(self, model: ir.Model, feeds: FeedIterable, config: SessionConfig) -> None:
+        self._feeds, self._config = feeds, config
+        output_parts = {str(value.name): find_output_parts(value) for value in model.graph.outputs}
+        self._parts = {name: joined for name, joined in output_parts.items() if joined is not None}
+        self._reference = self._run(model)
+        self._energy = {name: sum(map(energy, arrays)) for name, arrays in self._reference.items()}
+
+    def error(self, model: ir.Model | SessionPool, extra_inputs: Mapping[str, np.ndarray] | None = None) -> float:
+        """:meth:`errors` summed: each output, or part of one, weighs the same."""
+        return sum(self.errors(model, extra_inputs).values())
+
+    def errors(
+        self, model: ir.Model | SessionPool, extra_inputs: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, float]:
+        """‖a − b‖² / ‖a‖² of each float output, by name, and of each part of one that is joined (:mod:`.output_parts`).
+
+        Outputs whose shape depends on the data count as wholly wrong where the shapes differ.
+
+        Args:
+            model: A candidate, or sessions of it.
+            extra_inputs: Inputs that the float model does not have.
+        """
+        errors = {}
+        for name, arrays in self._run(model, extra_inputs).items():
+            noise = 0.0
+            for a, b in zip(self._reference[name], arrays, strict=True):
+                noise += squared_error(a, b) if a.shape == b.shape else energy(a)
+            errors[name] = relative_error(noise, self._energy[name])
+        return errors
+
+    def merge_parts(self, errors: Mapping[str, float]) -> dict[str, float]:
+        """What :meth:`errors` of the parts come to for each output, by name."""
+        output_of_part = {part: name for name, joined in self._parts.items() for part in joined.name_parts(name)}
+        noise: dict[str, float] = {}
+        signal: dict[str, float] = {}
+        for part, error in errors.items():
+            name = output_of_part.get(part, part)
+            noise[name] = noise.get(name, 0.0) + error * self._energy[part]
+            signal[name] = signal.get(name, 0.0) + self._energy[part]
+        return {name: relative_error(total, signal[name]) for name, total in noise.items()}
+
+    def _run(
+        self, model: ir.Model | SessionPool, extra_inputs: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, list[np.ndarray]]:
+        """By output or part of one what it holds on each sample."""
+
+        def copy_floats(index: int, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            # copies: the runtime's own outputs would keep the whole blocks of memory they were cut from
+            return {name: array.copy() for name, array in outputs.items() if is_float(array)}
+
+        result: dict[str, list[np.ndarray]] = {}
+        pool = model if isinstance(model, SessionPool) else SessionPool(model, self._config)
+        for outputs in pool.run(({**feed, **(extra_inputs or {})} for feed in self._feeds), copy_floats):
+            for name, array in outputs.items():
+                joined = self._parts.get(name)
+                names, pieces = ([name], [array]) if joined is None else (joined.name_parts(name), joined.split(array))
+                for part, piece in zip(names, pieces, strict=True):
+                    result.setdefault(part, []).append(piece)
+        return result
