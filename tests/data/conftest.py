@@ -31,3 +31,12 @@ def make() -> Callable[..., ir.Model]:
 def image_model() -> ir.Model:
     """One float input ``x`` of shape (batch, 3, 8, 8)."""
     return model_of(x=("FLOAT", ["batch", 3, 8, 8]))
+
+
+Make = Callable[..., ir.Model]
+
+
+@pytest.fixture
+def one(make: Make) -> ir.Model:
+    """One input: ``x`` float32 (batch, 6)."""
+    return make(x=("FLOAT", ["batch", 6]))

@@ -102,56 +102,6 @@ def test_the_size_of_a_sample_is_what_the_model_is_fed_with(free: ir.Model, make
     assert ragged.sample_bytes == 7 * 2
 
 
-def test_a_batch_fixed_at_one_is_fed_one_by_one(make: Make) -> None:
-    samples = open_samples(np.zeros((3, 4), np.float32), make(x=("FLOAT", [1, 4])))
-    assert samples.fixed_batch == 1
-    assert [batch["x"].shape for batch in samples.batches(8)] == [(1, 4)] * 3
-
-
-def test_a_batch_fixed_at_n_is_filled_and_the_remainder_said(make: Make) -> None:
-    source = {"x": np.arange(10, dtype=np.float32), "labels": np.arange(10)}
-    samples = open_samples(source, make(x=("FLOAT", [4])))
-    assert samples.fixed_batch == 4
-    assert len(samples) == 8
-    assert samples.labels is not None
-    assert samples.labels.tolist() == list(range(8))
-    assert [batch["x"].tolist() for batch in samples.batches(1)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert samples.warnings == ["arrays in memory: the model's batch is fixed at 4; 2 samples left out"]
-    assert len(samples.take([5, 1, 2, 3, 4])) == 4
-    with pytest.raises(InvalidDataError, match="3 samples, expected at least 4"):
-        samples.take([0, 1, 2])
-
-
-def test_a_sample_of_the_inputs_own_rank_is_fed_as_it_is(make: Make) -> None:
-    model = make(x=("FLOAT", ["batch", 4]), state=("FLOAT", [2, "b", 3]))
-    state = np.random.default_rng(0).standard_normal((5, 2, 1, 3)).astype(np.float32)
-    samples = open_samples({"x": np.zeros((5, 4), np.float32), "state": state}, model)
-    assert samples.fixed_batch == 1
-    for i, batch in enumerate(samples.batches(8)):
-        assert batch["x"].shape == (1, 4)
-        assert np.array_equal(batch["state"], state[i])
-
-
-def test_samples_are_stacked_along_the_axis_named_like_the_batch(make: Make) -> None:
-    model = make(x=("FLOAT", ["batch", 4]), state=("FLOAT", [2, "batch", 3]))
-    state = np.random.default_rng(0).standard_normal((5, 2, 3)).astype(np.float32)
-    samples = open_samples({"x": np.zeros((5, 4), np.float32), "state": state}, model)
-    first, second = samples.batches(3)
-    assert first["state"].shape == (2, 3, 3)
-    assert first["state"].flags.c_contiguous
-    assert np.array_equal(np.concatenate([first["state"], second["state"]], axis=1), state.swapaxes(0, 1))
-
-
-def test_a_single_value_goes_with_every_sample_and_a_change_of_it_ends_a_batch(make: Make) -> None:
-    model = make(x=("FLOAT", ["batch", 2]), sr=("INT64", []))
-    x = np.zeros((5, 2), np.float32)
-    whole = list(open_samples({"x": x, "sr": np.array(16000)}, model).batches(4))
-    assert [batch["x"].shape[0] for batch in whole] == [4, 1]
-    assert all(batch["sr"].shape == () and batch["sr"] == 16000 for batch in whole)
-    changing = list(open_samples({"x": x, "sr": np.array([8, 8, 16, 16, 16])}, model).batches(4))
-    assert [(batch["x"].shape[0], int(batch["sr"])) for batch in changing] == [(2, 8), (2, 16), (1, 16)]
-
-
 def test_samples_of_different_shapes_share_a_batch_only_with_their_like(make: Make) -> None:
     model = make(x=("FLOAT", ["batch", "time"]))
     rows = [np.full(size, size, np.float32) for size in (3, 3, 5, 3, 5, 5)]
@@ -171,17 +121,6 @@ def test_a_number_that_is_not_finite_is_named_by_key_and_sample(free: ir.Model, 
     with pytest.raises(InvalidDataError, match=rf"'x': sample 6 holds {bad}, expected finite float"):
         list(samples.take([8, 6, 2]).batches(2))
     assert len(list(samples.take([0, 1]).batches(2))) == 1
-
-
-def test_numbers_are_cast_within_their_kind_when_they_fit(make: Make) -> None:
-    model = make(x=("FLOAT16", ["n"]), i=("UINT8", ["n"]))
-    (batch,) = open_samples({"x": np.array([0.5, 1.5]), "i": np.array([0, 255])}, model).batches(2)
-    assert batch["x"].dtype == np.float16
-    assert batch["i"].dtype == np.uint8
-    with pytest.raises(InvalidDataError, match=r"'x': sample 1 holds 100000.0, expected finite float16"):
-        list(open_samples({"x": np.array([0.5, 1e5]), "i": np.array([0, 1])}, model).batches(2))
-    with pytest.raises(InvalidDataError, match="'i': sample 0 holds -1, expected finite uint8"):
-        list(open_samples({"x": np.array([0.5, 1]), "i": np.array([-1, 1])}, model).batches(2))
 
 
 def test_strings_are_fed_as_strings(make: Make) -> None:

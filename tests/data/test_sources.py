@@ -10,10 +10,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.errors import InvalidDataError, UnsupportedError, UsageError
-from onnxslim.data.sources import READERS, open_samples
+from onnxslim.core.errors import InvalidDataError, UsageError
+from onnxslim.data.sources import open_samples
+from tests.support.feeds import rows
 
 Make = Callable[..., ir.Model]
+
+
 X = np.arange(24, dtype=np.float32).reshape(4, 6)
 
 
@@ -21,52 +24,6 @@ X = np.arange(24, dtype=np.float32).reshape(4, 6)
 def two(make: Make) -> ir.Model:
     """Two inputs: ``x`` float32 (batch, 6), ``n`` int64 (batch, 2)."""
     return make(x=("FLOAT", ["batch", 6]), n=("INT64", ["batch", 2]))
-
-
-@pytest.fixture
-def one(make: Make) -> ir.Model:
-    """One input: ``x`` float32 (batch, 6)."""
-    return make(x=("FLOAT", ["batch", 6]))
-
-
-def rows(samples: Any, name: str = "x") -> np.ndarray:
-    return np.concatenate([batch[name] for batch in samples.batches(3)])
-
-
-class Reader:
-    """A calibration data reader as onnxruntime defines it: feeds until None."""
-
-    def __init__(self, feeds: list[Any]) -> None:
-        self.feeds = iter(feeds)
-
-    def get_next(self) -> Any:
-        return next(self.feeds, None)
-
-
-def test_a_lone_array_may_have_any_name(tmp_path: Path, one: ir.Model) -> None:
-    np.savez(tmp_path / "a.npz", X)
-    np.save(tmp_path / "a.npy", X)
-    (tmp_path / "folder").mkdir()
-    for i, row in enumerate(X):
-        np.save(tmp_path / "folder" / f"{i}.npy", row)
-    spellings: list[Any] = [
-        X,
-        X.tolist(),
-        {"anything": X},
-        tmp_path / "a.npz",
-        str(tmp_path / "a.npy"),
-        tmp_path / "folder",
-        iter(X),
-        [(row,) for row in X],
-        [X[:3], X[3:]],
-        ({"anything": row[None]} for row in X),
-        Reader([{"x": X[:1]}, {"x": X[1:]}]),
-    ]
-    for spelling in spellings:
-        samples = open_samples(spelling, one)
-        assert np.array_equal(rows(samples), X), samples.source
-        assert samples.input_names == ["x"]
-        assert samples.shapes == {"x": (6,)}
 
 
 def test_labels_come_from_their_key_from_the_caller_or_from_the_end_of_a_tuple(tmp_path: Path, one: ir.Model) -> None:
@@ -90,23 +47,6 @@ def test_labels_come_from_their_key_from_the_caller_or_from_the_end_of_a_tuple(t
     assert open_samples(X, one).labels is None
     with pytest.raises(InvalidDataError, match="'other' is not an input"):
         open_samples(tmp_path / "a.npz", one)
-
-
-def test_a_model_whose_input_is_called_labels_gets_it(make: Make) -> None:
-    model = make(x=("FLOAT", ["n", 6]), labels=("INT64", ["n"]))
-    samples = open_samples({"x": X, "labels": np.arange(4)}, model)
-    assert samples.labels is None
-    assert samples.input_names == ["x", "labels"]
-
-
-def test_an_input_with_a_default_may_be_left_out(make: Make) -> None:
-    model = make(x=("FLOAT", ["n", 6]), scale=("FLOAT", []))
-    scale = next(v for v in model.graph.inputs if v.name == "scale")
-    scale.const_value = ir.tensor(np.float32(2), name="scale")
-    model.graph.register_initializer(scale)
-    assert open_samples({"x": X}, model).input_names == ["x"]
-    assert open_samples(X, model).input_names == ["x"]
-    assert open_samples({"x": X, "scale": np.float32(3)}, model).input_names == ["x", "scale"]
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -153,12 +93,6 @@ def test_data_that_do_not_fit_are_refused_before_anything_runs(
             open_samples(tmp_path / "a.npz", two)
 
 
-def test_images_as_bytes_come_with_the_hint_to_normalise(one: ir.Model) -> None:
-    with pytest.raises(InvalidDataError) as caught:
-        open_samples(X.astype(np.uint8), one)
-    assert "--preprocess" in (caught.value.hint or "")
-
-
 def test_a_missing_label_key_is_named(one: ir.Model) -> None:
     with pytest.raises(InvalidDataError, match="--labels y: there is no such key, only 'x'"):
         open_samples({"x": X}, one, labels="y")
@@ -200,36 +134,9 @@ def test_max_samples_draws_a_seeded_sample_in_proportion_to_the_labels(one: ir.M
     assert len(open_samples(X, one, max_samples=50)) == 4
 
 
-def test_the_caller_s_arrays_are_not_changed_and_not_handed_out(one: ir.Model) -> None:
-    mine = X.copy()
-    (batch,) = open_samples(mine, one).batches(8)
-    batch["x"][:] = 0
-    assert np.array_equal(mine, X)
-
-
-def test_a_model_without_inputs_or_with_a_sequence_cannot_be_fed(make: Make) -> None:
-    with pytest.raises(UnsupportedError, match="takes no inputs"):
-        open_samples(X, make())
-    model = make(x=("FLOAT", ["n"]))
-    model.graph.inputs[0].type = ir.SequenceType(ir.TensorType(ir.DataType.FLOAT))
-    with pytest.raises(UnsupportedError, match="input 'x' is Sequence"):
-        open_samples(X, model)
-
-
-def test_an_input_of_unknown_rank_is_stacked_along_its_first_axis(make: Make) -> None:
-    samples = open_samples(X, make(x=("FLOAT", None)))
-    assert [batch["x"].shape for batch in samples.batches(3)] == [(3, 6), (1, 6)]
-
-
 def test_groups_come_from_a_key_or_from_the_caller(one: ir.Model) -> None:
     samples = open_samples({"x": X, "who": np.array(list("aabb"))}, one, group="who")
     assert samples.groups is not None
     assert samples.take([3, 0]).groups.tolist() == ["b", "a"]  # type: ignore[union-attr]
     with pytest.raises(InvalidDataError, match=r"groups of shape \(3,\), expected one for each of 4 samples"):
         open_samples(X, one, group=np.arange(3))
-
-
-def test_every_reader_says_what_it_takes_and_how() -> None:
-    for reader in READERS:
-        assert reader.accepts.__doc__
-        assert reader.read.__doc__

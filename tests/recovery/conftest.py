@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from importlib.util import find_spec
-from types import ModuleType
 
 import pytest
-
-
-@pytest.fixture(scope="session")
-def build() -> ModuleType:
-    """Small models and samples; imported late, since it needs torch."""
-    return importlib.import_module("tests.support.torch_graphs")
 
 
 @pytest.fixture(autouse=True)

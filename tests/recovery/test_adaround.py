@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -16,9 +14,10 @@ from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.recovery.step import round_weights
 from onnxslim.runtime.session import Session
+from tests.support import torch_graphs as build
 
 
-def four_bits(build: ModuleType, weight: np.ndarray) -> ir.Model:
+def four_bits(weight: np.ndarray) -> ir.Model:
     """A Gemm whose weights have few levels, so that rounding matters."""
     scale = (np.abs(weight).max(1) / 7).astype(np.float32)
     codes = np.clip(np.rint(weight / scale[:, None]), -7, 7).astype(np.int8)
@@ -37,11 +36,9 @@ def correlated(count: int, columns: int, seed: int) -> np.ndarray:
     return (rng.standard_normal((count, 4)) @ mixing + 0.1 * rng.standard_normal((count, columns))).astype(np.float32)
 
 
-def test_a_layer_comes_nearer_to_its_float_self_by_choosing_between_neighbouring_codes(
-    build: ModuleType,
-) -> None:
+def test_a_layer_comes_nearer_to_its_float_self_by_choosing_between_neighbouring_codes() -> None:
     weight = np.random.default_rng(0).standard_normal((6, 24)).astype(np.float32)
-    model = four_bits(build, weight)
+    model = four_bits(weight)
     samples = open_samples({"x": correlated(256, 24, 1)}, model)
     result, account = round_weights(model, {"q": weight}, samples, iterations=400)
     unseen = correlated(500, 24, 2)
@@ -54,19 +51,17 @@ def test_a_layer_comes_nearer_to_its_float_self_by_choosing_between_neighbouring
     assert account.details["layer_error"]["q"]["after"] < account.details["layer_error"]["q"]["before"]
 
 
-def test_the_same_seed_gives_the_same_codes(build: ModuleType) -> None:
+def test_the_same_seed_gives_the_same_codes() -> None:
     weight = np.random.default_rng(0).standard_normal((6, 24)).astype(np.float32)
-    model = four_bits(build, weight)
+    model = four_bits(weight)
     samples = open_samples({"x": correlated(128, 24, 1)}, model)
     first, again = (round_weights(model, {"q": weight}, samples, iterations=100)[0] for _ in range(2))
     assert model_file.to_bytes(first) == model_file.to_bytes(again)
 
 
-def test_weights_that_are_not_behind_one_layer_are_declined_and_wrong_shapes_refused(
-    build: ModuleType,
-) -> None:
+def test_weights_that_are_not_behind_one_layer_are_declined_and_wrong_shapes_refused() -> None:
     weight = np.random.default_rng(0).standard_normal((6, 24)).astype(np.float32)
-    model = four_bits(build, weight)
+    model = four_bits(weight)
     samples = open_samples({"x": correlated(64, 24, 1)}, model)
     result, account = round_weights(model, {"s": np.ones(6, np.float32)}, samples, iterations=1)
     assert [d.node for d in account.declined] == ["s"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -14,20 +12,21 @@ pytest.importorskip("torch", reason="recover needs torch")
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.data.sources import open_samples
 from onnxslim.recovery.step import compute_gradient_importance
+from tests.support import torch_graphs as build
 
 
-def linear(build: ModuleType, weight: np.ndarray) -> ir.Model:
+def linear(weight: np.ndarray) -> ir.Model:
     """y = x · w, which is no class score: rank 3."""
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     return build.model([node], {"x": ["n", 2, 4]}, {"y": ["n", 2, 3]}, {"w": weight})
 
 
-def test_fisher_of_a_linear_map_is_what_the_formula_gives(build: ModuleType) -> None:
+def test_fisher_of_a_linear_map_is_what_the_formula_gives() -> None:
     # y = x·w under a Gaussian of its own root mean square s: E[(∂L/∂w)²] = Σ x² / s² for each sample.
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((4, 3)).astype(np.float32)
     x = (rng.standard_normal((3000, 2, 4)) * [1, 2, 3, 4]).astype(np.float32)
-    model = linear(build, weight)
+    model = linear(weight)
     found = compute_gradient_importance(model, open_samples({"x": x}, model), "fisher", batch_size=10)["w"]
     s2 = ((x @ weight) ** 2).mean()
     expected = 0.5 * weight**2 * ((x**2).sum(1).mean(0) / s2)[:, None]
@@ -36,7 +35,7 @@ def test_fisher_of_a_linear_map_is_what_the_formula_gives(build: ModuleType) -> 
 
 
 @pytest.mark.parametrize("kind", ["taylor", "fisher"])
-def test_a_unit_that_nobody_reads_scores_nothing_and_one_that_decides_scores_most(build: ModuleType, kind: str) -> None:
+def test_a_unit_that_nobody_reads_scores_nothing_and_one_that_decides_scores_most(kind: str) -> None:
     model = build.mlp()
     weights = build.arrays(model)
     weights["w2"][0], weights["w2"][1] = 0, 10 * weights["w2"][1]
@@ -49,7 +48,7 @@ def test_a_unit_that_nobody_reads_scores_nothing_and_one_that_decides_scores_mos
     assert int(np.argmax(into)) == 1
 
 
-def test_taylor_uses_labels_where_there_are_any_and_fisher_does_not(build: ModuleType) -> None:
+def test_taylor_uses_labels_where_there_are_any_and_fisher_does_not() -> None:
     model = build.mlp()
     plain, labelled = build.rows(64), build.rows(64, labels=np.zeros(64, np.int64))
     for kind, same in (("taylor", False), ("fisher", True)):
@@ -60,7 +59,7 @@ def test_taylor_uses_labels_where_there_are_any_and_fisher_does_not(build: Modul
         assert np.array_equal(a, b) == same
 
 
-def test_the_same_seed_gives_the_same_scores(build: ModuleType) -> None:
+def test_the_same_seed_gives_the_same_scores() -> None:
     first, again, other = (
         compute_gradient_importance(build.mlp(), build.rows(64), "fisher", seed=s)["w1"] for s in (0, 0, 1)
     )
@@ -68,7 +67,7 @@ def test_the_same_seed_gives_the_same_scores(build: ModuleType) -> None:
     assert not np.array_equal(first, other)
 
 
-def test_what_cannot_be_scored_is_refused(build: ModuleType) -> None:
+def test_what_cannot_be_scored_is_refused() -> None:
     empty = build.model([helper.make_node("Relu", ["x"], ["y"])], {"x": ["n", 8]}, {"y": ["n", 8]}, {})
     with pytest.raises(UnsupportedError, match="no weights"):
         compute_gradient_importance(empty, build.rows(16))

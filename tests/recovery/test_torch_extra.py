@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from onnxslim.core.errors import UnsupportedError
 from onnxslim.recovery import torch_extra
 from onnxslim.recovery.step import compute_gradient_importance, recover, round_weights
+from tests.support import torch_graphs as build
 
 
 def test_importing_the_room_does_not_import_torch() -> None:
@@ -22,7 +22,7 @@ def test_importing_the_room_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_without_torch_every_entry_says_how_to_get_it(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torch_every_entry_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     real: Callable[..., ModuleSpec | None] = importlib.util.find_spec
     monkeypatch.setattr(torch_extra, "find_spec", lambda name: None if name == "torch" else real(name))
     model, samples = build.mlp(), build.rows(16)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from onnxslim.reporting import figures, text
-from onnxslim.reporting.steps import list_steps
+from onnxslim.reporting import figures
 from tests.support.sample_report import metric, sample
 
 
@@ -87,13 +84,6 @@ def test_any_part_may_be_missing_or_null(missing: str) -> None:
     figures.list_rows(report | {missing: None})
 
 
-def test_steps_group_what_they_declined_by_reason() -> None:
-    found = list_steps(sample())
-    assert [step.changed for step in found] == ["12 folded, 52 fused", "148 channels", "51 int8"]
-    assert [step.left for step in found] == [0, 9, 2]
-    assert [len(step.declined) for step in found] == [0, 1, 2]
-
-
 def names_at(report: dict[str, Any]) -> int:
     """Where the first metric's row is."""
     name = figures.metric_name(report["metrics"][0]["name"])
@@ -117,36 +107,3 @@ def test_energy_that_cannot_be_measured_says_so_before_any_estimate() -> None:
         figures.describe_energy({"energy": measured})
         == "RAPL, result millijoules 1.23 interval 0.5 to 0.75, command joules 20"
     )
-
-
-@pytest.mark.parametrize(
-    ("made", "expected"),
-    [
-        (text.format_size(999), "999 B"),
-        (text.format_size(13992206), "14.0 MB"),
-        (text.format_size(None), "–"),
-        (text.format_count(3487816), "3.49 M"),
-        (text.format_milliseconds(0.0532), "53.2 µs"),
-        (text.format_milliseconds(7.9512), "7.95 ms"),
-        (text.format_digits(0.000123), "0.000123"),
-        (text.format_digits(float("inf")), "–"),
-        (text.format_signed(-0.004), "0.00"),
-        (text.format_ratio(2.0, "faster", "slower"), "2.00× faster"),
-        (text.format_ratio(1.001, "faster", "slower"), "unchanged"),
-        (text.shorten("a" * 50 + "b" * 50, 11), "aaaaa…bbbbb"),
-    ],
-)
-def test_numbers_as_people_read_them(made: str, expected: str) -> None:
-    assert made == expected
-
-
-@given(st.text())
-def test_a_cleaned_name_cannot_steer_a_terminal_or_break_a_line(name: str) -> None:
-    cleaned = text.clean(name)
-    assert cleaned.isprintable()
-    assert cleaned == name or not name.isprintable()
-
-
-@given(st.text(max_size=200), st.integers(3, 60))
-def test_a_shortened_name_is_no_longer_than_allowed(name: str, limit: int) -> None:
-    assert len(text.shorten(name, limit)) <= limit

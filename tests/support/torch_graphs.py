@@ -12,6 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
+from onnxslim.recovery.options import RecoverOptions
+from onnxslim.runtime.session import Session
 
 FLOAT = TensorProto.FLOAT
 
@@ -78,3 +80,15 @@ def arrays(source: ir.Model) -> dict[str, np.ndarray]:
         for name, value in source.graph.initializers.items()
         if value.const_value is not None
     }
+
+
+QUICK = RecoverOptions(steps=150, lr=2e-2)
+
+
+def error(model: ir.Model, teacher: ir.Model, x: np.ndarray, name: str = "x") -> float:
+    a, b = (next(iter(Session(m).run({name: x}).values())) for m in (teacher, model))
+    return float(((a - b) ** 2).sum() / (a**2).sum())
+
+
+def fresh(count: int = 500) -> np.ndarray:
+    return np.random.default_rng(99).standard_normal((count, 8)).astype(np.float32)

@@ -9,11 +9,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
-from scipy import stats
 
 import onnxslim
 from onnxslim.core.errors import UsageError
-from onnxslim.data.reservoir import Reservoir
 from onnxslim.data.sources import open_samples
 
 
@@ -46,18 +44,6 @@ def session(model: bytes) -> ort.InferenceSession:
 def request(number: int, batch: int = 1, length: int = 3) -> dict[str, np.ndarray]:
     x = np.full((batch, length), number, np.float32) + np.arange(batch, dtype=np.float32)[:, None] / 8
     return {"x": x, "state": np.full((2, batch, 1), number, np.float32), "rate": np.array(16000)}
-
-
-def test_every_place_of_a_stream_is_kept_equally_often() -> None:
-    counts = np.zeros(60, int)
-    for seed in range(1500):
-        kept: Reservoir[int] = Reservoir(6, seed)
-        for item in range(60):
-            if kept.wants():
-                kept.put(item)
-        assert len(set(kept.items)) == 6
-        counts[kept.items] += 1
-    assert stats.chisquare(counts).pvalue > 1e-3
 
 
 def test_answers_are_the_sessions_own_and_so_is_everything_else(session: ort.InferenceSession, tmp_path: Path) -> None:

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 import pytest
-from PIL import Image
 
-from onnxslim.core.errors import InvalidDataError, LimitError, UsageError
+from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.sources import open_samples
+from tests.support.pictures import picture
 
-Make = Callable[..., ir.Model]
 SPEC = "scale=1"
-
-
-def picture(path: Path, value: int, size: tuple[int, int] = (8, 8)) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (value, value + 1, value + 2)).save(path)
-
-
-@pytest.fixture
-def classes(tmp_path: Path) -> Path:
-    """Three classes of two pictures; the first channel tells class and picture."""
-    for number, name in enumerate(("cat", "dog", "eel")):
-        for i in range(2):
-            picture(tmp_path / "images" / name / f"{i}.png", 10 * number + i)
-    return tmp_path / "images"
 
 
 def values(samples: object) -> list[int]:
@@ -112,55 +94,6 @@ def test_a_flat_folder_has_no_labels_and_other_files_are_said(tmp_path: Path, im
     assert samples.warnings == [f"{tmp_path}: 1 files of other kinds ignored"]
 
 
-def test_images_need_to_be_told_how_they_become_arrays(classes: Path, image_model: ir.Model) -> None:
-    with pytest.raises(UsageError, match="--preprocess must say how they become 'x' float"):
-        open_samples(classes, image_model)
-
-
-def test_what_does_not_fit_the_model_is_found_before_anything_is_decoded(
-    classes: Path, image_model: ir.Model, make: Make
-) -> None:
-    with pytest.raises(InvalidDataError, match=r"'x' has samples of shape \(3, 4, 4\), expected \(3, 8, 8\)"):
-        open_samples(classes, image_model, preprocess="crop=4")
-    with pytest.raises(InvalidDataError, match=r"0\.png: 8x8 pixels are too few for a crop of 9x9"):
-        open_samples(classes, image_model, preprocess="crop=9")
-    with pytest.raises(InvalidDataError, match="has no names to tell them apart"):
-        open_samples(classes, make(x=("FLOAT", [1, 3, 8, 8]), y=("FLOAT", [1])), preprocess=SPEC)
-    (classes / "cat" / "0.png").write_bytes(b"no picture")
-    with pytest.raises(InvalidDataError, match=r"0\.png is not an image"):
-        open_samples(classes, image_model, preprocess=SPEC)
-
-
-def test_a_truncated_picture_is_named_when_it_is_reached(classes: Path, image_model: ir.Model) -> None:
-    rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(classes / "dog" / "0.png")
-    os.truncate(classes / "dog" / "0.png", 100)
-    samples = open_samples(classes, image_model, preprocess=SPEC)
-    with pytest.raises(InvalidDataError, match=r"dog/0\.png"):
-        list(samples.batches(1))
-
-
-def test_pillow_s_limit_on_pixels_holds(classes: Path, image_model: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    for limit in (63, 31):  # Pillow warns above the limit and raises above twice the limit
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        with pytest.raises(LimitError, match=r"0\.png: Image size"):
-            open_samples(classes, image_model, preprocess=SPEC)
-
-
-def test_pictures_of_many_sizes_are_fed_by_size_to_a_model_that_takes_any(tmp_path: Path, make: Make) -> None:
-    for i, size in enumerate(((4, 6), (4, 6), (6, 4))):
-        picture(tmp_path / f"{i}.png", i, size)
-    samples = open_samples(tmp_path, make(x=("FLOAT", ["n", 3, "h", "w"])), preprocess=SPEC)
-    assert [batch["x"].shape for batch in samples.batches(8)] == [(2, 3, 6, 4), (1, 3, 4, 6)]
-
-
-def test_a_model_of_integers_gets_the_pixels(classes: Path, make: Make) -> None:
-    samples = open_samples(classes, make(x=("UINT8", ["n", 8, 8, 3])), preprocess="layout=nhwc")
-    (batch,) = samples.batches(8)
-    assert batch["x"].dtype == np.uint8
-    assert batch["x"][:, 0, 0, 2].tolist() == [2, 3, 12, 13, 22, 23]
-
-
 def test_sub_folders_may_be_groups_instead_of_classes(classes: Path, image_model: ir.Model) -> None:
     samples = open_samples(classes, image_model, preprocess=SPEC, group="subfolder")
     assert samples.labels is None
@@ -168,50 +101,6 @@ def test_sub_folders_may_be_groups_instead_of_classes(classes: Path, image_model
     assert samples.groups.tolist() == ["cat", "cat", "dog", "dog", "eel", "eel"]
 
 
-def test_a_folder_of_arrays_holds_samples_or_batches_and_their_classes(tmp_path: Path, make: Make) -> None:
-    model = make(x=("FLOAT", ["n", 2]), sr=("INT64", []))
-    for name, rows in (("a/0", 1), ("a/1", 3), ("b/0", 2)):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        np.savez(tmp_path / f"{name}.npz", x=np.full((rows, 2), rows, np.float32), sr=np.array(8))
-    samples = open_samples(tmp_path, model)
-    assert len(samples) == 6
-    assert samples.labels is not None
-    assert samples.labels.tolist() == [0, 0, 0, 0, 1, 1]
-    (batch,) = samples.batches(8)
-    assert batch["x"][:, 0].tolist() == [1, 3, 3, 3, 2, 2]
-
-
-def test_a_folder_of_feeds_that_cannot_be_stacked_is_fed_file_by_file(tmp_path: Path, make: Make) -> None:
-    model = make(x=("FLOAT", ["batch", 2]), state=("FLOAT", [2, "b", 3]))
-    for i in range(3):
-        np.savez(tmp_path / f"{i}.npz", x=np.zeros((1, 2), np.float32), state=np.full((2, 1, 3), i, np.float32))
-    samples = open_samples(tmp_path, model)
-    assert [batch["state"].shape for batch in samples.batches(2)] == [(2, 1, 3)] * 3
-
-
-def test_one_npy_for_each_input_is_an_unpacked_npz(tmp_path: Path, make: Make) -> None:
-    model = make(x=("FLOAT", ["n", 2]), y=("FLOAT", ["n"]))
-    np.save(tmp_path / "x.npy", np.zeros((3, 2), np.float32))
-    np.save(tmp_path / "y.npy", np.arange(3, dtype=np.float32))
-    np.save(tmp_path / "labels.npy", np.arange(3))
-    samples = open_samples(tmp_path, model)
-    assert len(samples) == 3
-    assert samples.labels is not None
-
-
-def test_files_of_a_folder_that_differ_in_their_keys_are_named(tmp_path: Path, make: Make) -> None:
-    np.savez(tmp_path / "0.npz", x=np.zeros(2), y=np.zeros(2))
-    np.savez(tmp_path / "1.npz", x=np.zeros(2))
-    with pytest.raises(InvalidDataError, match=r"1\.npz holds x; those before hold x, y"):
-        open_samples(tmp_path, make(x=("FLOAT", ["n", 2]), y=("FLOAT", ["n", 2])))
-
-
 def test_an_empty_folder_is_no_data(tmp_path: Path, image_model: ir.Model) -> None:
     with pytest.raises(UsageError, match="is not data this tool reads"):
         open_samples(tmp_path, image_model)
-
-
-def test_a_pipe_in_a_folder_of_images_does_not_hang(tmp_path: Path, image_model: ir.Model) -> None:
-    os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(InvalidDataError, match="not a regular file"):
-        open_samples(tmp_path, image_model, preprocess=SPEC)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -17,15 +15,16 @@ from onnxslim.core.errors import UnsupportedError
 from onnxslim.model_io import model_file
 from onnxslim.recovery.torch_model.executor import TorchExecutor
 from onnxslim.runtime.session import Session, SessionConfig
+from tests.support import torch_graphs as build
 
 EXACT = SessionConfig(optimize=False)
 
 
-def test_parameters_carry_the_names_of_initializers(build: ModuleType) -> None:
+def test_parameters_carry_the_names_of_initializers() -> None:
     assert list(TorchExecutor(build.mlp()).parameters) == ["w1", "b1", "w2", "b2"]
 
 
-def test_the_gradient_is_the_slope_of_the_loss(build: ModuleType) -> None:
+def test_the_gradient_is_the_slope_of_the_loss() -> None:
     executor = TorchExecutor(build.mlp())
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32))
 
@@ -46,9 +45,7 @@ def test_the_gradient_is_the_slope_of_the_loss(build: ModuleType) -> None:
         assert (above - below) / (2 * step) == pytest.approx(float(parameter.grad.view(-1)[place]), rel=1e-2)
 
 
-def test_writing_back_changes_the_named_model_and_neither_the_source_nor_its_outputs(
-    build: ModuleType,
-) -> None:
+def test_writing_back_changes_the_named_model_and_neither_the_source_nor_its_outputs() -> None:
     model = build.mlp()
     before = build.arrays(model)
     executor = TorchExecutor(model)
@@ -64,7 +61,7 @@ def test_writing_back_changes_the_named_model_and_neither_the_source_nor_its_out
     np.testing.assert_allclose(Session(result, EXACT).run(feeds)["y"], executor.run_numpy(feeds)["y"], rtol=1e-4, atol=1e-5)
 
 
-def test_a_cut_stops_the_gradient_and_not_the_value(build: ModuleType) -> None:
+def test_a_cut_stops_the_gradient_and_not_the_value() -> None:
     executor = TorchExecutor(build.mlp())
     x = torch.ones(2, 8)
     found = executor.run({"x": x}, ["h", "y"], detached=["h"])
@@ -75,7 +72,7 @@ def test_a_cut_stops_the_gradient_and_not_the_value(build: ModuleType) -> None:
     np.testing.assert_array_equal(found["y"].detach(), executor.run({"x": x})["y"].detach())
 
 
-def test_rounding_in_the_middle_lets_gradients_through_and_saturation_stops_them(build: ModuleType) -> None:
+def test_rounding_in_the_middle_lets_gradients_through_and_saturation_stops_them() -> None:
     constants = {"s": np.float32(0.1), "z": np.uint8(0), "w": np.eye(3, dtype=np.float32)}
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["a"]),
@@ -91,7 +88,7 @@ def test_rounding_in_the_middle_lets_gradients_through_and_saturation_stops_them
     np.testing.assert_allclose(slope[0].numpy(), [1.234, 0, 0], rtol=1e-6)
 
 
-def test_both_branches_of_an_if_run_and_capture_what_lies_outside(build: ModuleType) -> None:
+def test_both_branches_of_an_if_run_and_capture_what_lies_outside() -> None:
     def branch(name: str, op: str) -> object:
         out = helper.make_tensor_value_info(f"{name}_y", TensorProto.FLOAT, None)
         return helper.make_graph([helper.make_node(op, ["x", "w"], [f"{name}_y"])], name, [], [out])
@@ -108,7 +105,7 @@ def test_both_branches_of_an_if_run_and_capture_what_lies_outside(build: ModuleT
         np.testing.assert_array_equal(TorchExecutor(model).run_numpy(feeds)["y"], Session(model, EXACT).run(feeds)["y"])
 
 
-def test_a_float16_weight_is_trained_in_float32_and_stored_as_it_was(build: ModuleType) -> None:
+def test_a_float16_weight_is_trained_in_float32_and_stored_as_it_was() -> None:
     nodes = [
         helper.make_node("Cast", ["x"], ["x16"], to=TensorProto.FLOAT16),
         helper.make_node("MatMul", ["x16", "w"], ["y16"]),
@@ -122,21 +119,21 @@ def test_a_float16_weight_is_trained_in_float32_and_stored_as_it_was(build: Modu
     assert build.arrays(result)["w"].dtype == np.float16
 
 
-def test_an_operator_without_a_rule_is_named_with_its_node(build: ModuleType) -> None:
+def test_an_operator_without_a_rule_is_named_with_its_node() -> None:
     node = helper.make_node("NonMaxSuppression", ["x", "x"], ["y"], "boxes")
     model = build.model([node], {"x": [1, 2, 4]}, {"y": ["n", 3]}, {})
     with pytest.raises(UnsupportedError, match="boxes: no rule for NonMaxSuppression"):
         TorchExecutor(model)
 
 
-def test_an_operator_that_fails_is_named_with_its_node(build: ModuleType) -> None:
+def test_an_operator_that_fails_is_named_with_its_node() -> None:
     model = build.mlp()
     with pytest.raises(UnsupportedError, match=r"first \(Gemm\) fails on torch"):
         TorchExecutor(model).run_numpy({"x": np.ones((2, 7), np.float32)})
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
-def test_a_recurrent_layer_learns_and_agrees_with_the_runtime(build: ModuleType, kind: str) -> None:
+def test_a_recurrent_layer_learns_and_agrees_with_the_runtime(kind: str) -> None:
     rng = np.random.default_rng(0)
     gates = {"LSTM": 4, "GRU": 3}[kind]
     constants = {
@@ -153,7 +150,7 @@ def test_a_recurrent_layer_learns_and_agrees_with_the_runtime(build: ModuleType,
     assert all(float(p.grad.abs().sum()) > 0 for p in executor.parameters.values())
 
 
-def test_a_function_of_the_model_is_run(build: ModuleType) -> None:
+def test_a_function_of_the_model_is_run() -> None:
     inner = helper.make_node("Relu", ["a"], ["b"])
     function = helper.make_function("local", "Twice", ["a"], ["b"], [inner], [helper.make_opsetid("", 17)])
     graph = helper.make_graph(

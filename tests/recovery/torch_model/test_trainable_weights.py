@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,9 +16,10 @@ from onnxslim.model_io import model_file
 from onnxslim.recovery.torch_model.executor import TorchExecutor
 from onnxslim.recovery.torch_model.trainable_weights import find_weights
 from onnxslim.runtime.session import Session, SessionConfig
+from tests.support import torch_graphs as build
 
 
-def quantised(build: ModuleType, codes: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> object:
+def quantised(codes: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> object:
     """One Gemm whose int8 weights are dequantised along axis 0."""
     nodes = [
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["w"], axis=0),
@@ -33,25 +32,23 @@ def quantised(build: ModuleType, codes: np.ndarray, scale: np.ndarray, zero: np.
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**31), st.booleans())
-def test_codes_survive_the_way_through_the_latent_weight(build: ModuleType, seed: int, signed: bool) -> None:
+def test_codes_survive_the_way_through_the_latent_weight(seed: int, signed: bool) -> None:
     rng = np.random.default_rng(seed)
     kind = np.int8 if signed else np.uint8
     bounds = np.iinfo(kind)
     codes = rng.integers(bounds.min, bounds.max + 1, (4, 6)).astype(kind)
     scale = rng.uniform(1e-4, 10, 4).astype(np.float32)
     zero = rng.integers(bounds.min, bounds.max + 1, 4).astype(kind)
-    model = quantised(build, codes, scale, zero)
+    model = quantised(codes, scale, zero)
     weight = TorchExecutor(model).weights["q"]
     np.testing.assert_array_equal(weight.to_array(), codes)
     np.testing.assert_array_equal(weight.compute_value().detach().numpy(), codes.astype(np.float32))
 
 
-def test_a_quantised_layer_runs_as_in_the_runtime_and_keeps_its_codes_where_training_goes(
-    build: ModuleType,
-) -> None:
+def test_a_quantised_layer_runs_as_in_the_runtime_and_keeps_its_codes_where_training_goes() -> None:
     rng = np.random.default_rng(0)
     codes = rng.integers(-128, 128, (4, 6)).astype(np.int8)
-    model = quantised(build, codes, np.full(4, 0.02, np.float32), np.zeros(4, np.int8))
+    model = quantised(codes, np.full(4, 0.02, np.float32), np.zeros(4, np.int8))
     executor = TorchExecutor(model)
     with torch.no_grad():
         executor.parameters["q"].add_(0.047)
@@ -64,7 +61,7 @@ def test_a_quantised_layer_runs_as_in_the_runtime_and_keeps_its_codes_where_trai
     np.testing.assert_array_equal(build.arrays(result)["q"], moved)
 
 
-def test_an_int32_bias_keeps_its_digits(build: ModuleType) -> None:
+def test_an_int32_bias_keeps_its_digits() -> None:
     codes = np.array([2**24 + 1, -(2**24) - 1, 5], np.int32)
     nodes = [
         helper.make_node("DequantizeLinear", ["b", "s"], ["bias"], axis=0),
@@ -75,7 +72,7 @@ def test_an_int32_bias_keeps_its_digits(build: ModuleType) -> None:
     assert np.abs(weight.to_array().astype(np.int64) - codes).max() <= 1
 
 
-def test_zeros_of_a_sparse_weight_stay_zero_and_other_weights_are_free(build: ModuleType) -> None:
+def test_zeros_of_a_sparse_weight_stay_zero_and_other_weights_are_free() -> None:
     model = build.mlp()
     array = build.arrays(model)["w1"]
     array[::2] = 0
@@ -90,7 +87,7 @@ def test_zeros_of_a_sparse_weight_stay_zero_and_other_weights_are_free(build: Mo
     assert weights["w2"].mask is None
 
 
-def test_constants_that_are_no_weights_are_left_alone(build: ModuleType) -> None:
+def test_constants_that_are_no_weights_are_left_alone() -> None:
     mask = np.triu(np.full((4, 4), -1e9, np.float32), 1)
     nodes = [
         helper.make_node("MatMul", ["x", "wt"], ["a"]),

@@ -1,0 +1,58 @@
+"""Distillation: who judges, what comes back unimproved, what is frozen."""
+
+from __future__ import annotations
+
+import pytest
+from onnx import helper
+
+pytest.importorskip("torch", reason="recover needs torch")
+
+from onnxslim.data.sources import open_samples
+from onnxslim.model_io import model_file
+from onnxslim.pipeline import recipe_run
+from onnxslim.pipeline.recipe import Recipe, make_step
+from onnxslim.recovery.options import RecoverOptions
+from onnxslim.recovery.step import recover
+from tests.support import torch_graphs as build
+from tests.support.torch_graphs import QUICK, error, fresh
+
+
+def test_unseen_samples_judge_and_all_the_others_teach() -> None:
+    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
+    samples, unseen = build.rows(), open_samples({"x": fresh(40)}, teacher)
+    _, account = recover(student, teacher, samples, QUICK, unseen=unseen)
+    assert account.details["samples"] == {"taught": len(samples), "held": 40}
+    assert account.details["before"]["error"] == pytest.approx(error(student, teacher, fresh(40)), rel=1e-4)
+
+
+def test_in_a_recipe_the_tune_share_judges() -> None:
+    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
+    recipe = Recipe((make_step("recover", steps=5),), tune=0.2)
+    result = recipe_run.run_recipe(teacher, recipe, start=student, data={"x": fresh(100)}, time_it=False)
+    held = result.steps[0].details["samples"]["held"]
+    assert held == result.data["tune"]["n"] > 0
+    assert result.steps[0].details["samples"]["taught"] == result.data["fit"]["n"]
+
+
+def test_a_model_that_cannot_get_better_comes_back_as_it_was_and_that_is_said() -> None:
+    teacher = build.mlp()
+    result, account = recover(model_file.clone(teacher), teacher, build.rows(), RecoverOptions(steps=5))
+    assert model_file.to_bytes(result) == model_file.to_bytes(teacher)
+    assert account.changed == {}
+    assert "not bring it nearer" in account.declined[0].reason
+
+
+def test_what_torch_cannot_run_stays_frozen_while_the_rest_learns() -> None:
+    constants = build.arrays(build.mlp())
+    nodes = [
+        helper.make_node("Gemm", ["x", "w1", "b1"], ["g"], "first"),
+        helper.make_node("Relu", ["g"], ["h"], "act"),
+        helper.make_node("Gemm", ["h", "w2", "b2"], ["y"], "second"),
+        helper.make_node("Scaler", ["y"], ["z"], "scaler", domain="ai.onnx.ml", offset=[0.5], scale=[2.0]),
+    ]
+    teacher = build.model(nodes, {"x": ["n", 8]}, {"z": ["n", 3]}, constants)
+    teacher.graph.opset_imports["ai.onnx.ml"] = 1
+    student = build.damaged(teacher, 0.5)
+    result, account = recover(student, teacher, build.rows(), QUICK)
+    assert [d.node for d in account.declined] == ["scaler"]
+    assert error(result, teacher, fresh()) < 0.5 * error(student, teacher, fresh())

@@ -1,0 +1,49 @@
+"""The rate over the steps of a training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="recover needs torch")
+
+import torch
+
+from onnxslim.model_io import model_file
+from onnxslim.recovery.distillation import optimizer_step
+from onnxslim.recovery.distillation.optimizer_step import compute_rate_factor
+from onnxslim.recovery.options import RecoverOptions
+from onnxslim.recovery.step import recover
+from tests.support import torch_graphs as build
+
+
+def test_the_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
+    rates = [compute_rate_factor(step, 100, 10) for step in range(100)]
+    assert np.argmax(rates) in (9, 10)
+    assert max(rates) == pytest.approx(1)
+    assert rates[-1] < 1e-3
+    assert (np.diff(rates[10:]) < 0).all()
+
+
+def test_the_number_of_cores_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
+    found = []
+    for cores in (1, 3):
+        monkeypatch.setattr(optimizer_step, "count_workers", lambda config, cores=cores: cores)
+        result, account = recover(student, teacher, build.rows(), RecoverOptions(steps=20, lr=2e-2))
+        found.append((model_file.to_bytes(result), account.details["curve"]))
+    assert found[0] == found[1]
+    assert found[0][0] != model_file.to_bytes(student)
+
+
+def test_an_update_learns_from_all_its_samples_in_equal_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    real = optimizer_step.batch_loss
+
+    def noted(plan: object, lesson: optimizer_step.DistillationBatch, blockwise: bool) -> torch.Tensor:
+        seen.append(len(next(iter(lesson.feeds.values()))))
+        return real(plan, lesson, blockwise)
+
+    monkeypatch.setattr(optimizer_step, "batch_loss", noted)
+    recover(build.damaged(build.mlp(), 0.5), build.mlp(), build.rows(), RecoverOptions(steps=1, batch_size=30))
+    assert sorted(seen[-4:]) == [7, 7, 8, 8]

@@ -1,0 +1,72 @@
+"""The loop: the best weights are kept, NaN rolls back, labels teach."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="recover needs torch")
+
+import torch
+
+from onnxslim.core.errors import GateError
+from onnxslim.data.sources import open_samples
+from onnxslim.model_io import model_file
+from onnxslim.recovery.distillation import distill, optimizer_step
+from onnxslim.recovery.distillation.training_plan import TrainingState
+from onnxslim.recovery.options import RecoverOptions
+from onnxslim.recovery.step import recover
+from onnxslim.runtime.session import Session
+from tests.support import torch_graphs as build
+from tests.support.torch_graphs import QUICK, error, fresh
+
+
+def test_the_best_weights_on_the_way_are_kept_where_the_last_are_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
+    train = distill.train
+    wanted, _ = recover(student, teacher, build.rows(), QUICK)
+
+    def spoilt(*given: Any) -> TrainingState:
+        state = train(*given)
+        state.best = state.average
+        state.average = {name: torch.zeros_like(tensor) for name, tensor in state.average.items()}
+        return state
+
+    monkeypatch.setattr(distill, "train", spoilt)
+    result, _ = recover(student, teacher, build.rows(), QUICK)
+    assert model_file.to_bytes(result) == model_file.to_bytes(wanted)
+
+
+def test_labels_teach_where_there_are_any() -> None:
+    teacher, student = build.mlp(), build.damaged(build.mlp(), 1.0)
+    x = np.random.default_rng(5).standard_normal((400, 8)).astype(np.float32)
+    labels = (x[:, 0] > 0).astype(np.int64)
+    samples = open_samples({"x": x}, teacher, labels=labels)
+    result, account = recover(student, teacher, samples, RecoverOptions(steps=80, label_weight=5.0, lr=2e-2))
+    assert account.details["after"]["top1"] > account.details["before"]["top1"]
+    right = [Session(m).run({"x": fresh()})["y"].argmax(1) == (fresh()[:, 0] > 0) for m in (student, result)]
+    assert right[1].mean() > right[0].mean() + 0.1
+
+
+def test_a_loss_that_is_not_finite_rolls_back_and_lowers_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
+    # parts of an update run side by side: each call needs a number of its own
+    real, numbers = optimizer_step.batch_loss, itertools.count(1)
+
+    def sometimes(*args: object, **kwargs: object) -> torch.Tensor:
+        number = next(numbers)
+        loss = real(*args, **kwargs)
+        return loss * float("nan") if number in (10, 14) else loss  # four parts an update
+
+    monkeypatch.setattr(optimizer_step, "batch_loss", sometimes)
+    result, account = recover(student, teacher, build.rows(), QUICK)
+    assert account.details["rollbacks"] == 2
+    assert account.details["curve"][-1]["rate"] == pytest.approx(0.09)
+    assert error(result, teacher, fresh()) < error(student, teacher, fresh())
+    monkeypatch.setattr(optimizer_step, "batch_loss", lambda *a, **k: real(*a, **k) * float("nan"))
+    with pytest.raises(GateError, match="not finite 3 times") as raised:
+        recover(student, teacher, build.rows(), QUICK)
+    assert "step 0" in str(raised.value.hint)
