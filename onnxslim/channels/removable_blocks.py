@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.channels.analysis.layer_reach import count_macs, name_nodes
+from onnxslim.channels.analysis.layer_reach import count_macs
 from onnxslim.channels.constant_copies import ConstantEditor
 from onnxslim.core.errors import UsageError
 from onnxslim.graph import constants, shapes
 from onnxslim.graph.cost import FLOAT_TYPES
+from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 
 

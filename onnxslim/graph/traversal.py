@@ -80,6 +80,18 @@ def make_names_unique(model: ir.Model) -> set[str]:
     return names | {str(value.name) for graph in walk_graphs(model.graph, iter_subgraphs) for value in _iter_values(graph)}
 
 
+def name_nodes(nodes: Iterable[ir.Node]) -> None:
+    """Give each of ``nodes`` without a name, or with one that an earlier one has, a name of its own, in place."""
+    taken: set[str] = set()
+    for index, node in enumerate(nodes):
+        if not node.name or node.name in taken:
+            number = index
+            while f"{node.op_type}_{number}" in taken:
+                number += 1
+            node.name = f"{node.op_type}_{number}"
+        taken.add(node.name)
+
+
 def _iter_values(graph: ir.Graph) -> Iterator[ir.Value]:
     yield from graph.inputs
     yield from graph.initializers.values()

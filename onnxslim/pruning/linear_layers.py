@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,43 +165,6 @@ def sample_rows(
         return array.reshape(sampled_positions.size, layer.groups, -1).transpose(1, 0, 2)
 
     return grouped(patches), [grouped(array) for array in output_rows]
-
-
-def flat_bounds(value: ir.Value) -> tuple[float, float]:
-    """Below and above which numbers everything that reads ``value`` cannot tell them apart; -inf and inf if it can."""
-    bounds = [_FLAT_BOUNDS[user.op_type](user) if user.op_type in _FLAT_BOUNDS else None for user, _ in value.uses()]
-    if value.is_graph_output() or not bounds:
-        return -np.inf, np.inf
-    known = [bound for bound in bounds if bound is not None]
-    if len(known) < len(bounds):
-        return -np.inf, np.inf
-    return min(low for low, _ in known), max(high for _, high in known)
-
-
-def _clip_bounds(node: ir.Node) -> tuple[float, float]:
-    bounds = []
-    for index, name, default in ((1, "min", -np.inf), (2, "max", np.inf)):
-        given = node.inputs[index] if index < len(node.inputs) else None
-        array = get_const_array(given)
-        if given is not None:
-            bounds.append(default if array is None else float(array.reshape(-1)[0]))
-        else:
-            bounds.append(node.attributes.get_float(name, default))
-    return bounds[0], bounds[1]
-
-
-def _hard_sigmoid_bounds(node: ir.Node) -> tuple[float, float]:
-    alpha, beta = node.attributes.get_float("alpha", 0.2), node.attributes.get_float("beta", 0.5)
-    return (-beta / alpha, (1 - beta) / alpha) if alpha > 0 else (-np.inf, np.inf)
-
-
-#: op type -> below and above which inputs its output stands still
-_FLAT_BOUNDS: dict[str, Callable[[ir.Node], tuple[float, float]]] = {
-    "Relu": lambda node: (0.0, np.inf),
-    "Clip": _clip_bounds,
-    "HardSigmoid": _hard_sigmoid_bounds,
-    "HardSwish": lambda node: (-3.0, np.inf),
-}
 
 
 def _is_linear_conv(node: ir.Node, weight: np.ndarray) -> bool:

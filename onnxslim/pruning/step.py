@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from onnxslim.channels.analysis.layer_reach import name_nodes
 from onnxslim.core.errors import UnsupportedError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.step_report import Account
 from onnxslim.data.samples import Samples
 from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
+from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import ModelLike
 from onnxslim.pruning.block_dropping import remove_leftovers

@@ -117,7 +117,7 @@ def find_weight_matrices(
     """The matrices of ``model`` that can be quantised; the others are declined in ``account`` with the reason.
 
     Args:
-        model: Nodes named (:func:`~onnxslim.quantization.qdq.fusion_groups.name_nodes`).
+        model: Nodes named (:func:`~onnxslim.graph.traversal.name_nodes`).
         account: Told what was left alone.
         exclude: Regular expressions; a weight stays float when a reader's whole name matches.
         find_objection: Says why a layer cannot be done, or None.

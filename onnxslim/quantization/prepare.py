@@ -15,7 +15,7 @@ from onnxslim.core.step_report import Account
 from onnxslim.graph import opset, shapes
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.quantized import detect_quantization
-from onnxslim.quantization.qdq.fusion_groups import name_nodes
+from onnxslim.graph.traversal import name_nodes
 from onnxslim.quantization.targets.tables import TARGETS, Target
 
 #: Per-channel DequantizeLinear came with this opset.
@@ -61,7 +61,7 @@ def prepare_model(
         min_ir_version = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", model.opset_imports[""])])
         model.ir_version = max(model.ir_version, min_ir_version)
     shapes.infer(model)
-    name_nodes(model)
+    name_nodes(model.graph.all_nodes())
     return model
 
 

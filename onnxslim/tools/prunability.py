@@ -10,9 +10,9 @@ import onnx_ir as ir
 
 from onnxslim.channels.analysis.analysis import analyze_channels
 from onnxslim.channels.analysis.display import describe, group_units
-from onnxslim.channels.analysis.layer_reach import name_nodes
 from onnxslim.channels.removable_blocks import find_blocks
 from onnxslim.data.sources import open_samples
+from onnxslim.graph.traversal import name_nodes
 from onnxslim.pruning.selection.latency import time_blocks, time_half_widths
 from onnxslim.runtime.session import SessionConfig, make_run_check
 from onnxslim.simplification.step import simplify

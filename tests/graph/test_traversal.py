@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 
-from onnxslim.graph.traversal import iter_inner_reads, iter_reads, iter_subgraphs, walk, walk_graphs
+from onnxslim.graph.traversal import iter_inner_reads, iter_reads, iter_subgraphs, name_nodes, walk, walk_graphs
 
 NESTED = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -53,3 +53,15 @@ def test_a_node_without_graphs_reads_its_inputs():
     graph, _ = _holder()
     assert _read_names(iter_reads(graph[0])) == ["x"]
     assert not list(iter_inner_reads(graph[0]))
+
+
+def test_unnamed_and_ambiguous_nodes_get_names_of_their_own():
+    graph, _ = _holder()
+    nodes = list(graph.all_nodes())
+    for node, name in zip(nodes, ["If_1", "", "same", "same", "Mul_4", "", ""], strict=True):
+        node.name = name
+    name_nodes(graph.all_nodes())
+    names = [str(node.name) for node in nodes]
+    assert names == ["If_1", "If_2", "same", "If_3", "Mul_4", "Identity_5", "Neg_6"]
+    name_nodes(graph.all_nodes())
+    assert [node.name for node in nodes] == names

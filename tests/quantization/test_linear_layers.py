@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxslim.core.step_report import Account
+from onnxslim.graph.traversal import name_nodes
 from onnxslim.quantization.linear_layers import find_weight_matrices
-from onnxslim.quantization.qdq.fusion_groups import name_nodes
 from tests.support.encoder import tied
 
 
@@ -15,7 +15,7 @@ def test_a_weight_that_something_else_reads_in_float_is_left_alone_with_the_reas
     relu = ir.node("Relu", [model.graph.initializers["table"]], outputs=[ir.val("r", ir.DataType.FLOAT, (500, 64))])
     model.graph.append(relu)
     model.graph.outputs.append(model.graph[-1].outputs[0])
-    name_nodes(model)
+    name_nodes(model.graph.all_nodes())
     account = Account("")
     assert find_weight_matrices(model, account) == []
     reasons = {declined.reason.split(" too")[0] for declined in account.declined}

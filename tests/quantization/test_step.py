@@ -13,9 +13,9 @@ import pytest
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
+from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.qdq.fusion_groups import name_nodes
 from onnxslim.quantization.step import quantize
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.runtime.session import Session
@@ -47,7 +47,7 @@ def test_the_model_given_is_not_changed(digits: ir.Model, calib: Samples) -> Non
 
 def test_an_excluded_layer_really_stays_float(digits: ir.Model, calib: Samples) -> None:
     work = model_file.clone(digits)
-    name_nodes(work)
+    name_nodes(work.graph.all_nodes())
     convs = [node for node in work.graph if node.op_type == "Conv"]
     inner = str(convs[len(convs) // 2].name)
     result, account = quantize(digits, calib, QuantizeOptions(exclude=(inner,), float_units=()))

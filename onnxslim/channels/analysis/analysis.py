@@ -11,12 +11,13 @@ import onnx_ir as ir
 from onnxslim.channels.analysis import label_table as records
 from onnxslim.channels.analysis.collect import trace_slots
 from onnxslim.channels.analysis.label_table import LabelTable
-from onnxslim.channels.analysis.layer_reach import count_macs, find_layers, find_mac_axes, name_nodes
+from onnxslim.channels.analysis.layer_reach import count_macs, find_layers, find_mac_axes
 from onnxslim.channels.analysis.savings import compute_savings
 from onnxslim.channels.analysis.units import Analysis, Site
 from onnxslim.channels.slots.solve import solve_units
 from onnxslim.graph import constants, shapes
 from onnxslim.graph.cost import FLOAT_TYPES
+from onnxslim.graph.traversal import name_nodes
 
 
 def analyze_channels(model: ir.Model, *, lossy: bool = False, dims: Mapping[str, int] | None = None) -> Analysis:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -88,11 +87,3 @@ def count_macs(model: ir.Model, dims: Mapping[str, int] | None) -> dict[str, int
     if None in node_macs.values():
         return {name: node.macs for name, node in compute_cost(model, dims).nodes.items()}
     return {name: macs or 0 for name, macs in node_macs.items()}
-
-
-def name_nodes(graph: ir.Graph) -> None:
-    """Give every node a name of its own, as reports and the cost table go by name."""
-    name_counts = Counter(node.name for node in graph)
-    for position, node in enumerate(graph):
-        if not node.name or name_counts[node.name] > 1:
-            node.name = f"{node.name or node.op_type}_{position}"

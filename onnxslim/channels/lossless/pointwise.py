@@ -8,6 +8,7 @@ import numpy as np
 
 from onnxslim.channels.lossless.facts import ChannelFacts
 from onnxslim.channels.lossless.layout_view import NodeView, Transfer
+from onnxslim.graph.clip_bounds import get_clip_bounds
 
 
 def _relu(view: NodeView, x: np.ndarray) -> np.ndarray:
@@ -15,10 +16,7 @@ def _relu(view: NodeView, x: np.ndarray) -> np.ndarray:
 
 
 def _clip(view: NodeView, x: np.ndarray) -> np.ndarray:
-    limits = [view.const(i) for i in (1, 2)]
-    low = view.get_float("min", -np.inf) if limits[0] is None else float(limits[0])
-    high = view.get_float("max", np.inf) if limits[1] is None else float(limits[1])
-    return np.asarray(np.clip(x, low, high))
+    return np.asarray(np.clip(x, *get_clip_bounds(view.node)))
 
 
 def _leaky_relu(view: NodeView, x: np.ndarray) -> np.ndarray:

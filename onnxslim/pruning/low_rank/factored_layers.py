@@ -202,25 +202,21 @@ def _conv_shape(layer: LinearLayer, node: ir.Node) -> tuple[int, ...]:
 
 
 def _strides(node: ir.Node, kernel: Sequence[int]) -> tuple[int, ...]:
-    return tuple(_get_ints(node, "strides", [1] * len(kernel)))
-
-
-def _get_ints(node: ir.Node, name: str, default: list[int]) -> list[int]:
-    return [int(i) for i in node.attributes[name].as_ints()] if name in node.attributes else default
+    return tuple(node.attributes.get_ints("strides", [1] * len(kernel)))
 
 
 def _can_trim(node: ir.Node, rank: int) -> bool:
     """Whether the padding can shrink with the kernel, so that every output stays where it is."""
     if node.attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
         return False
-    pads, dilations = _get_ints(node, "pads", [0] * 2 * rank), _get_ints(node, "dilations", [1] * rank)
-    return all(pad >= dilation for pad, dilation in zip(pads, dilations * 2, strict=True))
+    pads, dilations = node.attributes.get_ints("pads", [0] * 2 * rank), node.attributes.get_ints("dilations", [1] * rank)
+    return all(pad >= dilation for pad, dilation in zip(pads, (*dilations, *dilations), strict=True))
 
 
 def _trim_border(node: ir.Node, weight: np.ndarray) -> None:
     rank = weight.ndim - 2
-    dilations = _get_ints(node, "dilations", [1] * rank)
-    pads = [p - d for p, d in zip(_get_ints(node, "pads", [0] * 2 * rank), dilations * 2, strict=True)]
+    dilations = node.attributes.get_ints("dilations", [1] * rank)
+    pads = [p - d for p, d in zip(node.attributes.get_ints("pads", [0] * 2 * rank), (*dilations, *dilations), strict=True)]
     node.attributes["pads"] = ir.AttrInt64s("pads", pads)
     node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", list(weight.shape[2:]))
     _set_weight(node, weight)
@@ -228,8 +224,8 @@ def _trim_border(node: ir.Node, weight: np.ndarray) -> None:
 
 def _split_conv(model: ir.Model, node: ir.Node, factorization: Factorization, first: np.ndarray, second: np.ndarray) -> None:
     rank = first.ndim - 2
-    strides, dilations = _get_ints(node, "strides", [1] * rank), _get_ints(node, "dilations", [1] * rank)
-    pads = _get_ints(node, "pads", [0] * 2 * rank)
+    strides, dilations = node.attributes.get_ints("strides", [1] * rank), node.attributes.get_ints("dilations", [1] * rank)
+    pads = node.attributes.get_ints("pads", [0] * 2 * rank)
     auto_pad = node.attributes.get_string("auto_pad", "NOTSET")
     # Which spatial axes each of the two works along; the other's are of size 1, stride 1, unpadded.
     first_axes = [True, False] if factorization.kind == "spatial" else [True] * rank

@@ -63,10 +63,11 @@ def _merged_matrix(before: LinearLayer, first_node: ir.Node, after: LinearLayer,
     if (
         before.kernel_size != 1
         or not _has_no_padding(first_node)
-        or any(stride != 1 for stride in _get_ints(first_node, "strides", [1]))
+        or any(stride != 1 for stride in first_node.attributes.get_ints("strides", [1]))
     ):
         return None
-    padded = any(_get_ints(second_node, "pads", [0])) or second_node.attributes.get_string("auto_pad", "NOTSET") != "NOTSET"
+    attributes = second_node.attributes
+    padded = any(attributes.get_ints("pads", [0])) or attributes.get_string("auto_pad", "NOTSET") != "NOTSET"
     if padded and first[:, -1].any():
         return None
     taps = second[:, :-1].reshape(len(second), len(first), after.kernel_size)
@@ -77,13 +78,17 @@ def _merged_matrix(before: LinearLayer, first_node: ir.Node, after: LinearLayer,
 
 def _has_no_padding(node: ir.Node) -> bool:
     """Whether a convolution pads nothing, whatever it would do."""
-    return not any(_get_ints(node, "pads", [0])) and node.attributes.get_string("auto_pad", "NOTSET") in ("NOTSET", "VALID")
+    return not any(node.attributes.get_ints("pads", [0])) and _takes_given_pads(node)
+
+
+def _takes_given_pads(node: ir.Node) -> bool:
+    return node.attributes.get_string("auto_pad", "NOTSET") in ("NOTSET", "VALID")
 
 
 def _can_take_strides(first_node: ir.Node, second_node: ir.Node) -> bool:
     """Whether the strides of ``second_node`` can be taken by ``first_node``: automatic padding would follow them."""
-    strided = any(stride != 1 for stride in _get_ints(second_node, "strides", [1]))
-    return not strided or first_node.attributes.get_string("auto_pad", "NOTSET") in ("NOTSET", "VALID")
+    strided = any(stride != 1 for stride in second_node.attributes.get_ints("strides", [1]))
+    return not strided or _takes_given_pads(first_node)
 
 
 def _is_cheaper(model: ir.Model, first_node: ir.Node, second_node: ir.Node, combined: np.ndarray) -> bool:
@@ -108,9 +113,8 @@ def _replace_pair(
         geometry_node = first_node if geometry_layer is before else second_node
         kernel = linear.get_weight(geometry_node).shape[2:]
         if geometry_layer is before:
-            strides = [
-                a * b for a, b in zip(*(_get_ints(n, "strides", [1] * rank) for n in (first_node, second_node)), strict=True)
-            ]
+            both_strides = (node.attributes.get_ints("strides", [1] * rank) for node in (first_node, second_node))
+            strides = [a * b for a, b in zip(*both_strides, strict=True)]
             for name in ("pads", "dilations", "auto_pad"):
                 if name in first_node.attributes:
                     second_node.attributes[name] = first_node.attributes[name]
@@ -144,7 +148,3 @@ def _layer_nodes(layer: LinearLayer, node: ir.Node) -> list[ir.Node]:
 
 def _spatial_rank(node: ir.Node) -> int:
     return len(linear.get_weight(node).shape) - 2
-
-
-def _get_ints(node: ir.Node, name: str, default: list[int]) -> list[int]:
-    return [int(i) for i in node.attributes[name].as_ints()] if name in node.attributes else default

@@ -12,6 +12,7 @@ from onnxslim.activations.segment_executor import SegmentExecutor
 from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import Account
 from onnxslim.data.samples import Samples
+from onnxslim.graph.clip_bounds import find_flat_bounds
 from onnxslim.pruning import linear_layers as linear
 from onnxslim.pruning.importance.error_curves import MAX_GRAM_COLUMNS
 from onnxslim.pruning.linear_layers import LinearLayer
@@ -121,7 +122,7 @@ def _fit_target(
         input_rows, output_rows = linear.sample_rows(layer, node, x, outputs, per_sample, first_sample, seed)
         parts.append((input_rows, output_rows, holdout_mask(indices, input_rows.shape[1])))
         first_sample += len(x)
-    rows, held_out = _stack_rows(parts, linear.flat_bounds(target.output), layer.has_bias)
+    rows, held_out = _stack_rows(parts, find_flat_bounds(target.output), layer.has_bias)
     parts.clear()
     _fit_layer(layer, node, rows, held_out, initial_weight, account, factorization)
 

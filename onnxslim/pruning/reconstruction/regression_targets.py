@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxslim.graph.clip_bounds import find_flat_bounds
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.traversal import iter_reads
 from onnxslim.pruning import linear_layers as linear
@@ -171,7 +172,7 @@ def _find_replaced_sums(value: ir.Value, dropped: frozenset[str]) -> tuple[str, 
     while (reader := _only_reader(value)) is not None:
         if reader.op_type in _IDEMPOTENT_OPS:
             next_reader = _only_reader(reader.outputs[0])
-            if next_reader is None or linear.flat_bounds(next_reader.outputs[0]) != linear.flat_bounds(value):
+            if next_reader is None or find_flat_bounds(next_reader.outputs[0]) != find_flat_bounds(value):
                 break
             reader = next_reader
         if str(reader.outputs[0].name) not in dropped:

@@ -15,11 +15,11 @@ import onnx_ir as ir
 
 from onnxslim.activations.segment_executor import BATCH_SIZE
 from onnxslim.channels.analysis.analysis import analyze_channels
-from onnxslim.channels.analysis.layer_reach import name_nodes
 from onnxslim.channels.removable_blocks import find_blocks
 from onnxslim.core.errors import OnnxslimError
 from onnxslim.data.samples import Samples
 from onnxslim.graph.cost import compute_cost
+from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.pruning import linear_layers as linear
 from onnxslim.pruning.block_dropping import MAX_REPAIR_SAMPLES

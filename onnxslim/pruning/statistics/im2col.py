@@ -96,11 +96,6 @@ def can_zero_stuff(node: ir.Node) -> bool:
     return min((*geometry.begins, *geometry.ends)) >= 0
 
 
-def get_ints(node: ir.Node, name: str, default: list[int]) -> list[int]:
-    """An attribute of ``node``, or what it is by default."""
-    return [int(i) for i in node.attributes[name].as_ints()] if name in node.attributes else default
-
-
 def get_kernel_shape(node: ir.Node) -> tuple[int, ...]:
     """Sizes of the kernel of a node with a constant weight."""
     weight = get_const_array(node.inputs[1])
@@ -111,9 +106,9 @@ def _conv_geometry(node: ir.Node, spatial: Sequence[int]) -> ConvGeometry:
     """The geometry of a Conv on an input of sizes ``spatial``, automatic padding worked out."""
     kernel = get_kernel_shape(node)
     ones = [1] * len(kernel)
-    strides = tuple(get_ints(node, "strides", ones))
-    dilations = tuple(get_ints(node, "dilations", ones))
-    pads = get_ints(node, "pads", [0] * (2 * len(kernel)))
+    strides = tuple(node.attributes.get_ints("strides", ones))
+    dilations = tuple(node.attributes.get_ints("dilations", ones))
+    pads = node.attributes.get_ints("pads", [0] * (2 * len(kernel)))
     auto = node.attributes.get_string("auto_pad", "NOTSET")
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         totals = [
@@ -127,17 +122,17 @@ def _conv_geometry(node: ir.Node, spatial: Sequence[int]) -> ConvGeometry:
     return ConvGeometry(kernel, strides, dilations, tuple(pads[: len(kernel)]), tuple(pads[len(kernel) :]))
 
 
-def _transposed_geometry(node: ir.Node) -> tuple[ConvGeometry, list[int]]:
+def _transposed_geometry(node: ir.Node) -> tuple[ConvGeometry, Sequence[int]]:
     """The window over the stuffed input, and the steps at which the elements lie in it."""
     kernel = get_kernel_shape(node)
     rank = len(kernel)
-    dilations = get_ints(node, "dilations", [1] * rank)
-    pads = get_ints(node, "pads", [0] * 2 * rank)
+    dilations = node.attributes.get_ints("dilations", [1] * rank)
+    pads = node.attributes.get_ints("pads", [0] * 2 * rank)
     if node.attributes.get_string("auto_pad", "NOTSET") == "VALID":
         pads = [0] * 2 * rank
     reach = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
     begins = tuple(r - p for r, p in zip(reach, pads[:rank], strict=True))
-    output_padding = get_ints(node, "output_padding", [0] * rank)
+    output_padding = node.attributes.get_ints("output_padding", [0] * rank)
     ends = tuple(r - p + m for r, p, m in zip(reach, pads[rank:], output_padding, strict=True))
     geometry = ConvGeometry(kernel, (1,) * rank, tuple(dilations), begins, ends)
-    return geometry, get_ints(node, "strides", [1] * rank)
+    return geometry, node.attributes.get_ints("strides", [1] * rank)

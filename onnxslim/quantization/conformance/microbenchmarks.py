@@ -13,10 +13,10 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.core.step_report import Account
+from onnxslim.graph.traversal import name_nodes
 from onnxslim.quantization.conformance.toy_models import ToyModel
 from onnxslim.quantization.dynamic.rewrite import write_dynamic
 from onnxslim.quantization.linear_layers import find_weight_matrices
-from onnxslim.quantization.qdq.fusion_groups import name_nodes
 from onnxslim.quantization.weight_only.pipeline import write_blockwise
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.timing import interleave
@@ -71,7 +71,7 @@ def _make_linear(rows: int, bits: int = 0) -> LayerFactory:
         for key in ("float", "int8"):
             toy = ToyModel(*shape)
             models[key] = toy.build(toy("MatMul", toy.x, toy.random(768, 768)))
-        name_nodes(models["int8"])
+        name_nodes(models["int8"].graph.all_nodes())
         if bits:
             write_blockwise(models["int8"], Account(""), bits)
         else:

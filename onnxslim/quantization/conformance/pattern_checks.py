@@ -18,10 +18,11 @@ import onnx.parser
 import onnx_ir as ir
 
 from onnxslim.graph import shapes
+from onnxslim.graph.traversal import name_nodes
 from onnxslim.quantization.calibration import observe
 from onnxslim.quantization.conformance.fusion_claims import FUSION_CLAIMS
 from onnxslim.quantization.numerics import affine
-from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups, make_plan, name_nodes
+from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups, make_plan
 from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq_in_place
 from onnxslim.quantization.qdq.placement import find_int8_capable
 from onnxslim.quantization.targets.tables import OpKind, SupportedOp, Target
@@ -155,7 +156,7 @@ def build_quantized_pattern(target: Target, op: str) -> ir.Model:
     """The pattern of ``op`` with Q/DQ as ``target`` places them."""
     model = build_pattern(op)
     shapes.infer(model)
-    name_nodes(model)
+    name_nodes(model.graph.all_nodes())
     all_units = find_fusion_groups(model, target)
     plan = make_plan(all_units, find_int8_capable(all_units))
     shape = shapes.resolve_sizes(model.graph.inputs[0])

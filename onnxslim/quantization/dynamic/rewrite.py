@@ -44,7 +44,7 @@ def write_dynamic(
     """Rewrite the linear layers and embedding tables that read ``weight_matrices``, in place.
 
     Args:
-        model: Nodes named (:func:`~onnxslim.quantization.qdq.fusion_groups.name_nodes`), opset 11 or newer.
+        model: Nodes named (:func:`~onnxslim.graph.traversal.name_nodes`), opset 11 or newer.
         weight_matrices: Its weights (:func:`~onnxslim.quantization.linear_layers.find_weight_matrices`).
         reduce_range: Leave room for sums of two products in 16 bits (``pairs.py``).
     """

@@ -15,8 +15,9 @@ from functools import cached_property
 
 import onnx_ir as ir
 
+from onnxslim.graph.clip_bounds import get_clip_bounds
 from onnxslim.graph.constants import get_const_array
-from onnxslim.quantization.targets.tables import OpKind, SupportedOp, Target, get_clip_bounds
+from onnxslim.quantization.targets.tables import OpKind, SupportedOp, Target
 
 _NO_KERNEL = "the target has no int8 kernel for it"
 
@@ -86,20 +87,11 @@ class FusionGroup:
         return low, high
 
 
-def name_nodes(model: ir.Model) -> None:
-    """Give every unnamed or ambiguously named node, in bodies too, a unique name, in place."""
-    taken: set[str] = set()
-    for index, node in enumerate(model.graph.all_nodes()):
-        if not node.name or node.name in taken:
-            node.name = f"{node.op_type}_{index}"
-        taken.add(node.name)
-
-
 def find_fusion_groups(model: ir.Model, target: Target, exclude: Sequence[str] = ()) -> list[FusionGroup]:
     """The units of the main graph, in order.
 
     Args:
-        model: Simplified, nodes named (:func:`name_nodes`).
+        model: Simplified, nodes named (:func:`~onnxslim.graph.traversal.name_nodes`).
         target: Whose table to read.
         exclude: Regular expressions; a node whose name matches one whole stays float.
     """

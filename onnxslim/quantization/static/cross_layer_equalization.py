@@ -19,9 +19,9 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph import shapes
+from onnxslim.graph.clip_bounds import get_clip_bounds
 from onnxslim.graph.constants import get_const_array
 from onnxslim.quantization.qdq.insert import add_initializer
-from onnxslim.quantization.targets.tables import get_clip_bounds
 
 #: f(s·x) = s·f(x) for s > 0, channel by channel
 HOMOGENEOUS_OPS = frozenset(

@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph import shapes
+from onnxslim.graph.clip_bounds import get_clip_bounds
 from onnxslim.graph.constants import get_const_array
 
 
@@ -162,21 +163,6 @@ def _check_resize(node: ir.Node) -> str | None:
 def _check_clip(node: ir.Node) -> str | None:
     low, high = get_clip_bounds(node)
     return None if low is not None and high is not None else "its bounds are not constant"
-
-
-def get_clip_bounds(node: ir.Node) -> tuple[float | None, float | None]:
-    """The constant bounds of a Clip or Relu, ±inf where there is none, None where one is not constant."""
-    if node.op_type == "Relu":
-        return 0.0, float("inf")
-    bounds: list[float | None] = []
-    for position, name, default in ((1, "min", -float("inf")), (2, "max", float("inf"))):
-        value = node.inputs[position] if len(node.inputs) > position else None
-        if value is not None:
-            array = get_const_array(value)
-            bounds.append(None if array is None else float(array.reshape(-1)[0]))
-        else:
-            bounds.append(node.attributes.get_float(name, default))
-    return bounds[0], bounds[1]
 
 
 def _check_moves_float(node: ir.Node) -> str | None:

@@ -17,11 +17,12 @@ import onnx_ir as ir
 from onnxslim.core.step_report import Account
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.cost import Cost, compute_cost
+from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.linear_layers import WeightMatrix, find_weight_matrices
 from onnxslim.quantization.numerics import blockwise
-from onnxslim.quantization.qdq.fusion_groups import FusionGroup, name_nodes
+from onnxslim.quantization.qdq.fusion_groups import FusionGroup
 from onnxslim.quantization.qdq.writer import GraphWriter, remove_unused_values
 from onnxslim.quantization.weight_only.pipeline import replace_with_matmul_nbits
 from onnxslim.runtime.parallel import SessionPool
@@ -45,7 +46,7 @@ def find_int4_layers(model: ir.Model, exclude: Sequence[str] = ()) -> list[str]:
         exclude: Regular expressions of layers to leave out.
     """
     named_model = model_file.clone(model)
-    name_nodes(named_model)
+    name_nodes(named_model.graph.all_nodes())
     model_cost = compute_cost(named_model)
     return [
         weight.reader_names[0]

@@ -145,7 +145,7 @@ def _make_quantized_weight(name: str, value: ir.Value) -> TrainableWeight | None
     if not any(_is_weight(user, index, tensor.numpy()) for output in node.outputs for user, index in _find_uses(output)):
         return None
     levels = torch.from_numpy(tensor.numpy().astype(np.float64))
-    axis, block = _get_int_attribute(node, "axis", 1), _get_int_attribute(node, "block_size", 0)
+    axis, block = node.attributes.get_int("axis", 1), node.attributes.get_int("block_size", 0)
     factor = broadcast_qparam(to_torch(scale).double(), levels, axis, block)
     expanded_zero_point = broadcast_qparam(
         torch.from_numpy(np.asarray(0 if zero_point is None else zero_point, np.float64)), levels, axis, block
@@ -178,7 +178,3 @@ def _is_weight(node: ir.Node, index: int, array: np.ndarray) -> bool:
     if index in WEIGHT_INPUTS.get(node.op_type, ()):
         return True
     return index in VECTOR_WEIGHT_INPUTS.get(node.op_type, ()) and array.size == max(array.shape, default=0)
-
-
-def _get_int_attribute(node: ir.Node, name: str, default: int) -> int:
-    return node.attributes[name].as_int() if name in node.attributes else default

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.clip_bounds import get_clip_bounds
 from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, const, has_single_use, op, producer
 
 #: Opset where the bounds of Clip became inputs.
@@ -24,13 +24,14 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     inner = producer(source, "Relu", "Clip")
     if source is None or inner is None or inner.inputs[0] is None or source.dtype is None:
         return None
-    inner_bounds, outer_bounds = get_bounds(inner, context), get_bounds(node, context)
-    if inner_bounds is None or outer_bounds is None:
+    inner_low, inner_high = get_clip_bounds(inner)
+    outer_low, outer_high = get_clip_bounds(node)
+    if inner_low is None or inner_high is None or outer_low is None or outer_high is None:
         return "its bounds are only known at run time"
-    low, high = max(inner_bounds[0], outer_bounds[0]), min(inner_bounds[1], outer_bounds[1])
+    low, high = max(inner_low, outer_low), min(inner_high, outer_high)
     if low > high:
         return "the two intervals do not meet"
-    if (low, high) == inner_bounds:
+    if (low, high) == (inner_low, inner_high):
         return {node.outputs[0]: source}
     if not has_single_use(source):
         return f"the result of {inner.op_type} is read elsewhere"
@@ -42,22 +43,6 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     dtype = source.dtype.numpy()
     ends = [const(np.asarray(end, dtype), node.outputs[0]) if math.isfinite(end) else None for end in (low, high)]
     return {node.outputs[0]: op("Clip", [inner.inputs[0], *ends])}
-
-
-def get_bounds(node: ir.Node, context: MatchContext) -> tuple[float, float] | None:
-    """The interval that ``node`` (a Relu or Clip) maps into."""
-    if node.op_type == "Relu":
-        return 0.0, math.inf
-    if context.opset < INPUTS_SINCE_OPSET:
-        return node.attributes.get_float("min", -math.inf), node.attributes.get_float("max", math.inf)
-    interval = [-math.inf, math.inf]
-    for at, value in enumerate(node.inputs[1:3]):
-        if value is not None:
-            array = get_const_array(value)
-            if array is None or array.size != 1:
-                return None
-            interval[at] = float(array.reshape(()))
-    return interval[0], interval[1]
 
 
 RULE = Rule("bounds", ("Relu", "Clip"), match)

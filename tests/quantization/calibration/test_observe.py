@@ -11,9 +11,10 @@ import pytest
 from onnxslim.core.errors import InvalidDataError
 from onnxslim.data.sources import open_samples
 from onnxslim.graph import shapes
+from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration import observe
-from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups, make_plan, name_nodes
+from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups, make_plan
 from onnxslim.quantization.qdq.placement import find_int8_capable
 from onnxslim.quantization.step import quantize
 from onnxslim.quantization.targets.tables import TARGETS
@@ -43,7 +44,7 @@ def watched(model: ir.Model) -> list[str]:
 def test_statistics_of_two_halves_merge_into_exactly_those_of_the_whole(digits: ir.Model) -> None:
     work = model_file.clone(digits)
     shapes.infer(work)
-    name_nodes(work)
+    name_nodes(work.graph.all_nodes())
     names, samples = watched(work), feeds(24)
     whole = observe.collect_statistics(work, samples, names)
     first, second = (observe.collect_statistics(work, part, names) for part in (samples[:11], samples[11:]))
@@ -58,7 +59,7 @@ def test_where_memory_is_short_tensors_are_watched_in_groups_to_the_same_statist
 ) -> None:
     work = model_file.clone(digits)
     shapes.infer(work)
-    name_nodes(work)
+    name_nodes(work.graph.all_nodes())
     names, samples, taps = watched(work), feeds(5), []
 
     def counting(model: ir.Model, *rest: Any) -> Any:
@@ -87,7 +88,7 @@ def test_extremes_are_those_of_every_value_although_some_are_counted(
     monkeypatch.setattr(observe, "VALUES_PER_SAMPLE", 16)
     work = model_file.clone(digits)
     shapes.infer(work)
-    name_nodes(work)
+    name_nodes(work.graph.all_nodes())
     names = watched(work)
     found = observe.collect_statistics(work, feeds(3), names)
     session = Session(tap_outputs(work, names))

@@ -10,11 +10,11 @@ import pytest
 
 from onnxslim.core.step_report import Account
 from onnxslim.data.sources import open_samples
+from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.quantization.dynamic.rewrite import write_dynamic
 from onnxslim.quantization.linear_layers import find_weight_matrices
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.qdq.fusion_groups import name_nodes
 from onnxslim.quantization.step import quantize
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from tests.support.encoder import data, small, sqnr, tied
@@ -80,7 +80,7 @@ def test_layers_in_the_bodies_of_an_if_are_quantised_too_and_shared_weights_once
     model = with_bodies()
     x = np.random.default_rng(1).standard_normal((8, 4, 64)).astype(np.float32)
     samples = open_samples({"x": x.reshape(-1, 64), "c": np.array(condition)}, model, max_samples=4)
-    name_nodes(model)
+    name_nodes(model.graph.all_nodes())
     result = model_file.clone(model)
     write_dynamic(result, find_weight_matrices(result, Account("")))
     ops = Counter(node.op_type for node in read_optimized_graph(result).graph.all_nodes())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from onnxslim.core.step_report import Account
+from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.quantization.dynamic.rewrite import write_dynamic
 from onnxslim.quantization.linear_layers import find_weight_matrices
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.qdq.fusion_groups import name_nodes
 from onnxslim.quantization.step import quantize
 from tests.support.encoder import data, small, sqnr
 
@@ -19,7 +19,7 @@ def test_outliers_move_into_the_weights_and_the_answers_get_closer() -> None:
     samples = data(model)
     result, account = quantize(model, samples, STATIC)
     plain = model_file.clone(model)
-    name_nodes(plain)
+    name_nodes(plain.graph.all_nodes())
     write_dynamic(plain, find_weight_matrices(plain, Account("")))
     assert account.changed["smoothed activations"] >= 4
     assert all(one["folded"] for one in account.details["smooth"] if one["tensor"].endswith("norm_out"))

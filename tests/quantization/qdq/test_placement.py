@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxslim.graph import shapes
+from onnxslim.graph.traversal import name_nodes
 from onnxslim.quantization.qdq import placement
-from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups, name_nodes
+from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups
 from onnxslim.quantization.qdq.placement import CONVERT_NS, NODE_OVERHEAD_NS, RELAYOUT_NS, UnitTimes
 from onnxslim.quantization.targets.tables import TARGETS
 
@@ -32,7 +33,7 @@ def network(wiring: list[tuple[str, int, int]]) -> ir.Model:
     graph = ir.Graph([x], [values[-1]], nodes=nodes, opset_imports={"": 17}, name="g")
     model = ir.Model(graph, ir_version=8)
     shapes.infer(model)
-    name_nodes(model)
+    name_nodes(model.graph.all_nodes())
     return model
 
 
