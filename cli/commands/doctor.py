@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -16,8 +17,10 @@ from onnxslim.core.version import __version__
 from onnxslim.pipeline.result import Result
 from onnxslim.quantization.conformance import pattern_checks
 from onnxslim.quantization.conformance.microbenchmarks import measure_int8_speedups
+from onnxslim.quantization.targets import onnxruntime_cpu
+from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.detect import detect_target
-from onnxslim.quantization.targets.tables import TARGETS, Target
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.reporting.text import clean
 from onnxslim.runtime.energy_counter import NOT_MEASURABLE, find_counter
 from onnxslim.runtime.providers import CPU, PROVIDERS, Provider, parse_provider
@@ -63,7 +66,7 @@ def doctor(common: CommonOptions) -> Result:
     """What this machine and its runtime can do: versions, providers, what speeds int8 up, what can be measured."""
     clash = name_clash.find_clash()
     cautions = [] if clash is None else [f"{clash.message}; {clash.hint}"]
-    findings = [*pattern_checks.check_target(TARGETS["cpu"]), *pattern_checks.check_claims()]
+    findings = [*pattern_checks.check_target(onnxruntime_cpu.CPU), *pattern_checks.check_claims()]
     machine = {
         "": {"onnxslim": __version__, "Python": platform.python_version(), "system": platform.platform()},
         "library": {name: _find_version(name) for name in _LIBRARIES},
@@ -104,33 +107,34 @@ def _describe_int8(
             )
             cautions.append(f"this onnxruntime {difference}; the tables say otherwise, please report this")
     rows, claims = findings[: _count_table_rows()], findings[_count_table_rows() :]
-    target_name = detect_target(config)
-    sums = "saturate" if target_name == "cpu-no-vnni" else "are exact"
+    target = detect_target(config)
+    sums = "saturate" if target.saturating_pairs else "are exact"
     return {
-        "table": f"{target_name}: sums of uint8 · int8 products {sums}",
+        "table": f"{target.name}: sums of uint8 · int8 products {sums}",
         "ops": f"{sum(f.holds for f in rows)} of {len(rows)} run as the table says",
         "conditions": f"{sum(f.holds for f in claims)} of {len(claims)} hold",
         **{name: f"{ratio:.2f}× float" for name, ratio in measure_int8_speedups(config).items()},
-        **{name: _describe_target(target) for name, target in TARGETS.items() if target.provider != "cpu"},
+        **{name: _describe_target(other) for name, other in TARGETS.items() if other.provider != target.provider},
     }
 
 
 def _count_table_rows() -> int:
-    return len(TARGETS["cpu"].supported_ops) + len(pattern_checks.UNFUSED_PATTERNS)
+    return len(onnxruntime_cpu.CPU.supported_ops) + len(pattern_checks.UNFUSED_PATTERNS)
 
 
 def _describe_target(target: Target) -> str:
     """What is known of a target on another provider, by this machine where it has it."""
-    if target.provider == "cuda" and PROVIDERS["cuda"][0] in available_providers():
-        cuda_config = SessionConfig(provider="cuda")
-        fused = [
-            finding.op
-            for finding in pattern_checks.check_target(TARGETS["cpu"], cuda_config)
-            if finding.claimed and finding.fused
-        ]
-        return f"float16; in int8 run: {', '.join(fused) or 'none, as the table says'}"
-    scheme = "float16" if target.unsupported_reason else "static int8, symmetric"
-    return f"{scheme}; expected, not verified here: no {PROVIDERS[target.provider][0]}"
+    scheme = "float16" if target.unsupported_reason else f"static int8{', symmetric' if target.activation_symmetric else ''}"
+    provider = PROVIDERS[target.provider][0]
+    if provider not in available_providers():
+        return f"{scheme}; expected, not verified here: no {provider}"
+    if not target.probed_ops:
+        return f"{scheme}; expected, not verified here"
+    findings = pattern_checks.check_target(
+        replace(target, supported_ops=target.probed_ops), SessionConfig(provider=target.provider)
+    )
+    fused = [finding.op for finding in findings if finding.claimed and finding.fused]
+    return f"{scheme}; in int8 run: {', '.join(fused) or 'none, as the table says'}"
 
 
 def _describe_cpu() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import click
@@ -88,5 +87,5 @@ def optimize(
 
 def _make_config(common: CommonOptions, resolved: Recipe) -> SessionConfig:
     """Where it runs: as the command line says, on the recipe's provider where it says nothing."""
-    provider = common.provider if common.provider != "cpu" else resolved.provider or "cpu"
-    return dataclasses.replace(common.config, provider=provider)
+    is_default = common.provider == SessionConfig().provider
+    return common.config.with_(provider=(is_default and resolved.provider) or common.provider)

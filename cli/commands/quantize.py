@@ -9,7 +9,7 @@ import click
 from onnxslim.core.workers import open_workers
 from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.result import Result
-from onnxslim.quantization.targets.tables import TARGETS
+from onnxslim.quantization.targets.registry import TARGETS
 
 from ..command import command
 from ..options import shared_options
@@ -66,7 +66,7 @@ def quantize(
     target = step_options["target"]
     step_options["max_memory"] = common.max_memory
     # times on another provider than the target's would say nothing about it
-    can_time = target is None or TARGETS[target].provider == common.config.provider.split(":")[0]
+    can_time = target is None or TARGETS[target].provider == common.config.provider_name
     with open_workers(backend, jobs):
         return run_step(
             common, "quantize", model, step_options,

@@ -13,7 +13,7 @@ from onnxslim.core.errors import UsageError
 from onnxslim.core.workers import open_workers
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result, compute_facts
-from onnxslim.quantization.targets.tables import TARGETS
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.reporting.sensitivity_plot import insert_plot
 from onnxslim.reporting.text import clean, format_count, shorten
 from onnxslim.tools.sensitivity_analysis import sensitivity as measure

@@ -32,6 +32,7 @@ from onnxslim.core.errors import UsageError
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.step_registry import STEP_REGISTRY, StepOptions
 from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.validation.gates import Gates
 
 METADATA_KEY = "onnxslim.recipe"
@@ -276,5 +277,9 @@ PRESETS: dict[str, Recipe] = {
     **{name: Recipe(search=name) for name in SEARCH_GOALS},
     "lossless": Recipe((make_step("simplify"),)),
     "int8": Recipe((make_step("simplify"), make_step("quantize"))),
-    "gpu": Recipe((make_step("simplify"), make_step("quantize", target="cuda"))),
+    **{
+        target.preset: Recipe((make_step("simplify"), make_step("quantize", target=target.name)))
+        for target in TARGETS.values()
+        if target.preset is not None
+    },
 }

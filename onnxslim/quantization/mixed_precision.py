@@ -18,7 +18,7 @@ from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups
 from onnxslim.quantization.qdq.mean_to_pool import replace_means_with_pools
 from onnxslim.quantization.qdq.placement import find_int8_capable
 from onnxslim.quantization.static.layer_sensitivity import measure_layer_sensitivity
-from onnxslim.quantization.targets.tables import TARGETS
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
 
 #: Quantises the model with the given options, which leave nothing to choose.
@@ -62,7 +62,7 @@ def choose_mixed_precision(
         return result, account, options
     prepared_model = prepare_model(model_file.load(model), Account(""))
     if options.activations != "dynamic":
-        replace_means_with_pools(prepared_model)
+        replace_means_with_pools(prepared_model, TARGETS[options.target])
     layer_order = [
         name for name in _order_by_noise(prepared_model, samples, options, account, config) if name not in initial_float
     ]

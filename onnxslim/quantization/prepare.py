@@ -1,4 +1,4 @@
-"""What comes before any way to quantise: the target, a model fit to be edited, patterns that mean something."""
+"""What comes before any way to quantise: a model fit to be edited, patterns that mean something."""
 
 from __future__ import annotations
 
@@ -16,29 +16,11 @@ from onnxslim.graph import opset, shapes
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.quantized import detect_quantization
 from onnxslim.graph.traversal import name_nodes
-from onnxslim.quantization.targets.tables import TARGETS, Target
 
 #: Per-channel DequantizeLinear came with this opset.
 PER_CHANNEL_OPSET = 13
 #: The first IR version whose initializers need not be inputs as well. Below, runtimes let nobody override them.
 FREE_INITIALIZERS_IR_VERSION = 4
-
-
-def get_target(name: str) -> Target:
-    """The target that runs static int8.
-
-    Raises:
-        UsageError: There is none of that name.
-        UnsupportedError: It runs no static int8; says what to do instead.
-    """
-    if name not in TARGETS:
-        raise UsageError(f"--target {name}: unknown", hint=f"one of {', '.join(TARGETS)}")
-    target = TARGETS[name]
-    if target.unsupported_reason is not None:
-        raise UnsupportedError(
-            f"--target {name}: {target.unsupported_reason}", hint="`--target cpu` writes int8 for the CPU provider"
-        )
-    return target
 
 
 def prepare_model(

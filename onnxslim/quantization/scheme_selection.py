@@ -36,10 +36,11 @@ from onnxslim.quantization.float16.pipeline import quantize_float16
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.qdq import placement
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups
-from onnxslim.quantization.qdq.placement import CONVERT_NS, NODE_OVERHEAD_NS, UnitTimes
+from onnxslim.quantization.qdq.placement import UnitTimes
 from onnxslim.quantization.static.pipeline import quantize_static
+from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.detect import detect_target
-from onnxslim.quantization.targets.tables import TARGETS, Target
+from onnxslim.quantization.targets.registry import get_target
 from onnxslim.quantization.weight_only.pipeline import parse_weight_format, quantize_weights
 from onnxslim.runtime.session import SessionConfig
 
@@ -70,13 +71,10 @@ def resolve_scheme(
     Raises:
         UsageError: An unknown option, options that contradict each other, or no data where they are needed.
     """
-    target_name = detect_target(config) if options.target == "auto" else options.target
-    if target_name not in TARGETS:
-        raise UsageError(f"--target {target_name}: unknown", hint=f"one of {', '.join(TARGETS)}")
+    target = detect_target(config) if options.target == "auto" else get_target(options.target)
     if options.activations not in ("auto", *ACTIVATION_MODES):
         raise UsageError(f"--activations {options.activations}: unknown", hint=f"one of {', '.join(ACTIVATION_MODES)}")
-    target, scheme = TARGETS[target_name], options.activations
-    reason = "asked for"
+    scheme, reason = options.activations, "asked for"
     if options.weights is not None:
         if scheme != "auto":
             raise UsageError(f"--weights {options.weights} leaves activations in float", hint=f"drop --activations {scheme}")
@@ -85,7 +83,7 @@ def resolve_scheme(
     elif target.unsupported_reason is not None:
         if scheme != "auto":
             raise UsageError(
-                f"--target {target_name} --activations {scheme}: {target.unsupported_reason}",
+                f"--target {target.name} --activations {scheme}: {target.unsupported_reason}",
                 hint="without --activations: float16",
             )
         scheme, reason = "float16", target.unsupported_reason
@@ -93,23 +91,23 @@ def resolve_scheme(
         raise UsageError("quantize needs data", hint=DATA_HINT)
     elif scheme == "auto":
         scheme, reason = choose_cheaper_scheme(model, target, CalibrationFeeds(samples).first(1)[0])
-    elif scheme == "dynamic" and target.provider != "cpu":
+    elif scheme == "dynamic" and target.no_contrib_ops_reason is not None:
         raise UsageError(
-            f"--target {target_name} --activations dynamic: it runs static int8 only", hint="drop --activations"
+            f"--target {target.name} --activations dynamic: it runs static int8 only", hint="drop --activations"
         )
     if options.linear not in ("int8", "int4"):
         raise UsageError(f"--linear {options.linear}: unknown", hint="int8 or int4")
-    if options.linear == "int4" and (scheme != "static" or target.provider != "cpu"):
+    if options.linear == "int4" and (scheme != "static" or target.no_contrib_ops_reason is not None):
         raise UsageError(
-            f"--linear int4 goes with static int8 for the CPU provider; here it is {scheme} for {target_name}",
+            f"--linear int4 goes with static int8 for the CPU provider; here it is {scheme} for {target.name}",
             hint="--weights int4 stores the weights of all linear layers in 4 bits",
         )
-    account.details["way"] = {"way": scheme, "target": target_name, "why": reason}
+    account.details["way"] = {"way": scheme, "target": target.name, "why": reason}
     account.changed["activations"] = {"weights": "left in float", "float16": "in float16"}.get(
         scheme, f"quantised, {scheme}"
     )
     account.decline({"static": "dynamic ranges", "dynamic": "fixed ranges"}.get(scheme, "int8 activations"), reason)
-    return scheme, replace(options, target=target_name, activations=scheme if scheme in ACTIVATION_MODES else "auto")
+    return scheme, replace(options, target=target.name, activations=scheme if scheme in ACTIVATION_MODES else "auto")
 
 
 def choose_cheaper_scheme(model: ir.Model, target: Target, feed: Mapping[str, np.ndarray]) -> tuple[str, str]:
@@ -121,7 +119,7 @@ def choose_cheaper_scheme(model: ir.Model, target: Target, feed: Mapping[str, np
         feed: One sample, for the sizes of free dimensions.
     """
     all_units = find_fusion_groups(model, target)
-    times = placement.estimate_unit_times(model, all_units, _bind_free_dims(model, feed))
+    times = placement.estimate_unit_times(model, all_units, target.cost_model, _bind_free_dims(model, feed))
     linear_units = [unit for unit in all_units if unit.has_weights and unit.op in ("MatMul", "Gemm")]
     if not linear_units:
         return "static", "the model has no linear layer with constant weights"
@@ -159,7 +157,8 @@ def estimate_dynamic_time(all_units: Sequence[FusionGroup], linear_units: Sequen
     names = {unit.name for unit in linear_units}
     total = sum(times.int8[unit.name] if unit.name in names else times.floats[unit.name] for unit in all_units)
     input_names = {str(unit.inputs[0].name) for unit in linear_units}
-    return total + sum(NODE_OVERHEAD_NS + CONVERT_NS * times.elements.get(name, 0.0) for name in input_names)
+    costs = times.cost_model
+    return total + sum(costs.node_overhead + costs.convert * times.elements.get(name, 0.0) for name in input_names)
 
 
 def _bind_free_dims(model: ir.Model, feed: Mapping[str, np.ndarray]) -> dict[str, int]:

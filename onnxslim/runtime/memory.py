@@ -112,7 +112,7 @@ def measure_memory(model: ir.Model, feed: Mapping[str, np.ndarray], config: Sess
 
 def measure_peak(model: ir.Model, feed: Mapping[str, np.ndarray], config: SessionConfig) -> int | None:
     """The peak alone, on the CPU provider; None elsewhere, where the process's memory is not what a model takes."""
-    return measure_memory(model, feed, config).peak if config.provider == "cpu" else None
+    return measure_memory(model, feed, config).peak if config.is_cpu else None
 
 
 def release_freed_memory() -> None:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 def count_workers(config: SessionConfig) -> int:
     """How many inferences run side by side: one a core on the CPU, one on a device."""
-    if config.provider != "cpu":
+    if not config.is_cpu:
         return 1
     affinity = getattr(os, "sched_getaffinity", None)
     return max(1, len(affinity(0)) if affinity is not None else os.cpu_count() or 1)

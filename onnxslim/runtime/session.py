@@ -58,6 +58,16 @@ class SessionConfig:
     provider_options: Mapping[str, str] = field(default_factory=dict)
     custom_ops: tuple[str, ...] = ()
 
+    @property
+    def provider_name(self) -> str:
+        """The provider without its device: ``cuda`` of ``cuda:1``."""
+        return self.provider.split(":")[0]
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether it runs on the CPU provider."""
+        return self.provider == "cpu"
+
     def with_(self, **changes: Any) -> SessionConfig:
         """A copy with some fields changed."""
         return replace(self, **changes)

@@ -153,7 +153,7 @@ def benchmark(
 
 def _find_fallbacks(models: Mapping[str, ir.Model], feeds: Sequence[InputArrays], config: SessionConfig) -> Iterator[str]:
     """One line for each model that did not run whole on the provider that was asked for."""
-    if config.provider == "cpu":
+    if config.is_cpu:
         return  # there is nothing to fall back from
     for name, model in models.items():
         caution = describe_fallback(measure_node_times(model, feeds, config, runs=1, warmup=1).values(), config)

@@ -13,7 +13,7 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxslim.activations.output_error import to_decibels
-from onnxslim.core.errors import OnnxslimError, UnsupportedError, UsageError
+from onnxslim.core.errors import OnnxslimError, UnsupportedError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.step_report import Account
 from onnxslim.data.samples import Samples
@@ -25,7 +25,8 @@ from onnxslim.pruning.step import prune
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.static.layer_sensitivity import MAX_SENSITIVITY_SAMPLES, measure_layer_sensitivity
-from onnxslim.quantization.targets.tables import TARGETS, Target
+from onnxslim.quantization.targets.base import Target
+from onnxslim.quantization.targets.registry import get_target
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.simplification.step import simplify
 
@@ -110,7 +111,7 @@ def sensitivity(
     Args:
         model: A float model; it is simplified first, as it would be before either step.
         samples: What it is run on; no labels are read.
-        target: Whose int8 rules decide which layers there are (:data:`~onnxslim.quantization.targets.tables.TARGETS`).
+        target: Whose int8 rules decide which layers there are (:data:`~onnxslim.quantization.targets.registry.TARGETS`).
         config: Where it runs.
         dims: Sizes of free dimensions, for the multiply-accumulates.
         seed: Of every draw.
@@ -120,8 +121,7 @@ def sensitivity(
         UnsupportedError: The model is quantised already.
         UsageError: No such target.
     """
-    if target not in TARGETS:
-        raise UsageError(f"--target {target}: unknown", hint=f"one of {', '.join(TARGETS)}")
+    int8_target = get_target(target)
     folded, _ = simplify(model)
     if (quantized_by := detect_quantization(folded)) is not None:
         raise UnsupportedError(
@@ -129,7 +129,7 @@ def sensitivity(
         )
     config = config or SessionConfig()
     warnings: list[str] = []
-    layers = _measure_int8(folded, samples, TARGETS[target], config, dims)
+    layers = _measure_int8(folded, samples, int8_target, config, dims)
     progress("int8", 1, 1)
     channels = _measure_channels(folded, samples, config, seed, warnings, progress)
     return Sensitivity(layers, channels, min(len(CalibrationFeeds(samples)), MAX_SENSITIVITY_SAMPLES), warnings)

@@ -14,7 +14,7 @@ from onnxslim.data.sources import open_samples
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.static.layer_sensitivity import measure_layer_sensitivity
-from onnxslim.quantization.targets.tables import TARGETS
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime import parallel
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.simplification.step import simplify

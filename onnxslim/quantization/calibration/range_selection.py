@@ -14,7 +14,7 @@ from onnxslim.quantization.evaluation.simulation import Simulation
 from onnxslim.quantization.numerics import affine
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan, make_plan
 from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq
-from onnxslim.quantization.targets.tables import Target
+from onnxslim.quantization.targets.base import Target
 from onnxslim.runtime.session import SessionConfig
 
 Encodings = dict[str, affine.Encoding]

@@ -25,7 +25,7 @@ from onnxslim.quantization.numerics import affine
 from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups, make_plan
 from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq_in_place
 from onnxslim.quantization.qdq.placement import find_int8_capable
-from onnxslim.quantization.targets.tables import OpKind, SupportedOp, Target
+from onnxslim.quantization.targets.base import OpKind, SupportedOp, Target
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.runtime.session import SessionConfig
 

@@ -25,7 +25,8 @@ from onnxslim.quantization.dynamic.smoothquant import Smoothing, apply_smoothing
 from onnxslim.quantization.evaluation import fusion_report, placement_profiling
 from onnxslim.quantization.linear_layers import WeightMatrix, find_same_weights, find_weight_matrices
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.prepare import build_no_layers_error, get_target
+from onnxslim.quantization.prepare import build_no_layers_error
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
 
 #: Samples that activations are looked at on, that choices are judged on, and that times are measured on.
@@ -48,7 +49,7 @@ def quantize_dynamic(
     """``model`` (prepared) with its linear layers in dynamic int8; :func:`onnxslim.quantization.step.quantize` says the
     rest.
     """
-    target, feeds = get_target(options.target), CalibrationFeeds(samples)
+    target, feeds = TARGETS[options.target], CalibrationFeeds(samples)
     float_names = tuple(options.float_units or ())
     layer_weights = _find_weights(model, account, options.exclude, float_names)
     if not any(weight.linear_layers for weight in layer_weights):
@@ -136,11 +137,8 @@ def _summarize(
         if entry.op == "Gather":
             account.count("embedding tables in int8")
             continue
-        layers.append(
-            fusion_report.classify_layer(
-                entry.name, entry.op, [op for name in entry.weight_names for op in kernels.get(name, ())]
-            )
-        )
+        kernel_ops = [op for name in entry.weight_names for op in kernels.get(name, ())]
+        layers.append(fusion_report.classify_layer(entry.name, entry.op, kernel_ops, TARGETS[options.target]))
     account.count("layers in int8", sum(layer.kernel == "int8" for layer in layers))
     account.count("layers in float", sum(layer.kernel != "int8" for layer in layers))
     for layer in layers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +10,9 @@ import onnx_ir as ir
 
 from onnxslim.activations.output_error import to_decibels
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup
+from onnxslim.quantization.targets.base import Target
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.runtime.session import SessionConfig
-
-_INT8_KERNELS = re.compile(r"^(QLinear|QGemm|MatMulInteger|ConvInteger|DynamicQuantize|QMoE|MatMulNBits|QAttention)")
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class FusionReport:
 
 
 def inspect_fusion(
-    model: ir.Model, units: Sequence[FusionGroup], int8_names: frozenset[str], config: SessionConfig
+    model: ir.Model, units: Sequence[FusionGroup], int8_names: frozenset[str], target: Target, config: SessionConfig
 ) -> FusionReport:
     """Let the runtime optimise ``model`` and say which layers became int8 kernels.
 
@@ -89,7 +87,7 @@ def inspect_fusion(
         weight = unit.anchor.inputs[1]
         prefix = f"{weight.name if weight is not None else ''}_{unit.name}_quantized"
         kernel_ops = [op for name, ops in kernels.items() if name.startswith(prefix) for op in ops]
-        layers.append(classify_layer(unit.name, unit.op, kernel_ops))
+        layers.append(classify_layer(unit.name, unit.op, kernel_ops, target))
     return FusionReport(dict(ops.most_common()), tuple(find_surviving_conversions(graph)), tuple(layers))
 
 
@@ -124,9 +122,9 @@ def _count_ops(graph: ir.Graph) -> tuple[Counter[str], Mapping[str, Sequence[str
     return ops, readers
 
 
-def classify_layer(name: str, op: str, kernels: Sequence[str]) -> ExecutedLayer:
-    """The layer ``name`` that was written in int8; ``kernels`` are the ops that read its weights now."""
-    if any(_INT8_KERNELS.match(kernel) for kernel in kernels):
+def classify_layer(name: str, op: str, kernels: Sequence[str], target: Target) -> ExecutedLayer:
+    """The layer ``name`` that was written in int8; ``kernels`` are the ops that read its weights on ``target`` now."""
+    if any(kernel.startswith(target.int8_kernels) for kernel in kernels):
         return ExecutedLayer(name, op, "int8", None)
     why = f"the runtime left it as {', '.join(dict.fromkeys(kernels))}" if kernels else "the runtime left it float"
     return ExecutedLayer(name, op, "float", why)

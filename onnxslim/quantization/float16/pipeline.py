@@ -18,7 +18,7 @@ from onnxslim.quantization.float16 import conversion as float16
 from onnxslim.quantization.float16.conversion import TensorRange
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import match_nodes
-from onnxslim.quantization.targets.tables import TARGETS
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.parallel import run_all
 from onnxslim.runtime.providers import PROVIDERS
 from onnxslim.runtime.session import SessionConfig, available_providers
@@ -80,7 +80,7 @@ def explain_unmeasured(provider: str, config: SessionConfig, available: Sequence
     name = PROVIDERS[provider][0]
     if name not in available:
         return f"the gain on {provider} is expected, not verified here: this onnxruntime has no {name}"
-    if config.provider.split(":")[0] != provider:
+    if config.provider_name != provider:
         return f"the gain on {provider} was not measured: this ran on {config.provider} (--provider {provider} measures it)"
     return None
 

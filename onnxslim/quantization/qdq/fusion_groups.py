@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from onnxslim.graph.clip_bounds import get_clip_bounds
 from onnxslim.graph.constants import get_const_array
-from onnxslim.quantization.targets.tables import OpKind, SupportedOp, Target
+from onnxslim.quantization.targets.base import OpKind, SupportedOp, Target
 
 _NO_KERNEL = "the target has no int8 kernel for it"
 

@@ -11,16 +11,17 @@ import onnx_ir as ir
 
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_array
-from onnxslim.quantization.targets.tables import CPU_SUPPORTED_OPS
+from onnxslim.quantization.targets.base import Target
 
 
-def replace_means_with_pools(model: ir.Model) -> int:
+def replace_means_with_pools(model: ir.Model, target: Target) -> int:
     """Write each ReduceMean over all spatial axes as GlobalAveragePool and Flatten, in place, names kept; returns how many.
 
     Args:
         model: Prepared.
+        target: Whose table says what runs in int8.
     """
-    mean_nodes = [node for node in model.graph if _is_global_mean(node) and _has_int8_producer(node.inputs[0])]
+    mean_nodes = [node for node in model.graph if _is_global_mean(node) and _has_int8_producer(node.inputs[0], target)]
     for node in mean_nodes:
         mean, pooled = node.outputs[0], ir.node("GlobalAveragePool", [node.inputs[0]], name=node.name)
         flat = ir.node("Flatten", pooled.outputs, {"axis": 1}, name=f"{node.name}_flat")
@@ -42,7 +43,9 @@ def _is_global_mean(node: ir.Node) -> bool:
     return rank in (4, 5) and sorted(axis % rank for axis in axes) == list(range(2, rank))
 
 
-def _has_int8_producer(value: ir.Value | None) -> bool:
+def _has_int8_producer(value: ir.Value | None, target: Target) -> bool:
     """Whether an op that can run in int8 makes ``value``; behind any other the mean is in float whatever it is called."""
     node = None if value is None else value.producer()
-    return node is not None and node.op_type in CPU_SUPPORTED_OPS and value is not None and value.dtype == ir.DataType.FLOAT
+    if node is None or value is None or value.dtype != ir.DataType.FLOAT:
+        return False
+    return node.op_type in target.supported_ops and "GlobalAveragePool" in target.supported_ops

@@ -21,35 +21,26 @@ from onnxslim.graph import cost, shapes
 from onnxslim.graph.constant_propagation import propagate_constants
 from onnxslim.graph.constants import get_const_array
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup
-
-#: Nanoseconds a multiply-accumulate takes, as (float, int8): dense, dense whose channels miss the kernel's width,
-#: depthwise, depthwise that misses it, grouped. Ratios measured on x86 with VNNI; the absolute scale only has to fit
-#: the costs per element below.
-DENSE_MAC_NS, MISALIGNED_MAC_NS, DEPTHWISE_MAC_NS, MISALIGNED_DEPTHWISE_MAC_NS, GROUPED_MAC_NS = (
-    (0.020, 0.006),
-    (0.035, 0.060),
-    (0.080, 0.100),
-    (0.080, 0.320),
-    (0.025, 0.025),
-)
-ELEMENT_NS = (0.25, 0.10)  #: nanoseconds an element of an elementwise or data-moving op, float and int8
-CONVERT_NS = 0.3  #: nanoseconds an element of a QuantizeLinear or DequantizeLinear
-RELAYOUT_NS = 0.3  #: the same for a feature map that changes between NCHW and NHWC on the way
-NODE_OVERHEAD_NS = 1500.0  #: nanoseconds of one more node
+from onnxslim.quantization.targets.base import CostModel
 
 
 @dataclass(frozen=True)
 class UnitTimes:
-    """Nanoseconds of each unit by name, in float and in int8, and the elements of each tensor by name."""
+    """Nanoseconds of each unit by name, in float and in int8, the elements and the ranks of each tensor by name, and the
+    target's costs of what stands between units.
+    """
 
     floats: Mapping[str, float]
     int8: Mapping[str, float]
     elements: Mapping[str, float]
     ranks: Mapping[str, int]
+    cost_model: CostModel
 
 
-def estimate_unit_times(model: ir.Model, units: Sequence[FusionGroup], dims: Mapping[str, int] | None = None) -> UnitTimes:
-    """The target's static cost model, from shapes alone: deterministic, the same on every machine."""
+def estimate_unit_times(
+    model: ir.Model, units: Sequence[FusionGroup], cost_model: CostModel, dims: Mapping[str, int] | None = None
+) -> UnitTimes:
+    """The times that the target's ``cost_model`` gives, from shapes alone: deterministic, the same on every machine."""
     bound_model = model.clone()
     shapes.bind(bound_model, dims)
     propagate_constants(bound_model)
@@ -64,26 +55,23 @@ def estimate_unit_times(model: ir.Model, units: Sequence[FusionGroup], dims: Map
     int8: dict[str, float] = {}
     for unit in units:
         unit_macs = node_costs[unit.name].macs if unit.name in node_costs else 0
-        mac_ns = _get_mac_ns(unit)
+        mac_ns = _get_mac_ns(unit, cost_model)
         output_elements = sum(elements.get(str(value.name), 0.0) for value in unit.outputs)
         if unit.has_weights:
             floats[unit.name], int8[unit.name] = unit_macs * mac_ns[0], unit_macs * mac_ns[1]
         else:
-            floats[unit.name], int8[unit.name] = output_elements * ELEMENT_NS[0], output_elements * ELEMENT_NS[1]
-    return UnitTimes(floats, int8, elements, {name: len(size) for name, size in static_shapes.items()})
+            floats[unit.name], int8[unit.name] = (
+                output_elements * cost_model.element[0],
+                output_elements * cost_model.element[1],
+            )
+    return UnitTimes(floats, int8, elements, {name: len(size) for name, size in static_shapes.items()}, cost_model)
 
 
-def _get_mac_ns(unit: FusionGroup) -> tuple[float, float]:
+def _get_mac_ns(unit: FusionGroup, cost_model: CostModel) -> tuple[float, float]:
     weight = get_const_array(unit.anchor.inputs[1]) if unit.has_weights else None
     if weight is None or unit.op != "Conv":
-        return DENSE_MAC_NS
-    group = unit.anchor.attributes.get_int("group", 1)
-    outputs, inputs = weight.shape[0], weight.shape[1]
-    if group == 1:
-        return DENSE_MAC_NS if inputs % 4 == 0 else MISALIGNED_MAC_NS
-    if inputs == 1 and outputs == group:
-        return DEPTHWISE_MAC_NS if outputs % 16 == 0 else MISALIGNED_DEPTHWISE_MAC_NS
-    return GROUPED_MAC_NS
+        return cost_model.dense_mac
+    return cost_model.get_conv_mac(weight.shape[0], weight.shape[1], unit.anchor.attributes.get_int("group", 1))
 
 
 def place(units: Sequence[FusionGroup], times: UnitTimes) -> frozenset[str]:
@@ -140,7 +128,8 @@ def estimate_conversion_time(value: ir.Value, times: UnitTimes) -> float:
     """Nanoseconds of one conversion of ``value`` between int8 and float."""
     name = str(value.name)
     rank = times.ranks.get(name, 0)
-    return NODE_OVERHEAD_NS + times.elements.get(name, 0.0) * (CONVERT_NS + (RELAYOUT_NS if rank >= 4 else 0.0))
+    element = times.cost_model.convert + (times.cost_model.relayout if rank >= 4 else 0.0)
+    return times.cost_model.node_overhead + times.elements.get(name, 0.0) * element
 
 
 class _Network:

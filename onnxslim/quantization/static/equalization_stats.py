@@ -17,7 +17,7 @@ from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups, make_plan
 from onnxslim.quantization.qdq.placement import find_int8_capable
 from onnxslim.quantization.static.cross_layer_equalization import equalize, find_equalization_groups
-from onnxslim.quantization.targets.tables import Target
+from onnxslim.quantization.targets.base import Target
 from onnxslim.runtime.session import SessionConfig
 
 #: Samples that the channels' statistics are taken from.

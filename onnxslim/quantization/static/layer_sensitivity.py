@@ -22,7 +22,7 @@ from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_gro
 from onnxslim.quantization.qdq.insert import weight_axis
 from onnxslim.quantization.qdq.placement import find_int8_capable
 from onnxslim.quantization.qdq.writer import GraphWriter
-from onnxslim.quantization.targets.tables import Target
+from onnxslim.quantization.targets.base import Target
 from onnxslim.runtime.parallel import run_all
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.runtime.tap_outputs import remove_unused

@@ -23,7 +23,7 @@ from onnxslim.quantization.calibration.range_selection import RangeSelector
 from onnxslim.quantization.calibration.warnings import find_calibration_warnings
 from onnxslim.quantization.evaluation import placement_profiling
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.prepare import build_no_layers_error, get_target
+from onnxslim.quantization.prepare import build_no_layers_error
 from onnxslim.quantization.qdq import placement
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan, find_fusion_groups, make_plan
 from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq
@@ -41,6 +41,7 @@ from onnxslim.quantization.static.float_fallback import (
 )
 from onnxslim.quantization.static.layerwise_correction import LayerCorrection, correct_layers
 from onnxslim.quantization.static.summary import summarize
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only import int4_linear
 from onnxslim.runtime.memory import release_freed_memory
 from onnxslim.runtime.session import SessionConfig
@@ -71,9 +72,9 @@ def quantize_static(
     progress: Progress,
 ) -> ir.Model:
     """``model`` (prepared) in static int8; :func:`onnxslim.quantization.step.quantize` says the rest."""
-    target, methods = get_target(options.target), range_methods.parse_methods(options.calibration)
+    target, methods = TARGETS[options.target], range_methods.parse_methods(options.calibration)
     with account.part("preparing"):
-        account.count("means written as pools", replace_means_with_pools(model))
+        account.count("means written as pools", replace_means_with_pools(model, target))
         feeds = CalibrationFeeds(samples)
         macs = max(cost.compute_cost(model).macs, 1)
         evaluation_count = int(min(max(EVALUATION_MACS / macs, MIN_EVALUATION_SAMPLES), MAX_EVALUATION_SAMPLES))
@@ -247,7 +248,7 @@ def _choose_int8_units(
     """Which units run in int8; the decision is written down so that a replay needs no clock."""
     if options.float_units is not None:
         return int8_capable - frozenset(options.float_units)
-    times = placement.estimate_unit_times(model, all_units)
+    times = placement.estimate_unit_times(model, all_units, TARGETS[options.target].cost_model)
     modeled_int8 = placement.place(all_units, times) & int8_capable
     if options.placement == "static":
         if not any(unit.has_weights for unit in all_units if unit.name in modeled_int8):

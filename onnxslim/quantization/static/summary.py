@@ -11,6 +11,7 @@ from onnxslim.quantization.evaluation import fusion_report as fused
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
 from onnxslim.quantization.static.layerwise_correction import LayerCorrection
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
 
 
@@ -24,7 +25,7 @@ def summarize(
     corrections: Sequence[LayerCorrection],
 ) -> None:
     """Fill ``account`` with the layers of ``result`` as the runtime runs them, and the placement for a recipe."""
-    fusion_report = fused.inspect_fusion(result, all_units, plan.int8, config)
+    fusion_report = fused.inspect_fusion(result, all_units, plan.int8, TARGETS[options.target], config)
     account.count("layers in int8", fusion_report.int8_count)
     account.count("layers in float", len(fusion_report.layers) - fusion_report.int8_count)
     account.count("quantised tensors", len(plan.tensors))

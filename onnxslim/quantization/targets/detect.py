@@ -1,8 +1,8 @@
 """Which of the CPU's tables this machine runs by: asked of the kernels, not of the CPU's name.
 
-x86 without VNNI adds pairs of uint8 · int8 products in 16 bits, where they saturate (``pairs.py``). Feature flags are
-spelled differently by every system and say nothing about the runtime's build, so one product that saturates if anything
-does is run and looked at.
+x86 without VNNI adds pairs of uint8 · int8 products in 16 bits, where they saturate (``numerics/saturation.py``).
+Feature flags are spelled differently by every system and say nothing about the runtime's build, so one product that
+saturates if anything does is run and looked at.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.quantization.targets.base import Target
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import Session, SessionConfig
 
-#: The provider a session runs on → the target whose table holds there.
-_TARGET_OF_PROVIDER = {"cuda": "cuda", "tensorrt": "tensorrt"}
 _PROBE_SIZE = 64
 
 
-def detect_target(config: SessionConfig) -> str:
-    """The name of the target that ``config``'s sessions are."""
-    provider = config.provider.split(":")[0]
-    if provider in _TARGET_OF_PROVIDER:
-        return _TARGET_OF_PROVIDER[provider]
-    return "cpu-no-vnni" if has_saturating_kernels(config) else "cpu"
+def detect_target(config: SessionConfig) -> Target:
+    """The target that ``config``'s sessions are."""
+    candidates = [target for target in TARGETS.values() if target.provider == config.provider_name]
+    if len(candidates) == 1:
+        return candidates[0]
+    saturates = has_saturating_kernels(config)
+    return next(target for target in candidates or TARGETS.values() if target.saturating_pairs == saturates)
 
 
 def has_saturating_kernels(config: SessionConfig | None = None) -> bool:

@@ -39,6 +39,7 @@ from onnxslim.quantization.numerics.affine import compute_weight_scales, quantiz
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.qdq.writer import GraphWriter, remove_unused_values
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only import codebook, qdq_blockwise
 from onnxslim.quantization.weight_only.weights import WeightTensor, find_weight_tensors
 from onnxslim.runtime.session import SessionConfig
@@ -79,9 +80,10 @@ def quantize_weights(
     """``model`` (prepared) with weights as ``options.weights`` says; data are needed for nothing but timing."""
     assert options.weights is not None
     weight_format = options.weights
-    if options.target == "tensorrt" and weight_format in ("int8", "int4"):
+    reason = TARGETS[options.target].no_contrib_ops_reason
+    if reason is not None and weight_format in ("int8", "int4"):
         weight_format += _QDQ_SUFFIX
-        account.decline("MatMulNBits", "TensorRT does not know onnxruntime's own ops")
+        account.decline("MatMulNBits", reason)
     source = model
     if weight_format.endswith(_QDQ_SUFFIX):
         source = prepare_model(model, account, qdq_blockwise.BLOCKWISE_OPSET, "weights in blocks")

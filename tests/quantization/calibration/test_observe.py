@@ -17,7 +17,7 @@ from onnxslim.quantization.calibration import observe
 from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups, make_plan
 from onnxslim.quantization.qdq.placement import find_int8_capable
 from onnxslim.quantization.step import quantize
-from onnxslim.quantization.targets.tables import TARGETS
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.parallel import run_all
 from onnxslim.runtime.session import Session
 from onnxslim.runtime.tap_outputs import tap_outputs

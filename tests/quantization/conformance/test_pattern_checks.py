@@ -9,7 +9,8 @@ import pytest
 from onnxslim.graph.constants import get_const_array
 from onnxslim.quantization.conformance import pattern_checks
 from onnxslim.quantization.conformance.pattern_checks import FUSED_PATTERNS, LINEAR_PATTERNS, UNFUSED_PATTERNS
-from onnxslim.quantization.targets.tables import TARGETS, OpKind, SupportedOp
+from onnxslim.quantization.targets.base import OpKind, SupportedOp
+from onnxslim.quantization.targets.registry import TARGETS
 
 CPU, TENSORRT = TARGETS["cpu"], TARGETS["tensorrt"]
 

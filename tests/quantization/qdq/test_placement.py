@@ -14,8 +14,9 @@ from onnxslim.graph import shapes
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.quantization.qdq import placement
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups
-from onnxslim.quantization.qdq.placement import CONVERT_NS, NODE_OVERHEAD_NS, RELAYOUT_NS, UnitTimes
-from onnxslim.quantization.targets.tables import TARGETS
+from onnxslim.quantization.qdq.placement import UnitTimes
+from onnxslim.quantization.targets.onnxruntime_cpu import CPU
+from onnxslim.quantization.targets.onnxruntime_cpu import X86_VNNI_COSTS as COSTS
 
 
 def network(wiring: list[tuple[str, int, int]]) -> ir.Model:
@@ -43,7 +44,7 @@ def total(found: list[FusionGroup], int8: frozenset[str], times: UnitTimes) -> f
     made = {value: unit for unit in found for value in unit.outputs}
     values = dict.fromkeys(value for unit in found for value in (*unit.inputs, *unit.outputs))
     for value in values:
-        edge = NODE_OVERHEAD_NS + times.elements[str(value.name)] * (CONVERT_NS + RELAYOUT_NS)
+        edge = COSTS.node_overhead + times.elements[str(value.name)] * (COSTS.convert + COSTS.relayout)
         readers = [unit for unit in found if value in unit.inputs]
         producer = made.get(value)
         if producer is not None and producer.name in int8:
@@ -61,7 +62,7 @@ ops = st.tuples(st.sampled_from(["Add", "Sigmoid", "Tanh"]), st.integers(0, 9), 
 @given(st.lists(ops, min_size=1, max_size=7), st.integers(0, 2**31))
 def test_no_labelling_is_cheaper_than_the_cut(wiring: list[tuple[str, int, int]], seed: int) -> None:
     model = network(wiring)
-    found = find_fusion_groups(model, TARGETS["cpu"])
+    found = find_fusion_groups(model, CPU)
     rng = np.random.default_rng(seed)
     names = [unit.name for unit in found]
     times = UnitTimes(
@@ -69,6 +70,7 @@ def test_no_labelling_is_cheaper_than_the_cut(wiring: list[tuple[str, int, int]]
         dict(zip(names, rng.uniform(0, 6000, len(names)), strict=True)),
         {str(v.name): 64.0 for unit in found for v in (*unit.inputs, *unit.outputs)},
         {str(v.name): 4 for unit in found for v in (*unit.inputs, *unit.outputs)},
+        COSTS,
     )
     able = [unit.name for unit in found if unit.why_float is None]
     chosen = placement.place(found, times)
@@ -83,5 +85,5 @@ def test_no_labelling_is_cheaper_than_the_cut(wiring: list[tuple[str, int, int]]
 
 def test_a_lone_elementwise_op_between_floats_stays_float() -> None:
     model = network([("Tanh", 0, 0), ("Sigmoid", 1, 0), ("Tanh", 2, 0)])
-    found = find_fusion_groups(model, TARGETS["cpu"])
-    assert placement.place(found, placement.estimate_unit_times(model, found)) == frozenset()
+    found = find_fusion_groups(model, CPU)
+    assert placement.place(found, placement.estimate_unit_times(model, found, COSTS)) == frozenset()

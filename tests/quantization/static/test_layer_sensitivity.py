@@ -11,7 +11,7 @@ from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.static.layer_sensitivity import measure_layer_sensitivity
-from onnxslim.quantization.targets.tables import TARGETS
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.simplification.step import simplify
 from tests.support.paths import SAMPLES

@@ -1,4 +1,4 @@
-"""What the tables say of a target shows in what is written for it."""
+"""What the tables of the CPU targets say shows in what is written for them."""
 
 from __future__ import annotations
 
