@@ -60,15 +60,23 @@ def iter_inner_reads(node: ir.Node) -> Iterator[ir.Value]:
             yield from nested.outputs
 
 
-def make_names_unique(model: ir.Model) -> set[str]:
-    """Make every value's name unique, in place, and return them all; what the model takes and returns keeps its name.
+def iter_values(graph: ir.Graph) -> Iterator[ir.Value]:
+    """What ``graph`` takes, holds and computes, in that order."""
+    yield from graph.inputs
+    yield from graph.initializers.values()
+    for node in graph:
+        yield from node.outputs
+
+
+def make_names_unique(graph: ir.Graph) -> None:
+    """Make every value's name unique, in place; what the main graph ``graph`` takes and returns keeps its name.
 
     The same name in two nested graphs is legal, but here a name must mean one value.
     """
-    finished = {*model.graph.inputs, *model.graph.outputs}
+    finished = {*graph.inputs, *graph.outputs}
     names = {str(value.name) for value in finished}
-    for graph in walk_graphs(model.graph):
-        for value in _iter_values(graph):
+    for inner in walk_graphs(graph):
+        for value in iter_values(inner):
             if not value.name or value in finished:
                 continue
             stem, count = value.name, 1
@@ -77,7 +85,6 @@ def make_names_unique(model: ir.Model) -> set[str]:
                 value.name = f"{stem}_{count}"
             names.add(value.name)
             finished.add(value)
-    return names | {str(value.name) for graph in walk_graphs(model.graph, iter_subgraphs) for value in _iter_values(graph)}
 
 
 def name_nodes(nodes: Iterable[ir.Node]) -> None:
@@ -90,10 +97,3 @@ def name_nodes(nodes: Iterable[ir.Node]) -> None:
                 number += 1
             node.name = f"{node.op_type}_{number}"
         taken.add(node.name)
-
-
-def _iter_values(graph: ir.Graph) -> Iterator[ir.Value]:
-    yield from graph.inputs
-    yield from graph.initializers.values()
-    for node in graph:
-        yield from node.outputs

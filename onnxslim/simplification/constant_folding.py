@@ -18,7 +18,7 @@ from onnxslim.core.step_report import Account
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.traversal import iter_subgraphs, walk
 from onnxslim.simplification.constant_evaluation import Region, evaluate_regions, inferred_nbytes
-from onnxslim.simplification.editor import Editor, stored_bytes
+from onnxslim.simplification.editor import BoundedEditor, stored_bytes
 from onnxslim.simplification.file_size import OVERHEAD_BYTES, node_bytes
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ NON_FOLDABLE_PREFIXES = ("Random", "Optional", "Sequence", "ConcatFromSequence",
 MAX_NODE_BYTES = 64 << 20
 
 
-def fold_constants(model: ir.Model, editor: Editor, account: Account) -> int:
+def fold_constants(model: ir.Model, editor: BoundedEditor, account: Account) -> int:
     """Fold what can be folded now, in place; returns how many nodes went. Shapes must have been inferred.
 
     What is left because of its size is declined in ``account``; what is left because its size is not known yet is
@@ -120,7 +120,7 @@ def _measure_region(nodes: list[ir.Node]) -> Region:
     return Region(nodes, kept, added - freed - sum(map(node_bytes, nodes)))
 
 
-def _select_affordable(region: Region, editor: Editor, account: Account) -> Iterable[Region]:
+def _select_affordable(region: Region, editor: BoundedEditor, account: Account) -> Iterable[Region]:
     """``region`` whole if it can be paid, else its largest prefix that can, node by node."""
     refusal = editor.spend_allowance(region.growth)
     if refusal is None:

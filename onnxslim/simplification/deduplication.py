@@ -16,14 +16,14 @@ from onnxslim.core.step_report import Account
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.traversal import iter_bodies, walk_graphs
 from onnxslim.simplification.constant_folding import is_pure
-from onnxslim.simplification.editor import Editor, stored_bytes
+from onnxslim.simplification.editor import BoundedEditor, stored_bytes
 from onnxslim.simplification.symbolic_shapes.inference import KnownIntegers
 
 #: Bytes of a weight's head, middle and tail that are compared before the whole is.
 SAMPLE_BYTES = 4096
 
 
-def merge_nodes(model: ir.Model, editor: Editor, known: KnownIntegers, account: Account) -> int:
+def merge_nodes(model: ir.Model, editor: BoundedEditor, known: KnownIntegers, account: Account) -> int:
     """Replace, in place, a node by an earlier one that computes the same; returns how many went.
 
     A nested graph may use what an outer one computes, never the reverse.
@@ -33,7 +33,7 @@ def merge_nodes(model: ir.Model, editor: Editor, known: KnownIntegers, account: 
     return merged
 
 
-def _merge_graph(graph: ir.Graph, editor: Editor, known: KnownIntegers, scopes: list[dict[Hashable, ir.Node]]) -> int:
+def _merge_graph(graph: ir.Graph, editor: BoundedEditor, known: KnownIntegers, scopes: list[dict[Hashable, ir.Node]]) -> int:
     merged = 0
     for node in list(graph):
         if node.graph is None:
@@ -77,7 +77,7 @@ def _iter_keys(node: ir.Node, known: KnownIntegers) -> Iterator[Hashable]:
         yield ("integers", node.outputs[0].dtype, array.shape, tuple(map(str, array.flat)))
 
 
-def merge_initializers(model: ir.Model, editor: Editor, account: Account) -> int:
+def merge_initializers(model: ir.Model, editor: BoundedEditor, account: Account) -> int:
     """Let one initializer stand for all of the same type, dimensions and bytes, in place; returns how many went."""
     merged = 0
     groups: dict[Hashable, list[ir.Value]] = {}

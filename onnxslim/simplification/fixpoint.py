@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from onnxslim.core.step_report import Account
 from onnxslim.graph.traversal import walk
-from onnxslim.simplification.editor import Editor
+from onnxslim.simplification.editor import BoundedEditor
 from onnxslim.simplification.rule import MatchContext, Rule
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ NOT_UNDERSTOOD = "the node is not understood"
 MAX_REWRITES_PER_NODE = 20
 
 
-def apply_rules(model: ir.Model, editor: Editor, rules: Sequence[Rule], context: MatchContext, account: Account) -> int:
+def apply_rules(editor: BoundedEditor, rules: Sequence[Rule], context: MatchContext, account: Account) -> int:
     """Apply ``rules`` everywhere, nested graphs included, until none fires; returns how often one did.
 
     Nodes are taken in topological order and a rewrite puts only its neighbourhood back on the list, so the time is
@@ -32,7 +32,7 @@ def apply_rules(model: ir.Model, editor: Editor, rules: Sequence[Rule], context:
     for rule in rules:
         for op_type in rule.root_ops:
             by_op[op_type].append(rule)
-    queue = deque(node for node in walk(model.graph) if node.op_type in by_op)
+    queue = deque(node for node in walk(editor.graph) if node.op_type in by_op)
     queued = set(queue)
     max_rewrites = MAX_REWRITES_PER_NODE * max(1, len(queue))
     fired = 0
@@ -48,7 +48,7 @@ def apply_rules(model: ir.Model, editor: Editor, rules: Sequence[Rule], context:
 
 
 def _apply_first_rule(
-    node: ir.Node, rules: Sequence[Rule], editor: Editor, context: MatchContext, account: Account
+    node: ir.Node, rules: Sequence[Rule], editor: BoundedEditor, context: MatchContext, account: Account
 ) -> list[list[ir.Node]]:
     """The neighbourhood of the rewrite, in a list, or an empty list when no rule fires."""
     if node.graph is None or node.domain:

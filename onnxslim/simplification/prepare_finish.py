@@ -33,7 +33,7 @@ def prepare(model: ir.Model, account: Account) -> DeclaredTypes:
     Returns:
         What the author annotated.
     """
-    make_names_unique(model)
+    make_names_unique(model.graph)
     types = {str(v.name): (v.type, None if v.shape is None else v.shape.copy()) for v in _iter_values(model)}
     if model.functions:
         _inline_functions(model, account)
@@ -127,5 +127,5 @@ def _inline_functions(model: ir.Model, account: Account) -> None:
         return
     common.InlinePass()(model)
     common.TopologicalSortPass()(model)  # whatever was loaded is in order
-    make_names_unique(model)
+    make_names_unique(model.graph)
     account.count("functions inlined", functions)

@@ -15,7 +15,7 @@ from onnxslim.model_io.model_file import ModelLike
 from onnxslim.simplification import file_size, prepare_finish
 from onnxslim.simplification.constant_folding import fold_constants
 from onnxslim.simplification.deduplication import merge_initializers, merge_nodes
-from onnxslim.simplification.editor import Editor
+from onnxslim.simplification.editor import BoundedEditor
 from onnxslim.simplification.fixpoint import apply_rules
 from onnxslim.simplification.idle_channels import remove_idle_channels
 from onnxslim.simplification.rounding_check import get_tolerance, measure_difference
@@ -99,8 +99,8 @@ def _simplify(
     exact = [rule for rule in rules if not rule.rounds]
     nodes = prepare_finish.count_nodes(model)
     types = prepare_finish.prepare(model, account)
-    editor = Editor(model, allowance)
-    account.count("unread", editor.remove_all_dead())
+    editor = BoundedEditor(model.graph, allowance)
+    account.count("unread", editor.remove_all_unread())
     early_declined = list(account.declined)
     prepare_finish.reinfer_shapes(model)
     settled_integers: KnownIntegers | None = _run_to_fixpoint(model, editor, exact, account, progress, merge=False)
@@ -119,7 +119,7 @@ def _simplify(
         if refusal is None:
             _merge_account(account, trial_account)
         else:
-            model, editor = exact_model, Editor(exact_model, allowance)
+            model, editor = exact_model, BoundedEditor(exact_model.graph, allowance)
     allowed_rules = exact if refusal else rules
     _run_to_fixpoint(model, editor, allowed_rules, account, progress, merge=True, settled_integers=settled_integers)
     if refusal:
@@ -129,7 +129,7 @@ def _simplify(
     elif (reduced := remove_idle_channels(model, nbytes, account)) is not model:
         model = reduced
         prepare_finish.reinfer_shapes(model)
-        _run_to_fixpoint(model, Editor(model, editor.allowance), allowed_rules, account, progress, merge=True)
+        _run_to_fixpoint(model, BoundedEditor(model.graph, editor.allowance), allowed_rules, account, progress, merge=True)
     prepare_finish.finish(model, types)
     account.declined = list(dict.fromkeys([*early_declined, *account.declined]))
     account.details["nodes"] = {"before": nodes, "after": prepare_finish.count_nodes(model)}
@@ -138,7 +138,7 @@ def _simplify(
 
 def _run_to_fixpoint(
     model: ir.Model,
-    editor: Editor,
+    editor: BoundedEditor,
     rules: Sequence[Rule],
     account: Account,
     progress: Progress,
@@ -163,7 +163,7 @@ def _run_to_fixpoint(
             if number and not prepare_finish.has_final_shapes(model):
                 prepare_finish.reinfer_shapes(model)
             known = propagate_integers(model)
-            changed += apply_rules(model, editor, rules, MatchContext(model.opset_imports.get("", 1), known), account)
+            changed += apply_rules(editor, rules, MatchContext(model.opset_imports.get("", 1), known), account)
             changed += fold_constants(model, editor, account)
         else:
             known = settled_integers
