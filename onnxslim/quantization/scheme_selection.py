@@ -89,12 +89,14 @@ def resolve_scheme(
         scheme, reason = "float16", target.unsupported_reason
     elif samples is None:
         raise UsageError("quantize needs data", hint=DATA_HINT)
+    elif target.no_contrib_ops_reason is not None:
+        if scheme == "dynamic":
+            raise UsageError(
+                f"--target {target.name} --activations dynamic: it runs static int8 only", hint="drop --activations"
+            )
+        scheme, reason = "static", reason if scheme == "static" else target.no_contrib_ops_reason
     elif scheme == "auto":
         scheme, reason = choose_cheaper_scheme(model, target, CalibrationFeeds(samples).first(1)[0])
-    elif scheme == "dynamic" and target.no_contrib_ops_reason is not None:
-        raise UsageError(
-            f"--target {target.name} --activations dynamic: it runs static int8 only", hint="drop --activations"
-        )
     if options.linear not in ("int8", "int4"):
         raise UsageError(f"--linear {options.linear}: unknown", hint="int8 or int4")
     if options.linear == "int4" and (scheme != "static" or target.no_contrib_ops_reason is not None):

@@ -22,6 +22,17 @@ def test_a_network_of_convolutions_takes_the_static_way() -> None:
     assert account.details["way"]["way"] == "static"
 
 
+def test_a_target_without_the_runtimes_own_ops_takes_the_static_way_whatever_is_cheaper() -> None:
+    model = small()
+    assert quantize(model, data(model), STATIC)[1].details["way"]["way"] == "dynamic"
+    result, account = quantize(model, data(model), QuantizeOptions(target="tensorrt", placement="static"))
+    assert account.details["way"]["way"] == "static"
+    assert "own ops" in account.details["way"]["why"]
+    assert not any(node.op_type == "DynamicQuantizeLinear" for node in result.graph)
+    with pytest.raises(UsageError, match="it runs static int8 only"):
+        quantize(model, data(model), QuantizeOptions(target="tensorrt", activations="dynamic"))
+
+
 def test_what_was_decided_can_be_asked_for() -> None:
     model = small()
     result, account = quantize(model, data(model), QuantizeOptions(placement="static", activations="static"))
