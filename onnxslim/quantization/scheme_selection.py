@@ -109,7 +109,11 @@ def resolve_scheme(
         scheme, f"quantised, {scheme}"
     )
     account.decline({"static": "dynamic ranges", "dynamic": "fixed ranges"}.get(scheme, "int8 activations"), reason)
-    return scheme, replace(options, target=target.name, activations=scheme if scheme in ACTIVATION_MODES else "auto")
+    options = replace(options, target=target.name, activations=scheme if scheme in ACTIVATION_MODES else "auto")
+    if scheme == "static" and options.placement == "measured" and target.provider != config.provider_name:
+        account.decline("measured placement", f"times on {config.provider} say nothing about {target.name}")
+        options = replace(options, placement="static")
+    return scheme, options
 
 
 def choose_cheaper_scheme(model: ir.Model, target: Target, feed: Mapping[str, np.ndarray]) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import pytest
 
 from onnxslim.core.errors import UsageError
 from onnxslim.data.sources import open_samples
+from onnxslim.model_io import model_file
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
 from onnxslim.simplification.step import simplify
@@ -31,6 +32,16 @@ def test_a_target_without_the_runtimes_own_ops_takes_the_static_way_whatever_is_
     assert not any(node.op_type == "DynamicQuantizeLinear" for node in result.graph)
     with pytest.raises(UsageError, match="it runs static int8 only"):
         quantize(model, data(model), QuantizeOptions(target="tensorrt", activations="dynamic"))
+
+
+def test_the_clock_of_another_provider_than_the_targets_is_not_asked() -> None:
+    model = simplify(SAMPLES / "digits_cnn.onnx")[0]
+    samples = open_samples(SAMPLES / "digits_calib.npz", model, max_samples=16)
+    result, account = quantize(model, samples, QuantizeOptions(target="tensorrt", placement="measured"))
+    assert any(decline.node == "measured placement" for decline in account.declined)
+    assert "candidates" not in account.details
+    by_model, _ = quantize(model, samples, QuantizeOptions(target="tensorrt", placement="static"))
+    assert model_file.to_bytes(result) == model_file.to_bytes(by_model)
 
 
 def test_what_was_decided_can_be_asked_for() -> None:
