@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -21,7 +22,6 @@ BATCH_SIZE = 16
 #: What a walk may hold, in bytes. Early feature maps are large and quick to compute again, late ones small and dear.
 MAX_HELD_BYTES = 256_000_000
 
-
 _NUMERIC_TYPES = frozenset(ir.DataType) - {ir.DataType.UNDEFINED, ir.DataType.STRING}
 
 
@@ -29,16 +29,16 @@ class SegmentExecutor:
     """Runs parts of a model, going on from what it holds of the nodes that are already behind.
 
     A *cut* after a node splits the graph; the tensors that cross it, of all samples, are held. A visit moves the cut to
-    the last place before the visited node where they fit in ``held`` bytes, and runs from there.
+    the last place before the visited node where they fit in ``max_held_bytes``, and runs from there.
 
     The weights of nodes that are still ahead may be changed between visits; those behind may not.
 
     Args:
         model: The model; read again at every visit.
-        sample_count: What it is fed with.
+        samples: What it is fed with.
         config: How it runs.
-        held: Bytes that may be held.
-        like: Another walk with the same samples that has visited nothing yet: what it has read is not read again.
+        max_held_bytes: What may be held.
+        shared: Another walk with the same samples that has visited nothing yet: what it has read is not read again.
     """
 
     def __init__(
@@ -101,16 +101,15 @@ class SegmentExecutor:
                 yield indices, {name: feeds[name] for name in names}
             return
         examples = self._held_batches[0][1] if self._held_batches else {}
-        segment = _extract_segment(model, given, computed, examples)
-        input_names = [str(value.name) for value in segment.graph.inputs]
+        segment = extract_segment(model, given, computed, examples)
         pending: deque[tuple[range, dict[str, np.ndarray]]] = deque()
 
         def inputs() -> Iterator[dict[str, np.ndarray]]:
             for indices, feeds in self._batches():
                 pending.append((indices, {name: feeds[name] for name in names if name in given}))
-                yield {name: feeds[name] for name in input_names if name in feeds}
+                yield feeds
 
-        for outputs in run_all(segment, inputs(), lambda _, found: found, self._config):
+        for outputs in run_extracted(segment, inputs(), self._config):
             indices, passed_through = pending.popleft()
             yield indices, passed_through | outputs
 
@@ -140,10 +139,10 @@ class SegmentExecutor:
         return sizes_by_name
 
 
-def _extract_segment(
-    model: ir.Model, given: Sequence[str], names: Sequence[str], examples: Mapping[str, np.ndarray]
+def extract_segment(
+    model: ir.Model, given: Sequence[str], names: Sequence[str], examples: Mapping[str, np.ndarray] = MappingProxyType({})
 ) -> ir.Model:
-    """What computes ``names`` from ``given``, of which ``examples`` are examples."""
+    """What computes ``names`` from ``given``, whose undeclared types are those of ``examples``; the graph is a copy."""
     graph = ir.convenience.extract(model.graph, list(given), list(names))
     used = [value for value in graph.inputs if value.uses()]
     graph.inputs.clear()
@@ -154,6 +153,15 @@ def _extract_segment(
             value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
             value.shape = ir.Shape([None] * array.ndim)
     return ir.Model(graph, ir_version=model.ir_version, functions=list(model.functions.values()))
+
+
+def run_extracted(
+    segment: ir.Model, held: Iterable[Mapping[str, np.ndarray]], config: SessionConfig
+) -> Iterator[dict[str, np.ndarray]]:
+    """What ``segment`` computes of each batch of tensors in ``held``, where it finds its inputs among others."""
+    names = [str(value.name) for value in segment.graph.inputs]
+    feeds = ({name: tensors[name] for name in names if name in tensors} for tensors in held)
+    return run_all(segment, feeds, lambda _, outputs: outputs, config)
 
 
 def _find_crossing(nodes: Sequence[ir.Node], inputs: Sequence[ir.Value]) -> list[list[str]]:

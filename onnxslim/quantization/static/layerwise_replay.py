@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence, Set
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.segment_executor import extract_segment, run_extracted
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.traversal import iter_reads
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
 from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq_in_place
-from onnxslim.runtime.parallel import run_all
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.runtime.tap_outputs import remove_unused
 
@@ -41,24 +41,18 @@ class LayerwiseReplay:
     ) -> None:
         self._model, self._plan, self._qparams, self._config = model, plan, qparams, config
         self._int8_units = {unit.name: unit for unit in plan.units if unit.name in plan.int8}
-        self._readers_left: dict[str, int] = {}
-        for unit in plan.units:
-            for name in _find_external_inputs(unit):
-                self._readers_left[name] = self._readers_left.get(name, 0) + 1
+        self._last_readers = {name: unit.name for unit in plan.units for name in _find_external_inputs(unit)}
         # what an int8 unit computes exists as codes alone; a float op's output stays float for its float readers
         int8_outputs = {str(value.name) for unit in self._int8_units.values() for value in unit.outputs}
         outputs = {str(value.name) for unit in plan.units for value in unit.outputs}
         float_reads = {name for unit in plan.units if unit.name not in plan.int8 for name in _find_external_inputs(unit)}
         self._quantized_names = plan.tensors.keys() & (int8_outputs | (outputs - float_reads))
-        self._activations: dict[str, list[np.ndarray]] = {
-            str(value.name): [chunk[str(value.name)] for chunk in chunks]
-            for value in model.graph.inputs
-            if value.name in self._readers_left
-        }
+        names = [str(value.name) for value in model.graph.inputs if value.name in self._last_readers]
+        self._held = [{name: chunk[name] for name in names} for chunk in chunks]
 
     def get_activation(self, name: str, chunk: int) -> np.ndarray:
         """What is held of tensor ``name`` on a chunk: codes where only int8 units read it, else floats."""
-        return self._activations[name][chunk]
+        return self._held[chunk][name]
 
     def to_float(self, name: str, values: np.ndarray) -> np.ndarray:
         """Elements of :meth:`get_activation` as the float32 values that the quantised model's int8 units read."""
@@ -69,42 +63,29 @@ class LayerwiseReplay:
 
     def run(self, unit: FusionGroup) -> None:
         """Run ``unit`` on every chunk, keep what it computes, and let go of what nobody will read again."""
-        inputs = [name for name in _find_external_inputs(unit) if name in self._activations]
-        outputs = [str(value.name) for value in unit.outputs if str(value.name) in self._readers_left]
+        inputs = [name for name in _find_external_inputs(unit) if name in self._held[0]]
+        outputs = [str(value.name) for value in unit.outputs if value.name in self._last_readers]
         if outputs:
-            model, renamed = self._extract_unit(unit, inputs, outputs)
-            feeds = (
-                {renamed.get(name, name): self._activations[name][chunk] for name in inputs}
-                for chunk in range(len(next(iter(self._activations.values()))))
-            )
-
-            def copy_outputs(index: int, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+            segment = self._extract_unit(unit, inputs, outputs)
+            for held, results in zip(self._held, run_extracted(segment, self._held, self._config), strict=True):
                 # copies: the runtime's own outputs would keep the whole blocks of memory they were cut from
-                return [np.array(arrays[renamed.get(name, name)]) for name in outputs]
+                held |= {name: np.array(array) for name, array in results.items()}
+        for name in inputs:
+            if self._last_readers[name] == unit.name:
+                for held in self._held:
+                    del held[name]
 
-            for results in run_all(model, feeds, copy_outputs, self._config):
-                for name, array in zip(outputs, results, strict=True):
-                    self._activations.setdefault(name, []).append(array)
-        for name in _find_external_inputs(unit):
-            self._readers_left[name] -= 1
-            if not self._readers_left[name]:
-                self._activations.pop(name, None)
-
-    def _extract_unit(
-        self, unit: FusionGroup, inputs: Sequence[str], outputs: Sequence[str]
-    ) -> tuple[ir.Model, dict[str, str]]:
-        """A model of ``unit`` alone whose quantised inputs and outputs are codes; and tensor → the name of its codes."""
-        graph = ir.convenience.extract(self._model.graph, list(inputs), list(outputs))
-        graph.opset_imports.update(self._model.opset_imports)
-        model = ir.Model(graph, ir_version=self._model.ir_version)
-        model.functions.update(self._model.functions)
+    def _extract_unit(self, unit: FusionGroup, inputs: Sequence[str], outputs: Sequence[str]) -> ir.Model:
+        """A model of ``unit`` alone whose quantised inputs and outputs are codes."""
+        model = extract_segment(self._model, inputs, outputs)
         names = {*inputs, *outputs}
         tensors = {name: group for name, group in self._plan.tensors.items() if name in names}
         int8_names = frozenset([unit.name]) if unit.name in self._int8_units else frozenset[str]()
         constants = tuple(str(v.name) for v in unit.inputs if str(v.name) in self._plan.constants) if int8_names else ()
         unit_plan = QuantizationPlan((unit,), int8_names, tensors, constants, self._plan.float_output & int8_names)
         insert_qdq_in_place(model, unit_plan.rebind(model), self._qparams)
-        return model, _strip_boundary_qdq(model, self._quantized_names & names)
+        _strip_boundary_qdq(model, self._quantized_names & names)
+        return model
 
 
 def _find_external_inputs(unit: FusionGroup) -> list[str]:
@@ -119,17 +100,17 @@ def _find_external_inputs(unit: FusionGroup) -> list[str]:
     return list(names)
 
 
-def _strip_boundary_qdq(model: ir.Model, quantized_names: Set[str]) -> dict[str, str]:
-    """Cut off, in place, the QuantizeLinear at each input and the DequantizeLinear at each output in ``quantized_names``."""
+def _strip_boundary_qdq(model: ir.Model, quantized_names: Set[str]) -> None:
+    """Cut off, in place, the QuantizeLinear at each input and the DequantizeLinear at each output in ``quantized_names``:
+    codes come in and go out under the names of the tensors.
+    """
     graph = model.graph
-    renamed: dict[str, str] = {}
     for node in [node for node in graph if node.op_type == "QuantizeLinear"]:
         source, quantized = node.inputs[0], node.outputs[0]
         assert source is not None
         if source.is_graph_input() and source.name in quantized_names:
-            name = str(source.name)
             quantized_input = ir.Value(
-                name=f"{name}_codes", type=ir.TensorType(quantized.dtype or ir.DataType.UINT8), shape=source.shape
+                name=source.name, type=ir.TensorType(quantized.dtype or ir.DataType.UINT8), shape=source.shape
             )
             quantized.replace_all_uses_with(quantized_input)
             graph.remove(node, safe=True)
@@ -138,10 +119,9 @@ def _strip_boundary_qdq(model: ir.Model, quantized_names: Set[str]) -> dict[str,
             )
             source.replace_all_uses_with(dequantized)
             graph.inputs[list(graph.inputs).index(source)] = quantized_input
-            renamed[name] = f"{name}_codes"
         elif (name := str(quantized.name).removesuffix("_QuantizeLinear_Output")) in quantized_names:
             position = next(i for i, value in enumerate(graph.outputs) if value.name == name)
+            graph.outputs[position].name = f"{name}_boundary"
             graph.outputs[position] = quantized
-            renamed[name] = str(quantized.name)
+            quantized.name = name
     remove_unused(graph)
-    return renamed
