@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
 import pkgutil
-import subprocess
-import sys
-from pathlib import Path
 from types import FunctionType
 
 import pytest
 
 import onnxslim
-from onnxslim_cli import name_clash
 from tests.support.paths import ROOT
-
-
-def python(code: str, *arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run ``code`` in a fresh interpreter, with ``path`` before everything installed."""
-    environment = {**os.environ, **({"PYTHONPATH": str(path)} if path else {})}
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=path or ROOT)
+from tests.support.python import python
 
 
 @pytest.mark.parametrize("name", [n for n in onnxslim.__all__ if n not in ("Result", "__version__")])
@@ -62,33 +50,3 @@ def test_every_package_is_installed() -> None:
     folders = {path.parent.relative_to(ROOT) for room in ("onnxslim", "cli") for path in (ROOT / room).rglob("__init__.py")}
     names = {".".join(folder.parts) for folder in folders}
     assert {f"onnxslim_{name}" if name.partition(".")[0] == "cli" else name for name in names} == set(table["packages"])
-
-
-def test_another_package_of_this_name_is_found_and_named(tmp_path: Path) -> None:
-    (tmp_path / "onnxslim").mkdir()
-    (tmp_path / "onnxslim" / "__init__.py").write_text("__version__ = '0.1.98'\ndef slim(model): ...\n")
-    done = python("import sys; from onnxslim_cli.main import main; sys.exit(main(['doctor']))", path=tmp_path)
-    assert done.returncode == 4
-    assert str(tmp_path) in done.stderr
-    assert "pip uninstall" in done.stderr
-    assert len(done.stderr.splitlines()) == 2
-
-
-def test_half_of_another_package_is_found_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "onnxslim").mkdir()
-    (tmp_path / "onnxslim" / "__init__.py").write_text("from onnxslim.core import slim\n")
-    info = tmp_path / "onnxslim-0.1.98.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxslim\nVersion: 0.1.98\n")
-    done = python("import sys; from onnxslim_cli.main import main; sys.exit(main([]))", path=tmp_path)
-    assert done.returncode == 4
-    assert "0.1.98" in done.stderr
-
-
-def test_both_installed_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert name_clash.find_clash() is None
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1.98")
-    found = name_clash.find_clash()
-    assert found is not None
-    assert not found.fatal
-    assert "0.1.98" in found.message

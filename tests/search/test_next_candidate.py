@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -12,36 +11,8 @@ from hypothesis import strategies as st
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.search.candidate import Candidate, CandidateResult, SearchState
 from onnxslim.search.next_candidate import choose_next_candidate, predict_candidates
-from onnxslim.search.pruning_ratio import BRACKET_TOLERANCE, MAX_RATIO, predict_ratio
-
-
-def search(
-    drop: Callable[[Candidate], float],
-    *,
-    limit: float | None = 0.01,
-    budget: float = 1e6,
-    cost: Callable[[Candidate], float] = lambda point: 10.0,
-    score: Callable[[Candidate], float] = lambda point: (
-        (2.0 if point.scheme == "int8" else 1.0) / (1 - 0.9 * point.pruning_ratio)
-    ),
-    learns: bool = False,
-    narrow: bool = False,
-) -> list[CandidateResult]:
-    """Everything that is tried on a model whose figures are functions of the point."""
-    seen: list[CandidateResult] = []
-    while len(seen) < 60:
-        left = budget - sum(o.seconds for o in seen)
-        point = choose_next_candidate(seen, SearchState(limit, left, 100.0 if learns else 0.0, has_int4_layers=narrow))
-        if point is None:
-            return seen
-        assert point not in {o.candidate for o in seen}, "the same thing twice"
-        seen.append(CandidateResult(point, drop(point), score(point), cost(point)))
-    pytest.fail("the search does not end")
-
-
-def best(seen: list[CandidateResult], limit: float = 0.01) -> Candidate:
-    """The point with the best score among those that pass."""
-    return max((o for o in seen if o.drop <= limit), key=lambda o: o.score).candidate
+from onnxslim.search.pruning_ratio import BRACKET_TOLERANCE, MAX_RATIO
+from tests.support.simulated_search import best, search
 
 
 @given(st.floats(0.0, 0.85), st.floats(1.0, 6.0))
@@ -164,16 +135,6 @@ def test_what_cannot_be_pruned_is_not_tried_with_learning() -> None:
         assert not outcome.candidate.recovery_seconds or outcome.candidate.pruning_ratio < min(impossible)
 
 
-def test_learning_starts_at_the_share_from_which_it_should_come_back() -> None:
-    # a drop that grows with the cube of the share, a quarter of which learning leaves: two shares tell that 0.76 will do
-    seen = search(lambda point: 0.09 * point.pruning_ratio**3 * (1 / 4 if point.recovery_seconds else 1.0), learns=True)
-    first = next(o.candidate for o in seen if o.candidate.recovery_seconds)
-    plain = [o.candidate.pruning_ratio for o in seen if not o.candidate.recovery_seconds and o.candidate.pruning_ratio]
-    assert first.pruning_ratio == pytest.approx((0.01 * 4 / 0.09) ** (1 / 3), abs=0.011)
-    assert plain[:3] == [0.2, 0.4, 0.6]
-    assert best(seen) == first
-
-
 @given(st.floats(0.0, 0.85), st.integers(1, 6), st.integers(0, 5))
 def test_what_is_begun_ahead_starts_with_the_next_point_and_holds_what_follows_from_a_pass(
     edge: float, count: int, tried: int
@@ -200,21 +161,3 @@ def test_a_first_pruning_that_is_predicted_to_take_too_long_is_not_begun() -> No
     assert choose_next_candidate(seen, SearchState(0.01, seconds_left=50.0, pruning_seconds=60.0)) is not None, (
         "what it took counts once that is known"
     )
-
-
-def test_beyond_what_a_training_has_shown_only_half_of_the_promise_counts() -> None:
-    wanted = SearchState(0.01, 1e6, 100.0)
-    plain = [CandidateResult(Candidate(share), drop, 1.0, 10.0) for share, drop in ((0.0, 0.0), (0.2, 0.005), (0.4, 0.025))]
-    first = predict_ratio(plain, plain, wanted)
-    assert first is not None
-    assert 0.4 < first < 0.6
-    shown = CandidateResult(Candidate(first, recovery_seconds=100.0), 0.005, 1.0, 110.0)
-    second = predict_ratio(plain, [*plain, shown], wanted)
-    assert second is not None
-    power = math.log(5) / math.log(2)
-    whole = 0.4 * (0.01 / (0.005 / (0.025 * (first / 0.4) ** power)) / 0.025) ** (1 / power)
-    assert second == pytest.approx((first + whole) / 2)
-    missed = CandidateResult(Candidate(first, recovery_seconds=100.0), 0.02, 1.0, 110.0)
-    nearer = predict_ratio(plain, [*plain, missed], wanted)
-    assert nearer is not None
-    assert nearer < first

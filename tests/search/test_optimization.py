@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from onnxslim.core.errors import GateError, InvalidDataError, UsageError
+from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.model_io import model_file
-from onnxslim.pipeline import recipe, recipe_run
+from onnxslim.pipeline import recipe
 from onnxslim.pipeline.recipe import Recipe, make_step
 from onnxslim.pipeline.recipe_run import Attempt, run_recipe
 from onnxslim.pipeline.task import EvaluationOptions
-from onnxslim.runtime.timing import Timing
 from onnxslim.search.optimization import optimize
 from onnxslim.validation.gates import Gates
-from tests.support.paths import SAMPLES
+from tests.support.digits_task import CALIB, EVAL, MLP, MODEL
 
-MODEL, MLP, CALIB, EVAL = (
-    SAMPLES / name for name in ("digits_cnn.onnx", "digits_mlp.onnx", "digits_calib.npz", "digits_eval.npz")
-)
 STATIC = Recipe((make_step("simplify"), make_step("quantize", placement="static")), Gates(max_drop=0.01))
 
 
@@ -41,13 +36,6 @@ def test_int8_is_smaller_and_as_right_and_says_how_it_was_measured() -> None:
     assert scores[0] == result.evaluation.metric.original
     assert scores[1] == scores[0], "an exact step changes no answer"
     assert scores[2] == result.evaluation.metric.result
-
-
-def test_a_notebook_shows_the_report_in_a_frame() -> None:
-    shown = run_recipe(MLP, Recipe((make_step("simplify"),)), data=CALIB, eval_data=EVAL, time_it=False)._repr_html_()
-    assert shown.startswith("<iframe srcdoc=")
-    assert "&lt;h1&gt;digits_mlp.onnx" in shown
-    assert "<h1>" not in shown
 
 
 def test_the_same_twice_and_its_recipe_replayed_give_the_same_bytes(tmp_path: Path) -> None:
@@ -72,13 +60,6 @@ def test_what_a_clock_decided_is_replayed_without_one(tmp_path: Path) -> None:
     assert first.model is not None
     assert second.model is not None
     assert model_file.to_bytes(second.model) == model_file.to_bytes(first.model)
-
-
-def test_a_recipe_that_cannot_meet_its_gate_fails_with_the_evidence() -> None:
-    harsh = Recipe((make_step("prune", remove=0.9, of="params", criterion="random"),), Gates(max_drop=1e-6))
-    with pytest.raises(GateError, match="top1 drops by") as caught:
-        run_recipe(MODEL, harsh, data=CALIB, eval_data=EVAL, time_it=False)
-    assert caught.value.result.evaluation is not None
 
 
 def test_without_eval_data_a_share_is_held_back() -> None:
@@ -108,12 +89,6 @@ def test_an_original_that_guesses_is_refused_before_the_search(tmp_path: Path, m
     monkeypatch.setattr(Attempt, "apply", lambda *_: pytest.fail("a candidate was tried"))
     with pytest.raises(InvalidDataError, match=r"chance|guess|majority"):
         optimize(MODEL, data=CALIB, eval_data=tmp_path / "shuffled.npz")
-
-
-def test_a_step_that_needs_data_says_how_to_give_some() -> None:
-    with pytest.raises(UsageError, match="quantize needs data") as caught:
-        run_recipe(MODEL, STATIC, time_it=False)
-    assert "--data" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(
@@ -159,26 +134,6 @@ def test_what_the_search_chose_is_replayed_to_the_same_bytes_and_a_study_saves_d
     ]
 
 
-def test_a_result_that_is_slower_is_not_passed_over_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(sessions: Mapping[str, object], *_: object, **__: object) -> Timing:
-        return Timing({name: np.full(30, 1.0 if name == "0" else 2.0) for name in sessions}, "cpu", 1, 1)
-
-    monkeypatch.setattr(recipe_run, "interleave", slow)
-    result = run_recipe(MLP, Recipe((make_step("simplify"),)), data=CALIB, eval_data=EVAL)
-    assert any("slower than the original" in line for line in result.warnings)
-    searched = optimize(MLP, data=CALIB, eval_data=EVAL, budget=1.0)
-    assert searched.extra["candidates"][0]["missed"] == ["slower than the original"]
-
-
-def test_a_noisy_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    draw = np.random.default_rng(0)
-    for spread, noisy in ((0.01, False), (0.8, True)):
-        rounds = {name: np.exp(draw.normal(0, spread, 30)) for name in "01"}
-        monkeypatch.setattr(recipe_run, "interleave", lambda *_, rounds=rounds, **__: Timing(rounds, "cpu", 1, 1))
-        result = run_recipe(MLP, Recipe((make_step("simplify"),)), data=CALIB, eval_data=EVAL)
-        assert any("noisy" in line for line in result.warnings) == noisy
-
-
 def test_a_metric_that_fails_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(outputs: np.ndarray, labels: np.ndarray | None) -> float:
         raise KeyError("class")
@@ -186,10 +141,3 @@ def test_a_metric_that_fails_is_refused_before_any_work(monkeypatch: pytest.Monk
     monkeypatch.setattr(Attempt, "apply", lambda self, start=None: pytest.fail("work was done"))
     with pytest.raises(UsageError, match="metric broken raised KeyError"):
         run_recipe(MODEL, STATIC, data=CALIB, eval_data=EVAL, judge=EvaluationOptions(broken))
-
-
-def test_figures_of_the_fit_data_stand_beside_those_held_back() -> None:
-    result = run_recipe(MODEL, STATIC, data=CALIB, eval_data=EVAL, time_it=False)
-    fitted = result.as_json()["fit_metrics"]
-    assert "agreement" in [metric["name"] for metric in fitted]
-    assert all(metric["n"] <= 256 for metric in fitted)

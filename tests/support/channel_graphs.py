@@ -11,6 +11,8 @@ import onnx_ir as ir
 
 #: An int64 vector (a list), an array, or the shape (a tuple) of random float32 weights.
 Weight = tuple[int, ...] | list[int] | np.ndarray
+
+
 #: What a model with onnxruntime's own ops adds to its opsets.
 MICROSOFT = ', "com.microsoft" : 1'
 
@@ -82,3 +84,8 @@ def recurrent(kind: str, gates: int, extra: str = "", directions: int = 1, befor
 def names(values: Sequence[ir.Value | None]) -> list[str]:
     """The names of values that are given."""
     return [value.name or "" for value in values if value is not None]
+
+
+def sizes(net: ir.Model) -> dict[str, tuple[int, ...]]:
+    """Initializers and their shapes."""
+    return {name: tuple(v.const_value.shape.numpy()) for name, v in net.graph.initializers.items() if v.const_value}

@@ -13,6 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
+from onnxslim.runtime.session import Session
+from tests.support import nets
 
 
 class Builder:
@@ -100,3 +102,8 @@ def samples(model: ir.Model, n: int, seed: int = 0) -> Samples:
     for axis in range(1, x.ndim):
         x = x + np.roll(x, 1, axis=axis)
     return open_samples({"x": x.astype(np.float32)}, model)
+
+
+def run(model: ir.Model, n: int = 8) -> np.ndarray:
+    x = next(iter(nets.samples(model, n, 99).batches(n)))["x"]
+    return next(iter(Session(model).run({"x": x}).values()))

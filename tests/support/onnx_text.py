@@ -76,3 +76,10 @@ def _equal(model: ir.Model, options: SimplifyOptions) -> Account:
         assert all(same(before[name], after[name]) for name in before), account.changed
     assert not any(NOT_UNDERSTOOD in declined.reason for declined in account.declined), account.declined
     return account
+
+
+def equal(before: ir.Model, after: ir.Model) -> None:
+    fed = feeds(before, 2)
+    one, two = run(before, fed), run(after, fed)
+    assert list(one) == list(two)
+    assert all(same(one[name], two[name]) for name in one)

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import helper
 
-FLOAT = TensorProto.FLOAT
-
-
-def build(nodes: Sequence, inputs: dict, outputs: dict, constants: dict | None = None) -> ir.Model:
-    """A model from ONNX helper nodes; inputs and outputs as name → (type, shape) or a ValueInfoProto."""
-
-    def info(name: str, kind: tuple | ValueInfoProto) -> ValueInfoProto:
-        return helper.make_tensor_value_info(name, *kind) if isinstance(kind, tuple) else kind
-
-    graph = helper.make_graph(
-        list(nodes),
-        "g",
-        [info(name, kind) for name, kind in inputs.items()],
-        [info(name, kind) for name, kind in outputs.items()],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()],
-    )
-    return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9))
+from tests.support.node_graphs import FLOAT, build
 
 
 @pytest.fixture(scope="session")

@@ -7,25 +7,19 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.core.progress import ignore_progress
-from onnxslim.core.step_report import Account
 from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
 from onnxslim.pruning import linear_layers as linear
 from onnxslim.pruning.low_rank.factored_layers import find_factorizable, split_layers
 from onnxslim.pruning.low_rank.factorization import Factorization
-from onnxslim.pruning.low_rank.merge_linear import merge_layers
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.step import prune
-from onnxslim.runtime.session import Session, SessionConfig, check_loads
+from onnxslim.runtime.session import SessionConfig, check_loads
 from tests.support import nets
+from tests.support.nets import run
 
 CONFIG = SessionConfig()
-
-
-def run(model: ir.Model, n: int = 8) -> np.ndarray:
-    x = next(iter(nets.samples(model, n, 99).batches(n)))["x"]
-    return next(iter(Session(model).run({"x": x}).values()))
 
 
 def one_conv(size: int = 3, **attributes: object) -> ir.Model:
@@ -143,51 +137,3 @@ def test_forms_go_by_the_layer_as_it_is_now() -> None:
     model = one_conv()
     split_layers(model, {linear.find_linear_layers(model.graph)[0].node_output: Factorization("channels", 8)})
     assert len(list(model.graph)) == 1, "a form that costs more than the layer was taken"
-
-
-CHAINS = {
-    "conv then 1x1": (lambda b: b.conv(b.conv("x", 6, 12), 12, 4, 1), True),
-    "strided conv then strided 1x1": (lambda b: b.conv(b.conv("x", 6, 12, stride=2), 12, 4, 1, stride=2), True),
-    "1x1 then padded conv": (lambda b: b.conv(b.conv("x", 6, 12, 1), 12, 8, 3), False),
-    "conv, Relu, 1x1": (lambda b: b.conv(b.op("Relu", b.conv("x", 6, 12)), 12, 4, 1), False),
-    "grouped": (lambda b: b.conv(b.conv("x", 6, 12, 3, 3), 12, 4, 1), False),
-    "wide after narrow": (lambda b: b.conv(b.conv("x", 6, 2), 2, 64, 1), False),
-}
-
-
-@pytest.mark.parametrize("name", CHAINS)
-def test_layers_with_nothing_between_them_are_one(name: str) -> None:
-    make, expected = CHAINS[name]
-    b = nets.Builder(["n", 6, 9, 9])
-    model = b.model(make(b))
-    account = Account("prune")
-    result = merge_layers(model, (), account)
-    assert (account.changed.get("layers merged", 0) == 1) == expected
-    check_loads(result)
-    np.testing.assert_allclose(run(result), run(model), atol=1e-4)
-    assert compute_cost(result).macs <= compute_cost(model).macs
-    assert merge_layers(model, (".",), Account("prune")).graph.num_nodes() == model.graph.num_nodes()
-
-
-@pytest.mark.parametrize("bias", [False, True])
-def test_an_unpadded_or_unbiased_1x1_goes_into_the_kernel_behind_it(bias: bool) -> None:
-    b = nets.Builder(["n", 6, 9, 9])
-    inner = b.op("Conv", "x", b.weight(12, 6, 1, 1), *([b.weight(12)] if bias else []))
-    pads = [0] * 4 if bias else [1] * 4
-    model = b.model(b.op("Conv", inner, b.weight(8, 12, 3, 3), b.weight(8), pads=pads))
-    account = Account("prune")
-    result = merge_layers(model, (), account)
-    assert account.changed["layers merged"] == 1
-    np.testing.assert_allclose(run(result), run(model), atol=1e-4)
-
-
-def test_products_in_a_row_are_one() -> None:
-    b = nets.Builder(["n", 5, 24])
-    x = b.op("Add", b.op("MatMul", "x", b.weight(24, 20)), b.weight(20))
-    x = b.op("Add", b.op("MatMul", x, b.weight(20, 12)), b.weight(12))
-    model = b.model(b.op("MatMul", b.op("Relu", x), b.weight(12, 3)))
-    account = Account("prune")
-    result = merge_layers(model, (), account)
-    assert account.changed["layers merged"] == 1
-    np.testing.assert_allclose(run(result), run(model), atol=1e-4)
-    assert [node.op_type for node in result.graph] == ["MatMul", "Add", "Relu", "MatMul"]

@@ -110,20 +110,6 @@ def test_without_a_sample_to_hold_back_nothing_is_fitted() -> None:
     assert "4 samples" in account.warnings[0]
 
 
-def test_kept_slots_compose_over_rounds() -> None:
-    model = nets.mlp((16, 32, 5))
-    analysis = analyze_channels(model)
-    first = analysis.to_mask(np.arange(0, 32, 2))
-    pruned, _ = remove_units(model, first, analysis)
-    again = analyze_channels(pruned)
-    second = again.to_mask(np.arange(0, 16, 2))
-    kept = KeptChannels().after_removing(analysis, first).after_removing(again, second)
-    tensor = linear_layers.find_linear_layers(model.graph)[0].output
-    axis = kept(tensor)[1]
-    assert axis is not None
-    np.testing.assert_array_equal(axis, np.arange(32)[1::2][1::2])
-
-
 def upsampling() -> ir.Model:
     """Convolutions and a transposed one of overlapping taps, as decoders have them."""
     b = nets.Builder(["n", 3, 8, 8])

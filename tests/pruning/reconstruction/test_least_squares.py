@@ -105,12 +105,6 @@ def test_behind_a_flat_activation_every_sweep_helps(low: float, high: float) -> 
     assert judge.squared_error(aware.weight) < 0.9 * judge.squared_error(plain.weight)
 
 
-def test_the_distance_to_a_flat_part_is_none() -> None:
-    rows_ = RegressionRows(np.zeros((1, 3, 1)), np.array([[[-1.0], [2.0], [9.0]]]), 0.0, 6.0)
-    np.testing.assert_array_equal(rows_.residual(np.array([[[-5.0], [1.0], [7.0]]])), [[[0.0], [1.0], [0.0]]])
-    np.testing.assert_array_equal(rows_.residual(np.array([[[3.0], [2.5], [5.0]]])), [[[-3.0], [-0.5], [1.0]]])
-
-
 def test_without_a_place_for_it_no_bias_is_fitted() -> None:
     x, y = layer(300, 5, 2)
     result = fit_layer(

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.errors import GateError, UsageError
+from onnxslim.core.errors import GateError
 from onnxslim.pruning import linear_layers
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.sparsity.sparsify import MIN_INPUT_COLUMNS
@@ -86,12 +86,6 @@ def test_uniform_takes_the_same_share_from_every_layer() -> None:
     model = nets.mlp((48, 64, 64, 5))
     pruned, _ = prune(model, None, PruneOptions(sparsity=0.5, uniform=True))
     assert [float((weight == 0).mean()) for _, weight in matrices(pruned)] == pytest.approx([0.5] * 3, abs=0.01)
-
-
-@pytest.mark.parametrize("sparsity", [0.0, 1.0, "4:2", "2:2", "half", "0:4", "50%:0x4", "<0", "100%", "-1"])
-def test_what_is_no_sparsity_is_a_usage_error(sparsity: float | str) -> None:
-    with pytest.raises(UsageError, match="--sparsity"):
-        PruneOptions(sparsity=sparsity)
 
 
 def test_a_model_without_a_layer_wide_enough_is_refused() -> None:

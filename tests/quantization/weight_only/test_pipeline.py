@@ -7,7 +7,7 @@ from collections import Counter
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.errors import UnsupportedError, UsageError
+from onnxslim.core.errors import UsageError
 from onnxslim.data.sources import open_samples
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
@@ -55,13 +55,6 @@ def test_convolutions_are_expanded_at_load_and_then_are_what_they_were(
         model.graph.outputs[0].name = "y"
     assert output != "y"
     assert sqnr(*named, samples) > least
-
-
-@pytest.mark.parametrize("weights", ["int8", "int4", "codebook:16", "codebook:256", "int8:qdq", "int4:qdq"])
-def test_what_was_stored_in_fewer_bits_is_recognised_and_left(weights: str) -> None:
-    result, _ = quantize(small(), None, options(weights))
-    with pytest.raises(UnsupportedError, match="quantised already: weight-only"):
-        quantize(result, None, options("int8"))
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.validation.evaluation_accumulator import EvaluationAccumulator
 from onnxslim.validation.metrics import detection
-from onnxslim.validation.metrics.dataset_metrics import DetectionAccumulator
 from onnxslim.validation.metrics.detection import IOU_THRESHOLDS, Boxes, average_precision, box_iou, match_boxes, read_boxes
 
 CORNERS = np.array([[10, 10, 30, 30], [50, 50, 90, 80], [5, 60, 25, 90]], np.float32)
+
+
 SCORES = np.array([0.9, 0.6, 0.8], np.float32)
+
+
 CLASSES = np.array([1, 0, 1])
 
 
@@ -131,38 +134,6 @@ def test_boxes_are_read_from_every_form(form: str, outputs: dict[str, np.ndarray
 def test_outputs_without_boxes_are_refused_with_their_shapes() -> None:
     with pytest.raises(UsageError, match=r"logits \(2, 10\)"):
         read_boxes({"logits": np.zeros((2, 10), np.float32)}, 2)
-
-
-def test_an_original_is_perfect_against_its_own_boxes_and_another_loses_what_it_misses() -> None:
-    original = {"out": np.concatenate([CORNERS, SCORES[:, None], CLASSES[:, None]], axis=1)[None].astype(np.float32)}
-    less = {"out": original["out"][:, 1:]}
-    tally = DetectionAccumulator()
-    for _ in range(4):
-        tally.add(less, original, None, 1)
-    found = tally.compute()
-    assert found.original == 1.0
-    assert found.result == pytest.approx((1 + 51 / 101) / 2)  # class 0 whole; of class 1 one of two, recall to 0.50
-    assert found.drop == pytest.approx(1 - found.result)
-    assert found.interval is not None
-
-
-def test_labels_are_boxes_filled_up_with_class_minus_one() -> None:
-    labels = np.full((1, 5, 5), -1.0)
-    labels[0, :3] = np.concatenate([CORNERS, CLASSES[:, None]], axis=1)
-    outputs = {"boxes": CORNERS, "labels": CLASSES, "scores": SCORES}
-    tally = DetectionAccumulator()
-    tally.add(outputs, outputs, labels, 1)
-    assert tally.compute().result == 1.0
-    with pytest.raises(InvalidDataError, match=r"\(N, K, 5\)"):
-        DetectionAccumulator().add(outputs, outputs, np.zeros(1, np.int64), 1)
-
-
-def test_images_that_show_nothing_are_no_evidence() -> None:
-    tally = DetectionAccumulator()
-    nothing = {"out": np.zeros((1, 3, 6), np.float32)}
-    tally.add(nothing, nothing, None, 1)
-    with pytest.raises(InvalidDataError, match="no true boxes in 1 samples; the original finds none"):
-        tally.compute()
 
 
 def test_suppression_keeps_the_best_of_a_class_and_all_that_do_not_overlap() -> None:

@@ -1,0 +1,28 @@
+"""What is known of channels that are sums: rows of zeros, equal rows."""
+
+from __future__ import annotations
+
+from onnxslim.channels.lossless.removal import ALWAYS_ZERO
+from tests.support.channel_graphs import convs
+from tests.support.dead_channels import put, reduced, weight, zero_rows
+
+
+def test_a_row_of_zeros_without_a_bias_goes() -> None:
+    account, result = reduced(zero_rows(convs("m = Relu(h)"), [1, 4]))
+    assert account.changed == {ALWAYS_ZERO: 2}
+    assert weight(result, "w_out").shape == (5, 6, 3, 3)
+
+
+def test_equal_rows_with_other_biases_are_two_channels() -> None:
+    net = convs("m = Relu(h)")
+    w = weight(net, "w_in")
+    w[6] = w[2]
+    assert reduced(put(net, w_in=w))[0].changed == {}
+
+
+def test_a_depthwise_convolution_of_zeros() -> None:
+    net = convs("d = Conv<group=8, pads=[1,1,1,1]>(h, w, b) m = Relu(d)", {"w": (8, 1, 3, 3), "b": (8,)})
+    b = weight(net, "b")
+    b[:] = -1
+    account, _ = reduced(zero_rows(put(net, b=b), [0, 1]))
+    assert account.changed == {ALWAYS_ZERO: 2}

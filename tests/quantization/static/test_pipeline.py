@@ -1,0 +1,58 @@
+"""The static scheme on a small network: what runs in int8, what stays float."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.data.samples import Samples
+from onnxslim.data.sources import open_samples
+from onnxslim.graph.traversal import name_nodes
+from onnxslim.model_io import model_file
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.step import quantize
+from onnxslim.runtime.optimized_graph import read_optimized_graph
+from onnxslim.validation.evaluation import evaluate
+from tests.support.paths import SAMPLES
+from tests.support.quantize_graphs import STATIC
+
+
+def test_every_layer_that_was_placed_runs_in_int8_and_answers_stay(digits: ir.Model, calib: Samples) -> None:
+    result, account = quantize(digits, calib, QuantizeOptions(float_units=()))
+    ops = [node.op_type for node in read_optimized_graph(result).graph]
+    assert "Conv" not in ops
+    assert account.changed["layers in int8"] == len(account.details["layers"])
+    left = [(one["op"], one["why"]) for one in account.details["surviving"]]
+    assert ("QuantizeLinear", "it is an input of the model") in left
+    assert "ReduceMean" not in ops, "a mean over the map is a pool, which runs in int8"
+    held = open_samples(SAMPLES / "digits_eval.npz", digits)
+    judged = evaluate(result, held, reference=digits)
+    agreement = judged.find("agreement")
+    assert agreement is not None
+    assert agreement.result > 0.98
+
+
+def test_an_excluded_layer_really_stays_float(digits: ir.Model, calib: Samples) -> None:
+    work = model_file.clone(digits)
+    name_nodes(work.graph.all_nodes())
+    convs = [node for node in work.graph if node.op_type == "Conv"]
+    inner = str(convs[len(convs) // 2].name)
+    result, account = quantize(digits, calib, QuantizeOptions(exclude=(inner,), float_units=()))
+    layers = {layer["name"]: layer for layer in account.details["layers"]}
+    assert layers[inner]["kernel"] == "float"
+    weight = next(node for node in work.graph if node.name == inner).inputs[1]
+    assert weight is not None
+    floats = [v.name for node in read_optimized_graph(result).graph if node.op_type == "Conv" for v in node.inputs[1:2] if v]
+    assert len(floats) == 1
+    assert sum(layer["kernel"] == "int8" for layer in layers.values()) == len(layers) - 1
+
+
+def test_a_first_sample_without_a_signal_spoils_nothing(digits: ir.Model, calib: Samples) -> None:
+    images = np.concatenate([feed["image"] for feed in calib.batches(64)])
+    silent = open_samples(list(np.concatenate([np.zeros_like(images[:1]), 1e6 * images[:40]])), digits)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        _, account = quantize(digits, silent, STATIC)
+    assert all(layer["sqnr_db"] > 15 for layer in account.details["layers"] if layer["kernel"] == "int8")

@@ -1,0 +1,39 @@
+"""The share at which the gate is met: predicted, and closed in on."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from onnxslim.search.candidate import Candidate, CandidateResult, SearchState
+from onnxslim.search.pruning_ratio import predict_ratio
+from tests.support.simulated_search import best, search
+
+
+def test_learning_starts_at_the_share_from_which_it_should_come_back() -> None:
+    # a drop that grows with the cube of the share, a quarter of which learning leaves: two shares tell that 0.76 will do
+    seen = search(lambda point: 0.09 * point.pruning_ratio**3 * (1 / 4 if point.recovery_seconds else 1.0), learns=True)
+    first = next(o.candidate for o in seen if o.candidate.recovery_seconds)
+    plain = [o.candidate.pruning_ratio for o in seen if not o.candidate.recovery_seconds and o.candidate.pruning_ratio]
+    assert first.pruning_ratio == pytest.approx((0.01 * 4 / 0.09) ** (1 / 3), abs=0.011)
+    assert plain[:3] == [0.2, 0.4, 0.6]
+    assert best(seen) == first
+
+
+def test_beyond_what_a_training_has_shown_only_half_of_the_promise_counts() -> None:
+    wanted = SearchState(0.01, 1e6, 100.0)
+    plain = [CandidateResult(Candidate(share), drop, 1.0, 10.0) for share, drop in ((0.0, 0.0), (0.2, 0.005), (0.4, 0.025))]
+    first = predict_ratio(plain, plain, wanted)
+    assert first is not None
+    assert 0.4 < first < 0.6
+    shown = CandidateResult(Candidate(first, recovery_seconds=100.0), 0.005, 1.0, 110.0)
+    second = predict_ratio(plain, [*plain, shown], wanted)
+    assert second is not None
+    power = math.log(5) / math.log(2)
+    whole = 0.4 * (0.01 / (0.005 / (0.025 * (first / 0.4) ** power)) / 0.025) ** (1 / power)
+    assert second == pytest.approx((first + whole) / 2)
+    missed = CandidateResult(Candidate(first, recovery_seconds=100.0), 0.02, 1.0, 110.0)
+    nearer = predict_ratio(plain, [*plain, missed], wanted)
+    assert nearer is not None
+    assert nearer < first

@@ -1,0 +1,24 @@
+"""What pruning makes of a small network, and how far off it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.step_report import Account
+from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.step import prune
+from onnxslim.runtime.session import Session
+from tests.support import nets
+
+Made = tuple[ir.Model, Account]
+
+
+def run_prune(model: ir.Model, n: int = 60, **options: object) -> Made:
+    return prune(model, nets.samples(model, n) if n else None, PruneOptions(**options))  # type: ignore[arg-type]
+
+
+def error(model: ir.Model, other: ir.Model) -> float:
+    x = next(iter(nets.samples(model, 64, 99).batches(64)))["x"]
+    a, b = (next(iter(Session(m).run({"x": x}).values())) for m in (model, other))
+    return float(np.square(a - b).sum() / np.square(a).sum())
