@@ -14,7 +14,7 @@ from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups, make_pla
 from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq
 from onnxslim.quantization.qdq.placement import find_int8_capable
 from onnxslim.quantization.static.layerwise_replay import LayerwiseReplay
-from onnxslim.quantization.targets.tables import TARGETS
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.tap_outputs import tap_outputs
 from tests.support.quantize_graphs import model, samples, weight
