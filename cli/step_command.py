@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.recipe import Recipe, Step
 from onnxslim.pipeline.recipe_run import run_recipe
 from onnxslim.pipeline.result import Result
@@ -37,13 +36,14 @@ def run_step(
     Raises:
         OnnxslimError: Whatever the step, the data or a gate raises.
     """
-    option_fields = STEP_REGISTRY[name].options_class.__dataclass_fields__
+    options_class = STEP_REGISTRY[name].options_class
+    option_fields = options_class.__dataclass_fields__
     # a flag that may be given several times and was not is (), which says something only where that is no default
     given_options = {k: v for k, v in options.items() if v is not None and not (v == () and option_fields[k].default == ())}
     if common.seed and "seed" in option_fields:
         given_options["seed"] = common.seed
     recipe = Recipe(
-        (*before, recipes.make_step(name, **given_options), *after), Gates(max_drop=max_drop, for_ort=for_ort), common.seed
+        (*before, Step(name, options_class(**given_options)), *after), Gates(max_drop=max_drop, for_ort=for_ort), common.seed
     )
     if common.dry_run:
         return Result(name, recipe=recipe.to_yaml())

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import click
 
 from onnxslim.core.errors import UsageError
+from onnxslim.core.quantities import QuantityError, parse_duration, parse_share, parse_size
 from onnxslim.pruning.sparsity.pattern import parse_sparsity
-
-_NUMBER_PATTERN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:e([+-]?\d+))?", re.IGNORECASE)
-_BYTES_PER_UNIT = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
-_SECONDS_PER_UNIT = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class _ParamType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4, which 8.1 cannot spell
@@ -25,55 +21,20 @@ class _ParamType(click.ParamType):  # type: ignore[type-arg]  # generic since cl
         raise UsageError(f"{_get_option_name(param)} {value}: {expected}".lstrip(), hint=hint)
 
 
-class ShareType(_ParamType):
-    """``1%`` or ``0.01`` → 0.01. A bare number of 1 or more could mean either, so it is refused."""
+class QuantityType(_ParamType):
+    """What :mod:`onnxslim.core.quantities` reads: ``1%``, ``4MB``, ``10m``."""
 
-    name = "share"
+    def __init__(self, name: str, parse: Callable[[Any], float]) -> None:
+        self.name, self._parse = name, parse
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The share as a float."""
-        if isinstance(value, float):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The share, the bytes or the seconds."""
+        if not isinstance(value, str):
             return value
-        number, unit = _split_unit(value)
-        if number is None or unit not in ("", "%"):
-            self.refuse(value, param, "expected a share", "1% or 0.01")
-        if unit == "%" and number <= 100:
-            return number / 100
-        if unit == "%":
-            self.refuse(value, param, "expected at most 100%")
-        if number >= 1:
-            self.refuse(value, param, "is it per cent or a share?", f"{value}%, or a number below 1")
-        return number
-
-
-class SizeType(_ParamType):
-    """``4MB`` → 4 000 000 bytes; kB, MB and GB are powers of 1000, a bare number is bytes."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The size in bytes."""
-        if isinstance(value, int):
-            return value
-        number, unit = _split_unit(value)
-        if number is None or unit not in _BYTES_PER_UNIT:
-            self.refuse(value, param, "expected a size", "500kB, 4MB or 1.5GB")
-        return round(number * _BYTES_PER_UNIT[unit])
-
-
-class DurationType(_ParamType):
-    """``10m`` → 600.0 seconds; s, m and h, a bare number is seconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The time in seconds."""
-        if isinstance(value, float):
-            return value
-        number, unit = _split_unit(value)
-        if number is None or unit not in _SECONDS_PER_UNIT:
-            self.refuse(value, param, "expected a time", "30s, 10m or 1h")
-        return number * _SECONDS_PER_UNIT[unit]
+        try:
+            return self._parse(value)
+        except QuantityError as error:
+            self.refuse(value, param, error.expected, error.hint)
 
 
 class PairType(_ParamType):
@@ -172,15 +133,13 @@ class ReportPathType(_ParamType):
         return path
 
 
-SHARE, SIZE, DURATION, PAIR, DIM = ShareType(), SizeType(), DurationType(), PairType(), PairType(whole_number=True)
+SHARE, SIZE, DURATION = (
+    QuantityType("share", parse_share),
+    QuantityType("size", parse_size),
+    QuantityType("time", parse_duration),
+)
+PAIR, DIM = PairType(), PairType(whole_number=True)
 MULTIPLE, MODEL, REPORT, SPARSITY = MultipleType(), ModelPathType(), ReportPathType(), SparsityType()
-
-
-def _split_unit(value: object) -> tuple[float | None, str]:
-    """A number and the unit after it; None when it starts with no number."""
-    text = str(value).strip()
-    match = _NUMBER_PATTERN.match(text)
-    return (None, text) if match is None else (float(match[0]), text[match.end() :].strip().lower())
 
 
 def _get_option_name(param: click.Parameter | None) -> str:

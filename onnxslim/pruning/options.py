@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from onnxslim.core.errors import UsageError
+from onnxslim.core.quantities import Bytes, Notation, QuantityError, Seed, Share
 from onnxslim.pruning.importance.criteria import CRITERIA
-from onnxslim.pruning.sparsity.pattern import parse_sparsity
+from onnxslim.pruning.sparsity.pattern import NOTATIONS, parse_sparsity
 
 BUDGET_METRICS = ("params", "macs", "latency")
+
+
+def _check_sparsity(value: object) -> float | str:
+    """A recipe's sparsity as it is, unless it is no share, and no text either: YAML reads a bare 2:4 as 124, a time."""
+    if isinstance(value, str) or (isinstance(value, float) and value < 1):
+        return value
+    raise QuantityError(f"expected {NOTATIONS}", "a pattern is written in quotes: '2:4'")
 
 
 @dataclass(frozen=True)
@@ -38,20 +47,20 @@ class PruneOptions:
             blocks, and of the layers with cheaper forms.
     """
 
-    remove: float | None = None
+    remove: Share | None = None
     of: str = "params"
-    max_size: int | None = None
-    threshold: float | None = None
-    redundancy: float | None = None
+    max_size: Bytes | None = None
+    threshold: Share | None = None
+    redundancy: Share | None = None
     criterion: str = "obs"
     round_to: str | int = "auto"
-    sparsity: float | str | None = None
+    sparsity: Annotated[float | str, Notation(_check_sparsity)] | None = None
     low_rank: bool = False
     uniform: bool = False
     rounds: int = 1
     min_layer_params: int = 0
     exclude: Sequence[str] = ()
-    seed: int = 0
+    seed: Seed = 0
     cuts: Sequence[Sequence[Sequence[int]]] | None = None
 
     def __post_init__(self) -> None:

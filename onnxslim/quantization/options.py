@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onnxslim.core.quantities import Bytes
+
 
 @dataclass(frozen=True)
 class QuantizeOptions:
@@ -39,7 +41,7 @@ class QuantizeOptions:
     float_units: tuple[str, ...] | None = None
     min_sqnr: float | None = None
     statistics: tuple[str, ...] = ()
-    max_memory: int | None = None
+    max_memory: Bytes | None = None
 
     def __post_init__(self) -> None:
         for name in ("exclude", "statistics"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnxslim.core.errors import UsageError
+from onnxslim.core.quantities import Seconds, Seed, Share, WholeShare
 
 #: Every change of an input that training may make (``augment.py``).
 AUGMENTATIONS = ("flip", "crop", "noise", "mixup")
@@ -35,19 +36,19 @@ class RecoverOptions:
         checkpoint: A file that the state is kept in; if it is there already, training goes on from it.
     """
 
-    seconds: float | None = None
+    seconds: Seconds | None = None
     steps: int | None = None
     epochs: float | None = None
     last: int | None = None
     batch_size: int = 32
     lr: float | None = None
     weight_decay: float = 0.0
-    warmup: float = 0.05
-    blockwise: float | None = None
+    warmup: WholeShare = 0.05
+    blockwise: WholeShare | None = None
     augment: tuple[str, ...] | None = None
     label_weight: float = 0.1
-    held: float = 0.15
-    seed: int = 0
+    held: Share = 0.15
+    seed: Seed = 0
     checkpoint: str | None = None
 
     def __post_init__(self) -> None:

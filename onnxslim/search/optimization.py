@@ -143,13 +143,17 @@ def optimize(
 def resolve_recipe(
     recipe: str | os.PathLike[str] | Recipe, gate_limits: dict[str, Any], placement: str, seed: int | None
 ) -> Recipe:
-    """The recipe with what the caller asked for on top; a search has a gate on the drop, of one point by default."""
+    """The recipe with what the caller asked for on top; a search has a gate on the drop, of one point by default.
+
+    Raises:
+        UsageError: There is no such recipe, or a value in it is of the wrong type.
+    """
     resolved = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
     gates = dataclasses.replace(resolved.gates, **{name: value for name, value in gate_limits.items() if value is not None})
     if gates.max_drop is None and gates.min_agreement is None and gates.min_sqnr is None:
         gates = dataclasses.replace(gates, max_drop=0.01)
     resolved = dataclasses.replace(recipes.set_placement(resolved, placement), gates=gates)
-    return resolved if seed is None else dataclasses.replace(resolved, seed=seed)
+    return recipes.check(resolved if seed is None else dataclasses.replace(resolved, seed=seed))
 
 
 def _search(

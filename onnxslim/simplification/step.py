@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxslim.core.progress import Progress, ignore_progress
+from onnxslim.core.quantities import Bytes
 from onnxslim.core.step_report import Account, Declined
 from onnxslim.graph.traversal import walk
 from onnxslim.model_io import model_file
@@ -39,7 +40,7 @@ class SimplifyOptions:
         skip: Names of rules (:data:`onnxslim.simplification.rule_table.RULES`) that are left out.
     """
 
-    max_fold_bytes: int | None = None
+    max_fold_bytes: Bytes | None = None
     skip: tuple[str, ...] = ()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from onnxslim.core.quantities import Bytes, Drop, Seconds, WholeShare
 from onnxslim.validation.evaluation_accumulator import Evaluation
 from onnxslim.validation.statistics import samples_to_decide
 
@@ -27,12 +28,12 @@ class Gates:
         strict: Judge drop, agreement and times by the bad end of their 95 % interval, not by the value seen.
     """
 
-    max_drop: float | None = None
-    min_agreement: float | None = None
+    max_drop: Drop | None = None
+    min_agreement: WholeShare | None = None
     min_sqnr: float | None = None
-    max_size: int | None = None
+    max_size: Bytes | None = None
     min_ratio: float | None = None
-    max_latency: float | None = None
+    max_latency: Seconds | None = None
     min_speedup: float | None = None
     for_ort: str | None = None
     strict: bool = False

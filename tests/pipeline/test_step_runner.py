@@ -7,7 +7,6 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.errors import UsageError
 from onnxslim.data.sources import open_samples
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
@@ -92,37 +91,6 @@ def test_what_a_clock_chose_to_prune_is_replayed_without_one(monkeypatch: pytest
     assert second.model is not None
     assert first.steps[0].changed["macs"] > 0
     assert model_file.to_bytes(first.model) == model_file.to_bytes(second.model)
-
-
-def test_a_loop_survives_its_text() -> None:
-    asked = Recipe((make_step("simplify"), Repeat((PRUNE, make_step("recover", steps=5)), "no_gain", 3)), data="calib.npz")
-    assert recipe.parse(asked.to_yaml()) == asked
-    assert recipe.parse(Recipe(search="smallest").to_yaml()) == Recipe(search="smallest")
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("steps: [{repeat: [], until: drop}]", "expected a list of steps"),
-        ("steps: [{repeat: [simplify], until: sunset}]", "until sunset"),
-        ("steps: [{repeat: [simplify], times: 0}]", "times is 0"),
-        ("steps: [{repeat: [{repeat: [simplify]}]}]", "inside a repeat"),
-        ("steps: [{repeat: [simplify], while: drop}]", "no option while"),
-        ("search: fastset", "search fastset"),
-        ("{search: fastest, steps: [simplify]}", "either"),
-        ("steps: [{quantize: 3}]", "expected options by name"),
-        ("{steps: [simplify], provider: 3}", "provider is 3"),
-    ],
-)
-def test_what_is_no_loop_and_no_search_is_refused_by_name(text: str, says: str) -> None:
-    with pytest.raises(UsageError, match=says):
-        recipe.parse(text)
-
-
-def test_a_recipe_file_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "r.yaml").write_bytes(b"\xff\xfe")
-    with pytest.raises(UsageError, match=r"r\.yaml: not text"):
-        recipe.load(tmp_path / "r.yaml")
 
 
 def test_data_named_in_a_recipe_are_used_where_the_caller_gives_none() -> None:

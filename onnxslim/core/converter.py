@@ -1,0 +1,174 @@
+"""One converter between plain values (YAML, JSON) and the library's records: types are checked, and what does not fit is
+named by its path.
+
+Nothing is made to fit: ``"3"`` is no number, and ``true`` is none either. What has a notation of its own
+(:mod:`onnxslim.core.quantities`) is read by that.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import cattrs
+
+from onnxslim.core.errors import UsageError
+from onnxslim.core.quantities import Notation, QuantityError, parse_whole_number
+
+T = TypeVar("T")
+
+#: YAML 1.1 takes a number for text when it has an exponent and no point.
+_EXPONENT_PATTERN = re.compile(r"[+-]?\d+e[+-]?\d+", re.IGNORECASE)
+#: A value is quoted in an error up to so many characters.
+_MAX_QUOTED_CHARS = 60
+
+
+class MisfitError(Exception):
+    """A value that is not what its place takes; ``path`` grows from the inside out."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message, self.hint, self.path = message, hint, ""
+
+
+def refuse(value: object, expected: str, hint: str | None = None) -> NoReturn:
+    """Raise that ``value`` is not what was ``expected``."""
+    text = json.dumps(value, default=str, ensure_ascii=False, skipkeys=True)
+    short = text if len(text) <= _MAX_QUOTED_CHARS else f"{text[:_MAX_QUOTED_CHARS]}…"
+    raise MisfitError(f"{expected}, got {short}" if expected.startswith("expected") else f"{short}: {expected}", hint)
+
+
+def suggest_names(name: object, known: Iterable[str]) -> str:
+    """A hint for who wrote ``name``: the nearest of the ``known`` ones, or all of them."""
+    names = list(known)
+    matches = difflib.get_close_matches(str(name), names, n=2, cutoff=0.4)
+    return f"did you mean {' or '.join(matches)}?" if matches else f"one of {', '.join(names)}"
+
+
+class Converter(cattrs.Converter):
+    """Plain values to dataclasses and back; a field may have another ``key`` in its metadata, by which it is read.
+
+    Args:
+        omit_if_default: Write only the fields whose value is not the default.
+    """
+
+    def __init__(self, *, omit_if_default: bool = False) -> None:
+        super().__init__(omit_if_default=omit_if_default)
+        for base, structure_base in ((bool, _structure_bool), (float, _structure_float), (str, _structure_text)):
+            self.register_structure_hook(base, structure_base)
+        self.register_structure_hook(int, lambda value, _: _parse(value, parse_whole_number))
+        for is_kind, structure_kind in (
+            (_has_origin(Literal), _structure_choice),
+            (_has_origin(list, tuple, Sequence), self._structure_sequence),
+            (_has_origin(Union, types.UnionType), self._structure_union),
+            (_has_notation, lambda value, kind: _parse(value, kind.__metadata__[0].parse)),
+            (is_dataclass, self._structure_record),
+        ):
+            self.register_structure_hook_func(is_kind, structure_kind)
+
+    def read(self, value: object, kind: type[T], source: str) -> T:
+        """``value``, of plain dicts, lists, text and numbers, as ``kind``.
+
+        Raises:
+            UsageError: It does not fit: one line with the ``source`` and the path of what is wrong in it.
+        """
+        try:
+            return self.structure(value, kind)
+        except MisfitError as error:
+            path = f"{error.path.lstrip('.')}: " if error.path else ""
+            raise UsageError(f"{source}: {path}{error.message}", hint=error.hint) from None
+
+    def structure_at(self, step: str, value: object, kind: Any) -> Any:
+        """What lies ``step`` (``.name`` or ``[index]``) further into a value that is being structured."""
+        try:
+            return self.structure(value, kind)
+        except MisfitError as error:
+            error.path = step + error.path
+            raise
+
+    def _structure_record(self, value: object, kind: Any) -> Any:
+        value = {} if value is None else value  # a key with nothing behind it
+        hints = get_type_hints(kind, include_extras=True)
+        if not isinstance(value, Mapping):
+            refuse(value, "expected options by name", f"for example {next(iter(hints))}: …")
+        names = {one.metadata.get("key", one.name): one.name for one in fields(kind)}
+        for key in value:
+            if key not in names:
+                raise MisfitError(f"no option {key}", suggest_names(key, names))
+        parts = {names[key]: self.structure_at(f".{key}", item, hints[names[key]]) for key, item in value.items()}
+        try:
+            return kind(**parts)
+        except UsageError as error:  # the record's own check
+            raise MisfitError(error.message, error.hint) from None
+
+    def _structure_sequence(self, value: object, kind: Any) -> Any:
+        item_kind = get_args(kind)[0]
+        items = (value,) if isinstance(value, str) and item_kind is str else value
+        if not isinstance(items, (list, tuple)):
+            refuse(value, "expected a list", "for example [a, b]")
+        parts = [self.structure_at(f"[{index}]", item, item_kind) for index, item in enumerate(items)]
+        return parts if get_origin(kind) is list else tuple(parts)
+
+    def _structure_union(self, value: object, kind: Any) -> Any:
+        kinds = get_args(kind)
+        if value is None and types.NoneType in kinds:
+            return None
+        misfits = []
+        for one in kinds:
+            if one is not types.NoneType:
+                try:
+                    return self.structure(value, one)
+                except MisfitError as error:
+                    misfits.append(error)
+        if len(misfits) == 1:
+            raise misfits[0]
+        expected = (error.message.partition(",")[0].removeprefix("expected ") for error in misfits)
+        refuse(value, f"expected {' or '.join(expected)}", misfits[0].hint)
+
+
+def _has_origin(*origins: Any) -> Callable[[Any], bool]:
+    return lambda kind: get_origin(kind) in origins
+
+
+def _has_notation(kind: Any) -> bool:
+    return get_origin(kind) is Annotated and isinstance(kind.__metadata__[0], Notation)
+
+
+def _parse(value: object, parse: Any) -> Any:
+    try:
+        return parse(value)
+    except QuantityError as error:
+        refuse(value, error.expected, error.hint)
+
+
+def _structure_choice(value: object, kind: Any) -> Any:
+    choices = get_args(kind)
+    if value not in choices:
+        refuse(value, f"expected one of {', '.join(choices)}", suggest_names(value, choices))
+    return value
+
+
+def _structure_float(value: object, _: Any) -> float:
+    if isinstance(value, str) and _EXPONENT_PATTERN.fullmatch(value):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        refuse(value, "expected a number", "for example 0.5")
+    return value  # a whole number stays one: it is written as it was read
+
+
+def _structure_bool(value: object, _: Any) -> bool:
+    if not isinstance(value, bool):
+        refuse(value, "expected true or false", "without quotes")
+    return value
+
+
+def _structure_text(value: object, _: Any) -> str:
+    if not isinstance(value, str):
+        refuse(value, "expected text", "in quotes where it looks like a number: '1'")
+    return value
