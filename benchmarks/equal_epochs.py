@@ -100,12 +100,12 @@ def main() -> None:
         checkpoint=str(given.models / f"{given.network}_recover.state"),
     )
     started = time.monotonic()
-    recovered, account = recover(pruned, dense, lessons, options)
+    recovered, report = recover(pruned, dense, lessons, options)
     model_file.save(recovered, given.models / f"{given.network}_recovered.onnx")
     row("dense, pruned, recovered", recovered, time.monotonic() - started)
     int8("dense, pruned, recovered", recovered)
     print("\nrecovery: epoch, held-back loss, agreement with the dense model on held-back training images")
-    for point in account.details["curve"]:
+    for point in report.details["curve"]:
         epoch = point["step"] * given.batch_size / len(train.labels)
         print(f"{epoch:.2f},{point.get('held', float('nan')):.4f},{point.get('agreement', float('nan')):.4f}")
     for name in (given.network, f"{given.network}_on"):

@@ -61,9 +61,9 @@ def ours(model: Path, data: Path, out: Path, placement: str) -> dict[str, Any]:
     """Our own: simplify and quantize, nothing chosen by hand."""
     simple, _ = simplify(model)
     samples = open_samples(str(data), simple)
-    result, account = quantize(simple, samples, QuantizeOptions(placement=placement))
+    result, report = quantize(simple, samples, QuantizeOptions(placement=placement))
     model_file.save(result, out)
-    return {"parts": account.details["seconds"], "seconds": account.seconds, "changed": account.changed}
+    return {"parts": report.details["seconds"], "seconds": report.seconds, "changed": report.changed}
 
 
 def hand_tuned(model: Path, data: Path, out: Path) -> dict[str, Any]:

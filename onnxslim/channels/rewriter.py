@@ -12,7 +12,7 @@ from onnxslim.channels.analysis.analysis import analyze_channels as analyse
 from onnxslim.channels.analysis.units import Analysis, DependentSize
 from onnxslim.channels.constant_copies import ConstantEditor
 from onnxslim.core.errors import UsageError
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph import constants, shapes
 from onnxslim.graph.cost import count_params
 from onnxslim.model_io import model_file
@@ -21,7 +21,7 @@ from onnxslim.runtime.session import check_loads
 
 def remove_units(
     model: ir.Model, units: Sequence[int] | np.ndarray, analysis: Analysis | None = None
-) -> tuple[ir.Model, Account]:
+) -> tuple[ir.Model, StepReport]:
     """``model`` without ``units``, and what that changed.
 
     Args:
@@ -33,17 +33,17 @@ def remove_units(
         UsageError: Nothing would be left of some axis (:meth:`Analysis.spare` says what to give back).
         InvalidModelError: The runtime refuses the result, which would be a defect of a rule.
     """
-    account = Account("remove")
-    with account.timed():
+    report = StepReport("remove")
+    with report.timed():
         analysis = analysis or analyse(model)
         mask = analysis.to_mask(units)
         result = model_file.clone(model)
         delete_units(result, analysis, mask)
         shapes.infer(result)
         check_loads(result)
-        account.count("units", int(mask.sum()))
-        account.count("parameters", count_params(model) - count_params(result))
-    return result, account
+        report.count("units", int(mask.sum()))
+        report.count("parameters", count_params(model) - count_params(result))
+    return result, report
 
 
 def delete_units(model: ir.Model, analysis: Analysis, units: Sequence[int] | np.ndarray) -> None:

@@ -19,7 +19,7 @@ import onnx_ir as ir
 from onnxslim.compat.float32 import widen
 from onnxslim.compat.legacy_options import FUSION_PATTERNS, OPTIMIZATIONS, SlimOptions, parse_keywords
 from onnxslim.core.errors import GateError, UsageError
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.model_inputs import get_model_inputs
 from onnxslim.data.sources import open_samples
 from onnxslim.graph import shapes
@@ -80,7 +80,7 @@ def slim(
     return None
 
 
-def rewrite(model: model_file.ModelLike, slim_options: SlimOptions) -> tuple[ir.Model, ir.Model, Account]:
+def rewrite(model: model_file.ModelLike, slim_options: SlimOptions) -> tuple[ir.Model, ir.Model, StepReport]:
     """Do what ``slim_options`` asks for.
 
     Returns:
@@ -100,16 +100,16 @@ def rewrite(model: model_file.ModelLike, slim_options: SlimOptions) -> tuple[ir.
     rules = [rule for name in _select_patterns(slim_options.skip) for rule in FUSION_PATTERNS[name]]
     options = SimplifyOptions(max_fold_bytes=slim_options.size_threshold, skip=tuple(dict.fromkeys(rules)))
     if set(OPTIMIZATIONS) <= set(slim_options.skip):
-        after, account = model_file.clone(before), Account("simplify")
+        after, report = model_file.clone(before), StepReport("simplify")
     else:
-        after, account = simplify(before, options)
+        after, report = simplify(before, options)
     if slim_options.input_shapes:
         refresh_outputs(after)
     if slim_options.model_check:
         _check_outputs(before, after, slim_options.check_inputs or {})
     if slim_options.dtype:
         after = _convert_dtype(after, slim_options.dtype, options)
-    return before, after, account
+    return before, after, report
 
 
 def write_node_table(model: ir.Model, name: str) -> str:

@@ -1,6 +1,6 @@
-"""The account every step gives: what it changed, what it declined and why, how long it took.
+"""The report every step gives: what it changed, what it skipped and why, how long it took.
 
-A step is a function ``(model, …) -> (model, Account)``. It never changes the model it was given.
+A step is a function ``(model, …) -> (model, StepReport)``. It never changes the model it was given.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Declined:
+class Skipped:
     """One thing a step could have done and did not.
 
     Attributes:
@@ -29,14 +29,14 @@ class Declined:
 
 
 @dataclass
-class Account:
+class StepReport:
     """What one step did.
 
     Attributes:
         name: The step, e.g. ``"simplify"``.
         seconds: Wall time.
         changed: Counts by kind of change, e.g. ``{"folded": 12}``; empty when the step changed nothing.
-        declined: What was left alone and why.
+        skipped: What was left alone and why.
         warnings: One-line cautions for the person who reads the report.
         details: JSON-serialisable tables for ``--explain`` and the report, by name.
     """
@@ -44,7 +44,7 @@ class Account:
     name: str
     seconds: float = 0.0
     changed: dict[str, int | float | str] = field(default_factory=dict)
-    declined: list[Declined] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -53,12 +53,12 @@ class Account:
         if n:
             self.changed[what] = int(self.changed.get(what, 0)) + n
 
-    def decline(self, node: str, reason: str) -> None:
+    def skip(self, node: str, reason: str) -> None:
         """Record that ``node`` was left alone because of ``reason``."""
-        self.declined.append(Declined(node, reason))
+        self.skipped.append(Skipped(node, reason))
 
     @contextmanager
-    def timed(self) -> Iterator[Account]:
+    def timed(self) -> Iterator[StepReport]:
         """Add the wall time of the block to ``seconds``."""
         start = time.perf_counter()
         try:
@@ -83,13 +83,13 @@ class Account:
             "name": self.name,
             "seconds": round(self.seconds, 3),
             "changed": self.changed,
-            "declined": [{"node": d.node, "reason": d.reason} for d in self.declined],
+            "declined": [{"node": d.node, "reason": d.reason} for d in self.skipped],
             "warnings": self.warnings,
             "details": self.details,
         }
 
     @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> Account:
-        """The account that :meth:`as_json` wrote down."""
-        declined = [Declined(**one) for one in entry["declined"]]
-        return cls(entry["name"], entry["seconds"], entry["changed"], declined, entry["warnings"], entry["details"])
+    def from_json(cls, entry: Mapping[str, Any]) -> StepReport:
+        """The report that :meth:`as_json` wrote down."""
+        skipped = [Skipped(**one) for one in entry["declined"]]
+        return cls(entry["name"], entry["seconds"], entry["changed"], skipped, entry["warnings"], entry["details"])

@@ -125,12 +125,12 @@ class Attempt:
         task, result = self.task, self.result
         completed_steps = task.make_runner(self.recipe).run(self.recipe.steps, start)
         for one in completed_steps:
-            result.steps.append(one.account)
+            result.steps.append(one.report)
             if self.recipe.gates.for_ort is not None:
                 check_loads_in(one.model, self.recipe.gates.for_ort)
-            if "layers" in one.account.details:
-                result.extra["layers"] = one.account.details["layers"]
-                result.extra["surviving"] = one.account.details.get("surviving", [])
+            if "layers" in one.report.details:
+                result.extra["layers"] = one.report.details["layers"]
+                result.extra["surviving"] = one.report.details.get("surviving", [])
                 result.measured["layers"] = (
                     "each layer's output against the float model's on calibration samples, with everything before it "
                     "quantised"

@@ -12,7 +12,7 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxslim.core.errors import OnnxslimError
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.core.version import __version__
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
@@ -75,7 +75,7 @@ class Result:
         model: The result; None when the command writes none.
         input: Facts of the original.
         output: Facts of the result.
-        steps: One account a step.
+        steps: One report a step.
         stages: The original and the model after each step.
         evaluation: Result against original on the *confirm* data.
         latency: The contract's ``latency``.
@@ -90,7 +90,7 @@ class Result:
     model: ir.Model | None = None
     input: ModelFacts | None = None
     output: ModelFacts | None = None
-    steps: list[Account] = field(default_factory=list)
+    steps: list[StepReport] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
     evaluation: Evaluation | None = None
     latency: dict[str, Any] | None = None

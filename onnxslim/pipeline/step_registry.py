@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from onnxslim.core.errors import UsageError
 from onnxslim.core.progress import Progress, ignore_progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.survey import Surveys
@@ -62,7 +62,7 @@ class StepContext:
 DATA_HINT = "give --data: an .npz of inputs by name, a folder of images with --preprocess, or the word random to try it out"
 
 StepOptions = Any
-AppliedStep = tuple[ir.Model, Account, StepOptions]
+AppliedStep = tuple[ir.Model, StepReport, StepOptions]
 
 
 @dataclass(frozen=True)
@@ -81,52 +81,52 @@ class StepKind:
 
 
 def _simplify(model: ir.Model, options: SimplifyOptions, context: StepContext) -> AppliedStep:
-    result, account = simplify(model, options, progress=context.progress)
-    return result, account, options
+    result, report = simplify(model, options, progress=context.progress)
+    return result, report, options
 
 
 def _prune(model: ir.Model, options: PruneOptions, context: StepContext) -> AppliedStep:
-    result, account = prune(
+    result, report = prune(
         model, context.samples, options, config=context.config, surveys=context.surveys, progress=context.progress
     )
-    if options.of == "latency" and options.cuts is None and "cuts" in account.details:
-        options = dataclasses.replace(options, cuts=tuple(account.details["cuts"]))
-    return result, account, options
+    if options.of == "latency" and options.cuts is None and "cuts" in report.details:
+        options = dataclasses.replace(options, cuts=tuple(report.details["cuts"]))
+    return result, report, options
 
 
 def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -> AppliedStep:
     gate_decides = context.drop_over_limit is not None and options.min_sqnr is None
     quantize_options = dataclasses.replace(options, min_sqnr=0.0) if gate_decides else options
-    result, account = quantize(model, context.samples, quantize_options, config=context.config, progress=context.progress)
-    scheme, placement = account.details["way"], account.details.get("placement")
+    result, report = quantize(model, context.samples, quantize_options, config=context.config, progress=context.progress)
+    scheme, placement = report.details["way"], report.details.get("placement")
     activations = scheme["way"] if scheme["way"] in ACTIVATION_MODES else options.activations
     # where this run kept its work and what it could hold is nothing that was decided
     resolved = dataclasses.replace(options, target=scheme["target"], activations=activations, statistics=(), max_memory=None)
-    resolved = dataclasses.replace(resolved, calibration=account.details.get("calibration", options.calibration))
+    resolved = dataclasses.replace(resolved, calibration=report.details.get("calibration", options.calibration))
     if placement is None:
-        return result, account, resolved
+        return result, report, resolved
     if options.float_units is None and context.drop_over_limit is not None and context.samples is not None:
         samples = context.samples
 
-        def requantize(new_options: QuantizeOptions) -> tuple[ir.Model, Account]:
+        def requantize(new_options: QuantizeOptions) -> tuple[ir.Model, StepReport]:
             return quantize(model, samples, new_options, config=context.config, progress=context.progress)
 
         return choose_mixed_precision(
             model,
             samples,
             resolved,
-            (result, account),
+            (result, report),
             requantize,
             context.drop_over_limit,
             context.config,
             context.deadline,
         )
-    return result, account, dataclasses.replace(resolved, float_units=tuple(placement["float"]))
+    return result, report, dataclasses.replace(resolved, float_units=tuple(placement["float"]))
 
 
 def _recover(model: ir.Model, options: RecoverOptions, context: StepContext) -> AppliedStep:
     samples = context.require_samples("recover")
-    result, account = recover(
+    result, report = recover(
         model,
         context.original,
         samples,
@@ -135,11 +135,11 @@ def _recover(model: ir.Model, options: RecoverOptions, context: StepContext) -> 
         config=context.config,
         progress=context.progress,
     )
-    planned_steps, completed_steps = account.details["steps"], account.details["ran"]
+    planned_steps, completed_steps = report.details["steps"], report.details["ran"]
     last_step = completed_steps if completed_steps < planned_steps else None
     # neither the time that was given nor the file that kept the work was decided here
     resolved = dataclasses.replace(options, seconds=None, epochs=None, checkpoint=None, steps=planned_steps, last=last_step)
-    return result, account, resolved
+    return result, report, resolved
 
 
 #: Every step by name; a new one is a row here.

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from threadpoolctl import threadpool_limits
 
 from onnxslim.core.errors import GateError
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.recipe import Repeat, Step
@@ -26,11 +26,11 @@ _MAX_REMAINING_SHARE = 0.99
 
 @dataclass(frozen=True)
 class CompletedStep:
-    """One step that was carried out: with its options resolved, the model after it, and its account."""
+    """One step that was carried out: with its options resolved, the model after it, and its report."""
 
     step: Step
     model: ir.Model
-    account: Account
+    report: StepReport
 
 
 def make_prefix_key(steps: Sequence[Step | Repeat]) -> str:
@@ -90,9 +90,9 @@ class Runner:
     def _apply(self, step: Step, model: ir.Model) -> CompletedStep:
         # how a sum is divided among threads shows in its last bits, and the same recipe is to give the same bytes
         with threadpool_limits(1, user_api="blas"):
-            result, account, options = STEP_REGISTRY[step.name].apply(model, step.options, self.context)
-        logger.info("%s: %s", step.name, account.changed)
-        return CompletedStep(dataclasses.replace(step, options=options), result, account)
+            result, report, options = STEP_REGISTRY[step.name].apply(model, step.options, self.context)
+        logger.info("%s: %s", step.name, report.changed)
+        return CompletedStep(dataclasses.replace(step, options=options), result, report)
 
     def _run_loop(self, loop: Repeat, model: ir.Model) -> list[CompletedStep]:
         """Turns until one is too much, which is taken back."""

@@ -97,17 +97,17 @@ def select_eligible(
         names = [*costs, *(node for group in channel_groups for node in group.nodes)]
         if not any(patterns[-1].search(name) for name in names):
             raise UsageError(f"--exclude {text}: matches no node", hint="`onnxslim inspect --channels` names them")
-    eligible_groups, declined = [], {}
+    eligible_groups, skipped = [], {}
     for group in channel_groups:
         excluded_node = next((name for name in group.nodes for p in patterns if p.search(name)), None)
         small_node = next((n for n in group.nodes if n in costs and costs[n].params < min_layer_params), None)
         if excluded_node is not None:
-            declined[group.name] = f"excluded: {excluded_node}"
+            skipped[group.name] = f"excluded: {excluded_node}"
         elif small_node is not None:
-            declined[group.name] = f"{small_node} has {costs[small_node].params} parameters, below --min-layer-params"
+            skipped[group.name] = f"{small_node} has {costs[small_node].params} parameters, below --min-layer-params"
         else:
             eligible_groups.append(group)
-    return eligible_groups, declined
+    return eligible_groups, skipped
 
 
 def _slices_by_unit(analysis: Analysis, kind: str) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from onnxslim.core.errors import UnsupportedError
 from onnxslim.core.progress import Progress, ignore_progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
@@ -35,7 +35,7 @@ def prune(
     config: SessionConfig | None = None,
     surveys: Surveys | None = None,
     progress: Progress = ignore_progress,
-) -> tuple[ir.Model, Account]:
+) -> tuple[ir.Model, StepReport]:
     """``model`` with channels removed until the budget is met, and what is left repaired towards its outputs.
 
     Units (see :mod:`onnxslim.channels`) are ranked within their family by Optimal Brain Surgeon on all layers that read
@@ -52,7 +52,7 @@ def prune(
         progress: Called as the stages go on.
 
     Returns:
-        The pruned model and the account: counts, ``details["families"]`` with what went where, ``details["repair"]``
+        The pruned model and the report: counts, ``details["families"]`` with what went where, ``details["repair"]``
         with each layer's relative error before and after.
 
     Raises:
@@ -62,29 +62,29 @@ def prune(
     """
     options = options or PruneOptions()
     config, surveys = config or SessionConfig(), {} if surveys is None else surveys
-    account = Account("prune")
-    with account.timed():
+    report = StepReport("prune")
+    with report.timed():
         original = model_file.load(model)
         _reject_quantized(original)
         if samples is None:
-            account.warnings.append("no data: units are ranked by their weights alone, and nothing is repaired")
+            report.warnings.append("no data: units are ranked by their weights alone, and nothing is repaired")
         name_nodes(original.graph)
         before = compute_cost(original)
         if options.low_rank:
-            original = merge_layers(original, options.exclude, account)
+            original = merge_layers(original, options.exclude, report)
         current, kept = original, KeptChannels()
         for round_index in range(options.rounds if options.channels else 0):
             current, kept = _prune_round(
-                original, current, kept, samples, options, round_index, config, surveys, account, progress
+                original, current, kept, samples, options, round_index, config, surveys, report, progress
             )
         if options.sparsity is not None:
-            sparsify(current, samples, options, config, account, progress)
+            sparsify(current, samples, options, config, report, progress)
         remove_leftovers(current)
         check_loads(current)
         after = compute_cost(current)
-        account.count("params", before.params - after.params)
-        account.count("macs", before.macs - after.macs)
-    return current, account
+        report.count("params", before.params - after.params)
+        report.count("macs", before.macs - after.macs)
+    return current, report
 
 
 def _prune_round(
@@ -96,7 +96,7 @@ def _prune_round(
     round_index: int,
     config: SessionConfig,
     surveys: Surveys,
-    account: Account,
+    report: StepReport,
     progress: Progress,
 ) -> tuple[ir.Model, KeptChannels]:
     """One turn of: score, choose, remove, repair."""
@@ -104,8 +104,8 @@ def _prune_round(
     budget = None if is_replay else make_budget(options, original, samples, config, (round_index + 1) / options.rounds)
     survey_result = survey_candidates(current, samples, options, config, surveys, progress, has_budget=budget is not None)
     candidates, effects = survey_result.candidates, survey_result.effects
-    account.declined += survey_result.account.declined
-    account.warnings += survey_result.account.warnings
+    report.skipped += survey_result.report.skipped
+    report.warnings += survey_result.report.warnings
     if options.cuts is not None:
         decision = candidates.make_decision(*options.cuts[round_index])
     elif budget is None:
@@ -114,10 +114,10 @@ def _prune_round(
         choices = list_choices(candidates, effects, budget.savings(candidates, options.round_to), options)
         decision = meet_budget(candidates, choices, budget, is_uniform=options.uniform)
         if (warning := budget.noise_warning()) is not None:
-            account.warnings.append(warning)
+            report.warnings.append(warning)
     pruned = candidates.build_for_repair(decision)
     shapes.infer(pruned)
-    _report_decision(candidates, effects, decision, account)
+    _report_decision(candidates, effects, decision, report)
     kept = kept.after_removing(candidates.analysis, decision.units)
     if samples is not None:
         reconstruct_layers(
@@ -126,7 +126,7 @@ def _prune_round(
             kept,
             samples,
             config,
-            account,
+            report,
             progress,
             factorizations=decision.factorizations,
             seed=options.seed,
@@ -136,12 +136,12 @@ def _prune_round(
     return pruned, kept
 
 
-def _report_decision(candidates: Candidates, effects: Effects, decision: PruningDecision, account: Account) -> None:
+def _report_decision(candidates: Candidates, effects: Effects, decision: PruningDecision, report: StepReport) -> None:
     """Write down what went where."""
-    account.details.setdefault("cuts", []).append([list(part) for part in decision.recipe_entry])
-    account.count("units", int(decision.units.sum()))
-    account.count("blocks", len(decision.blocks))
-    account.details.setdefault("families", []).append(
+    report.details.setdefault("cuts", []).append([list(part) for part in decision.recipe_entry])
+    report.count("units", int(decision.units.sum()))
+    report.count("blocks", len(decision.blocks))
+    report.details.setdefault("families", []).append(
         [
             {
                 "node": curve.group.name,
@@ -153,8 +153,8 @@ def _report_decision(candidates: Candidates, effects: Effects, decision: Pruning
         ]
     )
     if candidates.factorizable:
-        account.count("layers in a cheaper form", len(decision.factorizations))
-        account.details.setdefault("low_rank", []).append(
+        report.count("layers in a cheaper form", len(decision.factorizations))
+        report.details.setdefault("low_rank", []).append(
             [
                 {
                     "node": factorizable.node,
@@ -170,7 +170,7 @@ def _report_decision(candidates: Candidates, effects: Effects, decision: Pruning
             ]
         )
     if candidates.blocks:
-        account.details.setdefault("blocks", []).append(
+        report.details.setdefault("blocks", []).append(
             [
                 {
                     "block": block.exit,

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
@@ -22,19 +22,19 @@ from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
 
 #: Quantises the model with the given options, which leave nothing to choose.
-QuantizeFunction = Callable[[QuantizeOptions], tuple[ir.Model, Account]]
+QuantizeFunction = Callable[[QuantizeOptions], tuple[ir.Model, StepReport]]
 
 
 def choose_mixed_precision(
     model: ir.Model,
     samples: Samples,
     options: QuantizeOptions,
-    all_int8: tuple[ir.Model, Account],
+    all_int8: tuple[ir.Model, StepReport],
     quantize_with: QuantizeFunction,
     measure_excess: Callable[[ir.Model], float],
     config: SessionConfig,
     deadline: float | None = None,
-) -> tuple[ir.Model, Account, QuantizeOptions]:
+) -> tuple[ir.Model, StepReport, QuantizeOptions]:
     """``all_int8`` if it drops little enough, else the model with the fewest layers in float that does.
 
     Layers go back in the order of what each costs alone; how many it takes is found by doubling and then by halving the
@@ -45,61 +45,61 @@ def choose_mixed_precision(
         model: The float model.
         samples: Calibration data.
         options: As resolved for ``all_int8``.
-        all_int8: The model with every layer in int8 that gains by it, and its account.
+        all_int8: The model with every layer in int8 that gains by it, and its report.
         quantize_with: Quantises the model with other options.
         measure_excess: How many times what is allowed a model's outputs drop, on data that nothing is fitted to.
         config: Where to run.
         deadline: On ``time.monotonic``'s clock; no candidate begins that would not be done by then, going by ``all_int8``.
     """
-    result, account = all_int8
-    initial_float = tuple(account.details["placement"]["float"])
+    result, report = all_int8
+    initial_float = tuple(report.details["placement"]["float"])
     options = replace(options, float_units=initial_float)
     all_int8_excess = measure_excess(result)
     if all_int8_excess <= 1:
-        return result, account, options
+        return result, report, options
     if measure_excess(model) > 1:
-        account.warnings.append("the model drops too much before it is quantised: no layer was put back into float")
-        return result, account, options
-    prepared_model = prepare_model(model_file.load(model), Account(""))
+        report.warnings.append("the model drops too much before it is quantised: no layer was put back into float")
+        return result, report, options
+    prepared_model = prepare_model(model_file.load(model), StepReport(""))
     if options.activations != "dynamic":
         replace_means_with_pools(prepared_model, TARGETS[options.target])
     layer_order = [
-        name for name in _order_by_noise(prepared_model, samples, options, account, config) if name not in initial_float
+        name for name in _order_by_noise(prepared_model, samples, options, report, config) if name not in initial_float
     ]
-    best: tuple[ir.Model, Account, QuantizeOptions] | None = None
+    best: tuple[ir.Model, StepReport, QuantizeOptions] | None = None
     outcomes: dict[int, str] = {}
     failed, passed, count = 0, len(layer_order), 1
     in_time = True
     while failed < count < passed:
-        if deadline is not None and time.monotonic() + account.seconds > deadline:
+        if deadline is not None and time.monotonic() + report.seconds > deadline:
             in_time = False
             break
         candidate_options = replace(
             options, float_units=_list_float_units(prepared_model, options, {*initial_float, *layer_order[:count]})
         )
-        candidate, candidate_account = quantize_with(candidate_options)
+        candidate, candidate_report = quantize_with(candidate_options)
         if measure_excess(candidate) > 1:
             failed, outcomes[count] = count, "too little"
         else:
-            best, passed, outcomes[count] = (candidate, candidate_account, candidate_options), count, "enough"
+            best, passed, outcomes[count] = (candidate, candidate_report, candidate_options), count, "enough"
         count = min(2 * count, len(layer_order) - 1) if best is None else (failed + passed) // 2
     if best is None:
         attempted = (
             f"with any of {len(layer_order)} layers" if in_time else f"with {failed} layers, and there was no time for more,"
         )
-        account.warnings.append(f"the drop stays too large {attempted} back in float")
-        return result, account, options
-    _, candidate_account, candidate_options = best
+        report.warnings.append(f"the drop stays too large {attempted} back in float")
+        return result, report, options
+    _, candidate_report, candidate_options = best
     float_layers = layer_order[:passed]
     reason = f"int8 in all drops {all_int8_excess:.1f} × what is allowed"
-    candidate_account.count("layers back in float", len(float_layers))
-    candidate_account.details["mixed"] = {
+    candidate_report.count("layers back in float", len(float_layers))
+    candidate_report.details["mixed"] = {
         "back": float_layers,
         "tried": {str(n): outcome for n, outcome in outcomes.items()},
         "why": f"{len(float_layers)} of {len(layer_order)} layers went back to float: {reason}",
     }
     for name in float_layers:
-        candidate_account.decline(name, "it went back to float: --max-drop asks for it")
+        candidate_report.skip(name, "it went back to float: --max-drop asks for it")
     return best
 
 
@@ -113,12 +113,12 @@ def _list_float_units(prepared_model: ir.Model, options: QuantizeOptions, layers
 
 
 def _order_by_noise(
-    prepared_model: ir.Model, samples: Samples, options: QuantizeOptions, account: Account, config: SessionConfig
+    prepared_model: ir.Model, samples: Samples, options: QuantizeOptions, report: StepReport, config: SessionConfig
 ) -> Sequence[str]:
     """Layers, the costliest first: by the noise that each adds to its own output when it alone is quantised."""
     if options.activations == "dynamic":
         sqnr_by_layer = {
-            layer["name"]: layer["sqnr_db"] for layer in account.details["layers"] if layer["sqnr_db"] is not None
+            layer["name"]: layer["sqnr_db"] for layer in report.details["layers"] if layer["sqnr_db"] is not None
         }
         return sorted(sqnr_by_layer, key=lambda name: sqnr_by_layer[name])
     noise_by_layer = measure_layer_sensitivity(

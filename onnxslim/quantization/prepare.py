@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from onnxslim.core.errors import UnsupportedError, UsageError
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph import opset, shapes
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.quantized import detect_quantization
@@ -24,7 +24,7 @@ FREE_INITIALIZERS_IR_VERSION = 4
 
 
 def prepare_model(
-    model: ir.Model, account: Account, min_opset: int = PER_CHANNEL_OPSET, why: str = "per-channel weights"
+    model: ir.Model, report: StepReport, min_opset: int = PER_CHANNEL_OPSET, why: str = "per-channel weights"
 ) -> ir.Model:
     """``model``, or a copy with the opset raised to ``min_opset``: shapes inferred, every node named.
 
@@ -36,7 +36,7 @@ def prepare_model(
         raise UnsupportedError(f"the model is quantised already: {kind}", hint="quantise the float model it came from")
     model, raised_from = opset.raise_opset(model, min_opset)
     if raised_from is not None:
-        account.warnings.append(f"opset raised from {raised_from} to {min_opset}: {why} need it")
+        report.warnings.append(f"opset raised from {raised_from} to {min_opset}: {why} need it")
     if model.ir_version < FREE_INITIALIZERS_IR_VERSION:
         common.RemoveInitializersFromInputsPass()(model)
     if model.ir_version < FREE_INITIALIZERS_IR_VERSION or raised_from is not None:

@@ -26,7 +26,7 @@ import onnx_ir as ir
 
 from onnxslim.core.errors import UsageError
 from onnxslim.core.progress import Progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_array
@@ -48,8 +48,8 @@ DATA_HINT = (
     "give --data: an .npz of inputs by name, a folder of images with --preprocess, or the word random to try it out; "
     "--weights int8, int4 or codebook:16 needs none"
 )
-#: A way to quantise: (prepared model, data, options with nothing left to choose, where to run, account, progress).
-QuantizationScheme = Callable[[ir.Model, Any, QuantizeOptions, SessionConfig, Account, Progress], ir.Model]
+#: A way to quantise: (prepared model, data, options with nothing left to choose, where to run, report, progress).
+QuantizationScheme = Callable[[ir.Model, Any, QuantizeOptions, SessionConfig, StepReport, Progress], ir.Model]
 SCHEMES: dict[str, QuantizationScheme] = {
     "static": quantize_static,
     "dynamic": quantize_dynamic,
@@ -64,9 +64,9 @@ DYNAMIC_TIME_MARGIN = 1.1
 
 
 def resolve_scheme(
-    model: ir.Model, samples: Samples | None, options: QuantizeOptions, config: SessionConfig, account: Account
+    model: ir.Model, samples: Samples | None, options: QuantizeOptions, config: SessionConfig, report: StepReport
 ) -> tuple[str, QuantizeOptions]:
-    """The way to go, and ``options`` with what was left open decided; ``account`` is told what and why.
+    """The way to go, and ``options`` with what was left open decided; ``report`` is told what and why.
 
     Raises:
         UsageError: An unknown option, options that contradict each other, or no data where they are needed.
@@ -104,14 +104,14 @@ def resolve_scheme(
             f"--linear int4 goes with static int8 for the CPU provider; here it is {scheme} for {target.name}",
             hint="--weights int4 stores the weights of all linear layers in 4 bits",
         )
-    account.details["way"] = {"way": scheme, "target": target.name, "why": reason}
-    account.changed["activations"] = {"weights": "left in float", "float16": "in float16"}.get(
+    report.details["way"] = {"way": scheme, "target": target.name, "why": reason}
+    report.changed["activations"] = {"weights": "left in float", "float16": "in float16"}.get(
         scheme, f"quantised, {scheme}"
     )
-    account.decline({"static": "dynamic ranges", "dynamic": "fixed ranges"}.get(scheme, "int8 activations"), reason)
+    report.skip({"static": "dynamic ranges", "dynamic": "fixed ranges"}.get(scheme, "int8 activations"), reason)
     options = replace(options, target=target.name, activations=scheme if scheme in ACTIVATION_MODES else "auto")
     if scheme == "static" and options.placement == "measured" and target.provider != config.provider_name:
-        account.decline("measured placement", f"times on {config.provider} say nothing about {target.name}")
+        report.skip("measured placement", f"times on {config.provider} say nothing about {target.name}")
         options = replace(options, placement="static")
     return scheme, options
 

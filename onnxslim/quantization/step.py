@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxslim.core.progress import Progress, ignore_progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.options import QuantizeOptions
@@ -24,7 +24,7 @@ def quantize(
     *,
     config: SessionConfig | None = None,
     progress: Progress = ignore_progress,
-) -> tuple[ir.Model, Account]:
+) -> tuple[ir.Model, StepReport]:
     """``model`` in int8 (or with int8 weights, or in float16), the way ``options`` and the target ask for.
 
     Args:
@@ -35,7 +35,7 @@ def quantize(
         progress: Told about every sample.
 
     Returns:
-        The quantised model and the account; its details ``placement`` and ``scheme`` hold what was decided, for a recipe.
+        The quantised model and the report; its details ``placement`` and ``scheme`` hold what was decided, for a recipe.
 
     Raises:
         UnsupportedError: Already quantised, or the target runs no static int8.
@@ -43,11 +43,11 @@ def quantize(
         InvalidDataError: NaN or infinity in an activation.
     """
     options, config = options or QuantizeOptions(), config or SessionConfig()
-    account = Account("quantize")
-    with account.timed():
-        float_model = prepare_model(model_file.load(model), account)
+    report = StepReport("quantize")
+    with report.timed():
+        float_model = prepare_model(model_file.load(model), report)
         check_patterns(float_model, options.exclude)
-        scheme, options = resolve_scheme(float_model, samples, options, config, account)
-        result = SCHEMES[scheme](float_model, samples, options, config, account, progress)
+        scheme, options = resolve_scheme(float_model, samples, options, config, report)
+        result = SCHEMES[scheme](float_model, samples, options, config, report, progress)
         compact(result)
-    return result, account
+    return result, report

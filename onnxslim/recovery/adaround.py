@@ -12,7 +12,7 @@ from torch import Tensor
 
 from onnxslim.core.errors import InvalidDataError
 from onnxslim.core.progress import Progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.graph import shapes
 from onnxslim.model_io import model_file
@@ -60,10 +60,10 @@ def adaround(
     seed: int,
     config: SessionConfig,
     progress: Progress,
-) -> tuple[ir.Model, Account]:
+) -> tuple[ir.Model, StepReport]:
     """See :func:`onnxslim.recovery.step.round_weights`."""
-    account = Account("rounding")
-    with account.timed():
+    report = StepReport("rounding")
+    with report.timed():
         result = model_file.load(model)
         shaped = model_file.clone(result)
         shapes.infer(shaped)
@@ -75,22 +75,22 @@ def adaround(
             weight = trainable.get(name)
             layer = None if weight is None else _find_layer(shaped, name)
             if weight is None or weight.scale is None or layer is None:
-                account.decline(name, "not the quantised weight of one Conv, Gemm or MatMul")
+                report.skip(name, "not the quantised weight of one Conv, Gemm or MatMul")
                 continue
             _check_shape(weight, float_weight)
             x = _collect_inputs(shaped, layer, cache, config)
             learned = _learn_rounding(layer, weight, float_weight, x, iterations, batch_size, seed)
             errors[name] = learned.errors
             if learned.errors[1] >= learned.errors[0]:
-                account.decline(name, "no rounding came nearer to the float layer")
+                report.skip(name, "no rounding came nearer to the float layer")
                 continue
             tensor = result.graph.initializers[name].const_value
             assert tensor is not None
             result.graph.initializers[name].const_value = ir.tensor(learned.codes, dtype=tensor.dtype, name=name)
-            account.count("layers rounded anew")
+            report.count("layers rounded anew")
         progress("rounding", len(weights), len(weights))
-        account.details["layer_error"] = {k: {"before": a, "after": b} for k, (a, b) in errors.items()}
-    return result, account
+        report.details["layer_error"] = {k: {"before": a, "after": b} for k, (a, b) in errors.items()}
+    return result, report
 
 
 def _find_layer(model: ir.Model, name: str) -> _RoundedLayer | None:

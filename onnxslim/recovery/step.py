@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.core.progress import Progress, ignore_progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.model_io.model_file import ModelLike
 from onnxslim.recovery.options import RecoverOptions
@@ -31,12 +31,12 @@ def recover(
     unseen: Samples | None = None,
     config: SessionConfig | None = None,
     progress: Progress = ignore_progress,
-) -> tuple[ir.Model, Account]:
+) -> tuple[ir.Model, StepReport]:
     """Train ``model`` towards the outputs of ``teacher`` on unlabelled samples, its graph unchanged.
 
     Knowledge distillation (Hinton et al. 2015, arXiv:1503.02531), block by block and then end to end. A model with Q/DQ
     nodes trains through them and keeps its scales. The result is judged by the runtime on samples held back from the
-    training; if it is not better there, the model that was given is returned, and the account says so.
+    training; if it is not better there, the model that was given is returned, and the report says so.
 
     Args:
         model: What was compressed: pruned, quantised or with blocks dropped, as long as inputs and outputs are kept.
@@ -97,7 +97,7 @@ def round_weights(
     seed: int = 0,
     config: SessionConfig | None = None,
     progress: Progress = ignore_progress,
-) -> tuple[ir.Model, Account]:
+) -> tuple[ir.Model, StepReport]:
     """Choose, weight by weight, between the two nearest codes of a quantised model: AdaRound.
 
     Nagel et al. 2020, arXiv:2004.10568, layer by layer on inputs tapped from the quantised model itself.

@@ -12,23 +12,23 @@ from onnxslim.reporting.figures import Report
 
 @dataclass(frozen=True)
 class StepRow:
-    """One step: its name, what it changed in words, what it declined by reason, and how long it took."""
+    """One step: its name, what it changed in words, what it skipped by reason, and how long it took."""
 
     name: str
     changed: str
-    declined: list[tuple[str, list[str]]]
+    skipped: list[tuple[str, list[str]]]
     seconds: float | None
 
     @property
     def left(self) -> int:
         """How many things it left alone."""
-        return sum(len(nodes) for _, nodes in self.declined)
+        return sum(len(nodes) for _, nodes in self.skipped)
 
 
 def list_steps(report: Report) -> list[StepRow]:
     """The steps in the order they ran."""
     return [
-        StepRow(text.clean(step["name"]), _describe_changes(step.get("changed")), _group_declined(step), step.get("seconds"))
+        StepRow(text.clean(step["name"]), _describe_changes(step.get("changed")), _group_skipped(step), step.get("seconds"))
         for step in report.get("steps") or []
     ]
 
@@ -43,7 +43,7 @@ def _format_count(what: str, n: Any) -> str:
     return f"{n} {what}" if isinstance(n, (int, float)) else f"{what} {text.clean(n)}"
 
 
-def _group_declined(step: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+def _group_skipped(step: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     reasons: dict[str, list[str]] = {}
     for entry in step.get("declined") or []:
         reasons.setdefault(text.clean(entry["reason"]), []).append(text.clean(entry["node"]))

@@ -25,7 +25,7 @@ def render_terminal(report: Report, *, explain: bool = False) -> RenderableType:
 
     Args:
         report: See :mod:`onnxslim.reporting`.
-        explain: Add what was declined and why, and how each figure was measured.
+        explain: Add what was skipped and why, and how each figure was measured.
     """
     return Group(*_build_sections(report, explain))
 
@@ -49,7 +49,7 @@ def _build_sections(report: Report, explain: bool) -> Iterator[RenderableType]:
     if explain and report.get("layers"):
         yield _build_layer_table(report)
     if explain:
-        yield from _list_declined(steps)
+        yield from _list_skipped(steps)
         yield from _list_measurement_notes(rows)
         if trials:
             yield Text.assemble(("tried: ", "bold"), (TRIALS_HOW, "dim"))
@@ -123,9 +123,9 @@ def _build_layer_table(report: Report) -> RenderableType:
     return Group(table, *conversions)
 
 
-def _list_declined(steps: list[StepRow]) -> Iterator[RenderableType]:
+def _list_skipped(steps: list[StepRow]) -> Iterator[RenderableType]:
     for step in steps:
-        for reason, nodes in step.declined:
+        for reason, nodes in step.skipped:
             yield Text.assemble((f"{step.name} declined: ", "bold"), reason)
             yield Padding(Text(", ".join(nodes), "dim"), (0, 0, 0, 2))
 

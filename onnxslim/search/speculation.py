@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from onnxslim.core.errors import LimitError, OnnxslimError
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.core.workers import Workers
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.data_options import DataOptions
@@ -25,8 +25,8 @@ from onnxslim.runtime.session import SessionConfig
 
 logger = logging.getLogger(__name__)
 
-#: What travels back: a step with its options resolved, the model after it, and its account.
-SerializedStep = tuple[Step, bytes, Account]
+#: What travels back: a step with its options resolved, the model after it, and its report.
+SerializedStep = tuple[Step, bytes, StepReport]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def run_job(job: RecipeJob) -> list[SerializedStep] | OnnxslimError:
         raise
     except OnnxslimError as error:
         return error
-    return [(one.step, model_file.to_bytes(one.model), one.account) for one in completed]
+    return [(one.step, model_file.to_bytes(one.model), one.report) for one in completed]
 
 
 def select_untimed_steps(steps: Sequence[Step | Repeat]) -> tuple[Step, ...]:
@@ -91,8 +91,8 @@ def run_speculatively(task: CompressionTask, recipes: Sequence[Recipe], workers:
         if isinstance(outcome, OnnxslimError):
             logger.info("on %s: %s", workers.name, outcome.message)
             continue
-        for index, (step, data, account) in enumerate(outcome, start=1):
+        for index, (step, data, report) in enumerate(outcome, start=1):
             task.step_cache.setdefault(
-                make_prefix_key(recipe.steps[:index]), CompletedStep(step, model_file.load(data), account)
+                make_prefix_key(recipe.steps[:index]), CompletedStep(step, model_file.load(data), report)
             )
     task.progress(f"trials, on {workers.name}", len(jobs), len(jobs))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxslim.core.errors import LimitError, OnnxslimError
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.recipe_run import Attempt, is_slower
@@ -189,7 +189,7 @@ def _serialize_trial(trial: Trial) -> dict[str, Any]:
         "share": trial.metric_is_share,
         "missed": list(trial.missed_gates),
         "error": trial.error,
-        "steps": [account.as_json() for account in result.steps],
+        "steps": [report.as_json() for report in result.steps],
         "stages": [dict(vars(stage)) for stage in result.stages],
         **{name: getattr(result, name) for name in _STORED_FIELDS},
     }
@@ -202,7 +202,7 @@ def _restore_trial(trial: Trial, stored: Mapping[str, Any], path: str | None) ->
     trial.missed_gates, trial.metric, trial.metric_is_share = tuple(stored["missed"]), stored["metric"], stored["share"]
     if trial.error is not None:
         trial.cause = OnnxslimError(trial.error)
-    result.steps = [Account.from_json(account) for account in stored["steps"]]
+    result.steps = [StepReport.from_json(report) for report in stored["steps"]]
     result.stages = [Stage(**stage) for stage in stored["stages"]]
     for name in _STORED_FIELDS:
         setattr(result, name, stored[name])

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.core.errors import OnnxslimError
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_array
 from onnxslim.model_io import model_file
@@ -62,13 +62,13 @@ def inferred_nbytes(value: ir.Value) -> int | None:
 
 
 def evaluate_regions(
-    model: ir.Model, regions: list[Region], account: Account
+    model: ir.Model, regions: list[Region], report: StepReport
 ) -> Iterator[tuple[Region, list[ir.TensorProtocol]]]:
-    """Each region with what it keeps; a region that the runtime refuses is declined and left out."""
+    """Each region with what it keeps; a region that the runtime refuses is skipped and left out."""
     held_bytes = sum(region.nbytes for region in regions)
     eager = [region for region in regions if held_bytes <= MAX_HELD_BYTES or region.nbytes <= MIN_LAZY_BYTES]
     for batch in _iter_batches(eager):
-        yield from _evaluate_together(model, batch, account)
+        yield from _evaluate_together(model, batch, report)
     for region in regions:
         if held_bytes > MAX_HELD_BYTES and region.nbytes > MIN_LAZY_BYTES:
             yield region, _evaluate_lazily(model, region)
@@ -88,7 +88,7 @@ def _iter_batches(regions: list[Region]) -> Iterator[list[Region]]:
 
 
 def _evaluate_together(
-    model: ir.Model, regions: list[Region], account: Account
+    model: ir.Model, regions: list[Region], report: StepReport
 ) -> list[tuple[Region, list[ir.TensorProtocol]]]:
     """Compute ``regions`` in one session; one that the runtime refuses is found by halving."""
     try:
@@ -97,9 +97,9 @@ def _evaluate_together(
     except OnnxslimError as error:
         if len(regions) > 1:
             half = len(regions) // 2
-            return [*_evaluate_together(model, regions[:half], account), *_evaluate_together(model, regions[half:], account)]
+            return [*_evaluate_together(model, regions[:half], report), *_evaluate_together(model, regions[half:], report)]
         node = regions[0].nodes[0]
-        account.decline(node.name or str(node.outputs[0].name), f"folding it failed: {error.message}")
+        report.skip(node.name or str(node.outputs[0].name), f"folding it failed: {error.message}")
         return []
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.traversal import iter_subgraphs, walk
 from onnxslim.simplification.constant_evaluation import Region, evaluate_regions, inferred_nbytes
@@ -32,28 +32,28 @@ NON_FOLDABLE_PREFIXES = ("Random", "Optional", "Sequence", "ConcatFromSequence",
 MAX_NODE_BYTES = 64 << 20
 
 
-def fold_constants(model: ir.Model, editor: BoundedEditor, account: Account) -> int:
+def fold_constants(model: ir.Model, editor: BoundedEditor, report: StepReport) -> int:
     """Fold what can be folded now, in place; returns how many nodes went. Shapes must have been inferred.
 
-    What is left because of its size is declined in ``account``; what is left because its size is not known yet is
+    What is left because of its size is skipped in ``report``; what is left because its size is not known yet is
     not: once what feeds it is folded, another round may know.
     """
-    candidates = _find_candidates(model, max(MAX_NODE_BYTES, editor.allowance), account)
+    candidates = _find_candidates(model, max(MAX_NODE_BYTES, editor.allowance), report)
     regions = [
-        affordable for region in _group_regions(candidates) for affordable in _select_affordable(region, editor, account)
+        affordable for region in _group_regions(candidates) for affordable in _select_affordable(region, editor, report)
     ]
     if not regions:
         return 0
     folded = 0
-    for region, results in evaluate_regions(model, regions, account):
+    for region, results in evaluate_regions(model, regions, report):
         for value, result in zip(region.kept, results, strict=True):
             editor.replace_by_constant(value, result)
         folded += sum(node.graph is None or node.op_type == "Constant" for node in region.nodes)
-    account.count("folded", folded)
+    report.count("folded", folded)
     return folded
 
 
-def _find_candidates(model: ir.Model, max_bytes: float, account: Account) -> dict[ir.Node, int]:
+def _find_candidates(model: ir.Model, max_bytes: float, report: StepReport) -> dict[ir.Node, int]:
     """The nodes that could be folded, in topological order, with the bytes of all they write."""
     candidates: dict[ir.Node, int] = {}
     for node in walk(model.graph):
@@ -69,7 +69,7 @@ def _find_candidates(model: ir.Model, max_bytes: float, account: Account) -> dic
             continue
         read = sum(inferred_nbytes(value) or 0 for value in node.inputs if value is not None)
         if total > max(max_bytes, read):
-            account.decline(node.name or str(node.outputs[0].name), f"folding would compute {total} bytes")
+            report.skip(node.name or str(node.outputs[0].name), f"folding would compute {total} bytes")
             continue
         candidates[node] = total
     return candidates
@@ -120,7 +120,7 @@ def _measure_region(nodes: list[ir.Node]) -> Region:
     return Region(nodes, kept, added - freed - sum(map(node_bytes, nodes)))
 
 
-def _select_affordable(region: Region, editor: BoundedEditor, account: Account) -> Iterable[Region]:
+def _select_affordable(region: Region, editor: BoundedEditor, report: StepReport) -> Iterable[Region]:
     """``region`` whole if it can be paid, else its largest prefix that can, node by node."""
     refusal = editor.spend_allowance(region.growth)
     if refusal is None:
@@ -135,7 +135,7 @@ def _select_affordable(region: Region, editor: BoundedEditor, account: Account) 
         new_growth = _measure_region([*taken, node]).growth
         if new_growth - growth > max(editor.allowance - growth, 0):
             skipped.add(node)
-            account.decline(node.name or str(node.outputs[0].name), f"folding it: {refusal}")
+            report.skip(node.name or str(node.outputs[0].name), f"folding it: {refusal}")
             continue
         taken.append(node)
         growth = new_growth

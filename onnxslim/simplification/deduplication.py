@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterator
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.traversal import iter_bodies, walk_graphs
 from onnxslim.simplification.constant_folding import is_pure
@@ -23,13 +23,13 @@ from onnxslim.simplification.symbolic_shapes.inference import KnownIntegers
 SAMPLE_BYTES = 4096
 
 
-def merge_nodes(model: ir.Model, editor: BoundedEditor, known: KnownIntegers, account: Account) -> int:
+def merge_nodes(model: ir.Model, editor: BoundedEditor, known: KnownIntegers, report: StepReport) -> int:
     """Replace, in place, a node by an earlier one that computes the same; returns how many went.
 
     A nested graph may use what an outer one computes, never the reverse.
     """
     merged = _merge_graph(model.graph, editor, known, [{}])
-    account.count("computed once", merged)
+    report.count("computed once", merged)
     return merged
 
 
@@ -77,7 +77,7 @@ def _iter_keys(node: ir.Node, known: KnownIntegers) -> Iterator[Hashable]:
         yield ("integers", node.outputs[0].dtype, array.shape, tuple(map(str, array.flat)))
 
 
-def merge_initializers(model: ir.Model, editor: BoundedEditor, account: Account) -> int:
+def merge_initializers(model: ir.Model, editor: BoundedEditor, report: StepReport) -> int:
     """Let one initializer stand for all of the same type, dimensions and bytes, in place; returns how many went."""
     merged = 0
     groups: dict[Hashable, list[ir.Value]] = {}
@@ -95,7 +95,7 @@ def merge_initializers(model: ir.Model, editor: BoundedEditor, account: Account)
             duplicates = _merge_equal(group)
             editor.spend_allowance(-duplicates * stored_bytes(group[0]))
             merged += duplicates
-    account.count("stored once", merged)
+    report.count("stored once", merged)
     return merged
 
 

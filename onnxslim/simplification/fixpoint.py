@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph.traversal import walk
 from onnxslim.simplification.editor import BoundedEditor
 from onnxslim.simplification.rule import MatchContext, Rule
@@ -22,7 +22,7 @@ NOT_UNDERSTOOD = "the node is not understood"
 MAX_REWRITES_PER_NODE = 20
 
 
-def apply_rules(editor: BoundedEditor, rules: Sequence[Rule], context: MatchContext, account: Account) -> int:
+def apply_rules(editor: BoundedEditor, rules: Sequence[Rule], context: MatchContext, report: StepReport) -> int:
     """Apply ``rules`` everywhere, nested graphs included, until none fires; returns how often one did.
 
     Nodes are taken in topological order and a rewrite puts only its neighbourhood back on the list, so the time is
@@ -39,7 +39,7 @@ def apply_rules(editor: BoundedEditor, rules: Sequence[Rule], context: MatchCont
     while queue and fired < max_rewrites:
         node = queue.popleft()
         queued.discard(node)
-        for touched in _apply_first_rule(node, by_op[node.op_type], editor, context, account):
+        for touched in _apply_first_rule(node, by_op[node.op_type], editor, context, report):
             fired += 1
             requeued = [other for other in (node, *touched) if other.graph is not None and other.op_type in by_op]
             queue.extend(other for other in dict.fromkeys(requeued) if other not in queued)
@@ -48,7 +48,7 @@ def apply_rules(editor: BoundedEditor, rules: Sequence[Rule], context: MatchCont
 
 
 def _apply_first_rule(
-    node: ir.Node, rules: Sequence[Rule], editor: BoundedEditor, context: MatchContext, account: Account
+    node: ir.Node, rules: Sequence[Rule], editor: BoundedEditor, context: MatchContext, report: StepReport
 ) -> list[list[ir.Node]]:
     """The neighbourhood of the rewrite, in a list, or an empty list when no rule fires."""
     if node.graph is None or node.domain:
@@ -64,8 +64,8 @@ def _apply_first_rule(
         if isinstance(result, dict):
             touched = editor.replace(node, result)
             if isinstance(touched, list):
-                account.count(rule.name)
+                report.count(rule.name)
                 return [touched]
             result = touched
-        account.decline(node.name or str(node.outputs[0].name), f"{rule.name}: {result}")
+        report.skip(node.name or str(node.outputs[0].name), f"{rule.name}: {result}")
     return []

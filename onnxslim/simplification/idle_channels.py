@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from onnxslim.channels.lossless.removal import remove_lossless
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.graph.traversal import walk
 from onnxslim.model_io import model_file
@@ -29,14 +29,14 @@ LAYER_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MAX_WEIGHT_BYTES = 64_000_000
 
 
-def remove_idle_channels(model: ir.Model, nbytes: int, account: Account) -> ir.Model:
-    """``model`` itself, or a copy with fewer channels; ``account`` tells which, or why not."""
+def remove_idle_channels(model: ir.Model, nbytes: int, report: StepReport) -> ir.Model:
+    """``model`` itself, or a copy with fewer channels; ``report`` tells which, or why not."""
     weights = [node.inputs[1] for node in walk(model.graph) if node.op_type in LAYER_OPS and not node.domain]
     if nbytes > MAX_WEIGHT_BYTES or not any(weight is not None and weight.is_initializer() for weight in weights):
         return model
     shared_weight = _find_shared_weight(weights)
     if shared_weight is not None:
-        account.decline(model.graph.name or "model", f"idle channels are not looked for: layers share {shared_weight}")
+        report.skip(model.graph.name or "model", f"idle channels are not looked for: layers share {shared_weight}")
         return model
     if not can_run_small(model):
         return model
@@ -53,10 +53,10 @@ def remove_idle_channels(model: ir.Model, nbytes: int, account: Account) -> ir.M
         gap = measure_difference(model, reduced, nbytes)
         if gap is not None and gap <= get_tolerance(model):
             for what, times in removed.changed.items():
-                account.count(what, int(times))
+                report.count(what, int(times))
             return reduced
         reason = "the model does not run on random inputs" if gap is None else f"an output would change by {gap:.1e}"
-    account.decline(model.graph.name or "model", f"idle channels stay: {reason}")
+    report.skip(model.graph.name or "model", f"idle channels stay: {reason}")
     return model
 
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes import PassError, PreconditionError, common
 
 from onnxslim.core.gc_pause import pause_gc
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.graph.traversal import make_names_unique, walk, walk_graphs
 from onnxslim.simplification.file_size import FREE_INITIALIZERS_IR
@@ -27,7 +27,7 @@ DeclaredTypes = Mapping[str, tuple[ir.TypeProtocol | None, ir.Shape | None]]
 
 
 @pause_gc()
-def prepare(model: ir.Model, account: Account) -> DeclaredTypes:
+def prepare(model: ir.Model, report: StepReport) -> DeclaredTypes:
     """Inline functions and gather initializers in the outermost graph, in place.
 
     Returns:
@@ -36,7 +36,7 @@ def prepare(model: ir.Model, account: Account) -> DeclaredTypes:
     make_names_unique(model.graph)
     types = {str(v.name): (v.type, None if v.shape is None else v.shape.copy()) for v in _iter_values(model)}
     if model.functions:
-        _inline_functions(model, account)
+        _inline_functions(model, report)
     if model.ir_version < FREE_INITIALIZERS_IR:
         # Such a file has to list every initializer among the inputs, and runtimes let nobody override them.
         common.RemoveInitializersFromInputsPass()(model)
@@ -117,15 +117,15 @@ def _iter_values(model: ir.Model) -> Iterator[ir.Value]:
             yield from node.outputs
 
 
-def _inline_functions(model: ir.Model, account: Account) -> None:
+def _inline_functions(model: ir.Model, report: StepReport) -> None:
     """Inline every model-local function, or none."""
     functions = len(model.functions)
     try:
         common.InlinePass()(model.clone())  # it raises half-way through, so it is tried first
     except (PassError, PreconditionError, ValueError) as error:
-        account.decline(model.graph.name or "model", f"functions are not inlined: {error}")
+        report.skip(model.graph.name or "model", f"functions are not inlined: {error}")
         return
     common.InlinePass()(model)
     common.TopologicalSortPass()(model)  # whatever was loaded is in order
     make_names_unique(model.graph)
-    account.count("functions inlined", functions)
+    report.count("functions inlined", functions)

@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from onnxslim.simplification.symbolic_shapes.inference import KnownIntegers
 
-#: None: not this pattern. A string: declined, and why. A mapping: old value -> its equal.
+#: None: not this pattern. A string: skipped, and why. A mapping: old value -> its equal.
 MatchResult: TypeAlias = "dict[ir.Value, ir.Value] | str | None"
 
 
@@ -30,7 +30,7 @@ class Rule:
     """One rewrite.
 
     Attributes:
-        name: What the account counts it as.
+        name: What the report counts it as.
         root_ops: Op types (of the default domain) that can end the pattern.
         match: ``match(node, context)`` for a node whose op type is in ``root_ops``.
         rounds: The result may differ in the last bits of a float; every other rule computes the same bits.

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.quantities import Bytes
-from onnxslim.core.step_report import Account, Declined
+from onnxslim.core.step_report import Skipped, StepReport
 from onnxslim.graph.traversal import walk
 from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import ModelLike
@@ -46,7 +46,7 @@ class SimplifyOptions:
 
 def simplify(
     model: ModelLike, options: SimplifyOptions = SimplifyOptions(), *, progress: Progress = ignore_progress
-) -> tuple[ir.Model, Account]:
+) -> tuple[ir.Model, StepReport]:
     """Rewrite ``model`` to fewer nodes that compute the same to float rounding.
 
     Names of inputs, outputs and dimensions, metadata, opset and IR version are kept. Running it on its own result
@@ -58,90 +58,90 @@ def simplify(
         progress: Called as ``progress("simplify", round, 0)``.
 
     Returns:
-        The new model and the account: counts by rule, and what was declined with the reason.
+        The new model and the report: counts by rule, and what was skipped with the reason.
 
     Raises:
         UsageError: The file does not exist.
         InvalidModelError: Not a valid model.
     """
-    account = Account("simplify")
-    with account.timed():
+    report = StepReport("simplify")
+    with report.timed():
         result, simplified = _simplify_within_bounds(model, options, progress)
-    simplified.seconds = account.seconds
+    simplified.seconds = report.seconds
     return result, simplified
 
 
-def _simplify_within_bounds(source: ModelLike, options: SimplifyOptions, progress: Progress) -> tuple[ir.Model, Account]:
+def _simplify_within_bounds(source: ModelLike, options: SimplifyOptions, progress: Progress) -> tuple[ir.Model, StepReport]:
     """Simplify, and look at the size of what came out: it may not have grown past the limit."""
     model = model_file.load(source)
     before = file_size.estimate_bytes(model)
     allowance = before * (MAX_GROWTH - 1) if options.max_fold_bytes is None else options.max_fold_bytes
-    model, account = _simplify(model, options.skip, allowance, before, progress)
+    model, report = _simplify(model, options.skip, allowance, before, progress)
     max_bytes = before * MAX_GROWTH + (options.max_fold_bytes or 0)
-    if account.changed and file_size.estimate_bytes(model) + file_size.estimate_uncertainty(model) > max_bytes:
+    if report.changed and file_size.estimate_bytes(model) + file_size.estimate_uncertainty(model) > max_bytes:
         limit = file_size.measure_bytes(model_file.load(source)) * MAX_GROWTH + (options.max_fold_bytes or 0)
         if file_size.measure_bytes(model) > limit:
-            model, account = _simplify(model_file.load(source), options.skip, 0, before, progress)
+            model, report = _simplify(model_file.load(source), options.skip, 0, before, progress)
         if file_size.measure_bytes(model) > limit:
-            model, account = model_file.load(source), Account("simplify")
-            account.decline(model.graph.name or "model", "the simplified file would be larger")
-    return model, account
+            model, report = model_file.load(source), StepReport("simplify")
+            report.skip(model.graph.name or "model", "the simplified file would be larger")
+    return model, report
 
 
 def _simplify(
     model: ir.Model, skip: Sequence[str], allowance: float, nbytes: int, progress: Progress
-) -> tuple[ir.Model, Account]:
+) -> tuple[ir.Model, StepReport]:
     """Rewrite ``model``, of about ``nbytes``: by the rules that keep every bit, then by those that round differently.
 
     The form in between is kept, and is what counts when the final one differs from it by more than rounding should.
     """
-    account = Account("simplify")
+    report = StepReport("simplify")
     rules = [rule for rule in RULES if rule.name not in skip]
     exact = [rule for rule in rules if not rule.rounds]
     nodes = prepare_finish.count_nodes(model)
-    types = prepare_finish.prepare(model, account)
+    types = prepare_finish.prepare(model, report)
     editor = BoundedEditor(model.graph, allowance)
-    account.count("unread", editor.remove_all_unread())
-    early_declined = list(account.declined)
+    report.count("unread", editor.remove_all_unread())
+    early_skipped = list(report.skipped)
     prepare_finish.reinfer_shapes(model)
-    settled_integers: KnownIntegers | None = _run_to_fixpoint(model, editor, exact, account, progress, merge=False)
+    settled_integers: KnownIntegers | None = _run_to_fixpoint(model, editor, exact, report, progress, merge=False)
 
     refusal = None
     rounding = [rule for rule in rules if rule.rounds]
     if any(node.op_type in rule.root_ops for node in walk(model.graph) for rule in rounding):
-        exact_model, trial_account, settled_integers = model_file.clone(model), Account("simplify"), None
-        _run_to_fixpoint(model, editor, rules, trial_account, progress, merge=True)
-        if any(rule.name in trial_account.changed for rule in rounding):
+        exact_model, trial_report, settled_integers = model_file.clone(model), StepReport("simplify"), None
+        _run_to_fixpoint(model, editor, rules, trial_report, progress, merge=True)
+        if any(rule.name in trial_report.changed for rule in rounding):
             gap = measure_difference(exact_model, model, nbytes)
             if gap is None:
-                account.details["rounding"] = "not measured: the model is large, or does not run on random inputs"
+                report.details["rounding"] = "not measured: the model is large, or does not run on random inputs"
             elif gap > get_tolerance(exact_model):
                 refusal = f"a random input changes an output by {gap:.1e} of its maximum when rounded differently"
         if refusal is None:
-            _merge_account(account, trial_account)
+            _merge_report(report, trial_report)
         else:
             model, editor = exact_model, BoundedEditor(exact_model.graph, allowance)
     allowed_rules = exact if refusal else rules
-    _run_to_fixpoint(model, editor, allowed_rules, account, progress, merge=True, settled_integers=settled_integers)
+    _run_to_fixpoint(model, editor, allowed_rules, report, progress, merge=True, settled_integers=settled_integers)
     if refusal:
-        early_declined.append(
-            Declined(model.graph.name or "model", f"{', '.join(rule.name for rule in rounding)}: {refusal}")
+        early_skipped.append(
+            Skipped(model.graph.name or "model", f"{', '.join(rule.name for rule in rounding)}: {refusal}")
         )
-    elif (reduced := remove_idle_channels(model, nbytes, account)) is not model:
+    elif (reduced := remove_idle_channels(model, nbytes, report)) is not model:
         model = reduced
         prepare_finish.reinfer_shapes(model)
-        _run_to_fixpoint(model, BoundedEditor(model.graph, editor.allowance), allowed_rules, account, progress, merge=True)
+        _run_to_fixpoint(model, BoundedEditor(model.graph, editor.allowance), allowed_rules, report, progress, merge=True)
     prepare_finish.finish(model, types)
-    account.declined = list(dict.fromkeys([*early_declined, *account.declined]))
-    account.details["nodes"] = {"before": nodes, "after": prepare_finish.count_nodes(model)}
-    return model, account
+    report.skipped = list(dict.fromkeys([*early_skipped, *report.skipped]))
+    report.details["nodes"] = {"before": nodes, "after": prepare_finish.count_nodes(model)}
+    return model, report
 
 
 def _run_to_fixpoint(
     model: ir.Model,
     editor: BoundedEditor,
     rules: Sequence[Rule],
-    account: Account,
+    report: StepReport,
     progress: Progress,
     *,
     merge: bool,
@@ -160,23 +160,23 @@ def _run_to_fixpoint(
         progress("simplify", number, 0)
         changed = 0
         if number or settled_integers is None:
-            account.declined.clear()
+            report.skipped.clear()
             if number and not prepare_finish.has_final_shapes(model):
                 prepare_finish.reinfer_shapes(model)
             known = propagate_integers(model)
-            changed += apply_rules(editor, rules, MatchContext(model.opset_imports.get("", 1), known), account)
-            changed += fold_constants(model, editor, account)
+            changed += apply_rules(editor, rules, MatchContext(model.opset_imports.get("", 1), known), report)
+            changed += fold_constants(model, editor, report)
         else:
             known = settled_integers
         if not changed and merge:
-            changed += merge_initializers(model, editor, account)
-            changed += merge_nodes(model, editor, known, account)
+            changed += merge_initializers(model, editor, report)
+            changed += merge_nodes(model, editor, known, report)
         if not changed:
             break
     return known
 
 
-def _merge_account(account: Account, trial_account: Account) -> None:
-    for name, times in trial_account.changed.items():
-        account.count(name, int(times))
-    account.declined = trial_account.declined
+def _merge_report(report: StepReport, trial_report: StepReport) -> None:
+    for name, times in trial_report.changed.items():
+        report.count(name, int(times))
+    report.skipped = trial_report.skipped

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnxslim.activations.output_error import to_decibels
 from onnxslim.core.errors import OnnxslimError, UnsupportedError
 from onnxslim.core.progress import Progress, ignore_progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.graph.cost import NodeCost, compute_cost
 from onnxslim.graph.quantized import detect_quantization
@@ -139,7 +139,7 @@ def _measure_int8(
     model: ir.Model, samples: Samples, target: Target, config: SessionConfig, dims: Mapping[str, int] | None
 ) -> list[Int8Sensitivity]:
     """What every layer's int8 twin, fed with what the layer is fed with, makes of its output: one run for all layers."""
-    prepared_model = prepare_model(model, Account("sensitivity"))
+    prepared_model = prepare_model(model, StepReport("sensitivity"))
     layer_noise, costs = (
         measure_layer_sensitivity(prepared_model, target, CalibrationFeeds(samples), config),
         compute_cost(prepared_model, dims).nodes,
@@ -163,13 +163,13 @@ def _measure_channels(
 ) -> list[ChannelSensitivity]:
     """The effects that the prune step measures before it chooses; what it then chooses is not looked at."""
     try:
-        _, account = prune(model, samples, PruneOptions(remove=0.05, seed=seed), config=config, progress=progress)
+        _, report = prune(model, samples, PruneOptions(remove=0.05, seed=seed), config=config, progress=progress)
     except OnnxslimError as error:
         warnings.append(f"channels were not looked at: {error.message}")
         return []
     channels = [
         ChannelSensitivity(family["node"], family["units"], tuple((gone, -to_decibels(e)) for gone, e in family["effects"]))
-        for family in account.details["families"][0]
+        for family in report.details["families"][0]
         if family["effects"]
     ]
     return sorted(channels, key=lambda one: one.levels[0][1])

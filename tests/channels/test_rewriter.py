@@ -60,12 +60,12 @@ def test_shapes_names_and_metadata_follow() -> None:
     net = convs("m = Relu(h)")
     net.metadata_props["author"] = "somebody"
     shapes.infer(net)
-    pruned, account = remove_units(net, [0, 7])
+    pruned, report = remove_units(net, [0, 7])
     values = {v.name: shapes.get_static_dims(v) for node in pruned.graph for v in node.outputs}
     assert values["h"] == values["m"] == (1, 6, 8, 8)
     assert names(list(pruned.graph.inputs)) == ["x"]
     assert pruned.metadata_props["author"] == "somebody"
-    assert account.changed == {"units": 2, "parameters": 2 * (27 + 1 + 45)}
+    assert report.changed == {"units": 2, "parameters": 2 * (27 + 1 + 45)}
     onnx.checker.check_model(ir.to_proto(pruned), full_check=True)
 
 

@@ -276,11 +276,11 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     right = slim_module.simplify
 
     def simplify(model: object, options: object) -> object:
-        result, account = right(model, options)
+        result, report = right(model, options)
         for node in result.graph:
             if node.op_type == "Gemm":
                 node.attributes.add(ir.AttrFloat32("alpha", 1.01))
-        return result, account
+        return result, report
 
     monkeypatch.setattr(slim_module, "simplify", simplify)
 

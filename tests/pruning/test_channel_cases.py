@@ -46,10 +46,10 @@ def goes_through(name: str, low_rank: bool) -> None:
         )
     samples = open_samples(feeds, model)
     try:
-        pruned, account = prune(model, samples, PruneOptions(remove=0.2, low_rank=low_rank, round_to=1))
+        pruned, report = prune(model, samples, PruneOptions(remove=0.2, low_rank=low_rank, round_to=1))
     except GateError:
         return
-    assert account.changed["params"] > 0
+    assert report.changed["params"] > 0
     batch = dict(next(iter(samples.batches(1))))
     for name_, value in Session(pruned).run(batch).items():
         assert value.shape == Session(model).run(batch)[name_].shape

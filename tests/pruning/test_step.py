@@ -25,10 +25,10 @@ NETS = {"residual": nets.residual, "mobile": nets.mobile, "mlp": nets.mlp}
 @pytest.mark.parametrize("net", NETS)
 def test_data_make_it_better(net: str) -> None:
     model = NETS[net]()
-    blind, account = run_prune(model, 0, remove=0.3, of="macs", criterion="l2")
+    blind, report = run_prune(model, 0, remove=0.3, of="macs", criterion="l2")
     seeing, _ = run_prune(model, 200, remove=0.3, of="macs")
     assert error(model, seeing) < 0.7 * error(model, blind)
-    assert any("no data" in warning for warning in account.warnings)
+    assert any("no data" in warning for warning in report.warnings)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
@@ -47,8 +47,8 @@ def test_a_criterion_that_reads_activations_needs_data(criterion: str) -> None:
 
 
 def test_uniform_takes_the_same_share_everywhere() -> None:
-    _, account = run_prune(nets.mlp((16, 40, 40, 40, 5)), remove=0.4, uniform=True)
-    shares = [family["removed"] / family["units"] for family in account.details["families"][0]]
+    _, report = run_prune(nets.mlp((16, 40, 40, 40, 5)), remove=0.4, uniform=True)
+    shares = [family["removed"] / family["units"] for family in report.details["families"][0]]
     assert max(shares) - min(shares) < 0.06
 
 
@@ -62,33 +62,33 @@ def test_redundant_channels_go_and_nothing_else() -> None:
     same = bias.const_value.numpy().copy()  # type: ignore[union-attr]
     same[12:] = same[:12]
     bias.const_value = ir.tensor(same, name=bias.name)
-    pruned, account = run_prune(model, 200, redundancy=1e-4)
-    assert account.changed["units"] >= 11
+    pruned, report = run_prune(model, 200, redundancy=1e-4)
+    assert report.changed["units"] >= 11
     assert error(model, pruned) < 1e-3
 
 
 def test_rounds_meet_the_budget_too() -> None:
     model = nets.residual()
-    pruned, account = run_prune(model, remove=0.4, of="macs", rounds=2)
+    pruned, report = run_prune(model, remove=0.4, of="macs", rounds=2)
     assert compute_cost(pruned).macs <= 0.6 * compute_cost(model).macs
-    assert len(account.details["families"]) == 2
+    assert len(report.details["families"]) == 2
 
 
 @pytest.mark.parametrize("round_to", [4, 8])
 def test_kept_channels_are_rounded(round_to: int) -> None:
-    _, account = run_prune(nets.mlp((16, 32, 24, 5)), remove=0.3, round_to=round_to)
-    for family in account.details["families"][0]:
+    _, report = run_prune(nets.mlp((16, 32, 24, 5)), remove=0.3, round_to=round_to)
+    for family in report.details["families"][0]:
         assert (family["units"] - family["removed"]) % round_to == 0
 
 
 def test_excluded_and_small_layers_are_left_alone() -> None:
     model = nets.mlp((16, 32, 24, 5))
     first = next(iter(model.graph)).name
-    _, account = run_prune(model, remove=0.1, exclude=[f"^{first}$"])
-    assert first not in [family["node"] for family in account.details["families"][0]]
-    assert any("excluded" in declined.reason for declined in account.declined)
-    _, account = run_prune(model, remove=0.1, min_layer_params=500)
-    assert any("below --min-layer-params" in declined.reason for declined in account.declined)
+    _, report = run_prune(model, remove=0.1, exclude=[f"^{first}$"])
+    assert first not in [family["node"] for family in report.details["families"][0]]
+    assert any("excluded" in skipped.reason for skipped in report.skipped)
+    _, report = run_prune(model, remove=0.1, min_layer_params=500)
+    assert any("below --min-layer-params" in skipped.reason for skipped in report.skipped)
 
 
 @pytest.mark.parametrize("exclude", ["nothing is called this", "("])
@@ -112,9 +112,9 @@ def test_a_time_budget_may_be_met_by_cheaper_forms_of_layers_and_is_replayed_wit
     model = model_file.load(SAMPLES / "digits_cnn.onnx")
     data = open_samples(SAMPLES / "digits_calib.npz", model).take(np.arange(60))
     asked = PruneOptions(remove=0.2, of="latency", low_rank=True)
-    pruned, account = prune(model, data, asked)
+    pruned, report = prune(model, data, asked)
     assert compute_cost(pruned).macs < compute_cost(model).macs
-    again, _ = prune(model, data, replace(asked, cuts=tuple(account.details["cuts"])))
+    again, _ = prune(model, data, replace(asked, cuts=tuple(report.details["cuts"])))
     assert model_file.to_bytes(again) == model_file.to_bytes(pruned)
 
 

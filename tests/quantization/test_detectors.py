@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.activations.output_error import ReferenceOutputs
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.quantization.options import QuantizeOptions
@@ -74,8 +74,8 @@ def test_rare_scores_survive_and_boxes_are_as_exact_as_their_features(images: di
     found = detector()
     samples: Samples = open_samples(images, found)
     options = QuantizeOptions(placement="static", target="cpu", activations="static")
-    result, account = quantize(found, samples, options)
-    kernels = {layer["name"]: layer["kernel"] for layer in account.details["layers"]}
+    result, report = quantize(found, samples, options)
+    kernels = {layer["name"]: layer["kernel"] for layer in report.details["layers"]}
     assert kernels["Conv_2"] == kernels["Conv_4"] == "int8"
     assert kernels["MatMul_8"] == "float", "an expectation over sixteen distances is no layer"
     wanted, got = (
@@ -91,7 +91,7 @@ def test_rare_scores_survive_and_boxes_are_as_exact_as_their_features(images: di
 
 
 def test_a_clipped_score_does_not_hide_behind_boxes(images: dict[str, np.ndarray]) -> None:
-    found = prepare_model(detector(), Account(""))
+    found = prepare_model(detector(), StepReport(""))
     yardstick = ReferenceOutputs(found, [{"x": x[None]} for x in images["x"][:8]], CONFIG)
     spoilt = detector()
     sigmoid = next(node for node in spoilt.graph if node.op_type == "Sigmoid")

@@ -54,8 +54,8 @@ def test_a_weight_that_two_layers_share_is_right_in_both_and_a_shared_bias_too()
         w=weight(16, 16, 1, 1), p=weight(16),
     )  # fmt: skip
     data = samples(found, 16, 8, 8)
-    result, account = quantize(found, data, EVERYTHING)
-    assert account.changed["layers in int8"] == 2
+    result, report = quantize(found, data, EVERYTHING)
+    assert report.changed["layers in int8"] == 2
     assert kernels(result)["QLinearConv"] == 2
     assert close(found, result, data)
 
@@ -76,9 +76,9 @@ BODY = """g (float[n,16,8,8] x, bool c) => (float[n,16,8,8] y) {
 def test_the_bodies_of_an_if_are_left_whole_in_float_and_the_layers_around_them_fuse(condition: bool) -> None:
     found = model(BODY, w=weight(16, 16, 1, 1), v=weight(16, 16, 1, 1), u=weight(16, 16, 1, 1))
     data = samples(found, 16, 8, 8, c=np.full(8, condition))
-    result, account = quantize(found, data, EVERYTHING)
+    result, report = quantize(found, data, EVERYTHING)
     inside = [node for node in result.graph.all_nodes() if node.graph is not result.graph]
     assert {node.op_type for node in inside} == {"Conv", "Relu"}
-    assert account.changed["layers in int8"] == 2
+    assert report.changed["layers in int8"] == 2
     assert kernels(result)["QLinearConv"] == 2
     assert close(found, result, data)

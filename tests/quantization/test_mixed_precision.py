@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.activations.output_error import ReferenceOutputs
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.recipe import Recipe, make_step, parse
@@ -43,16 +43,16 @@ def test_as_few_layers_as_it_takes_go_back_and_the_costliest_first(way: str) -> 
         seen.append(yardstick.error(candidate))
         return seen[-1] / (0.5 * seen[0])
 
-    result, account, chosen = choose_mixed_precision(
+    result, report, chosen = choose_mixed_precision(
         found, samples, options, first, lambda o: quantize(found, samples, o), excess, CONFIG
     )
     layers = [
-        str(node.name) for node in prepare_model(model_file.clone(found), Account("")).graph if node.op_type == "MatMul"
+        str(node.name) for node in prepare_model(model_file.clone(found), StepReport("")).graph if node.op_type == "MatMul"
     ]
-    if way == "static" or "mixed" in account.details:  # the dynamic way may have smoothed the outlier away
-        assert account.details["mixed"]["back"][0] == layers[2]
-        assert account.details["mixed"]["why"].endswith("int8 in all drops 2.0 × what is allowed")
-        assert set(account.details["mixed"]["back"]) <= set(chosen.float_units or ())
+    if way == "static" or "mixed" in report.details:  # the dynamic way may have smoothed the outlier away
+        assert report.details["mixed"]["back"][0] == layers[2]
+        assert report.details["mixed"]["why"].endswith("int8 in all drops 2.0 × what is allowed")
+        assert set(report.details["mixed"]["back"]) <= set(chosen.float_units or ())
         assert yardstick.error(result) <= 0.5 * seen[0]
         replayed, _ = quantize(found, samples, chosen)
         assert model_file.to_bytes(replayed) == model_file.to_bytes(result)
@@ -66,21 +66,21 @@ def test_no_candidate_begins_for_which_there_is_no_time_left() -> None:
     first = quantize(found, samples, options)
     tried: list[QuantizeOptions] = []
 
-    def again(chosen: QuantizeOptions) -> tuple[ir.Model, Account]:
+    def again(chosen: QuantizeOptions) -> tuple[ir.Model, StepReport]:
         tried.append(chosen)
         return quantize(found, samples, chosen)
 
-    def relaxed(seconds: float) -> tuple[ir.Model, Account, QuantizeOptions]:
+    def relaxed(seconds: float) -> tuple[ir.Model, StepReport, QuantizeOptions]:
         tried.clear()
         deadline = time.monotonic() + seconds
         return choose_mixed_precision(
             found, samples, options, first, again, lambda m: 0 if m is found else 2, CONFIG, deadline
         )
 
-    result, account, _ = relaxed(0.5 * first[1].seconds)
+    result, report, _ = relaxed(0.5 * first[1].seconds)
     assert result is first[0]
     assert not tried
-    assert account.warnings[-1].endswith("and there was no time for more, back in float")
+    assert report.warnings[-1].endswith("and there was no time for more, back in float")
     relaxed(3600)
     assert tried
 
@@ -90,12 +90,12 @@ def test_a_model_that_drops_little_enough_keeps_every_layer_in_int8() -> None:
     samples = data(found)
     options = QuantizeOptions(placement="static", target="cpu", activations="dynamic")
     first = quantize(found, samples, options)
-    result, account, chosen = choose_mixed_precision(
+    result, report, chosen = choose_mixed_precision(
         found, samples, options, first, lambda o: first, lambda candidate: 0.5, CONFIG
     )
     assert result is first[0]
     assert chosen.float_units == ()
-    assert "mixed" not in account.details
+    assert "mixed" not in report.details
 
 
 def test_max_drop_puts_layers_back_and_the_recipe_replays_it() -> None:

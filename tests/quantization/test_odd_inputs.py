@@ -36,8 +36,8 @@ def test_a_model_that_lists_its_weights_among_the_inputs_is_quantised_like_any_o
     model.ir_version, model.opset_imports[""] = 3, 9
     AddInitializersToInputsPass()(model)
     x = images(8)
-    result, account = quantize(model, open_samples({"x": x}, model), OPTIONS)
-    assert account.changed["layers in int8"] == 2
+    result, report = quantize(model, open_samples({"x": x}, model), OPTIONS)
+    assert report.changed["layers in int8"] == 2
     assert [value.name for value in result.graph.inputs] == ["x"]
     assert result.ir_version == 7  # the first that knows opset 13
     assert len(model.graph.inputs) > 1

@@ -38,6 +38,6 @@ def test_a_network_of_convolutions_gets_fixed_ranges() -> None:
                 if given is not None and given.name == name:
                     node.replace_input_with(position, value)
     data = open_samples({"a0": rng.normal(size=(4, 16, 56, 56)).astype(np.float32)}, model)
-    _, account = quantize(model, data, STATIC)
-    assert account.details["way"]["way"] == "static"
-    assert account.changed["layers in int8"] >= 6
+    _, report = quantize(model, data, STATIC)
+    assert report.details["way"]["way"] == "static"
+    assert report.changed["layers in int8"] >= 6

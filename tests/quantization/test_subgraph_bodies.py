@@ -56,9 +56,9 @@ def inside(found: ir.Model) -> list[str]:
 def test_fixed_ranges_leave_a_body_whole_in_float_and_the_layers_around_it_fuse(op: str) -> None:
     found, shape = written(op)
     data = samples(found, *shape)
-    result, account = quantize(found, data, EVERYTHING)
+    result, report = quantize(found, data, EVERYTHING)
     assert inside(result) == inside(found)
-    assert account.changed["layers in int8"] == 2
+    assert report.changed["layers in int8"] == 2
     assert kernels(result)["MatMulIntegerToFloat"] == 2
     assert close(found, result, data)
 
@@ -67,9 +67,9 @@ def test_fixed_ranges_leave_a_body_whole_in_float_and_the_layers_around_it_fuse(
 def test_dynamic_ranges_reach_the_layers_in_a_body_whole(op: str) -> None:
     found, shape = written(op)
     data = samples(found, *shape)
-    result, account = quantize(found, data, QuantizeOptions(activations="dynamic", placement="static"))
+    result, report = quantize(found, data, QuantizeOptions(activations="dynamic", placement="static"))
     assert "MatMul" not in inside(result)
-    assert account.changed["layers in int8"] == 3
+    assert report.changed["layers in int8"] == 3
     ran = kernels(result)
     assert ran["MatMulIntegerToFloat"] + ran["DynamicQuantizeMatMul"] == 3
     assert close(found, result, data)

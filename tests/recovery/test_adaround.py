@@ -40,15 +40,15 @@ def test_a_layer_comes_nearer_to_its_float_self_by_choosing_between_neighbouring
     weight = np.random.default_rng(0).standard_normal((6, 24)).astype(np.float32)
     model = four_bits(weight)
     samples = open_samples({"x": correlated(256, 24, 1)}, model)
-    result, account = round_weights(model, {"q": weight}, samples, iterations=400)
+    result, report = round_weights(model, {"q": weight}, samples, iterations=400)
     unseen = correlated(500, 24, 2)
     wanted = unseen @ weight.T
     errors = [float(((Session(m).run({"x": unseen})["y"] - wanted) ** 2).mean()) for m in (model, result)]
     assert errors[1] < 0.5 * errors[0]
     codes = [build.arrays(m)["q"].astype(int) for m in (model, result)]
     assert np.abs(codes[0] - codes[1]).max() == 1
-    assert account.changed == {"layers rounded anew": 1}
-    assert account.details["layer_error"]["q"]["after"] < account.details["layer_error"]["q"]["before"]
+    assert report.changed == {"layers rounded anew": 1}
+    assert report.details["layer_error"]["q"]["after"] < report.details["layer_error"]["q"]["before"]
 
 
 def test_the_same_seed_gives_the_same_codes() -> None:
@@ -63,8 +63,8 @@ def test_weights_that_are_not_behind_one_layer_are_declined_and_wrong_shapes_ref
     weight = np.random.default_rng(0).standard_normal((6, 24)).astype(np.float32)
     model = four_bits(weight)
     samples = open_samples({"x": correlated(64, 24, 1)}, model)
-    result, account = round_weights(model, {"s": np.ones(6, np.float32)}, samples, iterations=1)
-    assert [d.node for d in account.declined] == ["s"]
+    result, report = round_weights(model, {"s": np.ones(6, np.float32)}, samples, iterations=1)
+    assert [d.node for d in report.skipped] == ["s"]
     assert model_file.to_bytes(result) == model_file.to_bytes(model)
     with pytest.raises(InvalidDataError, match="shape"):
         round_weights(model, {"q": weight.T}, samples, iterations=1)

@@ -27,11 +27,11 @@ from tests.support.torch_graphs import QUICK, error, fresh
 def test_a_damaged_model_comes_nearer_to_its_teacher_on_samples_nobody_showed_it() -> None:
     teacher = build.mlp()
     student = build.damaged(teacher, 0.5)
-    result, account = recover(student, teacher, build.rows(), QUICK)
+    result, report = recover(student, teacher, build.rows(), QUICK)
     assert error(result, teacher, fresh()) < 0.3 * error(student, teacher, fresh())
-    assert account.changed == {"trained weights": 4}
-    assert account.details["after"]["error"] < account.details["before"]["error"]
-    assert account.details["ran"] == 150
+    assert report.changed == {"trained weights": 4}
+    assert report.details["after"]["error"] < report.details["before"]["error"]
+    assert report.details["ran"] == 150
 
 
 def test_neither_student_nor_teacher_is_changed() -> None:
@@ -92,9 +92,9 @@ def test_a_convolutional_network_wins_back_its_accuracy_block_by_block() -> None
     teacher = model_file.load(SAMPLES / "digits_cnn.onnx")
     student = build.damaged(teacher, 0.6)
     samples = open_samples(str(SAMPLES / "digits_train.npz"), teacher)
-    result, account = recover(student, teacher, samples, RecoverOptions(steps=40))
-    assert len(account.details["gradient_norms"]) >= 3
-    assert account.details["augment"] == ["crop"]
+    result, report = recover(student, teacher, samples, RecoverOptions(steps=40))
+    assert len(report.details["gradient_norms"]) >= 3
+    assert report.details["augment"] == ["crop"]
     with np.load(SAMPLES / "digits_eval.npz") as data:
         x, y = data["image"], data["labels"]
     top1 = [float((Session(m).run({"image": x})["logits"].argmax(1) == y).mean()) for m in (teacher, student, result)]

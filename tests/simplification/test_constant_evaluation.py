@@ -26,10 +26,10 @@ def test_large_results_of_many_are_computed_when_they_are_read(monkeypatch: pyte
     now, _ = simplify(model, ROOM)
     monkeypatch.setattr(constant_evaluation, "MAX_HELD_BYTES", 0)
     monkeypatch.setattr(constant_evaluation, "MIN_LAZY_BYTES", 0)
-    later, account = simplify(model, ROOM)
+    later, report = simplify(model, ROOM)
     tensors = [value.const_value for value in later.graph.initializers.values()]
     assert sum(isinstance(tensor, ir.LazyTensor) for tensor in tensors) == 2
-    assert account.changed["folded"] == 3
+    assert report.changed["folded"] == 3
     assert model_file.to_bytes(later) == model_file.to_bytes(now)
     fed = feeds(model, 2)
     assert same(run(model, fed)["y"], run(later, fed)["y"])
@@ -59,7 +59,7 @@ def test_of_several_regions_only_the_one_that_fails_is_left() -> None:
         y = Add (e, c)
     }"""
     arrays = {"u": floats(4), "v": floats(4), "w": floats(4), "i": np.asarray([9], np.int64)}
-    result, account = simplify(build(text, **arrays), ROOM)
-    assert account.changed["folded"] == 2
+    result, report = simplify(build(text, **arrays), ROOM)
+    assert report.changed["folded"] == 2
     assert next(node.op_type for node in result.graph) == "Gather"
-    assert any("folding it failed" in declined.reason for declined in account.declined)
+    assert any("folding it failed" in skipped.reason for skipped in report.skipped)

@@ -15,8 +15,8 @@ def test_what_two_branches_compute_alike_is_not_taken_out_of_them() -> None:
             else_branch = f () => (float[N,4] b) { e = Exp (x) b = Sub (e, x) }>
     }"""
     model = build(text)
-    result, account = simplify(model)
-    assert not account.changed
+    result, report = simplify(model)
+    assert not report.changed
     equal(model, result)
 
 
@@ -31,8 +31,8 @@ def test_equal_weights_are_stored_once_and_nearly_equal_ones_twice() -> None:
         y = MatMul (c, turned)
     }"""
     turned = w.reshape(64, 256).reshape(128, 128)
-    result, account = simplify(build(text, w1=w, w2=nearly, w3=w.copy(), turned=turned))
-    assert account.changed == {"stored once": 2}
+    result, report = simplify(build(text, w1=w, w2=nearly, w3=w.copy(), turned=turned))
+    assert report.changed == {"stored once": 2}
     assert len(result.graph.initializers) == 2
 
 

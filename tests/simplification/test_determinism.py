@@ -52,8 +52,8 @@ def tangled() -> ir.Model:
 def digest(python: str, path: Path, **environment: str) -> str:
     code = (
         "import hashlib, sys\nfrom onnxslim.model_io import model_file\nfrom onnxslim.simplification.step import simplify\n"
-        "result, account = simplify(sys.argv[1])\n"
-        "print(hashlib.sha256(model_file.to_bytes(result)).hexdigest(), account.changed, account.declined)"
+        "result, report = simplify(sys.argv[1])\n"
+        "print(hashlib.sha256(model_file.to_bytes(result)).hexdigest(), report.changed, report.skipped)"
     )
     root = str(ROOT)
     done = subprocess.run(

@@ -25,8 +25,8 @@ def test_no_two_nodes_have_one_name_because_of_a_rewrite() -> None:
     model = build(text, three=np.asarray(3), one=np.asarray([1]))
     for node in model.graph.all_nodes():
         node.name = "squash" if node.op_type in ("Sigmoid", "Tanh", "Add") else f"the {node.op_type}"
-    result, account = simplify(model)
-    assert {"known Ifs", "unbound"} <= account.changed.keys()
+    result, report = simplify(model)
+    assert {"known Ifs", "unbound"} <= report.changed.keys()
     names = [node.name for node in result.graph.all_nodes()]
     assert len(set(names)) == len(names) == 4
     run(result, {"x": np.ones((1, 2, 4), np.float32)})

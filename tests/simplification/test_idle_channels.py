@@ -32,8 +32,8 @@ def widths(model: ir.Model) -> list[int]:
 
 def test_channels_that_are_always_zero_go_by_the_block() -> None:
     model = layers(dead=16)
-    result, account = simplify(model)
-    assert account.changed["channels always zero"] == 16
+    result, report = simplify(model)
+    assert report.changed["channels always zero"] == 16
     assert sorted(widths(result)) == [4, 32]
     fed = feeds(model, 2)
     assert same(run(model, fed)["y"], run(result, fed)["y"])
@@ -41,15 +41,15 @@ def test_channels_that_are_always_zero_go_by_the_block() -> None:
 
 
 def test_a_layer_that_fills_its_blocks_is_not_made_ragged() -> None:
-    result, account = simplify(layers(dead=5))
-    assert not account.changed
+    result, report = simplify(layers(dead=5))
+    assert not report.changed
     assert sorted(widths(result)) == [4, 48]
-    assert any("43 channels for 48" in declined.reason for declined in account.declined)
+    assert any("43 channels for 48" in skipped.reason for skipped in report.skipped)
 
 
 def test_a_layer_that_never_filled_its_blocks_may_lose_any_number() -> None:
-    result, account = simplify(layers(dead=5, of=47))
-    assert account.changed["channels always zero"] == 5
+    result, report = simplify(layers(dead=5, of=47))
+    assert report.changed["channels always zero"] == 5
     assert sorted(widths(result)) == [4, 42]
 
 
@@ -74,7 +74,7 @@ def test_layers_that_share_a_weight_are_left_alone() -> None:
     }"""
     w = floats(16, 16, 3, 3)
     w[:8] = 0
-    result, account = simplify(build(text, w=w))
-    assert not account.changed
-    assert any("layers share w" in declined.reason for declined in account.declined)
+    result, report = simplify(build(text, w=w))
+    assert not report.changed
+    assert any("layers share w" in skipped.reason for skipped in report.skipped)
     assert len(result.graph.initializers) == 1

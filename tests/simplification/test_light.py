@@ -52,10 +52,10 @@ def test_with_room_for_the_weights_no_tool_leaves_fewer_nodes(name: str) -> None
 
 def test_by_default_the_size_wins_and_what_is_left_is_named() -> None:
     path = FOLDER / "light_shufflenet.onnx"
-    result, account = simplify(path)
+    result, report = simplify(path)
     assert len(model_file.to_bytes(result)) <= 1.02 * path.stat().st_size
     left = {node.name or node.outputs[0].name for node in result.graph if node.op_type == "ConstantOfShape"}
-    named = {declined.node for declined in account.declined if "--max-fold-bytes" in declined.reason}
+    named = {skipped.node for skipped in report.skipped if "--max-fold-bytes" in skipped.reason}
     assert left
     assert len(left & named) > 0.9 * len(left)
 

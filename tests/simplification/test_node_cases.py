@@ -84,15 +84,15 @@ def compare(case: Any, name: str) -> str:
     way, expected = before
     room = SimplifyOptions(max_fold_bytes=1 << 27) if name == "all constant" else SimplifyOptions()
     try:
-        result, account = simplify(proto, room)
+        result, report = simplify(proto, room)
     except UnsupportedError:
         return "not read"
     after = onnx.load_model_from_string(model_file.to_bytes(result))
     onnx.checker.check_model(after)
     assert [o.name for o in after.graph.output] == [o.name for o in proto.graph.output], case.name
     for one, other in zip(expected, way(after), strict=True):
-        assert same(one, other), (case.name, name, account.changed)
-    assert not any(NOT_UNDERSTOOD in declined.reason for declined in account.declined), (case.name, account.declined)
+        assert same(one, other), (case.name, name, report.changed)
+    assert not any(NOT_UNDERSTOOD in skipped.reason for skipped in report.skipped), (case.name, report.skipped)
     again, more = simplify(result, room)
     assert not more.changed, (case.name, name, more.changed)
     assert model_file.to_bytes(again) == model_file.to_bytes(result), (case.name, name)

@@ -19,9 +19,9 @@ def test_a_function_is_inlined_and_then_simplified() -> None:
     <opset_import: ["" : 17], domain: "local"> twice (v) => (w) { k = Constant <value = float {2.0}> () w = Mul (v, k) }
     """
     model = model_file.load(onnx.parser.parse_model(text))
-    result, account = simplify(model)
+    result, report = simplify(model)
     assert not result.functions
-    assert account.changed["functions inlined"] == 1
+    assert report.changed["functions inlined"] == 1
     assert [node.op_type for node in result.graph] == ["Mul", "Relu"]
     equal(model, result)
 
@@ -31,9 +31,9 @@ def test_a_function_that_cannot_be_inlined_is_a_barrier() -> None:
     test (float[N,4] x) => (float[N,4] y) { a = local.f (x) b = Identity (a) y = local.f (b) }
     <opset_import: ["" : 18], domain: "local"> f (v) => (w) { w = Relu (v) }
     """
-    result, account = simplify(onnx.parser.parse_model(text))
+    result, report = simplify(onnx.parser.parse_model(text))
     assert [node.op_type for node in result.graph] == ["f", "f"]
-    assert any("functions are not inlined" in declined.reason for declined in account.declined)
+    assert any("functions are not inlined" in skipped.reason for skipped in report.skipped)
 
 
 def test_what_pytorchs_exporter_notes_of_its_own_work_goes_and_the_rest_stays() -> None:
@@ -87,8 +87,8 @@ def test_opsets_from_7_on(opset: int) -> None:
     model = build(
         f"(float[N,2,5,5] x) => (float[N,3,3,3] y) {{ {body} }}", opset=opset, w=floats(3, 2, 3, 3), s=np.abs(floats(3))
     )
-    account = fires("conv+batchnorm", model, "Conv Relu")
-    assert account.changed["bounds"] == 1
+    report = fires("conv+batchnorm", model, "Conv Relu")
+    assert report.changed["bounds"] == 1
 
 
 def test_ir_version_3_stays_3_and_lists_its_initializers() -> None:

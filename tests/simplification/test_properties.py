@@ -18,7 +18,7 @@ CALM = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomi
 
 def check(model: ir.Model) -> None:
     before = model_file.to_bytes(model)
-    result, account = simplify(model)
+    result, report = simplify(model)
     assert model_file.to_bytes(model) == before, "the argument was changed"
     assert_simplified(model, result)
     for batch in (2, 3):
@@ -27,8 +27,8 @@ def check(model: ir.Model) -> None:
         one, two = run(model, feeds), run(result, feeds)
         assert list(one) == list(two)
         for name in one:
-            assert same(one[name], two[name], rtol=1e-4), (name, account.changed)
-    assert not any(NOT_UNDERSTOOD in declined.reason for declined in account.declined)
+            assert same(one[name], two[name], rtol=1e-4), (name, report.changed)
+    assert not any(NOT_UNDERSTOOD in skipped.reason for skipped in report.skipped)
     again, more = simplify(result)
     assert not more.changed
     assert model_file.to_bytes(again) == model_file.to_bytes(result)

@@ -27,14 +27,14 @@ def test_a_network_on_the_tail_of_its_sigmoid_keeps_its_bits() -> None:
         "v": rng.uniform(0.5, 1.5, 8).astype(np.float32),
     }
     model = build(text, **arrays)
-    result, account = simplify(model)
-    assert "conv+batchnorm" not in account.changed
-    assert account.changed == {"identities": 1}
-    assert any("rounded differently" in declined.reason for declined in account.declined)
+    result, report = simplify(model)
+    assert "conv+batchnorm" not in report.changed
+    assert report.changed == {"identities": 1}
+    assert any("rounded differently" in skipped.reason for skipped in report.skipped)
     fed = feeds(model, 2)
     assert (run(model, fed)["y"] == run(result, fed)["y"]).all()
-    _, account = simplify(build(text, **{**arrays, "b": np.zeros(8, np.float32)}))
-    assert account.changed == {"identities": 1, "conv+batchnorm": 1}
+    _, report = simplify(build(text, **{**arrays, "b": np.zeros(8, np.float32)}))
+    assert report.changed == {"identities": 1, "conv+batchnorm": 1}
     assert measure_difference(model, result, 0) == 0
 
 
@@ -47,6 +47,6 @@ def test_what_may_be_huge_or_endless_is_not_run_to_compare_it() -> None:
         t = ReduceMax <keepdims=0> (h)
         y = Add (a, t)
     }"""
-    _, account = simplify(build(text, w=floats(4, 5), b=floats(5), side=side))
-    assert account.changed["matmul+add"] == 1
-    assert "not measured" in account.details["rounding"]
+    _, report = simplify(build(text, w=floats(4, 5), b=floats(5), side=side))
+    assert report.changed["matmul+add"] == 1
+    assert "not measured" in report.details["rounding"]

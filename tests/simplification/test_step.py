@@ -44,7 +44,7 @@ def feeds(model: ir.Model, seed: int, dims: dict[str, int]) -> dict[str, np.ndar
 @pytest.mark.parametrize("name", ZOO)
 def test_a_real_model_comes_out_equal_and_stable(zoo: Path, name: str) -> None:
     path = zoo / f"{name}.onnx"
-    result, account = simplify(path)
+    result, report = simplify(path)
     dims = next((value for key, value in DIMS.items() if name.startswith(key)), {})
     fed = feeds(model_file.load(path), 0, dims)
     plain = SessionConfig(optimize=False)
@@ -55,5 +55,5 @@ def test_a_real_model_comes_out_equal_and_stable(zoo: Path, name: str) -> None:
     again, second = simplify(result)
     assert model_file.to_bytes(again) == model_file.to_bytes(result)
     assert not second.changed
-    assert account.details["nodes"]["after"] <= account.details["nodes"]["before"]
+    assert report.details["nodes"]["after"] <= report.details["nodes"]["before"]
     assert len(model_file.to_bytes(result)) <= 1.02 * path.stat().st_size

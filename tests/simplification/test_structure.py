@@ -54,8 +54,8 @@ def test_weights_beside_the_model_are_read_from_there(tmp_path: Path) -> None:
         b=floats(64),
     )
     model_file.save(model, tmp_path / "m.onnx", external_data=True)
-    result, account = simplify(tmp_path / "m.onnx")
-    assert account.changed == {"identities": 1, "matmul+add": 1, "stored once": 1}
+    result, report = simplify(tmp_path / "m.onnx")
+    assert report.changed == {"identities": 1, "matmul+add": 1, "stored once": 1}
     equal(model, result)
 
 
@@ -110,6 +110,6 @@ def test_a_graph_without_nodes_and_one_with_an_initializer_as_output() -> None:
         [numpy_helper.from_array(floats(4), "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    result, account = simplify(model)
-    assert not account.changed
+    result, report = simplify(model)
+    assert not report.changed
     assert [value.name for value in result.graph.outputs] == ["w"]

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.channels.lossless.removal import remove_lossless
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.runtime.session import Session
 from tests.support.mask_oracle import PLAIN, distance, feeds
 
@@ -25,16 +25,16 @@ def put(net: ir.Model, **arrays: np.ndarray) -> ir.Model:
     return net
 
 
-def reduced(net: ir.Model, sizes: dict[str, int] | None = None) -> tuple[Account, ir.Model]:
+def reduced(net: ir.Model, sizes: dict[str, int] | None = None) -> tuple[StepReport, ir.Model]:
     """Remove what can go from a copy, with the outputs compared on random inputs."""
     result = net.clone()
-    account = remove_lossless(result)
+    report = remove_lossless(result)
     for seed in range(3):
         x = feeds(net, seed, sizes)
         for (name, a), b in zip(Session(net, PLAIN).run(x).items(), Session(result, PLAIN).run(x).values(), strict=True):
             assert a.shape == b.shape
             assert distance(a, b) <= 1e-5, name
-    return account, result
+    return report, result
 
 
 def zero_rows(net: ir.Model, rows: list[int], bias: float | list[float] = 0.0, name: str = "w_in") -> ir.Model:

@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 from onnx import numpy_helper
 
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.model_io import model_file
 from onnxslim.simplification.fixpoint import NOT_UNDERSTOOD
@@ -49,33 +49,33 @@ def feeds(model: ir.Model, free: int, seed: int = 0) -> dict[str, np.ndarray]:
     return found
 
 
-def fires(rule: str, model: ir.Model, ops: str, options: SimplifyOptions = ROOM) -> Account:
+def fires(rule: str, model: ir.Model, ops: str, options: SimplifyOptions = ROOM) -> StepReport:
     """``rule`` fires, the outputs stay equal for two sizes, and ``ops`` are what is left, in order."""
-    account = _equal(model, options)
-    assert rule in account.changed, account
+    report = _equal(model, options)
+    assert rule in report.changed, report
     left = " ".join(node.op_type for node in simplify(model, options)[0].graph.all_nodes())
     assert left == ops, left
-    return account
+    return report
 
 
 def rests(rule: str, model: ir.Model, reason: str | None = None, options: SimplifyOptions = ROOM) -> None:
-    """``rule`` does not fire; with ``reason``, the account says why."""
-    account = _equal(model, options)
-    assert rule not in account.changed, account
-    reasons = [declined.reason for declined in account.declined]
+    """``rule`` does not fire; with ``reason``, the report says why."""
+    report = _equal(model, options)
+    assert rule not in report.changed, report
+    reasons = [skipped.reason for skipped in report.skipped]
     assert reason is None or any(reason in given for given in reasons), reasons
 
 
-def _equal(model: ir.Model, options: SimplifyOptions) -> Account:
-    result, account = simplify(model, options)
+def _equal(model: ir.Model, options: SimplifyOptions) -> StepReport:
+    result, report = simplify(model, options)
     onnx.checker.check_model(onnx.load_model_from_string(model_file.to_bytes(result)))
     for free in (2, 3):
         fed = feeds(model, free)
         before, after = run(model, fed), run(result, fed)
         assert list(before) == list(after)
-        assert all(same(before[name], after[name]) for name in before), account.changed
-    assert not any(NOT_UNDERSTOOD in declined.reason for declined in account.declined), account.declined
-    return account
+        assert all(same(before[name], after[name]) for name in before), report.changed
+    assert not any(NOT_UNDERSTOOD in skipped.reason for skipped in report.skipped), report.skipped
+    return report
 
 
 def equal(before: ir.Model, after: ir.Model) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.step import prune
 from onnxslim.runtime.session import Session
 from tests.support import nets
 
-Made = tuple[ir.Model, Account]
+Made = tuple[ir.Model, StepReport]
 
 
 def run_prune(model: ir.Model, n: int = 60, **options: object) -> Made:

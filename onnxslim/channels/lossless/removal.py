@@ -18,7 +18,7 @@ from onnxslim.channels.analysis.units import Analysis
 from onnxslim.channels.lossless.bias_absorption import BiasAbsorber, ConsumerFacts, find_consumer_facts
 from onnxslim.channels.lossless.transfer import infer_facts
 from onnxslim.channels.rewriter import delete_units
-from onnxslim.core.step_report import Account, Declined
+from onnxslim.core.step_report import Skipped, StepReport
 from onnxslim.graph import shapes
 
 #: Removing channels makes more of them dead or constant further up and down; real models need two or three rounds.
@@ -33,25 +33,25 @@ ALWAYS_CONSTANT = "channels constant"
 DUPLICATE = "channels multiples of another"
 
 
-def remove_lossless(model: ir.Model) -> Account:
+def remove_lossless(model: ir.Model) -> StepReport:
     """Remove what can go exactly, in place; outputs stay equal to float rounding.
 
-    The account counts channels by why they went, and declines, by consumer, constant channels that must stay.
+    The report counts channels by why they went, and skips, by consumer, constant channels that must stay.
     """
-    account = Account("lossless")
-    with account.timed():
+    report = StepReport("lossless")
+    with report.timed():
         for _ in range(MAX_ROUNDS):
             plan = _plan_removal(model)
-            account.declined = plan.declined  # what stays is what the last round says
+            report.skipped = plan.skipped  # what stays is what the last round says
             if not plan.removed.any():
                 break
             for reason, count in sorted(plan.counts.items()):
-                account.count(reason, count)
+                report.count(reason, count)
             absorber = BiasAbsorber(model, plan.analysis, plan.removed)
             absorber.absorb(plan.consumer_facts, plan.moves)
             delete_units(model, plan.analysis, plan.removed)
             absorber.add_biases()
-    return account
+    return report
 
 
 @dataclass
@@ -64,7 +64,7 @@ class _RemovalPlan:
         removed: bool (units,).
         moves: (reader, slot) -> (slot that takes it over, how many times).
         counts: Why units go -> how many.
-        declined: Consumers with constant channels that stay.
+        skipped: Consumers with constant channels that stay.
     """
 
     analysis: Analysis
@@ -72,7 +72,7 @@ class _RemovalPlan:
     removed: np.ndarray
     moves: dict[tuple[int, int], tuple[int, float]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
-    declined: list[Declined] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
 
 
 def _plan_removal(model: ir.Model) -> _RemovalPlan:
@@ -94,7 +94,7 @@ def _plan_removal(model: ir.Model) -> _RemovalPlan:
         remaining = facts.is_constant & analysis.kept_slots(facts.consumer.labels, plan.removed)
         if remaining.any() and not facts.can_fold:
             explanation = "constant channels stay: its border is padded with zeros, or it has no bias for them"
-            plan.declined.append(Declined(facts.consumer.name, f"{int(remaining.sum())} {explanation}"))
+            plan.skipped.append(Skipped(facts.consumer.name, f"{int(remaining.sum())} {explanation}"))
     return plan
 
 

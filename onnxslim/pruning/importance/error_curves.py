@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnxslim.activations.segment_executor import SegmentExecutor
 from onnxslim.channels.analysis.units import Analysis, Consumer
 from onnxslim.core.progress import Progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.graph.constants import get_const_array
 from onnxslim.pruning import linear_layers as linear
@@ -57,7 +57,7 @@ def compute_error_curves(
     groups: Sequence[ChannelGroup],
     samples: Samples | None,
     config: SessionConfig,
-    account: Account,
+    report: StepReport,
     progress: Progress,
     *,
     orders: Mapping[int, Sequence[int]] | None = None,
@@ -75,7 +75,7 @@ def compute_error_curves(
         groups: The families to score.
         samples: What the layers read, or None.
         config: How the model runs.
-        account: Gets a warning where the data are too few.
+        report: Gets a warning where the data are too few.
         progress: Called after each consumer.
         orders: Position in ``groups`` -> the order in which its units go; OBS decides for the others.
         seed: Of the choice of positions.
@@ -98,7 +98,7 @@ def compute_error_curves(
         view = consumer_views[position]
         gram, held_out = view.moments(executor, seed)
         if gram.count < gram.columns:
-            account.warnings.append(
+            report.warnings.append(
                 f"{view.consumer.name}: {gram.count} rows for {gram.columns} columns; its least squares is regularised"
             )
         mean = gram.xx / max(gram.count, 1)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
@@ -20,11 +20,11 @@ from onnxslim.pruning import linear_layers as linear
 from onnxslim.pruning.linear_layers import LinearLayer
 
 
-def merge_layers(model: ir.Model, exclude: Sequence[str], account: Account) -> ir.Model:
+def merge_layers(model: ir.Model, exclude: Sequence[str], report: StepReport) -> ir.Model:
     """``model`` with such pairs made one, as long as there are any; nodes that ``exclude`` finds stay."""
     result = model_file.clone(model)
     while _merge_pair(result, exclude):
-        account.count("layers merged")
+        report.count("layers merged")
     return result
 
 

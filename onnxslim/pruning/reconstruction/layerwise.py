@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from onnxslim.activations.segment_executor import SegmentExecutor
 from onnxslim.core.progress import Progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.graph.clip_bounds import find_flat_bounds
 from onnxslim.pruning import linear_layers as linear
@@ -34,7 +34,7 @@ def reconstruct_layers(
     kept: KeptSlots,
     samples: Samples,
     config: SessionConfig,
-    account: Account,
+    report: StepReport,
     progress: Progress,
     *,
     factorizations: Mapping[str, Factorization] | None = None,
@@ -52,13 +52,13 @@ def reconstruct_layers(
         kept: Which slots of the original's tensors are left.
         samples: What both are fed with; one in five chooses λ.
         config: How they run.
-        account: Counts the layers fitted; says where data were too few.
+        report: Counts the layers fitted; says where data were too few.
         progress: Called after each layer.
         factorizations: Layers (:attr:`Layer.raw`) whose weights have to end up in a cheaper form.
         seed: Of the choice of positions.
     """
     if len(samples) < HOLDOUT_PERIOD:
-        account.warnings.append(f"{len(samples)} samples: repair needs at least {HOLDOUT_PERIOD}, of which one is held back")
+        report.warnings.append(f"{len(samples)} samples: repair needs at least {HOLDOUT_PERIOD}, of which one is held back")
         return
     nodes = list(pruned.graph)
     original_position = output_positions(original)
@@ -74,7 +74,7 @@ def reconstruct_layers(
             for (indices, current), (_, reference) in zip(pruned_batches, original_batches, strict=True)
         )
         factorization = (factorizations or {}).get(layer.node_output)
-        _fit_target(target, node, batches, kept(target.reference_tensor), len(samples), account, factorization, seed)
+        _fit_target(target, node, batches, kept(target.reference_tensor), len(samples), report, factorization, seed)
         progress("repair", done + 1, len(regression_targets))
 
 
@@ -92,7 +92,7 @@ def fit_takeover(pruned: ir.Model, target: RegressionTarget, executor: SegmentEx
         (indices, tensors, tensors[target.reference_tensor]) for indices, tensors in executor.run_segment(position, names)
     )
     node = list(pruned.graph)[target.layer.position]
-    _fit_target(target, node, batches, (), executor.sample_count, Account("block"), None, 0)
+    _fit_target(target, node, batches, (), executor.sample_count, StepReport("block"), None, 0)
 
 
 def output_positions(model: ir.Model) -> dict[str, int]:
@@ -106,7 +106,7 @@ def _fit_target(
     batches: Iterable[tuple[range, Mapping[str, np.ndarray], np.ndarray]],
     kept: tuple[np.ndarray | None, ...],
     samples: int,
-    account: Account,
+    report: StepReport,
     factorization: Factorization | None,
     seed: int,
 ) -> None:
@@ -124,7 +124,7 @@ def _fit_target(
         first_sample += len(x)
     rows, held_out = _stack_rows(parts, find_flat_bounds(target.output), layer.has_bias)
     parts.clear()
-    _fit_layer(layer, node, rows, held_out, initial_weight, account, factorization)
+    _fit_layer(layer, node, rows, held_out, initial_weight, report, factorization)
 
 
 def _stack_rows(
@@ -154,11 +154,11 @@ def _fit_layer(
     rows: RegressionRows,
     held_out: RegressionRows,
     initial_weight: np.ndarray,
-    account: Account,
+    report: StepReport,
     factorization: Factorization | None,
 ) -> None:
     if rows.columns > MAX_GRAM_COLUMNS:
-        account.decline(layer.name, f"{rows.columns} columns are too many for least squares; only its means are repaired")
+        report.skip(layer.name, f"{rows.columns} columns are too many for least squares; only its means are repaired")
     result = (
         fit_layer(rows, held_out, initial_weight)
         if rows.columns <= MAX_GRAM_COLUMNS
@@ -171,10 +171,10 @@ def _fit_layer(
             result, weight=weight, error=held_out.squared_error(weight) / max(held_out.moments().variance(), 1e-300)
         )
     if len(rows) < rows.columns:
-        account.warnings.append(
+        report.warnings.append(
             f"{layer.name}: {len(rows)} rows for {rows.columns} columns; its least squares is regularised"
         )
-    account.details.setdefault("repair", []).append(
+    report.details.setdefault("repair", []).append(
         {
             "node": layer.name,
             "before": float(f"{result.error_before:.4g}"),
@@ -185,7 +185,7 @@ def _fit_layer(
     )
     if factorization is not None or result.error < result.error_before:
         linear.set_matrix(layer, node, result.weight)
-        account.count("layers repaired")
+        report.count("layers repaired")
 
 
 def _take_kept(array: np.ndarray, kept: tuple[np.ndarray | None, ...]) -> np.ndarray:

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from onnxslim.channels.analysis.analysis import analyze_channels
 from onnxslim.core.progress import Progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.core.workers import current_workers
 from onnxslim.data.samples import Samples
 from onnxslim.graph.cost import compute_cost
@@ -48,13 +48,13 @@ class Survey:
         candidates: Everything that may.
         criterion_scores: What the criterion says of the units, by position of their curve; empty under ``obs``.
         effects: What each does to the outputs; unmeasured where no budget weighs them.
-        account: What was declined, and warnings.
+        report: What was skipped, and warnings.
     """
 
     candidates: Candidates
     criterion_scores: Mapping[int, np.ndarray]
     effects: Effects
-    account: Account
+    report: StepReport
 
 
 #: Surveys made on one set of samples, by model and options; the latest few.
@@ -89,13 +89,13 @@ def survey_candidates(
     key = f"{hashlib.sha256(model_file.to_bytes(model)).hexdigest()} {relevant_options} {has_budget}"
     if key in cache:
         return cache[key]
-    account = Account("survey")
+    report = StepReport("survey")
     analysis = analyze_channels(model, lossy=samples is not None)
-    eligible_families, declined = select_eligible(
+    eligible_families, skipped = select_eligible(
         find_channel_groups(analysis), compute_cost(model).nodes, options.exclude, options.min_layer_params
     )
-    for name, reason in declined.items():
-        account.decline(name, reason)
+    for name, reason in skipped.items():
+        report.skip(name, reason)
     criterion_scores = score_units(model, analysis, eligible_families, options.criterion, samples, config, options.seed)
     error_curves = compute_error_curves(
         model,
@@ -103,12 +103,12 @@ def survey_candidates(
         eligible_families,
         samples,
         config,
-        account,
+        report,
         progress,
         orders=order_by_score(criterion_scores),
         seed=options.seed,
     )
-    blocks = find_droppable(model, list(declined)) if samples is not None and not options.uniform else []
+    blocks = find_droppable(model, list(skipped)) if samples is not None and not options.uniform else []
     factorizable: list[FactorizableLayer] = []
     if options.low_rank and not options.uniform:
         rank_multiple = options.round_to if isinstance(options.round_to, int) else CHANNEL_MULTIPLE
@@ -128,7 +128,7 @@ def survey_candidates(
         effects = measure_effects(all_candidates, outputs, progress)
     # the repaired weights were for measuring alone, and are several times the model
     light_curves = [replace(curve, weights={}) for curve in error_curves]
-    cache[key] = Survey(replace(all_candidates, curves=light_curves), criterion_scores, effects, account)
+    cache[key] = Survey(replace(all_candidates, curves=light_curves), criterion_scores, effects, report)
     for oldest in list(cache)[:-_MAX_SURVEYS]:
         del cache[oldest]
     return cache[key]

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnxslim.activations.segment_executor import SegmentExecutor
 from onnxslim.core.errors import GateError
 from onnxslim.core.progress import Progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.model_io import model_file
 from onnxslim.pruning import linear_layers as linear
@@ -32,7 +32,7 @@ def sparsify(
     samples: Samples | None,
     options: PruneOptions,
     config: SessionConfig,
-    account: Account,
+    report: StepReport,
     progress: Progress,
 ) -> None:
     """Set to zero, in place, what ``options.sparsity`` asks for.
@@ -49,7 +49,7 @@ def sparsify(
         if reason is None:
             selected_layers.append(layer)
         else:
-            account.decline(layer.name, reason)
+            report.skip(layer.name, reason)
     if not selected_layers:
         raise GateError(f"--sparsity {options.sparsity}: no layer is left to sparsify", hint="--explain says why of each")
     matrices = {layer: linear.get_matrix(layer, nodes[layer.position]) for layer in selected_layers}
@@ -82,9 +82,9 @@ def sparsify(
         progress("zeros", done + 1, len(matrices))
     zeros = sum(int((linear.get_matrix(layer, nodes[layer.position])[..., :-1] == 0).sum()) for layer in selected_layers)
     bytes_after = _compressed_size(model)
-    account.count("zeros", zeros)
-    account.details["zeros"] = {"weights": zeros, "compressed_bytes": [bytes_before, bytes_after]}
-    account.warnings.append(
+    report.count("zeros", zeros)
+    report.details["zeros"] = {"weights": zeros, "compressed_bytes": [bytes_before, bytes_after]}
+    report.warnings.append(
         f"{zeros} zeros make the compressed file {bytes_before} -> {bytes_after} bytes; onnxruntime runs them no faster"
     )
 

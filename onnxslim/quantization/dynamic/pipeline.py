@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.progress import Progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
@@ -43,7 +43,7 @@ def quantize_dynamic(
     samples: Samples,
     options: QuantizeOptions,
     config: SessionConfig,
-    account: Account,
+    report: StepReport,
     progress: Progress,
 ) -> ir.Model:
     """``model`` (prepared) with its linear layers in dynamic int8; :func:`onnxslim.quantization.step.quantize` says the
@@ -51,7 +51,7 @@ def quantize_dynamic(
     """
     target, feeds = TARGETS[options.target], CalibrationFeeds(samples)
     float_names = tuple(options.float_units or ())
-    layer_weights = _find_weights(model, account, options.exclude, float_names)
+    layer_weights = _find_weights(model, report, options.exclude, float_names)
     if not any(weight.linear_layers for weight in layer_weights):
         raise build_no_layers_error(model, "MatMul or Gemm with float32 weights of any size")
     linears = [linear for weight in layer_weights for linear in weight.linear_layers]
@@ -86,44 +86,44 @@ def quantize_dynamic(
             error = errors[f"{len(chosen)} activations"] = yardstick.error(smoothed_model)
             if error < min(best_error, MAX_SMOOTHING_ERROR_RATIO * plain_error):
                 best_error, result, written_layers = error, smoothed_model, smoothed_layers
-                account.details["smooth"] = [one.as_json() for one in chosen]
-        account.details["smoothing"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
-        account.count("smoothed activations", len(account.details.get("smooth", ())))
-    account.count("residual sums kept apart from LayerNormalization", replace_adds_with_sums(result))
+                report.details["smooth"] = [one.as_json() for one in chosen]
+        report.details["smoothing"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
+        report.count("smoothed activations", len(report.details.get("smooth", ())))
+    report.count("residual sums kept apart from LayerNormalization", replace_adds_with_sums(result))
     progress("timing", 2, 3)
     if options.placement == "measured":
-        _measure_times(account, model, result, feeds, config)
-    _summarize(account, result, written_layers, layer_noise, float_names, options, config)
+        _measure_times(report, model, result, feeds, config)
+    _summarize(report, result, written_layers, layer_noise, float_names, options, config)
     return result
 
 
 def _find_weights(
-    model: ir.Model, account: Account, exclude: Sequence[str], float_names: Sequence[str]
+    model: ir.Model, report: StepReport, exclude: Sequence[str], float_names: Sequence[str]
 ) -> list[WeightMatrix]:
-    all_weights = find_weight_matrices(model, account, exclude)
+    all_weights = find_weight_matrices(model, report, exclude)
     selected = [weight for weight in all_weights if not set(weight.reader_names) & set(float_names)]
     for weight in all_weights:
         for name in weight.reader_names if weight not in selected else ():
-            account.decline(name, "it went back to float for accuracy")
+            report.skip(name, "it went back to float for accuracy")
     return selected
 
 
 def _measure_times(
-    account: Account, model: ir.Model, result: ir.Model, feeds: CalibrationFeeds, config: SessionConfig
+    report: StepReport, model: ir.Model, result: ir.Model, feeds: CalibrationFeeds, config: SessionConfig
 ) -> None:
     fastest_name, seconds = placement_profiling.pick_fastest(
         {"float": model, "dynamic": result}, feeds.first(NUM_TIMING_SAMPLES), config
     )
-    account.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
+    report.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
     if fastest_name == "float":
-        account.warnings.append(
+        report.warnings.append(
             f"dynamic int8 is not faster than float on this machine: {seconds['dynamic'] * 1e3:.3g} ms "
             f"against {seconds['float'] * 1e3:.3g} ms"
         )
 
 
 def _summarize(
-    account: Account,
+    report: StepReport,
     result: ir.Model,
     written_layers: Sequence[RewrittenLayer],
     layer_noise: Mapping[str, float],
@@ -135,17 +135,17 @@ def _summarize(
     layers = []
     for entry in written_layers:
         if entry.op == "Gather":
-            account.count("embedding tables in int8")
+            report.count("embedding tables in int8")
             continue
         kernel_ops = [op for name in entry.weight_names for op in kernels.get(name, ())]
         layers.append(fusion_report.classify_layer(entry.name, entry.op, kernel_ops, TARGETS[options.target]))
-    account.count("layers in int8", sum(layer.kernel == "int8" for layer in layers))
-    account.count("layers in float", sum(layer.kernel != "int8" for layer in layers))
+    report.count("layers in int8", sum(layer.kernel == "int8" for layer in layers))
+    report.count("layers in float", sum(layer.kernel != "int8" for layer in layers))
     for layer in layers:
         if layer.why is not None:
-            account.decline(layer.name, layer.why)
-    account.details["layers"] = [vars(layer.with_error(layer_noise.get(layer.name))) for layer in layers]
-    account.details["placement"] = {
+            report.skip(layer.name, layer.why)
+    report.details["layers"] = [vars(layer.with_error(layer_noise.get(layer.name))) for layer in layers]
+    report.details["placement"] = {
         "how": "recorded" if options.float_units is not None else options.placement, "float": sorted(float_names)
     }  # fmt: skip
-    account.details["runtime_ops"] = dict(ops.most_common())
+    report.details["runtime_ops"] = dict(ops.most_common())

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.quantization.linear_layers import EmbeddingTable, MatMulLayer, WeightMatrix, find_weight_matrices
 from onnxslim.quantization.numerics.affine import compute_weight_scales, quantize_weight
 from onnxslim.quantization.qdq.writer import GraphWriter, remove_unused_values
@@ -145,7 +145,7 @@ def _find_first_reader(x: ir.Value, graph: ir.Graph) -> ir.Node:
 
 def write_weights(
     writer: GraphWriter,
-    account: Account,
+    report: StepReport,
     bits: int,
     exclude: Sequence[str],
     write_layers: Callable[[GraphWriter, WeightMatrix, int], None],
@@ -155,15 +155,15 @@ def write_weights(
 
     A weight that both a table and a layer read is left as it is: one copy for both is for the caller to make.
     """
-    for weight in find_weight_matrices(writer.model, Account(""), exclude):
+    for weight in find_weight_matrices(writer.model, StepReport(""), exclude):
         if weight.tables and weight.linear_layers:
             continue
         if weight.tables:
             int8_weight = Int8Weight(writer, weight)
             for table in weight.tables:
                 rewrite_embedding_table(writer, table, int8_weight)
-                account.count("embedding tables in int8")
+                report.count("embedding tables in int8")
         else:
             write_layers(writer, weight, bits)
-            account.count(f"linear layers in int{bits} blocks", len(weight.linear_layers))
+            report.count(f"linear layers in int{bits} blocks", len(weight.linear_layers))
         remove_unused_values(writer.model, weight.weight_value)

@@ -19,7 +19,7 @@ import numpy as np
 import onnx.defs
 import onnx_ir as ir
 
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.traversal import iter_subgraphs, walk
 from onnxslim.quantization.qdq.writer import GraphWriter
@@ -52,9 +52,9 @@ def find_float32_nodes(model: ir.Model, ranges: Mapping[str, TensorRange]) -> di
     }
 
 
-def convert_to_float16(model: ir.Model, float32_nodes: Mapping[ir.Node, str], account: Account) -> None:
+def convert_to_float16(model: ir.Model, float32_nodes: Mapping[ir.Node, str], report: StepReport) -> None:
     """Convert every float node of the main graph but those of ``float32_nodes``, in place."""
-    _Float16Converter(model, float32_nodes).run(account)
+    _Float16Converter(model, float32_nodes).run(report)
 
 
 def _has_floats(node: ir.Node) -> bool:
@@ -130,7 +130,7 @@ class _Float16Converter:
         self.float16_twins: dict[ir.Value, ir.Value] = {}  # float32 tensor -> its float16 twin
         self.float32_twins: dict[ir.Value, ir.Value] = {}  # float16 tensor -> its float32 twin
 
-    def run(self, account: Account) -> None:
+    def run(self, report: StepReport) -> None:
         graph = self.model.graph
         outputs = list(graph.outputs)
         for node in list(graph):
@@ -140,10 +140,10 @@ class _Float16Converter:
                 continue
             if node in self.float32_nodes:
                 self._feed_float32(node)
-                account.count("nodes kept in float32")
+                report.count("nodes kept in float32")
             else:
                 self._convert(node)
-                account.count("nodes in float16")
+                report.count("nodes in float16")
         for index, value in enumerate(outputs):
             if value.dtype == ir.DataType.FLOAT16:
                 graph.outputs[index] = self._restore_output(value)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.errors import UnsupportedError
 from onnxslim.core.progress import Progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
@@ -40,12 +40,12 @@ def quantize_float16(
     samples: Samples | None,
     options: QuantizeOptions,
     config: SessionConfig,
-    account: Account,
+    report: StepReport,
     progress: Progress,
 ) -> ir.Model:
     """``model`` (prepared) in float16; with data, ranges and outputs decide what else stays float32."""
     target = TARGETS[options.target]
-    account.decline("int8", str(target.unsupported_reason))
+    report.skip("int8", str(target.unsupported_reason))
     feeds = None if samples is None else CalibrationFeeds(samples)
     ranges = {} if feeds is None else _observe_ranges(model, feeds, config)
     progress("float16", 1, 2)
@@ -55,17 +55,17 @@ def quantize_float16(
     if not conversion.changed.get("nodes in float16"):
         raise UnsupportedError("nothing to convert: no node can compute in float16")
     if feeds is None:
-        account.warnings.append("no data: only constants and types decided what stays float32; ranges were not looked at")
+        report.warnings.append("no data: only constants and types decided what stays float32; ranges were not looked at")
     else:
         reference = ReferenceOutputs(model, feeds.last(MAX_EVALUATION_SAMPLES), config)
         result, conversion, float32_nodes = _fall_back_to_float32(
-            model, result, conversion, float32_nodes, reference, account
+            model, result, conversion, float32_nodes, reference, report
         )
-    account.changed.update(conversion.changed)
+    report.changed.update(conversion.changed)
     for name, why in float32_nodes.items():
-        account.decline(name, why)
+        report.skip(name, why)
     if (warning := explain_unmeasured(target.provider, config, available_providers())) is not None:
-        account.warnings.append(warning)
+        report.warnings.append(warning)
     return result
 
 
@@ -108,8 +108,8 @@ def _observe_ranges(model: ir.Model, feeds: CalibrationFeeds, config: SessionCon
     return {name: TensorRange(low[name], high[name]) for name in low}
 
 
-def _convert_copy(model: ir.Model, float32_nodes: dict[str, str]) -> tuple[ir.Model, Account]:
-    copy, conversion = model_file.clone(model), Account("")
+def _convert_copy(model: ir.Model, float32_nodes: dict[str, str]) -> tuple[ir.Model, StepReport]:
+    copy, conversion = model_file.clone(model), StepReport("")
     float16.convert_to_float16(
         copy, {node: float32_nodes[str(node.name)] for node in copy.graph if node.name in float32_nodes}, conversion
     )
@@ -119,11 +119,11 @@ def _convert_copy(model: ir.Model, float32_nodes: dict[str, str]) -> tuple[ir.Mo
 def _fall_back_to_float32(
     model: ir.Model,
     result: ir.Model,
-    conversion: Account,
+    conversion: StepReport,
     float32_nodes: dict[str, str],
     reference: ReferenceOutputs,
-    account: Account,
-) -> tuple[ir.Model, Account, dict[str, str]]:
+    report: StepReport,
+) -> tuple[ir.Model, StepReport, dict[str, str]]:
     """Put kinds of op back into float32, the most helpful first, until the outputs are good or nothing helps."""
     error = reference.error(result)
     kinds = [kind for kind in SENSITIVE_OPS if any(node.op_type == kind for node in model.graph)]
@@ -140,5 +140,5 @@ def _fall_back_to_float32(
             break
         error, result, conversion, float32_nodes = trials[best]
         kinds.remove(best)
-    account.details["float16"] = {"error": float(f"{error:.4g}")}
+    report.details["float16"] = {"error": float(f"{error:.4g}")}
     return result, conversion, float32_nodes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxslim.activations.output_error import ReferenceOutputs
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration import observe
 from onnxslim.quantization.calibration.cache import EqualizationStatistics
@@ -26,11 +26,11 @@ MAX_EQUALIZATION_SAMPLES = 32
 MAX_EXACT_ERROR = 1e-6
 
 
-def equalize_copy(model: ir.Model, statistics: EqualizationStatistics, account: Account) -> ir.Model:
+def equalize_copy(model: ir.Model, statistics: EqualizationStatistics, report: StepReport) -> ir.Model:
     """A copy of ``model`` whose channels are evened out by ``statistics``."""
     copy = model_file.clone(model)
     streams = equalize(copy, statistics.channels, include_clips=statistics.include_clips)
-    account.count("equalised streams", len(streams))
+    report.count("equalised streams", len(streams))
     return copy
 
 
@@ -40,7 +40,7 @@ def collect_equalization_statistics(
     feeds: CalibrationFeeds,
     reference: ReferenceOutputs,
     config: SessionConfig,
-    account: Account,
+    report: StepReport,
 ) -> EqualizationStatistics:
     """Statistics to equalise with, as far as that stays exact on samples they were not taken from.
 
@@ -50,7 +50,7 @@ def collect_equalization_statistics(
         feeds: The first :data:`MAX_EQUALIZATION_SAMPLES` are looked at.
         reference: Holds the float model's outputs on others.
         config: Where to run.
-        account: Told when a Clip would bite.
+        report: Told when a Clip would bite.
     """
     quantized_names = make_plan(all_units := find_fusion_groups(model, target), find_int8_capable(all_units)).tensors
     names = [name for stream in find_equalization_groups(model) for name in stream.tensors if name in quantized_names]
@@ -61,6 +61,6 @@ def collect_equalization_statistics(
     error = reference.error(copy) if equalize(copy, statistics.channels) else 0.0
     if error <= MAX_EXACT_ERROR:
         return statistics
-    account.decline("equalisation behind Clip", f"it would bite on other samples (output error {error:.2g})")
+    report.skip("equalisation behind Clip", f"it would bite on other samples (output error {error:.2g})")
     # without a Clip on the way every op between the layers is homogeneous, whatever the data
     return EqualizationStatistics(statistics.channels, include_clips=False)

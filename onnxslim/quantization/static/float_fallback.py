@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxslim.activations.output_error import to_decibels
 from onnxslim.core.errors import GateError
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.quantization.calibration.range_selection import RangeSelector
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, make_plan
@@ -42,7 +42,7 @@ def search_float_fallback(
     method: str,
     results: Sequence[AttemptResult],
     options: QuantizeOptions,
-    account: Account,
+    report: StepReport,
 ) -> Iterator[tuple[frozenset[str], str]]:
     """Units to keep in float, and the range method: none at first; when that costs an output too much, what costs most.
 
@@ -56,14 +56,14 @@ def search_float_fallback(
         method: The best range method when all of them are.
         results: What each attempt so far came to.
         options: Say what is allowed.
-        account: Told how many ops stay in float.
+        report: Told how many ops stay in float.
 
     Yields:
         What to take from ``int8_capable``, and the method. The caller appends what came of it to ``results`` before it
         goes on.
     """
     yield frozenset(), method
-    with account.part("sparing"):
+    with report.part("sparing"):
         int8 = results[-1].int8
         fallback_sets = list(chooser.propose_fallback_sets(all_units, int8, method))
     limit = math.inf
@@ -71,9 +71,9 @@ def search_float_fallback(
         if error > limit:
             continue
         if float_fallback:
-            with account.part("sparing"):
+            with report.part("sparing"):
                 errors = chooser.measure_errors(make_plan(all_units, int8 - float_fallback))
-            account.decline(
+            report.skip(
                 f"{len(float_fallback)} ops",
                 f"in int8 they would take an output below {get_min_sqnr_db(options):g} dB of SQNR",
             )

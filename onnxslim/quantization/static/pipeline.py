@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.progress import Progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.core.workers import current_workers
 from onnxslim.data.samples import Samples
 from onnxslim.graph import cost
@@ -68,29 +68,29 @@ def quantize_static(
     samples: Samples,
     options: QuantizeOptions,
     config: SessionConfig,
-    account: Account,
+    report: StepReport,
     progress: Progress,
 ) -> ir.Model:
     """``model`` (prepared) in static int8; :func:`onnxslim.quantization.step.quantize` says the rest."""
     target, methods = TARGETS[options.target], range_methods.parse_methods(options.calibration)
-    with account.part("preparing"):
-        account.count("means written as pools", replace_means_with_pools(model, target))
+    with report.part("preparing"):
+        report.count("means written as pools", replace_means_with_pools(model, target))
         feeds = CalibrationFeeds(samples)
         macs = max(cost.compute_cost(model).macs, 1)
         evaluation_count = int(min(max(EVALUATION_MACS / macs, MIN_EVALUATION_SAMPLES), MAX_EVALUATION_SAMPLES))
         correction_feeds = feeds.first(int(min(max(CORRECTION_MACS / macs, MIN_CORRECTION_SAMPLES), MAX_CORRECTION_SAMPLES)))
         evaluation_feeds = feeds[-evaluation_count:]
         reference = ReferenceOutputs(model, evaluation_feeds, config)
-    with account.part("equalisation"):
+    with report.part("equalisation"):
         cache_files = CacheFiles(options.statistics, model) if options.statistics else None
         equalization = None if cache_files is None else cache_files.equalization
         if equalization is None:
-            equalization = collect_equalization_statistics(model, target, feeds, reference, config, account)
-        equalized = equalize_copy(model, equalization, account)
+            equalization = collect_equalization_statistics(model, target, feeds, reference, config, report)
+        equalized = equalize_copy(model, equalization, report)
         release_freed_memory()
     int4_layers = int4_linear.find_int4_layers(equalized, options.exclude) if options.linear == "int4" else []
     if options.linear == "int4" and not int4_layers:
-        account.decline("linear layers in 4 bits", int4_linear.NO_LAYERS_REASON)
+        report.skip("linear layers in 4 bits", int4_linear.NO_LAYERS_REASON)
     all_units = output_head.keep_head_in_float(
         equalized, int4_linear.mark_int4_units(find_fusion_groups(equalized, target, options.exclude), int4_layers)
     )
@@ -98,42 +98,42 @@ def quantize_static(
     if not any(unit.has_weights for unit in all_units if unit.name in int8_capable):
         raise build_no_layers_error(model, "Conv, Gemm or MatMul with float32 weights can run in int8")
     full_plan = make_plan(all_units, int8_capable)
-    with account.part("statistics"):
+    with report.part("statistics"):
         cache_writer = (
             None if cache_files is None else CacheWriter(cache_files, list(full_plan.tensors), feeds.digests(), equalization)
         )
-        statistics = _collect_statistics(equalized, full_plan, feeds, cache_writer, options, config, account, progress)
-    all_units = [_reject_uneven_concat(unit, statistics, account) for unit in all_units]
+        statistics = _collect_statistics(equalized, full_plan, feeds, cache_writer, options, config, report, progress)
+    all_units = [_reject_uneven_concat(unit, statistics, report) for unit in all_units]
     int8_capable = find_int8_capable(all_units)
     full_plan = make_plan(all_units, int8_capable)
-    with account.part("ranges"):
+    with report.part("ranges"):
         range_reference = ReferenceOutputs(
             equalized, evaluation_feeds[:: max(RANGE_SAMPLE_STRIDE, len(evaluation_feeds) // MAX_RANGE_SAMPLES)], config
         )
         chooser = RangeSelector(equalized, full_plan, statistics, methods, target, range_reference, config)
-        account.warnings += find_calibration_warnings(full_plan, statistics)
+        report.warnings += find_calibration_warnings(full_plan, statistics)
         errors = chooser.measure_errors()
-        account.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
+        report.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
         best_method = min(methods, key=lambda name: errors.get(name, 0.0))
         release_freed_memory()
     output_errors: dict[str, float] = {}
     results: list[AttemptResult] = []
     for float_fallback, method in search_float_fallback(
-        chooser, all_units, int8_capable, best_method, results, options, account
+        chooser, all_units, int8_capable, best_method, results, options, report
     ):
         if not any(unit.has_weights for unit in all_units if unit.name in int8_capable - float_fallback):
             break
-        with account.part("placement"):
+        with report.part("placement"):
             qparams = chooser.get_qparams(method)
             int8 = _choose_int8_units(
-                equalized, all_units, int8_capable - float_fallback, qparams, feeds, options, config, account
+                equalized, all_units, int8_capable - float_fallback, qparams, feeds, options, config, report
             )
             release_freed_memory()
-        with account.part("mending"):
+        with report.part("mending"):
             source_model, source_units = equalized, all_units
             image_input = None if target.activation_symmetric else pixels.find_image_input(equalized, feeds, int8)
             if image_input is not None:
-                account.changed["input quantised on its own 256 levels"] = image_input.input_name
+                report.changed["input quantised on its own 256 levels"] = image_input.input_name
                 source_model = pixels.insert_level_ops(equalized, image_input)
                 source_units = int4_linear.mark_int4_units(
                     pixels.keep_level_ops_float(find_fusion_groups(source_model, target, options.exclude), image_input),
@@ -142,20 +142,20 @@ def quantize_static(
                 qparams = replace(qparams, encodings={**qparams.encodings, image_input.levels_name: image_input.encoding})
             plan = make_plan(source_units, int8)
             result, output_errors, corrections = _correct_layers(
-                source_model, plan, qparams, correction_feeds, reference, config, account, progress, image_input
+                source_model, plan, qparams, correction_feeds, reference, config, report, progress, image_input
             )
         if int4_layers:
-            with account.part("4-bit layers"):
-                int4_linear.write_int4_layers(result, int4_layers, feeds, config, account)
+            with report.part("4-bit layers"):
+                int4_linear.write_int4_layers(result, int4_layers, feeds, config, report)
                 output_errors = reference.errors(result)
         output_errors = reference.merge_parts(output_errors)
         results.append(AttemptResult(int8, max(output_errors.values(), default=0.0)))
         if options.float_units is not None or results[-1].error <= get_max_error(options):
-            account.details["calibration"] = method
+            report.details["calibration"] = method
             if method == "least":
-                account.details["methods"] = chooser.best_methods()
-            with account.part("reading back"):
-                summarize(account, result, source_units, plan, config, options, corrections)
+                report.details["methods"] = chooser.best_methods()
+            with report.part("reading back"):
+                summarize(report, result, source_units, plan, config, options, corrections)
             return result
     raise build_sqnr_error(output_errors, options)
 
@@ -167,7 +167,7 @@ def _collect_statistics(
     cache_writer: CacheWriter | None,
     options: QuantizeOptions,
     config: SessionConfig,
-    account: Account,
+    report: StepReport,
     progress: Progress,
 ) -> Statistics:
     """The statistics of everything that may be quantised, as far as ``cache_writer`` does not know them already."""
@@ -183,13 +183,13 @@ def _collect_statistics(
 
     if cache_writer is None:
         return collect(feeds)
-    account.count("samples whose statistics were known", len(feeds) - len(cache_writer.remaining) + cache_writer.extra_count)
+    report.count("samples whose statistics were known", len(feeds) - len(cache_writer.remaining) + cache_writer.extra_count)
     return cache_writer.merge_all(
         collect(feeds[cache_writer.remaining]) if len(cache_writer.remaining) else cache_writer.known_statistics
     )
 
 
-def _reject_uneven_concat(unit: FusionGroup, statistics: Statistics, account: Account) -> FusionGroup:
+def _reject_uneven_concat(unit: FusionGroup, statistics: Statistics, report: StepReport) -> FusionGroup:
     """``unit``, in float if it is a Concat whose one scale would leave one of its inputs next to nothing.
 
     Boxes in pixels beside scores from 0 to 1, as detectors put them out: the model's error hardly shows it, since the
@@ -204,7 +204,7 @@ def _reject_uneven_concat(unit: FusionGroup, statistics: Statistics, account: Ac
     if spans[narrowest] * MAX_CONCAT_RANGE_RATIO >= total_span:
         return unit
     reason = f"one scale for all its inputs would leave {narrowest} less than 4 of 8 bits"
-    account.decline(unit.name, reason)
+    report.skip(unit.name, reason)
     return replace(unit, why_float=reason)
 
 
@@ -215,7 +215,7 @@ def _correct_layers(
     feeds: Sequence[Mapping[str, np.ndarray]],
     reference: ReferenceOutputs,
     config: SessionConfig,
-    account: Account,
+    report: StepReport,
     progress: Progress,
     image_input: pixels.ImageInput | None = None,
 ) -> tuple[ir.Model, dict[str, float], list[LayerCorrection]]:
@@ -228,7 +228,7 @@ def _correct_layers(
     output_errors = {variant: reference.errors(quantized) for variant, quantized in models.items()}
     errors = {variant: sum(errors_by_output.values()) for variant, errors_by_output in output_errors.items()}
     best_variant = min(errors, key=errors.__getitem__)
-    account.details["mended"] = {
+    report.details["mended"] = {
         "way": best_variant,
         "errors": {variant: float(f"{error:.4g}") for variant, error in errors.items()},
     }
@@ -243,7 +243,7 @@ def _choose_int8_units(
     feeds: CalibrationFeeds,
     options: QuantizeOptions,
     config: SessionConfig,
-    account: Account,
+    report: StepReport,
 ) -> frozenset[str]:
     """Which units run in int8; the decision is written down so that a replay needs no clock."""
     if options.float_units is not None:
@@ -252,7 +252,7 @@ def _choose_int8_units(
     modeled_int8 = placement.place(all_units, times) & int8_capable
     if options.placement == "static":
         if not any(unit.has_weights for unit in all_units if unit.name in modeled_int8):
-            account.warnings.append("by the target's cost model int8 gains nothing here; everything that can be is int8")
+            report.warnings.append("by the target's cost model int8 gains nothing here; everything that can be is int8")
             return int8_capable
         return modeled_int8
     if options.placement != "measured":
@@ -271,7 +271,7 @@ def _choose_int8_units(
         **{name: insert_qdq(model, make_plan(all_units, int8), qparams) for name, int8 in distinct.items()},
     }
     best, seconds = placement_profiling.pick_fastest(candidates, timing_feeds, config)
-    account.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
+    report.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
     if best == "float":
         best = min(distinct, key=seconds.__getitem__)
         timings = f"float {seconds['float'] * 1e3:.3g} ms, the best int8 {seconds[best] * 1e3:.3g} ms"
@@ -285,5 +285,5 @@ def _choose_int8_units(
             raise UnsupportedError(
                 f"no int8 placement is faster than float on this machine{fallback_note}: {timings}", hint=hint
             )
-        account.warnings.append(f"no int8 placement was reliably faster than float on this machine: {timings}")
+        report.warnings.append(f"no int8 placement was reliably faster than float on this machine: {timings}")
     return distinct[best]

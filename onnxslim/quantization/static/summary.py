@@ -1,4 +1,4 @@
-"""The account of a statically quantised model: what the runtime made of it, layer by layer."""
+"""The report of a statically quantised model: what the runtime made of it, layer by layer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.quantization.evaluation import fusion_report as fused
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
@@ -16,7 +16,7 @@ from onnxslim.runtime.session import SessionConfig
 
 
 def summarize(
-    account: Account,
+    report: StepReport,
     result: ir.Model,
     all_units: Sequence[FusionGroup],
     plan: QuantizationPlan,
@@ -24,25 +24,25 @@ def summarize(
     options: QuantizeOptions,
     corrections: Sequence[LayerCorrection],
 ) -> None:
-    """Fill ``account`` with the layers of ``result`` as the runtime runs them, and the placement for a recipe."""
+    """Fill ``report`` with the layers of ``result`` as the runtime runs them, and the placement for a recipe."""
     fusion_report = fused.inspect_fusion(result, all_units, plan.int8, TARGETS[options.target], config)
-    account.count("layers in int8", fusion_report.int8_count)
-    account.count("layers in float", len(fusion_report.layers) - fusion_report.int8_count)
-    account.count("quantised tensors", len(plan.tensors))
+    report.count("layers in int8", fusion_report.int8_count)
+    report.count("layers in float", len(fusion_report.layers) - fusion_report.int8_count)
+    report.count("quantised tensors", len(plan.tensors))
     for layer in fusion_report.layers:
         if layer.why is not None:
-            account.decline(layer.name, layer.why)
+            report.skip(layer.name, layer.why)
     int8_capable = {unit.name for unit in all_units if unit.why_float is None}
-    account.details["placement"] = {
+    report.details["placement"] = {
         "how": "recorded" if options.float_units is not None else options.placement,
         "float": sorted(int8_capable - plan.int8),
     }
     errors = {layer.name: layer.error for layer in corrections}
-    if account.details["mended"]["way"] == "mended":
-        account.count("mended layers", len(corrections))
-        account.count("layers rounded with error feedback", sum(layer.used_error_feedback for layer in corrections))
+    if report.details["mended"]["way"] == "mended":
+        report.count("mended layers", len(corrections))
+        report.count("layers rounded with error feedback", sum(layer.used_error_feedback for layer in corrections))
     else:
-        account.decline("weights and biases", "the outputs would move further with them mended")
-    account.details["layers"] = [vars(layer.with_error(errors.get(layer.name))) for layer in fusion_report.layers]
-    account.details["surviving"] = [dict(vars(survivor)) for survivor in fusion_report.surviving]
-    account.details["runtime_ops"] = fusion_report.ops
+        report.skip("weights and biases", "the outputs would move further with them mended")
+    report.details["layers"] = [vars(layer.with_error(errors.get(layer.name))) for layer in fusion_report.layers]
+    report.details["surviving"] = [dict(vars(survivor)) for survivor in fusion_report.surviving]
+    report.details["runtime_ops"] = fusion_report.ops

@@ -20,29 +20,29 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.quantization.numerics import kmeans
 from onnxslim.quantization.qdq.writer import GraphWriter, remove_unused_values
 from onnxslim.quantization.weight_only.weights import WeightTensor, find_weight_tensors
 
 
-def write_codebooks(model: ir.Model, account: Account, k: int, exclude: Sequence[str] = ()) -> None:
+def write_codebooks(model: ir.Model, report: StepReport, k: int, exclude: Sequence[str] = ()) -> None:
     """Every weight that layers read as a codebook of ``k`` values, in place; smaller ones where it saves nothing stay."""
     writer = GraphWriter(model)
     bytes_before = bytes_after = 0
-    for weight_tensor in find_weight_tensors(model, account, exclude):
+    for weight_tensor in find_weight_tensors(model, report, exclude):
         table, indices, rms = fit_codebook(weight_tensor, k)
         packed = pack_indices(indices, k)
         codebook_bytes = packed.nbytes + rms.nbytes + len(build_lookup_table(table, k)) * 4 * indices_per_byte(k)
         if codebook_bytes >= weight_tensor.array.nbytes:
-            account.decline(str(weight_tensor.value.name), f"a table of {k} values would not make it smaller")
+            report.skip(str(weight_tensor.value.name), f"a table of {k} values would not make it smaller")
             continue
         bytes_before, bytes_after = bytes_before + weight_tensor.array.nbytes, bytes_after + codebook_bytes
         _insert_lookup(writer, weight_tensor, table, packed, rms, k)
-        account.count("weights as codebooks")
+        report.count("weights as codebooks")
     if bytes_after:
-        account.changed["bytes of weights"] = f"{bytes_before} to {bytes_after}"
-        account.warnings.append(
+        report.changed["bytes of weights"] = f"{bytes_before} to {bytes_after}"
+        report.warnings.append(
             "codebooks are expanded when the model is loaded: the file is smaller, speed is that of float, and loading "
             "takes more memory than the float model"
         )

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.cost import Cost, compute_cost
 from onnxslim.graph.traversal import name_nodes
@@ -50,7 +50,7 @@ def find_int4_layers(model: ir.Model, exclude: Sequence[str] = ()) -> list[str]:
     model_cost = compute_cost(named_model)
     return [
         weight.reader_names[0]
-        for weight in find_weight_matrices(named_model, Account(""), exclude)
+        for weight in find_weight_matrices(named_model, StepReport(""), exclude)
         if _is_int4_candidate(weight, model_cost)
     ]
 
@@ -70,7 +70,7 @@ def mark_int4_units(all_units: Sequence[FusionGroup], names: Collection[str]) ->
 
 
 def write_int4_layers(
-    model: ir.Model, names: Collection[str], feeds: CalibrationFeeds, config: SessionConfig, account: Account
+    model: ir.Model, names: Collection[str], feeds: CalibrationFeeds, config: SessionConfig, report: StepReport
 ) -> None:
     """Give the linear layers ``names`` weights in 4 bits, in place.
 
@@ -79,9 +79,9 @@ def write_int4_layers(
         names: Of :func:`find_int4_layers`.
         feeds: Calibration data.
         config: Where they run.
-        account: Told how many layers.
+        report: Told how many layers.
     """
-    selected = [weight for weight in find_weight_matrices(model, Account("")) if weight.reader_names[0] in names]
+    selected = [weight for weight in find_weight_matrices(model, StepReport("")) if weight.reader_names[0] in names]
     macs = max(compute_cost(model).macs, 1)
     layer_inputs = _collect_inputs(
         model, selected, feeds[: int(min(max(FIT_MACS / macs, MIN_FIT_SAMPLES), MAX_FIT_SAMPLES))], config
@@ -89,7 +89,7 @@ def write_int4_layers(
     writer = GraphWriter(model)
     for weight in selected:
         _write_int4_layer(writer, weight, layer_inputs[str(weight.linear_layers[0].activation.name)])
-        account.count("linear layers in 4 bits")
+        report.count("linear layers in 4 bits")
 
 
 def _collect_inputs(

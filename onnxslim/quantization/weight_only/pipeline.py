@@ -27,7 +27,7 @@ import onnx_ir as ir
 
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.progress import Progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
@@ -51,21 +51,21 @@ NUM_TIMING_SAMPLES = 4
 _CODEBOOK_PREFIX, _QDQ_SUFFIX = "codebook:", ":qdq"
 
 
-def parse_weight_format(text: str) -> Callable[[ir.Model, Account, Sequence[str]], None]:
+def parse_weight_format(text: str) -> Callable[[ir.Model, StepReport, Sequence[str]], None]:
     """What ``int8``, ``int4`` (``:qdq`` or not) or ``codebook:K`` does to a model.
 
     Raises:
         UsageError: None of them, or K is no number from 2 to 256.
     """
     if text in ("int8", "int4"):
-        return lambda model, account, exclude: write_blockwise(model, account, int(text[3:]), exclude)
+        return lambda model, report, exclude: write_blockwise(model, report, int(text[3:]), exclude)
     if text in ("int8:qdq", "int4:qdq"):
-        return lambda model, account, exclude: qdq_blockwise.write_blockwise_qdq(model, account, int(text[3]), exclude)
+        return lambda model, report, exclude: qdq_blockwise.write_blockwise_qdq(model, report, int(text[3]), exclude)
     if text.startswith(_CODEBOOK_PREFIX):
         k = text.removeprefix(_CODEBOOK_PREFIX)
         if not k.isdecimal() or not 2 <= int(k) <= 256:
             raise UsageError(f"--weights {text}: K is a number from 2 to 256", hint="codebook:16 is 4 bits a weight")
-        return lambda model, account, exclude: codebook.write_codebooks(model, account, int(k), exclude)
+        return lambda model, report, exclude: codebook.write_codebooks(model, report, int(k), exclude)
     raise UsageError(f"--weights {text}: unknown", hint="int8, int4, either with :qdq, or codebook:16")
 
 
@@ -74,7 +74,7 @@ def quantize_weights(
     samples: Samples | None,
     options: QuantizeOptions,
     config: SessionConfig,
-    account: Account,
+    report: StepReport,
     progress: Progress,
 ) -> ir.Model:
     """``model`` (prepared) with weights as ``options.weights`` says; data are needed for nothing but timing."""
@@ -83,35 +83,35 @@ def quantize_weights(
     reason = TARGETS[options.target].no_contrib_ops_reason
     if reason is not None and weight_format in ("int8", "int4"):
         weight_format += _QDQ_SUFFIX
-        account.decline("MatMulNBits", reason)
+        report.skip("MatMulNBits", reason)
     source = model
     if weight_format.endswith(_QDQ_SUFFIX):
-        source = prepare_model(model, account, qdq_blockwise.BLOCKWISE_OPSET, "weights in blocks")
+        source = prepare_model(model, report, qdq_blockwise.BLOCKWISE_OPSET, "weights in blocks")
     result = model_file.clone(source)
-    parse_weight_format(weight_format)(result, account, options.exclude)
-    if not account.changed:
+    parse_weight_format(weight_format)(result, report, options.exclude)
+    if not report.changed:
         raise UnsupportedError(f"nothing to quantise: no layer has {MIN_WEIGHT_ELEMENTS} float32 weights or more")
     progress("weights", 1, 1)
     if options.placement == "measured" and samples is not None:
         seconds = placement_profiling.pick_fastest(
             {"float": model, "weights": result}, CalibrationFeeds(samples).first(NUM_TIMING_SAMPLES), config
         )[1]
-        account.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
+        report.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
         if seconds["weights"] > 1.05 * seconds["float"]:
-            account.warnings.append(
+            report.warnings.append(
                 f"--weights {options.weights} is slower than float here: {seconds['weights'] * 1e3:.3g} ms against "
                 f"{seconds['float'] * 1e3:.3g} ms; it makes the file smaller, not the inference faster"
             )
     return result
 
 
-def write_blockwise(model: ir.Model, account: Account, bits: int, exclude: Sequence[str] = ()) -> None:
+def write_blockwise(model: ir.Model, report: StepReport, bits: int, exclude: Sequence[str] = ()) -> None:
     """Linear layers in blocks of ``bits``, tables in rows and everything else in int8, in place."""
     writer = GraphWriter(model)
-    write_weights(writer, account, bits, exclude, _write_blockwise_weight)
-    for weight_tensor in find_weight_tensors(model, account, exclude):
+    write_weights(writer, report, bits, exclude, _write_blockwise_weight)
+    for weight_tensor in find_weight_tensors(model, report, exclude):
         write_expanded(writer, weight_tensor)
-        account.count("weights in int8, expanded at load")
+        report.count("weights in int8, expanded at load")
 
 
 def write_expanded(writer: GraphWriter, weight_tensor: WeightTensor) -> None:

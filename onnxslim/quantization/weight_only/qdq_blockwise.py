@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.quantization.dynamic.rewrite import write_weights
 from onnxslim.quantization.linear_layers import MatMulLayer, WeightMatrix
 from onnxslim.quantization.numerics import blockwise
@@ -28,22 +28,22 @@ from onnxslim.quantization.weight_only.weights import WeightTensor, find_weight_
 BLOCKWISE_OPSET = 21
 
 
-def write_blockwise_qdq(model: ir.Model, account: Account, bits: int, exclude: Sequence[str] = ()) -> None:
+def write_blockwise_qdq(model: ir.Model, report: StepReport, bits: int, exclude: Sequence[str] = ()) -> None:
     """Every weight that layers read in codes of ``bits``, in place; tables, and what blocks do not fit, in 8.
 
     Args:
         model: Nodes named, opset 21 or newer.
-        account: Told what was written and what was left.
+        report: Told what was written and what was left.
         bits: 4 or 8.
         exclude: Regular expressions of nodes whose weights stay float.
     """
     writer = GraphWriter(model)
-    write_weights(writer, account, bits, exclude, _write_linear_layers)
-    other_weights = find_weight_tensors(model, account, exclude)
+    write_weights(writer, report, bits, exclude, _write_linear_layers)
+    other_weights = find_weight_tensors(model, report, exclude)
     for weight_tensor in other_weights:
-        account.count(f"weights in int{_write_dequantized(writer, weight_tensor, bits)}, dequantised where they are read")
+        report.count(f"weights in int{_write_dequantized(writer, weight_tensor, bits)}, dequantised where they are read")
     if other_weights:
-        account.warnings.append(
+        report.warnings.append(
             f"onnxruntime dequantises {len(other_weights)} of these weights at every inference: "
             f"for its CPU provider leave :qdq out"
         )

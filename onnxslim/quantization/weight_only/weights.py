@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph.constants import get_const_array, iter_initializers
 from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS
 
@@ -55,9 +55,9 @@ class WeightTensor:
         return flat, lambda found: found.reshape(transposed.shape).transpose(order)
 
 
-def find_weight_tensors(model: ir.Model, account: Account, exclude: Sequence[str] = ()) -> list[WeightTensor]:
+def find_weight_tensors(model: ir.Model, report: StepReport, exclude: Sequence[str] = ()) -> list[WeightTensor]:
     """The weights of at least :data:`~onnxslim.quantization.linear_layers.MIN_WEIGHT_ELEMENTS` elements that layers
-    read; the others are declined with the reason when they are large enough to matter.
+    read; the others are skipped with the reason when they are large enough to matter.
     """
     tensors = []
     for _, name, value in iter_initializers(model):
@@ -72,15 +72,15 @@ def find_weight_tensors(model: ir.Model, account: Account, exclude: Sequence[str
             continue
         uses = [(use.node, use.idx) for use in value.uses()]
         if any(re.fullmatch(pattern, node.name or "") for pattern in exclude for node, _ in uses):
-            account.decline(name, "it was excluded")
+            report.skip(name, "it was excluded")
             continue
         axes = {_get_scale_axes(node, index) for node, index in uses}
         first = next(iter(axes))
         if None in axes or first is None:
             op = next(node.op_type for node, index in uses if _get_scale_axes(node, index) is None)
-            account.decline(name, f"{op} reads it, which is no layer")
+            report.skip(name, f"{op} reads it, which is no layer")
         elif value.is_graph_output():
-            account.decline(name, "it is an output of the model")
+            report.skip(name, "it is an output of the model")
         else:
             # layers that disagree about the outputs' axis (a tied table) share one along the first
             scale_axes = first if len(axes) == 1 else (0,)

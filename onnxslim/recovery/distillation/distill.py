@@ -13,7 +13,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from onnxslim.core.errors import UsageError
 from onnxslim.core.progress import Progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.data.split import hold_back
 from onnxslim.model_io import model_file
@@ -40,28 +40,28 @@ def distill(
     options: RecoverOptions,
     config: SessionConfig,
     progress: Progress,
-) -> tuple[ir.Model, Account]:
+) -> tuple[ir.Model, StepReport]:
     """See :func:`onnxslim.recovery.step.recover`."""
-    account = Account("recover")
-    with account.timed(), _limit_to_one_thread():
+    report = StepReport("recover")
+    with report.timed(), _limit_to_one_thread():
         start = time.monotonic()
         input_model, teacher_model = model_file.load(model), model_file.load(teacher)
         check_same_interface(input_model, teacher_model)
         student = model_file.clone(input_model)
         LiftConstantsToInitializersPass()(student)
-        training_set, held_out_set = _split_samples(samples, unseen, options, account)
+        training_set, held_out_set = _split_samples(samples, unseen, options, report)
         evaluator = StudentEvaluator(teacher_model, held_out_set, config)
         before = evaluator.score(input_model)
-        plan = make_plan(student, teacher_model, training_set, held_out_set, options, config, account)
+        plan = make_plan(student, teacher_model, training_set, held_out_set, options, config, report)
         plan = set_step_budget(plan, options, len(training_set), start)
         state = train(plan, progress)
         after = _write_better_weights(plan, state, evaluator, student)
-        _report(account, plan, state, before, after)
+        _report(report, plan, state, before, after)
         if not after.is_better_than(before):
-            account.decline("the whole model", "training did not bring it nearer to its teacher: returned as given")
-            return input_model, account
-        account.count("trained weights", len(plan.student.weights))
-        return student, account
+            report.skip("the whole model", "training did not bring it nearer to its teacher: returned as given")
+            return input_model, report
+        report.count("trained weights", len(plan.student.weights))
+        return student, report
 
 
 def _write_better_weights(
@@ -93,7 +93,7 @@ def _limit_to_one_thread() -> Iterator[None]:
 
 
 def _split_samples(
-    samples: Samples, unseen: Samples | None, options: RecoverOptions, account: Account
+    samples: Samples, unseen: Samples | None, options: RecoverOptions, report: StepReport
 ) -> tuple[SampleCache, SampleCache]:
     """What is taught and what judges."""
     if unseen is not None and len(unseen) >= _MIN_SAMPLES:
@@ -109,13 +109,13 @@ def _split_samples(
     training_set, held_out_set = SampleCache(training, options.seed), SampleCache(held_out, options.seed)
     for cache in (training_set, held_out_set):
         cache.labels = class_labels(cache.labels, samples.source)
-    account.warnings += training_set.warnings
-    account.details["samples"] = {"taught": len(training_set), "held": len(held_out_set)}
+    report.warnings += training_set.warnings
+    report.details["samples"] = {"taught": len(training_set), "held": len(held_out_set)}
     return training_set, held_out_set
 
 
-def _report(account: Account, plan: TrainingPlan, state: TrainingState, before: StudentScore, after: StudentScore) -> None:
-    account.details |= {
+def _report(report: StepReport, plan: TrainingPlan, state: TrainingState, before: StudentScore, after: StudentScore) -> None:
+    report.details |= {
         "before": before.as_json(),
         "after": after.as_json(),
         "steps": plan.steps,
@@ -126,12 +126,12 @@ def _report(account: Account, plan: TrainingPlan, state: TrainingState, before: 
     }
     if state.step < plan.steps:
         reason = "the time was up" if plan.deadline and time.monotonic() > plan.deadline else "nothing got better"
-        account.warnings.append(f"stopped at step {state.step} of {plan.steps}: {reason}")
+        report.warnings.append(f"stopped at step {state.step} of {plan.steps}: {reason}")
     usual_norms = [norm for norm in state.usual.values() if norm > 0]
     median_norm = float(np.median(usual_norms)) if usual_norms else 0.0
     for block, norm in state.usual.items():
         name = f"the block that ends at {block}" if block else "the last block"
         if norm < median_norm / _OUTLIER_NORM_RATIO:
-            account.warnings.append(f"{name} hardly learns: gradient {norm:.1e}, the median block's {median_norm:.1e}")
+            report.warnings.append(f"{name} hardly learns: gradient {norm:.1e}, the median block's {median_norm:.1e}")
         if norm > median_norm * _OUTLIER_NORM_RATIO > 0:
-            account.warnings.append(f"{name} is unstable: gradient {norm:.1e}, the median block's {median_norm:.1e}")
+            report.warnings.append(f"{name} is unstable: gradient {norm:.1e}, the median block's {median_norm:.1e}")

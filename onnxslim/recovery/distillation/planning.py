@@ -10,7 +10,7 @@ import onnx_ir as ir
 import torch
 
 from onnxslim.core.errors import UnsupportedError, UsageError
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.recovery.distillation import checkpoint
 from onnxslim.recovery.distillation.augmentation import is_image
@@ -49,12 +49,12 @@ def make_plan(
     held_out_set: SampleCache,
     options: RecoverOptions,
     config: SessionConfig,
-    account: Account,
+    report: StepReport,
 ) -> TrainingPlan:
     """Everything but the number of steps, which is 1."""
     parts = partition(student)
     for node, reason in parts.frozen.items():
-        account.decline(node, f"{reason} on torch: frozen, with what lies on its side of the graph")
+        report.skip(node, f"{reason} on torch: frozen, with what lies on its side of the graph")
     executor = TorchExecutor(parts.body)
     if not executor.weights:
         raise UnsupportedError("recover: the model has no weights that can be trained")
@@ -72,7 +72,7 @@ def make_plan(
         else TappedModel(parts.front, [name for name in inputs if name not in model_inputs], config)
     )
     augmentations = _choose_augmentations(options, training_set)
-    account.details["augment"] = list(augmentations)
+    report.details["augment"] = list(augmentations)
     held_out_loader = DistillationLoader(
         held_out_set, TappedModel(teacher, outputs, config), front, inputs, (), options.seed
     )
@@ -80,7 +80,7 @@ def make_plan(
         training_set, TappedModel(teacher, teacher_tensors, config), front, inputs, augmentations, options.seed
     )
     unmatched = _find_unmatched_tensors(
-        executor, loader, [name for name in block_weights if name and name not in outputs], account
+        executor, loader, [name for name in block_weights if name and name not in outputs], report
     )
     block_weights = blocks.divide_into_blocks(
         executor.model.graph, set(block_weights) - {*unmatched}, executor.weights, _MAX_BLOCKS
@@ -103,7 +103,7 @@ def make_plan(
 
 
 def _find_unmatched_tensors(
-    student: TorchExecutor, loader: DistillationLoader, names: list[str], account: Account
+    student: TorchExecutor, loader: DistillationLoader, names: list[str], report: StepReport
 ) -> list[str]:
     """Compare tensors of one name before the first step: set the lessons' gains, return those too far from the teacher's.
 
@@ -125,7 +125,7 @@ def _find_unmatched_tensors(
             loader.channel_affines[name] = affine
         elif float(relative_error(student_values, teacher_values)) > 1:
             unmatched.append(name)
-    account.details["rescaled"] = list(loader.channel_affines)
+    report.details["rescaled"] = list(loader.channel_affines)
     return unmatched
 
 

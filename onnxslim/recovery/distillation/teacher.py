@@ -72,7 +72,7 @@ class StudentScore:
         return self.error < other.error
 
     def as_json(self) -> dict[str, float | None]:
-        """For the account."""
+        """For the report."""
         matches = {"agreement": self.matches_teacher, "top1": self.matches_label}
         match_shares = {k: None if v is None else float(v.mean()) for k, v in matches.items()}
         return {"error": self.error, "divergence": self.divergence, **match_shares}

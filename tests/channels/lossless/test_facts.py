@@ -28,8 +28,8 @@ def test_a_channel_that_is_a_multiple_of_another(middle: str, times: float, gone
     net = convs(middle)
     w, b = weight(net, "w_in"), weight(net, "b_in")
     w[6], b[6] = w[2] * times, b[2] * times
-    account, _ = reduced(put(net, w_in=w, b_in=b))
-    assert account.changed == ({DUPLICATE: 1} if gone else {})
+    report, _ = reduced(put(net, w_in=w, b_in=b))
+    assert report.changed == ({DUPLICATE: 1} if gone else {})
 
 
 def test_three_equal_channels_leave_one() -> None:

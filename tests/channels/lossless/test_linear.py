@@ -8,8 +8,8 @@ from tests.support.dead_channels import put, reduced, weight, zero_rows
 
 
 def test_a_row_of_zeros_without_a_bias_goes() -> None:
-    account, result = reduced(zero_rows(convs("m = Relu(h)"), [1, 4]))
-    assert account.changed == {ALWAYS_ZERO: 2}
+    report, result = reduced(zero_rows(convs("m = Relu(h)"), [1, 4]))
+    assert report.changed == {ALWAYS_ZERO: 2}
     assert weight(result, "w_out").shape == (5, 6, 3, 3)
 
 
@@ -24,5 +24,5 @@ def test_a_depthwise_convolution_of_zeros() -> None:
     net = convs("d = Conv<group=8, pads=[1,1,1,1]>(h, w, b) m = Relu(d)", {"w": (8, 1, 3, 3), "b": (8,)})
     b = weight(net, "b")
     b[:] = -1
-    account, _ = reduced(zero_rows(put(net, b=b), [0, 1]))
-    assert account.changed == {ALWAYS_ZERO: 2}
+    report, _ = reduced(zero_rows(put(net, b=b), [0, 1]))
+    assert report.changed == {ALWAYS_ZERO: 2}

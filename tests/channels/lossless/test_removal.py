@@ -23,16 +23,16 @@ def test_channels_that_nobody_reads_go_and_take_what_only_they_read_with_them() 
     w, out = weight(net, "w"), weight(net, "w_out")
     out[:, [2, 3]] = 0
     w[[0, 1, 4, 5, 6, 7], 1] = 0
-    account, _ = reduced(put(net, w=w, w_out=out))
-    assert account.changed == {NEVER_READ: 3}
+    report, _ = reduced(put(net, w=w, w_out=out))
+    assert report.changed == {NEVER_READ: 3}
 
 
 def test_a_residual_stream_loses_a_channel_only_where_every_member_is_constant() -> None:
     net = zero_rows(convs("c = Conv(h, w, b) m = Add(h, c)", {"w": (8, 8, 1, 1), "b": (8,)}), [1, 2])
     w, b = weight(net, "w"), weight(net, "b")
     w[1], b[1] = 0, 0
-    account, _ = reduced(put(net, w=w, b=b))
-    assert account.changed == {ALWAYS_ZERO: 1}
+    report, _ = reduced(put(net, w=w, b=b))
+    assert report.changed == {ALWAYS_ZERO: 1}
 
 
 def test_a_weight_shared_with_another_reader_is_copied_before_it_is_changed() -> None:
@@ -55,8 +55,8 @@ def test_a_head_that_nobody_reads_goes_whole() -> None:
     net = CASES["attention"][0].clone()
     out = weight(net, "w_out")
     out[4:] = 0
-    account, result = reduced(put(net, w_out=out))
-    assert account.changed == {NEVER_READ: 1}
+    report, result = reduced(put(net, w_out=out))
+    assert report.changed == {NEVER_READ: 1}
     assert weight(result, "w_v").shape == (6, 4)
 
 
@@ -118,6 +118,6 @@ def test_outputs_stay_equal_whatever_is_planted(middle: str, seed: int, plants: 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_real_model_keeps_its_outputs(zoo: Path, name: str) -> None:
     net, _ = simplify(zoo / f"{name}.onnx")
-    account, _ = reduced(net, dims(net))
+    report, _ = reduced(net, dims(net))
     if name == "efficientnet_lite0":
-        assert sum(int(n) for n in account.changed.values()) >= 60
+        assert sum(int(n) for n in report.changed.values()) >= 60

@@ -8,10 +8,10 @@ from tests.support.dead_channels import reduced, weight, zero_rows
 
 
 def test_constants_before_a_zero_padded_border_are_merged_into_one() -> None:
-    account, result = reduced(zero_rows(convs("m = Relu(h)"), [0, 3, 5], [0.5, 1.5, 2.5]))
-    assert account.changed == {DUPLICATE: 2}
+    report, result = reduced(zero_rows(convs("m = Relu(h)"), [0, 3, 5], [0.5, 1.5, 2.5]))
+    assert report.changed == {DUPLICATE: 2}
     assert weight(result, "w_out").shape == (5, 6, 3, 3)
-    assert [(d.node, d.reason.split(":")[0]) for d in account.declined] == [("Conv_2", "1 constant channels stay")]
+    assert [(d.node, d.reason.split(":")[0]) for d in report.skipped] == [("Conv_2", "1 constant channels stay")]
 
 
 def test_dead_channels_through_concat_and_flatten() -> None:
@@ -20,6 +20,6 @@ def test_dead_channels_through_concat_and_flatten() -> None:
         " f = Flatten(p) y = Gemm<transB=1>(f, v, d)",
         {"w_in": (4, 3, 1, 1), "b_in": (4,), "w2": (4, 3, 1, 1), "v": (3, 200), "d": (3,)},
     )
-    account, result = reduced(zero_rows(net, [0, 2], [3.0, -1.0]))
-    assert account.changed == {ALWAYS_CONSTANT: 1, ALWAYS_ZERO: 1}
+    report, result = reduced(zero_rows(net, [0, 2], [3.0, -1.0]))
+    assert report.changed == {ALWAYS_CONSTANT: 1, ALWAYS_ZERO: 1}
     assert weight(result, "v").shape == (3, 150)

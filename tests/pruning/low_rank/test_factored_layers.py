@@ -89,9 +89,9 @@ def test_products_come_apart_too(turned: bool) -> None:
 
 def test_the_budget_is_met_with_cheaper_forms_among_the_choices() -> None:
     model = nets.residual(width=24)
-    pruned, account = prune(model, nets.samples(model, 100), PruneOptions(remove=0.5, of="macs", low_rank=True, round_to=1))
+    pruned, report = prune(model, nets.samples(model, 100), PruneOptions(remove=0.5, of="macs", low_rank=True, round_to=1))
     assert compute_cost(pruned).macs <= 0.5 * compute_cost(model).macs
-    listed = account.details["low_rank"][0]
+    listed = report.details["low_rank"][0]
     assert all(option["macs"] > 0 for one in listed for option in one["options"])
     assert np.isfinite(run(pruned)).all()
 
@@ -102,8 +102,8 @@ def test_a_layer_of_low_rank_is_found_and_loses_nothing() -> None:
     rng = np.random.default_rng(0)
     thin = (rng.normal(size=(40, 4)) @ rng.normal(size=(4, 48))).astype(np.float32) / 8
     weight.const_value = ir.tensor(thin, name=weight.name)
-    pruned, account = prune(model, nets.samples(model, 200), PruneOptions(remove=0.3, low_rank=True, round_to=1))
-    assert account.changed["layers in a cheaper form"] >= 1
+    pruned, report = prune(model, nets.samples(model, 200), PruneOptions(remove=0.3, low_rank=True, round_to=1))
+    assert report.changed["layers in a cheaper form"] >= 1
     exact = run(model)
     assert np.square(run(pruned) - exact).sum() < 0.02 * np.square(exact).sum()
 
@@ -112,8 +112,8 @@ def test_more_is_allowed_more_layers_take_cheaper_forms() -> None:
     model = nets.residual(width=16)
     counts = []
     for share in (1e-4, 0.3):
-        _, account = prune(model, nets.samples(model, 60), PruneOptions(redundancy=share, low_rank=True, round_to=1))
-        counts.append(int(account.changed.get("layers in a cheaper form", 0)))
+        _, report = prune(model, nets.samples(model, 60), PruneOptions(redundancy=share, low_rank=True, round_to=1))
+        counts.append(int(report.changed.get("layers in a cheaper form", 0)))
     assert counts[0] < counts[1]
 
 
@@ -127,10 +127,10 @@ def test_without_data_weights_alone_are_cut() -> None:
 def test_excluded_layers_keep_their_form() -> None:
     model = nets.residual(width=24)
     name = linear.find_linear_layers(model.graph)[1].name
-    _, account = prune(
+    _, report = prune(
         model, nets.samples(model, 60), PruneOptions(remove=0.2, low_rank=True, exclude=[f"^{name}$"], round_to=1)
     )
-    assert name not in [one["node"] for one in account.details["low_rank"][0]]
+    assert name not in [one["node"] for one in report.details["low_rank"][0]]
 
 
 def test_forms_go_by_the_layer_as_it_is_now() -> None:

@@ -9,7 +9,7 @@ import pytest
 from onnxslim.channels.analysis.analysis import analyze_channels
 from onnxslim.channels.rewriter import remove_units
 from onnxslim.core.progress import ignore_progress
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.pruning import linear_layers
 from onnxslim.pruning.reconstruction.kept_channels import KeptChannels
 from onnxslim.pruning.reconstruction.layerwise import reconstruct_layers
@@ -39,10 +39,10 @@ def test_repair_brings_the_outputs_closer(make: object) -> None:
     model = make()  # type: ignore[operator]
     pruned, kept = prune_every_third(model)
     before = error(model, pruned)
-    account = Account("repair")
-    reconstruct_layers(pruned, model, kept, nets.samples(model, 200), SessionConfig(), account, ignore_progress)
+    report = StepReport("repair")
+    reconstruct_layers(pruned, model, kept, nets.samples(model, 200), SessionConfig(), report, ignore_progress)
     assert error(model, pruned) < 0.6 * before
-    assert account.changed["layers repaired"] > 0
+    assert report.changed["layers repaired"] > 0
 
 
 def test_channels_that_say_the_same_are_repaired_exactly() -> None:
@@ -58,7 +58,7 @@ def test_channels_that_say_the_same_are_repaired_exactly() -> None:
     pruned, _ = remove_units(model, mask, analysis)
     assert error(model, pruned) > 0.01
     kept = KeptChannels().after_removing(analysis, mask)
-    reconstruct_layers(pruned, model, kept, nets.samples(model, 300), SessionConfig(), Account("repair"), ignore_progress)
+    reconstruct_layers(pruned, model, kept, nets.samples(model, 300), SessionConfig(), StepReport("repair"), ignore_progress)
     assert error(model, pruned) < 1e-6
     assert second.name in [layer.name for layer in linear_layers.find_linear_layers(pruned.graph)]
 
@@ -66,9 +66,9 @@ def test_channels_that_say_the_same_are_repaired_exactly() -> None:
 def test_a_model_that_lost_nothing_is_left_alone() -> None:
     model = nets.residual()
     same = model.clone()
-    account = Account("repair")
-    reconstruct_layers(same, model, KeptChannels(), nets.samples(model, 40), SessionConfig(), account, ignore_progress)
-    assert not account.changed
+    report = StepReport("repair")
+    reconstruct_layers(same, model, KeptChannels(), nets.samples(model, 40), SessionConfig(), report, ignore_progress)
+    assert not report.changed
     assert error(model, same) == 0.0
 
 
@@ -77,17 +77,17 @@ def test_layers_before_the_cut_are_left_alone() -> None:
     analysis = analyze_channels(model)
     mask = analysis.to_mask(analysis.describe_unit(analysis.count - 1).id == np.arange(analysis.count))
     pruned, _ = remove_units(model, mask, analysis)
-    account = Account("repair")
+    report = StepReport("repair")
     reconstruct_layers(
         pruned,
         model,
         KeptChannels().after_removing(analysis, mask),
         nets.samples(model, 100),
         SessionConfig(),
-        account,
+        report,
         ignore_progress,
     )
-    assert [entry["node"] for entry in account.details["repair"]] == [linear_layers.find_linear_layers(model.graph)[-1].name]
+    assert [entry["node"] for entry in report.details["repair"]] == [linear_layers.find_linear_layers(model.graph)[-1].name]
 
 
 @pytest.mark.parametrize("few", [5, 12, 30])
@@ -95,19 +95,19 @@ def test_too_few_samples_are_said_and_do_no_harm(few: int) -> None:
     model = nets.mlp((16, 64, 64, 5))
     pruned, kept = prune_every_third(model)
     before = error(model, pruned)
-    account = Account("repair")
-    reconstruct_layers(pruned, model, kept, nets.samples(model, few), SessionConfig(), account, ignore_progress)
+    report = StepReport("repair")
+    reconstruct_layers(pruned, model, kept, nets.samples(model, few), SessionConfig(), report, ignore_progress)
     assert error(model, pruned) < 1.1 * before
-    assert any("regularised" in warning for warning in account.warnings)
+    assert any("regularised" in warning for warning in report.warnings)
 
 
 def test_without_a_sample_to_hold_back_nothing_is_fitted() -> None:
     model = nets.mlp()
     pruned, kept = prune_every_third(model)
-    account = Account("repair")
-    reconstruct_layers(pruned, model, kept, nets.samples(model, 4), SessionConfig(), account, ignore_progress)
-    assert not account.changed
-    assert "4 samples" in account.warnings[0]
+    report = StepReport("repair")
+    reconstruct_layers(pruned, model, kept, nets.samples(model, 4), SessionConfig(), report, ignore_progress)
+    assert not report.changed
+    assert "4 samples" in report.warnings[0]
 
 
 def upsampling() -> ir.Model:
@@ -122,10 +122,10 @@ def upsampling() -> ir.Model:
 def test_a_transposed_convolution_is_repaired_like_any_other() -> None:
     model = upsampling()
     pruned, kept = prune_every_third(model)
-    account = Account("repair")
+    report = StepReport("repair")
     before = error(model, pruned)
-    reconstruct_layers(pruned, model, kept, nets.samples(model, 200), SessionConfig(), account, ignore_progress)
-    repaired = {entry["node"]: entry for entry in account.details["repair"]}
+    reconstruct_layers(pruned, model, kept, nets.samples(model, 200), SessionConfig(), report, ignore_progress)
+    repaired = {entry["node"]: entry for entry in report.details["repair"]}
     name = next(node.name for node in pruned.graph if node.op_type == "ConvTranspose")
     assert repaired[name]["after"] < repaired[name]["before"]
     assert error(model, pruned) < 0.6 * before
@@ -135,8 +135,8 @@ def test_what_is_too_wide_for_least_squares_gets_its_means_back(monkeypatch: pyt
     monkeypatch.setattr("onnxslim.pruning.reconstruction.layerwise.MAX_GRAM_COLUMNS", 10)
     model = nets.mlp((16, 32, 24, 5))
     pruned, kept = prune_every_third(model)
-    account = Account("repair")
+    report = StepReport("repair")
     before = error(model, pruned)
-    reconstruct_layers(pruned, model, kept, nets.samples(model, 200), SessionConfig(), account, ignore_progress)
+    reconstruct_layers(pruned, model, kept, nets.samples(model, 200), SessionConfig(), report, ignore_progress)
     assert error(model, pruned) < before
-    assert any("only its means" in one.reason for one in account.declined)
+    assert any("only its means" in one.reason for one in report.skipped)

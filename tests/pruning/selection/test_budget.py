@@ -17,10 +17,10 @@ NETS = {"residual": nets.residual, "mobile": nets.mobile, "mlp": nets.mlp}
 @pytest.mark.parametrize("net", NETS)
 def test_the_budget_is_met_and_hardly_exceeded(net: str, of: str) -> None:
     model = NETS[net]()
-    pruned, account = run_prune(model, remove=0.3, of=of)
+    pruned, report = run_prune(model, remove=0.3, of=of)
     before, after = getattr(compute_cost(model), of), getattr(compute_cost(pruned), of)
     assert 0.55 * before < after <= 0.7 * before
-    assert account.changed[of] == before - after
+    assert report.changed[of] == before - after
 
 
 def test_a_size_is_met() -> None:

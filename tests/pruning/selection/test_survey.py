@@ -15,7 +15,7 @@ from tests.support import nets
 
 
 @pytest.mark.parametrize("low_rank", [False, True])
-def test_a_known_survey_gives_the_bytes_and_the_account_of_a_new_one(low_rank: bool) -> None:
+def test_a_known_survey_gives_the_bytes_and_the_report_of_a_new_one(low_rank: bool) -> None:
     model = nets.residual(blocks=3)
     data, surveys, stages = nets.samples(model, 40), dict[str, Survey](), list[str]()
     for remove, of in ((0.2, "macs"), (0.4, "macs"), (0.3, "params")):

@@ -33,13 +33,13 @@ def error(model: ir.Model, other: ir.Model) -> float:
 @pytest.mark.parametrize("n", [0, 80])
 def test_the_share_of_zeros_is_met_and_no_channel_goes(n: int) -> None:
     model = nets.residual(width=16)
-    pruned, account = prune(model, nets.samples(model, n) if n else None, PruneOptions(sparsity=0.5))
+    pruned, report = prune(model, nets.samples(model, n) if n else None, PruneOptions(sparsity=0.5))
     weights = np.concatenate([weight.ravel() for _, weight in matrices(pruned)])
     assert (weights == 0).mean() == pytest.approx(0.5, abs=0.01)
-    assert "units" not in account.changed
-    assert account.changed["zeros"] == (weights == 0).sum()
-    assert account.details["zeros"]["compressed_bytes"][1] < account.details["zeros"]["compressed_bytes"][0]
-    assert any("no faster" in warning for warning in account.warnings)
+    assert "units" not in report.changed
+    assert report.changed["zeros"] == (weights == 0).sum()
+    assert report.details["zeros"]["compressed_bytes"][1] < report.details["zeros"]["compressed_bytes"][0]
+    assert any("no faster" in warning for warning in report.warnings)
 
 
 @pytest.mark.parametrize("n", [0, 80])
@@ -62,9 +62,9 @@ def test_data_make_zeros_less_harmful() -> None:
 
 def test_zeros_and_channels_together() -> None:
     model = nets.residual(width=16)
-    pruned, account = prune(model, nets.samples(model, 60), PruneOptions(remove=0.2, of="macs", sparsity=0.3))
-    assert account.changed["units"] > 0
-    assert account.changed["zeros"] > 0
+    pruned, report = prune(model, nets.samples(model, 60), PruneOptions(remove=0.2, of="macs", sparsity=0.3))
+    assert report.changed["units"] > 0
+    assert report.changed["zeros"] > 0
     assert error(model, pruned) < 1
 
 
@@ -98,6 +98,6 @@ def test_a_shared_weight_is_not_copied_for_zeros() -> None:
     shared = b.weight(40, 40)
     x = b.op("Relu", b.op("MatMul", "x", shared))
     model = b.model(b.gemm(b.op("Relu", b.op("MatMul", x, shared)), 40, 5))
-    pruned, account = prune(model, None, PruneOptions(sparsity=0.5))
-    assert sum("shared" in one.reason for one in account.declined) == 2
+    pruned, report = prune(model, None, PruneOptions(sparsity=0.5))
+    assert sum("shared" in one.reason for one in report.skipped) == 2
     assert len(pruned.graph.initializers) == len(model.graph.initializers)

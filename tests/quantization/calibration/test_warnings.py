@@ -21,10 +21,10 @@ RNG = np.random.default_rng(0)
 
 def quantised(model: ir.Model, x: np.ndarray) -> list[str]:
     """The warnings; the result runs and is finite."""
-    result, account = quantize(model, open_samples({"x": x}, model), OPTIONS)
-    assert account.changed["layers in int8"] >= 1
+    result, report = quantize(model, open_samples({"x": x}, model), OPTIONS)
+    assert report.changed["layers in int8"] >= 1
     assert np.isfinite(Session(result).run({"x": x[:1]})["y"]).all()
-    return account.warnings
+    return report.warnings
 
 
 def test_one_sample_is_enough_and_said() -> None:
@@ -47,6 +47,6 @@ def test_a_scale_that_would_underflow_is_said() -> None:
     model = network(first)
     # what is as good as zero may lose what little it has
     options = replace(OPTIONS, min_sqnr=-100.0)
-    result, account = quantize(model, open_samples({"x": images()}, model), options)
-    assert any("too little for a scale in float32" in line for line in account.warnings)
+    result, report = quantize(model, open_samples({"x": images()}, model), options)
+    assert any("too little for a scale in float32" in line for line in report.warnings)
     assert np.isfinite(Session(result).run({"x": images(1)})["y"]).all()

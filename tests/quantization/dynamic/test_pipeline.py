@@ -26,13 +26,13 @@ def test_every_linear_layer_of_an_encoder_becomes_an_int8_kernel(
     model = small(layers=6, sequence=sequence, pre_norm=pre_norm)
     model = simplify(model)[0] if simplified else model
     samples = data(model)
-    result, account = quantize(model, samples, STATIC)
-    assert account.details["way"]["way"] == "dynamic"
+    result, report = quantize(model, samples, STATIC)
+    assert report.details["way"]["way"] == "dynamic"
     ops = Counter(node.op_type for node in read_optimized_graph(result).graph)
     assert ops["MatMulIntegerToFloat"] + ops["DynamicQuantizeMatMul"] == 36
     assert not {"Gemm", "MatMulInteger", "Cast"} & ops.keys()
-    assert account.changed["layers in int8"] == 36
-    assert "layers in float" not in account.changed
+    assert report.changed["layers in int8"] == 36
+    assert "layers in float" not in report.changed
     assert sqnr(model, result, samples) > 30
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.sources import open_samples
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
@@ -33,8 +33,8 @@ def test_the_layers_that_read_one_tensor_quantise_it_once() -> None:
 def test_an_embedding_table_is_stored_in_rows_of_int8_and_answers_stay() -> None:
     model = small(vocabulary=500)
     samples = data(model)
-    result, account = quantize(model, samples, STATIC)
-    assert account.changed["embedding tables in int8"] == 1
+    result, report = quantize(model, samples, STATIC)
+    assert report.changed["embedding tables in int8"] == 1
     assert len(model_file.to_bytes(result)) < len(model_file.to_bytes(model)) / 3
     assert sqnr(model, result, samples) > 30
 
@@ -43,10 +43,10 @@ def test_an_embedding_table_is_stored_in_rows_of_int8_and_answers_stay() -> None
 def test_a_table_tied_to_the_output_layer_is_quantised_once_for_both(transposed_by: str) -> None:
     model = tied(transposed_by)
     samples = open_samples({"ids": np.arange(40) % 500}, model)
-    result, account = quantize(model, samples, QuantizeOptions(placement="static", activations="dynamic"))
+    result, report = quantize(model, samples, QuantizeOptions(placement="static", activations="dynamic"))
     tensors = [value.const_value for value in result.graph.initializers.values() if value.const_value is not None]
     assert [tensor.dtype for tensor in tensors if tensor.size >= 500 * 64] == [ir.DataType.INT8]
-    assert account.changed["layers in int8"] == 1
+    assert report.changed["layers in int8"] == 1
     assert sqnr(model, result, samples) > 30
 
 
@@ -82,7 +82,7 @@ def test_layers_in_the_bodies_of_an_if_are_quantised_too_and_shared_weights_once
     samples = open_samples({"x": x.reshape(-1, 64), "c": np.array(condition)}, model, max_samples=4)
     name_nodes(model.graph.all_nodes())
     result = model_file.clone(model)
-    write_dynamic(result, find_weight_matrices(result, Account("")))
+    write_dynamic(result, find_weight_matrices(result, StepReport("")))
     ops = Counter(node.op_type for node in read_optimized_graph(result).graph.all_nodes())
     assert ops["MatMulIntegerToFloat"] + ops["DynamicQuantizeMatMul"] == 3
     assert [v.dtype for v in result.graph.initializers.values() if len(v.shape or ()) == 2] == [ir.DataType.INT8] * 2

@@ -16,6 +16,6 @@ STATIC = QuantizeOptions(placement="static")
 def test_residual_sums_are_kept_from_a_slower_fusion(pre_norm: bool) -> None:
     model = small(pre_norm=pre_norm)
     assert any(node.op_type == "SkipLayerNormalization" for node in read_optimized_graph(model).graph)
-    result, account = quantize(model, data(model), STATIC)
-    assert account.changed["residual sums kept apart from LayerNormalization"] == 4
+    result, report = quantize(model, data(model), STATIC)
+    assert report.changed["residual sums kept apart from LayerNormalization"] == 4
     assert not any(node.op_type == "SkipLayerNormalization" for node in read_optimized_graph(result).graph)

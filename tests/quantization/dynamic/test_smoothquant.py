@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnxslim.core.step_report import Account
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.quantization.dynamic.rewrite import write_dynamic
@@ -17,17 +17,17 @@ STATIC = QuantizeOptions(placement="static")
 def test_outliers_move_into_the_weights_and_the_answers_get_closer() -> None:
     model = small(outliers=40.0)
     samples = data(model)
-    result, account = quantize(model, samples, STATIC)
+    result, report = quantize(model, samples, STATIC)
     plain = model_file.clone(model)
     name_nodes(plain.graph.all_nodes())
-    write_dynamic(plain, find_weight_matrices(plain, Account("")))
-    assert account.changed["smoothed activations"] >= 4
-    assert all(one["folded"] for one in account.details["smooth"] if one["tensor"].endswith("norm_out"))
+    write_dynamic(plain, find_weight_matrices(plain, StepReport("")))
+    assert report.changed["smoothed activations"] >= 4
+    assert all(one["folded"] for one in report.details["smooth"] if one["tensor"].endswith("norm_out"))
     assert sqnr(model, result, samples) > sqnr(model, plain, samples) + 3
-    assert account.changed["layers in int8"] == 12
+    assert report.changed["layers in int8"] == 12
 
 
 def test_without_outliers_nothing_is_smoothed_that_does_not_pay() -> None:
     model = small()
-    _, account = quantize(model, data(model), STATIC)
-    assert account.changed.get("smoothed activations", 0) <= 2
+    _, report = quantize(model, data(model), STATIC)
+    assert report.changed.get("smoothed activations", 0) <= 2

@@ -26,8 +26,8 @@ def test_an_epsilon_that_would_vanish_and_a_mask_that_would_be_infinite_stay() -
         eps=np.float32(1e-12).reshape(()),
         mask=np.array([0] * 7 + [-1e9], np.float32),
     )
-    result, account = quantize(original, None, CUDA)
-    reasons = {d.node: d.reason for d in account.declined}
+    result, report = quantize(original, None, CUDA)
+    reasons = {d.node: d.reason for d in report.skipped}
     assert sum("would become zero or a denormal" in reason for reason in reasons.values()) == 1
     assert sum("would become infinite" in reason for reason in reasons.values()) == 1
     assert types(result, "Abs") == {ir.DataType.FLOAT16}
@@ -47,12 +47,12 @@ def test_an_if_is_left_whole_and_reads_float32() -> None:
           y = Sigmoid(z)
         }"""
     )
-    result, account = quantize(original, None, CUDA)
+    result, report = quantize(original, None, CUDA)
     check_loads(result)
     assert types(result, "Tanh") == {ir.DataType.FLOAT16}
     bodies = [node for node in result.graph.all_nodes() if node.op_type in ("Exp", "Relu")]
     assert {node.outputs[0].dtype for node in bodies} == {ir.DataType.FLOAT}
-    assert any("bodies" in d.reason for d in account.declined)
+    assert any("bodies" in d.reason for d in report.skipped)
     x = np.linspace(-1, 1, 16, dtype=np.float32).reshape(2, 8)
     for c in (True, False):
         feed = {"x": x, "c": np.array(c)}
@@ -84,6 +84,6 @@ def test_a_cast_to_float_becomes_one_to_float16() -> None:
 
 def test_an_excluded_node_stays_float32() -> None:
     original = small()
-    result, account = quantize(original, None, QuantizeOptions(target="cuda", exclude=(r"layer0\.mlp\.up",)))
-    assert ("layer0.mlp.up", "it was excluded") in [(d.node, d.reason) for d in account.declined]
+    result, report = quantize(original, None, QuantizeOptions(target="cuda", exclude=(r"layer0\.mlp\.up",)))
+    assert ("layer0.mlp.up", "it was excluded") in [(d.node, d.reason) for d in report.skipped]
     assert next(n for n in result.graph if n.name == "layer0.mlp.up").outputs[0].dtype == ir.DataType.FLOAT

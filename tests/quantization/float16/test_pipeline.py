@@ -25,21 +25,21 @@ CUDA = QuantizeOptions(target="cuda")
 def test_an_encoder_halves_and_keeps_its_inputs_outputs_and_answers(pre_norm: bool) -> None:
     original = small(hidden=128, pre_norm=pre_norm)
     samples = data(original, 4)
-    result, account = quantize(original, samples, CUDA)
+    result, report = quantize(original, samples, CUDA)
     check_loads(result)
     assert len(model_file.to_bytes(original)) > 1.9 * len(model_file.to_bytes(result))
     for before, after in ((original.graph.inputs, result.graph.inputs), (original.graph.outputs, result.graph.outputs)):
         assert [(v.name, v.dtype, v.shape) for v in before] == [(v.name, v.dtype, v.shape) for v in after]
     assert sqnr(original, result, samples) > 45
-    reasons = {d.node: d.reason for d in account.declined}
+    reasons = {d.node: d.reason for d in report.skipped}
     assert reasons["int8"].startswith("the CUDA provider has no int8 kernels")
 
 
 def test_a_network_of_convolutions_halves_without_data() -> None:
     original = simplify(SAMPLES / "digits_cnn.onnx")[0]
-    result, account = quantize(original, None, CUDA)
-    assert "nodes kept in float32" not in account.changed
-    assert any("no data" in line for line in account.warnings)
+    result, report = quantize(original, None, CUDA)
+    assert "nodes kept in float32" not in report.changed
+    assert any("no data" in line for line in report.warnings)
     feed = next(iter(open_samples(SAMPLES / "digits_calib.npz", original, max_samples=8).batches(8)))
     wanted, found = (next(iter(Session(m).run(feed).values())) for m in (original, result))
     np.testing.assert_allclose(found, wanted, rtol=0.02, atol=0.02)
@@ -48,9 +48,9 @@ def test_a_network_of_convolutions_halves_without_data() -> None:
 def test_a_tensor_that_grows_too_large_on_the_data_stays_in_float32() -> None:
     original = model("g (float[n,8] x) => (float[n,8] y) { a = Mul(x, x)\n b = Mul(a, a)\n c = Sqrt(b)\n y = Sqrt(c) }")
     x = np.full((4, 8), 20.0, np.float32)
-    result, account = quantize(original, open_samples({"x": x}, original), CUDA)
+    result, report = quantize(original, open_samples({"x": x}, original), CUDA)
     assert types(result, "Mul") == {ir.DataType.FLOAT16, ir.DataType.FLOAT}
-    assert sum("float16 ends at 65504" in d.reason for d in account.declined) == 2
+    assert sum("float16 ends at 65504" in d.reason for d in report.skipped) == 2
     np.testing.assert_allclose(Session(result).run({"x": x})["y"], x, rtol=2e-3)
 
 

@@ -31,10 +31,10 @@ def test_boxes_and_scores_do_not_share_a_scale(ratio: float, float_concat: bool)
         proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
     model = model_file.load(proto)
     data = open_samples([draw.normal(size=(16, 16, 16)).astype(np.float32) for _ in range(16)], model)
-    result, account = quantize(model, data, QuantizeOptions(float_units=()))
+    result, report = quantize(model, data, QuantizeOptions(float_units=()))
     kernels = [node.op_type for node in read_optimized_graph(result).graph]
     assert ("Concat" in kernels) == float_concat
-    assert any("one scale for all" in declined.reason for declined in account.declined) == float_concat
+    assert any("one scale for all" in skipped.reason for skipped in report.skipped) == float_concat
     batch = next(iter(data.batches(1)))
     scores = [Session(one).run(batch)["y"][:, 16:] for one in (model, result)]
     assert np.abs(scores[0] - scores[1]).max() < 0.05

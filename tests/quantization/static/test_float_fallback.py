@@ -24,9 +24,9 @@ def test_as_few_ops_stay_float_as_an_output_can_afford() -> None:
     floats = []
     for least in (20.0, 42.0, 44.0):
         options = QuantizeOptions(placement="static", activations="static", min_sqnr=least)
-        result, account = quantize(found, data, options)
+        result, report = quantize(found, data, options)
         assert ReferenceOutputs(found, list(data.batches(1))[-64:], CONFIG).error(result) < 10 ** (-(least - 1) / 10)
-        floats.append(account.changed.get("layers in float", 0))
+        floats.append(report.changed.get("layers in float", 0))
     assert floats[0] < floats[1] < floats[2]
     assert floats[2] < len([node for node in found.graph if node.op_type in ("Conv", "Gemm")])
 

@@ -98,8 +98,8 @@ def test_pixels_lose_nothing_on_the_way_in_and_other_inputs_are_left_alone() -> 
     found, x = network(), photos(32)
     errors = {}
     for name, data in (("pixels", x), ("others", x + np.random.default_rng(2).normal(0, 1e-3, x.shape).astype(np.float32))):
-        result, account = quantize(found, open_samples({"x": data}, found), OPTIONS)
-        assert ("input quantised on its own 256 levels" in account.changed) == (name == "pixels")
+        result, report = quantize(found, open_samples({"x": data}, found), OPTIONS)
+        assert ("input quantised on its own 256 levels" in report.changed) == (name == "pixels")
         held = photos(8, seed=5)
         wanted, got = (Session(one).run({"x": held})["y"] for one in (found, result))
         errors[name] = float(np.square(wanted - got).sum() / np.square(wanted).sum())

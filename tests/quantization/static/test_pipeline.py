@@ -20,11 +20,11 @@ from tests.support.quantize_graphs import STATIC
 
 
 def test_every_layer_that_was_placed_runs_in_int8_and_answers_stay(digits: ir.Model, calib: Samples) -> None:
-    result, account = quantize(digits, calib, QuantizeOptions(float_units=()))
+    result, report = quantize(digits, calib, QuantizeOptions(float_units=()))
     ops = [node.op_type for node in read_optimized_graph(result).graph]
     assert "Conv" not in ops
-    assert account.changed["layers in int8"] == len(account.details["layers"])
-    left = [(one["op"], one["why"]) for one in account.details["surviving"]]
+    assert report.changed["layers in int8"] == len(report.details["layers"])
+    left = [(one["op"], one["why"]) for one in report.details["surviving"]]
     assert ("QuantizeLinear", "it is an input of the model") in left
     assert "ReduceMean" not in ops, "a mean over the map is a pool, which runs in int8"
     held = open_samples(SAMPLES / "digits_eval.npz", digits)
@@ -39,8 +39,8 @@ def test_an_excluded_layer_really_stays_float(digits: ir.Model, calib: Samples) 
     name_nodes(work.graph.all_nodes())
     convs = [node for node in work.graph if node.op_type == "Conv"]
     inner = str(convs[len(convs) // 2].name)
-    result, account = quantize(digits, calib, QuantizeOptions(exclude=(inner,), float_units=()))
-    layers = {layer["name"]: layer for layer in account.details["layers"]}
+    result, report = quantize(digits, calib, QuantizeOptions(exclude=(inner,), float_units=()))
+    layers = {layer["name"]: layer for layer in report.details["layers"]}
     assert layers[inner]["kernel"] == "float"
     weight = next(node for node in work.graph if node.name == inner).inputs[1]
     assert weight is not None
@@ -54,5 +54,5 @@ def test_a_first_sample_without_a_signal_spoils_nothing(digits: ir.Model, calib:
     silent = open_samples(list(np.concatenate([np.zeros_like(images[:1]), 1e6 * images[:40]])), digits)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        _, account = quantize(digits, silent, STATIC)
-    assert all(layer["sqnr_db"] > 15 for layer in account.details["layers"] if layer["kernel"] == "int8")
+        _, report = quantize(digits, silent, STATIC)
+    assert all(layer["sqnr_db"] > 15 for layer in report.details["layers"] if layer["kernel"] == "int8")

@@ -20,5 +20,5 @@ def test_what_a_byte_stands_for_is_what_was_packed_into_it(k: int) -> None:
 
 
 def test_a_codebook_says_that_it_is_for_the_download_only(digits: ir.Model) -> None:
-    _, account = quantize(digits, None, options("codebook:16"))
-    assert any("speed is that of float" in line for line in account.warnings)
+    _, report = quantize(digits, None, options("codebook:16"))
+    assert any("speed is that of float" in line for line in report.warnings)

@@ -56,12 +56,12 @@ def images(classifier: ir.Model) -> Samples:
 
 def test_the_last_layer_of_a_classifier_goes_into_4_bits_and_little_is_lost(classifier: ir.Model, images: Samples) -> None:
     int8, _ = quantize(classifier, images, INT8)
-    result, account = quantize(classifier, images, INT4)
+    result, report = quantize(classifier, images, INT4)
     ops = Counter(node.op_type for node in result.graph)
     assert ops["MatMulNBits"] == 1
     assert ops["Gemm"] == 0
-    assert account.changed["linear layers in 4 bits"] == 1
-    (layer,) = [one for one in account.details["layers"] if one["op"] == "Gemm"]
+    assert report.changed["linear layers in 4 bits"] == 1
+    (layer,) = [one for one in report.details["layers"] if one["op"] == "Gemm"]
     assert layer["why"] == "its weights are in 4 bits"
     saved = len(model_file.to_bytes(int8)) - len(model_file.to_bytes(result))
     assert saved > 0.4 * 400 * 96
@@ -102,9 +102,9 @@ def test_a_model_without_such_layers_is_int8_and_that_is_said() -> None:
     text = "g (float[n,4,8,8] x) => (float[n,16,8,8] y) { y = Conv<pads = [1, 1, 1, 1]>(x, w) }"
     found = model(text, w=weight(16, 4, 3, 3))
     images = open_samples({"x": np.random.default_rng(2).standard_normal((8, 4, 8, 8)).astype(np.float32)}, found)
-    account = quantize(found, images, INT4)[1]
-    assert "linear layers in 4 bits" in {one.node for one in account.declined}
-    assert account.changed["layers in int8"] == 1
+    report = quantize(found, images, INT4)[1]
+    assert "linear layers in 4 bits" in {one.node for one in report.skipped}
+    assert report.changed["layers in int8"] == 1
 
 
 def test_where_it_cannot_be_it_says_what_can() -> None:

@@ -26,10 +26,10 @@ from tests.support.quantize_graphs import options
 @pytest.mark.parametrize("sequence", [16, "sequence"])
 def test_linear_layers_read_blocks(weights: str, ratio: float, least: float, sequence: int | str) -> None:
     model = simplify(small(hidden=128, sequence=sequence))[0]
-    result, account = quantize(model, None, options(weights))
+    result, report = quantize(model, None, options(weights))
     ops = Counter(node.op_type for node in read_optimized_graph(result).graph)
     assert ops["MatMulNBits"] == 12
-    assert account.changed[f"linear layers in {weights.split(':')[0]} blocks"] == 12
+    assert report.changed[f"linear layers in {weights.split(':')[0]} blocks"] == 12
     standard = weights.endswith(":qdq")
     assert Counter(node.op_type for node in result.graph)["DequantizeLinear"] == 12 * standard
     assert ("com.microsoft" in result.opset_imports) != standard

@@ -24,13 +24,13 @@ def test_a_table_tied_to_the_output_layer_is_stored_once(weights: str) -> None:
 
 def test_tables_alone_keep_rows_and_convert_only_what_is_looked_up() -> None:
     model = small(vocabulary=500)
-    result, account = quantize(model, None, options("int4"))
-    assert account.changed["embedding tables in int8"] == 1
+    result, report = quantize(model, None, options("int4"))
+    assert report.changed["embedding tables in int8"] == 1
     assert any(node.op_type == "Gather" and node.inputs[0].dtype == ir.DataType.INT8 for node in result.graph)  # type: ignore[union-attr]
 
 
 def test_an_excluded_layer_keeps_its_weights() -> None:
     model = small()
-    result, account = quantize(model, None, options("int8", exclude=(r"layer0\.mlp\.up",)))
+    result, report = quantize(model, None, options("int8", exclude=(r"layer0\.mlp\.up",)))
     assert "layer0.mlp.up.weight" in result.graph.initializers
-    assert ("layer0.mlp.up.weight", "it was excluded") in [(d.node, d.reason) for d in account.declined]
+    assert ("layer0.mlp.up.weight", "it was excluded") in [(d.node, d.reason) for d in report.skipped]

@@ -20,9 +20,9 @@ from tests.support.torch_graphs import QUICK, error, fresh
 def test_unseen_samples_judge_and_all_the_others_teach() -> None:
     teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
     samples, unseen = build.rows(), open_samples({"x": fresh(40)}, teacher)
-    _, account = recover(student, teacher, samples, QUICK, unseen=unseen)
-    assert account.details["samples"] == {"taught": len(samples), "held": 40}
-    assert account.details["before"]["error"] == pytest.approx(error(student, teacher, fresh(40)), rel=1e-4)
+    _, report = recover(student, teacher, samples, QUICK, unseen=unseen)
+    assert report.details["samples"] == {"taught": len(samples), "held": 40}
+    assert report.details["before"]["error"] == pytest.approx(error(student, teacher, fresh(40)), rel=1e-4)
 
 
 def test_in_a_recipe_the_tune_share_judges() -> None:
@@ -36,10 +36,10 @@ def test_in_a_recipe_the_tune_share_judges() -> None:
 
 def test_a_model_that_cannot_get_better_comes_back_as_it_was_and_that_is_said() -> None:
     teacher = build.mlp()
-    result, account = recover(model_file.clone(teacher), teacher, build.rows(), RecoverOptions(steps=5))
+    result, report = recover(model_file.clone(teacher), teacher, build.rows(), RecoverOptions(steps=5))
     assert model_file.to_bytes(result) == model_file.to_bytes(teacher)
-    assert account.changed == {}
-    assert "not bring it nearer" in account.declined[0].reason
+    assert report.changed == {}
+    assert "not bring it nearer" in report.skipped[0].reason
 
 
 def test_what_torch_cannot_run_stays_frozen_while_the_rest_learns() -> None:
@@ -53,6 +53,6 @@ def test_what_torch_cannot_run_stays_frozen_while_the_rest_learns() -> None:
     teacher = build.model(nodes, {"x": ["n", 8]}, {"z": ["n", 3]}, constants)
     teacher.graph.opset_imports["ai.onnx.ml"] = 1
     student = build.damaged(teacher, 0.5)
-    result, account = recover(student, teacher, build.rows(), QUICK)
-    assert [d.node for d in account.declined] == ["scaler"]
+    result, report = recover(student, teacher, build.rows(), QUICK)
+    assert [d.node for d in report.skipped] == ["scaler"]
     assert error(result, teacher, fresh()) < 0.5 * error(student, teacher, fresh())

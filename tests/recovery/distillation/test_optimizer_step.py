@@ -30,8 +30,8 @@ def test_the_number_of_cores_decides_nothing(monkeypatch: pytest.MonkeyPatch) ->
     found = []
     for cores in (1, 3):
         monkeypatch.setattr(optimizer_step, "count_workers", lambda config, cores=cores: cores)
-        result, account = recover(student, teacher, build.rows(), RecoverOptions(steps=20, lr=2e-2))
-        found.append((model_file.to_bytes(result), account.details["curve"]))
+        result, report = recover(student, teacher, build.rows(), RecoverOptions(steps=20, lr=2e-2))
+        found.append((model_file.to_bytes(result), report.details["curve"]))
     assert found[0] == found[1]
     assert found[0][0] != model_file.to_bytes(student)
 

@@ -30,6 +30,6 @@ def test_a_narrower_student_learns_from_a_wider_teacher() -> None:
 
 def test_a_time_budget_is_kept() -> None:
     teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
-    _, account = recover(student, teacher, build.rows(), RecoverOptions(seconds=2))
-    assert account.seconds < 6
-    assert account.details["steps"] >= 1
+    _, report = recover(student, teacher, build.rows(), RecoverOptions(seconds=2))
+    assert report.seconds < 6
+    assert report.details["steps"] >= 1

@@ -45,8 +45,8 @@ def test_labels_teach_where_there_are_any() -> None:
     x = np.random.default_rng(5).standard_normal((400, 8)).astype(np.float32)
     labels = (x[:, 0] > 0).astype(np.int64)
     samples = open_samples({"x": x}, teacher, labels=labels)
-    result, account = recover(student, teacher, samples, RecoverOptions(steps=80, label_weight=5.0, lr=2e-2))
-    assert account.details["after"]["top1"] > account.details["before"]["top1"]
+    result, report = recover(student, teacher, samples, RecoverOptions(steps=80, label_weight=5.0, lr=2e-2))
+    assert report.details["after"]["top1"] > report.details["before"]["top1"]
     right = [Session(m).run({"x": fresh()})["y"].argmax(1) == (fresh()[:, 0] > 0) for m in (student, result)]
     assert right[1].mean() > right[0].mean() + 0.1
 
@@ -62,9 +62,9 @@ def test_a_loss_that_is_not_finite_rolls_back_and_lowers_the_rate(monkeypatch: p
         return loss * float("nan") if number in (10, 14) else loss  # four parts an update
 
     monkeypatch.setattr(optimizer_step, "batch_loss", sometimes)
-    result, account = recover(student, teacher, build.rows(), QUICK)
-    assert account.details["rollbacks"] == 2
-    assert account.details["curve"][-1]["rate"] == pytest.approx(0.09)
+    result, report = recover(student, teacher, build.rows(), QUICK)
+    assert report.details["rollbacks"] == 2
+    assert report.details["curve"][-1]["rate"] == pytest.approx(0.09)
     assert error(result, teacher, fresh()) < error(student, teacher, fresh())
     monkeypatch.setattr(optimizer_step, "batch_loss", lambda *a, **k: real(*a, **k) * float("nan"))
     with pytest.raises(GateError, match="not finite 3 times") as raised:

@@ -44,5 +44,5 @@ def test_not_what_depends_on_a_free_dimension() -> None:
 
 def test_nearly_known_but_for_one_entry() -> None:
     text = "(float[N,8] x, int64[1] k) => (int64[2] y) { d = Shape <start=1> (x) y = Concat <axis=0> (k, d) }"
-    account = fires(RULE, build(text), "Concat")
-    assert account.changed[RULE] == 1
+    report = fires(RULE, build(text), "Concat")
+    assert report.changed[RULE] == 1

@@ -71,8 +71,8 @@ def test_a_reader_that_accepts_one_rank_forces_the_branch() -> None:
         w=floats(1, 20, 6),
         r=floats(1, 20, 5),
     )
-    result, account = simplify(model)
-    assert RULE in account.changed
+    result, report = simplify(model)
+    assert RULE in report.changed
     assert [node.op_type for node in result.graph] == ["Squeeze", "Unsqueeze", "LSTM"]
     fed = {"x": floats(2, 6, 1)}
     assert same(run(model, fed)["y"], run(result, fed)["y"])

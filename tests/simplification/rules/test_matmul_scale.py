@@ -34,8 +34,8 @@ def test_attention_scales_its_queries_and_not_its_scores(operands: str) -> None:
     }}"""
     model = build(text, w=floats(8, 8), b=floats(8), s=np.asarray([0, 6, 2, 4], np.int64), c=EIGHT)
     left = ("" if operands == "q, k" else "Transpose ") + "MatMul Add Reshape Transpose MatMul"
-    account = fires(RULE, model, left)
-    assert account.changed[RULE] == 1
+    report = fires(RULE, model, left)
+    assert report.changed[RULE] == 1
 
 
 def test_not_by_another_tensor() -> None:

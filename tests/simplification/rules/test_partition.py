@@ -32,8 +32,8 @@ def test_before_opset_13_the_sizes_are_an_attribute() -> None:
 
 def test_a_slice_that_is_an_output_keeps_its_name() -> None:
     text = cuts("zero two", "two end").replace("(float[N,M] y)", "(float[N,M] y, float[N,2] p0)")
-    result, account = simplify(build(text, **BOUNDS))
-    assert RULE in account.changed
+    result, report = simplify(build(text, **BOUNDS))
+    assert RULE in report.changed
     assert [value.name for value in result.graph.outputs] == ["y", "p0"]
 
 

@@ -71,13 +71,13 @@ def test_the_parts_keep_their_names() -> None:
 
 
 def test_a_part_that_is_not_there_is_left_to_fail_where_it_did() -> None:
-    _, account = simplify(parts(3, 0, 2))
-    assert RULE not in account.changed
-    assert any("not there" in declined.reason for declined in account.declined)
+    _, report = simplify(parts(3, 0, 2))
+    assert RULE not in report.changed
+    assert any("not there" in skipped.reason for skipped in report.skipped)
 
 
 def test_sizes_that_are_fed_say_nothing() -> None:
     text = """(float[N,6] x, int64[2] sizes) => (float[N,c] y) {
         s = SplitToSequence <axis = 1> (x, sizes) y = SequenceAt (s, zero) }"""
-    _, account = simplify(build(text, zero=np.asarray(0)))
-    assert any("sizes of the parts" in declined.reason for declined in account.declined)
+    _, report = simplify(build(text, zero=np.asarray(0)))
+    assert any("sizes of the parts" in skipped.reason for skipped in report.skipped)

@@ -32,8 +32,8 @@ def test_a_computed_target_becomes_constant_when_one_free_dimension_is_left() ->
         r = Reshape (x, t)
         y = Relu (r)
     }"""
-    account = fires(RULE, build(text, i=ints(0), c=ints(2, -1)), "Reshape Relu")
-    assert account.details["nodes"] == {"before": 5, "after": 2}
+    report = fires(RULE, build(text, i=ints(0), c=ints(2, -1)), "Reshape Relu")
+    assert report.details["nodes"] == {"before": 5, "after": 2}
 
 
 def test_two_free_dimensions_are_both_copied() -> None:
