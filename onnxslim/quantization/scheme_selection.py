@@ -105,9 +105,7 @@ def resolve_scheme(
             hint="--weights int4 stores the weights of all linear layers in 4 bits",
         )
     report.details["way"] = {"way": scheme, "target": target.name, "why": reason}
-    report.changed["activations"] = {"weights": "left in float", "float16": "in float16"}.get(
-        scheme, f"quantised, {scheme}"
-    )
+    report.changed["activations"] = {"weights": "left in float", "float16": "in float16"}.get(scheme, f"quantised, {scheme}")
     report.skip({"static": "dynamic ranges", "dynamic": "fixed ranges"}.get(scheme, "int8 activations"), reason)
     options = replace(options, target=target.name, activations=scheme if scheme in ACTIVATION_MODES else "auto")
     if scheme == "static" and options.placement == "measured" and target.provider != config.provider_name:

@@ -124,9 +124,7 @@ def _simplify(
     allowed_rules = exact if refusal else rules
     _run_to_fixpoint(model, editor, allowed_rules, report, progress, merge=True, settled_integers=settled_integers)
     if refusal:
-        early_skipped.append(
-            Skipped(model.graph.name or "model", f"{', '.join(rule.name for rule in rounding)}: {refusal}")
-        )
+        early_skipped.append(Skipped(model.graph.name or "model", f"{', '.join(rule.name for rule in rounding)}: {refusal}"))
     elif (reduced := remove_idle_channels(model, nbytes, report)) is not model:
         model = reduced
         prepare_finish.reinfer_shapes(model)

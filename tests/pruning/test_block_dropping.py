@@ -98,7 +98,8 @@ def test_a_dropped_block_is_repaired_and_leaves_nothing_behind() -> None:
     model = nets.residual(blocks=3)
     without = drop_blocks(model, inner(model)[1:2], None, CONFIG)
     before = error(model, without)
-    reconstruct_layers(without, model, KeptChannels(), nets.samples(model, 200), CONFIG, StepReport("repair"), ignore_progress)
+    fit = nets.samples(model, 200)
+    reconstruct_layers(without, model, KeptChannels(), fit, CONFIG, StepReport("repair"), ignore_progress)
     after = error(model, without)
     assert after < 0.5 * before
     remove_leftovers(without)
