@@ -10,8 +10,11 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_array
-from onnxslim.pruning.statistics import im2col
+from onnxslim.graph.conv_geometry import is_plain_transpose, prepare_input
+from onnxslim.graph.im2col import mirror_kernel, unfold
 from onnxslim.pruning.statistics.second_moments import sample_positions
+
+CONV_OPS = frozenset({"Conv", "ConvTranspose"})
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def find_linear_layers(graph: ir.Graph) -> list[LinearLayer]:
                 output=str((bias[0].outputs[0] if bias is not None else out).name),
                 groups=node.attributes.get_int("group", 1) if node.op_type == "Conv" else 1,
                 has_bias=node.op_type != "MatMul" or bias is not None,
-                kernel_size=int(np.prod(weight.shape[2:])) if node.op_type in im2col.CONV_OPS else 1,
+                kernel_size=int(np.prod(weight.shape[2:])) if node.op_type in CONV_OPS else 1,
                 columns=int(np.prod(_output_first(node, weight).shape[1:])),
             )
         )
@@ -85,7 +88,7 @@ def get_matrix(layer: LinearLayer, node: ir.Node) -> np.ndarray:
 def _output_first(node: ir.Node, weight: np.ndarray) -> np.ndarray:
     """The weight with its outputs first, as a convolution has it, or back: either way the same."""
     if node.op_type == "ConvTranspose":
-        return im2col.mirror_kernel(weight)
+        return mirror_kernel(weight)
     is_transposed = node.op_type == "MatMul" or (node.op_type == "Gemm" and not node.attributes.get_int("transB", 0))
     return weight.T if is_transposed else weight
 
@@ -144,11 +147,11 @@ def sample_rows(
         (g, n · p, d), and (g, n · p, m) for each of ``outputs``.
     """
     rng_seed = [seed, zlib.crc32(layer.node_output.encode())]
-    if layer.op in im2col.CONV_OPS:
-        x, window = im2col.prepare_input(node, x)
+    if layer.op in CONV_OPS:
+        x, window = prepare_input(node, x)
         size = int(np.prod(window.output_shape(x.shape[2:])))
         sampled_positions = sample_positions(size, per_sample, first_sample, len(x), rng_seed)
-        patches = im2col.unfold(x, window, sampled_positions)
+        patches = unfold(x, window, sampled_positions)
         output_rows = [
             np.take_along_axis(y.reshape(len(y), -1, size), sampled_positions[:, None, :], axis=2).transpose(0, 2, 1)
             for y in outputs
@@ -172,9 +175,7 @@ def _is_linear_conv(node: ir.Node, weight: np.ndarray) -> bool:
 
 
 def _is_linear_conv_transpose(node: ir.Node, weight: np.ndarray) -> bool:
-    """One group, and no padding beyond what the kernel reaches over: the rest would be cropped."""
-    plain = node.attributes.get_int("group", 1) == 1 and "output_shape" not in node.attributes
-    return weight.ndim >= 3 and plain and im2col.can_zero_stuff(node)
+    return weight.ndim >= 3 and is_plain_transpose(node)
 
 
 def _is_linear_gemm(node: ir.Node, weight: np.ndarray) -> bool:

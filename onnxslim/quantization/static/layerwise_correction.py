@@ -18,10 +18,11 @@ import onnx_ir as ir
 
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.conv_geometry import prepare_input
+from onnxslim.graph.im2col import unfold
 from onnxslim.quantization.calibration.sampled_outputs import SampledOutputs, SamplingRequest, sample_outputs
-from onnxslim.quantization.numerics import gptq, im2col, saturation
+from onnxslim.quantization.numerics import gptq, saturation
 from onnxslim.quantization.numerics.affine import WEIGHT_QMAX, compute_weight_scales
-from onnxslim.quantization.numerics.im2col import PatchGeometry
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
 from onnxslim.quantization.qdq.insert import QuantizationParams, QuantizedWeights, find_bias_input, weight_axis
 from onnxslim.quantization.static.layerwise_replay import LayerwiseReplay
@@ -117,32 +118,12 @@ def _collect_input_rows(unit: FusionGroup, replay: LayerwiseReplay, sample: int,
         array = replay.get_activation(name, sample)
         rows = array.reshape(-1, array.shape[-1])[positions]
         return replay.to_float(name, rows)[None]
-    array = replay.get_activation(name, sample)[0]
-    window = _make_window(unit, array.shape[1:], sampled.grid_shapes[sample])
-    return im2col.unfold(array, window, positions, sampled.grid_shapes[sample], lambda codes: replay.to_float(name, codes))
-
-
-def _make_window(unit: FusionGroup, spatial: Sequence[int], outputs: Sequence[int]) -> PatchGeometry:
-    node = unit.anchor
-    weight = get_const_array(node.inputs[1])
-    assert weight is not None
-    rank = weight.ndim - 2
-    ones = (1,) * rank
-    window = PatchGeometry(
-        weight.shape[2:],
-        tuple(node.attributes.get_ints("strides", ones)),
-        tuple(node.attributes.get_ints("dilations", ones)),
-        (0,) * rank,
-        node.attributes.get_int("group", 1),
-    )
-    begins = im2col.compute_pad_begins(
-        node.attributes.get_string("auto_pad", "NOTSET"),
-        node.attributes.get_ints("pads", (0,) * (2 * rank)),
-        spatial,
-        outputs,
-        window,
-    )
-    return PatchGeometry(window.kernel, window.strides, window.dilations, begins, window.groups)
+    x, geometry = prepare_input(unit.anchor, replay.to_float(name, replay.get_activation(name, sample)))
+    groups = unit.anchor.attributes.get_int("group", 1)
+    patches = unfold(x, geometry, positions[None])[0]
+    if groups == patches.shape[1]:  # depthwise: numpy adds rows in their order in memory, which is kept
+        return np.ascontiguousarray(patches.transpose(0, 2, 1)).transpose(2, 0, 1)
+    return np.ascontiguousarray(patches.reshape(len(positions), groups, -1).transpose(1, 0, 2))
 
 
 def _correct_layer(
