@@ -69,7 +69,7 @@ class RangeSelector:
     def propose_fallback_sets(
         self, all_units: Sequence[FusionGroup], int8: frozenset[str], method: str
     ) -> Iterator[tuple[frozenset[str], float]]:
-        """Growing sets of ``int8`` to leave in float, none and then the costliest first, and the worst output's error."""
+        """Shrinking parts of ``int8``, all of it and then without the costliest, and the worst output's error with each."""
         groups = self._full_plan.list_tensor_groups()
 
         def remaining_int8(group_names: Collection[str]) -> frozenset[str]:
@@ -84,7 +84,7 @@ class RangeSelector:
             return max(self._reference.merge_parts(self._reference.errors(quantized)).values(), default=0.0)
 
         for group_names in bisect_sensitive_tensors(list(groups), worst_error):
-            yield int8 - remaining_int8(group_names), worst_error(group_names)
+            yield remaining_int8(group_names), worst_error(group_names)
 
     def best_methods(self) -> dict[str, str]:
         """What ``least`` took for each group of tensors, by the group's first."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from onnxslim.activations.output_error import to_decibels
 from onnxslim.core.errors import GateError
-from onnxslim.core.step_report import StepReport
-from onnxslim.quantization.calibration.range_selection import RangeSelector
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.qdq.fusion_groups import FusionGroup, make_plan
 
 #: Decibels that every output keeps when nobody says: what is left is a tenth of the signal's amplitude.
 DEFAULT_MIN_SQNR_DB = 20.0
@@ -27,59 +23,29 @@ class AttemptResult:
     """One placement that was tried.
 
     Attributes:
-        int8: The units that ran in int8.
-        error: The worst output's relative squared error.
+        position: Which of the proposed sets stayed in float.
+        error: The worst output's relative squared error, layers mended.
     """
 
-    int8: frozenset[str]
+    position: int
     error: float
 
 
-def search_float_fallback(
-    chooser: RangeSelector,
-    all_units: Sequence[FusionGroup],
-    int8_capable: frozenset[str],
-    method: str,
-    results: Sequence[AttemptResult],
-    options: QuantizeOptions,
-    report: StepReport,
-) -> Iterator[tuple[frozenset[str], str]]:
-    """Units to keep in float, and the range method: none at first; when that costs an output too much, what costs most.
+def next_attempt(history: Sequence[AttemptResult], rounding_errors: Sequence[float], max_error: float) -> int | None:
+    """Which set to keep in float after ``history``, or None when none of them is expected to be enough less.
 
     Mending takes away a good part of what outputs lose by rounding alone. How much, each attempt shows: the next set has to
     lose as much less than the last as that was too much.
 
     Args:
-        chooser: Knows what rounding alone costs.
-        all_units: All units.
-        int8_capable: Those that can be int8.
-        method: The best range method when all of them are.
-        results: What each attempt so far came to.
-        options: Say what is allowed.
-        report: Told how many ops stay in float.
-
-    Yields:
-        What to take from ``int8_capable``, and the method. The caller appends what came of it to ``results`` before it
-        goes on.
+        history: What was tried, at least one.
+        rounding_errors: For each set, the fewest ops first, what the worst output loses by rounding alone.
+        max_error: What it may lose.
     """
-    yield frozenset(), method
-    with report.part("sparing"):
-        int8 = results[-1].int8
-        fallback_sets = list(chooser.propose_fallback_sets(all_units, int8, method))
-    limit = math.inf
-    for float_fallback, error in fallback_sets:
-        if error > limit:
-            continue
-        if float_fallback:
-            with report.part("sparing"):
-                errors = chooser.measure_errors(make_plan(all_units, int8 - float_fallback))
-            report.skip(
-                f"{len(float_fallback)} ops",
-                f"in int8 they would take an output below {get_min_sqnr_db(options):g} dB of SQNR",
-            )
-            yield int8_capable - (int8 - float_fallback), min(errors, key=errors.__getitem__, default=method)
-        share = _TARGET_MARGIN * get_max_error(options) / max(results[-1].error, 1e-30)
-        limit = error * float(np.clip(share, _MIN_LOSS_LEFT, _MAX_LOSS_LEFT))
+    last = history[-1]
+    share = _TARGET_MARGIN * max_error / max(last.error, 1e-30)
+    limit = rounding_errors[last.position] * float(np.clip(share, _MIN_LOSS_LEFT, _MAX_LOSS_LEFT))
+    return next((i for i in range(last.position + 1, len(rounding_errors)) if rounding_errors[i] <= limit), None)
 
 
 def get_max_error(options: QuantizeOptions) -> float:

@@ -37,7 +37,7 @@ from onnxslim.quantization.static.float_fallback import (
     build_sqnr_error,
     get_max_error,
     get_min_sqnr_db,
-    search_float_fallback,
+    next_attempt,
 )
 from onnxslim.quantization.static.layerwise_correction import LayerCorrection, correct_layers
 from onnxslim.quantization.static.summary import summarize
@@ -117,17 +117,13 @@ def quantize_static(
         best_method = min(methods, key=lambda name: errors.get(name, 0.0))
         release_freed_memory()
     output_errors: dict[str, float] = {}
-    results: list[AttemptResult] = []
-    for float_fallback, method in search_float_fallback(
-        chooser, all_units, int8_capable, best_method, results, options, report
-    ):
-        if not any(unit.has_weights for unit in all_units if unit.name in int8_capable - float_fallback):
-            break
+    history: list[AttemptResult] = []
+    fallback_sets: list[tuple[frozenset[str], float]] = []
+    position, method = 0, best_method
+    while any(unit.has_weights for unit in all_units if unit.name in int8_capable):
         with report.part("placement"):
             qparams = chooser.get_qparams(method)
-            int8 = _choose_int8_units(
-                equalized, all_units, int8_capable - float_fallback, qparams, feeds, options, config, report
-            )
+            int8 = _choose_int8_units(equalized, all_units, int8_capable, qparams, feeds, options, config, report)
             release_freed_memory()
         with report.part("mending"):
             source_model, source_units = equalized, all_units
@@ -149,14 +145,26 @@ def quantize_static(
                 int4_linear.write_int4_layers(result, int4_layers, feeds, config, report)
                 output_errors = reference.errors(result)
         output_errors = reference.merge_parts(output_errors)
-        results.append(AttemptResult(int8, max(output_errors.values(), default=0.0)))
-        if options.float_units is not None or results[-1].error <= get_max_error(options):
+        history.append(AttemptResult(position, max(output_errors.values(), default=0.0)))
+        if options.float_units is not None or history[-1].error <= get_max_error(options):
             report.details["calibration"] = method
             if method == "least":
                 report.details["methods"] = chooser.best_methods()
             with report.part("reading back"):
                 summarize(report, result, source_units, plan, config, options, corrections)
             return result
+        with report.part("sparing"):
+            fallback_sets = fallback_sets or list(chooser.propose_fallback_sets(all_units, int8, method))
+            found = next_attempt(history, [error for _, error in fallback_sets], get_max_error(options))
+            if found is None:
+                break
+            position, int8_capable = found, fallback_sets[found][0]
+            errors = chooser.measure_errors(make_plan(all_units, int8_capable))
+            method = min(errors, key=errors.__getitem__, default=best_method)
+        report.skip(
+            f"{len(fallback_sets[0][0] - int8_capable)} ops",
+            f"in int8 they would take an output below {get_min_sqnr_db(options):g} dB of SQNR",
+        )
     raise build_sqnr_error(output_errors, options)
 
 
