@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_tensor
@@ -48,7 +49,12 @@ class GraphEditor:
         self._names[name] += 1
         return name
 
-    def add_initializer(self, stem: str, array: np.ndarray | np.generic, dtype: ir.DataType | None = None) -> ir.Value:
+    def rename(self, value: ir.Value, stem: str) -> None:
+        """Call ``value`` ``stem``, or a name like it; the one it had is free."""
+        self._names[str(value.name)] -= 1
+        value.name = self.make_unique_name(stem)
+
+    def add_initializer(self, stem: str, array: npt.ArrayLike, dtype: ir.DataType | None = None) -> ir.Value:
         """A new initializer called ``stem`` or like it, which graphs inside this one can read too."""
         tensor = ir.tensor(np.asarray(array, order="C"), dtype, name=self.make_unique_name(stem))
         return ir.tape.Tape(self.graph).initializer(tensor)
@@ -99,6 +105,15 @@ class GraphEditor:
             self.graph.append(node)
         self._assign_node_name(node)
         return node.outputs[0]
+
+    def add_cast(
+        self, value: ir.Value, dtype: ir.DataType, *, name: str, before: ir.Node | None = None, output: str | None = None
+    ) -> ir.Value:
+        """``value`` as ``dtype``; the rest as in :meth:`add_node`."""
+        attributes = {"to": dtype}
+        return self.add_node(
+            "Cast", value, name=name, before=before, output=output, dtype=dtype, shape=value.shape, attributes=attributes
+        )
 
     def _assign_node_name(self, node: ir.Node) -> None:
         """Give ``node`` a name like the one it has that no other node has: runtimes refuse two of one name."""

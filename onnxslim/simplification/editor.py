@@ -73,8 +73,7 @@ class BoundedEditor(GraphEditor):
             self._assign_node_name(node)
         for value, name in wanted_names.items():
             if self._names[name] <= 0:  # what had the name is gone, so a folded weight keeps its own
-                self._names[str(value.name)] -= 1
-                value.name = self.make_unique_name(name)
+                self.rename(value, name)
         return [node for node in touched if node.graph is not None]
 
     def replace_by_constant(self, value: ir.Value, result: ir.TensorProtocol) -> None:

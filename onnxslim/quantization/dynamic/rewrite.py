@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxslim.core.step_report import StepReport
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.quantization.linear_layers import EmbeddingTable, MatMulLayer, WeightMatrix, find_weight_matrices
 from onnxslim.quantization.numerics.affine import compute_weight_scales, quantize_weight
-from onnxslim.quantization.qdq.writer import GraphWriter, remove_unused_values
 
 
 @dataclass(frozen=True)
@@ -48,44 +48,43 @@ def write_dynamic(
         weight_matrices: Its weights (:func:`~onnxslim.quantization.linear_layers.find_weight_matrices`).
         reduce_range: Leave room for sums of two products in 16 bits (``pairs.py``).
     """
-    writer = GraphWriter(model)
+    editor = GraphEditor(model.graph)
     quantized_inputs: dict[tuple[ir.Value, ir.Graph], tuple[ir.Value, ...]] = {}
     rewritten: list[RewrittenLayer] = []
     for weight in weight_matrices:
-        int8_weight = Int8Weight(writer, weight, reduce_range)
+        int8_weight = Int8Weight(editor, weight, reduce_range)
         for linear in weight.linear_layers:
-            rewritten.append(_rewrite_linear_layer(writer, linear, int8_weight, quantized_inputs))
+            rewritten.append(_rewrite_linear_layer(editor, linear, int8_weight, quantized_inputs))
         for table in weight.tables:
-            rewrite_embedding_table(writer, table, int8_weight)
+            rewrite_embedding_table(editor, table, int8_weight)
             rewritten.append(RewrittenLayer(table.name, "Gather", (str(int8_weight.codes.name),)))
-        remove_unused_values(model, weight.weight_value)
     return rewritten
 
 
 class Int8Weight:
     """int8 codes of a weight and their scales, written once for all its readers."""
 
-    def __init__(self, writer: GraphWriter, weight: WeightMatrix, reduce_range: bool = False) -> None:
+    def __init__(self, editor: GraphEditor, weight: WeightMatrix, reduce_range: bool = False) -> None:
         array, axis, stem = weight.array, weight.scale_axis, str(weight.weight_value.name)
         scales = compute_weight_scales(array, axis, reduce_range=reduce_range)
         codes = quantize_weight(array, scales, axis)
         store_transposed = axis == 0 and not weight.tables  # nobody needs it as it lies: MatMulInteger reads (K, N)
         self.outputs_first = axis == 0 and not store_transposed
-        self.codes = writer.add_initializer(f"{stem}_quantized", codes.T if store_transposed else codes)
-        self.scales = writer.add_initializer(f"{stem}_scale", scales)
+        self.codes = editor.add_initializer(f"{stem}_quantized", codes.T if store_transposed else codes)
+        self.scales = editor.add_initializer(f"{stem}_scale", scales)
         self.scale_column: ir.Value | None = None
 
-    def get_scale_column(self, writer: GraphWriter) -> ir.Value:
+    def get_scale_column(self, editor: GraphEditor) -> ir.Value:
         """The scales as a column, one a row."""
         if self.scale_column is None:
             array = self.scales.const_value
             assert array is not None
-            self.scale_column = writer.add_initializer(f"{self.scales.name}_column", array.numpy().reshape(-1, 1))
+            self.scale_column = editor.add_initializer(f"{self.scales.name}_column", array.numpy().reshape(-1, 1))
         return self.scale_column
 
 
 def _rewrite_linear_layer(
-    writer: GraphWriter,
+    editor: GraphEditor,
     linear: MatMulLayer,
     int8_weight: Int8Weight,
     quantized_inputs: dict[tuple[ir.Value, ir.Graph], tuple[ir.Value, ...]],
@@ -94,47 +93,49 @@ def _rewrite_linear_layer(
     graph = node.graph
     assert isinstance(graph, ir.Graph)
     if (x, graph) not in quantized_inputs:
-        dynamic = writer.insert_before(
-            _find_first_reader(x, graph), "DynamicQuantizeLinear", x, name=f"{x.name}_DynamicQuantizeLinear",
+        dynamic = editor.add_node(
+            "DynamicQuantizeLinear", x, before=_find_first_reader(x, graph), name=f"{x.name}_DynamicQuantizeLinear",
             outputs=3, dtype=ir.DataType.UINT8, shape=x.shape,
-        )  # fmt: skip
+        ).producer()  # fmt: skip
+        assert dynamic is not None
         quantized_inputs[x, graph] = tuple(dynamic.outputs)
     codes, scale, zero_point = quantized_inputs[x, graph]
     matrix = int8_weight.codes
     weight_names: tuple[str, ...] = (str(matrix.name),)
     if int8_weight.outputs_first:
-        matrix = writer.insert_before(
-            node, "Transpose", matrix, name=f"{name}_codes", attributes={"perm": [1, 0]}, dtype=ir.DataType.INT8
-        ).outputs[0]
+        matrix = editor.add_node(
+            "Transpose", matrix, before=node, name=f"{name}_codes", attributes={"perm": [1, 0]}, dtype=ir.DataType.INT8
+        )
         weight_names += (str(matrix.name),)
     shape = node.outputs[0].shape
-    scales = writer.insert_before(
-        node, "Mul", scale, int8_weight.scales, name=f"{name}_scales", dtype=ir.DataType.FLOAT
-    ).outputs[0]
-    product = writer.insert_before(
-        node, "MatMulInteger", codes, matrix, zero_point, name=f"{name}_MatMulInteger", dtype=ir.DataType.INT32, shape=shape
-    ).outputs[0]
-    float_product = writer.insert_float_cast(node, product, name=f"{name}_Cast", shape=shape)
-    last = writer.insert_before(node, "Mul", float_product, scales, name=f"{name}_Mul", dtype=ir.DataType.FLOAT, shape=shape)
+    scales = editor.add_node("Mul", scale, int8_weight.scales, before=node, name=f"{name}_scales", dtype=ir.DataType.FLOAT)
+    product = editor.add_node(
+        "MatMulInteger", codes, matrix, zero_point, before=node, name=f"{name}_MatMulInteger", dtype=ir.DataType.INT32,
+        shape=shape,
+    )  # fmt: skip
+    float_product = editor.add_cast(product, ir.DataType.FLOAT, before=node, name=f"{name}_Cast")
+    last = editor.add_node(
+        "Mul", float_product, scales, before=node, name=f"{name}_Mul", dtype=ir.DataType.FLOAT, shape=shape
+    )
     if linear.bias is not None:
-        last = writer.insert_before(node, "Add", last.outputs[0], linear.bias, name=f"{name}_Add")
-    writer.replace_node(node, last)
-    last.name = name
+        last = editor.add_node("Add", last, linear.bias, before=node, name=f"{name}_Add")
+    editor.replace_node(node, last)
     return RewrittenLayer(name, node.op_type, weight_names)
 
 
-def rewrite_embedding_table(writer: GraphWriter, table: EmbeddingTable, int8_weight: Int8Weight) -> None:
+def rewrite_embedding_table(editor: GraphEditor, table: EmbeddingTable, int8_weight: Int8Weight) -> None:
     """A Gather of int8 rows and of their scales, and their product, instead of ``table``."""
     node = table.node
     ids = node.inputs[1]
-    codes = writer.insert_before(node, "Gather", int8_weight.codes, ids, name=f"{table.name}_codes", dtype=ir.DataType.INT8)
-    float_rows = writer.insert_float_cast(node, codes.outputs[0], name=f"{table.name}_Cast")
-    scales = writer.insert_before(
-        node, "Gather", int8_weight.get_scale_column(writer), ids, name=f"{table.name}_scales", dtype=ir.DataType.FLOAT
+    codes = editor.add_node(
+        "Gather", int8_weight.codes, ids, before=node, name=f"{table.name}_codes", dtype=ir.DataType.INT8
     )
-    last = writer.insert_before(node, "Mul", float_rows, scales.outputs[0], name=f"{table.name}_Mul")
-    writer.replace_node(node, last)
-    last.name = table.name
+    float_rows = editor.add_cast(codes, ir.DataType.FLOAT, before=node, name=f"{table.name}_Cast")
+    scales = editor.add_node(
+        "Gather", int8_weight.get_scale_column(editor), ids, before=node, name=f"{table.name}_scales",
+        dtype=ir.DataType.FLOAT,
+    )  # fmt: skip
+    editor.replace_node(node, editor.add_node("Mul", float_rows, scales, before=node, name=f"{table.name}_Mul"))
 
 
 def _find_first_reader(x: ir.Value, graph: ir.Graph) -> ir.Node:
@@ -144,26 +145,26 @@ def _find_first_reader(x: ir.Value, graph: ir.Graph) -> ir.Node:
 
 
 def write_weights(
-    writer: GraphWriter,
+    model: ir.Model,
     report: StepReport,
     bits: int,
     exclude: Sequence[str],
-    write_layers: Callable[[GraphWriter, WeightMatrix, int], None],
+    write_layers: Callable[[GraphEditor, WeightMatrix, int], None],
 ) -> None:
     """Weights alone, in place: tables in int8 rows, and linear layers as ``write_layers`` writes those of one weight in
     ``bits``.
 
     A weight that both a table and a layer read is left as it is: one copy for both is for the caller to make.
     """
-    for weight in find_weight_matrices(writer.model, StepReport(""), exclude):
+    editor = GraphEditor(model.graph)
+    for weight in find_weight_matrices(model, StepReport(""), exclude):
         if weight.tables and weight.linear_layers:
             continue
         if weight.tables:
-            int8_weight = Int8Weight(writer, weight)
+            int8_weight = Int8Weight(editor, weight)
             for table in weight.tables:
-                rewrite_embedding_table(writer, table, int8_weight)
+                rewrite_embedding_table(editor, table, int8_weight)
                 report.count("embedding tables in int8")
         else:
-            write_layers(writer, weight, bits)
+            write_layers(editor, weight, bits)
             report.count(f"linear layers in int{bits} blocks", len(weight.linear_layers))
-        remove_unused_values(writer.model, weight.weight_value)

@@ -20,9 +20,9 @@ import onnx_ir as ir
 
 from onnxslim.activations.output_error import to_decibels
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.quantization.dynamic.layer_error import ObservedActivation, get_weight_matrix, quantization_noise
 from onnxslim.quantization.linear_layers import MatMulLayer, WeightMatrix
-from onnxslim.quantization.qdq.writer import GraphWriter, remove_unused_values
 
 #: Strengths that are tried.
 CANDIDATE_STRENGTHS = (0.3, 0.5, 0.65, 0.8)
@@ -81,13 +81,13 @@ def choose_smoothings(
 def apply_smoothings(model: ir.Model, weight_matrices: Sequence[WeightMatrix], chosen: Sequence[Smoothing]) -> None:
     """Apply the ``chosen`` smoothings to a model, in place; its float outputs stay what they are, up to rounding."""
     factors = {smoothing.tensor: smoothing.factors for smoothing in chosen}
-    writer = GraphWriter(model)
+    editor = GraphEditor(model.graph)
     for x, layers in _group_by_input(weight_matrices).items():
         if str(x.name) in factors:
             layer_factors = factors[str(x.name)]
-            _divide_activation(writer, x, layers, layer_factors, _find_foldable_norm(x, layers))
+            _divide_activation(editor, x, layers, layer_factors, _find_foldable_norm(x, layers))
             for linear in layers:
-                _multiply_weight(writer, model, linear, layer_factors)
+                _multiply_weight(editor, linear, layer_factors)
 
 
 def _group_by_input(weight_matrices: Sequence[WeightMatrix]) -> dict[ir.Value, list[MatMulLayer]]:
@@ -159,7 +159,7 @@ def _is_channel_vector(value: ir.Value | None, size: int) -> bool:
 
 
 def _divide_activation(
-    writer: GraphWriter,
+    editor: GraphEditor,
     x: ir.Value,
     layers: Sequence[MatMulLayer],
     factors: np.ndarray,
@@ -171,20 +171,17 @@ def _divide_activation(
             array = get_const_array(parameter)
             assert parameter is not None
             assert array is not None
-            node.replace_input_with(index, writer.add_initializer(f"{parameter.name}_smooth", array / factors))
-            remove_unused_values(writer.model, parameter)
+            editor.replace_input(node, index, editor.add_initializer(f"{parameter.name}_smooth", array / factors))
         return
-    first = next(node for node in writer.model.graph if node in {linear.node for linear in layers})
-    inverse = writer.add_initializer(f"{x.name}_smooth", (1 / factors).astype(np.float32))
-    divided = writer.insert_before(first, "Mul", x, inverse, name=f"{x.name}_smoothed", dtype=x.dtype, shape=x.shape)
+    first = next(node for node in editor.graph if node in {linear.node for linear in layers})
+    inverse = editor.add_initializer(f"{x.name}_smooth", (1 / factors).astype(np.float32))
+    divided = editor.add_node("Mul", x, inverse, before=first, name=f"{x.name}_smoothed", dtype=x.dtype, shape=x.shape)
     for linear in layers:
-        linear.node.replace_input_with(0, divided.outputs[0])
+        linear.node.replace_input_with(0, divided)
 
 
-def _multiply_weight(writer: GraphWriter, model: ir.Model, linear: MatMulLayer, factors: np.ndarray) -> None:
+def _multiply_weight(editor: GraphEditor, linear: MatMulLayer, factors: np.ndarray) -> None:
     array = get_weight_matrix(linear) * factors[:, None]
     stored = array.T if linear.node.attributes.get_int("transB", 0) else array
-    linear.node.replace_input_with(
-        1, writer.add_initializer(f"{linear.weight_value.name}_smooth", stored.astype(np.float32))
-    )
-    remove_unused_values(model, linear.weight_value)
+    stem = f"{linear.weight_value.name}_smooth"
+    editor.replace_input(linear.node, 1, editor.add_initializer(stem, stored.astype(np.float32)))

@@ -21,8 +21,8 @@ import onnx_ir as ir
 
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.traversal import iter_subgraphs, walk
-from onnxslim.quantization.qdq.writer import GraphWriter
 
 #: Largest and smallest normal float16.
 MAX_FLOAT16, MIN_NORMAL_FLOAT16 = 65504.0, 6.2e-5
@@ -126,7 +126,7 @@ class _Float16Converter:
     """One pass over the main graph, producers before readers."""
 
     def __init__(self, model: ir.Model, float32_nodes: Mapping[ir.Node, str]) -> None:
-        self.model, self.float32_nodes, self.writer = model, float32_nodes, GraphWriter(model)
+        self.model, self.float32_nodes, self.editor = model, float32_nodes, GraphEditor(model.graph)
         self.float16_twins: dict[ir.Value, ir.Value] = {}  # float32 tensor -> its float16 twin
         self.float32_twins: dict[ir.Value, ir.Value] = {}  # float16 tensor -> its float32 twin
 
@@ -147,9 +147,7 @@ class _Float16Converter:
         for index, value in enumerate(outputs):
             if value.dtype == ir.DataType.FLOAT16:
                 graph.outputs[index] = self._restore_output(value)
-        for name, value in list(graph.initializers.items()):
-            if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
-                del graph.initializers[name]
+        self.editor.remove_unread(graph.initializers.values())
 
     def _convert(self, node: ir.Node) -> None:
         schema = _get_schema(node, self.model)
@@ -188,7 +186,7 @@ class _Float16Converter:
         if value not in self.float16_twins:
             array = get_const_array(value)
             if array is not None:
-                self.float16_twins[value] = self.writer.add_initializer(f"{value.name}_float16", array.astype(np.float16))
+                self.float16_twins[value] = self.editor.add_initializer(f"{value.name}_float16", array.astype(np.float16))
             else:
                 self.float16_twins[value] = self._cast(value, reader, ir.DataType.FLOAT16)
         return self.float16_twins[value]
@@ -200,17 +198,10 @@ class _Float16Converter:
 
     def _cast(self, value: ir.Value, reader: ir.Node, dtype: ir.DataType) -> ir.Value:
         name = f"{value.name}_{'float16' if dtype == ir.DataType.FLOAT16 else 'float32'}"
-        node = self.writer.insert_before(
-            reader, "Cast", value, name=name, attributes={"to": dtype}, dtype=dtype, shape=value.shape
-        )
-        return node.outputs[0]
+        return self.editor.add_cast(value, dtype, before=reader, name=name)
 
     def _restore_output(self, value: ir.Value) -> ir.Value:
         """The model's output in float32 under its own name."""
-        name = value.name
-        value.name = self.writer.make_unique_name(f"{name}_half")
-        node = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=f"{name}_float32")
-        result = node.outputs[0]
-        result.name, result.type, result.shape = name, ir.TensorType(ir.DataType.FLOAT), value.shape
-        self.model.graph.append(node)
-        return result
+        name = str(value.name)
+        self.editor.rename(value, f"{name}_half")
+        return self.editor.add_cast(value, ir.DataType.FLOAT, name=f"{name}_float32", output=name)

@@ -15,17 +15,16 @@ import onnx_ir as ir
 
 from onnxslim.activations.output_error import relative_error
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration import observe
 from onnxslim.quantization.numerics import affine
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups, make_plan
 from onnxslim.quantization.qdq.insert import weight_axis
 from onnxslim.quantization.qdq.placement import find_int8_capable
-from onnxslim.quantization.qdq.writer import GraphWriter
 from onnxslim.quantization.targets.base import Target
 from onnxslim.runtime.parallel import run_all
 from onnxslim.runtime.session import SessionConfig
-from onnxslim.runtime.tap_outputs import remove_unused
 
 #: Samples that ranges (min-max) are taken from and that noise is measured on.
 MAX_SENSITIVITY_SAMPLES = 16
@@ -58,17 +57,17 @@ def measure_layer_sensitivity(
         name for name in make_plan(all_units, int8_capable).tensors if any(str(u.inputs[0].name) == name for u in layers)
     ]
     statistics = observe.collect_statistics(model, samples, tensors, config)
-    writer, graph = GraphWriter(twin_model), twin_model.graph
+    graph, editor = twin_model.graph, GraphEditor(twin_model.graph)
     outputs: list[ir.Value] = []
     for unit in layers:
         name = str(unit.inputs[0].name)
         encoding = affine.compute_activation_encoding(
             statistics.low[name], statistics.high[name], symmetric=target.activation_symmetric
         )
-        outputs += _add_quantized_twin(writer, unit, encoding, target)
+        outputs += _add_quantized_twin(editor, unit, encoding, target)
     graph.outputs.clear()
     graph.outputs.extend(outputs)
-    remove_unused(graph)
+    editor.remove_all_unread()
     graph.sort()
 
     def read_sums(index: int, values: dict[str, np.ndarray]) -> np.ndarray:
@@ -78,7 +77,7 @@ def measure_layer_sensitivity(
     return {unit.name: relative_error(float(sums[2 * i]), float(sums[2 * i + 1])) for i, unit in enumerate(layers)}
 
 
-def _add_quantized_twin(writer: GraphWriter, unit: FusionGroup, encoding: affine.Encoding, target: Target) -> list[ir.Value]:
+def _add_quantized_twin(editor: GraphEditor, unit: FusionGroup, encoding: affine.Encoding, target: Target) -> list[ir.Value]:
     """The layer once more with rounded input and weights; the squared difference of the outputs, and their square."""
     node, axis = unit.anchor, weight_axis(unit)
     weight = get_const_array(node.inputs[1])
@@ -87,31 +86,21 @@ def _add_quantized_twin(writer: GraphWriter, unit: FusionGroup, encoding: affine
     shape = [1] * weight.ndim
     shape[axis] = -1
     dequantized = affine.quantize_weight(weight, scales, axis) * scales.reshape(shape)
-    insertion_point = node  # whatever stands too early now is put right when the graph is sorted
-    scale = writer.add_initializer(f"{unit.name}_twin_scale", np.asarray(encoding.scale))
-    zero_point = writer.add_initializer(f"{unit.name}_twin_zero_point", np.asarray(encoding.zero_point))
-    codes = writer.insert_before(
-        insertion_point, "QuantizeLinear", node.inputs[0], scale, zero_point, name=f"{unit.name}_twin_codes"
+    scale = editor.add_initializer(f"{unit.name}_twin_scale", encoding.scale)
+    zero_point = editor.add_initializer(f"{unit.name}_twin_zero_point", encoding.zero_point)
+    # whatever stands too early now is put right when the graph is sorted
+    codes = editor.add_node("QuantizeLinear", node.inputs[0], scale, zero_point, before=node, name=f"{unit.name}_twin_codes")
+    x = editor.add_node("DequantizeLinear", codes, scale, zero_point, before=node, name=f"{unit.name}_twin_input")
+    twin_weight = editor.add_initializer(f"{unit.name}_twin_weight", dequantized.astype(np.float32))
+    twin = editor.add_node(
+        node.op_type, x, twin_weight, *node.inputs[2:], before=node, name=f"{unit.name}_twin", attributes=node.attributes
     )
-    x = writer.insert_before(
-        insertion_point, "DequantizeLinear", codes.outputs[0], scale, zero_point, name=f"{unit.name}_twin_input"
-    )
-    twin_inputs = [
-        x.outputs[0],
-        writer.add_initializer(f"{unit.name}_twin_weight", dequantized.astype(np.float32)),
-        *node.inputs[2:],
-    ]
-    twin = ir.Node(node.domain, node.op_type, twin_inputs, list(node.attributes.values()), name=f"{unit.name}_twin")
-    twin.outputs[0].name = writer.make_unique_name(f"{unit.name}_twin_output")
-    assert insertion_point.graph is not None
-    insertion_point.graph.insert_before(insertion_point, twin)
     y = node.outputs[0]
-    difference = writer.insert_before(insertion_point, "Sub", y, twin.outputs[0], name=f"{unit.name}_twin_gap").outputs[0]
+    difference = editor.add_node("Sub", y, twin, before=node, name=f"{unit.name}_twin_gap")
     sums = []
     for quantity, value in (("noise", difference), ("signal", y)):
         name, attributes = f"{unit.name}_twin_{quantity}", {"keepdims": 0}
-        squared = writer.insert_before(
-            insertion_point, "ReduceSumSquare", value, name=name, attributes=attributes, dtype=ir.DataType.FLOAT
+        sums.append(
+            editor.add_node("ReduceSumSquare", value, before=node, name=name, attributes=attributes, dtype=ir.DataType.FLOAT)
         )
-        sums.append(squared.outputs[0])
     return sums

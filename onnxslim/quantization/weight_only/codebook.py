@@ -21,14 +21,14 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.core.step_report import StepReport
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.quantization.numerics import kmeans
-from onnxslim.quantization.qdq.writer import GraphWriter, remove_unused_values
 from onnxslim.quantization.weight_only.weights import WeightTensor, find_weight_tensors
 
 
 def write_codebooks(model: ir.Model, report: StepReport, k: int, exclude: Sequence[str] = ()) -> None:
     """Every weight that layers read as a codebook of ``k`` values, in place; smaller ones where it saves nothing stay."""
-    writer = GraphWriter(model)
+    editor = GraphEditor(model.graph)
     bytes_before = bytes_after = 0
     for weight_tensor in find_weight_tensors(model, report, exclude):
         table, indices, rms = fit_codebook(weight_tensor, k)
@@ -38,7 +38,7 @@ def write_codebooks(model: ir.Model, report: StepReport, k: int, exclude: Sequen
             report.skip(str(weight_tensor.value.name), f"a table of {k} values would not make it smaller")
             continue
         bytes_before, bytes_after = bytes_before + weight_tensor.array.nbytes, bytes_after + codebook_bytes
-        _insert_lookup(writer, weight_tensor, table, packed, rms, k)
+        _insert_lookup(editor, weight_tensor, table, packed, rms, k)
         report.count("weights as codebooks")
     if bytes_after:
         report.changed["bytes of weights"] = f"{bytes_before} to {bytes_after}"
@@ -88,42 +88,25 @@ def build_lookup_table(table: np.ndarray, k: int) -> np.ndarray:
 
 
 def _insert_lookup(
-    writer: GraphWriter, weight_tensor: WeightTensor, table: np.ndarray, packed: np.ndarray, rms: np.ndarray, k: int
+    editor: GraphEditor, weight_tensor: WeightTensor, table: np.ndarray, packed: np.ndarray, rms: np.ndarray, k: int
 ) -> None:
-    stem, first_node, shape = str(weight_tensor.value.name), writer.model.graph[0], weight_tensor.array.shape
-    codes = writer.add_initializer(f"{stem}_codes", packed)
-    cast_attributes = {"to": ir.DataType.INT32}
-    indices = writer.insert_before(
-        first_node,
-        "Cast",
-        codes,
-        name=f"{stem}_Cast",
-        attributes=cast_attributes,
-        dtype=ir.DataType.INT32,
-        shape=ir.Shape(packed.shape),
-    )
-    lookup_table = writer.add_initializer(f"{stem}_codebook", build_lookup_table(table, k))
-    last_node = writer.insert_before(
-        first_node, "Gather", lookup_table, indices.outputs[0], name=f"{stem}_Gather", dtype=ir.DataType.FLOAT
-    )
+    stem, first, shape = str(weight_tensor.value.name), editor.graph[0], weight_tensor.array.shape
+    codes = editor.add_initializer(f"{stem}_codes", packed)
+    indices = editor.add_cast(codes, ir.DataType.INT32, before=first, name=f"{stem}_Cast")
+    lookup_table = editor.add_initializer(f"{stem}_codebook", build_lookup_table(table, k))
+    last = editor.add_node("Gather", lookup_table, indices, before=first, name=f"{stem}_Gather", dtype=ir.DataType.FLOAT)
     if indices_per_byte(k) > 1:
         if packed.size * indices_per_byte(k) != weight_tensor.array.size:
-            flat = writer.add_initializer(f"{stem}_flat", np.array([-1], np.int64))
-            last_node = writer.insert_before(
-                first_node, "Reshape", last_node.outputs[0], flat, name=f"{stem}_Flat", dtype=ir.DataType.FLOAT
-            )
-            start = writer.add_initializer(f"{stem}_start", np.array([0], np.int64))
-            end = writer.add_initializer(f"{stem}_end", np.array([math.prod(shape)], np.int64))
-            last_node = writer.insert_before(
-                first_node, "Slice", last_node.outputs[0], start, end, name=f"{stem}_Slice", dtype=ir.DataType.FLOAT
-            )
-        sizes = writer.add_initializer(f"{stem}_shape", np.array(shape, np.int64))
-        last_node = writer.insert_before(
-            first_node, "Reshape", last_node.outputs[0], sizes, name=f"{stem}_Reshape", dtype=ir.DataType.FLOAT
-        )
-    scales = writer.add_initializer(f"{stem}_rms", rms.reshape(weight_tensor.scale_shape))
-    last_node = writer.insert_before(
-        first_node, "Mul", last_node.outputs[0], scales, name=f"{stem}_Mul", dtype=ir.DataType.FLOAT, shape=ir.Shape(shape)
+            flat = editor.add_initializer(f"{stem}_flat", np.array([-1], np.int64))
+            last = editor.add_node("Reshape", last, flat, before=first, name=f"{stem}_Flat", dtype=ir.DataType.FLOAT)
+            start = editor.add_initializer(f"{stem}_start", np.array([0], np.int64))
+            end = editor.add_initializer(f"{stem}_end", np.array([math.prod(shape)], np.int64))
+            last = editor.add_node("Slice", last, start, end, before=first, name=f"{stem}_Slice", dtype=ir.DataType.FLOAT)
+        sizes = editor.add_initializer(f"{stem}_shape", np.array(shape, np.int64))
+        last = editor.add_node("Reshape", last, sizes, before=first, name=f"{stem}_Reshape", dtype=ir.DataType.FLOAT)
+    scales = editor.add_initializer(f"{stem}_rms", rms.reshape(weight_tensor.scale_shape))
+    last = editor.add_node(
+        "Mul", last, scales, before=first, name=f"{stem}_Mul", dtype=ir.DataType.FLOAT, shape=ir.Shape(shape)
     )
-    weight_tensor.value.replace_all_uses_with(last_node.outputs[0])
-    remove_unused_values(writer.model, weight_tensor.value)
+    editor.replace_value(weight_tensor.value, last, is_new=False)
+    editor.remove_unread([weight_tensor.value])

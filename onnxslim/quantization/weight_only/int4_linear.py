@@ -17,13 +17,13 @@ import onnx_ir as ir
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.cost import Cost, compute_cost
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.linear_layers import WeightMatrix, find_weight_matrices
 from onnxslim.quantization.numerics import blockwise
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup
-from onnxslim.quantization.qdq.writer import GraphWriter, remove_unused_values
 from onnxslim.quantization.weight_only.pipeline import replace_with_matmul_nbits
 from onnxslim.runtime.parallel import SessionPool
 from onnxslim.runtime.session import SessionConfig
@@ -86,9 +86,9 @@ def write_int4_layers(
     layer_inputs = _collect_inputs(
         model, selected, feeds[: int(min(max(FIT_MACS / macs, MIN_FIT_SAMPLES), MAX_FIT_SAMPLES))], config
     )
-    writer = GraphWriter(model)
+    editor = GraphEditor(model.graph)
     for weight in selected:
-        _write_int4_layer(writer, weight, layer_inputs[str(weight.linear_layers[0].activation.name)])
+        _write_int4_layer(editor, weight, layer_inputs[str(weight.linear_layers[0].activation.name)])
         report.count("linear layers in 4 bits")
 
 
@@ -105,7 +105,7 @@ def _collect_inputs(
     return {name: np.concatenate([sample[name] for sample in samples]) for name in names}
 
 
-def _write_int4_layer(writer: GraphWriter, weight: WeightMatrix, x: np.ndarray) -> None:
+def _write_int4_layer(editor: GraphEditor, weight: WeightMatrix, x: np.ndarray) -> None:
     """MatMulNBits for the layer of ``weight``, fitted to its inputs ``x`` (rows, K)."""
     linear, mean = weight.linear_layers[0], x.mean(axis=0, dtype=np.float64)
     float_weight = weight.array if weight.scale_axis == 0 else weight.array.T
@@ -114,16 +114,14 @@ def _write_int4_layer(writer: GraphWriter, weight: WeightMatrix, x: np.ndarray) 
     quantized = blockwise.quantize_gptq(float_weight, gram)
     stem = str(weight.weight_value.name)
     codes, scales = (
-        writer.add_initializer(f"{stem}_quantized", quantized.codes),
-        writer.add_initializer(f"{stem}_scale", quantized.scales),
+        editor.add_initializer(f"{stem}_quantized", quantized.codes),
+        editor.add_initializer(f"{stem}_scale", quantized.scales),
     )
     given_bias = get_const_array(linear.bias)
     float_bias = (
         np.zeros(len(float_weight)) if given_bias is None else np.broadcast_to(given_bias.reshape(-1), len(float_weight))
     )
     corrected_bias = float_bias + (float_weight - quantized.dequantize()) @ mean
-    old_bias = linear.bias
     replace_with_matmul_nbits(
-        writer, linear, quantized, codes, scales, writer.add_initializer(f"{stem}_bias", corrected_bias.astype(np.float32))
+        editor, linear, quantized, codes, scales, editor.add_initializer(f"{stem}_bias", corrected_bias.astype(np.float32))
     )
-    remove_unused_values(writer.model, weight.weight_value, *([] if old_bias is None else [old_bias]))

@@ -29,6 +29,7 @@ from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.dynamic.rewrite import write_weights
@@ -38,7 +39,6 @@ from onnxslim.quantization.numerics import blockwise
 from onnxslim.quantization.numerics.affine import compute_weight_scales, quantize_weight
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import prepare_model
-from onnxslim.quantization.qdq.writer import GraphWriter, remove_unused_values
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only import codebook, qdq_blockwise
 from onnxslim.quantization.weight_only.weights import WeightTensor, find_weight_tensors
@@ -107,45 +107,44 @@ def quantize_weights(
 
 def write_blockwise(model: ir.Model, report: StepReport, bits: int, exclude: Sequence[str] = ()) -> None:
     """Linear layers in blocks of ``bits``, tables in rows and everything else in int8, in place."""
-    writer = GraphWriter(model)
-    write_weights(writer, report, bits, exclude, _write_blockwise_weight)
+    write_weights(model, report, bits, exclude, _write_blockwise_weight)
+    editor = GraphEditor(model.graph)
     for weight_tensor in find_weight_tensors(model, report, exclude):
-        write_expanded(writer, weight_tensor)
+        write_expanded(editor, weight_tensor)
         report.count("weights in int8, expanded at load")
 
 
-def write_expanded(writer: GraphWriter, weight_tensor: WeightTensor) -> None:
+def write_expanded(editor: GraphEditor, weight_tensor: WeightTensor) -> None:
     """int8 codes and a scale for each slice; a Cast and a Mul of constants give the weights back at load."""
     flat, restore_shape = weight_tensor.split_by_scale()
     scales = compute_weight_scales(flat, 0)
     codes, stem = restore_shape(quantize_weight(flat, scales, 0)), str(weight_tensor.value.name)
-    first = writer.model.graph[0]
-    float_codes = writer.insert_float_cast(
-        first, writer.add_initializer(f"{stem}_quantized", codes), name=f"{stem}_Cast", shape=ir.Shape(codes.shape)
+    first, shape = editor.graph[0], ir.Shape(codes.shape)
+    codes_value = editor.add_initializer(f"{stem}_quantized", codes)
+    float_codes = editor.add_cast(codes_value, ir.DataType.FLOAT, before=first, name=f"{stem}_Cast")
+    scale_value = editor.add_initializer(f"{stem}_scale", scales.reshape(weight_tensor.scale_shape))
+    product = editor.add_node(
+        "Mul", float_codes, scale_value, before=first, name=f"{stem}_Mul", dtype=ir.DataType.FLOAT, shape=shape
     )
-    scale_value = writer.add_initializer(f"{stem}_scale", scales.reshape(weight_tensor.scale_shape))
-    node = writer.insert_before(
-        first, "Mul", float_codes, scale_value, name=f"{stem}_Mul", dtype=ir.DataType.FLOAT, shape=ir.Shape(codes.shape)
-    )
-    weight_tensor.value.replace_all_uses_with(node.outputs[0])
-    remove_unused_values(writer.model, weight_tensor.value)
+    editor.replace_value(weight_tensor.value, product, is_new=False)
+    editor.remove_unread([weight_tensor.value])
 
 
-def _write_blockwise_weight(writer: GraphWriter, weight: WeightMatrix, bits: int) -> None:
+def _write_blockwise_weight(editor: GraphEditor, weight: WeightMatrix, bits: int) -> None:
     stem = str(weight.weight_value.name)
     quantized = blockwise.quantize_blockwise(weight.array if weight.scale_axis == 0 else weight.array.T, bits)
     codes, scales = (
-        writer.add_initializer(f"{stem}_quantized", quantized.codes),
-        writer.add_initializer(f"{stem}_scale", quantized.scales),
+        editor.add_initializer(f"{stem}_quantized", quantized.codes),
+        editor.add_initializer(f"{stem}_scale", quantized.scales),
     )
     for linear in weight.linear_layers:
         # a weight that is read both ways lies as its first reader wants it
         if linear.transposed == (weight.scale_axis == 0):
-            replace_with_matmul_nbits(writer, linear, quantized, codes, scales, linear.bias)
+            replace_with_matmul_nbits(editor, linear, quantized, codes, scales, linear.bias)
 
 
 def replace_with_matmul_nbits(
-    writer: GraphWriter,
+    editor: GraphEditor,
     linear: MatMulLayer,
     quantized: blockwise.BlockwiseWeight,
     codes: ir.Value,
@@ -154,14 +153,13 @@ def replace_with_matmul_nbits(
 ) -> None:
     """MatMulNBits of ``codes`` and an Add of ``bias`` instead of ``linear``."""
     node, (inputs, outputs) = linear.node, linear.matrix_shape
-    writer.model.opset_imports.setdefault("com.microsoft", 1)
+    editor.graph.opset_imports.setdefault("com.microsoft", 1)
     layout = {"K": inputs, "N": outputs, "bits": quantized.bits, "block_size": quantized.block_size}
-    last = writer.insert_before(
-        node, "MatMulNBits", linear.activation, codes, scales,
+    last = editor.add_node(
+        "MatMulNBits", linear.activation, codes, scales, before=node,
         name=f"{linear.name}_MatMulNBits", domain="com.microsoft", dtype=ir.DataType.FLOAT,
         attributes={**layout, "accuracy_level": ACCURACY_LEVEL},
     )  # fmt: skip
     if bias is not None:
-        last = writer.insert_before(node, "Add", last.outputs[0], bias, name=f"{linear.name}_Add")
-    writer.replace_node(node, last)
-    last.name = linear.name
+        last = editor.add_node("Add", last, bias, before=node, name=f"{linear.name}_Add")
+    editor.replace_node(node, last)

@@ -17,11 +17,11 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.core.step_report import StepReport
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.quantization.dynamic.rewrite import write_weights
 from onnxslim.quantization.linear_layers import MatMulLayer, WeightMatrix
 from onnxslim.quantization.numerics import blockwise
 from onnxslim.quantization.numerics.affine import compute_weight_scales, quantize_weight
-from onnxslim.quantization.qdq.writer import GraphWriter, remove_unused_values
 from onnxslim.quantization.weight_only.weights import WeightTensor, find_weight_tensors
 
 #: The opset whose DequantizeLinear knows blocks and 4 bits.
@@ -37,11 +37,11 @@ def write_blockwise_qdq(model: ir.Model, report: StepReport, bits: int, exclude:
         bits: 4 or 8.
         exclude: Regular expressions of nodes whose weights stay float.
     """
-    writer = GraphWriter(model)
-    write_weights(writer, report, bits, exclude, _write_linear_layers)
+    write_weights(model, report, bits, exclude, _write_linear_layers)
+    editor = GraphEditor(model.graph)
     other_weights = find_weight_tensors(model, report, exclude)
     for weight_tensor in other_weights:
-        report.count(f"weights in int{_write_dequantized(writer, weight_tensor, bits)}, dequantised where they are read")
+        report.count(f"weights in int{_write_dequantized(editor, weight_tensor, bits)}, dequantised where they are read")
     if other_weights:
         report.warnings.append(
             f"onnxruntime dequantises {len(other_weights)} of these weights at every inference: "
@@ -49,42 +49,42 @@ def write_blockwise_qdq(model: ir.Model, report: StepReport, bits: int, exclude:
         )
 
 
-def _write_linear_layers(writer: GraphWriter, weight: WeightMatrix, bits: int) -> None:
+def _write_linear_layers(editor: GraphEditor, weight: WeightMatrix, bits: int) -> None:
     stem = str(weight.weight_value.name)
     block_codes, block_scales = blockwise.quantize_symmetric(
         weight.array if weight.scale_axis == 0 else weight.array.T, bits
     )
-    codes = _add_codes(writer, stem, block_codes.T, bits)
-    scale_value = writer.add_initializer(f"{stem}_scale", block_scales.T)
+    codes = _add_codes(editor, stem, block_codes.T, bits)
+    scale_value = editor.add_initializer(f"{stem}_scale", block_scales.T)
     for linear in weight.linear_layers:
-        _write_product(writer, linear, codes, scale_value, bits, flipped=linear.transposed != (weight.scale_axis == 0))
+        _write_product(editor, linear, codes, scale_value, bits, flipped=linear.transposed != (weight.scale_axis == 0))
 
 
 def _write_product(
-    writer: GraphWriter, linear: MatMulLayer, codes: ir.Value, scales: ir.Value, bits: int, *, flipped: bool
+    editor: GraphEditor, linear: MatMulLayer, codes: ir.Value, scales: ir.Value, bits: int, *, flipped: bool
 ) -> None:
     """A layer's DequantizeLinear of (K, N) and its product; ``flipped`` where another reader of the weight had its way."""
     node, shape = linear.node, codes.shape
     attributes = {"axis": 0, "block_size": blockwise.BLOCK_SIZES[bits]}
-    matrix = writer.insert_before(
-        node, "DequantizeLinear", codes, scales, name=f"{linear.name}_DequantizeLinear", attributes=attributes,
+    matrix = editor.add_node(
+        "DequantizeLinear", codes, scales, before=node, name=f"{linear.name}_DequantizeLinear", attributes=attributes,
         dtype=ir.DataType.FLOAT, shape=shape,
-    ).outputs[0]  # fmt: skip
+    )  # fmt: skip
     if flipped:
-        matrix = writer.insert_before(
-            node, "Transpose", matrix, name=f"{linear.name}_Transpose", attributes={"perm": [1, 0]}, dtype=ir.DataType.FLOAT
-        ).outputs[0]
-    last = writer.insert_before(
-        node, "MatMul", linear.activation, matrix, name=f"{linear.name}_MatMul", dtype=ir.DataType.FLOAT
+        matrix = editor.add_node(
+            "Transpose", matrix, before=node, name=f"{linear.name}_Transpose",
+            attributes={"perm": [1, 0]}, dtype=ir.DataType.FLOAT,
+        )  # fmt: skip
+    last = editor.add_node(
+        "MatMul", linear.activation, matrix, before=node, name=f"{linear.name}_MatMul", dtype=ir.DataType.FLOAT
     )
     if linear.bias is not None:
-        last.outputs[0].shape = node.outputs[0].shape
-        last = writer.insert_before(node, "Add", last.outputs[0], linear.bias, name=f"{linear.name}_Add")
-    writer.replace_node(node, last)
-    last.name = linear.name
+        last.shape = node.outputs[0].shape
+        last = editor.add_node("Add", last, linear.bias, before=node, name=f"{linear.name}_Add")
+    editor.replace_node(node, last)
 
 
-def _write_dequantized(writer: GraphWriter, weight_tensor: WeightTensor, bits: int) -> int:
+def _write_dequantized(editor: GraphEditor, weight_tensor: WeightTensor, bits: int) -> int:
     """Any other weight in codes and scales, dequantised once in front of all its readers; the bits it took."""
     stem, array = str(weight_tensor.value.name), weight_tensor.array
     is_blockwise = (
@@ -104,17 +104,17 @@ def _write_dequantized(writer: GraphWriter, weight_tensor: WeightTensor, bits: i
         codes, attributes = quantize_weight(array, stored_scales, axis), {"axis": axis}
     used_bits = 4 if is_blockwise else 8
     codes_value, scale_value = (
-        _add_codes(writer, stem, codes, used_bits),
-        writer.add_initializer(f"{stem}_scale", stored_scales),
+        _add_codes(editor, stem, codes, used_bits),
+        editor.add_initializer(f"{stem}_scale", stored_scales),
     )
-    dequantised = writer.insert_before(
-        writer.model.graph[0], "DequantizeLinear", codes_value, scale_value,
+    dequantized = editor.add_node(
+        "DequantizeLinear", codes_value, scale_value, before=editor.graph[0],
         name=f"{stem}_DequantizeLinear", attributes=attributes, dtype=ir.DataType.FLOAT, shape=ir.Shape(array.shape),
     )  # fmt: skip
-    weight_tensor.value.replace_all_uses_with(dequantised.outputs[0])
-    remove_unused_values(writer.model, weight_tensor.value)
+    editor.replace_value(weight_tensor.value, dequantized, is_new=False)
+    editor.remove_unread([weight_tensor.value])
     return used_bits
 
 
-def _add_codes(writer: GraphWriter, stem: str, codes: np.ndarray, bits: int) -> ir.Value:
-    return writer.add_initializer(f"{stem}_quantized", codes, ir.DataType.INT4 if bits == 4 else ir.DataType.INT8)
+def _add_codes(editor: GraphEditor, stem: str, codes: np.ndarray, bits: int) -> ir.Value:
+    return editor.add_initializer(f"{stem}_quantized", codes, ir.DataType.INT4 if bits == 4 else ir.DataType.INT8)
