@@ -91,25 +91,6 @@ def test_an_original_that_guesses_is_refused_before_the_search(tmp_path: Path, m
         optimize(MODEL, data=CALIB, eval_data=tmp_path / "shuffled.npz")
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("steps: [shrink: {}]", "no step shrink"),
-        ("steps: [quantize: {calibratoin: mse}]", "no option calibratoin"),
-        ("gates: {}", "list of steps"),
-        ("steps: [simplify: {}]\nspeed: 3", "unknown key speed"),
-        ("steps: [", "not YAML"),
-    ],
-)
-def test_a_recipe_that_is_none_is_refused_by_name(text: str, says: str) -> None:
-    with pytest.raises(UsageError, match=says):
-        recipe.parse(text)
-
-
-def test_a_recipe_survives_its_text() -> None:
-    assert recipe.parse(STATIC.to_yaml()) == STATIC
-
-
 def test_static_placement_reaches_into_a_recipe_that_does_not_say() -> None:
     chosen = recipe.set_placement(recipe.PRESETS["int8"], "static")
     assert chosen.steps[1].options.placement == "static"
