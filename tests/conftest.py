@@ -1,4 +1,4 @@
-"""What every test may ask for: the zoo of real models, where there is one."""
+"""What every test may ask for: the sample models and their data, and the zoo of real models, where there is one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, SAMPLES
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +30,33 @@ def zoo_data(zoo: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def samples() -> Path:
+    """The folder of sample models and their data."""
+    return SAMPLES
+
+
+@pytest.fixture
+def cnn() -> str:
+    """A small convolutional network, already simple."""
+    return str(SAMPLES / "digits_cnn.onnx")
+
+
+@pytest.fixture
+def wide() -> str:
+    """A network with BatchNormalization and shape arithmetic left in, so there is something to simplify."""
+    return str(SAMPLES / "digits_wide.onnx")
+
+
+@pytest.fixture
+def calib() -> str:
+    """Data to fit on."""
+    return str(SAMPLES / "digits_calib.npz")
+
+
+@pytest.fixture
+def evals() -> str:
+    """Data to judge by."""
+    return str(SAMPLES / "digits_eval.npz")

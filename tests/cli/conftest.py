@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from onnxslim_cli.main import main
-from tests.support.paths import SAMPLES
 
 
 @dataclass(frozen=True)
@@ -29,36 +28,6 @@ class Outcome:
 
 
 @pytest.fixture
-def samples() -> Path:
-    """The folder of sample models and their data."""
-    return SAMPLES
-
-
-@pytest.fixture
-def cnn() -> str:
-    """A small convolutional network, already simple."""
-    return str(SAMPLES / "digits_cnn.onnx")
-
-
-@pytest.fixture
-def wide() -> str:
-    """A network with BatchNormalization and shape arithmetic left in, so there is something to simplify."""
-    return str(SAMPLES / "digits_wide.onnx")
-
-
-@pytest.fixture
-def calib() -> str:
-    """Data to fit on."""
-    return str(SAMPLES / "digits_calib.npz")
-
-
-@pytest.fixture
-def evals() -> str:
-    """Data to judge by."""
-    return str(SAMPLES / "digits_eval.npz")
-
-
-@pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Call the command line; arguments may be anything with a text."""
 
@@ -69,3 +38,23 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         return Outcome(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def calls(cnn: str, wide: str, calib: str, evals: str, tmp_path: Path) -> dict[str, list[object]]:
+    """A sensible call of each command that is quick."""
+    fit = ["--data", calib, "--eval-data", evals, "--max-samples", 40]
+    return {
+        "optimize": [cnn, "-o", tmp_path / "o.onnx", *fit, "--recipe", "int8", "--placement", "static"],
+        "simplify": [wide, "-o", tmp_path / "s.onnx", "--data", evals],
+        "prune": [cnn, "-o", tmp_path / "p.onnx", *fit, "--remove", "10%", "--criterion", "l2"],
+        "quantize": [cnn, "-o", tmp_path / "q.onnx", *fit, "--placement", "static"],
+        "evaluate": [cnn, wide, "--data", evals],
+        "compare": [cnn, cnn, "--data", "random"],
+        "benchmark": [cnn, "--data", evals, "--concurrency", 2],
+        "profile": [cnn, wide],
+        "inspect": [cnn, wide, "--channels"],
+        "sensitivity": [cnn, "--data", calib, "--max-samples", 32],
+        "doctor": [],
+        "validate": [cnn],
+    }

@@ -13,17 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxslim.core.errors import (
-    GateError,
-    InvalidDataError,
-    InvalidModelError,
-    LimitError,
-    OnnxslimError,
-    UnsupportedError,
-    UsageError,
-)
-from onnxslim_cli import app, step_command
-
 Run = Callable[..., "object"]
 
 
@@ -157,59 +146,6 @@ def test_a_failed_gate_exits_5_and_leaves_out_alone(run: Run, cnn: str, calib: s
     assert out.read_bytes() == b"precious"
     assert "kB" in report.read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["q.onnx", "why.md"]
-
-
-ERRORS = {
-    UsageError("u", hint="h"): 2,
-    InvalidModelError("m"): 3,
-    InvalidDataError("d"): 3,
-    UnsupportedError("s"): 4,
-    GateError("g"): 5,
-    LimitError("l"): 6,
-    MemoryError(): 6,
-    OSError(28, "No space left on device"): 6,
-    PermissionError(13, "Permission denied", "out.onnx"): 2,
-    KeyboardInterrupt(): 130,
-    ZeroDivisionError("division by zero"): 1,
-}
-
-
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("json_too", [False, True])
-def test_every_error_has_its_exit_code(
-    run: Run, monkeypatch: pytest.MonkeyPatch, cnn: str, tmp_path: Path, error: BaseException, json_too: bool
-) -> None:
-    def fail(*args: object, **kwargs: object) -> None:
-        raise error
-
-    monkeypatch.setattr(step_command, "run_recipe", fail)
-    outcome = run("simplify", cnn, "-o", tmp_path / "out.onnx", *(["--json"] if json_too else []))
-    assert outcome.code == ERRORS[error]
-    assert "Traceback" not in outcome.err
-    if json_too:
-        assert outcome.json["exit_code"] == ERRORS[error]
-        assert outcome.json["command"] == "simplify"
-    else:
-        assert outcome.out == ""
-
-
-def test_a_defect_says_so_and_shows_its_traceback_only_on_demand(
-    run: Run, monkeypatch: pytest.MonkeyPatch, cnn: str
-) -> None:
-    def fail(*args: object, **kwargs: object) -> None:
-        raise IndexError("list index out of range")
-
-    monkeypatch.setattr(app, "_dispatch", fail)
-    assert "defect of onnxslim: IndexError" in run("inspect", cnn).err
-    assert "Traceback" in run("inspect", cnn, "--debug").err
-
-
-def test_every_typed_error_is_covered_here() -> None:
-    assert {type(error) for error in ERRORS} >= set(OnnxslimError.__subclasses__()) - _of_cli()
-
-
-def _of_cli() -> set[type]:
-    return {kind for kind in OnnxslimError.__subclasses__() if kind.__module__.startswith("onnxslim_cli")}
 
 
 def test_names_of_files_cannot_steer_the_terminal(run: Run, tmp_path: Path) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
 
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
@@ -35,3 +39,15 @@ def test_time_is_measured_when_asked_for(run: Run, cnn: str) -> None:
 def test_a_formula_for_a_dimension_is_not_printed_in_full() -> None:
     told = str(Port("y", "float", ("batch", None, 3, "(floor(floor(height/2 - 1/2)/2) + 1)*(width)")))
     assert told == "float (batch, ?, 3, …)"
+
+
+def test_inspect_counts_as_onnx_does(run: Run, wide: str) -> None:
+    model = onnx.load(wide)
+    found = run("inspect", wide, "--json").json["models"][0]
+    ops = [node.op_type for node in model.graph.node]
+    assert found["ops"] == {op: ops.count(op) for op in sorted(set(ops))}
+    assert found["nodes"] == len(ops)
+    floats = (w for w in model.graph.initializer if w.data_type == onnx.TensorProto.FLOAT)
+    assert found["facts"]["params"] >= sum(int(np.prod(w.dims)) for w in floats)
+    assert found["facts"]["bytes"] == Path(wide).stat().st_size
+    assert found["inputs"] == [{"name": "image", "dtype": "float", "shape": ["batch", 1, 8, 8]}]

@@ -11,6 +11,7 @@ from onnx import numpy_helper
 
 pytest.importorskip("torch", reason="recover needs torch")
 
+
 Run = Callable[..., "object"]
 
 
@@ -75,3 +76,18 @@ def test_what_cannot_be_meant_exits_2(
     assert outcome.code == 2
     assert said in outcome.err
     assert not out.exists()
+
+
+def test_recovery_is_judged_against_the_teacher(
+    run: Run, calls: dict[str, list[object]], cnn: str, calib: str, evals: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    assert run("quantize", *calls["quantize"]).code == 0
+    student, out = tmp_path / "q.onnx", tmp_path / "r.onnx"
+    fit = ["--data", calib, "--eval-data", evals, "--steps", 5]
+    document = run("recover", student, "--teacher", cnn, "-o", out, *fit, "--json").json
+    assert document["exit_code"] == 0
+    assert document["input"]["path"] == cnn
+    assert document["input"]["bytes"] > document["output"]["bytes"]
+    # The student is int8 already; judged against itself it would have lost nothing.
+    assert 20 < document["outputs"]["logits"]["sqnr_db"] < 80

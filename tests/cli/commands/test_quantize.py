@@ -1,4 +1,4 @@
-"""``quantize --statistics``: parts of the data in files of their own, which add up to the whole."""
+"""``onnxslim quantize --statistics``: halves add up, strangers are refused."""
 
 from __future__ import annotations
 
