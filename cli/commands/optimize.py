@@ -10,6 +10,7 @@ from onnxslim.core.errors import UsageError
 from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import Result
+from onnxslim.quantization.options import PLACEMENTS
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.search.optimization import optimize as search
 from onnxslim.search.optimization import resolve_recipe
@@ -44,7 +45,7 @@ _RATIO_TYPE: dict[str, Any] = {"type": click.FloatRange(0, min_open=True), "meta
 )
 @click.option("--study", metavar="DIR", help="Keep every trial and its model here; go on where a search stopped.")
 @shared_options.workers("Trials begun")
-@click.option("--placement", type=click.Choice(["measured", "static"]), default="measured", show_default=True,
+@click.option("--placement", type=click.Choice(PLACEMENTS), default="measured", show_default=True,
               help="Choose int8 layers by timing them, or by a table that gives the same bytes anywhere.")  # fmt: skip
 def optimize(
     common: CommonOptions,

@@ -9,6 +9,8 @@ import click
 from onnxslim.core.workers import open_workers
 from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.result import Result
+from onnxslim.quantization.calibration.range_methods import METHOD_SPELLINGS
+from onnxslim.quantization.options import ACTIVATION_MODES, LINEAR_FORMATS, PLACEMENTS
 from onnxslim.quantization.targets.registry import TARGETS
 
 from ..command import command
@@ -27,17 +29,17 @@ from ..step_command import run_step
 @click.option("--target", type=click.Choice(list(TARGETS)), help="What the model will run on (this machine).")
 @click.option(
     "--activations",
-    type=click.Choice(["static", "dynamic"]),
+    type=click.Choice(ACTIVATION_MODES),
     help="Ranges fixed by calibration, or taken from each input (whichever the model gains by).",
 )
 @click.option("--weights", metavar="W", help="Weights only: int8, int4, either with :qdq (standard ops), or codebook:K.")
 @click.option(
     "--linear",
-    type=click.Choice(["int8", "int4"]),
+    type=click.Choice(LINEAR_FORMATS),
     help="int4: large linear layers that see one row, as classifiers end in, get 4-bit weights; beside static int8 (int8).",
 )
-@click.option("--calibration", metavar="C", help="auto, minmax, averaged, percentile[:99.999], mse, entropy, least (auto).")
-@click.option("--placement", type=click.Choice(["measured", "static"]), help="How to choose the layers (measured).")
+@click.option("--calibration", metavar="C", help=f"{', '.join(METHOD_SPELLINGS)} (auto).")
+@click.option("--placement", type=click.Choice(PLACEMENTS), help="How to choose the layers (measured).")
 @click.option("--min-sqnr", type=float, metavar="DB", help="What every output keeps, or layers stay float (20).")
 @click.option(
     "--statistics",

@@ -15,6 +15,7 @@ from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Samples
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.task import EvaluationOptions
+from onnxslim.runtime.providers import PROVIDERS
 from onnxslim.runtime.session import SessionConfig
 
 from .parameter_types import DIM, DURATION, PAIR, REPORT, SIZE, PairType
@@ -49,7 +50,7 @@ _OPTION_TABLE: dict[str, tuple[OptionRow, ...]] = {
         ("--debug", "Show the traceback of an error.", _FLAG),
     ),
     "Running": (
-        ("--provider", "cpu, cuda, cuda:1 or tensorrt (cpu).", {"default": "cpu", "metavar": "P"}),
+        ("--provider", f"{', '.join(PROVIDERS)} or cuda:1 (cpu).", {"default": "cpu", "metavar": "P"}),
         ("--threads", "Threads of one inference (1).", _build_number_type(1, 1)),
         ("--batch-size", "Samples in one inference, where the model leaves that free.", _build_number_type(1)),
         ("--concurrency", "Inferences at a time, for benchmark's throughput (1).", _build_number_type(1, 1)),

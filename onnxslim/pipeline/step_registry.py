@@ -17,8 +17,7 @@ from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.survey import Surveys
 from onnxslim.pruning.step import prune
 from onnxslim.quantization.mixed_precision import choose_mixed_precision
-from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.scheme_selection import ACTIVATION_MODES
+from onnxslim.quantization.options import ACTIVATION_MODES, QuantizeOptions
 from onnxslim.quantization.step import quantize
 from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.step import recover

@@ -6,19 +6,26 @@ from dataclasses import dataclass
 
 from onnxslim.core.quantities import Bytes
 
+#: What may be asked for by ``activations``, ``linear`` and ``placement``, beside ``auto``.
+ACTIVATION_MODES = ("static", "dynamic")
+LINEAR_FORMATS = ("int8", "int4")
+PLACEMENTS = ("measured", "static")
+
 
 @dataclass(frozen=True)
 class QuantizeOptions:
     """What a caller may choose.
 
     Attributes:
-        target: ``cpu``, ``cpu-no-vnni``, ``cuda`` or ``tensorrt``; ``auto`` is what the session's provider runs on here.
+        target: A key of :data:`~onnxslim.quantization.targets.registry.TARGETS`; ``auto`` is what the session's provider
+            runs on here.
         activations: ``static`` fixes ranges by calibration, ``dynamic`` takes them from each input (linear layers only),
             ``auto`` chooses by modelled cost (``ways.py``).
         weights: Weights only, activations float: ``int8``, ``int4`` (in onnxruntime's MatMulNBits; with ``:qdq`` in the
             standard's DequantizeLinear) or ``codebook:K``; None quantises both.
-        calibration: ``auto``, ``minmax``, ``averaged``, ``percentile[:99.999]``, ``mse``, ``entropy`` or ``least`` (for each
-            tensor the one with the least error).
+        calibration: A key of :data:`~onnxslim.quantization.calibration.range_methods.RANGE_METHODS`, ``percentile`` and
+            ``mse`` with a number behind a colon or not (``least`` takes for each tensor the one with the least error);
+            ``auto`` tries several.
         linear: ``int4`` gives 4-bit weights to large linear layers that read each weight once an inference (``fewbits.py``);
             otherwise they are ``int8`` like all others.
         placement: ``measured`` decides on this machine which layers gain, ``static`` by a model of the target.

@@ -33,7 +33,7 @@ from onnxslim.graph.constants import get_const_array
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.dynamic.pipeline import quantize_dynamic
 from onnxslim.quantization.float16.pipeline import quantize_float16
-from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.options import ACTIVATION_MODES, LINEAR_FORMATS, QuantizeOptions
 from onnxslim.quantization.qdq import placement
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups
 from onnxslim.quantization.qdq.placement import UnitTimes
@@ -56,9 +56,6 @@ SCHEMES: dict[str, QuantizationScheme] = {
     "weights": quantize_weights,
     "float16": quantize_float16,
 }
-#: What may be asked for by ``activations``.
-ACTIVATION_MODES = ("static", "dynamic")
-
 #: Dynamic is chosen up to this ratio of its modelled time to the static one's.
 DYNAMIC_TIME_MARGIN = 1.1
 
@@ -97,8 +94,8 @@ def resolve_scheme(
         scheme, reason = "static", reason if scheme == "static" else target.no_contrib_ops_reason
     elif scheme == "auto":
         scheme, reason = choose_cheaper_scheme(model, target, CalibrationFeeds(samples).first(1)[0])
-    if options.linear not in ("int8", "int4"):
-        raise UsageError(f"--linear {options.linear}: unknown", hint="int8 or int4")
+    if options.linear not in LINEAR_FORMATS:
+        raise UsageError(f"--linear {options.linear}: unknown", hint=" or ".join(LINEAR_FORMATS))
     if options.linear == "int4" and (scheme != "static" or target.no_contrib_ops_reason is not None):
         raise UsageError(
             f"--linear int4 goes with static int8 for the CPU provider; here it is {scheme} for {target.name}",

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from onnxslim.reporting import text
+from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS
+from onnxslim.validation.metrics.table import METRICS
 
 Report = Mapping[str, Any]
 Verdict = Literal["better", "worse", ""]
@@ -101,25 +103,10 @@ def _memory_rows(report: Report) -> list[FigureRow]:
     return [FigureRow("memory", "Peak memory", before, after, change, verdict=verdict)]
 
 
-#: metric → its name in prose; any other metric is called what its author called it
-METRIC_NAMES = {
-    "top1": "Top-1",
-    "top5": "Top-5",
-    "agreement": "Agreement",
-    "confidence": "Expected top-1",
-    "relative": "1 − relative error",
-    "miou": "mIoU",
-    "f1": "F1",
-    "ap": "AP",
-    "rmse": "RMSE",
-    "mae": "MAE",
-    "ctc": "Sequence accuracy",
-}
-
-
 def metric_name(name: str) -> str:
-    """What people call the metric ``name``."""
-    return METRIC_NAMES.get(name) or text.clean(name)
+    """What people call the metric ``name``: a function's author chose the name."""
+    metric = METRICS.get(name) or DATASET_METRICS.get(name)
+    return metric.display_name if metric is not None else text.clean(name)
 
 
 def format_metric(value: float | None, unit: str) -> str:

@@ -155,13 +155,6 @@ def _compute_errors(h: Histogram, low: np.ndarray, high: np.ndarray, levels: int
     return np.asarray(((inside[last] - inside[first]) * step**2 / 12 + saturation * (below + above)) / total)
 
 
-RANGE_METHODS: dict[str, RangeMethod] = {
-    "minmax": minmax,
-    "averaged": mean_minmax,
-    "percentile": percentile,
-    "mse": mse,
-    "entropy": entropy,
-}
 #: What ``best_per_tensor`` chooses from; entropy minimises something else, and takes more time than all of these.
 _PER_TENSOR_METHODS = ("minmax", "averaged", "percentile", "mse")
 
@@ -178,7 +171,17 @@ def best_per_tensor(h: Histogram) -> tuple[float, float]:
     return choose_method(h)[1]
 
 
-RANGE_METHODS["least"] = best_per_tensor
+#: By the name on the command line.
+RANGE_METHODS: dict[str, RangeMethod] = {
+    "minmax": minmax,
+    "averaged": mean_minmax,
+    "percentile": percentile,
+    "mse": mse,
+    "entropy": entropy,
+    "least": best_per_tensor,
+}
+#: What ``--calibration`` takes, as its help says it.
+METHOD_SPELLINGS = ("auto", *(f"{name}[:99.999]" if name == "percentile" else name for name in RANGE_METHODS))
 #: What ``auto`` tries, by the error of the model's outputs: for each tensor the method with the least error, mse with
 #: saturation weighing more or less, and everything.
 AUTO_METHODS: dict[str, RangeMethod] = {
@@ -201,7 +204,7 @@ def parse_methods(text: str) -> dict[str, RangeMethod]:
 
 
 def parse_method(text: str) -> RangeMethod:
-    """``minmax``, ``mean_minmax``, ``percentile[:99.99]``, ``mse[:0.3]``, ``entropy`` or ``best_per_tensor`` → the function.
+    """A key of :data:`RANGE_METHODS`, ``percentile:99.99`` or ``mse:0.3`` → the function.
 
     The number behind ``mse`` is what a squared error by saturation counts, against one by rounding.
 

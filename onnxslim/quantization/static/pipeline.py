@@ -22,7 +22,7 @@ from onnxslim.quantization.calibration.histograms import Statistics
 from onnxslim.quantization.calibration.range_selection import RangeSelector
 from onnxslim.quantization.calibration.warnings import find_calibration_warnings
 from onnxslim.quantization.evaluation import placement_profiling
-from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.options import PLACEMENTS, QuantizeOptions
 from onnxslim.quantization.prepare import build_no_layers_error
 from onnxslim.quantization.qdq import placement
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan, find_fusion_groups, make_plan
@@ -263,8 +263,8 @@ def _choose_int8_units(
             report.warnings.append("by the target's cost model int8 gains nothing here; everything that can be is int8")
             return int8_capable
         return modeled_int8
-    if options.placement != "measured":
-        raise UsageError(f"--placement {options.placement}: unknown", hint="measured or static")
+    if options.placement not in PLACEMENTS:
+        raise UsageError(f"--placement {options.placement}: unknown", hint=" or ".join(PLACEMENTS))
     timing_feeds = feeds.first(NUM_TIMING_SAMPLES)
     full_int8 = insert_qdq(model, make_plan(all_units, int8_capable), qparams)
     times = placement_profiling.measure_unit_times(model, full_int8, all_units, timing_feeds, config, times)

@@ -25,7 +25,7 @@ _MAX_JACKKNIFE_GROUPS = 20
 class DetectionAccumulator:
     """AP of boxes against labels ``(N, K, 5)``, or against the original's own boxes where there are none."""
 
-    name = "ap"
+    name, display_name = "ap", "AP"
 
     def __init__(self) -> None:
         self._result: list[detection.Matches] = []

@@ -30,7 +30,8 @@ class Metric:
     """One way to judge outputs.
 
     Attributes:
-        name: As on the command line and in the report.
+        name: As on the command line and in the JSON report.
+        display_name: As people call it.
         parts: What each sample of a batch contributes: float64, shape (n, k).
         against: Whether outputs are judged by labels, by the original's outputs, or by labels where there are any.
         is_default_for: Whether it is reported by default.
@@ -39,6 +40,7 @@ class Metric:
     """
 
     name: str
+    display_name: str
     parts: PartsFunction
     against: Literal["labels", "original", "either"]
     is_default_for: DefaultPredicate = lambda values, labels: False
@@ -269,15 +271,17 @@ def _has_label_maps(values: np.ndarray, labels: np.ndarray | None) -> bool:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("top1", _top(1), "labels", _has_class_labels),
-        Metric("top5", _top(5), "labels", lambda v, y: _has_class_labels(v, y) and is_scores(v) and v.shape[1] > 5),
-        Metric("agreement", _agreement, "original", _is_discrete),
-        Metric("confidence", _confidence, "original"),
-        Metric("miou", _miou, "either", _has_label_maps, _miou_finish),
-        Metric("f1", _f1, "either", finish=_f1_finish),
-        Metric("relative", _relative, "original", lambda v, y: not _is_discrete(v, y), _relative_finish),
-        Metric("rmse", _rmse, "labels", _has_real_labels, _rmse_finish, higher_is_better=False),
-        Metric("mae", _mae, "labels", higher_is_better=False),
-        Metric("ctc", _ctc, "either", finish=_ctc_finish),
+        Metric("top1", "Top-1", _top(1), "labels", _has_class_labels),
+        Metric("top5", "Top-5", _top(5), "labels", lambda v, y: _has_class_labels(v, y) and is_scores(v) and v.shape[1] > 5),
+        Metric("agreement", "Agreement", _agreement, "original", _is_discrete),
+        Metric("confidence", "Expected top-1", _confidence, "original"),
+        Metric("miou", "mIoU", _miou, "either", _has_label_maps, _miou_finish),
+        Metric("f1", "F1", _f1, "either", finish=_f1_finish),
+        Metric(
+            "relative", "1 − relative error", _relative, "original", lambda v, y: not _is_discrete(v, y), _relative_finish
+        ),
+        Metric("rmse", "RMSE", _rmse, "labels", _has_real_labels, _rmse_finish, higher_is_better=False),
+        Metric("mae", "MAE", _mae, "labels", higher_is_better=False),
+        Metric("ctc", "Sequence accuracy", _ctc, "either", finish=_ctc_finish),
     )
 }
