@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.observer import sum_channels
 from onnxslim.activations.segment_executor import BATCH_SIZE, SegmentExecutor
 from onnxslim.channels.removable_blocks import DroppableBlock, drop_block, find_blocks
 from onnxslim.data.samples import Samples
@@ -14,7 +15,8 @@ from onnxslim.pruning.channel_groups import ChannelGroup
 from onnxslim.pruning.reconstruction.layerwise import fit_takeover, output_positions
 from onnxslim.pruning.reconstruction.regression_targets import find_targets
 from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD
-from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.parallel import run_all
+from onnxslim.runtime.session import SessionConfig
 from onnxslim.runtime.tap_outputs import tap_outputs
 
 #: Samples that a candidate is repaired with; only one or two layers are fitted.
@@ -112,14 +114,11 @@ def remove_leftovers(model: ir.Model) -> None:
 
 def _mean_contribution(model: ir.Model, block: DroppableBlock, samples: Samples, config: SessionConfig) -> np.ndarray:
     """What ``block`` adds on average, per channel: float64 (C,)."""
-    session = Session(tap_outputs(model, [block.entry, block.exit], only=True), config)
-    total: np.ndarray | None = None
-    count = 0
-    for batch in samples.batches(BATCH_SIZE):
-        tensors = session.run({name: batch[name] for name in session.inputs})
+    tapped = tap_outputs(model, [block.entry, block.exit], only=True)
+
+    def sum_added(index: int, tensors: dict[str, np.ndarray]) -> np.ndarray:
         added = tensors[block.exit].astype(np.float64) - tensors[block.entry]
-        rows = np.moveaxis(added, 1 if added.ndim > 3 else -1, 0)
-        rows = rows.reshape(len(rows), -1)
-        total = rows.sum(axis=1) + (0.0 if total is None else total)
-        count += rows.shape[1]
-    return np.zeros(1) if total is None else total / count
+        return sum_channels(added, 1 if added.ndim > 3 else -1)
+
+    count, total, _ = np.asarray(sum(run_all(tapped, samples.batches(BATCH_SIZE), sum_added, config)))
+    return np.asarray(total / count)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.observer import observe, sum_channels
 from onnxslim.activations.segment_executor import BATCH_SIZE
 from onnxslim.channels.analysis.units import Analysis, Site
 from onnxslim.core.errors import UsageError
@@ -16,8 +17,7 @@ from onnxslim.graph.constants import get_const_array
 from onnxslim.pruning.channel_groups import ChannelGroup
 from onnxslim.pruning.importance.criteria import CRITERIA, Evidence
 from onnxslim.recovery.step import compute_gradient_importance
-from onnxslim.runtime.session import Session, SessionConfig
-from onnxslim.runtime.tap_outputs import tap_outputs
+from onnxslim.runtime.session import SessionConfig
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def score_units(
         raise UsageError(f"--criterion {criterion} needs data", hint="give --data, or --criterion l2")
     if tensors and criterion == "bn":
         logger.info("BatchNormalization is folded: the measured deviation before each activation stands in")
-    stats = _measure_stats(model, tensors, samples, config) if tensors and samples is not None else {}
+    stats = _measure_stats(model, tensors, samples, config) if samples is not None else {}
     saliency: Mapping[str, np.ndarray] = {}
     if chosen.requires == "gradients" and samples is not None:
         saliency = compute_gradient_importance(
@@ -135,14 +135,12 @@ def _find_gammas(analysis: Analysis, nodes: Sequence[ir.Node], group: ChannelGro
 
 def _measure_stats(model: ir.Model, tensors: Mapping[str, int], samples: Samples, config: SessionConfig) -> ChannelStats:
     """tensor -> (standard deviation, root mean square) along its axis, over all samples and other axes."""
-    session = Session(tap_outputs(model, tensors, only=True), config)
-    sums: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
-    for batch in samples.batches(BATCH_SIZE):
-        for name, value in session.run({key: batch[key] for key in session.inputs}).items():
-            flat = np.moveaxis(value, tensors[name], 0).reshape(value.shape[tensors[name]], -1).astype(np.float64)
-            count, total, square = sums.get(name, (0, np.zeros(len(flat)), np.zeros(len(flat))))
-            sums[name] = (count + flat.shape[1], total + flat.sum(axis=1), square + np.square(flat).sum(axis=1))
-    return {
-        name: (np.sqrt(np.maximum(square / n - np.square(total / n), 0)), np.sqrt(square / n))
-        for name, (n, total, square) in sums.items()
-    }
+
+    def measure(index: int, name: str, array: np.ndarray) -> np.ndarray:
+        return sum_channels(array, tensors[name])
+
+    stats = {}
+    for name, parts in observe(model, tensors, samples.batches(BATCH_SIZE), measure, config).items():
+        n, total, square = np.asarray(sum(parts))
+        stats[name] = (np.sqrt(np.maximum(square / n - np.square(total / n), 0)), np.sqrt(square / n))
+    return stats

@@ -8,12 +8,13 @@ short the tensors are watched in groups: more runs of the model instead of more 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.observer import FeedIterable, ObservedModel
 from onnxslim.activations.output_error import is_float
 from onnxslim.core.errors import InvalidDataError
 from onnxslim.core.progress import Progress, ignore_progress
@@ -21,19 +22,10 @@ from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_array
 from onnxslim.quantization.calibration.cache import CacheWriter
 from onnxslim.quantization.calibration.histograms import Statistics, StatisticsAccumulator
-from onnxslim.quantization.calibration.observer_outputs import (
-    add_graph_output,
-    add_int64_constant,
-    append_node,
-    append_reduction,
-)
 from onnxslim.quantization.calibration.range_methods import NUM_BINS, Histogram
 from onnxslim.runtime.memory import release_freed_memory
-from onnxslim.runtime.parallel import run_all
 from onnxslim.runtime.session import Session, SessionConfig
-from onnxslim.runtime.tap_outputs import remove_unused, tap_outputs
-
-FeedIterable = Iterable[Mapping[str, np.ndarray]]
+from onnxslim.runtime.tap_outputs import tap_outputs
 
 #: Values of one tensor and sample that are counted: between two thirds of this and twice this, or all there are.
 VALUES_PER_SAMPLE = 1 << 11
@@ -80,9 +72,7 @@ def collect_statistics(
         group_start = None if start is None else start.select(group)
         counter = StatisticsAccumulator(group, group_start)
         try:
-            for low, high, values in run_all(
-                _add_observers(model, group), feeds, partial(_read_observations, group), config
-            ):
+            for low, high, values in _add_observers(model, group).run(feeds, partial(_read_observations, group), config):
                 counter.add(low, high, values)
                 progress("statistics", group_index * sample_count + len(counter), len(groups) * sample_count)
                 if interim_writer is not None and interim_writer.is_write_due():
@@ -124,37 +114,31 @@ def collect_channel_statistics(
 
     A tensor whose rank is not known, or below 2, is left out.
     """
-    observed, observed_names = model.clone(), []
-    observed.graph.outputs.clear()
-    by_name = {value.name: value for value in _iterate_values(observed)}
+    observed, observed_names = ObservedModel(model), []
     for name in names:
-        axes = [axis for axis in range(len(shapes.get_dims(by_name[name]) or ())) if axis != 1]
-        if len(shapes.get_dims(by_name[name]) or ()) < 2:
+        value = observed.values[name]
+        rank = len(shapes.get_dims(value) or ())
+        if rank < 2:
             continue
         observed_names.append(name)
         for op, suffix in (("ReduceMin", "__low"), ("ReduceMax", "__high"), ("ReduceSumSquare", "__square")):
-            add_graph_output(
-                observed, append_reduction(observed, op, by_name[name], axes), name + suffix, by_name[name].dtype
-            )
-        add_graph_output(observed, append_node(observed, "Size", [by_name[name]]), name + "__size", ir.DataType.INT64)
-    remove_unused(observed.graph)
+            reduced = observed.append_reduction(op, value, [axis for axis in range(rank) if axis != 1])
+            observed.add_output(reduced, name + suffix, value.dtype)
+        observed.add_output(observed.append("Size", value), name + "__size", ir.DataType.INT64)
 
-    def reduce(index: int, outputs: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    def read_channels(index: int, outputs: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         result = []
         for name in observed_names:
             low, high, square, size = (outputs[f"{name}__{key}"] for key in ("low", "high", "square", "size"))
             result.append((np.maximum(high, -low).astype(np.float64), square * (float(square.size) / float(size))))
         return result
 
-    totals: list[tuple[np.ndarray, np.ndarray]] = []
-    samples = 0
-    for sample_totals in run_all(observed, feeds, reduce, config) if observed_names else ():
-        samples += 1
-        if not totals:
-            totals = sample_totals
-        else:
-            totals = [(np.maximum(p, q), e + f) for (p, e), (q, f) in zip(totals, sample_totals, strict=True)]
-    return {name: (peak, energy / samples) for name, (peak, energy) in zip(observed_names, totals, strict=True)}
+    samples = list(observed.run(feeds, read_channels, config)) if observed_names else []
+    result = {}
+    for name, channels in zip(observed_names, zip(*samples, strict=True), strict=True):
+        peaks, energies = zip(*channels, strict=True)
+        result[name] = np.max(peaks, axis=0), np.asarray(sum(energies) / len(samples))
+    return result
 
 
 class _NotFiniteError(Exception):
@@ -176,33 +160,18 @@ def _find_nonfinite_tensor(model: ir.Model, feeds: FeedIterable, sample: int, co
     return "an output"
 
 
-def _iterate_values(model: ir.Model) -> Iterator[ir.Value]:
-    yield from model.graph.inputs
-    for node in model.graph:
-        yield from node.outputs
-
-
-def _add_observers(model: ir.Model, names: Sequence[str]) -> ir.Model:
+def _add_observers(model: ir.Model, names: Sequence[str]) -> ObservedModel:
     """A copy with the model's outputs, and of each tensor ``__low``, ``__high``, ``__sum`` and ``__some``."""
-    observed = model.clone()
-    by_name = {value.name: value for value in _iterate_values(observed)}
-    zero, one, end, flat = (add_int64_constant(observed, [n]) for n in (0, 1, 2**62, -1))
+    observed = ObservedModel(model, keep_outputs=True)
     for name in names:
-        value = by_name[name]
+        value = observed.values[name]
         for op, suffix in (("ReduceMin", "__low"), ("ReduceMax", "__high"), ("ReduceSum", "__sum")):
-            add_graph_output(observed, append_reduction(observed, op, value), name + suffix, value.dtype)
+            observed.add_output(observed.append_reduction(op, value), name + suffix, value.dtype)
         # an odd stride visits every residue of the power-of-two sizes that feature maps have
-        half = append_node(
-            observed, "Div", [append_node(observed, "Size", [value]), add_int64_constant(observed, 2 * VALUES_PER_SAMPLE)]
-        )
-        stride = append_node(
-            observed, "Reshape", [append_node(observed, "Mul", [half, add_int64_constant(observed, 2)]), flat]
-        )
-        step = append_node(observed, "Add", [stride, one])
-        flattened = append_node(observed, "Reshape", [value, flat])
-        add_graph_output(
-            observed, append_node(observed, "Slice", [flattened, zero, end, zero, step]), f"{name}__some", value.dtype
-        )
+        half = observed.append("Div", observed.append("Size", value), 2 * VALUES_PER_SAMPLE)
+        stride = observed.append("Add", observed.append("Reshape", observed.append("Mul", half, 2), [-1]), [1])
+        flattened = observed.append("Reshape", value, [-1])
+        observed.add_output(observed.append("Slice", flattened, [0], [2**62], [0], stride), f"{name}__some", value.dtype)
     return observed
 
 

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.quantization.calibration.observer_outputs import add_graph_output, add_int64_constant, append_node
-from onnxslim.runtime.parallel import run_all
+from onnxslim.activations.observer import ObservedModel
 from onnxslim.runtime.session import SessionConfig
-from onnxslim.runtime.tap_outputs import remove_unused
 
 _DRAW_INPUT = "drawn__uniform"
 
@@ -65,20 +63,12 @@ def sample_outputs(
         config: Where to run.
         seed: Of the draw.
     """
-    sampling_model = model.clone()
-    sampling_model.graph.outputs.clear()
-    by_name = {value.name: value for node in sampling_model.graph for value in node.outputs}
+    observed = ObservedModel(model)
     count = max((request.count for request in requests.values()), default=1)
-    draw_input = ir.Value(name=_DRAW_INPUT, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([count]))
-    sampling_model.graph.inputs.append(draw_input)
+    draw_input = observed.add_input(_DRAW_INPUT, [count])
     for index, (name, request) in enumerate(requests.items()):
-        draw_slice = append_node(
-            sampling_model,
-            "Slice",
-            [draw_input, add_int64_constant(sampling_model, [0]), add_int64_constant(sampling_model, [request.count])],
-        )
-        _add_sampling_ops(sampling_model, by_name[name], draw_slice, request.is_feature_map, f"drawn__{index}")
-    remove_unused(sampling_model.graph)
+        draw = observed.append("Slice", draw_input, [0], [request.count])
+        _add_sampling_ops(observed, observed.values[name], draw, request.is_feature_map, f"drawn__{index}")
     drawing_feeds = (
         {**feed, _DRAW_INPUT: np.random.default_rng((seed, index)).random(count, np.float32)}
         for index, feed in enumerate(feeds)
@@ -94,7 +84,7 @@ def sample_outputs(
             result.append((rows[0].T if request.is_feature_map else rows, positions.copy(), grid))
         return result
 
-    for index, sample in enumerate(run_all(sampling_model, drawing_feeds, read_sample, config) if requests else ()):
+    for index, sample in enumerate(observed.run(drawing_feeds, read_sample, config) if requests else ()):
         for name, (rows, positions, grid) in zip(requests, sample, strict=True):
             # one block a layer: a small piece of each sample would keep the memory of its whole run from being freed
             if name not in sampled:
@@ -108,20 +98,18 @@ def sample_outputs(
     return sampled
 
 
-def _add_sampling_ops(model: ir.Model, value: ir.Value, draw: ir.Value, is_feature_map: bool, prefix: str) -> None:
+def _add_sampling_ops(observed: ObservedModel, value: ir.Value, draw: ir.Value, is_feature_map: bool, prefix: str) -> None:
     """Outputs ``_rows``, ``_positions`` and ``_shape`` of one tensor."""
-    shape = append_node(model, "Shape", [value])
-    first, last, rest = (add_int64_constant(model, [n]) for n in ((0, 2, -1) if is_feature_map else (-1, 2**62, -1)))
-    kept_dims = append_node(model, "Slice", [shape, first, last])
+    shape = observed.append("Shape", value)
     # (batch, channels, positions) or (positions, features)
-    matrix_shape = append_node(model, "Concat", [kept_dims, rest] if is_feature_map else [rest, kept_dims], axis=0)
-    matrix = append_node(model, "Reshape", [value, matrix_shape])
-    axis = 2 if is_feature_map else 0
-    total = append_node(model, "Gather", [append_node(model, "Shape", [matrix]), add_int64_constant(model, [axis])])
-    scaled_draw = append_node(model, "Mul", [draw, append_node(model, "Cast", [total], to=int(ir.DataType.FLOAT))])
-    index = append_node(model, "Cast", [append_node(model, "Floor", [scaled_draw])], to=int(ir.DataType.INT64))
+    kept_dims = observed.append("Slice", shape, *(([0], [2]) if is_feature_map else ([-1], [2**62])))
+    matrix_shape = observed.append("Concat", *((kept_dims, [-1]) if is_feature_map else ([-1], kept_dims)), axis=0)
+    matrix, axis = observed.append("Reshape", value, matrix_shape), 2 if is_feature_map else 0
+    total = observed.append("Gather", observed.append("Shape", matrix), [axis])
+    scaled_draw = observed.append("Mul", draw, observed.append("Cast", total, to=int(ir.DataType.FLOAT)))
+    index = observed.append("Cast", observed.append("Floor", scaled_draw), to=int(ir.DataType.INT64))
     # the product may round up to the total itself
-    index = append_node(model, "Min", [index, append_node(model, "Sub", [total, add_int64_constant(model, [1])])])
-    add_graph_output(model, append_node(model, "Gather", [matrix, index], axis=axis), f"{prefix}_rows", value.dtype)
-    add_graph_output(model, index, f"{prefix}_positions", ir.DataType.INT64)
-    add_graph_output(model, shape, f"{prefix}_shape", ir.DataType.INT64)
+    index = observed.append("Min", index, observed.append("Sub", total, [1]))
+    observed.add_output(observed.append("Gather", matrix, index, axis=axis), f"{prefix}_rows", value.dtype)
+    observed.add_output(index, f"{prefix}_positions", ir.DataType.INT64)
+    observed.add_output(shape, f"{prefix}_shape", ir.DataType.INT64)

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.observer import observe
 from onnxslim.activations.output_error import energy, relative_error
 from onnxslim.graph.constants import get_const_array
 from onnxslim.quantization.linear_layers import MatMulLayer
 from onnxslim.quantization.numerics.affine import compute_weight_scales, quantize_weight
-from onnxslim.runtime.parallel import run_all
 from onnxslim.runtime.session import SessionConfig
-from onnxslim.runtime.tap_outputs import tap_outputs
 
 #: Rows kept of one activation, over all samples.
 MAX_SAMPLED_ROWS = 256
@@ -51,27 +50,22 @@ def observe_inputs(
 ) -> dict[str, ObservedActivation]:
     """The inputs of ``layers`` by tensor name; those inside If and Loop bodies cannot be seen and are left out."""
     names = list(dict.fromkeys(str(linear.activation.name) for linear in layers if is_observable(model, linear)))
-    if not names or not feeds:
-        return {}
-    rows_per_feed = -(-MAX_SAMPLED_ROWS // len(feeds))
+    rows_per_feed = -(-MAX_SAMPLED_ROWS // max(len(feeds), 1))
 
-    def sample_rows(index: int, outputs: dict[str, np.ndarray]) -> dict[str, ObservedActivation]:
-        result = {}
-        for position, name in enumerate(names):
-            flat = outputs[name].reshape(-1, outputs[name].shape[-1])
-            if not flat.size:
-                continue
-            low, high = min(float(flat.min()), 0.0), max(float(flat.max()), 0.0)
-            count = min(rows_per_feed, len(flat))
-            row_indices = np.random.default_rng((seed, position, index)).choice(len(flat), count, replace=False)
-            rows, peak = flat[np.sort(row_indices)], np.abs(flat).max(axis=0)
-            ones = np.ones((count, 1), np.float32)
-            result[name] = ObservedActivation(rows, low * ones, high * ones, peak)
-        return result
+    def sample_rows(index: int, name: str, array: np.ndarray) -> ObservedActivation | None:
+        flat = array.reshape(-1, array.shape[-1])
+        if not flat.size:
+            return None
+        low, high = min(float(flat.min()), 0.0), max(float(flat.max()), 0.0)
+        count = min(rows_per_feed, len(flat))
+        row_indices = np.random.default_rng((seed, names.index(name), index)).choice(len(flat), count, replace=False)
+        rows, peak = flat[np.sort(row_indices)], np.abs(flat).max(axis=0)
+        ones = np.ones((count, 1), np.float32)
+        return ObservedActivation(rows, low * ones, high * ones, peak)
 
-    per_sample = list(run_all(tap_outputs(model, names, only=True), feeds, sample_rows, config))
-    samples_by_name = {name: [feed_sample[name] for feed_sample in per_sample if name in feed_sample] for name in names}
-    return {name: _concatenate_samples(parts) for name, parts in samples_by_name.items() if parts}
+    observed = observe(model, names, feeds, sample_rows, config)
+    found = {name: [part for part in parts if part is not None] for name, parts in observed.items()}
+    return {name: _concatenate_samples(parts) for name, parts in found.items() if parts}
 
 
 def is_observable(model: ir.Model, linear: MatMulLayer) -> bool:

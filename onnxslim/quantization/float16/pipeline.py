@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.observer import observe
 from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.errors import UnsupportedError
 from onnxslim.core.progress import Progress
@@ -19,10 +20,8 @@ from onnxslim.quantization.float16.conversion import TensorRange
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import match_nodes
 from onnxslim.quantization.targets.registry import TARGETS
-from onnxslim.runtime.parallel import run_all
 from onnxslim.runtime.providers import PROVIDERS
 from onnxslim.runtime.session import SessionConfig, available_providers
-from onnxslim.runtime.tap_outputs import tap_outputs
 
 #: Samples that ranges are taken from, and that outputs are compared on.
 MAX_OBSERVED_SAMPLES, MAX_EVALUATION_SAMPLES = 64, 16
@@ -94,18 +93,13 @@ def _observe_ranges(model: ir.Model, feeds: CalibrationFeeds, config: SessionCon
         if output.dtype == ir.DataType.FLOAT and node.op_type != "Constant" and output.name
     ]
 
-    def find_extremes(index: int, outputs: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-        finite = {name: outputs[name][np.isfinite(outputs[name])] for name in float_names}
-        return {name: (float(array.min()), float(array.max())) for name, array in finite.items() if array.size}
+    def find_extremes(index: int, name: str, array: np.ndarray) -> np.ndarray:
+        finite = array[np.isfinite(array)]
+        return np.array([finite.min(), finite.max()]) if finite.size else finite
 
-    low: dict[str, float] = {}
-    high: dict[str, float] = {}
-    for sample in run_all(
-        tap_outputs(model, float_names, only=True), feeds.first(MAX_OBSERVED_SAMPLES), find_extremes, config
-    ):
-        for name, (sample_low, sample_high) in sample.items():
-            low[name], high[name] = min(low.get(name, sample_low), sample_low), max(high.get(name, sample_high), sample_high)
-    return {name: TensorRange(low[name], high[name]) for name in low}
+    extremes = observe(model, float_names, feeds.first(MAX_OBSERVED_SAMPLES), find_extremes, config)
+    joined = {name: np.concatenate(arrays) for name, arrays in extremes.items()}
+    return {name: TensorRange(float(array.min()), float(array.max())) for name, array in joined.items() if array.size}
 
 
 def _convert_copy(model: ir.Model, float32_nodes: dict[str, str]) -> tuple[ir.Model, StepReport]:

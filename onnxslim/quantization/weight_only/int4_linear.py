@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.observer import observe
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.cost import Cost, compute_cost
@@ -25,9 +26,7 @@ from onnxslim.quantization.linear_layers import WeightMatrix, find_weight_matric
 from onnxslim.quantization.numerics import blockwise
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup
 from onnxslim.quantization.weight_only.pipeline import replace_with_matmul_nbits
-from onnxslim.runtime.parallel import SessionPool
 from onnxslim.runtime.session import SessionConfig
-from onnxslim.runtime.tap_outputs import tap_outputs
 
 #: A layer whose weights are a smaller share of the model's saves less than it may cost.
 MIN_WEIGHT_SHARE = 0.05
@@ -96,13 +95,9 @@ def _collect_inputs(
     model: ir.Model, selected: Sequence[WeightMatrix], feeds: CalibrationFeeds, config: SessionConfig
 ) -> dict[str, np.ndarray]:
     """What the layers are fed with: float32 (rows, K) by tensor."""
-    names = list(dict.fromkeys(str(weight.linear_layers[0].activation.name) for weight in selected))
-
-    def flatten_rows(index: int, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {name: np.array(outputs[name]).reshape(-1, outputs[name].shape[-1]) for name in names}
-
-    samples = list(SessionPool(tap_outputs(model, names, only=True), config).run(feeds, flatten_rows))
-    return {name: np.concatenate([sample[name] for sample in samples]) for name in names}
+    names = [str(weight.linear_layers[0].activation.name) for weight in selected]
+    rows = observe(model, names, feeds, lambda _, name, array: array.copy().reshape(-1, array.shape[-1]), config)
+    return {name: np.concatenate(parts) for name, parts in rows.items()}
 
 
 def _write_int4_layer(editor: GraphEditor, weight: WeightMatrix, x: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onnxslim.activations import observer
 from onnxslim.core.errors import InvalidDataError
 from onnxslim.data.sources import open_samples
 from onnxslim.graph import shapes
@@ -67,7 +68,7 @@ def test_where_memory_is_short_tensors_are_watched_in_groups_to_the_same_statist
         return run_all(model, *rest)
 
     whole = observe.collect_statistics(work, samples, names)
-    monkeypatch.setattr(observe, "run_all", counting)
+    monkeypatch.setattr(observer, "run_all", counting)
     told: list[int] = []
     memory = at_a_time * observe.BYTES_PER_TENSOR
     found = observe.collect_statistics(
