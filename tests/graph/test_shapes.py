@@ -1,0 +1,42 @@
+"""Shapes that are inferred are those that the runtime makes, and free dimensions are bound as the contract says."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxslim.core.errors import UsageError
+from onnxslim.graph import shapes
+from onnxslim.runtime.session import Session
+from onnxslim.runtime.tap_outputs import tap_outputs
+from tests.support.channel_cases import CASES
+from tests.support.mask_oracle import PLAIN, feeds
+from tests.support.small_graphs import CONV, model
+
+
+@pytest.mark.parametrize("name", list(CASES)[::7])
+def test_what_is_inferred_is_what_the_runtime_makes(name: str) -> None:
+    net = CASES[name][0].clone()
+    shapes.infer(net)
+    named = [v for node in net.graph for v in node.outputs if v.name and shapes.get_static_dims(v) is not None]
+    found = Session(tap_outputs(net, [str(value.name) for value in named]), PLAIN).run(feeds(net, 0))
+    for value in named:
+        if isinstance(array := found.get(str(value.name)), np.ndarray):
+            assert shapes.get_static_dims(value) == array.shape
+
+
+def test_free_dimensions_are_bound_as_told_else_1_and_224() -> None:
+    net = model(CONV)
+    shapes.bind(net, {"height": 32})
+    assert shapes.get_static_dims(net.graph.inputs[0]) == (1, 3, 32, 224)
+    assert shapes.get_static_dims(net.graph.outputs[0]) == (1, 8, 16, 112)
+    with pytest.raises(UsageError, match="--dim depth"):
+        shapes.bind(model(CONV), {"depth": 3})
+
+
+def test_dimensions_are_read_as_sizes_names_and_unknowns() -> None:
+    value = ir.Value(name="x", shape=ir.Shape([2, "n", None]))
+    assert shapes.get_dims(value) == (2, "n", None)
+    assert shapes.get_static_dims(value) is None
+    assert shapes.get_dims(ir.Value(name="y")) is None

@@ -1,0 +1,58 @@
+"""What a model takes and gives can be changed, and the rest still computes what it did."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxslim.core.errors import UsageError
+from onnxslim.graph import shapes, signature
+from onnxslim.runtime.session import Session
+from tests.support.small_graphs import CONV, model
+
+TWO = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[n,4] a, float[n,4] b) => (float[n,4] y) {
+  s = Add(a, b)
+  r = Relu(s)
+  y = Neg(r)
+}"""
+A, B = np.float32([[1, -2, 3, -4]]), np.float32([[1, 1, 1, 1]])
+
+
+def test_a_tensor_inside_becomes_the_output_and_what_only_others_needed_goes() -> None:
+    net = model(TWO)
+    signature.set_outputs(net, {"s": None})
+    assert [node.op_type for node in net.graph] == ["Add"]
+    np.testing.assert_array_equal(Session(net).run({"a": A, "b": B})["s"], A + B)
+
+
+def test_a_tensor_inside_becomes_the_input_and_what_made_it_goes() -> None:
+    net = model(TWO)
+    signature.set_inputs(net, {"s": None})
+    assert [value.name for value in net.graph.inputs] == ["s"]
+    np.testing.assert_array_equal(Session(net).run({"s": A})["y"], -np.maximum(A, 0))
+
+
+def test_an_output_of_another_type_is_cast_and_keeps_its_name() -> None:
+    net = model(TWO)
+    signature.set_outputs(net, {"y": ir.DataType.FLOAT16})
+    found = Session(net).run({"a": A, "b": B})["y"]
+    assert found.dtype == np.float16
+    np.testing.assert_array_equal(found, -np.maximum(A + B, 0))
+
+
+def test_inputs_that_are_still_needed_and_tensors_that_are_not_there_are_named() -> None:
+    with pytest.raises(UsageError, match="need input b as well"):
+        signature.set_inputs(model(TWO), {"a": None})
+    with pytest.raises(UsageError, match="no tensor t"):
+        signature.set_outputs(model(TWO), {"t": None})
+
+
+def test_fixed_inputs_fix_what_follows_and_minus_one_leaves_a_dimension() -> None:
+    net = model(CONV)
+    signature.set_input_shapes(net, {"x": [-1, 3, 8, 8]})
+    assert shapes.get_dims(net.graph.inputs[0]) == ("batch", 3, 8, 8)
+    assert shapes.get_dims(net.graph.outputs[0]) == ("batch", 8, 4, 4)
+    with pytest.raises(UsageError, match="expected one like"):
+        signature.set_input_shapes(net, {"x": [1, 3]})
