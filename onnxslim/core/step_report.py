@@ -53,6 +53,13 @@ class StepReport:
         if n:
             self.changed[what] = int(self.changed.get(what, 0)) + n
 
+    def add(self, part: StepReport) -> None:
+        """Take over what a part of the step counted, skipped and warned of."""
+        for what, n in part.changed.items():
+            self.changed[what] = n if isinstance(n, str) else int(self.changed.get(what, 0)) + int(n)
+        self.skipped += part.skipped
+        self.warnings += part.warnings
+
     def skip(self, node: str, reason: str) -> None:
         """Record that ``node`` was left alone because of ``reason``."""
         self.skipped.append(Skipped(node, reason))

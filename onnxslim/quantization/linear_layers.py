@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.core.step_report import StepReport
+from onnxslim.core.step_report import Skipped
 from onnxslim.graph.constants import get_const_array
 
 #: A weight with fewer elements than this saves less than the nodes and names that quantising it adds.
@@ -108,26 +108,22 @@ class WeightMatrix:
 
 
 def find_weight_matrices(
-    model: ir.Model,
-    report: StepReport,
-    exclude: Sequence[str] = (),
-    *,
-    find_objection: Callable[[MatMulLayer], str | None] | None = None,
-) -> list[WeightMatrix]:
-    """The matrices of ``model`` that can be quantised; the others are skipped in ``report`` with the reason.
+    model: ir.Model, exclude: Sequence[str] = (), *, find_objection: Callable[[MatMulLayer], str | None] | None = None
+) -> tuple[list[WeightMatrix], list[Skipped]]:
+    """The matrices of ``model`` that can be quantised, and the readers of the others.
 
     Args:
         model: Nodes named (:func:`~onnxslim.graph.traversal.name_nodes`).
-        report: Told what was left alone.
         exclude: Regular expressions; a weight stays float when a reader's whole name matches.
         find_objection: Says why a layer cannot be done, or None.
     """
     matrices: dict[ir.Value, WeightMatrix] = {}
+    skipped: list[Skipped] = []
     for node in model.graph.all_nodes():
         reader = _match_linear_layer(node) or _match_embedding_table(node)
         if reader is None:
             if node.op_type == "MatMul" and get_const_array(node.inputs[1]) is None:
-                report.skip(node.name or "", "neither input is a constant: two activations multiply")
+                skipped.append(Skipped(node.name or "", "neither input is a constant: two activations multiply"))
             continue
         weight = matrices.setdefault(reader.weight_value, WeightMatrix(reader.weight_value))
         if isinstance(reader, MatMulLayer):
@@ -142,15 +138,14 @@ def find_weight_matrices(
         if reason is None:
             quantizable.append(weight)
         else:
-            for name in weight.reader_names:
-                report.skip(name, reason)
-    return quantizable
+            skipped += [Skipped(name, reason) for name in weight.reader_names]
+    return quantizable, skipped
 
 
 def find_same_weights(copy: ir.Model, weight_matrices: Iterable[WeightMatrix]) -> list[WeightMatrix]:
     """``weight_matrices`` in a copy of the model, whose nodes have the same names."""
     names = {name for weight in weight_matrices for name in weight.reader_names}
-    return [weight for weight in find_weight_matrices(copy, StepReport("")) if names.issuperset(weight.reader_names)]
+    return [weight for weight in find_weight_matrices(copy)[0] if names.issuperset(weight.reader_names)]
 
 
 def _match_linear_layer(node: ir.Node) -> MatMulLayer | None:

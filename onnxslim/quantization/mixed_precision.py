@@ -60,7 +60,7 @@ def choose_mixed_precision(
     if measure_excess(model) > 1:
         report.warnings.append("the model drops too much before it is quantised: no layer was put back into float")
         return result, report, options
-    prepared_model = prepare_model(model_file.load(model), StepReport(""))
+    prepared_model = prepare_model(model_file.load(model))[0]
     if options.activations != "dynamic":
         replace_means_with_pools(prepared_model, TARGETS[options.target])
     layer_order = [

@@ -11,7 +11,6 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from onnxslim.core.errors import UnsupportedError, UsageError
-from onnxslim.core.step_report import StepReport
 from onnxslim.graph import opset, shapes
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.quantized import detect_quantization
@@ -24,9 +23,9 @@ FREE_INITIALIZERS_IR_VERSION = 4
 
 
 def prepare_model(
-    model: ir.Model, report: StepReport, min_opset: int = PER_CHANNEL_OPSET, why: str = "per-channel weights"
-) -> ir.Model:
-    """``model``, or a copy with the opset raised to ``min_opset``: shapes inferred, every node named.
+    model: ir.Model, min_opset: int = PER_CHANNEL_OPSET, why: str = "per-channel weights"
+) -> tuple[ir.Model, list[str]]:
+    """``model``, or a copy with the opset raised to ``min_opset``, shapes inferred, every node named; and warnings.
 
     Raises:
         UnsupportedError: It is quantised already.
@@ -35,8 +34,6 @@ def prepare_model(
     if kind is not None:
         raise UnsupportedError(f"the model is quantised already: {kind}", hint="quantise the float model it came from")
     model, raised_from = opset.raise_opset(model, min_opset)
-    if raised_from is not None:
-        report.warnings.append(f"opset raised from {raised_from} to {min_opset}: {why} need it")
     if model.ir_version < FREE_INITIALIZERS_IR_VERSION:
         common.RemoveInitializersFromInputsPass()(model)
     if model.ir_version < FREE_INITIALIZERS_IR_VERSION or raised_from is not None:
@@ -44,7 +41,7 @@ def prepare_model(
         model.ir_version = max(model.ir_version, min_ir_version)
     shapes.infer(model)
     name_nodes(model.graph.all_nodes())
-    return model
+    return model, [] if raised_from is None else [f"opset raised from {raised_from} to {min_opset}: {why} need it"]
 
 
 def build_no_layers_error(model: ir.Model, expected: str) -> UnsupportedError:

@@ -45,7 +45,7 @@ def quantize(
     options, config = options or QuantizeOptions(), config or SessionConfig()
     report = StepReport("quantize")
     with report.timed():
-        float_model = prepare_model(model_file.load(model), report)
+        float_model, report.warnings = prepare_model(model_file.load(model))
         check_patterns(float_model, options.exclude)
         scheme, options = resolve_scheme(float_model, samples, options, config, report)
         result = SCHEMES[scheme](float_model, samples, options, config, report, progress)

@@ -15,7 +15,6 @@ import onnx_ir as ir
 from onnxslim.activations.output_error import to_decibels
 from onnxslim.core.errors import OnnxslimError, UnsupportedError
 from onnxslim.core.progress import Progress, ignore_progress
-from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.graph.cost import NodeCost, compute_cost
 from onnxslim.graph.quantized import detect_quantization
@@ -139,7 +138,7 @@ def _measure_int8(
     model: ir.Model, samples: Samples, target: Target, config: SessionConfig, dims: Mapping[str, int] | None
 ) -> list[Int8Sensitivity]:
     """What every layer's int8 twin, fed with what the layer is fed with, makes of its output: one run for all layers."""
-    prepared_model = prepare_model(model, StepReport("sensitivity"))
+    prepared_model = prepare_model(model)[0]
     layer_noise, costs = (
         measure_layer_sensitivity(prepared_model, target, CalibrationFeeds(samples), config),
         compute_cost(prepared_model, dims).nodes,

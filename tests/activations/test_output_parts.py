@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from onnxslim.activations.output_parts import OutputParts, find_output_parts
-from onnxslim.core.step_report import StepReport
 from onnxslim.quantization.prepare import prepare_model
 from tests.support.quantize_graphs import model
 
@@ -30,7 +29,7 @@ def test_parts_are_found_behind_joined_scales() -> None:
         one4=np.ones((1, 4, 4, 1), np.float32),
         rows=np.array([1, -1, 9]),
     )
-    work = prepare_model(found, StepReport(""))
+    work = prepare_model(found)[0]
     assert find_output_parts(work.graph.outputs[0]) == OutputParts(-1, (4, 8, 9))
 
 
@@ -58,6 +57,6 @@ def test_a_file_with_an_endless_head_is_looked_at_no_further_than_a_head_goes() 
 
 def test_what_is_one_thing_has_no_parts() -> None:
     found = model("g (float[1,4] x) => (float[1,4] y) { y = Relu (x) }")
-    assert find_output_parts(prepare_model(found, StepReport("")).graph.outputs[0]) is None
+    assert find_output_parts(prepare_model(found)[0].graph.outputs[0]) is None
     assert OutputParts(-2, (1, 4)).name_parts("y") == ["y[0:1]", "y[1:4]"]
     assert [part.shape for part in OutputParts(-2, (1, 4)).split(np.zeros((2, 4, 3)))] == [(2, 1, 3), (2, 3, 3)]

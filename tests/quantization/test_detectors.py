@@ -7,7 +7,6 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.activations.output_error import ReferenceOutputs
-from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.quantization.options import QuantizeOptions
@@ -91,7 +90,7 @@ def test_rare_scores_survive_and_boxes_are_as_exact_as_their_features(images: di
 
 
 def test_a_clipped_score_does_not_hide_behind_boxes(images: dict[str, np.ndarray]) -> None:
-    found = prepare_model(detector(), StepReport(""))
+    found = prepare_model(detector())[0]
     yardstick = ReferenceOutputs(found, [{"x": x[None]} for x in images["x"][:8]], CONFIG)
     spoilt = detector()
     sigmoid = next(node for node in spoilt.graph if node.op_type == "Sigmoid")

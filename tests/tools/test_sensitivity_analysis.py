@@ -9,7 +9,6 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim import sensitivity
-from onnxslim.core.step_report import StepReport
 from onnxslim.data.sources import open_samples
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.prepare import prepare_model
@@ -38,8 +37,6 @@ def test_int8_is_told_for_every_layer_without_a_model_for_each(monkeypatch: pyte
     assert len(sessions) == 2  # the ranges, and every layer beside its twin
     decibels = [one.sqnr_db for one in found.int8]
     assert decibels == sorted(decibels)
-    noise = measure_layer_sensitivity(
-        prepare_model(digits, StepReport("")), TARGETS["cpu"], CalibrationFeeds(samples), SessionConfig()
-    )
+    noise = measure_layer_sensitivity(prepare_model(digits)[0], TARGETS["cpu"], CalibrationFeeds(samples), SessionConfig())
     assert decibels[0] == pytest.approx(-10 * math.log10(max(noise.values())))
     assert all(one.macs > 0 and one.params > 0 for one in found.int8)

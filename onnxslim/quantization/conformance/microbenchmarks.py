@@ -12,7 +12,6 @@ from itertools import pairwise
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.core.step_report import StepReport
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.quantization.conformance.toy_models import ToyModel
 from onnxslim.quantization.dynamic.rewrite import write_dynamic
@@ -73,9 +72,9 @@ def _make_linear(rows: int, bits: int = 0) -> LayerFactory:
             models[key] = toy.build(toy("MatMul", toy.x, toy.random(768, 768)))
         name_nodes(models["int8"].graph.all_nodes())
         if bits:
-            write_blockwise(models["int8"], StepReport(""), bits)
+            write_blockwise(models["int8"], bits)
         else:
-            write_dynamic(models["int8"], find_weight_matrices(models["int8"], StepReport("")))
+            write_dynamic(models["int8"], find_weight_matrices(models["int8"])[0])
         return shape, models
 
     return make_layer

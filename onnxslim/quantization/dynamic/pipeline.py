@@ -100,7 +100,8 @@ def quantize_dynamic(
 def _find_weights(
     model: ir.Model, report: StepReport, exclude: Sequence[str], float_names: Sequence[str]
 ) -> list[WeightMatrix]:
-    all_weights = find_weight_matrices(model, report, exclude)
+    all_weights, skipped = find_weight_matrices(model, exclude)
+    report.skipped += skipped
     selected = [weight for weight in all_weights if not set(weight.reader_names) & set(float_names)]
     for weight in all_weights:
         for name in weight.reader_names if weight not in selected else ():

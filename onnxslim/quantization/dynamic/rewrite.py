@@ -145,19 +145,15 @@ def _find_first_reader(x: ir.Value, graph: ir.Graph) -> ir.Node:
 
 
 def write_weights(
-    model: ir.Model,
-    report: StepReport,
-    bits: int,
-    exclude: Sequence[str],
-    write_layers: Callable[[GraphEditor, WeightMatrix, int], None],
-) -> None:
+    model: ir.Model, bits: int, exclude: Sequence[str], write_layers: Callable[[GraphEditor, WeightMatrix, int], None]
+) -> StepReport:
     """Weights alone, in place: tables in int8 rows, and linear layers as ``write_layers`` writes those of one weight in
     ``bits``.
 
     A weight that both a table and a layer read is left as it is: one copy for both is for the caller to make.
     """
-    editor = GraphEditor(model.graph)
-    for weight in find_weight_matrices(model, StepReport(""), exclude):
+    editor, report = GraphEditor(model.graph), StepReport("weights")
+    for weight in find_weight_matrices(model, exclude)[0]:
         if weight.tables and weight.linear_layers:
             continue
         if weight.tables:
@@ -168,3 +164,4 @@ def write_weights(
         else:
             write_layers(editor, weight, bits)
             report.count(f"linear layers in int{bits} blocks", len(weight.linear_layers))
+    return report

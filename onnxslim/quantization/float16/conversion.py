@@ -12,6 +12,7 @@ Inputs and outputs of the model keep float32 and their names; a Cast stands wher
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -19,7 +20,6 @@ import numpy as np
 import onnx.defs
 import onnx_ir as ir
 
-from onnxslim.core.step_report import StepReport
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.traversal import iter_subgraphs, walk
@@ -52,9 +52,9 @@ def find_float32_nodes(model: ir.Model, ranges: Mapping[str, TensorRange]) -> di
     }
 
 
-def convert_to_float16(model: ir.Model, float32_nodes: Mapping[ir.Node, str], report: StepReport) -> None:
-    """Convert every float node of the main graph but those of ``float32_nodes``, in place."""
-    _Float16Converter(model, float32_nodes).run(report)
+def convert_to_float16(model: ir.Model, float32_nodes: Mapping[ir.Node, str]) -> Counter[str]:
+    """Convert every float node of the main graph but those of ``float32_nodes``, in place; how many nodes became what."""
+    return _Float16Converter(model, float32_nodes).run()
 
 
 def _has_floats(node: ir.Node) -> bool:
@@ -130,7 +130,8 @@ class _Float16Converter:
         self.float16_twins: dict[ir.Value, ir.Value] = {}  # float32 tensor -> its float16 twin
         self.float32_twins: dict[ir.Value, ir.Value] = {}  # float16 tensor -> its float32 twin
 
-    def run(self, report: StepReport) -> None:
+    def run(self) -> Counter[str]:
+        counts: Counter[str] = Counter()
         graph = self.model.graph
         outputs = list(graph.outputs)
         for node in list(graph):
@@ -140,14 +141,15 @@ class _Float16Converter:
                 continue
             if node in self.float32_nodes:
                 self._feed_float32(node)
-                report.count("nodes kept in float32")
+                counts["nodes kept in float32"] += 1
             else:
                 self._convert(node)
-                report.count("nodes in float16")
+                counts["nodes in float16"] += 1
         for index, value in enumerate(outputs):
             if value.dtype == ir.DataType.FLOAT16:
                 graph.outputs[index] = self._restore_output(value)
         self.editor.remove_unread(graph.initializers.values())
+        return counts
 
     def _convert(self, node: ir.Node) -> None:
         schema = _get_schema(node, self.model)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -50,22 +52,21 @@ def quantize_float16(
     progress("float16", 1, 2)
     float32_nodes = {str(node.name): why for node, why in float16.find_float32_nodes(model, ranges).items()}
     float32_nodes.update(dict.fromkeys(match_nodes(model, options.exclude), "it was excluded"))
-    result, conversion = _convert_copy(model, float32_nodes)
-    if not conversion.changed.get("nodes in float16"):
+    conversion = _convert_copy(model, float32_nodes)
+    if not conversion.counts["nodes in float16"]:
         raise UnsupportedError("nothing to convert: no node can compute in float16")
     if feeds is None:
         report.warnings.append("no data: only constants and types decided what stays float32; ranges were not looked at")
     else:
         reference = ReferenceOutputs(model, feeds.last(MAX_EVALUATION_SAMPLES), config)
-        result, conversion, float32_nodes = _fall_back_to_float32(
-            model, result, conversion, float32_nodes, reference, report
-        )
-    report.changed.update(conversion.changed)
-    for name, why in float32_nodes.items():
+        conversion, error = _fall_back_to_float32(model, conversion, reference)
+        report.details["float16"] = {"error": float(f"{error:.4g}")}
+    report.changed.update(conversion.counts)
+    for name, why in conversion.float32_nodes.items():
         report.skip(name, why)
     if (warning := explain_unmeasured(target.provider, config, available_providers())) is not None:
         report.warnings.append(warning)
-    return result
+    return conversion.model
 
 
 def explain_unmeasured(provider: str, config: SessionConfig, available: Sequence[str]) -> str | None:
@@ -102,24 +103,26 @@ def _observe_ranges(model: ir.Model, feeds: CalibrationFeeds, config: SessionCon
     return {name: TensorRange(float(array.min()), float(array.max())) for name, array in joined.items() if array.size}
 
 
-def _convert_copy(model: ir.Model, float32_nodes: dict[str, str]) -> tuple[ir.Model, StepReport]:
-    copy, conversion = model_file.clone(model), StepReport("")
-    float16.convert_to_float16(
-        copy, {node: float32_nodes[str(node.name)] for node in copy.graph if node.name in float32_nodes}, conversion
-    )
-    return copy, conversion
+@dataclass(frozen=True)
+class _Conversion:
+    """A copy in float16, how many of its nodes became what, and why which stayed in float32."""
+
+    model: ir.Model
+    counts: Counter[str]
+    float32_nodes: Mapping[str, str]
+
+
+def _convert_copy(model: ir.Model, float32_nodes: Mapping[str, str]) -> _Conversion:
+    copy = model_file.clone(model)
+    reasons = {node: float32_nodes[str(node.name)] for node in copy.graph if node.name in float32_nodes}
+    return _Conversion(copy, float16.convert_to_float16(copy, reasons), float32_nodes)
 
 
 def _fall_back_to_float32(
-    model: ir.Model,
-    result: ir.Model,
-    conversion: StepReport,
-    float32_nodes: dict[str, str],
-    reference: ReferenceOutputs,
-    report: StepReport,
-) -> tuple[ir.Model, StepReport, dict[str, str]]:
+    model: ir.Model, conversion: _Conversion, reference: ReferenceOutputs
+) -> tuple[_Conversion, float]:
     """Put kinds of op back into float32, the most helpful first, until the outputs are good or nothing helps."""
-    error = reference.error(result)
+    error = reference.error(conversion.model)
     kinds = [kind for kind in SENSITIVE_OPS if any(node.op_type == kind for node in model.graph)]
     while error > MAX_OUTPUT_ERROR and kinds:
         trials = {}
@@ -127,12 +130,11 @@ def _fall_back_to_float32(
             added_nodes = {
                 str(node.name): f"{kind} loses too much in float16" for node in model.graph if node.op_type == kind
             }
-            candidate, trial_conversion = _convert_copy(model, {**added_nodes, **float32_nodes})
-            trials[kind] = (reference.error(candidate), candidate, trial_conversion, {**added_nodes, **float32_nodes})
+            trial = _convert_copy(model, {**added_nodes, **conversion.float32_nodes})
+            trials[kind] = (reference.error(trial.model), trial)
         best = min(trials, key=lambda kind: trials[kind][0])
         if trials[best][0] > 0.9 * error:
             break
-        error, result, conversion, float32_nodes = trials[best]
+        error, conversion = trials[best]
         kinds.remove(best)
-    report.details["float16"] = {"error": float(f"{error:.4g}")}
-    return result, conversion, float32_nodes
+    return conversion, error

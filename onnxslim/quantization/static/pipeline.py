@@ -142,7 +142,7 @@ def quantize_static(
             )
         if int4_layers:
             with report.part("4-bit layers"):
-                int4_linear.write_int4_layers(result, int4_layers, feeds, config, report)
+                report.count("linear layers in 4 bits", int4_linear.write_int4_layers(result, int4_layers, feeds, config))
                 output_errors = reference.errors(result)
         output_errors = reference.merge_parts(output_errors)
         history.append(AttemptResult(position, max(output_errors.values(), default=0.0)))

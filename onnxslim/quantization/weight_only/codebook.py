@@ -26,11 +26,12 @@ from onnxslim.quantization.numerics import kmeans
 from onnxslim.quantization.weight_only.weights import WeightTensor, find_weight_tensors
 
 
-def write_codebooks(model: ir.Model, report: StepReport, k: int, exclude: Sequence[str] = ()) -> None:
+def write_codebooks(model: ir.Model, k: int, exclude: Sequence[str] = ()) -> StepReport:
     """Every weight that layers read as a codebook of ``k`` values, in place; smaller ones where it saves nothing stay."""
-    editor = GraphEditor(model.graph)
+    editor, report = GraphEditor(model.graph), StepReport("weights")
+    weight_tensors, report.skipped = find_weight_tensors(model, exclude)
     bytes_before = bytes_after = 0
-    for weight_tensor in find_weight_tensors(model, report, exclude):
+    for weight_tensor in weight_tensors:
         table, indices, rms = fit_codebook(weight_tensor, k)
         packed = pack_indices(indices, k)
         codebook_bytes = packed.nbytes + rms.nbytes + len(build_lookup_table(table, k)) * 4 * indices_per_byte(k)
@@ -46,6 +47,7 @@ def write_codebooks(model: ir.Model, report: StepReport, k: int, exclude: Sequen
             "codebooks are expanded when the model is loaded: the file is smaller, speed is that of float, and loading "
             "takes more memory than the float model"
         )
+    return report
 
 
 def fit_codebook(weight_tensor: WeightTensor, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,7 +15,6 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.observer import observe
-from onnxslim.core.step_report import StepReport
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.cost import Cost, compute_cost
 from onnxslim.graph.editor import GraphEditor
@@ -49,7 +48,7 @@ def find_int4_layers(model: ir.Model, exclude: Sequence[str] = ()) -> list[str]:
     model_cost = compute_cost(named_model)
     return [
         weight.reader_names[0]
-        for weight in find_weight_matrices(named_model, StepReport(""), exclude)
+        for weight in find_weight_matrices(named_model, exclude)[0]
         if _is_int4_candidate(weight, model_cost)
     ]
 
@@ -68,19 +67,16 @@ def mark_int4_units(all_units: Sequence[FusionGroup], names: Collection[str]) ->
     return [replace(unit, why_float=INT4_REASON) if unit.name in names else unit for unit in all_units]
 
 
-def write_int4_layers(
-    model: ir.Model, names: Collection[str], feeds: CalibrationFeeds, config: SessionConfig, report: StepReport
-) -> None:
-    """Give the linear layers ``names`` weights in 4 bits, in place.
+def write_int4_layers(model: ir.Model, names: Collection[str], feeds: CalibrationFeeds, config: SessionConfig) -> int:
+    """Give the linear layers ``names`` weights in 4 bits, in place; how many there were.
 
     Args:
         model: Everything else in it is quantised already.
         names: Of :func:`find_int4_layers`.
         feeds: Calibration data.
         config: Where they run.
-        report: Told how many layers.
     """
-    selected = [weight for weight in find_weight_matrices(model, StepReport("")) if weight.reader_names[0] in names]
+    selected = [weight for weight in find_weight_matrices(model)[0] if weight.reader_names[0] in names]
     macs = max(compute_cost(model).macs, 1)
     layer_inputs = _collect_inputs(
         model, selected, feeds[: int(min(max(FIT_MACS / macs, MIN_FIT_SAMPLES), MAX_FIT_SAMPLES))], config
@@ -88,7 +84,7 @@ def write_int4_layers(
     editor = GraphEditor(model.graph)
     for weight in selected:
         _write_int4_layer(editor, weight, layer_inputs[str(weight.linear_layers[0].activation.name)])
-        report.count("linear layers in 4 bits")
+    return len(selected)
 
 
 def _collect_inputs(

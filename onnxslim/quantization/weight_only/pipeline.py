@@ -51,21 +51,21 @@ NUM_TIMING_SAMPLES = 4
 _CODEBOOK_PREFIX, _QDQ_SUFFIX = "codebook:", ":qdq"
 
 
-def parse_weight_format(text: str) -> Callable[[ir.Model, StepReport, Sequence[str]], None]:
+def parse_weight_format(text: str) -> Callable[[ir.Model, Sequence[str]], StepReport]:
     """What ``int8``, ``int4`` (``:qdq`` or not) or ``codebook:K`` does to a model.
 
     Raises:
         UsageError: None of them, or K is no number from 2 to 256.
     """
     if text in ("int8", "int4"):
-        return lambda model, report, exclude: write_blockwise(model, report, int(text[3:]), exclude)
+        return lambda model, exclude: write_blockwise(model, int(text[3:]), exclude)
     if text in ("int8:qdq", "int4:qdq"):
-        return lambda model, report, exclude: qdq_blockwise.write_blockwise_qdq(model, report, int(text[3]), exclude)
+        return lambda model, exclude: qdq_blockwise.write_blockwise_qdq(model, int(text[3]), exclude)
     if text.startswith(_CODEBOOK_PREFIX):
         k = text.removeprefix(_CODEBOOK_PREFIX)
         if not k.isdecimal() or not 2 <= int(k) <= 256:
             raise UsageError(f"--weights {text}: K is a number from 2 to 256", hint="codebook:16 is 4 bits a weight")
-        return lambda model, report, exclude: codebook.write_codebooks(model, report, int(k), exclude)
+        return lambda model, exclude: codebook.write_codebooks(model, int(k), exclude)
     raise UsageError(f"--weights {text}: unknown", hint="int8, int4, either with :qdq, or codebook:16")
 
 
@@ -86,9 +86,10 @@ def quantize_weights(
         report.skip("MatMulNBits", reason)
     source = model
     if weight_format.endswith(_QDQ_SUFFIX):
-        source = prepare_model(model, report, qdq_blockwise.BLOCKWISE_OPSET, "weights in blocks")
+        source, warnings = prepare_model(model, qdq_blockwise.BLOCKWISE_OPSET, "weights in blocks")
+        report.warnings += warnings
     result = model_file.clone(source)
-    parse_weight_format(weight_format)(result, report, options.exclude)
+    report.add(parse_weight_format(weight_format)(result, options.exclude))
     if not report.changed:
         raise UnsupportedError(f"nothing to quantise: no layer has {MIN_WEIGHT_ELEMENTS} float32 weights or more")
     progress("weights", 1, 1)
@@ -105,13 +106,15 @@ def quantize_weights(
     return result
 
 
-def write_blockwise(model: ir.Model, report: StepReport, bits: int, exclude: Sequence[str] = ()) -> None:
+def write_blockwise(model: ir.Model, bits: int, exclude: Sequence[str] = ()) -> StepReport:
     """Linear layers in blocks of ``bits``, tables in rows and everything else in int8, in place."""
-    write_weights(model, report, bits, exclude, _write_blockwise_weight)
+    report = write_weights(model, bits, exclude, _write_blockwise_weight)
     editor = GraphEditor(model.graph)
-    for weight_tensor in find_weight_tensors(model, report, exclude):
+    other_weights, report.skipped = find_weight_tensors(model, exclude)
+    for weight_tensor in other_weights:
         write_expanded(editor, weight_tensor)
-        report.count("weights in int8, expanded at load")
+    report.count("weights in int8, expanded at load", len(other_weights))
+    return report
 
 
 def write_expanded(editor: GraphEditor, weight_tensor: WeightTensor) -> None:

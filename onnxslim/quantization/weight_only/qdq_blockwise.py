@@ -28,18 +28,17 @@ from onnxslim.quantization.weight_only.weights import WeightTensor, find_weight_
 BLOCKWISE_OPSET = 21
 
 
-def write_blockwise_qdq(model: ir.Model, report: StepReport, bits: int, exclude: Sequence[str] = ()) -> None:
+def write_blockwise_qdq(model: ir.Model, bits: int, exclude: Sequence[str] = ()) -> StepReport:
     """Every weight that layers read in codes of ``bits``, in place; tables, and what blocks do not fit, in 8.
 
     Args:
         model: Nodes named, opset 21 or newer.
-        report: Told what was written and what was left.
         bits: 4 or 8.
         exclude: Regular expressions of nodes whose weights stay float.
     """
-    write_weights(model, report, bits, exclude, _write_linear_layers)
+    report = write_weights(model, bits, exclude, _write_linear_layers)
     editor = GraphEditor(model.graph)
-    other_weights = find_weight_tensors(model, report, exclude)
+    other_weights, report.skipped = find_weight_tensors(model, exclude)
     for weight_tensor in other_weights:
         report.count(f"weights in int{_write_dequantized(editor, weight_tensor, bits)}, dequantised where they are read")
     if other_weights:
@@ -47,6 +46,7 @@ def write_blockwise_qdq(model: ir.Model, report: StepReport, bits: int, exclude:
             f"onnxruntime dequantises {len(other_weights)} of these weights at every inference: "
             f"for its CPU provider leave :qdq out"
         )
+    return report
 
 
 def _write_linear_layers(editor: GraphEditor, weight: WeightMatrix, bits: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.core.step_report import StepReport
+from onnxslim.core.step_report import Skipped
 from onnxslim.graph.constants import get_const_array, iter_initializers
 from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS
 
@@ -55,11 +55,12 @@ class WeightTensor:
         return flat, lambda found: found.reshape(transposed.shape).transpose(order)
 
 
-def find_weight_tensors(model: ir.Model, report: StepReport, exclude: Sequence[str] = ()) -> list[WeightTensor]:
+def find_weight_tensors(model: ir.Model, exclude: Sequence[str] = ()) -> tuple[list[WeightTensor], list[Skipped]]:
     """The weights of at least :data:`~onnxslim.quantization.linear_layers.MIN_WEIGHT_ELEMENTS` elements that layers
-    read; the others are skipped with the reason when they are large enough to matter.
+    read, and the others as far as they are large enough to matter.
     """
-    tensors = []
+    tensors: list[WeightTensor] = []
+    skipped: list[Skipped] = []
     for _, name, value in iter_initializers(model):
         array = get_const_array(value)
         if (
@@ -72,20 +73,20 @@ def find_weight_tensors(model: ir.Model, report: StepReport, exclude: Sequence[s
             continue
         uses = [(use.node, use.idx) for use in value.uses()]
         if any(re.fullmatch(pattern, node.name or "") for pattern in exclude for node, _ in uses):
-            report.skip(name, "it was excluded")
+            skipped.append(Skipped(name, "it was excluded"))
             continue
         axes = {_get_scale_axes(node, index) for node, index in uses}
         first = next(iter(axes))
         if None in axes or first is None:
             op = next(node.op_type for node, index in uses if _get_scale_axes(node, index) is None)
-            report.skip(name, f"{op} reads it, which is no layer")
+            skipped.append(Skipped(name, f"{op} reads it, which is no layer"))
         elif value.is_graph_output():
-            report.skip(name, "it is an output of the model")
+            skipped.append(Skipped(name, "it is an output of the model"))
         else:
             # layers that disagree about the outputs' axis (a tied table) share one along the first
             scale_axes = first if len(axes) == 1 else (0,)
             tensors.append(WeightTensor(value, array, tuple(axis % array.ndim for axis in scale_axes)))
-    return tensors
+    return tensors, skipped
 
 
 def _get_scale_axes(node: ir.Node, index: int) -> tuple[int, ...] | None:

@@ -8,7 +8,6 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.step_report import StepReport
 from onnxslim.data.sources import open_samples
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
@@ -82,7 +81,7 @@ def test_layers_in_the_bodies_of_an_if_are_quantised_too_and_shared_weights_once
     samples = open_samples({"x": x.reshape(-1, 64), "c": np.array(condition)}, model, max_samples=4)
     name_nodes(model.graph.all_nodes())
     result = model_file.clone(model)
-    write_dynamic(result, find_weight_matrices(result, StepReport("")))
+    write_dynamic(result, find_weight_matrices(result)[0])
     ops = Counter(node.op_type for node in read_optimized_graph(result).graph.all_nodes())
     assert ops["MatMulIntegerToFloat"] + ops["DynamicQuantizeMatMul"] == 3
     assert [v.dtype for v in result.graph.initializers.values() if len(v.shape or ()) == 2] == [ir.DataType.INT8] * 2

@@ -6,7 +6,6 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.activations.output_error import ReferenceOutputs
-from onnxslim.core.step_report import StepReport
 from onnxslim.quantization.calibration import observe, range_methods
 from onnxslim.quantization.evaluation.simulation import Simulation
 from onnxslim.quantization.numerics import affine
@@ -32,7 +31,7 @@ def network() -> ir.Model:
         y = Gemm (f, v)
     }"""
     found = model(text, w=weight(32, 16, 3, 3), u=weight(32, 32, 3, 3), v=weight(32, 10))
-    return prepare_model(found, StepReport(""))
+    return prepare_model(found)[0]
 
 
 @pytest.mark.parametrize("apart", [(), ("Gemm",), ("d",)])

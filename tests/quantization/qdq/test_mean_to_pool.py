@@ -6,7 +6,6 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.step_report import StepReport
 from onnxslim.model_io import model_file
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.qdq.mean_to_pool import replace_means_with_pools
@@ -58,7 +57,7 @@ def test_a_mean_behind_a_residual_sum_does_so_too() -> None:
 def test_the_pool_computes_the_mean(mean: str, opset: int) -> None:
     found = classifier(mean, opset)
     (feed,) = list(samples(found, 16, 8, 8, count=3).batches(3))
-    work = prepare_model(model_file.clone(found), StepReport(""))
+    work = prepare_model(model_file.clone(found))[0]
     assert replace_means_with_pools(work, CPU) == 1
     assert [node.op_type for node in work.graph] == ["Conv", "Relu", "GlobalAveragePool", "Flatten", "Gemm"]
     np.testing.assert_allclose(Session(work).run(feed)["y"], Session(found).run(feed)["y"], rtol=1e-5, atol=1e-6)
@@ -74,7 +73,7 @@ def test_the_pool_computes_the_mean(mean: str, opset: int) -> None:
     ids=["keeps the axes", "one axis after another", "float before it"],
 )
 def test_other_means_stay_as_they_are(mean: str, middle: str) -> None:
-    assert replace_means_with_pools(prepare_model(classifier(mean, 17, middle), StepReport("")), CPU) == 0
+    assert replace_means_with_pools(prepare_model(classifier(mean, 17, middle))[0], CPU) == 0
 
 
 def test_a_mean_that_is_an_output_keeps_its_name() -> None:
@@ -83,7 +82,7 @@ def test_a_mean_that_is_an_output_keeps_its_name() -> None:
         y = ReduceMean <axes = [2, 3], keepdims = 0> (c)
     }"""
     found = model(text, w=weight(32, 16, 3, 3))
-    result = prepare_model(model_file.clone(found), StepReport(""))
+    result = prepare_model(model_file.clone(found))[0]
     assert replace_means_with_pools(result, CPU) == 1
     assert [value.name for value in result.graph.outputs] == ["y"]
     (feed,) = list(samples(found, 16, 8, 8, count=2).batches(2))

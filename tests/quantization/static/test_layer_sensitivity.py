@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxslim.core.step_report import StepReport
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
@@ -22,7 +21,7 @@ CONFIG = SessionConfig()
 
 @pytest.mark.parametrize("spoilt", [0, 2, 4])
 def test_the_layer_with_the_outlier_costs_most_alone(spoilt: int) -> None:
-    found = prepare_model(model_file.clone(chain(spoilt)), StepReport(""))
+    found = prepare_model(model_file.clone(chain(spoilt)))[0]
     x = np.random.default_rng(1).standard_normal((16, 32)).astype(np.float32)
     noise = measure_layer_sensitivity(found, TARGETS["cpu"], CalibrationFeeds(open_samples({"x": x}, found)), CONFIG)
     layers = [str(node.name) for node in found.graph if node.op_type == "MatMul"]
@@ -32,7 +31,7 @@ def test_the_layer_with_the_outlier_costs_most_alone(spoilt: int) -> None:
 
 def test_a_layer_alone_is_as_noisy_as_the_arithmetic_says() -> None:
     plain = model("g (float[n,64] x) => (float[n,64] y) { y = MatMul(x, w) }", w=np.eye(64, dtype=np.float32))
-    found = prepare_model(plain, StepReport(""))
+    found = prepare_model(plain)[0]
     x = np.random.default_rng(1).uniform(0, 1, (16, 64)).astype(np.float32)
     noise = measure_layer_sensitivity(found, TARGETS["cpu"], CalibrationFeeds(open_samples({"x": x}, found)), CONFIG)
     step_size = x.max() / 255
@@ -41,7 +40,7 @@ def test_a_layer_alone_is_as_noisy_as_the_arithmetic_says() -> None:
 
 
 def test_every_layer_of_a_network_is_told_from_one_run() -> None:
-    digits = prepare_model(simplify(SAMPLES / "digits_cnn.onnx")[0], StepReport(""))
+    digits = prepare_model(simplify(SAMPLES / "digits_cnn.onnx")[0])[0]
     samples = open_samples(SAMPLES / "digits_calib.npz", digits, max_samples=16)
     noise = measure_layer_sensitivity(digits, TARGETS["cpu"], CalibrationFeeds(samples), CONFIG)
     assert len(noise) == sum(node.op_type in ("Conv", "Gemm") for node in digits.graph)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from onnxslim.activations.output_error import energy, squared_error
-from onnxslim.core.step_report import StepReport
 from onnxslim.quantization.calibration import observe
 from onnxslim.quantization.numerics import affine
 from onnxslim.quantization.prepare import prepare_model
@@ -34,7 +33,7 @@ RESIDUAL = """g (float[1,16,8,8] x) => (float[1,10] y) {
 
 @pytest.mark.parametrize("float_outputs", [(), ("d",), ("c", "s"), ("c", "d", "s", "y")])
 def test_what_is_held_is_what_the_written_model_computes(float_outputs: tuple[str, ...]) -> None:
-    found = prepare_model(model(RESIDUAL, w=weight(32, 16, 3, 3), u=weight(32, 32, 3, 3), v=weight(32, 10)), StepReport(""))
+    found = prepare_model(model(RESIDUAL, w=weight(32, 16, 3, 3), u=weight(32, 32, 3, 3), v=weight(32, 10)))[0]
     feeds = list(samples(found, 16, 8, 8).batches(1))[:6]
     excluded = [str(node.name) for node in found.graph if node.outputs[0].name in float_outputs]
     units = find_fusion_groups(found, TARGETS["cpu"], excluded)
