@@ -1,7 +1,7 @@
 """Sensitivity: what is lost when one layer alone is quantised, or loses channels; the rest stays as it is.
 
 Int8 is told layer by layer, of the layer's own output, from one run of the float model with a quantised twin beside every
-layer (``quantize/alone.py``); channels are told by what the model's outputs lose.
+layer (``static/layer_sensitivity.py``); channels are told by what the model's outputs lose.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Samples
 from onnxslim.graph.cost import NodeCost, compute_cost
 from onnxslim.graph.quantized import detect_quantization
+from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.pruning.options import PruneOptions
-from onnxslim.pruning.step import prune
+from onnxslim.pruning.selection.survey import survey_candidates
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.static.layer_sensitivity import MAX_SENSITIVITY_SAMPLES, measure_layer_sensitivity
@@ -160,15 +161,19 @@ def _measure_channels(
     warnings: list[str],
     progress: Progress,
 ) -> list[ChannelSensitivity]:
-    """The effects that the prune step measures before it chooses; what it then chooses is not looked at."""
+    """The effects that the prune step measures before it chooses."""
+    name_nodes(model.graph)
     try:
-        _, report = prune(model, samples, PruneOptions(remove=0.05, seed=seed), config=config, progress=progress)
+        survey = survey_candidates(model, samples, PruneOptions(seed=seed), config, {}, progress, has_budget=True)
     except OnnxslimError as error:
         warnings.append(f"channels were not looked at: {error.message}")
         return []
     channels = [
-        ChannelSensitivity(family["node"], family["units"], tuple((gone, -to_decibels(e)) for gone, e in family["effects"]))
-        for family in report.details["families"][0]
-        if family["effects"]
+        # so many samples tell three digits of an effect
+        ChannelSensitivity(
+            curve.group.name, len(curve.group), tuple((n, -to_decibels(float(f"{e:.3g}"))) for n, e in effects)
+        )
+        for curve, effects in zip(survey.candidates.curves, survey.effects.curves, strict=True)
+        if effects
     ]
     return sorted(channels, key=lambda one: one.levels[0][1])
