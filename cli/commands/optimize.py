@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from onnxslim.core.errors import UsageError
 from onnxslim.pipeline import recipe as recipes
@@ -64,7 +65,8 @@ def optimize(
 
     Without --eval-data a seeded share of --data is held back to judge by.
     """
-    resolved = resolve_recipe(recipe, gates | {"strict": gates["strict"] or None}, placement, common.seed or None)
+    seed = common.seed if _was_given("seed") else None
+    resolved = resolve_recipe(recipe, gates | {"strict": gates["strict"] or None}, placement, seed)
     if data is None and resolved.data is None:
         raise UsageError("no data given", hint=f"--data: {shared_options.DATA_HELP}")
     if common.dry_run:
@@ -88,5 +90,10 @@ def optimize(
 
 def _make_config(common: CommonOptions, resolved: Recipe) -> SessionConfig:
     """Where it runs: as the command line says, on the recipe's provider where it says nothing."""
-    is_default = common.provider == SessionConfig().provider
-    return common.config.with_(provider=(is_default and resolved.provider) or common.provider)
+    provider = common.provider if _was_given("provider") else resolved.provider or common.provider
+    return common.config.with_(provider=provider)
+
+
+def _was_given(parameter: str) -> bool:
+    """Whether the command line says it: then it comes before what a recipe says, even where it says the default."""
+    return click.get_current_context().get_parameter_source(parameter) is not ParameterSource.DEFAULT

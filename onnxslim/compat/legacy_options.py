@@ -106,7 +106,7 @@ def parse_keywords(
         dict(map(_parse_typed_name, inputs or ())),
         dict(map(_parse_typed_name, outputs or ())),
         (*_list_skipped(skip_optimizations, OPTIMIZATIONS), *_list_skipped(skip_fusion_patterns, tuple(FUSION_PATTERNS))),
-        int(size_threshold) if size_threshold else None,
+        None if size_threshold is None else int(size_threshold),
         dtype,
         bool(model_check),
         dict(check_inputs) or None,

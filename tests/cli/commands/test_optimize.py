@@ -48,3 +48,15 @@ def test_a_recipes_own_gate_is_not_replaced_by_the_default(run: Run, cnn: str, c
     arguments = ["optimize", cnn, "--data", calib, "--recipe", recipe, "--dry-run"]
     assert yaml.safe_load(run(*arguments).out)["gates"] == {"max_drop": 0.05}
     assert yaml.safe_load(run(*arguments, "--max-drop", "2%").out)["gates"] == {"max_drop": 0.02}
+
+
+def test_what_the_command_line_says_comes_before_the_recipe_even_where_it_is_the_default(
+    run: Run, cnn: str, calib: str, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("steps: [simplify]\nseed: 5\nprovider: cudda\n")
+    arguments = ["optimize", cnn, "--data", calib, "--recipe", recipe]
+    assert yaml.safe_load(run(*arguments, "--dry-run").out)["seed"] == 5
+    assert yaml.safe_load(run(*arguments, "--dry-run", "--seed", "0").out)["seed"] == 0
+    assert run(*arguments, "-o", tmp_path / "o.onnx").code == 2
+    assert run(*arguments, "-o", tmp_path / "o.onnx", "--provider", "cpu").code == 0
