@@ -17,6 +17,7 @@ from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import cattrs
+from cattrs.gen import make_dict_unstructure_fn, override
 
 from onnxslim.core.errors import UsageError
 from onnxslim.core.quantities import Notation, QuantityError, parse_whole_number
@@ -52,7 +53,7 @@ def suggest_names(name: object, known: Iterable[str]) -> str:
 
 
 class Converter(cattrs.Converter):
-    """Plain values to dataclasses and back; a field may have another ``key`` in its metadata, by which it is read.
+    """Plain values to dataclasses and back; a field may have another ``key`` there, in its metadata.
 
     Args:
         omit_if_default: Write only the fields whose value is not the default.
@@ -71,6 +72,7 @@ class Converter(cattrs.Converter):
             (is_dataclass, self._structure_record),
         ):
             self.register_structure_hook_func(is_kind, structure_kind)
+        self.register_unstructure_hook_factory(is_dataclass, self._make_unstructure_hook)
 
     def read(self, value: object, kind: type[T], source: str) -> T:
         """``value``, of plain dicts, lists, text and numbers, as ``kind``.
@@ -106,6 +108,12 @@ class Converter(cattrs.Converter):
             return kind(**parts)
         except UsageError as error:  # the record's own check
             raise MisfitError(error.message, error.hint) from None
+
+    def _make_unstructure_hook(self, kind: Any) -> Callable[[Any], dict[str, Any]]:
+        keys: dict[str, Any] = {
+            one.name: override(rename=one.metadata["key"]) for one in fields(kind) if "key" in one.metadata
+        }
+        return make_dict_unstructure_fn(kind, self, _cattrs_omit_if_default=self.omit_if_default, **keys)
 
     def _structure_sequence(self, value: object, kind: Any) -> Any:
         item_kind = get_args(kind)[0]
@@ -172,3 +180,7 @@ def _structure_text(value: object, _: Any) -> str:
     if not isinstance(value, str):
         refuse(value, "expected text", "in quotes where it looks like a number: '1'")
     return value
+
+
+#: Of the JSON documents that commands print and studies keep.
+JSON = Converter()

@@ -6,7 +6,8 @@ next. Anything else that escapes is a defect of ours, not of the caller's.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class OnnxslimError(Exception):
@@ -24,6 +25,16 @@ class OnnxslimError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def as_json(self) -> dict[str, str | None]:
+        """The contract's ``error``."""
+        return {"kind": self.kind, "message": self.message, "hint": self.hint}
+
+    @staticmethod
+    def from_json(entry: Mapping[str, Any]) -> OnnxslimError:
+        """The error that :meth:`as_json` wrote down, of its own class, which has the exit code."""
+        classes = {cls.kind: cls for cls in OnnxslimError.__subclasses__()}
+        return classes.get(entry["kind"], OnnxslimError)(entry["message"], hint=entry["hint"])
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling, and errors cross process borders.

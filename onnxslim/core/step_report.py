@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+from onnxslim.core.converter import JSON
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ class StepReport:
     name: str
     seconds: float = 0.0
     changed: dict[str, int | float | str] = field(default_factory=dict)
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list, metadata={"key": "declined"})
     warnings: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -86,17 +88,4 @@ class StepReport:
 
     def as_json(self) -> dict[str, Any]:
         """The ``steps`` entry of the JSON contract."""
-        return {
-            "name": self.name,
-            "seconds": round(self.seconds, 3),
-            "changed": self.changed,
-            "declined": [{"node": d.node, "reason": d.reason} for d in self.skipped],
-            "warnings": self.warnings,
-            "details": self.details,
-        }
-
-    @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> StepReport:
-        """The report that :meth:`as_json` wrote down."""
-        skipped = [Skipped(**one) for one in entry["declined"]]
-        return cls(entry["name"], entry["seconds"], entry["changed"], skipped, entry["warnings"], entry["details"])
+        return {**JSON.unstructure(self), "seconds": round(self.seconds, 3)}

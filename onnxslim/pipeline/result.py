@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from onnxslim.core.converter import JSON
 from onnxslim.core.errors import OnnxslimError
 from onnxslim.core.step_report import StepReport
 from onnxslim.core.version import __version__
@@ -28,10 +29,6 @@ class ModelFacts:
     bytes: int
     params: int
     macs: int
-
-    def as_json(self) -> dict[str, Any]:
-        """The contract's ``input`` and ``output``."""
-        return dict(vars(self))
 
 
 def compute_facts(
@@ -124,10 +121,10 @@ class Result:
             "command": self.command,
             "status": "done" if error is None else "failed",
             "exit_code": 0 if error is None else error.exit_code,
-            "input": None if self.input is None else self.input.as_json(),
-            "output": None if self.output is None else self.output.as_json(),
+            "input": JSON.unstructure(self.input),
+            "output": JSON.unstructure(self.output),
             "steps": [step.as_json() for step in self.steps],
-            "stages": [dict(vars(stage)) for stage in self.stages],
+            "stages": JSON.unstructure(self.stages),
             **evaluation,
             "latency": self.latency,
             "data": self.data,
@@ -135,6 +132,6 @@ class Result:
             "recipe": self.recipe,
             "measured": self.measured,
             "warnings": warnings,
-            "error": None if error is None else {"kind": error.kind, "message": error.message, "hint": error.hint},
+            "error": None if error is None else error.as_json(),
             **self.extra,
         }

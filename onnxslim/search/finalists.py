@@ -21,7 +21,10 @@ class JudgedTrial(Protocol):
     candidate: Candidate
     drop: float
     score: float
-    error: str | None
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed, or None."""
 
     @property
     def passes(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from onnxslim.core.converter import JSON
 from onnxslim.core.errors import LimitError, OnnxslimError
 from onnxslim.core.step_report import StepReport
 from onnxslim.model_io import model_file
@@ -49,8 +50,7 @@ class Trial:
         metric: Name of the metric that dropped.
         metric_is_share: Whether the metric is a share, whose drop people read in points.
         missed_gates: Gates on size and time that it does not meet.
-        error: Why it failed, or None.
-        cause: The same as it was raised; a study remembers the message alone.
+        cause: Why it failed, or None.
     """
 
     candidate: Candidate
@@ -62,13 +62,17 @@ class Trial:
     metric: str | None = None
     metric_is_share: bool = False
     missed_gates: tuple[str, ...] = ()
-    error: str | None = None
     cause: OnnxslimError | None = None
 
     @property
     def outcome(self) -> CandidateResult:
         """What decides where the search goes next."""
         return CandidateResult(self.candidate, self.drop, self.score, self.seconds)
+
+    @property
+    def error(self) -> str | None:
+        """The message of why it failed, or None."""
+        return None if self.cause is None else self.cause.message
 
     @property
     def passes(self) -> bool:
@@ -136,7 +140,7 @@ def run_trial(
     except LimitError:
         raise
     except OnnxslimError as error:
-        trial.error, trial.cause, trial.drop = error.message, error, math.inf
+        trial.cause, trial.drop = error, math.inf
     trial.seconds = time.monotonic() - started
     logger.info("trial %s: %s", candidate.name, trial.as_json())
     if study is not None:
@@ -188,9 +192,9 @@ def _serialize_trial(trial: Trial) -> dict[str, Any]:
         "metric": trial.metric,
         "share": trial.metric_is_share,
         "missed": list(trial.missed_gates),
-        "error": trial.error,
+        "error": None if trial.cause is None else trial.cause.as_json(),
         "steps": [report.as_json() for report in result.steps],
-        "stages": [dict(vars(stage)) for stage in result.stages],
+        "stages": JSON.unstructure(result.stages),
         **{name: getattr(result, name) for name in _STORED_FIELDS},
     }
 
@@ -198,12 +202,11 @@ def _serialize_trial(trial: Trial) -> dict[str, Any]:
 def _restore_trial(trial: Trial, stored: Mapping[str, Any], path: str | None) -> None:
     result = trial.attempt.result
     trial.drop = math.inf if stored["drop"] is None else stored["drop"]
-    trial.score, trial.seconds, trial.error = stored["score"], stored["seconds"], stored["error"]
+    trial.score, trial.seconds = stored["score"], stored["seconds"]
     trial.missed_gates, trial.metric, trial.metric_is_share = tuple(stored["missed"]), stored["metric"], stored["share"]
-    if trial.error is not None:
-        trial.cause = OnnxslimError(trial.error)
-    result.steps = [StepReport.from_json(report) for report in stored["steps"]]
-    result.stages = [Stage(**stage) for stage in stored["stages"]]
+    trial.cause = None if stored["error"] is None else OnnxslimError.from_json(stored["error"])
+    result.steps = JSON.structure(stored["steps"], list[StepReport])
+    result.stages = JSON.structure(stored["stages"], list[Stage])
     for name in _STORED_FIELDS:
         setattr(result, name, stored[name])
     if path is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from onnxslim.core.converter import JSON
 from onnxslim.graph import shapes
 from onnxslim.graph.quantized import detect_quantization
 from onnxslim.graph.runtime_versions import oldest_runtime
@@ -79,12 +80,7 @@ class Inspection:
 
     def as_json(self) -> dict[str, Any]:
         """One entry of the JSON's ``models``."""
-        values = dict(vars(self))
-        values["nodes"] = self.nodes
-        values["facts"] = self.facts.as_json()
-        for ports in ("inputs", "outputs"):
-            values[ports] = [{"name": p.name, "dtype": p.dtype, "shape": p.shape} for p in getattr(self, ports)]
-        return values
+        return {**JSON.unstructure(self), "nodes": self.nodes}
 
 
 def inspect(

@@ -13,6 +13,7 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxslim.activations.output_error import to_decibels
+from onnxslim.core.converter import JSON
 from onnxslim.core.errors import OnnxslimError, UnsupportedError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Samples
@@ -89,7 +90,7 @@ class Sensitivity:
         ]
         return {
             "sensitivity": {
-                "int8": [dict(vars(one)) for one in self.int8],
+                "int8": JSON.unstructure(self.int8),
                 "channels": levels,
                 "n": self.samples,
             }

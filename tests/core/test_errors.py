@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 
 import pytest
@@ -12,8 +13,16 @@ from onnxslim.core import errors
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.OnnxslimError)]
 
 
+TRAVELS = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda error: pickle.loads(pickle.dumps(error)),
+    "json": lambda error: errors.OnnxslimError.from_json(json.loads(json.dumps(error.as_json()))),
+}
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("travel", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+@pytest.mark.parametrize("travel", TRAVELS.values(), ids=TRAVELS)
 def test_an_error_arrives_as_it_left(kind, travel):
     there = travel(kind("node 'a' is broken", hint="mend it"))
     assert type(there) is kind
