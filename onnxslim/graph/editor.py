@@ -177,6 +177,16 @@ class GraphEditor:
         producer.name = old.name
         self._assign_node_name(producer)
 
+    def replace_output(self, old: ir.Value, new: ir.Value, stem: str) -> None:
+        """Let the graph return ``new`` under the name of ``old``, which its readers go on to read, called ``stem``."""
+        name = str(old.name)
+        self.rename(old, stem)
+        self.rename(new, name)
+        new.doc_string = old.doc_string
+        for index, output in enumerate(list(self.graph.outputs)):
+            if output is old:
+                self.graph.outputs[index] = new
+
     def remove_unread(self, items: Iterable[ir.Node | ir.Value]) -> list[ir.Node]:
         """Remove those nodes and initializers that nothing reads or returns, and what only they read.
 

@@ -11,9 +11,10 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.output_error import ReferenceOutputs
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.quantization.numerics.affine import Encoding
 from onnxslim.quantization.qdq.fusion_groups import QuantizationPlan
-from onnxslim.quantization.qdq.insert import QuantizationParams, add_initializer, insert_qdq, quantized_dtype
+from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq, quantized_dtype
 from onnxslim.runtime.parallel import SessionPool
 from onnxslim.runtime.session import SessionConfig
 
@@ -42,6 +43,7 @@ class Simulation:
     ) -> None:
         copy = insert_qdq(model, plan, QuantizationParams(initial_encodings, reduce_range=reduce_range))
         self._groups, self._reference = plan.list_tensor_groups(), reference
+        editor = GraphEditor(copy.graph)
         for index, names in enumerate(self._groups.values()):
             zero_point_dtype = quantized_dtype(initial_encodings[names[0]])
             scale, zero_point = (
@@ -51,7 +53,7 @@ class Simulation:
             copy.graph.inputs.extend([scale, zero_point])
             for name in names:
                 for key, value in (("scale", scale), ("zero_point", zero_point)):
-                    _replace_with_input(copy, f"{name}_{key}", value)
+                    _replace_with_input(editor, f"{name}_{key}", value)
         self._pool = SessionPool(copy, config)
 
     def measure_errors(self, encodings: Mapping[str, Encoding]) -> dict[str, float]:
@@ -64,12 +66,11 @@ class Simulation:
         return self._reference.errors(self._pool, parameters)
 
 
-def _replace_with_input(model: ir.Model, initializer_name: str, parameter: ir.Value) -> None:
+def _replace_with_input(editor: GraphEditor, initializer_name: str, parameter: ir.Value) -> None:
     """Let ``parameter`` take the place of an initializer, and fill the vector of its like that float layers read through."""
-    graph = model.graph
+    graph = editor.graph
     graph.initializers.pop(initializer_name).replace_all_uses_with(parameter)
     if (vector := graph.initializers.pop(f"{initializer_name}_vector", None)) is not None:
-        size = add_initializer(model, f"{initializer_name}_size", np.array(vector.shape, np.int64))
-        expand_node = ir.node("Expand", [parameter, size], name=f"{initializer_name}_filled")
-        graph.insert_before(graph[0], expand_node)
-        vector.replace_all_uses_with(expand_node.outputs[0])
+        size = editor.add_initializer(f"{initializer_name}_size", np.array(vector.shape, np.int64))
+        expanded = editor.add_node("Expand", parameter, size, before=graph[0], name=f"{initializer_name}_filled")
+        editor.replace_value(vector, expanded, is_new=False)

@@ -133,7 +133,6 @@ class _Float16Converter:
     def run(self) -> Counter[str]:
         counts: Counter[str] = Counter()
         graph = self.model.graph
-        outputs = list(graph.outputs)
         for node in list(graph):
             if node.op_type == "Constant":
                 continue
@@ -145,9 +144,10 @@ class _Float16Converter:
             else:
                 self._convert(node)
                 counts["nodes in float16"] += 1
-        for index, value in enumerate(outputs):
-            if value.dtype == ir.DataType.FLOAT16:
-                graph.outputs[index] = self._restore_output(value)
+        for value in dict.fromkeys(graph.outputs):
+            if value.dtype == ir.DataType.FLOAT16:  # the model's outputs stay in float32
+                cast = self.editor.add_cast(value, ir.DataType.FLOAT, name=f"{value.name}_float32")
+                self.editor.replace_output(value, cast, f"{value.name}_half")
         self.editor.remove_unread(graph.initializers.values())
         return counts
 
@@ -201,9 +201,3 @@ class _Float16Converter:
     def _cast(self, value: ir.Value, reader: ir.Node, dtype: ir.DataType) -> ir.Value:
         name = f"{value.name}_{'float16' if dtype == ir.DataType.FLOAT16 else 'float32'}"
         return self.editor.add_cast(value, dtype, before=reader, name=name)
-
-    def _restore_output(self, value: ir.Value) -> ir.Value:
-        """The model's output in float32 under its own name."""
-        name = str(value.name)
-        self.editor.rename(value, f"{name}_half")
-        return self.editor.add_cast(value, ir.DataType.FLOAT, name=f"{name}_float32", output=name)

@@ -12,7 +12,7 @@ Where each pair stands follows from what the runtime's optimiser matches (``targ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,7 @@ import onnx_ir as ir
 
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.model_io import model_file
 from onnxslim.quantization.numerics.affine import Encoding, compute_weight_scales, quantize_weight
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
@@ -71,20 +72,19 @@ def insert_qdq_in_place(model: ir.Model, plan: QuantizationPlan, qparams: Quanti
     units = [unit for unit in plan.units if unit.name in plan.int8]
     unit_of_node = {node: unit for unit in units for node in unit.nodes}
     int8_readers = {(value, node): unit for node, unit in unit_of_node.items() for value in unit.inputs}
+    editor = GraphEditor(graph)
     for unit in units:
         if unit.has_weights:
-            _quantize_layer(model, unit, plan, qparams)
+            _quantize_layer(editor, unit, plan, qparams)
     values_by_name = {str(value.name): value for value in graph.inputs}
     values_by_name.update({str(value.name): value for node in graph for value in node.outputs})
     for name in plan.tensors:
         value = values_by_name[name]
-        _quantize_activation(model, value, qparams.encodings[name], value.producer() in unit_of_node, int8_readers)
+        _quantize_activation(editor, value, qparams.encodings[name], value.producer() in unit_of_node, int8_readers)
     for name in plan.constants:
-        value = _find_constant(model, name)
-        _quantize_constant(model, value, qparams.encodings[name], int8_readers)
-    for name, value in list(graph.initializers.items()):
-        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
-            del graph.initializers[name]
+        value = _find_constant(graph, name)
+        _quantize_constant(editor, value, qparams.encodings[name], int8_readers)
+    editor.remove_unread(graph.initializers.values())
     graph.sort()
 
 
@@ -110,7 +110,7 @@ def find_bias_input(unit: FusionGroup) -> tuple[ir.Node, int] | None:
     return None
 
 
-def _quantize_layer(model: ir.Model, unit: FusionGroup, plan: QuantizationPlan, qparams: QuantizationParams) -> None:
+def _quantize_layer(editor: GraphEditor, unit: FusionGroup, plan: QuantizationPlan, qparams: QuantizationParams) -> None:
     anchor, axis = unit.anchor, weight_axis(unit)
     weight_value = anchor.inputs[1]
     weight = get_const_array(weight_value)
@@ -128,10 +128,11 @@ def _quantize_layer(model: ir.Model, unit: FusionGroup, plan: QuantizationPlan, 
         quantized = QuantizedWeights(quantize_weight(weight, scales, axis), scales)
     prefix = f"{weight_value.name}_{unit.name}"
     zero_points = np.zeros(quantized.scales.shape, np.int8)
-    anchor.replace_input_with(1, _add_dequantize_node(model, prefix, quantized.weight, quantized.scales, zero_points, axis))
+    value = _add_dequantized_weight(editor, prefix, (quantized.weight, quantized.scales, zero_points), axis)
+    editor.replace_input(anchor, 1, value)
     if quantized.bias is not None:
         bias = quantized.bias
-        _replace_bias(model, unit, bias)
+        _replace_bias(editor, unit, bias)
         bias_input = find_bias_input(unit)
     if bias is None or bias_input is None:
         return
@@ -142,56 +143,43 @@ def _quantize_layer(model: ir.Model, unit: FusionGroup, plan: QuantizationPlan, 
         scales = (quantized.scales.astype(np.float64) * float(input_encoding.scale)).astype(np.float32)
         bias_codes = np.clip(np.rint(bias.reshape(-1) / scales.astype(np.float64)), -(2**31), 2**31 - 1)
         bias_zero_points = np.zeros(scales.shape, np.int32)
-        value = _add_dequantize_node(model, f"{prefix}_bias", bias_codes.astype(np.int32), scales, bias_zero_points, 0)
-        bias_input[0].replace_input_with(bias_input[1], value)
+        value = _add_dequantized_weight(editor, f"{prefix}_bias", (bias_codes.astype(np.int32), scales, bias_zero_points), 0)
+        editor.replace_input(*bias_input, value)
     elif unit.op == "MatMul" and rank == 3 and (float_output or len(unit.nodes) > 2):
         # with a bias of rank 1 the runtime makes a float Gemm and two Reshapes of static MatMul + Add, and no
         # QuantizeLinear behind an activation reaches that Gemm; with one of rank 3 it does not
-        value = add_initializer(model, f"{prefix}_bias", bias.reshape(1, 1, -1))
-        bias_input[0].replace_input_with(bias_input[1], value)
+        editor.replace_input(*bias_input, editor.add_initializer(f"{prefix}_bias", bias.reshape(1, 1, -1)))
 
 
-def _replace_bias(model: ir.Model, unit: FusionGroup, bias: np.ndarray) -> None:
-    bias_input = find_bias_input(unit)
-    value = add_initializer(model, f"{unit.name}_corrected_bias", bias.astype(np.float32))
-    if bias_input is not None:
-        old_bias = get_const_array(bias_input[0].inputs[bias_input[1]])
-        if old_bias is not None and old_bias.ndim != 1:
-            value = add_initializer(
-                model, f"{unit.name}_corrected_bias_{old_bias.ndim}d", bias.astype(np.float32).reshape(old_bias.shape)
-            )
-        bias_input[0].replace_input_with(bias_input[1], value)
-    elif unit.op != "MatMul":
-        anchor = unit.anchor
-        anchor.resize_inputs(3)
-        anchor.replace_input_with(2, value)
+def _replace_bias(editor: GraphEditor, unit: FusionGroup, bias: np.ndarray) -> None:
+    node, index = find_bias_input(unit) or (unit.anchor, 2)
+    old = get_const_array(node.inputs[index]) if index < len(node.inputs) else None
+    stem, array = f"{unit.name}_corrected_bias", bias.astype(np.float32)
+    if old is not None and old.ndim != 1:
+        stem, array = f"{stem}_{old.ndim}d", array.reshape(old.shape)
+    if index < len(node.inputs) or node.op_type != "MatMul":
+        editor.replace_input(node, index, editor.add_initializer(stem, array))
 
 
 def _quantize_activation(
-    model: ir.Model,
+    editor: GraphEditor,
     value: ir.Value,
     encoding: Encoding,
     produced_in_int8: bool,
     readers: Mapping[tuple[ir.Value, ir.Node], FusionGroup],
 ) -> None:
     uses = list(value.uses())
-    name = str(value.name)
-    scale, zero_point = _add_scale_and_zero_point(model, name, encoding)
-    quantize_node = ir.node("QuantizeLinear", [value, scale, zero_point], name=f"{name}_QuantizeLinear")
-    quantized = quantize_node.outputs[0]
-    quantized.name, quantized.shape, quantized.dtype = (
-        f"{name}_QuantizeLinear_Output",
-        value.shape,
-        quantized_dtype(encoding),
+    name, producer = str(value.name), value.producer()
+    scale, zero_point = _add_scale_and_zero_point(editor, name, encoding)
+    quantized = editor.add_node(
+        "QuantizeLinear", value, scale, zero_point,
+        name=f"{name}_QuantizeLinear", output=f"{name}_QuantizeLinear_Output",
+        before=editor.graph[0] if producer is None else None, after=producer,
+        dtype=quantized_dtype(encoding), shape=value.shape,
+    )  # fmt: skip
+    dequantized = _add_dequantize_node(
+        editor, (quantized, scale, zero_point), f"{name}_DequantizeLinear", value.shape, after=quantized.producer()
     )
-    dequantize_node = ir.node("DequantizeLinear", [quantized, scale, zero_point], name=f"{name}_DequantizeLinear")
-    dequantized = dequantize_node.outputs[0]
-    dequantized.name, dequantized.shape, dequantized.dtype = (
-        f"{name}_DequantizeLinear_Output",
-        value.shape,
-        ir.DataType.FLOAT,
-    )
-    nodes = [quantize_node, dequantize_node]
     vector_dequantized: ir.Value | None = None
     for use in uses:
         node, position = use.node, use.idx
@@ -203,99 +191,74 @@ def _quantize_activation(
                 and get_const_array(node.inputs[1] if len(node.inputs) > 1 else None) is not None
             ):
                 if vector_dequantized is None:
-                    vector_dequantized = _dequantize_with_vector(model, name, quantized, value, encoding, nodes)
+                    vector_dequantized = _dequantize_with_vector(editor, name, dequantized, encoding)
                 node.replace_input_with(position, vector_dequantized if vector_dequantized is not None else dequantized)
             else:
                 node.replace_input_with(position, dequantized)
-    producer = value.producer()
-    if producer is None:
-        model.graph.insert_before(model.graph[0], nodes)
-    else:
-        model.graph.insert_after(producer, nodes)
     if produced_in_int8 and value.is_graph_output():
-        _replace_graph_output(model, value, dequantized)
+        dequantized.type = value.type
+        editor.replace_output(value, dequantized, f"{name}_float")
 
 
-def _dequantize_with_vector(
-    model: ir.Model, name: str, quantized: ir.Value, value: ir.Value, encoding: Encoding, nodes: list[ir.Node]
-) -> ir.Value | None:
-    """``quantized`` dequantised with one (equal) scale per index of axis 1; None when that axis has no fixed size."""
-    size = (shapes.get_dims(value) or (None, None))[1:2]
-    if not size or not isinstance(size[0], int):
+def _dequantize_with_vector(editor: GraphEditor, name: str, dequantized: ir.Value, encoding: Encoding) -> ir.Value | None:
+    """``dequantized`` with one (equal) scale per index of axis 1; None when that axis has no fixed size."""
+    node, size = dequantized.producer(), (shapes.get_dims(dequantized) or (None, None))[1:2]
+    if node is None or not size or not isinstance(size[0], int):
         return None
-    scales = add_initializer(model, f"{name}_scale_vector", np.full(size[0], encoding.scale, np.float32))
-    zero_points = add_initializer(model, f"{name}_zero_point_vector", np.full(size[0], encoding.zero_point))
-    node = ir.node("DequantizeLinear", [quantized, scales, zero_points], {"axis": 1}, name=f"{name}_DequantizeLinear_Vector")
-    dequantized = node.outputs[0]
-    dequantized.name, dequantized.shape, dequantized.dtype = (
-        f"{name}_DequantizeLinear_Vector_Output",
-        value.shape,
-        ir.DataType.FLOAT,
-    )
-    nodes.append(node)
-    return dequantized
-
-
-def _replace_graph_output(model: ir.Model, value: ir.Value, replacement: ir.Value) -> None:
-    """Make ``replacement`` the graph output that ``value`` was, under its name."""
-    name = str(value.name)
-    outputs = model.graph.outputs
-    for index, output in enumerate(list(outputs)):
-        if output is value:
-            outputs[index] = replacement
-    replacement.shape, replacement.type, replacement.doc_string = value.shape, value.type, value.doc_string
-    value.name = f"{name}_float"
-    replacement.name = name
+    scales = editor.add_initializer(f"{name}_scale_vector", np.full(size[0], encoding.scale, np.float32))
+    zero_points = editor.add_initializer(f"{name}_zero_point_vector", np.full(size[0], encoding.zero_point))
+    inputs, vector_name = (node.inputs[0], scales, zero_points), f"{name}_DequantizeLinear_Vector"
+    return _add_dequantize_node(editor, inputs, vector_name, dequantized.shape, axis=1, after=node)
 
 
 def _quantize_constant(
-    model: ir.Model, value: ir.Value, encoding: Encoding, readers: Mapping[tuple[ir.Value, ir.Node], FusionGroup]
+    editor: GraphEditor, value: ir.Value, encoding: Encoding, readers: Mapping[tuple[ir.Value, ir.Node], FusionGroup]
 ) -> None:
     array = get_const_array(value)
     assert array is not None
     name = str(value.name)
-    codes = add_initializer(model, f"{name}_quantized", encoding.quantize(array))
-    node = ir.node(
-        "DequantizeLinear", [codes, *_add_scale_and_zero_point(model, name, encoding)], name=f"{name}_DequantizeLinear"
-    )
-    dequantized = node.outputs[0]
-    dequantized.name, dequantized.shape, dequantized.dtype = (
-        f"{name}_DequantizeLinear_Output",
-        ir.Shape(array.shape),
-        ir.DataType.FLOAT,
-    )
-    model.graph.insert_before(model.graph[0], node)
+    codes = editor.add_initializer(f"{name}_quantized", encoding.quantize(array))
+    inputs = (codes, *_add_scale_and_zero_point(editor, name, encoding))
+    dequantized = _add_dequantize_node(editor, inputs, f"{name}_DequantizeLinear", ir.Shape(array.shape))
     for use in list(value.uses()):
         if (value, use.node) in readers:
             use.node.replace_input_with(use.idx, dequantized)
 
 
-def _add_dequantize_node(
-    model: ir.Model, prefix: str, codes: np.ndarray, scales: np.ndarray, zero_points: np.ndarray, axis: int
+def _add_dequantized_weight(
+    editor: GraphEditor, prefix: str, codes_scales_zeros: tuple[np.ndarray, np.ndarray, np.ndarray], axis: int
 ) -> ir.Value:
-    if prefix + "_quantized" in model.graph.initializers:
-        existing = model.graph.initializers[prefix + "_quantized"]
+    """What ``codes_scales_zeros`` stand for; once for all who ask under the same ``prefix``."""
+    existing = editor.graph.initializers.get(prefix + "_quantized")
+    if existing is not None:
         return next(iter(existing.uses())).node.outputs[0]
-    values = [
-        add_initializer(model, prefix + suffix, array)
-        for suffix, array in (("_quantized", codes), ("_scale", scales), ("_zero_point", zero_points))
-    ]
-    node = ir.node("DequantizeLinear", values, {"axis": axis}, name=f"{prefix}_DequantizeLinear")
-    dequantized = node.outputs[0]
-    dequantized.name, dequantized.shape, dequantized.dtype = (
-        f"{prefix}_DequantizeLinear_Output",
-        ir.Shape(codes.shape),
-        ir.DataType.FLOAT,
+    inputs = tuple(
+        editor.add_initializer(prefix + suffix, array)
+        for suffix, array in zip(("_quantized", "_scale", "_zero_point"), codes_scales_zeros, strict=True)
     )
-    model.graph.insert_before(model.graph[0], node)
-    return dequantized
+    return _add_dequantize_node(editor, inputs, f"{prefix}_DequantizeLinear", inputs[0].shape, axis=axis)
 
 
-def _add_scale_and_zero_point(model: ir.Model, name: str, encoding: Encoding) -> tuple[ir.Value, ir.Value]:
-    return (
-        add_initializer(model, f"{name}_scale", np.asarray(encoding.scale)),
-        add_initializer(model, f"{name}_zero_point", np.asarray(encoding.zero_point)),
-    )
+def _add_dequantize_node(
+    editor: GraphEditor,
+    inputs: Sequence[ir.Value | None],
+    name: str,
+    shape: ir.Shape | None,
+    *,
+    axis: int | None = None,
+    after: ir.Node | None = None,
+) -> ir.Value:
+    """A DequantizeLinear behind ``after``, or in front of everything."""
+    return editor.add_node(
+        "DequantizeLinear", *inputs, name=name, output=f"{name}_Output", after=after,
+        before=editor.graph[0] if after is None else None, attributes=None if axis is None else {"axis": axis},
+        dtype=ir.DataType.FLOAT, shape=shape,
+    )  # fmt: skip
+
+
+def _add_scale_and_zero_point(editor: GraphEditor, name: str, encoding: Encoding) -> tuple[ir.Value, ir.Value]:
+    scale = editor.add_initializer(f"{name}_scale", encoding.scale)
+    return scale, editor.add_initializer(f"{name}_zero_point", encoding.zero_point)
 
 
 def quantized_dtype(encoding: Encoding) -> ir.DataType:
@@ -303,19 +266,7 @@ def quantized_dtype(encoding: Encoding) -> ir.DataType:
     return ir.DataType.from_numpy(np.asarray(encoding.zero_point).dtype)
 
 
-def add_initializer(model: ir.Model, name: str, array: np.ndarray) -> ir.Value:
-    """Register ``array`` as an initializer of the main graph under ``name``, or under a free name like it."""
-    existing, unique_name, count = model.graph.initializers, name, 0
-    while unique_name in existing:
-        count += 1
-        unique_name = f"{name}_{count}"
-    tensor = ir.tensor(np.ascontiguousarray(array) if array.ndim else array, name=unique_name)
-    value = ir.Value(name=unique_name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-    model.graph.register_initializer(value)
-    return value
-
-
-def _find_constant(model: ir.Model, name: str) -> ir.Value:
-    if name in model.graph.initializers:
-        return model.graph.initializers[name]
-    return next(value for node in model.graph for value in node.outputs if value.name == name)
+def _find_constant(graph: ir.Graph, name: str) -> ir.Value:
+    if name in graph.initializers:
+        return graph.initializers[name]
+    return next(value for node in graph for value in node.outputs if value.name == name)

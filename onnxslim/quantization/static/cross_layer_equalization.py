@@ -21,7 +21,7 @@ import onnx_ir as ir
 from onnxslim.graph import shapes
 from onnxslim.graph.clip_bounds import get_clip_bounds
 from onnxslim.graph.constants import get_const_array
-from onnxslim.quantization.qdq.insert import add_initializer
+from onnxslim.graph.editor import GraphEditor
 
 #: f(s·x) = s·f(x) for s > 0, channel by channel
 HOMOGENEOUS_OPS = frozenset(
@@ -160,6 +160,7 @@ def equalize(
         The strength that was chosen, by the stream's first tensor, where it is not 0.
     """
     strengths = {}
+    editor = GraphEditor(model.graph)
     for group in find_equalization_groups(model):
         group_statistics = [channel_statistics[name] for name in group.tensors if name in channel_statistics]
         if not group_statistics or not (include_clips or np.isinf(group.clip_bound)):
@@ -171,9 +172,9 @@ def equalize(
         if strength > 0:
             strengths[group.tensors[0]] = strength
             for node in group.writers:
-                _scale_rows(model, node, scale)
+                _scale_rows(editor, node, scale)
             for node in group.readers:
-                _scale_columns(model, node, 1.0 / scale)
+                _scale_columns(editor, node, 1.0 / scale)
     return strengths
 
 
@@ -247,24 +248,24 @@ def _is_transposed(node: ir.Node) -> bool:
     return bool(node.attributes.get_int("transB", 0))
 
 
-def _scale_rows(model: ir.Model, node: ir.Node, scale: np.ndarray) -> None:
+def _scale_rows(editor: GraphEditor, node: ir.Node, scale: np.ndarray) -> None:
     weight = get_const_array(node.inputs[1])
     assert weight is not None
     axis = 0 if node.op_type == "Conv" or _is_transposed(node) else 1
-    _replace_initializer(model, node, 1, weight * _broadcast_along(scale, axis, weight.ndim))
+    _replace_initializer(editor, node, 1, weight * _broadcast_along(scale, axis, weight.ndim))
     bias = get_const_array(node.inputs[2]) if len(node.inputs) > 2 else None
     if bias is not None:
-        _replace_initializer(model, node, 2, bias * scale.reshape(-1 if bias.ndim == 1 else (1, -1)))
+        _replace_initializer(editor, node, 2, bias * scale.reshape(-1 if bias.ndim == 1 else (1, -1)))
 
 
-def _scale_columns(model: ir.Model, node: ir.Node, scale: np.ndarray) -> None:
+def _scale_columns(editor: GraphEditor, node: ir.Node, scale: np.ndarray) -> None:
     weight = get_const_array(node.inputs[1])
     assert weight is not None
     if _is_depthwise(node):
         axis = 0
     else:
         axis = 1 if node.op_type == "Conv" or _is_transposed(node) else 0
-    _replace_initializer(model, node, 1, weight * _broadcast_along(scale, axis, weight.ndim))
+    _replace_initializer(editor, node, 1, weight * _broadcast_along(scale, axis, weight.ndim))
 
 
 def _broadcast_along(scale: np.ndarray, axis: int, rank: int) -> np.ndarray:
@@ -273,7 +274,7 @@ def _broadcast_along(scale: np.ndarray, axis: int, rank: int) -> np.ndarray:
     return scale.reshape(shape)
 
 
-def _replace_initializer(model: ir.Model, node: ir.Node, position: int, array: np.ndarray) -> None:
+def _replace_initializer(editor: GraphEditor, node: ir.Node, position: int, array: np.ndarray) -> None:
     old = node.inputs[position]
     assert old is not None
-    node.replace_input_with(position, add_initializer(model, f"{old.name}_equalized", array.astype(np.float32)))
+    editor.replace_input(node, position, editor.add_initializer(f"{old.name}_equalized", array.astype(np.float32)))

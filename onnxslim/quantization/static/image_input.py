@@ -22,10 +22,10 @@ import onnx_ir as ir
 
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.model_io import model_file
 from onnxslim.quantization.numerics.affine import Encoding
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup
-from onnxslim.quantization.qdq.insert import add_initializer
 
 #: Levels of 8 bits; and fewer than so many distinct values are no picture.
 UINT8_LEVELS, MIN_DISTINCT_VALUES = 256, 16
@@ -130,45 +130,33 @@ def _can_read_levels(node: ir.Node, value: ir.Value) -> bool:
 def insert_level_ops(model: ir.Model, image_input: ImageInput) -> ir.Model:
     """A copy whose first layer reads levels; its float outputs stay what they are, up to rounding."""
     copy = model_file.clone(model)
-    graph = copy.graph
-    node = next(node for node in graph if node.name == image_input.layer_name)
+    editor = GraphEditor(copy.graph)
+    node = next(node for node in copy.graph if node.name == image_input.layer_name)
     weight, source = get_const_array(node.inputs[1]), node.inputs[0]
     assert weight is not None
     assert source is not None
     step, start = (array.reshape(1, -1, 1, 1) for array in (image_input.step, image_input.start))
     pads = node.attributes.get_ints("pads", (0,) * 4)
+
+    def add_op(op: str, value: ir.Value, operand: ir.Value, suffix: str) -> ir.Value:
+        name = f"{source.name}_{suffix}"
+        return editor.add_node(op, value, operand, before=node, name=name, output=name, dtype=ir.DataType.FLOAT)
+
     value = source
     if any(pads) and np.abs(image_input.start / image_input.step).max() > LEVEL_TOLERANCE:
         pad_widths = np.array([0, 0, *pads[:2], 0, 0, *pads[2:]], np.int64)
-        value = _insert_before(
-            node,
-            "Pad",
-            value,
-            add_initializer(copy, f"{source.name}_pads", pad_widths),
-            f"{source.name}_{_TENSOR_SUFFIXES[0]}",
-        )
+        value = add_op("Pad", value, editor.add_initializer(f"{source.name}_pads", pad_widths), _TENSOR_SUFFIXES[0])
         node.attributes.pop("pads")
     for op, array, name in (("Mul", 1.0 / step, _TENSOR_SUFFIXES[1]), ("Add", -start / step, _TENSOR_SUFFIXES[2])):
-        operand = add_initializer(copy, f"{source.name}_{name}_by", array.astype(np.float32))
-        value = _insert_before(node, op, value, operand, f"{source.name}_{name}")
+        value = add_op(op, value, editor.add_initializer(f"{source.name}_{name}_by", array.astype(np.float32)), name)
     bias = get_const_array(node.inputs[2]) if len(node.inputs) > 2 else None
     shifted_bias = (weight.astype(np.float64) * start).sum(axis=(1, 2, 3)) + (0.0 if bias is None else bias)
-    node.resize_inputs(3)
     node.replace_input_with(0, value)
     for position, array in ((1, weight * step), (2, shifted_bias)):
-        node.replace_input_with(
-            position, add_initializer(copy, f"{image_input.layer_name}_of_levels_{position}", array.astype(np.float32))
-        )
+        stem = f"{image_input.layer_name}_of_levels_{position}"
+        editor.replace_input(node, position, editor.add_initializer(stem, array.astype(np.float32)))
     shapes.infer(copy)
     return copy
-
-
-def _insert_before(node: ir.Node, op: str, value: ir.Value, other: ir.Value, name: str) -> ir.Value:
-    inserted = ir.node(op, [value, other], name=name)
-    inserted.outputs[0].name, inserted.outputs[0].dtype = name, ir.DataType.FLOAT
-    assert node.graph is not None
-    node.graph.insert_before(node, inserted)
-    return inserted.outputs[0]
 
 
 def keep_level_ops_float(all_units: Sequence[FusionGroup], image_input: ImageInput) -> list[FusionGroup]:
@@ -180,18 +168,14 @@ def keep_level_ops_float(all_units: Sequence[FusionGroup], image_input: ImageInp
 
 def fold_level_ops(model: ir.Model, image_input: ImageInput) -> None:
     """Let one QuantizeLinear with a scale a channel do what Mul, Add and QuantizeLinear do, in place."""
-    graph = model.graph
-    add = next(node for node in graph if node.name == image_input.levels_name)
+    editor = GraphEditor(model.graph)
+    add = next(node for node in model.graph if node.name == image_input.levels_name)
     (quantize_node,) = (use.node for use in add.outputs[0].uses())
     mul = add.inputs[0].producer()  # type: ignore[union-attr]
     assert mul is not None
-    quantize_node.replace_input_with(0, mul.inputs[0])
-    quantize_node.replace_input_with(
-        1, add_initializer(model, f"{image_input.levels_name}_steps", image_input.step.astype(np.float32))
-    )
-    quantize_node.replace_input_with(2, add_initializer(model, f"{image_input.levels_name}_zeros", image_input.zero_points))
+    assert mul.inputs[0] is not None
+    scales = editor.add_initializer(f"{image_input.levels_name}_steps", image_input.step.astype(np.float32))
+    zero_points = editor.add_initializer(f"{image_input.levels_name}_zeros", image_input.zero_points)
+    for index, value in enumerate((mul.inputs[0], scales, zero_points)):
+        editor.replace_input(quantize_node, index, value)
     quantize_node.attributes["axis"] = ir.AttrInt64("axis", 1)
-    graph.remove([add, mul], safe=True)
-    for name, value in list(graph.initializers.items()):
-        if not value.uses() and not value.is_graph_input() and not value.is_graph_output():
-            del graph.initializers[name]
