@@ -89,9 +89,10 @@ def quantize_weights(
         source, warnings = prepare_model(model, qdq_blockwise.BLOCKWISE_OPSET, "weights in blocks")
         report.warnings += warnings
     result = model_file.clone(source)
-    report.add(parse_weight_format(weight_format)(result, options.exclude))
-    if not report.changed:
+    written = parse_weight_format(weight_format)(result, options.exclude)
+    if not written.changed:
         raise UnsupportedError(f"nothing to quantise: no layer has {MIN_WEIGHT_ELEMENTS} float32 weights or more")
+    report.add(written)
     progress("weights", 1, 1)
     if options.placement == "measured" and samples is not None:
         seconds = placement_profiling.pick_fastest(

@@ -7,7 +7,7 @@ from collections import Counter
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.errors import UsageError
+from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.data.sources import open_samples
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
@@ -17,7 +17,8 @@ from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.simplification.step import simplify
 from tests.support.encoder import data, encoder, small, sqnr
 from tests.support.paths import SAMPLES
-from tests.support.quantize_graphs import options
+from tests.support.quantize_graphs import model as parse
+from tests.support.quantize_graphs import options, weight
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,10 @@ def test_fewer_bits_are_not_fewer_parameters_nor_fewer_multiplications(digits: i
         before, after = compute_cost(model), compute_cost(result)
         assert after.params == pytest.approx(before.params, rel=0.06)
         assert after.macs == before.macs
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4", "int8:qdq", "codebook:16"])
+def test_a_model_without_weights_worth_it_is_refused(weights: str) -> None:
+    found = parse("g (float[n,4] x) => (float[n,4] y) { y = MatMul (x, w) }", w=weight(4, 4))
+    with pytest.raises(UnsupportedError, match="nothing to quantise"):
+        quantize(found, None, options(weights))
