@@ -16,7 +16,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.survey import Surveys
 from onnxslim.pruning.step import prune
-from onnxslim.quantization.mixed_precision import choose_mixed_precision
+from onnxslim.quantization.mixed_precision import MixedPrecisionContext, choose_mixed_precision
 from onnxslim.quantization.options import ACTIVATION_MODES, QuantizeOptions
 from onnxslim.quantization.step import quantize
 from onnxslim.recovery.options import RecoverOptions
@@ -110,16 +110,8 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
         def requantize(new_options: QuantizeOptions) -> tuple[ir.Model, StepReport]:
             return quantize(model, samples, new_options, config=context.config, progress=context.progress)
 
-        return choose_mixed_precision(
-            model,
-            samples,
-            resolved,
-            (result, report),
-            requantize,
-            context.drop_over_limit,
-            context.config,
-            context.deadline,
-        )
+        mixed_context = MixedPrecisionContext(samples, context.config, requantize, context.drop_over_limit, context.deadline)
+        return choose_mixed_precision(model, resolved, (result, report), mixed_context)
     return result, report, dataclasses.replace(resolved, float_units=tuple(placement["float"]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
@@ -21,64 +21,70 @@ from onnxslim.quantization.static.layer_sensitivity import measure_layer_sensiti
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
 
-#: Quantises the model with the given options, which leave nothing to choose.
-QuantizeFunction = Callable[[QuantizeOptions], tuple[ir.Model, StepReport]]
+
+@dataclass(frozen=True)
+class MixedPrecisionContext:
+    """What candidates are made from and judged by.
+
+    Attributes:
+        samples: Calibration data.
+        config: Where to run.
+        quantize: Quantises the model with given options, which leave nothing to choose.
+        measure_excess: How many times what is allowed a model's outputs drop, on data that nothing is fitted to.
+        deadline: On ``time.monotonic``'s clock; no candidate begins that would not be done by then, going by the first.
+    """
+
+    samples: Samples
+    config: SessionConfig
+    quantize: Callable[[QuantizeOptions], tuple[ir.Model, StepReport]]
+    measure_excess: Callable[[ir.Model], float]
+    deadline: float | None = None
 
 
 def choose_mixed_precision(
-    model: ir.Model,
-    samples: Samples,
-    options: QuantizeOptions,
-    all_int8: tuple[ir.Model, StepReport],
-    quantize_with: QuantizeFunction,
-    measure_excess: Callable[[ir.Model], float],
-    config: SessionConfig,
-    deadline: float | None = None,
+    model: ir.Model, options: QuantizeOptions, all_int8: tuple[ir.Model, StepReport], context: MixedPrecisionContext
 ) -> tuple[ir.Model, StepReport, QuantizeOptions]:
     """``all_int8`` if it drops little enough, else the model with the fewest layers in float that does.
 
     Layers go back in the order of what each costs alone; how many it takes is found by doubling and then by halving the
-    gap, every candidate being quantised anew and measured. When even all of them do not help, ``all_int8`` is kept, and
-    the caller's gate has its say.
+    gap, every candidate being quantised anew and measured. All layers in float are the float model, which is no candidate:
+    when even all but one do not help, ``all_int8`` is kept, and the caller's gate has its say.
 
     Args:
         model: The float model.
-        samples: Calibration data.
         options: As resolved for ``all_int8``.
         all_int8: The model with every layer in int8 that gains by it, and its report.
-        quantize_with: Quantises the model with other options.
-        measure_excess: How many times what is allowed a model's outputs drop, on data that nothing is fitted to.
-        config: Where to run.
-        deadline: On ``time.monotonic``'s clock; no candidate begins that would not be done by then, going by ``all_int8``.
+        context: What candidates are made from and judged by.
     """
     result, report = all_int8
     initial_float = tuple(report.details["placement"]["float"])
     options = replace(options, float_units=initial_float)
-    all_int8_excess = measure_excess(result)
+    all_int8_excess = context.measure_excess(result)
     if all_int8_excess <= 1:
         return result, report, options
-    if measure_excess(model) > 1:
+    if context.measure_excess(model) > 1:
         report.warnings.append("the model drops too much before it is quantised: no layer was put back into float")
         return result, report, options
     prepared_model = prepare_model(model_file.load(model))[0]
     if options.activations != "dynamic":
         replace_means_with_pools(prepared_model, TARGETS[options.target])
-    layer_order = [
-        name for name in _order_by_noise(prepared_model, samples, options, report, config) if name not in initial_float
-    ]
+    layer_order = [name for name in _order_by_noise(prepared_model, options, report, context) if name not in initial_float]
+    if len(layer_order) < 2:
+        report.warnings.append("the drop is too large, and with its only int8 layer back in float nothing would be int8")
+        return result, report, options
     best: tuple[ir.Model, StepReport, QuantizeOptions] | None = None
     outcomes: dict[int, str] = {}
     failed, passed, count = 0, len(layer_order), 1
     in_time = True
     while failed < count < passed:
-        if deadline is not None and time.monotonic() + report.seconds > deadline:
+        if context.deadline is not None and time.monotonic() + report.seconds > context.deadline:
             in_time = False
             break
         candidate_options = replace(
             options, float_units=_list_float_units(prepared_model, options, {*initial_float, *layer_order[:count]})
         )
-        candidate, candidate_report = quantize_with(candidate_options)
-        if measure_excess(candidate) > 1:
+        candidate, candidate_report = context.quantize(candidate_options)
+        if context.measure_excess(candidate) > 1:
             failed, outcomes[count] = count, "too little"
         else:
             best, passed, outcomes[count] = (candidate, candidate_report, candidate_options), count, "enough"
@@ -113,7 +119,7 @@ def _list_float_units(prepared_model: ir.Model, options: QuantizeOptions, layers
 
 
 def _order_by_noise(
-    prepared_model: ir.Model, samples: Samples, options: QuantizeOptions, report: StepReport, config: SessionConfig
+    prepared_model: ir.Model, options: QuantizeOptions, report: StepReport, context: MixedPrecisionContext
 ) -> Sequence[str]:
     """Layers, the costliest first: by the noise that each adds to its own output when it alone is quantised."""
     if options.activations == "dynamic":
@@ -122,6 +128,6 @@ def _order_by_noise(
         }
         return sorted(sqnr_by_layer, key=lambda name: sqnr_by_layer[name])
     noise_by_layer = measure_layer_sensitivity(
-        prepared_model, TARGETS[options.target], CalibrationFeeds(samples), config, options.exclude
+        prepared_model, TARGETS[options.target], CalibrationFeeds(context.samples), context.config, options.exclude
     )
     return sorted(noise_by_layer, key=lambda name: -noise_by_layer[name])

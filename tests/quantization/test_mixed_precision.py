@@ -17,14 +17,14 @@ from onnxslim.pipeline.recipe import Recipe, make_step, parse
 from onnxslim.pipeline.recipe_run import run_recipe
 from onnxslim.pipeline.task import EvaluationOptions
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
-from onnxslim.quantization.mixed_precision import choose_mixed_precision
+from onnxslim.quantization.mixed_precision import MixedPrecisionContext, choose_mixed_precision
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.step import quantize
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.validation.gates import Gates
 from tests.support.encoder import data, small
-from tests.support.quantize_graphs import chain
+from tests.support.quantize_graphs import chain, model
 
 CONFIG = SessionConfig()
 
@@ -44,7 +44,7 @@ def test_as_few_layers_as_it_takes_go_back_and_the_costliest_first(way: str) -> 
         return seen[-1] / (0.5 * seen[0])
 
     result, report, chosen = choose_mixed_precision(
-        found, samples, options, first, lambda o: quantize(found, samples, o), excess, CONFIG
+        found, options, first, MixedPrecisionContext(samples, CONFIG, lambda o: quantize(found, samples, o), excess)
     )
     layers = [str(node.name) for node in prepare_model(model_file.clone(found))[0].graph if node.op_type == "MatMul"]
     if way == "static" or "mixed" in report.details:  # the dynamic way may have smoothed the outlier away
@@ -71,9 +71,8 @@ def test_no_candidate_begins_for_which_there_is_no_time_left() -> None:
     def relaxed(seconds: float) -> tuple[ir.Model, StepReport, QuantizeOptions]:
         tried.clear()
         deadline = time.monotonic() + seconds
-        return choose_mixed_precision(
-            found, samples, options, first, again, lambda m: 0 if m is found else 2, CONFIG, deadline
-        )
+        context = MixedPrecisionContext(samples, CONFIG, again, lambda m: 0 if m is found else 2, deadline)
+        return choose_mixed_precision(found, options, first, context)
 
     result, report, _ = relaxed(0.5 * first[1].seconds)
     assert result is first[0]
@@ -83,13 +82,35 @@ def test_no_candidate_begins_for_which_there_is_no_time_left() -> None:
     assert tried
 
 
+@pytest.mark.parametrize("layers", [1, 2, 5])
+def test_all_layers_in_float_are_no_candidate(layers: int) -> None:
+    body = "\n ".join(f"r{i} = MatMul({'x' if i == 0 else f'r{i - 1}'}, w{i})" for i in range(layers))
+    weights = {f"w{i}": np.eye(32, dtype=np.float32) for i in range(layers)}
+    found = model(f"g (float[n,32] x) => (float[n,32] y) {{ {body}\n y = Identity(r{layers - 1}) }}", **weights)
+    samples = open_samples({"x": np.random.default_rng(1).standard_normal((32, 32)).astype(np.float32)}, found)
+    options = QuantizeOptions(placement="static", target="cpu", activations="static", float_units=())
+    tried: list[int] = []
+
+    def again(chosen: QuantizeOptions) -> tuple[ir.Model, StepReport]:
+        tried.append(len([name for name in chosen.float_units or () if name.startswith("MatMul")]))
+        return quantize(found, samples, chosen)
+
+    first = quantize(found, samples, options)
+    context = MixedPrecisionContext(samples, CONFIG, again, lambda m: 0 if m is found else 2)
+    result, report, _ = choose_mixed_precision(found, options, first, context)
+    assert result is first[0]
+    assert all(0 < count < layers for count in tried)
+    assert max(tried, default=0) == layers - 1
+    assert ("nothing would be int8" in report.warnings[-1]) == (layers == 1)
+
+
 def test_a_model_that_drops_little_enough_keeps_every_layer_in_int8() -> None:
     found = small()
     samples = data(found)
     options = QuantizeOptions(placement="static", target="cpu", activations="dynamic")
     first = quantize(found, samples, options)
     result, report, chosen = choose_mixed_precision(
-        found, samples, options, first, lambda o: first, lambda candidate: 0.5, CONFIG
+        found, options, first, MixedPrecisionContext(samples, CONFIG, lambda o: first, lambda candidate: 0.5)
     )
     assert result is first[0]
     assert chosen.float_units == ()
