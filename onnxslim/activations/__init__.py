@@ -1,1 +1,1 @@
-"""Running a model to learn what its inner tensors hold, part by part, so that a visit to every layer costs one run."""
+"""What a model's inner tensors hold: observed in one pass, kept from part to part of it, compared with a reference."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.runtime.parallel import run_all
+from onnxslim.runtime.parallel import FeedIterable, run_all
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.runtime.tap_outputs import remove_unused, tap_outputs
 
 T = TypeVar("T")
-FeedIterable = Iterable[Mapping[str, np.ndarray]]
 
 
 def observe(

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TypeGuard
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.output_parts import find_output_parts
-from onnxslim.runtime.parallel import SessionPool
+from onnxslim.runtime.parallel import FeedIterable, SessionPool
 from onnxslim.runtime.session import SessionConfig
-
-FeedIterable = Iterable[Mapping[str, np.ndarray]]
 
 
 def to_decibels(ratio: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -14,15 +14,13 @@ from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.traversal import iter_reads
 from onnxslim.model_io import model_file
-from onnxslim.runtime.parallel import run_all
+from onnxslim.runtime.parallel import FeedIterable, run_all
 from onnxslim.runtime.session import SessionConfig
 
 #: Samples in one run; large enough for the kernels, small enough for the activations.
 BATCH_SIZE = 16
 #: What a walk may hold, in bytes. Early feature maps are large and quick to compute again, late ones small and dear.
 MAX_HELD_BYTES = 256_000_000
-
-_NUMERIC_TYPES = frozenset(ir.DataType) - {ir.DataType.UNDEFINED, ir.DataType.STRING}
 
 
 class SegmentExecutor:
@@ -120,7 +118,7 @@ class SegmentExecutor:
         for batch in self._samples.batches(BATCH_SIZE):
             yield batch.indices, dict(batch)
 
-    def _tensor_bytes(self) -> dict[str, float]:
+    def _tensor_bytes(self) -> dict[str, int]:
         """Bytes of each tensor in one batch, where shape inference can tell."""
         first_batch = next(iter(self._samples.batches(BATCH_SIZE)))
         bound_model = model_file.clone(self._model)
@@ -131,12 +129,8 @@ class SegmentExecutor:
             for output in node.outputs:
                 output.shape = None
         shapes.infer(bound_model)
-        sizes_by_name: dict[str, float] = {}
-        for value in [*bound_model.graph.inputs, *(output for node in bound_model.graph for output in node.outputs)]:
-            static_shape = shapes.get_static_dims(value)
-            if static_shape is not None and isinstance(value.type, ir.TensorType) and value.dtype in _NUMERIC_TYPES:
-                sizes_by_name[str(value.name)] = float(np.prod(static_shape, dtype=np.float64)) * value.type.dtype.itemsize
-        return sizes_by_name
+        values = [*bound_model.graph.inputs, *(output for node in bound_model.graph for output in node.outputs)]
+        return {str(value.name): size for value in values if (size := shapes.get_nbytes(value)) is not None}
 
 
 def extract_segment(
@@ -155,9 +149,7 @@ def extract_segment(
     return ir.Model(graph, ir_version=model.ir_version, functions=list(model.functions.values()))
 
 
-def run_extracted(
-    segment: ir.Model, held: Iterable[Mapping[str, np.ndarray]], config: SessionConfig
-) -> Iterator[dict[str, np.ndarray]]:
+def run_extracted(segment: ir.Model, held: FeedIterable, config: SessionConfig) -> Iterator[dict[str, np.ndarray]]:
     """What ``segment`` computes of each batch of tensors in ``held``, where it finds its inputs among others."""
     names = [str(value.name) for value in segment.graph.inputs]
     feeds = ({name: tensors[name] for name in names if name in tensors} for tensors in held)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
@@ -148,6 +149,15 @@ def get_static_dims(value: ir.Value | None) -> tuple[int, ...] | None:
         return None
     known = tuple(dim for dim in all_dims if isinstance(dim, int))
     return known if len(known) == len(all_dims) else None
+
+
+def get_nbytes(value: ir.Value) -> int | None:
+    """Bytes of ``value`` by its type and dimensions; None when one is not known, or it is no tensor of numbers."""
+    dims = get_static_dims(value)
+    untyped = (None, ir.DataType.UNDEFINED, ir.DataType.STRING)
+    if dims is None or not isinstance(value.type, ir.TensorType) or value.dtype in untyped:
+        return None
+    return math.ceil(math.prod(dims) * value.type.dtype.itemsize)
 
 
 def get_required_inputs(model: ir.Model) -> list[ir.Value]:

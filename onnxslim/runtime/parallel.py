@@ -6,7 +6,7 @@ import os
 import queue
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -14,6 +14,8 @@ import onnx_ir as ir
 from onnxslim.runtime.session import Session, SessionConfig
 
 T = TypeVar("T")
+#: Inputs of a model, one run after another.
+FeedIterable: TypeAlias = Iterable[Mapping[str, np.ndarray]]
 
 
 def count_workers(config: SessionConfig) -> int:
@@ -38,7 +40,7 @@ class SessionPool:
         config = (config or SessionConfig()).with_(threads=1)
         self._count, self._session = count_workers(config), Session(model, config)
 
-    def run(self, feeds: Iterable[Mapping[str, np.ndarray]], reduce: Callable[[int, dict[str, Any]], T]) -> Iterator[T]:
+    def run(self, feeds: FeedIterable, reduce: Callable[[int, dict[str, Any]], T]) -> Iterator[T]:
         """Yield ``reduce(i, outputs of feed i)`` in order; the outputs are dropped as soon as they are reduced.
 
         onnxruntime and numpy release the interpreter's lock where the work is. At most two feeds a thread wait at any
@@ -60,7 +62,7 @@ class SessionPool:
 
 def run_all(
     model: ir.Model,
-    feeds: Iterable[Mapping[str, np.ndarray]],
+    feeds: FeedIterable,
     reduce: Callable[[int, dict[str, Any]], T],
     config: SessionConfig | None = None,
 ) -> Iterator[T]:

@@ -7,7 +7,6 @@ not kept.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import cast
@@ -47,18 +46,7 @@ class Region:
     @property
     def nbytes(self) -> int:
         """Bytes of what is kept."""
-        return sum(inferred_nbytes(value) or 0 for value in self.kept)
-
-
-def inferred_nbytes(value: ir.Value) -> int | None:
-    """Bytes of ``value`` by its inferred type and shape; None when unknown or not a plain tensor."""
-    dims = shapes.get_static_dims(value)
-    if dims is None or not isinstance(value.type, ir.TensorType) or value.dtype in (None, ir.DataType.STRING):
-        return None
-    size = 1
-    for dim in dims:
-        size *= dim
-    return math.ceil(size * value.type.dtype.itemsize)
+        return sum(shapes.get_nbytes(value) or 0 for value in self.kept)
 
 
 def evaluate_regions(

@@ -15,9 +15,10 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from onnxslim.core.step_report import StepReport
+from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.traversal import iter_subgraphs, walk
-from onnxslim.simplification.constant_evaluation import Region, evaluate_regions, inferred_nbytes
+from onnxslim.simplification.constant_evaluation import Region, evaluate_regions
 from onnxslim.simplification.editor import BoundedEditor, stored_bytes
 from onnxslim.simplification.file_size import OVERHEAD_BYTES, node_bytes
 
@@ -63,11 +64,11 @@ def _find_candidates(model: ir.Model, max_bytes: float, report: StepReport) -> d
             value is None or value.producer() in candidates or get_const_tensor(value) is not None for value in node.inputs
         ):
             continue
-        sizes = [inferred_nbytes(output) for output in node.outputs if output.name]
+        sizes = [shapes.get_nbytes(output) for output in node.outputs if output.name]
         total = sum(size for size in sizes if size is not None)
         if None in sizes:
             continue
-        read = sum(inferred_nbytes(value) or 0 for value in node.inputs if value is not None)
+        read = sum(shapes.get_nbytes(value) or 0 for value in node.inputs if value is not None)
         if total > max(max_bytes, read):
             report.skip(node.name or str(node.outputs[0].name), f"folding would compute {total} bytes")
             continue
@@ -116,7 +117,7 @@ def _measure_region(nodes: list[ir.Node]) -> Region:
     ]
     read = dict.fromkeys(value for node in nodes for value in node.inputs if value is not None)
     freed = sum(stored_bytes(value) for value in read if all(use.node in inside for use in value.uses()))
-    added = sum((inferred_nbytes(value) or 0) + OVERHEAD_BYTES + len(value.name or "") for value in kept)
+    added = sum((shapes.get_nbytes(value) or 0) + OVERHEAD_BYTES + len(value.name or "") for value in kept)
     return Region(nodes, kept, added - freed - sum(map(node_bytes, nodes)))
 
 

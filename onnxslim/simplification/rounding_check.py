@@ -19,7 +19,6 @@ from onnxslim.graph import shapes
 from onnxslim.graph.traversal import walk
 from onnxslim.model_io import model_file
 from onnxslim.runtime.session import Session, SessionConfig
-from onnxslim.simplification.constant_evaluation import inferred_nbytes
 
 #: max|a - b| / max|a| above which two outputs are not equal (the contract's "equal"), and with half-precision weights.
 TOLERANCE = 1e-4
@@ -90,9 +89,9 @@ def _make_feeds(model: ir.Model, size: int | None) -> dict[str, np.ndarray] | No
         return None
     names = {dim for value in inputs for dim in shapes.get_dims(value) or () if isinstance(dim, str)}
     shapes.bind(bound, None if size is None else dict.fromkeys(names, size))
-    sizes = [inferred_nbytes(output) for node in walk(bound.graph) for output in node.outputs if output.name]
+    sizes = [shapes.get_nbytes(output) for node in walk(bound.graph) for output in node.outputs if output.name]
     total = sum(each for each in sizes if each is not None)
-    if None in sizes or total + sum(inferred_nbytes(value) or 0 for value in inputs) > MAX_TENSOR_BYTES:
+    if None in sizes or total + sum(shapes.get_nbytes(value) or 0 for value in inputs) > MAX_TENSOR_BYTES:
         return None
     rng = np.random.default_rng(0)
     return {str(value.name): _make_random_input(value, rng) for value in inputs}

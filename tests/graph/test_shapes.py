@@ -40,3 +40,31 @@ def test_dimensions_are_read_as_sizes_names_and_unknowns() -> None:
     assert shapes.get_dims(value) == (2, "n", None)
     assert shapes.get_static_dims(value) is None
     assert shapes.get_dims(ir.Value(name="y")) is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "dims", "expected"),
+    [
+        (ir.DataType.FLOAT, (2, 3), 24),
+        (ir.DataType.INT64, (), 8),
+        (ir.DataType.UINT4, (3,), 2),
+        (ir.DataType.FLOAT, (0, 5), 0),
+        (ir.DataType.FLOAT, ("n", 3), None),
+        (ir.DataType.STRING, (2,), None),
+        (ir.DataType.UNDEFINED, (2,), None),
+        (None, (2,), None),
+        (ir.DataType.FLOAT, None, None),
+    ],
+)
+def test_bytes_of_a_tensor(dtype: ir.DataType | None, dims: tuple[int | str, ...] | None, expected: int | None) -> None:
+    value = ir.Value(
+        name="x",
+        type=None if dtype is None else ir.TensorType(dtype),
+        shape=None if dims is None else ir.Shape(dims),
+    )
+    assert shapes.get_nbytes(value) == expected
+
+
+def test_a_sequence_has_no_bytes() -> None:
+    value = ir.Value(name="x", type=ir.SequenceType(ir.TensorType(ir.DataType.FLOAT)), shape=ir.Shape([2]))
+    assert shapes.get_nbytes(value) is None

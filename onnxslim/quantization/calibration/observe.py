@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.activations.observer import FeedIterable, ObservedModel
+from onnxslim.activations.observer import ObservedModel
 from onnxslim.activations.output_error import is_float
 from onnxslim.core.errors import InvalidDataError
 from onnxslim.core.progress import Progress, ignore_progress
@@ -24,6 +24,7 @@ from onnxslim.quantization.calibration.cache import CacheWriter
 from onnxslim.quantization.calibration.histograms import Statistics, StatisticsAccumulator
 from onnxslim.quantization.calibration.range_methods import NUM_BINS, Histogram
 from onnxslim.runtime.memory import release_freed_memory
+from onnxslim.runtime.parallel import FeedIterable
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.tap_outputs import tap_outputs
 

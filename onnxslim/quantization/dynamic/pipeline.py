@@ -2,8 +2,8 @@
 
 A transformer's activations have ranges that change from input to input and a few channels far larger than the rest, so
 ranges fixed by calibration cost accuracy; LayerNormalization, Gelu and Softmax run in float whatever is done, so fixed
-ranges save no conversions either. The data are used to smooth outliers into the weights (``smooth.py``), to tell what
-each layer costs (``noise.py``), and to see whether all that is faster here.
+ranges save no conversions either. The data are used to smooth outliers into the weights (:mod:`.smoothquant`), to tell what
+each layer costs (:mod:`.layer_error`), and to see whether all that is faster here.
 """
 
 from __future__ import annotations

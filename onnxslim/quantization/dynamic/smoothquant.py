@@ -3,7 +3,7 @@
 Xiao et al., SmoothQuant, 2022: x·W = (x / s)·(s·W), with s = max|x_k|^a / max|W_k|^(1 - a) for each channel k. A few
 channels of a transformer's activations are tens of times larger than the rest and leave the others a handful of codes;
 weights have room for them. All layers that read one tensor share its factors. The strength ``a`` is chosen for each
-tensor by the layers' own output error on sampled rows (``noise.py``), and nothing is done where that gains little.
+tensor by the layers' own output error on sampled rows (:mod:`.layer_error`), and nothing is done where that gains little.
 
 The division goes into the LayerNormalization in front when nobody else reads its output; otherwise it is a Mul, cheap
 beside the layer, that only these layers read.

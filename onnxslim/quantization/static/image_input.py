@@ -14,7 +14,7 @@ Mul and an Add in front of the layer (:func:`insert_level_ops`); the quantised m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +26,7 @@ from onnxslim.graph.editor import GraphEditor
 from onnxslim.model_io import model_file
 from onnxslim.quantization.numerics.affine import Encoding
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup
+from onnxslim.runtime.parallel import FeedIterable
 
 #: Levels of 8 bits; and fewer than so many distinct values are no picture.
 UINT8_LEVELS, MIN_DISTINCT_VALUES = 256, 16
@@ -68,9 +69,7 @@ class ImageInput:
         return Encoding(np.float32(1.0), np.uint8(0))
 
 
-def find_image_input(
-    model: ir.Model, feeds: Iterable[Mapping[str, np.ndarray]], int8_layers: Iterable[str]
-) -> ImageInput | None:
+def find_image_input(model: ir.Model, feeds: FeedIterable, int8_layers: Iterable[str]) -> ImageInput | None:
     """The input of ``model`` that holds pixels and is read by one of the layers ``int8_layers``, a Conv, alone; or None."""
     convolutions = {
         name: node for node in model.graph if (name := node.name or "") in int8_layers and node.op_type == "Conv"

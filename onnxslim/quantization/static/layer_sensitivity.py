@@ -8,7 +8,7 @@ That is one model and one pass for all layers, where quantising them one at a ti
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -23,7 +23,7 @@ from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_gro
 from onnxslim.quantization.qdq.insert import weight_axis
 from onnxslim.quantization.qdq.placement import find_int8_capable
 from onnxslim.quantization.targets.base import Target
-from onnxslim.runtime.parallel import run_all
+from onnxslim.runtime.parallel import FeedIterable, run_all
 from onnxslim.runtime.session import SessionConfig
 
 #: Samples that ranges (min-max) are taken from and that noise is measured on.
@@ -33,7 +33,7 @@ MAX_SENSITIVITY_SAMPLES = 16
 def measure_layer_sensitivity(
     model: ir.Model,
     target: Target,
-    feeds: Iterable[Mapping[str, np.ndarray]],
+    feeds: FeedIterable,
     config: SessionConfig,
     exclude: Sequence[str] = (),
 ) -> dict[str, float]:
