@@ -30,7 +30,6 @@ EXCEPTIONS = {
     "onnxslim/pruning/selection/candidates.py": "dataclasses; pruning/selection/test_latency.py",
     "onnxslim/pruning/statistics/layer_moments.py": "a loop over moments; pruning/reconstruction/test_layerwise.py",
     "onnxslim/quantization/calibration/feeds.py": "a dataclass",
-    "onnxslim/quantization/calibration/observer_outputs.py": "graph additions; quantization/calibration/test_observe.py",
     "onnxslim/quantization/calibration/range_selection.py": "quantization/test_detectors.py",
     "onnxslim/quantization/calibration/sampled_outputs.py": "quantization/static/test_layerwise_replay.py",
     "onnxslim/quantization/conformance/toy_models.py": "drawn with in quantization/conformance/test_fusion_claims.py",

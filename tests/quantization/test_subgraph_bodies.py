@@ -1,4 +1,4 @@
-"""Bodies of Loop and Scan (If is in test_graphs.py): quantised or left whole, never half."""
+"""Bodies of Loop and Scan (If stands with the other graphs): quantised or left whole, never half."""
 
 from __future__ import annotations
 
