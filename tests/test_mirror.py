@@ -52,7 +52,6 @@ EXCEPTIONS = {
     "onnxslim/runtime/recorder.py": "tools/test_recording.py",
     "onnxslim/runtime/stateful_session.py": "data/test_sequences.py, validation/test_state_drift.py",
     "onnxslim/search/candidate.py": "dataclasses",
-    "onnxslim/search/trial.py": "search/test_study.py, search/test_optimization.py",
     "onnxslim/simplification/affine_folding.py": "simplification/rules/test_conv_affine.py, .../test_conv_batchnorm.py",
     "onnxslim/simplification/fixpoint.py": "simplification/test_structure.py, simplification/test_properties.py",
     "onnxslim/simplification/rank_inference.py": "simplification/rules/test_branch.py",
