@@ -95,8 +95,8 @@ def build_block_trials(
     repair_samples = samples.take(np.arange(min(len(samples), MAX_REPAIR_SAMPLES)))
     if takeovers and len(repair_samples) >= HOLDOUT_PERIOD:
         executor = SegmentExecutor(model, repair_samples, config)
-        for position, number, target in sorted(takeovers, key=lambda heir: heir[:2]):
-            fit_takeover(trial_models[number], target, executor, position)
+        for position, _, target in sorted(takeovers, key=lambda heir: heir[:2]):
+            fit_takeover(target, executor, position)
     return list(zip(trial_models, first_changed, strict=True))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from onnxslim.activations.segment_executor import SegmentExecutor
 from onnxslim.data.samples import Samples
-from onnxslim.pruning import linear_layers
+from onnxslim.graph.layers import find_linear_layers
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.tap_outputs import tap_outputs
 from tests.support import nets
@@ -49,15 +49,13 @@ def test_weights_ahead_may_change_between_visits() -> None:
     model = nets.mlp()
     data = nets.samples(model, 9)
     walk = SegmentExecutor(model, data, CONFIG)
-    found = linear_layers.find_linear_layers(model.graph)
-    nodes = list(model.graph)
-    for layer in found:
-        walked(walk, layer.position, layer.input)
-        linear_layers.set_matrix(layer, nodes[layer.position], 2 * linear_layers.get_matrix(layer, nodes[layer.position]))
-    last = found[-1]
-    np.testing.assert_allclose(
-        walked(walk, last.position, last.output), whole(model, data, last.output), rtol=1e-5, atol=1e-5
-    )
+    found = find_linear_layers(model.graph)
+    for position, layer in found.items():
+        walked(walk, position, layer.input)
+        layer.assign(2 * layer.matrix())
+    position, last = list(found.items())[-1]
+    output = str(last.output.name)
+    np.testing.assert_allclose(walked(walk, position, output), whole(model, data, output), rtol=1e-5, atol=1e-5)
 
 
 def test_batches_say_which_samples_they_are() -> None:

@@ -14,9 +14,8 @@ from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.graph.constants import get_const_array
-from onnxslim.pruning import linear_layers as linear
+from onnxslim.graph.layers import LinearLayer, find_linear_layers
 from onnxslim.pruning.channel_groups import ChannelGroup
-from onnxslim.pruning.linear_layers import LinearLayer
 from onnxslim.pruning.statistics.layer_moments import collect_moments, invert_moments
 from onnxslim.pruning.statistics.obs import Quadratic, delete_greedily
 from onnxslim.pruning.statistics.second_moments import SecondMoments, holdout_mask, positions_per_sample, sample_positions
@@ -115,7 +114,7 @@ def compute_error_curves(
 def _consumer_views(model: ir.Model, analysis: Analysis, groups: Sequence[ChannelGroup]) -> dict[int, _ConsumerView]:
     """Everything that reads a family, by its position in the analysis."""
     nodes = list(model.graph)
-    layer_at = {layer.position: layer for layer in linear.find_linear_layers(model.graph)}
+    layer_at = find_linear_layers(model.graph)
     views = {}
     for position in dict.fromkeys(position for group in groups for position in group.readers):
         consumer = analysis.consumers[position]
@@ -172,7 +171,7 @@ class _ConsumerView:
     def moments(self, executor: SegmentExecutor, seed: int) -> tuple[SecondMoments, SecondMoments]:
         """Moments of what the consumer reads, and of the samples held back."""
         if self.is_plain and self.layer is not None:
-            return collect_moments(self.layer, self.node, executor, seed)
+            return collect_moments(self.layer, self.consumer.node, executor, seed)
         weight = self._weight()
         moments, held_out = (SecondMoments(weight.shape[0], weight.shape[2] - 1) for _ in range(2))
         per_sample = positions_per_sample(moments.columns, executor.sample_count)
@@ -201,7 +200,7 @@ class _ConsumerView:
 
     def _weight(self) -> np.ndarray:
         if self.is_plain and self.layer is not None:
-            return linear.get_matrix(self.layer, self.node)
+            return self.layer.matrix()
         site = self.consumer.weight
         array = get_const_array(self.node.inputs[site.input]) if site is not None else None
         if site is None or array is None:

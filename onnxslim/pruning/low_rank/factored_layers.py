@@ -11,11 +11,9 @@ import onnx_ir as ir
 from onnxslim.activations.segment_executor import SegmentExecutor
 from onnxslim.core.progress import Progress
 from onnxslim.data.samples import Samples
-from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.cost import compute_cost
-from onnxslim.pruning import linear_layers as linear
+from onnxslim.graph.layers import LinearLayer, find_linear_layers
 from onnxslim.pruning.importance.error_curves import MAX_GRAM_COLUMNS
-from onnxslim.pruning.linear_layers import LinearLayer
 from onnxslim.pruning.low_rank.factorization import (
     FACTORIZATION_KINDS,
     Factorization,
@@ -59,11 +57,13 @@ class FactorizableLayer:
 
     Attributes:
         layer: The layer.
+        position: Of its node in the graph.
         node: Its node's name, for exclusions and times.
         options: The forms: of two that cost the same, the one nearer to the layer.
     """
 
     layer: LinearLayer
+    position: int
     node: str
     options: Sequence[FactorizationOption]
 
@@ -89,67 +89,59 @@ def find_factorizable(
         round_to: What ranks are a multiple of, where they are as large.
         seed: Of the choice of positions.
     """
-    nodes = list(model.graph)
     costs = compute_cost(model).nodes
     executor = SegmentExecutor(model, samples, config) if samples is not None else None
     factorizable = []
     layers = [
-        layer for layer in linear.find_linear_layers(model.graph) if _is_factorizable(layer) and layer.name not in excluded
+        (position, layer)
+        for position, layer in find_linear_layers(model.graph).items()
+        if _is_factorizable(layer) and layer.name not in excluded
     ]
-    for done, layer in enumerate(layers):
-        node = nodes[layer.position]
-        matrix = linear.get_matrix(layer, node)
+    for done, (position, layer) in enumerate(layers):
+        matrix, shape = layer.matrix(), layer.output_first.shape
         if matrix.shape[2] > MAX_GRAM_COLUMNS:
             continue
-        kernel = _conv_shape(layer, node)[2:]
         gram = np.eye(matrix.shape[2])
         if executor is not None:
-            fitted, held_out = collect_moments(layer, node, executor, seed)
+            fitted, held_out = collect_moments(layer, position, executor, seed)
             gram = (fitted.xx + held_out.xx)[0] / max(fitted.count + held_out.count, 1)
         gram = _usable_gram(layer, gram)
-        macs = costs[node.name or ""].macs if node.name in costs else 0
+        macs = costs[layer.name].macs if layer.node.name in costs else 0
         options = []
-        for factorization in _list_factorizations(layer, node, round_to):
-            weight, error = fit_factorization(factorization, matrix[0], kernel, gram)
-            share = relative_cost(factorization, _conv_shape(layer, node), _strides(node, kernel))
-            params_saved = matrix.size - matrix.shape[1] - count_weights(factorization, _conv_shape(layer, node))
+        for factorization in _list_factorizations(layer, round_to):
+            weight, error = fit_factorization(factorization, matrix[0], shape[2:], gram)
+            share = relative_cost(factorization, shape, _strides(layer))
+            params_saved = matrix.size - matrix.shape[1] - count_weights(factorization, shape)
             options.append(FactorizationOption(factorization, weight[None], error, params_saved, macs * (1 - share)))
         if options := _pareto_front(options):
-            factorizable.append(FactorizableLayer(layer, node.name or layer.name, options))
+            factorizable.append(FactorizableLayer(layer, position, layer.name, options))
         progress("low rank", done + 1, len(layers))
     return factorizable
 
 
 def split_layers(model: ir.Model, factorizations: Mapping[str, Factorization]) -> None:
-    """Put the layers whose outputs (:attr:`Layer.raw`) are in ``factorizations`` into those forms, in place.
+    """Put the layers whose outputs (:attr:`LinearLayer.node_output`) are in ``factorizations`` into those forms, in place.
 
     A layer whose weight is of that form already stays what it computes; of others the rest is cut off. A layer that has
     since become so small that the form would not be cheaper is left alone.
     """
-    nodes = list(model.graph)
-    for layer in linear.find_linear_layers(model.graph):
-        node = nodes[layer.position]
-        factorization = factorizations.get(layer.node_output)
-        if (
-            factorization is None
-            or relative_cost(factorization, _conv_shape(layer, node), _strides(node, _conv_shape(layer, node)[2:])) >= 1
-        ):
+    for layer in find_linear_layers(model.graph).values():
+        factorization, shape = factorizations.get(layer.node_output), layer.output_first.shape
+        if factorization is None or relative_cost(factorization, shape, _strides(layer)) >= 1:
             continue
-        weight = linear.get_matrix(layer, node)[0, :, :-1].reshape(_conv_shape(layer, node))
+        weight = layer.matrix()[0, :, :-1].reshape(shape)
         first, second = split_factors(factorization, weight)
         if second is None:
-            _trim_border(node, first)
-        elif node.op_type == "Conv":
-            _split_conv(model, node, factorization, first, second)
+            _trim_border(layer, first)
+        elif layer.op == "Conv":
+            _split_conv(model, layer, factorization, first, second)
         else:
-            _split_matmul(model, node, first, second)
+            _split_matmul(model, layer, first, second)
 
 
-def factorize_weight(
-    layer: LinearLayer, node: ir.Node, factorization: Factorization, combined: np.ndarray, gram: np.ndarray
-) -> np.ndarray:
+def factorize_weight(layer: LinearLayer, factorization: Factorization, combined: np.ndarray, gram: np.ndarray) -> np.ndarray:
     """The weight (1, m, d + 1) of that form whose outputs are nearest to those of ``combined``, on inputs of this Gram."""
-    return fit_factorization(factorization, combined[0], _conv_shape(layer, node)[2:], _usable_gram(layer, gram))[0][None]
+    return fit_factorization(factorization, combined[0], layer.output_first.shape[2:], _usable_gram(layer, gram))[0][None]
 
 
 def _is_factorizable(layer: LinearLayer) -> bool:
@@ -166,12 +158,11 @@ def _usable_gram(layer: LinearLayer, gram: np.ndarray) -> np.ndarray:
     return centered
 
 
-def _list_factorizations(layer: LinearLayer, node: ir.Node, round_to: int) -> list[Factorization]:
-    shape = _conv_shape(layer, node)
-    strides = _strides(node, shape[2:])
+def _list_factorizations(layer: LinearLayer, round_to: int) -> list[Factorization]:
+    shape, strides = layer.output_first.shape, _strides(layer)
     unique: dict[Factorization, None] = {}
     for kind in FACTORIZATION_KINDS:
-        if kind == "border" and not _can_trim(node, len(shape) - 2):
+        if kind == "border" and not _can_trim(layer.node, len(shape) - 2):
             continue
         for share in COST_SHARES:
             factorization = choose_rank(kind, shape, strides, share)
@@ -193,16 +184,8 @@ def _pareto_front(options: Sequence[FactorizationOption]) -> list[FactorizationO
     return front
 
 
-def _conv_shape(layer: LinearLayer, node: ir.Node) -> tuple[int, ...]:
-    """(m, c, *kernel), whichever way round the op holds it."""
-    weight = get_const_array(node.inputs[1])
-    assert weight is not None
-    is_transposed = layer.op == "MatMul" or (layer.op == "Gemm" and not node.attributes.get_int("transB", 0))
-    return tuple(int(size) for size in (weight.T if is_transposed else weight).shape)
-
-
-def _strides(node: ir.Node, kernel: Sequence[int]) -> tuple[int, ...]:
-    return tuple(node.attributes.get_ints("strides", [1] * len(kernel)))
+def _strides(layer: LinearLayer) -> tuple[int, ...]:
+    return tuple(layer.node.attributes.get_ints("strides", [1] * (layer.weight.ndim - 2)))
 
 
 def _can_trim(node: ir.Node, rank: int) -> bool:
@@ -213,17 +196,19 @@ def _can_trim(node: ir.Node, rank: int) -> bool:
     return all(pad >= dilation for pad, dilation in zip(pads, (*dilations, *dilations), strict=True))
 
 
-def _trim_border(node: ir.Node, weight: np.ndarray) -> None:
-    rank = weight.ndim - 2
+def _trim_border(layer: LinearLayer, weight: np.ndarray) -> None:
+    node, rank = layer.node, weight.ndim - 2
     dilations = node.attributes.get_ints("dilations", [1] * rank)
     pads = [p - d for p, d in zip(node.attributes.get_ints("pads", [0] * 2 * rank), (*dilations, *dilations), strict=True)]
     node.attributes["pads"] = ir.AttrInt64s("pads", pads)
     node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", list(weight.shape[2:]))
-    _set_weight(node, weight)
+    layer.assign_weight(weight)
 
 
-def _split_conv(model: ir.Model, node: ir.Node, factorization: Factorization, first: np.ndarray, second: np.ndarray) -> None:
-    rank = first.ndim - 2
+def _split_conv(
+    model: ir.Model, layer: LinearLayer, factorization: Factorization, first: np.ndarray, second: np.ndarray
+) -> None:
+    node, rank = layer.node, first.ndim - 2
     strides, dilations = node.attributes.get_ints("strides", [1] * rank), node.attributes.get_ints("dilations", [1] * rank)
     pads = node.attributes.get_ints("pads", [0] * 2 * rank)
     auto_pad = node.attributes.get_string("auto_pad", "NOTSET")
@@ -245,46 +230,38 @@ def _split_conv(model: ir.Model, node: ir.Node, factorization: Factorization, fi
             return [*attributes, ir.AttrInt64s("pads", axis_pads)]
         return [*attributes, ir.AttrString("auto_pad", auto_pad)]
 
-    low_rank_value = _insert_before(model, node, "Conv", first, geometry(first_axes, first.shape[2:], group))
+    low_rank_value = _insert_before(model, layer, first, geometry(first_axes, first.shape[2:], group))
     for attribute in geometry(second_axes, second.shape[2:], 1):
         node.attributes[attribute.name] = attribute
     if auto_pad == "VALID":
         del node.attributes["auto_pad"]
     node.replace_input_with(0, low_rank_value)
-    _set_weight(node, second)
+    layer.assign_weight(second)
 
 
-def _split_matmul(model: ir.Model, node: ir.Node, first: np.ndarray, second: np.ndarray) -> None:
-    is_transposed = node.op_type == "MatMul" or not node.attributes.get_int("transB", 0)
-    attributes = [] if node.op_type == "MatMul" or is_transposed else [ir.AttrInt64("transB", 1)]
-    low_rank_value = _insert_before(model, node, node.op_type, first.T if is_transposed else first, attributes)
-    node.replace_input_with(0, low_rank_value)
-    _set_weight(node, second.T if is_transposed else second)
+def _split_matmul(model: ir.Model, layer: LinearLayer, first: np.ndarray, second: np.ndarray) -> None:
+    attributes = [ir.AttrInt64("transB", 1)] if layer.op == "Gemm" and layer.output_axis == 0 else []
+    low_rank_value = _insert_before(model, layer, layer.as_stored(first), attributes)
+    layer.node.replace_input_with(0, low_rank_value)
+    layer.assign_weight(layer.as_stored(second))
 
 
-def _insert_before(model: ir.Model, node: ir.Node, op: str, weight: np.ndarray, attributes: Sequence[ir.Attr]) -> ir.Value:
-    """A new layer of ``weight`` on what ``node`` reads, put before it; returns its output."""
+def _insert_before(model: ir.Model, layer: LinearLayer, weight: np.ndarray, attributes: Sequence[ir.Attr]) -> ir.Value:
+    """A new layer of ``weight`` on what ``layer`` reads, put before it; returns its output."""
     taken_names = {value.name for each in model.graph for value in each.outputs} | set(model.graph.initializers)
-    base = str(node.outputs[0].name)
+    node, base = layer.node, layer.node_output
     number = 0
     while f"{base}_low{number or ''}" in taken_names or f"{base}_low{number or ''}_weight" in taken_names:
         number += 1
     name = f"{base}_low{number or ''}"
-    new_node = ir.Node("", op, [node.inputs[0], None], attributes, name=f"{node.name or base}_low{number or ''}")
+    new_node = ir.Node("", layer.op, [node.inputs[0], None], attributes, name=f"{node.name or base}_low{number or ''}")
     new_node.outputs[0].name = name
     old_output = node.outputs[0]
     new_node.outputs[0].type = old_output.type
     model.graph.insert_before(node, new_node)
-    old_weight = get_const_array(node.inputs[1])
-    assert old_weight is not None
-    value = ir.Value(name=f"{name}_weight", const_value=ir.tensor(weight.astype(old_weight.dtype), name=f"{name}_weight"))
-    value.shape, value.type = ir.Shape(weight.shape), ir.TensorType(ir.DataType.from_numpy(old_weight.dtype))
+    dtype = layer.weight.dtype
+    value = ir.Value(name=f"{name}_weight", const_value=ir.tensor(weight.astype(dtype), name=f"{name}_weight"))
+    value.shape, value.type = ir.Shape(weight.shape), ir.TensorType(ir.DataType.from_numpy(dtype))
     model.graph.initializers.add(value)
     new_node.replace_input_with(1, value)
     return new_node.outputs[0]
-
-
-def _set_weight(node: ir.Node, weight: np.ndarray) -> None:
-    old_weight = get_const_array(node.inputs[1])
-    assert old_weight is not None
-    linear.set_constant(node, 1, weight.astype(old_weight.dtype))

@@ -15,9 +15,8 @@ import onnx_ir as ir
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
+from onnxslim.graph.layers import LinearLayer, find_linear_layers
 from onnxslim.model_io import model_file
-from onnxslim.pruning import linear_layers as linear
-from onnxslim.pruning.linear_layers import LinearLayer
 
 
 def merge_layers(model: ir.Model, exclude: Sequence[str], report: StepReport) -> ir.Model:
@@ -29,44 +28,42 @@ def merge_layers(model: ir.Model, exclude: Sequence[str], report: StepReport) ->
 
 
 def _merge_pair(model: ir.Model, exclude: Sequence[str]) -> bool:
-    nodes = list(model.graph)
-    layers = [layer for layer in linear.find_linear_layers(model.graph) if layer.op != "ConvTranspose"]
-    layer_by_output = {layer.output: layer for layer in layers}
+    layers = [layer for layer in find_linear_layers(model.graph).values() if layer.op != "ConvTranspose"]
+    layer_by_output = {str(layer.output.name): layer for layer in layers}
     for after in layers:
         before = layer_by_output.get(after.input)
         if before is None or any(re.search(p, name) for p in exclude for name in (before.name, after.name)):
             continue
-        first_node, second_node = nodes[before.position], nodes[after.position]
-        between = second_node.inputs[0]
+        between = after.node.inputs[0]
         if between is None or between.is_graph_output() or len(between.uses()) != 1:
             continue
-        combined = _merged_matrix(before, first_node, after, second_node)
+        combined = _merged_matrix(before, after)
         if combined is None or (not after.has_bias and np.any(combined[:, -1])):
             continue
-        if _is_cheaper(model, first_node, second_node, combined):
-            _replace_pair(model, before, first_node, after, second_node, combined)
+        if _is_cheaper(model, before, after, combined):
+            _replace_pair(model, before, after, combined)
             return True
     return False
 
 
-def _merged_matrix(before: LinearLayer, first_node: ir.Node, after: LinearLayer, second_node: ir.Node) -> np.ndarray | None:
+def _merged_matrix(before: LinearLayer, after: LinearLayer) -> np.ndarray | None:
     """The weight (m, d + 1) of both in one, the bias last and d as the merged layer has it; None where there is none."""
     if before.groups != 1 or after.groups != 1 or (before.op == "Conv") != (after.op == "Conv"):
         return None
-    first, second = linear.get_matrix(before, first_node)[0], linear.get_matrix(after, second_node)[0]
+    first, second = before.matrix()[0], after.matrix()[0]
     if after.op != "Conv" or (
-        after.kernel_size == 1 and _has_no_padding(second_node) and _can_take_strides(first_node, second_node)
+        after.kernel_size == 1 and _has_no_padding(after.node) and _can_take_strides(before.node, after.node)
     ):
         weight = second[:, :-1] @ first
         weight[:, -1] += second[:, -1]
         return np.asarray(weight)
     if (
         before.kernel_size != 1
-        or not _has_no_padding(first_node)
-        or any(stride != 1 for stride in first_node.attributes.get_ints("strides", [1]))
+        or not _has_no_padding(before.node)
+        or any(stride != 1 for stride in before.node.attributes.get_ints("strides", [1]))
     ):
         return None
-    attributes = second_node.attributes
+    attributes = after.node.attributes
     padded = any(attributes.get_ints("pads", [0])) or attributes.get_string("auto_pad", "NOTSET") != "NOTSET"
     if padded and first[:, -1].any():
         return None
@@ -91,29 +88,25 @@ def _can_take_strides(first_node: ir.Node, second_node: ir.Node) -> bool:
     return not strided or _takes_given_pads(first_node)
 
 
-def _is_cheaper(model: ir.Model, first_node: ir.Node, second_node: ir.Node, combined: np.ndarray) -> bool:
+def _is_cheaper(model: ir.Model, before: LinearLayer, after: LinearLayer, combined: np.ndarray) -> bool:
     costs = compute_cost(model).nodes
-    separate_costs = [costs.get(node.name or "") for node in (first_node, second_node)]
+    separate_costs = [costs.get(layer.node.name or "") for layer in (before, after)]
     if separate_costs[0] is None or separate_costs[1] is None:
         return False
-    elements = [linear.get_weight(node).size for node in (first_node, second_node)]
+    elements = [layer.weight.size for layer in (before, after)]
     size = combined.size - len(combined)
     macs = separate_costs[1].macs * size / elements[1]
     return size <= sum(elements) and macs <= separate_costs[0].macs + separate_costs[1].macs
 
 
-def _replace_pair(
-    model: ir.Model, before: LinearLayer, first_node: ir.Node, after: LinearLayer, second_node: ir.Node, combined: np.ndarray
-) -> None:
-    """Make ``second_node`` compute both, and take ``first_node`` out."""
-    dtype = linear.get_weight(second_node).dtype
+def _replace_pair(model: ir.Model, before: LinearLayer, after: LinearLayer, combined: np.ndarray) -> None:
+    """Make the node of ``after`` compute both, and take that of ``before`` out."""
+    first_node, second_node = before.node, after.node
     if after.op == "Conv":
-        rank = _spatial_rank(second_node)
         geometry_layer = before if after.kernel_size == 1 else after
-        geometry_node = first_node if geometry_layer is before else second_node
-        kernel = linear.get_weight(geometry_node).shape[2:]
+        kernel = geometry_layer.weight.shape[2:]
         if geometry_layer is before:
-            both_strides = (node.attributes.get_ints("strides", [1] * rank) for node in (first_node, second_node))
+            both_strides = (node.attributes.get_ints("strides", [1] * len(kernel)) for node in (first_node, second_node))
             strides = [a * b for a, b in zip(*both_strides, strict=True)]
             for name in ("pads", "dilations", "auto_pad"):
                 if name in first_node.attributes:
@@ -125,26 +118,11 @@ def _replace_pair(
         shape: tuple[int, ...] = (len(combined), -1, *kernel)
     else:
         shape = (len(combined), -1)
-    weight = combined[:, :-1].reshape(shape)
-    if after.op == "MatMul" or (after.op == "Gemm" and not second_node.attributes.get_int("transB", 0)):
-        weight = weight.T
-    linear.set_constant(second_node, 1, np.ascontiguousarray(weight, dtype))
+    after.assign_weight(np.ascontiguousarray(after.as_stored(combined[:, :-1].reshape(shape))))
     # Only the bias is left to write, and only where there is a place for it.
-    merged_layer = next(layer for layer in linear.find_linear_layers(model.graph) if layer.node_output == after.node_output)
-    if merged_layer.has_bias:
-        linear.set_matrix(merged_layer, second_node, combined[None])
+    if after.has_bias:
+        after.assign(combined[None])
+    obsolete = dict.fromkeys([first_node, before.output.producer()])
     second_node.replace_input_with(0, first_node.inputs[0])
-    obsolete = [node for node in _layer_nodes(before, first_node) if node is not None]
-    model.graph.remove(obsolete, safe=True)
+    model.graph.remove([node for node in obsolete if node is not None], safe=True)
     shapes.infer(model)
-
-
-def _layer_nodes(layer: LinearLayer, node: ir.Node) -> list[ir.Node]:
-    """The layer's node, and the Add that gives it a bias."""
-    if layer.output == layer.node_output:
-        return [node]
-    return [node, next(iter(node.outputs[0].uses()))[0]]
-
-
-def _spatial_rank(node: ir.Node) -> int:
-    return len(linear.get_weight(node).shape) - 2

@@ -13,13 +13,13 @@ from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.graph.clip_bounds import find_flat_bounds
-from onnxslim.pruning import linear_layers as linear
+from onnxslim.graph.layers import LinearLayer
 from onnxslim.pruning.importance.error_curves import MAX_GRAM_COLUMNS
-from onnxslim.pruning.linear_layers import LinearLayer
 from onnxslim.pruning.low_rank.factored_layers import factorize_weight
 from onnxslim.pruning.low_rank.factorization import Factorization
 from onnxslim.pruning.reconstruction.least_squares import fit_layer, match_moments
 from onnxslim.pruning.reconstruction.regression_targets import RegressionTarget, find_targets
+from onnxslim.pruning.statistics.layer_moments import sample_rows
 from onnxslim.pruning.statistics.regression_rows import RegressionRows
 from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD, holdout_mask, positions_per_sample
 from onnxslim.runtime.session import SessionConfig
@@ -60,30 +60,28 @@ def reconstruct_layers(
     if len(samples) < HOLDOUT_PERIOD:
         report.warnings.append(f"{len(samples)} samples: repair needs at least {HOLDOUT_PERIOD}, of which one is held back")
         return
-    nodes = list(pruned.graph)
     original_position = output_positions(original)
     regression_targets = find_targets(pruned, original, factorizations or ())
     pruned_executor = SegmentExecutor(pruned, samples, config)
     original_executor = SegmentExecutor(original, samples, config, shared=pruned_executor)
     for done, target in enumerate(regression_targets):
-        layer, node = target.layer, nodes[target.layer.position]
-        pruned_batches = pruned_executor.run_segment(layer.position, target.input_tensors)
+        layer = target.layer
+        pruned_batches = pruned_executor.run_segment(target.position, target.input_tensors)
         original_batches = original_executor.run_segment(original_position[layer.node_output], [target.reference_tensor])
         batches = (
             (indices, current, reference[target.reference_tensor])
             for (indices, current), (_, reference) in zip(pruned_batches, original_batches, strict=True)
         )
         factorization = (factorizations or {}).get(layer.node_output)
-        _fit_target(target, node, batches, kept(target.reference_tensor), len(samples), report, factorization, seed)
+        _fit_target(target, batches, kept(target.reference_tensor), len(samples), report, factorization, seed)
         progress("repair", done + 1, len(regression_targets))
 
 
-def fit_takeover(pruned: ir.Model, target: RegressionTarget, executor: SegmentExecutor, position: int) -> None:
+def fit_takeover(target: RegressionTarget, executor: SegmentExecutor, position: int) -> None:
     """Fit one layer of a model without a block to what the block gave, in place.
 
     Args:
-        pruned: The model without the block.
-        target: One of its layers; what it reads is as it was with the block.
+        target: A layer of the model without the block; what it reads is as it was with the block.
         executor: Through the model with the block.
         position: Of the layer there.
     """
@@ -91,8 +89,7 @@ def fit_takeover(pruned: ir.Model, target: RegressionTarget, executor: SegmentEx
     batches = (
         (indices, tensors, tensors[target.reference_tensor]) for indices, tensors in executor.run_segment(position, names)
     )
-    node = list(pruned.graph)[target.layer.position]
-    _fit_target(target, node, batches, (), executor.sample_count, StepReport("block"), None, 0)
+    _fit_target(target, batches, (), executor.sample_count, StepReport("block"), None, 0)
 
 
 def output_positions(model: ir.Model) -> dict[str, int]:
@@ -102,7 +99,6 @@ def output_positions(model: ir.Model) -> dict[str, int]:
 
 def _fit_target(
     target: RegressionTarget,
-    node: ir.Node,
     batches: Iterable[tuple[range, Mapping[str, np.ndarray], np.ndarray]],
     kept: tuple[np.ndarray | None, ...],
     samples: int,
@@ -110,21 +106,21 @@ def _fit_target(
     factorization: Factorization | None,
     seed: int,
 ) -> None:
-    """Fit one layer, whose node is ``node``, to what was ``batches``: (samples, what there is now, what there was)."""
+    """Fit one layer to what was ``batches``: (samples, what there is now, what there was)."""
     layer = target.layer
-    initial_weight = linear.get_matrix(layer, node)
+    initial_weight = layer.matrix()
     per_sample = positions_per_sample(layer.columns, samples)
     parts: list[tuple[np.ndarray, list[np.ndarray], np.ndarray]] = []
     first_sample = 0
     for indices, current, reference in batches:
         x = current[layer.input]
         outputs = [_take_kept(reference, kept), *(current[name] for name in target.input_tensors[1:])]
-        input_rows, output_rows = linear.sample_rows(layer, node, x, outputs, per_sample, first_sample, seed)
+        input_rows, output_rows = sample_rows(layer, x, outputs, per_sample, first_sample, seed)
         parts.append((input_rows, output_rows, holdout_mask(indices, input_rows.shape[1])))
         first_sample += len(x)
     rows, held_out = _stack_rows(parts, find_flat_bounds(target.output), layer.has_bias)
     parts.clear()
-    _fit_layer(layer, node, rows, held_out, initial_weight, report, factorization)
+    _fit_layer(layer, rows, held_out, initial_weight, report, factorization)
 
 
 def _stack_rows(
@@ -150,7 +146,6 @@ def _stack_rows(
 
 def _fit_layer(
     layer: LinearLayer,
-    node: ir.Node,
     rows: RegressionRows,
     held_out: RegressionRows,
     initial_weight: np.ndarray,
@@ -166,7 +161,7 @@ def _fit_layer(
     )
     if factorization is not None:
         all_moments = rows.moments() + held_out.moments()
-        weight = factorize_weight(layer, node, factorization, result.weight, all_moments.xx[0] / max(all_moments.count, 1))
+        weight = factorize_weight(layer, factorization, result.weight, all_moments.xx[0] / max(all_moments.count, 1))
         result = replace(
             result, weight=weight, error=held_out.squared_error(weight) / max(held_out.moments().variance(), 1e-300)
         )
@@ -184,7 +179,7 @@ def _fit_layer(
         }
     )
     if factorization is not None or result.error < result.error_before:
-        linear.set_matrix(layer, node, result.weight)
+        layer.assign(result.weight)
         report.count("layers repaired")
 
 

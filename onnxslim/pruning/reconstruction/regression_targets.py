@@ -19,13 +19,13 @@ import onnx_ir as ir
 
 from onnxslim.graph.clip_bounds import find_flat_bounds
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.layers import LAYER_OPS, LinearLayer, find_linear_layers, get_output_axis
 from onnxslim.graph.traversal import iter_reads
-from onnxslim.pruning import linear_layers as linear
-from onnxslim.pruning.linear_layers import LinearLayer
 
 #: Ops whose output is another one when they lose input channels; all others just lose theirs.
 _MIXING_OPS = frozenset(
-    {"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN"}
+    LAYER_OPS
+    | {"Einsum", "LSTM", "GRU", "RNN"}
     | {"LayerNormalization", "RMSNormalization", "GroupNormalization", "InstanceNormalization"}
 )
 #: Activations for which f(f(x)) = f(x).
@@ -38,12 +38,14 @@ class RegressionTarget:
 
     Attributes:
         layer: The layer.
+        position: Of its node in the graph.
         output: The value that is compared: its output, or the sum that goes into.
         other_addend: The other side of that sum, or None.
         replaced_sums: Sums of the original, behind blocks left out, that ``output`` now stands for; the last one counts.
     """
 
     layer: LinearLayer
+    position: int
     output: ir.Value
     other_addend: str | None
     replaced_sums: tuple[str, ...]
@@ -65,7 +67,7 @@ def find_targets(pruned: ir.Model, original: ir.Model, factorized: Container[str
     Args:
         pruned: What is left.
         original: What it comes from.
-        factorized: Layers (:attr:`Layer.raw`) that will be something else than they were, whatever their input.
+        factorized: Layers, by :attr:`LinearLayer.node_output`, that will be something else, whatever their input.
     """
     nodes = list(pruned.graph)
     original_nodes = {str(node.outputs[0].name): node for node in original.graph if node.outputs}
@@ -75,9 +77,9 @@ def find_targets(pruned: ir.Model, original: ir.Model, factorized: Container[str
         if node.op_type == "Identity" and (name := str(node.outputs[0].name)) in original_nodes
         if original_nodes[name].op_type != "Identity"
     )
-    linear_layers = {layer.position: layer for layer in linear.find_linear_layers(pruned.graph)}
+    linear_layers = find_linear_layers(pruned.graph)
     replaced_sums = (
-        {p: _find_replaced_sums(_find_sum(nodes[p], linear_layers[p])[0], dropped) for p in linear_layers} if dropped else {}
+        {p: _find_replaced_sums(_find_sum(layer)[0], dropped) for p, layer in linear_layers.items()} if dropped else {}
     )
     changed_tensors: set[str] = set()
     waiting: list[int] = []
@@ -98,12 +100,12 @@ def find_targets(pruned: ir.Model, original: ir.Model, factorized: Container[str
     position_of = {node: position for position, node in enumerate(nodes)}
     regression_targets = []
     for number, position in enumerate(waiting):
-        result, other = _find_sum(nodes[position], linear_layers[position])
+        result, other = _find_sum(linear_layers[position])
         if other is not None and not _is_settled(other, position, set(waiting[number + 1 :]), position_of):
-            result, other = _layer_output(nodes[position], linear_layers[position]), None
+            result, other = linear_layers[position].output, None
         other_name = None if other is None else str(other.name)
         regression_targets.append(
-            RegressionTarget(linear_layers[position], result, other_name, _find_replaced_sums(result, dropped))
+            RegressionTarget(linear_layers[position], position, result, other_name, _find_replaced_sums(result, dropped))
         )
     return regression_targets
 
@@ -124,25 +126,15 @@ def _has_lost_inputs(node: ir.Node, new: tuple[int, ...], old: tuple[int, ...]) 
     """Whether a constant has lost slots of an axis that is summed over."""
     if new == old or len(new) != len(old):
         return new != old
-    if node.op_type == "Conv":
-        return new[1:] != old[1:]
-    if node.op_type == "ConvTranspose" and len(new) > 1:
-        return new[0] != old[0]
     if len(new) == 1:
         return node.op_type.endswith("Normalization")
-    outputs = 0 if node.op_type == "Gemm" and node.attributes.get_int("transB", 0) != 0 else len(new) - 1
+    outputs = get_output_axis(node) % len(new)
     return any(n != o for axis, (n, o) in enumerate(zip(new, old, strict=True)) if axis != outputs)
 
 
-def _layer_output(node: ir.Node, layer: LinearLayer) -> ir.Value:
-    """The layer's output, its bias added."""
-    value = node.outputs[0]
-    return value if layer.output == layer.node_output else next(iter(value.uses()))[0].outputs[0]
-
-
-def _find_sum(node: ir.Node, layer: LinearLayer) -> tuple[ir.Value, ir.Value | None]:
+def _find_sum(layer: LinearLayer) -> tuple[ir.Value, ir.Value | None]:
     """The sum that the layer's output goes into and its other side, if nothing else reads that output."""
-    output = _layer_output(node, layer)
+    output = layer.output
     add = _only_reader(output)
     if add is None or add.op_type != "Add" or len(add.inputs) != 2 or add.inputs[0] is add.inputs[1]:
         return output, None

@@ -12,8 +12,8 @@ from onnxslim.channels.analysis.units import Analysis
 from onnxslim.channels.removable_blocks import DroppableBlock
 from onnxslim.channels.rewriter import delete_units
 from onnxslim.data.samples import Samples
+from onnxslim.graph.layers import LinearLayer, find_linear_layers
 from onnxslim.model_io import model_file
-from onnxslim.pruning import linear_layers as linear
 from onnxslim.pruning.block_dropping import drop_blocks
 from onnxslim.pruning.importance.error_curves import ErrorCurve
 from onnxslim.pruning.low_rank.factored_layers import FactorizableLayer, split_layers
@@ -104,8 +104,7 @@ class Candidates:
         candidate = self.factorizable[number]
         option = candidate.options[variant]
         result = model_file.clone(self.model)
-        node = list(result.graph)[candidate.layer.position]
-        linear.set_matrix(candidate.layer, node, option.weight)
+        LinearLayer(list(result.graph)[candidate.position]).assign(option.weight)
         if as_split:
             split_layers(result, {candidate.layer.node_output: option.factorization})
         return result
@@ -116,23 +115,21 @@ class Candidates:
         """
         curve = self.curves[number]
         result = model_file.clone(self.model)
-        nodes = list(result.graph)
-        layer_at = {layer.position: layer for layer in linear.find_linear_layers(result.graph)}
+        layer_at = find_linear_layers(result.graph)
         mask = self.analysis.spare(curve.group.units[curve.order[:removed_count]])
         producer_labels = {producer.weight.node: producer.weight.labels for producer in self.analysis.producers}
         new_biases = []
         for position, weight in curve.weights.get(removed_count, {}).items():
             node_position = self.analysis.consumers[position].node
-            layer, node = layer_at.get(node_position), nodes[node_position]
-            if layer is not None and linear.get_matrix(layer, node).shape == weight.shape:
-                lacks_bias = layer.has_bias and linear.get_bias(node) is None
-                linear.set_matrix(layer, node, weight)
+            layer = layer_at.get(node_position)
+            if layer is not None and layer.matrix().shape == weight.shape:
+                lacks_bias = layer.has_bias and layer.bias is None
+                layer.assign(weight)
                 if lacks_bias and node_position in producer_labels:
-                    new_biases.append((node, producer_labels[node_position]))
+                    new_biases.append((layer, producer_labels[node_position]))
         delete_units(result, self.analysis, mask)
-        for node, labels in new_biases:
+        for layer, labels in new_biases:
             # The analysis knows nothing of a bias that the repair has just given the layer.
-            bias = linear.get_bias(node)
-            if bias is not None:
-                linear.set_constant(node, 2, bias[self.analysis.kept_slots(labels, mask)])
+            if layer.bias is not None:
+                layer.assign_bias(layer.bias[self.analysis.kept_slots(labels, mask)])
         return result

@@ -11,8 +11,8 @@ from onnxslim.channels.analysis.units import Analysis
 from onnxslim.channels.removable_blocks import DroppableBlock
 from onnxslim.channels.rewriter import delete_units
 from onnxslim.data.samples import Samples
+from onnxslim.graph.layers import find_linear_layers
 from onnxslim.model_io import model_file
-from onnxslim.pruning import linear_layers as linear
 from onnxslim.pruning.block_dropping import remove_leftovers
 from onnxslim.pruning.selection.candidates import Candidates
 from onnxslim.pruning.selection.knapsack import Savings, list_amounts
@@ -155,9 +155,7 @@ class _LayerTimes:
                 node_by_name[str(output.name)] = node
             if node.name:
                 node_by_name[node.name] = node
-        layers = {layer.position for layer in linear.find_linear_layers(model.graph)}
-        nodes = list(model.graph)
-        layer_nodes = {nodes[position] for position in layers}
+        layer_nodes = {layer.node for layer in find_linear_layers(model.graph).values()}
         self._layer_seconds: dict[str, float] = {}
         self._other_seconds = 0.0
         for name, time in times.items():

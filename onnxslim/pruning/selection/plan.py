@@ -65,7 +65,7 @@ def measure_effects(
         queue += [(curve.group.first_node, number, "curve", gone) for gone in curve.weights]
     for number, factorizable in enumerate(all_candidates.factorizable):
         effects.factorizations[number] = []
-        queue += [(factorizable.layer.position, number, "forms", variant) for variant in range(len(factorizable.options))]
+        queue += [(factorizable.position, number, "forms", variant) for variant in range(len(factorizable.options))]
     queue.sort()
 
     def iterate_trials() -> Iterator[tuple[ir.Model, int]]:

@@ -19,9 +19,9 @@ from onnxslim.channels.removable_blocks import find_blocks
 from onnxslim.core.errors import OnnxslimError
 from onnxslim.data.samples import Samples
 from onnxslim.graph.cost import compute_cost
+from onnxslim.graph.layers import LinearLayer, find_linear_layers
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
-from onnxslim.pruning import linear_layers as linear
 from onnxslim.pruning.block_dropping import MAX_REPAIR_SAMPLES
 from onnxslim.pruning.channel_groups import ChannelGroup, find_channel_groups
 from onnxslim.pruning.importance.error_curves import EFFECT_LEVELS, MAX_GRAM_COLUMNS
@@ -85,8 +85,7 @@ def estimate_workload(model: ir.Model, samples: int) -> PruneWorkload:
     runs += 0.5 * held_out * len(find_blocks(named_model))
     return PruneWorkload(
         runs,
-        sum(_layer_macs(layer, named_model, samples) for layer in linear.find_linear_layers(named_model.graph))
-        + _greedy_macs(groups),
+        sum(_layer_macs(layer, samples) for layer in find_linear_layers(named_model.graph).values()) + _greedy_macs(groups),
     )
 
 
@@ -114,12 +113,12 @@ def _remaining_shares(model: ir.Model) -> list[float]:
     return [float(share) for share in 1.0 - np.cumsum([0.0, *node_macs])[:-1] / total]
 
 
-def _layer_macs(layer: linear.LinearLayer, model: ir.Model, samples: int) -> float:
+def _layer_macs(layer: LinearLayer, samples: int) -> float:
     """Multiply-accumulates to score what one layer reads and to fit it."""
     if layer.columns > MAX_GRAM_COLUMNS:
         return 0.0
-    d, node = layer.columns, model.graph[layer.position]
-    m = linear.get_weight(node).size / max(d * layer.groups, 1)
+    d = layer.columns
+    m = layer.weight.size / max(d * layer.groups, 1)
     rows = samples * positions_per_sample(d, samples)
     solves = (2.5 * len(OBS_DAMPINGS) + 2.0) * d**3
     return float(layer.groups * (rows * d * (1.5 * d + FIT_PRODUCTS * m) + solves))

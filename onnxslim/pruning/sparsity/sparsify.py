@@ -13,10 +13,9 @@ from onnxslim.core.errors import GateError
 from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
+from onnxslim.graph.layers import LinearLayer, find_linear_layers
 from onnxslim.model_io import model_file
-from onnxslim.pruning import linear_layers as linear
 from onnxslim.pruning.importance.error_curves import MAX_GRAM_COLUMNS
-from onnxslim.pruning.linear_layers import LinearLayer
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.sparsity.masks import allocate_sparsity, apply_sparsegpt
 from onnxslim.pruning.sparsity.pattern import parse_sparsity
@@ -42,24 +41,22 @@ def sparsify(
     graph, on inputs as they then are; without, their magnitude.
     """
     bytes_before = _compressed_size(model)
-    nodes = list(model.graph)
-    selected_layers = []
-    for layer in linear.find_linear_layers(model.graph):
-        reason = _reason_to_skip(layer, nodes[layer.position], options)
+    selected_layers = {}
+    for position, layer in find_linear_layers(model.graph).items():
+        reason = _reason_to_skip(layer, options)
         if reason is None:
-            selected_layers.append(layer)
+            selected_layers[layer] = position
         else:
             report.skip(layer.name, reason)
     if not selected_layers:
         raise GateError(f"--sparsity {options.sparsity}: no layer is left to sparsify", hint="--explain says why of each")
-    matrices = {layer: linear.get_matrix(layer, nodes[layer.position]) for layer in selected_layers}
+    matrices = {layer: layer.matrix() for layer in selected_layers}
     sparsity = parse_sparsity(options.sparsity or 0.0)
     weight_matrices = [matrix[..., :-1] for matrix in matrices.values()]
     share = sparsity.share or 0.0
     layer_shares = [share] * len(selected_layers) if options.uniform else allocate_sparsity(weight_matrices, share)
     executor = SegmentExecutor(model, samples, config) if samples is not None else None
     for done, ((layer, matrix), layer_share) in enumerate(zip(matrices.items(), layer_shares, strict=True)):
-        node = nodes[layer.position]
         columns = matrix.shape[2] - 1
         order = _neighbor_order(layer, columns)
         mask_rule = sparsity.make_mask_rule(layer_share)
@@ -67,7 +64,7 @@ def sparsify(
             flat = matrix.reshape(-1, columns + 1)[:, order]
             matrix[..., order] = (flat * mask_rule(flat, np.abs(flat))).reshape(*matrix.shape[:2], columns)
         else:
-            inverse = invert_moments(*collect_moments(layer, node, executor, options.seed))
+            inverse = invert_moments(*collect_moments(layer, selected_layers[layer], executor, options.seed))
             with_bias = np.append(order, columns)
             for group, weight in enumerate(matrix):
                 permuted_inverse = inverse[group][np.ix_(with_bias, with_bias)]
@@ -78,9 +75,9 @@ def sparsify(
                     column_multiple=sparsity.column_multiple,
                     columns=columns,
                 )
-        linear.set_matrix(layer, node, matrix)
+        layer.assign(matrix)
         progress("zeros", done + 1, len(matrices))
-    zeros = sum(int((linear.get_matrix(layer, nodes[layer.position])[..., :-1] == 0).sum()) for layer in selected_layers)
+    zeros = sum(int((layer.matrix()[..., :-1] == 0).sum()) for layer in selected_layers)
     bytes_after = _compressed_size(model)
     report.count("zeros", zeros)
     report.details["zeros"] = {"weights": zeros, "compressed_bytes": [bytes_before, bytes_after]}
@@ -89,10 +86,9 @@ def sparsify(
     )
 
 
-def _reason_to_skip(layer: LinearLayer, node: ir.Node, options: PruneOptions) -> str | None:
+def _reason_to_skip(layer: LinearLayer, options: PruneOptions) -> str | None:
     """Why a layer keeps all of its weights, or None."""
-    size = linear.get_weight(node).size
-    weight = node.inputs[1]
+    size, weight = layer.weight.size, layer.node.inputs[1]
     if any(re.search(pattern, layer.name) for pattern in options.exclude):
         return "excluded"
     if not MIN_INPUT_COLUMNS <= layer.columns <= MAX_GRAM_COLUMNS:

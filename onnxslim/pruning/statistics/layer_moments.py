@@ -1,15 +1,18 @@
-"""What a layer reads, as moments: streamed from a walk, some samples held back."""
+"""What a layer reads, as rows and as moments: streamed from a walk, some samples held back."""
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
+
 import numpy as np
-import onnx_ir as ir
 
 from onnxslim.activations.segment_executor import SegmentExecutor
-from onnxslim.pruning import linear_layers as linear
-from onnxslim.pruning.linear_layers import LinearLayer
+from onnxslim.graph.conv_geometry import prepare_input
+from onnxslim.graph.im2col import unfold
+from onnxslim.graph.layers import CONV_OPS, LinearLayer
 from onnxslim.pruning.statistics.obs import choose_damping, damped_inverse
-from onnxslim.pruning.statistics.second_moments import SecondMoments, holdout_mask, positions_per_sample
+from onnxslim.pruning.statistics.second_moments import SecondMoments, holdout_mask, positions_per_sample, sample_positions
 
 #: λ of the inverse Gram matrices, over their mean diagonal: where nothing is held back, and to choose from.
 DEFAULT_DAMPING = 1e-4
@@ -17,19 +20,66 @@ OBS_DAMPINGS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
 def collect_moments(
-    layer: LinearLayer, node: ir.Node, executor: SegmentExecutor, seed: int
+    layer: LinearLayer, position: int, executor: SegmentExecutor, seed: int
 ) -> tuple[SecondMoments, SecondMoments]:
-    """Moments of the rows that ``layer`` reads: of the samples to fit on, and of those held back."""
+    """Moments of the rows that ``layer``, the node at ``position``, reads: of the samples to fit on, and of those held
+    back.
+    """
     fitted, held_out = (SecondMoments(layer.groups, layer.columns) for _ in range(2))
     per_sample = positions_per_sample(layer.columns, executor.sample_count)
     first_sample = 0
-    for indices, tensors in executor.run_segment(layer.position, [layer.input]):
-        rows, _ = linear.sample_rows(layer, node, tensors[layer.input], [], per_sample, first_sample, seed)
+    for indices, tensors in executor.run_segment(position, [layer.input]):
+        rows, _ = sample_rows(layer, tensors[layer.input], [], per_sample, first_sample, seed)
         held_mask = holdout_mask(indices, rows.shape[1])
         fitted.add(rows[:, ~held_mask])
         held_out.add(rows[:, held_mask])
         first_sample += len(tensors[layer.input])
     return fitted, held_out
+
+
+def sample_rows(
+    layer: LinearLayer,
+    x: np.ndarray,
+    outputs: Sequence[np.ndarray],
+    per_sample: int,
+    first_sample: int,
+    seed: int,
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Rows of inputs and, at the same positions, of tensors shaped like the layer's output.
+
+    Args:
+        layer: The layer.
+        x: What the layer reads, (n, …).
+        outputs: Tensors like what it gives out, (n, …).
+        per_sample: Positions to keep of every sample.
+        first_sample: How many samples came before, so that batches go on where the last one stopped.
+        seed: Of the choice of positions.
+
+    Returns:
+        (g, n · p, d), and (g, n · p, m) for each of ``outputs``.
+    """
+    rng_seed = [seed, zlib.crc32(layer.node_output.encode())]
+    if layer.op in CONV_OPS:
+        x, window = prepare_input(layer.node, x)
+        size = int(np.prod(window.output_shape(x.shape[2:])))
+        sampled_positions = sample_positions(size, per_sample, first_sample, len(x), rng_seed)
+        patches = unfold(x, window, sampled_positions)
+        output_rows = [
+            np.take_along_axis(y.reshape(len(y), -1, size), sampled_positions[:, None, :], axis=2).transpose(0, 2, 1)
+            for y in outputs
+        ]
+    else:
+        flat = x.reshape(len(x), -1, x.shape[-1])
+        sampled_positions = sample_positions(flat.shape[1], per_sample, first_sample, len(x), rng_seed)
+        patches = np.take_along_axis(flat, sampled_positions[..., None], axis=1)
+        output_rows = [
+            np.take_along_axis(y.reshape(len(y), -1, y.shape[-1]), sampled_positions[..., None], axis=1) for y in outputs
+        ]
+
+    def grouped(array: np.ndarray) -> np.ndarray:
+        return array.reshape(sampled_positions.size, layer.groups, -1).transpose(1, 0, 2)
+
+    return grouped(patches), [grouped(array) for array in output_rows]
 
 
 def invert_moments(fitted: SecondMoments, held_out: SecondMoments) -> np.ndarray:

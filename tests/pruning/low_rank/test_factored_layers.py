@@ -9,8 +9,8 @@ import pytest
 from onnxslim.core.progress import ignore_progress
 from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
+from onnxslim.graph.layers import LinearLayer, find_linear_layers
 from onnxslim.model_io import model_file
-from onnxslim.pruning import linear_layers as linear
 from onnxslim.pruning.low_rank.factored_layers import find_factorizable, split_layers
 from onnxslim.pruning.low_rank.factorization import Factorization
 from onnxslim.pruning.options import PruneOptions
@@ -53,7 +53,7 @@ def test_a_layer_apart_computes_what_it_did_in_one_piece(kind: str, name: str) -
             if option.factorization.kind != kind:
                 continue
             whole = model_file.clone(model)
-            linear.set_matrix(one.layer, next(iter(whole.graph)), option.weight)
+            LinearLayer(whole.graph[0]).assign(option.weight)
             apart = model_file.clone(whole)
             split_layers(apart, {one.layer.node_output: option.factorization})
             shapes.infer(apart)
@@ -79,8 +79,7 @@ def test_products_come_apart_too(turned: bool) -> None:
         model = b.model(b.gemm(flat, 24, 20))
     (one,) = find_factorizable(model, nets.samples(model, 30), CONFIG, ignore_progress)
     whole = model_file.clone(model)
-    node = list(whole.graph)[one.layer.position]
-    linear.set_matrix(one.layer, node, one.options[-1].weight)
+    LinearLayer(whole.graph[one.position]).assign(one.options[-1].weight)
     apart = model_file.clone(whole)
     split_layers(apart, {one.layer.node_output: one.options[-1].factorization})
     check_loads(apart)
@@ -126,7 +125,7 @@ def test_without_data_weights_alone_are_cut() -> None:
 
 def test_excluded_layers_keep_their_form() -> None:
     model = nets.residual(width=24)
-    name = linear.find_linear_layers(model.graph)[1].name
+    name = list(find_linear_layers(model.graph).values())[1].name
     _, report = prune(
         model, nets.samples(model, 60), PruneOptions(remove=0.2, low_rank=True, exclude=[f"^{name}$"], round_to=1)
     )
@@ -135,5 +134,5 @@ def test_excluded_layers_keep_their_form() -> None:
 
 def test_forms_go_by_the_layer_as_it_is_now() -> None:
     model = one_conv()
-    split_layers(model, {linear.find_linear_layers(model.graph)[0].node_output: Factorization("channels", 8)})
+    split_layers(model, {next(iter(find_linear_layers(model.graph).values())).node_output: Factorization("channels", 8)})
     assert len(list(model.graph)) == 1, "a form that costs more than the layer was taken"

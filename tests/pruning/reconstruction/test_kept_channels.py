@@ -6,7 +6,7 @@ import numpy as np
 
 from onnxslim.channels.analysis.analysis import analyze_channels
 from onnxslim.channels.rewriter import remove_units
-from onnxslim.pruning import linear_layers
+from onnxslim.graph.layers import find_linear_layers
 from onnxslim.pruning.reconstruction.kept_channels import KeptChannels
 from tests.support import nets
 
@@ -19,7 +19,7 @@ def test_kept_slots_compose_over_rounds() -> None:
     again = analyze_channels(pruned)
     second = again.to_mask(np.arange(0, 16, 2))
     kept = KeptChannels().after_removing(analysis, first).after_removing(again, second)
-    tensor = linear_layers.find_linear_layers(model.graph)[0].output
+    tensor = str(next(iter(find_linear_layers(model.graph).values())).output.name)
     axis = kept(tensor)[1]
     assert axis is not None
     np.testing.assert_array_equal(axis, np.arange(32)[1::2][1::2])

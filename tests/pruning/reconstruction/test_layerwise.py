@@ -10,7 +10,7 @@ from onnxslim.channels.analysis.analysis import analyze_channels
 from onnxslim.channels.rewriter import remove_units
 from onnxslim.core.progress import ignore_progress
 from onnxslim.core.step_report import StepReport
-from onnxslim.pruning import linear_layers
+from onnxslim.graph.layers import find_linear_layers
 from onnxslim.pruning.reconstruction.kept_channels import KeptChannels
 from onnxslim.pruning.reconstruction.layerwise import reconstruct_layers
 from onnxslim.runtime.session import Session, SessionConfig
@@ -47,11 +47,10 @@ def test_repair_brings_the_outputs_closer(make: object) -> None:
 
 def test_channels_that_say_the_same_are_repaired_exactly() -> None:
     model = nets.mlp((16, 24, 5))
-    first, second = linear_layers.find_linear_layers(model.graph)
-    nodes = list(model.graph)
-    weight = linear_layers.get_matrix(first, nodes[first.position])
+    first, second = find_linear_layers(model.graph).values()
+    weight = first.matrix()
     weight[0, 12:] = weight[0, :12] * 2
-    linear_layers.set_matrix(first, nodes[first.position], weight)
+    first.assign(weight)
     analysis = analyze_channels(model)
     mask = analysis.to_mask([u for u in range(analysis.count) if u >= 12])
     assert mask.sum() == 12
@@ -60,7 +59,7 @@ def test_channels_that_say_the_same_are_repaired_exactly() -> None:
     kept = KeptChannels().after_removing(analysis, mask)
     reconstruct_layers(pruned, model, kept, nets.samples(model, 300), SessionConfig(), StepReport("repair"), ignore_progress)
     assert error(model, pruned) < 1e-6
-    assert second.name in [layer.name for layer in linear_layers.find_linear_layers(pruned.graph)]
+    assert second.name in [layer.name for layer in find_linear_layers(pruned.graph).values()]
 
 
 def test_a_model_that_lost_nothing_is_left_alone() -> None:
@@ -87,7 +86,7 @@ def test_layers_before_the_cut_are_left_alone() -> None:
         report,
         ignore_progress,
     )
-    assert [entry["node"] for entry in report.details["repair"]] == [linear_layers.find_linear_layers(model.graph)[-1].name]
+    assert [entry["node"] for entry in report.details["repair"]] == [list(find_linear_layers(model.graph).values())[-1].name]
 
 
 @pytest.mark.parametrize("few", [5, 12, 30])

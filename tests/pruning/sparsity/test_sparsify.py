@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.core.errors import GateError
-from onnxslim.pruning import linear_layers
+from onnxslim.graph.layers import LinearLayer, find_linear_layers
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.sparsity.sparsify import MIN_INPUT_COLUMNS
 from onnxslim.pruning.step import prune
@@ -15,12 +15,8 @@ from onnxslim.runtime.session import Session
 from tests.support import nets
 
 
-def matrices(model: ir.Model) -> list[tuple[linear_layers.LinearLayer, np.ndarray]]:
-    nodes = list(model.graph)
-    found = [
-        (layer, linear_layers.get_matrix(layer, nodes[layer.position])[..., :-1])
-        for layer in linear_layers.find_linear_layers(model.graph)
-    ]
+def matrices(model: ir.Model) -> list[tuple[LinearLayer, np.ndarray]]:
+    found = [(layer, layer.matrix()[..., :-1]) for layer in find_linear_layers(model.graph).values()]
     return [(layer, weight) for layer, weight in found if weight.shape[2] >= MIN_INPUT_COLUMNS]
 
 
