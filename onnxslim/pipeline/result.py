@@ -128,7 +128,7 @@ class Result:
             **evaluation,
             "latency": self.latency,
             "data": self.data,
-            "energy": {"source": "not measurable here"},
+            "energy": {"source": "not measured"},
             "recipe": self.recipe,
             "measured": self.measured,
             "warnings": warnings,
