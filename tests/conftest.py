@@ -7,8 +7,10 @@ import os
 from pathlib import Path
 from types import ModuleType
 
+import onnx_ir as ir
 import pytest
 
+from onnxslim.model_io import model_file
 from tests.support.paths import ROOT, SAMPLES
 
 
@@ -60,3 +62,9 @@ def calib() -> str:
 def evals() -> str:
     """Data to judge by."""
     return str(SAMPLES / "digits_eval.npz")
+
+
+@pytest.fixture(scope="module")
+def digits() -> ir.Model:
+    """The small convolutional network, as it is loaded."""
+    return model_file.load(SAMPLES / "digits_cnn.onnx")

@@ -19,8 +19,6 @@ from onnxslim.core.errors import (
 from onnxslim_cli import app, step_command
 
 Run = Callable[..., "object"]
-
-
 ERRORS = {
     UsageError("u", hint="h"): 2,
     InvalidModelError("m"): 3,

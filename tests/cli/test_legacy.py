@@ -18,11 +18,7 @@ from onnxslim.core.errors import GateError
 from tests.support.legacy import outputs, two_inputs
 
 Run = Callable[..., "object"]
-
-
 slim_module = importlib.import_module("onnxslim.compat.drop_in")
-
-
 IMAGE = np.random.default_rng(0).standard_normal((3, 1, 8, 8)).astype(np.float32)
 
 

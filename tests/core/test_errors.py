@@ -11,8 +11,6 @@ import pytest
 from onnxslim.core import errors
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.OnnxslimError)]
-
-
 TRAVELS = {
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,

@@ -12,8 +12,6 @@ from onnxslim.core.errors import UnsupportedError
 from onnxslim.data.sources import open_samples
 
 Make = Callable[..., ir.Model]
-
-
 X = np.arange(24, dtype=np.float32).reshape(4, 6)
 
 

@@ -15,8 +15,6 @@ from onnxslim.data.sources import open_samples
 from tests.support.feeds import rows
 
 Make = Callable[..., ir.Model]
-
-
 X = np.arange(24, dtype=np.float32).reshape(4, 6)
 
 

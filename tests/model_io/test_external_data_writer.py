@@ -22,8 +22,6 @@ def test_bytes_have_no_files(beside):
 
 
 KNOWN = set(TensorProto.DataType.values())
-
-
 KINDS = [kind for kind in ir.DataType if kind.name not in ("UNDEFINED", "STRING") and kind.value in KNOWN]
 
 

@@ -6,51 +6,46 @@ import numpy as np
 import pytest
 
 from onnxslim.core.errors import InvalidDataError
-from onnxslim.model_io import model_file
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.data_splits import open_splits
-from tests.support.paths import SAMPLES
 
 
 def images(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).uniform(size=(count, 1, 8, 8)).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def model():
-    return model_file.load(SAMPLES / "digits_cnn.onnx")
-
-
-def test_frames_of_one_film_on_both_sides_are_warned_about_and_a_group_keeps_them_together(model) -> None:
+def test_frames_of_one_film_on_both_sides_are_warned_about_and_a_group_keeps_them_together(digits) -> None:
     scenes = images(12, 0)
     film = np.repeat(scenes, 4, axis=0) + 0.002 * images(48, 1)
-    apart = open_splits(model, {"image": film}, None, DataOptions(), 0, tune=0)
+    apart = open_splits(digits, {"image": film}, None, DataOptions(), 0, tune=0)
     assert any("nearly the same" in line and "--group" in line for line in apart.warnings())
     groups = {"image": film, "scene": np.repeat(np.arange(12), 4)}
-    together = open_splits(model, groups, None, DataOptions(group="scene"), 0, tune=0)
+    together = open_splits(digits, groups, None, DataOptions(group="scene"), 0, tune=0)
     assert together.warnings() == []
     assert together.fit is not None
     assert together.confirm is not None
     assert set(together.fit.groups.tolist()).isdisjoint(together.confirm.groups.tolist())
 
 
-def test_the_same_image_in_two_sources_is_an_error_and_nearly_the_same_a_warning(model) -> None:
+def test_the_same_image_in_two_sources_is_an_error_and_nearly_the_same_a_warning(digits) -> None:
     fit, confirm = images(20, 2), images(10, 3)
-    assert open_splits(model, fit, confirm, DataOptions(), 0, tune=0).warnings() == []
+    assert open_splits(digits, fit, confirm, DataOptions(), 0, tune=0).warnings() == []
     confirm[4] = fit[7] + 0.001
-    assert any("(by index: 7 ~ 4)" in line for line in open_splits(model, fit, confirm, DataOptions(), 0, tune=0).warnings())
+    assert any(
+        "(by index: 7 ~ 4)" in line for line in open_splits(digits, fit, confirm, DataOptions(), 0, tune=0).warnings()
+    )
     confirm[4] = fit[7]
     with pytest.raises(InvalidDataError, match="7 = 4"):
-        open_splits(model, fit, confirm, DataOptions(), 0, tune=0)
+        open_splits(digits, fit, confirm, DataOptions(), 0, tune=0)
 
 
 @pytest.mark.parametrize(("judged", "labelled", "source"), [(100, True, "confirm"), (99, True, "fit"), (100, False, "fit")])
 def test_choices_are_made_on_judged_samples_where_only_those_have_labels_and_plenty_of_them(
-    model, judged: int, labelled: bool, source: str, monkeypatch: pytest.MonkeyPatch
+    digits, judged: int, labelled: bool, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("onnxslim.pipeline.data_splits.ENOUGH_LABELS", 20)
     eval_data = {"image": images(judged, 3), **({"labels": np.arange(judged) % 10} if labelled else {})}
-    sets = open_splits(model, images(50, 2), eval_data, DataOptions(), 0, tune=0.2)
+    sets = open_splits(digits, images(50, 2), eval_data, DataOptions(), 0, tune=0.2)
     assert sets.fit is not None
     assert sets.tune is not None
     assert sets.confirm is not None

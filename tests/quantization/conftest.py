@@ -13,6 +13,7 @@ from tests.support.paths import SAMPLES
 
 @pytest.fixture(scope="module")
 def digits() -> ir.Model:
+    """The small convolutional network, simplified as before quantising."""
     return simplify(SAMPLES / "digits_cnn.onnx")[0]
 
 

@@ -16,8 +16,6 @@ from onnxslim.runtime.session import Session, SessionConfig
 from tests.support.quantize_graphs import model
 
 CONFIG = SessionConfig()
-
-
 ANCHORS = 64
 
 

@@ -14,8 +14,6 @@ BLOCKS = {
     "rank 3, static": ("float[1,8,64] x", "float[1,8,64] y", (8, 64)),
     "rank 3, free": ("float[n,8,64] x", "float[n,8,64] y", (8, 64)),
 }
-
-
 MIDDLES = {"Relu": "h = Relu(c)", "Erf": "h = Erf(c)", "none": "h = Identity(c)"}
 
 

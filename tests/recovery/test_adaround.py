@@ -14,7 +14,7 @@ from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.recovery.step import round_weights
 from onnxslim.runtime.session import Session
-from tests.support import torch_graphs as build
+from tests.support import torch_graphs as nets
 
 
 def four_bits(weight: np.ndarray) -> ir.Model:
@@ -26,7 +26,7 @@ def four_bits(weight: np.ndarray) -> ir.Model:
         helper.make_node("Gemm", ["x", "w"], ["y"], "layer", transB=1),
     ]
     rows, columns = weight.shape
-    return build.model(nodes, {"x": ["n", columns]}, {"y": ["n", rows]}, {"q": codes, "s": scale})
+    return nets.build(nodes, {"x": ["n", columns]}, {"y": ["n", rows]}, {"q": codes, "s": scale})
 
 
 def correlated(count: int, columns: int, seed: int) -> np.ndarray:
@@ -45,7 +45,7 @@ def test_a_layer_comes_nearer_to_its_float_self_by_choosing_between_neighbouring
     wanted = unseen @ weight.T
     errors = [float(((Session(m).run({"x": unseen})["y"] - wanted) ** 2).mean()) for m in (model, result)]
     assert errors[1] < 0.5 * errors[0]
-    codes = [build.arrays(m)["q"].astype(int) for m in (model, result)]
+    codes = [nets.arrays(m)["q"].astype(int) for m in (model, result)]
     assert np.abs(codes[0] - codes[1]).max() == 1
     assert report.changed == {"layers rounded anew": 1}
     assert report.details["layer_error"]["q"]["after"] < report.details["layer_error"]["q"]["before"]

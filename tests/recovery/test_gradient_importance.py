@@ -12,13 +12,13 @@ pytest.importorskip("torch", reason="recover needs torch")
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.data.sources import open_samples
 from onnxslim.recovery.step import compute_gradient_importance
-from tests.support import torch_graphs as build
+from tests.support import torch_graphs as nets
 
 
 def linear(weight: np.ndarray) -> ir.Model:
     """y = x · w, which is no class score: rank 3."""
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
-    return build.model([node], {"x": ["n", 2, 4]}, {"y": ["n", 2, 3]}, {"w": weight})
+    return nets.build([node], {"x": ["n", 2, 4]}, {"y": ["n", 2, 3]}, {"w": weight})
 
 
 def test_fisher_of_a_linear_map_is_what_the_formula_gives() -> None:
@@ -36,11 +36,11 @@ def test_fisher_of_a_linear_map_is_what_the_formula_gives() -> None:
 
 @pytest.mark.parametrize("kind", ["taylor", "fisher"])
 def test_a_unit_that_nobody_reads_scores_nothing_and_one_that_decides_scores_most(kind: str) -> None:
-    model = build.mlp()
-    weights = build.arrays(model)
+    model = nets.mlp()
+    weights = nets.arrays(model)
     weights["w2"][0], weights["w2"][1] = 0, 10 * weights["w2"][1]
     model.graph.initializers["w2"].const_value = ir.tensor(weights["w2"], name="w2")
-    scores = compute_gradient_importance(model, build.rows(), kind)
+    scores = compute_gradient_importance(model, nets.rows(), kind)
     assert {name: score.shape for name, score in scores.items()} == {n: a.shape for n, a in weights.items()}
     assert all(score.dtype == np.float32 and (score >= 0).all() for score in scores.values())
     into = scores["w1"].sum(0) + scores["b1"]
@@ -49,8 +49,8 @@ def test_a_unit_that_nobody_reads_scores_nothing_and_one_that_decides_scores_mos
 
 
 def test_taylor_uses_labels_where_there_are_any_and_fisher_does_not() -> None:
-    model = build.mlp()
-    plain, labelled = build.rows(64), build.rows(64, labels=np.zeros(64, np.int64))
+    model = nets.mlp()
+    plain, labelled = nets.rows(64), nets.rows(64, labels=np.zeros(64, np.int64))
     for kind, same in (("taylor", False), ("fisher", True)):
         a, b = (
             compute_gradient_importance(model, plain, kind)["w2"],
@@ -60,16 +60,14 @@ def test_taylor_uses_labels_where_there_are_any_and_fisher_does_not() -> None:
 
 
 def test_the_same_seed_gives_the_same_scores() -> None:
-    first, again, other = (
-        compute_gradient_importance(build.mlp(), build.rows(64), "fisher", seed=s)["w1"] for s in (0, 0, 1)
-    )
+    first, again, other = (compute_gradient_importance(nets.mlp(), nets.rows(64), "fisher", seed=s)["w1"] for s in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_what_cannot_be_scored_is_refused() -> None:
-    empty = build.model([helper.make_node("Relu", ["x"], ["y"])], {"x": ["n", 8]}, {"y": ["n", 8]}, {})
+    empty = nets.build([helper.make_node("Relu", ["x"], ["y"])], {"x": ["n", 8]}, {"y": ["n", 8]}, {})
     with pytest.raises(UnsupportedError, match="no weights"):
-        compute_gradient_importance(empty, build.rows(16))
+        compute_gradient_importance(empty, nets.rows(16))
     with pytest.raises(UsageError, match="no gradient importance magic"):
-        compute_gradient_importance(build.mlp(), build.rows(16), "magic")
+        compute_gradient_importance(nets.mlp(), nets.rows(16), "magic")

@@ -19,15 +19,15 @@ from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.step import recover
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.runtime.session import Session
-from tests.support import torch_graphs as build
+from tests.support import torch_graphs as nets
 from tests.support.paths import SAMPLES
 from tests.support.torch_graphs import QUICK, error, fresh
 
 
 def test_a_damaged_model_comes_nearer_to_its_teacher_on_samples_nobody_showed_it() -> None:
-    teacher = build.mlp()
-    student = build.damaged(teacher, 0.5)
-    result, report = recover(student, teacher, build.rows(), QUICK)
+    teacher = nets.mlp()
+    student = nets.damaged(teacher, 0.5)
+    result, report = recover(student, teacher, nets.rows(), QUICK)
     assert error(result, teacher, fresh()) < 0.3 * error(student, teacher, fresh())
     assert report.changed == {"trained weights": 4}
     assert report.details["after"]["error"] < report.details["before"]["error"]
@@ -35,29 +35,29 @@ def test_a_damaged_model_comes_nearer_to_its_teacher_on_samples_nobody_showed_it
 
 
 def test_neither_student_nor_teacher_is_changed() -> None:
-    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
+    teacher, student = nets.mlp(), nets.damaged(nets.mlp(), 0.5)
     before = model_file.to_bytes(teacher), model_file.to_bytes(student)
-    recover(student, teacher, build.rows(), QUICK)
+    recover(student, teacher, nets.rows(), QUICK)
     assert (model_file.to_bytes(teacher), model_file.to_bytes(student)) == before
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_gives_others() -> None:
-    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
+    teacher, student = nets.mlp(), nets.damaged(nets.mlp(), 0.5)
     first, again, other = (
-        model_file.to_bytes(recover(student, teacher, build.rows(), RecoverOptions(steps=20, seed=seed))[0])
+        model_file.to_bytes(recover(student, teacher, nets.rows(), RecoverOptions(steps=20, seed=seed))[0])
         for seed in (0, 0, 1)
     )
     assert first == again != other
 
 
 def test_zeros_of_a_sparse_student_stay_zero() -> None:
-    teacher = build.mlp()
-    student = build.damaged(teacher, 0.3)
-    array = build.arrays(student)["w1"]
+    teacher = nets.mlp()
+    student = nets.damaged(teacher, 0.3)
+    array = nets.arrays(student)["w1"]
     array[np.abs(array) < np.median(np.abs(array))] = 0
     student.graph.initializers["w1"].const_value = ir.tensor(array, name="w1")
-    result, _ = recover(student, teacher, build.rows(), QUICK)
-    after = build.arrays(result)["w1"]
+    result, _ = recover(student, teacher, nets.rows(), QUICK)
+    after = nets.arrays(result)["w1"]
     np.testing.assert_array_equal(after == 0, array == 0)
     assert not np.array_equal(after, array)
 
@@ -90,7 +90,7 @@ def test_an_int8_model_learns_through_its_own_rounding_and_its_graph_stays_as_it
 
 def test_a_convolutional_network_wins_back_its_accuracy_block_by_block() -> None:
     teacher = model_file.load(SAMPLES / "digits_cnn.onnx")
-    student = build.damaged(teacher, 0.6)
+    student = nets.damaged(teacher, 0.6)
     samples = open_samples(str(SAMPLES / "digits_train.npz"), teacher)
     result, report = recover(student, teacher, samples, RecoverOptions(steps=40))
     assert len(report.details["gradient_norms"]) >= 3
@@ -103,19 +103,19 @@ def test_a_convolutional_network_wins_back_its_accuracy_block_by_block() -> None
 
 
 def test_bad_input_is_refused_in_one_line_that_names_it() -> None:
-    teacher = build.mlp()
+    teacher = nets.mlp()
     with pytest.raises(UsageError, match="3 samples are too few"):
-        recover(teacher, teacher, build.rows(3), QUICK)
-    other = build.mlp()
+        recover(teacher, teacher, nets.rows(3), QUICK)
+    other = nets.mlp()
     other.graph.outputs[0].name = "z"
     with pytest.raises(InvalidModelError, match="no output y"):
-        recover(teacher, other, build.rows(), QUICK)
+        recover(teacher, other, nets.rows(), QUICK)
     with pytest.raises(UsageError, match="no input is an image"):
-        recover(teacher, teacher, build.rows(), RecoverOptions(steps=1, augment=("flip",)))
+        recover(teacher, teacher, nets.rows(), RecoverOptions(steps=1, augment=("flip",)))
     with pytest.raises(UsageError, match="no augmentation blur"):
         RecoverOptions(augment=("blur",))
     with pytest.raises(UsageError, match="not several"):
         RecoverOptions(steps=1, seconds=2)
-    empty = build.model([helper.make_node("Relu", ["x"], ["y"])], {"x": ["n", 8]}, {"y": ["n", 8]}, {})
+    empty = nets.build([helper.make_node("Relu", ["x"], ["y"])], {"x": ["n", 8]}, {"y": ["n", 8]}, {})
     with pytest.raises(UnsupportedError, match="no weights"):
-        recover(empty, empty, build.rows(), QUICK)
+        recover(empty, empty, nets.rows(), QUICK)

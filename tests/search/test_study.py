@@ -16,14 +16,9 @@ MODEL = SAMPLES / "digits_mlp.onnx"
 ABOUT = {"model": "abc", "data": "def"}
 
 
-@pytest.fixture
-def model() -> ir.Model:
-    return model_file.load(MODEL)
-
-
-def test_a_finished_trial_is_there_the_next_time_with_its_model(tmp_path: Path, model: ir.Model) -> None:
+def test_a_finished_trial_is_there_the_next_time_with_its_model(tmp_path: Path, digits: ir.Model) -> None:
     with Study(tmp_path / "study", ABOUT) as study:
-        study.add("int8", "steps: []", {"drop": 0.5}, model)
+        study.add("int8", "steps: []", {"drop": 0.5}, digits)
     with Study(tmp_path / "study", ABOUT) as study:
         assert len(study) == 1
         found = study.find("steps: []")
@@ -31,19 +26,19 @@ def test_a_finished_trial_is_there_the_next_time_with_its_model(tmp_path: Path, 
         outcome, path = found
         assert outcome == {"drop": 0.5}
         assert path is not None
-        assert model_file.to_bytes(model_file.load(path)) == model_file.to_bytes(model)
+        assert model_file.to_bytes(model_file.load(path)) == model_file.to_bytes(digits)
         assert study.find("steps: [simplify]") is None
 
 
-def test_a_trial_whose_model_is_gone_is_tried_again(tmp_path: Path, model: ir.Model) -> None:
+def test_a_trial_whose_model_is_gone_is_tried_again(tmp_path: Path, digits: ir.Model) -> None:
     with Study(tmp_path, ABOUT) as study:
-        study.add("int8", "steps: []", {}, model)
+        study.add("int8", "steps: []", {}, digits)
         found = study.find("steps: []")
         assert found is not None
         assert found[1] is not None
         Path(found[1]).unlink()
         assert study.find("steps: []") is None
-        study.add("int8", "steps: []", {}, model)
+        study.add("int8", "steps: []", {}, digits)
         assert study.find("steps: []") is not None
 
 

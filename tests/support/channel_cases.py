@@ -122,8 +122,6 @@ CONTRACT: dict[str, tuple[ir.Model, int]] = {
         0,
     ),
 }
-
-
 REASSOCIATE: dict[str, tuple[ir.Model, int]] = {
     "Reshape that splits": (
         convs("a = Reshape(h, s) b = ReduceMax<keepdims=0>(a, r) m = Relu(b)", {"s": [1, 4, 2, 8, 8], "r": [2]}, read=4),
@@ -246,8 +244,6 @@ REDUCE_OPS: dict[str, tuple[ir.Model, int]] = {
     "Resize of some axes": (convs('m = Resize<mode="linear", axes=[2,3]>(h, , , k)', {"k": [16, 16]}), 8),
     "Upsample": (convs("m = Upsample(h, k)", {"k": np.asarray([1, 1, 2, 2], np.float32)}, opset=9), 8),
 }
-
-
 CASES: dict[str, tuple[ir.Model, int]] = {
     **ELEMENTWISE,
     **CONTRACT,

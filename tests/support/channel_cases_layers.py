@@ -29,8 +29,6 @@ NORMALISE: dict[str, tuple[ir.Model, int]] = {
         0,
     ),
 }
-
-
 RECURRENT: dict[str, tuple[ir.Model, int]] = {
     "LSTM": (recurrent("LSTM<hidden_size=7>", 4, ", b", b=(1, 56)), 15),
     "LSTM with states and peepholes": (

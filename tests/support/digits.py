@@ -13,6 +13,4 @@ def feeds(n: int) -> list[dict[str, np.ndarray]]:
 
 
 MODEL = SAMPLES / "digits_cnn.onnx"
-
-
 FEED = {"image": np.random.default_rng(0).uniform(size=(1, 1, 8, 8)).astype(np.float32)}

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 FLOAT = TensorProto.FLOAT
 
 
-def build(nodes: Sequence, inputs: dict, outputs: dict, constants: dict | None = None) -> ir.Model:
-    """A model from ONNX helper nodes; inputs and outputs as name → (type, shape) or a ValueInfoProto."""
+#: A float tensor of this shape, an element type and a shape, or the whole description.
+Described = Sequence[int | str | None] | tuple[int, Sequence[int | str | None]] | ValueInfoProto
 
-    def info(name: str, kind: tuple | ValueInfoProto) -> ValueInfoProto:
-        return helper.make_tensor_value_info(name, *kind) if isinstance(kind, tuple) else kind
+
+def build(
+    nodes: Sequence[NodeProto],
+    inputs: Mapping[str, Described],
+    outputs: Mapping[str, Described],
+    constants: Mapping[str, Any] | None = None,
+    opset: int = 17,
+) -> ir.Model:
+    """A model from ONNX helper nodes."""
+
+    def info(name: str, kind: Described) -> ValueInfoProto:
+        if isinstance(kind, ValueInfoProto):
+            return kind
+        return helper.make_tensor_value_info(name, *(kind if isinstance(kind, tuple) else (FLOAT, kind)))
 
     graph = helper.make_graph(
         list(nodes),
@@ -24,7 +37,7 @@ def build(nodes: Sequence, inputs: dict, outputs: dict, constants: dict | None =
         [info(name, kind) for name, kind in outputs.items()],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()],
     )
-    return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9))
+    return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9))
 
 
 def chain(scale: dict[int, float] | None = None, length: int = 6) -> ir.Model:

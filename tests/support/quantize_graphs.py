@@ -32,8 +32,6 @@ def types(found: ir.Model, op: str) -> set[ir.DataType | None]:
 
 
 EVERYTHING = QuantizeOptions(activations="static", float_units=())
-
-
 _RNG = np.random.default_rng(0)
 
 

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import onnx_ir as ir
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.recovery.options import RecoverOptions
 from onnxslim.runtime.session import Session
-
-FLOAT = TensorProto.FLOAT
-
-
-def model(
-    nodes: Sequence[Any],
-    inputs: dict[str, Sequence[int | str]],
-    outputs: dict[str, Sequence[int | str]],
-    initializers: dict[str, np.ndarray],
-    opset: int = 17,
-) -> ir.Model:
-    """A float model from protobuf parts."""
-    graph = helper.make_graph(
-        list(nodes),
-        "test",
-        [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in inputs.items()],
-        [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in outputs.items()],
-        [numpy_helper.from_array(array, name) for name, array in initializers.items()],
-    )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
-    return ir.from_proto(proto)
+from tests.support.node_graphs import build
 
 
 def mlp(seed: int = 0, hidden: int = 16) -> ir.Model:
@@ -51,7 +28,7 @@ def mlp(seed: int = 0, hidden: int = 16) -> ir.Model:
         helper.make_node("Relu", ["g"], ["h"], "act"),
         helper.make_node("Gemm", ["h", "w2", "b2"], ["y"], "second"),
     ]
-    return model(nodes, {"x": ["n", 8]}, {"y": ["n", 3]}, weights)
+    return build(nodes, {"x": ["n", 8]}, {"y": ["n", 3]}, weights)
 
 
 def rows(count: int = 256, seed: int = 1, labels: np.ndarray | None = None, width: int = 8) -> Samples:

@@ -19,8 +19,6 @@ from onnxslim.validation.output_fidelity import OutputFidelity
 from tests.support.judged import labelled, scores
 
 RNG = np.random.default_rng(0)
-
-
 EYE = np.eye(10)
 
 

@@ -16,8 +16,6 @@ from tests.support.judged import labelled
 from tests.support.node_graphs import FLOAT, build, two_outputs
 
 RNG = np.random.default_rng(0)
-
-
 EYE = np.eye(10)
 
 

@@ -16,8 +16,6 @@ from onnxslim.data.sources import open_samples
 from tests.support.pictures import picture
 
 Make = Callable[..., ir.Model]
-
-
 SPEC = "scale=1"
 
 

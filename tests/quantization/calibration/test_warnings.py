@@ -14,8 +14,6 @@ from onnxslim.runtime.session import Session
 from tests.support.odd_network import images, network
 
 OPTIONS = QuantizeOptions(placement="static", activations="static", calibration="minmax")
-
-
 RNG = np.random.default_rng(0)
 
 

@@ -22,8 +22,6 @@ from tests.support.encoder import data, small
 from tests.support.quantize_graphs import close, model, weight
 
 INT8 = QuantizeOptions(activations="static", float_units=())
-
-
 INT4 = QuantizeOptions(activations="static", float_units=(), linear="int4")
 
 

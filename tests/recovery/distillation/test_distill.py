@@ -13,20 +13,20 @@ from onnxslim.pipeline import recipe_run
 from onnxslim.pipeline.recipe import Recipe, make_step
 from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.step import recover
-from tests.support import torch_graphs as build
+from tests.support import torch_graphs as nets
 from tests.support.torch_graphs import QUICK, error, fresh
 
 
 def test_unseen_samples_judge_and_all_the_others_teach() -> None:
-    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
-    samples, unseen = build.rows(), open_samples({"x": fresh(40)}, teacher)
+    teacher, student = nets.mlp(), nets.damaged(nets.mlp(), 0.5)
+    samples, unseen = nets.rows(), open_samples({"x": fresh(40)}, teacher)
     _, report = recover(student, teacher, samples, QUICK, unseen=unseen)
     assert report.details["samples"] == {"taught": len(samples), "held": 40}
     assert report.details["before"]["error"] == pytest.approx(error(student, teacher, fresh(40)), rel=1e-4)
 
 
 def test_in_a_recipe_the_tune_share_judges() -> None:
-    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
+    teacher, student = nets.mlp(), nets.damaged(nets.mlp(), 0.5)
     recipe = Recipe((make_step("recover", steps=5),), tune=0.2)
     result = recipe_run.run_recipe(teacher, recipe, start=student, data={"x": fresh(100)}, time_it=False)
     held = result.steps[0].details["samples"]["held"]
@@ -35,24 +35,24 @@ def test_in_a_recipe_the_tune_share_judges() -> None:
 
 
 def test_a_model_that_cannot_get_better_comes_back_as_it_was_and_that_is_said() -> None:
-    teacher = build.mlp()
-    result, report = recover(model_file.clone(teacher), teacher, build.rows(), RecoverOptions(steps=5))
+    teacher = nets.mlp()
+    result, report = recover(model_file.clone(teacher), teacher, nets.rows(), RecoverOptions(steps=5))
     assert model_file.to_bytes(result) == model_file.to_bytes(teacher)
     assert report.changed == {}
     assert "not bring it nearer" in report.skipped[0].reason
 
 
 def test_what_torch_cannot_run_stays_frozen_while_the_rest_learns() -> None:
-    constants = build.arrays(build.mlp())
+    constants = nets.arrays(nets.mlp())
     nodes = [
         helper.make_node("Gemm", ["x", "w1", "b1"], ["g"], "first"),
         helper.make_node("Relu", ["g"], ["h"], "act"),
         helper.make_node("Gemm", ["h", "w2", "b2"], ["y"], "second"),
         helper.make_node("Scaler", ["y"], ["z"], "scaler", domain="ai.onnx.ml", offset=[0.5], scale=[2.0]),
     ]
-    teacher = build.model(nodes, {"x": ["n", 8]}, {"z": ["n", 3]}, constants)
+    teacher = nets.build(nodes, {"x": ["n", 8]}, {"z": ["n", 3]}, constants)
     teacher.graph.opset_imports["ai.onnx.ml"] = 1
-    student = build.damaged(teacher, 0.5)
-    result, report = recover(student, teacher, build.rows(), QUICK)
+    student = nets.damaged(teacher, 0.5)
+    result, report = recover(student, teacher, nets.rows(), QUICK)
     assert [d.node for d in report.skipped] == ["scaler"]
     assert error(result, teacher, fresh()) < 0.5 * error(student, teacher, fresh())

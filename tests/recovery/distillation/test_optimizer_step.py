@@ -14,7 +14,7 @@ from onnxslim.recovery.distillation import optimizer_step
 from onnxslim.recovery.distillation.optimizer_step import compute_rate_factor
 from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.step import recover
-from tests.support import torch_graphs as build
+from tests.support import torch_graphs as nets
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
@@ -26,11 +26,11 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
 
 
 def test_the_number_of_cores_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
+    teacher, student = nets.mlp(), nets.damaged(nets.mlp(), 0.5)
     found = []
     for cores in (1, 3):
         monkeypatch.setattr(optimizer_step, "count_workers", lambda config, cores=cores: cores)
-        result, report = recover(student, teacher, build.rows(), RecoverOptions(steps=20, lr=2e-2))
+        result, report = recover(student, teacher, nets.rows(), RecoverOptions(steps=20, lr=2e-2))
         found.append((model_file.to_bytes(result), report.details["curve"]))
     assert found[0] == found[1]
     assert found[0][0] != model_file.to_bytes(student)
@@ -45,5 +45,5 @@ def test_an_update_learns_from_all_its_samples_in_equal_parts(monkeypatch: pytes
         return real(plan, lesson, blockwise)
 
     monkeypatch.setattr(optimizer_step, "batch_loss", noted)
-    recover(build.damaged(build.mlp(), 0.5), build.mlp(), build.rows(), RecoverOptions(steps=1, batch_size=30))
+    recover(nets.damaged(nets.mlp(), 0.5), nets.mlp(), nets.rows(), RecoverOptions(steps=1, batch_size=30))
     assert sorted(seen[-4:]) == [7, 7, 8, 8]

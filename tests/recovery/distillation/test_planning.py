@@ -10,13 +10,13 @@ pytest.importorskip("torch", reason="recover needs torch")
 from onnxslim.model_io import model_file
 from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.step import recover
-from tests.support import torch_graphs as build
+from tests.support import torch_graphs as nets
 from tests.support.torch_graphs import error, fresh
 
 
 def test_a_narrower_student_learns_from_a_wider_teacher() -> None:
-    teacher = build.mlp(hidden=16)
-    narrow = build.arrays(teacher)
+    teacher = nets.mlp(hidden=16)
+    narrow = nets.arrays(teacher)
     narrow["w1"], narrow["b1"], narrow["w2"] = narrow["w1"][:, :10], narrow["b1"][:10], narrow["w2"][:10]
     student = model_file.clone(teacher)
     for name, array in narrow.items():
@@ -24,12 +24,12 @@ def test_a_narrower_student_learns_from_a_wider_teacher() -> None:
         value.const_value, value.shape = ir.tensor(array.copy(), name=name), ir.Shape(array.shape)
     for node in student.graph:
         node.outputs[0].shape = None
-    result, _ = recover(student, teacher, build.rows(1000), RecoverOptions(steps=150, lr=1e-2))
+    result, _ = recover(student, teacher, nets.rows(1000), RecoverOptions(steps=150, lr=1e-2))
     assert error(result, teacher, fresh()) < 0.5 * error(student, teacher, fresh())
 
 
 def test_a_time_budget_is_kept() -> None:
-    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
-    _, report = recover(student, teacher, build.rows(), RecoverOptions(seconds=2))
+    teacher, student = nets.mlp(), nets.damaged(nets.mlp(), 0.5)
+    _, report = recover(student, teacher, nets.rows(), RecoverOptions(seconds=2))
     assert report.seconds < 6
     assert report.details["steps"] >= 1

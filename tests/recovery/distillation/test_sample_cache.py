@@ -11,7 +11,7 @@ pytest.importorskip("torch", reason="recover needs torch")
 
 from onnxslim.data.sources import open_samples
 from onnxslim.recovery.distillation.sample_cache import SampleCache
-from tests.support import torch_graphs as build
+from tests.support import torch_graphs as nets
 
 
 @settings(deadline=None, max_examples=20)
@@ -20,7 +20,7 @@ def test_an_epoch_shows_samples_at_most_once_and_a_step_depends_on_its_number_al
     count: int, size: int, seed: int
 ) -> None:
     x = np.arange(count, dtype=np.float32)[:, None].repeat(8, 1)
-    pool = SampleCache(open_samples({"x": x}, build.mlp(), labels=np.arange(count)), seed)
+    pool = SampleCache(open_samples({"x": x}, nets.mlp(), labels=np.arange(count)), seed)
     steps = count // min(size, count)
     shown = []
     for step in range(steps):
@@ -34,8 +34,8 @@ def test_an_epoch_shows_samples_at_most_once_and_a_step_depends_on_its_number_al
 
 
 def test_a_model_with_a_fixed_batch_is_shown_whole_batches() -> None:
-    model = build.mlp()
-    model.graph.inputs[0].shape = build.ir.Shape([4, 8])
+    model = nets.mlp()
+    model.graph.inputs[0].shape = nets.ir.Shape([4, 8])
     pool = SampleCache(open_samples({"x": np.ones((22, 8), np.float32)}, model))
     runs = list(pool.draw_batches(0, 8, 0))
     assert [feeds["x"].shape for feeds, _ in runs] == [(4, 8), (4, 8)]

@@ -9,7 +9,7 @@ pytest.importorskip("torch", reason="recover needs torch")
 
 from onnxslim.core.errors import InvalidModelError
 from onnxslim.recovery.distillation.teacher import StudentScore, check_same_interface
-from tests.support import torch_graphs as build
+from tests.support import torch_graphs as nets
 
 
 def test_a_score_is_better_by_what_it_gets_right_and_by_its_error_where_that_may_be_chance() -> None:
@@ -37,11 +37,11 @@ def test_answers_that_come_back_count_for_more_than_the_squared_error_of_scores(
 
 
 def test_teacher_and_student_must_take_and_give_the_same() -> None:
-    other = build.mlp()
+    other = nets.mlp()
     other.graph.outputs[0].name = "z"
     with pytest.raises(InvalidModelError, match="teacher has no output y"):
-        check_same_interface(build.mlp(), other)
-    wide = build.mlp()
-    wide.graph.inputs[0].shape = build.ir.Shape(["n", 9])
+        check_same_interface(nets.mlp(), other)
+    wide = nets.mlp()
+    wide.graph.inputs[0].shape = nets.ir.Shape(["n", 9])
     with pytest.raises(InvalidModelError, match="input x"):
-        check_same_interface(build.mlp(), wide)
+        check_same_interface(nets.mlp(), wide)

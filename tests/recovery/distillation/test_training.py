@@ -20,14 +20,14 @@ from onnxslim.recovery.distillation.training_plan import TrainingState
 from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.step import recover
 from onnxslim.runtime.session import Session
-from tests.support import torch_graphs as build
+from tests.support import torch_graphs as nets
 from tests.support.torch_graphs import QUICK, error, fresh
 
 
 def test_the_best_weights_on_the_way_are_kept_where_the_last_are_worse(monkeypatch: pytest.MonkeyPatch) -> None:
-    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
+    teacher, student = nets.mlp(), nets.damaged(nets.mlp(), 0.5)
     train = distill.train
-    wanted, _ = recover(student, teacher, build.rows(), QUICK)
+    wanted, _ = recover(student, teacher, nets.rows(), QUICK)
 
     def spoilt(*given: Any) -> TrainingState:
         state = train(*given)
@@ -36,12 +36,12 @@ def test_the_best_weights_on_the_way_are_kept_where_the_last_are_worse(monkeypat
         return state
 
     monkeypatch.setattr(distill, "train", spoilt)
-    result, _ = recover(student, teacher, build.rows(), QUICK)
+    result, _ = recover(student, teacher, nets.rows(), QUICK)
     assert model_file.to_bytes(result) == model_file.to_bytes(wanted)
 
 
 def test_labels_teach_where_there_are_any() -> None:
-    teacher, student = build.mlp(), build.damaged(build.mlp(), 1.0)
+    teacher, student = nets.mlp(), nets.damaged(nets.mlp(), 1.0)
     x = np.random.default_rng(5).standard_normal((400, 8)).astype(np.float32)
     labels = (x[:, 0] > 0).astype(np.int64)
     samples = open_samples({"x": x}, teacher, labels=labels)
@@ -52,7 +52,7 @@ def test_labels_teach_where_there_are_any() -> None:
 
 
 def test_a_loss_that_is_not_finite_rolls_back_and_lowers_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    teacher, student = build.mlp(), build.damaged(build.mlp(), 0.5)
+    teacher, student = nets.mlp(), nets.damaged(nets.mlp(), 0.5)
     # parts of an update run side by side: each call needs a number of its own
     real, numbers = optimizer_step.batch_loss, itertools.count(1)
 
@@ -62,11 +62,11 @@ def test_a_loss_that_is_not_finite_rolls_back_and_lowers_the_rate(monkeypatch: p
         return loss * float("nan") if number in (10, 14) else loss  # four parts an update
 
     monkeypatch.setattr(optimizer_step, "batch_loss", sometimes)
-    result, report = recover(student, teacher, build.rows(), QUICK)
+    result, report = recover(student, teacher, nets.rows(), QUICK)
     assert report.details["rollbacks"] == 2
     assert report.details["curve"][-1]["rate"] == pytest.approx(0.09)
     assert error(result, teacher, fresh()) < error(student, teacher, fresh())
     monkeypatch.setattr(optimizer_step, "batch_loss", lambda *a, **k: real(*a, **k) * float("nan"))
     with pytest.raises(GateError, match="not finite 3 times") as raised:
-        recover(student, teacher, build.rows(), QUICK)
+        recover(student, teacher, nets.rows(), QUICK)
     assert "step 0" in str(raised.value.hint)

@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="recover needs torch")
 
 from onnxslim.graph import shapes
 from onnxslim.recovery.torch_model.blocks import divide_into_blocks, find_cuts, match_cuts
-from tests.support import torch_graphs as build
+from tests.support import torch_graphs as nets
 
 
 def residual() -> object:
@@ -26,7 +26,7 @@ def residual() -> object:
         helper.make_node("MatMul", ["e", "w3"], ["f"]),
         helper.make_node("Reshape", ["f", "looked_at"], ["y"]),
     ]
-    return build.model(nodes, {"x": ["n", 4]}, {"y": ["n", 4]}, {f"w{i}": eye * (i + 1) for i in range(4)})
+    return nets.build(nodes, {"x": ["n", 4]}, {"y": ["n", 4]}, {f"w{i}": eye * (i + 1) for i in range(4)})
 
 
 def test_a_residual_branch_is_never_cut_and_shape_arithmetic_does_not_hide_a_cut() -> None:
@@ -47,7 +47,7 @@ def test_blocks_hold_every_weight_once_and_end_at_the_cuts() -> None:
 
 
 def test_only_cuts_of_the_same_name_and_shape_are_matched() -> None:
-    narrow, wide = build.mlp(hidden=8), build.mlp(hidden=16)
+    narrow, wide = nets.mlp(hidden=8), nets.mlp(hidden=16)
     for model in (narrow, wide):
         shapes.infer(model)
     assert match_cuts(narrow, wide) == []

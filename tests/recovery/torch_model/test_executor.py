@@ -15,17 +15,17 @@ from onnxslim.core.errors import UnsupportedError
 from onnxslim.model_io import model_file
 from onnxslim.recovery.torch_model.executor import TorchExecutor
 from onnxslim.runtime.session import Session, SessionConfig
-from tests.support import torch_graphs as build
+from tests.support import torch_graphs as nets
 
 EXACT = SessionConfig(optimize=False)
 
 
 def test_parameters_carry_the_names_of_initializers() -> None:
-    assert list(TorchExecutor(build.mlp()).parameters) == ["w1", "b1", "w2", "b2"]
+    assert list(TorchExecutor(nets.mlp()).parameters) == ["w1", "b1", "w2", "b2"]
 
 
 def test_the_gradient_is_the_slope_of_the_loss() -> None:
-    executor = TorchExecutor(build.mlp())
+    executor = TorchExecutor(nets.mlp())
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32))
 
     def loss() -> torch.Tensor:
@@ -46,23 +46,23 @@ def test_the_gradient_is_the_slope_of_the_loss() -> None:
 
 
 def test_writing_back_changes_the_named_model_and_neither_the_source_nor_its_outputs() -> None:
-    model = build.mlp()
-    before = build.arrays(model)
+    model = nets.mlp()
+    before = nets.arrays(model)
     executor = TorchExecutor(model)
     with torch.no_grad():
         executor.parameters["w1"].mul_(2)
     result = model_file.clone(model)
     executor.write_back(result)
-    after = build.arrays(result)
+    after = nets.arrays(result)
     np.testing.assert_allclose(after["w1"], 2 * before["w1"], rtol=1e-6)
     np.testing.assert_array_equal(after["w2"], before["w2"])
-    np.testing.assert_array_equal(build.arrays(model)["w1"], before["w1"])
+    np.testing.assert_array_equal(nets.arrays(model)["w1"], before["w1"])
     feeds = {"x": np.ones((2, 8), np.float32)}
     np.testing.assert_allclose(Session(result, EXACT).run(feeds)["y"], executor.run_numpy(feeds)["y"], rtol=1e-4, atol=1e-5)
 
 
 def test_a_cut_stops_the_gradient_and_not_the_value() -> None:
-    executor = TorchExecutor(build.mlp())
+    executor = TorchExecutor(nets.mlp())
     x = torch.ones(2, 8)
     found = executor.run({"x": x}, ["h", "y"], detached=["h"])
     found["y"].sum().backward()
@@ -79,7 +79,7 @@ def test_rounding_in_the_middle_lets_gradients_through_and_saturation_stops_them
         helper.make_node("QuantizeLinear", ["a", "s", "z"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
     ]
-    executor = TorchExecutor(build.model(nodes, {"x": ["n", 3]}, {"y": ["n", 3]}, constants))
+    executor = TorchExecutor(nets.build(nodes, {"x": ["n", 3]}, {"y": ["n", 3]}, constants))
     x = torch.tensor([[1.234, -5.0, 100.0]])
     y = executor.run({"x": x})["y"]
     np.testing.assert_allclose(y.detach().numpy(), [[1.2, 0.0, 25.5]], rtol=1e-6)
@@ -99,7 +99,7 @@ def test_both_branches_of_an_if_run_and_capture_what_lies_outside() -> None:
         helper.make_node("If", ["positive"], ["y"], then_branch=branch("a", "Add"), else_branch=branch("b", "Sub")),
     ]
     constants = {"zero": np.float32(0), "w": np.arange(4, dtype=np.float32)}
-    model = build.model(nodes, {"x": ["n", 4]}, {"y": ["n", 4]}, constants)
+    model = nets.build(nodes, {"x": ["n", 4]}, {"y": ["n", 4]}, constants)
     for sign in (1, -1):
         feeds = {"x": np.full((2, 4), sign, np.float32)}
         np.testing.assert_array_equal(TorchExecutor(model).run_numpy(feeds)["y"], Session(model, EXACT).run(feeds)["y"])
@@ -111,23 +111,23 @@ def test_a_float16_weight_is_trained_in_float32_and_stored_as_it_was() -> None:
         helper.make_node("MatMul", ["x16", "w"], ["y16"]),
         helper.make_node("Cast", ["y16"], ["y"], to=TensorProto.FLOAT),
     ]
-    model = build.model(nodes, {"x": ["n", 4]}, {"y": ["n", 4]}, {"w": np.eye(4, dtype=np.float16)})
+    model = nets.build(nodes, {"x": ["n", 4]}, {"y": ["n", 4]}, {"w": np.eye(4, dtype=np.float16)})
     executor = TorchExecutor(model)
     assert executor.parameters["w"].dtype == torch.float32
     result = model_file.clone(model)
     executor.write_back(result)
-    assert build.arrays(result)["w"].dtype == np.float16
+    assert nets.arrays(result)["w"].dtype == np.float16
 
 
 def test_an_operator_without_a_rule_is_named_with_its_node() -> None:
     node = helper.make_node("NonMaxSuppression", ["x", "x"], ["y"], "boxes")
-    model = build.model([node], {"x": [1, 2, 4]}, {"y": ["n", 3]}, {})
+    model = nets.build([node], {"x": [1, 2, 4]}, {"y": ["n", 3]}, {})
     with pytest.raises(UnsupportedError, match="boxes: no rule for NonMaxSuppression"):
         TorchExecutor(model)
 
 
 def test_an_operator_that_fails_is_named_with_its_node() -> None:
-    model = build.mlp()
+    model = nets.mlp()
     with pytest.raises(UnsupportedError, match=r"first \(Gemm\) fails on torch"):
         TorchExecutor(model).run_numpy({"x": np.ones((2, 7), np.float32)})
 
@@ -142,7 +142,7 @@ def test_a_recurrent_layer_learns_and_agrees_with_the_runtime(kind: str) -> None
         "b": rng.standard_normal((2, 2 * gates * 6)).astype(np.float32),
     }
     node = helper.make_node(kind, ["x", "w", "r", "b"], ["y"], direction="bidirectional", hidden_size=6)
-    model = build.model([node], {"x": [7, "n", 5]}, {"y": [7, 2, "n", 6]}, constants)
+    model = nets.build([node], {"x": [7, "n", 5]}, {"y": [7, 2, "n", 6]}, constants)
     executor = TorchExecutor(model)
     feeds = {"x": rng.standard_normal((7, 3, 5)).astype(np.float32)}
     np.testing.assert_allclose(executor.run_numpy(feeds)["y"], Session(model, EXACT).run(feeds)["y"], atol=1e-5)

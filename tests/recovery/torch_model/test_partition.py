@@ -12,7 +12,7 @@ from onnxslim.core.errors import UnsupportedError
 from onnxslim.recovery.torch_model.executor import TorchExecutor
 from onnxslim.recovery.torch_model.partition import partition
 from onnxslim.runtime.session import Session
-from tests.support import torch_graphs as build
+from tests.support import torch_graphs as nets
 
 
 def test_what_torch_cannot_run_is_frozen_on_the_side_that_costs_less() -> None:
@@ -26,7 +26,7 @@ def test_what_torch_cannot_run_is_frozen_on_the_side_that_costs_less() -> None:
         helper.make_node("MatMul", ["b", "w1"], ["c"]),
         helper.make_node("MatMul", ["c", "w2"], ["y"]),
     ]
-    model = build.model(early, {"x": ["n", 4]}, {"y": ["n", 4]}, {**constants, "nothing": np.zeros(1, np.float32)})
+    model = nets.build(early, {"x": ["n", 4]}, {"y": ["n", 4]}, {**constants, "nothing": np.zeros(1, np.float32)})
     parts = partition(model)
     assert parts.frozen == {"dice": "no rule for RandomNormalLike"}
     assert parts.front is not None
@@ -45,7 +45,7 @@ def test_what_lies_behind_is_cut_off_and_its_inputs_are_learnt() -> None:
         helper.make_node("MatMul", ["a", "w1"], ["b"]),
         helper.make_node("RandomNormalLike", ["b"], ["y"], "dice"),
     ]
-    parts = partition(build.model(late, {"x": ["n", 4]}, {"y": ["n", 4]}, constants))
+    parts = partition(nets.build(late, {"x": ["n", 4]}, {"y": ["n", 4]}, constants))
     assert parts.front is None
     assert TorchExecutor(parts.body).float_outputs == ["b"]
 
@@ -53,4 +53,4 @@ def test_what_lies_behind_is_cut_off_and_its_inputs_are_learnt() -> None:
 def test_a_model_without_a_trainable_middle_is_refused_by_name() -> None:
     nodes = [helper.make_node("RandomNormalLike", ["x"], ["y"], "dice")]
     with pytest.raises(UnsupportedError, match="dice"):
-        partition(build.model(nodes, {"x": ["n", 4]}, {"y": ["n", 4]}, {}))
+        partition(nets.build(nodes, {"x": ["n", 4]}, {"y": ["n", 4]}, {}))

@@ -16,7 +16,7 @@ from onnxslim.model_io import model_file
 from onnxslim.recovery.torch_model.executor import TorchExecutor
 from onnxslim.recovery.torch_model.trainable_weights import find_weights
 from onnxslim.runtime.session import Session, SessionConfig
-from tests.support import torch_graphs as build
+from tests.support import torch_graphs as nets
 
 
 def quantised(codes: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> object:
@@ -27,7 +27,7 @@ def quantised(codes: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> object:
     ]
     rows, columns = codes.shape
     constants = {"q": codes, "s": scale, "z": zero}
-    return build.model(nodes, {"x": ["n", columns]}, {"y": ["n", rows]}, constants)
+    return nets.build(nodes, {"x": ["n", columns]}, {"y": ["n", rows]}, constants)
 
 
 @settings(deadline=None, max_examples=30)
@@ -58,7 +58,7 @@ def test_a_quantised_layer_runs_as_in_the_runtime_and_keeps_its_codes_where_trai
     expected = Session(result, SessionConfig(optimize=False)).run(feeds)["y"]
     np.testing.assert_allclose(executor.run_numpy(feeds)["y"], expected, rtol=1e-4, atol=1e-5)
     moved = np.clip(np.rint((codes * 0.02 + 0.047) / 0.02), -128, 127)
-    np.testing.assert_array_equal(build.arrays(result)["q"], moved)
+    np.testing.assert_array_equal(nets.arrays(result)["q"], moved)
 
 
 def test_an_int32_bias_keeps_its_digits() -> None:
@@ -68,15 +68,15 @@ def test_an_int32_bias_keeps_its_digits() -> None:
         helper.make_node("Gemm", ["x", "w", "bias"], ["y"]),
     ]
     constants = {"b": codes, "s": np.full(3, 2.0**-20, np.float32), "w": np.eye(3, dtype=np.float32)}
-    weight = find_weights(build.model(nodes, {"x": ["n", 3]}, {"y": ["n", 3]}, constants).graph)["b"]
+    weight = find_weights(nets.build(nodes, {"x": ["n", 3]}, {"y": ["n", 3]}, constants).graph)["b"]
     assert np.abs(weight.to_array().astype(np.int64) - codes).max() <= 1
 
 
 def test_zeros_of_a_sparse_weight_stay_zero_and_other_weights_are_free() -> None:
-    model = build.mlp()
-    array = build.arrays(model)["w1"]
+    model = nets.mlp()
+    array = nets.arrays(model)["w1"]
     array[::2] = 0
-    model.graph.initializers["w1"].const_value = build.ir.tensor(array, name="w1")
+    model.graph.initializers["w1"].const_value = nets.ir.tensor(array, name="w1")
     weights = find_weights(model.graph)
     with torch.no_grad():
         for weight in weights.values():
@@ -103,5 +103,5 @@ def test_constants_that_are_no_weights_are_left_alone() -> None:
         "low": np.float32(0),
         "high": np.float32(6),
     }
-    graph = build.model(nodes[-1:] + nodes[:-1], {"x": [4, 4]}, {"y": [4, 4]}, constants).graph
+    graph = nets.build(nodes[-1:] + nodes[:-1], {"x": [4, 4]}, {"y": [4, 4]}, constants).graph
     assert sorted(find_weights(graph)) == ["bias", "w"]

@@ -9,11 +9,7 @@ from onnxslim.core.errors import InvalidDataError
 from onnxslim.validation.metrics.dataset_metrics import DetectionAccumulator
 
 CORNERS = np.array([[10, 10, 30, 30], [50, 50, 90, 80], [5, 60, 25, 90]], np.float32)
-
-
 SCORES = np.array([0.9, 0.6, 0.8], np.float32)
-
-
 CLASSES = np.array([1, 0, 1])
 
 

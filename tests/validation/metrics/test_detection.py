@@ -15,11 +15,7 @@ from onnxslim.validation.metrics import detection
 from onnxslim.validation.metrics.detection import IOU_THRESHOLDS, Boxes, average_precision, box_iou, match_boxes, read_boxes
 
 CORNERS = np.array([[10, 10, 30, 30], [50, 50, 90, 80], [5, 60, 25, 90]], np.float32)
-
-
 SCORES = np.array([0.9, 0.6, 0.8], np.float32)
-
-
 CLASSES = np.array([1, 0, 1])
 
 

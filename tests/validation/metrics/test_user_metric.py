@@ -14,8 +14,6 @@ from tests.support.judged import labelled, scores
 from tests.support.node_graphs import two_outputs
 
 RNG = np.random.default_rng(0)
-
-
 EYE = np.eye(10)
 
 
