@@ -7,20 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
-from onnxslim.model_io import model_file
+from tests.support import node_graphs
 
 
 def build_model(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], shape: list[int | str]) -> ir.Model:
-    graph = helper.make_graph(
-        nodes,
-        "layers",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * len(shape))],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    return model_file.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    return node_graphs.build(nodes, {"x": shape}, {"y": [None] * len(shape)}, constants)
 
 
 def normal(*shape: int) -> np.ndarray:
