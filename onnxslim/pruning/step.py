@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from onnxslim.core.errors import UnsupportedError
+from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
@@ -107,7 +107,13 @@ def _prune_round(
     report.skipped += survey_result.report.skipped
     report.warnings += survey_result.report.warnings
     if options.cuts is not None:
-        decision = candidates.make_decision(*options.cuts[round_index])
+        try:
+            decision = candidates.make_decision(*options.cuts[round_index])
+        except (IndexError, TypeError, ValueError):
+            raise UsageError(
+                "prune: the cuts are of another model",
+                hint="a replay needs the same model; leave cuts out to choose anew",
+            ) from None
     elif budget is None:
         decision = select_below_threshold(candidates, survey_result.criterion_scores, options)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from onnxslim.core.errors import UsageError
@@ -61,8 +62,8 @@ class RecoverOptions:
             raise UsageError("recover: a budget is given as seconds, steps or epochs, not several of them")
         for name in ("seconds", "steps", "epochs", "batch_size", "lr"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageError(f"recover: {name} is {value}, expected more than 0")
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"recover: {name} is {value}, expected a number above 0")
         for name in ("warmup", "blockwise"):
             share = getattr(self, name)
             if share is not None and not 0 <= share <= 1:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxslim.core.converter import suggest_names
+from onnxslim.core.errors import UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.quantities import Bytes
 from onnxslim.core.step_report import Skipped, StepReport
@@ -42,6 +44,12 @@ class SimplifyOptions:
 
     max_fold_bytes: Bytes | None = None
     skip: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [rule.name for rule in RULES]
+        for name in self.skip:
+            if name not in names:
+                raise UsageError(f"simplify: no rule {name}", hint=suggest_names(name, names))
 
 
 def simplify(

@@ -138,3 +138,9 @@ def test_progress_is_told() -> None:
     prune(model, nets.samples(model, 40), progress=lambda *told: seen.append(told))
     assert {stage for stage, _, _ in seen} == {"score", "effects", "repair"}
     assert all(0 < done <= total for _, done, total in seen)
+
+
+@pytest.mark.parametrize("cuts", [(), ((),), (((1,),),), (((999,) * 9, (), ()),), (((), (99,), ()),), (((), (), (), ()),)])
+def test_the_cuts_of_another_model_are_a_usage_error(cuts: tuple[tuple[tuple[int, ...], ...], ...]) -> None:
+    with pytest.raises(UsageError, match="another model"):
+        prune(nets.mlp(), None, PruneOptions(criterion="l2", cuts=cuts))

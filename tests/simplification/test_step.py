@@ -8,10 +8,11 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onnxslim.core.errors import UsageError
 from onnxslim.graph import shapes
 from onnxslim.model_io import model_file
 from onnxslim.runtime.session import Session, SessionConfig
-from onnxslim.simplification.step import simplify
+from onnxslim.simplification.step import SimplifyOptions, simplify
 
 #: Free dimensions that a model cannot run without, and inputs whose values mean something.
 DIMS = {"silero": {"sequence": 512}, "nudenet": {"height": 96, "width": 96}, "ppocrv5": {"d1": 96, "d2": 96}}
@@ -57,3 +58,9 @@ def test_a_real_model_comes_out_equal_and_stable(zoo: Path, name: str) -> None:
     assert not second.changed
     assert report.details["nodes"]["after"] <= report.details["nodes"]["before"]
     assert len(model_file.to_bytes(result)) <= 1.02 * path.stat().st_size
+
+
+def test_a_rule_to_leave_out_that_does_not_exist_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"no rule conv\+batchnrm") as caught:
+        SimplifyOptions(skip=("conv+batchnrm",))
+    assert "conv+batchnorm" in str(caught.value.hint)
