@@ -14,10 +14,10 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.channels.analysis.layer_reach import count_macs
-from onnxslim.channels.constant_copies import ConstantEditor
 from onnxslim.core.errors import UsageError
 from onnxslim.graph import constants, shapes
 from onnxslim.graph.cost import FLOAT_TYPES
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 
@@ -88,6 +88,7 @@ def drop_block(model: ir.Model, block: DroppableBlock, mean: np.ndarray | None =
     if match is None:
         raise UsageError(f"no block from {block.entry} to {block.exit}", hint="it may have been dropped already")
     node, kept_operand, dropped = match
+    editor = GraphEditor(result.graph, numbered_from=1)
     if mean is None:
         node.resize_inputs(1)
         node.replace_input_with(0, kept_operand)
@@ -96,13 +97,10 @@ def drop_block(model: ir.Model, block: DroppableBlock, mean: np.ndarray | None =
         rank = len(shapes.get_dims(kept_operand) or ())
         value = mean.reshape(-1, *[1] * (rank - 2)) if mean.ndim == 1 and rank > 3 else mean
         dtype = kept_operand.dtype.numpy() if kept_operand.dtype is not None else np.dtype(np.float32)
-        constant = ConstantEditor(result).add_initializer(np.asarray(value, dtype), f"{block.exit}_mean")
+        constant = editor.add_initializer(f"{block.exit}_mean", np.asarray(value, dtype))
         node.replace_input_with(0, kept_operand)
         node.replace_input_with(1, constant)
-    result.graph.remove(dropped, safe=True)
-    for name, initializer in list(result.graph.initializers.items()):
-        if not initializer.uses() and not initializer.is_graph_output() and not initializer.is_graph_input():
-            del result.graph.initializers[name]
+    editor.remove_unread([*result.graph.initializers.values(), *dropped])
     return result
 
 

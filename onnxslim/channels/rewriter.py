@@ -10,11 +10,11 @@ import onnx_ir as ir
 
 from onnxslim.channels.analysis.analysis import analyze_channels as analyse
 from onnxslim.channels.analysis.units import Analysis, DependentSize
-from onnxslim.channels.constant_copies import ConstantEditor
 from onnxslim.core.errors import UsageError
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph import constants, shapes
 from onnxslim.graph.cost import count_params
+from onnxslim.graph.editor import GraphEditor, overwrite
 from onnxslim.model_io import model_file
 from onnxslim.runtime.session import check_loads
 
@@ -79,7 +79,7 @@ class _Rewriter:
         self.analysis = analysis
         self.nodes = list(model.graph)
         self.keep = [analysis.kept_slots(position, mask) for position in range(len(analysis.labels))]
-        self.editor = ConstantEditor(model)
+        self.editor = GraphEditor(model.graph, numbered_from=1)
         self.edits: dict[tuple[int, int], _ConstantEdit] = {}
 
     def run(self) -> None:
@@ -108,8 +108,7 @@ class _Rewriter:
         if isinstance(size.target, str):
             _set_attribute(node, size.target, counts)
         elif size.target >= len(node.inputs) or node.inputs[size.target] is None:
-            node.resize_inputs(max(size.target + 1, len(node.inputs)))
-            node.replace_input_with(size.target, self.editor.add_initializer(np.asarray(list(counts.values())), "sizes"))
+            self.editor.set_constant(node, size.target, np.asarray(list(counts.values())), "sizes")
             node.attributes.pop("num_outputs", None)
         elif constants.get_const_tensor(node.inputs[size.target]) is not None:
             self._get_edit(size.node, size.target).size_labels.update(changed)
@@ -127,14 +126,12 @@ class _Rewriter:
             is_overridden[e], overrides[e] = True, count
         shape = () if computed.shape is not None and computed.shape.rank() == 0 else (length,)
         is_overridden, overrides = is_overridden.reshape(shape), overrides.reshape(shape)
-        where_node = ir.node(
-            "Where",
-            [self.editor.add_initializer(is_overridden, "over"), self.editor.add_initializer(overrides, "sizes"), computed],
+        condition = self.editor.add_initializer("over", is_overridden)
+        numbers, name = self.editor.add_initializer("sizes", overrides), f"{node.outputs[0].name}_sizes"
+        chosen = self.editor.add_node(
+            "Where", condition, numbers, computed, before=node, name=name, output=name, dtype=dtype, shape=ir.Shape(shape)
         )
-        where_node.name = where_node.outputs[0].name = self.editor.make_unique_name(f"{node.outputs[0].name}_sizes")
-        where_node.outputs[0].shape, where_node.outputs[0].type = ir.Shape(shape), ir.TensorType(dtype)
-        self.graph.insert_before(node, where_node)
-        node.replace_input_with(i, where_node.outputs[0])
+        node.replace_input_with(i, chosen)
 
     def _rewrite_constants(self) -> None:
         readers: dict[ir.Value, dict[tuple[object, ...], list[tuple[int, int]]]] = {}
@@ -150,9 +147,9 @@ class _Rewriter:
             for group in reversed(list(groups.values())):  # the first may take the place of the original, so it is last
                 new = self._edit_array(array, self.edits[group[0]])
                 if in_place and group is next(iter(groups.values())):
-                    self.editor.overwrite(value, new)
+                    overwrite(value, new)
                     continue
-                copy = self.editor.add_initializer(new, f"{value.name}_kept")
+                copy = self.editor.add_initializer(f"{value.name}_kept", new)
                 for position, i in group:
                     self.nodes[position].replace_input_with(i, copy)
 

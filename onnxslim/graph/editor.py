@@ -22,10 +22,11 @@ class GraphEditor:
 
     Args:
         graph: A model's main graph; every new name is one that it does not have, nor a graph inside it.
+        numbered_from: How the second of one name ends: ``w_2`` behind ``w``, or ``w_1`` as pruned models have it.
     """
 
-    def __init__(self, graph: ir.Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: ir.Graph, *, numbered_from: int = 2) -> None:
+        self.graph, self._numbered_from = graph, numbered_from
 
     @functools.cached_property
     def _names(self) -> Counter[str]:
@@ -42,10 +43,9 @@ class GraphEditor:
 
     def make_unique_name(self, stem: str) -> str:
         """``stem``, or a name like it, that no value has yet; it counts as taken from now on."""
-        name, count = stem, 1
+        name, number = stem, self._numbered_from
         while self._names[name] > 0:
-            count += 1
-            name = f"{stem}_{count}"
+            name, number = f"{stem}_{number}", number + 1
         self._names[name] += 1
         return name
 
@@ -117,13 +117,12 @@ class GraphEditor:
 
     def _assign_node_name(self, node: ir.Node) -> None:
         """Give ``node`` a name like the one it has that no other node has: runtimes refuse two of one name."""
-        stem, count = node.name, 1
+        stem, number = node.name, self._numbered_from
         while node.name and any(
             other is not node and other.graph is not None and other.name == node.name
             for other in self._nodes_by_name[node.name]
         ):
-            count += 1
-            node.name = f"{stem}_{count}"
+            node.name, number = f"{stem}_{number}", number + 1
         if node.name:
             self._nodes_by_name[node.name].add(node)
 
@@ -227,7 +226,7 @@ class GraphEditor:
 
 def overwrite(value: ir.Value, array: np.ndarray) -> None:
     """Give the constant ``value`` another array, for all who read it."""
-    tensor = ir.tensor(array, name=value.name)
+    tensor = ir.tensor(np.asarray(array, order="C"), name=value.name)
     producer = value.producer()
     if producer is None:
         value.const_value = tensor

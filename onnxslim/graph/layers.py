@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_array, get_const_tensor
 from onnxslim.graph.conv_geometry import is_plain_transpose
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.im2col import mirror_kernel
 
 #: Ops whose second input is a weight with a kernel.
@@ -159,7 +160,7 @@ class LinearLayer:
         """
         dtype, flat = self.weight.dtype, combined.reshape(-1, combined.shape[2])
         weight = self.as_stored(flat[:, :-1].reshape(self.output_first.shape))
-        self.assign_weight(np.ascontiguousarray(weight))
+        self.assign_weight(weight)
         place, old_bias = self.bias_input, self.bias
         if place is not None:
             shape = (len(flat),) if old_bias is None or old_bias.size != len(flat) else old_bias.shape
@@ -217,25 +218,6 @@ def _is_plain_gemm(layer: LinearLayer) -> bool:
 
 def _set_constant(node: ir.Node, index: int, array: np.ndarray) -> None:
     """Make input ``index`` of ``node`` the constant ``array``, under the name it had unless others read that too."""
-    old_value = node.inputs[index] if index < len(node.inputs) else None
-    graph = node.graph
-    if not isinstance(graph, ir.Graph):
-        raise KeyError(f"{node.name}: not in a graph")
-    initializers = graph.initializers
-    if old_value is not None and initializers.get(old_value.name or "") is old_value and len(old_value.uses()) == 1:
-        old_value.const_value = ir.tensor(array, name=old_value.name)
-        old_value.shape = ir.Shape(array.shape)
-        return
-    base = f"{node.outputs[0].name}_{'weight' if index == 1 else 'bias'}"
-    name = base
-    number = 0
-    while name in initializers:
-        number += 1
-        name = f"{base}_{number}"
-    new_value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-    new_value.type = ir.TensorType(new_value.const_value.dtype) if new_value.const_value is not None else None
-    new_value.shape = ir.Shape(array.shape)
-    initializers.add(new_value)
-    if index >= len(node.inputs):
-        node.resize_inputs(index + 1)
-    node.replace_input_with(index, new_value)
+    assert isinstance(node.graph, ir.Graph)
+    stem = f"{node.outputs[0].name}_{'weight' if index == 1 else 'bias'}"
+    GraphEditor(node.graph, numbered_from=1).set_constant(node, index, array, stem)

@@ -181,3 +181,24 @@ def test_who_takes_the_place_of_a_node_takes_its_name_type_and_shape() -> None:
     editor.replace_node(old, new)
     assert (new.name, new.dtype, list(new.shape), new.producer().name) == ("z", ir.DataType.FLOAT, [2, 3], "last")
     assert_sound(model)
+
+
+def test_the_second_of_a_name_is_numbered_as_asked() -> None:
+    editor = GraphEditor(make_model().graph, numbered_from=1)
+    assert [editor.make_unique_name("v") for _ in range(2)] == ["v_1", "v_2"]
+    twins = [editor.add_node("Relu", None, name="scale").producer() for _ in range(2)]
+    assert [node.name for node in twins] == ["scale_1", "scale_2"]
+
+
+def test_a_graph_returns_the_new_value_under_the_old_name_and_readers_stay() -> None:
+    model = make_model()
+    editor, node = GraphEditor(model.graph), find(model, "choose")
+    reader = editor.add_node("Abs", node.outputs[0], name="reader")
+    old = node.outputs[0]
+    editor.replace_output(old, editor.add_cast(old, ir.DataType.DOUBLE, name="cast"), "y_single")
+    assert [value.name for value in model.graph.outputs] == ["y", "z"]
+    assert model.graph.outputs[0].dtype == ir.DataType.DOUBLE
+    assert reader.producer().inputs[0] is old
+    assert old.name == "y_single"
+    editor.remove_all_unread()
+    assert_sound(model)

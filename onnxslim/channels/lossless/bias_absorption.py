@@ -9,10 +9,10 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.channels.analysis.units import Analysis, Consumer
-from onnxslim.channels.constant_copies import ConstantEditor
 from onnxslim.channels.lossless.facts import ChannelFacts
 from onnxslim.channels.lossless.layout_view import has_padding
 from onnxslim.graph import constants
+from onnxslim.graph.editor import GraphEditor
 
 #: Weights are only changed where a changed weight is as exact as the original.
 EXACT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -106,7 +106,7 @@ class BiasAbsorber:
 
     def __init__(self, model: ir.Model, analysis: Analysis, removed: np.ndarray) -> None:
         self._nodes = list(model.graph)
-        self._constants = ConstantEditor(model)
+        self._editor = GraphEditor(model.graph, numbered_from=1)
         self._analysis = analysis
         self._removed = removed
         self._new_biases: list[tuple[ir.Node, int, np.ndarray]] = []
@@ -133,7 +133,7 @@ class BiasAbsorber:
             for slot, target, times in moved_slots:
                 weight[target] += times * weight[slot]
             if moved_slots:
-                self._constants.replace_input(node, site.input, np.moveaxis(weight, 0, site.axis))
+                self._replace_constant(node, site.input, np.moveaxis(weight, 0, site.axis))
 
     def _fold(self, node: ir.Node, axis: int, weight: np.ndarray, value: np.ndarray) -> None:
         """Add what channels of constant ``value`` (groups, n) contribute to the bias."""
@@ -151,7 +151,12 @@ class BiasAbsorber:
             kept = slice(None) if labels is None else self._analysis.kept_slots(labels, self._removed)
             self._new_biases.append((bias_node, i, shift[kept].astype(weight.dtype)))
         else:
-            self._constants.replace_input(bias_node, i, bias.astype(np.float64) + shift.reshape(bias.shape))
+            self._replace_constant(bias_node, i, bias.astype(np.float64) + shift.reshape(bias.shape))
+
+    def _replace_constant(self, node: ir.Node, index: int, array: np.ndarray) -> None:
+        old = node.inputs[index]
+        assert old is not None
+        self._editor.set_constant(node, index, array, f"{old.name}_kept")
 
     def _find_weight_labels(self, node: ir.Node, axis: int) -> int | None:
         position = self._nodes.index(node)
@@ -161,8 +166,7 @@ class BiasAbsorber:
     def add_biases(self) -> None:
         """Add the biases of consumers that had none."""
         for node, i, bias in self._new_biases:
-            node.resize_inputs(max(i + 1, len(node.inputs)))
-            node.replace_input_with(i, self._constants.add_initializer(bias, f"{node.outputs[0].name}_bias"))
+            self._editor.set_constant(node, i, bias, f"{node.outputs[0].name}_bias")
 
 
 def _can_fold_conv(node: ir.Node, consumer: Consumer) -> bool:

@@ -12,6 +12,7 @@ from onnxslim.activations.segment_executor import SegmentExecutor
 from onnxslim.core.progress import Progress
 from onnxslim.data.samples import Samples
 from onnxslim.graph.cost import compute_cost
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.layers import LinearLayer, find_linear_layers
 from onnxslim.pruning.importance.error_curves import MAX_GRAM_COLUMNS
 from onnxslim.pruning.low_rank.factorization import (
@@ -248,20 +249,9 @@ def _split_matmul(model: ir.Model, layer: LinearLayer, first: np.ndarray, second
 
 def _insert_before(model: ir.Model, layer: LinearLayer, weight: np.ndarray, attributes: Sequence[ir.Attr]) -> ir.Value:
     """A new layer of ``weight`` on what ``layer`` reads, put before it; returns its output."""
-    taken_names = {value.name for each in model.graph for value in each.outputs} | set(model.graph.initializers)
-    node, base = layer.node, layer.node_output
-    number = 0
-    while f"{base}_low{number or ''}" in taken_names or f"{base}_low{number or ''}_weight" in taken_names:
-        number += 1
-    name = f"{base}_low{number or ''}"
-    new_node = ir.Node("", layer.op, [node.inputs[0], None], attributes, name=f"{node.name or base}_low{number or ''}")
-    new_node.outputs[0].name = name
-    old_output = node.outputs[0]
-    new_node.outputs[0].type = old_output.type
-    model.graph.insert_before(node, new_node)
-    dtype = layer.weight.dtype
-    value = ir.Value(name=f"{name}_weight", const_value=ir.tensor(weight.astype(dtype), name=f"{name}_weight"))
-    value.shape, value.type = ir.Shape(weight.shape), ir.TensorType(ir.DataType.from_numpy(dtype))
-    model.graph.initializers.add(value)
-    new_node.replace_input_with(1, value)
-    return new_node.outputs[0]
+    editor, node, base = GraphEditor(model.graph), layer.node, layer.node_output
+    weight_value = editor.add_initializer(f"{base}_low_weight", weight.astype(layer.weight.dtype))
+    return editor.add_node(
+        layer.op, node.inputs[0], weight_value, before=node, name=f"{node.name or base}_low", output=f"{base}_low",
+        dtype=node.outputs[0].dtype, attributes={attribute.name: attribute for attribute in attributes},
+    )  # fmt: skip

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.layers import LinearLayer, find_linear_layers
 from onnxslim.model_io import model_file
 
@@ -118,11 +119,11 @@ def _replace_pair(model: ir.Model, before: LinearLayer, after: LinearLayer, comb
         shape: tuple[int, ...] = (len(combined), -1, *kernel)
     else:
         shape = (len(combined), -1)
-    after.assign_weight(np.ascontiguousarray(after.as_stored(combined[:, :-1].reshape(shape))))
+    after.assign_weight(after.as_stored(combined[:, :-1].reshape(shape)))
     # Only the bias is left to write, and only where there is a place for it.
     if after.has_bias:
         after.assign(combined[None])
-    obsolete = dict.fromkeys([first_node, before.output.producer()])
-    second_node.replace_input_with(0, first_node.inputs[0])
-    model.graph.remove([node for node in obsolete if node is not None], safe=True)
+    source = first_node.inputs[0]
+    assert source is not None
+    GraphEditor(model.graph).replace_input(second_node, 0, source)
     shapes.infer(model)
