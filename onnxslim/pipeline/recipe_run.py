@@ -26,6 +26,7 @@ from onnxslim.pipeline.data_splits import TUNE_SHARE
 from onnxslim.pipeline.recipe import Recipe, Repeat
 from onnxslim.pipeline.result import Result, Stage, compute_facts
 from onnxslim.pipeline.task import CompressionTask, EvaluationOptions, check_metric, prepare_task
+from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.runtime.energy_counter import find_counter
 from onnxslim.runtime.memory import measure_peak, read_process_peak
 from onnxslim.runtime.session import Session, SessionConfig, make_run_check, version
@@ -128,9 +129,10 @@ class Attempt:
             result.steps.append(one.report)
             if self.recipe.gates.for_ort is not None:
                 check_loads_in(one.model, self.recipe.gates.for_ort)
-            if "layers" in one.report.details:
-                result.extra["layers"] = one.report.details["layers"]
-                result.extra["surviving"] = one.report.details.get("surviving", [])
+            decision = one.report.decision
+            if isinstance(decision, QuantizeDecision) and decision.layers is not None:
+                result.extra["layers"] = [dict(vars(layer)) for layer in decision.layers]
+                result.extra["surviving"] = [dict(vars(conversion)) for conversion in decision.surviving]
                 result.measured["layers"] = (
                     "each layer's output against the float model's on calibration samples, with everything before it "
                     "quantised"

@@ -9,56 +9,41 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxslim.core.errors import UsageError
-from onnxslim.core.progress import Progress, ignore_progress
+from onnxslim.activations.run_context import RunContext
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
-from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.options import PruneDecision, PruneOptions
 from onnxslim.pruning.selection.survey import Surveys
 from onnxslim.pruning.step import prune
+from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.mixed_precision import MixedPrecisionContext, choose_mixed_precision
 from onnxslim.quantization.options import ACTIVATION_MODES, QuantizeOptions
 from onnxslim.quantization.step import quantize
-from onnxslim.recovery.options import RecoverOptions
+from onnxslim.recovery.options import RecoverDecision, RecoverOptions
 from onnxslim.recovery.step import recover
-from onnxslim.runtime.session import SessionConfig
 from onnxslim.simplification.step import SimplifyOptions, simplify
 
 
 @dataclass(frozen=True)
-class StepContext:
+class StepContext(RunContext):
     """What a step may use besides the model.
 
     Attributes:
         original: The model before the first step; recovery learns from it.
-        samples: The *fit* data, or None.
-        config: Where things run.
         seed: Of every draw.
-        progress: Told how far it is.
         surveys: What pruning found out about models with the same samples.
         tune_samples: Samples that nothing is fitted to and that may be chosen by, the *tune* data; None without any.
         drop_over_limit: A model's drop on the *tune* data divided by the drop that the gates allow; None without such data.
         deadline: On ``time.monotonic``'s clock; what a step tries several times it does not begin again after it.
     """
 
-    original: ir.Model
-    samples: Samples | None = None
-    config: SessionConfig = field(default_factory=SessionConfig)
+    original: ir.Model = field(kw_only=True)
     seed: int = 0
-    progress: Progress = ignore_progress
     surveys: Surveys = field(default_factory=dict)
     tune_samples: Samples | None = None
     drop_over_limit: Callable[[ir.Model], float] | None = None
     deadline: float | None = None
 
-    def require_samples(self, step: str) -> Samples:
-        """The fit data, which ``step`` cannot do without."""
-        if self.samples is None:
-            raise UsageError(f"{step} needs data", hint=DATA_HINT)
-        return self.samples
-
-
-DATA_HINT = "give --data: an .npz of inputs by name, a folder of images with --preprocess, or the word random to try it out"
 
 StepOptions = Any
 AppliedStep = tuple[ir.Model, StepReport, StepOptions]
@@ -88,8 +73,9 @@ def _prune(model: ir.Model, options: PruneOptions, context: StepContext) -> Appl
     result, report = prune(
         model, context.samples, options, config=context.config, surveys=context.surveys, progress=context.progress
     )
-    if options.of == "latency" and options.cuts is None and "cuts" in report.details:
-        options = dataclasses.replace(options, cuts=tuple(report.details["cuts"]))
+    decision: PruneDecision = report.decision
+    if options.of == "latency" and options.cuts is None and decision.cuts:
+        options = dataclasses.replace(options, cuts=decision.cuts)
     return result, report, options
 
 
@@ -97,12 +83,13 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
     gate_decides = context.drop_over_limit is not None and options.min_sqnr is None
     quantize_options = dataclasses.replace(options, min_sqnr=0.0) if gate_decides else options
     result, report = quantize(model, context.samples, quantize_options, config=context.config, progress=context.progress)
-    scheme, placement = report.details["way"], report.details.get("placement")
-    activations = scheme["way"] if scheme["way"] in ACTIVATION_MODES else options.activations
+    decision: QuantizeDecision = report.decision
     # where this run kept its work and what it could hold is nothing that was decided
-    resolved = dataclasses.replace(options, target=scheme["target"], activations=activations, statistics=(), max_memory=None)
-    resolved = dataclasses.replace(resolved, calibration=report.details.get("calibration", options.calibration))
-    if placement is None:
+    resolved = dataclasses.replace(
+        options, target=decision.target, calibration=decision.calibration or options.calibration, statistics=(),
+        activations=decision.scheme if decision.scheme in ACTIVATION_MODES else options.activations, max_memory=None,
+    )  # fmt: skip
+    if decision.float_units is None:
         return result, report, resolved
     if options.float_units is None and context.drop_over_limit is not None and context.samples is not None:
         samples = context.samples
@@ -112,7 +99,7 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
 
         mixed_context = MixedPrecisionContext(samples, context.config, requantize, context.drop_over_limit, context.deadline)
         return choose_mixed_precision(model, resolved, (result, report), mixed_context)
-    return result, report, dataclasses.replace(resolved, float_units=tuple(placement["float"]))
+    return result, report, dataclasses.replace(resolved, float_units=decision.float_units)
 
 
 def _recover(model: ir.Model, options: RecoverOptions, context: StepContext) -> AppliedStep:
@@ -126,10 +113,12 @@ def _recover(model: ir.Model, options: RecoverOptions, context: StepContext) -> 
         config=context.config,
         progress=context.progress,
     )
-    planned_steps, completed_steps = report.details["steps"], report.details["ran"]
-    last_step = completed_steps if completed_steps < planned_steps else None
+    decision: RecoverDecision = report.decision
+    last_step = decision.completed_steps if decision.completed_steps < decision.planned_steps else None
     # neither the time that was given nor the file that kept the work was decided here
-    resolved = dataclasses.replace(options, seconds=None, epochs=None, checkpoint=None, steps=planned_steps, last=last_step)
+    resolved = dataclasses.replace(
+        options, seconds=None, epochs=None, checkpoint=None, steps=decision.planned_steps, last=last_step
+    )
     return result, report, resolved
 
 

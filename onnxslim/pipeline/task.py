@@ -86,8 +86,8 @@ class CompressionTask:
         # layers go back to float by data that nothing was fitted on, or not at all
         tune_excess = drop_over_limit if limit is not None and self.splits.tune is not None else None
         context = StepContext(
-            self.original, self.splits.fit, self.config, recipe.seed, self.progress, self.surveys, self.splits.tune,
-            tune_excess, self.deadline,
+            self.splits.fit, self.config, self.progress, original=self.original, seed=recipe.seed, surveys=self.surveys,
+            tune_samples=self.splits.tune, drop_over_limit=tune_excess, deadline=self.deadline,
         )  # fmt: skip
         return Runner(context, lambda model: drop_over_limit(model) > 1, self.deadline, self.step_cache)
 

@@ -22,6 +22,13 @@ def _check_sparsity(value: object) -> float | str:
 
 
 @dataclass(frozen=True)
+class PruneDecision:
+    """What a prune step decided: ``cuts`` as :class:`PruneOptions` takes them, one entry a round."""
+
+    cuts: tuple[list[list[int]], ...]
+
+
+@dataclass(frozen=True)
 class PruneOptions:
     """Options of :func:`onnxslim.pruning.step.prune`; of the first group, which is the budget, at most one is given.
 

@@ -16,7 +16,7 @@ from onnxslim.model_io.model_file import ModelLike
 from onnxslim.pruning.block_dropping import remove_leftovers
 from onnxslim.pruning.low_rank.factored_layers import split_layers
 from onnxslim.pruning.low_rank.merge_linear import merge_layers
-from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.options import PruneDecision, PruneOptions
 from onnxslim.pruning.reconstruction.kept_channels import KeptChannels
 from onnxslim.pruning.reconstruction.layerwise import reconstruct_layers
 from onnxslim.pruning.selection.budget import make_budget
@@ -63,6 +63,7 @@ def prune(
     options = options or PruneOptions()
     config, surveys = config or SessionConfig(), {} if surveys is None else surveys
     report = StepReport("prune")
+    report.decision = PruneDecision(())
     with report.timed():
         original = model_file.load(model)
         _reject_quantized(original)
@@ -144,7 +145,9 @@ def _prune_round(
 
 def _report_decision(candidates: Candidates, effects: Effects, decision: PruningDecision, report: StepReport) -> None:
     """Write down what went where."""
-    report.details.setdefault("cuts", []).append([list(part) for part in decision.recipe_entry])
+    entry = [list(part) for part in decision.recipe_entry]
+    report.decision = PruneDecision((*report.decision.cuts, entry))
+    report.details.setdefault("cuts", []).append(entry)
     report.count("units", int(decision.units.sum()))
     report.count("blocks", len(decision.blocks))
     report.details.setdefault("families", []).append(

@@ -57,7 +57,7 @@ def choose_mixed_precision(
         context: What candidates are made from and judged by.
     """
     result, report = all_int8
-    initial_float = tuple(report.details["placement"]["float"])
+    initial_float: tuple[str, ...] = report.decision.float_units
     options = replace(options, float_units=initial_float)
     all_int8_excess = context.measure_excess(result)
     if all_int8_excess <= 1:
@@ -97,12 +97,16 @@ def choose_mixed_precision(
         return result, report, options
     _, candidate_report, candidate_options = best
     float_layers = layer_order[:passed]
-    reason = f"int8 in all drops {all_int8_excess:.1f} × what is allowed"
+    reason = (
+        f"{len(float_layers)} of {len(layer_order)} layers went back to float: "
+        f"int8 in all drops {all_int8_excess:.1f} × what is allowed"
+    )
+    candidate_report.decision = replace(candidate_report.decision, mixed_reason=reason)
     candidate_report.count("layers back in float", len(float_layers))
     candidate_report.details["mixed"] = {
         "back": float_layers,
         "tried": {str(n): outcome for n, outcome in outcomes.items()},
-        "why": f"{len(float_layers)} of {len(layer_order)} layers went back to float: {reason}",
+        "why": reason,
     }
     for name in float_layers:
         candidate_report.skip(name, "it went back to float: --max-drop asks for it")
@@ -123,9 +127,7 @@ def _order_by_noise(
 ) -> Sequence[str]:
     """Layers, the costliest first: by the noise that each adds to its own output when it alone is quantised."""
     if options.activations == "dynamic":
-        sqnr_by_layer = {
-            layer["name"]: layer["sqnr_db"] for layer in report.details["layers"] if layer["sqnr_db"] is not None
-        }
+        sqnr_by_layer = {layer.name: layer.sqnr_db for layer in report.decision.layers if layer.sqnr_db is not None}
         return sorted(sqnr_by_layer, key=lambda name: sqnr_by_layer[name])
     noise_by_layer = measure_layer_sensitivity(
         prepared_model, TARGETS[options.target], CalibrationFeeds(context.samples), context.config, options.exclude

@@ -19,18 +19,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import UsageError
-from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import StepReport
-from onnxslim.data.samples import Samples
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_array
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.dynamic.pipeline import quantize_dynamic
 from onnxslim.quantization.float16.pipeline import quantize_float16
 from onnxslim.quantization.options import ACTIVATION_MODES, LINEAR_FORMATS, QuantizeOptions
@@ -42,14 +41,13 @@ from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.detect import detect_target
 from onnxslim.quantization.targets.registry import get_target
 from onnxslim.quantization.weight_only.pipeline import parse_weight_format, quantize_weights
-from onnxslim.runtime.session import SessionConfig
 
 DATA_HINT = (
     "give --data: an .npz of inputs by name, a folder of images with --preprocess, or the word random to try it out; "
     "--weights int8, int4 or codebook:16 needs none"
 )
-#: A way to quantise: (prepared model, data, options with nothing left to choose, where to run, report, progress).
-QuantizationScheme = Callable[[ir.Model, Any, QuantizeOptions, SessionConfig, StepReport, Progress], ir.Model]
+#: A way to quantise: (prepared model, what to run it with, options with nothing left to choose, report).
+QuantizationScheme = Callable[[ir.Model, RunContext, QuantizeOptions, StepReport], tuple[ir.Model, QuantizeDecision]]
 SCHEMES: dict[str, QuantizationScheme] = {
     "static": quantize_static,
     "dynamic": quantize_dynamic,
@@ -61,14 +59,14 @@ DYNAMIC_TIME_MARGIN = 1.1
 
 
 def resolve_scheme(
-    model: ir.Model, samples: Samples | None, options: QuantizeOptions, config: SessionConfig, report: StepReport
+    model: ir.Model, context: RunContext, options: QuantizeOptions, report: StepReport
 ) -> tuple[str, QuantizeOptions]:
     """The way to go, and ``options`` with what was left open decided; ``report`` is told what and why.
 
     Raises:
         UsageError: An unknown option, options that contradict each other, or no data where they are needed.
     """
-    target = detect_target(config) if options.target == "auto" else get_target(options.target)
+    target = detect_target(context.config) if options.target == "auto" else get_target(options.target)
     if options.activations not in ("auto", *ACTIVATION_MODES):
         raise UsageError(f"--activations {options.activations}: unknown", hint=f"one of {', '.join(ACTIVATION_MODES)}")
     scheme, reason = options.activations, "asked for"
@@ -84,7 +82,7 @@ def resolve_scheme(
                 hint="without --activations: float16",
             )
         scheme, reason = "float16", target.unsupported_reason
-    elif samples is None:
+    elif context.samples is None:
         raise UsageError("quantize needs data", hint=DATA_HINT)
     elif target.no_contrib_ops_reason is not None:
         if scheme == "dynamic":
@@ -93,7 +91,7 @@ def resolve_scheme(
             )
         scheme, reason = "static", reason if scheme == "static" else target.no_contrib_ops_reason
     elif scheme == "auto":
-        scheme, reason = choose_cheaper_scheme(model, target, CalibrationFeeds(samples).first(1)[0])
+        scheme, reason = choose_cheaper_scheme(model, target, CalibrationFeeds(context.samples).first(1)[0])
     if options.linear not in LINEAR_FORMATS:
         raise UsageError(f"--linear {options.linear}: unknown", hint=" or ".join(LINEAR_FORMATS))
     if options.linear == "int4" and (scheme != "static" or target.no_contrib_ops_reason is not None):
@@ -105,8 +103,8 @@ def resolve_scheme(
     report.changed["activations"] = {"weights": "left in float", "float16": "in float16"}.get(scheme, f"quantised, {scheme}")
     report.skip({"static": "dynamic ranges", "dynamic": "fixed ranges"}.get(scheme, "int8 activations"), reason)
     options = replace(options, target=target.name, activations=scheme if scheme in ACTIVATION_MODES else "auto")
-    if scheme == "static" and options.placement == "measured" and target.provider != config.provider_name:
-        report.skip("measured placement", f"times on {config.provider} say nothing about {target.name}")
+    if scheme == "static" and options.placement == "measured" and target.provider != context.config.provider_name:
+        report.skip("measured placement", f"times on {context.config.provider} say nothing about {target.name}")
         options = replace(options, placement="static")
     return scheme, options
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
@@ -35,19 +36,19 @@ def quantize(
         progress: Told about every sample.
 
     Returns:
-        The quantised model and the report; its details ``placement`` and ``scheme`` hold what was decided, for a recipe.
+        The quantised model and the report, with its :class:`~onnxslim.quantization.decision.QuantizeDecision`.
 
     Raises:
         UnsupportedError: Already quantised, or the target runs no static int8.
         UsageError: An unknown option, or an ``exclude`` that matches nothing.
         InvalidDataError: NaN or infinity in an activation.
     """
-    options, config = options or QuantizeOptions(), config or SessionConfig()
+    options, context = options or QuantizeOptions(), RunContext(samples, config or SessionConfig(), progress)
     report = StepReport("quantize")
     with report.timed():
         float_model, report.warnings = prepare_model(model_file.load(model))
         check_patterns(float_model, options.exclude)
-        scheme, options = resolve_scheme(float_model, samples, options, config, report)
-        result = SCHEMES[scheme](float_model, samples, options, config, report, progress)
+        scheme, options = resolve_scheme(float_model, context, options, report)
+        result, report.decision = SCHEMES[scheme](float_model, context, options, report)
         compact(result)
     return result, report

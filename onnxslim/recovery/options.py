@@ -13,6 +13,14 @@ AUGMENTATIONS = ("flip", "crop", "noise", "mixup")
 
 
 @dataclass(frozen=True)
+class RecoverDecision:
+    """How many updates a recovery planned, and how many of them it did."""
+
+    planned_steps: int
+    completed_steps: int
+
+
+@dataclass(frozen=True)
 class RecoverOptions:
     """How to train, and for how long.
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from onnxslim.activations.run_context import DATA_HINT
 from onnxslim.core.errors import GateError, UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.version import __version__
@@ -25,7 +26,6 @@ from onnxslim.pipeline.data_splits import TUNE_SHARE
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.recipe_run import run_recipe
 from onnxslim.pipeline.result import Result
-from onnxslim.pipeline.step_registry import DATA_HINT
 from onnxslim.pipeline.task import CompressionTask, EvaluationOptions, check_metric, prepare_task
 from onnxslim.pruning.selection.time_estimate import predict_seconds
 from onnxslim.quantization.weight_only import int4_linear

@@ -18,6 +18,7 @@ from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.recipe_run import Attempt, is_slower
 from onnxslim.pipeline.result import Stage, compute_facts
 from onnxslim.pipeline.task import CompressionTask
+from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.search.candidate import Candidate, CandidateResult
 from onnxslim.search.study import Study
 from onnxslim.validation.gates import find_gate_failures
@@ -50,6 +51,7 @@ class Trial:
         metric: Name of the metric that dropped.
         metric_is_share: Whether the metric is a share, whose drop people read in points.
         missed_gates: Gates on size and time that it does not meet.
+        note: How many layers went back to float, and why; None where none did.
         cause: Why it failed, or None.
     """
 
@@ -62,6 +64,7 @@ class Trial:
     metric: str | None = None
     metric_is_share: bool = False
     missed_gates: tuple[str, ...] = ()
+    note: str | None = None
     cause: OnnxslimError | None = None
 
     @property
@@ -95,7 +98,7 @@ class Trial:
             "passes": self.passes,
             "missed": list(self.missed_gates),
             "error": self.error,
-            "note": next((one.details["mixed"]["why"] for one in result.steps if "mixed" in one.details), None),
+            "note": self.note,
         }
 
 
@@ -132,6 +135,9 @@ def run_trial(
     started = time.monotonic()
     try:
         trial.attempt.apply()
+        decisions = [step.decision for step in trial.attempt.result.steps]
+        notes = [one.mixed_reason for one in decisions if isinstance(one, QuantizeDecision) and one.mixed_reason]
+        trial.note = notes[0] if notes else None
         trial.attempt.measure()
         measured = time.monotonic()
         _measure_drop(trial)
@@ -192,6 +198,7 @@ def _serialize_trial(trial: Trial) -> dict[str, Any]:
         "metric": trial.metric,
         "share": trial.metric_is_share,
         "missed": list(trial.missed_gates),
+        "note": trial.note,
         "error": None if trial.cause is None else trial.cause.as_json(),
         "steps": [report.as_json() for report in result.steps],
         "stages": JSON.unstructure(result.stages),
@@ -202,7 +209,7 @@ def _serialize_trial(trial: Trial) -> dict[str, Any]:
 def _restore_trial(trial: Trial, stored: Mapping[str, Any], path: str | None) -> None:
     result = trial.attempt.result
     trial.drop = math.inf if stored["drop"] is None else stored["drop"]
-    trial.score, trial.seconds = stored["score"], stored["seconds"]
+    trial.score, trial.seconds, trial.note = stored["score"], stored["seconds"], stored["note"]
     trial.missed_gates, trial.metric, trial.metric_is_share = tuple(stored["missed"]), stored["metric"], stored["share"]
     trial.cause = None if stored["error"] is None else OnnxslimError.from_json(stored["error"])
     result.steps = JSON.structure(stored["steps"], list[StepReport])

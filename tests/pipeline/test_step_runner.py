@@ -32,7 +32,7 @@ def original() -> ir.Model:
 
 
 def runner(original: ir.Model, **options: object) -> Runner:
-    return Runner(StepContext(original), **options)  # type: ignore[arg-type]
+    return Runner(StepContext(original=original), **options)  # type: ignore[arg-type]
 
 
 def test_a_loop_ends_before_the_turn_that_is_too_much(original: ir.Model) -> None:

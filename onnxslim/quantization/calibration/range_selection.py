@@ -12,9 +12,10 @@ from onnxslim.quantization.calibration.histograms import Statistics
 from onnxslim.quantization.evaluation.bisection import bisect_sensitive_tensors
 from onnxslim.quantization.evaluation.simulation import Simulation
 from onnxslim.quantization.numerics import affine
+from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan, make_plan
 from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq
-from onnxslim.quantization.targets.base import Target
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
 
 Encodings = dict[str, affine.Encoding]
@@ -27,8 +28,7 @@ class RangeSelector:
         model: The float model.
         widest: Everything that may be quantised.
         statistics: Of its tensors.
-        methods: By name.
-        target: What it is quantised for.
+        options: By which methods, and for which target.
         yardstick: What outputs are compared by.
         config: Where to run.
     """
@@ -38,14 +38,14 @@ class RangeSelector:
         model: ir.Model,
         full_plan: QuantizationPlan,
         statistics: Statistics,
-        methods: Mapping[str, range_methods.RangeMethod],
-        target: Target,
+        options: QuantizeOptions,
         reference: ReferenceOutputs,
         config: SessionConfig,
     ) -> None:
-        self._model, self._full_plan, self._target = model, full_plan, target
+        self._model, self._full_plan, self._target = model, full_plan, TARGETS[options.target]
         self._reference, self._config = reference, config
         self._histograms = {names[0]: statistics.build_histogram(names) for names in full_plan.list_tensor_groups().values()}
+        methods = range_methods.parse_methods(options.calibration)
         self._encodings = {name: self._compute_encodings(method, self._histograms) for name, method in methods.items()}
 
     def get_qparams(self, method: str) -> QuantizationParams:

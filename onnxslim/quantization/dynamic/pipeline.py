@@ -13,19 +13,21 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 from onnxslim.activations.output_error import ReferenceOutputs
-from onnxslim.core.progress import Progress
+from onnxslim.activations.run_context import RunContext
 from onnxslim.core.step_report import StepReport
-from onnxslim.data.samples import Samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.dynamic.layer_error import get_weight_matrix, observe_inputs, quantization_noise
 from onnxslim.quantization.dynamic.rewrite import RewrittenLayer, write_dynamic
 from onnxslim.quantization.dynamic.skip_layernorm_guard import replace_adds_with_sums
 from onnxslim.quantization.dynamic.smoothquant import Smoothing, apply_smoothings, choose_smoothings
-from onnxslim.quantization.evaluation import fusion_report, placement_profiling
+from onnxslim.quantization.evaluation import placement_profiling
+from onnxslim.quantization.evaluation.fusion_report import FusionReport, classify_layer, count_runtime_ops
 from onnxslim.quantization.linear_layers import WeightMatrix, find_same_weights, find_weight_matrices
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import build_no_layers_error
+from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
 
@@ -39,17 +41,13 @@ MIN_SMOOTHING_GAINS_DB = (0.0, 4.0, 6.0)
 
 
 def quantize_dynamic(
-    model: ir.Model,
-    samples: Samples,
-    options: QuantizeOptions,
-    config: SessionConfig,
-    report: StepReport,
-    progress: Progress,
-) -> ir.Model:
+    model: ir.Model, context: RunContext, options: QuantizeOptions, report: StepReport
+) -> tuple[ir.Model, QuantizeDecision]:
     """``model`` (prepared) with its linear layers in dynamic int8; :func:`onnxslim.quantization.step.quantize` says the
     rest.
     """
-    target, feeds = TARGETS[options.target], CalibrationFeeds(samples)
+    config, progress, feeds = context.config, context.progress, CalibrationFeeds(context.require_samples("quantize"))
+    target = TARGETS[options.target]
     float_names = tuple(options.float_units or ())
     layer_weights = _find_weights(model, report, options.exclude, float_names)
     if not any(weight.linear_layers for weight in layer_weights):
@@ -72,6 +70,7 @@ def quantize_dynamic(
         yardstick = ReferenceOutputs(model, feeds.last(MAX_EVALUATION_SAMPLES), config)
         best_error = plain_error = yardstick.error(result)
         tried_sets: list[tuple[Smoothing, ...]] = []
+        kept: tuple[Smoothing, ...] = ()
         errors = {"nothing": plain_error}
         for min_gain_db in MIN_SMOOTHING_GAINS_DB:
             chosen = tuple(one for one in candidates if one.gain_db >= min_gain_db)
@@ -85,16 +84,24 @@ def quantize_dynamic(
             )
             error = errors[f"{len(chosen)} activations"] = yardstick.error(smoothed_model)
             if error < min(best_error, MAX_SMOOTHING_ERROR_RATIO * plain_error):
-                best_error, result, written_layers = error, smoothed_model, smoothed_layers
-                report.details["smooth"] = [one.as_json() for one in chosen]
+                best_error, result, written_layers, kept = error, smoothed_model, smoothed_layers, chosen
+        if kept:
+            report.details["smooth"] = [one.as_json() for one in kept]
         report.details["smoothing"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
-        report.count("smoothed activations", len(report.details.get("smooth", ())))
+        report.count("smoothed activations", len(kept))
     report.count("residual sums kept apart from LayerNormalization", replace_adds_with_sums(result))
     progress("timing", 2, 3)
     if options.placement == "measured":
         _measure_times(report, model, result, feeds, config)
-    _summarize(report, result, written_layers, layer_noise, float_names, options, config)
-    return result
+    fusion_report = _inspect_layers(result, written_layers, layer_noise, target, config)
+    report.count("embedding tables in int8", sum(entry.op == "Gather" for entry in written_layers))
+    fusion_report.summarize(report)
+    report.details["layers"] = [vars(layer) for layer in fusion_report.layers]
+    how = "recorded" if options.float_units is not None else options.placement
+    report.details["placement"] = {"how": how, "float": sorted(float_names)}
+    report.details["runtime_ops"] = fusion_report.ops
+    decision = QuantizeDecision("dynamic", target.name, float_units=tuple(sorted(float_names)), layers=fusion_report.layers)
+    return result, decision
 
 
 def _find_weights(
@@ -123,30 +130,19 @@ def _measure_times(
         )
 
 
-def _summarize(
-    report: StepReport,
+def _inspect_layers(
     result: ir.Model,
     written_layers: Sequence[RewrittenLayer],
     layer_noise: Mapping[str, float],
-    float_names: Sequence[str],
-    options: QuantizeOptions,
+    target: Target,
     config: SessionConfig,
-) -> None:
-    ops, kernels = fusion_report.count_runtime_ops(result, config)
+) -> FusionReport:
+    """What the runtime makes of the linear layers that were written; tables are no layers."""
+    ops, kernels = count_runtime_ops(result, config)
     layers = []
     for entry in written_layers:
-        if entry.op == "Gather":
-            report.count("embedding tables in int8")
-            continue
-        kernel_ops = [op for name in entry.weight_names for op in kernels.get(name, ())]
-        layers.append(fusion_report.classify_layer(entry.name, entry.op, kernel_ops, TARGETS[options.target]))
-    report.count("layers in int8", sum(layer.kernel == "int8" for layer in layers))
-    report.count("layers in float", sum(layer.kernel != "int8" for layer in layers))
-    for layer in layers:
-        if layer.why is not None:
-            report.skip(layer.name, layer.why)
-    report.details["layers"] = [vars(layer.with_error(layer_noise.get(layer.name))) for layer in layers]
-    report.details["placement"] = {
-        "how": "recorded" if options.float_units is not None else options.placement, "float": sorted(float_names)
-    }  # fmt: skip
-    report.details["runtime_ops"] = dict(ops.most_common())
+        if entry.op != "Gather":
+            kernel_ops = [op for name in entry.weight_names for op in kernels.get(name, ())]
+            layer = classify_layer(entry.name, entry.op, kernel_ops, target)
+            layers.append(layer.with_error(layer_noise.get(entry.name)))
+    return FusionReport(dict(ops.most_common()), (), tuple(layers))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from onnxslim.activations.output_error import to_decibels
+from onnxslim.core.step_report import Skipped, StepReport
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup
 from onnxslim.quantization.targets.base import Target
 from onnxslim.runtime.optimized_graph import read_optimized_graph
@@ -65,6 +66,12 @@ class FusionReport:
     def int8_count(self) -> int:
         """How many weighted layers run in int8."""
         return sum(layer.kernel == "int8" for layer in self.layers)
+
+    def summarize(self, report: StepReport) -> None:
+        """Count the layers in ``report``, and say why those that stay in float do."""
+        report.count("layers in int8", self.int8_count)
+        report.count("layers in float", len(self.layers) - self.int8_count)
+        report.skipped += [Skipped(layer.name, layer.why) for layer in self.layers if layer.why is not None]
 
 
 def inspect_fusion(

@@ -11,12 +11,12 @@ import onnx_ir as ir
 
 from onnxslim.activations.observer import observe
 from onnxslim.activations.output_error import ReferenceOutputs
+from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import UnsupportedError
-from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import StepReport
-from onnxslim.data.samples import Samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.float16 import conversion as float16
 from onnxslim.quantization.float16.conversion import TensorRange
 from onnxslim.quantization.options import QuantizeOptions
@@ -37,19 +37,14 @@ SENSITIVE_OPS = (
 
 
 def quantize_float16(
-    model: ir.Model,
-    samples: Samples | None,
-    options: QuantizeOptions,
-    config: SessionConfig,
-    report: StepReport,
-    progress: Progress,
-) -> ir.Model:
+    model: ir.Model, context: RunContext, options: QuantizeOptions, report: StepReport
+) -> tuple[ir.Model, QuantizeDecision]:
     """``model`` (prepared) in float16; with data, ranges and outputs decide what else stays float32."""
-    target = TARGETS[options.target]
+    target, config = TARGETS[options.target], context.config
     report.skip("int8", str(target.unsupported_reason))
-    feeds = None if samples is None else CalibrationFeeds(samples)
+    feeds = None if context.samples is None else CalibrationFeeds(context.samples)
     ranges = {} if feeds is None else _observe_ranges(model, feeds, config)
-    progress("float16", 1, 2)
+    context.progress("float16", 1, 2)
     float32_nodes = {str(node.name): why for node, why in float16.find_float32_nodes(model, ranges).items()}
     float32_nodes.update(dict.fromkeys(match_nodes(model, options.exclude), "it was excluded"))
     conversion = _convert_copy(model, float32_nodes)
@@ -66,7 +61,7 @@ def quantize_float16(
         report.skip(name, why)
     if (warning := explain_unmeasured(target.provider, config, available_providers())) is not None:
         report.warnings.append(warning)
-    return conversion.model
+    return conversion.model, QuantizeDecision("float16", target.name)
 
 
 def explain_unmeasured(provider: str, config: SessionConfig, available: Sequence[str]) -> str | None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.output_error import ReferenceOutputs
+from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import UnsupportedError, UsageError
-from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.core.workers import current_workers
-from onnxslim.data.samples import Samples
 from onnxslim.graph import cost
 from onnxslim.quantization.calibration import observe, range_methods, sharding
 from onnxslim.quantization.calibration.cache import CacheFiles, CacheWriter
@@ -21,6 +19,7 @@ from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.calibration.histograms import Statistics
 from onnxslim.quantization.calibration.range_selection import RangeSelector
 from onnxslim.quantization.calibration.warnings import find_calibration_warnings
+from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.evaluation import placement_profiling
 from onnxslim.quantization.options import PLACEMENTS, QuantizeOptions
 from onnxslim.quantization.prepare import build_no_layers_error
@@ -31,6 +30,7 @@ from onnxslim.quantization.qdq.mean_to_pool import replace_means_with_pools
 from onnxslim.quantization.qdq.placement import find_int8_capable
 from onnxslim.quantization.static import image_input as pixels
 from onnxslim.quantization.static import output_head
+from onnxslim.quantization.static.corrected_model import build_corrected_model
 from onnxslim.quantization.static.equalization_stats import collect_equalization_statistics, equalize_copy
 from onnxslim.quantization.static.float_fallback import (
     AttemptResult,
@@ -39,12 +39,10 @@ from onnxslim.quantization.static.float_fallback import (
     get_min_sqnr_db,
     next_attempt,
 )
-from onnxslim.quantization.static.layerwise_correction import LayerCorrection, correct_layers
 from onnxslim.quantization.static.summary import summarize
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only import int4_linear
 from onnxslim.runtime.memory import release_freed_memory
-from onnxslim.runtime.session import SessionConfig
 
 #: Samples that times are measured on.
 NUM_TIMING_SAMPLES = 8
@@ -64,18 +62,14 @@ OBSERVATION_MEMORY_SHARE = 0.25
 
 
 def quantize_static(
-    model: ir.Model,
-    samples: Samples,
-    options: QuantizeOptions,
-    config: SessionConfig,
-    report: StepReport,
-    progress: Progress,
-) -> ir.Model:
+    model: ir.Model, context: RunContext, options: QuantizeOptions, report: StepReport
+) -> tuple[ir.Model, QuantizeDecision]:
     """``model`` (prepared) in static int8; :func:`onnxslim.quantization.step.quantize` says the rest."""
+    config = context.config
     target, methods = TARGETS[options.target], range_methods.parse_methods(options.calibration)
     with report.part("preparing"):
         report.count("means written as pools", replace_means_with_pools(model, target))
-        feeds = CalibrationFeeds(samples)
+        feeds = CalibrationFeeds(context.require_samples("quantize"))
         macs = max(cost.compute_cost(model).macs, 1)
         evaluation_count = int(min(max(EVALUATION_MACS / macs, MIN_EVALUATION_SAMPLES), MAX_EVALUATION_SAMPLES))
         correction_feeds = feeds.first(int(min(max(CORRECTION_MACS / macs, MIN_CORRECTION_SAMPLES), MAX_CORRECTION_SAMPLES)))
@@ -102,7 +96,10 @@ def quantize_static(
         cache_writer = (
             None if cache_files is None else CacheWriter(cache_files, list(full_plan.tensors), feeds.digests(), equalization)
         )
-        statistics = _collect_statistics(equalized, full_plan, feeds, cache_writer, options, config, report, progress)
+        statistics = _collect_statistics(equalized, context, list(full_plan.tensors), feeds, cache_writer, options)
+        if cache_writer is not None:
+            known_count = len(feeds) - len(cache_writer.remaining) + cache_writer.extra_count
+            report.count("samples whose statistics were known", known_count)
     all_units = [_reject_uneven_concat(unit, statistics, report) for unit in all_units]
     int8_capable = find_int8_capable(all_units)
     full_plan = make_plan(all_units, int8_capable)
@@ -110,7 +107,7 @@ def quantize_static(
         range_reference = ReferenceOutputs(
             equalized, evaluation_feeds[:: max(RANGE_SAMPLE_STRIDE, len(evaluation_feeds) // MAX_RANGE_SAMPLES)], config
         )
-        chooser = RangeSelector(equalized, full_plan, statistics, methods, target, range_reference, config)
+        chooser = RangeSelector(equalized, full_plan, statistics, options, range_reference, config)
         report.warnings += find_calibration_warnings(full_plan, statistics)
         errors = chooser.measure_errors()
         report.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
@@ -123,7 +120,8 @@ def quantize_static(
     while any(unit.has_weights for unit in all_units if unit.name in int8_capable):
         with report.part("placement"):
             qparams = chooser.get_qparams(method)
-            int8 = _choose_int8_units(equalized, all_units, int8_capable, qparams, feeds, options, config, report)
+            full_plan = make_plan(all_units, int8_capable)
+            int8 = _choose_int8_units(equalized, context, full_plan, qparams, options, report)
             release_freed_memory()
         with report.part("mending"):
             source_model, source_units = equalized, all_units
@@ -137,9 +135,14 @@ def quantize_static(
                 )
                 qparams = replace(qparams, encodings={**qparams.encodings, image_input.levels_name: image_input.encoding})
             plan = make_plan(source_units, int8)
-            result, output_errors, corrections = _correct_layers(
-                source_model, plan, qparams, correction_feeds, reference, config, report, progress, image_input
+            corrected = build_corrected_model(
+                source_model, context, plan, qparams, correction_feeds, reference, image_input=image_input
             )
+            result, output_errors = corrected.model, corrected.output_errors
+            report.details["mended"] = {
+                "way": "mended" if corrected.is_mended else "as rounded",
+                "errors": {variant: float(f"{error:.4g}") for variant, error in corrected.variant_errors.items()},
+            }
         if int4_layers:
             with report.part("4-bit layers"):
                 report.count("linear layers in 4 bits", int4_linear.write_int4_layers(result, int4_layers, feeds, config))
@@ -151,8 +154,8 @@ def quantize_static(
             if method == "least":
                 report.details["methods"] = chooser.best_methods()
             with report.part("reading back"):
-                summarize(report, result, source_units, plan, config, options, corrections)
-            return result
+                decision = summarize(corrected, source_units, plan, config, options, report)
+            return result, replace(decision, calibration=method)
         with report.part("sparing"):
             fallback_sets = fallback_sets or list(chooser.propose_fallback_sets(all_units, int8, method))
             found = next_attempt(history, [error for _, error in fallback_sets], get_max_error(options))
@@ -170,28 +173,25 @@ def quantize_static(
 
 def _collect_statistics(
     model: ir.Model,
-    full_plan: QuantizationPlan,
+    context: RunContext,
+    names: Sequence[str],
     feeds: CalibrationFeeds,
     cache_writer: CacheWriter | None,
     options: QuantizeOptions,
-    config: SessionConfig,
-    report: StepReport,
-    progress: Progress,
 ) -> Statistics:
-    """The statistics of everything that may be quantised, as far as ``cache_writer`` does not know them already."""
+    """The statistics of the tensors ``names``, as far as ``cache_writer`` does not know them already."""
     memory = None if options.max_memory is None else int(OBSERVATION_MEMORY_SHARE * options.max_memory)
 
     def collect(remaining: CalibrationFeeds) -> Statistics:
-        names = list(full_plan.tensors)
         if cache_writer is None and (workers := current_workers()).is_out_of_process:
-            return sharding.collect_sharded_statistics(model, remaining, names, config, memory, workers)
+            return sharding.collect_sharded_statistics(model, remaining, names, context.config, memory, workers)
         return observe.collect_statistics(
-            model, remaining, names, config, progress, len(feeds), cache_writer=cache_writer, memory_limit=memory
-        )
+            model, remaining, names, context.config, context.progress, len(feeds), cache_writer=cache_writer,
+            memory_limit=memory,
+        )  # fmt: skip
 
     if cache_writer is None:
         return collect(feeds)
-    report.count("samples whose statistics were known", len(feeds) - len(cache_writer.remaining) + cache_writer.extra_count)
     return cache_writer.merge_all(
         collect(feeds[cache_writer.remaining]) if len(cache_writer.remaining) else cache_writer.known_statistics
     )
@@ -216,44 +216,16 @@ def _reject_uneven_concat(unit: FusionGroup, statistics: Statistics, report: Ste
     return replace(unit, why_float=reason)
 
 
-def _correct_layers(
-    model: ir.Model,
-    plan: QuantizationPlan,
-    qparams: QuantizationParams,
-    feeds: Sequence[Mapping[str, np.ndarray]],
-    reference: ReferenceOutputs,
-    config: SessionConfig,
-    report: StepReport,
-    progress: Progress,
-    image_input: pixels.ImageInput | None = None,
-) -> tuple[ir.Model, dict[str, float], list[LayerCorrection]]:
-    """The quantised model, mended unless that moves the outputs further; what each output lost; what each layer does."""
-    corrected, corrections = correct_layers(model, plan, qparams, feeds, config, progress=progress)
-    models = {"as rounded": insert_qdq(model, plan, qparams), "mended": insert_qdq(model, plan, corrected)}
-    if image_input is not None:
-        for quantized in models.values():
-            pixels.fold_level_ops(quantized, image_input)
-    output_errors = {variant: reference.errors(quantized) for variant, quantized in models.items()}
-    errors = {variant: sum(errors_by_output.values()) for variant, errors_by_output in output_errors.items()}
-    best_variant = min(errors, key=errors.__getitem__)
-    report.details["mended"] = {
-        "way": best_variant,
-        "errors": {variant: float(f"{error:.4g}") for variant, error in errors.items()},
-    }
-    return models[best_variant], output_errors[best_variant], corrections
-
-
 def _choose_int8_units(
     model: ir.Model,
-    all_units: Sequence[FusionGroup],
-    int8_capable: frozenset[str],
+    context: RunContext,
+    full_plan: QuantizationPlan,
     qparams: QuantizationParams,
-    feeds: CalibrationFeeds,
     options: QuantizeOptions,
-    config: SessionConfig,
     report: StepReport,
 ) -> frozenset[str]:
-    """Which units run in int8; the decision is written down so that a replay needs no clock."""
+    """Which units of ``full_plan`` run in int8; the decision is written down so that a replay needs no clock."""
+    all_units, int8_capable = full_plan.units, full_plan.int8
     if options.float_units is not None:
         return int8_capable - frozenset(options.float_units)
     times = placement.estimate_unit_times(model, all_units, TARGETS[options.target].cost_model)
@@ -265,9 +237,9 @@ def _choose_int8_units(
         return modeled_int8
     if options.placement not in PLACEMENTS:
         raise UsageError(f"--placement {options.placement}: unknown", hint=" or ".join(PLACEMENTS))
-    timing_feeds = feeds.first(NUM_TIMING_SAMPLES)
-    full_int8 = insert_qdq(model, make_plan(all_units, int8_capable), qparams)
-    times = placement_profiling.measure_unit_times(model, full_int8, all_units, timing_feeds, config, times)
+    timing_feeds = CalibrationFeeds(context.require_samples("quantize")).first(NUM_TIMING_SAMPLES)
+    full_int8 = insert_qdq(model, full_plan, qparams)
+    times = placement_profiling.measure_unit_times(model, full_int8, all_units, timing_feeds, context.config, times)
     measured_int8 = placement.place(all_units, times) & int8_capable
     placements = {"everything int8": int8_capable, "static": modeled_int8, "measured": measured_int8}
     # the fewest int8 ops first, since a tie keeps the earlier: an op that gains no time need not lose anything
@@ -278,7 +250,7 @@ def _choose_int8_units(
         "float": model,
         **{name: insert_qdq(model, make_plan(all_units, int8), qparams) for name, int8 in distinct.items()},
     }
-    best, seconds = placement_profiling.pick_fastest(candidates, timing_feeds, config)
+    best, seconds = placement_profiling.pick_fastest(candidates, timing_feeds, context.config)
     report.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
     if best == "float":
         best = min(distinct, key=seconds.__getitem__)

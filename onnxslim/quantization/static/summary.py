@@ -4,45 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import onnx_ir as ir
-
 from onnxslim.core.step_report import StepReport
-from onnxslim.quantization.evaluation import fusion_report as fused
+from onnxslim.quantization.decision import QuantizeDecision
+from onnxslim.quantization.evaluation.fusion_report import inspect_fusion
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
-from onnxslim.quantization.static.layerwise_correction import LayerCorrection
+from onnxslim.quantization.static.corrected_model import CorrectedModel
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
 
 
 def summarize(
-    report: StepReport,
-    result: ir.Model,
+    corrected: CorrectedModel,
     all_units: Sequence[FusionGroup],
     plan: QuantizationPlan,
     config: SessionConfig,
     options: QuantizeOptions,
-    corrections: Sequence[LayerCorrection],
-) -> None:
-    """Fill ``report`` with the layers of ``result`` as the runtime runs them, and the placement for a recipe."""
-    fusion_report = fused.inspect_fusion(result, all_units, plan.int8, TARGETS[options.target], config)
-    report.count("layers in int8", fusion_report.int8_count)
-    report.count("layers in float", len(fusion_report.layers) - fusion_report.int8_count)
+    report: StepReport,
+) -> QuantizeDecision:
+    """Tell ``report`` how the runtime runs the layers of the model; the layers, and the placement for a recipe."""
+    fusion_report = inspect_fusion(corrected.model, all_units, plan.int8, TARGETS[options.target], config)
+    fusion_report.summarize(report)
     report.count("quantised tensors", len(plan.tensors))
-    for layer in fusion_report.layers:
-        if layer.why is not None:
-            report.skip(layer.name, layer.why)
-    int8_capable = {unit.name for unit in all_units if unit.why_float is None}
+    float_units = sorted({unit.name for unit in all_units if unit.why_float is None} - plan.int8)
     report.details["placement"] = {
-        "how": "recorded" if options.float_units is not None else options.placement,
-        "float": sorted(int8_capable - plan.int8),
-    }
-    errors = {layer.name: layer.error for layer in corrections}
-    if report.details["mended"]["way"] == "mended":
-        report.count("mended layers", len(corrections))
-        report.count("layers rounded with error feedback", sum(layer.used_error_feedback for layer in corrections))
+        "how": "recorded" if options.float_units is not None else options.placement, "float": float_units
+    }  # fmt: skip
+    if corrected.is_mended:
+        report.count("mended layers", len(corrected.corrections))
+        report.count("layers rounded with error feedback", sum(one.used_error_feedback for one in corrected.corrections))
     else:
         report.skip("weights and biases", "the outputs would move further with them mended")
-    report.details["layers"] = [vars(layer.with_error(errors.get(layer.name))) for layer in fusion_report.layers]
+    errors = {layer.name: layer.error for layer in corrected.corrections}
+    layers = [layer.with_error(errors.get(layer.name)) for layer in fusion_report.layers]
+    report.details["layers"] = [vars(layer) for layer in layers]
     report.details["surviving"] = [dict(vars(survivor)) for survivor in fusion_report.surviving]
     report.details["runtime_ops"] = fusion_report.ops
+    return QuantizeDecision(
+        "static", options.target, float_units=tuple(float_units), layers=layers, surviving=fusion_report.surviving
+    )

@@ -25,13 +25,13 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import UnsupportedError, UsageError
-from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import StepReport
-from onnxslim.data.samples import Samples
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.dynamic.rewrite import write_weights
 from onnxslim.quantization.evaluation import placement_profiling
 from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS, MatMulLayer, WeightMatrix
@@ -42,7 +42,6 @@ from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only import codebook, qdq_blockwise
 from onnxslim.quantization.weight_only.weights import WeightTensor, find_weight_tensors
-from onnxslim.runtime.session import SessionConfig
 
 #: How MatMulNBits multiplies on the CPU: activations in int8 blocks.
 ACCURACY_LEVEL = 4
@@ -70,13 +69,8 @@ def parse_weight_format(text: str) -> Callable[[ir.Model, Sequence[str]], StepRe
 
 
 def quantize_weights(
-    model: ir.Model,
-    samples: Samples | None,
-    options: QuantizeOptions,
-    config: SessionConfig,
-    report: StepReport,
-    progress: Progress,
-) -> ir.Model:
+    model: ir.Model, context: RunContext, options: QuantizeOptions, report: StepReport
+) -> tuple[ir.Model, QuantizeDecision]:
     """``model`` (prepared) with weights as ``options.weights`` says; data are needed for nothing but timing."""
     assert options.weights is not None
     weight_format = options.weights
@@ -93,10 +87,10 @@ def quantize_weights(
     if not written.changed:
         raise UnsupportedError(f"nothing to quantise: no layer has {MIN_WEIGHT_ELEMENTS} float32 weights or more")
     report.add(written)
-    progress("weights", 1, 1)
-    if options.placement == "measured" and samples is not None:
+    context.progress("weights", 1, 1)
+    if options.placement == "measured" and context.samples is not None:
         seconds = placement_profiling.pick_fastest(
-            {"float": model, "weights": result}, CalibrationFeeds(samples).first(NUM_TIMING_SAMPLES), config
+            {"float": model, "weights": result}, CalibrationFeeds(context.samples).first(NUM_TIMING_SAMPLES), context.config
         )[1]
         report.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
         if seconds["weights"] > 1.05 * seconds["float"]:
@@ -104,7 +98,7 @@ def quantize_weights(
                 f"--weights {options.weights} is slower than float here: {seconds['weights'] * 1e3:.3g} ms against "
                 f"{seconds['float'] * 1e3:.3g} ms; it makes the file smaller, not the inference faster"
             )
-    return result
+    return result, QuantizeDecision("weights", options.target)
 
 
 def write_blockwise(model: ir.Model, bits: int, exclude: Sequence[str] = ()) -> StepReport:

@@ -23,7 +23,7 @@ from onnxslim.recovery.distillation.sample_cache import SampleCache, class_label
 from onnxslim.recovery.distillation.teacher import StudentEvaluator, StudentScore, check_same_interface
 from onnxslim.recovery.distillation.training import set_parameters, train
 from onnxslim.recovery.distillation.training_plan import TrainingPlan, TrainingState
-from onnxslim.recovery.options import RecoverOptions
+from onnxslim.recovery.options import RecoverDecision, RecoverOptions
 from onnxslim.runtime.session import SessionConfig
 
 #: Fewer samples than this cannot both teach and judge; of unseen ones, so many at most judge.
@@ -56,7 +56,8 @@ def distill(
         plan = set_step_budget(plan, options, len(training_set), start)
         state = train(plan, progress)
         after = _write_better_weights(plan, state, evaluator, student)
-        _report(report, plan, state, before, after)
+        _describe(report, plan, state, before, after)
+        report.decision = RecoverDecision(plan.steps, state.step)
         if not after.is_better_than(before):
             report.skip("the whole model", "training did not bring it nearer to its teacher: returned as given")
             return input_model, report
@@ -114,7 +115,9 @@ def _split_samples(
     return training_set, held_out_set
 
 
-def _report(report: StepReport, plan: TrainingPlan, state: TrainingState, before: StudentScore, after: StudentScore) -> None:
+def _describe(
+    report: StepReport, plan: TrainingPlan, state: TrainingState, before: StudentScore, after: StudentScore
+) -> None:
     report.details |= {
         "before": before.as_json(),
         "after": after.as_json(),

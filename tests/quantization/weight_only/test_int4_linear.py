@@ -68,7 +68,7 @@ def test_the_last_layer_of_a_classifier_goes_into_4_bits_and_little_is_lost(clas
 
 
 def test_what_was_decided_gives_the_same_bytes_again(classifier: ir.Model, images: Samples) -> None:
-    context = StepContext(classifier, images)
+    context = StepContext(images, original=classifier)
     asked = QuantizeOptions(activations="static", placement="static", linear="int4")
     result, _, resolved = STEP_REGISTRY["quantize"].apply(classifier, asked, context)
     again, _, same = STEP_REGISTRY["quantize"].apply(classifier, resolved, context)

@@ -1,0 +1,31 @@
+"""What a quantize step decided: what a recipe that repeats it needs, and what became of each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onnxslim.quantization.evaluation.fusion_report import ExecutedLayer, SurvivingConversion
+
+
+@dataclass(frozen=True)
+class QuantizeDecision:
+    """The decisions of one quantize step.
+
+    Attributes:
+        scheme: A key of :data:`onnxslim.quantization.scheme_selection.SCHEMES`.
+        target: A key of :data:`onnxslim.quantization.targets.registry.TARGETS`.
+        calibration: How ranges were found; None where no activation has a fixed one.
+        float_units: What stays in float although it could run in int8; None where nothing is placed.
+        layers: The weighted layers as the runtime runs them; None where they stay float.
+        surviving: Conversions that the runtime did not fuse.
+        mixed_reason: How many layers went back to float for the gate on the drop, and why; None where none did.
+    """
+
+    scheme: str
+    target: str
+    calibration: str | None = None
+    float_units: tuple[str, ...] | None = None
+    layers: Sequence[ExecutedLayer] | None = None
+    surviving: Sequence[SurvivingConversion] = ()
+    mixed_reason: str | None = None

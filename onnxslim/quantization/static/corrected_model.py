@@ -1,0 +1,58 @@
+"""The quantised model with its weights and biases mended, or as they were rounded where that is better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.activations.output_error import ReferenceOutputs
+from onnxslim.activations.run_context import RunContext
+from onnxslim.quantization.qdq.fusion_groups import QuantizationPlan
+from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq
+from onnxslim.quantization.static import image_input as pixels
+from onnxslim.quantization.static.layerwise_correction import LayerCorrection, correct_layers
+
+
+@dataclass(frozen=True)
+class CorrectedModel:
+    """A quantised model.
+
+    Attributes:
+        model: It.
+        is_mended: Whether its weights and biases are mended.
+        output_errors: Relative squared error of each output.
+        variant_errors: The sum of those as rounded and as mended.
+        corrections: What mending did, layer by layer.
+    """
+
+    model: ir.Model
+    is_mended: bool
+    output_errors: dict[str, float]
+    variant_errors: dict[str, float]
+    corrections: Sequence[LayerCorrection]
+
+
+def build_corrected_model(
+    model: ir.Model,
+    context: RunContext,
+    plan: QuantizationPlan,
+    qparams: QuantizationParams,
+    feeds: Sequence[Mapping[str, np.ndarray]],
+    reference: ReferenceOutputs,
+    *,
+    image_input: pixels.ImageInput | None = None,
+) -> CorrectedModel:
+    """``model`` quantised by ``plan``, mended on ``feeds`` unless that moves the outputs further from ``reference``."""
+    mended_qparams, corrections = correct_layers(model, plan, qparams, feeds, context.config, progress=context.progress)
+    models = [insert_qdq(model, plan, qparams), insert_qdq(model, plan, mended_qparams)]
+    if image_input is not None:
+        for quantized in models:
+            pixels.fold_level_ops(quantized, image_input)
+    output_errors = [reference.errors(quantized) for quantized in models]
+    rounded_error, mended_error = (sum(errors.values()) for errors in output_errors)
+    is_mended = mended_error < rounded_error
+    variant_errors = {"as rounded": rounded_error, "mended": mended_error}
+    return CorrectedModel(models[is_mended], is_mended, output_errors[is_mended], variant_errors, corrections)
