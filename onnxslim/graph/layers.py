@@ -128,7 +128,7 @@ class LinearLayer:
         if weight is None or len(uses) != 1 or product.is_graph_output():
             return None
         add, index = next(iter(uses))
-        if add.op_type != "Add" or add.domain:
+        if add.op_type != "Add" or add.domain or add.graph is not self.node.graph:
             return None
         bias = get_const_tensor(add.inputs[1 - index])
         is_bias = bias is not None and len(bias.shape) > 0 and bias.size == bias.shape[-1] == weight.shape[-1]

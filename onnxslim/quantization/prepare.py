@@ -13,6 +13,7 @@ from onnx_ir.passes import common
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.graph import opset, shapes
 from onnxslim.graph.constants import get_const_tensor
+from onnxslim.graph.layers import LAYER_OPS
 from onnxslim.graph.quantized import detect_quantization
 from onnxslim.graph.traversal import name_nodes
 
@@ -49,8 +50,7 @@ def build_no_layers_error(model: ir.Model, expected: str) -> UnsupportedError:
     dtypes = {
         array.dtype.name
         for node in model.graph.all_nodes()
-        if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")
-        and (array := get_const_tensor(_get_weight(node))) is not None
+        if node.op_type in LAYER_OPS and (array := get_const_tensor(_get_weight(node))) is not None
     }
     other_dtypes = sorted(name for name in dtypes if name != ir.DataType.FLOAT.name)
     if other_dtypes and len(other_dtypes) == len(dtypes):

@@ -15,6 +15,7 @@ from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.graph import shapes
+from onnxslim.graph.layers import LAYER_OPS
 from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import ModelLike
 from onnxslim.recovery.distillation.sample_cache import SampleCache
@@ -32,8 +33,6 @@ _STRETCH_LOW, _STRETCH_HIGH = -0.1, 1.1
 #: The pull towards 0 or 1 begins after this share of the updates; its exponent falls between these.
 _WARM_START_SHARE, _BETA_RANGE = 0.2, (20.0, 2.0)
 _LEARNING_RATE = 1e-2
-#: Layers that sum products of weights and inputs.
-_LAYER_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def _find_layer(model: ir.Model, name: str) -> _RoundedLayer | None:
         return None
     dequantized = uses[0].node.outputs[0]
     readers = list(dequantized.uses())
-    if len(readers) != 1 or readers[0].node.op_type not in _LAYER_OPS or readers[0].idx > 1:
+    if len(readers) != 1 or readers[0].node.op_type not in LAYER_OPS or readers[0].idx > 1:
         return None
     node = readers[0].node
     data = node.inputs[1 - readers[0].idx]

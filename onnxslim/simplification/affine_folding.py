@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.layers import LinearLayer
 from onnxslim.simplification.rule import MatchResult, const, has_single_use, op, producer
 
 
@@ -37,7 +38,8 @@ def fold_affine(
         return f"the weights of {linear.op_type} are not constants"
     if weight.dtype.kind != "f":
         return f"the weights of {linear.op_type} are not float"
-    axis, channels = _output_channels(linear, weight)
+    layer = LinearLayer(linear)
+    axis, channels = layer.output_axis, layer.outputs
     if any(factor is not None and factor.shape != (channels,) for factor in (gain, shift)):
         return f"it is not one factor for each of the {channels} channels of {linear.op_type}"
     if linear.op_type == "Gemm":
@@ -51,16 +53,6 @@ def fold_affine(
         like = bias_value if bias_value is not None else like or node.outputs[0]
         inputs = [linear.inputs[0], new_weight, const(new_bias.astype(weight.dtype), like)]
     return {node.outputs[0]: op(linear.op_type, inputs, linear.attributes, name=linear.name)}
-
-
-def _output_channels(linear: ir.Node, weight: np.ndarray) -> tuple[int, int]:
-    """The axis of the weight that output channels lie on, and how many channels there are."""
-    if linear.op_type == "Conv":
-        return 0, weight.shape[0]
-    if linear.op_type == "ConvTranspose":
-        return 1, weight.shape[1] * linear.attributes.get_int("group", 1)
-    axis = 0 if linear.attributes.get_int("transB", 0) else 1
-    return axis, weight.shape[axis]
 
 
 def _scale_weight(weight: np.ndarray, linear: ir.Node, axis: int, gain: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onnxslim.channels.lossless.removal import remove_lossless
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
+from onnxslim.graph.layers import LAYER_OPS
 from onnxslim.graph.traversal import walk
 from onnxslim.model_io import model_file
 from onnxslim.simplification.file_size import estimate_bytes
@@ -21,9 +22,6 @@ from onnxslim.simplification.rounding_check import can_run_small, get_tolerance,
 
 #: Channels in a block of onnxruntime's float kernels (NCHWc) and its int8 ones, at most.
 CHANNEL_BLOCK = 16
-
-#: Ops whose second input is a weight with channels.
-LAYER_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 #: Bytes of weights up to which channels are looked at: every weight is read several times, and pruning does it anyway.
 MAX_WEIGHT_BYTES = 64_000_000

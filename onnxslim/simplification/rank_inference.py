@@ -9,6 +9,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxslim.graph import shapes
+from onnxslim.graph.layers import CONV_OPS
 from onnxslim.graph.traversal import iter_subgraphs
 from onnxslim.simplification.symbolic_shapes.inference import KnownIntegers, resolve_axes
 
@@ -58,7 +59,7 @@ def find_accepted_ranks(value: ir.Value, known: KnownIntegers, depth: int = MAX_
 def _find_reader_ranks(node: ir.Node, known: KnownIntegers, depth: int) -> Ranks | None:
     if node.op_type in REQUIRED_RANKS:
         return frozenset({REQUIRED_RANKS[node.op_type]})
-    if node.op_type in ("Conv", "ConvTranspose"):
+    if node.op_type in CONV_OPS:
         weight = shapes.get_dims(node.inputs[1])
         return None if weight is None else frozenset({len(weight)})
     shift = _rank_shift(node, known)

@@ -13,9 +13,7 @@ from onnxslim.channels.slots.op import Op
 from onnxslim.channels.slots.slot_tracing import FlattenedAxis
 from onnxslim.graph import shapes
 from onnxslim.graph.cost import MAC_COUNTERS, compute_cost
-
-#: op type -> the axis of its output that carries its channels (for MatMul with the weight on the left: -2).
-CHANNEL_AXES = {"Conv": 1, "ConvTranspose": 1, "Gemm": -1, "MatMul": -1}
+from onnxslim.graph.layers import CONV_OPS, LAYER_OPS
 
 
 def find_layers(table: LabelTable, graph: ir.Graph) -> Iterator[LayerReach]:
@@ -35,7 +33,7 @@ def find_layers(table: LabelTable, graph: ir.Graph) -> Iterator[LayerReach]:
 def find_mac_axes(table: LabelTable) -> Iterator[tuple[str, list[int]]]:
     """(node name, labels of the axes over which its multiplications are spread evenly)."""
     for _, op in table.collected.ops:
-        if op.node.op_type not in CHANNEL_AXES or op.operands[0] is None or op.operands[1] is None:
+        if op.node.op_type not in LAYER_OPS or op.operands[0] is None or op.operands[1] is None:
             continue
         if op.is_constant[1] or op.is_constant[0]:
             axes = op.operands[1] if op.is_constant[1] else op.operands[0]
@@ -48,11 +46,10 @@ def find_mac_axes(table: LabelTable) -> Iterator[tuple[str, list[int]]]:
 
 def _find_output_channels(op: Op) -> np.ndarray | None:
     """The output channels of a layer, None for what is no layer."""
-    axis = CHANNEL_AXES.get(op.node.op_type)
-    if axis is None or op.node.domain or not any(op.is_constant[:2]) or not op.outputs[0]:
+    op_type = op.node.op_type
+    if op_type not in LAYER_OPS or op.node.domain or not any(op.is_constant[:2]) or not op.outputs[0]:
         return None
-    if op.node.op_type == "MatMul" and not op.is_constant[1]:
-        axis = -2
+    axis = 1 if op_type in CONV_OPS else -2 if op_type == "MatMul" and not op.is_constant[1] else -1
     slots = op.outputs[0][axis]
     return None if isinstance(slots, str) else slots
 

@@ -13,6 +13,7 @@ from onnxslim.channels.lossless.facts import ChannelFacts
 from onnxslim.channels.lossless.layout_view import has_padding
 from onnxslim.graph import constants
 from onnxslim.graph.editor import GraphEditor
+from onnxslim.graph.layers import LinearLayer
 
 #: Weights are only changed where a changed weight is as exact as the original.
 EXACT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -176,9 +177,8 @@ def _can_fold_conv(node: ir.Node, consumer: Consumer) -> bool:
 def _can_fold_gemm(node: ir.Node, consumer: Consumer) -> bool:
     if consumer.input != 0 or node.attributes.get_float("beta", 1.0) == 0 or not _is_absent_or_constant(node, 2):
         return False
-    bias, weight = (constants.get_const_tensor(node.inputs[i]) if i < len(node.inputs) else None for i in (2, 1))
-    out_channels = weight.shape[0 if node.attributes.get_int("transB", 0) else 1] if weight is not None else None
-    return bias is None or (bias.size == out_channels and len(bias.shape) < 3)
+    bias = LinearLayer(node).bias
+    return bias is None or (bias.size == LinearLayer(node).outputs and bias.ndim < 3)
 
 
 def _can_fold_matmul(node: ir.Node, consumer: Consumer) -> bool:
@@ -187,13 +187,11 @@ def _can_fold_matmul(node: ir.Node, consumer: Consumer) -> bool:
 
 def _find_matmul_bias(node: ir.Node) -> tuple[ir.Node, int] | None:
     """The Add that is all that reads a MatMul, and which of its inputs is a constant vector along the last axis."""
-    out, weight = node.outputs[0], constants.get_const_tensor(node.inputs[1])
-    if len(out.uses()) != 1 or out.is_graph_output() or weight is None or len(weight.shape) != 2:
+    weight, bias_input = constants.get_const_tensor(node.inputs[1]), LinearLayer(node).bias_input
+    if weight is None or len(weight.shape) != 2 or bias_input is None:
         return None
-    use = next(iter(out.uses()))
-    bias = constants.get_const_tensor(use.node.inputs[1 - use.idx]) if use.node.op_type == "Add" else None
-    is_vector = bias is not None and len(bias.shape) == 1 and bias.shape[0] == weight.shape[1]
-    return (use.node, 1 - use.idx) if is_vector else None
+    bias = constants.get_const_tensor(bias_input[0].inputs[bias_input[1]])
+    return bias_input if bias is not None and len(bias.shape) == 1 else None
 
 
 def _is_absent_or_constant(node: ir.Node, i: int) -> bool:

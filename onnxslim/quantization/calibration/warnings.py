@@ -10,7 +10,6 @@ from onnxslim.graph.constants import get_const_array
 from onnxslim.quantization.calibration.histograms import Statistics
 from onnxslim.quantization.numerics.affine import MIN_SCALE
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
-from onnxslim.quantization.qdq.insert import weight_axis
 
 #: Below this many samples ranges are guesses.
 MIN_CALIBRATION_SAMPLES = 8
@@ -41,7 +40,7 @@ def _find_empty_channels(units: Sequence[FusionGroup]) -> Iterator[str]:
         weight = get_const_array(unit.anchor.inputs[1])
         if weight is None:
             continue
-        axis = weight_axis(unit)
+        axis = unit.layer.output_axis
         reduced_axes = tuple(i for i in range(weight.ndim) if i != axis)
         empty_count = int((np.abs(weight).max(axis=reduced_axes, initial=0.0) == 0).sum())
         if empty_count:

@@ -21,6 +21,7 @@ import onnx_ir as ir
 from onnxslim.activations.output_error import to_decibels
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.editor import GraphEditor
+from onnxslim.graph.layers import LinearLayer
 from onnxslim.quantization.dynamic.layer_error import ObservedActivation, get_weight_matrix, quantization_noise
 from onnxslim.quantization.linear_layers import MatMulLayer, WeightMatrix
 
@@ -182,6 +183,6 @@ def _divide_activation(
 
 def _multiply_weight(editor: GraphEditor, linear: MatMulLayer, factors: np.ndarray) -> None:
     array = get_weight_matrix(linear) * factors[:, None]
-    stored = array.T if linear.node.attributes.get_int("transB", 0) else array
+    stored = LinearLayer(linear.node).as_stored(array.T)
     stem = f"{linear.weight_value.name}_smooth"
     editor.replace_input(linear.node, 1, editor.add_initializer(stem, stored.astype(np.float32)))

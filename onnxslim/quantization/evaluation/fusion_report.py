@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onnxslim.activations.output_error import to_decibels
 from onnxslim.core.step_report import Skipped, StepReport
+from onnxslim.graph.layers import LAYER_OPS
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup
 from onnxslim.quantization.targets.base import Target
 from onnxslim.runtime.optimized_graph import read_optimized_graph
@@ -86,7 +87,7 @@ def inspect_fusion(
     ops, kernels = _count_ops(graph)
     layers = []
     for unit in units:
-        if unit.op not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or len(unit.anchor.inputs) < 2:
+        if unit.op not in LAYER_OPS or len(unit.anchor.inputs) < 2:
             continue
         if unit.name not in int8_names:
             layers.append(ExecutedLayer(unit.name, unit.op, "float", unit.why_float or "float is faster here"))

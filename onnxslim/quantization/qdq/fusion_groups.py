@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from onnxslim.graph.clip_bounds import get_clip_bounds
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.layers import LinearLayer
 from onnxslim.quantization.targets.base import OpKind, SupportedOp, Target
 
 _NO_KERNEL = "the target has no int8 kernel for it"
@@ -50,6 +51,11 @@ class FusionGroup:
     def op(self) -> str:
         """The anchor's op type."""
         return self.anchor.op_type
+
+    @property
+    def layer(self) -> LinearLayer:
+        """The anchor of a unit with weights as a linear layer."""
+        return LinearLayer(self.anchor)
 
     @property
     def has_weights(self) -> bool:
@@ -114,9 +120,9 @@ def _find_folded_nodes(node: ir.Node, supported_op: SupportedOp | None, target: 
     """The bias Add of a MatMul and the Relu or Clip that only ``node`` feeds."""
     if supported_op is None or supported_op.kind in (OpKind.SHARED_RANGE, OpKind.FOLD):
         return
-    if node.op_type == "MatMul" and (add := _find_only_consumer(node, "Add")) is not None and _is_bias(add, node):
-        yield add
-        node = add
+    if node.op_type == "MatMul" and (bias_input := LinearLayer(node).bias_input) is not None:
+        node = bias_input[0]
+        yield node
     while (activation := _find_only_consumer(node, "Relu", "Clip")) is not None:
         activation_op = target.supported_ops.get(activation.op_type)
         if activation_op is None or activation_op.check(activation) is not None:
@@ -132,14 +138,6 @@ def _find_only_consumer(node: ir.Node, *ops: str) -> ir.Node | None:
         return None
     consumer = uses[0].node
     return consumer if consumer.op_type in ops and consumer.graph is node.graph else None
-
-
-def _is_bias(add: ir.Node, matmul: ir.Node) -> bool:
-    other = add.inputs[1] if add.inputs[0] is matmul.outputs[0] else add.inputs[0]
-    array, weight = get_const_array(other), get_const_array(matmul.inputs[1])
-    if array is None or weight is None:
-        return False
-    return array.ndim > 0 and array.shape[-1] == weight.shape[1] == array.size
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,10 @@ import onnx_ir as ir
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.editor import GraphEditor
+from onnxslim.graph.layers import LAYER_OPS
 from onnxslim.model_io import model_file
 from onnxslim.quantization.numerics.affine import Encoding, compute_weight_scales, quantize_weight
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
-
-#: Layers whose float weights the runtime would quantise behind our back (rule 3).
-_AUTO_QUANTIZED_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass
@@ -88,15 +86,6 @@ def insert_qdq_in_place(model: ir.Model, plan: QuantizationPlan, qparams: Quanti
     graph.sort()
 
 
-def weight_axis(unit: FusionGroup) -> int:
-    """The axis of the weights that carries the outputs."""
-    if unit.op == "Conv":
-        return 0
-    if unit.op == "Gemm":
-        return 0 if unit.anchor.attributes.get_int("transB", 0) else 1
-    return 1
-
-
 def find_bias_input(unit: FusionGroup) -> tuple[ir.Node, int] | None:
     """Where the bias of a weighted unit is read: the node and the input's position, or None."""
     anchor = unit.anchor
@@ -111,7 +100,7 @@ def find_bias_input(unit: FusionGroup) -> tuple[ir.Node, int] | None:
 
 
 def _quantize_layer(editor: GraphEditor, unit: FusionGroup, plan: QuantizationPlan, qparams: QuantizationParams) -> None:
-    anchor, axis = unit.anchor, weight_axis(unit)
+    anchor, axis = unit.anchor, unit.layer.output_axis
     weight_value = anchor.inputs[1]
     weight = get_const_array(weight_value)
     assert weight_value is not None
@@ -186,10 +175,8 @@ def _quantize_activation(
         if (value, node) in readers:
             node.replace_input_with(position, dequantized)
         elif produced_in_int8:
-            if (
-                node.op_type in _AUTO_QUANTIZED_OPS
-                and get_const_array(node.inputs[1] if len(node.inputs) > 1 else None) is not None
-            ):
+            # rule 3: the runtime would quantise the float weights of these behind our back
+            if node.op_type in LAYER_OPS and get_const_array(node.inputs[1] if len(node.inputs) > 1 else None) is not None:
                 if vector_dequantized is None:
                     vector_dequantized = _dequantize_with_vector(editor, name, dequantized, encoding)
                 node.replace_input_with(position, vector_dequantized if vector_dequantized is not None else dequantized)

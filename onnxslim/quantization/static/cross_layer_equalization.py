@@ -22,6 +22,7 @@ from onnxslim.graph import shapes
 from onnxslim.graph.clip_bounds import get_clip_bounds
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.editor import GraphEditor
+from onnxslim.graph.layers import LinearLayer
 
 #: f(s·x) = s·f(x) for s > 0, channel by channel
 HOMOGENEOUS_OPS = frozenset(
@@ -105,14 +106,8 @@ def _is_layer(node: ir.Node) -> bool:
         return False
     if node.op_type == "Gemm":
         return not node.attributes.get_int("transA", 0)
-    group = node.attributes.get_int("group", 1)
-    return group == 1 or _is_depthwise(node)
-
-
-def _is_depthwise(node: ir.Node) -> bool:
-    weight = get_const_array(node.inputs[1])
-    group = node.attributes.get_int("group", 1)
-    return node.op_type == "Conv" and weight is not None and group > 1 and weight.shape[:2] == (group, 1)
+    layer = LinearLayer(node)
+    return layer.groups == 1 or layer.is_depthwise
 
 
 def _is_homogeneous(node: ir.Node) -> bool:
@@ -235,37 +230,23 @@ def expected_error(peak: np.ndarray, energy: np.ndarray, weights: Sequence[np.nd
 
 def _reshape_by_channel(node: ir.Node) -> np.ndarray:
     """The weights as (outputs, input channels, taps); a depthwise layer's as (channels, taps)."""
-    weight = get_const_array(node.inputs[1])
-    assert weight is not None
-    if node.op_type == "Gemm":
-        return (weight if _is_transposed(node) else weight.T)[:, :, None]
-    if _is_depthwise(node):
-        return weight.reshape(weight.shape[0], -1)
-    return weight.reshape(weight.shape[0], weight.shape[1], -1)
-
-
-def _is_transposed(node: ir.Node) -> bool:
-    return bool(node.attributes.get_int("transB", 0))
+    layer = LinearLayer(node)
+    weight = layer.output_first
+    return weight.reshape(len(weight), -1) if layer.is_depthwise else weight.reshape(*weight.shape[:2], -1)
 
 
 def _scale_rows(editor: GraphEditor, node: ir.Node, scale: np.ndarray) -> None:
-    weight = get_const_array(node.inputs[1])
-    assert weight is not None
-    axis = 0 if node.op_type == "Conv" or _is_transposed(node) else 1
-    _replace_initializer(editor, node, 1, weight * _broadcast_along(scale, axis, weight.ndim))
-    bias = get_const_array(node.inputs[2]) if len(node.inputs) > 2 else None
+    layer = LinearLayer(node)
+    bias = layer.bias
+    _replace_initializer(editor, node, 1, layer.weight * _broadcast_along(scale, layer.output_axis, layer.weight.ndim))
     if bias is not None:
         _replace_initializer(editor, node, 2, bias * scale.reshape(-1 if bias.ndim == 1 else (1, -1)))
 
 
 def _scale_columns(editor: GraphEditor, node: ir.Node, scale: np.ndarray) -> None:
-    weight = get_const_array(node.inputs[1])
-    assert weight is not None
-    if _is_depthwise(node):
-        axis = 0
-    else:
-        axis = 1 if node.op_type == "Conv" or _is_transposed(node) else 0
-    _replace_initializer(editor, node, 1, weight * _broadcast_along(scale, axis, weight.ndim))
+    layer = LinearLayer(node)
+    axis = layer.output_axis if layer.is_depthwise else layer.input_axis
+    _replace_initializer(editor, node, 1, layer.weight * _broadcast_along(scale, axis, layer.weight.ndim))
 
 
 def _broadcast_along(scale: np.ndarray, axis: int, rank: int) -> np.ndarray:

@@ -20,7 +20,6 @@ from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration import observe
 from onnxslim.quantization.numerics import affine
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups, make_plan
-from onnxslim.quantization.qdq.insert import weight_axis
 from onnxslim.quantization.qdq.placement import find_int8_capable
 from onnxslim.quantization.targets.base import Target
 from onnxslim.runtime.parallel import FeedIterable, run_all
@@ -79,7 +78,7 @@ def measure_layer_sensitivity(
 
 def _add_quantized_twin(editor: GraphEditor, unit: FusionGroup, encoding: affine.Encoding, target: Target) -> list[ir.Value]:
     """The layer once more with rounded input and weights; the squared difference of the outputs, and their square."""
-    node, axis = unit.anchor, weight_axis(unit)
+    node, axis = unit.anchor, unit.layer.output_axis
     weight = get_const_array(node.inputs[1])
     assert weight is not None
     scales = affine.compute_weight_scales(weight, axis, reduce_range=target.saturating_pairs)

@@ -20,11 +20,12 @@ from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.conv_geometry import prepare_input
 from onnxslim.graph.im2col import unfold
+from onnxslim.graph.layers import LinearLayer
 from onnxslim.quantization.calibration.sampled_outputs import SampledOutputs, SamplingRequest, sample_outputs
 from onnxslim.quantization.numerics import gptq, saturation
 from onnxslim.quantization.numerics.affine import WEIGHT_QMAX, compute_weight_scales
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
-from onnxslim.quantization.qdq.insert import QuantizationParams, QuantizedWeights, find_bias_input, weight_axis
+from onnxslim.quantization.qdq.insert import QuantizationParams, QuantizedWeights, find_bias_input
 from onnxslim.quantization.static.layerwise_replay import LayerwiseReplay
 from onnxslim.runtime.memory import release_freed_memory
 from onnxslim.runtime.session import SessionConfig
@@ -100,9 +101,8 @@ def correct_layers(
 
 
 def _choose_row_count(unit: FusionGroup) -> int:
-    weight = get_const_array(unit.anchor.inputs[1])
-    assert weight is not None
-    return int(np.clip(2 * weight.size // weight.shape[weight_axis(unit)], MIN_ROWS, MAX_ROWS))
+    layer = unit.layer
+    return int(np.clip(2 * layer.weight.size // layer.outputs, MIN_ROWS, MAX_ROWS))
 
 
 def _linear_output(unit: FusionGroup) -> ir.Value:
@@ -119,7 +119,7 @@ def _collect_input_rows(unit: FusionGroup, replay: LayerwiseReplay, sample: int,
         rows = array.reshape(-1, array.shape[-1])[positions]
         return replay.to_float(name, rows)[None]
     x, geometry = prepare_input(unit.anchor, replay.to_float(name, replay.get_activation(name, sample)))
-    groups = unit.anchor.attributes.get_int("group", 1)
+    groups = unit.layer.groups
     patches = unfold(x, geometry, positions[None])[0]
     if groups == patches.shape[1]:  # depthwise: numpy adds rows in their order in memory, which is kept
         return np.ascontiguousarray(patches.transpose(0, 2, 1)).transpose(2, 0, 1)
@@ -129,10 +129,8 @@ def _collect_input_rows(unit: FusionGroup, replay: LayerwiseReplay, sample: int,
 def _correct_layer(
     unit: FusionGroup, qparams: QuantizationParams, x: np.ndarray, y: np.ndarray
 ) -> tuple[QuantizedWeights, LayerCorrection]:
-    weight = get_const_array(unit.anchor.inputs[1])
-    assert weight is not None
-    groups = x.shape[0]
-    weight_matrix = _to_matrix(unit, weight, groups)
+    layer, groups = unit.layer, x.shape[0]
+    weight_matrix = layer.output_first.reshape(groups, layer.outputs // groups, -1)
     rows = gptq.make_sampled_rows(x, y.reshape(len(y), groups, -1).transpose(1, 0, 2))
     input_scale = float(qparams.encodings[str(unit.inputs[0].name)].scale)
     bias_place = find_bias_input(unit)
@@ -141,9 +139,9 @@ def _correct_layer(
     # room for the bias to move without overflowing int32
     bias_bound = 2.0 * np.abs(float_bias).reshape(-1) + np.abs(rows.y_mean).reshape(-1)
     scales = compute_weight_scales(
-        weight, weight_axis(unit), bias=bias_bound, input_scale=input_scale, reduce_range=qparams.reduce_range
+        layer.weight, layer.output_axis, bias=bias_bound, input_scale=input_scale, reduce_range=qparams.reduce_range
     )
-    codes, scales, correction = _round_weights(unit, qparams, rows, weight_matrix, scales.reshape(groups, -1), weight.shape)
+    codes, scales, correction = _round_weights(unit, qparams, rows, weight_matrix, scales.reshape(groups, -1))
     bias = None
     if bias_place is not None or unit.op != "MatMul":
         bias = (
@@ -151,7 +149,7 @@ def _correct_layer(
             .reshape(-1)
             .astype(np.float32)
         )
-    return QuantizedWeights(_from_matrix(unit, codes, weight.shape), scales.reshape(-1), bias), correction
+    return QuantizedWeights(_as_stored(layer, codes), scales.reshape(-1), bias), correction
 
 
 def _round_weights(
@@ -160,11 +158,8 @@ def _round_weights(
     rows: gptq.SampledRows,
     w: np.ndarray,
     min_scales: np.ndarray,
-    shape: tuple[int, ...],
 ) -> tuple[np.ndarray, np.ndarray, LayerCorrection]:
-    """Codes (g, o, d) and scales (g, o) of the weights ``w``, which are stored in ``shape`` and need scales of
-    ``min_scales``.
-    """
+    """Codes (g, o, d) and scales (g, o) of the weights ``w``, which need scales of ``min_scales``."""
     nearest = np.clip(np.rint(w / min_scales[:, :, None]), -WEIGHT_QMAX, WEIGHT_QMAX).astype(np.int8)
     error, unrounded = gptq.compute_output_errors(rows, nearest * min_scales[:, :, None], w)
     is_small = w.shape[2] <= SCALE_SEARCH_INPUTS
@@ -177,9 +172,8 @@ def _round_weights(
         codes = gptq.round_gptq(w, gram, min_scales.astype(np.float64), WEIGHT_QMAX)
     if qparams.reduce_range:
         # error feedback moves codes by more than a step, so a pair may saturate again
-        saturating = saturation.find_saturating_channels(_from_matrix(unit, codes, shape), weight_axis(unit)).reshape(
-            min_scales.shape
-        )
+        stored = _as_stored(unit.layer, codes)
+        saturating = saturation.find_saturating_channels(stored, unit.layer.output_axis).reshape(min_scales.shape)
         codes, scales = np.where(saturating[:, :, None], nearest, codes), np.where(saturating, min_scales, scales)
     (error,) = gptq.compute_output_errors(rows, codes * scales[:, :, None])
     return codes, scales, LayerCorrection(unit.name, True, error)
@@ -196,13 +190,6 @@ def _find_output_range(unit: FusionGroup, qparams: QuantizationParams) -> tuple[
     return low, high
 
 
-def _to_matrix(unit: FusionGroup, weight: np.ndarray, groups: int) -> np.ndarray:
-    """The weights as (groups, outputs of a group, inputs of an output)."""
-    rows = weight if weight_axis(unit) == 0 else weight.T
-    return rows.reshape(groups, rows.shape[0] // groups, -1)
-
-
-def _from_matrix(unit: FusionGroup, codes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    if weight_axis(unit) == 0:
-        return codes.reshape(shape)
-    return np.ascontiguousarray(codes.reshape(shape[1], shape[0]).T)
+def _as_stored(layer: LinearLayer, codes: np.ndarray) -> np.ndarray:
+    """Codes (groups, outputs of a group, inputs of an output) in the shape of the weight."""
+    return np.ascontiguousarray(layer.as_stored(codes.reshape(layer.output_first.shape)))

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnxslim.graph import shapes
 from onnxslim.graph.clip_bounds import get_clip_bounds
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.layers import LinearLayer
 
 #: Types that pass for float32; None is a type that inference did not find.
 _FLOAT_DTYPES = (None, ir.DataType.FLOAT)
@@ -42,9 +43,8 @@ def check_gemm(node: ir.Node) -> str | None:
     if node.attributes.get_int("transA", 0):
         return "transA is set"
     if len(node.inputs) > 2 and node.inputs[2] is not None:
-        bias, weight = get_const_array(node.inputs[2]), _get_float_weight(node)
-        outputs = weight.shape[0 if node.attributes.get_int("transB", 0) else 1] if weight is not None else 0
-        if bias is None or bias.size != outputs:
+        bias = get_const_array(node.inputs[2])
+        if bias is None or bias.size != LinearLayer(node).outputs:
             return "its bias is not a constant vector over the outputs"
         if node.attributes.get_float("beta", 1.0) != 1.0:
             return "beta is not 1"

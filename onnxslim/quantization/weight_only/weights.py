@@ -12,16 +12,13 @@ import onnx_ir as ir
 
 from onnxslim.core.step_report import Skipped
 from onnxslim.graph.constants import get_const_array, iter_initializers
+from onnxslim.graph.layers import LAYER_OPS, get_output_axis
 from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS
 
 #: (op type, input) → the axes of its weights that have a scale each: the outputs, where they are known.
 _SCALE_AXES: dict[tuple[str, int], tuple[int, ...]] = {
-    ("Conv", 1): (0,),
-    ("ConvTranspose", 1): (1,),
-    ("Gemm", 1): (1,),
     ("Transpose", 0): (0,),
     ("MatMul", 0): (-2,),
-    ("MatMul", 1): (-1,),
     ("Gather", 0): (0,),
     **{(op, index): (0, 1) for op in ("LSTM", "GRU", "RNN") for index in (1, 2)},
 }
@@ -90,6 +87,6 @@ def find_weight_tensors(model: ir.Model, exclude: Sequence[str] = ()) -> tuple[l
 
 
 def _get_scale_axes(node: ir.Node, index: int) -> tuple[int, ...] | None:
-    if node.op_type == "Gemm" and index == 1 and node.attributes.get_int("transB", 0) != 0:
-        return (0,)
+    if index == 1 and node.op_type in LAYER_OPS and not node.domain:
+        return (get_output_axis(node),)
     return None if node.domain else _SCALE_AXES.get((node.op_type, index))

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.layers import LinearLayer
 from onnxslim.simplification.affine_folding import fold_affine
 from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, producer
 
@@ -27,7 +28,7 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     weight = get_const_array(linear.inputs[1])
     if weight is None:
         return f"the weights of {linear.op_type} are not constants"
-    factor = to_per_channel(array, 2 if linear.op_type == "Gemm" else weight.ndim, linear, weight)
+    factor = _to_per_channel(array, weight.ndim, linear)
     if factor is None:
         return f"its constant is not one number for each channel of {linear.op_type}"
     if node.op_type == "Mul":
@@ -40,15 +41,11 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     return fold_affine(node, node.inputs[at], sign, factor, node.inputs[1 - at])
 
 
-def to_per_channel(array: np.ndarray, rank: int, linear: ir.Node, weight: np.ndarray) -> np.ndarray | None:
+def _to_per_channel(array: np.ndarray, rank: int, linear: ir.Node) -> np.ndarray | None:
     """``array`` as float64 of one number a channel of a result of ``rank`` axes, or None when it varies otherwise."""
     if array.ndim > rank:
         return None
-    channels = {
-        "Conv": lambda: weight.shape[0],
-        "ConvTranspose": lambda: weight.shape[1] * linear.attributes.get_int("group", 1),
-        "Gemm": lambda: weight.shape[0 if linear.attributes.get_int("transB", 0) else 1],
-    }[linear.op_type]()
+    channels = LinearLayer(linear).outputs
     full = array.reshape([1] * (rank - array.ndim) + list(array.shape)).astype(np.float64)
     if full.size not in (1, channels) or full.shape[1] != full.size:
         return None
