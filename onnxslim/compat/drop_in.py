@@ -20,7 +20,7 @@ from onnxslim.compat.float32 import widen
 from onnxslim.compat.legacy_options import FUSION_PATTERNS, OPTIMIZATIONS, SlimOptions, parse_keywords
 from onnxslim.core.errors import GateError, UsageError
 from onnxslim.core.step_report import StepReport
-from onnxslim.data.model_inputs import get_model_inputs
+from onnxslim.data.model_inputs import find_fixed_batch_size, get_model_inputs
 from onnxslim.data.sources import open_samples
 from onnxslim.graph import shapes
 from onnxslim.graph.signature import refresh_outputs, set_input_shapes, set_inputs, set_outputs
@@ -150,7 +150,7 @@ def _check_outputs(before: ir.Model, after: ir.Model, check_inputs: dict[str, li
     """Raise where ``after`` gives other outputs than ``before``, on the inputs given and random ones."""
     sized = model_file.clone(before)
     set_input_shapes(sized, {name: value for name, value in check_inputs.items() if not isinstance(value, str)})
-    count = max(wanted.fixed_batch_size or 1 for wanted in get_model_inputs(sized))
+    count = find_fixed_batch_size(get_model_inputs(sized))
     random_samples = open_samples("random", sized, max_samples=count, can_run=make_run_check(before))
     feed = dict(next(random_samples.batches(count)))
     for name, path in check_inputs.items():

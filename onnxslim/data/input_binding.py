@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from onnxslim.core.errors import InvalidDataError
-from onnxslim.data.columns import Array, Column, ColumnRows, Indices, stack_rows
+from onnxslim.data.columns import Array, ArrayColumn, Column, ColumnRows, Indices, read_all, stack_rows
 from onnxslim.data.dtype_checks import cast, check_kind
-from onnxslim.data.model_inputs import ModelInput
+from onnxslim.data.model_inputs import ModelInput, list_batch_readings
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,24 @@ class InputFeed:
         column: Its samples.
         key: What the data call it.
         axis: The axis samples are stacked along; None when each is fed as it is.
+        is_constant: The data have one value of it for all samples.
     """
 
     input: ModelInput
     column: Column
     key: str
     axis: int | None
+    is_constant: bool = False
 
     @property
     def is_scalar(self) -> bool:
         """The input takes a single value (rank 0)."""
         return self.input.dims == ()
+
+    @property
+    def is_shared(self) -> bool:
+        """All samples of a run share one value of it: a scalar, or a tensor that is fed as it is and has no batch axis."""
+        return self.is_scalar or (self.axis is None and self.input.axis is None)
 
     @property
     def sample_size(self) -> int:
@@ -62,9 +69,7 @@ def bind_column(model_input: ModelInput, column: Column, key: str) -> InputFeed:
     """
     check_kind(model_input, column.dtype, f"'{key}'")
     axes = set()
-    for shape, row in column.shapes.items():
-        if 0 in shape:
-            raise InvalidDataError(f"'{key}': sample {row} is empty (shape {shape}), expected {model_input}")
+    for shape in column.shapes:
         try:
             axes.add(model_input.find_stacking_axis(shape))
         except ValueError as error:
@@ -77,20 +82,76 @@ def bind_column(model_input: ModelInput, column: Column, key: str) -> InputFeed:
     return InputFeed(model_input, column, key, axes.pop() if axes else model_input.axis)
 
 
+def bind_columns(
+    inputs: Sequence[ModelInput], columns: Mapping[str, tuple[str, Column | Array]], title: str
+) -> list[InputFeed]:
+    """Pair ``inputs`` with ``columns``, their keys and rows (or one value for all) by the name of the input.
+
+    Which axis counts samples is read off the model, and where the data do not go with that, off its other first axes.
+
+    Raises:
+        InvalidDataError: As :func:`bind_column` does for the first reading, or there are not as many rows of each.
+    """
+    reason: InvalidDataError | None = None
+    for reading in list_batch_readings(inputs):
+        try:
+            return _bind_columns(reading, columns, title)
+        except InvalidDataError as error:
+            reason = reason or error
+    assert reason is not None
+    raise reason
+
+
+def _bind_columns(
+    inputs: Sequence[ModelInput], columns: Mapping[str, tuple[str, Column | Array]], title: str
+) -> list[InputFeed]:
+    shared = {
+        i.name: values
+        for i in inputs
+        if i.name in columns and (values := _read_shared_value(i, columns[i.name][1])) is not None
+    }
+    lengths = {key: len(column) for name, (key, column) in columns.items() if name not in shared}
+    first, total = next(iter(lengths.items()), ("", 1))
+    for key, length in lengths.items():
+        if length != total:
+            raise InvalidDataError(
+                f"{title}: '{key}' has {length} samples, '{first}' has {total}",
+                hint="the first axis counts samples; one value for all of them is a 0-d array",
+            )
+    feeds = []
+    for model_input in inputs:
+        if model_input.name in columns:
+            key, column = columns[model_input.name]
+            values = shared.get(model_input.name)
+            if values is not None:
+                column = ArrayColumn(np.broadcast_to(values, (total, *values.shape)))
+            assert not isinstance(column, np.ndarray)
+            feeds.append(replace(bind_column(model_input, column, key), is_constant=values is not None))
+    return feeds
+
+
+def _read_shared_value(model_input: ModelInput, column: Column | Array) -> Array | None:
+    """The array of ``column`` where it is no samples but what every run takes."""
+    if isinstance(column, np.ndarray) or len(column.shapes) != 1:
+        return column if isinstance(column, np.ndarray) else None
+    shape = (len(column), *next(iter(column.shapes)))
+    return read_all(column) if model_input.is_shared_tensor(shape) else None
+
+
 def find_fixed_batch(feeds: Sequence[InputFeed]) -> int | None:
-    """How many samples every run takes: 1 when one cannot be stacked, N when the model says N, else None."""
-    fixed = {f.input.fixed_batch_size for f in feeds if f.axis is not None and f.input.fixed_batch_size is not None}
-    unstackable = [f for f in feeds if f.axis is None and not f.is_scalar]
+    """How many samples every run takes: N when the model says N, 1 when one cannot be stacked, else None."""
+    fixed = [size for f in feeds if f.axis is not None and (size := f.input.fixed_batch_size) is not None]
+    size = max(fixed, default=1)
+    whole = [f for f in feeds if f.axis is None and not f.is_shared]
     ragged = [f for f in feeds if len(f.column.shapes) > 1]
-    size = 1 if unstackable else fixed.pop() if fixed else None
-    if unstackable and fixed - {1}:
+    if whole and size > 1:
         raise InvalidDataError(
-            f"'{unstackable[0].key}' is fed one sample at a time, but other inputs take {max(fixed)} samples",
-            hint=f"give samples of '{unstackable[0].key}' for {max(fixed)} together with the others as whole feeds",
+            f"'{whole[0].key}' is fed one sample at a time, but other inputs take {size} samples",
+            hint=f"give samples of '{whole[0].key}' for {size} together with the others as whole feeds",
         )
-    if size is not None and size > 1 and ragged:
+    if size > 1 and ragged:
         raise InvalidDataError(f"'{ragged[0].key}': samples of different shapes cannot fill a batch fixed at {size}")
-    return size
+    return size if fixed or any(f.axis is None and not f.is_scalar for f in feeds) else None
 
 
 def assemble_tensor(rows: ColumnRows, axis: int | None) -> Array:

@@ -9,12 +9,14 @@ model takes is decided by ranks alone. For a model input of rank R:
 
 The batch axis is the first one, unless the dimension that is the batch elsewhere in the model sits on another
 axis: a recurrent state ``[2, batch, 128]`` beside an input ``[batch, 512]`` is stacked along axis 1. An input whose
-first axis is fixed to something that is not the batch (anchors ``[100, 4]``) has no batch axis.
+first axis is fixed to something that is not the batch (anchors ``[100, 4]``, a time step ``[1, 16]`` beside a batch
+fixed at 4) has no batch axis: the samples of a run share it. An array of its own shape is that for all samples, and of
+one tensor a sample the first sample of each run gives it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -100,6 +102,10 @@ class ModelInput:
             return bool(shape)
         return self.axis is not None and _matches(self.dims, shape)
 
+    def is_shared_tensor(self, shape: tuple[int, ...]) -> bool:
+        """An array of ``shape`` is what every run takes: it has no batch axis, and the shape is the input's own."""
+        return self.axis is None and bool(self.dims) and _matches(self.dims or (), shape)
+
     def split_samples(self, tensor: Array) -> Array | None:
         """``tensor``, a whole feed of this input, as samples along a new first axis; None when it is no whole feed."""
         return np.moveaxis(tensor, self.axis or 0, 0) if self.is_whole_feed(tensor.shape) else None
@@ -130,6 +136,19 @@ def build_inputs(inputs: Mapping[str, tuple[ir.DataType, tuple[Dim, ...] | None]
     """Inputs of which only the element types and shapes are known, in their order."""
     batch = _find_batch_dim([dims for _, dims in inputs.values()])
     return tuple(ModelInput(name, dtype, dims, _find_batch_axis(dims, batch)) for name, (dtype, dims) in inputs.items())
+
+
+def list_batch_readings(inputs: Sequence[ModelInput]) -> Iterator[Sequence[ModelInput]]:
+    """``inputs``, and then with each other size that a first axis is fixed at taken for the batch."""
+    yield inputs
+    sizes = dict.fromkeys(i.dims[0] for i in inputs if i.axis is None and i.dims)
+    for size in sizes if all(i.axis in (0, None) for i in inputs) else ():
+        yield [replace(i, axis=_find_batch_axis(i.dims, size)) for i in inputs]
+
+
+def find_fixed_batch_size(inputs: Sequence[ModelInput]) -> int:
+    """How many samples a run takes at least: the size that the model fixes the batch at, else 1."""
+    return max((i.fixed_batch_size or 1 for i in inputs), default=1)
 
 
 def _read_dtype(value: ir.Value) -> ir.DataType:

@@ -37,14 +37,22 @@ class Batch(dict[str, Array]):
         self.indices = indices
 
 
+def too_few_samples(source: str, count: int, needed: int | None, purpose: str = "") -> UsageError:
+    """There are ``count`` samples, and the model's batch asks for ``needed``."""
+    return UsageError(
+        f"{source}: {count} samples, expected at least {needed}{purpose}",
+        hint=f"the model's batch is fixed: give {needed} samples or more, or export it with a free batch",
+    )
+
+
 class Samples:
     """Samples of all inputs of a model, in a fixed order, each run giving new arrays from where they are stored.
 
     Nothing is held in memory but one batch. How a sample becomes a feed is written in :mod:`onnxslim.data.model_inputs`.
     Batches follow the model: along a free batch axis as many samples as asked for, along one fixed at N exactly N (a
-    remainder is left out, and said in ``warnings``); samples that cannot be stacked are fed one by one. Samples of
-    different shapes, or with different values for an input of rank 0, are never padded: a batch ends where either
-    changes.
+    remainder is left out, and said in ``warnings``; what is shared by a run is then the first sample's); samples that
+    cannot be stacked are fed one by one. Samples of different shapes, or with different values for an input of rank 0,
+    are never padded: a batch ends where either changes.
 
     Attributes:
         feeds: The rows each input is fed from, for all samples of the source.
@@ -55,6 +63,7 @@ class Samples:
 
     Raises:
         InvalidDataError: No samples, or the shapes do not go together.
+        UsageError: Fewer samples than one run takes.
     """
 
     def __init__(
@@ -82,8 +91,11 @@ class Samples:
             self._indices = self._indices[: len(self._indices) - remainder]
             self.warnings.append(f"{source}: the model's batch is fixed at {self.fixed_batch}; {remainder} samples left out")
         if not len(self._indices):
-            needed = f", expected at least {self.fixed_batch}" if remainder else ""
-            raise InvalidDataError(f"{source}: {remainder or 'no'} samples{needed}")
+            raise (
+                too_few_samples(source, remainder, self.fixed_batch)
+                if remainder
+                else InvalidDataError(f"{source}: no samples")
+            )
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -149,6 +161,16 @@ class Samples:
         if (sequences := self.sequences) is not None:
             entry["sequences"] = len(np.unique(sequences))
         return entry
+
+    @property
+    def run_count(self) -> int:
+        """How many runs the samples fill; one a sample where the model leaves the batch free."""
+        return len(self) // (self.fixed_batch or 1)
+
+    def round_to_runs(self, count: int) -> int:
+        """The largest number of samples, up to ``count`` and all there are, that fills whole runs; one run at least."""
+        size = self.fixed_batch or 1
+        return max(size, min(count, len(self)) // size * size)
 
     def with_feeds(self, feeds: Sequence[InputFeed], state: Mapping[str, str]) -> Samples:
         """These samples with the inputs of ``feeds`` as well, which ``state`` says are fed back."""
@@ -239,14 +261,22 @@ class Samples:
 
     def _find_batch_ends(self, parts: Sequence[ColumnRows], count: int) -> list[int]:
         """Where a batch must end: between samples that cannot share a run."""
+        if self.fixed_batch is not None:
+            self._check_shared_values(parts)
+            return [0, count]
         varying = [
             [row.item() if f.is_scalar else row.shape for row in part]
             for f, part in zip(self.feeds, parts, strict=True)
             if f.is_scalar or isinstance(part, list)
         ]
         keys = list(zip(*varying, strict=True)) if varying else [()] * count
-        cuts = [0, *(i for i in range(1, count) if keys[i] != keys[i - 1]), count]
-        if len(cuts) > 2 and self.fixed_batch not in (None, 1):
-            scalars = ", ".join(f"'{f.key}'" for f in self.feeds if f.is_scalar)
-            raise InvalidDataError(f"{scalars} must not change within a batch fixed at {self.fixed_batch}")
-        return cuts
+        return [0, *(i for i in range(1, count) if keys[i] != keys[i - 1]), count]
+
+    def _check_shared_values(self, parts: Sequence[ColumnRows]) -> None:
+        """Raise where labels are for samples that a run does not see: those whose shared input is not the first one's."""
+        for f, part in zip(self.feeds, parts, strict=True):
+            if self._all_labels is not None and f.is_shared and any(not np.array_equal(row, part[0]) for row in part):
+                raise InvalidDataError(
+                    f"'{f.key}' must not change within a batch fixed at {self.fixed_batch}, because there are labels",
+                    hint=f"a run takes one value of it: let each {self.fixed_batch} samples in a row have the same",
+                )

@@ -15,14 +15,14 @@ import onnx_ir as ir
 from onnxslim.core.errors import InvalidDataError, LimitError, OnnxslimError, UnsupportedError, UsageError
 from onnxslim.data import sequences, user_functions
 from onnxslim.data.array_files import MAX_SAMPLE_BYTES
-from onnxslim.data.columns import Array, ArrayColumn, Column, read_all
-from onnxslim.data.input_binding import bind_column
+from onnxslim.data.columns import Array, Column, read_all
+from onnxslim.data.input_binding import bind_columns, find_fixed_batch
 from onnxslim.data.model_inputs import get_model_inputs
 from onnxslim.data.reader import ReaderRequest, ReaderResult
 from onnxslim.data.readers import array_folder, arrays, images, iterables, npz, random_data, tables
-from onnxslim.data.samples import Samples, StepIndex
+from onnxslim.data.samples import Samples, StepIndex, too_few_samples
 from onnxslim.data.sequences import StateFeedback
-from onnxslim.data.split import draw_indices
+from onnxslim.data.split import draw_indices, draw_samples
 
 #: The sources, in the order they are asked whether a source is theirs. To add one, write a module with ``accepts``
 #: and ``read`` (see :mod:`onnxslim.data.reader`) and put it here.
@@ -89,10 +89,12 @@ def open_samples(
     if reader is random_data and can_run is not None:
         samples = _find_runnable(samples, request, can_run)
     total = len(samples)
-    if max_samples is None or max_samples >= total:
+    if max_samples is None or max_samples >= total or reader is random_data:
         return samples
-    drawn = draw_indices(samples.labels, total, max_samples, seed)
-    return samples.take(drawn, source=f"{samples.source}, {max_samples} of {total} samples (seed {seed})")
+    if max_samples < (samples.fixed_batch or 1):
+        raise too_few_samples(f"--max-samples {max_samples}", max_samples, samples.fixed_batch)
+    drawn = draw_samples(samples, max_samples, seed)
+    return samples.take(drawn, source=f"{samples.source}, {len(drawn)} of {total} samples (seed {seed})")
 
 
 def _open_sequences(request: ReaderRequest, feedback: StateFeedback, allow_random: bool) -> Samples:
@@ -172,26 +174,20 @@ def _build_samples(result: ReaderResult, request: ReaderRequest, steps: StepInde
     for auxiliary_key in request.auxiliary_keys:
         columns.pop(auxiliary_key, None)
     _check_names([key for key, _ in columns.values()], columns, request, result.title)
-    lengths = {key: len(column) for key, column in columns.values() if not isinstance(column, np.ndarray)}
-    first, total = next(iter(lengths.items()), ("", 1))
-    for key, length in lengths.items():
-        if length != total:
-            raise InvalidDataError(
-                f"{result.title}: '{key}' has {length} samples, '{first}' has {total}",
-                hint="the first axis counts samples; one value for all of them is a 0-d array",
-            )
-    feeds = []
-    for model_input in request.inputs:
-        if model_input.name in columns:
-            key, column = columns[model_input.name]
-            if isinstance(column, np.ndarray):
-                column = ArrayColumn(np.broadcast_to(column, (total,)))
-            feeds.append(bind_column(model_input, column, key))
+    feeds = bind_columns(request.inputs, columns, result.title)
+    total = len(feeds[0].column)
     if labels is not None:
         labels = _check_labels(labels, total, result.title)
     if groups is not None and groups.shape != (total,):
         raise InvalidDataError(f"{result.title}: groups of shape {groups.shape}, expected one for each of {total} samples")
-    return Samples(feeds, source=result.title, labels=labels, groups=groups, warnings=result.warnings, steps=steps)
+    warnings = list(result.warnings)
+    if (batch := find_fixed_batch(feeds) or 1) > 1:
+        varying = [f.key for f in feeds if f.is_shared and not f.is_constant]
+        if varying and groups is None:
+            # what runs together shares those inputs, and so stays together
+            groups = np.arange(total) // batch
+        warnings += [f"'{key}' is shared by a run: of each {batch} samples the first one's is fed" for key in varying]
+    return Samples(feeds, source=result.title, labels=labels, groups=groups, warnings=warnings, steps=steps)
 
 
 def _check_names(keys: list[str], names: Mapping[str, Any], request: ReaderRequest, title: str) -> None:

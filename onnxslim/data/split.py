@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.columns import Array, Indices
-from onnxslim.data.samples import Samples
+from onnxslim.data.samples import Samples, too_few_samples
 
 
 def draw_indices(labels: Array | None, total: int, size: int, seed: int) -> Indices:
@@ -39,6 +39,18 @@ def draw_indices(labels: Array | None, total: int, size: int, seed: int) -> Indi
     return np.sort(order[np.minimum(steps.astype(np.intp), total - 1)])
 
 
+def draw_samples(samples: Samples, size: int, seed: int) -> Indices:
+    """Indices of about ``size`` of ``samples``, drawn as :func:`draw_indices` does, that fill whole runs.
+
+    Where samples of a run belong together (they share an input), whole runs are drawn.
+    """
+    size, batch = samples.round_to_runs(size), samples.fixed_batch or 1
+    if not any(f.is_shared and not f.is_constant for f in samples.feeds) or batch == 1:
+        return draw_indices(samples.labels, len(samples), size, seed)
+    runs = draw_indices(None, len(samples) // batch, size // batch, seed)
+    return (runs[:, None] * batch + np.arange(batch)).reshape(-1)
+
+
 def hold_back(samples: Samples, share: float, seed: int = 0) -> tuple[Samples, Samples]:
     """Split into ``(rest, held)`` where ``held`` is a seeded share, stratified by label.
 
@@ -47,7 +59,7 @@ def hold_back(samples: Samples, share: float, seed: int = 0) -> tuple[Samples, S
     The order of the samples is kept.
 
     Raises:
-        UsageError: ``share`` is not between 0 and 1.
+        UsageError: ``share`` is not between 0 and 1, or the samples do not fill two of the model's batches.
         InvalidDataError: Fewer than two units.
     """
     if not 0 < share < 1:
@@ -63,12 +75,30 @@ def hold_back(samples: Samples, share: float, seed: int = 0) -> tuple[Samples, S
         )
     first = np.unique(units, return_index=True)[1]
     labels = None if samples.labels is None else samples.labels[first]
-    chosen = draw_indices(labels, total, min(max(round(share * total), 1), total - 1), seed)
-    held = np.isin(units, chosen)
+    held = _draw_units(units, labels, share, seed, samples.fixed_batch or 1)
+    if held is None:
+        raise too_few_samples(
+            samples.source, len(samples), 2 * (samples.fixed_batch or 1), " different ones to hold a batch back"
+        )
     return (
         samples.take(np.flatnonzero(~held), source=f"{samples.source}, less a held-back share of {share:.0%}"),
         samples.take(np.flatnonzero(held), source=f"{samples.source}, a held-back share of {share:.0%} (seed {seed})"),
     )
+
+
+def _draw_units(units: Indices, labels: Array | None, share: float, seed: int, batch: int) -> Array | None:
+    """Shape (n,), bool: the samples of about ``share`` of the units, a whole run at least on both sides; None where that
+    cannot be. Units of one sample fill whole runs on both sides.
+    """
+    total, sizes = int(units.max()) + 1, np.bincount(units)
+    wanted = min(max(round(share * total), 1), total - 1)
+    single = batch > 1 and int(sizes.max()) == 1
+    counts = [n for n in range(1, total) if not single or n % batch == 0]
+    for count in sorted(counts, key=lambda n: abs(n - wanted)) if batch > 1 else [wanted]:
+        held: Array = np.isin(units, draw_indices(labels, total, count, seed))
+        if min(held.sum(), (~held).sum()) >= batch:
+            return held
+    return None
 
 
 def _hold_back_end(samples: Samples, share: float) -> tuple[Samples, Samples]:

@@ -81,13 +81,13 @@ def open_splits(
     if confirm is not None:
         check_disjoint(fit, confirm)
         duplicate_warning = find_near_duplicates(fit, confirm)
-    elif len(fit) > 1:
+    elif fit.run_count > 1:
         fit, confirm = hold_back(fit, CONFIRM_SHARE, seed)
         if (duplicate_warning := find_near_duplicates(fit, confirm)) is not None:
             duplicate_warning += "; --group keeps what belongs together in one set"
     if tune and confirm is not None and _has_enough_labels(fit, confirm, tune):
         confirm, held_back = hold_back(confirm, LABELED_TUNE_SHARE, seed + 1)
-    elif tune and len(fit) > 1:
+    elif tune and fit.run_count > 1:
         fit, held_back = hold_back(fit, tune, seed + 1)
     return DataSplits(fit, held_back, confirm, duplicate_warning)
 

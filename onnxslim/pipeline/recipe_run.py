@@ -17,7 +17,7 @@ from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.version import __version__
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
-from onnxslim.data.split import draw_indices
+from onnxslim.data.split import draw_samples
 from onnxslim.graph.runtime_versions import check_loads_in, oldest_runtime
 from onnxslim.model_io import model_file
 from onnxslim.pipeline import recipe as recipes
@@ -228,7 +228,7 @@ class Attempt:
             return []
         indices = np.arange(min(_FIT_EVALUATION_SAMPLES, len(fit)))
         if fit.sequences is None:
-            indices = draw_indices(fit.labels, len(fit), _FIT_EVALUATION_SAMPLES, self.recipe.seed)
+            indices = draw_samples(fit, _FIT_EVALUATION_SAMPLES, self.recipe.seed)
         try:
             evaluation = self.task.evaluate({"result": self.models[-1]}, fit.take(indices))["result"]
         except (UsageError, InvalidDataError) as error:

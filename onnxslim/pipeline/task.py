@@ -162,7 +162,7 @@ def check_metric(task: CompressionTask) -> None:
     samples, judge = task.splits.confirm, task.judge
     if samples is None or (samples.labels is None and judge.metric is None):
         return
-    first_samples = samples.take(np.arange(min(_CHECK_SAMPLES, len(samples))))
+    first_samples = samples.take(np.arange(samples.round_to_runs(_CHECK_SAMPLES)))
     try:
         task.evaluate({"original": task.original}, first_samples)
     except (UsageError, InvalidDataError):

@@ -92,7 +92,7 @@ def build_block_trials(
                 position = position_by_output[target.layer.node_output]
                 first_changed[number] = min(first_changed[number], position)
                 takeovers.append((position, number, target))
-    repair_samples = samples.take(np.arange(min(len(samples), MAX_REPAIR_SAMPLES)))
+    repair_samples = samples.take(np.arange(samples.round_to_runs(MAX_REPAIR_SAMPLES)))
     if takeovers and len(repair_samples) >= HOLDOUT_PERIOD:
         executor = SegmentExecutor(model, repair_samples, config)
         for position, _, target in sorted(takeovers, key=lambda heir: heir[:2]):

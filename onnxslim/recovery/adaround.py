@@ -67,7 +67,7 @@ def adaround(
         shaped = model_file.clone(result)
         shapes.infer(shaped)
         trainable = find_weights(shaped.graph)
-        cache = SampleCache(samples.take(np.arange(min(len(samples), max_samples))), seed)
+        cache = SampleCache(samples.take(np.arange(samples.round_to_runs(max_samples))), seed)
         errors: dict[str, list[float]] = {}
         for i, (name, float_weight) in enumerate(weights.items()):
             progress("rounding", i, len(weights))

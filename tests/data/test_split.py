@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.sources import open_samples
-from onnxslim.data.split import check_disjoint, draw_indices, hold_back
+from onnxslim.data.split import check_disjoint, draw_indices, draw_samples, hold_back
 
 
 @pytest.fixture(scope="session")
@@ -105,3 +105,42 @@ def test_the_same_sample_in_two_sets_is_an_error_that_names_both(row_model: ir.M
     check_disjoint(a, b.take([0, 2]))
     with pytest.raises(InvalidDataError, match=r"2 samples of .* \(by index: 4 = 1, 1 = 3\)"):
         check_disjoint(a, b)
+
+
+@settings(deadline=None)
+@given(st.integers(2, 9), st.integers(3, 9), st.floats(0.05, 0.95), st.booleans(), st.integers(0, 5))
+def test_both_sides_of_a_fixed_batch_are_whole_runs(
+    make: Callable[..., ir.Model], batch: int, runs: int, share: float, alike: bool, seed: int
+) -> None:
+    """Nothing is left out where all samples differ; where some are alike, both sides have a run at least or it is said."""
+    values = np.arange(batch * runs) // (2 if alike else 1)
+    samples = open_samples({"x": values[:, None].astype(np.float32)}, make(x=("FLOAT", [batch, 1])))
+    rest, held = hold_back(samples, share, seed)
+    check_disjoint(rest, held)
+    assert len(rest) % batch == len(held) % batch == 0
+    assert len(rest) >= batch
+    assert len(held) >= batch
+    if not alike:
+        assert len(rest) + len(held) == len(samples)
+        assert abs(len(held) - share * len(samples)) <= batch
+    drawn = draw_samples(samples, batch + 1, seed)
+    assert len(drawn) == batch
+
+
+def test_samples_of_one_fixed_batch_cannot_be_divided_and_how_many_could_is_said(make: Callable[..., ir.Model]) -> None:
+    samples = open_samples({"x": np.arange(9, dtype=np.float32)[:, None]}, make(x=("FLOAT", [5, 1])))
+    with pytest.raises(UsageError, match="5 samples, expected at least 10 different ones to hold a batch back"):
+        hold_back(samples, 0.5)
+    with pytest.raises(UsageError, match="--max-samples 3: 3 samples, expected at least 5"):
+        open_samples({"x": np.arange(9, dtype=np.float32)[:, None]}, make(x=("FLOAT", [5, 1])), max_samples=3)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5, 8, 16, 33])
+def test_made_up_samples_fill_as_many_runs_as_there_are_uses(make: Callable[..., ir.Model], batch: int) -> None:
+    samples = open_samples("random", make(x=("FLOAT", [batch, 3])))
+    assert samples.run_count >= 4
+    rest, confirm = hold_back(samples, 0.25)
+    fit, tune = hold_back(rest, 0.2)
+    assert min(fit.run_count, tune.run_count, confirm.run_count) >= 1
+    few = open_samples("random", make(x=("FLOAT", [batch, 3])), max_samples=4)
+    assert few.run_count == -(-4 // batch)

@@ -11,11 +11,12 @@ import numpy as np
 
 from onnxslim.core.errors import UnsupportedError
 from onnxslim.data.columns import Array, Column, ColumnRows, Indices, stack_rows
-from onnxslim.data.model_inputs import Dim, ModelInput
+from onnxslim.data.model_inputs import Dim, ModelInput, find_fixed_batch_size
 from onnxslim.data.reader import ReaderRequest, ReaderResult
 
-#: How many samples where ``max_samples`` does not say.
-DEFAULT_SAMPLES = 32
+#: How many samples where ``max_samples`` does not say, and how many runs they fill at least where a batch is fixed: two to
+#: fit on, one to choose by and one to judge by.
+DEFAULT_SAMPLES, DEFAULT_RUNS = 32, 4
 #: Free spatial dimensions, as everywhere in this tool.
 DEFAULT_SPATIAL_SIZE = 224
 #: Free dimensions tried in turn where the model does not run with those: a kernel or its padding wants more, or a stride
@@ -34,19 +35,21 @@ def accepts(source: Any) -> bool:
 def read(request: ReaderRequest) -> ReaderResult:
     """Normally distributed floats; integers below the input's ``limit`` (0 and 1 where none is known).
 
-    Free dimensions are those of ``request.dims``, else ``request.free``, else 224 for spatial ones and 1 for others.
+    There are as many as ``request.max_samples`` says, rounded up to whole batches. Free dimensions are those of
+    ``request.dims``, else ``request.free``, else 224 for spatial ones and 1 for others.
 
     Raises:
         UnsupportedError: An input of strings, or of unknown rank: nothing sensible can be made up.
     """
     columns: dict[str, Column | Array] = {}
+    batch = find_fixed_batch_size(request.required_inputs)
+    count = request.max_samples or max(DEFAULT_SAMPLES, DEFAULT_RUNS * batch)
+    count += -count % batch
     for number, model_input in enumerate(request.required_inputs):
         if model_input.dims is None or model_input.number_kind == "strings":
             raise UnsupportedError(f"random data cannot be made up for input '{model_input.name}' {model_input}")
         shape = _get_row_shape(model_input, request)
-        columns[model_input.name] = RandomColumn(
-            model_input, shape, request.max_samples or DEFAULT_SAMPLES, (request.seed, number)
-        )
+        columns[model_input.name] = RandomColumn(model_input, shape, count, (request.seed, number))
     warnings = ["random data: figures measured on them say nothing about accuracy"]
     if request.free is not None:
         warnings.append(f"random data: free dimensions are {request.free}, because the model does not run with less")

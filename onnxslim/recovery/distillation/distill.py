@@ -98,7 +98,7 @@ def _split_samples(
 ) -> tuple[SampleCache, SampleCache]:
     """What is taught and what judges."""
     if unseen is not None and len(unseen) >= _MIN_SAMPLES:
-        indices = np.arange(len(unseen) if unseen.sequences is not None else min(len(unseen), _MAX_EVALUATION_SAMPLES))
+        indices = np.arange(unseen.round_to_runs(len(unseen) if unseen.sequences is not None else _MAX_EVALUATION_SAMPLES))
         training, held_out = samples, unseen.take(indices)
     elif len(samples) < _MIN_SAMPLES:
         raise UsageError(

@@ -47,7 +47,7 @@ class SampleCache:
         """Which samples are held: all that fit, in their order; shuffled where the model fixes who runs together."""
         probe = next(iter(samples.batches(16)))
         capacity = int(MAX_CACHE_BYTES * len(probe.indices) / max(1, sum(array.nbytes for array in probe.values())))
-        chosen = np.arange(len(samples))
+        chosen, capacity = np.arange(len(samples)), samples.round_to_runs(capacity)
         if capacity < len(samples):
             self.warnings.append(
                 f"{capacity} of {len(samples)} samples are trained on: they fill {MAX_CACHE_BYTES >> 20} MB"
