@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.graph.editor import GraphEditor
+from onnxslim.graph.signature import tap_outputs
 from onnxslim.runtime.parallel import FeedIterable, run_all
 from onnxslim.runtime.session import SessionConfig
-from onnxslim.runtime.tap_outputs import remove_unused, tap_outputs
 
 T = TypeVar("T")
 
@@ -96,7 +97,7 @@ class ObservedModel:
         self, feeds: FeedIterable, reduce: Callable[[int, dict[str, Any]], T], config: SessionConfig | None
     ) -> Iterator[T]:
         """What ``reduce`` makes of the outputs of each feed, in their order (:func:`~onnxslim.runtime.parallel.run_all`)."""
-        remove_unused(self._graph)
+        GraphEditor(self._graph).remove_all_unread()
         return run_all(self._model, feeds, reduce, config)
 
     def _add_constant(self, values: Sequence[int] | int) -> ir.Value:

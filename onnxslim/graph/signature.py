@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from onnxslim.core.errors import UsageError
 from onnxslim.graph import shapes
+from onnxslim.graph.editor import GraphEditor
+from onnxslim.model_io import model_file
 
 #: Element types by the names that people use for them.
 DTYPES_BY_NAME = {
@@ -61,16 +63,37 @@ def set_outputs(model: ir.Model, output_types: Mapping[str, ir.DataType | None])
         UsageError: No such tensor.
     """
     shapes.infer(model)
-    values = _values_by_name(model)
+    values, editor = _values_by_name(model), GraphEditor(model.graph)
     chosen = [_find_value(values, name, "tensor") for name in output_types]
     model.graph.outputs.clear()
     for value, dtype in zip(chosen, output_types.values(), strict=True):
-        name = str(value.name)
-        if dtype is not None and dtype != value.dtype:
-            value.name = f"{name}_before_cast"
-            value = _add_cast(model, value, dtype, name, None)
         model.graph.outputs.append(value)
+        if dtype is not None and dtype != value.dtype:
+            cast = editor.add_cast(value, dtype, name=f"{value.name}_cast")
+            editor.replace_output(value, cast, f"{value.name}_before_cast")
     _remove_unused(model)
+
+
+def tap_outputs(model: ir.Model, names: Iterable[str], *, only: bool = False) -> ir.Model:
+    """A copy of ``model`` whose outputs include the main graph's tensors called ``names``.
+
+    Args:
+        model: It is not changed.
+        names: Tensors of the main graph; inputs and outputs are allowed and stay what they are.
+        only: Drop the model's own outputs, and the nodes that only they need.
+
+    Raises:
+        KeyError: A name that the main graph does not have.
+    """
+    tapped = model_file.clone(model)
+    graph, values = tapped.graph, _values_by_name(tapped)
+    tapped_values = [values[name] for name in dict.fromkeys(names)]
+    if only:
+        graph.outputs.clear()
+    graph.outputs.extend(value for value in tapped_values if not value.is_graph_output())
+    if only:
+        GraphEditor(graph).remove_all_unread()
+    return tapped
 
 
 def set_inputs(model: ir.Model, input_types: Mapping[str, ir.DataType | None]) -> None:
@@ -80,36 +103,25 @@ def set_inputs(model: ir.Model, input_types: Mapping[str, ir.DataType | None]) -
         UsageError: No such tensor, or the outputs need another input as well.
     """
     shapes.infer(model)
-    values = _values_by_name(model)
+    values, editor = _values_by_name(model), GraphEditor(model.graph)
     chosen = {name: _find_value(values, name, "tensor") for name in input_types}
     old_inputs = list(model.graph.inputs)
     model.graph.inputs.clear()
     for name, dtype in input_types.items():
         old = chosen[name]
         new = ir.Value(name=name, type=ir.TensorType(dtype or old.dtype or ir.DataType.FLOAT), shape=old.shape)
-        old.name = f"{name}_before_cut"
+        editor.rename(old, f"{name}_before_cut")
         model.graph.inputs.append(new)
-        replacement = (
-            new if dtype in (None, old.dtype) else _add_cast(model, new, old.dtype or ir.DataType.FLOAT, f"{name}_cast", 0)
-        )
-        readers = [(node, index) for node, index in old.uses() if node is not replacement.producer()]
-        for node, index in readers:
+        replacement, first = new, next(iter(model.graph), None)
+        if dtype not in (None, old.dtype):
+            stem = f"{name}_cast"
+            replacement = editor.add_cast(new, old.dtype or ir.DataType.FLOAT, name=stem, output=stem, before=first)
+        for node, index in list(old.uses()):
             node.replace_input_with(index, replacement)
     _remove_unused(model)
     for value in old_inputs:
         if value.uses() and value not in model.graph.inputs:
             raise UsageError(f"the outputs need input {value.name} as well", hint="name it among the inputs")
-
-
-def _add_cast(model: ir.Model, value: ir.Value, dtype: ir.DataType, name: str, position: int | None) -> ir.Value:
-    node = ir.node("Cast", [value], {"to": int(dtype)}, name=f"{name}_cast")
-    result = node.outputs[0]
-    result.name, result.type, result.shape = name, ir.TensorType(dtype), value.shape
-    if position is None or not len(model.graph):
-        model.graph.append(node)
-    else:
-        model.graph.insert_before(model.graph[position], node)
-    return result
 
 
 def _remove_unused(model: ir.Model) -> None:

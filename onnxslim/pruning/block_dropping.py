@@ -11,13 +11,13 @@ from onnxslim.activations.observer import sum_channels
 from onnxslim.activations.segment_executor import BATCH_SIZE, SegmentExecutor
 from onnxslim.channels.removable_blocks import DroppableBlock, drop_block, find_blocks
 from onnxslim.data.samples import Samples
+from onnxslim.graph.signature import tap_outputs
 from onnxslim.pruning.channel_groups import ChannelGroup
 from onnxslim.pruning.reconstruction.layerwise import fit_takeover, output_positions
 from onnxslim.pruning.reconstruction.regression_targets import find_targets
 from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD
 from onnxslim.runtime.parallel import run_all
 from onnxslim.runtime.session import SessionConfig
-from onnxslim.runtime.tap_outputs import tap_outputs
 
 #: Samples that a candidate is repaired with; only one or two layers are fitted.
 MAX_REPAIR_SAMPLES = 128

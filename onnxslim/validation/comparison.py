@@ -19,9 +19,9 @@ from onnxslim.core.errors import InvalidModelError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Batch, Samples
 from onnxslim.graph import shapes
+from onnxslim.graph.signature import tap_outputs
 from onnxslim.model_io import model_file
 from onnxslim.runtime.session import Session, SessionConfig
-from onnxslim.runtime.tap_outputs import tap_outputs
 from onnxslim.validation.disagreements import DisagreementCollector
 from onnxslim.validation.metrics.accumulator import finite_or_none
 from onnxslim.validation.output_fidelity import OutputFidelity

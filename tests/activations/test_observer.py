@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from onnxslim.activations.observer import ObservedModel, observe, sum_channels
+from onnxslim.graph.signature import tap_outputs
 from onnxslim.runtime.session import Session, SessionConfig
-from onnxslim.runtime.tap_outputs import tap_outputs
 from tests.support import nets
 from tests.support.quantize_graphs import model
 

@@ -9,8 +9,8 @@ import pytest
 from onnxslim.activations.segment_executor import SegmentExecutor
 from onnxslim.data.samples import Samples
 from onnxslim.graph.layers import find_linear_layers
+from onnxslim.graph.signature import tap_outputs
 from onnxslim.runtime.session import Session, SessionConfig
-from onnxslim.runtime.tap_outputs import tap_outputs
 from tests.support import nets
 
 CONFIG = SessionConfig()

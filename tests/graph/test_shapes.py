@@ -8,8 +8,8 @@ import pytest
 
 from onnxslim.core.errors import UsageError
 from onnxslim.graph import shapes
+from onnxslim.graph.signature import tap_outputs
 from onnxslim.runtime.session import Session
-from onnxslim.runtime.tap_outputs import tap_outputs
 from tests.support.channel_cases import CASES
 from tests.support.mask_oracle import PLAIN, feeds
 from tests.support.small_graphs import CONV, model

@@ -9,6 +9,7 @@ import pytest
 from onnxslim.core.errors import UsageError
 from onnxslim.graph import shapes, signature
 from onnxslim.runtime.session import Session
+from tests.support.digits import FEED
 from tests.support.small_graphs import CONV, model
 
 TWO = """<ir_version: 8, opset_import: ["" : 17]>
@@ -56,3 +57,12 @@ def test_fixed_inputs_fix_what_follows_and_minus_one_leaves_a_dimension() -> Non
     assert shapes.get_dims(net.graph.outputs[0]) == ("batch", 8, 4, 4)
     with pytest.raises(UsageError, match="expected one like"):
         signature.set_input_shapes(net, {"x": [1, 3]})
+
+
+def test_a_tap_shows_an_inner_tensor_and_changes_nothing(digits: ir.Model) -> None:
+    inner = next(node.outputs[0] for node in digits.graph if node.op_type == "Conv")
+    outputs = Session(signature.tap_outputs(digits, [str(inner.name)])).run(FEED)
+    shown = outputs[digits.graph.outputs[0].name or ""]
+    np.testing.assert_array_equal(shown, next(iter(Session(digits).run(FEED).values())))
+    alone = Session(signature.tap_outputs(digits, [str(inner.name)], only=True))
+    assert alone.outputs == [inner.name]

@@ -20,13 +20,13 @@ from onnxslim.core.errors import InvalidDataError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.signature import tap_outputs
 from onnxslim.quantization.calibration.cache import CacheWriter
 from onnxslim.quantization.calibration.histograms import Statistics, StatisticsAccumulator
 from onnxslim.quantization.calibration.range_methods import NUM_BINS, Histogram
 from onnxslim.runtime.memory import release_freed_memory
 from onnxslim.runtime.parallel import FeedIterable
 from onnxslim.runtime.session import Session, SessionConfig
-from onnxslim.runtime.tap_outputs import tap_outputs
 
 #: Values of one tensor and sample that are counted: between two thirds of this and twice this, or all there are.
 VALUES_PER_SAMPLE = 1 << 11

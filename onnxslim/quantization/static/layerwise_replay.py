@@ -13,11 +13,11 @@ import onnx_ir as ir
 
 from onnxslim.activations.segment_executor import extract_segment, run_extracted
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.traversal import iter_reads
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
 from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq_in_place
 from onnxslim.runtime.session import SessionConfig
-from onnxslim.runtime.tap_outputs import remove_unused
 
 
 class LayerwiseReplay:
@@ -124,4 +124,4 @@ def _strip_boundary_qdq(model: ir.Model, quantized_names: Set[str]) -> None:
             graph.outputs[position].name = f"{name}_boundary"
             graph.outputs[position] = quantized
             quantized.name = name
-    remove_unused(graph)
+    GraphEditor(graph).remove_all_unread()

@@ -12,10 +12,10 @@ import torch
 
 from onnxslim.core.errors import InvalidModelError
 from onnxslim.graph import shapes
+from onnxslim.graph.signature import tap_outputs
 from onnxslim.recovery.distillation.losses import is_class_scores
 from onnxslim.recovery.distillation.sample_cache import NamedArrays, SampleCache
 from onnxslim.runtime.session import Session, SessionConfig
-from onnxslim.runtime.tap_outputs import tap_outputs
 from onnxslim.validation.output_fidelity import OutputFidelity
 
 #: Samples in one run of the judge.

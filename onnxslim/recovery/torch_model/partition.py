@@ -13,10 +13,11 @@ import onnx_ir as ir
 
 from onnxslim.core.errors import UnsupportedError
 from onnxslim.graph import shapes
+from onnxslim.graph.editor import GraphEditor
+from onnxslim.graph.signature import tap_outputs
 from onnxslim.model_io import model_file
 from onnxslim.recovery.torch_model.executor import find_unsupported_nodes
 from onnxslim.recovery.torch_model.trainable_weights import find_weights
-from onnxslim.runtime.tap_outputs import remove_unused, tap_outputs
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def extract_subgraph(model: ir.Model, input_names: list[str], output_names: list
                 output.name = f"{output.name}_frozen"
                 output.replace_all_uses_with(source)
                 graph.inputs.append(source)
-    remove_unused(graph)
+    GraphEditor(graph).remove_all_unread()
     for value in list(graph.inputs):
         if not value.uses() and not value.is_graph_output():
             graph.inputs.remove(value)

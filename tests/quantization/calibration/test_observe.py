@@ -12,6 +12,7 @@ from onnxslim.activations import observer
 from onnxslim.core.errors import InvalidDataError
 from onnxslim.data.sources import open_samples
 from onnxslim.graph import shapes
+from onnxslim.graph.signature import tap_outputs
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration import observe
@@ -21,7 +22,6 @@ from onnxslim.quantization.step import quantize
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.parallel import run_all
 from onnxslim.runtime.session import Session
-from onnxslim.runtime.tap_outputs import tap_outputs
 from tests.support.digits import feeds
 from tests.support.quantize_graphs import STATIC
 

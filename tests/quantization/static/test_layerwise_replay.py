@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from onnxslim.activations.output_error import energy, squared_error
+from onnxslim.graph.signature import tap_outputs
 from onnxslim.quantization.calibration import observe
 from onnxslim.quantization.numerics import affine
 from onnxslim.quantization.prepare import prepare_model
@@ -15,7 +16,6 @@ from onnxslim.quantization.qdq.placement import find_int8_capable
 from onnxslim.quantization.static.layerwise_replay import LayerwiseReplay
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import Session, SessionConfig
-from onnxslim.runtime.tap_outputs import tap_outputs
 from tests.support.quantize_graphs import model, samples, weight
 
 CONFIG = SessionConfig()
