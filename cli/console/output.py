@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -41,12 +40,12 @@ def deliver(result: Result, common: CommonOptions, show: ShowFunction, page: Pag
         OnnxslimError: A file cannot be written.
     """
     if common.dry_run:
-        terminal.print_text(to_json_text(_replace_non_finite(result.as_json())) if common.json else result.recipe or "")
+        terminal.print_text(to_json_text(result.as_json()) if common.json else result.recipe or "")
         return
     if common.out is not None and result.model is not None:
         result.save(common.out)
         result.output = compute_facts(model_file.load(common.out), common.out, common.dim)
-    document = _replace_non_finite(result.as_json())
+    document = result.as_json()
     if common.out is not None and result.model is None:
         _write_text(common.out, to_json_text(document))
     _write_report(document, common, show, page)
@@ -58,7 +57,7 @@ def report_gate_failure(error: GateError, common: CommonOptions, show: ShowFunct
     result = getattr(error, "result", None)
     if not isinstance(result, Result):
         return
-    document = _replace_non_finite(result.as_json(error))
+    document = result.as_json(error)
     _write_report(document, common, show)
     if not common.json:
         _print_outcome(document, common, show)
@@ -67,21 +66,12 @@ def report_gate_failure(error: GateError, common: CommonOptions, show: ShowFunct
 def format_failure(error: OnnxslimError, command: str) -> str:
     """The JSON of a command that ended in ``error``."""
     result = getattr(error, "result", None)
-    return to_json_text(_replace_non_finite((result if isinstance(result, Result) else Result(command)).as_json(error)))
+    return to_json_text((result if isinstance(result, Result) else Result(command)).as_json(error))
 
 
 def to_json_text(document: Mapping[str, Any]) -> str:
     """JSON as text."""
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
-
-
-def _replace_non_finite(value: Any) -> Any:
-    """``value`` with null for infinity and for what is not a number, which JSON lacks."""
-    if isinstance(value, Mapping):
-        return {key: _replace_non_finite(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_replace_non_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _write_report(

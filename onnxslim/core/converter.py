@@ -60,7 +60,7 @@ class Converter(cattrs.Converter):
     """
 
     def __init__(self, *, omit_if_default: bool = False) -> None:
-        super().__init__(omit_if_default=omit_if_default)
+        super().__init__(omit_if_default=omit_if_default, unstruct_collection_overrides={Mapping: dict, Sequence: list})
         for base, structure_base in ((bool, _structure_bool), (float, _structure_float), (str, _structure_text)):
             self.register_structure_hook(base, structure_base)
         self.register_structure_hook(int, lambda value, _: _parse(value, parse_whole_number))
@@ -182,5 +182,11 @@ def _structure_text(value: object, _: Any) -> str:
     return value
 
 
-#: Of the JSON documents that commands print and studies keep.
+def _unstructure_float(value: float) -> float | None:
+    number = value if isinstance(value, (int, float)) else float(value)  # of numpy
+    return number if math.isfinite(number) else None
+
+
+#: Of the JSON documents that commands print and studies keep, which have null for a number that is not finite.
 JSON = Converter()
+JSON.register_unstructure_hook(float, _unstructure_float)

@@ -72,7 +72,7 @@ def parse_size(value: object) -> int:
     number, unit = _split_unit(value)
     if number is None or unit not in _BYTES_PER_UNIT:
         raise QuantityError("expected a size", "500kB, 4MB or 1.5GB")
-    return round(number * _BYTES_PER_UNIT[unit])
+    return value if isinstance(value, int) else round(number * _BYTES_PER_UNIT[unit])
 
 
 def parse_duration(value: object) -> float:

@@ -114,17 +114,17 @@ class Result:
         """The JSON contract, schema 1."""
         evaluation = self.evaluation.as_json() if self.evaluation is not None else {"metrics": [], "outputs": {}}
         warnings = list(dict.fromkeys([*self.warnings, *(line for step in self.steps for line in step.warnings)]))
-        return {
+        document = {
             "schema": 1,
             "tool": "onnxslim",
             "version": __version__,
             "command": self.command,
             "status": "done" if error is None else "failed",
             "exit_code": 0 if error is None else error.exit_code,
-            "input": JSON.unstructure(self.input),
-            "output": JSON.unstructure(self.output),
+            "input": self.input,
+            "output": self.output,
             "steps": [step.as_json() for step in self.steps],
-            "stages": JSON.unstructure(self.stages),
+            "stages": self.stages,
             **evaluation,
             "latency": self.latency,
             "data": self.data,
@@ -135,3 +135,4 @@ class Result:
             "error": None if error is None else error.as_json(),
             **self.extra,
         }
+        return dict(JSON.unstructure(document))

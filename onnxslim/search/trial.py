@@ -88,7 +88,7 @@ class Trial:
         result = self.attempt.result
         return {
             "name": self.candidate.name,
-            "tune_drop": self.drop if math.isfinite(self.drop) else None,
+            "tune_drop": JSON.unstructure(self.drop),
             "tune_metric": self.metric,
             "unit": "%" if self.metric_is_share else None,
             "speedup": result.latency["ratio"] if result.latency else None,
@@ -192,7 +192,7 @@ def _compute_score(trial: Trial, goal: str, use_clock: bool) -> None:
 def _serialize_trial(trial: Trial) -> dict[str, Any]:
     result = trial.attempt.result
     return {
-        "drop": trial.drop if math.isfinite(trial.drop) else None,
+        "drop": JSON.unstructure(trial.drop),
         "score": trial.score,
         "seconds": trial.seconds,
         "metric": trial.metric,

@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.output_error import difference
+from onnxslim.core.converter import JSON
 from onnxslim.core.errors import InvalidModelError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Batch, Samples
@@ -23,7 +24,6 @@ from onnxslim.graph.signature import tap_outputs
 from onnxslim.model_io import model_file
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.validation.disagreements import DisagreementCollector
-from onnxslim.validation.metrics.accumulator import finite_or_none
 from onnxslim.validation.output_fidelity import OutputFidelity
 
 #: Two models are equal when no output differs by more than this, against its largest element.
@@ -112,20 +112,21 @@ class Comparison:
     def as_json(self) -> dict[str, Any]:
         """Additions to the contract; a relative difference or an SQNR of null is infinite."""
         bad = self.first_bad
-        return {
+        values = {
             "equal": self.equal,
             "tolerance": self.tolerance,
             "outputs": {
-                name: {"max_abs": finite_or_none(d.worst), "relative": finite_or_none(d.relative), "mismatch": d.mismatch}
+                name: {"max_abs": d.worst, "relative": d.relative, "mismatch": d.mismatch}
                 for name, d in self.outputs.items()
             },
             "layers": [
-                {"name": layer.name, "op": layer.op, "node": layer.node, "sqnr_db": finite_or_none(layer.sqnr_db),
+                {"name": layer.name, "op": layer.op, "node": layer.node, "sqnr_db": layer.sqnr_db,
                  "equal": layer.sqnr_db == math.inf, "other_shape": math.isnan(layer.sqnr_db), "first_bad": layer is bad}
                 for layer in self.layers
             ],
             "changed": {"output": self.changed.output, "samples": self.changed.indices},
         }  # fmt: skip
+        return dict(JSON.unstructure(values))
 
 
 def compare(

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import special
 
 from onnxslim.activations.output_error import compute_sqnr_db, difference
+from onnxslim.core.converter import JSON
 
 
 @dataclass
@@ -109,9 +110,9 @@ class OutputFidelity:
             self.noise_energy == 0 and not self.nonfinite_elements if self.is_float else self.equal_elements == self.elements
         )
         entry: dict[str, Any] = {
-            "sqnr_db": _finite_or_none(self.sqnr_db),
-            "cosine": _finite_or_none(self.cosine),
-            "kl": _finite_or_none(self.kl / self.kl_samples) if self.kl_samples else None,
+            "sqnr_db": self.sqnr_db,
+            "cosine": self.cosine,
+            "kl": self.kl / self.kl_samples if self.kl_samples else None,
             "equal": is_equal and self.elements > 0 and not self.shape_mismatches,
         }
         if not self.is_float and self.elements:
@@ -120,7 +121,7 @@ class OutputFidelity:
             entry["not_finite"] = self.nonfinite_elements
         if self.shape_mismatches:
             entry["unpaired"] = self.shape_mismatches
-        return entry
+        return dict(JSON.unstructure(entry))
 
 
 def _to_log_probabilities(values: np.ndarray, are_probabilities: bool) -> np.ndarray:
@@ -130,7 +131,3 @@ def _to_log_probabilities(values: np.ndarray, are_probabilities: bool) -> np.nda
     # A quantised softmax says exactly 0 where the original says 1e-9: that is its resolution, not an infinite surprise.
     floored = np.maximum(values, 1e-9)
     return np.asarray(np.log(floored / floored.sum(axis=1, keepdims=True)))
-
-
-def _finite_or_none(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

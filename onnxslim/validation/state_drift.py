@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxslim.activations.output_error import compute_sqnr_db, is_float
+from onnxslim.core.converter import JSON
 from onnxslim.validation.output_fidelity import OutputFidelity
 
 #: A sequence is divided into at most so many bins of time steps, and the error reported for each.
@@ -46,7 +47,7 @@ class StateDrift:
         """Output ``name`` in time: steps ``first`` to ``last``, both counted in, and its SQNR (null: no error)."""
         levels = self._get_sqnr_db(name) if name in self._fidelities else []
         return [
-            {"first": int(low), "last": int(high) - 1, "sqnr_db": level if math.isfinite(level) else None}
+            {"first": int(low), "last": int(high) - 1, "sqnr_db": JSON.unstructure(level)}
             for low, high, level in zip(self.edges, self.edges[1:], levels, strict=False)
         ]
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import onnxslim
@@ -26,6 +26,7 @@ from onnxslim.pruning.importance.criteria import CRITERIA
 from onnxslim.pruning.options import BUDGET_METRICS
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.recovery.options import AUGMENTATIONS
+from onnxslim.simplification.rule_table import RULES
 from onnxslim.validation.gates import Gates
 from onnxslim_cli.main import main
 from tests.support.paths import SAMPLES
@@ -229,6 +230,7 @@ def test_what_says_nothing_is_the_default(text: str) -> None:
 
 #: Values of fields whose type says less than their class asks for.
 _VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "skip": st.lists(st.sampled_from([rule.name for rule in RULES]), max_size=3).map(tuple),
     "of": st.sampled_from(BUDGET_METRICS),
     "criterion": st.sampled_from(sorted(CRITERIA)),
     "round_to": st.just("auto") | st.integers(1, 64),
@@ -291,6 +293,7 @@ RECIPES = st.builds(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(RECIPES)
 def test_what_is_written_reads_as_what_it_was(asked: Recipe) -> None:
     text = asked.to_yaml()
@@ -308,6 +311,7 @@ def plain(chosen: Any) -> dict[str, Any]:
             for name, value in given.items() if value != getattr(default, name)}  # fmt: skip
 
 
+@settings(deadline=None)
 @given(RECIPES.filter(lambda recipe: (recipe.gates.max_drop or 0) < 1))
 def test_a_recipe_says_what_was_chosen_and_nothing_else(asked: Recipe) -> None:
     def entry(one: Step | Repeat) -> dict[str, Any]:

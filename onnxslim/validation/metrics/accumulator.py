@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from onnxslim.core.converter import JSON
 from onnxslim.validation import statistics
 from onnxslim.validation.metrics.table import FinishFunction, Metric
 from onnxslim.validation.statistics import Interval
@@ -47,18 +47,9 @@ class MetricResult:
 
     def as_json(self) -> dict[str, Any]:
         """The contract's entry; null stands for a value that is not finite."""
-        return {
-            "name": self.name,
-            "original": finite_or_none(self.original),
-            "result": finite_or_none(self.result),
-            "drop": finite_or_none(self.drop),
-            "interval": None if self.interval is None else [finite_or_none(end) for end in self.interval],
-            "n": self.n,
-            "provable": finite_or_none(self.provable),
-            "p_value": finite_or_none(self.p_value),
-            "unit": "%" if self.share else "",
-            "better": "higher" if self.higher_is_better else "lower",
-        }
+        values = JSON.unstructure(self)
+        unit, better = "%" if values.pop("share") else "", "higher" if values.pop("higher_is_better") else "lower"
+        return {**values, "unit": unit, "better": better}
 
 
 class MetricAccumulator:
@@ -142,8 +133,3 @@ def compare_paired(
 def interval_half_width(interval: Interval) -> float:
     """The smallest drop an interval of this width could have told from zero."""
     return (interval[1] - interval[0]) / 2
-
-
-def finite_or_none(value: float | None) -> float | None:
-    """``value`` as JSON can hold it."""
-    return None if value is None or not math.isfinite(value) else float(value)
