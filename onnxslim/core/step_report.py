@@ -59,11 +59,13 @@ class StepReport:
             self.changed[what] = int(self.changed.get(what, 0)) + n
 
     def add(self, part: StepReport) -> None:
-        """Take over what a part of the step counted, skipped and warned of."""
+        """Take over what a part of the step counted, skipped, warned of and detailed; lists of one name are joined."""
         for what, n in part.changed.items():
             self.changed[what] = n if isinstance(n, str) else int(self.changed.get(what, 0)) + int(n)
         self.skipped += part.skipped
         self.warnings += part.warnings
+        for name, table in part.details.items():
+            self.details[name] = [*self.details.get(name, []), *table] if isinstance(table, list) else table
 
     def skip(self, node: str, reason: str) -> None:
         """Record that ``node`` was left alone because of ``reason``."""

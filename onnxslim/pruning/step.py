@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.step_report import StepReport
@@ -61,7 +62,7 @@ def prune(
         GateError: The budget cannot be met; says how much can go and what holds the rest.
     """
     options = options or PruneOptions()
-    config, surveys = config or SessionConfig(), {} if surveys is None else surveys
+    context, surveys = RunContext(samples, config or SessionConfig(), progress), {} if surveys is None else surveys
     report = StepReport("prune")
     report.decision = PruneDecision(())
     with report.timed():
@@ -72,14 +73,11 @@ def prune(
         name_nodes(original.graph)
         before = compute_cost(original)
         if options.low_rank:
-            original = merge_layers(original, options.exclude, report)
-        current, kept = original, KeptChannels()
-        for round_index in range(options.rounds if options.channels else 0):
-            current, kept = _prune_round(
-                original, current, kept, samples, options, round_index, config, surveys, report, progress
-            )
+            original, merged_count = merge_layers(original, options.exclude)
+            report.count("layers merged", merged_count)
+        current = _prune_channels(original, context, options, surveys, report) if options.channels else original
         if options.sparsity is not None:
-            sparsify(current, samples, options, config, report, progress)
+            sparsify(current, context, options, report)
         remove_leftovers(current)
         check_loads(current)
         after = compute_cost(current)
@@ -88,59 +86,46 @@ def prune(
     return current, report
 
 
-def _prune_round(
-    original: ir.Model,
-    current: ir.Model,
-    kept: KeptChannels,
-    samples: Samples | None,
-    options: PruneOptions,
-    round_index: int,
-    config: SessionConfig,
-    surveys: Surveys,
-    report: StepReport,
-    progress: Progress,
-) -> tuple[ir.Model, KeptChannels]:
-    """One turn of: score, choose, remove, repair."""
-    is_replay = options.cuts is not None
-    budget = None if is_replay else make_budget(options, original, samples, config, (round_index + 1) / options.rounds)
-    survey_result = survey_candidates(current, samples, options, config, surveys, progress, has_budget=budget is not None)
-    candidates, effects = survey_result.candidates, survey_result.effects
-    report.skipped += survey_result.report.skipped
-    report.warnings += survey_result.report.warnings
-    if options.cuts is not None:
-        try:
-            decision = candidates.make_decision(*options.cuts[round_index])
-        except (IndexError, TypeError, ValueError):
-            raise UsageError(
-                "prune: the cuts are of another model",
-                hint="a replay needs the same model; leave cuts out to choose anew",
-            ) from None
-    elif budget is None:
-        decision = select_below_threshold(candidates, survey_result.criterion_scores, options)
-    else:
-        choices = list_choices(candidates, effects, budget.savings(candidates, options.round_to), options)
-        decision = meet_budget(candidates, choices, budget, is_uniform=options.uniform)
-        if (warning := budget.noise_warning()) is not None:
-            report.warnings.append(warning)
-    pruned = candidates.build_for_repair(decision)
-    shapes.infer(pruned)
-    _report_decision(candidates, effects, decision, report)
-    kept = kept.after_removing(candidates.analysis, decision.units)
-    if samples is not None:
-        reconstruct_layers(
-            pruned,
-            original,
-            kept,
-            samples,
-            config,
-            report,
-            progress,
-            factorizations=decision.factorizations,
-            seed=options.seed,
-        )
-    split_layers(pruned, decision.factorizations)
-    shapes.infer(pruned)
-    return pruned, kept
+def _prune_channels(
+    original: ir.Model, context: RunContext, options: PruneOptions, surveys: Surveys, report: StepReport
+) -> ir.Model:
+    """In rounds: score, choose, remove, repair."""
+    current, kept = original, KeptChannels()
+    for round_index in range(options.rounds):
+        is_replay, round_share = options.cuts is not None, (round_index + 1) / options.rounds
+        budget = None if is_replay else make_budget(original, context, options, round_share)
+        survey_result = survey_candidates(current, context, options, surveys, has_budget=budget is not None)
+        candidates, effects = survey_result.candidates, survey_result.effects
+        report.skipped += survey_result.skipped
+        report.warnings += survey_result.warnings
+        if options.cuts is not None:
+            try:
+                decision = candidates.make_decision(*options.cuts[round_index])
+            except (IndexError, TypeError, ValueError):
+                raise UsageError(
+                    "prune: the cuts are of another model",
+                    hint="a replay needs the same model; leave cuts out to choose anew",
+                ) from None
+        elif budget is None:
+            decision = select_below_threshold(candidates, survey_result.criterion_scores, options)
+        else:
+            choices = list_choices(candidates, effects, budget.savings(candidates, options.round_to), options)
+            decision = meet_budget(candidates, choices, budget, is_uniform=options.uniform)
+            if (warning := budget.noise_warning()) is not None:
+                report.warnings.append(warning)
+        pruned = candidates.build_for_repair(decision)
+        shapes.infer(pruned)
+        _report_decision(candidates, effects, decision, report)
+        kept = kept.after_removing(candidates.analysis, decision.units)
+        if context.samples is not None:
+            repair = reconstruct_layers(
+                pruned, original, kept, context, factorizations=decision.factorizations, seed=options.seed
+            )
+            report.add(repair)
+        split_layers(pruned, decision.factorizations)
+        shapes.infer(pruned)
+        current = pruned
+    return current
 
 
 def _report_decision(candidates: Candidates, effects: Effects, decision: PruningDecision, report: StepReport) -> None:

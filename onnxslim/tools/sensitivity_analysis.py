@@ -13,6 +13,7 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxslim.activations.output_error import to_decibels
+from onnxslim.activations.run_context import RunContext
 from onnxslim.core.converter import JSON
 from onnxslim.core.errors import OnnxslimError, UnsupportedError
 from onnxslim.core.progress import Progress, ignore_progress
@@ -132,7 +133,7 @@ def sensitivity(
     warnings: list[str] = []
     layers = _measure_int8(folded, samples, int8_target, config, dims)
     progress("int8", 1, 1)
-    channels = _measure_channels(folded, samples, config, seed, warnings, progress)
+    channels = _measure_channels(folded, RunContext(samples, config, progress), seed, warnings)
     return Sensitivity(layers, channels, min(len(CalibrationFeeds(samples)), MAX_SENSITIVITY_SAMPLES), warnings)
 
 
@@ -154,18 +155,11 @@ def _measure_int8(
     return sorted(layers, key=lambda one: one.sqnr_db)
 
 
-def _measure_channels(
-    model: ir.Model,
-    samples: Samples,
-    config: SessionConfig,
-    seed: int,
-    warnings: list[str],
-    progress: Progress,
-) -> list[ChannelSensitivity]:
+def _measure_channels(model: ir.Model, context: RunContext, seed: int, warnings: list[str]) -> list[ChannelSensitivity]:
     """The effects that the prune step measures before it chooses."""
     name_nodes(model.graph)
     try:
-        survey = survey_candidates(model, samples, PruneOptions(seed=seed), config, {}, progress, has_budget=True)
+        survey = survey_candidates(model, context, PruneOptions(seed=seed), {}, has_budget=True)
     except OnnxslimError as error:
         warnings.append(f"channels were not looked at: {error.message}")
         return []

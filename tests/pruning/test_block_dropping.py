@@ -6,10 +6,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.channels.analysis.analysis import analyze_channels
 from onnxslim.channels.removable_blocks import DroppableBlock, drop_block
-from onnxslim.core.progress import ignore_progress
-from onnxslim.core.step_report import StepReport
 from onnxslim.pruning.block_dropping import build_block_trials, drop_blocks, find_conflicts, find_droppable, remove_leftovers
 from onnxslim.pruning.channel_groups import find_channel_groups
 from onnxslim.pruning.reconstruction.kept_channels import KeptChannels
@@ -99,7 +98,7 @@ def test_a_dropped_block_is_repaired_and_leaves_nothing_behind() -> None:
     without = drop_blocks(model, inner(model)[1:2], None, CONFIG)
     before = error(model, without)
     fit = nets.samples(model, 200)
-    reconstruct_layers(without, model, KeptChannels(), fit, CONFIG, StepReport("repair"), ignore_progress)
+    reconstruct_layers(without, model, KeptChannels(), RunContext(fit))
     after = error(model, without)
     assert after < 0.5 * before
     remove_leftovers(without)

@@ -8,18 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.activations.segment_executor import SegmentExecutor
 from onnxslim.channels.analysis.units import Analysis, Consumer
-from onnxslim.core.progress import Progress
-from onnxslim.core.step_report import StepReport
-from onnxslim.data.samples import Samples
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.layers import LinearLayer, find_linear_layers
 from onnxslim.pruning.channel_groups import ChannelGroup
 from onnxslim.pruning.statistics.layer_moments import collect_moments, invert_moments
 from onnxslim.pruning.statistics.obs import Quadratic, delete_greedily
 from onnxslim.pruning.statistics.second_moments import SecondMoments, holdout_mask, positions_per_sample, sample_positions
-from onnxslim.runtime.session import SessionConfig
 
 #: Shares of a family at which the effect on the outputs is measured; the last is everything that may go.
 EFFECT_LEVELS = (0.125, 0.25, 0.5, 0.75, 1.0)
@@ -52,17 +49,14 @@ def choose_levels(stop: int) -> list[int]:
 
 def compute_error_curves(
     model: ir.Model,
+    context: RunContext,
     analysis: Analysis,
     groups: Sequence[ChannelGroup],
-    samples: Samples | None,
-    config: SessionConfig,
-    report: StepReport,
-    progress: Progress,
     *,
     orders: Mapping[int, Sequence[int]] | None = None,
     seed: int = 0,
-) -> list[ErrorCurve]:
-    """A curve for every family, by Optimal Brain Surgeon on all layers that read it.
+) -> tuple[list[ErrorCurve], list[str]]:
+    """A curve for every family, by Optimal Brain Surgeon on all layers that read it; and where the data are too few.
 
     One consumer's Gram matrix is in memory at a time; of its inverse, the rows that a family needs are kept until the
     last consumer of that family is done. Without samples the inputs count as uncorrelated and of equal energy: what a
@@ -70,34 +64,32 @@ def compute_error_curves(
 
     Args:
         model: The model that ``analysis`` is of.
+        context: How the model runs, and on what, if anything.
         analysis: Its units.
         groups: The families to score.
-        samples: What the layers read, or None.
-        config: How the model runs.
-        report: Gets a warning where the data are too few.
-        progress: Called after each consumer.
         orders: Position in ``groups`` -> the order in which its units go; OBS decides for the others.
         seed: Of the choice of positions.
     """
     consumer_views = _consumer_views(model, analysis, groups)
-    if samples is None:
+    if context.samples is None:
         return [
             _curve_by_magnitude(group, consumer_views, (orders or {}).get(number)) for number, group in enumerate(groups)
-        ]
+        ], []
+    warnings = []
     groups_by_reader: dict[int, list[int]] = {}
     for number, group in enumerate(groups):
         for position in group.readers:
             groups_by_reader.setdefault(position, []).append(number)
     pending_readers = {number: len(group.readers) for number, group in enumerate(groups)}
     quadratics: dict[int, dict[int, Quadratic]] = {number: {} for number in pending_readers}
-    executor = SegmentExecutor(model, samples, config)
+    executor = SegmentExecutor(model, context.samples, context.config)
     finished: dict[int, ErrorCurve] = {}
     reader_positions = sorted(groups_by_reader, key=lambda position: analysis.consumers[position].node)
     for done, position in enumerate(reader_positions):
         view = consumer_views[position]
         gram, held_out = view.moments(executor, seed)
         if gram.count < gram.columns:
-            report.warnings.append(
+            warnings.append(
                 f"{view.consumer.name}: {gram.count} rows for {gram.columns} columns; its least squares is regularised"
             )
         mean = gram.xx / max(gram.count, 1)
@@ -107,8 +99,10 @@ def compute_error_curves(
             pending_readers[number] -= 1
             if not pending_readers[number]:
                 finished[number] = _curve_by_obs(groups[number], quadratics.pop(number), (orders or {}).get(number))
-        progress("score", done + 1, len(reader_positions))
-    return [finished.get(number) or _curve_by_magnitude(group, consumer_views, None) for number, group in enumerate(groups)]
+        context.progress("score", done + 1, len(reader_positions))
+    return [
+        finished.get(number) or _curve_by_magnitude(group, consumer_views, None) for number, group in enumerate(groups)
+    ], warnings
 
 
 def _consumer_views(model: ir.Model, analysis: Analysis, groups: Sequence[ChannelGroup]) -> dict[int, _ConsumerView]:

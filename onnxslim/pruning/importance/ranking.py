@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.observer import observe, sum_channels
+from onnxslim.activations.run_context import RunContext
 from onnxslim.activations.segment_executor import BATCH_SIZE
 from onnxslim.channels.analysis.units import Analysis, Site
 from onnxslim.core.errors import UsageError
@@ -27,11 +28,10 @@ ChannelStats = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 def score_units(
     model: ir.Model,
+    context: RunContext,
     analysis: Analysis,
     groups: Sequence[ChannelGroup],
     criterion: str,
-    samples: Samples | None,
-    config: SessionConfig,
     seed: int,
 ) -> dict[int, np.ndarray]:
     """Position in ``groups`` -> float64 (n,), larger for units that matter more; empty for ``obs``.
@@ -42,7 +42,7 @@ def score_units(
         UsageError: The criterion reads activations or gradients and there are no samples.
         UnsupportedError: It reads gradients, and there is no torch or no weight that it reaches.
     """
-    chosen = CRITERIA[criterion]
+    chosen, samples, config = CRITERIA[criterion], context.samples, context.config
     if chosen.score is None:
         return {}
     nodes = list(model.graph)

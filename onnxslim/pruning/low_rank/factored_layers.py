@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.activations.segment_executor import SegmentExecutor
-from onnxslim.core.progress import Progress
-from onnxslim.data.samples import Samples
 from onnxslim.graph.cost import compute_cost
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.layers import LinearLayer, find_linear_layers
@@ -25,7 +24,6 @@ from onnxslim.pruning.low_rank.factorization import (
     split_factors,
 )
 from onnxslim.pruning.statistics.layer_moments import collect_moments
-from onnxslim.runtime.session import SessionConfig
 
 #: Shares of a layer's cost at which each kind of form is tried; a form that saves less than a quarter is not worth a node.
 COST_SHARES = (0.75, 0.5, 0.35, 0.2)
@@ -71,9 +69,7 @@ class FactorizableLayer:
 
 def find_factorizable(
     model: ir.Model,
-    samples: Samples | None,
-    config: SessionConfig,
-    progress: Progress,
+    context: RunContext,
     *,
     excluded: Sequence[str] = (),
     round_to: int = 1,
@@ -83,15 +79,13 @@ def find_factorizable(
 
     Args:
         model: Read only.
-        samples: What tells the inputs' Gram matrices; without them inputs count as uncorrelated.
-        config: How the model runs.
-        progress: Called after each layer.
+        context: How the model runs. Without samples, which tell the inputs' Gram matrices, inputs count as uncorrelated.
         excluded: Names of nodes to leave alone.
         round_to: What ranks are a multiple of, where they are as large.
         seed: Of the choice of positions.
     """
     costs = compute_cost(model).nodes
-    executor = SegmentExecutor(model, samples, config) if samples is not None else None
+    executor = None if context.samples is None else SegmentExecutor(model, context.samples, context.config)
     factorizable = []
     layers = [
         (position, layer)
@@ -116,7 +110,7 @@ def find_factorizable(
             options.append(FactorizationOption(factorization, weight[None], error, params_saved, macs * (1 - share)))
         if options := _pareto_front(options):
             factorizable.append(FactorizableLayer(layer, position, layer.name, options))
-        progress("low rank", done + 1, len(layers))
+        context.progress("low rank", done + 1, len(layers))
     return factorizable
 
 

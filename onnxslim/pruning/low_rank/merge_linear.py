@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
 from onnxslim.graph.editor import GraphEditor
@@ -20,12 +19,12 @@ from onnxslim.graph.layers import LinearLayer, find_linear_layers
 from onnxslim.model_io import model_file
 
 
-def merge_layers(model: ir.Model, exclude: Sequence[str], report: StepReport) -> ir.Model:
-    """``model`` with such pairs made one, as long as there are any; nodes that ``exclude`` finds stay."""
-    result = model_file.clone(model)
+def merge_layers(model: ir.Model, exclude: Sequence[str]) -> tuple[ir.Model, int]:
+    """``model`` with such pairs made one, as long as there are any, and how many; nodes that ``exclude`` finds stay."""
+    result, count = model_file.clone(model), 0
     while _merge_pair(result, exclude):
-        report.count("layers merged")
-    return result
+        count += 1
+    return result, count
 
 
 def _merge_pair(model: ir.Model, exclude: Sequence[str]) -> bool:

@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.activations.segment_executor import SegmentExecutor
-from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import StepReport
-from onnxslim.data.samples import Samples
 from onnxslim.graph.clip_bounds import find_flat_bounds
 from onnxslim.graph.layers import LinearLayer
 from onnxslim.pruning.importance.error_curves import MAX_GRAM_COLUMNS
@@ -22,7 +21,6 @@ from onnxslim.pruning.reconstruction.regression_targets import RegressionTarget,
 from onnxslim.pruning.statistics.layer_moments import sample_rows
 from onnxslim.pruning.statistics.regression_rows import RegressionRows
 from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD, holdout_mask, positions_per_sample
-from onnxslim.runtime.session import SessionConfig
 
 #: tensor name -> for each of its axes the slots that were kept, None for all
 KeptSlots = Callable[[str], "tuple[np.ndarray | None, ...]"]
@@ -32,14 +30,11 @@ def reconstruct_layers(
     pruned: ir.Model,
     original: ir.Model,
     kept: KeptSlots,
-    samples: Samples,
-    config: SessionConfig,
-    report: StepReport,
-    progress: Progress,
+    context: RunContext,
     *,
     factorizations: Mapping[str, Factorization] | None = None,
     seed: int = 0,
-) -> None:
+) -> StepReport:
     """Fit every layer of ``pruned`` whose input has changed, in place, towards the outputs of ``original``.
 
     Asymmetric least squares (He et al. 2017; Frantar & Alistarh 2022): inputs X as the pruned model now computes them,
@@ -50,20 +45,21 @@ def reconstruct_layers(
         pruned: What is left of the original; its tensors have kept their names.
         original: The model to come back to.
         kept: Which slots of the original's tensors are left.
-        samples: What both are fed with; one in five chooses λ.
-        config: How they run.
-        report: Counts the layers fitted; says where data were too few.
-        progress: Called after each layer.
+        context: What both are fed with, where one sample in five chooses λ, and how they run.
         factorizations: Layers (:attr:`Layer.raw`) whose weights have to end up in a cheaper form.
         seed: Of the choice of positions.
+
+    Returns:
+        How many layers were fitted, each one's error before and after in ``details["repair"]``, where data were too few.
     """
+    report, samples = StepReport("repair"), context.require_samples("repair")
     if len(samples) < HOLDOUT_PERIOD:
         report.warnings.append(f"{len(samples)} samples: repair needs at least {HOLDOUT_PERIOD}, of which one is held back")
-        return
+        return report
     original_position = output_positions(original)
     regression_targets = find_targets(pruned, original, factorizations or ())
-    pruned_executor = SegmentExecutor(pruned, samples, config)
-    original_executor = SegmentExecutor(original, samples, config, shared=pruned_executor)
+    pruned_executor = SegmentExecutor(pruned, samples, context.config)
+    original_executor = SegmentExecutor(original, samples, context.config, shared=pruned_executor)
     for done, target in enumerate(regression_targets):
         layer = target.layer
         pruned_batches = pruned_executor.run_segment(target.position, target.input_tensors)
@@ -73,8 +69,9 @@ def reconstruct_layers(
             for (indices, current), (_, reference) in zip(pruned_batches, original_batches, strict=True)
         )
         factorization = (factorizations or {}).get(layer.node_output)
-        _fit_target(target, batches, kept(target.reference_tensor), len(samples), report, factorization, seed)
-        progress("repair", done + 1, len(regression_targets))
+        report.add(_fit_target(target, batches, kept(target.reference_tensor), len(samples), factorization, seed))
+        context.progress("repair", done + 1, len(regression_targets))
+    return report
 
 
 def fit_takeover(target: RegressionTarget, executor: SegmentExecutor, position: int) -> None:
@@ -89,7 +86,7 @@ def fit_takeover(target: RegressionTarget, executor: SegmentExecutor, position: 
     batches = (
         (indices, tensors, tensors[target.reference_tensor]) for indices, tensors in executor.run_segment(position, names)
     )
-    _fit_target(target, batches, (), executor.sample_count, StepReport("block"), None, 0)
+    _fit_target(target, batches, (), executor.sample_count)
 
 
 def output_positions(model: ir.Model) -> dict[str, int]:
@@ -102,10 +99,9 @@ def _fit_target(
     batches: Iterable[tuple[range, Mapping[str, np.ndarray], np.ndarray]],
     kept: tuple[np.ndarray | None, ...],
     samples: int,
-    report: StepReport,
-    factorization: Factorization | None,
-    seed: int,
-) -> None:
+    factorization: Factorization | None = None,
+    seed: int = 0,
+) -> StepReport:
     """Fit one layer to what was ``batches``: (samples, what there is now, what there was)."""
     layer = target.layer
     initial_weight = layer.matrix()
@@ -120,7 +116,7 @@ def _fit_target(
         first_sample += len(x)
     rows, held_out = _stack_rows(parts, find_flat_bounds(target.output), layer.has_bias)
     parts.clear()
-    _fit_layer(layer, rows, held_out, initial_weight, report, factorization)
+    return _fit_layer(layer, rows, held_out, initial_weight, factorization)
 
 
 def _stack_rows(
@@ -149,9 +145,9 @@ def _fit_layer(
     rows: RegressionRows,
     held_out: RegressionRows,
     initial_weight: np.ndarray,
-    report: StepReport,
     factorization: Factorization | None,
-) -> None:
+) -> StepReport:
+    report = StepReport("repair")
     if rows.columns > MAX_GRAM_COLUMNS:
         report.skip(layer.name, f"{rows.columns} columns are too many for least squares; only its means are repaired")
     result = (
@@ -169,18 +165,13 @@ def _fit_layer(
         report.warnings.append(
             f"{layer.name}: {len(rows)} rows for {rows.columns} columns; its least squares is regularised"
         )
-    report.details.setdefault("repair", []).append(
-        {
-            "node": layer.name,
-            "before": float(f"{result.error_before:.4g}"),
-            "after": float(f"{result.error:.4g}"),
-            "damping": result.damping,
-            "rescaled": result.rescaled,
-        }
-    )
+    before, after = (float(f"{error:.4g}") for error in (result.error_before, result.error))
+    entry = {"node": layer.name, "before": before, "after": after, "damping": result.damping, "rescaled": result.rescaled}
+    report.details["repair"] = [entry]
     if factorization is not None or result.error < result.error_before:
         layer.assign(result.weight)
         report.count("layers repaired")
+    return report
 
 
 def _take_kept(array: np.ndarray, kept: tuple[np.ndarray | None, ...]) -> np.ndarray:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import UsageError
-from onnxslim.data.samples import Samples
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
 from onnxslim.pruning.low_rank.factored_layers import FactorizationOption
@@ -17,7 +17,6 @@ from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.candidates import Candidates
 from onnxslim.pruning.selection.knapsack import Savings, list_amounts
 from onnxslim.pruning.selection.latency import LatencyMeter
-from onnxslim.runtime.session import SessionConfig
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,13 @@ class Budget:
     noise_warning: Callable[[], str | None] = lambda: None
 
 
-def make_budget(
-    options: PruneOptions, original: ir.Model, samples: Samples | None, config: SessionConfig, round_share: float = 1.0
-) -> Budget | None:
+def make_budget(original: ir.Model, context: RunContext, options: PruneOptions, round_share: float = 1.0) -> Budget | None:
     """The budget that ``options`` give, or None where they name a threshold or a redundancy instead.
 
     Args:
+        original: The model that they speak of.
+        context: What is run where time is measured, and how.
         options: Of the step.
-        original: The model they speak of.
-        samples: What is run where time is measured.
-        config: How it runs there.
         round_share: In (0, 1]: which share of the way to the budget this round goes.
 
     Raises:
@@ -64,9 +60,9 @@ def make_budget(
             raise UsageError(f"--max-size {options.max_size}: the model already has {size} bytes")
         return Budget("bytes", size - round_share * (size - options.max_size), _count_bytes, _bytes_savings)
     if options.of == "latency":
-        if samples is None:
+        if context.samples is None:
             raise UsageError("--of latency measures and needs data", hint="give --data")
-        meter = LatencyMeter(original, samples, config)
+        meter = LatencyMeter(original, context.samples, context.config)
         limit = meter.measure_seconds(original) * (1 - round_share * options.share)
         return Budget("latency", limit, meter.measure_seconds, meter.measure_savings, 1.03, meter.noise_warning)
     counted = COUNTED_BUDGETS[options.of]

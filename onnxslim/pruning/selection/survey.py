@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.channels.analysis.analysis import analyze_channels
-from onnxslim.core.progress import Progress
-from onnxslim.core.step_report import StepReport
+from onnxslim.core.step_report import Skipped
 from onnxslim.core.workers import current_workers
 from onnxslim.data.samples import Samples
 from onnxslim.graph.cost import compute_cost
@@ -32,7 +32,6 @@ from onnxslim.pruning.selection.latency import CHANNEL_MULTIPLE
 from onnxslim.pruning.selection.output_effect import OutputComparer
 from onnxslim.pruning.selection.plan import Effects, initial_effects, measure_effects
 from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD
-from onnxslim.runtime.session import SessionConfig
 
 #: Samples on which candidates are compared by their effect on the outputs.
 MAX_EVALUATION_SAMPLES = 128
@@ -48,13 +47,15 @@ class Survey:
         candidates: Everything that may.
         criterion_scores: What the criterion says of the units, by position of their curve; empty under ``obs``.
         effects: What each does to the outputs; unmeasured where no budget weighs them.
-        report: What was skipped, and warnings.
+        skipped: Families that may not go.
+        warnings: Where the data are too few.
     """
 
     candidates: Candidates
     criterion_scores: Mapping[int, np.ndarray]
     effects: Effects
-    report: StepReport
+    skipped: list[Skipped]
+    warnings: list[str]
 
 
 #: Surveys made on one set of samples, by model and options; the latest few.
@@ -63,11 +64,9 @@ Surveys = dict[str, Survey]
 
 def survey_candidates(
     model: ir.Model,
-    samples: Samples | None,
+    context: RunContext,
     options: PruneOptions,
-    config: SessionConfig,
     cache: Surveys,
-    progress: Progress,
     *,
     has_budget: bool,
 ) -> Survey:
@@ -75,11 +74,9 @@ def survey_candidates(
 
     Args:
         model: With named nodes; it is not changed.
-        samples: Those of all that are ``cache``, or None.
+        context: How the model runs; its samples, if any, are those of all that is in ``cache``.
         options: Of the step.
-        config: How the model runs.
         cache: What was found out before.
-        progress: Called as the stages go on.
         has_budget: Whether a budget is to weigh candidates against each other.
     """
     relevant_options = replace(
@@ -89,33 +86,21 @@ def survey_candidates(
     key = f"{hashlib.sha256(model_file.to_bytes(model)).hexdigest()} {relevant_options} {has_budget}"
     if key in cache:
         return cache[key]
-    report = StepReport("survey")
+    samples, config = context.samples, context.config
     analysis = analyze_channels(model, lossy=samples is not None)
-    eligible_families, skipped = select_eligible(
+    eligible_families, reasons = select_eligible(
         find_channel_groups(analysis), compute_cost(model).nodes, options.exclude, options.min_layer_params
     )
-    for name, reason in skipped.items():
-        report.skip(name, reason)
-    criterion_scores = score_units(model, analysis, eligible_families, options.criterion, samples, config, options.seed)
-    error_curves = compute_error_curves(
-        model,
-        analysis,
-        eligible_families,
-        samples,
-        config,
-        report,
-        progress,
-        orders=order_by_score(criterion_scores),
-        seed=options.seed,
+    criterion_scores = score_units(model, context, analysis, eligible_families, options.criterion, options.seed)
+    error_curves, warnings = compute_error_curves(
+        model, context, analysis, eligible_families, orders=order_by_score(criterion_scores), seed=options.seed
     )
-    blocks = find_droppable(model, list(skipped)) if samples is not None and not options.uniform else []
+    blocks = find_droppable(model, list(reasons)) if samples is not None and not options.uniform else []
     factorizable: list[FactorizableLayer] = []
     if options.low_rank and not options.uniform:
         rank_multiple = options.round_to if isinstance(options.round_to, int) else CHANNEL_MULTIPLE
         excluded = [n.name or "" for n in model.graph if any(re.search(p, n.name or "") for p in options.exclude)]
-        factorizable = find_factorizable(
-            model, samples, config, progress, excluded=excluded, round_to=rank_multiple, seed=options.seed
-        )
+        factorizable = find_factorizable(model, context, excluded=excluded, round_to=rank_multiple, seed=options.seed)
     all_candidates = Candidates(model, analysis, error_curves, blocks, samples, config, factorizable)
     effects = initial_effects(all_candidates)
     if has_budget and samples is not None and not options.uniform:
@@ -125,10 +110,11 @@ def survey_candidates(
             if workers.is_out_of_process
             else OutputComparer(model, evaluation_samples, config)
         )
-        effects = measure_effects(all_candidates, outputs, progress)
+        effects = measure_effects(all_candidates, outputs, context.progress)
     # the repaired weights were for measuring alone, and are several times the model
     light_curves = [replace(curve, weights={}) for curve in error_curves]
-    cache[key] = Survey(replace(all_candidates, curves=light_curves), criterion_scores, effects, report)
+    skipped = [Skipped(name, reason) for name, reason in reasons.items()]
+    cache[key] = Survey(replace(all_candidates, curves=light_curves), criterion_scores, effects, skipped, warnings)
     for oldest in list(cache)[:-_MAX_SURVEYS]:
         del cache[oldest]
     return cache[key]

@@ -8,11 +8,10 @@ import zlib
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.activations.segment_executor import SegmentExecutor
 from onnxslim.core.errors import GateError
-from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import StepReport
-from onnxslim.data.samples import Samples
 from onnxslim.graph.layers import LinearLayer, find_linear_layers
 from onnxslim.model_io import model_file
 from onnxslim.pruning.importance.error_curves import MAX_GRAM_COLUMNS
@@ -20,20 +19,12 @@ from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.sparsity.masks import allocate_sparsity, apply_sparsegpt
 from onnxslim.pruning.sparsity.pattern import parse_sparsity
 from onnxslim.pruning.statistics.layer_moments import collect_moments, invert_moments
-from onnxslim.runtime.session import SessionConfig
 
 #: Layers whose outputs read fewer inputs than this (a first or a depthwise convolution) have none to spare.
 MIN_INPUT_COLUMNS = 32
 
 
-def sparsify(
-    model: ir.Model,
-    samples: Samples | None,
-    options: PruneOptions,
-    config: SessionConfig,
-    report: StepReport,
-    progress: Progress,
-) -> None:
+def sparsify(model: ir.Model, context: RunContext, options: PruneOptions, report: StepReport) -> None:
     """Set to zero, in place, what ``options.sparsity`` asks for.
 
     How much goes from each layer is what the smallest weights over all layers say, or the same everywhere
@@ -55,7 +46,7 @@ def sparsify(
     weight_matrices = [matrix[..., :-1] for matrix in matrices.values()]
     share = sparsity.share or 0.0
     layer_shares = [share] * len(selected_layers) if options.uniform else allocate_sparsity(weight_matrices, share)
-    executor = SegmentExecutor(model, samples, config) if samples is not None else None
+    executor = None if context.samples is None else SegmentExecutor(model, context.samples, context.config)
     for done, ((layer, matrix), layer_share) in enumerate(zip(matrices.items(), layer_shares, strict=True)):
         columns = matrix.shape[2] - 1
         order = _neighbor_order(layer, columns)
@@ -76,7 +67,7 @@ def sparsify(
                     columns=columns,
                 )
         layer.assign(matrix)
-        progress("zeros", done + 1, len(matrices))
+        context.progress("zeros", done + 1, len(matrices))
     zeros = sum(int((layer.matrix()[..., :-1] == 0).sum()) for layer in selected_layers)
     bytes_after = _compressed_size(model)
     report.count("zeros", zeros)

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.channels.analysis.analysis import analyze_channels
 from onnxslim.pruning.channel_groups import find_channel_groups
 from onnxslim.pruning.importance.criteria import CRITERIA, Evidence
@@ -47,7 +48,7 @@ def test_a_unit_that_the_loss_does_not_feel_goes_first(criterion: str) -> None:
     weight.const_value = ir.tensor(deaf, name=weight.name)
     analysis = analyze_channels(model)
     found = find_channel_groups(analysis)
-    ranked = score_units(model, analysis, found, criterion, nets.samples(model, 40), CONFIG, 0)
+    ranked = score_units(model, RunContext(nets.samples(model, 40)), analysis, found, criterion, 0)
     assert ranked[0][7] == 0.0
     assert order_by_score(ranked)[0][0] == 7
 
@@ -56,7 +57,7 @@ def test_obs_ranks_nothing_by_itself_and_chance_follows_the_seed() -> None:
     model = nets.mlp()
     analysis = analyze_channels(model)
     found = find_channel_groups(analysis)
-    assert score_units(model, analysis, found, "obs", None, CONFIG, 0) == {}
-    first, again, other = (score_units(model, analysis, found, "random", None, CONFIG, seed) for seed in (1, 1, 2))
+    assert score_units(model, RunContext(), analysis, found, "obs", 0) == {}
+    first, again, other = (score_units(model, RunContext(), analysis, found, "random", seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first[0], again[0])
     assert not np.array_equal(first[0], other[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.channels.analysis.analysis import analyze_channels
 from onnxslim.pruning.channel_groups import find_channel_groups
 from onnxslim.pruning.importance.ranking import order_by_score, score_units
@@ -28,7 +29,7 @@ def test_batch_norm_scales_are_read_or_measured(folded: bool) -> None:
     model = b.model(b.gemm(b.op("Flatten", b.op("GlobalAveragePool", x)), 4, 3))
     analysis = analyze_channels(model)
     found = find_channel_groups(analysis)
-    ranked = score_units(model, analysis, found, "bn", nets.samples(model, 40), CONFIG, 0)
+    ranked = score_units(model, RunContext(nets.samples(model, 40)), analysis, found, "bn", 0)
     if not folded:
         np.testing.assert_allclose(ranked[0], gamma, rtol=1e-6)
         assert order_by_score(ranked)[0] == np.argsort(gamma).tolist()
@@ -40,7 +41,7 @@ def test_measured_statistics_are_those_of_all_samples() -> None:
     analysis = analyze_channels(model)
     found = find_channel_groups(analysis)
     data = nets.samples(model, 37)
-    ranked = score_units(model, analysis, found, "activation", data, CONFIG, 0)
+    ranked = score_units(model, RunContext(data), analysis, found, "activation", 0)
     x = np.concatenate([batch["x"] for batch in data.batches(8)])
     initializers = {name: v.const_value.numpy() for name, v in model.graph.initializers.items() if v.const_value}
     hidden = np.maximum(x @ initializers["c0"].T + initializers["c1"], 0)

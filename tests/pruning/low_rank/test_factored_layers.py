@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.progress import ignore_progress
+from onnxslim.activations.run_context import RunContext
 from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
 from onnxslim.graph.layers import LinearLayer, find_linear_layers
@@ -48,7 +48,7 @@ def test_a_layer_apart_computes_what_it_did_in_one_piece(kind: str, name: str) -
         if kind == "border":
             pytest.skip("such padding does not shrink with the kernel")
     model = one_conv(**given) if "auto_pad" not in given else auto(given)
-    for one in find_factorizable(model, nets.samples(model, 30), CONFIG, ignore_progress):
+    for one in find_factorizable(model, RunContext(nets.samples(model, 30))):
         for option in one.options:
             if option.factorization.kind != kind:
                 continue
@@ -77,7 +77,7 @@ def test_products_come_apart_too(turned: bool) -> None:
     else:
         flat = b.op("Reshape", "x", b.constant(np.array([-1, 24])))
         model = b.model(b.gemm(flat, 24, 20))
-    (one,) = find_factorizable(model, nets.samples(model, 30), CONFIG, ignore_progress)
+    (one,) = find_factorizable(model, RunContext(nets.samples(model, 30)))
     whole = model_file.clone(model)
     LinearLayer(whole.graph[one.position]).assign(one.options[-1].weight)
     apart = model_file.clone(whole)

@@ -6,14 +6,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.channels.analysis.analysis import analyze_channels
 from onnxslim.channels.rewriter import remove_units
-from onnxslim.core.progress import ignore_progress
-from onnxslim.core.step_report import StepReport
 from onnxslim.graph.layers import find_linear_layers
 from onnxslim.pruning.reconstruction.kept_channels import KeptChannels
 from onnxslim.pruning.reconstruction.layerwise import reconstruct_layers
-from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.session import Session
 from tests.support import nets
 
 
@@ -39,8 +38,7 @@ def test_repair_brings_the_outputs_closer(make: object) -> None:
     model = make()  # type: ignore[operator]
     pruned, kept = prune_every_third(model)
     before = error(model, pruned)
-    report = StepReport("repair")
-    reconstruct_layers(pruned, model, kept, nets.samples(model, 200), SessionConfig(), report, ignore_progress)
+    report = reconstruct_layers(pruned, model, kept, RunContext(nets.samples(model, 200)))
     assert error(model, pruned) < 0.6 * before
     assert report.changed["layers repaired"] > 0
 
@@ -57,7 +55,7 @@ def test_channels_that_say_the_same_are_repaired_exactly() -> None:
     pruned, _ = remove_units(model, mask, analysis)
     assert error(model, pruned) > 0.01
     kept = KeptChannels().after_removing(analysis, mask)
-    reconstruct_layers(pruned, model, kept, nets.samples(model, 300), SessionConfig(), StepReport("repair"), ignore_progress)
+    reconstruct_layers(pruned, model, kept, RunContext(nets.samples(model, 300)))
     assert error(model, pruned) < 1e-6
     assert second.name in [layer.name for layer in find_linear_layers(pruned.graph).values()]
 
@@ -65,8 +63,7 @@ def test_channels_that_say_the_same_are_repaired_exactly() -> None:
 def test_a_model_that_lost_nothing_is_left_alone() -> None:
     model = nets.residual()
     same = model.clone()
-    report = StepReport("repair")
-    reconstruct_layers(same, model, KeptChannels(), nets.samples(model, 40), SessionConfig(), report, ignore_progress)
+    report = reconstruct_layers(same, model, KeptChannels(), RunContext(nets.samples(model, 40)))
     assert not report.changed
     assert error(model, same) == 0.0
 
@@ -76,16 +73,8 @@ def test_layers_before_the_cut_are_left_alone() -> None:
     analysis = analyze_channels(model)
     mask = analysis.to_mask(analysis.describe_unit(analysis.count - 1).id == np.arange(analysis.count))
     pruned, _ = remove_units(model, mask, analysis)
-    report = StepReport("repair")
-    reconstruct_layers(
-        pruned,
-        model,
-        KeptChannels().after_removing(analysis, mask),
-        nets.samples(model, 100),
-        SessionConfig(),
-        report,
-        ignore_progress,
-    )
+    kept = KeptChannels().after_removing(analysis, mask)
+    report = reconstruct_layers(pruned, model, kept, RunContext(nets.samples(model, 100)))
     assert [entry["node"] for entry in report.details["repair"]] == [list(find_linear_layers(model.graph).values())[-1].name]
 
 
@@ -94,8 +83,7 @@ def test_too_few_samples_are_said_and_do_no_harm(few: int) -> None:
     model = nets.mlp((16, 64, 64, 5))
     pruned, kept = prune_every_third(model)
     before = error(model, pruned)
-    report = StepReport("repair")
-    reconstruct_layers(pruned, model, kept, nets.samples(model, few), SessionConfig(), report, ignore_progress)
+    report = reconstruct_layers(pruned, model, kept, RunContext(nets.samples(model, few)))
     assert error(model, pruned) < 1.1 * before
     assert any("regularised" in warning for warning in report.warnings)
 
@@ -103,8 +91,7 @@ def test_too_few_samples_are_said_and_do_no_harm(few: int) -> None:
 def test_without_a_sample_to_hold_back_nothing_is_fitted() -> None:
     model = nets.mlp()
     pruned, kept = prune_every_third(model)
-    report = StepReport("repair")
-    reconstruct_layers(pruned, model, kept, nets.samples(model, 4), SessionConfig(), report, ignore_progress)
+    report = reconstruct_layers(pruned, model, kept, RunContext(nets.samples(model, 4)))
     assert not report.changed
     assert "4 samples" in report.warnings[0]
 
@@ -121,9 +108,8 @@ def upsampling() -> ir.Model:
 def test_a_transposed_convolution_is_repaired_like_any_other() -> None:
     model = upsampling()
     pruned, kept = prune_every_third(model)
-    report = StepReport("repair")
     before = error(model, pruned)
-    reconstruct_layers(pruned, model, kept, nets.samples(model, 200), SessionConfig(), report, ignore_progress)
+    report = reconstruct_layers(pruned, model, kept, RunContext(nets.samples(model, 200)))
     repaired = {entry["node"]: entry for entry in report.details["repair"]}
     name = next(node.name for node in pruned.graph if node.op_type == "ConvTranspose")
     assert repaired[name]["after"] < repaired[name]["before"]
@@ -134,8 +120,7 @@ def test_what_is_too_wide_for_least_squares_gets_its_means_back(monkeypatch: pyt
     monkeypatch.setattr("onnxslim.pruning.reconstruction.layerwise.MAX_GRAM_COLUMNS", 10)
     model = nets.mlp((16, 32, 24, 5))
     pruned, kept = prune_every_third(model)
-    report = StepReport("repair")
     before = error(model, pruned)
-    reconstruct_layers(pruned, model, kept, nets.samples(model, 200), SessionConfig(), report, ignore_progress)
+    report = reconstruct_layers(pruned, model, kept, RunContext(nets.samples(model, 200)))
     assert error(model, pruned) < before
     assert any("only its means" in one.reason for one in report.skipped)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.channels.analysis.analysis import analyze_channels
 from onnxslim.core.progress import ignore_progress
-from onnxslim.core.step_report import StepReport
 from onnxslim.core.workers import Workers, open_workers
 from onnxslim.pruning.block_dropping import find_droppable
 from onnxslim.pruning.channel_groups import find_channel_groups
@@ -26,9 +26,7 @@ CONFIG = SessionConfig()
 def found() -> Candidates:
     model = nets.residual(blocks=3)
     data, analysis = nets.samples(model, 40), analyze_channels(model)
-    lines = compute_error_curves(
-        model, analysis, find_channel_groups(analysis), data, CONFIG, StepReport("score"), ignore_progress
-    )
+    lines, _ = compute_error_curves(model, RunContext(data, CONFIG), analysis, find_channel_groups(analysis))
     return Candidates(model, analysis, lines, find_droppable(model, []), data, CONFIG)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.channels.analysis.analysis import analyze_channels
-from onnxslim.core.progress import ignore_progress
-from onnxslim.core.step_report import StepReport
 from onnxslim.pruning.block_dropping import find_droppable
 from onnxslim.pruning.channel_groups import find_channel_groups
 from onnxslim.pruning.importance.error_curves import compute_error_curves
@@ -54,9 +53,7 @@ def test_widths_are_whole_blocks_of_channels_and_blocks_save_their_layers() -> N
     model = nets.residual(blocks=2, width=32)
     data = nets.samples(model, 20)
     analysis = analyze_channels(model)
-    lines = compute_error_curves(
-        model, analysis, find_channel_groups(analysis), data, CONFIG, StepReport("score"), ignore_progress
-    )
+    lines, _ = compute_error_curves(model, RunContext(data, CONFIG), analysis, find_channel_groups(analysis))
     found = Candidates(model, analysis, lines, find_droppable(model, []), data, CONFIG)
     clock = LatencyMeter(model, data, CONFIG)
     savings = clock.measure_savings(found, "auto")
