@@ -20,7 +20,6 @@ EXCEPTIONS = {
     "onnxslim/core/quantities.py": "cli/options/test_parameter_types.py",
     "onnxslim/core/step_report.py": "a dataclass that every step's test reads",
     "onnxslim/core/version.py": "a constant; the command line's --version is in cli/test_commands.py",
-    "onnxslim/graph/conv_geometry.py": "graph/test_layers.py: rows times the matrix are the layer",
     "onnxslim/model_io/checker.py": "ONNX's own checker: model_io/test_reading.py, attacks/test_messages.py",
     "onnxslim/model_io/graph_names.py": "attacks/test_messages.py breaks every promise it checks",
     "onnxslim/model_io/tensor_data.py": "attacks/test_messages.py breaks every promise it checks",

@@ -9,6 +9,9 @@ from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.layers import LinearLayer
 from onnxslim.simplification.rule import MatchResult, const, has_single_use, op, producer
 
+#: Layers whose result a scale and a shift can be folded into.
+LINEAR_OPS = ("Conv", "ConvTranspose", "Gemm")
+
 
 def fold_affine(
     node: ir.Node,
@@ -26,7 +29,7 @@ def fold_affine(
         shift: float64, one per output channel, or None for 0.
         like: What the new bias is called after where there was none.
     """
-    linear = producer(source, "Conv", "ConvTranspose", "Gemm")
+    linear = producer(source, *LINEAR_OPS)
     if linear is None or source is None:
         return None
     if not has_single_use(source):
@@ -39,12 +42,12 @@ def fold_affine(
     if weight.dtype.kind != "f":
         return f"the weights of {linear.op_type} are not float"
     layer = LinearLayer(linear)
-    axis, channels = layer.output_axis, layer.outputs
+    channels = layer.outputs
     if any(factor is not None and factor.shape != (channels,) for factor in (gain, shift)):
         return f"it is not one factor for each of the {channels} channels of {linear.op_type}"
     if linear.op_type == "Gemm":
-        return _fold_gemm(node, linear, weight, bias, axis, gain, shift, like)
-    new_weight = linear.inputs[1] if gain is None else const(_scale_weight(weight, linear, axis, gain), linear.inputs[1])
+        return _fold_gemm(node, layer, gain, shift, like)
+    new_weight = linear.inputs[1] if gain is None else const(_scale_weight(layer, gain), linear.inputs[1])
     new_bias = np.zeros(channels) if bias is None else np.asarray(bias, np.float64)
     new_bias = (new_bias if gain is None else new_bias * gain) + (0 if shift is None else shift)
     if not new_bias.any():
@@ -55,14 +58,14 @@ def fold_affine(
     return {node.outputs[0]: op(linear.op_type, inputs, linear.attributes, name=linear.name)}
 
 
-def _scale_weight(weight: np.ndarray, linear: ir.Node, axis: int, gain: np.ndarray) -> np.ndarray:
-    groups = linear.attributes.get_int("group", 1)
-    if linear.op_type == "ConvTranspose" and groups > 1:
+def _scale_weight(layer: LinearLayer, gain: np.ndarray) -> np.ndarray:
+    weight, groups = layer.weight, layer.groups
+    if layer.op == "ConvTranspose" and groups > 1:
         # W is (C_in, C_out / groups, …) and input channel i belongs to group i // (C_in / groups).
         factor = gain.reshape(groups, -1).repeat(weight.shape[0] // groups, axis=0)
         factor = factor.reshape(*factor.shape, *[1] * (weight.ndim - 2))
     else:
-        factor = gain.reshape([-1 if a == axis else 1 for a in range(weight.ndim)])
+        factor = gain.reshape([-1 if a == layer.output_axis else 1 for a in range(weight.ndim)])
     scaled = np.empty(weight.shape, weight.dtype)
     np.multiply(weight, factor, out=scaled, casting="same_kind")  # in float64, rounded once
     return scaled
@@ -70,21 +73,18 @@ def _scale_weight(weight: np.ndarray, linear: ir.Node, axis: int, gain: np.ndarr
 
 def _fold_gemm(
     node: ir.Node,
-    linear: ir.Node,
-    weight: np.ndarray,
-    bias: np.ndarray | None,
-    axis: int,
+    layer: LinearLayer,
     gain: np.ndarray | None,
     shift: np.ndarray | None,
     like: ir.Value | None,
 ) -> MatchResult:
     """Gemm computes α·A·B + β·C: the gain scales B and C, the shift joins β·C, which is then stored with β = 1."""
-    channels = weight.shape[axis]
+    linear, weight, bias, channels = layer.node, layer.weight, layer.bias, layer.outputs
     total = np.zeros(channels) if bias is None else np.asarray(bias, np.float64) * linear.attributes.get_float("beta", 1.0)
     if total.ndim and total.shape[-1] not in (1, channels):
         return "the bias of Gemm does not broadcast over channels"
     total = (total if gain is None else total * gain) + (0 if shift is None else shift)
     attributes = {name: value for name, value in linear.attributes.items() if name != "beta"}
-    new_weight = linear.inputs[1] if gain is None else const(_scale_weight(weight, linear, axis, gain), linear.inputs[1])
+    new_weight = linear.inputs[1] if gain is None else const(_scale_weight(layer, gain), linear.inputs[1])
     new_bias = const(total.astype(weight.dtype), linear.inputs[2] if bias is not None else like or node.outputs[0])
     return {node.outputs[0]: op("Gemm", [linear.inputs[0], new_weight, new_bias], attributes, name=linear.name)}

@@ -10,10 +10,8 @@ import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.layers import LinearLayer
-from onnxslim.simplification.affine_folding import fold_affine
+from onnxslim.simplification.affine_folding import LINEAR_OPS, fold_affine
 from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, producer
-
-LINEAR_OPS = ("Conv", "ConvTranspose", "Gemm")
 
 
 def match(node: ir.Node, context: MatchContext) -> MatchResult:
