@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.graph.traversal import iter_values
+
 #: Attributes that name an element type.
 _DTYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "stash_type")
 
@@ -22,8 +24,7 @@ def widen(model: ir.Model) -> int:
                 if (widened := _widen_attribute(attribute)) is not None:
                     node.attributes.add(widened)
                     changed += 1
-        values = [*graph.inputs, *graph.initializers.values(), *(output for node in graph for output in node.outputs)]
-        for value in dict.fromkeys(values):
+        for value in dict.fromkeys(iter_values(graph)):
             if value.dtype is ir.DataType.FLOAT16:
                 value.type = ir.TensorType(ir.DataType.FLOAT)
                 changed += 1

@@ -1,1 +1,1 @@
-"""Facts about a model, no edits: constants, shapes, cost."""
+"""Facts about a model, constants, shapes, cost, and the one editor that changes it (:mod:`onnxslim.graph.editor`)."""

@@ -16,6 +16,7 @@ from onnx.reference import ReferenceEvaluator
 
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.editor import GraphEditor
 
 #: Shape arithmetic handles vectors of ranks; anything larger is data, not a shape.
 MAX_ELEMENTS = 1024
@@ -31,13 +32,14 @@ SHAPE_OPS = frozenset(
 def propagate_constants(model: ir.Model, rounds: int = 8) -> None:
     """Infer shapes and replace small constant-valued nodes of the main graph by initializers, in place, until stable."""
     shapes.infer(model)
+    editor = GraphEditor(model.graph)
     for _ in range(rounds):
-        if not _fold_once(model):
+        if not _fold_once(model, editor):
             return
         shapes.infer(model)
 
 
-def _fold_once(model: ir.Model) -> bool:
+def _fold_once(model: ir.Model, editor: GraphEditor) -> bool:
     changed = False
     for node in list(model.graph):
         if node.op_type not in SHAPE_OPS or node.domain:
@@ -46,7 +48,7 @@ def _fold_once(model: ir.Model) -> bool:
         if arrays is None:
             continue
         for output, array in zip(node.outputs, arrays, strict=True):
-            _replace_by_constant(model, output, array)
+            output.replace_all_uses_with(editor.add_initializer(f"{output.name}_value", array))
         model.graph.remove(node, safe=False)
         changed = True
     return changed
@@ -100,10 +102,3 @@ def _run(node: ir.Node, inputs: list[np.ndarray | None], opset: int) -> list[np.
         return [np.asarray(array) for array in ReferenceEvaluator(model).run(None, feeds)]
     except Exception:  # the reference raises whatever numpy does; not knowing a shape is no error
         return None
-
-
-def _replace_by_constant(model: ir.Model, output: ir.Value, array: np.ndarray) -> None:
-    tensor = ir.tensor(array, name=f"{output.name}_value")
-    value = ir.Value(name=tensor.name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-    model.graph.register_initializer(value)
-    output.replace_all_uses_with(value)

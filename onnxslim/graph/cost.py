@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnxslim.graph import shapes
 from onnxslim.graph.constant_propagation import propagate_constants
 from onnxslim.graph.constants import get_const_tensor, iter_initializers
+from onnxslim.graph.editor import GraphEditor
 
 FLOAT_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 #: Weights that were float before they were quantised; counting them keeps the parameter ratio of an int8 model honest.
@@ -81,16 +82,13 @@ def count_params(model: ir.Model) -> int:
 
 def _unpack_nbits(model: ir.Model) -> None:
     """MatMulNBits as the MatMul that it is, in place: ONNX's inference knows no shape behind the former."""
+    editor = GraphEditor(model.graph)
     for node in list(model.graph):
         if node.op_type == "MatMulNBits" and node.domain == "com.microsoft":
             size = ir.Shape((node.attributes.get_int("K", 0), node.attributes.get_int("N", 0)))
             weight = ir.Value(name=f"{node.outputs[0].name}_unpacked", shape=size, type=ir.TensorType(ir.DataType.FLOAT))
-            plain = ir.node("MatMul", [node.inputs[0], weight], name=node.name)
-            plain.outputs[0].name, plain.outputs[0].type = node.outputs[0].name, node.outputs[0].type
             model.graph.inputs.append(weight)
-            model.graph.insert_before(node, plain)
-            node.outputs[0].replace_all_uses_with(plain.outputs[0], replace_graph_outputs=True)
-            model.graph.remove(node, safe=True)
+            editor.replace_node(node, editor.add_node("MatMul", node.inputs[0], weight, before=node, name="MatMul"))
 
 
 def _is_quantization_param(value: ir.Value) -> bool:

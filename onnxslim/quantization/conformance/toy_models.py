@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.graph.editor import GraphEditor
+
 
 class ToyModel:
     """One model in the making; weights are random and seeded, every tensor is float32 unless it says otherwise.
@@ -20,24 +22,16 @@ class ToyModel:
         self.x = ir.val("x", ir.DataType.FLOAT, shape)
         self._rng = np.random.default_rng(0)
         self._graph = ir.Graph([self.x], [], nodes=[], opset_imports={"": opset, "com.microsoft": 1}, name="sketch")
+        self._editor = GraphEditor(self._graph)
 
     def __call__(self, op: str, *inputs: ir.Value | None, outputs: int = 1, domain: str = "", **attributes: Any) -> ir.Value:
         """A node; its first output."""
-        node = ir.node(op, list(inputs), attributes or None, domain=domain, num_outputs=outputs)
-        node.name = f"{op}_{len(self._graph)}"
-        for index, output in enumerate(node.outputs):
-            output.name = f"{node.name}_{index}"
-        self._graph.append(node)
-        return node.outputs[0]
+        name = f"{op}_{len(self._graph)}"
+        return self._editor.add_node(op, *inputs, name=name, outputs=outputs, domain=domain, attributes=attributes)
 
     def constant(self, array: Any, dtype: Any = np.float32) -> ir.Value:
         """An initializer."""
-        values = np.asarray(array, dtype)
-        name = f"c{len(self._graph.initializers)}"
-        tensor = ir.tensor(values, name=name)
-        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(values.shape), type=ir.TensorType(tensor.dtype))
-        self._graph.register_initializer(value)
-        return value
+        return self._editor.add_initializer(f"c{len(self._graph.initializers)}", np.asarray(array, dtype))
 
     def random(self, *shape: int) -> ir.Value:
         """A random float initializer."""

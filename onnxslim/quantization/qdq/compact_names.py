@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_tensor
+from onnxslim.graph.editor import GraphEditor
 
 _QDQ_OPS = ("QuantizeLinear", "DequantizeLinear")
 
@@ -79,6 +80,7 @@ class _Renamer:
 
 def _deduplicate_parameters(model: ir.Model, qdq_nodes: list[ir.Node]) -> None:
     """Let equal scales and equal zero points be one initializer."""
+    editor = GraphEditor(model.graph)
     originals: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
     for node in qdq_nodes:
         for position, value in list(enumerate(node.inputs))[1:]:
@@ -90,6 +92,4 @@ def _deduplicate_parameters(model: ir.Model, qdq_nodes: list[ir.Node]) -> None:
             )
             if original is value:
                 continue
-            node.replace_input_with(position, original)
-            if not value.uses() and not value.is_graph_output():
-                del model.graph.initializers[str(value.name)]
+            editor.replace_input(node, position, original)
