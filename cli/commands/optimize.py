@@ -50,6 +50,7 @@ _RATIO_TYPE: dict[str, Any] = {"type": click.FloatRange(0, min_open=True), "meta
               help="Choose int8 layers by timing them, or by a table that gives the same bytes anywhere.")  # fmt: skip
 def optimize(
     common: CommonOptions,
+    *,
     model: str,
     data: str | None,
     eval_data: str | None,

@@ -64,6 +64,7 @@ BATCHNORM_RULE = "conv+batchnorm"
 @shared_options.workers("Candidates tried")
 def prune(
     common: CommonOptions,
+    *,
     model: str,
     data: str | None,
     eval_data: str | None,

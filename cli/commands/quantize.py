@@ -51,6 +51,7 @@ from ..step_command import run_step
 @shared_options.workers("Shards calibrated")
 def quantize(
     common: CommonOptions,
+    *,
     model: str,
     data: str | None,
     eval_data: str | None,

@@ -43,6 +43,7 @@ from ..step_command import run_step
 @click.option("--checkpoint", metavar="F", help="A file that keeps the state; an interrupted training goes on from it.")
 def recover(
     common: CommonOptions,
+    *,
     model: str,
     teacher: str,
     data: str | None,

@@ -10,10 +10,9 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import InvalidDataError
-from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import StepReport
-from onnxslim.data.samples import Samples
 from onnxslim.graph import shapes
 from onnxslim.graph.layers import LAYER_OPS
 from onnxslim.model_io import model_file
@@ -51,17 +50,16 @@ class _RoundedLayer:
 
 def adaround(
     model: ModelLike,
+    context: RunContext,
     weights: Mapping[str, np.ndarray],
-    samples: Samples,
+    *,
     iterations: int,
     batch_size: int,
     max_samples: int,
     seed: int,
-    config: SessionConfig,
-    progress: Progress,
 ) -> tuple[ir.Model, StepReport]:
     """See :func:`onnxslim.recovery.step.round_weights`."""
-    report = StepReport("rounding")
+    report, samples = StepReport("rounding"), context.require_samples("rounding")
     with report.timed():
         result = model_file.load(model)
         shaped = model_file.clone(result)
@@ -70,15 +68,17 @@ def adaround(
         cache = SampleCache(samples.take(np.arange(samples.round_to_runs(max_samples))), seed)
         errors: dict[str, list[float]] = {}
         for i, (name, float_weight) in enumerate(weights.items()):
-            progress("rounding", i, len(weights))
+            context.progress("rounding", i, len(weights))
             weight = trainable.get(name)
             layer = None if weight is None else _find_layer(shaped, name)
             if weight is None or weight.scale is None or layer is None:
                 report.skip(name, "not the quantised weight of one Conv, Gemm or MatMul")
                 continue
             _check_shape(weight, float_weight)
-            x = _collect_inputs(shaped, layer, cache, config)
-            learned = _learn_rounding(layer, weight, float_weight, x, iterations, batch_size, seed)
+            x = _collect_inputs(shaped, layer, cache, context.config)
+            learned = _learn_rounding(
+                layer, weight, float_weight, x, iterations=iterations, batch_size=batch_size, seed=seed
+            )
             errors[name] = learned.errors
             if learned.errors[1] >= learned.errors[0]:
                 report.skip(name, "no rounding came nearer to the float layer")
@@ -87,7 +87,7 @@ def adaround(
             assert tensor is not None
             result.graph.initializers[name].const_value = ir.tensor(learned.codes, dtype=tensor.dtype, name=name)
             report.count("layers rounded anew")
-        progress("rounding", len(weights), len(weights))
+        context.progress("rounding", len(weights), len(weights))
         report.details["layer_error"] = {k: {"before": a, "after": b} for k, (a, b) in errors.items()}
     return result, report
 
@@ -140,6 +140,7 @@ def _learn_rounding(
     weight: TrainableWeight,
     float_weight: np.ndarray,
     x: Tensor,
+    *,
     iterations: int,
     batch_size: int,
     seed: int,

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
@@ -57,7 +58,8 @@ def recover(
     require_torch("recover")
     from onnxslim.recovery.distillation.distill import distill
 
-    return distill(model, teacher, samples, unseen, options or RecoverOptions(), config or SessionConfig(), progress)
+    context = RunContext(samples, config or SessionConfig(), progress)
+    return distill(model, teacher, context, options or RecoverOptions(), unseen)
 
 
 def compute_gradient_importance(
@@ -119,14 +121,7 @@ def round_weights(
     require_torch("rounding")
     from onnxslim.recovery.adaround import adaround
 
+    context = RunContext(samples, config or SessionConfig(), progress)
     return adaround(
-        model,
-        weights,
-        samples,
-        iterations,
-        batch_size,
-        max_samples,
-        seed,
-        config or SessionConfig(),
-        progress,
+        model, context, weights, iterations=iterations, batch_size=batch_size, max_samples=max_samples, seed=seed
     )

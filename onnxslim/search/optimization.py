@@ -134,7 +134,9 @@ def optimize(
             None if study is None else stack.enter_context(Study(study, _identify_search(task, resolved, placement)))
         )
         workers = stack.enter_context(open_workers(backend, jobs))
-        trials, stop_reason = _search(task, resolved, placement, started, budget, open_study, workers)
+        trials, stop_reason = _search(
+            task, resolved, placement, started=started, budget=budget, study=open_study, workers=workers
+        )
     result = _confirm_best(trials)
     result.extra["stopped"] = stop_reason
     return result
@@ -160,6 +162,7 @@ def _search(
     task: CompressionTask,
     resolved: Recipe,
     placement: str,
+    *,
     started: float,
     budget: float,
     study: Study | None,

@@ -11,8 +11,8 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import UsageError
-from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.data.split import hold_back
@@ -24,7 +24,6 @@ from onnxslim.recovery.distillation.teacher import StudentEvaluator, StudentScor
 from onnxslim.recovery.distillation.training import set_parameters, train
 from onnxslim.recovery.distillation.training_plan import TrainingPlan, TrainingState
 from onnxslim.recovery.options import RecoverDecision, RecoverOptions
-from onnxslim.runtime.session import SessionConfig
 
 #: Fewer samples than this cannot both teach and judge; of unseen ones, so many at most judge.
 _MIN_SAMPLES, _MAX_EVALUATION_SAMPLES = 8, 1024
@@ -35,11 +34,9 @@ _OUTLIER_NORM_RATIO = 1e3
 def distill(
     model: ModelLike,
     teacher: ModelLike,
-    samples: Samples,
-    unseen: Samples | None,
+    context: RunContext,
     options: RecoverOptions,
-    config: SessionConfig,
-    progress: Progress,
+    unseen: Samples | None,
 ) -> tuple[ir.Model, StepReport]:
     """See :func:`onnxslim.recovery.step.recover`."""
     report = StepReport("recover")
@@ -49,12 +46,13 @@ def distill(
         check_same_interface(input_model, teacher_model)
         student = model_file.clone(input_model)
         LiftConstantsToInitializersPass()(student)
-        training_set, held_out_set = _split_samples(samples, unseen, options, report)
-        evaluator = StudentEvaluator(teacher_model, held_out_set, config)
+        training_set, held_out_set = _split_samples(context.require_samples("recover"), unseen, options, report)
+        evaluator = StudentEvaluator(teacher_model, held_out_set, context.config)
         before = evaluator.score(input_model)
-        plan = make_plan(student, teacher_model, training_set, held_out_set, options, config, report)
+        plan, part = make_plan(student, teacher_model, context, training_set, held_out_set, options)
+        report.add(part)
         plan = set_step_budget(plan, options, len(training_set), start)
-        state = train(plan, progress)
+        state = train(plan, context.progress)
         after = _write_better_weights(plan, state, evaluator, student)
         _describe(report, plan, state, before, after)
         report.decision = RecoverDecision(plan.steps, state.step)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
@@ -26,7 +27,6 @@ from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.torch_model import blocks
 from onnxslim.recovery.torch_model.executor import TorchExecutor
 from onnxslim.recovery.torch_model.partition import partition
-from onnxslim.runtime.session import SessionConfig
 
 #: Wall time when nobody says, in seconds.
 _DEFAULT_SECONDS = 900.0
@@ -45,13 +45,13 @@ _BLOCKWISE_SHARE = 0.3
 def make_plan(
     student: ir.Model,
     teacher: ir.Model,
+    context: RunContext,
     training_set: SampleCache,
     held_out_set: SampleCache,
     options: RecoverOptions,
-    config: SessionConfig,
-    report: StepReport,
-) -> TrainingPlan:
-    """Everything but the number of steps, which is 1."""
+) -> tuple[TrainingPlan, StepReport]:
+    """Everything but the number of steps, which is 1; and what is not trained, changed or taken as it is."""
+    report, config = StepReport("plan"), context.config
     parts = partition(student)
     for node, reason in parts.frozen.items():
         report.skip(node, f"{reason} on torch: frozen, with what lies on its side of the graph")
@@ -79,13 +79,12 @@ def make_plan(
     loader = DistillationLoader(
         training_set, TappedModel(teacher, teacher_tensors, config), front, inputs, augmentations, options.seed
     )
-    unmatched = _find_unmatched_tensors(
-        executor, loader, [name for name in block_weights if name and name not in outputs], report
-    )
+    unmatched = _find_unmatched_tensors(executor, loader, [name for name in block_weights if name and name not in outputs])
+    report.details["rescaled"] = list(loader.channel_affines)
     block_weights = blocks.divide_into_blocks(
         executor.model.graph, set(block_weights) - {*unmatched}, executor.weights, _MAX_BLOCKS
     )
-    return TrainingPlan(
+    plan = TrainingPlan(
         student=executor,
         loader=loader,
         held_out=_take_batches(held_out_loader, _EVALUATION_SAMPLES),
@@ -100,11 +99,10 @@ def make_plan(
         label_weight=options.label_weight,
         checkpoint=options.checkpoint,
     )
+    return plan, report
 
 
-def _find_unmatched_tensors(
-    student: TorchExecutor, loader: DistillationLoader, names: list[str], report: StepReport
-) -> list[str]:
+def _find_unmatched_tensors(student: TorchExecutor, loader: DistillationLoader, names: list[str]) -> list[str]:
     """Compare tensors of one name before the first step: set the lessons' gains, return those too far from the teacher's.
 
     A tensor that is further from the teacher's than zero would be is no twin of it.
@@ -125,7 +123,6 @@ def _find_unmatched_tensors(
             loader.channel_affines[name] = affine
         elif float(relative_error(student_values, teacher_values)) > 1:
             unmatched.append(name)
-    report.details["rescaled"] = list(loader.channel_affines)
     return unmatched
 
 
