@@ -35,6 +35,7 @@ class StepContext(RunContext):
         tune_samples: Samples that nothing is fitted to and that may be chosen by, the *tune* data; None without any.
         drop_over_limit: A model's drop on the *tune* data divided by the drop that the gates allow; None without such data.
         deadline: On ``time.monotonic``'s clock; what a step tries several times it does not begin again after it.
+        whole: The model that a share to prune is of, where simplification took channels from it already; else None.
     """
 
     original: ir.Model = field(kw_only=True)
@@ -43,6 +44,7 @@ class StepContext(RunContext):
     tune_samples: Samples | None = None
     drop_over_limit: Callable[[ir.Model], float] | None = None
     deadline: float | None = None
+    whole: ir.Model | None = None
 
 
 StepOptions = Any
@@ -70,8 +72,16 @@ def _simplify(model: ir.Model, options: SimplifyOptions, context: StepContext) -
 
 
 def _prune(model: ir.Model, options: PruneOptions, context: StepContext) -> AppliedStep:
+    # a size is that of a file: what exact steps saved counts, whatever it was
+    whole = context.whole if options.max_size is None else context.original
     result, report = prune(
-        model, context.samples, options, config=context.config, surveys=context.surveys, progress=context.progress
+        model,
+        context.samples,
+        options,
+        config=context.config,
+        surveys=context.surveys,
+        whole=whole,
+        progress=context.progress,
     )
     decision: PruneDecision = report.decision
     if options.of == "latency" and options.cuts is None and decision.cuts:

@@ -17,6 +17,8 @@ from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.recipe import Repeat, Step
 from onnxslim.pipeline.step_registry import STEP_REGISTRY, StepContext
+from onnxslim.simplification.idle_channels import IDLE_CHANNELS, SimplifyDecision
+from onnxslim.simplification.step import SimplifyOptions, simplify
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,36 @@ class CompletedStep:
 def make_prefix_key(steps: Sequence[Step | Repeat]) -> str:
     """The key of the first steps of a recipe in the step cache of a :class:`Runner`."""
     return repr(tuple(steps))
+
+
+@dataclass(frozen=True)
+class _Position:
+    """Where a recipe is.
+
+    Attributes:
+        model: What the next step begins with.
+        unreduced: Of the first simplification since the last pruning that took channels nothing depends on, what it began
+            with and its options. A share to prune counts those channels: it is of the model as it would be with them.
+    """
+
+    model: ir.Model
+    unreduced: tuple[ir.Model, SimplifyOptions] | None = None
+
+    def after(self, done: CompletedStep) -> _Position:
+        """The position once ``done`` is."""
+        decision = done.report.decision
+        if done.step.name == "prune":
+            return _Position(done.model)
+        if self.unreduced is None and isinstance(decision, SimplifyDecision) and decision.took_channels:
+            return _Position(done.model, (self.model, done.step.options))
+        return dataclasses.replace(self, model=done.model)
+
+    def restore_channels(self) -> ir.Model | None:
+        """The simplified model with the channels that simplification took; None where it took none."""
+        if self.unreduced is None:
+            return None
+        model, options = self.unreduced
+        return simplify(model, dataclasses.replace(options, skip=(*options.skip, IDLE_CHANNELS)))[0]
 
 
 @dataclass
@@ -66,56 +98,62 @@ class Runner:
             OnnxslimError: Whatever a step raises.
         """
         completed: list[CompletedStep] = []
-        model = start or self.context.original
+        position = _Position(start or self.context.original)
         for index, entry in enumerate(steps):
             if isinstance(entry, Repeat):
-                completed += self._run_loop(entry, model)
+                turns, position = self._run_loop(entry, position)
+                completed += turns
             else:
                 cache_key = make_prefix_key(steps[: index + 1]) if start is None else None
-                completed.append(self._apply_cached(entry, model, cache_key, last=index + 1 == len(steps)))
-            model = completed[-1].model if completed else model
+                completed.append(self._apply_cached(entry, position, cache_key, last=index + 1 == len(steps)))
+                position = position.after(completed[-1])
         return completed
 
-    def _apply_cached(self, step: Step, model: ir.Model, cache_key: str | None, *, last: bool) -> CompletedStep:
+    def _apply_cached(self, step: Step, position: _Position, cache_key: str | None, *, last: bool) -> CompletedStep:
         if cache_key is None:
-            return self._apply(step, model)
+            return self._apply(step, position)
         # what recipes share is their beginning: nobody asks for the last step of one again
         completed = self.step_cache.pop(cache_key, None) if last else self.step_cache.get(cache_key)
         if completed is None:
-            completed = self._apply(step, model)
+            completed = self._apply(step, position)
             if not last:
                 self.step_cache[cache_key] = completed
         return completed
 
-    def _apply(self, step: Step, model: ir.Model) -> CompletedStep:
+    def _apply(self, step: Step, position: _Position) -> CompletedStep:
+        context = self.context
+        if step.name == "prune":
+            context = dataclasses.replace(context, whole=position.restore_channels())
         # how a sum is divided among threads shows in its last bits, and the same recipe is to give the same bytes
         with threadpool_limits(1, user_api="blas"):
-            result, report, options = STEP_REGISTRY[step.name].apply(model, step.options, self.context)
+            result, report, options = STEP_REGISTRY[step.name].apply(position.model, step.options, context)
         logger.info("%s: %s", step.name, report.changed)
         return CompletedStep(dataclasses.replace(step, options=options), result, report)
 
-    def _run_loop(self, loop: Repeat, model: ir.Model) -> list[CompletedStep]:
-        """Turns until one is too much, which is taken back."""
+    def _run_loop(self, loop: Repeat, position: _Position) -> tuple[list[CompletedStep], _Position]:
+        """Turns until one is too much, which is taken back, and where that leads."""
+        does_prune = any(step.name == "prune" for step in loop.steps)
         completed: list[CompletedStep] = []
         for turn in range(loop.times):
             if self.deadline is not None and time.monotonic() > self.deadline:
                 logger.info("the time was up after %d turns", turn)
                 break
-            current, turn_steps = model, []
+            current, turn_steps = position, []
             try:
                 for step in loop.steps:
                     turn_steps.append(self._apply(step, current))
-                    current = turn_steps[-1].model
+                    current = current.after(turn_steps[-1])
             except GateError as error:  # nothing is left to remove
                 logger.info("turn %d: %s", turn + 1, error.message)
                 break
-            if loop.until == "drop" and self.exceeds_gates(current):
+            if loop.until == "drop" and self.exceeds_gates(current.model):
                 break
-            if loop.until == "no_gain" and not _is_reduced(model, current):
+            before = (position.restore_channels() if does_prune else None) or position.model
+            if loop.until == "no_gain" and not _is_reduced(before, current.model):
                 break
             completed += turn_steps
-            model = current
-        return completed
+            position = current
+        return completed, position
 
 
 def _is_reduced(before: ir.Model, after: ir.Model) -> bool:

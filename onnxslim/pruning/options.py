@@ -33,7 +33,8 @@ class PruneOptions:
     """Options of :func:`onnxslim.pruning.step.prune`; of the first group, which is the budget, at most one is given.
 
     Attributes:
-        remove: Share of the model's total to remove, in (0, 1); 0.3 when no budget is given at all.
+        remove: Share of the model's total to remove, in (0, 1); 0.3 when no budget is given at all. In a recipe the total is
+            that of the simplified model with the channels that simplification took, which count towards the share.
         of: What ``remove`` counts: params, macs, or latency as measured on this machine.
         max_size: Bytes the model may have when saved.
         threshold: Remove every unit that scores less than this share of its family's best, in (0, 1).
@@ -97,6 +98,11 @@ class PruneOptions:
     def share(self) -> float:
         """``remove``, with its default."""
         return 0.3 if self.remove is None else self.remove
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether there is a total to stay below, not a limit for each unit."""
+        return self.channels and self.threshold is None and self.redundancy is None
 
     @property
     def channels(self) -> bool:

@@ -27,6 +27,9 @@ from onnxslim.pruning.selection.survey import Surveys, survey_candidates
 from onnxslim.pruning.sparsity.sparsify import sparsify
 from onnxslim.runtime.session import SessionConfig, check_loads
 
+#: What a budget may take, as it is counted in the report.
+_REMOVED_KINDS = {_UNITS := "units", _BLOCKS := "blocks", _CHEAPER_LAYERS := "layers in a cheaper form"}
+
 
 def prune(
     model: ModelLike,
@@ -35,6 +38,7 @@ def prune(
     *,
     config: SessionConfig | None = None,
     surveys: Surveys | None = None,
+    whole: ir.Model | None = None,
     progress: Progress = ignore_progress,
 ) -> tuple[ir.Model, StepReport]:
     """``model`` with channels removed until the budget is met, and what is left repaired towards its outputs.
@@ -50,6 +54,8 @@ def prune(
         options: The budget and how to spend it.
         config: How the model runs while it is observed.
         surveys: What is known of models from other prunings with the same samples, and is added to.
+        whole: The model that the budget speaks of; by default ``model``. Where exact steps took channels that no output
+            depends on, it is the model with them, and they count towards what is to go.
         progress: Called as the stages go on.
 
     Returns:
@@ -75,7 +81,9 @@ def prune(
         if options.low_rank:
             original, merged_count = merge_layers(original, options.exclude)
             report.count("layers merged", merged_count)
-        current = _prune_channels(original, context, options, surveys, report) if options.channels else original
+        current = original
+        if options.channels:
+            current = _prune_channels(original, whole or original, context, options, surveys, report)
         if options.sparsity is not None:
             sparsify(current, context, options, report)
         remove_leftovers(current)
@@ -87,13 +95,13 @@ def prune(
 
 
 def _prune_channels(
-    original: ir.Model, context: RunContext, options: PruneOptions, surveys: Surveys, report: StepReport
+    original: ir.Model, whole: ir.Model, context: RunContext, options: PruneOptions, surveys: Surveys, report: StepReport
 ) -> ir.Model:
-    """In rounds: score, choose, remove, repair."""
+    """In rounds: score, choose, remove, repair. A budget speaks of ``whole``."""
     current, kept = original, KeptChannels()
     for round_index in range(options.rounds):
         is_replay, round_share = options.cuts is not None, (round_index + 1) / options.rounds
-        budget = None if is_replay else make_budget(original, context, options, round_share)
+        budget = None if is_replay else make_budget(whole, context, options, round_share)
         survey_result = survey_candidates(current, context, options, surveys, has_budget=budget is not None)
         candidates, effects = survey_result.candidates, survey_result.effects
         report.skipped += survey_result.skipped
@@ -125,6 +133,8 @@ def _prune_channels(
         split_layers(pruned, decision.factorizations)
         shapes.infer(pruned)
         current = pruned
+    if whole is not original and options.has_budget and not report.changed.keys() & _REMOVED_KINDS:
+        report.warnings.append("nothing had to go: what exact steps removed is as much as was asked, or more")
     return current
 
 
@@ -133,8 +143,8 @@ def _report_decision(candidates: Candidates, effects: Effects, decision: Pruning
     entry = [list(part) for part in decision.recipe_entry]
     report.decision = PruneDecision((*report.decision.cuts, entry))
     report.details.setdefault("cuts", []).append(entry)
-    report.count("units", int(decision.units.sum()))
-    report.count("blocks", len(decision.blocks))
+    report.count(_UNITS, int(decision.units.sum()))
+    report.count(_BLOCKS, len(decision.blocks))
     report.details.setdefault("families", []).append(
         [
             {
@@ -147,7 +157,7 @@ def _report_decision(candidates: Candidates, effects: Effects, decision: Pruning
         ]
     )
     if candidates.factorizable:
-        report.count("layers in a cheaper form", len(decision.factorizations))
+        report.count(_CHEAPER_LAYERS, len(decision.factorizations))
         report.details.setdefault("low_rank", []).append(
             [
                 {

@@ -22,7 +22,7 @@ class Candidate:
     """One thing to try.
 
     Attributes:
-        pruning_ratio: Of the multiplications, or of what ``of`` says, that goes.
+        pruning_ratio: Of the multiplications, or of what ``of`` says, that goes of what exact steps leave.
         scheme: A key of :data:`QUANTIZATION_SCHEMES`, or None.
         recovery_seconds: Seconds of learning back; 0 for none.
         of: What ``pruning_ratio`` counts.
@@ -43,11 +43,17 @@ class Candidate:
         parts += [QUANTIZATION_SCHEMES[self.scheme][0]] if self.scheme else []
         return " + ".join(parts) or "lossless"
 
-    def steps(self, placement: str) -> tuple[Step, ...]:
-        """The recipe's steps; pruned weights are learned before they are quantised, unpruned ones after."""
+    def steps(self, placement: str, idle_share: float = 0.0) -> tuple[Step, ...]:
+        """The recipe's steps; pruned weights are learned before they are quantised, unpruned ones after.
+
+        Args:
+            placement: Of int8 layers.
+            idle_share: What exact steps take of what ``of`` counts; a prune step counts it towards its share.
+        """
+        removed_share = idle_share + (1 - idle_share) * self.pruning_ratio
         low_rank_option = {"low_rank": True} if self.low_rank else {}
         pruning = (
-            [make_step("prune", remove=self.pruning_ratio, of=self.of, round_to=CHANNEL_MULTIPLE, **low_rank_option)]
+            [make_step("prune", remove=removed_share, of=self.of, round_to=CHANNEL_MULTIPLE, **low_rank_option)]
             if self.pruning_ratio
             else []
         )

@@ -178,7 +178,8 @@ def _search(
     trials: list[Trial] = []
 
     def make_recipe(candidate: Candidate) -> Recipe:
-        return Recipe(candidate.steps(placement), resolved.gates, resolved.seed, tune=TUNE_SHARE)
+        idle_share = trials[0].idle_share if trials else 0.0
+        return Recipe(candidate.steps(placement, idle_share), resolved.gates, resolved.seed, tune=TUNE_SHARE)
 
     while True:
         seconds_left = started + budget - reserve_confirm_seconds(task.splits, trials, budget) - time.monotonic()

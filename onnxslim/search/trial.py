@@ -21,6 +21,7 @@ from onnxslim.pipeline.task import CompressionTask
 from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.search.candidate import Candidate, CandidateResult
 from onnxslim.search.study import Study
+from onnxslim.simplification.idle_channels import SimplifyDecision
 from onnxslim.validation.gates import find_gate_failures
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Trial:
         metric: Name of the metric that dropped.
         metric_is_share: Whether the metric is a share, whose drop people read in points.
         missed_gates: Gates on size and time that it does not meet.
+        idle_share: What simplification alone took, of what pruning counts.
         note: How many layers went back to float, and why; None where none did.
         cause: Why it failed, or None.
     """
@@ -64,6 +66,7 @@ class Trial:
     metric: str | None = None
     metric_is_share: bool = False
     missed_gates: tuple[str, ...] = ()
+    idle_share: float = 0.0
     note: str | None = None
     cause: OnnxslimError | None = None
 
@@ -138,6 +141,8 @@ def run_trial(
         decisions = [step.decision for step in trial.attempt.result.steps]
         notes = [one.mixed_reason for one in decisions if isinstance(one, QuantizeDecision) and one.mixed_reason]
         trial.note = notes[0] if notes else None
+        idle = [one.get_idle_share(candidate.of) for one in decisions if isinstance(one, SimplifyDecision)]
+        trial.idle_share = idle[0] if idle else 0.0
         trial.attempt.measure()
         measured = time.monotonic()
         _measure_drop(trial)
@@ -199,6 +204,7 @@ def _serialize_trial(trial: Trial) -> dict[str, Any]:
         "share": trial.metric_is_share,
         "missed": list(trial.missed_gates),
         "note": trial.note,
+        "idle_share": trial.idle_share,
         "error": None if trial.cause is None else trial.cause.as_json(),
         "steps": [report.as_json() for report in result.steps],
         "stages": JSON.unstructure(result.stages),
@@ -210,6 +216,7 @@ def _restore_trial(trial: Trial, stored: Mapping[str, Any], path: str | None) ->
     result = trial.attempt.result
     trial.drop = math.inf if stored["drop"] is None else stored["drop"]
     trial.score, trial.seconds, trial.note = stored["score"], stored["seconds"], stored["note"]
+    trial.idle_share = stored["idle_share"]
     trial.missed_gates, trial.metric, trial.metric_is_share = tuple(stored["missed"]), stored["metric"], stored["share"]
     trial.cause = None if stored["error"] is None else OnnxslimError.from_json(stored["error"])
     result.steps = JSON.structure(stored["steps"], list[StepReport])

@@ -8,17 +8,22 @@ as long. So the result is taken only when every layer that filled its blocks sti
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from onnxslim.channels.lossless.removal import remove_lossless
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
+from onnxslim.graph.cost import compute_cost
 from onnxslim.graph.layers import LAYER_OPS
 from onnxslim.graph.traversal import walk
 from onnxslim.model_io import model_file
 from onnxslim.simplification.file_size import estimate_bytes
 from onnxslim.simplification.rounding_check import can_run_small, get_tolerance, measure_difference
+
+#: What it is called where rules are left out by name.
+IDLE_CHANNELS = "idle-channels"
 
 #: Channels in a block of onnxruntime's float kernels (NCHWc) and its int8 ones, at most.
 CHANNEL_BLOCK = 16
@@ -27,8 +32,28 @@ CHANNEL_BLOCK = 16
 MAX_WEIGHT_BYTES = 64_000_000
 
 
+@dataclass(frozen=True)
+class SimplifyDecision:
+    """What a simplification took beside nodes: the share of the parameters and multiplications that idle channels held.
+
+    Whoever is asked for a share of the model counts them.
+    """
+
+    idle_params: float = 0.0
+    idle_macs: float = 0.0
+
+    @property
+    def took_channels(self) -> bool:
+        """Whether there were any."""
+        return self.idle_params > 0 or self.idle_macs > 0
+
+    def get_idle_share(self, of: str) -> float:
+        """What they held of the ``params`` or the ``macs``."""
+        return self.idle_macs if of == "macs" else self.idle_params
+
+
 def remove_idle_channels(model: ir.Model, nbytes: int, report: StepReport) -> ir.Model:
-    """``model`` itself, or a copy with fewer channels; ``report`` tells which, or why not."""
+    """``model`` itself, or a copy with fewer channels; ``report`` tells which, or why not, and decides what they held."""
     weights = [node.inputs[1] for node in walk(model.graph) if node.op_type in LAYER_OPS and not node.domain]
     if nbytes > MAX_WEIGHT_BYTES or not any(weight is not None and weight.is_initializer() for weight in weights):
         return model
@@ -52,6 +77,10 @@ def remove_idle_channels(model: ir.Model, nbytes: int, report: StepReport) -> ir
         if gap is not None and gap <= get_tolerance(model):
             for what, times in removed.changed.items():
                 report.count(what, int(times))
+            before, after = compute_cost(model), compute_cost(reduced)
+            report.decision = SimplifyDecision(
+                1 - after.params / max(before.params, 1), 1 - after.macs / max(before.macs, 1)
+            )
             return reduced
         reason = "the model does not run on random inputs" if gap is None else f"an output would change by {gap:.1e}"
     report.skip(model.graph.name or "model", f"idle channels stay: {reason}")

@@ -20,7 +20,7 @@ from onnxslim.simplification.constant_folding import fold_constants
 from onnxslim.simplification.deduplication import merge_initializers, merge_nodes
 from onnxslim.simplification.editor import BoundedEditor
 from onnxslim.simplification.fixpoint import apply_rules
-from onnxslim.simplification.idle_channels import remove_idle_channels
+from onnxslim.simplification.idle_channels import IDLE_CHANNELS, SimplifyDecision, remove_idle_channels
 from onnxslim.simplification.rounding_check import get_tolerance, measure_difference
 from onnxslim.simplification.rule import MatchContext, Rule
 from onnxslim.simplification.rule_table import RULES
@@ -39,14 +39,15 @@ class SimplifyOptions:
 
     Attributes:
         max_fold_bytes: How many bytes folding constants may add to the file; None is 2 % of its size.
-        skip: Names of rules (:data:`onnxslim.simplification.rule_table.RULES`) that are left out.
+        skip: Names of rules (:data:`onnxslim.simplification.rule_table.RULES`) that are left out; ``idle-channels`` leaves
+            channels that no output depends on.
     """
 
     max_fold_bytes: Bytes | None = None
     skip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        names = [rule.name for rule in RULES]
+        names = [*(rule.name for rule in RULES), IDLE_CHANNELS]
         for name in self.skip:
             if name not in names:
                 raise UsageError(f"simplify: no rule {name}", hint=suggest_names(name, names))
@@ -104,6 +105,7 @@ def _simplify(
     The form in between is kept, and is what counts when the final one differs from it by more than rounding should.
     """
     report = StepReport("simplify")
+    report.decision = SimplifyDecision()
     rules = [rule for rule in RULES if rule.name not in skip]
     exact = [rule for rule in rules if not rule.rounds]
     nodes = prepare_finish.count_nodes(model)
@@ -133,7 +135,7 @@ def _simplify(
     _run_to_fixpoint(model, editor, allowed_rules, report, progress, merge=True, settled_integers=settled_integers)
     if refusal:
         early_skipped.append(Skipped(model.graph.name or "model", f"{', '.join(rule.name for rule in rounding)}: {refusal}"))
-    elif (reduced := remove_idle_channels(model, nbytes, report)) is not model:
+    elif IDLE_CHANNELS not in skip and (reduced := remove_idle_channels(model, nbytes, report)) is not model:
         model = reduced
         prepare_finish.reinfer_shapes(model)
         _run_to_fixpoint(model, BoundedEditor(model.graph, editor.allowance), allowed_rules, report, progress, merge=True)

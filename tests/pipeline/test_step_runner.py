@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
@@ -17,7 +18,10 @@ from onnxslim.pipeline.step_registry import StepContext
 from onnxslim.pipeline.step_runner import Runner
 from onnxslim.pruning.selection.latency import LatencyMeter
 from onnxslim.search.optimization import optimize
+from onnxslim.simplification.step import SimplifyOptions, simplify
 from onnxslim.validation.gates import Gates
+from tests.support.equality import run, same
+from tests.support.onnx_text import build, feeds, floats
 from tests.support.paths import SAMPLES
 
 CNN, MLP, CALIB, EVAL = (
@@ -98,3 +102,96 @@ def test_data_named_in_a_recipe_are_used_where_the_caller_gives_none() -> None:
     result = optimize(MLP, recipe=named)
     assert result.data["fit"]["n"] == len(open_samples(CALIB, model_file.load(MLP)))
     assert result.data["confirm"]["n"] == 500
+
+
+def with_idle_channels(kind: str) -> ir.Model:
+    """Three layers, half of whose inner channels are zero, never read, or multiples of the other half."""
+    w, b, v, u = floats(32, 3, 3, 3), np.abs(floats(32)), floats(32, 32, 3, 3, seed=1), floats(10, 32, seed=2)
+    if kind == "zero":
+        w[16:], b[16:] = 0, -1
+    elif kind == "unread":
+        v[:, 16:] = 0
+    elif kind == "multiples":
+        w[16:], b[16:] = 2 * w[:16], 2 * b[:16]
+    text = """(float[N,3,8,8] x) => (float[N,10] y) {
+        a = Conv (x, w, b)
+        r = Relu (a)
+        c = Conv (r, v)
+        s = Relu (c)
+        p = GlobalAveragePool (s)
+        f = Flatten (p)
+        y = Gemm <transB = 1> (f, u)
+    }"""
+    return build(text, w=w, b=b, v=v / 16, u=u)
+
+
+IDLE_KINDS = ("zero", "unread", "multiples")
+#: Ways to come from a model to a pruned one; the channels that simplification took count in all of them.
+WAYS = {
+    "simplify, prune": lambda prune: (make_step("simplify"), prune),
+    "simplified twice": lambda prune: (make_step("simplify"), make_step("simplify"), prune),
+    "inside a loop": lambda prune: (Repeat((make_step("simplify"), prune), "budget", times=1),),
+    "before a loop": lambda prune: (make_step("simplify"), Repeat((prune,), "budget", times=1)),
+    "prune alone": lambda prune: (prune,),
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "budget"),
+    [
+        *((way, {"of": of}) for way in WAYS for of in ("params", "macs")),
+        ("simplify, prune", {"rounds": 2}),
+        ("simplify, prune", {"low_rank": True}),
+        ("simplify, prune", {"uniform": True}),
+    ],
+)
+@pytest.mark.parametrize("kind", IDLE_KINDS)
+def test_nothing_live_goes_where_channels_that_say_nothing_are_enough(kind: str, budget: dict[str, str], way: str) -> None:
+    model = with_idle_channels(kind)
+    samples = open_samples({"x": feeds(model, 48)["x"]}, model)
+    steps = WAYS[way](make_step("prune", remove=0.15, **budget))
+    result = Runner(StepContext(original=model, samples=samples)).run(steps)[-1].model
+    fed = feeds(model, 4, seed=5)
+    wanted, got = run(model, fed)["y"], run(result, fed)["y"]
+    assert np.square(wanted - got).sum() < 1e-6 * np.square(wanted).sum()
+    of = budget.get("of", "params")
+    assert getattr(compute_cost(result), of) <= 0.85 * getattr(compute_cost(model), of)
+
+
+@pytest.mark.parametrize("of", ["params", "macs"])
+@pytest.mark.parametrize("kind", IDLE_KINDS)
+def test_a_share_is_of_the_simplified_model_with_the_channels_that_simplification_took(kind: str, of: str) -> None:
+    model = with_idle_channels(kind)
+    whole = getattr(compute_cost(simplify(model, SimplifyOptions(skip=("idle-channels",)))[0]), of)
+    done = runner(model).run((make_step("simplify"), make_step("prune", remove=0.7, of=of)))
+    assert 0.22 * whole < getattr(compute_cost(done[-1].model), of) <= 0.3 * whole
+    # what the next share is of has none of them left
+    left = getattr(compute_cost(done[-1].model), of)
+    again = runner(model).run((make_step("prune", remove=0.2, of=of),), done[-1].model)
+    assert getattr(compute_cost(again[-1].model), of) < left
+
+
+def test_a_size_that_exact_steps_reached_is_met_without_pruning() -> None:
+    model = with_idle_channels("zero")
+    size = len(model_file.to_bytes(model))
+    done = runner(model).run((make_step("simplify"), make_step("prune", max_size=int(0.8 * size))))
+    assert same(*(run(one, feeds(model, 2))["y"] for one in (model, done[-1].model)))
+    assert any("nothing had to go" in warning for warning in done[-1].report.warnings)
+
+
+def test_time_that_idle_channels_took_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LatencyMeter, "measure_seconds", lambda self, model: float(compute_cost(model).macs))
+    model = with_idle_channels("zero")
+    samples = open_samples({"x": feeds(model, 48)["x"]}, model)
+    steps = (make_step("simplify"), make_step("prune", remove=0.2, of="latency"))
+    done = Runner(StepContext(original=model, samples=samples)).run(steps)
+    assert not done[-1].report.changed
+
+
+def test_a_loop_goes_on_where_idle_channels_were_its_first_gain() -> None:
+    model = with_idle_channels("zero")
+    steps = (make_step("simplify"), Repeat((make_step("prune", remove=0.2, of="macs"),), "no_gain", times=3))
+    done = runner(model).run(steps)
+    assert [bool(one.report.changed.get("units")) for one in done[1:]] == [False, True, True]
+    unrolled = runner(model).run([one.step for one in done])
+    assert model_file.to_bytes(unrolled[-1].model) == model_file.to_bytes(done[-1].model)

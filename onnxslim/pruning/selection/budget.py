@@ -25,6 +25,7 @@ class Budget:
 
     Attributes:
         name: What is counted, for messages.
+        total: How much the model has that shares are of.
         limit: How much the model may have when it is done.
         measure: A model -> how much it has.
         savings: What each candidate saves, and in which steps of kept channels (``round_to``) it may be cut.
@@ -33,6 +34,7 @@ class Budget:
     """
 
     name: str
+    total: float
     limit: float
     measure: Callable[[ir.Model], float]
     savings: Callable[[Candidates, str | int], Savings]
@@ -40,11 +42,11 @@ class Budget:
     noise_warning: Callable[[], str | None] = lambda: None
 
 
-def make_budget(original: ir.Model, context: RunContext, options: PruneOptions, round_share: float = 1.0) -> Budget | None:
+def make_budget(whole: ir.Model, context: RunContext, options: PruneOptions, round_share: float = 1.0) -> Budget | None:
     """The budget that ``options`` give, or None where they name a threshold or a redundancy instead.
 
     Args:
-        original: The model that they speak of.
+        whole: The model that shares are of, and whose bytes have to become fewer.
         context: What is run where time is measured, and how.
         options: Of the step.
         round_share: In (0, 1]: which share of the way to the budget this round goes.
@@ -52,22 +54,23 @@ def make_budget(original: ir.Model, context: RunContext, options: PruneOptions, 
     Raises:
         UsageError: A size that the model already has; latency without data to measure on.
     """
-    if options.threshold is not None or options.redundancy is not None:
+    if not options.has_budget:
         return None
     if options.max_size is not None:
-        size = len(model_file.to_bytes(original))
+        size = len(model_file.to_bytes(whole))
         if size <= options.max_size:
             raise UsageError(f"--max-size {options.max_size}: the model already has {size} bytes")
-        return Budget("bytes", size - round_share * (size - options.max_size), _count_bytes, _bytes_savings)
+        return Budget("bytes", size, size - round_share * (size - options.max_size), _count_bytes, _bytes_savings)
     if options.of == "latency":
         if context.samples is None:
             raise UsageError("--of latency measures and needs data", hint="give --data")
-        meter = LatencyMeter(original, context.samples, context.config)
-        limit = meter.measure_seconds(original) * (1 - round_share * options.share)
-        return Budget("latency", limit, meter.measure_seconds, meter.measure_savings, 1.03, meter.noise_warning)
+        meter = LatencyMeter(whole, context.samples, context.config)
+        seconds = meter.measure_seconds(whole)
+        limit = seconds * (1 - round_share * options.share)
+        return Budget("latency", seconds, limit, meter.measure_seconds, meter.measure_savings, 1.03, meter.noise_warning)
     counted = COUNTED_BUDGETS[options.of]
-    total = counted[0](original)
-    return Budget(options.of, total * (1 - round_share * options.share), *counted)
+    total = counted[0](whole)
+    return Budget(options.of, total, total * (1 - round_share * options.share), *counted)
 
 
 def _sum_savings(

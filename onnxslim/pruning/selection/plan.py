@@ -204,8 +204,8 @@ def meet_budget(
     if max_saving >= required_saving:
         return full_decision
     raise GateError(
-        f"asked to remove {required_saving / initial_amount:.1%} of the {budget.name}, "
-        f"{max_saving / initial_amount:.1%} is the most that can go; "
+        f"asked to remove {1 - budget.limit / budget.total:.1%} of the {budget.name}, "
+        f"{1 - (initial_amount - max_saving) / budget.total:.1%} is the most that can go; "
         f"pinned: {_describe_pins(candidates)}",
         hint="ask for less, or lower --round-to and --min-layer-params",
     )
