@@ -55,3 +55,19 @@ def test_no_folder_holds_more_modules_than_a_person_finds_their_way_among() -> N
 def test_a_class_has_a_name_of_its_own() -> None:
     names = Counter(node.name for _, tree in trees() for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def reads_details(node: ast.AST) -> bool:
+    """Whether ``….details[…]`` or ``….details.get(…)`` is read there."""
+    is_read = (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)) or (
+        isinstance(node, ast.Attribute) and node.attr in ("get", "items", "values", "keys", "pop")
+    )
+    return is_read and isinstance(node.value, ast.Attribute) and node.value.attr == "details"  # type: ignore[attr-defined]
+
+
+def test_what_a_step_decided_is_read_from_its_decision_and_not_from_the_tables_for_people() -> None:
+    assert any(map(reads_details, ast.walk(ast.parse("x = report.details['way']"))))
+    assert not any(map(reads_details, ast.walk(ast.parse("report.details['way'] = x"))))
+    home = ROOT / "onnxslim/core/step_report.py"
+    assert [f"{path}:{node.lineno}" for path, tree in trees() if path != home  # type: ignore[attr-defined]
+            for node in ast.walk(tree) if reads_details(node)] == []  # fmt: skip
