@@ -66,13 +66,10 @@ def quantize(
     Transformers get linear layers whose inputs are quantised as they come. --weights stores weights alone in fewer bits;
     --target cuda writes float16.
     """
-    target = step_options["target"]
     step_options["max_memory"] = common.max_memory
-    # times on another provider than the target's would say nothing about it
-    can_time = target is None or TARGETS[target].provider == common.config.provider_name
     with open_workers(backend, jobs):
         return run_step(
             common, "quantize", model, step_options,
-            data=data, eval_data=eval_data, max_drop=max_drop, for_ort=for_ort, time_it=can_time,
+            data=data, eval_data=eval_data, max_drop=max_drop, for_ort=for_ort,
             before=[recipes.make_step("simplify")],
         )  # fmt: skip

@@ -27,6 +27,7 @@ from onnxslim.pipeline.recipe import Recipe, Repeat
 from onnxslim.pipeline.result import Result, Stage, compute_facts
 from onnxslim.pipeline.task import CompressionTask, EvaluationOptions, check_metric, prepare_task
 from onnxslim.quantization.decision import QuantizeDecision
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.energy_counter import find_counter
 from onnxslim.runtime.memory import measure_peak, read_process_peak
 from onnxslim.runtime.session import Session, SessionConfig, make_run_check, version
@@ -75,7 +76,7 @@ def run_recipe(
         config: Where everything runs.
         read: How data are read.
         judge: What is judged.
-        time_it: Measure latency and peak memory.
+        time_it: Measure latency and peak memory, unless a step quantises for a target that is not here.
         budget: Seconds after which no turn of a loop begins.
         progress: Told how far it is.
 
@@ -94,9 +95,16 @@ def run_recipe(
     check_metric(task)
     attempt = Attempt(task, recipe)
     attempt.apply(None if start is None else model_file.load(start))
-    if time_it:
+    if time_it and _runs_on_targets(recipe, task.config):
         attempt.measure()
     return attempt.confirm()
+
+
+def _runs_on_targets(recipe: Recipe, config: SessionConfig) -> bool:
+    """Whether everything that ``recipe`` quantises for runs on the provider of ``config``: times elsewhere say nothing."""
+    steps = [step for entry in recipe.steps for step in (entry.steps if isinstance(entry, Repeat) else (entry,))]
+    targets = [TARGETS[step.options.target] for step in steps if step.name == "quantize" and step.options.target in TARGETS]
+    return all(target.provider == config.provider_name for target in targets)
 
 
 class Attempt:

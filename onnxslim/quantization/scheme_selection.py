@@ -103,7 +103,7 @@ def resolve_scheme(
     report.changed["activations"] = {"weights": "left in float", "float16": "in float16"}.get(scheme, f"quantised, {scheme}")
     report.skip({"static": "dynamic ranges", "dynamic": "fixed ranges"}.get(scheme, "int8 activations"), reason)
     options = replace(options, target=target.name, activations=scheme if scheme in ACTIVATION_MODES else "auto")
-    if scheme == "static" and options.placement == "measured" and target.provider != context.config.provider_name:
+    if options.placement == "measured" and target.provider != context.config.provider_name:
         report.skip("measured placement", f"times on {context.config.provider} say nothing about {target.name}")
         options = replace(options, placement="static")
     return scheme, options

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
+import onnx_ir as ir
 import pytest
 
 from onnxslim.core.errors import UsageError
 from onnxslim.data.sources import open_samples
+from onnxslim.graph.constants import get_const_array
 from onnxslim.model_io import model_file
+from onnxslim.quantization.evaluation import placement_profiling
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
+from onnxslim.runtime.session import check_loads
 from onnxslim.simplification.step import simplify
 from tests.support.encoder import data, small
+from tests.support.onnx_text import build, floats
 from tests.support.paths import SAMPLES
 
 STATIC = QuantizeOptions(placement="static")
@@ -42,6 +48,65 @@ def test_the_clock_of_another_provider_than_the_targets_is_not_asked() -> None:
     assert "candidates" not in report.details
     by_model, _ = quantize(model, samples, QuantizeOptions(target="tensorrt", placement="static"))
     assert model_file.to_bytes(result) == model_file.to_bytes(by_model)
+
+
+def layers_of_every_kind() -> ir.Model:
+    """A table, linear layers, a recurrence, convolutions plain, grouped and transposed, and their activations."""
+    text = """(int64[N,8] x) => (float[N,10] y) {
+        e = Gather (table, x)
+        n = LayerNormalization (e, ones, zeros)
+        q = MatMul (n, w1)
+        qt = Transpose <perm = [0, 2, 1]> (q)
+        s = MatMul (n, qt)
+        p = Softmax (s)
+        v = MatMul (p, n)
+        h = LSTM <hidden_size = 16, layout = 0> (v, wx, wh)
+        u = Squeeze (h, one)
+        c = Unsqueeze (u, three)
+        d = Conv <pads = [1, 0, 1, 0]> (c, w2)
+        g = Conv <group = 8, pads = [1, 0, 1, 0]> (d, w3)
+        sg = Sigmoid (g)
+        m = Mul (g, sg)
+        t = ConvTranspose <strides = [2, 1]> (m, w4)
+        a = GlobalAveragePool (t)
+        f = Flatten (a)
+        y = Gemm <transB = 1> (f, w5, b5)
+    }"""
+    return build(
+        text, table=floats(100, 32), ones=np.ones(32, "f4"), zeros=np.zeros(32, "f4"), w1=floats(32, 32) / 8,
+        wx=floats(1, 64, 32) / 8, wh=floats(1, 64, 16) / 8, one=np.array([1]), three=np.array([3]),
+        w2=floats(16, 8, 3, 1) / 8, w3=floats(16, 2, 3, 1) / 4, w4=floats(16, 16, 2, 1) / 8,
+        w5=floats(10, 16) / 4, b5=floats(10),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"placement": "static"}, {"activations": "static"}, {"calibration": "minmax"},
+        *({"weights": form} for form in ("int8", "int4", "int8:qdq", "int4:qdq", "codebook:16")),
+    ],
+)  # fmt: skip
+def test_tensorrt_gets_symmetric_int8_of_qdq_alone_and_nothing_timed(
+    options: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement_profiling, "interleave", lambda *args, **kwargs: pytest.fail("it was timed"))
+    model = layers_of_every_kind()
+    ids = np.random.default_rng(0).integers(0, 100, (16, 8))
+    result, report = quantize(model, open_samples({"x": ids}, model), QuantizeOptions(target="tensorrt", **options))  # type: ignore[arg-type]
+    qdq = ("QuantizeLinear", "DequantizeLinear")
+    assert not any(word in warning for warning in report.warnings for word in ("slower", "CPU"))
+    for node in result.graph.all_nodes():
+        assert node.domain == ""
+        assert node.op_type not in ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
+        for index, value in enumerate(node.inputs):
+            array = get_const_array(value)
+            if array is not None and value is not None and value.dtype in (ir.DataType.INT8, ir.DataType.INT4):
+                assert node.op_type in qdq  # int8 comes out of Q/DQ and goes nowhere else
+                assert index == 0 or not array.any()
+    used = {node.op_type for node in result.graph.all_nodes()}
+    assert used.isdisjoint(qdq) == options.get("weights", "").startswith("codebook")
+    check_loads(result)
 
 
 def test_what_was_decided_can_be_asked_for() -> None:

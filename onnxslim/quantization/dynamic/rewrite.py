@@ -145,16 +145,22 @@ def _find_first_reader(x: ir.Value, graph: ir.Graph) -> ir.Node:
 
 
 def write_weights(
-    model: ir.Model, bits: int, exclude: Sequence[str], write_layers: Callable[[GraphEditor, WeightMatrix, int], None]
+    model: ir.Model,
+    bits: int,
+    exclude: Sequence[str],
+    write_layers: Callable[[GraphEditor, WeightMatrix, int], None],
+    *,
+    rewrites_tables: bool = True,
 ) -> StepReport:
     """Weights alone, in place: tables in int8 rows, and linear layers as ``write_layers`` writes those of one weight in
     ``bits``.
 
-    A weight that both a table and a layer read is left as it is: one copy for both is for the caller to make.
+    A weight that both a table and a layer read is left as it is: one copy for both is for the caller to make. So are all
+    tables without ``rewrites_tables``.
     """
     editor, report = GraphEditor(model.graph), StepReport("weights")
     for weight in find_weight_matrices(model, exclude)[0]:
-        if weight.tables and weight.linear_layers:
+        if weight.tables and (weight.linear_layers or not rewrites_tables):
             continue
         if weight.tables:
             int8_weight = Int8Weight(editor, weight)

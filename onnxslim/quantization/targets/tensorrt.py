@@ -20,4 +20,5 @@ TENSORRT = Target(
     int8_kernels=CPU.int8_kernels,  # where the model is read back without a device, the CPU provider optimised it
     no_contrib_ops_reason="TensorRT does not know onnxruntime's own ops",
     activation_symmetric=True,
+    preset="tensorrt",
 )

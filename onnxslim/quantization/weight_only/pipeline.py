@@ -16,7 +16,7 @@ What is expanded at load (a Cast and a Mul, or a Gather, of constants, which the
 nothing afterwards: it is for the download. MatMulNBits reads its codes at every product and rounds activations to int8
 block by block (``accuracy_level`` 4; without, its 8-bit kernel is ten times slower than float), so it pays where weights
 are read more than used: few rows, as in decoding. It is onnxruntime's own op; ``:qdq`` says the same in the standard's
-(``standard.py``), which TensorRT gets unasked.
+(``standard.py``), which TensorRT gets unasked, its embedding tables through DequantizeLinear too.
 """
 
 from __future__ import annotations
@@ -50,8 +50,12 @@ NUM_TIMING_SAMPLES = 4
 _CODEBOOK_PREFIX, _QDQ_SUFFIX = "codebook:", ":qdq"
 
 
-def parse_weight_format(text: str) -> Callable[[ir.Model, Sequence[str]], StepReport]:
+def parse_weight_format(text: str, *, only_qdq: bool = False) -> Callable[[ir.Model, Sequence[str]], StepReport]:
     """What ``int8``, ``int4`` (``:qdq`` or not) or ``codebook:K`` does to a model.
+
+    Args:
+        text: As on the command line.
+        only_qdq: It is for a runtime that takes int8 from Q/DQ alone.
 
     Raises:
         UsageError: None of them, or K is no number from 2 to 256.
@@ -59,7 +63,7 @@ def parse_weight_format(text: str) -> Callable[[ir.Model, Sequence[str]], StepRe
     if text in ("int8", "int4"):
         return lambda model, exclude: write_blockwise(model, int(text[3:]), exclude)
     if text in ("int8:qdq", "int4:qdq"):
-        return lambda model, exclude: qdq_blockwise.write_blockwise_qdq(model, int(text[3]), exclude)
+        return lambda model, exclude: qdq_blockwise.write_blockwise_qdq(model, int(text[3]), exclude, only_qdq=only_qdq)
     if text.startswith(_CODEBOOK_PREFIX):
         k = text.removeprefix(_CODEBOOK_PREFIX)
         if not k.isdecimal() or not 2 <= int(k) <= 256:
@@ -83,7 +87,8 @@ def quantize_weights(
         source, warnings = prepare_model(model, qdq_blockwise.BLOCKWISE_OPSET, "weights in blocks")
         report.warnings += warnings
     result = model_file.clone(source)
-    written = parse_weight_format(weight_format)(result, options.exclude)
+    # TensorRT takes int8 from Q/DQ and from nowhere else, not from a Gather of codes
+    written = parse_weight_format(weight_format, only_qdq=reason is not None)(result, options.exclude)
     if not written.changed:
         raise UnsupportedError(f"nothing to quantise: no layer has {MIN_WEIGHT_ELEMENTS} float32 weights or more")
     report.add(written)

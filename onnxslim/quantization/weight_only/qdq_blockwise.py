@@ -28,20 +28,22 @@ from onnxslim.quantization.weight_only.weights import WeightTensor, find_weight_
 BLOCKWISE_OPSET = 21
 
 
-def write_blockwise_qdq(model: ir.Model, bits: int, exclude: Sequence[str] = ()) -> StepReport:
+def write_blockwise_qdq(model: ir.Model, bits: int, exclude: Sequence[str] = (), *, only_qdq: bool = False) -> StepReport:
     """Every weight that layers read in codes of ``bits``, in place; tables, and what blocks do not fit, in 8.
 
     Args:
         model: Nodes named, opset 21 or newer.
         bits: 4 or 8.
         exclude: Regular expressions of nodes whose weights stay float.
+        only_qdq: It is for a runtime that takes int8 from Q/DQ alone: embedding tables are dequantised whole, where else
+            only the rows that are looked up are converted.
     """
-    report = write_weights(model, bits, exclude, _write_linear_layers)
+    report = write_weights(model, bits, exclude, _write_linear_layers, rewrites_tables=not only_qdq)
     editor = GraphEditor(model.graph)
     other_weights, report.skipped = find_weight_tensors(model, exclude)
     for weight_tensor in other_weights:
         report.count(f"weights in int{_write_dequantized(editor, weight_tensor, bits)}, dequantised where they are read")
-    if other_weights:
+    if other_weights and not only_qdq:
         report.warnings.append(
             f"onnxruntime dequantises {len(other_weights)} of these weights at every inference: "
             f"for its CPU provider leave :qdq out"
