@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -10,45 +12,15 @@ from onnxslim.core.errors import UnsupportedError
 from onnxslim.recovery.ops.call import Call, OpFunction, wrap_function
 
 
-def leaky_relu(call: Call, x: Tensor) -> Tensor:
-    """x, or alpha · x below zero."""
-    return functional.leaky_relu(x, call.get("alpha", 0.01))
-
-
-def prelu(call: Call, x: Tensor, slope: Tensor) -> Tensor:
-    """x, or slope · x below zero."""
-    return torch.where(x >= 0, x, slope * x)
-
-
-def elu(call: Call, x: Tensor) -> Tensor:
-    """x, or alpha · (eˣ - 1) below zero."""
-    return functional.elu(x, call.get("alpha", 1.0))
-
-
 def selu(call: Call, x: Tensor) -> Tensor:
     """Scaled ELU (Klambauer et al. 2017)."""
     alpha, gamma = call.get("alpha", 1.6732632423543772), call.get("gamma", 1.0507009873554805)
     return gamma * functional.elu(x, alpha)
 
 
-def celu(call: Call, x: Tensor) -> Tensor:
-    """Continuously differentiable ELU."""
-    return functional.celu(x, call.get("alpha", 1.0))
-
-
-def thresholded_relu(call: Call, x: Tensor) -> Tensor:
-    """x above alpha, else 0."""
-    return functional.threshold(x, call.get("alpha", 1.0), 0.0)
-
-
 def hard_sigmoid(call: Call, x: Tensor) -> Tensor:
     """max(0, min(1, alpha · x + beta))."""
     return torch.clamp(call.get("alpha", 0.2) * x + call.get("beta", 0.5), 0, 1)
-
-
-def hard_swish(x: Tensor) -> Tensor:
-    """x · max(0, min(1, x / 6 + ½))."""
-    return x * torch.clamp(x / 6 + 0.5, 0, 1)
 
 
 def swish(call: Call, x: Tensor) -> Tensor:
@@ -59,11 +31,6 @@ def swish(call: Call, x: Tensor) -> Tensor:
 def swiglu(call: Call, gate: Tensor, x: Tensor) -> Tensor:
     """gate · σ(alpha · gate) · x."""
     return swish(call, gate) * x
-
-
-def gelu(call: Call, x: Tensor) -> Tensor:
-    """x · Φ(x), exact or by tanh."""
-    return functional.gelu(x, approximate=call.get("approximate", "none"))
 
 
 def shrink(call: Call, x: Tensor) -> Tensor:
@@ -80,52 +47,41 @@ def dropout(call: Call, x: Tensor, ratio: Tensor | None = None, training: Tensor
     return x, torch.ones_like(x, dtype=torch.bool)
 
 
-def _flatten_from_axis(call: Call, x: Tensor) -> tuple[Tensor, int]:
-    """Before opset 13 softmax ran over all axes from ``axis`` on, as one."""
-    if call.version >= 13:
-        return x, call.get("axis", -1)
-    axis = call.get("axis", 1) % max(x.dim(), 1)
-    return x.flatten(axis), axis
+def _make_softmax(function: Callable[[Tensor, int], Tensor]) -> OpFunction:
+    def run(call: Call, x: Tensor) -> Tensor:
+        if call.version >= 13:
+            return function(x, call.get("axis", -1))
+        axis = call.get("axis", 1) % max(x.dim(), 1)  # all axes from here on, as one
+        return function(x.flatten(axis), axis).reshape(x.shape)
+
+    return run
 
 
-def softmax(call: Call, x: Tensor) -> Tensor:
-    """Shares that add up to 1 along the axis."""
-    flat, axis = _flatten_from_axis(call, x)
-    return torch.softmax(flat, axis).reshape(x.shape)
-
-
-def log_softmax(call: Call, x: Tensor) -> Tensor:
-    """Logarithms of the softmax."""
-    flat, axis = _flatten_from_axis(call, x)
-    return torch.log_softmax(flat, axis).reshape(x.shape)
-
-
-def hardmax(call: Call, x: Tensor) -> Tensor:
+def hardmax(x: Tensor, axis: int) -> Tensor:
     """1 at the first largest, 0 elsewhere."""
-    flat, axis = _flatten_from_axis(call, x)
-    return torch.zeros_like(flat).scatter(axis, flat.argmax(axis, keepdim=True), 1).reshape(x.shape)
+    return torch.zeros_like(x).scatter(axis, x.argmax(axis, keepdim=True), 1)
 
 
 OPS: dict[str, OpFunction] = {
-    "Celu": celu,
+    "Celu": lambda call, x: functional.celu(x, call.get("alpha", 1.0)),
     "Dropout": dropout,
-    "Elu": elu,
-    "Gelu": gelu,
+    "Elu": lambda call, x: functional.elu(x, call.get("alpha", 1.0)),
+    "Gelu": lambda call, x: functional.gelu(x, approximate=call.get("approximate", "none")),
     "HardSigmoid": hard_sigmoid,
-    "HardSwish": wrap_function(hard_swish),
-    "Hardmax": hardmax,
-    "LeakyRelu": leaky_relu,
-    "LogSoftmax": log_softmax,
+    "HardSwish": wrap_function(lambda x: x * torch.clamp(x / 6 + 0.5, 0, 1)),
+    "Hardmax": _make_softmax(hardmax),
+    "LeakyRelu": lambda call, x: functional.leaky_relu(x, call.get("alpha", 0.01)),
+    "LogSoftmax": _make_softmax(torch.log_softmax),
     "Mish": wrap_function(functional.mish),
-    "PRelu": prelu,
+    "PRelu": wrap_function(lambda x, slope: torch.where(x >= 0, x, slope * x)),
     "Relu": wrap_function(torch.relu),
     "Selu": selu,
     "Shrink": shrink,
     "Sigmoid": wrap_function(torch.sigmoid),
-    "Softmax": softmax,
+    "Softmax": _make_softmax(torch.softmax),
     "Softplus": wrap_function(lambda x: functional.softplus(x, threshold=1e9)),
     "Softsign": wrap_function(functional.softsign),
     "SwiGLU": swiglu,
     "Swish": swish,
-    "ThresholdedRelu": thresholded_relu,
+    "ThresholdedRelu": lambda call, x: functional.threshold(x, call.get("alpha", 1.0), 0.0),
 }

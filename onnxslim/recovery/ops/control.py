@@ -97,23 +97,13 @@ def split_to_sequence(call: Call, x: Tensor, sizes: Tensor | None = None) -> lis
     return list(pieces) if call.get("keepdims", 1) else [piece.squeeze(axis) for piece in pieces]
 
 
-def optional_has_element(call: Call, value: Any = None) -> Tensor:
-    """Whether the optional holds an element."""
-    return torch.tensor(value is not None)
-
-
-def optional_get_element(call: Call, value: Any) -> Any:
-    """The element that the optional holds."""
-    return value
-
-
 OPS: dict[str, OpFunction] = {
     "ConcatFromSequence": concat_from_sequence,
     "If": if_,
     "Loop": loop,
     "Optional": lambda call, value=None: value,
-    "OptionalGetElement": optional_get_element,
-    "OptionalHasElement": optional_has_element,
+    "OptionalGetElement": lambda call, value: value,
+    "OptionalHasElement": lambda call, value=None: torch.tensor(value is not None),
     "Scan": scan,
     "SequenceAt": lambda call, sequence, place: sequence[int(place)],
     "SequenceConstruct": lambda call, *values: list(values),

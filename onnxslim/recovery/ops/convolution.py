@@ -18,13 +18,7 @@ _CONV_TRANSPOSE = {1: functional.conv_transpose1d, 2: functional.conv_transpose2
 def resolve_window(
     call: Call, sizes: Sequence[int], kernel: Sequence[int]
 ) -> tuple[list[int], list[int], list[int], list[int]]:
-    """(strides, dilations, pads before, pads after) along each spatial axis, ``auto_pad`` resolved.
-
-    Args:
-        call: The node.
-        sizes: Spatial sizes of the input.
-        kernel: Spatial sizes of the window.
-    """
+    """(strides, dilations, pads before, pads after) along each spatial axis of the input, ``auto_pad`` resolved."""
     rank = len(sizes)
     strides = list(call.get("strides") or [1] * rank)
     dilations = list(call.get("dilations") or [1] * rank)
@@ -113,9 +107,4 @@ def col2im(call: Call, x: Tensor, image: Tensor, block: Tensor) -> Tensor:
     return folded[:, :, pads[0] : pads[0] + sizes[0], pads[1] : pads[1] + sizes[1]]
 
 
-OPS: dict[str, OpFunction] = {
-    "Col2Im": col2im,
-    "Conv": conv,
-    "ConvInteger": conv_integer,
-    "ConvTranspose": conv_transpose,
-}
+OPS: dict[str, OpFunction] = {"Col2Im": col2im, "Conv": conv, "ConvInteger": conv_integer, "ConvTranspose": conv_transpose}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional
 from onnxslim.recovery.ops.call import Call, OpFunction, wrap_function
 
 
-def broadcast(call: Call, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def _broadcast(call: Call, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Opset 6 and older aligned ``b`` with ``a`` from ``axis`` instead of from the right."""
     if call.version < 7 and call.get("broadcast") and b.dim():
         axis = call.get("axis", a.dim() - b.dim())
@@ -19,33 +20,18 @@ def broadcast(call: Call, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return a, b
 
 
-def add(call: Call, a: Tensor, b: Tensor) -> Tensor:
-    """a + b."""
-    a, b = broadcast(call, a, b)
-    return a + b
+def wrap_broadcast(function: Callable[[Tensor, Tensor], Tensor]) -> OpFunction:
+    """An operator that needs nothing but its two inputs."""
+    return lambda call, a, b: function(*_broadcast(call, a, b))
 
 
-def sub(call: Call, a: Tensor, b: Tensor) -> Tensor:
-    """a - b."""
-    a, b = broadcast(call, a, b)
-    return a - b
-
-
-def mul(call: Call, a: Tensor, b: Tensor) -> Tensor:
-    """a · b."""
-    a, b = broadcast(call, a, b)
-    return a * b
-
-
-def div(call: Call, a: Tensor, b: Tensor) -> Tensor:
+def div(a: Tensor, b: Tensor) -> Tensor:
     """a / b; integers round towards zero."""
-    a, b = broadcast(call, a, b)
     return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
 
 
-def power(call: Call, base: Tensor, exponent: Tensor) -> Tensor:
+def power(base: Tensor, exponent: Tensor) -> Tensor:
     """base ** exponent, in the base's type."""
-    base, exponent = broadcast(call, base, exponent)
     if not base.is_floating_point() and exponent.is_floating_point():
         return torch.pow(base.double(), exponent.double()).to(base.dtype)
     return torch.pow(base, exponent).to(base.dtype)
@@ -75,57 +61,31 @@ def is_inf(call: Call, x: Tensor) -> Tensor:
     return (torch.isposinf(x) & bool(positive)) | (torch.isneginf(x) & bool(negative))
 
 
-def mean(call: Call, *terms: Tensor) -> Tensor:
-    """The average of all inputs."""
-    return reduce(torch.add, terms) / len(terms)
-
-
-def sign(x: Tensor) -> Tensor:
-    """-1, 0 or 1."""
-    return torch.sign(x)
-
-
 def round_straight_through(x: Tensor) -> Tensor:
     """To the nearest integer, halves to even; the gradient passes as if nothing had happened."""
     return x + (torch.round(x) - x).detach() if x.requires_grad else torch.round(x)
 
 
+#: torch has these under the same names.
+_TORCH_NAMES = (
+    "Abs Acos Acosh Asin Asinh Atan Atanh Ceil Cos Cosh Erf Exp Floor Log Neg Reciprocal Sign Sin Sinh Sqrt Tan Tanh"
+)
+
 OPS: dict[str, OpFunction] = {
-    "Abs": wrap_function(torch.abs),
-    "Acos": wrap_function(torch.acos),
-    "Acosh": wrap_function(torch.acosh),
-    "Add": add,
-    "Asin": wrap_function(torch.asin),
-    "Asinh": wrap_function(torch.asinh),
-    "Atan": wrap_function(torch.atan),
-    "Atanh": wrap_function(torch.atanh),
-    "Ceil": wrap_function(torch.ceil),
+    **{name: wrap_function(getattr(torch, name.lower())) for name in _TORCH_NAMES.split()},
+    "Add": wrap_broadcast(torch.add),
     "Clip": clip,
-    "Cos": wrap_function(torch.cos),
-    "Cosh": wrap_function(torch.cosh),
-    "Div": div,
-    "Erf": wrap_function(torch.erf),
-    "Exp": wrap_function(torch.exp),
-    "Floor": wrap_function(torch.floor),
+    "Div": wrap_broadcast(div),
     "Identity": wrap_function(lambda x: x),
     "IsInf": is_inf,
     "IsNaN": wrap_function(torch.isnan),
-    "Log": wrap_function(torch.log),
     "Max": wrap_function(lambda *terms: reduce(torch.maximum, terms)),
-    "Mean": mean,
+    "Mean": wrap_function(lambda *terms: reduce(torch.add, terms) / len(terms)),
     "Min": wrap_function(lambda *terms: reduce(torch.minimum, terms)),
     "Mod": mod,
-    "Mul": mul,
-    "Neg": wrap_function(torch.neg),
-    "Pow": power,
-    "Reciprocal": wrap_function(torch.reciprocal),
+    "Mul": wrap_broadcast(torch.mul),
+    "Pow": wrap_broadcast(power),
     "Round": wrap_function(round_straight_through),
-    "Sign": wrap_function(sign),
-    "Sin": wrap_function(torch.sin),
-    "Sinh": wrap_function(torch.sinh),
-    "Sqrt": wrap_function(torch.sqrt),
-    "Sub": sub,
+    "Sub": wrap_broadcast(torch.sub),
     "Sum": wrap_function(lambda *terms: reduce(torch.add, terms)),
-    "Tan": wrap_function(torch.tan),
-    "Tanh": wrap_function(torch.tanh),
 }

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from onnxslim.recovery.ops.call import Call, OpFunction, resolve_axes, to_ints
+from onnxslim.recovery.ops.call import Call, OpFunction, resolve_axes, to_ints, wrap_function
 from onnxslim.recovery.tensor_conversion import to_torch_dtype
 
 
@@ -135,17 +135,12 @@ def pad(
 
 def one_hot(call: Call, indices: Tensor, depth: Tensor, values: Tensor) -> Tensor:
     """values[1] where the index points, values[0] elsewhere and for indices out of range."""
-    count = int(depth.reshape(()))
+    count = int(depth)
     axis = call.get("axis", -1) % (indices.dim() + 1)
     hot = _normalize_indices(indices, count).unsqueeze(axis)
     shape = [1] * (indices.dim() + 1)
     shape[axis] = count
     return torch.where(hot == torch.arange(count).reshape(shape), values[1], values[0])
-
-
-def non_zero(call: Call, x: Tensor) -> Tensor:
-    """Positions of what is not zero, an axis a row."""
-    return torch.nonzero(x).T
 
 
 def compress(call: Call, x: Tensor, condition: Tensor) -> Tensor:
@@ -183,16 +178,14 @@ def unique(call: Call, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def eye_like(call: Call, x: Tensor) -> Tensor:
     """Ones on a diagonal of a matrix shaped like the input."""
-    offset = call.get("k", 0)
-    to = call.get("dtype")
+    offset, to = call.get("k", 0), call.get("dtype")
     ones = torch.ones(x.shape, dtype=to_torch_dtype(ir.DataType(to), call.name) if to else x.dtype)
     return torch.triu(torch.tril(ones, offset), offset)
 
 
 def array_feature_extractor(call: Call, x: Tensor, indices: Tensor) -> Tensor:
     """Columns of the last axis (ai.onnx.ml); a vector counts as one row."""
-    rows = x.unsqueeze(0) if x.dim() == 1 else x
-    return rows.index_select(-1, indices.reshape(-1))
+    return torch.atleast_2d(x).index_select(-1, indices.reshape(-1))
 
 
 OPS: dict[str, OpFunction] = {
@@ -201,7 +194,7 @@ OPS: dict[str, OpFunction] = {
     "Gather": gather,
     "GatherElements": gather_elements,
     "GatherND": gather_nd,
-    "NonZero": non_zero,
+    "NonZero": wrap_function(lambda x: torch.nonzero(x).T),
     "OneHot": one_hot,
     "Pad": pad,
     "ReverseSequence": reverse_sequence,

@@ -9,11 +9,6 @@ from torch.nn import functional
 from onnxslim.recovery.ops.call import Call, OpFunction, wrap_function
 
 
-def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """numpy's matmul; integers are multiplied in their own type."""
-    return torch.matmul(a, b)
-
-
 def gemm(call: Call, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
     """alpha · A·B + beta · C, either factor transposed if asked."""
     alpha, beta = call.get("alpha", 1.0), call.get("beta", 1.0)
@@ -23,11 +18,6 @@ def gemm(call: Call, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
     product = left @ (b.T if call.get("transB", 0) else b)
     product = product if alpha == 1.0 else alpha * product
     return product if c is None else product + (c if beta == 1.0 else beta * c)
-
-
-def einsum(call: Call, *factors: Tensor) -> Tensor:
-    """Sums of products, as the equation says."""
-    return torch.einsum(call.get("equation"), *factors)
 
 
 def align_zero_point(zero: Tensor | None, like: Tensor, axis: int) -> Tensor:
@@ -49,8 +39,8 @@ def matmul_integer(call: Call, a: Tensor, b: Tensor, a_zero: Tensor | None = Non
 
 OPS: dict[str, OpFunction] = {
     "Det": wrap_function(torch.linalg.det),
-    "Einsum": einsum,
+    "Einsum": lambda call, *factors: torch.einsum(call.get("equation"), *factors),
     "Gemm": gemm,
-    "MatMul": wrap_function(matmul),
+    "MatMul": wrap_function(torch.matmul),
     "MatMulInteger": matmul_integer,
 }

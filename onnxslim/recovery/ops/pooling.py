@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from onnxslim.recovery.ops.call import Call, OpFunction
+from onnxslim.recovery.ops.call import Call, OpFunction, wrap_function
 from onnxslim.recovery.ops.convolution import pad_spatial, resolve_window
 
 _MAX_POOL = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
@@ -62,8 +62,7 @@ def _to_onnx_indices(call: Call, x: Tensor, padded_sizes: torch.Size, before: li
 def average_pool(call: Call, x: Tensor) -> Tensor:
     """The mean of each window; pads count where ``count_include_pad`` says so, a ceil-mode rest never does."""
     kernel, strides, dilations, before, after = _resolve_pooling(call, x)
-    plain = before == after == [0] * len(kernel) and dilations == [1] * len(kernel)
-    if plain:
+    if before == after == [0] * len(kernel) and dilations == [1] * len(kernel):
         return _AVG_POOL[len(kernel)](x, kernel, strides)
     total = _sum_windows(pad_spatial(x, before, after), kernel, strides, dilations)
     ones = torch.ones((1, 1, *x.shape[2:]), dtype=x.dtype)
@@ -106,18 +105,8 @@ def max_unpool(call: Call, x: Tensor, where: Tensor, shape: Tensor | None = None
     if whole == inferred:
         return flat.reshape(whole)
     # An explicit size keeps the positions of the inferred one, in the corner.
-    corner = flat.reshape(inferred)
-    return pad_spatial(corner, [0] * len(kernel), [w - s for w, s in zip(whole[2:], sizes, strict=True)])
-
-
-def global_average_pool(call: Call, x: Tensor) -> Tensor:
-    """The mean over all spatial axes."""
-    return x.mean(tuple(range(2, x.dim())), keepdim=True)
-
-
-def global_max_pool(call: Call, x: Tensor) -> Tensor:
-    """The largest over all spatial axes."""
-    return x.amax(tuple(range(2, x.dim())), keepdim=True)
+    beyond = [w - s for w, s in zip(whole[2:], sizes, strict=True)]
+    return pad_spatial(flat.reshape(inferred), [0] * len(kernel), beyond)
 
 
 def global_lp_pool(call: Call, x: Tensor) -> Tensor:
@@ -128,9 +117,9 @@ def global_lp_pool(call: Call, x: Tensor) -> Tensor:
 
 OPS: dict[str, OpFunction] = {
     "AveragePool": average_pool,
-    "GlobalAveragePool": global_average_pool,
+    "GlobalAveragePool": wrap_function(lambda x: x.mean(tuple(range(2, x.dim())), keepdim=True)),
     "GlobalLpPool": global_lp_pool,
-    "GlobalMaxPool": global_max_pool,
+    "GlobalMaxPool": wrap_function(lambda x: x.amax(tuple(range(2, x.dim())), keepdim=True)),
     "LpPool": lp_pool,
     "MaxPool": max_pool,
     "MaxUnpool": max_unpool,

@@ -54,22 +54,33 @@ def _build_activations(call: Call, direction: int, defaults: list[str]) -> list[
 
 
 def _run_directions(
-    call: Call, x: Tensor, lengths: Tensor | None, states: list[Tensor], make_step: Callable[[int], StepFunction]
-) -> tuple[Tensor, list[Tensor]]:
+    call: Call,
+    x: Tensor,
+    r: Tensor,
+    lengths: Tensor | None,
+    given: list[Tensor | None],
+    make_step: Callable[[int], StepFunction],
+) -> tuple[Tensor, ...]:
     """All directions over time.
 
     Args:
-        call: The node.
+        call: The node; its ``layout`` says whether time or batch comes first.
         x: (time, batch, features).
+        r: Weights of the recurrence, (directions, gates · hidden, hidden).
         lengths: Steps of each sample, or None for all.
-        states: Each (directions, batch, hidden).
+        given: The initial states, each (directions, batch, hidden), or None for zeros.
         make_step: Makes the step function of a direction.
 
     Returns:
         The outputs (time, directions, batch, hidden), zero behind a sample's end, and the last states.
     """
     mode = call.get("direction", "forward")
-    steps = x.shape[0]
+    batch_first = bool(call.get("layout", 0))
+    if batch_first:
+        x, given = x.transpose(0, 1), [None if state is None else state.transpose(0, 1) for state in given]
+    steps, batch = x.shape[:2]
+    zeros = torch.zeros((r.shape[0], batch, r.shape[2]), dtype=x.dtype)
+    states = [zeros if state is None else state for state in given]
     outputs, last = [], []
     for direction in range(2 if mode == "bidirectional" else 1):
         backwards = mode == "reverse" or direction == 1
@@ -86,26 +97,8 @@ def _run_directions(
             step_outputs[t] = torch.where(alive, after[0], torch.zeros_like(after[0]))
         outputs.append(torch.stack(step_outputs))
         last.append(current)
-    finals = [torch.stack([state[i] for state in last]) for i in range(len(states))]
-    return torch.stack(outputs, 1), finals
-
-
-def _to_time_major(call: Call, x: Tensor, states: list[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
-    """Time first, whatever the node's layout is."""
-    if not call.get("layout", 0):
-        return x, states
-    return x.transpose(0, 1), [None if s is None else s.transpose(0, 1) for s in states]
-
-
-def _restore_layout(call: Call, y: Tensor, finals: list[Tensor]) -> tuple[Tensor, ...]:
-    if call.get("layout", 0):
-        return (y.permute(2, 0, 1, 3), *(s.transpose(0, 1) for s in finals))
-    return (y, *finals)
-
-
-def _fill_initial_states(x: Tensor, w: Tensor, r: Tensor, states: list[Tensor | None]) -> list[Tensor]:
-    zeros = torch.zeros((w.shape[0], x.shape[1], r.shape[2]), dtype=x.dtype)
-    return [zeros if s is None else s for s in states]
+    y, finals = torch.stack(outputs, 1), [torch.stack([state[i] for state in last]) for i in range(len(states))]
+    return (y.permute(2, 0, 1, 3), *(s.transpose(0, 1) for s in finals)) if batch_first else (y, *finals)
 
 
 def _split_bias(b: Tensor | None, direction: int, rows: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,14 +118,13 @@ def rnn(
     h: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """h ← f(x·Wᵀ + h·Rᵀ + b)."""
-    x, states = _to_time_major(call, x, [h])
 
     def make_step(d: int) -> StepFunction:
         (f,) = _build_activations(call, d, ["tanh"])
         bias = sum(_split_bias(b, d, r.shape[2], x))
         return lambda xt, state: (f(xt @ w[d].T + state[0] @ r[d].T + bias),)
 
-    return _restore_layout(call, *_run_directions(call, x, lengths, _fill_initial_states(x, w, r, states), make_step))
+    return _run_directions(call, x, r, lengths, [h], make_step)
 
 
 def gru(
@@ -145,7 +137,6 @@ def gru(
     h: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """Gates in the order update, reset, hidden."""
-    x, states = _to_time_major(call, x, [h])
     n = r.shape[2]
 
     def make_step(d: int) -> StepFunction:
@@ -165,7 +156,7 @@ def gru(
 
         return advance
 
-    return _restore_layout(call, *_run_directions(call, x, lengths, _fill_initial_states(x, w, r, states), make_step))
+    return _run_directions(call, x, r, lengths, [h], make_step)
 
 
 def lstm(
@@ -180,7 +171,6 @@ def lstm(
     p: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """Gates in the order input, output, forget, cell; peepholes input, output, forget."""
-    x, states = _to_time_major(call, x, [h, c])
     n = r.shape[2]
 
     def make_step(d: int) -> StepFunction:
@@ -198,7 +188,7 @@ def lstm(
 
         return advance
 
-    return _restore_layout(call, *_run_directions(call, x, lengths, _fill_initial_states(x, w, r, states), make_step))
+    return _run_directions(call, x, r, lengths, [h, c], make_step)
 
 
 OPS: dict[str, OpFunction] = {"GRU": gru, "LSTM": lstm, "RNN": rnn}

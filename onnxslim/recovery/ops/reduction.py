@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -16,19 +17,15 @@ Reducer = Callable[[Tensor, list[int]], Tensor]
 def _make_reduction(reducer: Reducer) -> OpFunction:
     def run(call: Call, x: Tensor, axes: Tensor | None = None) -> Tensor:
         chosen = resolve_axes(call, axes, x.dim())
-        if not chosen:
-            if call.get("noop_with_empty_axes", 0):
-                # "No axes" still applies what the reduction does to single elements, e.g. the absolute value of L1.
-                return reducer(x.unsqueeze(0), [0]).squeeze(0)
+        if not chosen and not call.get("noop_with_empty_axes", 0):
             chosen = list(range(x.dim()))
-        y = reducer(x, chosen) if chosen else reducer(x.unsqueeze(0), [0]).squeeze(0)
-        return y if call.get("keepdims", 1) or not x.dim() else y.reshape(_drop_axes(x, chosen))
+        if not chosen:
+            # "No axes" still applies what the reduction does to single elements, e.g. the absolute value of L1.
+            return reducer(x.unsqueeze(0), [0]).squeeze(0)
+        y = reducer(x, chosen)
+        return y if call.get("keepdims", 1) else y.reshape([n for axis, n in enumerate(x.shape) if axis not in chosen])
 
     return run
-
-
-def _drop_axes(x: Tensor, axes: list[int]) -> list[int]:
-    return [size for axis, size in enumerate(x.shape) if axis not in axes]
 
 
 def _sum(x: Tensor, axes: list[int]) -> Tensor:
@@ -50,25 +47,17 @@ def _prod(x: Tensor, axes: list[int]) -> Tensor:
 
 def _make_extreme(sign: int) -> Reducer:
     def run(x: Tensor, axes: list[int]) -> Tensor:
+        if x.dtype == torch.bool:
+            return run(x.to(torch.uint8), axes).bool()
         if any(x.shape[axis] == 0 for axis in axes):
-            edge = _lowest(x.dtype) if sign > 0 else _highest(x.dtype)
-            return torch.full([1 if a in axes else n for a, n in enumerate(x.shape)], edge, dtype=x.dtype)
-        wide = x.to(torch.uint8) if x.dtype == torch.bool else x
-        return (wide.amax if sign > 0 else wide.amin)(axes, keepdim=True).to(x.dtype)
+            if x.is_floating_point():
+                neutral = -sign * math.inf
+            else:
+                neutral = torch.iinfo(x.dtype).min if sign > 0 else torch.iinfo(x.dtype).max
+            return torch.full([1 if a in axes else n for a, n in enumerate(x.shape)], neutral, dtype=x.dtype)
+        return (x.amax if sign > 0 else x.amin)(axes, keepdim=True)
 
     return run
-
-
-def _lowest(dtype: torch.dtype) -> float | int:
-    if dtype == torch.bool:
-        return 0
-    return float("-inf") if dtype.is_floating_point else torch.iinfo(dtype).min
-
-
-def _highest(dtype: torch.dtype) -> float | int:
-    if dtype == torch.bool:
-        return 1
-    return float("inf") if dtype.is_floating_point else torch.iinfo(dtype).max
 
 
 def _log_sum_exp(x: Tensor, axes: list[int]) -> Tensor:
@@ -83,7 +72,7 @@ def _compute_in_float(function: Reducer) -> Reducer:
     return lambda x, axes: function(x if x.is_floating_point() else x.double(), axes).to(x.dtype)
 
 
-def make_arg_op(sign: int) -> OpFunction:
+def _make_arg_op(sign: int) -> OpFunction:
     """The position of the largest (``sign`` 1) or smallest (-1) along an axis; ties go to the first, or the last."""
 
     def run(call: Call, x: Tensor) -> Tensor:
@@ -118,8 +107,8 @@ def top_k(call: Call, x: Tensor, k: Tensor | None = None) -> tuple[Tensor, Tenso
 
 
 OPS: dict[str, OpFunction] = {
-    "ArgMax": make_arg_op(1),
-    "ArgMin": make_arg_op(-1),
+    "ArgMax": _make_arg_op(1),
+    "ArgMin": _make_arg_op(-1),
     "CumProd": _make_cumulative(torch.cumprod, 1),
     "CumSum": _make_cumulative(torch.cumsum, 0),
     "ReduceL1": _make_reduction(lambda x, axes: _sum(x.abs(), axes)),

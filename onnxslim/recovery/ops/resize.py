@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -35,24 +35,14 @@ def _find_source_coordinates(call: Call, size: int, scale: float, output_size: i
     return half
 
 
-def _make_cubic_kernel(a: float) -> Callable[[np.ndarray], np.ndarray]:
+def _cubic_kernel(t: np.ndarray, a: float) -> np.ndarray:
     """Keys' kernel (1981)."""
-
-    def kernel(t: np.ndarray) -> np.ndarray:
-        near: np.ndarray = ((a + 2) * t - (a + 3)) * t * t + 1
-        far: np.ndarray = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
-        values: np.ndarray = np.where(t <= 1, near, np.where(t < 2, far, 0))
-        return values
-
-    return kernel
-
-
-def _triangle_kernel(t: np.ndarray) -> np.ndarray:
-    values: np.ndarray = np.maximum(1 - t, 0)
+    near, far = ((a + 2) * t - (a + 3)) * t * t + 1, ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
+    values: np.ndarray = np.where(t <= 1, near, np.where(t < 2, far, 0))
     return values
 
 
-def make_resampling_matrix(
+def _make_resampling_matrix(
     call: Call, size: int, scale: float, outputs: int, roi: tuple[float, float] = (0.0, 1.0)
 ) -> np.ndarray:
     """The matrix, float32 (outputs, size), that resamples one axis."""
@@ -63,11 +53,12 @@ def make_resampling_matrix(
     if mode == "nearest":
         matrix[rows, np.clip(_round_coordinates(call, coordinates), 0, size - 1)] = 1
         return matrix.astype(np.float32)
-    kernel, reach = (_make_cubic_kernel(call.get("cubic_coeff_a", -0.75)), 2) if mode == "cubic" else (_triangle_kernel, 1)
+    reach = 2 if mode == "cubic" else 1
     shrink = min(scale, 1.0) if call.get("antialias", 0) else 1.0
     base = np.floor(coordinates).astype(int)
     taps = range(math.floor(-reach / shrink), math.ceil(reach / shrink) + 2)
-    values = np.stack([kernel(np.abs(base + tap - coordinates) * shrink) for tap in taps], 1)
+    distances = np.stack([np.abs(base + tap - coordinates) * shrink for tap in taps], 1)
+    values = _cubic_kernel(distances, call.get("cubic_coeff_a", -0.75)) if mode == "cubic" else np.maximum(1 - distances, 0)
     inside = np.stack([(base + tap >= 0) & (base + tap < size) for tap in taps], 1)
     if call.get("exclude_outside", 0):
         values = np.where(inside, values, 0)
@@ -95,11 +86,7 @@ def _resample_axis(x: Tensor, axis: int, matrix: np.ndarray) -> Tensor:
 
 
 def resize(
-    call: Call,
-    x: Tensor,
-    roi: Tensor | None = None,
-    scales: Tensor | None = None,
-    sizes: Tensor | None = None,
+    call: Call, x: Tensor, roi: Tensor | None = None, scales: Tensor | None = None, sizes: Tensor | None = None
 ) -> Tensor:
     """Resampled by ``scales`` or to ``sizes``, along all axes or those named."""
     if call.version < 11:
@@ -117,7 +104,7 @@ def resize(
             outside = beyond if outside is None else outside | beyond
         elif outputs[i] == x.shape[axis] and factors[i] == 1:
             continue
-        x = _resample_axis(x, axis, make_resampling_matrix(call, x.shape[axis], factors[i], outputs[i], axis_roi))
+        x = _resample_axis(x, axis, _make_resampling_matrix(call, x.shape[axis], factors[i], outputs[i], axis_roi))
     if outside is None:
         return x
     return torch.where(outside, torch.tensor(call.get("extrapolation_value", 0.0), dtype=x.dtype), x)
@@ -143,8 +130,7 @@ def _resolve_output_sizes(
 
 def upsample(call: Call, x: Tensor, scales: Tensor | None = None) -> Tensor:
     """Resize's predecessor."""
-    factors = scales if scales is not None else torch.tensor(call.get("scales"))
-    return resize(call, x, factors)
+    return resize(call, x, scales if scales is not None else torch.tensor(call.get("scales")))
 
 
 def grid_sample(call: Call, x: Tensor, grid: Tensor) -> Tensor:
@@ -158,9 +144,4 @@ def affine_grid(call: Call, theta: Tensor, size: Tensor) -> Tensor:
     return functional.affine_grid(theta, to_ints(size), bool(call.get("align_corners", 0)))
 
 
-OPS: dict[str, OpFunction] = {
-    "AffineGrid": affine_grid,
-    "GridSample": grid_sample,
-    "Resize": resize,
-    "Upsample": upsample,
-}
+OPS: dict[str, OpFunction] = {"AffineGrid": affine_grid, "GridSample": grid_sample, "Resize": resize, "Upsample": upsample}

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from onnxslim.recovery.ops.call import Call, OpFunction, resolve_axes, to_ints
+from onnxslim.recovery.ops.call import Call, OpFunction, resolve_axes, to_ints, wrap_function
 
 
 def reshape(call: Call, x: Tensor, shape: Tensor | None = None) -> Tensor:
@@ -21,7 +21,6 @@ def reshape(call: Call, x: Tensor, shape: Tensor | None = None) -> Tensor:
 def flatten(call: Call, x: Tensor) -> Tensor:
     """A matrix, cut before ``axis``."""
     axis = call.get("axis", 1)
-    axis = axis + x.dim() if axis < 0 else axis
     return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
@@ -50,16 +49,6 @@ def expand(call: Call, x: Tensor, shape: Tensor) -> Tensor:
     return x.expand(torch.broadcast_shapes(x.shape, tuple(to_ints(shape))))
 
 
-def tile(call: Call, x: Tensor, repeats: Tensor) -> Tensor:
-    """Repeated along every axis."""
-    return x.repeat(to_ints(repeats))
-
-
-def concat(call: Call, *parts: Tensor) -> Tensor:
-    """One behind the other along an axis."""
-    return torch.cat(parts, call.get("axis", 1))
-
-
 def split(call: Call, x: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
     """Cut into given lengths, or into as many equal ones as there are outputs, the last smaller."""
     axis = call.get("axis", 0)
@@ -74,11 +63,6 @@ def split(call: Call, x: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, .
 def shape(call: Call, x: Tensor) -> Tensor:
     """The sizes, or a slice of them."""
     return torch.tensor(x.shape[slice(call.get("start", 0), call.get("end"))], dtype=torch.int64)
-
-
-def size(call: Call, x: Tensor) -> Tensor:
-    """The number of elements."""
-    return torch.tensor(x.numel(), dtype=torch.int64)
 
 
 def depth_to_space(call: Call, x: Tensor) -> Tensor:
@@ -103,24 +87,15 @@ def space_to_depth(call: Call, x: Tensor) -> Tensor:
 
 def constant(call: Call) -> Tensor:
     """The node's own tensor."""
-    for name, dtype in _CONSTANT_DTYPES.items():
+    for name in ("value_float", "value_floats", "value_int", "value_ints"):
         if name in call.attributes:
-            return torch.tensor(call.get(name), dtype=dtype)
+            return torch.tensor(call.get(name), dtype=torch.float32 if "float" in name else torch.int64)
     return call.get("value")
-
-
-_CONSTANT_DTYPES = {
-    "value_float": torch.float32,
-    "value_floats": torch.float32,
-    "value_int": torch.int64,
-    "value_ints": torch.int64,
-}
 
 
 def constant_of_shape(call: Call, sizes: Tensor) -> Tensor:
     """One value everywhere, 0.0 by default."""
-    value = call.get("value", torch.zeros(1))
-    return value.reshape(()).expand(to_ints(sizes)).clone()
+    return call.get("value", torch.zeros(1)).reshape(()).expand(to_ints(sizes)).clone()
 
 
 def arange(call: Call, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
@@ -151,7 +126,7 @@ def center_crop_pad(call: Call, x: Tensor, sizes: Tensor) -> Tensor:
 
 OPS: dict[str, OpFunction] = {
     "CenterCropPad": center_crop_pad,
-    "Concat": concat,
+    "Concat": lambda call, *parts: torch.cat(parts, call.get("axis", 1)),
     "Constant": constant,
     "ConstantOfShape": constant_of_shape,
     "DepthToSpace": depth_to_space,
@@ -160,11 +135,11 @@ OPS: dict[str, OpFunction] = {
     "Range": arange,
     "Reshape": reshape,
     "Shape": shape,
-    "Size": size,
+    "Size": wrap_function(lambda x: torch.tensor(x.numel(), dtype=torch.int64)),
     "SpaceToDepth": space_to_depth,
     "Split": split,
     "Squeeze": squeeze,
-    "Tile": tile,
+    "Tile": wrap_function(lambda x, repeats: x.repeat(to_ints(repeats))),
     "Transpose": transpose,
     "Trilu": trilu,
     "Unsqueeze": unsqueeze,
