@@ -70,8 +70,8 @@ class DistillationLoader:
         augmentations: Sequence[str],
         seed: int,
     ) -> None:
-        self._cache, self._teacher, self._front = cache, teacher, front
-        self._inputs, self._augmentations, self._seed = list(inputs), tuple(augmentations), seed
+        self.cache, self._teacher, self._front = cache, teacher, front
+        self._inputs, self.augmentations, self.seed = list(inputs), tuple(augmentations), seed
         self.channel_affines: dict[str, ChannelAffine] = {}
 
     def batches_at(self, step: int, size: int) -> Iterator[DistillationBatch]:
@@ -80,20 +80,20 @@ class DistillationLoader:
 
     def micro_batches_at(self, step: int, size: int, count: int) -> list[MicroBatch]:
         """The samples of update ``step``, ``size`` together, those of each run of the student in ``count`` equal parts."""
-        rng = np.random.default_rng((self._seed, 3, step))
+        rng = np.random.default_rng((self.seed, 3, step))
         micro_batches: list[MicroBatch] = []
-        for feeds, labels in self._cache.draw_batches(step, size, self._seed):
-            augmented = augment(feeds, self._augmentations, rng) if self._augmentations else feeds
-            used_labels = None if "mixup" in self._augmentations else labels
+        for feeds, labels in self.cache.draw_batches(step, size, self.seed):
+            augmented = augment(feeds, self.augmentations, rng) if self.augmentations else feeds
+            used_labels = None if "mixup" in self.augmentations else labels
             micro_batches += _split_into_micro_batches(
-                augmented, used_labels, count if self._cache.stacked is not None else 1
+                augmented, used_labels, count if self.cache.stacked is not None else 1
             )
         run_count = sum(part.share for part in micro_batches)
         return [replace(part, share=part.share / run_count) for part in micro_batches]
 
     def iterate_all(self, size: int) -> Iterator[DistillationBatch]:
         """All samples once, unchanged."""
-        return (self.add_targets(MicroBatch(feeds, labels, 1.0)) for feeds, labels in self._cache.iterate_all(size))
+        return (self.add_targets(MicroBatch(feeds, labels, 1.0)) for feeds, labels in self.cache.iterate_all(size))
 
     def add_targets(self, micro_batch: MicroBatch) -> DistillationBatch:
         """What the teacher makes of ``micro_batch``; several threads may ask."""

@@ -13,13 +13,14 @@ from onnxslim.recovery.distillation.training_plan import TrainingPlan, TrainingS
 
 def _fingerprint_training(plan: TrainingPlan) -> dict[str, Any]:
     """What two trainings must share for one to go on where the other stopped."""
-    shapes = {name: list(parameter.shape) for name, parameter in plan.student.parameters.items()}
+    options = ("steps", "batch_size", "lr", "weight_decay", "warmup", "blockwise", "label_weight")
     return {
-        "weights": shapes,
+        "weights": {name: list(parameter.shape) for name, parameter in plan.student.parameters.items()},
         "blocks": list(plan.blocks),
-        "steps": plan.steps,
-        "batch_size": plan.batch_size,
-        "lr": plan.lr,
+        "samples": len(plan.loader.cache),
+        "seed": plan.loader.seed,
+        "augmentations": plan.loader.augmentations,
+        **{name: getattr(plan, name) for name in options},
     }
 
 
