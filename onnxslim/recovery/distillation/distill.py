@@ -52,8 +52,10 @@ def distill(
         plan, part = make_plan(student, teacher_model, context, training_set, held_out_set, options)
         report.add(part)
         plan = set_step_budget(plan, options, len(training_set), start)
-        state = train(plan, context.progress)
+        state, stop_reason = train(plan, context.progress)
         after = _write_better_weights(plan, state, evaluator, student)
+        if stop_reason is not None:
+            report.warnings.append(f"stopped at step {state.step} of {plan.steps}: {stop_reason}")
         _describe(report, plan, state, before, after)
         report.decision = RecoverDecision(plan.steps, state.step)
         if not after.is_better_than(before):
@@ -125,9 +127,6 @@ def _describe(
         "curve": state.curve,
         "gradient_norms": {block or "(last)": norm for block, norm in state.usual.items()},
     }
-    if state.step < plan.steps:
-        reason = "the time was up" if plan.deadline and time.monotonic() > plan.deadline else "nothing got better"
-        report.warnings.append(f"stopped at step {state.step} of {plan.steps}: {reason}")
     usual_norms = [norm for norm in state.usual.values() if norm > 0]
     median_norm = float(np.median(usual_norms)) if usual_norms else 0.0
     for block, norm in state.usual.items():

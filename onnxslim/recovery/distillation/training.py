@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 EVALUATION_COUNT = 20
 #: So many readings worse than the best by so much end the training early: a few hundred samples tell no less apart, and the
 #: best weights are mostly those at the end of the schedule, where the rate has gone to nothing.
-_PATIENCE, _WORSE_RATIO = 12, 1.25
+_PATIENCE, _WORSE_RATIO, _NO_PROGRESS = 12, 1.25, "nothing got better"
 #: The rate after a roll-back, as a share of the one before; the third roll-back is the last.
 _ROLLBACK_RATE_FACTOR, _MAX_ROLLBACKS = 0.3, 3
 
@@ -64,8 +64,11 @@ def _evaluate_batch(plan: TrainingPlan, batch: DistillationBatch) -> tuple[float
         return float(distance(outputs, batch.targets, plan.outputs)), matches
 
 
-def train(plan: TrainingPlan, progress: Progress) -> TrainingState:
-    """Train the student's parameters in place; the state that is returned holds the best ones found, and the last.
+def train(plan: TrainingPlan, progress: Progress) -> tuple[TrainingState, str | None]:
+    """Train the student's parameters in place.
+
+    Returns:
+        The state, which holds the best parameters found and the last; and why training ended early, if it did.
 
     Raises:
         GateError: The loss was not finite for the third time; the curve is in the hint.
@@ -83,8 +86,9 @@ def train(plan: TrainingPlan, progress: Progress) -> TrainingState:
         metrics = evaluate_held_out(plan)
     good_snapshot = _take_snapshot(plan, optimizer)
     evaluation_interval = max(1, plan.steps // EVALUATION_COUNT)
+    stop_reason = _NO_PROGRESS if state.worse >= _PATIENCE else None
     with open_thread_pool() as threads:
-        while state.step < plan.steps and state.worse < _PATIENCE:
+        while state.step < plan.steps and stop_reason is None:
             loss = update(plan, optimizer, state, threads)
             if not math.isfinite(loss):
                 _roll_back(plan, optimizer, state, good_snapshot)
@@ -92,15 +96,17 @@ def train(plan: TrainingPlan, progress: Progress) -> TrainingState:
             state.step += 1
             for name, parameter in parameters.items():
                 state.average[name].lerp_(parameter.detach(), 1 / evaluation_interval)
-            must_stop = state.step == plan.last or (plan.deadline is not None and time.monotonic() > plan.deadline)
-            if state.step % evaluation_interval == 0 or state.step == plan.steps or must_stop:
+            if state.step == plan.last:
+                stop_reason = "no more steps were asked for"
+            elif plan.deadline is not None and time.monotonic() > plan.deadline:
+                stop_reason = "the time was up"
+            if state.step % evaluation_interval == 0 or state.step == plan.steps or stop_reason is not None:
                 metrics = _evaluate_average(plan, state, loss)
                 good_snapshot = _take_snapshot(plan, optimizer)
                 checkpoint.save(plan, good_snapshot, state)
+                stop_reason = stop_reason or (_NO_PROGRESS if state.worse >= _PATIENCE else None)
             progress(f"recover: {metrics}", state.step, plan.steps)
-            if must_stop:
-                break
-    return state
+    return state, stop_reason if state.step < plan.steps else None
 
 
 def _describe_metrics(metrics: HeldOutMetrics) -> dict[str, float]:

@@ -15,7 +15,7 @@ import torch
 from onnxslim.core.errors import GateError
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
-from onnxslim.recovery.distillation import distill, optimizer_step
+from onnxslim.recovery.distillation import distill, optimizer_step, planning, training
 from onnxslim.recovery.distillation.training_plan import TrainingState
 from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.step import recover
@@ -29,11 +29,11 @@ def test_the_best_weights_on_the_way_are_kept_where_the_last_are_worse(monkeypat
     train = distill.train
     wanted, _ = recover(student, teacher, nets.rows(), QUICK)
 
-    def spoilt(*given: Any) -> TrainingState:
-        state = train(*given)
+    def spoilt(*given: Any) -> tuple[TrainingState, str | None]:
+        state, stop_reason = train(*given)
         state.best = state.average
         state.average = {name: torch.zeros_like(tensor) for name, tensor in state.average.items()}
-        return state
+        return state, stop_reason
 
     monkeypatch.setattr(distill, "train", spoilt)
     result, _ = recover(student, teacher, nets.rows(), QUICK)
@@ -70,3 +70,28 @@ def test_a_loss_that_is_not_finite_rolls_back_and_lowers_the_rate(monkeypatch: p
     with pytest.raises(GateError, match="not finite 3 times") as raised:
         recover(student, teacher, nets.rows(), QUICK)
     assert "step 0" in str(raised.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (RecoverOptions(steps=40, last=5), "stopped at step 5 of 40: no more steps were asked for"),
+        (RecoverOptions(steps=40, last=40), None),
+        (RecoverOptions(steps=40, lr=1e3), "nothing got better"),
+    ],
+    ids=["last", "all", "patience"],
+)
+def test_a_training_says_why_it_ended_early(
+    options: RecoverOptions, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_PATIENCE", 2)
+    _, report = recover(nets.damaged(nets.mlp(), 0.5), nets.mlp(), nets.rows(), options)
+    ends = [warning for warning in report.warnings if warning.startswith("stopped at")]
+    assert len(ends) == (reason is not None)
+    assert reason is None or reason in ends[0]
+
+
+def test_a_training_whose_time_is_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "_count_affordable_steps", lambda *_: 1_000_000)
+    _, report = recover(nets.damaged(nets.mlp(), 0.5), nets.mlp(), nets.rows(), RecoverOptions(seconds=0.5))
+    assert [warning.rpartition(": ")[2] for warning in report.warnings if "stopped at" in warning] == ["the time was up"]
