@@ -18,6 +18,9 @@ from onnxslim.graph.traversal import iter_inner_reads
 
 logger = logging.getLogger(__name__)
 
+#: What a node that its rule does not expect (a malformed attribute, a wrong inferred shape) ends in: it must not end it all.
+_UNEXPECTED = (ValueError, IndexError, KeyError, TypeError, AssertionError, ZeroDivisionError)
+
 
 @dataclass(frozen=True)
 class TracedGraph:
@@ -65,15 +68,18 @@ def _apply_rule(op: Op) -> None:
         op.finish()
     except DeclinedError as declined:
         op.pin_all(f"{op.node.op_type}: {declined}")
-    except (ValueError, IndexError, KeyError, TypeError, AssertionError) as error:
-        # A node that its rule does not expect (a malformed attribute, a wrong inferred shape) must not end it all.
+    except _UNEXPECTED as error:
         logger.debug("the rule of %s failed on %s: %s", op.node.op_type, op.name, error)
         op.pin_all(f"{op.node.op_type} is not as its rule expects")
 
 
 def _track_sizes(op: Op, state: WalkState) -> None:
     """Follow sizes through ``op``, or keep them what they are."""
-    tracked = track_shape(op)
+    try:
+        tracked = track_shape(op)
+    except _UNEXPECTED as error:
+        logger.debug("the sizes in %s cannot be followed: %s", op.name, error)
+        tracked = None
     if tracked is not None:
         state.shape_elements[op.node.outputs[0]] = tracked
         return
