@@ -31,7 +31,7 @@ from onnxslim.graph.constants import get_const_array
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.dynamic.pipeline import quantize_dynamic
-from onnxslim.quantization.float16.pipeline import quantize_float16
+from onnxslim.quantization.float16.pipeline import explain_unmeasured, quantize_float16
 from onnxslim.quantization.options import ACTIVATION_MODES, LINEAR_FORMATS, QuantizeOptions
 from onnxslim.quantization.qdq import placement
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups
@@ -41,6 +41,7 @@ from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.detect import detect_target
 from onnxslim.quantization.targets.registry import get_target
 from onnxslim.quantization.weight_only.pipeline import parse_weight_format, quantize_weights
+from onnxslim.runtime.session import available_providers
 
 DATA_HINT = (
     "give --data: an .npz of inputs by name, a folder of images with --preprocess, or the word random to try it out; "
@@ -103,6 +104,8 @@ def resolve_scheme(
     report.changed["activations"] = {"weights": "left in float", "float16": "in float16"}.get(scheme, f"quantised, {scheme}")
     report.skip({"static": "dynamic ranges", "dynamic": "fixed ranges"}.get(scheme, "int8 activations"), reason)
     options = replace(options, target=target.name, activations=scheme if scheme in ACTIVATION_MODES else "auto")
+    if (warning := explain_unmeasured(target.provider, context.config, available_providers())) is not None:
+        report.warnings.append(warning)
     if options.placement == "measured" and target.provider != context.config.provider_name:
         report.skip("measured placement", f"times on {context.config.provider} say nothing about {target.name}")
         options = replace(options, placement="static")

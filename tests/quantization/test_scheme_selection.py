@@ -46,6 +46,11 @@ def test_the_clock_of_another_provider_than_the_targets_is_not_asked() -> None:
     result, report = quantize(model, samples, QuantizeOptions(target="tensorrt", placement="measured"))
     assert any(skip.node == "measured placement" for skip in report.skipped)
     assert "candidates" not in report.details
+    # nor its optimiser: the CPU fuses other patterns
+    assert report.decision.layers
+    assert not any("the runtime left it" in skip.reason for skip in report.skipped)
+    assert not report.decision.surviving
+    assert any("not verified here" in warning for warning in report.warnings)
     by_model, _ = quantize(model, samples, QuantizeOptions(target="tensorrt", placement="static"))
     assert model_file.to_bytes(result) == model_file.to_bytes(by_model)
 

@@ -82,9 +82,13 @@ def inspect_fusion(
 
     A layer is found by its weights: whatever node of the optimised graph reads the initializer that the quantised
     model gave it. Layers that were planned for int8 and are not found behind an int8 kernel are the ones to look at.
+
+    Where the target's provider is not the one of ``config``, layers are told as they were written: what another runtime
+    would fuse says nothing.
     """
-    graph = read_optimized_graph(model, config).graph
-    ops, kernels = _count_ops(graph)
+    is_here = target.provider == config.provider_name
+    graph = read_optimized_graph(model, config).graph if is_here else None
+    ops, kernels = (Counter[str](), dict[str, Sequence[str]]()) if graph is None else _count_ops(graph)
     layers = []
     for unit in units:
         if unit.op not in LAYER_OPS or len(unit.anchor.inputs) < 2:
@@ -92,11 +96,15 @@ def inspect_fusion(
         if unit.name not in int8_names:
             layers.append(ExecutedLayer(unit.name, unit.op, "float", unit.why_float or "float is faster here"))
             continue
+        if not is_here:
+            layers.append(ExecutedLayer(unit.name, unit.op, "int8", None))
+            continue
         weight = unit.anchor.inputs[1]
         prefix = f"{weight.name if weight is not None else ''}_{unit.name}_quantized"
         kernel_ops = [op for name, ops in kernels.items() if name.startswith(prefix) for op in ops]
         layers.append(classify_layer(unit.name, unit.op, kernel_ops, target))
-    return FusionReport(dict(ops.most_common()), tuple(find_surviving_conversions(graph)), tuple(layers))
+    surviving = () if graph is None else tuple(find_surviving_conversions(graph))
+    return FusionReport(dict(ops.most_common()), surviving, tuple(layers))
 
 
 def find_surviving_conversions(graph: ir.Graph) -> Iterator[SurvivingConversion]:

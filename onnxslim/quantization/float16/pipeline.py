@@ -23,7 +23,7 @@ from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import match_nodes
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.providers import PROVIDERS
-from onnxslim.runtime.session import SessionConfig, available_providers
+from onnxslim.runtime.session import SessionConfig
 
 #: Samples that ranges are taken from, and that outputs are compared on.
 MAX_OBSERVED_SAMPLES, MAX_EVALUATION_SAMPLES = 64, 16
@@ -59,8 +59,6 @@ def quantize_float16(
     report.changed.update(conversion.counts)
     for name, why in conversion.float32_nodes.items():
         report.skip(name, why)
-    if (warning := explain_unmeasured(target.provider, config, available_providers())) is not None:
-        report.warnings.append(warning)
     return conversion.model, QuantizeDecision("float16", target.name)
 
 
