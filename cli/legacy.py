@@ -6,6 +6,7 @@ Its flags take several values each, which click does not do, so it has a parser 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -16,12 +17,15 @@ from onnxslim.compat.legacy_options import FUSION_PATTERNS, OPTIMIZATIONS, parse
 from onnxslim.core.errors import UsageError
 from onnxslim.core.version import __version__
 from onnxslim.model_io import model_file
+from onnxslim.runtime.load_check import save_checked
 from onnxslim.tools.inspection import inspect
 
 from .commands.inspect import compare_models
 from .console import terminal
 from .limits import enforce_limits
 from .options.parameter_types import DURATION, SIZE
+
+logger = logging.getLogger("onnxslim.legacy")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,12 +60,13 @@ def _simplify(source: str, out: str | None, external_data: bool | None, options:
     started = time.perf_counter()
     before = inspect(source)
     _, result, _ = rewrite(source, parse_keywords(**options))
-    if out is not None:
-        model_file.save(result, out, external_data=external_data)
+    warning = None if out is None else save_checked(result, out, source, external_data=external_data)
     after = inspect(result if out is None else out)
     elapsed = time.perf_counter() - started
     after_json = {**after.as_json(), "name": os.path.basename(out or "result")}
     terminal.print_table(compare_models([before.as_json(), after_json]))
+    if warning is not None:
+        logger.warning("%s", warning)
     terminal.print_text(f"{elapsed:.2f} s{'' if out else '; nothing was written: name an output to keep the result'}")
 
 

@@ -13,7 +13,8 @@ from onnxslim.graph.runtime_versions import check_loads_in, oldest_runtime
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result, compute_facts
 from onnxslim.reporting.text import clean
-from onnxslim.runtime.session import check_loads, version
+from onnxslim.runtime.load_check import check_file_loads
+from onnxslim.runtime.session import version
 
 from ..command import command
 from ..options import shared_options
@@ -33,7 +34,7 @@ def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableTy
 def validate(common: CommonOptions, model: str, for_ort: str | None) -> Result:
     """Exit 0 when MODEL is valid, safe, and loads in the runtime; 3 or 4 with the reason when not."""
     loaded = model_file.load(model)
-    check_loads(loaded, common.config)
+    check_file_loads(model, common.config)
     if for_ort is not None:
         check_loads_in(loaded, for_ort)
     extra = {"runtime": version(), "oldest_runtime": oldest_runtime(loaded)}

@@ -27,6 +27,7 @@ from onnxslim.graph.signature import refresh_outputs, set_input_shapes, set_inpu
 from onnxslim.model_io import model_file
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
+from onnxslim.runtime.load_check import save_checked
 from onnxslim.runtime.session import make_run_check
 from onnxslim.simplification.step import SimplifyOptions, simplify
 from onnxslim.validation.comparison import compare
@@ -76,7 +77,8 @@ def slim(
         proto = onnx.ModelProto()
         proto.ParseFromString(model_file.to_bytes(result))
         return proto
-    model_file.save(result, output_model, external_data=external_data)
+    if (warning := save_checked(result, output_model, model, external_data=external_data)) is not None:
+        logger.warning("%s", warning)
     return None
 
 

@@ -145,7 +145,13 @@ def release(tensor: ir.TensorProtocol) -> None:
     external_data_reader.release(tensor)
 
 
-def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
+def save(
+    model: ir.Model,
+    path: str | os.PathLike[str],
+    *,
+    external_data: bool | None = None,
+    check: Callable[[str], object] | None = None,
+) -> None:
     """Write ``model`` to ``path`` atomically: after any failure the old file, and the data it refers to, are whole.
 
     A link is followed, permissions are kept. Data beside the model have a name made of their content; those of the
@@ -155,6 +161,7 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool |
         model: What to write; it is not changed.
         path: The destination; it may be the file the model was loaded from.
         external_data: True writes the tensors beside the model, False inside; None decides by size (1.8 GB).
+        check: Called with the path of the whole file before it takes its place; where it raises, nothing is written.
 
     Raises:
         UsageError: The folder does not exist or cannot be written to, or ``path`` is not a file's.
@@ -173,7 +180,7 @@ def save(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool |
         text = f"{name}: a link into another folder, through which data beside the model would not be found"
         raise UsageError(text, hint=f"write to {target}")
     with _name_in_errors(name):
-        _write_atomically(model, target, external_data)
+        _write_atomically(model, target, external_data, check)
 
 
 @contextlib.contextmanager
@@ -281,7 +288,7 @@ def _check_regular_file(path: str, status: os.stat_result) -> None:
         raise InvalidModelError(f"'{os.path.basename(path)}' is {kind}, not a file")
 
 
-def _write_atomically(model: ir.Model, target: str, external_data: bool) -> None:
+def _write_atomically(model: ir.Model, target: str, external_data: bool, check: Callable[[str], object] | None) -> None:
     """Write drafts of data and model, then rename both into place, the model last: until then the old one counts."""
     folder = os.path.dirname(target)
     mode = stat.S_IMODE(os.stat(target).st_mode) & 0o777 if os.path.exists(target) else None
@@ -300,4 +307,6 @@ def _write_atomically(model: ir.Model, target: str, external_data: bool) -> None
         if locations:
             data_files.append(data_name)
             data_draft.publish(os.path.join(folder, data_name))
+        if check is not None:
+            check(model_draft.path)
         model_draft.publish(target)

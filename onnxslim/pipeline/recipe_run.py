@@ -90,7 +90,7 @@ def run_recipe(
         recipe = dataclasses.replace(recipe, tune=TUNE_SHARE)
     task = prepare_task(
         model, command, data=data, eval_data=eval_data, seed=recipe.seed, tune=recipe.tune, budget=budget, config=config,
-        read=read, judge=judge, progress=progress,
+        read=read, judge=judge, runs=time_it or data is not None or eval_data is not None, progress=progress,
     )  # fmt: skip
     check_metric(task)
     attempt = Attempt(task, recipe)
@@ -118,7 +118,10 @@ class Attempt:
     def __init__(self, task: CompressionTask, recipe: Recipe) -> None:
         self.task, self.recipe = task, recipe
         first = Stage("original", task.original_facts.bytes, task.original_facts.params, task.original_facts.macs)
-        self.result = Result(task.command, input=task.original_facts, stages=[first], data=task.splits.as_json())
+        self.result = Result(
+            task.command, input=task.original_facts, stages=[first], data=task.splits.as_json(), original=task.original,
+            config=task.config,
+        )  # fmt: skip
         #: The model after each step; the last carries the recipe.
         self.models: list[ir.Model] = []
 
@@ -246,7 +249,7 @@ class Attempt:
 
     def release_models(self) -> None:
         """Let the models go; the figures stay."""
-        self.models, self.result.model = [], None
+        self.models, self.result.model, self.result.original = [], None, None
 
     @property
     def sizes(self) -> dict[str, int]:

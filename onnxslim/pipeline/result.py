@@ -17,6 +17,8 @@ from onnxslim.core.step_report import StepReport
 from onnxslim.core.version import __version__
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
+from onnxslim.runtime.load_check import save_checked
+from onnxslim.runtime.session_config import SessionConfig
 from onnxslim.validation.evaluation_accumulator import Evaluation
 
 
@@ -81,6 +83,8 @@ class Result:
         measured: Figure → how it was measured, for people.
         extra: More top-level keys of the JSON.
         warnings: One line each.
+        original: What the model was made of, for who writes it.
+        config: How sessions run, likewise.
     """
 
     command: str
@@ -96,12 +100,20 @@ class Result:
     measured: dict[str, str] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    original: ir.Model | None = field(default=None, repr=False)
+    config: SessionConfig | None = None
 
     def save(self, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
-        """Write the model (see :func:`onnxslim.model_io.model_file.save`)."""
+        """Write the model (see :func:`onnxslim.model_io.model_file.save`), if the runtime loads the file.
+
+        Raises:
+            UnsupportedError: It loads the original, and not this; nothing was written.
+        """
         if self.model is None:
             raise ValueError(f"{self.command} gives no model to save")
-        model_file.save(self.model, path, external_data=external_data)
+        warning = save_checked(self.model, path, self.original, self.config, external_data=external_data)
+        if warning is not None:
+            self.warnings.append(warning)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the report, in a frame of its own so that neither page styles the other."""

@@ -22,6 +22,7 @@ from onnxslim.pipeline.result import ModelFacts, compute_facts
 from onnxslim.pipeline.step_registry import StepContext
 from onnxslim.pipeline.step_runner import CompletedStep, Runner
 from onnxslim.pruning.selection.survey import Surveys
+from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.session import SessionConfig, check_loads
 from onnxslim.validation.evaluation import evaluate_all
 from onnxslim.validation.evaluation_accumulator import Evaluation
@@ -133,17 +134,20 @@ def prepare_task(
     config: SessionConfig | None = None,
     read: DataOptions | None = None,
     judge: EvaluationOptions | None = None,
+    runs: bool = True,
     progress: Progress = ignore_progress,
 ) -> CompressionTask:
     """Load the original and the data, and refuse what the runtime or the model would refuse later.
 
     Args are those of :func:`~onnxslim.pipeline.recipe_run.run_recipe`; ``tune`` is the share of the data that is held
-    back to choose by.
+    back to choose by, ``runs`` whether the original is going to be run as the runtime optimises it.
     """
     deadline = None if budget is None else time.monotonic() + budget
     config, read = config or SessionConfig(), read or DataOptions()
     original = model_file.load(model)
     check_loads(original, config)
+    if runs:
+        check_survives(original, config)
     original_facts = compute_facts(original, model if isinstance(model, (str, os.PathLike)) else None, read.dims)
     splits = open_splits(original, data, eval_data, read, seed, config, tune=tune)
     return CompressionTask(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import logging
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -19,16 +17,16 @@ import onnx_ir as ir
 
 from onnxslim.model_io import model_file
 from onnxslim.runtime import nvml
+from onnxslim.runtime.isolation import start_child
 from onnxslim.runtime.providers import parse_provider
-from onnxslim.runtime.session import SessionConfig, available_providers, build_provider_list
+from onnxslim.runtime.session_config import SessionConfig, available_providers, build_request
 
 logger = logging.getLogger(__name__)
 
 #: Runs in the child: two inferences; the resident set before the session and after them, now and at its peak. Linux
 #: hands ru_maxrss on from parent to child, so there the kernel's own high-water mark of the address space is read.
-_CHILD_SCRIPT = """
-import json, sys
-import numpy as np, onnxruntime as ort
+_MEASURING_CHILD = """
+import numpy as np
 def read():
     try:
         with open("/proc/self/status") as file:
@@ -37,16 +35,9 @@ def read():
     except OSError:
         import resource
         return [0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
-model, data, config = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-feeds = dict(np.load(data))
+feeds = dict(np.load(sys.argv[2]))
 before = read()
-options = ort.SessionOptions()
-options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = config["threads"], 1, 4
-for key, value in config["session_options"].items():
-    options.add_session_config_entry(key, value)
-for library in config["custom_ops"]:
-    options.register_custom_ops_library(library)
-session = ort.InferenceSession(model, options, providers=[tuple(p) for p in config["providers"]], enable_fallback=0)
+session = make_session()
 for _ in range(2):
     session.run(None, feeds)
 after = read()
@@ -81,23 +72,9 @@ def measure_memory(model: ir.Model, feed: Mapping[str, np.ndarray], config: Sess
         model_file.save(model, folder / "model.onnx")
         arrays: dict[str, Any] = {key: np.asarray(value) for key, value in feed.items()}
         np.savez(folder / "feed.npz", **arrays)
-        child_config = {
-            "threads": config.threads,
-            "session_options": dict(config.session_options),
-            "custom_ops": [os.path.abspath(library) for library in config.custom_ops],
-            "providers": build_provider_list(provider, config),
-        }
-        command = [
-            sys.executable,
-            "-c",
-            _CHILD_SCRIPT,
-            str(folder / "model.onnx"),
-            str(folder / "feed.npz"),
-            json.dumps(child_config),
-        ]
+        request = {**build_request(config.with_(optimize=True)), "model": str(folder / "model.onnx")}
         device_before = None if device is None else device.used_bytes()
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as child:
+        with start_child(_MEASURING_CHILD, request, str(folder / "feed.npz")) as child:
             assert child.stdout is not None
             line = child.stdout.readline()  # it has run, and waits: what it holds can be looked at
             device_after = None if device is None else device.used_bytes()

@@ -5,17 +5,27 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
-from onnxslim.core.errors import InvalidModelError, LimitError, OnnxslimError, UnsupportedError, UsageError
+from onnxslim.core.errors import InvalidModelError, OnnxslimError, UnsupportedError, UsageError
 from onnxslim.model_io import model_file
+from onnxslim.runtime.error_translation import first_line, translate_error
+from onnxslim.runtime.load_check import check_survives, holds_half_floats
 from onnxslim.runtime.option_names import check_provider_options, check_session_options
 from onnxslim.runtime.providers import CPU, Provider, parse_provider
+from onnxslim.runtime.session_config import (
+    SessionConfig,
+    available_providers,
+    build_provider_list,
+    check_active,
+    version,
+)
+
+__all__ = ["Session", "SessionConfig", "available_providers", "check_loads", "make_run_check", "version"]
 
 #: Above this many bytes a model cannot be one protobuf message (2 GiB) and goes through a file with external data.
 _MAX_MESSAGE_BYTES = 1_800_000_000
@@ -28,57 +38,15 @@ _MIN_SHARED_BYTES = 1 << 20
 _FREE_INITIALIZERS_IR = 4
 
 
-def available_providers() -> list[str]:
-    """The execution providers that the installed onnxruntime was built with."""
-    return list(ort.get_available_providers())
-
-
-def version() -> str:
-    """The installed onnxruntime's version."""
-    return str(ort.__version__)
-
-
-@dataclass(frozen=True)
-class SessionConfig:
-    """How a session runs.
-
-    Attributes:
-        provider: ``cpu``, ``cuda``, ``cuda:1`` or ``tensorrt``.
-        threads: Intra-op threads; 1 is what the contract's ratios are measured at.
-        optimize: False switches the runtime's graph optimisation off (the contract's "equal").
-        session_options: Extra ``SessionOptions.add_session_config_entry`` pairs.
-        provider_options: Options of the provider.
-        custom_ops: Libraries of custom ops to load. Loading one runs its code, so none is ever looked for.
-    """
-
-    provider: str = "cpu"
-    threads: int = 1
-    optimize: bool = True
-    session_options: Mapping[str, str] = field(default_factory=dict)
-    provider_options: Mapping[str, str] = field(default_factory=dict)
-    custom_ops: tuple[str, ...] = ()
-
-    @property
-    def provider_name(self) -> str:
-        """The provider without its device: ``cuda`` of ``cuda:1``."""
-        return self.provider.split(":")[0]
-
-    @property
-    def is_cpu(self) -> bool:
-        """Whether it runs on the CPU provider."""
-        return self.provider == "cpu"
-
-    def with_(self, **changes: Any) -> SessionConfig:
-        """A copy with some fields changed."""
-        return replace(self, **changes)
-
-
 class Session:
     """An onnxruntime session that runs by name and never falls back in silence.
 
+    A model in half floats is loaded in a process of its own first, where the runtime optimises it: its fusions are written
+    for float32, and one of them ends the process.
+
     Raises:
         InvalidModelError: The runtime refuses the model.
-        UnsupportedError: The model needs an op or a provider that is not here.
+        UnsupportedError: The model needs an op or a provider that is not here, or ends the runtime's process.
         UsageError: An option that the runtime or the provider does not know.
         LimitError: The runtime ran out of memory.
     """
@@ -95,14 +63,11 @@ class Session:
         self.provider: Provider = parse_provider(self.config.provider, available_providers())
         check_session_options(self.config.session_options)
         check_provider_options(self.provider, self.config.provider_options)
+        if self.config.optimize and holds_half_floats(model):
+            check_survives(model, self.config)
         options = _make_options(self.config, profile_prefix, optimized_path)
         self._session = self._start(model, options)
-        active_providers = self._session.get_providers()
-        if self.provider.name not in active_providers:
-            raise UnsupportedError(
-                f"--provider {self.config.provider}: the session fell back to {', '.join(active_providers)}",
-                hint="the provider's libraries (CUDA, cuDNN, TensorRT) did not load; `onnxslim doctor` shows why",
-            )
+        check_active(self.provider, self._session.get_providers())
         self.inputs: list[str] = [i.name for i in self._session.get_inputs()]
         self.outputs: list[str] = [o.name for o in self._session.get_outputs()]
 
@@ -125,7 +90,7 @@ class Session:
         try:
             return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
         except Exception as error:
-            raise _translate_error(error, "the runtime failed while running the model") from error
+            raise translate_error(error, "the runtime failed while running the model") from error
 
     def end_profiling(self) -> str:
         """Stop profiling and return the path of the trace."""
@@ -177,17 +142,8 @@ def _register_custom_ops(options: Any, library: str) -> None:
     try:
         options.register_custom_ops_library(os.path.abspath(library))
     except Exception as error:
-        why = "no such file" if not os.path.exists(library) else _first_line(error)
+        why = "no such file" if not os.path.exists(library) else (first_line(str(error)) or type(error).__name__)
         raise UsageError(f"--custom-ops {library}: not a library of custom ops: {why}") from error
-
-
-def build_provider_list(provider: Provider, config: SessionConfig) -> list[tuple[str, dict[str, str]]]:
-    """What a session is asked for: the provider with its options, and behind it the CPU for what it cannot run."""
-    options = dict(config.provider_options)
-    if provider.is_cpu:
-        return [(provider.name, options)]
-    options.setdefault("device_id", str(provider.device))
-    return [(provider.name, options), (CPU, {})]
 
 
 def _create_session(model: ir.Model, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
@@ -207,34 +163,8 @@ def _create_session(model: ir.Model, options: Any, providers: list[tuple[str, di
             model_file.save(model, path, external_data=True)
             return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
     except Exception as error:
-        raise _translate_error(error, "the runtime refuses the model") from error
+        raise translate_error(error, "the runtime refuses the model") from error
 
 
 def _nbytes(value: ir.Value) -> int:
     return 0 if value.const_value is None else value.const_value.nbytes
-
-
-def _translate_error(error: Exception, context: str) -> Exception:
-    """onnxruntime's exception as one of ours, with its message cut to the line that tells."""
-    if not type(error).__module__.startswith("onnxruntime"):
-        if "provider option" in str(error).lower():
-            return UsageError(f"{context}: {_first_line(error)}")
-        if isinstance(error, (ValueError, RuntimeError)):
-            return InvalidModelError(f"{context}: {_first_line(error)}")
-        return error
-    name = type(error).__name__
-    text = f"{context}: {_first_line(error)}"
-    if "provider option" in text.lower():
-        return UsageError(text, hint="the options of each provider: https://onnxruntime.ai/docs/execution-providers/")
-    if name == "NotImplemented" or "not a registered function/op" in text or "NOT_IMPLEMENTED" in text:
-        return UnsupportedError(text, hint="a newer onnxruntime may have this op, or a library of custom ops: --custom-ops")
-    if "allocate memory" in text or "bad_alloc" in text or "bad allocation" in text:
-        return LimitError(text)
-    if name == "InvalidArgument" and "running" in context:
-        return UsageError(text)
-    return InvalidModelError(text)
-
-
-def _first_line(error: Exception) -> str:
-    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return line.split("] : ", 1)[-1] if "[ONNXRuntimeError]" not in line else line.split(" : ", 3)[-1]

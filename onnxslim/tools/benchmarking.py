@@ -19,6 +19,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.runtime.energy_counter import find_counter
+from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.memory import MemoryUsage, measure_memory
 from onnxslim.runtime.node_profile import describe_fallback, measure_node_times
 from onnxslim.runtime.session import Session, SessionConfig, make_run_check
@@ -123,6 +124,8 @@ def benchmark(
     """
     config = config or SessionConfig()
     loaded = {name: model_file.load(model) for name, model in zip(_name_models(models), models, strict=True)}
+    for name, model in loaded.items():
+        check_survives(model, config, name=name)
     first = next(iter(loaded.values()))
     if samples is None:
         count = _FEED_COUNT * batch_size

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
+from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.node_profile import NodeTime, describe_fallback, measure_node_times
 from onnxslim.runtime.session import SessionConfig, make_run_check
 
@@ -98,6 +99,8 @@ def profile(
         dims: Sizes of free dimensions, for random inputs.
     """
     loaded, config = model_file.load(model), config or SessionConfig()
+    name = os.fspath(model) if isinstance(model, (str, os.PathLike)) else "model"
+    check_survives(loaded, config, name=name)
     if samples is None:
         count = _FEED_COUNT * batch_size
         samples = open_samples("random", loaded, max_samples=count, dims=dims, can_run=make_run_check(loaded, config))
@@ -106,7 +109,6 @@ def profile(
     warnings = list(samples.warnings)
     if (caution := describe_fallback(nodes, config)) is not None:
         warnings.append(caution)
-    name = os.fspath(model) if isinstance(model, (str, os.PathLike)) else "model"
     return Profile(name, nodes, samples.source, warnings)
 
 

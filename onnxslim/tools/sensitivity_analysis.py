@@ -29,6 +29,7 @@ from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.static.layer_sensitivity import MAX_SENSITIVITY_SAMPLES, measure_layer_sensitivity
 from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.registry import get_target
+from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.simplification.step import simplify
 
@@ -130,6 +131,7 @@ def sensitivity(
             f"the model is quantised already: {quantized_by}", hint="look at the float model it came from"
         )
     config = config or SessionConfig()
+    check_survives(folded, config)
     warnings: list[str] = []
     layers = _measure_int8(folded, samples, int8_target, config, dims)
     progress("int8", 1, 1)

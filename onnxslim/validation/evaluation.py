@@ -15,6 +15,7 @@ from onnxslim.core.errors import InvalidDataError, InvalidModelError, UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Samples
 from onnxslim.model_io import model_file
+from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.stateful_session import StatefulSession
 from onnxslim.validation.evaluation_accumulator import Evaluation, EvaluationAccumulator, OutputValues
@@ -62,6 +63,9 @@ def evaluate(
         InvalidModelError: The two models do not have the same outputs.
         UnsupportedError: The output is a sequence or a map.
     """
+    for name, given in (("the original", reference), ("the model", model)):
+        if given is not None:
+            check_survives(model_file.load(given), config, name=name)
     return evaluate_all(
         {"result": model}, samples, reference=reference, config=config, metric=metric, output=output,
         batch_size=batch_size, progress=progress,

@@ -4,7 +4,8 @@ Which nodes stay is found out, not listed (:func:`find_float32_nodes`):
 
 1. ONNX gives the op no float16 (its schema), or it comes from another domain, or it has bodies (left whole).
 2. A constant that it reads would become zero, infinite or a denormal: an epsilon of 1e-12, a mask of -1e9.
-3. On the data, a tensor that it reads or writes comes within :data:`RANGE_HEADROOM` of float16's largest number, or is so
+3. The runtime would not survive it: a Transpose of the batch before a MatMul (:func:`_moves_batch_into_matrices`).
+4. On the data, a tensor that it reads or writes comes within :data:`RANGE_HEADROOM` of float16's largest number, or is so
    small everywhere that float16 has only denormals for it.
 
 Inputs and outputs of the model keep float32 and their names; a Cast stands wherever a tensor passes between the halves.
@@ -74,6 +75,8 @@ def _explain_float32(node: ir.Node, model: ir.Model, ranges: Mapping[str, Tensor
         return "it has no float16 inputs or outputs"
     if any(outputs and not _allows_float16(schema, index, outputs) for index, _, outputs in _list_floats(node)):
         return "its output is float32 whatever goes in"
+    if _moves_batch_into_matrices(node):
+        return "onnxruntime 1.32 dies of fusing a float16 Transpose that moves the first axis into a MatMul's matrices"
     for index, value, outputs in _list_floats(node):
         array = get_const_array(value) if not outputs else None
         if array is not None:
@@ -86,6 +89,19 @@ def _explain_float32(node: ir.Node, model: ir.Model, ranges: Mapping[str, Tensor
             if 0 < peak < MIN_NORMAL_FLOAT16:
                 return f"a tensor of it is below {MIN_NORMAL_FLOAT16:.1g} everywhere, float16 has only denormals there"
     return None
+
+
+def _moves_batch_into_matrices(node: ir.Node) -> bool:
+    """Whether ``node`` is a Transpose that makes its first axis one of the last two for a MatMul, as behind an LSTM whose
+    batch comes first.
+
+    The runtime's MatmulTransposeFusion makes a FusedMatMul with transBatchA of the two, also through a Cast, and reads past
+    the float16 kernel that there is none of (signal 11).
+    """
+    if node.op_type != "Transpose" or node.domain:
+        return False
+    perm = node.attributes.get_ints("perm", ())
+    return len(perm) > 2 and 0 in perm[-2:] and any(use.node.op_type == "MatMul" for use in node.outputs[0].uses())
 
 
 def _describe_range_loss(array: np.ndarray) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
@@ -87,3 +88,26 @@ def test_an_excluded_node_stays_float32() -> None:
     result, report = quantize(original, None, QuantizeOptions(target="cuda", exclude=(r"layer0\.mlp\.up",)))
     assert ("layer0.mlp.up", "it was excluded") in [(d.node, d.reason) for d in report.skipped]
     assert next(n for n in result.graph if n.name == "layer0.mlp.up").outputs[0].dtype == ir.DataType.FLOAT
+
+
+@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
+def test_a_recurrent_net_whose_batch_comes_first_outlives_the_runtimes_fusion(op: str) -> None:
+    gates, rng = {"LSTM": 4, "GRU": 3, "RNN": 1}[op], np.random.default_rng(0)
+    original = model(
+        f"""g (float[n,5,16] x) => (float[n,5,8] y) {{
+          t = Transpose<perm=[1,0,2]>(x)
+          h = {op}<hidden_size=12>(t, w, r)
+          s = Squeeze(h, one)
+          u = Transpose<perm=[1,0,2]>(s)
+          y = MatMul(u, v)
+        }}""",
+        w=rng.standard_normal((1, gates * 12, 16)).astype(np.float32) * 0.2,
+        r=rng.standard_normal((1, gates * 12, 12)).astype(np.float32) * 0.2,
+        one=np.array([1]),
+        v=rng.standard_normal((12, 8)).astype(np.float32),
+    )
+    result, report = quantize(original, None, CUDA)
+    assert any("MatMul's matrices" in entry.reason for entry in report.skipped)
+    assert ir.DataType.FLOAT16 in types(result, "MatMul") | types(result, op)
+    x = rng.standard_normal((2, 5, 16)).astype(np.float32)
+    np.testing.assert_allclose(Session(result).run({"x": x})["y"], Session(original).run({"x": x})["y"], atol=2e-2)

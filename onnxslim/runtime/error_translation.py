@@ -1,0 +1,32 @@
+"""onnxruntime's errors as ours, wherever they were raised: here, or in a process of its own that told its name and text."""
+
+from __future__ import annotations
+
+from onnxslim.core.errors import InvalidModelError, LimitError, OnnxslimError, UnsupportedError, UsageError
+
+
+def translate_error(error: Exception, context: str) -> Exception:
+    """onnxruntime's exception as one of ours, with its message cut to the line that tells; others as they are."""
+    if not type(error).__module__.startswith("onnxruntime") and not isinstance(error, (ValueError, RuntimeError)):
+        return error
+    return translate_text(type(error).__name__, str(error), context)
+
+
+def translate_text(name: str, text: str, context: str) -> OnnxslimError:
+    """The same of an exception called ``name`` with the message ``text``."""
+    line = f"{context}: {first_line(text) or name}"
+    if "provider option" in text.lower():
+        return UsageError(line, hint="the options of each provider: https://onnxruntime.ai/docs/execution-providers/")
+    if name == "NotImplemented" or "not a registered function/op" in line or "NOT_IMPLEMENTED" in line:
+        return UnsupportedError(line, hint="a newer onnxruntime may have this op, or a library of custom ops: --custom-ops")
+    if any(words in line for words in ("allocate memory", "bad_alloc", "bad allocation")):
+        return LimitError(line)
+    if name == "InvalidArgument" and "running" in context:
+        return UsageError(line)
+    return InvalidModelError(line)
+
+
+def first_line(text: str) -> str:
+    """The line of the runtime's message that tells, without its codes; empty where there is none."""
+    line = text.strip().splitlines()[0] if text.strip() else ""
+    return line.split("] : ", 1)[-1] if "[ONNXRuntimeError]" not in line else line.split(" : ", 3)[-1]

@@ -1,0 +1,100 @@
+"""How a session runs: where, with how many threads, at which level of optimisation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import onnxruntime as ort
+
+from onnxslim.core.errors import UnsupportedError
+from onnxslim.runtime.option_names import check_provider_options, check_session_options
+from onnxslim.runtime.providers import CPU, Provider, parse_provider
+
+
+def available_providers() -> list[str]:
+    """The execution providers that the installed onnxruntime was built with."""
+    return list(ort.get_available_providers())
+
+
+def version() -> str:
+    """The installed onnxruntime's version."""
+    return str(ort.__version__)
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """How a session runs.
+
+    Attributes:
+        provider: ``cpu``, ``cuda``, ``cuda:1`` or ``tensorrt``.
+        threads: Intra-op threads; 1 is what the contract's ratios are measured at.
+        optimize: False switches the runtime's graph optimisation off (the contract's "equal").
+        session_options: Extra ``SessionOptions.add_session_config_entry`` pairs.
+        provider_options: Options of the provider.
+        custom_ops: Libraries of custom ops to load. Loading one runs its code, so none is ever looked for.
+    """
+
+    provider: str = "cpu"
+    threads: int = 1
+    optimize: bool = True
+    session_options: Mapping[str, str] = field(default_factory=dict)
+    provider_options: Mapping[str, str] = field(default_factory=dict)
+    custom_ops: tuple[str, ...] = ()
+
+    @property
+    def provider_name(self) -> str:
+        """The provider without its device: ``cuda`` of ``cuda:1``."""
+        return self.provider.split(":")[0]
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether it runs on the CPU provider."""
+        return self.provider == "cpu"
+
+    def with_(self, **changes: Any) -> SessionConfig:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+
+def build_provider_list(provider: Provider, config: SessionConfig) -> list[tuple[str, dict[str, str]]]:
+    """What a session is asked for: the provider with its options, and behind it the CPU for what it cannot run."""
+    options = dict(config.provider_options)
+    if provider.is_cpu:
+        return [(provider.name, options)]
+    options.setdefault("device_id", str(provider.device))
+    return [(provider.name, options), (CPU, {})]
+
+
+def check_active(provider: Provider, active_providers: Sequence[str]) -> None:
+    """Refuse a session that was to run on ``provider`` and has fallen back to ``active_providers``.
+
+    Raises:
+        UnsupportedError: It has.
+    """
+    if provider.name not in active_providers:
+        raise UnsupportedError(
+            f"--provider {provider.label}: the session fell back to {', '.join(active_providers)}",
+            hint="the provider's libraries (CUDA, cuDNN, TensorRT) did not load; `onnxslim doctor` shows why",
+        )
+
+
+def build_request(config: SessionConfig) -> dict[str, Any]:
+    """``config`` as plain data, for a process of its own (:mod:`onnxslim.runtime.isolation`).
+
+    Raises:
+        UsageError: An option that the runtime or the provider does not know.
+        UnsupportedError: The provider is not installed here.
+    """
+    provider = parse_provider(config.provider, available_providers())
+    check_session_options(config.session_options)
+    check_provider_options(provider, config.provider_options)
+    return {
+        "threads": config.threads,
+        "optimize": config.optimize,
+        "session_options": dict(config.session_options),
+        "custom_ops": [os.path.abspath(library) for library in config.custom_ops],
+        "providers": build_provider_list(provider, config),
+    }

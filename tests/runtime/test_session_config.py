@@ -1,0 +1,34 @@
+"""How a session runs, as plain data for another process."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from onnxslim.core.errors import UnsupportedError, UsageError
+from onnxslim.runtime.providers import CPU, Provider
+from onnxslim.runtime.session_config import SessionConfig, build_provider_list, build_request, check_active
+
+
+def test_a_request_holds_all_that_decides_how_a_session_runs() -> None:
+    entries = {"session.intra_op.allow_spinning": "0"}
+    request = build_request(SessionConfig(threads=3, optimize=False, session_options=entries, custom_ops=("ops.so",)))
+    assert json.loads(json.dumps(request)) == {
+        "threads": 3,
+        "optimize": False,
+        "session_options": entries,
+        "custom_ops": [os.path.abspath("ops.so")],
+        "providers": [[CPU, {}]],
+    }
+    with pytest.raises(UsageError, match="no such entry"):
+        build_request(SessionConfig(session_options={"session.intra_op.allow_spining": "0"}))
+
+
+def test_a_device_has_the_cpu_behind_it_and_may_not_fall_back_to_it() -> None:
+    gpu = Provider("CUDAExecutionProvider", 1)
+    assert build_provider_list(gpu, SessionConfig("cuda:1")) == [(gpu.name, {"device_id": "1"}), (CPU, {})]
+    check_active(gpu, [gpu.name, CPU])
+    with pytest.raises(UnsupportedError, match="--provider cuda:1: the session fell back to CPU"):
+        check_active(gpu, [CPU])
