@@ -26,6 +26,9 @@ DEFAULT_SPATIAL_SIZE = 224
 
 GRAPH_ATTRIBUTES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
+#: Dimensions: an int where it is known, a name if symbolic, None where it is not known.
+Dims: TypeAlias = "tuple[int | str | None, ...]"
+
 #: Type and dimensions of a tensor, None where they are not known.
 _InferredType: TypeAlias = "tuple[ir.DataType | None, list[int | ir.SymbolicDim] | None]"
 
@@ -135,11 +138,19 @@ def _read_type(tensor: onnx.TypeProto.Tensor) -> _InferredType:
     return dtype, [dim if isinstance(dim, int) else ir.SymbolicDim(dim) for dim in entries]
 
 
-def get_dims(value: ir.Value | None) -> tuple[int | str | None, ...] | None:
+def get_dims(value: ir.Value | None) -> Dims | None:
     """The dimensions of ``value``: an int if known, a name if symbolic, None if unknown; None without a rank."""
     if value is None or value.shape is None:
         return None
     return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+
+
+def can_agree(a: Dims | None, b: Dims | None) -> bool:
+    """Whether two shapes can be one: an unknown one suits any, as a free dimension does; two numbers must be equal."""
+    if a is None or b is None:
+        return True
+    pairs = zip(a, b, strict=False)
+    return len(a) == len(b) and all(x == y or not (isinstance(x, int) and isinstance(y, int)) for x, y in pairs)
 
 
 def get_static_dims(value: ir.Value | None) -> tuple[int, ...] | None:

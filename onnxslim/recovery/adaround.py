@@ -74,18 +74,19 @@ def adaround(
             if weight is None or weight.scale is None or layer is None:
                 report.skip(name, "not the quantised weight of one Conv, Gemm or MatMul")
                 continue
-            _check_shape(weight, float_weight)
+            if float_weight.shape != tuple(weight.parameter.shape):
+                shape = tuple(weight.parameter.shape)
+                raise InvalidDataError(f"{name}: float weights of shape {float_weight.shape}, codes of {shape}")
             x = _collect_inputs(shaped, layer, cache, context.config)
-            learned = _learn_rounding(
+            codes, errors[name] = _learn_rounding(
                 layer, weight, float_weight, x, iterations=iterations, batch_size=batch_size, seed=seed
             )
-            errors[name] = learned.errors
-            if learned.errors[1] >= learned.errors[0]:
+            if errors[name][1] >= errors[name][0]:
                 report.skip(name, "no rounding came nearer to the float layer")
                 continue
             tensor = result.graph.initializers[name].const_value
             assert tensor is not None
-            result.graph.initializers[name].const_value = ir.tensor(learned.codes, dtype=tensor.dtype, name=name)
+            result.graph.initializers[name].const_value = ir.tensor(codes, dtype=tensor.dtype, name=name)
             report.count("layers rounded anew")
         context.progress("rounding", len(weights), len(weights))
         report.details["layer_error"] = {k: {"before": a, "after": b} for k, (a, b) in errors.items()}
@@ -109,13 +110,6 @@ def _find_layer(model: ir.Model, name: str) -> _RoundedLayer | None:
     return _RoundedLayer(node, str(data.name), str(dequantized.name), TorchExecutor(submodel, trainable=False))
 
 
-def _check_shape(weight: TrainableWeight, float_weight: np.ndarray) -> None:
-    if float_weight.shape != tuple(weight.parameter.shape):
-        raise InvalidDataError(
-            f"{weight.name}: float weights of shape {float_weight.shape}, codes of {tuple(weight.parameter.shape)}"
-        )
-
-
 def _collect_inputs(model: ir.Model, layer: _RoundedLayer, cache: SampleCache, config: SessionConfig) -> Tensor:
     """What the layer is fed in the quantised model, as much of it as fits."""
     tapped = TappedModel(model, [layer.input_name], config)
@@ -127,14 +121,6 @@ def _collect_inputs(model: ir.Model, layer: _RoundedLayer, cache: SampleCache, c
     return to_torch(np.concatenate(arrays))
 
 
-@dataclass(frozen=True)
-class _LearnedRounding:
-    """New codes, and the layer's relative error on inputs not learnt from: [as it was, with these]."""
-
-    codes: np.ndarray
-    errors: list[float]
-
-
 def _learn_rounding(
     layer: _RoundedLayer,
     weight: TrainableWeight,
@@ -144,7 +130,8 @@ def _learn_rounding(
     iterations: int,
     batch_size: int,
     seed: int,
-) -> _LearnedRounding:
+) -> tuple[np.ndarray, list[float]]:
+    """New codes, and the layer's relative error on inputs not learnt from: [as it was, with these]."""
     assert weight.scale is not None
     assert weight.zero_point is not None
     scale, zero, (low, high) = weight.scale, weight.zero_point, INTEGER_BOUNDS[weight.dtype]
@@ -174,9 +161,8 @@ def _learn_rounding(
         loss = ((layer.run(x[batch_indices], dequantize(rounding)) - target) ** 2).mean() / nearest_error.clamp_min(1e-20)
         progress = step / iterations
         if progress > _WARM_START_SHARE:
-            beta = _BETA_RANGE[0] + (_BETA_RANGE[1] - _BETA_RANGE[0]) * (progress - _WARM_START_SHARE) / (
-                1 - _WARM_START_SHARE
-            )
+            first, last = _BETA_RANGE
+            beta = first + (last - first) * (progress - _WARM_START_SHARE) / (1 - _WARM_START_SHARE)
             loss = loss + (1 - (2 * rounding - 1).abs() ** beta).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -189,4 +175,4 @@ def _learn_rounding(
             for w in (weight.parameter.detach(), dequantize(hard_rounding))
         ]
         codes = torch.clamp(lower + hard_rounding + zero, low, high)
-    return _LearnedRounding(np.ascontiguousarray(codes.numpy().astype(weight.dtype.numpy())), errors)
+    return np.ascontiguousarray(codes.numpy().astype(weight.dtype.numpy())), errors

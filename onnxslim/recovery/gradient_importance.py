@@ -12,13 +12,12 @@ from torch.nn import functional
 
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.data.samples import Samples
-from onnxslim.graph import shapes
 from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import ModelLike
 from onnxslim.recovery.distillation.batches import DistillationBatch, DistillationLoader
 from onnxslim.recovery.distillation.losses import is_class_scores, is_distribution, log_probabilities
 from onnxslim.recovery.distillation.sample_cache import SampleCache, class_labels
-from onnxslim.recovery.distillation.teacher import TappedModel
+from onnxslim.recovery.distillation.teacher import TappedModel, open_front
 from onnxslim.recovery.torch_model.executor import TorchExecutor
 from onnxslim.recovery.torch_model.partition import partition
 from onnxslim.runtime.session import SessionConfig
@@ -40,12 +39,7 @@ def compute_importance(
     executor = TorchExecutor(parts.body)
     if not executor.weights:
         raise UnsupportedError("the model has no weights that a gradient reaches")
-    model_inputs = {value.name for value in shapes.get_required_inputs(input_model)}
-    front = (
-        None
-        if parts.front is None
-        else TappedModel(parts.front, [n for n in executor.inputs if n not in model_inputs], config)
-    )
+    front = open_front(parts, executor.inputs, input_model, config)
     cache = SampleCache(samples, seed)
     cache.labels = class_labels(cache.labels, samples.source) if kind == "taylor" else None
     loader = DistillationLoader(cache, TappedModel(input_model, [], config), front, executor.inputs, (), seed)
@@ -59,7 +53,7 @@ def compute_importance(
         tensors = executor.run(batch.feeds, outputs)
         _compute_self_loss(tensors, outputs, batch, generator).backward()
         batches += 1
-        _accumulate_importance(totals, executor.parameters, kind, _count_samples(batch))
+        _accumulate_importance(totals, executor.parameters, kind, batch.sample_count)
     return {name: (total / batches).astype(np.float32) for name, total in totals.items()}
 
 
@@ -95,7 +89,3 @@ def _compute_self_loss(
             error = torch.randn(output.shape, generator=generator) * scale
             total = total + ((output - output.detach() - error) ** 2).sum() / (2 * scale**2)
     return total
-
-
-def _count_samples(batch: DistillationBatch) -> int:
-    return max((len(tensor) for tensor in batch.feeds.values() if tensor.dim()), default=1)

@@ -6,8 +6,6 @@ torch has no 4-bit integers and computes on no unsigned integer but uint8, so th
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx_ir as ir
 import torch
@@ -81,27 +79,17 @@ def to_torch(array: np.ndarray, dtype: ir.DataType | None = None) -> torch.Tenso
     if torch_dtype in _RAW_DTYPES:
         raw = np.array(array, order="C").view(_RAW_DTYPES[torch_dtype])
         return torch.from_numpy(raw).view(torch_dtype)
-    return torch.from_numpy(np.array(array, dtype=_to_numpy_dtype(torch_dtype), order="C"))
+    return torch.from_numpy(np.array(array, dtype=torch.empty(0, dtype=torch_dtype).numpy().dtype, order="C"))
 
 
 def to_numpy(tensor: torch.Tensor, dtype: ir.DataType | None = None) -> np.ndarray:
     """``tensor`` as numpy, in ``dtype`` where it travelled as something wider."""
     tensor = tensor.detach().cpu().resolve_conj()
-    if dtype in TORCH_DTYPES and not TORCH_DTYPES[dtype].is_floating_point and tensor.is_floating_point():
-        tensor = tensor.to(TORCH_DTYPES[dtype])  # a quantised value that travelled as a float
-    elif dtype in TORCH_DTYPES and tensor.dtype != TORCH_DTYPES[dtype] and TORCH_DTYPES[dtype] in _RAW_DTYPES:
-        tensor = tensor.to(TORCH_DTYPES[dtype])
+    own = None if dtype is None else TORCH_DTYPES.get(dtype)
+    if own is not None and (own in _RAW_DTYPES or (tensor.is_floating_point() and not own.is_floating_point)):
+        tensor = tensor.to(own)  # a quantised value may have travelled as a float
     if tensor.dtype in _RAW_DTYPES and dtype is not None:
-        raw: np.ndarray = tensor.contiguous().view(_to_unsigned_dtype(tensor.dtype)).numpy()
+        raw: np.ndarray = tensor.contiguous().view(torch.uint8 if tensor.itemsize == 1 else torch.uint16).numpy()
         return raw.view(dtype.numpy())
     array: np.ndarray = tensor.numpy()
     return array if dtype is None else array.astype(dtype.numpy(), copy=False)
-
-
-def _to_numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
-    empty: np.ndarray = torch.empty(0, dtype=dtype).numpy()
-    return empty.dtype
-
-
-def _to_unsigned_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.uint8 if dtype.itemsize == 1 else torch.uint16

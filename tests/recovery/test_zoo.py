@@ -14,6 +14,7 @@ pytest.importorskip("torch", reason="recover needs torch")
 from onnxslim.model_io import model_file
 from onnxslim.recovery.torch_model.executor import TorchExecutor
 from onnxslim.runtime.session import Session, SessionConfig
+from tests.support.torch_graphs import run_on_torch
 
 EXACT = SessionConfig(optimize=False)
 
@@ -43,7 +44,7 @@ def check_equal(path: Path, feeds: dict[str, np.ndarray]) -> TorchExecutor:
     model = model_file.load(path)
     executor = TorchExecutor(model)
     expected = Session(model, EXACT).run(feeds)
-    found = executor.run_numpy(feeds)
+    found = run_on_torch(executor, feeds)
     for name, want in expected.items():
         assert found[name].dtype == want.dtype
         assert found[name].shape == want.shape

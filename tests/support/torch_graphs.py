@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
+import torch
 from onnx import helper
 
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.recovery.options import RecoverOptions
+from onnxslim.recovery.tensor_conversion import to_numpy, to_torch
+from onnxslim.recovery.torch_model.executor import TorchExecutor
 from onnxslim.runtime.session import Session
 from tests.support.node_graphs import build
 
@@ -48,6 +54,21 @@ def damaged(source: ir.Model, share: float, seed: int = 3) -> ir.Model:
             noise = rng.standard_normal(array.shape) * array.std() * share
             value.const_value = ir.tensor((array + noise).astype(array.dtype), name=value.name)
     return result
+
+
+def run_on_torch(executor: TorchExecutor, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
+    """One run without gradients; arrays in, arrays of the declared types out, lists where ONNX has sequences."""
+    graph = executor.model.graph
+    types = {str(value.name): value.dtype for value in (*graph.inputs, *(out for node in graph for out in node.outputs))}
+
+    def convert(value: Any, function: Callable[..., Any], name: str) -> Any:
+        if isinstance(value, list):
+            return [function(part, types.get(name)) for part in value]
+        return None if value is None else function(value, types.get(name))
+
+    with torch.no_grad():
+        results = executor.run({name: convert(value, to_torch, name) for name, value in feeds.items()}, outputs)
+    return {name: convert(value, to_numpy, name) for name, value in results.items()}
 
 
 def arrays(source: ir.Model) -> dict[str, np.ndarray]:

@@ -30,6 +30,11 @@ class DistillationBatch:
     targets: dict[str, Tensor]
     labels: Tensor | None
 
+    @property
+    def sample_count(self) -> int:
+        """How many samples it holds; 1 where no input has an axis to count them by."""
+        return max((len(tensor) for tensor in self.feeds.values() if tensor.dim()), default=1)
+
 
 @dataclass(frozen=True)
 class MicroBatch:
@@ -47,18 +52,18 @@ class MicroBatch:
 
 
 class DistillationLoader:
-    """Lessons by step number; the same number gives the same lessons.
+    """Batches by step number; the same number gives the same batches.
 
     Attributes:
         channel_affines: How some of the teacher's tensors look in the student, by name (``channel_affines.py``).
 
     Args:
-        pool: The samples.
+        cache: The samples.
         teacher: Its tensors that are learnt.
-        head: The frozen front of the student, or None.
+        front: The frozen front of the student, or None.
         inputs: What the trained part is fed with.
-        changes: How inputs are changed (``augment.py``).
-        seed: Of order and changes.
+        augmentations: How inputs are changed (``augmentation.py``).
+        seed: Of order and augmentations.
     """
 
     def __init__(
@@ -73,10 +78,6 @@ class DistillationLoader:
         self.cache, self._teacher, self._front = cache, teacher, front
         self._inputs, self.augmentations, self.seed = list(inputs), tuple(augmentations), seed
         self.channel_affines: dict[str, ChannelAffine] = {}
-
-    def batches_at(self, step: int, size: int) -> Iterator[DistillationBatch]:
-        """The lessons of update ``step``, of ``size`` samples together."""
-        return (self.add_targets(part) for part in self.micro_batches_at(step, size, 1))
 
     def micro_batches_at(self, step: int, size: int, count: int) -> list[MicroBatch]:
         """The samples of update ``step``, ``size`` together, those of each run of the student in ``count`` equal parts."""

@@ -25,13 +25,7 @@ def _fingerprint_training(plan: TrainingPlan) -> dict[str, Any]:
 
 
 def save(plan: TrainingPlan, snapshot: dict[str, Any], state: TrainingState) -> None:
-    """Write the state, atomically, if the plan names a file.
-
-    Args:
-        plan: The training.
-        snapshot: ``parameters`` and ``optimizer``.
-        state: The rest.
-    """
+    """Write ``state``, and ``snapshot`` (``parameters`` and ``optimizer``), atomically, if the plan names a file."""
     if plan.checkpoint is None:
         return
     temporary = f"{plan.checkpoint}.{os.getpid()}.tmp"

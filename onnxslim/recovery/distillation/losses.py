@@ -24,8 +24,7 @@ def is_class_scores(teacher: Tensor) -> bool:
     """Whether an output is one score a class: (n, classes), and not independent probabilities."""
     if teacher.dim() != 2 or teacher.shape[1] < 2:
         return False
-    independent = bool(((teacher >= 0) & (teacher <= 1)).all()) and not is_distribution(teacher)
-    return not independent
+    return not ((teacher >= 0) & (teacher <= 1)).all() or is_distribution(teacher)
 
 
 def is_distribution(teacher: Tensor) -> bool:
@@ -57,10 +56,8 @@ def cross_entropy(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
 
 def distance(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
     """What a student is judged by: the divergence of class scores, and the relative error of every other output."""
-    terms = [
-        (divergence if is_class_scores(teacher[name]) else relative_error)(student[name], teacher[name]) for name in names
-    ]
-    return torch.stack(terms).sum()
+    measures = {name: divergence if is_class_scores(teacher[name]) else relative_error for name in names}
+    return torch.stack([measure(student[name], teacher[name]) for name, measure in measures.items()]).sum()
 
 
 def output_loss(
@@ -70,22 +67,15 @@ def output_loss(
     labels: Tensor | None = None,
     label_weight: float = 0.0,
 ) -> Tensor:
-    """What is taught: relative error of every output, for class scores their divergence, and the cross-entropy to labels.
-
-    Args:
-        student: Tensors by name.
-        teacher: The same of the teacher.
-        names: The float outputs.
-        labels: int64 (n,), or None; they belong to the first output that holds class scores.
-        label_weight: What the cross-entropy weighs.
+    """What is taught: relative error of every float output, for class scores their divergence, and the cross-entropy to
+    ``labels``, int64 (n,) or None, which belong to the first output that holds class scores.
     """
     total = torch.zeros(())
-    use_labels = labels is not None and label_weight > 0
     for name in names:
         total = total + relative_error(student[name], teacher[name])
         if is_class_scores(teacher[name]):
             total = total + divergence(student[name], teacher[name], TEMPERATURE)
-            if use_labels and labels is not None:
+            if labels is not None and label_weight > 0:
                 total = total + label_weight * cross_entropy(student[name], teacher[name], labels)
-                use_labels = False
+                labels = None
     return total

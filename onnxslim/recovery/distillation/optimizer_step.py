@@ -85,9 +85,8 @@ def _accumulate_gradients(plan: TrainingPlan, step: int, *, blockwise: bool, thr
         return loss.item(), torch.autograd.grad(loss, parameters, allow_unused=True)
 
     total = 0.0
-    for loss, gradients in threads.map(
-        compute_gradients, plan.loader.micro_batches_at(step, plan.batch_size, _MICRO_BATCHES)
-    ):
+    micro_batches = plan.loader.micro_batches_at(step, plan.batch_size, _MICRO_BATCHES)
+    for loss, gradients in threads.map(compute_gradients, micro_batches):
         total += loss
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:
@@ -101,9 +100,7 @@ def update(plan: TrainingPlan, optimizer: torch.optim.Optimizer, state: Training
         group["lr"] = group["peak"] * state.rate * compute_rate_factor(state.step, plan.steps, plan.warmup)
     optimizer.zero_grad()
     loss = _accumulate_gradients(plan, state.step, blockwise=state.step < plan.blockwise, threads=threads)
-    if not math.isfinite(loss):
-        return math.nan
-    if not _clip_gradients(plan, state):
+    if not math.isfinite(loss) or not _clip_gradients(plan, state):
         return math.nan
     optimizer.step()
     for weight in plan.student.weights.values():

@@ -20,7 +20,7 @@ from onnxslim.recovery.distillation.channel_affine import fit_channel_affine, sa
 from onnxslim.recovery.distillation.losses import relative_error
 from onnxslim.recovery.distillation.optimizer_step import time_update
 from onnxslim.recovery.distillation.sample_cache import SampleCache
-from onnxslim.recovery.distillation.teacher import TappedModel
+from onnxslim.recovery.distillation.teacher import TappedModel, open_front
 from onnxslim.recovery.distillation.training import EVALUATION_COUNT, evaluate_held_out
 from onnxslim.recovery.distillation.training_plan import TrainingPlan
 from onnxslim.recovery.options import RecoverOptions
@@ -65,12 +65,7 @@ def make_plan(
     block_weights = blocks.divide_into_blocks(executor.model.graph, matched_cuts, executor.weights, _MAX_BLOCKS)
     teacher_tensors = list(dict.fromkeys([*outputs, *(name for name in block_weights if name)]))
     inputs = executor.inputs
-    model_inputs = {value.name for value in shapes.get_required_inputs(student)}
-    front = (
-        None
-        if parts.front is None
-        else TappedModel(parts.front, [name for name in inputs if name not in model_inputs], config)
-    )
+    front = open_front(parts, inputs, student, config)
     augmentations = _choose_augmentations(options, training_set)
     report.details["augment"] = list(augmentations)
     held_out_loader = DistillationLoader(
@@ -109,7 +104,8 @@ def _find_unmatched_tensors(student: TorchExecutor, loader: DistillationLoader, 
     """
     pairs_by_name: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {name: [] for name in names}
     with torch.no_grad():
-        for batch in (batch for step in range(_COMPARISON_BATCHES) for batch in loader.batches_at(step, 16)):
+        for micro_batch in (part for step in range(_COMPARISON_BATCHES) for part in loader.micro_batches_at(step, 16, 1)):
+            batch = loader.add_targets(micro_batch)
             tensors = student.run(batch.feeds, names)
             for name in names:
                 pairs_by_name[name].append((sample_by_channel(tensors[name]), sample_by_channel(batch.targets[name])))
@@ -152,7 +148,7 @@ def _take_batches(loader: DistillationLoader, min_samples: int) -> list[Distilla
     count = 0
     for batch in loader.iterate_all(64):
         batches.append(batch)
-        count += max((len(t) for t in batch.feeds.values() if t.dim()), default=1)
+        count += batch.sample_count
         if count >= min_samples:
             break
     return batches
@@ -171,15 +167,9 @@ def set_step_budget(plan: TrainingPlan, options: RecoverOptions, samples: int, s
     blockwise_share = options.blockwise
     if blockwise_share is None:
         blockwise_share = 0.0 if _is_quantized(plan.student) else _BLOCKWISE_SHARE
-    warmup, blockwise = round(options.warmup * steps), round(blockwise_share * steps)
-    return replace(
-        plan,
-        steps=steps,
-        warmup=warmup,
-        blockwise=blockwise if len(plan.blocks) > 1 else 0,
-        deadline=deadline,
-        last=options.last,
-    )
+    blockwise = round(blockwise_share * steps) if len(plan.blocks) > 1 else 0
+    warmup = round(options.warmup * steps)
+    return replace(plan, steps=steps, warmup=warmup, blockwise=blockwise, deadline=deadline, last=options.last)
 
 
 def _is_quantized(student: TorchExecutor) -> bool:

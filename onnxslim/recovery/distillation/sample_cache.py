@@ -28,12 +28,12 @@ class SampleCache:
         warnings: What was left out.
     """
 
-    def __init__(self, samples: Samples, seed: int = 0, *, read_size: int = 64) -> None:
+    def __init__(self, samples: Samples, seed: int = 0) -> None:
         self.warnings: list[str] = []
         chosen = self._select_samples(samples, np.random.default_rng((seed, 1)))
         self.batches: list[NamedArrays] = []
         self.indices: list[np.ndarray] = []
-        for batch in samples.take(chosen).batches(read_size):
+        for batch in samples.take(chosen).batches(64):
             self.batches.append(dict(batch))
             self.indices.append(np.asarray(batch.indices))
         kept = chosen[np.concatenate(self.indices)]

@@ -15,6 +15,7 @@ from onnxslim.graph import shapes
 from onnxslim.graph.signature import tap_outputs
 from onnxslim.recovery.distillation.losses import is_class_scores
 from onnxslim.recovery.distillation.sample_cache import NamedArrays, SampleCache
+from onnxslim.recovery.torch_model.partition import Partition
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.validation.output_fidelity import OutputFidelity
 
@@ -34,6 +35,14 @@ class TappedModel:
         if self._session is None:
             return {}
         return self._session.run({name: feeds[name] for name in self._session.inputs}, self.names)
+
+
+def open_front(parts: Partition, inputs: Sequence[str], model: ir.Model, config: SessionConfig) -> TappedModel | None:
+    """What computes those ``inputs`` of the trained part that are not the model's own; None without such a front."""
+    if parts.front is None:
+        return None
+    model_inputs = {value.name for value in shapes.get_required_inputs(model)}
+    return TappedModel(parts.front, [name for name in inputs if name not in model_inputs], config)
 
 
 @dataclass(frozen=True)
@@ -95,9 +104,8 @@ class StudentEvaluator:
         fidelities = {name: OutputFidelity() for name in self._float_outputs}
         teacher_matches: list[np.ndarray] = []
         label_matches: list[np.ndarray] = []
-        for (feeds, labels), teacher_outputs in zip(
-            self._held_out.iterate_all(_BATCH_SIZE), self._teacher_outputs, strict=True
-        ):
+        batches = self._held_out.iterate_all(_BATCH_SIZE)
+        for (feeds, labels), teacher_outputs in zip(batches, self._teacher_outputs, strict=True):
             outputs = session.run(feeds)
             for name, fidelity in fidelities.items():
                 fidelity.add(teacher_outputs[name], outputs[name])
@@ -112,11 +120,9 @@ class StudentEvaluator:
         matches_teacher, matches_label = (
             np.concatenate(parts) if parts else None for parts in (teacher_matches, label_matches)
         )
-        divergence = (
-            None
-            if self._class_output is None
-            else fidelities[self._class_output].kl / fidelities[self._class_output].kl_samples
-        )
+        divergence = None
+        if self._class_output is not None:
+            divergence = fidelities[self._class_output].kl / fidelities[self._class_output].kl_samples
         return StudentScore(float(np.mean(errors)), matches_teacher, matches_label, divergence)
 
 
@@ -137,17 +143,8 @@ def check_same_interface(model: ir.Model, teacher: ir.Model) -> None:
                 raise InvalidModelError(f"the {where} has no {kind} {name}: it cannot be learnt from")
         for name, value in student_by_name.items():
             student_dims, teacher_dims = shapes.get_dims(value), shapes.get_dims(teacher_by_name[name])
-            shapes_conflict = (
-                student_dims is not None
-                and teacher_dims is not None
-                and (len(student_dims) != len(teacher_dims) or _dims_conflict(student_dims, teacher_dims))
-            )
-            if value.dtype != teacher_by_name[name].dtype or shapes_conflict:
+            if value.dtype != teacher_by_name[name].dtype or not shapes.can_agree(student_dims, teacher_dims):
                 raise InvalidModelError(
                     f"{kind} {name} is {value.dtype} {student_dims} in the student and "
                     f"{teacher_by_name[name].dtype} {teacher_dims} in the teacher"
                 )
-
-
-def _dims_conflict(a: tuple[int | str | None, ...], b: tuple[int | str | None, ...]) -> bool:
-    return any(x != y for x, y in zip(a, b, strict=True) if isinstance(x, int) and isinstance(y, int))

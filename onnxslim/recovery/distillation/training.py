@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -77,13 +78,11 @@ def train(plan: TrainingPlan, progress: Progress) -> tuple[TrainingState, str | 
     parameters = plan.student.parameters
     optimizer = make_optimizer(plan)
     state = checkpoint.resume(plan, optimizer) or TrainingState()
+    metrics = evaluate_held_out(plan)
     if not state.best:
         state.best, state.average = _copy_tensors(parameters), _copy_tensors(parameters)
-        metrics = evaluate_held_out(plan)
         state.best_loss = metrics.loss
         state.curve.append({"step": 0, **_describe_metrics(metrics)})
-    else:
-        metrics = evaluate_held_out(plan)
     good_snapshot = _take_snapshot(plan, optimizer)
     evaluation_interval = max(1, plan.steps // EVALUATION_COUNT)
     stop_reason = _NO_PROGRESS if state.worse >= _PATIENCE else None
@@ -119,14 +118,13 @@ def _evaluate_average(plan: TrainingPlan, state: TrainingState, loss: float) -> 
     current_weights = _copy_tensors(plan.student.parameters)
     set_parameters(plan, state.average)
     metrics = evaluate_held_out(plan)
-    held_out_loss = metrics.loss
     set_parameters(plan, current_weights)
     state.curve.append({"step": state.step, "loss": loss, **_describe_metrics(metrics), "rate": state.rate})
     logger.info("step %d of %d: loss %.5f, %s", state.step, plan.steps, loss, metrics)
     logger.debug("gradient norms by block: %s", {k: f"{v:.2e}" for k, v in state.norms.items()})
-    if held_out_loss < state.best_loss:
-        state.best, state.best_loss, state.worse = _copy_tensors(state.average), held_out_loss, 0
-    elif state.step > plan.blockwise and held_out_loss > _WORSE_RATIO * state.best_loss:
+    if metrics.loss < state.best_loss:
+        state.best, state.best_loss, state.worse = _copy_tensors(state.average), metrics.loss, 0
+    elif state.step > plan.blockwise and metrics.loss > _WORSE_RATIO * state.best_loss:
         state.worse += 1
     return metrics
 
@@ -145,7 +143,7 @@ def _roll_back(
     state.rate *= _ROLLBACK_RATE_FACTOR
     logger.warning("step %d: the loss is not finite; back to the last good state, rate x %.2g", state.step, state.rate)
     set_parameters(plan, good_snapshot["parameters"])
-    optimizer.load_state_dict(_deep_copy(good_snapshot["optimizer"]))
+    optimizer.load_state_dict(copy.deepcopy(good_snapshot["optimizer"]))
 
 
 def set_parameters(plan: TrainingPlan, values: Mapping[str, Tensor]) -> None:
@@ -158,13 +156,5 @@ def _copy_tensors(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: parameter.detach().clone() for name, parameter in parameters.items()}
 
 
-def _deep_copy(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.clone()
-    if isinstance(value, dict):
-        return {key: _deep_copy(item) for key, item in value.items()}
-    return [_deep_copy(item) for item in value] if isinstance(value, list) else value
-
-
 def _take_snapshot(plan: TrainingPlan, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    return {"parameters": _copy_tensors(plan.student.parameters), "optimizer": _deep_copy(optimizer.state_dict())}
+    return {"parameters": _copy_tensors(plan.student.parameters), "optimizer": copy.deepcopy(optimizer.state_dict())}

@@ -56,12 +56,10 @@ def match_cuts(student: ir.Model, teacher: ir.Model) -> list[str]:
     names = []
     for value in find_cuts(student.graph):
         teacher_value = teacher_values.get(value.name)
-        shape = shapes.get_dims(value)
-        if teacher_value is None or teacher_value.dtype != value.dtype or shape is None:
+        if teacher_value is None or teacher_value.dtype != value.dtype:
             continue
-        dim_pairs = zip(shape, shapes.get_dims(teacher_value) or (), strict=False)
-        same_rank = len(shape) == len(shapes.get_dims(teacher_value) or ())
-        if same_rank and all(a == b or not (isinstance(a, int) and isinstance(b, int)) for a, b in dim_pairs):
+        shape, teacher_shape = shapes.get_dims(value), shapes.get_dims(teacher_value)
+        if shape is not None and shapes.can_agree(shape, teacher_shape or ()):
             names.append(str(value.name))
     return names
 

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import InlinePass
@@ -23,7 +22,7 @@ from onnxslim.graph.traversal import iter_reads, iter_subgraphs, walk
 from onnxslim.model_io import model_file
 from onnxslim.recovery.ops.call import Call, OpFunction
 from onnxslim.recovery.ops.table import OP_FUNCTIONS
-from onnxslim.recovery.tensor_conversion import TORCH_DTYPES, to_numpy, to_torch
+from onnxslim.recovery.tensor_conversion import TORCH_DTYPES, to_torch
 from onnxslim.recovery.torch_model.fused_fake_quant import fuse_fake_quant
 from onnxslim.recovery.torch_model.trainable_weights import TrainableWeight, find_weights
 
@@ -128,15 +127,6 @@ class TorchExecutor:
                 env.pop(value, None)
         return {name: results[name] for name in output_names}
 
-    def run_numpy(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, Any]:
-        """Run once without gradients; arrays in, arrays of the declared types out."""
-        graph = self.model.graph
-        types = {str(value.name): value.dtype for value in graph.inputs}
-        types.update({str(output.name): output.dtype for node in graph for output in node.outputs})
-        with torch.no_grad():
-            results = self.run({name: _convert_to_torch(array, types.get(name)) for name, array in feeds.items()}, outputs)
-        return {name: _convert_to_numpy(result, types.get(name)) for name, result in results.items()}
-
     def write_back(self, model: ir.Model) -> None:
         """Copy the trained weights into the initializers of ``model`` of the same names, in place."""
         for name, weight in self.weights.items():
@@ -223,15 +213,3 @@ def _convert_attribute(attribute: ir.Attr) -> Any:
         tensor = attribute.as_tensor()
         return to_torch(tensor.numpy(), tensor.dtype)
     return attribute.value
-
-
-def _convert_to_torch(array: Any, dtype: ir.DataType | None) -> Any:
-    if array is None:
-        return None
-    return [to_torch(a, dtype) for a in array] if isinstance(array, list) else to_torch(array, dtype)
-
-
-def _convert_to_numpy(value: Any, dtype: ir.DataType | None) -> Any:
-    if value is None:
-        return None
-    return [to_numpy(v, dtype) for v in value] if isinstance(value, list) else to_numpy(value, dtype)

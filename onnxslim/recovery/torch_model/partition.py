@@ -6,7 +6,7 @@ what is learnt. So an unsupported operator costs only the weights on its own sid
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -53,7 +53,8 @@ def partition(model: ir.Model) -> Partition:
     body_outputs = _unique_names(
         v for node in body for v in node.outputs if v.is_graph_output() or any(u.node in behind for u in v.uses())
     )
-    if not body_outputs or not _has_trainable_weights(model, body):
+    weights = find_weights(model.graph)
+    if not body_outputs or not any(v is not None and v.name in weights for node in body for v in node.inputs):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in frozen.items())
         raise UnsupportedError(f"nothing can be trained around what torch cannot run: {reasons}")
     front_model = tap_outputs(model, body_inputs, only=True) if body_inputs else None
@@ -68,7 +69,7 @@ def _assign_sides(model: ir.Model, unsupported_nodes: list[ir.Node]) -> tuple[se
     for node in unsupported_nodes:
         if node in front or node in behind:
             continue
-        ancestors, descendants = _find_closure(node, backwards=True), _find_closure(node, backwards=False)
+        ancestors, descendants = _find_closure(node, ir.Node.predecessors), _find_closure(node, ir.Node.successors)
         # A side is open only if it keeps "in front" closed under ancestors and "behind" under descendants.
         if not ancestors & behind and (
             descendants & front
@@ -80,34 +81,19 @@ def _assign_sides(model: ir.Model, unsupported_nodes: list[ir.Node]) -> tuple[se
     return front, behind
 
 
-def _find_closure(node: ir.Node, *, backwards: bool) -> set[ir.Node]:
+def _find_closure(node: ir.Node, get_neighbors: Callable[[ir.Node], Sequence[ir.Node]]) -> set[ir.Node]:
     seen = {node}
     stack = [node]
     while stack:
-        current = stack.pop()
-        if backwards:
-            neighbors: Iterable[ir.Node] = (p for p in map(_producer, current.inputs) if p is not None)
-        else:
-            neighbors = (use.node for output in current.outputs for use in output.uses())
-        for neighbor in neighbors:
-            if neighbor not in seen:
-                seen.add(neighbor)
-                stack.append(neighbor)
+        new = set(get_neighbors(stack.pop())) - seen
+        seen |= new
+        stack += new
     return seen
-
-
-def _producer(value: ir.Value | None) -> ir.Node | None:
-    return None if value is None else value.producer()
 
 
 def _count_parameters(nodes: set[ir.Node], parameter_counts: dict[str, int]) -> int:
     names = {v.name for node in nodes for v in node.inputs if v is not None and v.name in parameter_counts}
     return sum(parameter_counts[str(name)] for name in names)
-
-
-def _has_trainable_weights(model: ir.Model, body: list[ir.Node]) -> bool:
-    weights = find_weights(model.graph)
-    return any(v is not None and v.name in weights for node in body for v in node.inputs)
 
 
 def _unique_names(values: Iterable[ir.Value]) -> list[str]:

@@ -20,6 +20,7 @@ pytest.importorskip("torch", reason="recover needs torch")
 from onnxslim.core.errors import UnsupportedError
 from onnxslim.recovery.ops.table import OP_FUNCTIONS
 from onnxslim.recovery.torch_model.executor import TorchExecutor
+from tests.support.torch_graphs import run_on_torch
 
 #: A sum of ±1 that cancels to zero: the case's 1e-7 is below float32's rounding of what is summed.
 CANCELS = {"test_dft_inverse": 1e-6, "test_dft_inverse_opset19": 1e-6}
@@ -52,7 +53,7 @@ def outcome(case: Any) -> Outcome:
         executor = TorchExecutor(ir.from_proto(case.model), trainable=False)
         names = [value.name for value in case.model.graph.input]
         for inputs, expected in case.data_sets:
-            found = executor.run_numpy(dict(zip(names, map(_plain, inputs), strict=False)))
+            found = run_on_torch(executor, dict(zip(names, map(_plain, inputs), strict=False)))
             for name, want in zip(found, expected, strict=False):
                 _compare(found[name], want, case.rtol, CANCELS.get(case.name, case.atol))
     except UnsupportedError as error:

@@ -16,6 +16,7 @@ from onnxslim.model_io import model_file
 from onnxslim.recovery.torch_model.executor import TorchExecutor
 from onnxslim.runtime.session import Session, SessionConfig
 from tests.support import torch_graphs as nets
+from tests.support.torch_graphs import run_on_torch
 
 EXACT = SessionConfig(optimize=False)
 
@@ -58,7 +59,9 @@ def test_writing_back_changes_the_named_model_and_neither_the_source_nor_its_out
     np.testing.assert_array_equal(after["w2"], before["w2"])
     np.testing.assert_array_equal(nets.arrays(model)["w1"], before["w1"])
     feeds = {"x": np.ones((2, 8), np.float32)}
-    np.testing.assert_allclose(Session(result, EXACT).run(feeds)["y"], executor.run_numpy(feeds)["y"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        Session(result, EXACT).run(feeds)["y"], run_on_torch(executor, feeds)["y"], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_cut_stops_the_gradient_and_not_the_value() -> None:
@@ -102,7 +105,7 @@ def test_both_branches_of_an_if_run_and_capture_what_lies_outside() -> None:
     model = nets.build(nodes, {"x": ["n", 4]}, {"y": ["n", 4]}, constants)
     for sign in (1, -1):
         feeds = {"x": np.full((2, 4), sign, np.float32)}
-        np.testing.assert_array_equal(TorchExecutor(model).run_numpy(feeds)["y"], Session(model, EXACT).run(feeds)["y"])
+        np.testing.assert_array_equal(run_on_torch(TorchExecutor(model), feeds)["y"], Session(model, EXACT).run(feeds)["y"])
 
 
 def test_a_float16_weight_is_trained_in_float32_and_stored_as_it_was() -> None:
@@ -129,7 +132,7 @@ def test_an_operator_without_a_rule_is_named_with_its_node() -> None:
 def test_an_operator_that_fails_is_named_with_its_node() -> None:
     model = nets.mlp()
     with pytest.raises(UnsupportedError, match=r"first \(Gemm\) fails on torch"):
-        TorchExecutor(model).run_numpy({"x": np.ones((2, 7), np.float32)})
+        run_on_torch(TorchExecutor(model), {"x": np.ones((2, 7), np.float32)})
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
@@ -145,7 +148,7 @@ def test_a_recurrent_layer_learns_and_agrees_with_the_runtime(kind: str) -> None
     model = nets.build([node], {"x": [7, "n", 5]}, {"y": [7, 2, "n", 6]}, constants)
     executor = TorchExecutor(model)
     feeds = {"x": rng.standard_normal((7, 3, 5)).astype(np.float32)}
-    np.testing.assert_allclose(executor.run_numpy(feeds)["y"], Session(model, EXACT).run(feeds)["y"], atol=1e-5)
+    np.testing.assert_allclose(run_on_torch(executor, feeds)["y"], Session(model, EXACT).run(feeds)["y"], atol=1e-5)
     executor.run({"x": torch.from_numpy(feeds["x"])})["y"].square().sum().backward()
     assert all(float(p.grad.abs().sum()) > 0 for p in executor.parameters.values())
 
@@ -161,4 +164,4 @@ def test_a_function_of_the_model_is_run() -> None:
     )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
     model = ir.from_proto(helper.make_model(graph, functions=[function], opset_imports=opsets))
-    np.testing.assert_array_equal(TorchExecutor(model).run_numpy({"x": np.array([-1, 2], np.float32)})["y"], [0, 2])
+    np.testing.assert_array_equal(run_on_torch(TorchExecutor(model), {"x": np.array([-1, 2], np.float32)})["y"], [0, 2])
