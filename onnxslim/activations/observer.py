@@ -72,8 +72,12 @@ class ObservedModel:
         self._graph.inputs.append(ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(shape)))
         return self._graph.inputs[-1]
 
-    def append(self, op: str, *inputs: ir.Value | Sequence[int] | int, **attributes: int | list[int]) -> ir.Value:
-        """The output of a new node; numbers among its inputs become int64 constants: a scalar of a number, else 1-D."""
+    def append(
+        self, op: str, *inputs: ir.Value | np.ndarray | Sequence[int] | int, **attributes: int | list[int]
+    ) -> ir.Value:
+        """The output of a new node; numbers among its inputs become int64 constants: a scalar of a number, else 1-D; an
+        array is a constant of its own type.
+        """
         node = ir.node(op, [x if isinstance(x, ir.Value) else self._add_constant(x) for x in inputs], attributes)
         self._graph.append(node)
         return node.outputs[0]
@@ -100,10 +104,11 @@ class ObservedModel:
         GraphEditor(self._graph).remove_all_unread()
         return run_all(self._model, feeds, reduce, config)
 
-    def _add_constant(self, values: Sequence[int] | int) -> ir.Value:
-        """An int64 constant, shared by all who ask for the same."""
-        array = np.asarray(values, np.int64)
-        name = f"observed__{array.ndim}d_" + "_".join(map(str, array.reshape(-1).tolist()))
+    def _add_constant(self, values: np.ndarray | Sequence[int] | int) -> ir.Value:
+        """A constant, int64 unless it is an array, shared by all who ask for the same."""
+        array = values if isinstance(values, np.ndarray) else np.asarray(values, np.int64)
+        kind = "" if array.dtype == np.int64 else f"{array.dtype.name}_"
+        name = f"observed__{kind}{array.ndim}d_" + "_".join(map(str, array.reshape(-1).tolist()))
         if name not in self._graph.initializers:
             ir.tape.Tape(self._graph).initializer(ir.tensor(array, name=name))
         return self._graph.initializers[name]

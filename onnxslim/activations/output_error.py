@@ -32,13 +32,17 @@ def relative_error(noise: float, signal: float) -> float:
 
 
 def energy(array: np.ndarray) -> float:
-    """Σ a², in float64."""
-    return float(np.square(array, dtype=np.float64).sum())
+    """Σ a² of what is finite, in float64: an infinity is no measure that an error could be held against."""
+    total = float(np.square(array, dtype=np.float64).sum())
+    if not math.isfinite(total):
+        total = float(np.square(array[np.isfinite(array)], dtype=np.float64).sum())
+    return total
 
 
 def squared_error(a: np.ndarray, b: np.ndarray) -> float:
-    """Σ (a - b)², in float64."""
-    return energy(np.subtract(a, b, dtype=np.float64))
+    """Σ (a - b)², in float64: infinite where one is not finite and the other is not the same."""
+    total = float(np.square(difference(a, b)).sum())
+    return math.inf if math.isnan(total) else total
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -153,16 +153,18 @@ def _check_outputs(before: ir.Model, after: ir.Model, check_inputs: dict[str, li
     sized = model_file.clone(before)
     set_input_shapes(sized, {name: value for name, value in check_inputs.items() if not isinstance(value, str)})
     count = find_fixed_batch_size(get_model_inputs(sized))
-    random_samples = open_samples("random", sized, max_samples=count, can_run=make_run_check(before))
-    feed = dict(next(random_samples.batches(count)))
-    for name, path in check_inputs.items():
-        if isinstance(path, str):
-            feed[name] = np.load(path, allow_pickle=False)
+    given = {name: np.load(path, allow_pickle=False) for name, path in check_inputs.items() if isinstance(path, str)}
+    run_check = make_run_check(before)
     try:
+        random_samples = open_samples(
+            "random", sized, max_samples=count, run_check=lambda feeds: run_check({**feeds, **given})
+        )
+        feed = {**next(random_samples.batches(count)), **given}
         comparison = compare(before, after, open_samples([feed], before))
     except UsageError as error:
         raise UsageError(
-            f"model check: {error.message}", hint="name inputs that it runs on: --model-check-inputs NAME:SHAPE"
+            f"model check: {error.message}",
+            hint="name inputs that it runs on: --model-check-inputs NAME:SHAPE or NAME:FILE.npy; or compare IN OUT --data",
         ) from error
     if not comparison.equal:
         worst = max(comparison.outputs, key=lambda name: comparison.outputs[name].relative)

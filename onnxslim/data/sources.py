@@ -24,6 +24,8 @@ from onnxslim.data.samples import Samples, StepIndex, too_few_samples
 from onnxslim.data.sequences import StateFeedback
 from onnxslim.data.split import draw_indices, draw_samples
 
+#: Why a model does not run with some inputs; None where it does.
+RunCheck = Callable[[Mapping[str, Array]], OnnxslimError | None]
 #: The sources, in the order they are asked whether a source is theirs. To add one, write a module with ``accepts``
 #: and ``read`` (see :mod:`onnxslim.data.reader`) and put it here.
 READERS: tuple[ModuleType, ...] = (random_data, npz, array_folder, images, tables, arrays, iterables)
@@ -41,7 +43,7 @@ def open_samples(
     dims: Mapping[str, int] | None = None,
     allow_random: bool = True,
     allow_code: bool = False,
-    can_run: Callable[[Mapping[str, Array]], bool] | None = None,
+    run_check: RunCheck | None = None,
     feedback: StateFeedback | None = None,
 ) -> Samples:
     """Samples for ``model`` from ``source``, checked for names, dtypes, ranks and fixed dimensions.
@@ -62,12 +64,14 @@ def open_samples(
         dims: Sizes of free dimensions, for random data.
         allow_random: Take ``random`` for an answer.
         allow_code: Import and call a function that the source names.
-        can_run: Whether the model runs with these inputs; random data get larger free dimensions where it does not.
+        run_check: Why the model does not run with these inputs, if it does not; random data then get larger free
+            dimensions.
         feedback: The data are sequences whose state is fed back (:mod:`onnxslim.data.sequences`); then ``max_samples``
             counts sequences, and what stays together is a sequence.
 
     Raises:
-        UsageError: No data, no such file or kind of source, a wrong ``preprocess``, code that was not allowed.
+        UsageError: No data, no such file or kind of source, a wrong ``preprocess``, code that was not allowed; or random
+            data that the model does not run with.
         InvalidDataError: The data do not fit the model, or are broken; names the key and what was expected.
         UnsupportedError: The model's inputs are not tensors.
         LimitError: The data are too large for any use.
@@ -86,8 +90,8 @@ def open_samples(
         return _open_sequences(request, feedback, allow_random)
     reader = _find_reader(request, allow_random)
     samples = _build_samples(reader.read(request), request)
-    if reader is random_data and can_run is not None:
-        samples = _find_runnable(samples, request, can_run)
+    if reader is random_data and run_check is not None:
+        samples = _find_runnable(samples, request, run_check)
     total = len(samples)
     if max_samples is None or max_samples >= total or reader is random_data:
         return samples
@@ -157,13 +161,30 @@ def _find_reader(request: ReaderRequest, allow_random: bool) -> ModuleType:
     return reader
 
 
-def _find_runnable(initial: Samples, request: ReaderRequest, can_run: Callable[[Mapping[str, Array]], bool]) -> Samples:
-    """Made-up samples of the first sizes that the model runs with; ``initial`` when there are no others, or none do."""
-    larger = list(random_data.enlarge_dims(request))
-    if not larger or can_run(next(initial.batches(1))):
+def _find_runnable(initial: Samples, request: ReaderRequest, run_check: RunCheck) -> Samples:
+    """Made-up samples of the first sizes that the model runs with.
+
+    Floats of the sizes that a model fixes are not tried: it runs with any.
+
+    Raises:
+        UsageError: It runs with none.
+        OnnxslimError: It does not run here, whatever the inputs.
+    """
+    required = request.required_inputs
+    if all(i.number_kind == "floats" and all(isinstance(d, int) for d in i.sample_dims) for i in required):
         return initial
-    candidates = (_build_samples(random_data.read(larger_request), request) for larger_request in larger)
-    return next((samples for samples in candidates if can_run(next(samples.batches(1)))), initial)
+    if (reason := run_check(next(initial.batches(1)))) is None:
+        return initial
+    candidates = (_build_samples(random_data.read(larger), request) for larger in random_data.enlarge_dims(request))
+    found = next((samples for samples in candidates if run_check(next(samples.batches(1))) is None), None)
+    if found is not None:
+        return found
+    if isinstance(reason, (UnsupportedError, LimitError)):
+        raise reason
+    raise UsageError(
+        f"the model does not run with inputs made up at random: {reason.message}",
+        hint=f"{random_data.REAL_DATA_HINT}; --dim NAME=SIZE sets a free dimension",
+    )
 
 
 def _build_samples(result: ReaderResult, request: ReaderRequest, steps: StepIndex | None = None) -> Samples:

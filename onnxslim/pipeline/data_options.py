@@ -56,6 +56,6 @@ class DataOptions:
             group=self.group,
             dims=self.dims,
             allow_code=self.allow_code,
-            can_run=make_run_check(model, config),
+            run_check=make_run_check(model, config),
             feedback=carry,
         )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.core.errors import GateError, InvalidDataError, UsageError
+from onnxslim.core.errors import GateError, InvalidDataError, UnsupportedError, UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.version import __version__
 from onnxslim.data.samples import Samples
@@ -162,12 +162,11 @@ class Attempt:
         result.extra["oldest_runtime"] = oldest_runtime(model)
 
     def measure(self) -> None:
-        """Latency of every stage in one interleaved run, and peak memory of both ends."""
+        """Latency of every stage in one interleaved run, and peak memory of both ends; without data on made-up inputs."""
         task, result = self.task, self.result
-        samples = task.splits.confirm or task.splits.fit
+        samples = task.splits.confirm or task.splits.fit or self._make_random_samples()
         if samples is None:
-            runs = make_run_check(task.original, task.config)
-            samples = open_samples("random", task.original, max_samples=4, dims=task.read.dims, can_run=runs)
+            return
         feeds = list(itertools.islice(samples.batches(1), _LATENCY_SAMPLES))
         models = [task.original, *self.models]
         sessions = {str(index): Session(model, task.config) for index, model in enumerate(models)}
@@ -201,6 +200,16 @@ class Attempt:
             ends, end_sessions, feeds, find_counter(sessions["0"].provider), task.read.dims
         )
         result.measured.update(_describe_measurements(timing, samples))
+
+    def _make_random_samples(self) -> Samples | None:
+        """A few made-up samples; None, and a warning, where the model does not run with any: none were needed so far."""
+        task = self.task
+        run_check = make_run_check(task.original, task.config)
+        try:
+            return open_samples("random", task.original, max_samples=4, dims=task.read.dims, run_check=run_check)
+        except (UsageError, UnsupportedError) as error:
+            self.result.warnings.append(f"not timed and not run: {error.message}; --data does both on inputs of yours")
+            return None
 
     def confirm(self) -> Result:
         """The result, judged on the *confirm* data, when it passes the recipe's gates.

@@ -102,21 +102,23 @@ def check_loads(model: ir.Model, config: SessionConfig | None = None) -> None:
     Session(model, (config or SessionConfig()).with_(optimize=False))
 
 
-def make_run_check(model: ir.Model, config: SessionConfig | None = None) -> Callable[[Mapping[str, np.ndarray]], bool]:
-    """A function ``runs(feeds)`` that says whether ``model`` runs with these inputs; the session is made when first
-    asked.
+def make_run_check(
+    model: ir.Model, config: SessionConfig | None = None
+) -> Callable[[Mapping[str, np.ndarray]], OnnxslimError | None]:
+    """A function ``find_error(feeds)`` that says why ``model`` does not run with these inputs, None where it does; the
+    session is made when first asked.
     """
     sessions: list[Session] = []
 
-    def runs(feeds: Mapping[str, np.ndarray]) -> bool:
+    def find_error(feeds: Mapping[str, np.ndarray]) -> OnnxslimError | None:
         try:
             sessions[:] = sessions or [Session(model, (config or SessionConfig()).with_(optimize=False))]
             sessions[0].run(feeds)
-        except OnnxslimError:
-            return False
-        return True
+        except OnnxslimError as error:
+            return error
+        return None
 
-    return runs
+    return find_error
 
 
 def _make_options(config: SessionConfig, profile_prefix: str | None, optimized_path: str | None) -> Any:

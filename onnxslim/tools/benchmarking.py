@@ -129,7 +129,7 @@ def benchmark(
     first = next(iter(loaded.values()))
     if samples is None:
         count = _FEED_COUNT * batch_size
-        samples = open_samples("random", first, max_samples=count, dims=dims, can_run=make_run_check(first, config))
+        samples = open_samples("random", first, max_samples=count, dims=dims, run_check=make_run_check(first, config))
     feeds: list[InputArrays] = list(itertools.islice(samples.batches(batch_size), _FEED_COUNT))
     sessions, start_times = {}, {}
     for name, model in loaded.items():

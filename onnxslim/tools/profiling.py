@@ -103,7 +103,7 @@ def profile(
     check_survives(loaded, config, name=name)
     if samples is None:
         count = _FEED_COUNT * batch_size
-        samples = open_samples("random", loaded, max_samples=count, dims=dims, can_run=make_run_check(loaded, config))
+        samples = open_samples("random", loaded, max_samples=count, dims=dims, run_check=make_run_check(loaded, config))
     feeds = list(itertools.islice(samples.batches(batch_size), _FEED_COUNT))
     nodes = sorted(measure_node_times(loaded, feeds, config).values(), key=lambda node: -node.seconds)
     warnings = list(samples.warnings)

@@ -27,7 +27,7 @@ def describe_prunability(model: ir.Model, dims: Mapping[str, int] | None, config
     group_seconds: list[float] | None = None
     block_seconds: list[float | None] = [None] * len(droppable_blocks)
     if config is not None:
-        samples = open_samples("random", folded, max_samples=1, dims=dims, can_run=make_run_check(folded, config))
+        samples = open_samples("random", folded, max_samples=1, dims=dims, run_check=make_run_check(folded, config))
         feeds = list(samples.batches(1))
         group_seconds = time_half_widths(folded, analysis, group_units(analysis), feeds, config)
         block_seconds = [*time_blocks(folded, droppable_blocks, feeds, config)]

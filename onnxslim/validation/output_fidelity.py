@@ -68,6 +68,8 @@ class OutputFidelity:
     def _add_kl(self, a: np.ndarray, b: np.ndarray) -> None:
         if self._probabilities is None:
             self._probabilities = bool((a >= 0).all() and np.allclose(a.sum(axis=1), 1, atol=1e-2))
+        known = ~np.isnan(a).any(axis=1)  # the divergence from what says nothing is not defined
+        a, b = a[known], b[known]
         p, q = (_to_log_probabilities(values, self._probabilities) for values in (a, b))
         with np.errstate(invalid="ignore", over="ignore"):
             divergence = (np.exp(p) * (p - q)).sum(axis=1)

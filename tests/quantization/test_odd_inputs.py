@@ -22,10 +22,17 @@ OPTIONS = QuantizeOptions(placement="static", activations="static", calibration=
 RNG = np.random.default_rng(0)
 
 
-def test_a_nan_that_a_relu_would_hide_names_tensor_and_sample() -> None:
+def test_a_nan_that_a_where_hides_is_passed_over() -> None:
     x = images()
-    model = network(middle="l = Log(a)\n b = Relu(l)")
-    with pytest.raises(InvalidDataError, match=r"sample 0: NaN or infinity in tensor l"):
+    model = network(middle="l = Log(a)\n n = IsNaN(l)\n b = Where(n, zero, l)")
+    result, _ = quantize(model, open_samples({"x": x}, model), OPTIONS)
+    assert np.isfinite(Session(result).run({"x": x[:1]})["y"]).all()
+
+
+def test_a_nan_that_reaches_every_output_names_tensor_and_sample() -> None:
+    x = images()
+    model = network(middle="l = Log(a)\n b = Neg(l)")
+    with pytest.raises(InvalidDataError, match=r"tensor l is NaN or infinite in calibration sample 0, and every output"):
         quantize(model, open_samples({"x": x}, model), OPTIONS)
 
 

@@ -17,6 +17,8 @@ from onnxslim.data.reader import ReaderRequest, ReaderResult
 #: How many samples where ``max_samples`` does not say, and how many runs they fill at least where a batch is fixed: two to
 #: fit on, one to choose by and one to judge by.
 DEFAULT_SAMPLES, DEFAULT_RUNS = 32, 4
+#: What to do where the model does not run with what was made up.
+REAL_DATA_HINT = "give real inputs with --data, such as an .npz of arrays by input name"
 #: Free spatial dimensions, as everywhere in this tool.
 DEFAULT_SPATIAL_SIZE = 224
 #: Free dimensions tried in turn where the model does not run with those: a kernel or its padding wants more, or a stride
@@ -47,7 +49,9 @@ def read(request: ReaderRequest) -> ReaderResult:
     count += -count % batch
     for number, model_input in enumerate(request.required_inputs):
         if model_input.dims is None or model_input.number_kind == "strings":
-            raise UnsupportedError(f"random data cannot be made up for input '{model_input.name}' {model_input}")
+            raise UnsupportedError(
+                f"random data cannot be made up for input '{model_input.name}' {model_input}", hint=REAL_DATA_HINT
+            )
         shape = _get_row_shape(model_input, request)
         columns[model_input.name] = RandomColumn(model_input, shape, count, (request.seed, number))
     warnings = ["random data: figures measured on them say nothing about accuracy"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 
@@ -65,21 +66,25 @@ def sample_rows(
         sampled_positions = sample_positions(size, per_sample, first_sample, len(x), rng_seed)
         patches = unfold(x, window, sampled_positions)
         output_rows = [
-            np.take_along_axis(y.reshape(len(y), -1, size), sampled_positions[:, None, :], axis=2).transpose(0, 2, 1)
+            np.take_along_axis(y.reshape(*y.shape[:2], size), sampled_positions[:, None, :], axis=2).transpose(0, 2, 1)
             for y in outputs
         ]
     else:
-        flat = x.reshape(len(x), -1, x.shape[-1])
+        flat = _flatten_positions(x)
         sampled_positions = sample_positions(flat.shape[1], per_sample, first_sample, len(x), rng_seed)
         patches = np.take_along_axis(flat, sampled_positions[..., None], axis=1)
-        output_rows = [
-            np.take_along_axis(y.reshape(len(y), -1, y.shape[-1]), sampled_positions[..., None], axis=1) for y in outputs
-        ]
+        output_rows = [np.take_along_axis(_flatten_positions(y), sampled_positions[..., None], axis=1) for y in outputs]
 
     def grouped(array: np.ndarray) -> np.ndarray:
-        return array.reshape(sampled_positions.size, layer.groups, -1).transpose(1, 0, 2)
+        columns = math.prod(array.shape[2:]) // layer.groups
+        return array.reshape(sampled_positions.size, layer.groups, columns).transpose(1, 0, 2)
 
     return grouped(patches), [grouped(array) for array in output_rows]
+
+
+def _flatten_positions(array: np.ndarray) -> np.ndarray:
+    """(n, …, features) as (n, positions, features); a sample may have none."""
+    return array.reshape(len(array), math.prod(array.shape[1:-1]), array.shape[-1])
 
 
 def invert_moments(fitted: SecondMoments, held_out: SecondMoments) -> np.ndarray:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxslim.pruning.statistics.second_moments import ROWS_PER_CHUNK, SecondMoments, ensure_float32, mean_row
+from onnxslim.pruning.statistics.second_moments import (
+    ROWS_PER_CHUNK,
+    SecondMoments,
+    ensure_float32,
+    find_finite_rows,
+    mean_row,
+)
 
 
 class RegressionRows:
-    """What a layer reads and what it should give out.
+    """What a layer reads and what it should give out; rows that are not finite are left out.
 
     An output that a Relu would cut anyway may be any negative number: a target at or below ``low`` stands for all
     outputs at or below it, and one at or above ``high`` for all at or above that.
@@ -32,6 +38,11 @@ class RegressionRows:
         high: np.ndarray | float = np.inf,
         has_bias: bool = True,
     ) -> None:
+        kept = find_finite_rows(x, y)
+        if not kept.all():
+            x, y = x[:, kept], y[:, kept]
+            low = low[:, kept] if isinstance(low, np.ndarray) and low.ndim == 3 else low
+            high = high[:, kept] if isinstance(high, np.ndarray) and high.ndim == 3 else high
         x, y = ensure_float32(x), ensure_float32(y)
         self.has_bias = has_bias
         self._mean_row = mean_row(x)

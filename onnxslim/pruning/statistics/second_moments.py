@@ -41,7 +41,10 @@ class SecondMoments:
         self._vu, self._vv = np.zeros(shape), np.zeros_like(self._y0)
 
     def add(self, x: np.ndarray, y: np.ndarray | None = None) -> None:
-        """Add rows ``x`` (g, n, d) and, if this has targets, ``y`` (g, n, m); any float dtype."""
+        """Add rows ``x`` (g, n, d) and, if this has targets, ``y`` (g, n, m), those that are finite; any float dtype."""
+        if not np.isfinite(x).all() or (y is not None and not np.isfinite(y).all()):
+            kept = find_finite_rows(x, *(() if y is None else (y,)))
+            x, y = x[:, kept], None if y is None else y[:, kept]
         if not x.shape[1]:
             return
         x, y = ensure_float32(x), None if y is None else ensure_float32(y)
@@ -119,6 +122,13 @@ class SecondMoments:
 
 #: Rows whose products are added up in their own precision.
 ROWS_PER_CHUNK = 4096
+
+
+def find_finite_rows(*arrays: np.ndarray) -> np.ndarray:
+    """Which of the rows of ``arrays``, (g, n, …) each, are finite in all of them, bool (n,): of a row that is masked out, or
+    holds what nobody reads, nothing can be learnt.
+    """
+    return np.asarray(np.logical_and.reduce([np.isfinite(array).all(axis=(0, 2)) for array in arrays]))
 
 
 def ensure_float32(rows: np.ndarray) -> np.ndarray:

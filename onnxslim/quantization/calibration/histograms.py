@@ -29,8 +29,8 @@ class Statistics:
 
     Attributes:
         names: The tensors.
-        lows: Exact minimum, float32 (samples, tensors).
-        highs: Exact maximum, float32 (samples, tensors).
+        lows: Exact minimum, float32 (samples, tensors); inf where a tensor had no finite value.
+        highs: Exact maximum, float32 (samples, tensors); -inf likewise.
         exponents: k of each tensor's grid, int64 (tensors,).
         counts: int64 (tensors, 2 · CELLS); cell i counts values in [(i − CELLS) · 2^k, (i + 1 − CELLS) · 2^k).
     """
@@ -45,6 +45,10 @@ class Statistics:
     def sample_count(self) -> int:
         """How many samples were seen."""
         return len(self.lows)
+
+    def has_seen(self, name: str) -> bool:
+        """Whether any sample had a value of the tensor ``name``."""
+        return self.low[name] <= self.high[name]
 
     @cached_property
     def low(self) -> dict[str, float]:
@@ -112,9 +116,15 @@ class Statistics:
             low,
             high,
             total,
-            min(float(self.lows[:, columns].min(axis=1).mean(dtype=np.float64)), 0.0),
-            max(float(self.highs[:, columns].max(axis=1).mean(dtype=np.float64)), 0.0),
+            min(_mean_of_seen(self.lows[:, columns].min(axis=1)), 0.0),
+            max(_mean_of_seen(self.highs[:, columns].max(axis=1)), 0.0),
         )
+
+
+def _mean_of_seen(extremes: np.ndarray) -> float:
+    """The mean over the samples that had any value; 0 without."""
+    seen = extremes[np.isfinite(extremes)]
+    return float(seen.mean(dtype=np.float64)) if len(seen) else 0.0
 
 
 class StatisticsAccumulator:

@@ -4,6 +4,10 @@ Every watched tensor is reduced inside the graph, in a fully optimised session: 
 sum (which is not finite when any value is not), and to values at a fixed stride, which are counted outside
 (:mod:`onnxslim.quantization.calibration.histograms`). Every range method reads the same histogram. Where memory is
 short the tensors are watched in groups: more runs of the model instead of more bytes.
+
+NaN and infinities inside are nothing to quantise (the softmax of a row that is masked out, which nobody reads), and a tensor
+may have no elements (an empty past). As soon as either is met, the pass begins anew with ops that leave both out, which the
+usual pass is spared. Only a sample whose outputs are NaN or infinite throughout is refused.
 """
 
 from __future__ import annotations
@@ -61,7 +65,7 @@ def collect_statistics(
         first_sample: The number of the first sample, for messages.
 
     Raises:
-        InvalidDataError: A NaN or an infinity in an activation (tensor and sample are named), or no samples.
+        InvalidDataError: Outputs that are not finite anywhere (tensor and sample are named), or no samples.
     """
     group_size = len(names) if memory_limit is None else max(1, memory_limit // BYTES_PER_TENSOR)
     groups = [names[start : start + group_size] for start in range(0, len(names), max(group_size, 1))] or [names]
@@ -71,20 +75,25 @@ def collect_statistics(
     parts: list[Statistics] = []
     for group_index, group in enumerate(groups):
         group_start = None if start is None else start.select(group)
-        counter = StatisticsAccumulator(group, group_start)
-        try:
-            for low, high, values in _add_observers(model, group).run(feeds, partial(_read_observations, group), config):
-                counter.add(low, high, values)
-                progress("statistics", group_index * sample_count + len(counter), len(groups) * sample_count)
-                if interim_writer is not None and interim_writer.is_write_due():
-                    interim_writer.write(counter.result())
-        except _NotFiniteError as error:
-            sample = first_sample + error.sample if cache_writer is None else int(cache_writer.remaining[error.sample])
-            tensor = _find_nonfinite_tensor(model, feeds, error.sample, config)
-            raise InvalidDataError(
-                f"calibration sample {sample}: NaN or infinity in {tensor}",
-                hint="look at that sample's values and at the preprocessing",
-            ) from None
+        for finite_only in (False, True):
+            counter = StatisticsAccumulator(group, group_start)
+            observed, read = _add_observers(model, group, finite_only), partial(_read_observations, group, finite_only)
+            try:
+                for low, high, values in observed.run(feeds, read, config):
+                    counter.add(low, high, values)
+                    progress("statistics", group_index * sample_count + len(counter), len(groups) * sample_count)
+                    if interim_writer is not None and interim_writer.is_write_due():
+                        interim_writer.write(counter.result())
+                break
+            except _NotFiniteError as error:
+                if not finite_only:
+                    continue
+                sample = first_sample + error.sample if cache_writer is None else int(cache_writer.remaining[error.sample])
+                tensor = _find_nonfinite_tensor(model, feeds, error.sample, config)
+                raise InvalidDataError(
+                    f"{tensor} is NaN or infinite in calibration sample {sample}, and every output with it",
+                    hint="look at what makes that tensor, at the sample's values and at the preprocessing",
+                ) from None
         if not len(counter):
             raise InvalidDataError("no calibration samples")
         parts.append(counter.result())
@@ -96,13 +105,24 @@ def collect_statistics(
 
 
 def _read_observations(
-    names: Sequence[str], index: int, outputs: dict[str, np.ndarray]
+    names: Sequence[str], finite_only: bool, index: int, outputs: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Extremes and some values of each tensor out of one run of :func:`_add_observers`."""
-    low, high, total = (
-        np.array([outputs.pop(f"{name}__{key}") for name in names], np.float32).reshape(-1) for key in ("low", "high", "sum")
+    """Extremes and some values of each tensor out of one run of :func:`_add_observers`; of none inf and -inf."""
+    low, high = (
+        np.array([outputs.pop(f"{name}__{key}") for name in names], np.float32).reshape(-1) for key in ("low", "high")
     )
     values = [outputs.pop(f"{name}__some") for name in names]
+    if finite_only:
+        own_outputs = [array for array in outputs.values() if is_float(array) and array.size]
+        if own_outputs and not any(np.isfinite(array).any() for array in own_outputs):
+            raise _NotFiniteError(index)
+        is_empty = low > high
+        return (
+            np.where(is_empty, np.inf, low).astype(np.float32),
+            np.where(is_empty, -np.inf, high).astype(np.float32),
+            [array[np.isfinite(array)] for array in values],
+        )
+    total = np.array([outputs.pop(f"{name}__sum") for name in names], np.float32)
     if not all(np.isfinite(array).all() for array in (low, high, total, *filter(is_float, outputs.values()))):
         raise _NotFiniteError(index)
     return low, high, values
@@ -131,7 +151,10 @@ def collect_channel_statistics(
         result = []
         for name in observed_names:
             low, high, square, size = (outputs[f"{name}__{key}"] for key in ("low", "high", "square", "size"))
-            result.append((np.maximum(high, -low).astype(np.float64), square * (float(square.size) / float(size))))
+            peaks, energies = np.maximum(high, -low), square * (float(square.size) / max(float(size), 1.0))
+            # a sample with nothing in it, or what is no number, says nothing of a channel
+            known = np.isfinite(peaks) & np.isfinite(energies)
+            result.append((np.where(known, peaks, 0.0).astype(np.float64), np.where(known, energies, 0.0)))
         return result
 
     samples = list(observed.run(feeds, read_channels, config)) if observed_names else []
@@ -161,12 +184,17 @@ def _find_nonfinite_tensor(model: ir.Model, feeds: FeedIterable, sample: int, co
     return "an output"
 
 
-def _add_observers(model: ir.Model, names: Sequence[str]) -> ObservedModel:
-    """A copy with the model's outputs, and of each tensor ``__low``, ``__high``, ``__sum`` and ``__some``."""
+def _add_observers(model: ir.Model, names: Sequence[str], finite_only: bool) -> ObservedModel:
+    """A copy with the model's outputs, and of each tensor ``__low``, ``__high``, ``__some`` and, unless what is finite alone
+    is looked at, ``__sum``.
+    """
     observed = ObservedModel(model, keep_outputs=True)
     for name in names:
         value = observed.values[name]
-        for op, suffix in (("ReduceMin", "__low"), ("ReduceMax", "__high"), ("ReduceSum", "__sum")):
+        reductions = ("ReduceMin", "__low"), ("ReduceMax", "__high"), ("ReduceSum", "__sum")
+        if finite_only:
+            _add_finite_extremes(observed, value)
+        for op, suffix in () if finite_only else reductions:
             observed.add_output(observed.append_reduction(op, value), name + suffix, value.dtype)
         # an odd stride visits every residue of the power-of-two sizes that feature maps have
         half = observed.append("Div", observed.append("Size", value), 2 * VALUES_PER_SAMPLE)
@@ -176,10 +204,23 @@ def _add_observers(model: ir.Model, names: Sequence[str]) -> ObservedModel:
     return observed
 
 
+def _add_finite_extremes(observed: ObservedModel, value: ir.Value) -> None:
+    """``__low`` and ``__high`` of what is finite; of nothing the largest number and the least."""
+    dtype = np.dtype(np.float32) if value.dtype is None else value.dtype.numpy()
+    largest = np.array([np.finfo(dtype).max], dtype)
+    flattened = observed.append("Reshape", value, [-1])
+    # the difference of an infinity with itself is NaN too
+    is_bad = observed.append("IsNaN", observed.append("Sub", flattened, flattened))
+    for op, suffix, neutral in (("ReduceMin", "__low", largest), ("ReduceMax", "__high", -largest)):
+        kept = observed.append("Concat", observed.append("Where", is_bad, neutral, flattened), neutral, axis=0)
+        observed.add_output(observed.append_reduction(op, kept), str(value.name) + suffix, value.dtype)
+
+
 def compute_constant_histogram(value: ir.Value) -> Histogram:
     """The histogram of a float constant that an int8 op reads as an activation."""
     array = get_const_array(value)
     assert array is not None, f"{value.name} is no constant"
+    array = array[np.isfinite(array)]
     low, high = float(array.min(initial=0.0)), float(array.max(initial=0.0))
     span = high - low if high > low else 1.0
     index = np.clip(((array.reshape(-1) - low) / span * NUM_BINS).astype(np.int64), 0, NUM_BINS - 1)

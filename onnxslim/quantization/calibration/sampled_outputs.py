@@ -19,9 +19,11 @@ class SampledOutputs:
     """One layer's outputs at the drawn positions of every sample.
 
     Attributes:
-        positions: Per sample int64 (p,), flat indices into the output's grid.
+        positions: Per sample int64 (p,), flat indices into the output's grid; fewer where an output there is not finite
+            (a masked row), none where the sample has none (an empty past, nothing detected).
         grid_shapes: Per sample the grid's sizes: spatial axes of a feature map, all axes but the last of rows.
-        scaled_values: float16 (samples, p, outputs), in the sample's unit: a rounding far below that of eight bits.
+        scaled_values: float16 (samples, p, outputs), in the sample's unit: a rounding far below that of eight bits; those of
+            a sample with fewer positions come first.
         magnitudes: float32 (samples,), each sample's largest magnitude; one may be silent, or much louder than the others.
     """
 
@@ -31,19 +33,26 @@ class SampledOutputs:
     magnitudes: np.ndarray
 
     def get_outputs(self) -> np.ndarray:
-        """float32 (samples · p, outputs)."""
+        """float32 (positions of all samples, outputs)."""
         values = self.scaled_values.astype(np.float32) * self.magnitudes[:, None, None]
-        return np.asarray(values.reshape(-1, values.shape[-1]))
+        counts = np.array([len(positions) for positions in self.positions])
+        return np.asarray(values[np.arange(values.shape[1]) < counts[:, None]])
 
 
 @dataclass(frozen=True)
 class SamplingRequest:
-    """What to sample of a tensor: whether it is a feature map (1, channels, …) or rows (…, features), and positions a
-    sample.
+    """What to sample of a tensor: whether it is a feature map (batch, channels, …) or rows (…, features), and positions a
+    run. Of the maps of a batch run ``i`` gives number ``i`` modulo the batch (:func:`pick_map`).
     """
 
     is_feature_map: bool
     count: int
+
+
+def pick_map(maps: np.ndarray, run: int) -> np.ndarray:
+    """The one of a run's feature maps (batch, …) that is sampled, as a batch (1, …); (0, …) of none."""
+    first = run % max(1, len(maps))
+    return maps[first : first + 1]
 
 
 def sample_outputs(
@@ -81,18 +90,21 @@ def sample_outputs(
         for number, request in enumerate(requests.values()):
             rows, positions, shape = (outputs[f"drawn__{number}_{key}"] for key in ("rows", "positions", "shape"))
             grid = tuple(int(n) for n in (shape[2:] if request.is_feature_map else shape[:-1]))
-            result.append((rows[0].T if request.is_feature_map else rows, positions.copy(), grid))
+            if request.is_feature_map:
+                rows = pick_map(rows, index)[0].T if len(rows) else rows.reshape(0, rows.shape[1])
+            finite = np.isfinite(rows).all(axis=1)
+            result.append((rows[finite], positions[: len(rows)][finite], grid))
         return result
 
     for index, sample in enumerate(observed.run(drawing_feeds, read_sample, config) if requests else ()):
         for name, (rows, positions, grid) in zip(requests, sample, strict=True):
             # one block a layer: a small piece of each sample would keep the memory of its whole run from being freed
             if name not in sampled:
-                empty = np.empty((len(feeds), *rows.shape), np.float16)
+                empty = np.empty((len(feeds), requests[name].count, rows.shape[1]), np.float16)
                 sampled[name] = SampledOutputs([], [], empty, np.empty(len(feeds), np.float32))
             layer = sampled[name]
             layer.magnitudes[index] = max(np.abs(rows).max(initial=0.0), np.finfo(np.float32).tiny)
-            layer.scaled_values[index] = rows / layer.magnitudes[index]
+            layer.scaled_values[index, : len(rows)] = rows / layer.magnitudes[index]
             layer.positions.append(positions)
             layer.grid_shapes.append(grid)
     return sampled
@@ -106,6 +118,8 @@ def _add_sampling_ops(observed: ObservedModel, value: ir.Value, draw: ir.Value, 
     matrix_shape = observed.append("Concat", *((kept_dims, [-1]) if is_feature_map else ([-1], kept_dims)), axis=0)
     matrix, axis = observed.append("Reshape", value, matrix_shape), 2 if is_feature_map else 0
     total = observed.append("Gather", observed.append("Shape", matrix), [axis])
+    # of nothing nothing can be drawn
+    draw = observed.append("Slice", draw, [0], observed.append("Mul", total, [2**31]))
     scaled_draw = observed.append("Mul", draw, observed.append("Cast", total, to=int(ir.DataType.FLOAT)))
     index = observed.append("Cast", observed.append("Floor", scaled_draw), to=int(ir.DataType.INT64))
     # the product may round up to the total itself

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.observer import observe
-from onnxslim.activations.output_error import energy, relative_error
+from onnxslim.activations.output_error import energy, relative_error, squared_error
 from onnxslim.graph.constants import get_const_array
 from onnxslim.quantization.linear_layers import MatMulLayer
 from onnxslim.quantization.numerics.affine import compute_weight_scales, quantize_weight
@@ -57,6 +57,11 @@ def observe_inputs(
         if not flat.size:
             return None
         low, high = min(float(flat.min()), 0.0), max(float(flat.max()), 0.0)
+        if not np.isfinite([low, high]).all():
+            # one value that is not finite is enough for the runtime to find no range, and for nothing to be left of the rest
+            low, high = -np.inf, np.inf
+            finite = np.isfinite(flat).all(axis=1)
+            flat = flat[finite] if finite.any() else np.zeros_like(flat[:1])
         count = min(rows_per_feed, len(flat))
         row_indices = np.random.default_rng((seed, names.index(name), index)).choice(len(flat), count, replace=False)
         rows, peak = flat[np.sort(row_indices)], np.abs(flat).max(axis=0)
@@ -106,7 +111,7 @@ def quantization_noise(observed: ObservedActivation, weight: np.ndarray, factors
     scales = compute_weight_scales(weight, 1)
     rounded_weight = quantize_weight(weight, scales, 1).astype(np.float32) * scales
     quantized_output = _fake_quantize(x, low, high) @ rounded_weight
-    return relative_error(energy(reference - quantized_output), energy(reference))
+    return relative_error(squared_error(reference, quantized_output), energy(reference))
 
 
 def _fake_quantize(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -60,9 +60,8 @@ def measure_layer_sensitivity(
     outputs: list[ir.Value] = []
     for unit in layers:
         name = str(unit.inputs[0].name)
-        encoding = affine.compute_activation_encoding(
-            statistics.low[name], statistics.high[name], symmetric=target.activation_symmetric
-        )
+        low, high = min(statistics.low[name], 0.0), max(statistics.high[name], 0.0)
+        encoding = affine.compute_activation_encoding(low, high, symmetric=target.activation_symmetric)
         outputs += _add_quantized_twin(editor, unit, encoding, target)
     graph.outputs.clear()
     graph.outputs.extend(outputs)
@@ -70,7 +69,9 @@ def measure_layer_sensitivity(
     graph.sort()
 
     def read_sums(index: int, values: dict[str, np.ndarray]) -> np.ndarray:
-        return np.array([float(values[str(value.name)]) for value in outputs])
+        pairs = np.array([float(values[str(value.name)]) for value in outputs]).reshape(-1, 2)
+        # what is NaN in float (a masked row) cannot be held against int8
+        return np.where(np.isfinite(pairs).all(axis=1, keepdims=True), pairs, 0.0).reshape(-1)
 
     sums = np.sum(list(run_all(twin_model, samples, read_sums, config)), axis=0)
     return {unit.name: relative_error(float(sums[2 * i]), float(sums[2 * i + 1])) for i, unit in enumerate(layers)}

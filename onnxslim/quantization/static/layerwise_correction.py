@@ -21,7 +21,7 @@ from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.conv_geometry import prepare_input
 from onnxslim.graph.im2col import unfold
 from onnxslim.graph.layers import LinearLayer
-from onnxslim.quantization.calibration.sampled_outputs import SampledOutputs, SamplingRequest, sample_outputs
+from onnxslim.quantization.calibration.sampled_outputs import SampledOutputs, SamplingRequest, pick_map, sample_outputs
 from onnxslim.quantization.numerics import gptq, saturation
 from onnxslim.quantization.numerics.affine import WEIGHT_QMAX, compute_weight_scales
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
@@ -91,8 +91,9 @@ def correct_layers(
         if unit.name in names:
             sampled = sampled_outputs.pop(names[unit.name])
             x = np.concatenate([_collect_input_rows(unit, replay, sample, sampled) for sample in range(len(feeds))], axis=1)
-            corrected.weights[unit.name], correction = _correct_layer(unit, corrected, x, sampled.get_outputs())
-            corrections.append(correction)
+            if x.shape[1]:
+                corrected.weights[unit.name], correction = _correct_layer(unit, corrected, x, sampled.get_outputs())
+                corrections.append(correction)
         replay.run(unit)
         if index % 4 == 0:
             release_freed_memory()
@@ -120,7 +121,9 @@ def _collect_input_rows(unit: FusionGroup, replay: LayerwiseReplay, sample: int,
         return replay.to_float(name, rows)[None]
     x, geometry = prepare_input(unit.anchor, replay.to_float(name, replay.get_activation(name, sample)))
     groups = unit.layer.groups
-    patches = unfold(x, geometry, positions[None])[0]
+    if not len(positions):
+        return np.zeros((unit.layer.groups, 0, unit.layer.weight.size // unit.layer.outputs), x.dtype)
+    patches = unfold(pick_map(x, sample), geometry, positions[None])[0]
     if groups == patches.shape[1]:  # depthwise: numpy adds rows in their order in memory, which is kept
         return np.ascontiguousarray(patches.transpose(0, 2, 1)).transpose(2, 0, 1)
     return np.ascontiguousarray(patches.reshape(len(positions), groups, -1).transpose(1, 0, 2))

@@ -100,7 +100,7 @@ def quantize_static(
         if cache_writer is not None:
             known_count = len(feeds) - len(cache_writer.remaining) + cache_writer.extra_count
             report.count("samples whose statistics were known", known_count)
-    all_units = [_reject_uneven_concat(unit, statistics, report) for unit in all_units]
+    all_units = [_reject_uneven_concat(_reject_unseen(unit, statistics, report), statistics, report) for unit in all_units]
     int8_capable = find_int8_capable(all_units)
     full_plan = make_plan(all_units, int8_capable)
     with report.part("ranges"):
@@ -195,6 +195,17 @@ def _collect_statistics(
     return cache_writer.merge_all(
         collect(feeds[cache_writer.remaining]) if len(cache_writer.remaining) else cache_writer.known_statistics
     )
+
+
+def _reject_unseen(unit: FusionGroup, statistics: Statistics, report: StepReport) -> FusionGroup:
+    """``unit``, in float if a tensor of it had no finite value in any sample: there is nothing to take a range from."""
+    names = [str(value.name) for value in (*unit.inputs, *unit.outputs)]
+    unseen = next((name for name in names if name in statistics.low and not statistics.has_seen(name)), None)
+    if unit.why_float is not None or unseen is None:
+        return unit
+    reason = f"{unseen} had no finite value in any calibration sample"
+    report.skip(unit.name, reason)
+    return replace(unit, why_float=reason)
 
 
 def _reject_uneven_concat(unit: FusionGroup, statistics: Statistics, report: StepReport) -> FusionGroup:

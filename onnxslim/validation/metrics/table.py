@@ -83,6 +83,8 @@ def _agreement(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | N
         return np.zeros((len(outputs), 1))
     predicted = get_predictions(outputs)
     same = (predicted == get_predictions(original)) & ((predicted != -1) | (outputs.dtype.kind != "f"))
+    if outputs.dtype.kind == "f":  # where the original says nothing, the same nothing agrees with it
+        same |= (np.isnan(original).any(axis=1)) & (np.isnan(outputs) == np.isnan(original)).all(axis=1)
     return _as_column(same.reshape(len(same), -1).mean(axis=1))
 
 
@@ -96,10 +98,14 @@ def _confidence(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | 
     if not is_scores(outputs) or outputs.shape != original.shape:
         raise UsageError("metric confidence: expected scores of shape (N, C)", hint="name such an output with --output")
     scores = original.astype(np.float64)
+    says_nothing = np.isnan(scores).any(axis=1)
+    scores[says_nothing] = 0.0
+    scores[says_nothing, 0] = 1.0
     if scores.min() < 0 or not np.allclose(scores.sum(axis=1), 1.0, atol=1e-3):
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))
         scores /= scores.sum(axis=1, keepdims=True)
-    return _as_column(scores[np.arange(len(scores)), np.argmax(np.nan_to_num(outputs, nan=-np.inf), axis=1)])
+    chosen = scores[np.arange(len(scores)), np.argmax(np.nan_to_num(outputs, nan=-np.inf), axis=1)]
+    return _as_column(np.where(says_nothing, (np.isnan(outputs) == np.isnan(original)).all(axis=1), chosen))
 
 
 def _relative(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:

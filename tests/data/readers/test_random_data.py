@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.errors import UnsupportedError, UsageError
+from onnxslim.core.errors import InvalidModelError, LimitError, OnnxslimError, UnsupportedError, UsageError
 from onnxslim.data.sources import open_samples
 
+REFUSED = InvalidModelError("no")
 Make = Callable[..., ir.Model]
 
 
@@ -61,22 +62,43 @@ def test_strings_and_unknown_ranks_cannot_be_made_up(make: Make) -> None:
             open_samples("random", make(x=(dtype, dims)))
 
 
-@pytest.mark.parametrize(("least", "length"), [(1, 1), (2, 64), (300, 512), (10**9, 1)])
+@pytest.mark.parametrize(("least", "length"), [(1, 1), (2, 64), (300, 512)])
 def test_free_dimensions_grow_until_the_model_runs(make: Make, least: int, length: int) -> None:
     model = make(wave=("FLOAT", ["n", "time"]), state=("FLOAT", ["n", 2, None]), fixed=("FLOAT", ["n", 5]))
-    samples = open_samples("random", model, max_samples=2, can_run=lambda feeds: feeds["wave"].shape[1] >= least)
+
+    def run_check(feeds: Mapping[str, np.ndarray]) -> OnnxslimError | None:
+        return None if feeds["wave"].shape[1] >= least else REFUSED
+
+    samples = open_samples("random", model, max_samples=2, run_check=run_check)
     assert samples.shapes == {"wave": (length,), "state": (2, length), "fixed": (5,)}
     assert any(f"are {length}," in warning for warning in samples.warnings) == (length > 1)
 
 
 def test_dimensions_that_are_given_or_fixed_do_not_grow(make: Make) -> None:
-    asked: list[int] = []
     model = make(x=("FLOAT", ["n", "time"]))
-    samples = open_samples("random", model, dims={"time": 3}, can_run=lambda feeds: bool(asked.append(1)))
+    samples = open_samples("random", model, dims={"time": 3}, run_check=lambda feeds: None)
     assert samples.shapes == {"x": (3,)}
-    assert not asked, "there was nothing to choose"
+    with pytest.raises(UsageError, match="does not run with inputs made up at random: no"):
+        open_samples("random", model, dims={"time": 3}, run_check=lambda feeds: REFUSED)
+
+
+def test_floats_of_fixed_sizes_need_no_trial(make: Make) -> None:
+    asked: list[int] = []
+    model = make(x=("FLOAT", ["n", 7]))
+    open_samples("random", model, run_check=lambda feeds: REFUSED if not asked.append(1) else None)
+    assert not asked
+
+
+@pytest.mark.parametrize("kind", [UnsupportedError, LimitError])
+def test_what_no_inputs_would_mend_is_said_as_it_is(make: Make, kind: type[OnnxslimError]) -> None:
+    with pytest.raises(kind, match="no such op"):
+        open_samples("random", make(x=("FLOAT", ["n", "time"])), run_check=lambda feeds: kind("no such op"))
 
 
 def test_dimensions_do_not_grow_past_any_use(make: Make) -> None:
+    sizes: list[tuple[int, ...]] = []
     model = make(x=("FLOAT", ["n", "a", "b", "c", "d"]))
-    assert open_samples("random", model, max_samples=1, can_run=lambda feeds: False).shapes == {"x": (1, 1, 1, 1)}
+    with pytest.raises(UsageError) as caught:
+        open_samples("random", model, max_samples=1, run_check=lambda feeds: sizes.append(feeds["x"].shape) or REFUSED)
+    assert sizes == [(1, 1, 1, 1, 1), (1, 64, 64, 64, 64)]
+    assert "--data" in str(caught.value.hint)

@@ -26,14 +26,14 @@ from tests.support.digits import feeds
 from tests.support.quantize_graphs import STATIC
 
 
-def test_an_infinity_inside_names_the_tensor_and_the_sample() -> None:
+def test_an_infinity_that_reaches_the_outputs_names_the_tensor_and_the_sample() -> None:
     model = ir.from_onnx_text("""<ir_version: 8, opset_import: ["" : 17]>
     g (float[n,2] x) => (float[n,2] y) <float[2,2] w = {1,0,0,1}> {
       e = Exp(x)
       y = MatMul(e, w)
     }""")
     data = open_samples({"x": np.array([[0, 1], [0, 1000]], np.float32)}, model)
-    with pytest.raises(InvalidDataError, match="sample 1: NaN or infinity in tensor e"):
+    with pytest.raises(InvalidDataError, match="tensor e is NaN or infinite in calibration sample 1, and every output"):
         quantize(model, data, STATIC)
 
 

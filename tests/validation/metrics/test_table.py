@@ -38,12 +38,16 @@ def test_with_ties_top1_is_what_argmax_says(scores: np.ndarray, label: int) -> N
     assert value("top1", scores, labels=labels) == np.mean(scores.argmax(axis=1) == labels)
 
 
-def test_a_row_with_nan_is_never_right_and_never_agrees() -> None:
+def test_a_row_with_nan_is_never_right_and_agrees_with_the_same_alone() -> None:
     scores = np.array([[0.1, np.nan, 0.2], [0.1, 0.9, 0.2]], np.float32)
     labels = np.array([1, 1])
     assert METRICS["top1"].parts(scores, scores, labels).ravel().tolist() == [0, 1]
     assert METRICS["top5"].parts(scores, scores, labels).ravel().tolist() == [0, 1]
-    assert METRICS["agreement"].parts(scores, scores, None).ravel().tolist() == [0, 1]
+    assert METRICS["agreement"].parts(np.nan_to_num(scores), scores, None).ravel().tolist() == [0, 1]
+    assert METRICS["agreement"].parts(scores, np.nan_to_num(scores), None).ravel().tolist() == [0, 1]
+    assert METRICS["agreement"].parts(scores, scores, None).ravel().tolist() == [1, 1], "the original says nothing either"
+    assert METRICS["confidence"].parts(scores, scores, None)[0, 0] == 1
+    assert METRICS["confidence"].parts(np.nan_to_num(scores), scores, None)[0, 0] == 0
 
 
 def test_named_classes_are_right_where_they_equal_the_label() -> None:
