@@ -41,6 +41,7 @@ def run_legacy(arguments: Sequence[str]) -> int:
         return int(done.code or 0)
     sources, out = options.pop("input_model"), options.pop("output_model", None)
     external_data = options.pop("save_as_external_data") or None
+    del options["debug"]  # read where a failure is reported
     terminal.set_up_logging(quiet=False, verbose=1 if options["verbose"] else 0)
     max_memory, timeout = options.pop("max_memory"), options.pop("timeout")
     with (
@@ -109,6 +110,7 @@ _FLAG_TABLE: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--inspect", "only look; several models side by side", _SWITCH),
     ("--dump-to-disk", "with --inspect: write each model's nodes as csv", _SWITCH),
     ("--verbose", "say what happens", _SWITCH),
+    ("--debug", "on any error, the traceback", _SWITCH),
     ("--timeout", "end with exit code 6 when it takes longer: 30s, 10m", {"type": DURATION, "metavar": "T"}),
     ("--max-memory", "end with exit code 6 when it takes more: 4GB", {"type": SIZE, "metavar": "B"}),
     ("--allow-hardlinks", "take data files of a model that have a second name", _SWITCH),

@@ -76,7 +76,7 @@ def make_names_unique(graph: ir.Graph) -> None:
     finished = {*graph.inputs, *graph.outputs}
     names = {str(value.name) for value in finished}
     for inner in walk_graphs(graph):
-        for value in iter_values(inner):
+        for value in list(iter_values(inner)):  # renaming an initializer moves it in the table it is in
             if not value.name or value in finished:
                 continue
             stem, count = value.name, 1

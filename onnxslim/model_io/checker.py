@@ -46,16 +46,31 @@ def check(model: onnx.ModelProto) -> None:
 
 def _copy_graph(graph: onnx.GraphProto, target: onnx.GraphProto) -> None:
     target.name = graph.name
-    target.input.extend(graph.input)
-    target.output.extend(graph.output)
+    _copy_values(graph.input, target.input)
+    _copy_values(graph.output, target.output)
     for tensor in graph.initializer:
         target.initializer.append(_empty_tensor(tensor))
     _copy_nodes(graph.node, target.node)
 
 
+def _copy_values(values: Iterable[onnx.ValueInfoProto], target: Any) -> None:
+    """Copy ``values``, with a type and a shape where they have none.
+
+    The checker asks for both and reads neither; the runtime infers them, or takes a shape for unknown.
+    """
+    for value in values:
+        copy = target.add()
+        copy.CopyFrom(value)
+        if copy.type.WhichOneof("value") is None:
+            copy.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+        if copy.type.HasField("tensor_type"):
+            copy.type.tensor_type.shape.SetInParent()
+
+
 def _copy_opset_imports(opsets: Iterable[onnx.OperatorSetIdProto], target: Any) -> None:
-    for opset in opsets:
-        target.add(domain=_normalize_domain(opset.domain), version=opset.version)
+    versions = {_normalize_domain(opset.domain): opset.version for opset in opsets}
+    for domain, version in versions.items():
+        target.add(domain=domain, version=version)
 
 
 def _normalize_domain(domain: str) -> str:

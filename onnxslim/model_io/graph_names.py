@@ -41,6 +41,7 @@ def check(model: onnx.ModelProto) -> None:
         function_id = (function.domain, function.name, function.overload)
         if function_id in calls:
             raise InvalidModelError(f"{label} is defined twice")
+        _read_opset_imports(function.opset_import, f"{label}: ")
         for attribute in function.attribute_proto:
             _check_attribute(attribute, label, [], in_function=True)
         for value in function.value_info:
@@ -53,6 +54,10 @@ def check(model: onnx.ModelProto) -> None:
         TopologicalSorter(calls).prepare()
     except CycleError as error:
         raise InvalidModelError(f"function '{error.args[1][0][1]}' calls itself") from None
+    for value in model.graph.input:
+        if value.type.WhichOneof("value") is None:
+            hint = "set its element type and, where known, its shape: nothing else in the model says them"
+            raise InvalidModelError(f"input '{value.name}' has no type", hint=hint)
     _check_graph(model.graph, [], in_function=False)
 
 
@@ -73,20 +78,31 @@ def _check_versions(model: onnx.ModelProto) -> None:
         )
     tensor_data.check_texts("the model", model.producer_name, model.producer_version, model.domain, model.doc_string)
     tensor_data.check_texts("the metadata", *(text for entry in model.metadata_props for text in (entry.key, entry.value)))
-    versions: dict[str, int] = {}
-    for opset in model.opset_import:
-        tensor_data.check_texts("an opset import", opset.domain)
-        domain = "" if opset.domain == "ai.onnx" else opset.domain
-        if opset.version < 1 or domain in versions:
-            name = domain or "ai.onnx"
-            raise InvalidModelError(f"opset import '{name}': {opset.version} is no version, or a second one")
-        versions[domain] = opset.version
+    versions = _read_opset_imports(model.opset_import, "")
     newest = onnx.defs.onnx_opset_version()
     if not 7 <= versions.get("", 7) <= newest:
         raise UnsupportedError(
             f"opset {versions['']}: 7 to {newest} are read",
             hint="an older one: onnx.version_converter.convert_version; a newer one: pip install -U onnx",
         )
+
+
+def _read_opset_imports(opsets: Iterable[onnx.OperatorSetIdProto], label: str) -> dict[str, int]:
+    """The version of each domain; one that is imported twice has to have the same version both times.
+
+    (skl2onnx writes a domain once for each operator that brought it in.)
+    """
+    versions: dict[str, int] = {}
+    for opset in opsets:
+        tensor_data.check_texts("an opset import", opset.domain)
+        domain = "" if opset.domain == "ai.onnx" else opset.domain
+        place = f"{label}opset import '{domain or 'ai.onnx'}'"
+        if opset.version < 1:
+            raise InvalidModelError(f"{place}: {opset.version} is no version")
+        if versions.setdefault(domain, opset.version) != opset.version:
+            text = f"{place}: {versions[domain]}, and a second one of {opset.version}"
+            raise InvalidModelError(text, hint="remove the one that the nodes were not written for")
+    return versions
 
 
 def _check_graph(graph: onnx.GraphProto, outer_levels: list[_Level], *, in_function: bool) -> None:

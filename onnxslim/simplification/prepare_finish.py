@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import onnx_ir as ir
 from onnx_ir.passes import PassError, PreconditionError, common
@@ -51,7 +51,8 @@ def prepare(model: ir.Model, report: StepReport) -> DeclaredTypes:
 def finish(model: ir.Model, types: DeclaredTypes) -> None:
     """Restore the types and shapes of inputs, outputs and inner values as their author wrote them, in place.
 
-    What inference added on the way is dropped: it would make the file larger, and outputs would gain made-up names.
+    What inference added on the way is dropped: it would make the file larger, and outputs would gain made-up names. An
+    output without a type or a shape, which the ONNX checker refuses, gets what was inferred of it.
     So are the traces that PyTorch's exporter leaves on nodes and values, half a kilobyte on each node, and its list of
     initializers; what else the model and its graph say of themselves stays.
     """
@@ -63,13 +64,25 @@ def finish(model: ir.Model, types: DeclaredTypes) -> None:
         for key in [key for key in properties if key.startswith(TRACE_PREFIXES)]:
             del properties[key]
     model.graph.metadata_props.pop(STALE_METADATA_KEY, None)
+    input_dims = {dim for value in model.graph.inputs for dim in shapes.get_dims(value) or ()}
+    inferred = [(value, value.type, _drop_new_names(value.shape, input_dims)) for value in model.graph.outputs]
     interface_values = {*model.graph.inputs, *model.graph.outputs}
     for value in _iter_values(model):
         kept = (value.type, value.shape) if value.is_graph_output() else (None, None)
         declared = types.get(str(value.name), kept)
         value.type, value.shape = declared if value in interface_values or _is_consistent(value.shape, declared[1]) else kept
+    for value, type_, shape in inferred:
+        value.type = value.type or type_
+        value.shape = shape if value.shape is None else value.shape
     if model.ir_version < FREE_INITIALIZERS_IR:
         common.AddInitializersToInputsPass()(model)
+
+
+def _drop_new_names(shape: ir.Shape | None, known_dims: Collection[int | str | None]) -> ir.Shape | None:
+    """``shape`` without the names that inference made up."""
+    if shape is None:
+        return None
+    return ir.Shape([dim if isinstance(dim, int) else dim.value if dim.value in known_dims else None for dim in shape])
 
 
 def _is_consistent(inferred: ir.Shape | None, declared: ir.Shape | None) -> bool:

@@ -80,6 +80,15 @@ def test_flags_take_several_values(run: Run, tmp_path: Path) -> None:
     assert shapes == [[2, 4], [2, 4]]
 
 
+def test_the_bare_form_shows_where_it_failed_too(run: Run, wide: str, tmp_path: Path) -> None:
+    assert run(wide, tmp_path / "out.onnx", "--debug").code == 0
+    (tmp_path / "broken.onnx").write_bytes(b"not a model")
+    outcome = run(tmp_path / "broken.onnx", tmp_path / "out.onnx", "--debug")
+    assert outcome.code == 3
+    assert "Traceback" in outcome.err
+    assert "Traceback" not in run(tmp_path / "broken.onnx", tmp_path / "out.onnx").err
+
+
 @pytest.fixture
 def wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """A simplification that is wrong."""

@@ -210,6 +210,60 @@ def test_the_long_name_of_the_standard_domain_is_the_short_one():
     assert model_file.load(model).opset_imports[""] == 13
 
 
+@pytest.mark.parametrize(
+    ("domain", "version"), [("", 13), ("ai.onnx", 13), ("com.example", 3), ("unused.example", 1), ("ai.onnx.ml", 2)]
+)
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("place", ["model", "function"])
+def test_a_domain_may_be_imported_again_at_the_same_version(domain, version, times, place):
+    model = proto()
+    model.opset_import.add(domain="local", version=1)
+    twice = helper.make_node("Add", ["a", "a"], ["b"])
+    model.functions.append(helper.make_function("local", "twice", ["a"], ["b"], [twice], [helper.make_opsetid("", 13)]))
+    target = model if place == "model" else model.functions[0]
+    for _ in range(times):
+        target.opset_import.add(domain=domain, version=version)
+    back = onnx.load_from_string(model_file.to_bytes(model_file.load(model)))
+    written = back if place == "model" else back.functions[0]
+    imports = [(opset.domain, opset.version) for opset in written.opset_import]
+    assert imports.count(("" if domain == "ai.onnx" else domain, version)) == 1
+    assert len(dict(imports)) == len(imports)
+    onnx.checker.check_model(back)
+
+
+@pytest.mark.parametrize("domain", ["", "ai.onnx", "com.example"])
+@pytest.mark.parametrize("place", ["model", "function"])
+def test_a_domain_at_two_versions_is_refused_with_both(domain, place):
+    model = proto()
+    twice = helper.make_node("Add", ["a", "a"], ["b"])
+    imports = [helper.make_opsetid("", 13), helper.make_opsetid("com.example", 3)]
+    model.functions.append(helper.make_function("local", "twice", ["a"], ["b"], [twice], imports))
+    (model if place == "model" else model.functions[0]).opset_import.add(domain=domain, version=12)
+    with pytest.raises(InvalidModelError, match=r"(13|3), and a second one of 12"):
+        model_file.load(model)
+
+
+@pytest.mark.parametrize("names", ["x", "y", "xy"])
+def test_a_tensor_at_the_edge_may_have_no_shape(names):
+    model = proto()
+    for value in (*model.graph.input, *model.graph.output):
+        if value.name in names:
+            value.type.tensor_type.ClearField("shape")
+    loaded = model_file.load(model)
+    assert [value.shape is None for value in (*loaded.graph.inputs, *loaded.graph.outputs)] == [n in names for n in "xy"]
+    assert same(onnx.load_from_string(model_file.to_bytes(loaded)), model)
+
+
+def test_an_output_may_have_no_type_and_an_input_may_not():
+    model = proto()
+    model.graph.output[0].ClearField("type")
+    assert model_file.load(model).graph.outputs[0].type is None
+    model.graph.input[0].ClearField("type")
+    with pytest.raises(InvalidModelError, match="input 'x' has no type") as caught:
+        model_file.load(model)
+    assert "element type" in caught.value.hint
+
+
 def test_a_cycle_that_was_built_in_memory_is_told():
     model = ir.from_proto(proto())
     model.graph[0].replace_input_with(0, model.graph[1].outputs[0])

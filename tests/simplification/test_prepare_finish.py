@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
+from hypothesis import assume, given, settings
 from onnx import helper
 
+from onnxslim.core.errors import OnnxslimError
+from onnxslim.graph import shapes
 from onnxslim.model_io import model_file
 from onnxslim.simplification.step import simplify
-from tests.support.equality import assert_simplified
+from tests.support.equality import assert_simplified, run, same
+from tests.support.nested_scopes import feeds_of_scopes, nested_scopes
 from tests.support.onnx_text import ROOM, build, equal, fires, floats
 
 
@@ -104,3 +109,54 @@ def test_ir_version_3_stays_3_and_lists_its_initializers() -> None:
     assert {value.name for value in result.graph.inputs} == {"x", *result.graph.initializers}
     onnx.checker.check_model(onnx.load_model_from_string(model_file.to_bytes(result)))
     equal(model, result)
+
+
+@settings(max_examples=40, deadline=None)
+@given(nested_scopes())
+def test_a_name_may_stand_for_something_else_in_every_scope(proto: onnx.ModelProto) -> None:
+    assume(_runs(proto))
+    model = model_file.load(proto)
+    result, _ = simplify(model, ROOM)
+    onnx.checker.check_model(onnx.load_model_from_string(model_file.to_bytes(result)))
+    for fed in feeds_of_scopes():
+        before, after = run(model, fed), run(result, fed)
+        assert same(before["y"], after["y"])
+
+
+def _runs(proto: onnx.ModelProto) -> bool:
+    """Whether the runtime takes it: it allows an outer name in a nested graph, and refuses some of the ways to use one."""
+    try:
+        for fed in feeds_of_scopes():
+            run(model_file.load(proto), fed)
+    except OnnxslimError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("missing", ["shape", "type"])
+@pytest.mark.parametrize(("nodes", "dims"), [("y = Relu (a)", ["N", 4]), ("y = NonZero (a)", [2, None])])
+def test_an_output_gets_what_it_does_not_say_of_itself(missing: str, nodes: str, dims: list[int | str | None]) -> None:
+    header = '<ir_version: 8, opset_import: ["" : 17]>'
+    proto = onnx.parser.parse_model(f"{header} test (float[N,4] x) => (float[N,4] y) {{ a = Identity (x) {nodes} }}")
+    output = proto.graph.output[0]
+    if missing == "shape":
+        output.type.tensor_type.ClearField("shape")
+        output.type.tensor_type.elem_type = 1 if "Relu" in nodes else 7
+    else:
+        output.ClearField("type")
+    result, _ = simplify(proto)
+    assert result.graph.outputs[0].dtype == (ir.DataType.FLOAT if "Relu" in nodes else ir.DataType.INT64)
+    assert list(shapes.get_dims(result.graph.outputs[0]) or ()) == dims
+    onnx.checker.check_model(onnx.load_model_from_string(model_file.to_bytes(result)))
+    again, report = simplify(result)
+    assert (model_file.to_bytes(again), dict(report.changed)) == (model_file.to_bytes(result), {})
+
+
+def test_an_input_keeps_an_unknown_shape() -> None:
+    model = build("(float x) => (float y) { a = Identity (x) y = Relu (a) }")
+    for value in (model.graph.inputs[0], model.graph.outputs[0]):
+        value.shape = None
+    result, _ = simplify(model)
+    assert [result.graph.inputs[0].shape, result.graph.outputs[0].shape] == [None, None]
+    x = {"x": floats(2, 3, 4)}
+    assert same(run(model, x)["y"], run(result, x)["y"])
