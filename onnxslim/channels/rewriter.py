@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -80,22 +81,19 @@ class _Rewriter:
         self.nodes = list(model.graph)
         self.keep = [analysis.kept_slots(position, mask) for position in range(len(analysis.labels))]
         self.editor = GraphEditor(model.graph, numbered_from=1)
-        self.edits: dict[tuple[int, int], _ConstantEdit] = {}
+        self.edits: defaultdict[tuple[int, int], _ConstantEdit] = defaultdict(_ConstantEdit)
 
     def run(self) -> None:
         for site in self.analysis.sites:
             if not self.keep[site.labels].all():
-                self._get_edit(site.node, site.input).axis_labels[site.axis] = site.labels
+                self.edits[site.node, site.input].axis_labels[site.axis] = site.labels
         for remap in self.analysis.remaps:
             if not self.keep[remap.labels].all():
-                self._get_edit(remap.node, remap.input).index_labels = remap.labels
+                self.edits[remap.node, remap.input].index_labels = remap.labels
         for size in self.analysis.sizes:
             self._update_size(size)
         self._rewrite_constants()
         self._update_shapes()
-
-    def _get_edit(self, node: int, i: int) -> _ConstantEdit:
-        return self.edits.setdefault((node, i), _ConstantEdit())
 
     def _update_size(self, size: DependentSize) -> None:
         moved = not all(self.keep[labels].all() for labels in size.sources)
@@ -111,7 +109,7 @@ class _Rewriter:
             self.editor.set_constant(node, size.target, np.asarray(list(counts.values())), "sizes")
             node.attributes.pop("num_outputs", None)
         elif constants.get_const_tensor(node.inputs[size.target]) is not None:
-            self._get_edit(size.node, size.target).size_labels.update(changed)
+            self.edits[size.node, size.target].size_labels.update(changed)
         else:
             self._override_elements(node, size.target, size.length, {e: counts[e] for e in changed} | fixed)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
 import onnx_ir as ir
 
@@ -15,11 +13,13 @@ from onnxslim.channels.analysis.layer_reach import count_macs, find_layers, find
 from onnxslim.channels.analysis.savings import compute_savings
 from onnxslim.channels.analysis.units import Analysis, Site
 from onnxslim.channels.slots.solve import solve_units
+from onnxslim.core.gc_pause import pause_gc
 from onnxslim.graph import constants, shapes
 from onnxslim.graph.cost import FLOAT_TYPES
 from onnxslim.graph.traversal import name_nodes
 
 
+@pause_gc()
 def analyze_channels(model: ir.Model, *, lossy: bool = False, dims: Mapping[str, int] | None = None) -> Analysis:
     """The channel units of ``model``; see :class:`onnxslim.channels.analysis.units.Analysis`.
 
@@ -28,11 +28,6 @@ def analyze_channels(model: ir.Model, *, lossy: bool = False, dims: Mapping[str,
         lossy: Also units that a normalisation averages over (LayerNorm …), whose removal is not exact.
         dims: Sizes of free dimensions, for the MACs.
     """
-    with _pause_gc():
-        return _analyze(model, lossy, dims)
-
-
-def _analyze(model: ir.Model, lossy: bool, dims: Mapping[str, int] | None) -> Analysis:
     copy = model.clone()
     name_nodes(copy.graph)
     shapes.infer(copy)
@@ -57,20 +52,6 @@ def _analyze(model: ir.Model, lossy: bool, dims: Mapping[str, int] | None) -> An
         labels=table.labels,
         lossy=lossy,
     )
-
-
-@contextmanager
-def _pause_gc() -> Iterator[None]:
-    """Pause cyclic garbage collection: nothing here is garbage until the end, and searching everything allocated
-    so far again and again takes half of the time for a large model.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _find_holding_tensors(model: ir.Model, sites: Sequence[Site]) -> Iterator[tuple[float, list[int]]]:

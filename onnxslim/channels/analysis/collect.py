@@ -12,7 +12,7 @@ from onnxslim.channels.slots.node import DeclinedError
 from onnxslim.channels.slots.op import Op
 from onnxslim.channels.slots.rule_records import WalkState
 from onnxslim.channels.slots.shape_tracking import track_shape
-from onnxslim.channels.slots.slot_tracing import Axes, Axis, SlotTrace
+from onnxslim.channels.slots.slot_tracing import Axes, SlotTrace
 from onnxslim.graph import constants, shapes
 from onnxslim.graph.traversal import iter_inner_reads
 
@@ -103,7 +103,7 @@ def _create_input_axes(trace: SlotTrace, value: ir.Value) -> Axes | None:
     dims = shapes.get_dims(value)
     if dims is None:
         return None
-    axes: list[Axis] = [trace.new_channels(dim) if isinstance(dim, int) else dim or trace.new_symbolic_dim() for dim in dims]
+    axes = [trace.new_axis(dim) for dim in dims]
     for axis in axes:
         trace.pin(axis, "graph input", value.name or "")
     return axes

@@ -18,42 +18,17 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Site:
-    """One axis of one constant as one node reads it. A constant with two readers has two sites (it is copied on write).
-
-    Attributes:
-        node: Position of the reading node in ``model.graph``.
-        name: The node's name (``Op_position`` when it has none).
-        op: The node's op type.
-        input: Which input of the node the constant is.
-        tensor: The constant's name.
-        axis: The axis, not negative.
-        labels: The axis's labels, a position in :attr:`Analysis.labels`.
-    """
-
-    node: int
-    name: str
-    op: str
-    input: int
-    tensor: str
-    axis: int
-    labels: int
-
-
-@dataclass(frozen=True)
-class Consumer:
-    """A node that sums channels away: Conv, ConvTranspose, Gemm, MatMul, Einsum, LSTM, GRU, RNN.
+class _AxisRead:
+    """One axis of one input of a node.
 
     Attributes:
         node: Position of the node in ``model.graph``.
-        name: Its name.
+        name: Its name (``Op_position`` when it has none).
         op: Its op type.
-        input: Which input carries the channels (a recurrence reads its own last state: there it is the weight itself).
+        input: Which input.
         tensor: That input's name.
-        axis: The axis of that input which is summed over.
-        labels: The labels of what is summed over: for a grouped convolution the channels within a group, which is
-            the weight's axis, not the input's.
-        weight: The constant's axis they meet, or None when both operands are activations (attention).
+        axis: The axis of that input, not negative.
+        labels: The labels of what is read along it, a position in :attr:`Analysis.labels`.
     """
 
     node: int
@@ -63,6 +38,23 @@ class Consumer:
     tensor: str
     axis: int
     labels: int
+
+
+class Site(_AxisRead):
+    """One axis of one constant as one node reads it. A constant with two readers has two sites (it is copied on write)."""
+
+
+@dataclass(frozen=True)
+class Consumer(_AxisRead):
+    """A node that sums channels away along an axis of an input: Conv, ConvTranspose, Gemm, MatMul, Einsum, LSTM, GRU, RNN.
+
+    A recurrence reads its own last state: there the input is the weight itself. For a grouped convolution the labels are
+    those of the channels within a group, which is the weight's axis, not the input's.
+
+    Attributes:
+        weight: The constant's axis they meet, or None when both operands are activations (attention).
+    """
+
     weight: Site | None
 
 
@@ -238,7 +230,7 @@ class Analysis:
         return mask
 
     def kept_slots(self, labels: int, mask: np.ndarray) -> np.ndarray:
-        """Which slots of an axis with these ``labels`` stay when the units in ``to_mask`` (count,) go: bool (size,)."""
+        """Which slots of an axis with these ``labels`` stay when the units in ``mask`` (count,) go: bool (size,)."""
         gone: np.ndarray = np.append(mask, False)[self.labels[labels]].any(axis=1)
         return ~gone
 
@@ -281,15 +273,15 @@ class Analysis:
         return self._cache[kind]
 
     def consumers_of(self, unit: int) -> list[tuple[Consumer, np.ndarray]]:
-        """Every consumer of ``describe_unit`` with the indices it sums over, along its weight's axis."""
+        """Every consumer of ``unit`` with the indices it sums over, along its weight's axis."""
         return [(self.consumers[p], index) for p, index in self._find_holders("consumers", unit)]
 
     def producers_of(self, unit: int) -> list[tuple[Producer, np.ndarray]]:
-        """Every producer of ``describe_unit`` with the indices along its weight's output axis (and its bias)."""
+        """Every producer of ``unit`` with the indices along its weight's output axis (and its bias)."""
         return [(self.producers[p], index) for p, index in self._find_holders("producers", unit)]
 
     def describe_unit(self, unit: int) -> Unit:
-        """``describe_unit`` spelled out."""
+        """``unit`` spelled out."""
         members = [(self.sites[p].tensor, self.sites[p].axis, i.tolist()) for p, i in self._find_holders("sites", unit)]
         producers = list(dict.fromkeys(p.weight.name for p, _ in self.producers_of(unit)))
         consumers = list(dict.fromkeys(c.name for c, _ in self.consumers_of(unit)))

@@ -42,14 +42,12 @@ class ConsumerFacts:
     @property
     def idle(self) -> np.ndarray:
         """bool (n,): slots that contribute nothing."""
-        is_idle: np.ndarray = self.unread | (self.constant_value == 0).all(axis=0)
-        return is_idle
+        return np.asarray(self.unread | (self.constant_value == 0).all(axis=0))
 
     @property
     def is_constant(self) -> np.ndarray:
         """bool (n,): slots that contribute a constant, border aside."""
-        is_constant: np.ndarray = ~np.isnan(self.constant_value).any(axis=0) & ~self.idle
-        return is_constant
+        return np.asarray(~np.isnan(self.constant_value).any(axis=0) & ~self.idle)
 
 
 def find_consumer_facts(model: ir.Model, analysis: Analysis, facts: Mapping[ir.Value, ChannelFacts]) -> list[ConsumerFacts]:
@@ -69,13 +67,11 @@ def _find_consumer_facts(
     weight = constants.get_const_array(node.inputs[consumer.weight.input]) if consumer.weight is not None else None
     none_unread: np.ndarray = np.zeros(size, bool)
     if consumer.weight is None or weight is None:
-        other_facts = (
-            _find_input_facts(node, 1 - consumer.input, -1 - (consumer.input == 0), facts)
-            if node.op_type == "MatMul"
-            else None
-        )
+        sides = [input_facts]
+        if node.op_type == "MatMul":
+            sides.append(_find_input_facts(node, 1 - consumer.input, -1 - (consumer.input == 0), facts))
         zero = none_unread.copy()
-        for side in (input_facts, other_facts):
+        for side in sides:
             if side is not None and len(side) == size:
                 zero |= side.is_zero
         return ConsumerFacts(consumer, none_unread, np.where(zero, 0.0, unknown), False, None, np.ones(size))

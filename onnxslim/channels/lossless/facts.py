@@ -44,14 +44,12 @@ class ChannelFacts:
     @property
     def is_constant(self) -> np.ndarray:
         """bool (n,): whether the slot is the same number everywhere."""
-        is_constant: np.ndarray = self.base == CONSTANT_BASE
-        return is_constant
+        return np.asarray(self.base == CONSTANT_BASE)
 
     @property
     def is_zero(self) -> np.ndarray:
         """bool (n,): whether the slot is zero everywhere."""
-        is_zero: np.ndarray = self.is_constant & (self.factor == 0)
-        return is_zero
+        return np.asarray(self.is_constant & (self.factor == 0))
 
     def take(self, index: np.ndarray) -> ChannelFacts:
         """The facts of some slots, in that order."""

@@ -11,35 +11,19 @@ from onnxslim.channels.lossless.layout_view import NodeView, Transfer
 from onnxslim.graph.clip_bounds import get_clip_bounds
 
 
-def _relu(view: NodeView, x: np.ndarray) -> np.ndarray:
-    return np.asarray(np.maximum(x, 0))
-
-
-def _clip(view: NodeView, x: np.ndarray) -> np.ndarray:
-    return np.asarray(np.clip(x, *get_clip_bounds(view.node)))
-
-
-def _leaky_relu(view: NodeView, x: np.ndarray) -> np.ndarray:
-    return np.where(x < 0, x * view.get_float("alpha", 0.01), x)
-
-
 def _hard_sigmoid(view: NodeView, x: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(view.get_float("alpha", 0.2) * x + view.get_float("beta", 0.5), 0, 1))
 
 
-def _sigmoid(view: NodeView, x: np.ndarray) -> np.ndarray:
-    return np.asarray(np.exp(-np.logaddexp(0, -x)))
-
-
 #: op -> (what it computes, which never decreases; whether positive factors pass through it)
 MONOTONE_OPS: dict[str, tuple[Callable[[NodeView, np.ndarray], np.ndarray], bool]] = {
-    "Clip": (_clip, False),
+    "Clip": (lambda view, x: np.clip(x, *get_clip_bounds(view.node)), False),
     "Dropout": (lambda view, x: x, True),
     "HardSigmoid": (_hard_sigmoid, False),
     "Identity": (lambda view, x: x, True),
-    "LeakyRelu": (_leaky_relu, True),
-    "Relu": (_relu, True),
-    "Sigmoid": (_sigmoid, False),
+    "LeakyRelu": (lambda view, x: np.where(x < 0, x * view.get_float("alpha", 0.01), x), True),
+    "Relu": (lambda view, x: np.maximum(x, 0), True),
+    "Sigmoid": (lambda view, x: np.exp(-np.logaddexp(0, -x)), False),
     "Tanh": (lambda view, x: np.tanh(x), False),
 }
 
@@ -49,9 +33,8 @@ POINTWISE_OPS = ("Abs", "Celu", "Cos", "Elu", "Erf", "Exp", "Gelu", "HardSwish",
 
 def _monotone(view: NodeView) -> ChannelFacts | None:
     facts = view.input_facts(0)
-    if facts is None or any(
-        view.const(i) is None for i in range(1, len(view.node.inputs)) if view.node.inputs[i] is not None
-    ):
+    parameters = [i for i, value in enumerate(view.node.inputs) if i and value is not None]
+    if facts is None or any(view.const(i) is None for i in parameters):
         return None
     function, homogeneous = MONOTONE_OPS[view.node.op_type]
     if view.get_float("alpha", 0.0) < 0 or (view.node.op_type == "Dropout" and view.const(2) is not None):

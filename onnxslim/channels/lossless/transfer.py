@@ -1,7 +1,7 @@
 """How facts about channels get from the inputs of a model to its outputs, op by op.
 
-To add an op, write ``def transfer(view: View) -> Facts | None`` here or in the module of its kind and list it in that
-module's ``TRANSFERS``.
+To add an op, write ``def transfer(view: NodeView) -> ChannelFacts | None`` here or in the module of its kind and list it in
+that module's ``TRANSFERS``.
 """
 
 from __future__ import annotations
@@ -34,10 +34,8 @@ def _pool_or_resize(view: NodeView) -> ChannelFacts | None:
     mode = view.node.attributes.get_string("mode", "nearest")
     if view.node.op_type == "Resize" and (mode == "cubic" or view.output_dims()[:2] != view.input_dims(0)[:2]):
         return None
-    has_border = view.node.op_type == "AveragePool" and (
-        view.get_int("count_include_pad", 0) or view.get_int("ceil_mode", 0)
-    )
-    return _mix_positions(view, facts, bool(has_border))
+    counts_border = bool(view.get_int("count_include_pad", 0) or view.get_int("ceil_mode", 0))
+    return _mix_positions(view, facts, view.node.op_type == "AveragePool" and counts_border)
 
 
 def _mix_positions(view: NodeView, facts: ChannelFacts, has_border: bool) -> ChannelFacts:
@@ -62,17 +60,14 @@ def _pad(view: NodeView) -> ChannelFacts | None:
 
 def _reduce_mean(view: NodeView) -> ChannelFacts | None:
     facts, rank = view.input_facts(0), len(view.input_dims(0))
-    axes_input = view.const(1)
-    axes = view.node.attributes["axes"].as_ints() if "axes" in view.node.attributes else axes_input
+    axes = view.node.attributes["axes"].as_ints() if "axes" in view.node.attributes else view.const(1)
     if facts is None or axes is None or not rank:
         return None
     reduced = {int(a) % rank for a in np.ravel(axes)}
     if facts.axis in reduced:
         return None
-    keepdims = view.get_int("keepdims", 1)
-    return _mix_positions(view, facts, False).with_axis(
-        facts.axis - (0 if keepdims else sum(a < facts.axis for a in reduced))
-    )
+    dropped = 0 if view.get_int("keepdims", 1) else sum(a < facts.axis for a in reduced)
+    return _mix_positions(view, facts, False).with_axis(facts.axis - dropped)
 
 
 def _concat(view: NodeView) -> ChannelFacts | None:

@@ -19,15 +19,9 @@ Rule = Callable[[Op], None]
 
 #: op type (``domain::type`` outside ai.onnx) -> rule
 RULES: dict[str, Rule] = {
-    **elementwise.RULES,
-    **contract.RULES,
-    **index.RULES,
-    **reassociate.RULES,
-    **reduce.RULES,
-    **normalize.RULES,
-    **recurrent.RULES,
-    **attention.RULES,
-    **shape.RULES,
+    name: rule
+    for kind in (attention, contract, elementwise, index, normalize, reassociate, recurrent, reduce, shape)
+    for name, rule in kind.RULES.items()
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from onnxslim.channels.slots.node import DeclinedError
 from onnxslim.channels.slots.op import Op
 
@@ -9,16 +11,11 @@ from onnxslim.channels.slots.op import Op
 def conv(op: Op) -> None:
     """(N, C, …) with weight (M, C / group, …): channels are (group, within), and groups are tied across the weight."""
     x, groups = op.channels(0, 1), op.get_int("group", 1)
-    out_channels = op.size(1, 0) or 0
     rows, columns = op.split(x, (groups, len(x) // groups))
-    out = op.merge([rows, op.new_channels(out_channels // groups)])
+    out = op.merge([rows, op.new_channels((op.size(1, 0) or 0) // groups)])
     op.join(1, 0, out)
     op.join(1, 1, columns)
-    if op.has_input(2):
-        op.join(2, 0, out)
-    if groups > 1:
-        op.record_size("group", {0: rows})
-    op.fill_output(0, {0: op.axis(0, 0), 1: out})
+    _set_conv_output(op, rows, out)
     op.record_consumer(0, 1, columns, (1, 1))
     op.record_producer((1, 0), 1, bias=(2, 0))
 
@@ -26,19 +23,21 @@ def conv(op: Op) -> None:
 def conv_transpose(op: Op) -> None:
     """(N, C, …) with weight (C, M / group, …)."""
     x, groups = op.channels(0, 1), op.get_int("group", 1)
-    group_channels = op.size(1, 1) or 0
     rows, _ = op.split(x, (groups, len(x) // groups))
     op.join(1, 0, x)
-    within = op.new_channels(group_channels)
+    within = op.new_channels(op.size(1, 1) or 0)
     op.join(1, 1, within)
-    out = op.merge([rows, within])
-    if op.has_input(2):
-        op.join(2, 0, out)
-    if groups > 1:
-        op.record_size("group", {0: rows})
-    op.fill_output(0, {0: op.axis(0, 0), 1: out})
+    _set_conv_output(op, rows, op.merge([rows, within]))
     op.record_consumer(0, 1, x, (1, 0))
     op.record_producer((1, 1), 1, bias=(2, 0) if groups == 1 else None)
+
+
+def _set_conv_output(op: Op, groups: np.ndarray, out: np.ndarray) -> None:
+    if op.has_input(2):
+        op.join(2, 0, out)
+    if len(groups) > 1:
+        op.record_size("group", {0: groups})
+    op.fill_output(0, {0: op.axis(0, 0), 1: out})
 
 
 def matmul(op: Op) -> None:
@@ -55,8 +54,7 @@ def matmul(op: Op) -> None:
     slots = op.join(weight, summed[weight], op.axis(other, summed[other]))
     op.set_output(0, [*batch, op.axis(0, kept[0]), op.axis(1, kept[1])])
     op.record_consumer(other, summed[other], slots, (weight, summed[weight]))
-    rank = len(batch) + 2
-    op.record_producer((weight, kept[weight]), rank - 2 + weight)
+    op.record_producer((weight, kept[weight]), len(batch) + weight)
 
 
 def gemm(op: Op) -> None:

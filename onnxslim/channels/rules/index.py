@@ -159,9 +159,8 @@ def expand(op: Op) -> None:
     rank = max(len(axes), len(shape))
     missing = rank - len(shape)
     result: list[Axis] = []
-    for slots, size in zip(
-        [*(op.fixed_slots(1) for _ in range(rank - len(axes))), *axes], [*(1 for _ in range(missing)), *shape], strict=True
-    ):
+    padded_axes = [*[op.fixed_slots(1)] * (rank - len(axes)), *axes]
+    for slots, size in zip(padded_axes, [*[1] * missing, *shape], strict=True):
         if not isinstance(slots, str) and len(slots) == 1:
             result.append(op.new_channels(size) if isinstance(size, int) else size)
         else:

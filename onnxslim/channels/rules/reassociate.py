@@ -139,18 +139,13 @@ def _resolve_target(source: Sequence[Dim], requested: Sequence[Dim], allow_zero:
             unmatched.append("")  # a size that the source does not have: what is left cannot be told
     known_product = math.prod(size for size in target if isinstance(size, int) and size != -1)
     inferred: Dim = f"{'*'.join(map(str, source))}/{'*'.join(map(str, target))}"
-    if known_product and not any(isinstance(size, str) for size in unmatched):
-        inferred = math.prod(int(size) for size in unmatched) // known_product
-    elif (
-        known_product == math.prod(size for size in unmatched if isinstance(size, int))
-        and len(names := _find_symbolic(unmatched)) == 1
-    ):
+    names = [size for size in unmatched if isinstance(size, str)]
+    left_product = math.prod(size for size in unmatched if isinstance(size, int))
+    if known_product and not names:
+        inferred = left_product // known_product
+    elif known_product == left_product and len(names) == 1:
         inferred = names[0]
     return [inferred if size == -1 else size for size in target]
-
-
-def _find_symbolic(dims: Sequence[Dim]) -> list[str]:
-    return [size for size in dims if isinstance(size, str)]
 
 
 def flatten(op: Op) -> None:

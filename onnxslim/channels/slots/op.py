@@ -127,7 +127,7 @@ class Op(Node):
             self.set_output(k, [(axes or {}).get(a, self.fixed_slots(size)) for a, size in enumerate(dims)])
 
     def record_producer(self, weight: tuple[int, int], out: int, bias: tuple[int, int] | None = None) -> None:
-        """The constant's axis ``weight`` = (input, axis) makes the channels of axis ``set_output`` of output 0."""
+        """The constant's axis ``weight`` = (input, axis) makes the channels of axis ``out`` of output 0."""
         if self.is_constant[weight[0]]:
             bias = bias if bias is not None and self.has_input(bias[0]) and self.is_constant[bias[0]] else None
             self.records.producers.append((weight, bias, 0, out))
@@ -211,9 +211,6 @@ class Op(Node):
         self.operands = [None] * len(self.operands)
         for k, value in enumerate(self.node.outputs):
             dims = shapes.get_dims(value)
-            self.outputs[k] = None if dims is None else [self._new_pinned_axis(dim, reason) for dim in dims]
-
-    def _new_pinned_axis(self, dim: int | str | None, reason: str) -> Axis:
-        axis: Axis = self.new_channels(dim) if isinstance(dim, int) else dim or self.trace.new_symbolic_dim()
-        self.pin(axis, reason)
-        return axis
+            self.outputs[k] = None if dims is None else [self.trace.new_axis(dim) for dim in dims]
+            for axis in self.outputs[k] or ():
+                self.pin(axis, reason)

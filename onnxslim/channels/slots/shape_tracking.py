@@ -54,10 +54,6 @@ def _axis_element(axis: Axis) -> ShapeElement:
     return ShapeElement(len(axis), (axis,) if has_channels(axis) else ())
 
 
-def _identity(op: Op) -> ShapeElements | None:
-    return read_elements(op, 0)
-
-
 def _cast(op: Op) -> ShapeElements | None:
     is_integer = op.get_int("to", 0) in (ir.DataType.INT32, ir.DataType.INT64)
     return read_elements(op, 0) if is_integer else None  # real numbers are computed with, they size nothing
@@ -116,7 +112,7 @@ _ARITHMETIC: dict[str, Callable[[int, int], int]] = {
 }
 
 _TRACKERS: dict[str, Callable[[Op], ShapeElements | None]] = {
-    **dict.fromkeys(("Identity", "Squeeze", "Unsqueeze"), _identity),
+    **dict.fromkeys(("Identity", "Squeeze", "Unsqueeze"), lambda op: read_elements(op, 0)),
     "Cast": _cast,
     **dict.fromkeys(_ARITHMETIC, _arithmetic),
     "Concat": _concat,

@@ -87,6 +87,10 @@ class SlotTrace:
         self._unknown_count += 1
         return f"?{self._unknown_count}"
 
+    def new_axis(self, dim: int | str | None) -> Axis:
+        """A new axis of size or name ``dim``."""
+        return self.new_channels(dim) if isinstance(dim, int) else dim or self.new_symbolic_dim()
+
     def pin(self, slots: Axis | None, reason: str, node: str) -> None:
         """``slots`` stay, because of ``reason``, says ``node``."""
         if isinstance(slots, FlattenedAxis):
@@ -110,14 +114,10 @@ class SlotTrace:
         if isinstance(left, FlattenedAxis) and isinstance(right, FlattenedAxis) and len(left.inner) == len(right.inner):
             self.tie(left.inner, right.inner, node)
             return left
-        if isinstance(left, str) and isinstance(right, str):
-            for axis in (left, right):
-                self.pin(axis, "meets an axis whose size is not known", node)
-            return left
         if isinstance(left, str) or isinstance(right, str):
             for side in (left, right):
                 self.pin(side, "meets an axis whose size is not known", node)
-            return right if isinstance(left, str) else left
+            return left if isinstance(right, str) else right
         if len(left) != len(right):
             raise ValueError(f"axes of {len(left)} and {len(right)} do not match")
         fixed = (left == NO_CHANNEL) | (right == NO_CHANNEL)
