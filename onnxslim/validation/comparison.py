@@ -89,14 +89,12 @@ class Comparison:
         outputs: By name.
         tolerance: Up to which relative difference the models count as equal.
         layers: The tensors both have, in graph order; empty unless asked for.
-        bad_db: Below which a layer is bad.
         changed: The samples whose answer is another one in the second model.
     """
 
     outputs: dict[str, OutputDifference]
     tolerance: float = TOLERANCE
     layers: list[TensorComparison] = field(default_factory=list)
-    bad_db: float = BAD_LAYER_DB
     changed: DisagreementCollector = field(default_factory=DisagreementCollector)
 
     @property
@@ -106,8 +104,8 @@ class Comparison:
 
     @property
     def first_bad(self) -> TensorComparison | None:
-        """The first layer in graph order whose SQNR is below ``bad_db``."""
-        return next((layer for layer in self.layers if layer.sqnr_db < self.bad_db), None)
+        """The first layer in graph order whose SQNR is below :data:`BAD_LAYER_DB`."""
+        return next((layer for layer in self.layers if layer.sqnr_db < BAD_LAYER_DB), None)
 
     def as_json(self) -> dict[str, Any]:
         """Additions to the contract; a relative difference or an SQNR of null is infinite."""
@@ -162,9 +160,8 @@ def compare(
     first, second = model_file.load(a), model_file.load(b)
     outputs: dict[str, OutputDifference] = {}
     changed = DisagreementCollector(output)
-    for sample_set, batch, first_outputs, second_outputs in _run_both(
-        first, second, sample_sets, unoptimized, batch_size, progress
-    ):
+    runs = _run_both((first, second), sample_sets, unoptimized, batch_size, progress)
+    for sample_set, batch, first_outputs, second_outputs in runs:
         changed.add(sample_set, batch, first_outputs, second_outputs)
         for name, x, y in _pair_tensors(first_outputs, second_outputs):
             outputs.setdefault(name, OutputDifference()).add(x, y)
@@ -174,31 +171,27 @@ def compare(
         for index, group in enumerate(groups):
             fidelities = {value.name or "": OutputFidelity() for value in group}
             tapped_models = tap_outputs(first, fidelities, only=True), tap_outputs(second, fidelities, only=True)
-            for _, _, first_outputs, second_outputs in _run_both(
-                tapped_models[0], tapped_models[1], sample_sets, unoptimized, batch_size, ignore_progress
-            ):
+            runs = _run_both(tapped_models, sample_sets, unoptimized, batch_size, ignore_progress)
+            for _, _, first_outputs, second_outputs in runs:
                 for name, x, y in _pair_tensors(first_outputs, second_outputs):
                     fidelities[name].add(x, y)
-            tensors += [
-                _compare_tensor(value, fidelities[value.name or ""])
-                for value in group
-                if fidelities[value.name or ""].is_float
-            ]
+            for value, fidelity in zip(group, fidelities.values(), strict=True):
+                node = value.producer()
+                if fidelity.is_float and node is not None:
+                    tensors.append(TensorComparison(value.name or "", node.op_type, node.name or "", fidelity.sqnr_db))
             progress("layers", index + 1, len(groups))
     return Comparison(outputs, tolerance, tensors, changed=changed)
 
 
-def _compare_tensor(value: ir.Value, fidelity: OutputFidelity) -> TensorComparison:
-    node = value.producer()
-    assert node is not None
-    return TensorComparison(value.name or "", node.op_type, node.name or "", fidelity.sqnr_db)
-
-
 def _run_both(
-    a: ir.Model, b: ir.Model, sample_sets: Sequence[Samples], config: SessionConfig, batch_size: int, progress: Progress
+    models: tuple[ir.Model, ir.Model],
+    sample_sets: Sequence[Samples],
+    config: SessionConfig,
+    batch_size: int,
+    progress: Progress,
 ) -> Iterator[tuple[Samples, Batch, dict[str, Any], dict[str, Any]]]:
     """The outputs of both models, batch by batch."""
-    first, second = Session(a, config), Session(b, config)
+    first, second = (Session(model, config) for model in models)
     for name in first.outputs:
         if name not in second.outputs:
             raise InvalidModelError(f"the second model has no output {name}", hint=f"it has {', '.join(second.outputs)}")

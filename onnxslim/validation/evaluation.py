@@ -130,9 +130,7 @@ def _run_batches(
     for batch in samples.batches(1 if samples.state else batch_size or _get_batch_size(samples)):
         start = batch.indices.start
         continues_sequence = bool(samples.state) and bool(continues[start])
-        original_outputs: OutputValues | None = (
-            None if original is None else original.run(batch, continues=continues_sequence)
-        )
+        original_outputs = None if original is None else original.run(batch, continues=continues_sequence)
         result_outputs: dict[str, OutputValues] = {
             name: result.run(batch, output_names, continues=continues_sequence) for name, result in results.items()
         }
@@ -151,10 +149,7 @@ def _merge_steps(
     """The outputs of steps that were run one by one as those of one batch, which ends before sample ``stop``."""
     start = stop - len(steps)
     all_outputs = [
-        outputs
-        for original_steps, result_steps in steps
-        for outputs in (original_steps, *result_steps.values())
-        if outputs is not None
+        outputs for original, results in steps for outputs in (original, *results.values()) if outputs is not None
     ]
     shapes = {
         tuple((name, np.shape(v)) if isinstance(v, np.ndarray) else None for name, v in o.items()) for o in all_outputs

@@ -87,9 +87,8 @@ class OutputFidelity:
     def cosine(self) -> float:
         """Of the two outputs as long vectors; NaN where one of them is zero or not a float."""
         length = math.sqrt(self.signal_energy) * math.sqrt(self.result_energy)
-        return (
-            min(1.0, self.dot_product / length) if self.is_float and length > 0 and not self.nonfinite_elements else math.nan
-        )
+        is_defined = self.is_float and length > 0 and not self.nonfinite_elements
+        return min(1.0, self.dot_product / length) if is_defined else math.nan
 
     def warnings(self, name: str) -> list[str]:
         """One line for each thing that kept output ``name`` from being compared in full."""

@@ -69,9 +69,8 @@ class OutputVariation:
         if self._n < 2 or self._sum is None or not np.isfinite(self._energy):
             return None
         mean_energy = float(np.einsum("i,i->", self._sum, self._sum)) / self._n
-        variation_db = (
-            compute_sqnr_db(max(self._energy - mean_energy, self._energy * 1e-15), self._energy) if self._energy else -np.inf
-        )
+        varying_energy = max(self._energy - mean_energy, self._energy * 1e-15)
+        variation_db = compute_sqnr_db(varying_energy, self._energy) if self._energy else -np.inf
         if variation_db >= MIN_VARIATION_DB:
             return None
         return f"output {name} hardly differs between the samples ({variation_db:.0f} dB of its size): {PREPROCESSING_HINT}"

@@ -15,12 +15,13 @@ import scipy
 #: (lo, hi) of a confidence interval
 Interval = tuple[float, float]
 
+#: The coverage of every interval here.
 CONFIDENCE = 0.95
 #: Numbers drawn at a time by a bootstrap (8 bytes each): the memory it may take, whatever the number of samples.
 _MAX_BOOTSTRAP_DRAWS = 4_000_000
 
 
-def paired_proportion_interval(lost: int, gained: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+def paired_proportion_interval(lost: int, gained: int, n: int) -> Interval:
     """The interval of a drop in accuracy between two models that answered the same ``n`` samples.
 
     Tango's score interval (Statistics in Medicine 17, 1998): the drops that McNemar's test, generalised to a difference
@@ -31,9 +32,8 @@ def paired_proportion_interval(lost: int, gained: int, n: int, confidence: float
         lost: Samples that only the original answered correctly.
         gained: Samples that only the result answered correctly.
         n: All samples.
-        confidence: The coverage asked for.
     """
-    z = _z(confidence)
+    z = _z()
     drop = (lost - gained) / n
 
     def excess(delta: float, side: float) -> float:
@@ -62,19 +62,14 @@ def mcnemar(lost: int, gained: int) -> float:
     return float(min(1.0, 2 * tail))
 
 
-def wilson_interval(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+def wilson_interval(hits: int, n: int) -> Interval:
     """Wilson's score interval of one proportion (JASA 22, 1927)."""
-    interval = scipy.stats.binomtest(hits, n).proportion_ci(confidence, method="wilson")
+    interval = scipy.stats.binomtest(hits, n).proportion_ci(CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def bootstrap_interval(
-    parts: np.ndarray,
-    statistic: Callable[[np.ndarray], np.ndarray],
-    *,
-    confidence: float = CONFIDENCE,
-    resamples: int = 2000,
-    seed: int = 0,
+    parts: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], *, resamples: int = 2000, seed: int = 0
 ) -> Interval:
     """The expanded percentile bootstrap interval of a statistic of means over samples.
 
@@ -85,7 +80,6 @@ def bootstrap_interval(
     Args:
         parts: Shape (n, k): what each sample adds to each of k sums.
         statistic: Means of the parts, shape (m, k), to m values; applied to every resample.
-        confidence: The coverage asked for.
         resamples: How many resamples are drawn.
         seed: The same seed and parts give the same interval.
     """
@@ -95,16 +89,12 @@ def bootstrap_interval(
         return value, value
     rng = np.random.default_rng(seed)
     resamples_per_chunk = max(1, _MAX_BOOTSTRAP_DRAWS // (n * parts.shape[1]))
-    values = np.concatenate(
-        [
-            statistic(parts[rng.integers(0, n, (min(resamples_per_chunk, resamples - start), n))].mean(axis=1))
-            for start in range(0, resamples, resamples_per_chunk)
-        ]
-    )
-    return _take_quantiles(values, _expand_tail(n, confidence))
+    sizes = [min(resamples_per_chunk, resamples - start) for start in range(0, resamples, resamples_per_chunk)]
+    values = np.concatenate([statistic(parts[rng.integers(0, n, (size, n))].mean(axis=1)) for size in sizes])
+    return _take_quantiles(values, _expand_tail(n))
 
 
-def median_interval(values: np.ndarray, *, confidence: float = CONFIDENCE, resamples: int = 2000, seed: int = 0) -> Interval:
+def median_interval(values: np.ndarray, *, resamples: int = 2000, seed: int = 0) -> Interval:
     """The interval of the median of a series in time, by the circular block bootstrap.
 
     Neighbouring rounds of a benchmark are alike: a busy neighbour or a slower clock lasts longer than one round.
@@ -114,7 +104,6 @@ def median_interval(values: np.ndarray, *, confidence: float = CONFIDENCE, resam
 
     Args:
         values: Shape (n,), in the order of measurement.
-        confidence: The coverage asked for.
         resamples: How many resamples are drawn.
         seed: The same seed and values give the same interval.
     """
@@ -124,36 +113,35 @@ def median_interval(values: np.ndarray, *, confidence: float = CONFIDENCE, resam
     block = max(1, round(math.sqrt(n)))
     starts = np.random.default_rng(seed).integers(0, n, (resamples, -(-n // block)))
     index = (starts[:, :, None] + np.arange(block)).reshape(resamples, -1)[:, :n] % n
-    return _take_quantiles(np.median(values[index], axis=1), _expand_tail(n / block, confidence))
+    return _take_quantiles(np.median(values[index], axis=1), _expand_tail(n / block))
 
 
-def ratio_interval(base: np.ndarray, other: np.ndarray, *, confidence: float = CONFIDENCE, seed: int = 0) -> Interval:
+def ratio_interval(base: np.ndarray, other: np.ndarray, *, seed: int = 0) -> Interval:
     """The interval of how many times faster ``other`` is: of the median of per-round ratios, shapes (n,) each."""
-    return median_interval(base / other, confidence=confidence, seed=seed)
+    return median_interval(base / other, seed=seed)
 
 
-def jackknife_interval(values: np.ndarray, full_value: float, *, confidence: float = CONFIDENCE) -> Interval:
+def jackknife_interval(values: np.ndarray, full_value: float) -> Interval:
     """The interval of a statistic that can only be computed on a whole set, from leaving out one group at a time.
 
     Args:
         values: Shape (g,): the statistic without group 0, 1, … g-1; groups of (nearly) equal size (Tukey, 1958).
         full_value: The statistic of the whole set.
-        confidence: The coverage asked for.
     """
     groups = len(values)
     error = math.sqrt((groups - 1) / groups * float(np.square(values - values.mean()).sum()))
-    margin = float(scipy.stats.t.ppf((1 + confidence) / 2, groups - 1)) * error
+    margin = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, groups - 1)) * error
     return full_value - margin, full_value + margin
 
 
-def smallest_provable_drop(n: int, disagreements: int, confidence: float = CONFIDENCE) -> float:
+def smallest_provable_drop(n: int, disagreements: int) -> float:
     """The smallest drop in accuracy that ``n`` paired samples could have proved.
 
     That is the smallest drop whose interval would exclude zero, had it been seen with as many disagreements in
     correctness (or, when those are too few to prove anything, with as many more as it takes, all of them losses). A
     smaller one is no evidence of none: these data cannot tell it from zero.
     """
-    limit = _z(confidence) ** 2
+    limit = _z() ** 2
     needed = math.floor(math.sqrt(limit * disagreements)) + 1
     if needed > disagreements:
         needed = max(math.floor(limit) + 1, 1)
@@ -177,13 +165,13 @@ def samples_to_decide(drop: float, interval: Interval, n: int, limit: float) -> 
     return math.ceil(n * ((end - drop) / (limit - drop)) ** 2)
 
 
-def _z(confidence: float) -> float:
-    return float(scipy.special.ndtri((1 + confidence) / 2))
+def _z() -> float:
+    return float(scipy.special.ndtri((1 + CONFIDENCE) / 2))
 
 
-def _expand_tail(n: float, confidence: float) -> float:
+def _expand_tail(n: float) -> float:
     """The tail below which a bootstrap of ``n`` independent values is cut, by Student's t instead of the normal."""
-    quantile = scipy.stats.t.ppf((1 - confidence) / 2, n - 1)
+    quantile = scipy.stats.t.ppf((1 - CONFIDENCE) / 2, n - 1)
     return float(scipy.special.ndtr(math.sqrt(n / (n - 1)) * quantile))
 
 

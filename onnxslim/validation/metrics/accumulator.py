@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,9 @@ from onnxslim.core.converter import JSON
 from onnxslim.validation import statistics
 from onnxslim.validation.metrics.table import FinishFunction, Metric
 from onnxslim.validation.statistics import Interval
+
+#: The interval of a metric of the whole set is from leaving out one of at most so many groups of samples at a time.
+MAX_JACKKNIFE_GROUPS = 20
 
 
 @dataclass(frozen=True)
@@ -126,10 +130,37 @@ def compare_paired(
 
     interval = statistics.bootstrap_interval(np.concatenate([original, result], axis=1), compute_drop)
     return MetricResult(
-        name, original_value, result_value, drop, interval, n, None if by_definition else interval_half_width(interval)
+        name, original_value, result_value, drop, interval, n, None if by_definition else _half_width(interval)
     )
 
 
-def interval_half_width(interval: Interval) -> float:
+def compare_on_dataset(
+    name: str, measure: Callable[[bool, np.ndarray | None], float], n: int, groups: int, *, has_original: bool
+) -> MetricResult:
+    """A metric that means nothing on a part of the data, and the jackknife interval of its drop.
+
+    Args:
+        name: The metric.
+        measure: (of the original, not the result; indices of samples, or None for all) → its value; higher is better.
+        n: Samples.
+        groups: How many groups are left out, one at a time; with fewer than 2, or where a value is NaN, no interval.
+        has_original: There is an original to compare with.
+    """
+    result = measure(False, None)
+    if not has_original:
+        return MetricResult(name, None, result, n=n)
+    original = measure(True, None)
+    compared = MetricResult(name, original, result, original - result, n=n)
+    drops = np.empty(groups)
+    for group in range(groups):
+        remaining = np.flatnonzero(np.arange(n) % groups != group)
+        drops[group] = measure(True, remaining) - measure(False, remaining)
+    if groups < 2 or np.isnan(drops).any():
+        return compared
+    interval = statistics.jackknife_interval(drops, original - result)
+    return replace(compared, interval=interval, provable=_half_width(interval))
+
+
+def _half_width(interval: Interval) -> float:
     """The smallest drop an interval of this width could have told from zero."""
     return (interval[1] - interval[0]) / 2

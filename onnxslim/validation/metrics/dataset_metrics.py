@@ -7,19 +7,17 @@ To add one, write a class with the three methods of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from onnxslim.core.errors import InvalidDataError
 from onnxslim.validation.metrics import detection
-from onnxslim.validation.metrics.accumulator import MetricResult, interval_half_width
-from onnxslim.validation.statistics import jackknife_interval
+from onnxslim.validation.metrics.accumulator import MAX_JACKKNIFE_GROUPS, MetricResult, compare_on_dataset
 
 #: Without labels, boxes of the original from this score on are taken for true.
 MIN_TRUSTED_SCORE = 0.25
-#: The interval is from leaving out one of at most so many groups at a time.
-_MAX_JACKKNIFE_GROUPS = 20
 
 
 class DetectionAccumulator:
@@ -64,29 +62,20 @@ class DetectionAccumulator:
             InvalidDataError: There are no true boxes in any image.
         """
         n = len(self._result)
-        result_value = detection.average_precision(self._result)
-        if np.isnan(result_value):
+
+        def measure(of_original: bool, remaining: np.ndarray | None) -> float:
+            images = self._original if of_original else self._result
+            return detection.average_precision(images if remaining is None else [images[i] for i in remaining])
+
+        groups = min(MAX_JACKKNIFE_GROUPS, n) if n > 1 else 0
+        compared = compare_on_dataset(self.name, measure, n, groups, has_original=bool(self._original))
+        if np.isnan(compared.result):
             raise InvalidDataError(
                 f"metric ap: no true boxes in {n} samples"
                 + ("" if self._has_labels else f"; the original finds none with a score of {MIN_TRUSTED_SCORE} or more"),
                 hint="give images that show what the model detects",
             )
-        if not self._original:
-            return MetricResult(self.name, None, result_value, n=n, share=True)
-        original_value = detection.average_precision(self._original)
-        drops = []
-        for group in range(min(_MAX_JACKKNIFE_GROUPS, n) if n > 1 else 0):
-            remaining = [i for i in range(n) if i % _MAX_JACKKNIFE_GROUPS != group]
-            values = [detection.average_precision([of[i] for i in remaining]) for of in (self._original, self._result)]
-            drops.append(values[0] - values[1])
-        metric_result = MetricResult(self.name, original_value, result_value, original_value - result_value, n=n, share=True)
-        if len(drops) < 2 or np.isnan(drops).any():
-            return metric_result
-        interval = jackknife_interval(np.array(drops), original_value - result_value)
-        provable = interval_half_width(interval) if self._has_labels else None
-        return MetricResult(
-            self.name, original_value, result_value, original_value - result_value, interval, n, provable, share=True
-        )
+        return replace(compared, provable=compared.provable if self._has_labels else None, share=True)
 
 
 def _name_outputs(outputs: Any) -> Mapping[str, Any]:

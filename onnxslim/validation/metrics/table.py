@@ -123,16 +123,11 @@ def _relative_finish(means: np.ndarray) -> np.ndarray:
     return np.asarray(1 - np.sqrt(ratio))
 
 
-def _mae(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-    return _as_column(np.abs(_flatten_samples(outputs) - _check_numeric_labels("mae", labels, outputs)).mean(axis=1))
+def _deviation(name: str, measure: Callable[[np.ndarray], np.ndarray]) -> PartsFunction:
+    def deviations(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        return _as_column(measure(_flatten_samples(outputs) - _check_numeric_labels(name, labels, outputs)).mean(axis=1))
 
-
-def _rmse(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-    return _as_column(np.square(_flatten_samples(outputs) - _check_numeric_labels("rmse", labels, outputs)).mean(axis=1))
-
-
-def _rmse_finish(means: np.ndarray) -> np.ndarray:
-    return np.asarray(np.sqrt(means[:, 0]))
+    return deviations
 
 
 def _miou(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
@@ -286,8 +281,16 @@ METRICS: dict[str, Metric] = {
         Metric(
             "relative", "1 − relative error", _relative, "original", lambda v, y: not _is_discrete(v, y), _relative_finish
         ),
-        Metric("rmse", "RMSE", _rmse, "labels", _has_real_labels, _rmse_finish, higher_is_better=False),
-        Metric("mae", "MAE", _mae, "labels", higher_is_better=False),
+        Metric(
+            "rmse",
+            "RMSE",
+            _deviation("rmse", np.square),
+            "labels",
+            _has_real_labels,
+            lambda m: np.sqrt(m[:, 0]),
+            higher_is_better=False,
+        ),
+        Metric("mae", "MAE", _deviation("mae", np.abs), "labels", higher_is_better=False),
         Metric("ctc", "Sequence accuracy", _ctc, "either", finish=_ctc_finish),
     )
 }

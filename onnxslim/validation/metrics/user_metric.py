@@ -8,14 +8,10 @@ from typing import Any
 import numpy as np
 
 from onnxslim.core.errors import InvalidDataError, UsageError
-from onnxslim.validation import statistics
-from onnxslim.validation.metrics.accumulator import MetricResult, compare_paired, interval_half_width
+from onnxslim.validation.metrics.accumulator import MAX_JACKKNIFE_GROUPS, MetricResult, compare_on_dataset, compare_paired
 
 #: (outputs, labels or None) → values of shape (n,), or one value; higher is better
 UserMetric = Callable[[Any, "np.ndarray | None"], Any]
-
-#: A whole-set metric gets its interval from leaving out one of so many groups at a time.
-_JACKKNIFE_GROUPS = 20
 
 
 class UserMetricAccumulator:
@@ -62,33 +58,17 @@ class UserMetricAccumulator:
     def _compute_on_dataset(self) -> MetricResult:
         n = sum(self.counts)
         labels = np.concatenate(self.labels) if self.labels else None
-        result = _join_batches(self.result, self.counts)
-        result_value = float(self._call(result, labels, ()))
-        if not self.original:
-            return MetricResult(self.name, None, result_value, n=n)
-        original = _join_batches(self.original, self.counts)
-        original_value = float(self._call(original, labels, ()))
-        if n < 2 * _JACKKNIFE_GROUPS:
-            return MetricResult(self.name, original_value, result_value, original_value - result_value, n=n)
-        drops = np.empty(_JACKKNIFE_GROUPS)
-        for group in range(_JACKKNIFE_GROUPS):
-            remaining = np.flatnonzero(np.arange(n) % _JACKKNIFE_GROUPS != group)
+        joined = [_join_batches(batches, self.counts) if batches else None for batches in (self.result, self.original)]
+
+        def measure(of_original: bool, remaining: np.ndarray | None) -> float:
+            outputs = joined[of_original]
+            if remaining is None:
+                return float(self._call(outputs, labels, ()))
             remaining_labels = None if labels is None else labels[remaining]
-            values = [
-                float(self._call(_select_samples(outputs, remaining), remaining_labels, ()))
-                for outputs in (original, result)
-            ]
-            drops[group] = values[0] - values[1]
-        interval = statistics.jackknife_interval(drops, original_value - result_value)
-        return MetricResult(
-            self.name,
-            original_value,
-            result_value,
-            original_value - result_value,
-            interval,
-            n,
-            interval_half_width(interval),
-        )
+            return float(self._call(_select_samples(outputs, remaining), remaining_labels, ()))
+
+        groups = MAX_JACKKNIFE_GROUPS if n >= 2 * MAX_JACKKNIFE_GROUPS else 0
+        return compare_on_dataset(self.name, measure, n, groups, has_original=bool(self.original))
 
     def _is_per_sample(self, outputs: Any, labels: np.ndarray | None, n: int) -> bool:
         try:
