@@ -2,10 +2,13 @@
 
 - Pad(x) by nothing → x
 - Conv(Pad(x, zeros)) → Conv(x) with larger pads, when only spatial axes were padded
-- MaxPool(Pad(x, -∞)) the same; AveragePool(Pad(x, zeros)) when it counts its padding
+- MaxPool(Pad(x, -∞)) the same; AveragePool(Pad(x, zeros)) when it counts its padding; both when the pads stay smaller
+  than the kernel, as the runtime asks for
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -13,6 +16,7 @@ import onnx_ir as ir
 from onnxslim.graph.constants import get_const_array
 from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, has_single_use, op, producer
 from onnxslim.simplification.symbolic_shapes.inference import lookup_integers, symbolic_dims
+from onnxslim.simplification.symbolic_shapes.polynomials import Number
 
 #: Opset where pads and the value became inputs.
 INPUTS_SINCE_OPSET = 11
@@ -37,6 +41,10 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
         return refusal
     own_pads = list(node.attributes.get_ints("pads", [0] * (2 * (rank - 2))))
     pads = [a + b for a, b in zip(own_pads, [*begin[2:], *end[2:]], strict=True)]
+    if node.op_type != "Conv":
+        refusal = _find_pool_refusal(node, pads, end[2:], symbolic_dims(pad.inputs[0]))
+    if refusal is not None:
+        return refusal
     attributes = {name: value for name, value in node.attributes.items() if name not in ("pads", "auto_pad")}
     return {node.outputs[0]: op(node.op_type, [pad.inputs[0], *node.inputs[1:]], {**attributes, "pads": pads})}
 
@@ -65,6 +73,21 @@ def _find_refusal(
             return "a window that hangs over the edge counts padding differently"
         if not node.attributes.get_int("count_include_pad", 0):
             return "AveragePool would no longer count the padding"
+    return None
+
+
+def _find_pool_refusal(node: ir.Node, pads: list[int], end: list[int], dims: Sequence[Number] | None) -> str | None:
+    """Why the pool ``node`` cannot pad by ``pads`` itself, of which a Pad adds ``end`` behind an input of ``dims``."""
+    kernel = node.attributes.get_ints("kernel_shape", ())
+    if not all(pad < size for pad, size in zip(pads, (*kernel, *kernel), strict=True)):
+        return "a pool's own padding must be smaller than its kernel"
+    if node.attributes.get_int("ceil_mode", 0) and any(end):
+        return "rounding up, a pool leaves out the windows that begin behind its input, and would count its own padding out"
+    dilations = node.attributes.get_ints("dilations", [1] * len(kernel))
+    spatial = [None] * len(kernel) if dims is None else list(dims[2:])
+    for dilation, size in zip(dilations, spatial, strict=True):
+        if dilation > 1 and not (isinstance(size, int) and size >= dilation):
+            return "a dilated window may read nothing but padding"
     return None
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.support.onnx_text import build, fires, floats, rests
+from onnxslim.simplification.step import simplify
+from tests.support.onnx_text import ROOM, build, equal, fires, floats, rests
 
 RULE = "pads"
 
@@ -80,3 +83,73 @@ def test_an_average_pool_must_count_its_padding(counts: int) -> None:
         fires(RULE, model, "AveragePool")
     else:
         rests(RULE, model, "no longer count the padding")
+
+
+@st.composite
+def padded_windows(draw: st.DrawFn) -> tuple[str, dict[str, np.ndarray], bool]:
+    """Text and constants of a Pad before a pool or a Conv of any geometry, and whether that op may pad by itself."""
+    rank, kind = draw(st.integers(1, 3)), draw(st.sampled_from(["MaxPool", "AveragePool", "Conv"]))
+    kernel = [draw(st.integers(1, 3)) for _ in range(rank)]
+    own = [draw(st.integers(0, size - 1)) for size in (*kernel, *kernel)]
+    added = [draw(st.integers(0, 3)) for _ in own]
+    strides = [draw(st.integers(1, 3)) for _ in kernel]
+    attributes = f"kernel_shape={kernel}, pads={own}, strides={strides}"
+    ceil = kind != "Conv" and draw(st.booleans())
+    if kind == "AveragePool":
+        attributes += ", count_include_pad=1"
+    else:
+        attributes += f", dilations={[draw(st.integers(1, 3)) for _ in kernel]}"
+    attributes += ", ceil_mode=1" if ceil else ""
+    constants = {
+        "k": ints(0, 0, *added[:rank], 0, 0, *added[rank:]),
+        "v": np.asarray(-np.inf if kind == "MaxPool" else 0, np.float32),
+    }
+    if kind == "Conv":
+        constants["w"] = floats(3, 2, *kernel)
+    sizes = ",".join(str(draw(st.integers(5, 7))) for _ in kernel)
+    result = ",".join(f"D{axis}" for axis in range(rank))
+    channels = 3 if kind == "Conv" else 2
+    weight = ", w" if kind == "Conv" else ""
+    window = f"{kind} <{attributes}> (p{weight})"
+    text = f"(float[N,2,{sizes}] x) => (float[N,{channels},{result}] y) {{ p = Pad (x, k, v) y = {window} }}"
+    fits = all(a + b < size for a, b, size in zip(own, added, (*kernel, *kernel), strict=True))
+    return text, constants, any(added) and (kind == "Conv" or (fits and not ceil))
+
+
+@settings(max_examples=60, deadline=None)
+@given(padded_windows())
+def test_whatever_the_window_the_result_loads_and_is_the_same(drawn: tuple[str, dict[str, np.ndarray], bool]) -> None:
+    text, constants, can_move = drawn
+    model = build(text, **constants)
+    result, report = simplify(model, ROOM)
+    equal(model, result)
+    assert RULE in report.changed or not can_move
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize(
+    ("own", "added"), [([0, 0, 0, 0], [2, 0, 0, 0]), ([1, 1, 1, 1], [0, 0, 0, 1]), ([0, 0, 0, 0], [3, 3, 3, 3])]
+)
+def test_a_pool_pads_by_less_than_its_kernel(op: str, own: list[int], added: list[int]) -> None:
+    counts = ", count_include_pad=1" if op == "AveragePool" else ""
+    text = f"""(float[N,2,5,5] x) => (float[N,2,H,W] y) {{
+        p = Pad (x, k, v) y = {op} <kernel_shape=[2,2], pads={own}{counts}> (p)
+    }}"""
+    fill = np.asarray(-np.inf if op == "MaxPool" else 0, np.float32)
+    rests(RULE, build(text, k=ints(0, 0, *added[:2], 0, 0, *added[2:]), v=fill), "smaller than its kernel")
+
+
+def test_a_pool_that_rounds_up_takes_no_padding_behind() -> None:
+    text = """(float[N,2,4] x) => (float[N,2,L] y) {
+        p = Pad (x, k, v) y = MaxPool <kernel_shape=[3], strides=[2], ceil_mode=1> (p)
+    }"""
+    low = np.asarray(-np.inf, np.float32)
+    rests(RULE, build(text, k=ints(0, 0, 0, 0, 0, 2), v=low), "rounding up")
+    fires(RULE, build(text, k=ints(0, 0, 1, 0, 0, 0), v=low), "MaxPool")
+
+
+def test_a_dilated_pool_must_reach_its_input() -> None:
+    text = """(float[N,2,L] x) => (float[N,2,M] y) {
+        p = Pad (x, k, v) y = MaxPool <kernel_shape=[2], dilations=[3]> (p)
+    }"""
+    rests(RULE, build(text, k=ints(0, 0, 1, 0, 0, 1), v=np.asarray(-np.inf, np.float32)), "nothing but padding")
