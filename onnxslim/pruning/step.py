@@ -15,6 +15,7 @@ from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import ModelLike
 from onnxslim.pruning.block_dropping import remove_leftovers
+from onnxslim.pruning.idle_units import finds_idle_units, remove_idle_units
 from onnxslim.pruning.low_rank.factored_layers import split_layers
 from onnxslim.pruning.low_rank.merge_linear import merge_layers
 from onnxslim.pruning.options import PruneDecision, PruneOptions
@@ -81,9 +82,12 @@ def prune(
         if options.low_rank:
             original, merged_count = merge_layers(original, options.exclude)
             report.count("layers merged", merged_count)
-        current = original
+        current, whole = original, whole or original
+        if options.channels and not finds_idle_units(options, has_data=samples is not None):
+            original, idle = remove_idle_units(original, options)
+            report.add(idle)
         if options.channels:
-            current = _prune_channels(original, whole or original, context, options, surveys, report)
+            current = _prune_channels(original, whole, context, options, surveys, report)
         if options.sparsity is not None:
             sparsify(current, context, options, report)
         remove_leftovers(current)
@@ -134,7 +138,7 @@ def _prune_channels(
         shapes.infer(pruned)
         current = pruned
     if whole is not original and options.has_budget and not report.changed.keys() & _REMOVED_KINDS:
-        report.warnings.append("nothing had to go: what exact steps removed is as much as was asked, or more")
+        report.warnings.append("nothing live had to go: channels that say nothing are as much as was asked, or more")
     return current
 
 

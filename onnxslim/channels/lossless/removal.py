@@ -8,6 +8,7 @@ zeros, because the border sees fewer of them: there the constant channels are mu
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,15 +34,20 @@ ALWAYS_CONSTANT = "channels constant"
 DUPLICATE = "channels multiples of another"
 
 
-def remove_lossless(model: ir.Model) -> StepReport:
+def remove_lossless(model: ir.Model, limit: Callable[[Analysis, np.ndarray], np.ndarray] | None = None) -> StepReport:
     """Remove what can go exactly, in place; outputs stay equal to float rounding.
 
-    The report counts channels by why they went, and skips, by consumer, constant channels that must stay.
+    Args:
+        model: What to remove it from.
+        limit: The units of an analysis and which of them can go, bool (units,) -> those of them that may; by default all.
+
+    Returns:
+        Channels counted by why they went, and as skipped, by consumer, constant channels that must stay.
     """
     report = StepReport("lossless")
     with report.timed():
         for _ in range(MAX_ROUNDS):
-            plan = _plan_removal(model)
+            plan = _plan_removal(model, limit)
             report.skipped = plan.skipped  # what stays is what the last round says
             if not plan.removed.any():
                 break
@@ -75,7 +81,7 @@ class _RemovalPlan:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-def _plan_removal(model: ir.Model) -> _RemovalPlan:
+def _plan_removal(model: ir.Model, limit: Callable[[Analysis, np.ndarray], np.ndarray] | None) -> _RemovalPlan:
     scratch = model.clone()
     shapes.infer(scratch)
     analysis = analyze_channels(model)
@@ -88,7 +94,7 @@ def _plan_removal(model: ir.Model) -> _RemovalPlan:
         reason = None if locked[unit] else _try_remove(unit, plan, locked)
         if reason is not None:
             reasons[unit] = reason
-    plan.removed = analysis.spare(plan.removed)
+    plan.removed = analysis.spare(plan.removed if limit is None else limit(analysis, plan.removed))
     plan.counts.update(reasons[unit] for unit in np.flatnonzero(plan.removed).tolist())
     for facts in plan.consumer_facts:
         remaining = facts.is_constant & analysis.kept_slots(facts.consumer.labels, plan.removed)
