@@ -50,7 +50,7 @@ class Candidate:
             placement: Of int8 layers.
             idle_share: What exact steps take of what ``of`` counts; a prune step counts it towards its share.
         """
-        removed_share = idle_share + (1 - idle_share) * self.pruning_ratio
+        removed_share = round(idle_share + (1 - idle_share) * self.pruning_ratio, 4)
         low_rank_option = {"low_rank": True} if self.low_rank else {}
         pruning = (
             [make_step("prune", remove=removed_share, of=self.of, round_to=CHANNEL_MULTIPLE, **low_rank_option)]

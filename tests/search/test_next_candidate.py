@@ -114,6 +114,11 @@ def test_the_steps_of_a_point_are_learned_where_it_helps() -> None:
     assert names == ["simplify", "quantize", "recover"]
 
 
+def test_a_point_prunes_a_share_of_what_exact_steps_leave() -> None:
+    shares = [Candidate(0.2).steps("static", idle)[1].options.remove for idle in (0.0, 0.5)]
+    assert shares == [0.2, 0.6]
+
+
 def test_trainings_are_whole_halves_or_quarters_so_that_a_later_search_knows_them() -> None:
     seen = search(
         lambda point: 0.05 * point.pruning_ratio / (3 if point.recovery_seconds else 1),
