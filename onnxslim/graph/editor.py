@@ -54,10 +54,14 @@ class GraphEditor:
         self._names[str(value.name)] -= 1
         value.name = self.make_unique_name(stem)
 
-    def add_initializer(self, stem: str, array: npt.ArrayLike, dtype: ir.DataType | None = None) -> ir.Value:
-        """A new initializer called ``stem`` or like it, which graphs inside this one can read too."""
+    def add_initializer(
+        self, stem: str, array: npt.ArrayLike, dtype: ir.DataType | None = None, *, graph: ir.Graph | None = None
+    ) -> ir.Value:
+        """A new initializer called ``stem`` or like it, which graphs inside this one can read too; or one of ``graph``, a
+        graph inside it.
+        """
         tensor = ir.tensor(np.asarray(array, order="C"), dtype, name=self.make_unique_name(stem))
-        return ir.tape.Tape(self.graph).initializer(tensor)
+        return ir.tape.Tape(graph or self.graph).initializer(tensor)
 
     def add_node(
         self,

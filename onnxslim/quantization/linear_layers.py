@@ -102,6 +102,11 @@ class WeightMatrix:
         return 0 if self.tables or self.linear_layers[0].transposed else 1
 
     @property
+    def is_read_both_ways(self) -> bool:
+        """Whether the outputs of some layer lie along the other axis, so that no scale is one output's for all readers."""
+        return any(linear.transposed != (self.scale_axis == 0) for linear in self.linear_layers)
+
+    @property
     def reader_names(self) -> list[str]:
         """Every reader by name."""
         return [*(reader.name for reader in self.linear_layers), *(reader.name for reader in self.tables)]

@@ -109,10 +109,17 @@ def _find_weights(
 ) -> list[WeightMatrix]:
     all_weights, skipped = find_weight_matrices(model, exclude)
     report.skipped += skipped
-    selected = [weight for weight in all_weights if not set(weight.reader_names) & set(float_names)]
+    selected = []
     for weight in all_weights:
-        for name in weight.reader_names if weight not in selected else ():
-            report.skip(name, "it went back to float for accuracy")
+        if set(weight.reader_names) & set(float_names):
+            reason = "it went back to float for accuracy"
+        elif weight.is_read_both_ways:
+            reason = "its weights are read both ways, as they are and transposed: no scale is an output's for both"
+        else:
+            selected.append(weight)
+            continue
+        for name in weight.reader_names:
+            report.skip(name, reason)
     return selected
 
 

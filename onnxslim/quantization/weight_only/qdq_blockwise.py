@@ -52,26 +52,42 @@ def write_blockwise_qdq(model: ir.Model, bits: int, exclude: Sequence[str] = (),
 
 
 def _write_linear_layers(editor: GraphEditor, weight: WeightMatrix, bits: int) -> None:
+    """The codes of ``weight`` in the graph that reads them, a DequantizeLinear for each of its layers.
+
+    onnxruntime fuses the two where they stand, and fails on codes that are a graph further out. So a weight that several
+    graphs read (the branches of an If) is dequantised in the main one for all bodies, as a tensor like any other.
+    """
     stem = str(weight.weight_value.name)
     block_codes, block_scales = blockwise.quantize_symmetric(
         weight.array if weight.scale_axis == 0 else weight.array.T, bits
     )
-    codes = _add_codes(editor, stem, block_codes.T, bits)
-    scale_value = editor.add_initializer(f"{stem}_scale", block_scales.T)
+    graphs = list(dict.fromkeys(linear.node.graph for linear in weight.linear_layers))
+    home = graphs[0] if len(graphs) == 1 and isinstance(graphs[0], ir.Graph) else editor.graph
+    codes = _add_codes(editor, stem, block_codes.T, bits, home)
+    scales = editor.add_initializer(f"{stem}_scale", block_scales.T, graph=home)
+    shared: ir.Value | None = None
     for linear in weight.linear_layers:
-        _write_product(editor, linear, codes, scale_value, bits, flipped=linear.transposed != (weight.scale_axis == 0))
+        if linear.node.graph is home:
+            matrix = _add_dequantize(editor, codes, scales, bits, f"{linear.name}_DequantizeLinear", linear.node)
+        else:
+            matrix = shared = shared or _add_dequantize(
+                editor, codes, scales, bits, f"{stem}_DequantizeLinear", editor.graph[0]
+            )
+        _write_product(editor, linear, matrix, flipped=linear.transposed != (weight.scale_axis == 0))
 
 
-def _write_product(
-    editor: GraphEditor, linear: MatMulLayer, codes: ir.Value, scales: ir.Value, bits: int, *, flipped: bool
-) -> None:
-    """A layer's DequantizeLinear of (K, N) and its product; ``flipped`` where another reader of the weight had its way."""
-    node, shape = linear.node, codes.shape
-    attributes = {"axis": 0, "block_size": blockwise.BLOCK_SIZES[bits]}
-    matrix = editor.add_node(
-        "DequantizeLinear", codes, scales, before=node, name=f"{linear.name}_DequantizeLinear", attributes=attributes,
-        dtype=ir.DataType.FLOAT, shape=shape,
+def _add_dequantize(
+    editor: GraphEditor, codes: ir.Value, scales: ir.Value, bits: int, name: str, before: ir.Node
+) -> ir.Value:
+    return editor.add_node(
+        "DequantizeLinear", codes, scales, before=before, name=name,
+        attributes={"axis": 0, "block_size": blockwise.BLOCK_SIZES[bits]}, dtype=ir.DataType.FLOAT, shape=codes.shape,
     )  # fmt: skip
+
+
+def _write_product(editor: GraphEditor, linear: MatMulLayer, matrix: ir.Value, *, flipped: bool) -> None:
+    """A layer's product with what is dequantised, (K, N); ``flipped`` where another reader of the weight had its way."""
+    node = linear.node
     if flipped:
         matrix = editor.add_node(
             "Transpose", matrix, before=node, name=f"{linear.name}_Transpose",
@@ -118,5 +134,6 @@ def _write_dequantized(editor: GraphEditor, weight_tensor: WeightTensor, bits: i
     return used_bits
 
 
-def _add_codes(editor: GraphEditor, stem: str, codes: np.ndarray, bits: int) -> ir.Value:
-    return editor.add_initializer(f"{stem}_quantized", codes, ir.DataType.INT4 if bits == 4 else ir.DataType.INT8)
+def _add_codes(editor: GraphEditor, stem: str, codes: np.ndarray, bits: int, graph: ir.Graph | None = None) -> ir.Value:
+    dtype = ir.DataType.INT4 if bits == 4 else ir.DataType.INT8
+    return editor.add_initializer(f"{stem}_quantized", codes, dtype, graph=graph)
