@@ -50,7 +50,7 @@ def build_no_layers_error(model: ir.Model, expected: str) -> UnsupportedError:
     dtypes = {
         array.dtype.name
         for node in model.graph.all_nodes()
-        if node.op_type in LAYER_OPS and (array := get_const_tensor(_get_weight(node))) is not None
+        if node.op_type in LAYER_OPS and len(node.inputs) > 1 and (array := get_const_tensor(node.inputs[1])) is not None
     }
     other_dtypes = sorted(name for name in dtypes if name != ir.DataType.FLOAT.name)
     if other_dtypes and len(other_dtypes) == len(dtypes):
@@ -59,10 +59,6 @@ def build_no_layers_error(model: ir.Model, expected: str) -> UnsupportedError:
             hint="quantise the float32 model that it was made from",
         )
     return UnsupportedError(f"nothing to quantise: no {expected}")
-
-
-def _get_weight(node: ir.Node) -> ir.Value | None:
-    return node.inputs[1] if len(node.inputs) > 1 else None
 
 
 def match_nodes(model: ir.Model, patterns: Sequence[str]) -> list[str]:

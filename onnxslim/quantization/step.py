@@ -29,7 +29,7 @@ def quantize(
     """``model`` in int8 (or with int8 weights, or in float16), the way ``options`` and the target ask for.
 
     Args:
-        model: A float model, best simplified; it is not changed.
+        model: A float model, best simplified; not changed.
         samples: Calibration data; ``--weights`` and float16 can do without (None).
         options: See :class:`QuantizeOptions`.
         config: Where calibration and measurements run.

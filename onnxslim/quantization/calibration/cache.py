@@ -14,7 +14,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -45,13 +45,12 @@ class EqualizationStatistics:
     include_clips: bool = True
 
     def __eq__(self, other: object) -> bool:
-        if (
-            not isinstance(other, EqualizationStatistics)
-            or self.include_clips != other.include_clips
-            or self.channels.keys() != other.channels.keys()
-        ):
-            return False
-        return all(np.array_equal(self.channels[name], other.channels[name]) for name in self.channels)
+        return (
+            isinstance(other, EqualizationStatistics)
+            and self.include_clips == other.include_clips
+            and self.channels.keys() == other.channels.keys()
+            and all(np.array_equal(self.channels[name], other.channels[name]) for name in self.channels)
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -87,12 +86,8 @@ class CalibrationCache:
             )
         if shared_samples := set(self.sample_hashes) & set(later.sample_hashes):
             raise InvalidDataError(f"{len(shared_samples)} samples are in both statistics")
-        return CalibrationCache(
-            self.statistics.merge(later.statistics),
-            self.model_hash,
-            self.sample_hashes + later.sample_hashes,
-            self.equalization,
-        )
+        statistics = self.statistics.merge(later.statistics)
+        return replace(self, statistics=statistics, sample_hashes=self.sample_hashes + later.sample_hashes)
 
 
 def hash_model(model: ir.Model) -> str:
@@ -112,12 +107,9 @@ def load(path: str) -> CalibrationCache:
             channels, sizes, peaks, energies, clips = (file[field] for field in _EQUALIZATION_KEYS)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InvalidDataError(f"--statistics {path}: no statistics of calibration ({error})") from None
-    tensor_count, sample_count = len(names), len(samples)
-    shapes_agree = lows.shape == highs.shape == (sample_count, tensor_count) and counts.shape == (
-        tensor_count,
-        2 * CELLS_PER_SIDE,
-    )
-    if not shapes_agree or not len(channels) == len(sizes) or not sizes.sum() == len(peaks) == len(energies):
+    statistics_fit = lows.shape == highs.shape == (len(samples), len(names))
+    statistics_fit &= counts.shape == (len(names), 2 * CELLS_PER_SIDE)
+    if not statistics_fit or len(channels) != len(sizes) or not sizes.sum() == len(peaks) == len(energies):
         raise InvalidDataError(f"--statistics {path}: no statistics of calibration (its arrays do not go together)")
     split_points = np.cumsum(sizes)[:-1]
     channel_arrays = zip(np.split(peaks, split_points), np.split(energies, split_points), strict=True) if len(sizes) else ()
@@ -128,24 +120,16 @@ def load(path: str) -> CalibrationCache:
 
 def save(cache: CalibrationCache, path: str) -> None:
     """Write ``cache`` to ``path``, whole or not at all."""
-    statistics, channels = cache.statistics, cache.equalization.channels
-    empty = np.zeros(0)
-    values = (
-        np.array(statistics.names),
-        statistics.lows,
-        statistics.highs,
-        statistics.exponents,
-        statistics.counts,
-        np.array(cache.model_hash),
-        np.array(cache.sample_hashes, str),
-    )
-    arrays: dict[str, Any] = dict(zip(_STATISTICS_KEYS, values, strict=True))
+    seen, channels = cache.statistics, cache.equalization.channels
+    sample_hashes = np.array(cache.sample_hashes, str)
+    statistics_arrays = (seen.names, seen.lows, seen.highs, seen.exponents, seen.counts, cache.model_hash, sample_hashes)
     sizes = np.array([len(peak) for peak, _ in channels.values()], np.int64)
-    peaks, energies = (np.concatenate([empty, *(channel_arrays[i] for channel_arrays in channels.values())]) for i in (0, 1))
-    equalization_arrays = (np.array(list(channels), str), sizes, peaks, energies, np.array(cache.equalization.include_clips))
-    arrays.update(zip(_EQUALIZATION_KEYS, equalization_arrays, strict=True))
+    peaks, energies = (np.concatenate([np.zeros(0), *(pair[i] for pair in channels.values())]) for i in (0, 1))
+    equalization_arrays = (np.array(list(channels), str), sizes, peaks, energies, cache.equalization.include_clips)
+    keys, arrays = _STATISTICS_KEYS + _EQUALIZATION_KEYS, statistics_arrays + equalization_arrays
     content = streams.BytesIO()
-    np.savez_compressed(content, **arrays)
+    named_arrays: dict[str, Any] = dict(zip(keys, map(np.asarray, arrays), strict=True))
+    np.savez_compressed(content, **named_arrays)
     target = os.path.abspath(path)
     with open_draft(os.path.dirname(target)) as file:
         file.write(content.getbuffer())
@@ -157,7 +141,7 @@ class CacheFiles:
 
     Args:
         paths: At least one.
-        model_hash: What is to be quantised, before it is equalised.
+        model: What is to be quantised, before it is equalised.
 
     Raises:
         InvalidDataError: A file is none of statistics, is of another model or was equalised by other data than the rest,
@@ -199,7 +183,7 @@ class CacheWriter:
         files: What the run was given.
         names: The tensors that are watched.
         digests: Of each run's samples, in order.
-        basis: What the model was equalised by.
+        equalization: What the model was equalised by.
 
     Raises:
         InvalidDataError: A file is of other tensors, or the run's own is of other data.
@@ -224,8 +208,7 @@ class CacheWriter:
         if own_cache is not None and (unknown_samples := Counter(own_cache.sample_hashes) - Counter(sample_hashes)):
             raise InvalidDataError(
                 f"--statistics {files.own_path}: of other data; "
-                f"{unknown_samples.total()} of its {len(own_cache.sample_hashes)} samples are none of "
-                "these",
+                f"{unknown_samples.total()} of its {len(own_cache.sample_hashes)} samples are none of these",
                 hint="give the same data, or name a new file first and this one behind it, to be added",
             )
         known_counts = Counter(sample for cache in files.caches.values() for sample in cache.sample_hashes)

@@ -65,19 +65,12 @@ class Statistics:
         if self.names != later.names:
             raise ValueError("statistics of different tensors cannot be merged")
         exponents = np.maximum(self.exponents, later.exponents)
-        counts = [
-            coarsen(a, int(k - own)) + coarsen(b, int(k - other))
-            for a, own, b, other, k in zip(
-                self.counts, self.exponents, later.counts, later.exponents, exponents, strict=True
-            )
-        ]
-        return Statistics(
-            self.names,
-            np.concatenate([self.lows, later.lows]),
-            np.concatenate([self.highs, later.highs]),
-            exponents,
-            np.stack(counts) if counts else self.counts,
-        )
+        counts = np.zeros_like(self.counts)
+        for part in (self, later):
+            for column, growth in enumerate((exponents - part.exponents).tolist()):
+                counts[column] += coarsen(part.counts[column], growth)
+        lows, highs = np.concatenate([self.lows, later.lows]), np.concatenate([self.highs, later.highs])
+        return Statistics(self.names, lows, highs, exponents, counts)
 
     def select(self, names: Sequence[str]) -> Statistics:
         """The statistics of ``names`` alone."""

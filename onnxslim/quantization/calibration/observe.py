@@ -23,11 +23,9 @@ from onnxslim.activations.output_error import is_float
 from onnxslim.core.errors import InvalidDataError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.graph import shapes
-from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.signature import tap_outputs
 from onnxslim.quantization.calibration.cache import CacheWriter
 from onnxslim.quantization.calibration.histograms import Statistics, StatisticsAccumulator
-from onnxslim.quantization.calibration.range_methods import NUM_BINS, Histogram
 from onnxslim.runtime.memory import release_freed_memory
 from onnxslim.runtime.parallel import FeedIterable
 from onnxslim.runtime.session import Session, SessionConfig
@@ -214,14 +212,3 @@ def _add_finite_extremes(observed: ObservedModel, value: ir.Value) -> None:
     for op, suffix, neutral in (("ReduceMin", "__low", largest), ("ReduceMax", "__high", -largest)):
         kept = observed.append("Concat", observed.append("Where", is_bad, neutral, flattened), neutral, axis=0)
         observed.add_output(observed.append_reduction(op, kept), str(value.name) + suffix, value.dtype)
-
-
-def compute_constant_histogram(value: ir.Value) -> Histogram:
-    """The histogram of a float constant that an int8 op reads as an activation."""
-    array = get_const_array(value)
-    assert array is not None, f"{value.name} is no constant"
-    array = array[np.isfinite(array)]
-    low, high = float(array.min(initial=0.0)), float(array.max(initial=0.0))
-    span = high - low if high > low else 1.0
-    index = np.clip(((array.reshape(-1) - low) / span * NUM_BINS).astype(np.int64), 0, NUM_BINS - 1)
-    return Histogram(low, high, np.bincount(index, minlength=NUM_BINS).astype(np.int64), low, high)

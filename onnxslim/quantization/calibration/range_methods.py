@@ -79,9 +79,11 @@ def mse(h: Histogram, levels: int = 255, saturation: float = 1.0) -> tuple[float
         saturation: What a squared error by saturation counts, against one by rounding. Which is worse for the model's
             outputs differs between networks; ``auto`` measures it.
     """
-    lows, highs, errors = _compute_grid_errors(h, levels, saturation)
-    best = int(np.argmin(errors))
-    return float(lows[best]), float(highs[best])
+    lows = np.unique(_RANGE_SHARES * h.low) if h.low < 0 else np.array([0.0])
+    highs = np.unique(_RANGE_SHARES * h.high) if h.high > 0 else np.array([0.0])
+    low, high = (grid.reshape(-1) for grid in np.meshgrid(lows, highs, indexing="ij"))
+    best = int(np.argmin(_compute_errors(h, low, high, levels, saturation)))
+    return float(low[best]), float(high[best])
 
 
 def expected_error(h: Histogram, low: float, high: float, levels: int = 255) -> float:
@@ -126,13 +128,6 @@ def _kl_divergence(reference: np.ndarray, h: Histogram, low: float, high: float,
 def _find_zero_bins(h: Histogram) -> np.ndarray:
     """bool (BINS,): the bins at zero, whose values are mostly exact zeros."""
     return np.abs(h.bin_centers) <= (h.high - h.low) / NUM_BINS if h.low <= 0 <= h.high else np.zeros(NUM_BINS, bool)
-
-
-def _compute_grid_errors(h: Histogram, levels: int, saturation: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    lows = np.unique(_RANGE_SHARES * h.low) if h.low < 0 else np.array([0.0])
-    highs = np.unique(_RANGE_SHARES * h.high) if h.high > 0 else np.array([0.0])
-    low, high = (grid.reshape(-1) for grid in np.meshgrid(lows, highs, indexing="ij"))
-    return low, high, _compute_errors(h, low, high, levels, saturation)
 
 
 def _compute_errors(h: Histogram, low: np.ndarray, high: np.ndarray, levels: int, saturation: float = 1.0) -> np.ndarray:

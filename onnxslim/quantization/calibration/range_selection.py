@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from functools import cache
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.output_error import ReferenceOutputs
-from onnxslim.quantization.calibration import observe, range_methods
+from onnxslim.graph.constants import get_const_array
+from onnxslim.quantization.calibration import range_methods
 from onnxslim.quantization.calibration.histograms import Statistics
 from onnxslim.quantization.evaluation.bisection import bisect_sensitive_tensors
 from onnxslim.quantization.evaluation.simulation import Simulation
@@ -18,18 +21,16 @@ from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
 
-Encodings = dict[str, affine.Encoding]
-
 
 class RangeSelector:
-    """Encodings of ``widest``'s tensors by each of some methods, compared in one simulated model.
+    """Encodings of ``full_plan``'s tensors by each of some methods, compared in one simulated model.
 
     Args:
         model: The float model.
-        widest: Everything that may be quantised.
+        full_plan: Everything that may be quantised.
         statistics: Of its tensors.
         options: By which methods, and for which target.
-        yardstick: What outputs are compared by.
+        reference: What outputs are compared with.
         config: Where to run.
     """
 
@@ -44,9 +45,10 @@ class RangeSelector:
     ) -> None:
         self._model, self._full_plan, self._target = model, full_plan, TARGETS[options.target]
         self._reference, self._config = reference, config
-        self._histograms = {names[0]: statistics.build_histogram(names) for names in full_plan.list_tensor_groups().values()}
+        self._groups = full_plan.list_tensor_groups()
+        self._histograms = {names[0]: statistics.build_histogram(names) for names in self._groups.values()}
         methods = range_methods.parse_methods(options.calibration)
-        self._encodings = {name: self._compute_encodings(method, self._histograms) for name, method in methods.items()}
+        self._encodings = {name: self._compute_encodings(method) for name, method in methods.items()}
 
     def get_qparams(self, method: str) -> QuantizationParams:
         """The encodings by ``method``."""
@@ -70,36 +72,36 @@ class RangeSelector:
         self, all_units: Sequence[FusionGroup], int8: frozenset[str], method: str
     ) -> Iterator[tuple[frozenset[str], float]]:
         """Shrinking parts of ``int8``, all of it and then without the costliest, and the worst output's error with each."""
-        groups = self._full_plan.list_tensor_groups()
 
         def remaining_int8(group_names: Collection[str]) -> frozenset[str]:
-            float_tensors = {name for key in group_names for name in groups[key]}
-            adjacent = {
+            float_tensors = {name for key in group_names for name in self._groups[key]}
+            return int8 - {
                 unit.name for unit in all_units if any(str(v.name) in float_tensors for v in (*unit.inputs, *unit.outputs))
             }
-            return int8 - adjacent
 
+        @cache
         def worst_error(group_names: frozenset[str]) -> float:
             quantized = insert_qdq(self._model, make_plan(all_units, remaining_int8(group_names)), self.get_qparams(method))
             return max(self._reference.merge_parts(self._reference.errors(quantized)).values(), default=0.0)
 
-        for group_names in bisect_sensitive_tensors(list(groups), worst_error):
+        for group_names in bisect_sensitive_tensors(list(self._groups), worst_error):
             yield remaining_int8(group_names), worst_error(group_names)
 
     def best_methods(self) -> dict[str, str]:
         """What ``least`` took for each group of tensors, by the group's first."""
         return {name: range_methods.choose_method(histogram)[0] for name, histogram in self._histograms.items()}
 
-    def _compute_encodings(
-        self, method: range_methods.RangeMethod, histograms: Mapping[str, range_methods.Histogram]
-    ) -> Encodings:
+    def _compute_encodings(self, method: range_methods.RangeMethod) -> dict[str, affine.Encoding]:
         symmetric = self._target.activation_symmetric
-        encodings: Encodings = {}
-        for names in self._full_plan.list_tensor_groups().values():
-            encoding = affine.compute_activation_encoding(*method(histograms[names[0]]), symmetric=symmetric)
+        encodings: dict[str, affine.Encoding] = {}
+        for names in self._groups.values():
+            encoding = affine.compute_activation_encoding(*method(self._histograms[names[0]]), symmetric=symmetric)
             encodings.update(dict.fromkeys(names, encoding))
         values = {str(value.name): value for unit in self._full_plan.units for value in unit.inputs}
         for name in self._full_plan.constants:
-            histogram = observe.compute_constant_histogram(values[name])
-            encodings[name] = affine.compute_activation_encoding(histogram.low, histogram.high, symmetric=symmetric)
+            array = get_const_array(values[name])
+            assert array is not None, f"{name} is no constant"
+            finite = array[np.isfinite(array)]
+            low, high = float(finite.min(initial=0.0)), float(finite.max(initial=0.0))
+            encodings[name] = affine.compute_activation_encoding(low, high, symmetric=symmetric)
         return encodings

@@ -23,12 +23,13 @@ from onnxslim.quantization.dynamic.rewrite import RewrittenLayer, write_dynamic
 from onnxslim.quantization.dynamic.skip_layernorm_guard import replace_adds_with_sums
 from onnxslim.quantization.dynamic.smoothquant import Smoothing, apply_smoothings, choose_smoothings
 from onnxslim.quantization.evaluation import placement_profiling
-from onnxslim.quantization.evaluation.fusion_report import FusionReport, classify_layer, count_runtime_ops
+from onnxslim.quantization.evaluation.fusion_report import FusionReport, classify_layer, count_ops
 from onnxslim.quantization.linear_layers import WeightMatrix, find_same_weights, find_weight_matrices
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import build_no_layers_error
 from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.registry import TARGETS
+from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.runtime.session import SessionConfig
 
 #: Samples that activations are looked at on, that choices are judged on, and that times are measured on.
@@ -57,9 +58,9 @@ def quantize_dynamic(
     progress("looking at activations", 0, 3)
     observations = observe_inputs(model, linears, observed_samples, config)
     layer_noise = {
-        one.name: quantization_noise(observations[str(one.activation.name)], get_weight_matrix(one))
-        for one in linears
-        if str(one.activation.name) in observations
+        linear.name: quantization_noise(observations[name], get_weight_matrix(linear))
+        for linear in linears
+        if (name := str(linear.activation.name)) in observations
     }
     progress("writing", 1, 3)
     reduce_range = target.saturating_pairs
@@ -67,32 +68,39 @@ def quantize_dynamic(
     written_layers = write_dynamic(result, find_same_weights(result, layer_weights), reduce_range=reduce_range)
     candidates = choose_smoothings(layer_weights, observations)
     if candidates:
-        yardstick = ReferenceOutputs(model, feeds.last(MAX_EVALUATION_SAMPLES), config)
-        best_error = plain_error = yardstick.error(result)
-        tried_sets: list[tuple[Smoothing, ...]] = []
-        kept: tuple[Smoothing, ...] = ()
+        reference = ReferenceOutputs(model, feeds.last(MAX_EVALUATION_SAMPLES), config)
+        best_error = plain_error = reference.error(result)
+        kept: list[Smoothing] = []
         errors = {"nothing": plain_error}
         for min_gain_db in MIN_SMOOTHING_GAINS_DB:
-            chosen = tuple(one for one in candidates if one.gain_db >= min_gain_db)
-            if not chosen or chosen in tried_sets:
+            chosen = [smoothing for smoothing in candidates if smoothing.gain_db >= min_gain_db]
+            # each set is a part of the one before, so one of the same size is the same
+            label = f"{len(chosen)} activations"
+            if not chosen or label in errors:
                 continue
-            tried_sets.append(chosen)
             smoothed_model = model_file.clone(model)
             apply_smoothings(smoothed_model, find_same_weights(smoothed_model, layer_weights), chosen)
             smoothed_layers = write_dynamic(
                 smoothed_model, find_same_weights(smoothed_model, layer_weights), reduce_range=reduce_range
             )
-            error = errors[f"{len(chosen)} activations"] = yardstick.error(smoothed_model)
+            error = errors[label] = reference.error(smoothed_model)
             if error < min(best_error, MAX_SMOOTHING_ERROR_RATIO * plain_error):
                 best_error, result, written_layers, kept = error, smoothed_model, smoothed_layers, chosen
         if kept:
-            report.details["smooth"] = [one.as_json() for one in kept]
+            report.details["smooth"] = [smoothing.as_json() for smoothing in kept]
         report.details["smoothing"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
         report.count("smoothed activations", len(kept))
     report.count("residual sums kept apart from LayerNormalization", replace_adds_with_sums(result))
     progress("timing", 2, 3)
     if options.placement == "measured":
-        _measure_times(report, model, result, feeds, config)
+        fastest_name, seconds = placement_profiling.pick_fastest(
+            {"float": model, "dynamic": result}, feeds.first(NUM_TIMING_SAMPLES), config, report
+        )
+        if fastest_name == "float":
+            report.warnings.append(
+                f"dynamic int8 is not faster than float on this machine: {seconds['dynamic'] * 1e3:.3g} ms "
+                f"against {seconds['float'] * 1e3:.3g} ms"
+            )
     fusion_report = _inspect_layers(result, written_layers, layer_noise, target, config)
     report.count("embedding tables in int8", sum(entry.op == "Gather" for entry in written_layers))
     fusion_report.summarize(report)
@@ -123,20 +131,6 @@ def _find_weights(
     return selected
 
 
-def _measure_times(
-    report: StepReport, model: ir.Model, result: ir.Model, feeds: CalibrationFeeds, config: SessionConfig
-) -> None:
-    fastest_name, seconds = placement_profiling.pick_fastest(
-        {"float": model, "dynamic": result}, feeds.first(NUM_TIMING_SAMPLES), config
-    )
-    report.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
-    if fastest_name == "float":
-        report.warnings.append(
-            f"dynamic int8 is not faster than float on this machine: {seconds['dynamic'] * 1e3:.3g} ms "
-            f"against {seconds['float'] * 1e3:.3g} ms"
-        )
-
-
 def _inspect_layers(
     result: ir.Model,
     written_layers: Sequence[RewrittenLayer],
@@ -145,7 +139,7 @@ def _inspect_layers(
     config: SessionConfig,
 ) -> FusionReport:
     """What the runtime makes of the linear layers that were written; tables are no layers."""
-    ops, kernels = count_runtime_ops(result, config)
+    ops, kernels = count_ops(read_optimized_graph(result, config).graph)
     layers = []
     for entry in written_layers:
         if entry.op != "Gather":

@@ -88,7 +88,7 @@ def inspect_fusion(
     """
     is_here = target.provider == config.provider_name
     graph = read_optimized_graph(model, config).graph if is_here else None
-    ops, kernels = (Counter[str](), dict[str, Sequence[str]]()) if graph is None else _count_ops(graph)
+    ops, kernels = (Counter[str](), dict[str, Sequence[str]]()) if graph is None else count_ops(graph)
     layers = []
     for unit in units:
         if unit.op not in LAYER_OPS or len(unit.anchor.inputs) < 2:
@@ -122,12 +122,8 @@ def find_surviving_conversions(graph: ir.Graph) -> Iterator[SurvivingConversion]
             yield SurvivingConversion(node.op_type, str(value.name), "; ".join(reasons))
 
 
-def count_runtime_ops(model: ir.Model, config: SessionConfig) -> tuple[Counter[str], Mapping[str, Sequence[str]]]:
-    """The runtime's optimised graph, bodies included: how many nodes of each op, and the ops that read each value."""
-    return _count_ops(read_optimized_graph(model, config).graph)
-
-
-def _count_ops(graph: ir.Graph) -> tuple[Counter[str], Mapping[str, Sequence[str]]]:
+def count_ops(graph: ir.Graph) -> tuple[Counter[str], Mapping[str, Sequence[str]]]:
+    """How many nodes of each op the runtime's optimised ``graph`` has, bodies included, and the ops that read each value."""
     readers: dict[str, list[str]] = {}
     ops: Counter[str] = Counter()
     for node in graph.all_nodes():

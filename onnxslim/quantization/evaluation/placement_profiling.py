@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.core.step_report import StepReport
 from onnxslim.model_io import model_file
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup
 from onnxslim.quantization.qdq.placement import UnitTimes
@@ -59,13 +60,18 @@ def measure_unit_times(
 
 
 def pick_fastest(
-    candidates: Mapping[str, ir.Model], feeds: Sequence[Mapping[str, np.ndarray]], config: SessionConfig
+    candidates: Mapping[str, ir.Model], feeds: Sequence[Mapping[str, np.ndarray]], config: SessionConfig, report: StepReport
 ) -> tuple[str, dict[str, float]]:
-    """The :func:`choose_candidate` of ``candidates``, float first, and the median seconds of each."""
+    """The :func:`choose_candidate` of ``candidates``, float first, and the median seconds of each, told to ``report``."""
     sessions = {name: Session(model, config) for name, model in candidates.items()}
     timing = interleave(sessions, feeds, rounds=30, seconds=0.7)
-    sizes = {name: _count_weight_bytes(model) for name, model in candidates.items()}
-    return choose_candidate(timing.rounds, sizes), {name: timing.median(name) for name in candidates}
+    sizes = {
+        name: sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
+        for name, model in candidates.items()
+    }
+    seconds = {name: timing.median(name) for name in candidates}
+    report.details["candidates"] = {name: round(median * 1e3, 4) for name, median in seconds.items()}
+    return choose_candidate(timing.rounds, sizes), seconds
 
 
 def choose_candidate(rounds: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> str:
@@ -87,10 +93,6 @@ def choose_candidate(rounds: Mapping[str, np.ndarray], sizes: Mapping[str, int])
         if is_faster or (is_lighter_tie and chosen != first):
             chosen = name
     return chosen
-
-
-def _count_weight_bytes(model: ir.Model) -> int:
-    return sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
 
 
 def _tag_units(model: ir.Model, unit_indices: Mapping[str | None, int]) -> ir.Model:

@@ -1,7 +1,4 @@
-"""One session for every choice of ranges: a quantised model whose parameters are inputs.
-
-Each group of tensors has its scale and its zero point.
-"""
+"""One session for every choice of ranges: a quantised model whose scales and zero points, a pair a group, are inputs."""
 
 from __future__ import annotations
 
@@ -25,10 +22,9 @@ class Simulation:
     Args:
         model: The float model; it is not changed.
         plan: What is quantised.
-        first: Encodings whose types the parameters have, and by whose input scales weights are rounded.
-        narrow: Whether weights leave room for sums of two products in 16 bits
-            (:class:`~onnxslim.quantization.qdq.insert.QuantizationParams`).
-        yardstick: What outputs are compared by.
+        initial_encodings: Types of the parameters, and the input scales that weights are rounded by.
+        reduce_range: See :class:`~onnxslim.quantization.qdq.insert.QuantizationParams`.
+        reference: What outputs are compared with.
         config: Where to run.
     """
 
@@ -57,7 +53,7 @@ class Simulation:
         self._pool = SessionPool(copy, config)
 
     def measure_errors(self, encodings: Mapping[str, Encoding]) -> dict[str, float]:
-        """The yardstick's errors with ``encodings``."""
+        """Relative squared error of each output, or part of one, with ``encodings``."""
         parameters: dict[str, np.ndarray] = {}
         for index, names in enumerate(self._groups.values()):
             encoding = encodings[names[0]]

@@ -93,7 +93,10 @@ def compute_weight_scales(
 
 def quantize_weight(weight: np.ndarray, scales: np.ndarray, axis: int) -> np.ndarray:
     """int8 codes of ``weight``, nearest, symmetric (−128 is not used)."""
-    shape = [1] * weight.ndim
-    shape[axis] = -1
-    codes: np.ndarray = np.clip(np.rint(weight / scales.reshape(shape)), -WEIGHT_QMAX, WEIGHT_QMAX).astype(np.int8)
-    return codes
+    codes: np.ndarray = np.rint(weight / broadcast_along(scales, axis, weight.ndim))
+    return codes.clip(-WEIGHT_QMAX, WEIGHT_QMAX).astype(np.int8)
+
+
+def broadcast_along(vector: np.ndarray, axis: int, rank: int) -> np.ndarray:
+    """``vector`` (n,) so that it broadcasts along ``axis`` of an array with ``rank`` axes."""
+    return vector.reshape([-1 if index == axis else 1 for index in range(rank)])

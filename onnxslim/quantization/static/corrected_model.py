@@ -12,7 +12,7 @@ from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.activations.run_context import RunContext
 from onnxslim.quantization.qdq.fusion_groups import QuantizationPlan
 from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq
-from onnxslim.quantization.static import image_input as pixels
+from onnxslim.quantization.static.image_input import ImageInput, fold_level_ops
 from onnxslim.quantization.static.layerwise_correction import LayerCorrection, correct_layers
 
 
@@ -21,7 +21,6 @@ class CorrectedModel:
     """A quantised model.
 
     Attributes:
-        model: It.
         is_mended: Whether its weights and biases are mended.
         output_errors: Relative squared error of each output.
         variant_errors: The sum of those as rounded and as mended.
@@ -43,14 +42,14 @@ def build_corrected_model(
     feeds: Sequence[Mapping[str, np.ndarray]],
     reference: ReferenceOutputs,
     *,
-    image_input: pixels.ImageInput | None = None,
+    image_input: ImageInput | None = None,
 ) -> CorrectedModel:
     """``model`` quantised by ``plan``, mended on ``feeds`` unless that moves the outputs further from ``reference``."""
     mended_qparams, corrections = correct_layers(model, plan, qparams, feeds, context.config, progress=context.progress)
     models = [insert_qdq(model, plan, qparams), insert_qdq(model, plan, mended_qparams)]
     if image_input is not None:
         for quantized in models:
-            pixels.fold_level_ops(quantized, image_input)
+            fold_level_ops(quantized, image_input)
     output_errors = [reference.errors(quantized) for quantized in models]
     rounded_error, mended_error = (sum(errors.values()) for errors in output_errors)
     is_mended = mended_error < rounded_error

@@ -23,6 +23,7 @@ from onnxslim.graph.clip_bounds import get_clip_bounds
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.layers import LinearLayer
+from onnxslim.quantization.numerics.affine import broadcast_along
 
 #: f(s·x) = s·f(x) for s > 0, channel by channel
 HOMOGENEOUS_OPS = frozenset(
@@ -41,7 +42,7 @@ class EqualizationGroup:
     """Tensors that carry the same channels, with everything that writes and reads them.
 
     Attributes:
-        tensors: Names of the tensors, in graph order.
+        tensors: Names of the tensors, sorted.
         writers: Layers whose outputs they are.
         readers: Layers that they enter.
         clip_bound: The least upper bound of a Clip on the way, inf without one.
@@ -78,8 +79,9 @@ def _trace_group(start: ir.Value, visited: set[ir.Value]) -> EqualizationGroup |
         if producer is not None and _is_layer(producer):
             group.writers.append(producer)
         elif producer is not None and _is_homogeneous(producer):
-            queue += _get_activations(producer)
-            group.clip_bound = min(group.clip_bound, _get_clip_bound(producer))
+            queue += [read for read in producer.inputs[: 2 if producer.op_type == "Add" else 1] if read is not None]
+            if producer.op_type == "Clip" and (bound := get_clip_bounds(producer)[1]) is not None:
+                group.clip_bound = min(group.clip_bound, bound)
         else:
             valid = False
         for use in value.uses():
@@ -92,8 +94,7 @@ def _trace_group(start: ir.Value, visited: set[ir.Value]) -> EqualizationGroup |
             else:
                 valid = False
     visited.update(members)
-    order = sorted(members, key=lambda value: str(value.name))
-    group.tensors = [str(value.name) for value in order]
+    group.tensors = sorted(str(value.name) for value in members)
     return group if valid and group.readers and group.clip_bound > 0 else None
 
 
@@ -121,23 +122,13 @@ def _is_homogeneous(node: ir.Node) -> bool:
         return all(get_const_array(value) is None for value in node.inputs) and left is not None and left == right
     if node.op_type == "Pad":
         mode = node.attributes.get_string("mode", "constant")
-        value = get_const_array(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
+        value = get_const_array(node.inputs[2]) if len(node.inputs) > 2 else None
         pads = get_const_array(node.inputs[1]) if len(node.inputs) > 1 else None
         if pads is None or mode != "constant" or (value is not None and value.any()):
             return False
         rank = len(pads) // 2
         return not pads[[0, 1, rank, rank + 1]].any()
     return True
-
-
-def _get_activations(node: ir.Node) -> list[ir.Value]:
-    values = node.inputs[:2] if node.op_type == "Add" else node.inputs[:1]
-    return [value for value in values if value is not None]
-
-
-def _get_clip_bound(node: ir.Node) -> float:
-    high = get_clip_bounds(node)[1] if node.op_type == "Clip" else None
-    return float("inf") if high is None else high
 
 
 def equalize(
@@ -180,14 +171,10 @@ def _choose_strength(
     least_error, best_strength, best_scale = np.inf, 0.0, np.ones_like(peak)
     for strength in STRENGTHS:
         candidate = compute_channel_scales(peak, bound, strength)
-        error = expected_error(peak * candidate, energy * candidate**2, [_rescale_columns(w, candidate) for w in weights])
+        error = expected_error(peak * candidate, energy * candidate**2, [w / candidate[:, None] for w in weights])
         if error < least_error * (1 - 1e-6):
             least_error, best_strength, best_scale = error, strength, candidate
     return best_strength, best_scale
-
-
-def _rescale_columns(w: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return np.asarray(w / (scale[:, None] if w.ndim == 2 else scale[None, :, None]))
 
 
 def compute_channel_scales(peak: np.ndarray, bound: float, strength: float) -> np.ndarray:
@@ -237,22 +224,15 @@ def _reshape_by_channel(node: ir.Node) -> np.ndarray:
 
 def _scale_rows(editor: GraphEditor, node: ir.Node, scale: np.ndarray) -> None:
     layer = LinearLayer(node)
-    bias = layer.bias
-    _replace_initializer(editor, node, 1, layer.weight * _broadcast_along(scale, layer.output_axis, layer.weight.ndim))
-    if bias is not None:
+    _replace_initializer(editor, node, 1, layer.weight * broadcast_along(scale, layer.output_axis, layer.weight.ndim))
+    if (bias := layer.bias) is not None:
         _replace_initializer(editor, node, 2, bias * scale.reshape(-1 if bias.ndim == 1 else (1, -1)))
 
 
 def _scale_columns(editor: GraphEditor, node: ir.Node, scale: np.ndarray) -> None:
     layer = LinearLayer(node)
     axis = layer.output_axis if layer.is_depthwise else layer.input_axis
-    _replace_initializer(editor, node, 1, layer.weight * _broadcast_along(scale, axis, layer.weight.ndim))
-
-
-def _broadcast_along(scale: np.ndarray, axis: int, rank: int) -> np.ndarray:
-    shape = [1] * rank
-    shape[axis] = -1
-    return scale.reshape(shape)
+    _replace_initializer(editor, node, 1, layer.weight * broadcast_along(scale, axis, layer.weight.ndim))
 
 
 def _replace_initializer(editor: GraphEditor, node: ir.Node, position: int, array: np.ndarray) -> None:

@@ -29,8 +29,7 @@ MAX_EXACT_ERROR = 1e-6
 def equalize_copy(model: ir.Model, statistics: EqualizationStatistics, report: StepReport) -> ir.Model:
     """A copy of ``model`` whose channels are evened out by ``statistics``."""
     copy = model_file.clone(model)
-    streams = equalize(copy, statistics.channels, include_clips=statistics.include_clips)
-    report.count("equalised streams", len(streams))
+    report.count("equalised streams", len(equalize(copy, statistics.channels, include_clips=statistics.include_clips)))
     return copy
 
 

@@ -85,14 +85,10 @@ def find_image_input(model: ir.Model, feeds: FeedIterable, int8_layers: Iterable
         grids = [fit_grid(np.concatenate([x[:, c].reshape(-1) for x in images])) for c in range(images[0].shape[1])]
         if all(channel_grid is not None for channel_grid in grids):
             step, start = np.array(grids).T
-            image_input = ImageInput(node.name or "", str(value.name), step, start)
-            zero_levels = -start / step
-            if (
-                (zero_levels >= -ZERO_POINT_TOLERANCE).all()
-                and (zero_levels < UINT8_LEVELS - ZERO_POINT_TOLERANCE).all()
-                and (np.abs(zero_levels - np.rint(zero_levels)) <= ZERO_POINT_TOLERANCE).all()
-            ):
-                return image_input
+            levels = -start / step
+            in_range = (levels >= -ZERO_POINT_TOLERANCE) & (levels < UINT8_LEVELS - ZERO_POINT_TOLERANCE)
+            if (in_range & (np.abs(levels - np.rint(levels)) <= ZERO_POINT_TOLERANCE)).all():
+                return ImageInput(node.name or "", str(value.name), step, start)
     return None
 
 

@@ -52,9 +52,8 @@ def measure_layer_sensitivity(
     layers = [unit for unit in all_units if unit.has_weights and unit.name in int8_capable]
     if not layers:
         return {}
-    tensors = [
-        name for name in make_plan(all_units, int8_capable).tensors if any(str(u.inputs[0].name) == name for u in layers)
-    ]
+    layer_inputs = {str(unit.inputs[0].name) for unit in layers}
+    tensors = [name for name in make_plan(all_units, int8_capable).tensors if name in layer_inputs]
     statistics = observe.collect_statistics(model, samples, tensors, config)
     graph, editor = twin_model.graph, GraphEditor(twin_model.graph)
     outputs: list[ir.Value] = []
@@ -83,9 +82,7 @@ def _add_quantized_twin(editor: GraphEditor, unit: FusionGroup, encoding: affine
     weight = get_const_array(node.inputs[1])
     assert weight is not None
     scales = affine.compute_weight_scales(weight, axis, reduce_range=target.saturating_pairs)
-    shape = [1] * weight.ndim
-    shape[axis] = -1
-    dequantized = affine.quantize_weight(weight, scales, axis) * scales.reshape(shape)
+    dequantized = affine.quantize_weight(weight, scales, axis) * affine.broadcast_along(scales, axis, weight.ndim)
     scale = editor.add_initializer(f"{unit.name}_twin_scale", encoding.scale)
     zero_point = editor.add_initializer(f"{unit.name}_twin_zero_point", encoding.zero_point)
     # whatever stands too early now is put right when the graph is sorted

@@ -17,7 +17,6 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.core.progress import Progress, ignore_progress
-from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.conv_geometry import prepare_input
 from onnxslim.graph.im2col import unfold
 from onnxslim.graph.layers import LinearLayer
@@ -25,7 +24,7 @@ from onnxslim.quantization.calibration.sampled_outputs import SampledOutputs, Sa
 from onnxslim.quantization.numerics import gptq, saturation
 from onnxslim.quantization.numerics.affine import WEIGHT_QMAX, compute_weight_scales
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
-from onnxslim.quantization.qdq.insert import QuantizationParams, QuantizedWeights, find_bias_input
+from onnxslim.quantization.qdq.insert import QuantizationParams, QuantizedWeights
 from onnxslim.quantization.static.layerwise_replay import LayerwiseReplay
 from onnxslim.runtime.memory import release_freed_memory
 from onnxslim.runtime.session import SessionConfig
@@ -77,10 +76,11 @@ def correct_layers(
     """
     feeds = list(feeds)
     layers = [unit for unit in plan.units if unit.name in plan.int8 and unit.has_weights]
-    names = {unit.name: str(_linear_output(unit).name) for unit in layers}
+    # what the layers themselves put out, their biases included, before any activation
+    names = {unit.name: str(unit.layer.output.name) for unit in layers}
+    row_counts = {unit: np.clip(2 * unit.layer.weight.size // unit.layer.outputs, MIN_ROWS, MAX_ROWS) for unit in layers}
     requests = {
-        names[unit.name]: SamplingRequest(unit.op == "Conv", math.ceil(_choose_row_count(unit) / len(feeds)))
-        for unit in layers
+        names[unit.name]: SamplingRequest(unit.op == "Conv", math.ceil(row_counts[unit] / len(feeds))) for unit in layers
     }
     sampled_outputs = sample_outputs(model, requests, feeds, config, seed=seed)
     release_freed_memory()
@@ -99,17 +99,6 @@ def correct_layers(
             release_freed_memory()
         progress("correcting", index + 1, len(plan.units))
     return corrected, corrections
-
-
-def _choose_row_count(unit: FusionGroup) -> int:
-    layer = unit.layer
-    return int(np.clip(2 * layer.weight.size // layer.outputs, MIN_ROWS, MAX_ROWS))
-
-
-def _linear_output(unit: FusionGroup) -> ir.Value:
-    """The output of the layer itself, its bias included, before any activation."""
-    place = find_bias_input(unit)
-    return (place[0] if place is not None else unit.anchor).outputs[0]
 
 
 def _collect_input_rows(unit: FusionGroup, replay: LayerwiseReplay, sample: int, sampled: SampledOutputs) -> np.ndarray:
@@ -136,8 +125,7 @@ def _correct_layer(
     weight_matrix = layer.output_first.reshape(groups, layer.outputs // groups, -1)
     rows = gptq.make_sampled_rows(x, y.reshape(len(y), groups, -1).transpose(1, 0, 2))
     input_scale = float(qparams.encodings[str(unit.inputs[0].name)].scale)
-    bias_place = find_bias_input(unit)
-    given_bias = get_const_array(bias_place[0].inputs[bias_place[1]]) if bias_place is not None else None
+    given_bias = layer.bias
     float_bias = np.zeros(weight_matrix.shape[:2]) if given_bias is None else given_bias.reshape(weight_matrix.shape[:2])
     # room for the bias to move without overflowing int32
     bias_bound = 2.0 * np.abs(float_bias).reshape(-1) + np.abs(rows.y_mean).reshape(-1)
@@ -146,12 +134,9 @@ def _correct_layer(
     )
     codes, scales, correction = _round_weights(unit, qparams, rows, weight_matrix, scales.reshape(groups, -1))
     bias = None
-    if bias_place is not None or unit.op != "MatMul":
-        bias = (
-            gptq.fit_bias(rows, codes * scales[:, :, None], float_bias, _find_output_range(unit, qparams))
-            .reshape(-1)
-            .astype(np.float32)
-        )
+    if layer.has_bias:
+        bias = gptq.fit_bias(rows, codes * scales[:, :, None], float_bias, _find_output_range(unit, qparams))
+        bias = bias.reshape(-1).astype(np.float32)
     return QuantizedWeights(_as_stored(layer, codes), scales.reshape(-1), bias), correction
 
 
@@ -168,11 +153,11 @@ def _round_weights(
     is_small = w.shape[2] <= SCALE_SEARCH_INPUTS
     if not is_small and unrounded >= (1.0 - MIN_ROUNDING_SHARE) * error:
         return nearest, min_scales, LayerCorrection(unit.name, False, error)
-    gram, scales = gptq.compute_hessian(rows), min_scales
+    hessian, scales = gptq.compute_hessian(rows), min_scales
     if is_small:
-        codes, scales = gptq.search_scales(w, gram, min_scales, WEIGHT_QMAX)
+        codes, scales = gptq.search_scales(w, hessian, min_scales, WEIGHT_QMAX)
     else:
-        codes = gptq.round_gptq(w, gram, min_scales.astype(np.float64), WEIGHT_QMAX)
+        codes = gptq.round_gptq(w, hessian, min_scales.astype(np.float64), WEIGHT_QMAX)
     if qparams.reduce_range:
         # error feedback moves codes by more than a step, so a pair may saturate again
         stored = _as_stored(unit.layer, codes)

@@ -26,7 +26,7 @@ class LayerwiseReplay:
     Args:
         model: The float model that ``plan`` refers to.
         plan: What is int8.
-        choices: Encodings, and the codes chosen so far; it is read anew for every unit.
+        qparams: Encodings, and the codes chosen so far; read anew for every unit.
         chunks: Feeds of the model, each of one or more samples.
         config: Where to run.
     """

@@ -24,12 +24,7 @@ MAX_LIGHT_MACS_SHARE, MAX_LIGHT_WEIGHTS = 1e-2, 256
 
 
 def keep_head_in_float(model: ir.Model, all_units: Sequence[FusionGroup]) -> list[FusionGroup]:
-    """``all_units`` with what no layer follows in float.
-
-    Args:
-        model: What the units are of.
-        all_units: Its units, in graph order.
-    """
+    """``all_units`` of ``model``, in graph order, with what no layer follows in float."""
     light_layers = _find_light_layers(model, all_units)
     unit_of_node = {node: unit for unit in all_units for node in unit.nodes}
     is_followed: dict[FusionGroup, bool] = {}

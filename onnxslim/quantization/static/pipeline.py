@@ -28,7 +28,7 @@ from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPla
 from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq
 from onnxslim.quantization.qdq.mean_to_pool import replace_means_with_pools
 from onnxslim.quantization.qdq.placement import find_int8_capable
-from onnxslim.quantization.static import image_input as pixels
+from onnxslim.quantization.static import image_input as image_inputs
 from onnxslim.quantization.static import output_head
 from onnxslim.quantization.static.corrected_model import build_corrected_model
 from onnxslim.quantization.static.equalization_stats import collect_equalization_statistics, equalize_copy
@@ -107,9 +107,9 @@ def quantize_static(
         range_reference = ReferenceOutputs(
             equalized, evaluation_feeds[:: max(RANGE_SAMPLE_STRIDE, len(evaluation_feeds) // MAX_RANGE_SAMPLES)], config
         )
-        chooser = RangeSelector(equalized, full_plan, statistics, options, range_reference, config)
+        range_selector = RangeSelector(equalized, full_plan, statistics, options, range_reference, config)
         report.warnings += find_calibration_warnings(full_plan, statistics)
-        errors = chooser.measure_errors()
+        errors = range_selector.measure_errors()
         report.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
         best_method = min(methods, key=lambda name: errors.get(name, 0.0))
         release_freed_memory()
@@ -119,20 +119,19 @@ def quantize_static(
     position, method = 0, best_method
     while any(unit.has_weights for unit in all_units if unit.name in int8_capable):
         with report.part("placement"):
-            qparams = chooser.get_qparams(method)
+            qparams = range_selector.get_qparams(method)
             full_plan = make_plan(all_units, int8_capable)
             int8 = _choose_int8_units(equalized, context, full_plan, qparams, options, report)
             release_freed_memory()
         with report.part("mending"):
             source_model, source_units = equalized, all_units
-            image_input = None if target.activation_symmetric else pixels.find_image_input(equalized, feeds, int8)
+            image_input = None if target.activation_symmetric else image_inputs.find_image_input(equalized, feeds, int8)
             if image_input is not None:
                 report.changed["input quantised on its own 256 levels"] = image_input.input_name
-                source_model = pixels.insert_level_ops(equalized, image_input)
-                source_units = int4_linear.mark_int4_units(
-                    pixels.keep_level_ops_float(find_fusion_groups(source_model, target, options.exclude), image_input),
-                    int4_layers,
-                )
+                source_model = image_inputs.insert_level_ops(equalized, image_input)
+                source_units = find_fusion_groups(source_model, target, options.exclude)
+                source_units = image_inputs.keep_level_ops_float(source_units, image_input)
+                source_units = int4_linear.mark_int4_units(source_units, int4_layers)
                 qparams = replace(qparams, encodings={**qparams.encodings, image_input.levels_name: image_input.encoding})
             plan = make_plan(source_units, int8)
             corrected = build_corrected_model(
@@ -152,17 +151,17 @@ def quantize_static(
         if options.float_units is not None or history[-1].error <= get_max_error(options):
             report.details["calibration"] = method
             if method == "least":
-                report.details["methods"] = chooser.best_methods()
+                report.details["methods"] = range_selector.best_methods()
             with report.part("reading back"):
                 decision = summarize(corrected, source_units, plan, config, options, report)
             return result, replace(decision, calibration=method)
         with report.part("sparing"):
-            fallback_sets = fallback_sets or list(chooser.propose_fallback_sets(all_units, int8, method))
-            found = next_attempt(history, [error for _, error in fallback_sets], get_max_error(options))
-            if found is None:
+            fallback_sets = fallback_sets or list(range_selector.propose_fallback_sets(all_units, int8, method))
+            next_position = next_attempt(history, [error for _, error in fallback_sets], get_max_error(options))
+            if next_position is None:
                 break
-            position, int8_capable = found, fallback_sets[found][0]
-            errors = chooser.measure_errors(make_plan(all_units, int8_capable))
+            position, int8_capable = next_position, fallback_sets[next_position][0]
+            errors = range_selector.measure_errors(make_plan(all_units, int8_capable))
             method = min(errors, key=errors.__getitem__, default=best_method)
         report.skip(
             f"{len(fallback_sets[0][0] - int8_capable)} ops",
@@ -182,19 +181,15 @@ def _collect_statistics(
     """The statistics of the tensors ``names``, as far as ``cache_writer`` does not know them already."""
     memory = None if options.max_memory is None else int(OBSERVATION_MEMORY_SHARE * options.max_memory)
 
-    def collect(remaining: CalibrationFeeds) -> Statistics:
-        if cache_writer is None and (workers := current_workers()).is_out_of_process:
-            return sharding.collect_sharded_statistics(model, remaining, names, context.config, memory, workers)
-        return observe.collect_statistics(
-            model, remaining, names, context.config, context.progress, len(feeds), cache_writer=cache_writer,
-            memory_limit=memory,
-        )  # fmt: skip
-
-    if cache_writer is None:
-        return collect(feeds)
-    return cache_writer.merge_all(
-        collect(feeds[cache_writer.remaining]) if len(cache_writer.remaining) else cache_writer.known_statistics
-    )
+    if cache_writer is None and (workers := current_workers()).is_out_of_process:
+        return sharding.collect_sharded_statistics(model, feeds, names, context.config, memory, workers)
+    if cache_writer is not None and not len(cache_writer.remaining):
+        return cache_writer.merge_all(cache_writer.known_statistics)
+    statistics = observe.collect_statistics(
+        model, feeds if cache_writer is None else feeds[cache_writer.remaining], names, context.config, context.progress,
+        len(feeds), cache_writer=cache_writer, memory_limit=memory,
+    )  # fmt: skip
+    return statistics if cache_writer is None else cache_writer.merge_all(statistics)
 
 
 def _reject_unseen(unit: FusionGroup, statistics: Statistics, report: StepReport) -> FusionGroup:
@@ -261,8 +256,7 @@ def _choose_int8_units(
         "float": model,
         **{name: insert_qdq(model, make_plan(all_units, int8), qparams) for name, int8 in distinct.items()},
     }
-    best, seconds = placement_profiling.pick_fastest(candidates, timing_feeds, context.config)
-    report.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
+    best, seconds = placement_profiling.pick_fastest(candidates, timing_feeds, context.config, report)
     if best == "float":
         best = min(distinct, key=seconds.__getitem__)
         timings = f"float {seconds['float'] * 1e3:.3g} ms, the best int8 {seconds[best] * 1e3:.3g} ms"

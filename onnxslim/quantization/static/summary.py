@@ -32,7 +32,7 @@ def summarize(
     }  # fmt: skip
     if corrected.is_mended:
         report.count("mended layers", len(corrected.corrections))
-        report.count("layers rounded with error feedback", sum(one.used_error_feedback for one in corrected.corrections))
+        report.count("layers rounded with error feedback", sum(layer.used_error_feedback for layer in corrected.corrections))
     else:
         report.skip("weights and biases", "the outputs would move further with them mended")
     errors = {layer.name: layer.error for layer in corrected.corrections}

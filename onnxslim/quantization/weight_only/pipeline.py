@@ -94,10 +94,9 @@ def quantize_weights(
     report.add(written)
     context.progress("weights", 1, 1)
     if options.placement == "measured" and context.samples is not None:
-        seconds = placement_profiling.pick_fastest(
-            {"float": model, "weights": result}, CalibrationFeeds(context.samples).first(NUM_TIMING_SAMPLES), context.config
-        )[1]
-        report.details["candidates"] = {name: round(value * 1e3, 4) for name, value in seconds.items()}
+        timing_feeds = CalibrationFeeds(context.samples).first(NUM_TIMING_SAMPLES)
+        candidates = {"float": model, "weights": result}
+        _, seconds = placement_profiling.pick_fastest(candidates, timing_feeds, context.config, report)
         if seconds["weights"] > 1.05 * seconds["float"]:
             report.warnings.append(
                 f"--weights {options.weights} is slower than float here: {seconds['weights'] * 1e3:.3g} ms against "
