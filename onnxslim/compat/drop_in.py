@@ -62,8 +62,9 @@ def slim(
     if isinstance(model, list):
         for number, listed_model in enumerate(model):
             loaded = model_file.load(listed_model)
+            is_path = isinstance(listed_model, (str, os.PathLike))
             if kwargs.get("dump_to_disk"):
-                write_node_table(loaded, _choose_name(listed_model, number))
+                write_node_table(loaded, os.path.basename(listed_model) if is_path else f"OnnxModel{number}")
         return None
     external_data = bool(kwargs.pop("save_as_external_data", False)) or None
     try:
@@ -172,7 +173,3 @@ def _check_outputs(before: ir.Model, after: ir.Model, check_inputs: dict[str, li
             f"model check: output {worst} differs by {comparison.outputs[worst].relative:.2g} of its largest value",
             hint="nothing was written",
         )
-
-
-def _choose_name(model: model_file.ModelLike, number: int) -> str:
-    return os.path.basename(os.fspath(model)) if isinstance(model, (str, os.PathLike)) else f"OnnxModel{number}"

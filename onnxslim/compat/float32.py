@@ -41,10 +41,7 @@ def _widen_attribute(attribute: ir.Attr) -> ir.Attr | None:
         return None
     if attribute.type is ir.AttributeType.TENSOR and attribute.value.dtype is ir.DataType.FLOAT16:
         return ir.AttrTensor(attribute.name, _widen_tensor(attribute.value))
-    if (
-        attribute.type is ir.AttributeType.INT
-        and attribute.name in _DTYPE_ATTRIBUTES
-        and attribute.value == ir.DataType.FLOAT16
-    ):
+    is_dtype = attribute.type is ir.AttributeType.INT and attribute.name in _DTYPE_ATTRIBUTES
+    if is_dtype and attribute.value == ir.DataType.FLOAT16:
         return ir.AttrInt64(attribute.name, int(ir.DataType.FLOAT))
     return None

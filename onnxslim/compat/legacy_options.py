@@ -12,13 +12,7 @@ from onnxslim.core.errors import UsageError
 from onnxslim.graph.signature import DTYPES_BY_NAME
 
 #: The kinds of work that 0.1.98 can leave out.
-OPTIMIZATIONS = (
-    "constant_folding",
-    "graph_fusion",
-    "dead_node_elimination",
-    "subexpression_elimination",
-    "weight_tying",
-)
+OPTIMIZATIONS = ("constant_folding", "graph_fusion", "dead_node_elimination", "subexpression_elimination", "weight_tying")
 
 #: Its fusions, and the rules that do the same here.
 FUSION_PATTERNS: dict[str, tuple[str, ...]] = {

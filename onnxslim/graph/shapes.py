@@ -12,14 +12,12 @@ import onnx_ir as ir
 
 from onnxslim.core.errors import UsageError
 from onnxslim.core.gc_pause import pause_gc
+from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 
 logger = logging.getLogger(__name__)
 
 #: Initializers of more bytes are not shown to the inference; no shape is computed from that many numbers.
 MAX_CONSTANT_BYTES = 1024
-
-#: From this IR version on, a caller may replace an initializer that is also an input, so inference must not rely on it.
-OVERRIDABLE_INITIALIZERS_IR = 4
 
 #: A free spatial dimension (rank 4 or 5, axes 2…) is counted at this size, every other free one at 1 (contract.md).
 DEFAULT_SPATIAL_SIZE = 224
@@ -50,7 +48,7 @@ def infer(model: ir.Model) -> None:
 
 def _build_skeleton(model: ir.Model) -> onnx.ModelProto:
     # Below IR version 4 inference knows no initializer that is not an input as well.
-    proto = onnx.ModelProto(ir_version=max(model.ir_version, OVERRIDABLE_INITIALIZERS_IR))
+    proto = onnx.ModelProto(ir_version=max(model.ir_version, FREE_INITIALIZERS_IR))
     for domain, version in model.opset_imports.items():
         proto.opset_import.add(domain=domain, version=version)
     proto.functions.extend(ir.serde.serialize_function(function) for function in model.functions.values())
@@ -60,7 +58,7 @@ def _build_skeleton(model: ir.Model) -> onnx.ModelProto:
         ir.serde.serialize_value_into(graph.input.add(), value)
     for value in model.graph.initializers.values():
         stored = value.const_value
-        if stored is None or (value in inputs and model.ir_version >= OVERRIDABLE_INITIALIZERS_IR):
+        if stored is None or (value in inputs and model.ir_version >= FREE_INITIALIZERS_IR):
             continue
         if stored.nbytes <= MAX_CONSTANT_BYTES:
             ir.serde.serialize_tensor_into(graph.initializer.add(), stored)

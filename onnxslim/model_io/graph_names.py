@@ -19,6 +19,8 @@ _Attr = onnx.AttributeProto
 #: What a function is called by: domain, name, overload.
 _FunctionId = tuple[str, str, str]
 
+#: The first IR version whose initializers need not be inputs as well; from it on, a caller may replace one that is both.
+FREE_INITIALIZERS_IR = 4
 #: Subgraphs within subgraphs: a file has at most 33 (protobuf allows 100 messages), one built in memory may have more.
 MAX_NESTING = 50
 

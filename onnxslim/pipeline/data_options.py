@@ -42,20 +42,9 @@ class DataOptions:
         Raises:
             OnnxslimError: See :func:`~onnxslim.data.sources.open_samples`.
         """
-        carry = None
+        feedback = None
         if self.state:
             session = Session(model, config)
-            carry = StateFeedback(self.state, session.outputs, session.run)
-        return open_samples(
-            source,
-            model,
-            labels=self.labels,
-            preprocess=self.preprocess,
-            max_samples=self.max_samples,
-            seed=seed,
-            group=self.group,
-            dims=self.dims,
-            allow_code=self.allow_code,
-            run_check=make_run_check(model, config),
-            feedback=carry,
-        )
+            feedback = StateFeedback(self.state, session.outputs, session.run)
+        options = {name: value for name, value in vars(self).items() if name != "state"}
+        return open_samples(source, model, **options, seed=seed, run_check=make_run_check(model, config), feedback=feedback)

@@ -85,17 +85,13 @@ def open_splits(
         fit, confirm = hold_back(fit, CONFIRM_SHARE, seed)
         if (duplicate_warning := find_near_duplicates(fit, confirm)) is not None:
             duplicate_warning += "; --group keeps what belongs together in one set"
-    if tune and confirm is not None and _has_enough_labels(fit, confirm, tune):
+    if (
+        tune and confirm is not None and confirm.labels is not None and fit.labels is None
+        and tune * len(confirm) >= ENOUGH_LABELS
+    ):  # fmt: skip
+        # Choices are better made on samples like those that will judge. Fit data are often what the model was trained on:
+        # it knows those by heart, and every answer that pruning changes there looks like a loss, which it is not on others.
         confirm, held_back = hold_back(confirm, LABELED_TUNE_SHARE, seed + 1)
     elif tune and fit.run_count > 1:
         fit, held_back = hold_back(fit, tune, seed + 1)
     return DataSplits(fit, held_back, confirm, duplicate_warning)
-
-
-def _has_enough_labels(fit: Samples, confirm: Samples, tune: float) -> bool:
-    """Whether choices are better made on samples like those that will judge.
-
-    Fit data are often what the model was trained on: it knows those by heart, and every answer that pruning changes there
-    looks like a loss, which it is not on others.
-    """
-    return fit.labels is None and confirm.labels is not None and tune * len(confirm) >= ENOUGH_LABELS

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -136,11 +135,11 @@ class Attempt:
         """
         task, result = self.task, self.result
         completed_steps = task.make_runner(self.recipe).run(self.recipe.steps, start)
-        for one in completed_steps:
-            result.steps.append(one.report)
+        for completed in completed_steps:
+            result.steps.append(completed.report)
             if self.recipe.gates.for_ort is not None:
-                check_loads_in(one.model, self.recipe.gates.for_ort)
-            decision = one.report.decision
+                check_loads_in(completed.model, self.recipe.gates.for_ort)
+            decision = completed.report.decision
             if isinstance(decision, QuantizeDecision) and decision.layers is not None:
                 result.extra["layers"] = [dict(vars(layer)) for layer in decision.layers]
                 result.extra["surviving"] = [dict(vars(conversion)) for conversion in decision.surviving]
@@ -148,16 +147,20 @@ class Attempt:
                     "each layer's output against the float model's on calibration samples, with everything before it "
                     "quantised"
                 )
-        result.recipe = dataclasses.replace(self.recipe, steps=tuple(one.step for one in completed_steps)).to_yaml()
-        self.models = [one.model for one in completed_steps] or [start or task.original]
+        resolved_steps = tuple(completed.step for completed in completed_steps)
+        result.recipe = dataclasses.replace(self.recipe, steps=resolved_steps).to_yaml()
+        self.models = [completed.model for completed in completed_steps] or [start or task.original]
         model = model_file.clone(self.models[-1])
         model.metadata_props[recipes.METADATA_KEY] = result.recipe
         model.metadata_props["onnxslim.version"] = __version__
         result.model, self.models[-1:] = model, [model]
         stage_facts = [compute_facts(stage, dims=task.read.dims) for stage in self.models]
         result.output = stage_facts[-1]
-        names = _number_repeats([one.step.name for one in completed_steps] or ["nothing"])
-        result.stages += [Stage(name, f.bytes, f.params, f.macs) for name, f in zip(names, stage_facts, strict=True)]
+        names = [completed.step.name for completed in completed_steps] or ["nothing"]
+        for index, (name, facts) in enumerate(zip(names, stage_facts, strict=True)):
+            repeats = names[: index + 1].count(name)
+            stage_name = name if repeats == 1 else f"{name} {repeats}"
+            result.stages.append(Stage(stage_name, facts.bytes, facts.params, facts.macs))
         result.warnings += task.splits.warnings()
         result.extra["oldest_runtime"] = oldest_runtime(model)
 
@@ -270,16 +273,6 @@ class Attempt:
 def is_slower(latency: Mapping[str, Any]) -> bool:
     """Whether the result is slower than the original, beyond chance and by more than anybody would notice."""
     return bool(latency["interval"][1] < _MIN_SPEED_RATIO)
-
-
-def _number_repeats(names: list[str]) -> list[str]:
-    """``names`` with a number behind every one that was there before."""
-    seen: Counter[str] = Counter()
-    result = []
-    for name in names:
-        seen[name] += 1
-        result.append(name if seen[name] == 1 else f"{name} {seen[name]}")
-    return result
 
 
 def _describe_measurements(timing: Timing, samples: Samples) -> dict[str, str]:

@@ -39,18 +39,13 @@ def compute_facts(
     """Compute the facts of ``model``; with ``path`` the file's own hash and size, else those of what would be written."""
     model_cost = compute_cost(model, dims)
     if path is not None and os.path.isfile(path):
+        digest, size = hashlib.sha256(), model_file.size_on_disk(path)
         with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _hash_file(file)
-        return ModelFacts(os.fspath(path), digest, model_file.size_on_disk(path), model_cost.params, model_cost.macs)
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        return ModelFacts(os.fspath(path), digest.hexdigest(), size, model_cost.params, model_cost.macs)
     data = model_file.to_bytes(model)
     return ModelFacts(None, hashlib.sha256(data).hexdigest(), len(data), model_cost.params, model_cost.macs)
-
-
-def _hash_file(file: Any) -> str:
-    digest = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -75,14 +75,9 @@ def _prune(model: ir.Model, options: PruneOptions, context: StepContext) -> Appl
     # a size is that of a file: what exact steps saved counts, whatever it was
     whole = context.whole if options.max_size is None else context.original
     result, report = prune(
-        model,
-        context.samples,
-        options,
-        config=context.config,
-        surveys=context.surveys,
-        whole=whole,
+        model, context.samples, options, config=context.config, surveys=context.surveys, whole=whole,
         progress=context.progress,
-    )
+    )  # fmt: skip
     decision: PruneDecision = report.decision
     if options.of == "latency" and options.cuts is None and decision.cuts:
         options = dataclasses.replace(options, cuts=decision.cuts)
@@ -113,16 +108,10 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
 
 
 def _recover(model: ir.Model, options: RecoverOptions, context: StepContext) -> AppliedStep:
-    samples = context.require_samples("recover")
     result, report = recover(
-        model,
-        context.original,
-        samples,
-        options,
-        unseen=context.tune_samples,
-        config=context.config,
-        progress=context.progress,
-    )
+        model, context.original, context.require_samples("recover"), options, unseen=context.tune_samples,
+        config=context.config, progress=context.progress,
+    )  # fmt: skip
     decision: RecoverDecision = report.decision
     last_step = decision.completed_steps if decision.completed_steps < decision.planned_steps else None
     # neither the time that was given nor the file that kept the work was decided here

@@ -16,11 +16,10 @@ from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.layers import LAYER_OPS
 from onnxslim.graph.quantized import detect_quantization
 from onnxslim.graph.traversal import name_nodes
+from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 
 #: Per-channel DequantizeLinear came with this opset.
 PER_CHANNEL_OPSET = 13
-#: The first IR version whose initializers need not be inputs as well. Below, runtimes let nobody override them.
-FREE_INITIALIZERS_IR_VERSION = 4
 
 
 def prepare_model(
@@ -35,9 +34,9 @@ def prepare_model(
     if kind is not None:
         raise UnsupportedError(f"the model is quantised already: {kind}", hint="quantise the float model it came from")
     model, raised_from = opset.raise_opset(model, min_opset)
-    if model.ir_version < FREE_INITIALIZERS_IR_VERSION:
+    if model.ir_version < FREE_INITIALIZERS_IR:
         common.RemoveInitializersFromInputsPass()(model)
-    if model.ir_version < FREE_INITIALIZERS_IR_VERSION or raised_from is not None:
+    if model.ir_version < FREE_INITIALIZERS_IR or raised_from is not None:
         min_ir_version = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", model.opset_imports[""])])
         model.ir_version = max(model.ir_version, min_ir_version)
     shapes.infer(model)

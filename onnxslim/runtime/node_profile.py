@@ -27,14 +27,12 @@ class NodeTime:
         op: What ran, e.g. ``QLinearConv``.
         provider: Where it ran.
         seconds: Median over the runs.
-        output_shapes: Shapes of its outputs, as the runtime saw them.
     """
 
     name: str
     op: str
     provider: str
     seconds: float
-    output_shapes: tuple[tuple[int, ...], ...] = ()
 
 
 def measure_node_times(
@@ -85,13 +83,6 @@ def summarize_events(events: Sequence[Mapping[str, object]], warmup: int) -> dic
             str(event_args[name].get("op_name", "")),
             str(event_args[name].get("provider", "")),
             float(np.median(values[warmup:] or values)),
-            _parse_shapes(event_args[name].get("output_type_shape")),
         )
         for name, values in times.items()
     }
-
-
-def _parse_shapes(entries: object) -> tuple[tuple[int, ...], ...]:
-    if not isinstance(entries, list):
-        return ()
-    return tuple(tuple(int(dim) for dim in shape) for entry in entries for shape in entry.values())

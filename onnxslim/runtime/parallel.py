@@ -61,10 +61,7 @@ class SessionPool:
 
 
 def run_all(
-    model: ir.Model,
-    feeds: FeedIterable,
-    reduce: Callable[[int, dict[str, Any]], T],
-    config: SessionConfig | None = None,
+    model: ir.Model, feeds: FeedIterable, reduce: Callable[[int, dict[str, Any]], T], config: SessionConfig | None = None
 ) -> Iterator[T]:
     """Run ``feeds`` through ``model`` once; see :meth:`Pool.run`."""
     yield from SessionPool(model, config).run(feeds, reduce)

@@ -17,9 +17,9 @@ FeedCallback = Callable[[Mapping[str, np.ndarray]], None]
 
 
 class RecordingSession:
-    """Stands for ``session``: everything is passed on, and the inputs of every run are handed to ``tell`` first.
+    """Stands for ``session``: everything is passed on, and the inputs of every run are handed to ``on_feed`` first.
 
-    What goes wrong in ``tell`` is logged and never reaches the caller: a service must not fail because it is watched.
+    What goes wrong in ``on_feed`` is logged and never reaches the caller: a service must not fail because it is watched.
     Inputs that are bound to a device (``run_with_iobinding``) are not seen.
     """
 
@@ -52,15 +52,7 @@ class RecordingSession:
     def _pass_on(self, feeds: Mapping[str, Any]) -> None:
         try:
             with self._lock:
-                self._on_feed({name: _to_array(value) for name, value in feeds.items()})
+                arrays = (value.numpy() if isinstance(value, ort.OrtValue) else value for value in feeds.values())
+                self._on_feed(dict(zip(feeds, map(np.asarray, arrays), strict=True)))
         except Exception:
             logger.warning("a request could not be recorded", exc_info=True)
-
-
-def _to_array(value: Any) -> np.ndarray:
-    return np.asarray(value.numpy() if isinstance(value, ort.OrtValue) else value)
-
-
-def describe_inputs(session: Any) -> dict[str, tuple[str, list[Any]]]:
-    """The inputs of a session: name → its type as onnxruntime spells it and its shape."""
-    return {i.name: (str(i.type), list(i.shape)) for i in session.get_inputs()}

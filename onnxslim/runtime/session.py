@@ -13,6 +13,7 @@ import onnxruntime as ort
 
 from onnxslim.core.errors import InvalidModelError, OnnxslimError, UnsupportedError, UsageError
 from onnxslim.model_io import model_file
+from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 from onnxslim.runtime.error_translation import first_line, translate_error
 from onnxslim.runtime.load_check import check_survives, holds_half_floats
 from onnxslim.runtime.option_names import check_provider_options, check_session_options
@@ -33,9 +34,6 @@ _MAX_MESSAGE_BYTES = 1_800_000_000
 #: Initializers of at least so many bytes are handed over in memory where the graph is run as it is. What the optimiser
 #: makes of a model may depend on where its weights are, so a session that is timed reads them from the model.
 _MIN_SHARED_BYTES = 1 << 20
-
-#: The first IR version whose initializers need not be inputs, which a session may be fed with.
-_FREE_INITIALIZERS_IR = 4
 
 
 class Session:
@@ -131,7 +129,11 @@ def _make_options(config: SessionConfig, profile_prefix: str | None, optimized_p
     for key, value in config.session_options.items():
         options.add_session_config_entry(key, value)
     for library in config.custom_ops:
-        _register_custom_ops(options, library)
+        try:
+            options.register_custom_ops_library(os.path.abspath(library))
+        except Exception as error:
+            why = "no such file" if not os.path.exists(library) else (first_line(str(error)) or type(error).__name__)
+            raise UsageError(f"--custom-ops {library}: not a library of custom ops: {why}") from error
     if profile_prefix is not None:
         options.enable_profiling = True
         options.profile_file_prefix = profile_prefix
@@ -140,25 +142,18 @@ def _make_options(config: SessionConfig, profile_prefix: str | None, optimized_p
     return options
 
 
-def _register_custom_ops(options: Any, library: str) -> None:
-    try:
-        options.register_custom_ops_library(os.path.abspath(library))
-    except Exception as error:
-        why = "no such file" if not os.path.exists(library) else (first_line(str(error)) or type(error).__name__)
-        raise UsageError(f"--custom-ops {library}: not a library of custom ops: {why}") from error
-
-
 def _create_session(model: ir.Model, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
     unoptimized = options.graph_optimization_level == ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     # The runtime drops weights that nothing reads before it looks for those it is handed, and refuses the model then.
     unoptimized = unoptimized and all(v.uses() or v.is_graph_output() for v in model.graph.initializers.values())
     try:
-        if unoptimized and model.ir_version >= _FREE_INITIALIZERS_IR and not options.optimized_model_filepath:
+        if unoptimized and model.ir_version >= FREE_INITIALIZERS_IR and not options.optimized_model_filepath:
             content, large = model_file.to_bytes_without_weights(model, _MIN_SHARED_BYTES)
             ort_values = {name: ort.OrtValue.ortvalue_from_numpy(tensor.numpy()) for name, tensor in large.items()}
             options.add_external_initializers(list(ort_values), list(ort_values.values()))
             return ort.InferenceSession(content, options, providers=providers, enable_fallback=0)
-        if sum(map(_nbytes, model.graph.initializers.values())) < _MAX_MESSAGE_BYTES:
+        tensors = (value.const_value for value in model.graph.initializers.values())
+        if sum(0 if tensor is None else tensor.nbytes for tensor in tensors) < _MAX_MESSAGE_BYTES:
             return ort.InferenceSession(model_file.to_bytes(model), options, providers=providers, enable_fallback=0)
         with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
             path = os.path.join(folder, "model.onnx")
@@ -166,7 +161,3 @@ def _create_session(model: ir.Model, options: Any, providers: list[tuple[str, di
             return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
     except Exception as error:
         raise translate_error(error, "the runtime refuses the model") from error
-
-
-def _nbytes(value: ir.Value) -> int:
-    return 0 if value.const_value is None else value.const_value.nbytes

@@ -6,7 +6,6 @@ import gc
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -80,22 +79,16 @@ def interleave(
                 break
             shift = index % len(names)
             for name in names[shift:] + names[:shift]:
-                times[name].append(_time_run(sessions[name], feeds[index % len(feeds)], runs[name]))
+                run, feed = sessions[name].run, feeds[index % len(feeds)]
+                started = time.perf_counter()
+                for _ in range(runs[name]):
+                    run(feed)
+                times[name].append((time.perf_counter() - started) / runs[name])
             progress("timing", index + 1, rounds)
     finally:
         if gc_was_on:
             gc.enable()
     arrays = {name: np.asarray(values) for name, values in times.items()}
-    return Timing(arrays, configs[0].provider, configs[0].threads, _batch_size(feeds[0]))
-
-
-def _time_run(session: Session, feed: Mapping[str, Any], runs: int) -> float:
-    started = time.perf_counter()
-    for _ in range(runs):
-        session.run(feed)
-    return (time.perf_counter() - started) / runs
-
-
-def _batch_size(feed: Mapping[str, np.ndarray]) -> int:
-    first = next(iter(feed.values()))
-    return int(first.shape[0]) if first.ndim else 1
+    first_input = next(iter(feeds[0].values()))
+    batch = int(first_input.shape[0]) if first_input.ndim else 1
+    return Timing(arrays, configs[0].provider, configs[0].threads, batch)

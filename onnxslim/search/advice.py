@@ -14,12 +14,8 @@ _MAX_DROP_FACTOR = 10.0
 
 
 def suggest_max_drop(trials: Sequence[Trial], chosen: Trial) -> str | None:
-    """One line about the gentlest candidate that dropped too much; None where something was gained, or
-    nothing could be.
-
-    Args:
-        trials: Of the search.
-        chosen: The one that was written.
+    """One line about the gentlest of ``trials`` that dropped too much; None where ``chosen``, the one that was written,
+    gained something, or none could.
     """
     if chosen.candidate.scheme or chosen.candidate.pruning_ratio:
         return None

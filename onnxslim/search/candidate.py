@@ -50,22 +50,18 @@ class Candidate:
             placement: Of int8 layers.
             idle_share: What exact steps take of what ``of`` counts; a prune step counts it towards its share.
         """
-        removed_share = round(idle_share + (1 - idle_share) * self.pruning_ratio, 4)
-        low_rank_option = {"low_rank": True} if self.low_rank else {}
-        pruning = (
-            [make_step("prune", remove=removed_share, of=self.of, round_to=CHANNEL_MULTIPLE, **low_rank_option)]
-            if self.pruning_ratio
-            else []
-        )
         recovery = [make_step("recover", seconds=self.recovery_seconds)] if self.recovery_seconds else []
         quantization: list[Step] = []
         if self.scheme:
             scheme_options = QUANTIZATION_SCHEMES[self.scheme][1]
-            quantization = [
-                make_step("quantize", **scheme_options, **({} if "weights" in scheme_options else {"placement": placement}))
-            ]
-        order = [*pruning, *recovery, *quantization] if self.pruning_ratio else [*quantization, *recovery]
-        return (make_step("simplify"), *order)
+            placement_option = {} if "weights" in scheme_options else {"placement": placement}
+            quantization = [make_step("quantize", **scheme_options, **placement_option)]
+        if not self.pruning_ratio:
+            return (make_step("simplify"), *quantization, *recovery)
+        removed_share = round(idle_share + (1 - idle_share) * self.pruning_ratio, 4)
+        low_rank_option = {"low_rank": True} if self.low_rank else {}
+        pruning = make_step("prune", remove=removed_share, of=self.of, round_to=CHANNEL_MULTIPLE, **low_rank_option)
+        return (make_step("simplify"), pruning, *recovery, *quantization)
 
 
 @dataclass(frozen=True)

@@ -130,9 +130,9 @@ def optimize(
     )  # fmt: skip
     check_metric(task)
     with contextlib.ExitStack() as stack:
-        open_study = (
-            None if study is None else stack.enter_context(Study(study, _identify_search(task, resolved, placement)))
-        )
+        open_study = None
+        if study is not None:
+            open_study = stack.enter_context(Study(study, _identify_search(task, resolved, placement)))
         workers = stack.enter_context(open_workers(backend, jobs))
         trials, stop_reason = _search(
             task, resolved, placement, started=started, budget=budget, study=open_study, workers=workers
@@ -187,16 +187,12 @@ def _search(
         history = [trial.outcome for trial in trials]
         candidate = choose_next_candidate(history, state)
         if candidate is None:
-            without_deadline = choose_next_candidate(history, dataclasses.replace(state, seconds_left=float("inf")))
-            return (
-                trials,
-                "nothing more to try" if without_deadline is None else f"no time left to try {without_deadline.name}",
-            )
+            candidate = choose_next_candidate(history, dataclasses.replace(state, seconds_left=float("inf")))
+            return trials, "nothing more to try" if candidate is None else f"no time left to try {candidate.name}"
         if workers.is_out_of_process:
-            recipes_ahead = [make_recipe(one) for one in predict_candidates(history, state, workers.count)]
-            run_speculatively(
-                task, [one for one in recipes_ahead if study is None or study.find(one.to_yaml()) is None], workers
-            )
+            predicted = map(make_recipe, predict_candidates(history, state, workers.count))
+            unknown = [recipe for recipe in predicted if study is None or study.find(recipe.to_yaml()) is None]
+            run_speculatively(task, unknown, workers)
         trials.append(run_trial(task, candidate, make_recipe(candidate), goal, study, use_clock=placement != "static"))
         for trial in trials[1:]:
             if any(is_dominated(trial, other) for other in trials):
@@ -248,9 +244,6 @@ def _confirm_best(trials: Sequence[Trial]) -> Result:
 def _list_trials(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """The trials for the report, with those marked that no other beats in size, time and drop at once."""
     entries = [trial.as_json() for trial in trials]
-    infinite = float("inf")
-    costs = [
-        [infinite if entry[key] is None else entry[key] for key in ("bytes", "median_ms", "tune_drop")] for entry in entries
-    ]
+    costs = [[entry[key] for key in ("bytes", "median_ms", "tune_drop")] for entry in entries]
     on_front = set(pareto_front(costs))
     return [{**entry, "pareto": index in on_front} for index, entry in enumerate(entries)]

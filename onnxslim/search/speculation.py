@@ -64,7 +64,7 @@ def run_job(job: RecipeJob) -> list[SerializedStep] | OnnxslimError:
         raise
     except OnnxslimError as error:
         return error
-    return [(one.step, model_file.to_bytes(one.model), one.report) for one in completed]
+    return [(entry.step, model_file.to_bytes(entry.model), entry.report) for entry in completed]
 
 
 def select_untimed_steps(steps: Sequence[Step | Repeat]) -> tuple[Step, ...]:

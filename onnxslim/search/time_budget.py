@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from onnxslim.pipeline.data_splits import DataSplits
 from onnxslim.pipeline.task import CompressionTask
 from onnxslim.recovery.torch_extra import has_torch
-from onnxslim.runtime.parallel import count_workers as cores
+from onnxslim.runtime.parallel import count_workers
 from onnxslim.search.finalists import MAX_FINALISTS
 from onnxslim.search.trial import Trial
 
@@ -41,5 +41,6 @@ def reserve_confirm_seconds(splits: DataSplits, trials: Sequence[Trial], budget:
 def can_recover(task: CompressionTask, seconds: float) -> bool:
     """Whether a training of so many seconds would win anything back: there are torch, samples and time for updates."""
     fit = task.splits.fit
-    updates = seconds * _TRAINING_MACS_PER_SECOND * cores(task.config) / (_UPDATE_COST * max(task.original_facts.macs, 1))
+    macs_per_second = _TRAINING_MACS_PER_SECOND * count_workers(task.config)
+    updates = seconds * macs_per_second / (_UPDATE_COST * max(task.original_facts.macs, 1))
     return has_torch() and fit is not None and len(fit) >= _MIN_RECOVERY_SAMPLES and updates >= _MIN_RECOVERY_UPDATES

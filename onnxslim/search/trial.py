@@ -139,10 +139,10 @@ def run_trial(
     try:
         trial.attempt.apply()
         decisions = [step.decision for step in trial.attempt.result.steps]
-        notes = [one.mixed_reason for one in decisions if isinstance(one, QuantizeDecision) and one.mixed_reason]
-        trial.note = notes[0] if notes else None
-        idle = [one.get_idle_share(candidate.of) for one in decisions if isinstance(one, SimplifyDecision)]
-        trial.idle_share = idle[0] if idle else 0.0
+        notes = (decision.mixed_reason for decision in decisions if isinstance(decision, QuantizeDecision))
+        trial.note = next(filter(None, notes), None)
+        simplified = (decision for decision in decisions if isinstance(decision, SimplifyDecision))
+        trial.idle_share = next((decision.get_idle_share(candidate.of) for decision in simplified), 0.0)
         trial.attempt.measure()
         measured = time.monotonic()
         _measure_drop(trial)
@@ -155,12 +155,8 @@ def run_trial(
     trial.seconds = time.monotonic() - started
     logger.info("trial %s: %s", candidate.name, trial.as_json())
     if study is not None:
-        study.add(
-            candidate.name,
-            recipe.to_yaml(),
-            _serialize_trial(trial),
-            trial.attempt.result.model if trial.error is None else None,
-        )
+        model = trial.attempt.result.model if trial.error is None else None
+        study.add(candidate.name, recipe.to_yaml(), _serialize_trial(trial), model)
     return trial
 
 

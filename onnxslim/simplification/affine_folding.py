@@ -14,11 +14,7 @@ LINEAR_OPS = ("Conv", "ConvTranspose", "Gemm")
 
 
 def fold_affine(
-    node: ir.Node,
-    source: ir.Value | None,
-    gain: np.ndarray | None,
-    shift: np.ndarray | None,
-    like: ir.Value | None = None,
+    node: ir.Node, source: ir.Value | None, gain: np.ndarray | None, shift: np.ndarray | None, like: ir.Value | None = None
 ) -> MatchResult:
     """Fold ``gain``·y + ``shift`` into the Conv, ConvTranspose or Gemm that makes ``source``.
 
@@ -72,11 +68,7 @@ def _scale_weight(layer: LinearLayer, gain: np.ndarray) -> np.ndarray:
 
 
 def _fold_gemm(
-    node: ir.Node,
-    layer: LinearLayer,
-    gain: np.ndarray | None,
-    shift: np.ndarray | None,
-    like: ir.Value | None,
+    node: ir.Node, layer: LinearLayer, gain: np.ndarray | None, shift: np.ndarray | None, like: ir.Value | None
 ) -> MatchResult:
     """Gemm computes α·A·B + β·C: the gain scales B and C, the shift joins β·C, which is then stored with β = 1."""
     linear, weight, bias, channels = layer.node, layer.weight, layer.bias, layer.outputs

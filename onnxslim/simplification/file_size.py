@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from onnxslim.graph.traversal import iter_subgraphs, walk, walk_graphs
 from onnxslim.model_io import model_file
+from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 
 #: Bytes that a node or an initializer takes besides its names and data: field tags, lengths, dims. On the safe side.
 OVERHEAD_BYTES = 12
@@ -16,9 +17,6 @@ OVERHEAD_BYTES = 12
 ESTIMATE_UNCERTAINTY = 0.3
 
 PLACEHOLDER_NAME = "a value"
-
-#: The first IR version whose initializers need not be inputs as well.
-FREE_INITIALIZERS_IR = 4
 
 #: Above this many bytes of tensors a model is not serialised to be measured; the structure weighs next to nothing.
 MAX_MEASURED_BYTES = 200_000_000

@@ -12,7 +12,7 @@ from onnxslim.core.gc_pause import pause_gc
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.graph.traversal import make_names_unique, walk, walk_graphs
-from onnxslim.simplification.file_size import FREE_INITIALIZERS_IR
+from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 
 logger = logging.getLogger(__name__)
 

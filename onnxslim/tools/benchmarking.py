@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,22 +16,22 @@ import onnx_ir as ir
 from onnxslim.core.errors import InvalidModelError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Samples
-from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.runtime.energy_counter import find_counter
 from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.memory import MemoryUsage, measure_memory
 from onnxslim.runtime.node_profile import describe_fallback, measure_node_times
-from onnxslim.runtime.session import Session, SessionConfig, make_run_check
+from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.timing import Timing, interleave
+from onnxslim.tools.profiling import draw_feeds
 from onnxslim.validation.energy import measure_energy
 from onnxslim.validation.latency import compute_percentiles
 from onnxslim.validation.statistics import median_interval, ratio_interval
 
 InputArrays = Mapping[str, np.ndarray]
 
-#: Inputs that the rounds go through, and seconds for which inferences are counted.
-_FEED_COUNT, _THROUGHPUT_SECONDS = 8, 1.0
+#: Seconds for which inferences are counted.
+_THROUGHPUT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,7 @@ class Benchmark:
         rounds = len(next(iter(self.timing.rounds.values())))
         return {
             "models": [
-                {
-                    **vars(m),
-                    "memory": m.memory.peak,
-                    "resident_memory": m.memory.resident,
-                    "device_memory": m.memory.device,
-                }
+                vars(m) | {"memory": m.memory.peak, "resident_memory": m.memory.resident, "device_memory": m.memory.device}
                 for m in self.models
             ],
             "timing": {**about, "rounds": rounds, "data": self.data},
@@ -123,14 +118,13 @@ def benchmark(
         InvalidModelError: The models do not take the same inputs.
     """
     config = config or SessionConfig()
-    loaded = {name: model_file.load(model) for name, model in zip(_name_models(models), models, strict=True)}
+    names = [os.fspath(m) if isinstance(m, (str, os.PathLike)) else f"model {n}" for n, m in enumerate(models, 1)]
+    names = [f"{name} ({n})" if names.index(name) < n - 1 else name for n, name in enumerate(names, 1)]
+    loaded = {name: model_file.load(model) for name, model in zip(names, models, strict=True)}
     for name, model in loaded.items():
         check_survives(model, config, name=name)
     first = next(iter(loaded.values()))
-    if samples is None:
-        count = _FEED_COUNT * batch_size
-        samples = open_samples("random", first, max_samples=count, dims=dims, run_check=make_run_check(first, config))
-    feeds: list[InputArrays] = list(itertools.islice(samples.batches(batch_size), _FEED_COUNT))
+    samples, feeds = draw_feeds(first, samples, config, batch_size, dims)
     sessions, start_times = {}, {}
     for name, model in loaded.items():
         sessions[name], start_times[name] = _start_session(name, model, feeds, config)
@@ -149,24 +143,12 @@ def benchmark(
         for name, rounds in timing.rounds.items()
     ]
     energy_report = measure_energy(loaded, sessions, feeds, find_counter(next(iter(sessions.values())).provider), dims)
-    return Benchmark(
-        speeds, timing, samples.source, energy_report, [*samples.warnings, *_find_fallbacks(loaded, feeds, config)]
-    )
-
-
-def _find_fallbacks(models: Mapping[str, ir.Model], feeds: Sequence[InputArrays], config: SessionConfig) -> Iterator[str]:
-    """One line for each model that did not run whole on the provider that was asked for."""
-    if config.is_cpu:
-        return  # there is nothing to fall back from
-    for name, model in models.items():
-        caution = describe_fallback(measure_node_times(model, feeds, config, runs=1, warmup=1).values(), config)
-        if caution is not None:
-            yield f"{name}: {caution}"
-
-
-def _name_models(models: Sequence[model_file.ModelLike]) -> list[str]:
-    names = [os.fspath(m) if isinstance(m, (str, os.PathLike)) else f"model {n}" for n, m in enumerate(models, 1)]
-    return [f"{name} ({n})" if names.index(name) < n - 1 else name for n, name in enumerate(names, 1)]
+    warnings = list(samples.warnings)
+    for name, model in loaded.items() if not config.is_cpu else ():  # from the CPU there is nothing to fall back
+        node_times = measure_node_times(model, feeds, config, runs=1, warmup=1)
+        if (fallback := describe_fallback(node_times.values(), config)) is not None:
+            warnings.append(f"{name}: {fallback}")
+    return Benchmark(speeds, timing, samples.source, energy_report, warnings)
 
 
 def _start_session(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import ModelFacts, compute_facts
 from onnxslim.runtime.session import SessionConfig
 
-#: Characters of a dimension that are printed.
+#: Characters of a dimension that are printed: exporters write whole formulas where others write a name.
 _MAX_DIM_CHARS = 24
 
 
@@ -31,13 +32,10 @@ class Port:
     shape: tuple[int | str | None, ...] | None
 
     def __str__(self) -> str:
-        shape = "?" if self.shape is None else ", ".join(_format_dim(dim) for dim in self.shape)
-        return f"{self.dtype} ({shape})"
-
-
-def _format_dim(dim: int | str | None) -> str:
-    """A dimension for people: exporters write whole formulas where others write a name."""
-    return "?" if dim is None else str(dim) if len(str(dim)) <= _MAX_DIM_CHARS else "…"
+        if self.shape is None:
+            return f"{self.dtype} (?)"
+        dims = ("?" if dim is None else str(dim) for dim in self.shape)
+        return f"{self.dtype} ({', '.join(dim if len(dim) <= _MAX_DIM_CHARS else '…' for dim in dims)})"
 
 
 @dataclass(frozen=True)
@@ -105,9 +103,15 @@ def inspect(
         InvalidModelError: Not a valid model.
     """
     loaded = model_file.load(model)
+    description: dict[str, Any] | None = None
+    if channels or time:
+        from onnxslim.tools import prunability  # imports half of the library, which who only looks need not wait for
+
+        description = prunability.describe_prunability(loaded, dims, config or SessionConfig() if time else None)
     path = os.fspath(model) if isinstance(model, (str, os.PathLike)) else None
     functions = (node for function in loaded.functions.values() for node in function.all_nodes())
-    ops = Counter(_qualify_op(node) for nodes in (loaded.graph.all_nodes(), functions) for node in nodes)
+    nodes = itertools.chain(loaded.graph.all_nodes(), functions)
+    ops = Counter(f"{node.domain}.{node.op_type}" if node.domain else node.op_type for node in nodes)
     return Inspection(
         name=os.path.basename(path) if path is not None else loaded.graph.name or "model",
         facts=compute_facts(loaded, path, dims),
@@ -120,20 +124,8 @@ def inspect(
         outputs=tuple(_make_port(value) for value in loaded.graph.outputs),
         ops=dict(sorted(ops.items())),
         metadata=dict(loaded.metadata_props),
-        channels=_describe_channels(loaded, dims, config or SessionConfig() if time else None) if channels or time else None,
+        channels=description,
     )
-
-
-def _describe_channels(model: ir.Model, dims: Mapping[str, int] | None, config: SessionConfig | None) -> dict[str, Any]:
-    from onnxslim.tools.prunability import (
-        describe_prunability,  # imports half of the library, which who only looks need not wait for
-    )
-
-    return describe_prunability(model, dims, config)
-
-
-def _qualify_op(node: ir.Node) -> str:
-    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
 
 
 def _make_port(value: ir.Value) -> Port:

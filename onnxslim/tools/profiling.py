@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim.data.samples import Samples
@@ -69,13 +70,7 @@ class Profile:
                 for op, (n, seconds) in self.ops.items()
             ],
             "nodes": [
-                {
-                    "name": n.name,
-                    "op": n.op,
-                    "provider": n.provider,
-                    "ms": 1e3 * n.seconds,
-                    "share": n.seconds / total,
-                }
+                {"name": n.name, "op": n.op, "provider": n.provider, "ms": 1e3 * n.seconds, "share": n.seconds / total}
                 for n in self.nodes
             ],
         }
@@ -101,15 +96,20 @@ def profile(
     loaded, config = model_file.load(model), config or SessionConfig()
     name = os.fspath(model) if isinstance(model, (str, os.PathLike)) else "model"
     check_survives(loaded, config, name=name)
+    samples, feeds = draw_feeds(loaded, samples, config, batch_size, dims)
+    nodes = sorted(measure_node_times(loaded, feeds, config).values(), key=lambda node: -node.seconds)
+    fallback = describe_fallback(nodes, config)
+    return Profile(name, nodes, samples.source, [*samples.warnings, *([] if fallback is None else [fallback])])
+
+
+def draw_feeds(
+    model: ir.Model, samples: Samples | None, config: SessionConfig, batch_size: int, dims: Mapping[str, int] | None
+) -> tuple[Samples, list[Mapping[str, np.ndarray]]]:
+    """What ``model`` is timed on, ``samples`` or else random values, and the first :data:`_FEED_COUNT` batches of it."""
     if samples is None:
         count = _FEED_COUNT * batch_size
-        samples = open_samples("random", loaded, max_samples=count, dims=dims, run_check=make_run_check(loaded, config))
-    feeds = list(itertools.islice(samples.batches(batch_size), _FEED_COUNT))
-    nodes = sorted(measure_node_times(loaded, feeds, config).values(), key=lambda node: -node.seconds)
-    warnings = list(samples.warnings)
-    if (caution := describe_fallback(nodes, config)) is not None:
-        warnings.append(caution)
-    return Profile(name, nodes, samples.source, warnings)
+        samples = open_samples("random", model, max_samples=count, dims=dims, run_check=make_run_check(model, config))
+    return samples, list(itertools.islice(samples.batches(batch_size), _FEED_COUNT))
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,10 @@ def compare_layers(profiles: Sequence[Profile], first: model_file.ModelLike) -> 
     ("between the layers") where there is none.
     """
     layer_by_name = {
-        name: str(_find_owner(node).name) for node in model_file.load(first).graph for name in _list_names(node) if node.name
+        name: str(_find_owner(node).name)
+        for node in model_file.load(first).graph
+        for name in (node.name, *(output.name for output in node.outputs))
+        if node.name and name
     }
     pattern = re.compile(
         "|".join(rf"(?<!\w){re.escape(name)}(?![^\W_])" for name in sorted(layer_by_name, key=len, reverse=True))
@@ -148,7 +151,3 @@ def _find_owner(node: ir.Node) -> ir.Node:
     source = node.inputs[0] if node.op_type in _FUSED_OPS and node.inputs else None
     producer = source.producer() if source is not None and len(list(source.uses())) == 1 else None
     return node if producer is None else _find_owner(producer)
-
-
-def _list_names(node: ir.Node) -> list[str]:
-    return [name for name in (node.name, *(output.name for output in node.outputs)) if name]

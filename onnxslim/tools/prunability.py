@@ -33,6 +33,6 @@ def describe_prunability(model: ir.Model, dims: Mapping[str, int] | None, config
         block_seconds = [*time_blocks(folded, droppable_blocks, feeds, config)]
     description = describe(analysis, group_seconds)
     description["blocks"] = [
-        {**asdict(block), "seconds": each} for block, each in zip(droppable_blocks, block_seconds, strict=True)
+        {**asdict(block), "seconds": seconds} for block, seconds in zip(droppable_blocks, block_seconds, strict=True)
     ]
     return description

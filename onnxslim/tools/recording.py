@@ -22,15 +22,11 @@ from onnxslim.core.errors import UsageError
 from onnxslim.data.model_inputs import Dim, ModelInput, build_inputs
 from onnxslim.data.readers.npz import pack_ragged, write_npz
 from onnxslim.data.reservoir import Reservoir
-from onnxslim.runtime.recorder import RecordingSession, describe_inputs
+from onnxslim.runtime.recorder import RecordingSession
 
 logger = logging.getLogger(__name__)
 
-_DTYPES = {
-    "float": ir.DataType.FLOAT,
-    "double": ir.DataType.DOUBLE,
-    **{kind.name.lower(): kind for kind in ir.DataType},
-}
+_DTYPES = {"float": ir.DataType.FLOAT, "double": ir.DataType.DOUBLE, **{kind.name.lower(): kind for kind in ir.DataType}}
 Sample = dict[str, np.ndarray]
 
 
@@ -65,7 +61,12 @@ class Recording(RecordingSession):
 
     def __init__(self, session: Any, path: str, reservoir: Reservoir[Sample]) -> None:
         super().__init__(session, self._sample_request)
-        self._inputs = _read_inputs(session)
+        declared_inputs: dict[str, tuple[ir.DataType, tuple[Dim, ...] | None]] = {}
+        for port in session.get_inputs():
+            dtype = str(port.type).removeprefix("tensor(").removesuffix(")")
+            dims = tuple(dim if isinstance(dim, (int, str)) else None for dim in port.shape)
+            declared_inputs[port.name] = _DTYPES.get(dtype, ir.DataType.UNDEFINED), dims
+        self._inputs = {model_input.name: model_input for model_input in build_inputs(declared_inputs)}
         self._path, self._reservoir = path, reservoir
         self._saved_count, self._next_save = 0, 16
         self._save_lock = threading.Lock()
@@ -86,8 +87,14 @@ class Recording(RecordingSession):
         with self._save_lock:
             with self._lock:
                 samples, self._saved_count = list(self._reservoir.items), self._reservoir.seen
+            arrays: dict[str, np.ndarray] = {}
+            for name in samples[0] if samples else ():
+                if all(name in sample for sample in samples):
+                    values = (sample[name] for sample in samples)
+                    # strings as an array that needs no pickling
+                    arrays.update(pack_ragged(name, [v.astype(np.str_) if v.dtype.hasobject else v for v in values]))
             if samples:
-                _write_npz(self._path, samples)
+                write_npz(self._path, arrays)
 
     def _save_new_samples(self) -> None:
         if self._reservoir.seen > self._saved_count:
@@ -106,16 +113,6 @@ class Recording(RecordingSession):
             threading.Thread(target=self._save_new_samples, daemon=True).start()
 
 
-def _read_inputs(session: Any) -> dict[str, ModelInput]:
-    """The inputs of a session, as data are matched with them."""
-    declared_inputs: dict[str, tuple[ir.DataType, tuple[Dim, ...] | None]] = {}
-    for name, (dtype, shape) in describe_inputs(session).items():
-        inner = dtype.removeprefix("tensor(").removesuffix(")")
-        dims = tuple(d if isinstance(d, (int, str)) else None for d in shape)
-        declared_inputs[name] = _DTYPES.get(inner, ir.DataType.UNDEFINED), dims
-    return {wanted.name: wanted for wanted in build_inputs(declared_inputs)}
-
-
 def _split_request(feeds: Mapping[str, np.ndarray], inputs: Mapping[str, ModelInput]) -> list[Sample]:
     """The samples of one request; the request as the only one where it cannot be taken apart."""
     rows = {name: inputs[name].split_samples(value) for name, value in feeds.items() if inputs[name].dims != ()}
@@ -125,16 +122,3 @@ def _split_request(feeds: Mapping[str, np.ndarray], inputs: Mapping[str, ModelIn
         return [dict(feeds)]
     shared = {name: value for name, value in feeds.items() if name not in rows}
     return [{**{name: value[i] for name, value in rows.items() if value is not None}, **shared} for i in range(count)]
-
-
-def _write_npz(path: str, samples: list[Sample]) -> None:
-    names = [name for name in samples[0] if all(name in sample for sample in samples)]
-    arrays: dict[str, np.ndarray] = {}
-    for name in names:
-        arrays.update(pack_ragged(name, [_to_plain_strings(sample[name]) for sample in samples]))
-    write_npz(path, arrays)
-
-
-def _to_plain_strings(value: np.ndarray) -> np.ndarray:
-    """Strings as an array that needs no pickling."""
-    return value.astype(np.str_) if value.dtype.hasobject else value

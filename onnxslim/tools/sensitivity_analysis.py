@@ -90,13 +90,7 @@ class Sensitivity:
             {"node": c.node, "units": c.units, "levels": [{"gone": n, "sqnr_db": db} for n, db in c.levels]}
             for c in self.channels
         ]
-        return {
-            "sensitivity": {
-                "int8": JSON.unstructure(self.int8),
-                "channels": levels,
-                "n": self.samples,
-            }
-        }
+        return {"sensitivity": {"int8": JSON.unstructure(self.int8), "channels": levels, "n": self.samples}}
 
 
 def sensitivity(
@@ -144,17 +138,14 @@ def _measure_int8(
 ) -> list[Int8Sensitivity]:
     """What every layer's int8 twin, fed with what the layer is fed with, makes of its output: one run for all layers."""
     prepared_model = prepare_model(model)[0]
-    layer_noise, costs = (
-        measure_layer_sensitivity(prepared_model, target, CalibrationFeeds(samples), config),
-        compute_cost(prepared_model, dims).nodes,
-    )
+    layer_noise = measure_layer_sensitivity(prepared_model, target, CalibrationFeeds(samples), config)
+    costs = compute_cost(prepared_model, dims).nodes
     ops = {node.name: node.op_type for node in prepared_model.graph}
-    layers = [
-        Int8Sensitivity(name, ops[name], own.params, own.macs, -to_decibels(error))
-        for name, error in layer_noise.items()
-        for own in [costs.get(name, NodeCost(0, 0))]
-    ]
-    return sorted(layers, key=lambda one: one.sqnr_db)
+    layers = []
+    for name, error in layer_noise.items():
+        cost = costs.get(name, NodeCost(0, 0))
+        layers.append(Int8Sensitivity(name, ops[name], cost.params, cost.macs, -to_decibels(error)))
+    return sorted(layers, key=lambda layer: layer.sqnr_db)
 
 
 def _measure_channels(model: ir.Model, context: RunContext, seed: int, warnings: list[str]) -> list[ChannelSensitivity]:
@@ -173,4 +164,4 @@ def _measure_channels(model: ir.Model, context: RunContext, seed: int, warnings:
         for curve, effects in zip(survey.candidates.curves, survey.effects.curves, strict=True)
         if effects
     ]
-    return sorted(channels, key=lambda one: one.levels[0][1])
+    return sorted(channels, key=lambda group: group.levels[0][1])

@@ -27,12 +27,7 @@ ChannelStats = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def score_units(
-    model: ir.Model,
-    context: RunContext,
-    analysis: Analysis,
-    groups: Sequence[ChannelGroup],
-    criterion: str,
-    seed: int,
+    model: ir.Model, context: RunContext, analysis: Analysis, groups: Sequence[ChannelGroup], criterion: str, seed: int
 ) -> dict[int, np.ndarray]:
     """Position in ``groups`` -> float64 (n,), larger for units that matter more; empty for ``obs``.
 

@@ -68,12 +68,7 @@ class FactorizableLayer:
 
 
 def find_factorizable(
-    model: ir.Model,
-    context: RunContext,
-    *,
-    excluded: Sequence[str] = (),
-    round_to: int = 1,
-    seed: int = 0,
+    model: ir.Model, context: RunContext, *, excluded: Sequence[str] = (), round_to: int = 1, seed: int = 0
 ) -> list[FactorizableLayer]:
     """The layers of ``model`` with a cheaper form, in its order.
 

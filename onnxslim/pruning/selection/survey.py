@@ -63,12 +63,7 @@ Surveys = dict[str, Survey]
 
 
 def survey_candidates(
-    model: ir.Model,
-    context: RunContext,
-    options: PruneOptions,
-    cache: Surveys,
-    *,
-    has_budget: bool,
+    model: ir.Model, context: RunContext, options: PruneOptions, cache: Surveys, *, has_budget: bool
 ) -> Survey:
     """The survey of ``model``: one that is ``cache``, or a new one, which is added.
 

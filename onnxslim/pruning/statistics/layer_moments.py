@@ -39,12 +39,7 @@ def collect_moments(
 
 
 def sample_rows(
-    layer: LinearLayer,
-    x: np.ndarray,
-    outputs: Sequence[np.ndarray],
-    per_sample: int,
-    first_sample: int,
-    seed: int,
+    layer: LinearLayer, x: np.ndarray, outputs: Sequence[np.ndarray], per_sample: int, first_sample: int, seed: int
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Rows of inputs and, at the same positions, of tensors shaped like the layer's output.
 

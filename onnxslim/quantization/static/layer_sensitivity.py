@@ -30,11 +30,7 @@ MAX_SENSITIVITY_SAMPLES = 16
 
 
 def measure_layer_sensitivity(
-    model: ir.Model,
-    target: Target,
-    feeds: FeedIterable,
-    config: SessionConfig,
-    exclude: Sequence[str] = (),
+    model: ir.Model, target: Target, feeds: FeedIterable, config: SessionConfig, exclude: Sequence[str] = ()
 ) -> dict[str, float]:
     """‖y - ŷ‖² / ‖y‖² of every layer that can run in int8, by its name; ranges are the extremes of the samples.
 

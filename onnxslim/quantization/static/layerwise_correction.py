@@ -141,11 +141,7 @@ def _correct_layer(
 
 
 def _round_weights(
-    unit: FusionGroup,
-    qparams: QuantizationParams,
-    rows: gptq.SampledRows,
-    w: np.ndarray,
-    min_scales: np.ndarray,
+    unit: FusionGroup, qparams: QuantizationParams, rows: gptq.SampledRows, w: np.ndarray, min_scales: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, LayerCorrection]:
     """Codes (g, o, d) and scales (g, o) of the weights ``w``, which need scales of ``min_scales``."""
     nearest = np.clip(np.rint(w / min_scales[:, :, None]), -WEIGHT_QMAX, WEIGHT_QMAX).astype(np.int8)

@@ -26,10 +26,7 @@ from onnxslim.simplification.symbolic_shapes.ops import (
 from onnxslim.simplification.symbolic_shapes.polynomials import ANY_SIGN, Poly, symbol
 
 #: Range of the integer types that shapes are computed in.
-MAX_INTEGERS = {
-    ir.DataType.INT64: 2**62,
-    ir.DataType.INT32: 2**31 - 1,
-}
+MAX_INTEGERS = {ir.DataType.INT64: 2**62, ir.DataType.INT32: 2**31 - 1}
 
 #: What is known, by value.
 KnownIntegers = dict[ir.Value, SymbolicArray]
