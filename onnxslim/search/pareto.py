@@ -17,7 +17,7 @@ def pareto_front(costs: Sequence[Sequence[float | None]]) -> list[int]:
             it.
     """
     rows = np.array(costs, np.float64, ndmin=2)
-    finite: np.ndarray = np.isfinite(rows).all(1)
+    finite = np.asarray(np.isfinite(rows).all(1))
     on_front = []
     for index in range(len(costs)):
         row, others = rows[index], rows[finite]
