@@ -19,6 +19,7 @@ from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_array
 from onnxslim.model_io import model_file
+from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 from onnxslim.runtime.session import Session, SessionConfig
 
 #: Bytes that the regions of one session read and keep, about.
@@ -129,14 +130,10 @@ def _extract_model(model: ir.Model, regions: list[Region]) -> ir.Model:
     outer = [value for value in read if value.producer() not in inside]
     constants = dict.fromkeys(producer for value in outer if (producer := value.producer()) is not None)
     view = ir.GraphView(
-        [],
-        [value for region in regions for value in region.kept],
-        nodes=[*constants, *nodes],
-        initializers=[value for value in outer if value.producer() is None],
-        opset_imports=dict(model.opset_imports),
-        name="constants",
-    )
-    return ir.Model(cast(ir.Graph, view), ir_version=max(model.ir_version, 4))
+        [], [value for region in regions for value in region.kept], nodes=[*constants, *nodes], name="constants",
+        initializers=[value for value in outer if value.producer() is None], opset_imports=dict(model.opset_imports),
+    )  # fmt: skip
+    return ir.Model(cast(ir.Graph, view), ir_version=max(model.ir_version, FREE_INITIALIZERS_IR))
 
 
 def _run(extracted: ir.Model) -> list[ir.TensorProtocol]:

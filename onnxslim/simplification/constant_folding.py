@@ -58,9 +58,7 @@ def _find_candidates(model: ir.Model, max_bytes: float, report: StepReport) -> d
     """The nodes that could be folded, in topological order, with the bytes of all they write."""
     candidates: dict[ir.Node, int] = {}
     for node in walk(model.graph):
-        if not is_pure(node):
-            continue
-        if not all(
+        if not is_pure(node) or not all(
             value is None or value.producer() in candidates or get_const_tensor(value) is not None for value in node.inputs
         ):
             continue
@@ -109,12 +107,8 @@ def _group_regions(candidates: dict[ir.Node, int]) -> list[Region]:
 
 def _measure_region(nodes: list[ir.Node]) -> Region:
     inside = set(nodes)
-    kept = [
-        output
-        for node in nodes
-        for output in node.outputs
-        if output.is_graph_output() or any(use.node not in inside for use in output.uses())
-    ]
+    outputs = (output for node in nodes for output in node.outputs)
+    kept = [value for value in outputs if value.is_graph_output() or any(use.node not in inside for use in value.uses())]
     read = dict.fromkeys(value for node in nodes for value in node.inputs if value is not None)
     freed = sum(stored_bytes(value) for value in read if all(use.node in inside for use in value.uses()))
     added = sum((shapes.get_nbytes(value) or 0) + OVERHEAD_BYTES + len(value.name or "") for value in kept)

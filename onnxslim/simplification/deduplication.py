@@ -104,7 +104,7 @@ def _merge_equal(group: list[ir.Value]) -> int:
     merged = 0
     for value in group:
         alike = kept_by_digest.setdefault(_digest_sample(value), [])
-        twin = next((other for other in alike if _has_same_bytes(other, value)), None)
+        twin = next((other for other in alike if np.array_equal(_view_bytes(other), _view_bytes(value))), None)
         if twin is None:
             alike.append(value)
             continue
@@ -130,7 +130,3 @@ def _digest_sample(value: ir.Value) -> bytes:
     middle = data.size // 2
     parts = (data[:SAMPLE_BYTES], data[middle : middle + SAMPLE_BYTES], data[-SAMPLE_BYTES:])
     return hashlib.sha256(b"".join(part.tobytes() for part in parts)).digest()
-
-
-def _has_same_bytes(first: ir.Value, second: ir.Value) -> bool:
-    return bool(np.array_equal(_view_bytes(first), _view_bytes(second)))

@@ -41,7 +41,10 @@ class BoundedEditor(GraphEditor):
         Returns:
             The nodes worth another look, or the reason why the replacement was refused.
         """
-        replacements = {old: _make_output(new) if old.is_graph_output() else new for old, new in replacements.items()}
+        replacements = dict(replacements)
+        for old, new in replacements.items():
+            if old.is_graph_output() and _is_new_constant(new):  # in a nested graph only a node can make what it returns
+                replacements[old] = op("Constant", [], {"value": new.const_value})
         nodes = list(_new_nodes(replacements.values()))
         values = [*replacements.values(), *(value for node in nodes for value in node.inputs if value is not None)]
         constants = list(dict.fromkeys(value for value in values if _is_new_constant(value)))
@@ -128,11 +131,6 @@ def _new_nodes(values: Iterable[ir.Value]) -> Iterator[ir.Node]:
         stack.extend((value.producer(), False) for value in iter_reads(node))
 
 
-def _make_output(value: ir.Value) -> ir.Value:
-    """A new constant that a graph returns is made by a node: in a nested graph nothing else can return it."""
-    return op("Constant", [], {"value": value.const_value}) if _is_new_constant(value) else value
-
-
 def _is_new_constant(value: ir.Value) -> bool:
     return value.producer() is None and value.graph is None and value.const_value is not None
 
@@ -151,10 +149,7 @@ def _find_dead(root: ir.Node, replacements: dict[ir.Value, ir.Value]) -> tuple[l
         if node in dead or any(not _is_unread(output, dead, replacements) for output in node.outputs):
             continue
         dead[node] = None
-        for value in iter_reads(node):
-            producer = value.producer()
-            if producer is not None:
-                stack.append(producer)
+        stack += [producer for value in iter_reads(node) if (producer := value.producer()) is not None]
     for node in dead:
         for value in iter_reads(node):
             stored = value.is_initializer() and not (value.is_graph_input() or value.is_graph_output())

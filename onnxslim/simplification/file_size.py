@@ -32,9 +32,7 @@ def estimate_bytes(model: ir.Model) -> int:
 
 def estimate_uncertainty(model: ir.Model) -> float:
     """By how many bytes an estimate may be off; the elements of tensors are counted exactly."""
-    return ESTIMATE_UNCERTAINTY * (
-        estimate_bytes(model) - sum(_nbytes(value.const_value) for value in _iter_initializers(model))
-    )
+    return ESTIMATE_UNCERTAINTY * (estimate_bytes(model) - _count_element_bytes(model))
 
 
 def node_bytes(node: ir.Node) -> int:
@@ -46,8 +44,12 @@ def node_bytes(node: ir.Node) -> int:
 
 def measure_bytes(model: ir.Model) -> int:
     """Bytes of the file as written; of a very large model, the estimate."""
-    tensors = sum(_nbytes(value.const_value) for value in _iter_initializers(model))
-    return len(model_file.to_bytes(model)) if tensors <= MAX_MEASURED_BYTES else estimate_bytes(model)
+    is_large = _count_element_bytes(model) > MAX_MEASURED_BYTES
+    return estimate_bytes(model) if is_large else len(model_file.to_bytes(model))
+
+
+def _count_element_bytes(model: ir.Model) -> int:
+    return sum(_nbytes(value.const_value) for value in _iter_initializers(model))
 
 
 def _iter_initializers(model: ir.Model) -> Iterator[ir.Value]:

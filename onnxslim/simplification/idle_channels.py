@@ -7,7 +7,6 @@ as long. So the result is taken only when every layer that filled its blocks sti
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -57,10 +56,11 @@ def remove_idle_channels(model: ir.Model, nbytes: int, report: StepReport) -> ir
     weights = [node.inputs[1] for node in walk(model.graph) if node.op_type in LAYER_OPS and not node.domain]
     if nbytes > MAX_WEIGHT_BYTES or not any(weight is not None and weight.is_initializer() for weight in weights):
         return model
-    shared_weight = _find_shared_weight(weights)
-    if shared_weight is not None:
-        report.skip(model.graph.name or "model", f"idle channels are not looked for: layers share {shared_weight}")
-        return model
+    for weight in weights:
+        # fewer channels in one of the layers that read it would store it twice
+        if weight is not None and weight.is_initializer() and len(weight.uses()) > 1:
+            report.skip(model.graph.name or "model", f"idle channels are not looked for: layers share {weight.name}")
+            return model
     if not can_run_small(model):
         return model
     reduced = model_file.clone(model)
@@ -85,11 +85,6 @@ def remove_idle_channels(model: ir.Model, nbytes: int, report: StepReport) -> ir
         reason = "the model does not run on random inputs" if gap is None else f"an output would change by {gap:.1e}"
     report.skip(model.graph.name or "model", f"idle channels stay: {reason}")
     return model
-
-
-def _find_shared_weight(weights: Iterable[ir.Value | None]) -> str | None:
-    """The first weight that several layers read: fewer channels in one of them would store it twice."""
-    return next((str(w.name) for w in weights if w is not None and w.is_initializer() and len(w.uses()) > 1), None)
 
 
 def _find_partial_block(model: ir.Model, reduced: ir.Model) -> str | None:

@@ -18,6 +18,7 @@ from onnxslim.core.errors import OnnxslimError
 from onnxslim.graph import shapes
 from onnxslim.graph.traversal import walk
 from onnxslim.model_io import model_file
+from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 from onnxslim.runtime.session import Session, SessionConfig
 
 #: max|a - b| / max|a| above which two outputs are not equal (the contract's "equal"), and with half-precision weights.
@@ -53,10 +54,7 @@ def measure_difference(before: ir.Model, after: ir.Model, weight_bytes: int) -> 
         return None
     unoptimized = SessionConfig(optimize=False)
     try:
-        session_before, session_after = (
-            Session(_with_free_initializers(before), unoptimized),
-            Session(_with_free_initializers(after), unoptimized),
-        )
+        session_before, session_after = (Session(_with_free_initializers(model), unoptimized) for model in (before, after))
         for size in FREE_DIM_SIZES:
             feeds = _make_feeds(before, size)
             if feeds is None:
@@ -78,7 +76,8 @@ def _may_not_end(model: ir.Model) -> bool:
 
 def _with_free_initializers(model: ir.Model) -> ir.Model:
     """``model`` at an IR version where initializers need not be inputs; its graph is shared."""
-    return ir.Model(model.graph, ir_version=max(model.ir_version, 4), functions=list(model.functions.values()))
+    ir_version = max(model.ir_version, FREE_INITIALIZERS_IR)
+    return ir.Model(model.graph, ir_version=ir_version, functions=list(model.functions.values()))
 
 
 def _make_feeds(model: ir.Model, size: int | None) -> dict[str, np.ndarray] | None:
@@ -93,16 +92,14 @@ def _make_feeds(model: ir.Model, size: int | None) -> dict[str, np.ndarray] | No
     total = sum(each for each in sizes if each is not None)
     if None in sizes or total + sum(shapes.get_nbytes(value) or 0 for value in inputs) > MAX_TENSOR_BYTES:
         return None
-    rng = np.random.default_rng(0)
-    return {str(value.name): _make_random_input(value, rng) for value in inputs}
-
-
-def _make_random_input(value: ir.Value, rng: np.random.Generator) -> np.ndarray:
-    assert value.dtype is not None
-    size = shapes.resolve_sizes(value)
-    if value.dtype.is_floating_point():
-        return rng.standard_normal(size).astype(value.dtype.numpy())
-    return rng.integers(0, 2, size).astype(value.dtype.numpy())  # an index or a mask is valid at 0 and 1
+    rng, feeds = np.random.default_rng(0), {}
+    for value in inputs:
+        assert value.dtype is not None
+        dims = shapes.resolve_sizes(value)
+        # an index or a mask is valid at 0 and 1
+        array = rng.standard_normal(dims) if value.dtype.is_floating_point() else rng.integers(0, 2, dims)
+        feeds[str(value.name)] = np.asarray(array, value.dtype.numpy())
+    return feeds
 
 
 def _relative_difference(before: Any, after: Any) -> float:

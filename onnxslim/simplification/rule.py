@@ -90,6 +90,14 @@ def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:
     return node if node is not None and not node.domain and node.op_type in op_types else None
 
 
+def find_operand(node: ir.Node, *op_types: str) -> tuple[int, ir.Value, ir.Node] | None:
+    """The first input of ``node`` that one of ``op_types`` makes: its position, the value, and the node behind it."""
+    for position, value in enumerate(node.inputs):
+        if value is not None and (source := producer(value, *op_types)) is not None:
+            return position, value, source
+    return None
+
+
 def has_single_use(value: ir.Value) -> bool:
     """Whether exactly one input of one node reads ``value`` and no graph returns it."""
     return len(value.uses()) == 1 and not value.is_graph_output()

@@ -37,36 +37,10 @@ from onnxslim.simplification.rules import (
     view,
 )
 
-RULES: tuple[Rule, ...] = (
-    constant.RULE,
-    identity.RULE,
-    arithmetic.RULE,
-    branch.RULE,
-    neutral.RULE,
-    cast.RULE,
-    gather.RULE,
-    gather_transpose.RULE,
-    initial_state.RULE,
-    view.RULE,
-    expand.RULE,
-    broadcast.RULE,
-    slice.RULE,
-    partition.RULE,
-    sequence.RULE,
-    reduce_unit.RULE,
-    concat.RULE,
-    unbind.RULE,
-    transpose.RULE,
-    squeeze_transpose.RULE,
-    clip.RULE,
-    pad.RULE,
-    conv_batchnorm.RULE,
-    conv_affine.RULE,
-    batchnorm_affine.RULE,
-    scale_chain.RULE,
-    matmul_scale.RULE,
-    matmul_scales.RULE,
-    matmul_add.RULE,
-    linear_views.RULE,
-    mean_pool.RULE,
-)
+_MODULES = (
+    constant, identity, arithmetic, branch, neutral, cast, gather, gather_transpose, initial_state, view, expand,
+    broadcast, slice, partition, sequence, reduce_unit, concat, unbind, transpose, squeeze_transpose, clip, pad,
+    conv_batchnorm, conv_affine, batchnorm_affine, scale_chain, matmul_scale, matmul_scales, matmul_add, linear_views,
+    mean_pool,
+)  # fmt: skip
+RULES: tuple[Rule, ...] = tuple(module.RULE for module in _MODULES)

@@ -128,7 +128,9 @@ def _simplify(
             elif gap > get_tolerance(exact_model):
                 refusal = f"a random input changes an output by {gap:.1e} of its maximum when rounded differently"
         if refusal is None:
-            _merge_report(report, trial_report)
+            for name, times in trial_report.changed.items():
+                report.count(name, int(times))
+            report.skipped = trial_report.skipped
         else:
             model, editor = exact_model, BoundedEditor(exact_model.graph, allowance)
     allowed_rules = exact if refusal else rules
@@ -182,9 +184,3 @@ def _run_to_fixpoint(
         if not changed:
             break
     return known
-
-
-def _merge_report(report: StepReport, trial_report: StepReport) -> None:
-    for name, times in trial_report.changed.items():
-        report.count(name, int(times))
-    report.skipped = trial_report.skipped

@@ -9,19 +9,16 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_array
-from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, const, has_single_use, op, producer
+from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, const, find_operand, has_single_use, op
 from onnxslim.simplification.symbolic_shapes.inference import symbolic_dims
 
 
 def match(node: ir.Node, context: MatchContext) -> MatchResult:
     """The Mul or Add after the BatchNormalization."""
-    at = next((index for index, value in enumerate(node.inputs) if producer(value, "BatchNormalization")), None)
-    if at is None:
+    operand = find_operand(node, "BatchNormalization")
+    if operand is None:
         return None
-    value = node.inputs[at]
-    norm = producer(value, "BatchNormalization")
-    if norm is None or value is None:
-        return None
+    at, value, norm = operand
     array, gamma, beta = (get_const_array(each) for each in (node.inputs[1 - at], *norm.inputs[1:3]))
     dims = symbolic_dims(value)
     if array is None or gamma is None or beta is None or dims is None:

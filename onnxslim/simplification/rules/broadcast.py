@@ -28,8 +28,7 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
         if expand is None or after is None:
             continue
         inputs = [*node.inputs[:at], expand.inputs[0], *node.inputs[at + 1 :]]
-        sizes = [symbolic_dims(operand) for operand in inputs]
-        if _can_broadcast_to(after, [dims for dims in sizes if dims is not None]):
+        if _can_broadcast_to(after, [dims for dims in map(symbolic_dims, inputs) if dims is not None]):
             return {node.outputs[0]: op(node.op_type, inputs, node.attributes)}
         return "nothing else is known to have the dimensions that are asked for"
     return None

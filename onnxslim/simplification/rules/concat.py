@@ -31,10 +31,10 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     flat: list[ir.Value | None] = []
     for value in node.inputs:
         inner = producer(value, "Concat")
-        joined = inner is not None and value is not None and axis is not None and _resolve_axis(inner, value) == axis
-        flat.extend(
-            inner.inputs if inner is not None and joined and value is not None and has_single_use(value) else [value]
-        )
+        if inner is None or value is None or axis is None or not has_single_use(value):
+            flat.append(value)
+        else:
+            flat += inner.inputs if _resolve_axis(inner, value) == axis else [value]
     if len(flat) == len(node.inputs):
         return None
     return {node.outputs[0]: op("Concat", flat, node.attributes)}

@@ -14,10 +14,8 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     stored = get_const_tensor(output)
     if stored is None or output.is_graph_output() or stored.dtype is ir.DataType.STRING:
         return None
-    copied = ir.Tensor(
-        stored.numpy(), dtype=stored.dtype
-    )  # the caller's model shares the node's, and naming it renames that
-    return {output: tensor_const(copied, output)}
+    # a copy: the caller's model shares the node's tensor, and naming that would rename it there
+    return {output: tensor_const(ir.Tensor(stored.numpy(), dtype=stored.dtype), output)}
 
 
 RULE = Rule("constants lifted", ("Constant",), match)

@@ -11,17 +11,17 @@ import onnx_ir as ir
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.layers import LinearLayer
 from onnxslim.simplification.affine_folding import LINEAR_OPS, fold_affine
-from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, producer
+from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, find_operand
 
 
 def match(node: ir.Node, context: MatchContext) -> MatchResult:
     """One operand comes from the linear op, the other is constant."""
-    at = next((index for index, value in enumerate(node.inputs) if producer(value, *LINEAR_OPS) is not None), None)
-    if at is None or (node.op_type == "Div" and at == 1):
+    operand = find_operand(node, *LINEAR_OPS)
+    if operand is None:
         return None
-    linear = producer(node.inputs[at], *LINEAR_OPS)
+    at, value, linear = operand
     array = get_const_array(node.inputs[1 - at])
-    if array is None or array.dtype.kind != "f" or linear is None:
+    if array is None or array.dtype.kind != "f" or (node.op_type == "Div" and at == 1):
         return None
     weight = get_const_array(linear.inputs[1])
     if weight is None:
@@ -29,14 +29,12 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     factor = _to_per_channel(array, weight.ndim, linear)
     if factor is None:
         return f"its constant is not one number for each channel of {linear.op_type}"
-    if node.op_type == "Mul":
-        return fold_affine(node, node.inputs[at], factor, None)
-    if node.op_type == "Div":
-        return fold_affine(node, node.inputs[at], 1 / factor, None)
+    if node.op_type in ("Mul", "Div"):
+        return fold_affine(node, value, factor if node.op_type == "Mul" else 1 / factor, None)
     if node.op_type == "Sub" and at == 0:
-        return fold_affine(node, node.inputs[at], None, -factor, node.inputs[1])
+        return fold_affine(node, value, None, -factor, node.inputs[1])
     sign = -np.ones_like(factor) if node.op_type == "Sub" else None
-    return fold_affine(node, node.inputs[at], sign, factor, node.inputs[1 - at])
+    return fold_affine(node, value, sign, factor, node.inputs[1 - at])
 
 
 def _to_per_channel(array: np.ndarray, rank: int, linear: ir.Node) -> np.ndarray | None:

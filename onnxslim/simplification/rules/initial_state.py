@@ -25,10 +25,10 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     first = op(node.op_type, inputs, node.attributes, outputs=len(node.outputs), name=node.name)
     layer = first.producer()
     assert layer is not None
-    for old, new in zip(node.outputs, layer.outputs, strict=True):
-        if not old.name:
-            new.name = ""  # omitted before, omitted now
-    return {old: new for old, new in zip(node.outputs, layer.outputs, strict=True) if old.name}
+    replacements = dict(zip(node.outputs, layer.outputs, strict=True))
+    for omitted in [output for output in node.outputs if not output.name]:
+        replacements.pop(omitted).name = ""
+    return replacements
 
 
 RULE = Rule("initial states", ("LSTM", "GRU", "RNN"), match)

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_array
-from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, const, has_single_use, op, producer
+from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, const, find_operand, has_single_use, op, producer
 from onnxslim.simplification.rules.matmul_add import GEMM_TYPES
 from onnxslim.simplification.rules.view import get_target_dims, make_reshape_target
 from onnxslim.simplification.symbolic_shapes.inference import symbolic_dims
@@ -22,15 +22,15 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     add = producer(total, "Add")
     if add is None or total is None:
         return None
-    at = next((index for index, value in enumerate(add.inputs) if producer(value, "MatMul") is not None), None)
-    matmul = None if at is None else producer(add.inputs[at], "MatMul")
-    if matmul is None or at is None:
+    operand = find_operand(add, "MatMul")
+    if operand is None:
         return None
-    rows, product = matmul.inputs[0], add.inputs[at]
+    at, product, matmul = operand
+    rows = matmul.inputs[0]
     before = producer(rows, "Reshape")
     weight, bias = get_const_array(matmul.inputs[1]), get_const_array(add.inputs[1 - at])
     dims, target_dims = symbolic_dims(rows), get_target_dims(node, context)
-    if before is None or rows is None or product is None or weight is None or bias is None:
+    if before is None or rows is None or weight is None or bias is None:
         return None
     if dims is None or target_dims is None or len(dims) < 3 or weight.ndim != 2 or total.dtype not in GEMM_TYPES:
         return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, has_single_use, op, producer
+from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, find_operand, has_single_use, op
 from onnxslim.simplification.symbolic_shapes.inference import symbolic_dims
 from onnxslim.simplification.symbolic_shapes.polynomials import equal
 
@@ -16,12 +16,12 @@ GEMM_TYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
 
 def match(node: ir.Node, context: MatchContext) -> MatchResult:
     """The Add."""
-    at = next((index for index, value in enumerate(node.inputs) if producer(value, "MatMul") is not None), None)
-    if at is None:
+    operand = find_operand(node, "MatMul")
+    if operand is None:
         return None
-    product, added = node.inputs[at], node.inputs[1 - at]
-    matmul = producer(product, "MatMul")
-    if matmul is None or product is None or added is None:
+    at, product, matmul = operand
+    added = node.inputs[1 - at]
+    if added is None:
         return None
     ranks = [symbolic_dims(value) for value in (*matmul.inputs, product, added)]
     if any(dims is None for dims in ranks) or product.dtype not in GEMM_TYPES:

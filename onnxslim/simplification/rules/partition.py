@@ -24,12 +24,8 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     parts: list[tuple[int, int, ir.Node]] = []
     for reader in source.consumers():
         reader_range = _get_range(reader, context) if reader.op_type == "Slice" and not reader.domain else None
-        if (
-            reader_range is not None
-            and reader_range[0] == axis
-            and reader.graph is node.graph
-            and reader.inputs[0] is source
-        ):
+        reads_source = reader.graph is node.graph and reader.inputs[0] is source
+        if reader_range is not None and reader_range[0] == axis and reads_source:
             parts.append((reader_range[1], reader_range[2], reader))
     parts.sort(key=lambda part: part[:2])
     ends = [end for _, end, _ in parts]

@@ -30,7 +30,7 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     cuts = get_cuts(node, context)
     if source is None or dims is None or cuts is None:
         return None
-    cuts = {axis: cut for axis, cut in cuts.items() if not _takes_all(cut, dims[axis])}
+    cuts = {axis: cut for axis, cut in cuts.items() if not _takes_all(*cut, dims[axis])}
     if not cuts:
         return {node.outputs[0]: source}
     inner = producer(source, "Slice")
@@ -76,8 +76,7 @@ def get_cuts(node: ir.Node, context: MatchContext) -> Cuts | None:
     }
 
 
-def _takes_all(cut: tuple[Number, Number, Number], dim: Number) -> bool:
-    start, end, step = cut
+def _takes_all(start: Number, end: Number, step: Number, dim: Number) -> bool:
     to_the_end = less(end, dim) is False or (isinstance(end, int) and end >= OPEN_END)
     return step == 1 and equal(start, 0) is True and to_the_end
 

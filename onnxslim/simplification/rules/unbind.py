@@ -19,7 +19,8 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     if source is None or dims is None or len(node.outputs) < 2:
         return None
     axis = node.attributes.get_int("axis", 0) % len(dims)
-    if dims[axis] != len(node.outputs) or not all(_has_unit_axis(part, axis) for part in node.outputs):
+    part_dims = [symbolic_dims(part) for part in node.outputs]
+    if dims[axis] != len(node.outputs) or any(sizes is None or sizes[axis] != 1 for sizes in part_dims):
         return None
     replacements: dict[ir.Value, ir.Value] = {}
     for index, part in enumerate(node.outputs):
@@ -32,11 +33,6 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
                 return "a part loses another axis"
             replacements[reader.outputs[0]] = op("Gather", [source, const(np.asarray(index))], {"axis": axis})
     return replacements or None
-
-
-def _has_unit_axis(part: ir.Value, axis: int) -> bool:
-    dims = symbolic_dims(part)
-    return dims is not None and dims[axis] == 1
 
 
 RULE = Rule("unbound", ("Split",), match)

@@ -56,11 +56,7 @@ def lookup_integers(value: ir.Value | None, known: KnownIntegers) -> SymbolicArr
     if value in known:
         return known[value]
     stored = get_const_tensor(value)
-    if (
-        stored is None
-        or stored.size > MAX_SHAPE_ENTRIES
-        or not (stored.dtype in MAX_INTEGERS or stored.dtype is ir.DataType.BOOL)
-    ):
+    if stored is None or stored.size > MAX_SHAPE_ENTRIES or stored.dtype not in (*MAX_INTEGERS, ir.DataType.BOOL):
         return None
     return np.asarray(stored.numpy(), object)
 
@@ -108,7 +104,10 @@ def _evaluate(node: ir.Node, known: KnownIntegers) -> SymbolicArray | list[Symbo
     if node.domain or not node.inputs:
         return None
     if node.op_type in ("Shape", "Size"):
-        return _evaluate_shape(node)
+        dims = symbolic_dims(node.inputs[0])
+        if dims is None or node.op_type == "Size":
+            return None if dims is None else np.asarray(math.prod(dims), object)
+        return make_vector(dims[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(dims))])
     evaluator = OP_EVALUATORS.get(node.op_type)
     if evaluator is None:
         return None
@@ -120,12 +119,3 @@ def _evaluate(node: ir.Node, known: KnownIntegers) -> SymbolicArray | list[Symbo
         return evaluator(node, arrays)
     except (TypeError, ValueError, IndexError, KeyError, OverflowError):
         return None  # malformed or not decidable; the runtime will say
-
-
-def _evaluate_shape(node: ir.Node) -> SymbolicArray | None:
-    dims = symbolic_dims(node.inputs[0])
-    if dims is None:
-        return None
-    if node.op_type == "Size":
-        return np.asarray(math.prod(dims), object)
-    return make_vector(dims[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(dims))])

@@ -117,9 +117,8 @@ def _negate(truth: bool | None) -> bool | None:
 
 def _where(node: ir.Node, arrays: list[Any]) -> SymbolicArray:
     condition, if_true, if_false = np.broadcast_arrays(*arrays)
-    return make_vector([b if a else c for a, b, c in zip(condition.flat, if_true.flat, if_false.flat, strict=True)]).reshape(
-        condition.shape
-    )
+    entries = [b if a else c for a, b, c in zip(condition.flat, if_true.flat, if_false.flat, strict=True)]
+    return make_vector(entries).reshape(condition.shape)
 
 
 def _reduce(combine: Callable[[Sequence[Any]], Any]) -> Callable[[ir.Node, list[Any]], SymbolicArray]:

@@ -104,7 +104,7 @@ def equal(a: Number, b: Number) -> bool | None:
     gap = a - b
     if isinstance(gap, int):
         return gap == 0
-    return False if _has_fixed_sign(gap) else None
+    return False if less(gap, 0) or less(0, gap) else None
 
 
 def less(a: Number, b: Number) -> bool | None:
@@ -118,12 +118,6 @@ def less(a: Number, b: Number) -> bool | None:
 def _is_never_negative(a: Number) -> bool:
     low = lower_bound(a)
     return low is not None and low >= 0
-
-
-def _has_fixed_sign(gap: Poly) -> bool:
-    """Whether ``gap`` is positive for all sizes, or negative for all."""
-    low, high = lower_bound(gap), lower_bound(-gap)
-    return (low is not None and low > 0) or (high is not None and high > 0)
 
 
 def _terms(number: Number) -> tuple[tuple[Monomial, int], ...]:
