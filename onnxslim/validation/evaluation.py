@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from onnxslim.validation.evaluation_accumulator import Evaluation, EvaluationAcc
 from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS
 from onnxslim.validation.metrics.table import METRICS
 from onnxslim.validation.metrics.user_metric import UserMetric
+from onnxslim.validation.output_selection import NoRowsError
 
 #: Samples at a time when nobody says: at most so many, and inputs of at most so many bytes, because what a network
 #: holds inside grows with them.
@@ -85,8 +87,36 @@ def evaluate_all(
 ) -> dict[str, Evaluation]:
     """Judge several models in one pass over ``samples``, each as :func:`evaluate` does; the original runs once for all.
 
-    Args and errors are those of :func:`evaluate`; ``models`` and what is returned are by the caller's names.
+    Args and errors are those of :func:`evaluate`; ``models`` and what is returned are by the caller's names. Samples whose
+    outputs have no row each are run one by one, unless ``batch_size`` says otherwise.
     """
+    run = partial(
+        _evaluate_in_batches, models, samples, reference=reference, config=config, metric=metric, output=output,
+        progress=progress,
+    )  # fmt: skip
+    try:
+        return run(batch_size=batch_size)
+    except NoRowsError as error:
+        if samples.fixed_batch is None and batch_size is None:
+            return run(batch_size=1)
+        if samples.fixed_batch is None:
+            raise
+        hint = f"name another with --output; its batch is fixed at {samples.fixed_batch}: export it with 1, or a free one"
+        raise UsageError(error.message, hint=hint) from None
+
+
+def _evaluate_in_batches(
+    models: Mapping[str, model_file.ModelLike],
+    samples: Samples,
+    *,
+    reference: model_file.ModelLike | None,
+    config: SessionConfig | None,
+    metric: str | UserMetric | None,
+    output: str | None,
+    batch_size: int | None,
+    progress: Progress,
+) -> dict[str, Evaluation]:
+    """See :func:`evaluate_all`."""
     if isinstance(metric, str) and metric not in METRICS and metric not in DATASET_METRICS:
         names = ", ".join([*METRICS, *DATASET_METRICS])
         raise UsageError(f"--metric {metric}: unknown", hint=f"one of {names}, or module:function")

@@ -13,8 +13,14 @@ from onnxslim.validation.metrics.table import METRICS, Metric, is_scores
 _ZIPMAP_HINT = "name a tensor with --output, or export without ZipMap (skl2onnx: options={'zipmap': False})"
 
 
+class NoRowsError(UsageError):
+    """An output has no row a sample: a mean over the batch, or one list of what was found in all of it."""
+
+
 def pick_output(outputs: Mapping[str, Any], n: int, output_name: str | None = None) -> str:
     """The judged output: ``output_name``, else the first float one of shape (N, C), else the first float one, or the first.
+
+    Of several samples one with a row for each of them comes before one without.
 
     Args:
         outputs: What the model gave for one batch, by name.
@@ -34,20 +40,23 @@ def pick_output(outputs: Mapping[str, Any], n: int, output_name: str | None = No
         return output_name
     float_outputs = [name for name, values in outputs.items() if values.dtype.kind == "f"]
     scores = [name for name in float_outputs if is_scores(outputs[name]) and len(outputs[name]) == n]
-    return next(iter(scores or float_outputs or outputs))
+    if scores or n == 1:
+        return next(iter(scores or float_outputs or outputs))
+    rows = [name for name in (*float_outputs, *outputs) if outputs[name].ndim and len(outputs[name]) == n]
+    return next(iter(rows or float_outputs or outputs))
 
 
 def as_rows(name: str, values: np.ndarray, n: int) -> np.ndarray:
     """Output ``name`` with the sample on the first axis; of one sample, an output of any shape is its only row.
 
     Raises:
-        UsageError: Several samples and not one row each.
+        NoRowsError: Several samples and not one row each.
     """
     if values.ndim and len(values) == n:
         return values
     if n == 1:
         return values[None]
-    raise UsageError(
+    raise NoRowsError(
         f"output {name} has shape {values.shape} for {n} samples: expected one row per sample",
         hint="name another with --output, or use --batch-size 1",
     )

@@ -16,6 +16,7 @@ from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.validation.evaluation import evaluate
 from onnxslim.validation.output_fidelity import OutputFidelity
+from tests.support import quantize_graphs
 from tests.support.judged import labelled, scores
 
 RNG = np.random.default_rng(0)
@@ -131,3 +132,44 @@ def test_the_zoos_top1_is_the_one_its_authors_quote(zoo: Path, zoo_data: ModuleT
     swapped = open_samples({"input": 40 * prepare(x)[:, :, ::-1].copy() - 90, "labels": y}, model)
     with pytest.raises(InvalidDataError, match="no better than guessing"):
         evaluate(model, swapped)
+
+
+#: Outputs without a row a sample, by the nodes that make them of ``s`` (n, 6); and whether another output has rows.
+ROWLESS = {
+    "a mean": ("m = ReduceMean<keepdims=0>(s) y = Neg(m)", False),
+    "a list of what was found": ("g = Greater(s, limit) i = NonZero(g) t = Transpose(i) y = GatherND(s, t)", False),
+    "a list of places": ("g = Greater(s, limit) i = NonZero(g) y = Transpose(i)", False),
+    "the batch second": ("u = Unsqueeze(s, front) y = Concat<axis=0>(u, u)", False),
+    "a mean beside rows": ("m = ReduceMean<keepdims=0>(s) y = Neg(m) z = Abs(s)", True),
+}
+
+
+def make_rowless(name: str, batch: int | str) -> ir.Model:
+    nodes = ROWLESS[name][0]
+    outputs = {"a mean": "float y", "a mean beside rows": f"float y, float[{batch},6] z", "a list of places": "int64[k,2] y"}
+    outputs |= {"a list of what was found": "float[k] y", "the batch second": f"float[2,{batch},6] y"}
+    return quantize_graphs.model(
+        f"""g (float[{batch},8] x) => ({outputs[name]}) <float limit = {{1.4}}, int64[1] front = {{0}}>
+        {{ s = MatMul(x, w) {nodes} }}""",
+        w=(np.random.default_rng(0).normal(size=(8, 6)) / 2).astype(np.float32),
+    )
+
+
+@pytest.mark.parametrize("batch", ["n", 1, 4])
+@pytest.mark.parametrize("name", ROWLESS)
+def test_outputs_without_a_row_a_sample_are_judged_sample_by_sample(name: str, batch: int | str) -> None:
+    """Samples in which nothing is found among them; where a fixed batch forbids it, the reason is said."""
+    model, has_rows = make_rowless(name, batch), ROWLESS[name][1]
+    x = np.random.default_rng(2).normal(size=(16, 8)).astype(np.float32)
+    samples = open_samples({"x": x * (np.arange(16) % 3 > 0)[:, None]}, model)
+    if batch == 4 and not has_rows:
+        with pytest.raises(UsageError, match="expected one row per sample") as caught:
+            evaluate(model, samples, reference=model)
+        assert "fixed at 4" in str(caught.value.hint)
+        return
+    found = evaluate(model, samples, reference=model)
+    assert found.metric.n == 16
+    assert found.metric.result == 1
+    if not has_rows and batch == "n":
+        with pytest.raises(UsageError, match="expected one row per sample"):
+            evaluate(model, samples, reference=model, batch_size=5)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxslim.activations.output_error import energy, is_float, relative_error, squared_error
 from onnxslim.activations.segment_executor import SegmentExecutor
 from onnxslim.data.samples import Samples
+from onnxslim.graph.data_dependence import find_comparable_tensors
 from onnxslim.runtime.session import SessionConfig
 
 
@@ -17,14 +18,17 @@ class OutputComparer:
     """The outputs of the original model over a few samples, to which candidates are compared.
 
     The effect of a candidate is Σ (a - b)² / Σ a² of each floating-point output (1 / SQNR), summed over the outputs;
-    a detector's boxes and a classifier's logits are read alike, and an output without floats does not count.
+    a detector's boxes and a classifier's logits are read alike, and an output without floats does not count. In place of a
+    list of what was found, which is of another length for each candidate, stand the tensors that it is found from
+    (:func:`~onnxslim.graph.data_dependence.find_comparable_tensors`).
     """
 
     def __init__(self, model: ir.Model, samples: Samples, config: SessionConfig) -> None:
         self._executor = SegmentExecutor(model, samples, config)
-        names = [str(value.name) for value in model.graph.outputs]
+        names = find_comparable_tensors(model.graph) or [str(value.name) for value in model.graph.outputs]
         self._original = [outputs for _, outputs in self._executor.run_segment(0, names)]
         self._names = [name for name in names if is_float(self._original[0][name])]
+        self._position = {str(v.name): position for position, node in enumerate(model.graph) for v in node.outputs}
 
     def measure_effect(self, candidate: ir.Model, first_node: int) -> float:
         """The effect of ``candidate``, which differs from the original only from node ``first_node`` on.
@@ -32,15 +36,19 @@ class OutputComparer:
         Infinite where an output has another shape or is not finite.
         Candidates must come in the order of ``first_node``.
         """
-        candidate_outputs = (outputs for _, outputs in self._executor.run_segment(first_node, self._names, model=candidate))
-        noise, signal = dict.fromkeys(self._names, 0.0), dict.fromkeys(self._names, 0.0)
+        # an output that is ready before the change begins is not changed, and can no longer be computed from there
+        names = [name for name in self._names if self._position.get(name, 0) >= first_node]
+        if not names:
+            return 0.0
+        candidate_outputs = (outputs for _, outputs in self._executor.run_segment(first_node, names, model=candidate))
+        noise, signal = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
         for a, b in zip(self._original, candidate_outputs, strict=True):
-            for name in self._names:
+            for name in names:
                 if a[name].shape != b[name].shape:
                     return math.inf
                 noise[name] += squared_error(a[name], b[name])
                 signal[name] += energy(a[name])
-        total = sum(relative_error(noise[name], signal[name]) for name in self._names)
+        total = sum(relative_error(noise[name], signal[name]) for name in names)
         return total if math.isfinite(total) else math.inf
 
     def measure_effects(self, candidates: Iterable[tuple[ir.Model, int]]) -> Iterator[float]:

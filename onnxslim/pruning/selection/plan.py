@@ -43,6 +43,12 @@ class Effects:
     blocks: list[float]
     factorizations: list[list[float]]
 
+    def are_comparable(self) -> bool:
+        """Whether the outputs of any candidate could be told from the original's, or there are none."""
+        curve_effects = [effect for curve in self.curves for _, effect in curve]
+        all_effects = [*curve_effects, *self.blocks, *(effect for forms in self.factorizations for effect in forms)]
+        return not curve_effects or bool(np.isfinite(all_effects).any())
+
 
 def initial_effects(candidates: Candidates) -> Effects:
     """The effects before anything is measured: all that is known is the layers' own errors."""
@@ -99,7 +105,8 @@ def list_choices(candidates: Candidates, effects: Effects, savings: Savings, opt
     for curve, measured, (amounts_removed, saving) in zip(candidates.curves, effects.curves, savings.curves, strict=True):
         error = np.concatenate([[0.0], curve.error])
         effect = interpolate_effects(curve.error, measured, amounts_removed) if measured else error[amounts_removed]
-        all_choices.append(PruningChoices(amounts_removed, effect, saving))
+        bearable = np.isfinite(effect)  # what makes the outputs infinite is never worth it
+        all_choices.append(PruningChoices(amounts_removed[bearable], effect[bearable], saving[bearable]))
     for block_effect, block_saving in zip(effects.blocks, savings.blocks, strict=True):
         count = 2 if np.isfinite(block_effect) and block_saving > 0 and not options.uniform else 1
         all_choices.append(

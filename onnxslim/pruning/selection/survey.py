@@ -106,6 +106,12 @@ def survey_candidates(
             else OutputComparer(model, evaluation_samples, config)
         )
         effects = measure_effects(all_candidates, outputs, context.progress)
+        if not effects.are_comparable():
+            effects = initial_effects(all_candidates)
+            warnings.append(
+                "with every candidate the outputs have another shape, or are not finite: what goes is chosen by the errors "
+                "of the layers themselves"
+            )
     # the repaired weights were for measuring alone, and are several times the model
     light_curves = [replace(curve, weights={}) for curve in error_curves]
     skipped = [Skipped(name, reason) for name, reason in reasons.items()]

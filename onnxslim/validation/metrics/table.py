@@ -56,10 +56,12 @@ def is_scores(values: np.ndarray) -> bool:
 def get_predictions(outputs: np.ndarray) -> np.ndarray:
     """What a model says: the index of the highest score along axis 1, or an integer or string output as it is.
 
-    A row that holds a NaN says nothing: its answer is -1, which equals no class.
+    A row that holds a NaN, or nothing, says nothing: its answer is -1, which equals no class.
     """
     if outputs.dtype.kind != "f":
         return outputs
+    if not outputs.shape[1]:
+        return np.full((len(outputs), *outputs.shape[2:]), -1)
     predicted = np.argmax(outputs, axis=1)
     return np.where(np.isnan(outputs).any(axis=1), -1, predicted)
 
@@ -84,8 +86,11 @@ def _agreement(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | N
     predicted = get_predictions(outputs)
     same = (predicted == get_predictions(original)) & ((predicted != -1) | (outputs.dtype.kind != "f"))
     if outputs.dtype.kind == "f":  # where the original says nothing, the same nothing agrees with it
-        same |= (np.isnan(original).any(axis=1)) & (np.isnan(outputs) == np.isnan(original)).all(axis=1)
-    return _as_column(same.reshape(len(same), -1).mean(axis=1))
+        says_nothing = np.isnan(original).any(axis=1) | (not original.shape[1])
+        same |= says_nothing & (np.isnan(outputs) == np.isnan(original)).all(axis=1)
+    answers = same.reshape(len(same), -1)
+    # two lists of nothing are the same list
+    return _as_column(answers.mean(axis=1) if answers.shape[1] else np.ones(len(same)))
 
 
 def _confidence(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
