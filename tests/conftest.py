@@ -12,6 +12,7 @@ import pytest
 
 from onnxslim.model_io import model_file
 from tests.support.paths import ROOT, SAMPLES
+from tests.support.quantize_graphs import restart_draws
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +69,9 @@ def evals() -> str:
 def digits() -> ir.Model:
     """The small convolutional network, as it is loaded."""
     return model_file.load(SAMPLES / "digits_cnn.onnx")
+
+
+@pytest.fixture(autouse=True)
+def same_draws_in_any_order() -> None:
+    """What a test draws does not depend on which tests ran before it."""
+    restart_draws()
