@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 _LATENCY_SAMPLES = 8
 #: Two files of the same model, laid out differently, may differ by this much.
 _MIN_SPEED_RATIO = 0.98
+#: What is put between layers may weigh as much before anybody is told that the file is larger.
+_MAX_GROWTH = 1.02
 #: An interval of the ratio wider than this share of it says more of the machine than of the models.
 _MAX_INTERVAL_WIDTH = 0.2
 #: Samples of the fit data that the result is judged on for comparison.
@@ -162,6 +164,10 @@ class Attempt:
             stage_name = name if repeats == 1 else f"{name} {repeats}"
             result.stages.append(Stage(stage_name, facts.bytes, facts.params, facts.macs))
         result.warnings += task.splits.warnings()
+        if result.output.bytes - len(result.recipe) > _MAX_GROWTH * task.original_facts.bytes:
+            result.warnings.append(
+                f"the result is larger than the original: {result.output.bytes} bytes for {task.original_facts.bytes}"
+            )
         result.extra["oldest_runtime"] = oldest_runtime(model)
 
     def measure(self) -> None:

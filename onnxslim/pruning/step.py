@@ -11,6 +11,7 @@ from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
+from onnxslim.graph.finite_weights import check_finite_weights
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import ModelLike
@@ -66,6 +67,7 @@ def prune(
     Raises:
         UsageError: An option is wrong, an exclude matches nothing, the criterion needs data.
         UnsupportedError: The model is quantised.
+        InvalidModelError: A weight is NaN or infinite.
         GateError: The budget cannot be met; says how much can go and what holds the rest.
     """
     options = options or PruneOptions()
@@ -75,6 +77,7 @@ def prune(
     with report.timed():
         original = model_file.load(model)
         _reject_quantized(original)
+        check_finite_weights(original)
         if samples is None:
             report.warnings.append("no data: units are ranked by their weights alone, and nothing is repaired")
         name_nodes(original.graph)

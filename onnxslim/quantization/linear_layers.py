@@ -17,9 +17,12 @@ import onnx_ir as ir
 
 from onnxslim.core.step_report import Skipped
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.finite_weights import is_finite
 
 #: A weight with fewer elements than this saves less than the nodes and names that quantising it adds.
 MIN_WEIGHT_ELEMENTS = 1024
+#: Codes are numbers: what a weight makes NaN or infinite would come out finite.
+NOT_FINITE_REASON = "its weights hold NaN or infinity, which no code stands for"
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +189,8 @@ def _find_objection(weight: WeightMatrix, exclude: Sequence[str]) -> str | None:
         return "it was excluded"
     if weight.array.size < MIN_WEIGHT_ELEMENTS:
         return f"its weights are fewer than {MIN_WEIGHT_ELEMENTS}"
+    if not is_finite(weight.array):
+        return NOT_FINITE_REASON
     readers = {reader.node for reader in weight.linear_layers} | {reader.node for reader in weight.tables}
     for use in weight.weight_value.uses():
         consumers = (

@@ -5,15 +5,19 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxslim.activations.run_context import RunContext
+from onnxslim.core.errors import UnsupportedError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
+from onnxslim.graph.finite_weights import check_finite_weights
 from onnxslim.model_io import model_file
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import check_patterns, prepare_model
 from onnxslim.quantization.qdq.compact_names import compact
 from onnxslim.quantization.scheme_selection import SCHEMES, resolve_scheme
+from onnxslim.quantization.stored_weights import fold_weight_casts, restore_weight_casts
 from onnxslim.runtime.session import SessionConfig
+from onnxslim.simplification.file_size import measure_bytes
 
 __all__ = ["QuantizeOptions", "quantize"]
 
@@ -41,6 +45,7 @@ def quantize(
     Raises:
         UnsupportedError: Already quantised, or the target runs no static int8.
         UsageError: An unknown option, or an ``exclude`` that matches nothing.
+        InvalidModelError: A weight is NaN or infinite.
         InvalidDataError: NaN or infinity in an activation.
     """
     options, context = options or QuantizeOptions(), RunContext(samples, config or SessionConfig(), progress)
@@ -48,7 +53,23 @@ def quantize(
     with report.timed():
         float_model, report.warnings = prepare_model(model_file.load(model))
         check_patterns(float_model, options.exclude)
+        stored = fold_weight_casts(float_model)
         scheme, options = resolve_scheme(float_model, context, options, report)
+        if scheme != "float16":
+            report.warnings += check_finite_weights(float_model)
         result, report.decision = SCHEMES[scheme](float_model, context, options, report)
+        restore_weight_casts(result, stored)
         compact(result)
+        if options.weights is not None:
+            _check_smaller(model_file.load(model), result)
     return result, report
+
+
+def _check_smaller(original: ir.Model, result: ir.Model) -> None:
+    """Refuse weights in fewer bits that take more bytes: the names and scales of small layers can weigh more than codes."""
+    before, after = measure_bytes(original), measure_bytes(result)
+    if after >= before:
+        raise UnsupportedError(
+            f"nothing gained: the file would have {after} bytes for {before}",
+            hint="its weights are few, or stored in few bits",
+        )

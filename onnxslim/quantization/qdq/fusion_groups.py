@@ -17,7 +17,9 @@ import onnx_ir as ir
 
 from onnxslim.graph.clip_bounds import get_clip_bounds
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.finite_weights import find_nonfinite_weights
 from onnxslim.graph.layers import LinearLayer
+from onnxslim.quantization.linear_layers import NOT_FINITE_REASON
 from onnxslim.quantization.targets.base import OpKind, SupportedOp, Target
 
 _NO_KERNEL = "the target has no int8 kernel for it"
@@ -110,6 +112,8 @@ def find_fusion_groups(model: ir.Model, target: Target, exclude: Sequence[str] =
         reason = _NO_KERNEL if supported_op is None else supported_op.check(node)
         if reason is None and any(re.fullmatch(pattern, node.name or "") for pattern in exclude):
             reason = "it was excluded"
+        if reason is None and any(True for _ in find_nonfinite_weights((node,))):
+            reason = NOT_FINITE_REASON
         members = (node, *_find_folded_nodes(node, supported_op, target)) if reason is None else (node,)
         absorbed.update(members)
         all_units.append(FusionGroup(members, supported_op, reason))

@@ -35,10 +35,10 @@ def write_codebooks(model: ir.Model, k: int, exclude: Sequence[str] = ()) -> Ste
         table, indices, rms = fit_codebook(weight_tensor, k)
         packed = pack_indices(indices, k)
         codebook_bytes = packed.nbytes + rms.nbytes + len(build_lookup_table(table, k)) * 4 * indices_per_byte(k)
-        if codebook_bytes >= weight_tensor.array.nbytes:
+        if codebook_bytes >= weight_tensor.nbytes:
             report.skip(str(weight_tensor.value.name), f"a table of {k} values would not make it smaller")
             continue
-        bytes_before, bytes_after = bytes_before + weight_tensor.array.nbytes, bytes_after + codebook_bytes
+        bytes_before, bytes_after = bytes_before + weight_tensor.nbytes, bytes_after + codebook_bytes
         _insert_lookup(editor, weight_tensor, table, packed, rms, k)
         report.count("weights as codebooks")
     if bytes_after:
@@ -110,5 +110,4 @@ def _insert_lookup(
     last = editor.add_node(
         "Mul", last, scales, before=first, name=f"{stem}_Mul", dtype=ir.DataType.FLOAT, shape=ir.Shape(shape)
     )
-    editor.replace_value(weight_tensor.value, last, is_new=False)
-    editor.remove_unread([weight_tensor.value])
+    weight_tensor.replace(editor, last, first)

@@ -47,6 +47,8 @@ from onnxslim.quantization.weight_only.weights import WeightTensor, find_weight_
 ACCURACY_LEVEL = 4
 #: Samples that times are measured on.
 NUM_TIMING_SAMPLES = 4
+#: Letters of a hint that lists what was left alone.
+_MAX_HINT_LENGTH = 300
 _CODEBOOK_PREFIX, _QDQ_SUFFIX = "codebook:", ":qdq"
 
 
@@ -90,7 +92,11 @@ def quantize_weights(
     # TensorRT takes int8 from Q/DQ and from nowhere else, not from a Gather of codes
     written = parse_weight_format(weight_format, only_qdq=reason is not None)(result, options.exclude)
     if not written.changed:
-        raise UnsupportedError(f"nothing to quantise: no layer has {MIN_WEIGHT_ELEMENTS} float32 weights or more")
+        reasons = "; ".join(dict.fromkeys(f"{entry.node}: {entry.reason}" for entry in written.skipped))
+        raise UnsupportedError(
+            f"nothing to quantise: no layer has {MIN_WEIGHT_ELEMENTS} float weights or more that --weights takes",
+            hint=reasons[:_MAX_HINT_LENGTH] or None,
+        )
     report.add(written)
     context.progress("weights", 1, 1)
     if options.placement == "measured" and context.samples is not None:
@@ -128,8 +134,7 @@ def write_expanded(editor: GraphEditor, weight_tensor: WeightTensor) -> None:
     product = editor.add_node(
         "Mul", float_codes, scale_value, before=first, name=f"{stem}_Mul", dtype=ir.DataType.FLOAT, shape=shape
     )
-    editor.replace_value(weight_tensor.value, product, is_new=False)
-    editor.remove_unread([weight_tensor.value])
+    weight_tensor.replace(editor, product, first)
 
 
 def _write_blockwise_weight(editor: GraphEditor, weight: WeightMatrix, bits: int) -> None:

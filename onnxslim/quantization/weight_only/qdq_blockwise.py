@@ -125,12 +125,12 @@ def _write_dequantized(editor: GraphEditor, weight_tensor: WeightTensor, bits: i
         _add_codes(editor, stem, codes, used_bits),
         editor.add_initializer(f"{stem}_scale", stored_scales),
     )
+    first = editor.graph[0]
     dequantized = editor.add_node(
-        "DequantizeLinear", codes_value, scale_value, before=editor.graph[0],
+        "DequantizeLinear", codes_value, scale_value, before=first,
         name=f"{stem}_DequantizeLinear", attributes=attributes, dtype=ir.DataType.FLOAT, shape=ir.Shape(array.shape),
     )  # fmt: skip
-    editor.replace_value(weight_tensor.value, dequantized, is_new=False)
-    editor.remove_unread([weight_tensor.value])
+    weight_tensor.replace(editor, dequantized, first)
     return used_bits
 
 

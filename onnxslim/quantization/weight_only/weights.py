@@ -11,9 +11,12 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.core.step_report import Skipped
-from onnxslim.graph.constants import get_const_array, iter_initializers
+from onnxslim.graph.constants import get_const_tensor, iter_initializers
+from onnxslim.graph.cost import FLOAT_TYPES
+from onnxslim.graph.editor import GraphEditor
+from onnxslim.graph.finite_weights import is_finite
 from onnxslim.graph.layers import LAYER_OPS, get_output_axis
-from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS
+from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS, NOT_FINITE_REASON
 
 #: (op type, input) → the axes of its weights that have a scale each: the outputs, where they are known.
 _SCALE_AXES: dict[tuple[str, int], tuple[int, ...]] = {
@@ -21,22 +24,44 @@ _SCALE_AXES: dict[tuple[str, int], tuple[int, ...]] = {
     ("MatMul", 0): (-2,),
     ("Gather", 0): (0,),
     **{(op, index): (0, 1) for op in ("LSTM", "GRU", "RNN") for index in (1, 2)},
+    ("com.microsoft.Attention", 1): (-1,),
+    ("com.microsoft.FusedConv", 1): (0,),
 }
+
+
+_SCALE_BYTES = 4  # float32
 
 
 @dataclass(frozen=True, eq=False)
 class WeightTensor:
-    """One float32 initializer.
+    """One initializer of floats.
 
     Attributes:
-        value: The initializer.
-        array: What it holds.
+        value: The initializer, of any float type.
+        array: What it holds, in float32.
         scale_axes: The axes that have a scale for each index; the others share one.
     """
 
     value: ir.Value
     array: np.ndarray
     scale_axes: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes as it is stored."""
+        tensor = self.value.const_value
+        assert tensor is not None
+        return tensor.nbytes
+
+    def replace(self, editor: GraphEditor, expanded: ir.Value, before: ir.Node) -> None:
+        """Let whoever reads it read ``expanded``, float32, as the type that it has; it goes."""
+        assert self.value.dtype is not None
+        if self.value.dtype != ir.DataType.FLOAT:
+            expanded = editor.add_cast(
+                expanded, self.value.dtype, before=before, name=f"{self.value.name}_{self.value.dtype}"
+            )
+        editor.replace_value(self.value, expanded, is_new=False)
+        editor.remove_unread([self.value])
 
     @property
     def scale_shape(self) -> tuple[int, ...]:
@@ -59,14 +84,11 @@ def find_weight_tensors(model: ir.Model, exclude: Sequence[str] = ()) -> tuple[l
     tensors: list[WeightTensor] = []
     skipped: list[Skipped] = []
     for _, name, value in iter_initializers(model):
-        array = get_const_array(value)
-        if (
-            array is None
-            or array.dtype != np.float32
-            or array.ndim < 2
-            or array.size < MIN_WEIGHT_ELEMENTS
-            or not value.uses()
-        ):
+        tensor = get_const_tensor(value)
+        if tensor is None or tensor.dtype not in FLOAT_TYPES or tensor.size < MIN_WEIGHT_ELEMENTS or not value.uses():
+            continue
+        array = tensor.numpy().astype(np.float32, copy=False)
+        if array.ndim < 2:
             continue
         uses = [(use.node, use.idx) for use in value.uses()]
         if any(re.fullmatch(pattern, node.name or "") for pattern in exclude for node, _ in uses):
@@ -79,14 +101,32 @@ def find_weight_tensors(model: ir.Model, exclude: Sequence[str] = ()) -> tuple[l
             skipped.append(Skipped(name, f"{op} reads it, which is no layer"))
         elif value.is_graph_output():
             skipped.append(Skipped(name, "it is an output of the model"))
+        elif not is_finite(array):
+            skipped.append(Skipped(name, NOT_FINITE_REASON))
         else:
             # layers that disagree about the outputs' axis (a tied table) share one along the first
             scale_axes = first if len(axes) == 1 else (0,)
-            tensors.append(WeightTensor(value, array, tuple(axis % array.ndim for axis in scale_axes)))
+            weight_tensor = WeightTensor(value, array, tuple(axis % array.ndim for axis in scale_axes))
+            if array.size + _SCALE_BYTES * math.prod(weight_tensor.scale_shape) < weight_tensor.nbytes:
+                tensors.append(weight_tensor)
+            else:
+                skipped.append(Skipped(name, "a scale for each output would weigh more than codes save"))
     return tensors, skipped
 
 
 def _get_scale_axes(node: ir.Node, index: int) -> tuple[int, ...] | None:
     if index == 1 and node.op_type in LAYER_OPS and not node.domain:
         return (get_output_axis(node),)
-    return None if node.domain else _SCALE_AXES.get((node.op_type, index))
+    if node.op_type == "Einsum" and not node.domain:
+        return _get_einsum_axes(node, index)
+    if node.op_type in ("FusedMatMul", "FusedGemm") and node.domain == "com.microsoft" and index == 1:
+        return (-2,) if node.attributes.get_int("transB", 0) else (-1,)
+    return _SCALE_AXES.get((f"{node.domain}.{node.op_type}" if node.domain else node.op_type, index))
+
+
+def _get_einsum_axes(node: ir.Node, index: int) -> tuple[int, ...] | None:
+    """The axes of an Einsum's constant that only it and the output have: those of a layer's outputs."""
+    terms, _, output = node.attributes.get_string("equation", "").replace(" ", "").partition("->")
+    own, *others = [terms.split(",")[index], *(term for i, term in enumerate(terms.split(",")) if i != index)]
+    axes = tuple(axis for axis, letter in enumerate(own) if letter in output and not any(letter in term for term in others))
+    return axes[:1] if axes and "." not in own else None

@@ -1,0 +1,84 @@
+"""Weights that are no numbers: found before a step makes numbers of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.errors import InvalidModelError
+from onnxslim.graph.constants import get_const_tensor
+from onnxslim.graph.cost import FLOAT_TYPES
+from onnxslim.graph.layers import LAYER_OPS, LinearLayer
+from onnxslim.graph.traversal import walk
+
+_RECURRENT_OPS = ("LSTM", "GRU", "RNN")
+_WEIGHTED_OPS = (*LAYER_OPS, *_RECURRENT_OPS, "Einsum", "Attention", "FusedMatMul", "FusedGemm", "FusedConv")
+
+
+@dataclass(frozen=True)
+class NonfiniteWeight:
+    """A constant of a layer that holds NaN or infinity.
+
+    Attributes:
+        name: The constant.
+        node: The layer.
+        is_bias: Whether it is a bias; minus infinity in one switches an output off.
+        what: ``NaN`` or ``infinity``.
+        position: Where the first one is.
+    """
+
+    name: str
+    node: str
+    is_bias: bool
+    what: str
+    position: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """What and where, for people."""
+        return f"{self.name} ({self.node}) holds {self.what} at {list(self.position)}"
+
+
+def find_nonfinite_weights(nodes: Iterable[ir.Node]) -> Iterator[NonfiniteWeight]:
+    """The weights and biases of the layers among ``nodes`` that hold NaN or infinity; the bias of a MatMul is in an Add."""
+    for node in nodes:
+        if node.op_type not in _WEIGHTED_OPS:
+            continue
+        constants = list(enumerate(node.inputs))
+        if node.op_type == "MatMul" and get_const_tensor(node.inputs[1]) is not None:
+            add = LinearLayer(node).bias_input
+            constants += [] if add is None else [(2, add[0].inputs[add[1]])]
+        for index, value in constants:
+            tensor = get_const_tensor(value)
+            if value is None or tensor is None or tensor.dtype not in FLOAT_TYPES or is_finite(array := tensor.numpy()):
+                continue
+            wrong = ~np.isfinite(array.astype(np.float64))
+            position = tuple(map(int, np.argwhere(wrong)[0])) if array.ndim else ()
+            is_nan = bool(np.isnan(array.astype(np.float64)).any())
+            is_bias = index == (3 if node.op_type in _RECURRENT_OPS else 2)
+            yield NonfiniteWeight(str(value.name), str(node.name), is_bias, "NaN" if is_nan else "infinity", position)
+
+
+def check_finite_weights(model: ir.Model) -> list[str]:
+    """Refuse weights that are no numbers: codes and criteria would make numbers of what they make of the outputs.
+
+    Returns:
+        A line for each infinite bias, which may be there to switch an output off; its layer is for the caller to leave.
+
+    Raises:
+        InvalidModelError: A weight holds NaN or infinity, or a bias NaN.
+    """
+    cautions = []
+    for one in find_nonfinite_weights(walk(model.graph)):
+        if not one.is_bias or one.what == "NaN":
+            raise InvalidModelError(f"{one}: its outputs would become numbers", hint="train or export the model again")
+        cautions.append(f"{one}: its layer is left in float")
+    return cautions
+
+
+def is_finite(array: np.ndarray) -> bool:
+    """Whether no element is NaN or infinite."""
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite(array.sum(dtype=np.float64)))
