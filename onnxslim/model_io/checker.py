@@ -16,6 +16,7 @@ import onnx
 from onnxslim.core.errors import InvalidModelError, UnsupportedError
 
 _Attr = onnx.AttributeProto
+_TYPES_WITH_TENSORS = (_Attr.TENSOR, _Attr.TENSORS, _Attr.GRAPH, _Attr.GRAPHS)
 _ERROR_CONTEXT = re.compile(r"^(?P<what>.*?) ==> Context: Bad node spec for node\. Name: (?P<name>.*?) OpType: (?P<op>\S+)")
 
 
@@ -48,8 +49,7 @@ def _copy_graph(graph: onnx.GraphProto, target: onnx.GraphProto) -> None:
     target.name = graph.name
     _copy_values(graph.input, target.input)
     _copy_values(graph.output, target.output)
-    for tensor in graph.initializer:
-        target.initializer.append(_empty_tensor(tensor))
+    target.initializer.extend(map(_empty_tensor, graph.initializer))
     _copy_nodes(graph.node, target.node)
 
 
@@ -90,12 +90,7 @@ def _copy_nodes(nodes: Iterable[onnx.NodeProto], target: Any) -> None:
 
 def _copy_attributes(attributes: Iterable[onnx.AttributeProto], target: Any) -> None:
     for attribute in attributes:
-        if attribute.ref_attr_name or attribute.type not in (
-            _Attr.TENSOR,
-            _Attr.TENSORS,
-            _Attr.GRAPH,
-            _Attr.GRAPHS,
-        ):
+        if attribute.ref_attr_name or attribute.type not in _TYPES_WITH_TENSORS:
             target.append(attribute)
             continue
         copy = target.add(name=attribute.name, type=attribute.type)

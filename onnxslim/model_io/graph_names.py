@@ -217,14 +217,9 @@ def _depends_on_current(start: int, level: _Level, producers: dict[str, int]) ->
             return True
         if index not in seen:
             seen.add(index)
-            pending += [producers[name] for name in _iter_inputs(level.nodes[index]) if name in producers]
+            reads = (name for reader in _iter_nodes([level.nodes[index]]) for name in reader.input)
+            pending += [producers[name] for name in reads if name in producers]
     return False
-
-
-def _iter_inputs(node: onnx.NodeProto) -> Iterator[str]:
-    """Every name that ``node`` or a node of its subgraphs reads."""
-    for reader in _iter_nodes([node]):
-        yield from reader.input
 
 
 def _iter_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

@@ -20,6 +20,21 @@ import onnx_ir as ir
 
 from onnxslim.core.errors import InvalidModelError, LimitError, OnnxslimError, UsageError
 from onnxslim.model_io import atomic_write, external_data_reader, external_data_writer, serialization, tensors
+from onnxslim.model_io.external_data_reader import release
+from onnxslim.model_io.serialization import clone, to_bytes, to_bytes_without_weights
+
+#: What is opened or written here, and what this door passes on from the modules behind it.
+__all__ = [
+    "ModelLike",
+    "clone",
+    "load",
+    "release",
+    "save",
+    "size_on_disk",
+    "to_bytes",
+    "to_bytes_without_weights",
+    "trust_files",
+]
 
 #: What every public function takes as a model.
 ModelLike = Union[str, "os.PathLike[str]", bytes, onnx.ModelProto, ir.Model]
@@ -35,8 +50,7 @@ class _TrustOptions(NamedTuple):
     max_memory: int | None = None
 
 
-_DEFAULT_TRUST = _TrustOptions()
-_trust: contextvars.ContextVar[_TrustOptions] = contextvars.ContextVar("trust", default=_DEFAULT_TRUST)
+_trust: contextvars.ContextVar[_TrustOptions] = contextvars.ContextVar("trust", default=_TrustOptions())  # noqa: B039
 
 
 @contextlib.contextmanager
@@ -85,40 +99,9 @@ def load(source: ModelLike, *, allow_hardlinks: bool | None = None, max_memory: 
     with _name_in_errors(os.fspath(source)):
         path = os.path.abspath(source)
         model = serialization.build_model(_read_proto(path, max_memory))
-        _map_external_data(
-            model, lambda _: os.path.dirname(path), external_data_reader.find_blob_store(path), allow_hardlinks
-        )
+        blobs = external_data_reader.find_blob_store(path)
+        _map_external_data(model, lambda _: os.path.dirname(path), blobs, allow_hardlinks)
         return model
-
-
-def clone(model: ir.Model) -> ir.Model:
-    """A copy whose graph can be edited freely; the tensors themselves are shared.
-
-    Raises:
-        InvalidModelError: A node reads a value that is made after it, or nowhere.
-    """
-    return serialization.clone(model)
-
-
-def to_bytes(model: ir.Model) -> bytes:
-    """``model`` as one serialised ModelProto with its tensors inside; the same model gives the same bytes.
-
-    Raises:
-        LimitError: It is larger than a protobuf message can be (2 GB).
-        InvalidModelError: The graph is broken, or an initializer has no value.
-    """
-    return serialization.serialize(model)
-
-
-def to_bytes_without_weights(model: ir.Model, min_bytes: int) -> tuple[bytes, dict[str, ir.TensorProtocol]]:
-    """``model`` as one serialised ModelProto without the elements of those initializers of its main graph that take
-    ``min_bytes`` bytes or more, and these by name: for a reader that takes them from memory, so that nothing is copied.
-
-    Raises:
-        LimitError: What is left is larger than a protobuf message can be (2 GB).
-        InvalidModelError: The graph is broken, or an initializer has no value.
-    """
-    return serialization.serialize_without_weights(model, min_bytes)
 
 
 def size_on_disk(path: str | os.PathLike[str]) -> int:
@@ -134,15 +117,9 @@ def size_on_disk(path: str | os.PathLike[str]) -> int:
         files = {path}
         for tensor in tensors.iter_tensors(serialization.build_model(_read_proto(path, _trust.get().max_memory))):
             if isinstance(tensor, ir.ExternalTensor):
-                files.add(
-                    external_data_reader.locate(os.fspath(tensor.location), folder, f"tensor '{tensor.name}'", blobs=blobs)
-                )
+                label = f"tensor '{tensor.name}'"
+                files.add(external_data_reader.locate(os.fspath(tensor.location), folder, label, blobs=blobs))
         return sum(map(os.path.getsize, files))
-
-
-def release(tensor: ir.TensorProtocol) -> None:
-    """Give the memory behind a tensor of a mapped file back; the next read fetches it again. Others are left alone."""
-    external_data_reader.release(tensor)
 
 
 def save(
@@ -303,7 +280,7 @@ def _write_atomically(model: ir.Model, target: str, external_data: bool, check: 
             data_draft = stack.enter_context(atomic_write.open_draft(folder, mode))
             locations, data_name = external_data_writer.write_tensors(model, data_draft)
         model_draft = stack.enter_context(atomic_write.open_draft(folder, mode))
-        model_draft.write(serialization.serialize(model, locations, data_name))
+        model_draft.write(to_bytes(model, locations, data_name))
         if locations:
             data_files.append(data_name)
             data_draft.publish(os.path.join(folder, data_name))

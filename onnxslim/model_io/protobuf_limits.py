@@ -40,9 +40,9 @@ _PARSED_WIDTHS = {1: 4, 2: 8, 3: 4, 4: 8}
 
 
 class _Fields(NamedTuple):
-    """The fields of one message type: those that hold messages, with their type, and numbers, with their width."""
+    """The fields of one message type: those that hold messages, with their descriptor, and numbers, with their width."""
 
-    messages: dict[int, str]
+    messages: dict[int, Any]
     numbers: dict[int, int]
 
 
@@ -54,7 +54,7 @@ def estimate_memory(data: bytes | mmap.mmap, max_memory: int = DEFAULT_MAX_MEMOR
         LimitError: More than ``max_memory`` bytes, or more fields than can be followed in a few seconds.
     """
     memory = steps = 0
-    position, end, fields = 0, len(data), _load_fields(onnx.ModelProto.DESCRIPTOR.full_name)
+    position, end, fields = 0, len(data), _load_fields(onnx.ModelProto.DESCRIPTOR)
     enclosing: list[tuple[int, int, _Fields]] = []
     while position < end or enclosing:
         if position == end:
@@ -78,11 +78,10 @@ def estimate_memory(data: bytes | mmap.mmap, max_memory: int = DEFAULT_MAX_MEMOR
                 enclosing.append((next_position, end, fields))
                 end, fields = next_position, _load_fields(fields.messages[field_number])
         else:
-            position = (
-                _read_varint(data, position, end)[1]
-                if wire_type == _VARINT
-                else _skip(8 if wire_type == _FIXED64 else 4, position, end)
-            )
+            if wire_type == _VARINT:
+                _, position = _read_varint(data, position, end)
+            else:
+                position = _skip(8 if wire_type == _FIXED64 else 4, position, end)
             if position < end and data[position] == tag and wire_type != _FIXED64:
                 position = _repeated_field_pattern(tag).match(data, position, end).end()  # type: ignore[union-attr]
             memory += 4 * (position - start)
@@ -122,21 +121,9 @@ def _repeated_field_pattern(tag: int) -> re.Pattern[bytes]:
 
 
 @functools.cache
-def _load_fields(full_name: str) -> _Fields:
-    fields = _collect_descriptors()[full_name].fields
+def _load_fields(descriptor: Any) -> _Fields:
+    fields = descriptor.fields
     return _Fields(
-        {field.number: field.message_type.full_name for field in fields if field.message_type is not None},
+        {field.number: field.message_type for field in fields if field.message_type is not None},
         {field.number: _PARSED_WIDTHS[field.cpp_type] for field in fields if field.cpp_type in _PARSED_WIDTHS},
     )
-
-
-@functools.cache
-def _collect_descriptors() -> dict[str, Any]:
-    descriptors: dict[str, Any] = {}
-    pending: list[Any] = [onnx.ModelProto.DESCRIPTOR]
-    while pending:
-        descriptor = pending.pop()
-        if descriptor.full_name not in descriptors:
-            descriptors[descriptor.full_name] = descriptor
-            pending += [field.message_type for field in descriptor.fields if field.message_type is not None]
-    return descriptors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import mmap
 from collections.abc import Mapping
 from typing import cast
@@ -93,7 +94,7 @@ def clone(model: ir.Model) -> ir.Model:
 
 
 @pause_gc()
-def serialize(model: ir.Model, locations: Mapping[int, tuple[int, int]] | None = None, file: str = "") -> bytes:
+def to_bytes(model: ir.Model, locations: Mapping[int, tuple[int, int]] | None = None, file: str = "") -> bytes:
     """``model`` as the bytes of one ModelProto; the same model gives the same bytes, and it is not changed.
 
     Args:
@@ -135,15 +136,20 @@ def serialize(model: ir.Model, locations: Mapping[int, tuple[int, int]] | None =
     return content
 
 
-def serialize_without_weights(model: ir.Model, min_bytes: int) -> tuple[bytes, dict[str, ir.TensorProtocol]]:
+def to_bytes_without_weights(model: ir.Model, min_bytes: int) -> tuple[bytes, dict[str, ir.TensorProtocol]]:
     """``model`` as the bytes of one ModelProto without the elements of its large initializers, and those by name.
 
-    Whoever reads the bytes must be given the tensors: what they say about where the elements are is made up.
+    For a reader that takes them from memory, so that nothing is copied; it must be given the tensors, because what the
+    bytes say about where the elements are is made up.
 
     Args:
         model: What to write; it is not changed.
         min_bytes: Bytes from which on an initializer of the main graph counts as large, if no caller may replace it and
             numpy knows its type.
+
+    Raises:
+        LimitError: What is left is larger than a protobuf message can be (2 GB).
+        InvalidModelError: The graph is broken, or an initializer has no value.
     """
     large: dict[str, ir.TensorProtocol] = {}
     for name, value in model.graph.initializers.items():
@@ -153,7 +159,7 @@ def serialize_without_weights(model: ir.Model, min_bytes: int) -> tuple[bytes, d
         if tensor.dtype.numpy().isbuiltin == 1:  # not one that a package adds to numpy
             large[name] = tensor
     locations = {id(tensor): (0, tensor.nbytes) for tensor in large.values()}
-    return serialize(model, locations, "apart"), large
+    return to_bytes(model, locations, "apart"), large
 
 
 def _shallow_copy(model: ir.Model) -> ir.Model | None:
@@ -184,17 +190,9 @@ def _shallow_copy(model: ir.Model) -> ir.Model | None:
         name=graph.name,
         metadata_props=graph.metadata_props,
     )
-    return ir.Model(
-        cast(ir.Graph, view),
-        ir_version=model.ir_version,
-        producer_name=model.producer_name,
-        producer_version=model.producer_version,
-        domain=model.domain,
-        model_version=model.model_version,
-        doc_string=model.doc_string,
-        metadata_props=model.metadata_props,
-        device_configurations=model.device_configurations,
-    )
+    stripped = copy.copy(model)
+    stripped.graph = cast(ir.Graph, view)
+    return stripped
 
 
 def _is_written_unchanged(attribute: ir.Attr) -> bool:

@@ -39,14 +39,19 @@ class FigureRow:
     how: str = ""
 
 
+#: figure, what people call it, its field of the models' entries, and how it is written
+_SIZES: tuple[tuple[str, str, str, Callable[[float | None], str]], ...] = (
+    ("size", "Size", "bytes", text.format_size),
+    ("params", "Parameters", "params", text.format_count),
+    ("macs", "MACs", "macs", text.format_count),
+)
+
+
 def list_rows(report: Report) -> list[FigureRow]:
     """Every figure that ``report`` holds, in the order of the report."""
-    figure_rows = [
-        row
-        for build_rows in (_size_rows, _params_rows, _macs_rows, _latency_rows, _memory_rows, _metric_rows, _output_rows)
-        for row in build_rows(report)
-    ]
-    return [FigureRow(**{**row.__dict__, "how": row.how or describe_measurement(report, row.key)}) for row in figure_rows]
+    builders = (_shrinkage_rows, _latency_rows, _memory_rows, _metric_rows, _output_rows)
+    figure_rows = [row for build_rows in builders for row in build_rows(report)]
+    return [replace(row, how=row.how or describe_measurement(report, row.key)) for row in figure_rows]
 
 
 def describe_measurement(report: Report, key: str) -> str:
@@ -55,17 +60,14 @@ def describe_measurement(report: Report, key: str) -> str:
     return text.clean(given) if given else MEASUREMENT_NOTES[key](report)
 
 
-def _make_row_builder(
-    key: str, name: str, field: str, formatter: Callable[[float | None], str]
-) -> Callable[[Report], list[FigureRow]]:
-    def build_rows(report: Report) -> list[FigureRow]:
+def _shrinkage_rows(report: Report) -> list[FigureRow]:
+    rows = []
+    for key, name, field, formatter in _SIZES:
         before, after = (report.get("input") or {}).get(field), (report.get("output") or {}).get(field)
-        if before is None:
-            return []
-        change, verdict = _describe_shrinkage(before, after)
-        return [FigureRow(key, name, formatter(before), formatter(after), change, verdict=verdict)]
-
-    return build_rows
+        if before is not None:
+            change, verdict = _describe_shrinkage(before, after)
+            rows.append(FigureRow(key, name, formatter(before), formatter(after), change, verdict=verdict))
+    return rows
 
 
 def _describe_shrinkage(before: float, after: float | None) -> tuple[str, Verdict]:
@@ -73,11 +75,6 @@ def _describe_shrinkage(before: float, after: float | None) -> tuple[str, Verdic
         return "", ""
     change = text.format_ratio(before / after, "smaller", "larger")
     return change, "" if change == "unchanged" else "better" if after < before else "worse"
-
-
-_size_rows = _make_row_builder("size", "Size", "bytes", text.format_size)
-_params_rows = _make_row_builder("params", "Parameters", "params", text.format_count)
-_macs_rows = _make_row_builder("macs", "MACs", "macs", text.format_count)
 
 
 def _latency_rows(report: Report) -> list[FigureRow]:
@@ -138,9 +135,8 @@ def _metric_row(report: Report, metric: Mapping[str, Any]) -> FigureRow:
     else:
         confirm = (report.get("data") or {}).get("confirm")
         confirm = describe_data(confirm["source"] if isinstance(confirm, Mapping) and "source" in confirm else confirm)
-        note = (
-            f"{metric.get('n', 0)} samples{f' of {confirm}' if confirm else ''}; {describe_measurement(report, 'metrics')}"
-        )
+        source = f" of {confirm}" if confirm else ""
+        note = f"{metric.get('n', 0)} samples{source}; {describe_measurement(report, 'metrics')}"
     if drop is None:
         return FigureRow("metrics", name, before, after, how=note)
     # A drop is positive when the result is worse: a score falls by it, an error grows by it.
@@ -153,10 +149,8 @@ def _metric_row(report: Report, metric: Mapping[str, Any]) -> FigureRow:
         # Against the original itself nothing can be better, and any change at all is "worse": that is no verdict.
         if metric.get("provable") is not None:
             verdict = "worse" if interval[0] > 0 else "better" if interval[1] < 0 else ""
-    points = " points" if unit == "%" else ""
-    return FigureRow(
-        "metrics", name, before, after, _format_change(sign * drop, unit) + points, interval_text, verdict, note
-    )
+    change = _format_change(sign * drop, unit) + (" points" if unit == "%" else "")
+    return FigureRow("metrics", name, before, after, change, interval_text, verdict, note)
 
 
 def _format_change(value: float, unit: str) -> str:
@@ -168,19 +162,13 @@ def _format_change(value: float, unit: str) -> str:
 def _output_rows(report: Report) -> list[FigureRow]:
     output_rows = []
     for name, output in (report.get("outputs") or {}).items():
-        short_name = text.shorten(text.clean(name), 40)
+        label, value = "SQNR of", "equal" if output.get("equal") else text.NO_VALUE
         if output.get("sqnr_db") is not None:
-            output_rows.append(FigureRow("outputs", f"SQNR of {short_name}", text.NO_VALUE, f"{output['sqnr_db']:.1f} dB"))
+            value = f"{output['sqnr_db']:.1f} dB"
         elif output.get("agreement") is not None:
-            output_rows.append(
-                FigureRow("outputs", f"Equal in {short_name}", text.NO_VALUE, format_metric(output["agreement"], "%"))
-            )
-        else:
-            output_rows.append(
-                FigureRow(
-                    "outputs", f"SQNR of {short_name}", text.NO_VALUE, "equal" if output.get("equal") else text.NO_VALUE
-                )
-            )
+            label, value = "Equal in", format_metric(output["agreement"], "%")
+        short_name = text.shorten(text.clean(name), 40)
+        output_rows.append(FigureRow("outputs", f"{label} {short_name}", text.NO_VALUE, value))
     return output_rows
 
 
@@ -228,9 +216,8 @@ def describe_data(value: Any) -> str:
 
 def describe_energy(report: Report) -> str:
     """What is known of energy, its source first; empty when nothing is told."""
-    return describe_data(
-        {key.replace("_", " "): _join_figures(value) for key, value in (report.get("energy") or {}).items()}
-    )
+    energy = report.get("energy") or {}
+    return describe_data({key.replace("_", " "): _join_figures(value) for key, value in energy.items()})
 
 
 def _join_figures(value: Any) -> Any:

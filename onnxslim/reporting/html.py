@@ -26,6 +26,7 @@ _ENTRY_KEYS = {
     "stages": ("name", "bytes", "params", "macs", "median_ms", "metric"),
     "layers": ("name", "op", "sqnr_db", "kernel", "why"),
 }
+_EXPLAINED_KEYS = ("stages", "latency", "layers", "metrics")
 _OUTPUT_KEYS = ("sqnr_db", "cosine", "kl", "equal")
 
 _FAILURE_BADGES = {5: ("bad", "a gate failed"), 130: ("bad", "interrupted")}
@@ -61,16 +62,11 @@ def render_html(report: Report) -> str:
         trials=list_trials(report),
         stopped=report.get("stopped"),
         plots={name: Markup(svg) for name, svg in _draw_plots(report).items()},
-        how={key: figures.describe_measurement(report, key) for key in ("stages", "latency", "layers", "metrics")}
-        | {"trials": TRIALS_HOW},
+        how={"trials": TRIALS_HOW} | {key: figures.describe_measurement(report, key) for key in _EXPLAINED_KEYS},
         judged=_describe_gating_metric(report),
         percentiles=_collect_percentiles(report),
         value=figures.format_metric,
-        data={
-            use: description
-            for use, value in (report.get("data") or {}).items()
-            if (description := figures.describe_data(value))
-        },
+        data={use: said for use, value in (report.get("data") or {}).items() if (said := figures.describe_data(value))},
         energy=figures.describe_energy(report),
         evidence=list_evidence(report),
         recipe=_list_recipe_lines(report.get("recipe")),
@@ -85,9 +81,8 @@ def _fill_missing_keys(report: Report) -> dict[str, Any]:
     completed = dict.fromkeys(_REPORT_KEYS) | dict(report)
     for part, keys in _ENTRY_KEYS.items():
         completed[part] = [dict.fromkeys(keys) | dict(entry) for entry in completed[part] or []]
-    completed["outputs"] = {
-        name: dict.fromkeys(_OUTPUT_KEYS) | dict(output) for name, output in (completed["outputs"] or {}).items()
-    }
+    outputs = (completed["outputs"] or {}).items()
+    completed["outputs"] = {name: dict.fromkeys(_OUTPUT_KEYS) | dict(output) for name, output in outputs}
     for part, keys in _RECORD_KEYS.items():
         if record := completed[part]:
             completed[part] = dict.fromkeys(keys) | dict(record)

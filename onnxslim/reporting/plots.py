@@ -22,15 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: role → the placeholder matplotlib draws with; the page defines ``--plot-<role>``
-COLORS = {
-    "ink": "#010101",
-    "muted": "#020202",
-    "line": "#030303",
-    "original": "#040404",
-    "result": "#050505",
-    "float": "#060606",
-    "soft": "#070707",
-}
+_ROLES = ("ink", "muted", "line", "original", "result", "float", "soft")
+COLORS = {role: f"#0{i}0{i}0{i}" for i, role in enumerate(_ROLES, 1)}
 
 _PLOT_STYLE = {
     "svg.hashsalt": "onnxslim",
@@ -197,22 +190,15 @@ def plot_trials(entries: Sequence[Mapping[str, Any]], chosen: str | None) -> str
         ax = axes[0]
         front = sorted((e["bytes"], e["median_ms"]) for e in known if e["pareto"] and e["passes"])
         ax.plot([x for x, _ in front], [y for _, y in front], color=COLORS["line"], linewidth=1.5, zorder=1)
-        for entry, label_height in zip(
-            known, _space_labels([entry["median_ms"] / top for entry in known], 0.085), strict=True
-        ):
+        heights = _space_labels([entry["median_ms"] / top for entry in known], 0.085)
+        for entry, label_height in zip(known, heights, strict=True):
             color = COLORS["result" if entry["name"] == chosen else "original" if entry["passes"] else "muted"]
             face_color = color if entry["passes"] else "none"
             point = (entry["bytes"], entry["median_ms"])
             ax.plot(*point, "o", color=color, markerfacecolor=face_color, markersize=10 if entry["name"] == chosen else 7)
             arrow = {"arrowstyle": "-", "color": COLORS["line"], "linewidth": 0.7}
-            ax.annotate(
-                text.clean(entry["name"]),
-                point,
-                (1.02, label_height),
-                textcoords="axes fraction",
-                va="center",
-                arrowprops=arrow,
-            )
+            beside: dict[str, Any] = {"textcoords": "axes fraction", "va": "center", "arrowprops": arrow}
+            ax.annotate(text.clean(entry["name"]), point, (1.02, label_height), **beside)
         ax.set_xlim(0, 1.06 * max(entry["bytes"] for entry in known))
         ax.set_ylim(0, top)
         ax.xaxis.set_major_formatter(lambda value, _: text.format_size(value) if value else "0")

@@ -45,14 +45,7 @@ def plot_sensitivity(report: Mapping[str, Any]) -> str:
 
 def insert_plot(tables: str, report: Mapping[str, Any]) -> str:
     """A page of tables with the plot ahead of them, in colours that need no style sheet."""
-    colors = {
-        "ink": "#222",
-        "muted": "#555",
-        "line": "#ccc",
-        "original": "#777",
-        "result": "#1f6feb",
-        "soft": "#b8cdea",
-    }
+    colors = {"ink": "#222", "muted": "#555", "line": "#ccc", "original": "#777", "result": "#1f6feb", "soft": "#b8cdea"}
     style = "".join(f"--plot-{role}:{color};" for role, color in colors.items())
     figure = f'<div style="{style}--font:sans-serif;max-width:70em">{plot_sensitivity(report)}</div>'
     return tables.replace("<body>", f"<body>{figure}", 1)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Group, OverflowMethod, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -33,14 +33,11 @@ def render_terminal(report: Report, *, explain: bool = False) -> RenderableType:
 def _build_sections(report: Report, explain: bool) -> Iterator[RenderableType]:
     before, after = figures.get_model_names(report)
     yield Text.assemble((before, "bold"), *([(" → ", "dim"), (after, "bold")] if after else []))
-    rows = figures.list_rows(report)
-    if rows:
+    if rows := figures.list_rows(report):
         yield _build_figure_table(rows)
-    steps = list_steps(report)
-    if steps:
+    if steps := list_steps(report):
         yield _build_step_table(steps)
-    trials = list_trials(report)
-    if trials:
+    if trials := list_trials(report):
         yield _build_trial_table(trials)
     for sentence in list_evidence(report):
         yield Text(sentence, "dim")
@@ -55,20 +52,22 @@ def _build_sections(report: Report, explain: bool) -> Iterator[RenderableType]:
             yield Text.assemble(("tried: ", "bold"), (TRIALS_HOW, "dim"))
     for warning in report.get("warnings") or []:
         yield Text.assemble(("warning: ", "bold yellow"), text.clean(warning))
-    error = report.get("error")
-    if error:
+    if error := report.get("error"):
         yield Text.assemble((f"{text.clean(error.get('kind', 'error'))}: ", "bold red"), text.clean(error["message"]))
         if error.get("hint"):
             yield Text.assemble(("hint: ", "bold"), text.clean(error["hint"]))
 
 
-def _build_figure_table(rows: list[figures.FigureRow]) -> Table:
+def _make_table(*names: str, right: Collection[str] = (), overflow: OverflowMethod = "ellipsis") -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    table.add_column("original", justify="right")
-    table.add_column("result", justify="right")
-    table.add_column("change")
-    table.add_column("95 % interval", style="dim")
+    for name in names:
+        table.add_column(name, justify="right" if name in right else "left", overflow=overflow)
+    return table
+
+
+def _build_figure_table(rows: list[figures.FigureRow]) -> Table:
+    table = _make_table("", "original", "result", "change", "95 % interval", right=("original", "result"))
+    table.columns[-1].style = "dim"
     for row in rows:
         change = Text(row.change, _VERDICT_STYLES[row.verdict])
         table.add_row(Text(row.name), Text(row.original), Text(row.result), change, Text(row.interval))
@@ -76,11 +75,7 @@ def _build_figure_table(rows: list[figures.FigureRow]) -> Table:
 
 
 def _build_step_table(steps: list[StepRow]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("step")
-    table.add_column("changed")
-    table.add_column("declined", justify="right")
-    table.add_column("seconds", justify="right")
+    table = _make_table("step", "changed", "declined", "seconds", right=("declined", "seconds"))
     for step in steps:
         seconds = "" if step.seconds is None else f"{step.seconds:.1f}"
         table.add_row(Text(step.name), Text(step.changed), str(step.left or ""), seconds)
@@ -88,10 +83,7 @@ def _build_step_table(steps: list[StepRow]) -> Table:
 
 
 def _build_trial_table(trials: list[TrialRow]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("tried", "", "size", "median", "drop"):
-        table.add_column(name, justify="right" if name in ("size", "median", "drop") else "left")
-    table.add_column("")
+    table = _make_table("tried", "", "size", "median", "drop", "", right=("size", "median", "drop"))
     for trial in trials:
         mark = "◆" if trial.pareto else ""
         style = "bold" if trial.fate == "chosen" else ""
@@ -102,9 +94,7 @@ def _build_trial_table(trials: list[TrialRow]) -> Table:
 
 def _build_layer_table(report: Report) -> RenderableType:
     """Each layer as it runs, and the conversions that are left."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("layer", "op", "runs in", "SQNR", "why"):
-        table.add_column(name, justify="right" if name == "SQNR" else "left", overflow="fold")
+    table = _make_table("layer", "op", "runs in", "SQNR", "why", right=("SQNR",), overflow="fold")
     for layer in report["layers"]:
         sqnr = layer.get("sqnr_db")
         table.add_row(
@@ -115,12 +105,10 @@ def _build_layer_table(report: Report) -> RenderableType:
             Text(text.clean(layer.get("why") or ""), "dim"),
         )
     conversions = [
-        Text.assemble(
-            (f"{conversion['op']} of {text.clean(conversion['tensor'])} is left: ", "bold"), text.clean(conversion["why"])
-        )
-        for conversion in report.get("surviving") or []
+        ((f"{left['op']} of {text.clean(left['tensor'])} is left: ", "bold"), text.clean(left["why"]))
+        for left in report.get("surviving") or []
     ]
-    return Group(table, *conversions)
+    return Group(table, *(Text.assemble(*parts) for parts in conversions))
 
 
 def _list_skipped(steps: list[StepRow]) -> Iterator[RenderableType]:
