@@ -152,9 +152,6 @@ class FileColumn:
 class ConcatenatedColumn:
     """Columns one after the other, e.g. the files of a folder.
 
-    Attributes:
-        columns: The columns, in order.
-
     Args:
         columns: At least one; their rows may differ in shape, not in kind of dtype.
         names: What to call each in errors.
@@ -205,8 +202,7 @@ def join_rows(parts: Sequence[ColumnRows]) -> ColumnRows:
     """Rows read in several parts as one array, or as a list when their shapes differ."""
     if len(parts) == 1:
         return parts[0]
-    rows = [row for part in parts for row in part]
-    return stack_rows(rows)
+    return stack_rows([row for part in parts for row in part])
 
 
 def stack_rows(rows: list[Array]) -> ColumnRows:

@@ -19,9 +19,7 @@ class InputFeed:
     """The rows that one input is fed from.
 
     Attributes:
-        input: The input.
-        column: Its samples.
-        key: What the data call it.
+        key: What the data call the input.
         axis: The axis samples are stacked along; None when each is fed as it is.
         is_constant: The data have one value of it for all samples.
     """
@@ -105,11 +103,8 @@ def bind_columns(
 def _bind_columns(
     inputs: Sequence[ModelInput], columns: Mapping[str, tuple[str, Column | Array]], title: str
 ) -> list[InputFeed]:
-    shared = {
-        i.name: values
-        for i in inputs
-        if i.name in columns and (values := _read_shared_value(i, columns[i.name][1])) is not None
-    }
+    values = {i.name: _read_shared_value(i, columns[i.name][1]) for i in inputs if i.name in columns}
+    shared = {name: value for name, value in values.items() if value is not None}
     lengths = {key: len(column) for name, (key, column) in columns.items() if name not in shared}
     first, total = next(iter(lengths.items()), ("", 1))
     for key, length in lengths.items():
@@ -122,11 +117,11 @@ def _bind_columns(
     for model_input in inputs:
         if model_input.name in columns:
             key, column = columns[model_input.name]
-            values = shared.get(model_input.name)
-            if values is not None:
-                column = ArrayColumn(np.broadcast_to(values, (total, *values.shape)))
+            value = shared.get(model_input.name)
+            if value is not None:
+                column = ArrayColumn(np.broadcast_to(value, (total, *value.shape)))
             assert not isinstance(column, np.ndarray)
-            feeds.append(replace(bind_column(model_input, column, key), is_constant=values is not None))
+            feeds.append(replace(bind_column(model_input, column, key), is_constant=value is not None))
     return feeds
 
 

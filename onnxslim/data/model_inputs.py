@@ -58,9 +58,7 @@ class ModelInput:
     @property
     def fixed_batch_size(self) -> int | None:
         """The size of the batch axis where the model fixes it."""
-        if self.dims is None or self.axis is None:
-            return None
-        size = self.dims[self.axis]
+        size = None if self.dims is None or self.axis is None else self.dims[self.axis]
         return size if isinstance(size, int) else None
 
     @property
@@ -125,7 +123,7 @@ def get_model_inputs(model: ir.Model) -> tuple[ModelInput, ...]:
         )
         if not isinstance(value.type, ir.TensorType) or not supported:
             raise UnsupportedError(f"input '{value.name}' is {value.type}: only tensors of numbers or strings can be fed")
-    inputs = build_inputs({str(value.name): (_read_dtype(value), _read_dims(value)) for value in values})
+    inputs = build_inputs({str(v.name): (v.dtype or ir.DataType.UNDEFINED, _read_dims(v)) for v in values})
     return tuple(
         replace(model_input, required=value.name not in model.graph.initializers, limit=_find_index_limit(value))
         for model_input, value in zip(inputs, values, strict=True)
@@ -149,10 +147,6 @@ def list_batch_readings(inputs: Sequence[ModelInput]) -> Iterator[Sequence[Model
 def find_fixed_batch_size(inputs: Sequence[ModelInput]) -> int:
     """How many samples a run takes at least: the size that the model fixes the batch at, else 1."""
     return max((i.fixed_batch_size or 1 for i in inputs), default=1)
-
-
-def _read_dtype(value: ir.Value) -> ir.DataType:
-    return value.dtype or ir.DataType.UNDEFINED
 
 
 def _format_shape(shape: Sequence[Dim]) -> str:
@@ -190,18 +184,14 @@ def _find_batch_axis(dims: tuple[Dim, ...] | None, batch: Dim) -> int | None:
 
 def _find_index_limit(value: ir.Value) -> int | None:
     """How many rows the table has that integers from ``value`` are looked up in, when they are (a Gather)."""
-    for use in value.uses():
-        node, position = use
+    for node, position in value.uses():
         if node.op_type == "Gather" and position == 1 and node.inputs[0] is not None:
             shape = node.inputs[0].shape
-            axis = node.attributes.get_int("axis", 0)
-            size = None if shape is None else shape[axis]
-            if isinstance(size, int):
-                return size
-        if (
-            node.op_type in _VALUE_PRESERVING_OPS
-            and position == 0
-            and (limit := _find_index_limit(node.outputs[0])) is not None
-        ):
+            limit = None if shape is None else shape[node.attributes.get_int("axis", 0)]
+        elif node.op_type in _VALUE_PRESERVING_OPS and position == 0:
+            limit = _find_index_limit(node.outputs[0])
+        else:
+            continue
+        if isinstance(limit, int):
             return limit
     return None

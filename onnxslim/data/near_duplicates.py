@@ -30,9 +30,8 @@ def find_near_duplicates(a: Samples, b: Samples) -> str | None:
     pairs: list[tuple[int, int]] = []
     compared = []
     for x, y in zip(_sketch_samples(a), _sketch_samples(b), strict=True):
-        typical_distance = float(
-            np.median(cdist(x[:: -(-len(x) // _DISTANCE_BLOCK_ROWS)], y[:: -(-len(y) // _DISTANCE_BLOCK_ROWS)]))
-        )
+        some_x, some_y = (rows[:: -(-len(rows) // _DISTANCE_BLOCK_ROWS)] for rows in (x, y))
+        typical_distance = float(np.median(cdist(some_x, some_y)))
         if typical_distance > 0:
             compared.append((x, y, MAX_RELATIVE_DISTANCE * typical_distance))
     for start in range(0, len(a) if compared else 0, _DISTANCE_BLOCK_ROWS):

@@ -91,11 +91,9 @@ class Samples:
             self._indices = self._indices[: len(self._indices) - remainder]
             self.warnings.append(f"{source}: the model's batch is fixed at {self.fixed_batch}; {remainder} samples left out")
         if not len(self._indices):
-            raise (
-                too_few_samples(source, remainder, self.fixed_batch)
-                if remainder
-                else InvalidDataError(f"{source}: no samples")
-            )
+            if remainder:
+                raise too_few_samples(source, remainder, self.fixed_batch)
+            raise InvalidDataError(f"{source}: no samples")
 
     def __len__(self) -> int:
         return len(self._indices)

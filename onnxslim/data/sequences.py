@@ -23,12 +23,12 @@ from onnxslim.data.columns import (
     Array,
     ArrayColumn,
     Column,
-    ColumnRows,
     ConcatenatedColumn,
     FileColumn,
     Indices,
     concatenate_columns,
-)
+    read_all,
+)  # fmt: skip
 from onnxslim.data.input_binding import bind_column
 from onnxslim.data.model_inputs import Dim, ModelInput
 from onnxslim.data.reader import ReaderRequest, ReaderResult
@@ -148,13 +148,14 @@ def carry_state(samples: Samples, feedback: StateFeedback, inputs: Sequence[Mode
             hint="export the model with a batch of 1 or a free one",
         )
     output_by_input = {input_name: output for output, input_name in feedback.pairs.items()}
-    initial_state = {i.name: _make_zero_state(i, dims) for i in inputs}
     axes = {i.name: i.axis for i in inputs}
+    zeros = {i.name: _make_zero_state(i, dims) for i in inputs}
+    initial_state = {n: row if axes[n] is None else np.expand_dims(row, axes[n] or 0) for n, row in zeros.items()}
     spools = {i.name: Spool(f"the state '{i.name}'") for i in inputs}
     state: dict[str, Array] = {}
     for batch in samples.batches(1):
         if not samples.continues_previous[batch.indices.start]:
-            state = {name: _add_batch_axis(row, axes[name]) for name, row in initial_state.items()}
+            state = dict(initial_state)
         for name, value in state.items():
             axis = axes[name]
             spools[name].append(value[None] if axis is None else np.moveaxis(value, axis, 0))
@@ -189,7 +190,7 @@ def _get_sequence_keys(result: ReaderResult, group: Any, total: int) -> Array:
         return result.groups
     if column is None or isinstance(column, np.ndarray):
         return np.zeros(total, np.intp)
-    return np.asarray(next(iter(column.read([np.arange(total)]))))
+    return read_all(column)
 
 
 def _index_steps(keys: Array) -> StepIndex:
@@ -242,10 +243,6 @@ def _make_zero_state(model_input: ModelInput, sizes: Mapping[str, int]) -> Array
     return np.zeros(shape, model_input.dtype.numpy())
 
 
-def _add_batch_axis(row: Array, axis: int | None) -> Array:
-    return row if axis is None else np.expand_dims(row, axis)
-
-
 def _check_state(value: Any, previous: Array, output: str, input_name: str) -> Array:
     if not isinstance(value, np.ndarray) or value.shape != previous.shape or value.dtype != previous.dtype:
         description = f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else "no tensor"
@@ -257,6 +254,6 @@ def _check_state(value: Any, previous: Array, output: str, input_name: str) -> A
     return value
 
 
-def _format_lengths(lengths: ColumnRows | Indices) -> str:
-    first_lengths = [str(n) for n in np.asarray(lengths[:3]).tolist()]
+def _format_lengths(lengths: Indices) -> str:
+    first_lengths = [str(n) for n in lengths[:3].tolist()]
     return f"{len(lengths)} sequences of {', '.join(first_lengths)}{', …' if len(lengths) > 3 else ''} steps"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import nullcontext
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class Spool:
         self._name = name
         self._file: ByteStream = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as its columns
         self._size = 0
-        self._blocks: list[tuple[int, np.dtype[Any], tuple[int, ...]]] = []
+        self._columns: list[FileColumn] = []
 
     def append(self, rows: Array) -> None:
         """Add rows; the first axis counts them.
@@ -31,18 +31,15 @@ class Spool:
             LimitError: The temporary folder is full.
         """
         data = np.ascontiguousarray(rows)
-        if self._blocks and (last_block := self._blocks[-1])[1] == data.dtype and last_block[2][1:] == data.shape[1:]:
-            self._blocks[-1] = (last_block[0], last_block[1], (last_block[2][0] + len(data), *data.shape[1:]))
+        last = self._columns[-1] if self._columns else None
+        if last is not None and last.dtype == data.dtype and last.shape[1:] == data.shape[1:]:
+            self._columns[-1] = replace(last, shape=(len(last) + len(data), *data.shape[1:]))
         else:
-            self._blocks.append((self._size, data.dtype, data.shape))
+            self._columns.append(FileColumn(self._name, lambda: nullcontext(self._file), self._size, data.dtype, data.shape))
         write_temporary(self._file, data.tobytes())
         self._size += data.nbytes
 
     def to_column(self) -> Column:
         """The rows added so far."""
         self._file.flush()
-        columns: list[Column] = [
-            FileColumn(self._name, lambda: nullcontext(self._file), offset, dtype, shape)
-            for offset, dtype, shape in self._blocks
-        ]
-        return concatenate_columns(columns, [self._name] * len(columns))
+        return concatenate_columns(self._columns, [self._name] * len(self._columns))

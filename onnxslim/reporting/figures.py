@@ -114,16 +114,14 @@ def format_metric(value: float | None, unit: str) -> str:
 
 
 def _metric_rows(report: Report) -> list[FigureRow]:
-    return [_metric_row(report, metric) for metric in report.get("metrics") or []] + _fit_metric_rows(report)
-
-
-def _fit_metric_rows(report: Report) -> list[FigureRow]:
-    """The first metric that was also taken on data the steps were fitted on: what it flatters by there."""
-    names = [metric["name"] for metric in report.get("metrics") or []]
+    """The metrics, and the first that was also taken on data the steps were fitted on: what it flatters by there."""
+    metrics = report.get("metrics") or []
+    names = [metric["name"] for metric in metrics]
     known = [metric for metric in report.get("fit_metrics") or [] if metric["name"] in names]
     how = "the same on samples of the fit data; it says nothing about other data"
-    rows = [_metric_row(report, metric) for metric in known[:1]]
-    return [replace(row, name=f"{row.name}, fit data", verdict="", how=how) for row in rows]
+    fit_rows = [_metric_row(report, metric) for metric in known[:1]]
+    fit_rows = [replace(row, name=f"{row.name}, fit data", verdict="", how=how) for row in fit_rows]
+    return [_metric_row(report, metric) for metric in metrics] + fit_rows
 
 
 def _metric_row(report: Report, metric: Mapping[str, Any]) -> FigureRow:

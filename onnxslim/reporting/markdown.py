@@ -14,11 +14,7 @@ from onnxslim.reporting.trials import list_trials
 
 
 def render_markdown(report: Report) -> str:
-    """GitHub-flavoured Markdown; names that come from a model are escaped.
-
-    Args:
-        report: See :mod:`onnxslim.reporting`.
-    """
+    """GitHub-flavoured Markdown of ``report`` (see :mod:`onnxslim.reporting`); names that come from a model are escaped."""
     # Everything a template prints passes through `finalize`, so that no name can be forgotten.
     environment = Environment(
         loader=PackageLoader("onnxslim.reporting", "."),

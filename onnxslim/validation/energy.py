@@ -21,17 +21,13 @@ def measure_energy(
     counter: EnergyCounter | None,
     dims: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """The contract's ``measure_energy``: millijoules of an inference by the models' names, and its share of the first one's.
+    """The contract's ``energy``: millijoules of an inference by the models' names, and its share of the first one's.
 
     Without a counter there is only ``relative_estimate``: what the second model should take for each joule of the first
     (by name where there are several), from arithmetic and memory traffic; no gate reads it.
 
-    Args:
-        models: The first one is what others are compared with.
-        sessions: By the same names.
-        feeds: What they are fed with.
-        counter: What counts joules, or None.
-        dims: Sizes of free dimensions, for the estimate.
+    ``models`` and ``sessions`` have the same names, the first one is what others are compared with; ``dims`` are the sizes
+    of free dimensions, for the estimate.
     """
     base, *others = models
     if counter is None:

@@ -56,15 +56,12 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """The contract's ``metrics`` and ``outputs``, and ``judged``: the output, and who changed the answer."""
+        drift = {name: {"over_time": d} for name in self.outputs if self.drift and (d := self.drift.as_json(name))}
         return {
             "metrics": [metric.as_json() for metric in self.metrics],
-            "outputs": {name: {**fidelity.as_json(), **self._drift_entry(name)} for name, fidelity in self.outputs.items()},
+            "outputs": {name: fidelity.as_json() | drift.get(name, {}) for name, fidelity in self.outputs.items()},
             "judged": {"output": self.output, "disagreeing": self.disagreeing.tolist()},
         }
-
-    def _drift_entry(self, name: str) -> dict[str, Any]:
-        drift = [] if self.drift is None else self.drift.as_json(name)
-        return {"over_time": drift} if drift else {}
 
 
 def _make_metric_accumulator(metric: str | UserMetric | None) -> UserMetricAccumulator | DetectionAccumulator | None:
@@ -159,6 +156,7 @@ class EvaluationAccumulator:
         agreement = self.accumulators.get("agreement")
         changed = np.concatenate(agreement.result)[:, 0] < 1 if agreement else np.zeros(0, bool)
         dataset_results = [] if self.dataset_metric is None else self._compute_metric(self.dataset_metric)
+        fidelity_warnings = [line for name, f in self.fidelities.items() for line in f.warnings(name)]
         return Evaluation(
             metrics=dataset_results + [tally.compute() for tally in self.accumulators.values()],
             output=self.output,
@@ -167,7 +165,7 @@ class EvaluationAccumulator:
             original_correct=original_correct,
             result_correct=result_correct,
             disagreeing=np.flatnonzero(changed),
-            warnings=self._warnings(),
+            warnings=[*self.warnings, *fidelity_warnings, *(self.drift.warnings() if self.drift else ())],
         )
 
     def _compute_metric(self, function: UserMetricAccumulator | DetectionAccumulator) -> list[MetricResult]:
@@ -178,10 +176,6 @@ class EvaluationAccumulator:
                 raise
             self.warnings.append(error.message)
             return []
-
-    def _warnings(self) -> list[str]:
-        fidelity_warnings = [line for name, f in self.fidelities.items() for line in f.warnings(name)]
-        return [*self.warnings, *fidelity_warnings, *(self.drift.warnings() if self.drift else ())]
 
     def _get_correct(self, side: str) -> np.ndarray | None:
         parts: list[np.ndarray] = getattr(self.accumulators["top1"], side) if "top1" in self.accumulators else []

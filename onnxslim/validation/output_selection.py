@@ -18,14 +18,10 @@ class NoRowsError(UsageError):
 
 
 def pick_output(outputs: Mapping[str, Any], n: int, output_name: str | None = None) -> str:
-    """The judged output: ``output_name``, else the first float one of shape (N, C), else the first float one, or the first.
+    """The judged output, by what the model gave for a batch of ``n`` samples.
 
-    Of several samples one with a row for each of them comes before one without.
-
-    Args:
-        outputs: What the model gave for one batch, by name.
-        n: Samples in that batch.
-        output_name: The name the user gave.
+    It is ``output_name``, else the first float one of shape (N, C), else the first float one, or the first; of several
+    samples one with a row for each of them comes before one without.
 
     Raises:
         UsageError: ``output_name`` is not an output.

@@ -23,9 +23,6 @@ class StateDrift:
 
     It is told as an SQNR against the output's energy over all of them: an output that falls silent has no energy of its
     own there to be compared with.
-
-    Args:
-        longest_sequence: Steps of the longest sequence.
     """
 
     def __init__(self, longest_sequence: int) -> None:

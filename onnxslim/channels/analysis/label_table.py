@@ -39,7 +39,8 @@ class LabelTable:
         new_numbers[kept] = np.arange(len(kept), dtype=np.int32)
         self.count = len(kept)
         self._slot_labels = new_numbers[solution.labels]
-        self.unpinned_axes = sorted({self.intern_labels(axis) for axis in self._iterate_axes() if self._is_unpinned(axis)})
+        unpinned = [axis for axis in self._iterate_axes() if (self._slot_labels[axis] >= 0).any(axis=1).all()]
+        self.unpinned_axes = sorted({self.intern_labels(axis) for axis in unpinned})
 
     def intern_labels(self, slots: np.ndarray) -> int:
         """The position of the labels of ``slots``."""
@@ -92,9 +93,6 @@ class LabelTable:
                 if unit >= 0 and unit not in emptying and (labels == unit).any(axis=1).all():
                     emptying.add(unit)
         return np.asarray(sorted(emptying), np.int64)
-
-    def _is_unpinned(self, axis: np.ndarray) -> bool:
-        return bool((self._slot_labels[axis] >= 0).any(axis=1).all())
 
 
 def find_sites(table: LabelTable) -> dict[tuple[int, int, int], Site]:

@@ -166,19 +166,11 @@ class BiasAbsorber:
             self._editor.set_constant(node, i, bias, f"{node.outputs[0].name}_bias")
 
 
-def _can_fold_conv(node: ir.Node, consumer: Consumer) -> bool:
-    return not has_padding(node) and _is_absent_or_constant(node, 2)
-
-
 def _can_fold_gemm(node: ir.Node, consumer: Consumer) -> bool:
     if consumer.input != 0 or node.attributes.get_float("beta", 1.0) == 0 or not _is_absent_or_constant(node, 2):
         return False
     bias = LinearLayer(node).bias
     return bias is None or (bias.size == LinearLayer(node).outputs and bias.ndim < 3)
-
-
-def _can_fold_matmul(node: ir.Node, consumer: Consumer) -> bool:
-    return consumer.input == 0 and _find_matmul_bias(node) is not None
 
 
 def _find_matmul_bias(node: ir.Node) -> tuple[ir.Node, int] | None:
@@ -196,8 +188,8 @@ def _is_absent_or_constant(node: ir.Node, i: int) -> bool:
 
 #: op -> whether constants can go into the bias
 _CAN_FOLD: dict[str, Callable[[ir.Node, Consumer], bool]] = {
-    "Conv": _can_fold_conv,
+    "Conv": lambda node, consumer: not has_padding(node) and _is_absent_or_constant(node, 2),
     "ConvTranspose": lambda node, consumer: False,
     "Gemm": _can_fold_gemm,
-    "MatMul": _can_fold_matmul,
+    "MatMul": lambda node, consumer: consumer.input == 0 and _find_matmul_bias(node) is not None,
 }

@@ -10,16 +10,11 @@ from onnxslim.channels.lossless.facts import ChannelFacts
 from onnxslim.channels.lossless.layout_view import NodeView, Transfer
 from onnxslim.graph.clip_bounds import get_clip_bounds
 
-
-def _hard_sigmoid(view: NodeView, x: np.ndarray) -> np.ndarray:
-    return np.asarray(np.clip(view.get_float("alpha", 0.2) * x + view.get_float("beta", 0.5), 0, 1))
-
-
 #: op -> (what it computes, which never decreases; whether positive factors pass through it)
 MONOTONE_OPS: dict[str, tuple[Callable[[NodeView, np.ndarray], np.ndarray], bool]] = {
     "Clip": (lambda view, x: np.clip(x, *get_clip_bounds(view.node)), False),
     "Dropout": (lambda view, x: x, True),
-    "HardSigmoid": (_hard_sigmoid, False),
+    "HardSigmoid": (lambda view, x: np.clip(view.get_float("alpha", 0.2) * x + view.get_float("beta", 0.5), 0, 1), False),
     "Identity": (lambda view, x: x, True),
     "LeakyRelu": (lambda view, x: np.where(x < 0, x * view.get_float("alpha", 0.01), x), True),
     "Relu": (lambda view, x: np.maximum(x, 0), True),

@@ -21,13 +21,8 @@ from onnxslim.data.preprocessing.image_transform import Preprocess, ResizeSize, 
 _RESAMPLE_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 #: Steps with no counterpart here, when they are switched on.
 _UNSUPPORTED_KEYS = (
-    "do_pad",
-    "rescale_offset",
-    "do_thumbnail",
-    "do_align_long_axis",
-    "size_divisor",
-    "size_divisibility",
-)
+    "do_pad", "rescale_offset", "do_thumbnail", "do_align_long_axis", "size_divisor", "size_divisibility",
+)  # fmt: skip
 _CONVNEXT_MIN_UNCROPPED = 384
 
 

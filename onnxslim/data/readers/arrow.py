@@ -59,12 +59,7 @@ def _import_pyarrow(module: str, path: Path) -> Any:
 def _wrap_arrow_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except (
-        ValueError,
-        OSError,
-        TypeError,
-        NotImplementedError,
-    ) as error:  # what pyarrow's exceptions derive from
+    except (ValueError, OSError, TypeError, NotImplementedError) as error:  # what pyarrow's exceptions derive from
         raise InvalidDataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
 
 

@@ -51,9 +51,9 @@ def read(request: ReaderRequest) -> ReaderResult:
             hint='e.g. --preprocess "resize=256 crop=224 mean=0.485,0.456,0.406 std=0.229,0.224,0.225"',
         )
     preprocessing = load_preprocess(request.preprocess)
-    column = ImageColumn(
-        listing.files, preprocessing if model_input.number_kind == "floats" else preprocessing.as_raw_pixels()
-    )
+    if model_input.number_kind != "floats":
+        preprocessing = preprocessing.as_raw_pixels()
+    column = ImageColumn(listing.files, preprocessing)
     return labeled_folder.build_reader_result(listing, request, {model_input.name: column})
 
 
@@ -63,12 +63,7 @@ def load_preprocess(text: str) -> Preprocess:
 
 
 class ImageColumn:
-    """Images, decoded when they are read.
-
-    Args:
-        files: One per row.
-        steps: What makes an array of each.
-    """
+    """Images, one file a row, decoded when they are read."""
 
     def __init__(self, files: Sequence[Path], preprocessing: Preprocess) -> None:
         self._files = files

@@ -21,9 +21,10 @@ from onnxslim.data.spool import Spool
 
 def accepts(source: Any) -> bool:
     """An iterable or sequence that is no array, mapping or path, or an object with ``get_next``."""
-    return callable(getattr(source, "get_next", None)) or (
-        (isinstance(source, Iterable) or _is_sequence(source)) and not isinstance(source, (str, bytes, Mapping))
-    )
+    if callable(getattr(source, "get_next", None)):
+        return True
+    by_index = hasattr(source, "__len__") and hasattr(source, "__getitem__")  # as a map-style dataset of torch
+    return (isinstance(source, Iterable) or by_index) and not isinstance(source, (str, bytes, Mapping))
 
 
 def read(request: ReaderRequest) -> ReaderResult:
@@ -65,11 +66,6 @@ def as_array(value: Any, where: str) -> Array:
     if converted.dtype.hasobject:
         raise InvalidDataError(f"{where} is a {type(value).__name__}, expected an array of numbers or strings")
     return converted
-
-
-def _is_sequence(source: Any) -> bool:
-    """It has a length and items by index, as a map-style dataset of torch does."""
-    return hasattr(source, "__len__") and hasattr(source, "__getitem__")
 
 
 def _iterate_items(source: Any, title: str) -> Iterator[Any]:

@@ -126,10 +126,8 @@ def _list_csv_files(folder: Path, table: Path, suffixes: Sequence[str]) -> FileL
             name = row["file"] or ""
             path = Path(os.path.normpath(folder / name))
             if not path.is_relative_to(folder):
-                raise InvalidDataError(
-                    f"{table}: '{name}' lies outside {folder}",
-                    hint="files are listed relative to their folder",
-                )
+                hint = "files are listed relative to their folder"
+                raise InvalidDataError(f"{table}: '{name}' lies outside {folder}", hint=hint)
             if not path.name.lower().endswith(tuple(suffixes)):
                 raise InvalidDataError(f"{table}: '{name}' is not one of {', '.join(suffixes)}")
             files.append(path)

@@ -83,21 +83,14 @@ def _make_columns(arrays: Mapping[str, FileColumn | Array], title: str) -> dict[
 def _unpack_ragged(member: FileColumn | Array, shapes: FileColumn | Array, name: str) -> Column:
     """Samples of the shapes told, out of an array of one axis."""
     sample_shapes = shapes if isinstance(shapes, np.ndarray) else read_all(shapes)
-    if (
-        isinstance(member, np.ndarray)
-        or len(member.shape) != 1
-        or sample_shapes.ndim != 2
-        or sample_shapes.dtype.kind not in "iu"
-    ):
+    are_shapes = sample_shapes.ndim == 2 and sample_shapes.dtype.kind in "iu"
+    if isinstance(member, np.ndarray) or len(member.shape) != 1 or not are_shapes:
         raise InvalidDataError(
             f"{name}: expected an array of one axis beside integers '…{SHAPES_SUFFIX}' of shape (samples, rank)",
             hint="onnxslim.record writes such files",
         )
-    if (
-        not len(sample_shapes)
-        or sample_shapes.min() < 0
-        or sum(math.prod(row) for row in sample_shapes.tolist()) != member.shape[0]
-    ):
+    elements = sum(math.prod(row) for row in sample_shapes.tolist())
+    if not len(sample_shapes) or sample_shapes.min() < 0 or elements != member.shape[0]:
         raise InvalidDataError(
             f"{name}: its {member.shape[0]} elements are not those of the {len(sample_shapes)} shapes told"
         )

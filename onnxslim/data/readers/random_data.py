@@ -70,21 +70,12 @@ def enlarge_dims(request: ReaderRequest) -> Iterator[ReaderRequest]:
     ]
     for size in LARGER_DIM_SIZES if dims else ():
         larger = dataclasses.replace(request, free=size)
-        if all(
-            math.prod(_get_row_shape(model_input, larger)) <= _MAX_ROW_ELEMENTS for model_input in request.required_inputs
-        ):
+        if all(math.prod(_get_row_shape(i, larger)) <= _MAX_ROW_ELEMENTS for i in request.required_inputs):
             yield larger
 
 
 class RandomColumn:
-    """Rows made from a seed and their index, so that they are the same in any order.
-
-    Args:
-        wanted: The input they are for.
-        shape: Of one row.
-        count: How many.
-        seed: Two numbers, the second one per input.
-    """
+    """Rows made from a seed (its second number is the input's) and their index, so that they are the same in any order."""
 
     def __init__(self, model_input: ModelInput, shape: tuple[int, ...], count: int, seed: tuple[int, int]) -> None:
         self._model_input = model_input
@@ -111,16 +102,14 @@ class RandomColumn:
 
 
 def _get_row_shape(model_input: ModelInput, request: ReaderRequest) -> tuple[int, ...]:
-    dims = model_input.dims or ()
-    axes = [axis for axis in range(len(dims)) if axis != model_input.axis]
+    dims, sizes = model_input.dims or (), []
     spatial = _find_spatial_axes(dims)
-    return tuple(_get_dim_size(dims[axis], request, DEFAULT_SPATIAL_SIZE if axis in spatial else 1) for axis in axes)
-
-
-def _get_dim_size(dim: Dim, request: ReaderRequest, default: int) -> int:
-    if isinstance(dim, int):
-        return dim
-    return request.dims.get(dim or "", default if request.free is None else request.free)
+    for axis, dim in enumerate(dims):
+        if axis != model_input.axis:
+            default = DEFAULT_SPATIAL_SIZE if axis in spatial else 1
+            free = default if request.free is None else request.free
+            sizes.append(dim if isinstance(dim, int) else request.dims.get(dim or "", free))
+    return tuple(sizes)
 
 
 def _find_spatial_axes(dims: Sequence[Dim]) -> range:

@@ -55,15 +55,16 @@ def read(request: ReaderRequest) -> ReaderResult:
         for model_input, keys in _match_columns([*block], request, path):
             cells = [_parse_cells(block[key], model_input, f"{path}: column '{key}'", row) for key in keys]
             spool = spools.setdefault(model_input.name, Spool(f"'{model_input.name}' of {path}"))
-            for piece in _reshape_rows(
-                cells[0] if keys == [model_input.name] else _stack_features(cells, path), model_input
-            ):
+            rows = cells[0] if keys == [model_input.name] else _stack_features(cells, path)
+            for piece in _reshape_rows(rows, model_input):
                 spool.append(piece)
         row += size
     result.columns = {name: spool.to_column() for name, spool in spools.items()}
     key = request.labels if isinstance(request.labels, str) else LABELS_KEY
     if key in auxiliary:
-        result.labels = _parse_labels(auxiliary[key], f"{path}: column '{key}'", result.warnings)
+        labels, where = auxiliary[key], f"{path}: column '{key}'"
+        are_texts = isinstance(labels[0], str)
+        result.labels = labeled_folder.parse_labels(labels, where, result.warnings) if are_texts else np.array(labels)
     if isinstance(request.group, str) and request.group in auxiliary:
         result.groups = np.array(auxiliary[request.group])
     return result
@@ -107,10 +108,6 @@ def _reshape_rows(samples: ColumnRows, model_input: ModelInput) -> Iterator[Arra
     for piece in [samples] if isinstance(samples, np.ndarray) else (row[None] for row in samples):
         fits = is_fixed and math.prod(piece.shape[1:]) == math.prod(dims)
         yield piece.reshape(len(piece), *dims) if fits else piece
-
-
-def _parse_labels(cells: list[Any], where: str, warnings: list[str]) -> Array:
-    return labeled_folder.parse_labels(cells, where, warnings) if isinstance(cells[0], str) else np.array(cells)
 
 
 class CsvCells(list[Any]):

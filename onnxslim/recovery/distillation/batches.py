@@ -38,13 +38,7 @@ class DistillationBatch:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Some of an update's samples, changed as they are to be shown, not yet answered by the teacher.
-
-    Attributes:
-        feeds: Inputs of the student, by name.
-        labels: Class numbers, or None.
-        share: Of the update's samples.
-    """
+    """A ``share`` of an update's samples, changed as they are to be shown, not yet answered by the teacher."""
 
     feeds: NamedArrays
     labels: np.ndarray | None
@@ -100,14 +94,12 @@ class DistillationLoader:
         """What the teacher makes of ``micro_batch``; several threads may ask."""
         feeds, labels = micro_batch.feeds, micro_batch.labels
         tensors = dict(feeds) if self._front is None else {**feeds, **self._front(feeds)}
+        targets, affines = {n: to_torch(array) for n, array in self._teacher(feeds).items()}, self.channel_affines
         return DistillationBatch(
             {name: _to_fast_layout(tensors[name]) for name in self._inputs if name in tensors},
-            {name: self._rescale_target(name, to_torch(array)) for name, array in self._teacher(feeds).items()},
+            {name: affines[name].apply(target) if name in affines else target for name, target in targets.items()},
             None if labels is None else torch.from_numpy(np.ascontiguousarray(labels)),
         )
-
-    def _rescale_target(self, name: str, tensor: Tensor) -> Tensor:
-        return self.channel_affines[name].apply(tensor) if name in self.channel_affines else tensor
 
 
 def _split_into_micro_batches(feeds: NamedArrays, labels: np.ndarray | None, count: int) -> list[MicroBatch]:

@@ -18,19 +18,9 @@ def selu(call: Call, x: Tensor) -> Tensor:
     return gamma * functional.elu(x, alpha)
 
 
-def hard_sigmoid(call: Call, x: Tensor) -> Tensor:
-    """max(0, min(1, alpha · x + beta))."""
-    return torch.clamp(call.get("alpha", 0.2) * x + call.get("beta", 0.5), 0, 1)
-
-
 def swish(call: Call, x: Tensor) -> Tensor:
     """x · σ(alpha · x)."""
     return x * torch.sigmoid(call.get("alpha", 1.0) * x)
-
-
-def swiglu(call: Call, gate: Tensor, x: Tensor) -> Tensor:
-    """gate · σ(alpha · gate) · x."""
-    return swish(call, gate) * x
 
 
 def shrink(call: Call, x: Tensor) -> Tensor:
@@ -67,7 +57,7 @@ OPS: dict[str, OpFunction] = {
     "Dropout": dropout,
     "Elu": lambda call, x: functional.elu(x, call.get("alpha", 1.0)),
     "Gelu": lambda call, x: functional.gelu(x, approximate=call.get("approximate", "none")),
-    "HardSigmoid": hard_sigmoid,
+    "HardSigmoid": lambda call, x: torch.clamp(call.get("alpha", 0.2) * x + call.get("beta", 0.5), 0, 1),
     "HardSwish": wrap_function(lambda x: x * torch.clamp(x / 6 + 0.5, 0, 1)),
     "Hardmax": _make_softmax(hardmax),
     "LeakyRelu": lambda call, x: functional.leaky_relu(x, call.get("alpha", 0.01)),
@@ -81,7 +71,7 @@ OPS: dict[str, OpFunction] = {
     "Softmax": _make_softmax(torch.softmax),
     "Softplus": wrap_function(lambda x: functional.softplus(x, threshold=1e9)),
     "Softsign": wrap_function(functional.softsign),
-    "SwiGLU": swiglu,
+    "SwiGLU": lambda call, gate, x: swish(call, gate) * x,
     "Swish": swish,
     "ThresholdedRelu": lambda call, x: functional.threshold(x, call.get("alpha", 1.0), 0.0),
 }
