@@ -29,6 +29,8 @@ MAX_SAMPLE_BYTES = 1 << 30
 MAX_SAMPLES = 10_000_000
 
 _MAX_DEFLATE_RATIO = 1032
+#: The longest header that numpy parses.
+_MAX_HEADER_BYTES = 10_000
 _HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -117,14 +119,17 @@ def _make_column(name: str, open_stream: partial[Any], size: int, *, sequential:
 
 def _read_header(stream: ByteStream, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     try:
-        shape, fortran, dtype = _HEADER_READERS[npy.read_magic(stream)](stream)
+        version = npy.read_magic(stream)
+        start = stream.tell()
+        if version == (2, 0) and int.from_bytes(stream.read(4), "little") > _MAX_HEADER_BYTES:
+            raise ValueError("a header that long")  # numpy would ask the stream for all of it before it looks
+        stream.seek(start)
+        shape, fortran, dtype = _HEADER_READERS[version](stream)
     except Exception as error:  # numpy hands the header to Python's own tokenizer, which raises whatever it likes
         raise InvalidDataError(f"{name} is not a .npy array") from error
     if dtype.hasobject:
-        raise InvalidDataError(
-            f"{name} is pickled (Python objects), which is never read",
-            hint="store arrays of one numeric dtype",
-        )
+        hint = "store arrays of one numeric dtype"
+        raise InvalidDataError(f"{name} is pickled (Python objects), which is never read", hint=hint)
     if dtype.names is not None or dtype.subdtype is not None or min(shape, default=1) < 0:
         raise InvalidDataError(f"{name} is a structured array (dtype {dtype}), expected plain numbers")
     return shape, fortran, dtype

@@ -53,6 +53,15 @@ def test_a_header_that_promises_more_than_is_there_is_refused_before_anything_is
         open_npz(archive(tmp_path / "a.npz", x=npy(shape, b"\0" * 64)))
 
 
+def test_the_length_of_a_header_is_doubted_before_it_is_read(tmp_path: Path) -> None:
+    content = bytearray(npy((4,), b"\0" * 16))
+    content[6] = 2  # version 2 counts the header in four bytes, of which two are now its first letters: 660 MB
+    (tmp_path / "a.npy").write_bytes(content)
+    for open_file in (lambda: open_npy(tmp_path / "a.npy"), lambda: open_npz(archive(tmp_path / "a.npz", x=bytes(content)))):
+        with pytest.raises(InvalidDataError, match=r"is not a \.npy array"):
+            open_file()
+
+
 def test_a_size_that_deflate_cannot_reach_is_refused(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.npz", zipfile.ZIP_DEFLATED, x=npy((10**9,), b"\0" * 64))
     data = bytearray(path.read_bytes())
