@@ -8,7 +8,7 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxslim.data.near_duplicates import find_near_duplicates
-from onnxslim.data.samples import Samples
+from onnxslim.data.samples import Samples, too_few_samples
 from onnxslim.data.split import check_disjoint, hold_back
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.runtime.session import SessionConfig
@@ -73,6 +73,7 @@ def open_splits(
 
     Raises:
         InvalidDataError: The data do not fit the model, or both sets hold the same sample.
+        UsageError: One batch of samples, where choices are to be judged.
     """
     confirm = None if eval_data is None else read.open(eval_data, model, seed=seed, config=config)
     if data is None:
@@ -85,6 +86,8 @@ def open_splits(
         fit, confirm = hold_back(fit, CONFIRM_SHARE, seed)
         if (duplicate_warning := find_near_duplicates(fit, confirm)) is not None:
             duplicate_warning += "; --group keeps what belongs together in one set"
+    elif tune and (batch := fit.fixed_batch or 1) > 1:
+        raise too_few_samples(fit.source, len(fit), 2 * batch, ", a batch to fit on and one to judge by")
     if (
         tune and confirm is not None and confirm.labels is not None and fit.labels is None
         and tune * len(confirm) >= ENOUGH_LABELS

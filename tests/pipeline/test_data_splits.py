@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
-from onnxslim.core.errors import InvalidDataError
+from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.data_splits import open_splits
+from tests.support import quantize_graphs
 
 
 def images(count: int, seed: int) -> np.ndarray:
@@ -54,3 +56,30 @@ def test_choices_are_made_on_judged_samples_where_only_those_have_labels_and_ple
     assert (sets.tune.labels is None) == (source == "fit")
     own = [set(samples.digests()) for samples in (sets.fit, sets.tune, sets.confirm)]
     assert len(set.union(*own)) == 50 + judged
+
+
+def make_fixed(batch: int) -> ir.Model:
+    return quantize_graphs.model(
+        f"g (float[{batch},8] x) => (float[{batch},8] y) {{ y = MatMul(x, w) }}", w=quantize_graphs.weight(8, 8)
+    )
+
+
+@pytest.mark.parametrize("batch", [2, 5, 9, 16])
+@pytest.mark.parametrize("source", ["random", "3 batches and a bit"])
+def test_every_use_has_whole_batches(batch: int, source: str) -> None:
+    rows = np.random.default_rng(0).normal(size=(3 * batch + 1, 8)).astype(np.float32)
+    data = source if source == "random" else {"x": rows}
+    splits = open_splits(make_fixed(batch), data, None, DataOptions(), 0, tune=0.2)
+    for samples in (splits.fit, splits.tune, splits.confirm):
+        assert samples is not None
+        assert len(samples) % batch == 0
+        assert len(samples) >= batch
+
+
+def test_one_batch_is_fitted_on_and_cannot_be_chosen_by() -> None:
+    rows = {"x": np.random.default_rng(0).normal(size=(7, 8)).astype(np.float32)}
+    assert open_splits(make_fixed(5), rows, None, DataOptions(), 0).confirm is None
+    with pytest.raises(UsageError, match="5 samples, expected at least 10, a batch to fit on and one to judge by"):
+        open_splits(make_fixed(5), rows, None, DataOptions(), 0, tune=0.2)
+    with pytest.raises(UsageError, match="4 samples, expected at least 5"):
+        open_splits(make_fixed(5), {"x": rows["x"][:4]}, None, DataOptions(), 0)

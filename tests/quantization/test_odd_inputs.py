@@ -80,3 +80,26 @@ def test_a_placement_without_a_single_int8_layer_is_no_result(monkeypatch: pytes
     with pytest.raises(UnsupportedError, match="no int8 placement is faster than float"):
         quantize(model, data, replace(OPTIONS, placement="measured"))
     assert seen == [{"float", "everything int8"}]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4])
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_convolution_of_a_fixed_batch_is_mended_by_all_its_samples(batch: int, shared: bool) -> None:
+    """With and without an input of first axis 1 beside the batch."""
+    model = network(middle="b = Add(a, t)" if shared else "b = Relu(a)")
+    model.graph.inputs[0].shape = ir.Shape([batch, 4, 32, 32])
+    model.graph.outputs[0].shape = ir.Shape([batch, 16, 32, 32])
+    data = {"x": images(4 * batch)}
+    if shared:
+        t = ir.Value(name="t", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([1, 16, 1, 1]))
+        model.graph.inputs.append(t)
+        add = next(node for node in model.graph if node.op_type == "Add")
+        add.replace_input_with(1, t)
+        data["t"] = RNG.normal(size=(4 * batch, 1, 16, 1, 1)).astype(np.float32)
+        if batch == 1:
+            data["t"] = data["t"][:, 0]
+    result, report = quantize(model, open_samples(data, model), OPTIONS)
+    assert report.details["mended"]["errors"]
+    feed = {"x": data["x"][:batch]} | ({"t": data["t"].reshape(-1, 1, 16, 1, 1)[0]} if shared else {})
+    a, b = Session(model).run(feed)["y"], Session(result).run(feed)["y"]
+    assert np.square(a - b).sum() < 0.01 * np.square(a).sum()
