@@ -156,3 +156,28 @@ def assemble_tensor(rows: ColumnRows, axis: int | None) -> Array:
     if axis is None:
         return block[0:1].reshape(block.shape[1:])
     return np.ascontiguousarray(np.moveaxis(block, 0, axis))
+
+
+def find_batch_ends(feeds: Sequence[InputFeed], parts: Sequence[ColumnRows], count: int) -> list[int]:
+    """Where among ``count`` samples a run must end along a free batch axis: where a shape or a scalar changes."""
+    varying = [
+        [row.item() if f.is_scalar else row.shape for row in part]
+        for f, part in zip(feeds, parts, strict=True)
+        if f.is_scalar or isinstance(part, list)
+    ]
+    keys = list(zip(*varying, strict=True)) if varying else [()] * count
+    return [0, *(i for i in range(1, count) if keys[i] != keys[i - 1]), count]
+
+
+def check_shared_values(feeds: Sequence[InputFeed], parts: Sequence[ColumnRows], batch: int) -> None:
+    """Refuse labels of samples that a run of ``batch`` does not see: whose shared input is not that of the first one.
+
+    Raises:
+        InvalidDataError: Names the key.
+    """
+    for feed, part in zip(feeds, parts, strict=True):
+        if feed.is_shared and any(not np.array_equal(row, part[0]) for row in part):
+            raise InvalidDataError(
+                f"'{feed.key}' must not change within a batch fixed at {batch}, because there are labels",
+                hint=f"a run takes one value of it: let each {batch} samples in a row have the same",
+            )

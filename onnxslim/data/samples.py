@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.columns import Array, ColumnRows, Indices
-from onnxslim.data.input_binding import InputFeed, assemble_tensor, find_fixed_batch
+from onnxslim.data.input_binding import InputFeed, assemble_tensor, check_shared_values, find_batch_ends, find_fixed_batch
 
 #: Samples, and bytes of them, read at a time where nothing else decides.
 MAX_READ_SAMPLES, MAX_READ_BYTES = 64, 16 << 20
@@ -259,22 +259,8 @@ class Samples:
 
     def _find_batch_ends(self, parts: Sequence[ColumnRows], count: int) -> list[int]:
         """Where a batch must end: between samples that cannot share a run."""
-        if self.fixed_batch is not None:
-            self._check_shared_values(parts)
-            return [0, count]
-        varying = [
-            [row.item() if f.is_scalar else row.shape for row in part]
-            for f, part in zip(self.feeds, parts, strict=True)
-            if f.is_scalar or isinstance(part, list)
-        ]
-        keys = list(zip(*varying, strict=True)) if varying else [()] * count
-        return [0, *(i for i in range(1, count) if keys[i] != keys[i - 1]), count]
-
-    def _check_shared_values(self, parts: Sequence[ColumnRows]) -> None:
-        """Raise where labels are for samples that a run does not see: those whose shared input is not the first one's."""
-        for f, part in zip(self.feeds, parts, strict=True):
-            if self._all_labels is not None and f.is_shared and any(not np.array_equal(row, part[0]) for row in part):
-                raise InvalidDataError(
-                    f"'{f.key}' must not change within a batch fixed at {self.fixed_batch}, because there are labels",
-                    hint=f"a run takes one value of it: let each {self.fixed_batch} samples in a row have the same",
-                )
+        if self.fixed_batch is None:
+            return find_batch_ends(self.feeds, parts, count)
+        if self._all_labels is not None:
+            check_shared_values(self.feeds, parts, self.fixed_batch)
+        return [0, count]
