@@ -9,49 +9,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.channels.analysis.analysis import analyze_channels as analyse
 from onnxslim.channels.analysis.units import Analysis, DependentSize
 from onnxslim.core.errors import UsageError
-from onnxslim.core.step_report import StepReport
-from onnxslim.graph import constants, shapes
-from onnxslim.graph.cost import count_params
+from onnxslim.graph import constants
 from onnxslim.graph.editor import GraphEditor, overwrite
-from onnxslim.model_io import model_file
-from onnxslim.runtime.session import check_loads
-
-
-def remove_units(
-    model: ir.Model, units: Sequence[int] | np.ndarray, analysis: Analysis | None = None
-) -> tuple[ir.Model, StepReport]:
-    """``model`` without ``units``, and what that changed.
-
-    Args:
-        model: Not changed.
-        units: Numbers, or a mask (count,).
-        analysis: Of this very model; computed when not given.
-
-    Raises:
-        UsageError: Nothing would be left of some axis (:meth:`Analysis.spare` says what to give back).
-        InvalidModelError: The runtime refuses the result, which would be a defect of a rule.
-    """
-    report = StepReport("remove")
-    with report.timed():
-        analysis = analysis or analyse(model)
-        mask = analysis.to_mask(units)
-        result = model_file.clone(model)
-        delete_units(result, analysis, mask)
-        shapes.infer(result)
-        check_loads(result)
-        report.count("units", int(mask.sum()))
-        report.count("parameters", count_params(model) - count_params(result))
-    return result, report
 
 
 def delete_units(model: ir.Model, analysis: Analysis, units: Sequence[int] | np.ndarray) -> None:
-    """Delete ``units`` from ``model`` in place; shapes of its tensors follow.
+    """Delete ``units`` (numbers, or a mask) from the model that ``analysis`` is of, in place; shapes of its tensors follow.
 
     Raises:
-        UsageError: Nothing would be left of some axis.
+        UsageError: Nothing would be left of some axis (:meth:`Analysis.spare` says what to give back).
     """
     mask = analysis.to_mask(units)
     if analysis.find_emptied_axes(mask):

@@ -15,7 +15,8 @@ from onnxslim.channels.analysis.analysis import analyze_channels
 from onnxslim.channels.analysis.units import Analysis
 from onnxslim.channels.rewriter import delete_units
 from onnxslim.graph import constants, shapes
-from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.model_io import model_file
+from onnxslim.runtime.session import Session, SessionConfig, check_loads
 
 PLAIN = SessionConfig(optimize=False)
 
@@ -23,11 +24,20 @@ PLAIN = SessionConfig(optimize=False)
 ROUNDING = 2 * float(np.finfo(np.float32).eps)
 
 
+def remove_units(model: ir.Model, units: Sequence[int] | np.ndarray, analysis: Analysis | None = None) -> ir.Model:
+    """``model`` without ``units``; the runtime takes it."""
+    result = model_file.clone(model)
+    delete_units(result, analysis or analyze_channels(model), units)
+    shapes.infer(result)
+    check_loads(result)
+    return result
+
+
 def random_sets(analysis: Analysis, count: int, seed: int) -> Iterator[np.ndarray]:
     """``count`` random masks of removable units, from a few per cent of them to nearly all."""
     rng = np.random.default_rng(seed)
     for share in rng.uniform(0.05, 0.9, count):
-        yield analysis.spare(rng.random(len(analysis)) < share)
+        yield analysis.spare(rng.random(analysis.count) < share)
 
 
 def single_sets(analysis: Analysis) -> Iterator[np.ndarray]:

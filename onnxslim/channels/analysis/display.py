@@ -42,13 +42,13 @@ def describe(analysis: Analysis, seconds: Sequence[float] | None = None) -> dict
 
 
 def _describe_group(analysis: Analysis, group: list[int], seconds: float | None) -> dict[str, Any]:
-    first = analysis.describe_unit(group[0])
+    first = group[0]
     return {
         "units": len(group),
-        "made_by": first.producers,
-        "read_by": first.consumers,
-        "params_each": first.params,
-        "macs_each": first.macs,
+        "made_by": list(dict.fromkeys(producer.weight.name for producer, _ in analysis.producers_of(first))),
+        "read_by": list(dict.fromkeys(consumer.name for consumer, _ in analysis.consumers_of(first))),
+        "params_each": int(analysis.params[first]),
+        "macs_each": int(analysis.macs[first]),
         "params": int(analysis.params[group].sum()),
         "macs": int(analysis.macs[group].sum()),
         "seconds_half": seconds,

@@ -152,32 +152,6 @@ class IndexRemap:
 
 
 @dataclass(frozen=True)
-class Unit:
-    """One unit, spelled out for display.
-
-    Attributes:
-        id: Its number.
-        members: (tensor, axis, indices) for every constant that loses slots with it.
-        producers: Names of the nodes that make it.
-        consumers: Names of the nodes that read it.
-        params: Parameters that go with it alone.
-        macs: Multiply-accumulates at batch 1 that go with it alone.
-    """
-
-    id: int
-    members: list[tuple[str, int, list[int]]]
-    producers: list[str]
-    consumers: list[str]
-    params: int
-    macs: int
-
-    @property
-    def size(self) -> int:
-        """One unit is one class of joined atoms."""
-        return 1
-
-
-@dataclass(frozen=True)
 class Analysis:
     """The channels of one model: what lives together, what may not go, what each unit would save.
 
@@ -216,9 +190,6 @@ class Analysis:
     macs: np.ndarray
     lossy: bool = False
     _cache: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
-
-    def __len__(self) -> int:
-        return self.count
 
     def to_mask(self, units: Sequence[int] | np.ndarray) -> np.ndarray:
         """``units`` (numbers, or already a mask) as a bool array (count,)."""
@@ -279,18 +250,6 @@ class Analysis:
     def producers_of(self, unit: int) -> list[tuple[Producer, np.ndarray]]:
         """Every producer of ``unit`` with the indices along its weight's output axis (and its bias)."""
         return [(self.producers[p], index) for p, index in self._find_holders("producers", unit)]
-
-    def describe_unit(self, unit: int) -> Unit:
-        """``unit`` spelled out."""
-        members = [(self.sites[p].tensor, self.sites[p].axis, i.tolist()) for p, i in self._find_holders("sites", unit)]
-        producers = list(dict.fromkeys(p.weight.name for p, _ in self.producers_of(unit)))
-        consumers = list(dict.fromkeys(c.name for c, _ in self.consumers_of(unit)))
-        return Unit(unit, members, producers, consumers, int(self.params[unit]), int(self.macs[unit]))
-
-    @property
-    def units(self) -> list[Unit]:
-        """All units spelled out; for display and small models, the arrays are for work."""
-        return [self.describe_unit(number) for number in range(self.count)]
 
     @property
     def prunable_share(self) -> float:

@@ -171,12 +171,4 @@ def expand(op: Op) -> None:
     op.set_output(0, result)
 
 
-RULES = {
-    "Concat": concat,
-    "Expand": expand,
-    "Gather": gather,
-    "Pad": pad,
-    "Slice": slice_,
-    "Split": split,
-    "Tile": tile,
-}
+RULES = {"Concat": concat, "Expand": expand, "Gather": gather, "Pad": pad, "Slice": slice_, "Split": split, "Tile": tile}

@@ -12,14 +12,7 @@ from onnxslim.recovery.tensor_conversion import INTEGER_BOUNDS, TORCH_DTYPES, to
 
 _FLOAT8_TYPES = {ir.DataType.FLOAT8E4M3FN, ir.DataType.FLOAT8E4M3FNUZ, ir.DataType.FLOAT8E5M2, ir.DataType.FLOAT8E5M2FNUZ}
 #: Integer types narrower than what carries them: bits above are dropped.
-_BIT_WIDTHS = {
-    ir.DataType.INT2: 2,
-    ir.DataType.UINT2: 2,
-    ir.DataType.INT4: 4,
-    ir.DataType.UINT4: 4,
-    ir.DataType.UINT16: 16,
-    ir.DataType.UINT32: 32,
-}
+_NARROW_TYPES = {getattr(ir.DataType, name) for name in "INT2 UINT2 INT4 UINT4 UINT16 UINT32".split()}
 
 
 def convert(x: Tensor, to: ir.DataType, subject: str, *, saturate: bool = True) -> Tensor:
@@ -33,7 +26,7 @@ def convert(x: Tensor, to: ir.DataType, subject: str, *, saturate: bool = True) 
         x = x.float()  # torch does not compute on 8-bit floats
     if to in _FLOAT8_TYPES:
         return _to_float8(x.float(), to, saturate)
-    if to in _BIT_WIDTHS:
+    if to in _NARROW_TYPES:
         return _wrap_bits(x, to)
     if dtype in (torch.uint8, torch.int8, torch.int16) and x.is_floating_point():
         return torch.nan_to_num(x).long().to(dtype)  # through a wide integer: a direct cast is undefined outside
@@ -55,7 +48,7 @@ def _to_float8(x: Tensor, to: ir.DataType, saturate: bool) -> Tensor:
 
 
 def _wrap_bits(x: Tensor, to: ir.DataType) -> Tensor:
-    bits, low = _BIT_WIDTHS[to], INTEGER_BOUNDS[to][0] if to in INTEGER_BOUNDS else 0
+    bits, low = to.bitwidth, INTEGER_BOUNDS[to][0] if to in INTEGER_BOUNDS else 0
     wide = torch.nan_to_num(x).long() if x.is_floating_point() else x.long()
     return ((wide - low) % 2**bits + low).to(TORCH_DTYPES[to])
 

@@ -23,13 +23,8 @@ def find_cuts(graph: ir.Graph) -> list[ir.Value]:
             nodes.append(node)
     needed = _find_needed_values(graph, nodes)
     order = [node for node in nodes if any(output in needed for output in node.outputs)]
-    position = {node: i for i, node in enumerate(order)}
-    last_use: dict[ir.Value, int] = {}
-    for node in order:
-        for value in iter_reads(node):
-            last_use[value] = position[node]
-    for output in graph.outputs:
-        last_use[output] = len(order)
+    last_use = {value: i for i, node in enumerate(order) for value in iter_reads(node)}
+    last_use.update(dict.fromkeys(graph.outputs, len(order)))
     alive = {value for value in graph.inputs if value in last_use}
     cut_values: list[ir.Value] = []
     for i, node in enumerate(order):

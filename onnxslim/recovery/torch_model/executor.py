@@ -159,10 +159,7 @@ class TorchExecutor:
     def _compile_graph(self, graph: ir.Graph) -> list[_CompiledNode]:
         if graph not in self._compiled_graphs:
             nodes = list(graph)
-            last_use: dict[ir.Value, int] = {}
-            for i, node in enumerate(nodes):
-                for value in iter_reads(node):
-                    last_use[value] = i
+            last_use = {value: i for i, node in enumerate(nodes) for value in iter_reads(node)}
             dead_after: list[list[ir.Value]] = [[] for _ in nodes]
             for value, i in last_use.items():
                 dead_after[i].append(value)
@@ -186,11 +183,9 @@ def find_unsupported_nodes(model: ir.Model) -> dict[ir.Node, str]:
     """The nodes of the main graph that torch cannot run, each with the reason; a node answers for its subgraphs."""
     unsupported_nodes: dict[ir.Node, str] = {}
     for node in model.graph:
-        reasons = [
-            reason for inner in walk([node], iter_subgraphs) if (reason := _find_unsupported_reason(inner)) is not None
-        ]
-        if reasons:
-            unsupported_nodes[node] = reasons[0]
+        reasons = (_find_unsupported_reason(inner) for inner in walk([node], iter_subgraphs))
+        if (reason := next(filter(None, reasons), None)) is not None:
+            unsupported_nodes[node] = reason
     return unsupported_nodes
 
 

@@ -21,38 +21,19 @@ from onnxslim.recovery.tensor_conversion import INTEGER_BOUNDS, TORCH_DTYPES, to
 
 #: Which inputs of an operator are weights when they are constant.
 WEIGHT_INPUTS: dict[str, frozenset[int]] = {
-    "BatchNormalization": frozenset({1, 2}),
-    "Conv": frozenset({1, 2}),
-    "ConvTranspose": frozenset({1, 2}),
+    **dict.fromkeys("BatchNormalization Conv ConvTranspose GroupNormalization".split(), frozenset({1, 2})),
+    **dict.fromkeys("InstanceNormalization LayerNormalization".split(), frozenset({1, 2})),
+    **dict.fromkeys("GRU LSTM RNN".split(), frozenset({1, 2, 3})),
+    **dict.fromkeys("PRelu RMSNormalization".split(), frozenset({1})),
     "Einsum": frozenset({0, 1, 2, 3}),
-    "GRU": frozenset({1, 2, 3}),
     "Gather": frozenset({0}),
     "Gemm": frozenset({0, 1, 2}),
-    "GroupNormalization": frozenset({1, 2}),
-    "InstanceNormalization": frozenset({1, 2}),
-    "LSTM": frozenset({1, 2, 3}),
-    "LayerNormalization": frozenset({1, 2}),
     "MatMul": frozenset({0, 1}),
-    "PRelu": frozenset({1}),
-    "RMSNormalization": frozenset({1}),
-    "RNN": frozenset({1, 2, 3}),
 }
 #: A constant here is a bias or a scale if it is a vector, however many axes of size 1 it has; else it may be a mask.
 VECTOR_WEIGHT_INPUTS: dict[str, frozenset[int]] = dict.fromkeys(("Add", "Mul", "Sub"), frozenset({0, 1}))
 #: Operators that only move a weight on its way to where it is used.
-DATA_MOVEMENT_OPS = (
-    "Cast",
-    "Concat",
-    "Expand",
-    "Flatten",
-    "Identity",
-    "Reshape",
-    "Slice",
-    "Split",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-)
+DATA_MOVEMENT_OPS = "Cast Concat Expand Flatten Identity Reshape Slice Split Squeeze Transpose Unsqueeze".split()
 
 #: Zeros are kept where they are no accident: any exact one in a float weight, this share of them in a quantised one.
 _MIN_SPARSE_SHARE = 1 / 3

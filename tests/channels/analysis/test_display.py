@@ -32,4 +32,4 @@ def test_it_is_json() -> None:
     for net, _ in CASES.values():
         analysis = analyze_channels(net)
         found = json.loads(json.dumps(describe(analysis)))
-        assert sum(group["units"] for group in found["groups"]) == found["units"] == len(analysis)
+        assert sum(group["units"] for group in found["groups"]) == found["units"] == analysis.count

@@ -36,10 +36,12 @@ def test_incidence_agrees_with_the_labels() -> None:
 
 def test_a_unit_spelled_out() -> None:
     analysis = analyze_channels(convs("m = Relu(h)"))
-    unit = analysis.describe_unit(0)
-    assert unit.members == [("w_in", 0, [0]), ("b_in", 0, [0]), ("w_out", 1, [0])]
-    assert unit.params == 3 * 9 + 1 + 5 * 9
-    assert len(analysis.units) == len(analysis) == 8
+    units, holders, indices = analysis.incidence("sites")
+    members = [(analysis.sites[h].tensor, analysis.sites[h].axis, i) for h, i in zip(holders, indices, strict=True)]
+    first = [member for member, unit in zip(members, units, strict=True) if unit == 0]
+    assert first == [("w_in", 0, 0), ("b_in", 0, 0), ("w_out", 1, 0)]
+    assert analysis.params[0] == 3 * 9 + 1 + 5 * 9
+    assert analysis.count == 8
 
 
 def test_every_pin_has_a_reason_and_a_node() -> None:

@@ -8,12 +8,12 @@ import pytest
 
 from onnxslim.activations.run_context import RunContext
 from onnxslim.channels.analysis.analysis import analyze_channels
-from onnxslim.channels.rewriter import remove_units
 from onnxslim.graph.layers import find_linear_layers
 from onnxslim.pruning.reconstruction.kept_channels import KeptChannels
 from onnxslim.pruning.reconstruction.layerwise import reconstruct_layers
 from onnxslim.runtime.session import Session
 from tests.support import nets
+from tests.support.mask_oracle import remove_units
 
 
 def outputs(model: ir.Model, x: np.ndarray) -> np.ndarray:
@@ -30,7 +30,7 @@ def error(model: ir.Model, other: ir.Model, seed: int = 99) -> float:
 def prune_every_third(model: ir.Model) -> tuple[ir.Model, KeptChannels]:
     analysis = analyze_channels(model)
     mask = analysis.spare(np.arange(0, analysis.count, 3))
-    return remove_units(model, mask, analysis)[0], KeptChannels().after_removing(analysis, mask)
+    return remove_units(model, mask, analysis), KeptChannels().after_removing(analysis, mask)
 
 
 @pytest.mark.parametrize("make", [nets.residual, nets.mobile, nets.mlp])
@@ -52,7 +52,7 @@ def test_channels_that_say_the_same_are_repaired_exactly() -> None:
     analysis = analyze_channels(model)
     mask = analysis.to_mask([u for u in range(analysis.count) if u >= 12])
     assert mask.sum() == 12
-    pruned, _ = remove_units(model, mask, analysis)
+    pruned = remove_units(model, mask, analysis)
     assert error(model, pruned) > 0.01
     kept = KeptChannels().after_removing(analysis, mask)
     reconstruct_layers(pruned, model, kept, RunContext(nets.samples(model, 300)))
@@ -71,8 +71,8 @@ def test_a_model_that_lost_nothing_is_left_alone() -> None:
 def test_layers_before_the_cut_are_left_alone() -> None:
     model = nets.mlp((16, 32, 24, 5))
     analysis = analyze_channels(model)
-    mask = analysis.to_mask(analysis.describe_unit(analysis.count - 1).id == np.arange(analysis.count))
-    pruned, _ = remove_units(model, mask, analysis)
+    mask = analysis.to_mask([analysis.count - 1])
+    pruned = remove_units(model, mask, analysis)
     kept = KeptChannels().after_removing(analysis, mask)
     report = reconstruct_layers(pruned, model, kept, RunContext(nets.samples(model, 100)))
     assert [entry["node"] for entry in report.details["repair"]] == [list(find_linear_layers(model.graph).values())[-1].name]
