@@ -37,18 +37,13 @@ def find_conflicts(
     Two blocks that share a node or a sum exclude each other; a family or a layer that lives in a block goes with it.
     """
     nodes_inside = [set(block.nodes) for block in candidates]
-    return [
-        (
-            [
-                j
-                for j in range(i + 1, len(candidates))
-                if nodes_inside[i] & nodes_inside[j] or block.exit == candidates[j].exit
-            ],
-            [k for k, group in enumerate(groups) if nodes_inside[i].issuperset(group.nodes)],
-            [k for k, name in enumerate(layers) if name in nodes_inside[i]],
-        )
-        for i, block in enumerate(candidates)
-    ]
+    conflicts = []
+    for i, (block, inside) in enumerate(zip(candidates, nodes_inside, strict=True)):
+        later = range(i + 1, len(candidates))
+        overlapping = [j for j in later if inside & nodes_inside[j] or block.exit == candidates[j].exit]
+        inner_groups = [k for k, group in enumerate(groups) if inside.issuperset(group.nodes)]
+        conflicts.append((overlapping, inner_groups, [k for k, name in enumerate(layers) if name in inside]))
+    return conflicts
 
 
 def drop_blocks(
@@ -80,10 +75,8 @@ def build_block_trials(
         For each block the model without it, and the position in ``model`` of the first node that is another one.
     """
     trial_models = [drop_blocks(model, [block], samples, config) for block in candidates]
-    position_by_output, position_by_name = (
-        output_positions(model),
-        {node.name: position for position, node in enumerate(model.graph)},
-    )
+    position_by_output = output_positions(model)
+    position_by_name = {node.name: position for position, node in enumerate(model.graph)}
     first_changed = [min(position_by_name[name] for name in block.nodes) for block in candidates]
     takeovers = []
     for number, trial_model in enumerate(trial_models):

@@ -133,10 +133,8 @@ def _prune_channels(
         _report_decision(candidates, effects, decision, report)
         kept = kept.after_removing(candidates.analysis, decision.units)
         if context.samples is not None:
-            repair = reconstruct_layers(
-                pruned, original, kept, context, factorizations=decision.factorizations, seed=options.seed
-            )
-            report.add(repair)
+            factorizations, seed = decision.factorizations, options.seed
+            report.add(reconstruct_layers(pruned, original, kept, context, factorizations=factorizations, seed=seed))
         split_layers(pruned, decision.factorizations)
         shapes.infer(pruned)
         current = pruned

@@ -70,11 +70,9 @@ def compute_error_curves(
         orders: Position in ``groups`` -> the order in which its units go; OBS decides for the others.
         seed: Of the choice of positions.
     """
-    consumer_views = _consumer_views(model, analysis, groups)
+    consumer_views, orders = _consumer_views(model, analysis, groups), orders or {}
     if context.samples is None:
-        return [
-            _curve_by_magnitude(group, consumer_views, (orders or {}).get(number)) for number, group in enumerate(groups)
-        ], []
+        return [_curve_by_magnitude(group, consumer_views, orders.get(i)) for i, group in enumerate(groups)], []
     warnings = []
     groups_by_reader: dict[int, list[int]] = {}
     for number, group in enumerate(groups):
@@ -98,11 +96,9 @@ def compute_error_curves(
             quadratics[number][position] = view.build_quadratic(groups[number].readers[position], mean, inverse)
             pending_readers[number] -= 1
             if not pending_readers[number]:
-                finished[number] = _curve_by_obs(groups[number], quadratics.pop(number), (orders or {}).get(number))
+                finished[number] = _curve_by_obs(groups[number], quadratics.pop(number), orders.get(number))
         context.progress("score", done + 1, len(reader_positions))
-    return [
-        finished.get(number) or _curve_by_magnitude(group, consumer_views, None) for number, group in enumerate(groups)
-    ], warnings
+    return [finished.get(i) or _curve_by_magnitude(g, consumer_views, None) for i, g in enumerate(groups)], warnings
 
 
 def _consumer_views(model: ir.Model, analysis: Analysis, groups: Sequence[ChannelGroup]) -> dict[int, _ConsumerView]:

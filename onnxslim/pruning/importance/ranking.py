@@ -63,10 +63,10 @@ def score_units(
         produced = [(analysis.producers[p].output, indices) for p, indices in group.writers.items()]
         read = [(analysis.consumers[c].tensor, indices) for c, indices in group.readers.items()]
         weights = [(analysis.producers[p].weight, indices) for p, indices in group.writers.items()]
-        weights = weights or _reader_weights(analysis, group)
-        unit_saliency = [
-            _slices(saliency[site.tensor], site, indices) for site, indices in weights if site.tensor in saliency
-        ]
+        if not weights:
+            reader_sites = [(analysis.consumers[c].weight, indices) for c, indices in group.readers.items()]
+            weights = [(site, indices) for site, indices in reader_sites if site is not None]
+        unit_saliency = [_slices(saliency[site.tensor], site, i) for site, i in weights if site.tensor in saliency]
         if chosen.requires == "gradients" and not unit_saliency:
             continue
         evidence = Evidence(
@@ -88,23 +88,12 @@ def order_by_score(unit_scores: Mapping[int, np.ndarray]) -> dict[int, list[int]
 
 def _filter_weights(nodes: Sequence[ir.Node], site: Site, indices: np.ndarray) -> np.ndarray:
     array = get_const_array(nodes[site.node].inputs[site.input])
-    if array is None:
-        return np.zeros((len(indices), 1))
-    return _slices(array, site, indices)
+    return np.zeros((len(indices), 1)) if array is None else _slices(array, site, indices)
 
 
 def _slices(array: np.ndarray, site: Site, indices: np.ndarray) -> np.ndarray:
     """What units at ``indices`` (n, k) hold of ``array`` along the site's axis: (n, size)."""
     return np.asarray(np.moveaxis(array, site.axis, 0)[indices].reshape(len(indices), -1))
-
-
-def _reader_weights(analysis: Analysis, group: ChannelGroup) -> list[tuple[Site, np.ndarray]]:
-    reader_weights: list[tuple[Site, np.ndarray]] = []
-    for position, indices in group.readers.items():
-        site = analysis.consumers[position].weight
-        if site is not None:
-            reader_weights.append((site, indices))
-    return reader_weights
 
 
 def _find_gammas(analysis: Analysis, nodes: Sequence[ir.Node], group: ChannelGroup) -> list[np.ndarray]:

@@ -85,7 +85,7 @@ def find_factorizable(
     layers = [
         (position, layer)
         for position, layer in find_linear_layers(model.graph).items()
-        if _is_factorizable(layer) and layer.name not in excluded
+        if layer.groups == 1 and layer.op != "ConvTranspose" and layer.name not in excluded
     ]
     for done, (position, layer) in enumerate(layers):
         matrix, shape = layer.matrix(), layer.output_first.shape
@@ -132,11 +132,6 @@ def split_layers(model: ir.Model, factorizations: Mapping[str, Factorization]) -
 def factorize_weight(layer: LinearLayer, factorization: Factorization, combined: np.ndarray, gram: np.ndarray) -> np.ndarray:
     """The weight (1, m, d + 1) of that form whose outputs are nearest to those of ``combined``, on inputs of this Gram."""
     return fit_factorization(factorization, combined[0], layer.output_first.shape[2:], _usable_gram(layer, gram))[0][None]
-
-
-def _is_factorizable(layer: LinearLayer) -> bool:
-    """Whether the op of this layer can be factorized."""
-    return layer.groups == 1 and layer.op != "ConvTranspose"
 
 
 def _usable_gram(layer: LinearLayer, gram: np.ndarray) -> np.ndarray:

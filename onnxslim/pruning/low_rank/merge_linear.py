@@ -51,17 +51,13 @@ def _merged_matrix(before: LinearLayer, after: LinearLayer) -> np.ndarray | None
     if before.groups != 1 or after.groups != 1 or (before.op == "Conv") != (after.op == "Conv"):
         return None
     first, second = before.matrix()[0], after.matrix()[0]
-    if after.op != "Conv" or (
-        after.kernel_size == 1 and _has_no_padding(after.node) and _can_take_strides(before.node, after.node)
-    ):
+    # automatic padding of the first would follow the strides of the second
+    moves_strides = _takes_given_pads(before.node) or not _is_strided(after.node)
+    if after.op != "Conv" or (after.kernel_size == 1 and _has_no_padding(after.node) and moves_strides):
         weight = second[:, :-1] @ first
         weight[:, -1] += second[:, -1]
         return np.asarray(weight)
-    if (
-        before.kernel_size != 1
-        or not _has_no_padding(before.node)
-        or any(stride != 1 for stride in before.node.attributes.get_ints("strides", [1]))
-    ):
+    if before.kernel_size != 1 or not _has_no_padding(before.node) or _is_strided(before.node):
         return None
     attributes = after.node.attributes
     padded = any(attributes.get_ints("pads", [0])) or attributes.get_string("auto_pad", "NOTSET") != "NOTSET"
@@ -82,21 +78,18 @@ def _takes_given_pads(node: ir.Node) -> bool:
     return node.attributes.get_string("auto_pad", "NOTSET") in ("NOTSET", "VALID")
 
 
-def _can_take_strides(first_node: ir.Node, second_node: ir.Node) -> bool:
-    """Whether the strides of ``second_node`` can be taken by ``first_node``: automatic padding would follow them."""
-    strided = any(stride != 1 for stride in second_node.attributes.get_ints("strides", [1]))
-    return not strided or _takes_given_pads(first_node)
+def _is_strided(node: ir.Node) -> bool:
+    return any(stride != 1 for stride in node.attributes.get_ints("strides", [1]))
 
 
 def _is_cheaper(model: ir.Model, before: LinearLayer, after: LinearLayer, combined: np.ndarray) -> bool:
     costs = compute_cost(model).nodes
-    separate_costs = [costs.get(layer.node.name or "") for layer in (before, after)]
-    if separate_costs[0] is None or separate_costs[1] is None:
+    first, second = (costs.get(layer.node.name or "") for layer in (before, after))
+    if first is None or second is None:
         return False
-    elements = [layer.weight.size for layer in (before, after)]
     size = combined.size - len(combined)
-    macs = separate_costs[1].macs * size / elements[1]
-    return size <= sum(elements) and macs <= separate_costs[0].macs + separate_costs[1].macs
+    macs = second.macs * size / after.weight.size
+    return size <= before.weight.size + after.weight.size and macs <= first.macs + second.macs
 
 
 def _replace_pair(model: ir.Model, before: LinearLayer, after: LinearLayer, combined: np.ndarray) -> None:

@@ -150,17 +150,14 @@ def _fit_layer(
     report = StepReport("repair")
     if rows.columns > MAX_GRAM_COLUMNS:
         report.skip(layer.name, f"{rows.columns} columns are too many for least squares; only its means are repaired")
-    result = (
-        fit_layer(rows, held_out, initial_weight)
-        if rows.columns <= MAX_GRAM_COLUMNS
-        else match_moments(rows, held_out, initial_weight)
-    )
+        result = match_moments(rows, held_out, initial_weight)
+    else:
+        result = fit_layer(rows, held_out, initial_weight)
     if factorization is not None:
         all_moments = rows.moments() + held_out.moments()
         weight = factorize_weight(layer, factorization, result.weight, all_moments.xx[0] / max(all_moments.count, 1))
-        result = replace(
-            result, weight=weight, error=held_out.squared_error(weight) / max(held_out.moments().variance(), 1e-300)
-        )
+        error = held_out.squared_error(weight) / max(held_out.moments().variance(), 1e-300)
+        result = replace(result, weight=weight, error=error)
     if len(rows) < rows.columns:
         report.warnings.append(
             f"{layer.name}: {len(rows)} rows for {rows.columns} columns; its least squares is regularised"

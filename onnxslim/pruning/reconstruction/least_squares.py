@@ -141,7 +141,8 @@ def _sweep(parts: Sequence[RegressionRows], ridge: Ridge, weight: np.ndarray, in
             break
         last_error = error
         cross = np.sum([part.cross_moments(residual) for part, residual in zip(parts, residuals, strict=True)], axis=0)
-        weight = ridge.improve(weight, cross, initial_weight)
+        # only what is still missing is solved for
+        weight = weight + ridge.solve(cross, initial_weight - weight)
     return weight
 
 
@@ -151,7 +152,7 @@ class Ridge:
     Args:
         rows: Their moments.
         damping: λ over the mean diagonal of the Gram matrix, for every column but the bias.
-        biased: Whether there is a place for a bias; without one, ones explain nothing.
+        has_bias: Whether there is a place for a bias; without one, ones explain nothing.
     """
 
     def __init__(self, rows: SecondMoments, damping: float, has_bias: bool = True) -> None:
@@ -175,14 +176,7 @@ class Ridge:
         """The weights (g, m, d + 1) for Σ yᵀ [x 1] = ``cross``, pulled towards ``initial_weight``; not finite when
         singular.
         """
-        return self._solve_shifted(cross, initial_weight)
-
-    def improve(self, weight: np.ndarray, cross: np.ndarray, initial_weight: np.ndarray) -> np.ndarray:
-        """The same from ``weight``, by what is still missing: Σ rᵀ [x 1] = ``cross``."""
-        return np.asarray(weight + self._solve_shifted(cross, initial_weight - weight))
-
-    def _solve_shifted(self, cross: np.ndarray, pull: np.ndarray) -> np.ndarray:
-        right_side = cross + pull * self._ridge[:, None, :]
+        right_side = cross + initial_weight * self._ridge[:, None, :]
         if not self._has_bias:
             right_side[..., -1] = 0.0
         right_side = right_side.transpose(0, 2, 1)
@@ -191,4 +185,4 @@ class Ridge:
         try:
             return np.asarray(np.linalg.solve(self._shifted, right_side).transpose(0, 2, 1))
         except np.linalg.LinAlgError:
-            return np.full(pull.shape, np.nan)
+            return np.full(initial_weight.shape, np.nan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -12,7 +13,6 @@ from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import UsageError
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
-from onnxslim.pruning.low_rank.factored_layers import FactorizationOption
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.candidates import Candidates
 from onnxslim.pruning.selection.knapsack import Savings, list_amounts
@@ -60,7 +60,9 @@ def make_budget(whole: ir.Model, context: RunContext, options: PruneOptions, rou
         size = len(model_file.to_bytes(whole))
         if size <= options.max_size:
             raise UsageError(f"--max-size {options.max_size}: the model already has {size} bytes")
-        return Budget("bytes", size, size - round_share * (size - options.max_size), _count_bytes, _bytes_savings)
+        limit = size - round_share * (size - options.max_size)
+        # a parameter takes four bytes; what names and nodes take besides is left to the corrections
+        return Budget("bytes", size, limit, _count_bytes, partial(_sum_savings, "params", 4.0))
     if options.of == "latency":
         if context.samples is None:
             raise UsageError("--of latency measures and needs data", hint="give --data")
@@ -68,19 +70,23 @@ def make_budget(whole: ir.Model, context: RunContext, options: PruneOptions, rou
         seconds = meter.measure_seconds(whole)
         limit = seconds * (1 - round_share * options.share)
         return Budget("latency", seconds, limit, meter.measure_seconds, meter.measure_savings, 1.03, meter.noise_warning)
-    counted = COUNTED_BUDGETS[options.of]
-    total = counted[0](whole)
-    return Budget(options.of, total, total * (1 - round_share * options.share), *counted)
+    total = _count(options.of, whole)
+    limit = total * (1 - round_share * options.share)
+    return Budget(options.of, total, limit, partial(_count, options.of), partial(_sum_savings, options.of, 1.0))
 
 
-def _sum_savings(
-    candidates: Candidates,
-    round_to: str | int,
-    unit_savings: np.ndarray,
-    blocks: list[float],
-    factorizations: list[list[float]],
-) -> Savings:
-    """Savings of units that simply add up."""
+def _count_bytes(model: ir.Model) -> float:
+    return float(len(model_file.to_bytes(model)))
+
+
+def _count(of: str, model: ir.Model) -> float:
+    """The ``params`` or ``macs`` of ``model``."""
+    return float(getattr(compute_cost(model), of))
+
+
+def _sum_savings(of: str, scale: float, candidates: Candidates, round_to: str | int) -> Savings:
+    """Savings that simply add up: ``scale`` times the ``params`` or ``macs`` of each unit, block and cheaper form."""
+    unit_savings = scale * getattr(candidates.analysis, of)
     curves = []
     for curve in candidates.curves:
         removable = list_amounts(len(curve.group), round_to if isinstance(round_to, int) else 1)
@@ -88,60 +94,6 @@ def _sum_savings(
             [[0.0], np.cumsum(unit_savings[curve.group.units[curve.order]], dtype=np.float64)]
         )
         curves.append((removable, cumulative_savings[removable]))
+    blocks = [float(scale * getattr(block, of)) for block in candidates.blocks]
+    factorizations = [[float(scale * getattr(o, of)) for o in layer.options] for layer in candidates.factorizable]
     return Savings(curves, blocks, factorizations)
-
-
-def _factorization_savings(candidates: Candidates, get_saving: Callable[[FactorizationOption], float]) -> list[list[float]]:
-    return [[float(get_saving(option)) for option in layer.options] for layer in candidates.factorizable]
-
-
-def _count_params(model: ir.Model) -> float:
-    return float(compute_cost(model).params)
-
-
-def _params_savings(candidates: Candidates, round_to: str | int) -> Savings:
-    blocks = [float(block.params) for block in candidates.blocks]
-    return _sum_savings(
-        candidates,
-        round_to,
-        candidates.analysis.params,
-        blocks,
-        _factorization_savings(candidates, lambda option: option.params),
-    )
-
-
-def _count_macs(model: ir.Model) -> float:
-    return float(compute_cost(model).macs)
-
-
-def _macs_savings(candidates: Candidates, round_to: str | int) -> Savings:
-    blocks = [float(block.macs) for block in candidates.blocks]
-    return _sum_savings(
-        candidates,
-        round_to,
-        candidates.analysis.macs,
-        blocks,
-        _factorization_savings(candidates, lambda option: option.macs),
-    )
-
-
-def _count_bytes(model: ir.Model) -> float:
-    return float(len(model_file.to_bytes(model)))
-
-
-def _bytes_savings(candidates: Candidates, round_to: str | int) -> Savings:
-    blocks = [4.0 * block.params for block in candidates.blocks]
-    return _sum_savings(
-        candidates,
-        round_to,
-        4.0 * candidates.analysis.params,
-        blocks,
-        _factorization_savings(candidates, lambda option: 4 * option.params),
-    )
-
-
-#: what --of names -> (how much a model has of it, what candidates save)
-COUNTED_BUDGETS: dict[str, tuple[Callable[[ir.Model], float], Callable[[Candidates, str | int], Savings]]] = {
-    "params": (_count_params, _params_savings),
-    "macs": (_count_macs, _macs_savings),
-}

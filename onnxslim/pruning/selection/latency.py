@@ -68,9 +68,8 @@ class LatencyMeter:
         if self._ratio_spread <= MAX_RATIO_SPREAD:
             return None
         return (
-            f"this machine was noisy while it was timed (ratios to within {self._ratio_spread:.0%}): "
-            f"what was removed may save "
-            "much more or less than was asked; prune again when nothing else runs"
+            f"this machine was noisy while it was timed (ratios to within {self._ratio_spread:.0%}): what was removed may "
+            "save much more or less than was asked; prune again when nothing else runs"
         )
 
     def measure_savings(self, candidates: Candidates, round_to: str | int) -> Savings:
@@ -90,14 +89,12 @@ class LatencyMeter:
         factorizations = []
         for number, factorizable in enumerate(candidates.factorizable):
             names = [factorizable.node, f"{factorizable.node}_low"]
-            trial_models = [
-                candidates.build_factorized(number, variant, as_split=True) for variant in range(len(factorizable.options))
-            ]
-            times = [
-                _LayerTimes(model, measure_node_times(model, self._feeds, self._config)).total_seconds(names)
-                for model in trial_models
-            ]
-            factorizations.append([dense_times.total_seconds(names) - time for time in times])
+            saved = []
+            for variant in range(len(factorizable.options)):
+                split = candidates.build_factorized(number, variant, as_split=True)
+                split_times = _LayerTimes(split, measure_node_times(split, self._feeds, self._config))
+                saved.append(dense_times.total_seconds(names) - split_times.total_seconds(names))
+            factorizations.append(saved)
         return Savings(curves, blocks, factorizations)
 
 
@@ -126,10 +123,8 @@ def time_half_widths(
         smaller = model_file.clone(model)
         delete_units(smaller, analysis, analysis.spare(removed_units))
         names = {analysis.sites[int(site)].name for site in sites[units == group[0]]}
-        saved.append(
-            dense_times.total_seconds(names)
-            - _LayerTimes(smaller, measure_node_times(smaller, feeds, config)).total_seconds(names)
-        )
+        narrow_times = _LayerTimes(smaller, measure_node_times(smaller, feeds, config))
+        saved.append(dense_times.total_seconds(names) - narrow_times.total_seconds(names))
     return saved
 
 
@@ -151,8 +146,7 @@ class _LayerTimes:
     def __init__(self, model: ir.Model, times: Mapping[str, NodeTime]) -> None:
         node_by_name: dict[str, ir.Node] = {}
         for node in model.graph:
-            for output in node.outputs:
-                node_by_name[str(output.name)] = node
+            node_by_name |= dict.fromkeys([str(output.name) for output in node.outputs], node)
             if node.name:
                 node_by_name[node.name] = node
         layer_nodes = {layer.node for layer in find_linear_layers(model.graph).values()}

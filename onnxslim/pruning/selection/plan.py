@@ -61,11 +61,9 @@ def measure_effects(
 ) -> Effects:
     """The effect of every candidate; outputs are computed from where a candidate begins to differ."""
     effects = initial_effects(all_candidates)
-    block_trials = (
-        build_block_trials(all_candidates.model, all_candidates.blocks, all_candidates.samples, all_candidates.config)
-        if all_candidates.samples is not None
-        else []
-    )
+    block_trials: list[tuple[ir.Model, int]] = []
+    if (samples := all_candidates.samples) is not None:
+        block_trials = build_block_trials(all_candidates.model, all_candidates.blocks, samples, all_candidates.config)
     queue = [(first, number, "block", 0) for number, (_, first) in enumerate(block_trials)]
     for number, curve in enumerate(all_candidates.curves):
         queue += [(curve.group.first_node, number, "curve", gone) for gone in curve.weights]
@@ -78,11 +76,10 @@ def measure_effects(
         for first, number, kind, variant in queue:
             if kind == "block":
                 yield block_trials[number][0], first
+            elif kind == "curve":
+                yield all_candidates.build_trial(number, variant), first
             else:
-                yield (
-                    (all_candidates.build_trial if kind == "curve" else all_candidates.build_factorized)(number, variant),
-                    first,
-                )
+                yield all_candidates.build_factorized(number, variant), first
 
     for done, (entry, effect) in enumerate(zip(queue, outputs.measure_effects(iterate_trials()), strict=True)):
         _, number, kind, variant = entry
@@ -109,11 +106,8 @@ def list_choices(candidates: Candidates, effects: Effects, savings: Savings, opt
         all_choices.append(PruningChoices(amounts_removed[bearable], effect[bearable], saving[bearable]))
     for block_effect, block_saving in zip(effects.blocks, savings.blocks, strict=True):
         count = 2 if np.isfinite(block_effect) and block_saving > 0 and not options.uniform else 1
-        all_choices.append(
-            PruningChoices(
-                np.arange(2)[:count], np.array([0.0, block_effect])[:count], np.array([0.0, block_saving])[:count]
-            )
-        )
+        effect, saving = np.array([0.0, block_effect])[:count], np.array([0.0, block_saving])[:count]
+        all_choices.append(PruningChoices(np.arange(count), effect, saving))
     for layer_effects, layer_savings in zip(effects.factorizations, savings.factorizations, strict=True):
         all_choices.append(_factorization_choices(layer_effects, layer_savings))
     return all_choices
@@ -186,12 +180,9 @@ def meet_budget(
         if decision is not None:
             # Choices are steps: asking for a little more or less often gives the same one.
             key = repr(decision.recipe_entry)
-            saving = (
-                known_savings[key]
-                if key in known_savings
-                else initial_amount - budget.measure(candidates.build_for_measurement(decision))
-            )
-            known_savings[key] = saving
+            if key not in known_savings:
+                known_savings[key] = initial_amount - budget.measure(candidates.build_for_measurement(decision))
+            saving = known_savings[key]
         if decision is not None and saving >= required_saving and (best is None or saving < best[0]):
             best = saving, decision
         if required_saving <= saving <= budget.tolerance * required_saving:
@@ -224,11 +215,9 @@ def _describe_pins(candidates: Candidates) -> str:
     reasons = [f"{pin.slots} channels of {pin.tensor} ({pin.reason})" for pin in pins]
     graph = candidates.model.graph
     overridable_weights = [str(value.name) for value in graph.inputs if value.name in graph.initializers]
-    if overridable_weights:
-        reasons.insert(
-            0,
-            f"{len(overridable_weights)} weights that are inputs too, for callers to replace ({overridable_weights[0]}, …)",
-        )
+    if (count := len(overridable_weights)) > 0:
+        first = overridable_weights[0]
+        reasons.insert(0, f"{count} weights that are inputs too, for callers to replace ({first}, …)")
     return "; ".join(reasons) or "nothing"
 
 

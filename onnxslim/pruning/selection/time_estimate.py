@@ -23,7 +23,7 @@ from onnxslim.graph.layers import LinearLayer, find_linear_layers
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.pruning.block_dropping import MAX_REPAIR_SAMPLES
-from onnxslim.pruning.channel_groups import ChannelGroup, find_channel_groups
+from onnxslim.pruning.channel_groups import find_channel_groups
 from onnxslim.pruning.importance.error_curves import EFFECT_LEVELS, MAX_GRAM_COLUMNS
 from onnxslim.pruning.statistics.layer_moments import OBS_DAMPINGS
 from onnxslim.pruning.statistics.obs import STEPS_TO_HALVE
@@ -74,19 +74,19 @@ def estimate_workload(model: ir.Model, samples: int) -> PruneWorkload:
     """What pruning ``model`` with so many samples comes to."""
     named_model = model_file.clone(model)
     name_nodes(named_model.graph)
-    groups = find_channel_groups(analyze_channels(named_model, lossy=True))
+    groups, blocks = find_channel_groups(analyze_channels(named_model, lossy=True)), find_blocks(named_model)
     remaining_shares = _remaining_shares(named_model)
     held_out = max(samples // HOLDOUT_PERIOD, 1)
-    runs = FULL_PASSES * samples + (min(samples, MAX_REPAIR_SAMPLES) + 0.5 * held_out) * bool(find_blocks(named_model))
+    runs = FULL_PASSES * samples + (min(samples, MAX_REPAIR_SAMPLES) + 0.5 * held_out) * bool(blocks)
     runs += sum(
         min(len(EFFECT_LEVELS), len(group)) * held_out * remaining_shares[min(group.first_node, len(remaining_shares) - 1)]
         for group in groups
     )
-    runs += 0.5 * held_out * len(find_blocks(named_model))
-    return PruneWorkload(
-        runs,
-        sum(_layer_macs(layer, samples) for layer in find_linear_layers(named_model.graph).values()) + _greedy_macs(groups),
-    )
+    runs += 0.5 * held_out * len(blocks)
+    macs = sum(_layer_macs(layer, samples) for layer in find_linear_layers(named_model.graph).values())
+    for group in groups:  # to take their units away one by one
+        macs += sum(min(len(group), STEPS_TO_HALVE) * slots.size**2 for slots in group.readers.values())
+    return PruneWorkload(runs, macs)
 
 
 def measure_rates(model: ir.Model, samples: Samples, config: SessionConfig) -> MachineRates:
@@ -122,13 +122,3 @@ def _layer_macs(layer: LinearLayer, samples: int) -> float:
     rows = samples * positions_per_sample(d, samples)
     solves = (2.5 * len(OBS_DAMPINGS) + 2.0) * d**3
     return float(layer.groups * (rows * d * (1.5 * d + FIT_PRODUCTS * m) + solves))
-
-
-def _greedy_macs(groups: list[ChannelGroup]) -> float:
-    """Multiply-accumulates to take the units of all families away one by one."""
-    total = 0.0
-    for group in groups:
-        for slots in group.readers.values():
-            owned = slots.size
-            total += min(len(group), STEPS_TO_HALVE) * owned * owned
-    return total

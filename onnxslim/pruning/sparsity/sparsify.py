@@ -49,7 +49,8 @@ def sparsify(model: ir.Model, context: RunContext, options: PruneOptions, report
     executor = None if context.samples is None else SegmentExecutor(model, context.samples, context.config)
     for done, ((layer, matrix), layer_share) in enumerate(zip(matrices.items(), layer_shares, strict=True)):
         columns = matrix.shape[2] - 1
-        order = _neighbor_order(layer, columns)
+        # as hardware groups them: along input channels, one kernel position after another
+        order = np.arange(columns).reshape(-1, layer.kernel_size).T.ravel()
         mask_rule = sparsity.make_mask_rule(layer_share)
         if executor is None:
             flat = matrix.reshape(-1, columns + 1)[:, order]
@@ -60,12 +61,9 @@ def sparsify(model: ir.Model, context: RunContext, options: PruneOptions, report
             for group, weight in enumerate(matrix):
                 permuted_inverse = inverse[group][np.ix_(with_bias, with_bias)]
                 matrix[group][:, with_bias] = apply_sparsegpt(
-                    weight[:, with_bias],
-                    permuted_inverse,
-                    mask_rule,
-                    column_multiple=sparsity.column_multiple,
+                    weight[:, with_bias], permuted_inverse, mask_rule, column_multiple=sparsity.column_multiple,
                     columns=columns,
-                )
+                )  # fmt: skip
         layer.assign(matrix)
         context.progress("zeros", done + 1, len(matrices))
     zeros = sum(int((layer.matrix()[..., :-1] == 0).sum()) for layer in selected_layers)
@@ -89,11 +87,6 @@ def _reason_to_skip(layer: LinearLayer, options: PruneOptions) -> str | None:
     if weight is not None and len(weight.uses()) > 1:
         return "its weight is shared, and each reader would get a copy of its own"
     return None
-
-
-def _neighbor_order(layer: LinearLayer, columns: int) -> np.ndarray:
-    """Columns in the order in which hardware groups them: along input channels, one kernel position after another."""
-    return np.arange(columns).reshape(-1, layer.kernel_size).T.ravel()
 
 
 def _compressed_size(model: ir.Model) -> int:

@@ -84,11 +84,8 @@ def _flatten_positions(array: np.ndarray) -> np.ndarray:
 
 def invert_moments(fitted: SecondMoments, held_out: SecondMoments) -> np.ndarray:
     """(H + λI)⁻¹ of each group, H per row of data, λ chosen on the rows held back: float64 (g, d + 1, d + 1)."""
-    mean = fitted.xx / max(fitted.count, 1)
-    held_mean = held_out.xx / max(held_out.count, 1)
-    return np.stack(
-        [
-            damped_inverse(h, choose_damping(h, u, OBS_DAMPINGS) if held_out.count else DEFAULT_DAMPING)
-            for h, u in zip(mean, held_mean, strict=True)
-        ]
-    )
+    inverses = []
+    for mean, held_mean in zip(fitted.xx / max(fitted.count, 1), held_out.xx / max(held_out.count, 1), strict=True):
+        damping = choose_damping(mean, held_mean, OBS_DAMPINGS) if held_out.count else DEFAULT_DAMPING
+        inverses.append(damped_inverse(mean, damping))
+    return np.stack(inverses)

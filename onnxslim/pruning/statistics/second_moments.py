@@ -83,11 +83,6 @@ class SecondMoments:
         result[..., -1] = total
         return result
 
-    @property
-    def yy(self) -> np.ndarray:
-        """Σ y²: float64 (g, m)."""
-        return np.asarray(self._vv + 2 * self._y0 * self._v + self.count * self._y0**2)
-
     def shift(self, offset: np.ndarray) -> SecondMoments:
         """The moments of the rows x + ``offset`` (g, d)."""
         result = copy(self)
@@ -153,11 +148,9 @@ def holdout_mask(indices: Sequence[int] | range, rows: int) -> np.ndarray:
     Rows that cannot be told apart by sample are all fitted on.
     """
     rows_per_sample, remainder = divmod(rows, max(len(indices), 1))
-    return (
-        np.zeros(rows, bool)
-        if remainder
-        else np.repeat(np.asarray(indices) % HOLDOUT_PERIOD == HOLDOUT_PERIOD - 1, rows_per_sample)
-    )
+    if remainder:
+        return np.zeros(rows, bool)
+    return np.repeat(np.asarray(indices) % HOLDOUT_PERIOD == HOLDOUT_PERIOD - 1, rows_per_sample)
 
 
 #: Rows for every column of a layer; rows at least; numbers in all rows at most; positions of one sample at most.
@@ -179,6 +172,5 @@ def sample_positions(size: int, per_sample: int, first_sample: int, count: int, 
     if size <= per_sample:
         return np.tile(np.arange(size), (count, 1))
     order = np.random.default_rng(list(rng_seed)).permutation(size)
-    return np.asarray(
-        order[(np.arange(first_sample, first_sample + count)[:, None] * per_sample + np.arange(per_sample)) % size]
-    )
+    steps = np.arange(first_sample, first_sample + count)[:, None] * per_sample + np.arange(per_sample)
+    return np.asarray(order[steps % size])
