@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnxslim.activations.output_error import energy, is_float, relative_error, squared_error
 from onnxslim.activations.segment_executor import SegmentExecutor
 from onnxslim.data.samples import Samples
-from onnxslim.graph.data_dependence import find_comparable_tensors
+from onnxslim.pruning.selection.data_dependence import find_comparable_tensors
 from onnxslim.runtime.session import SessionConfig
 
 
@@ -20,7 +20,7 @@ class OutputComparer:
     The effect of a candidate is Σ (a - b)² / Σ a² of each floating-point output (1 / SQNR), summed over the outputs;
     a detector's boxes and a classifier's logits are read alike, and an output without floats does not count. In place of a
     list of what was found, which is of another length for each candidate, stand the tensors that it is found from
-    (:func:`~onnxslim.graph.data_dependence.find_comparable_tensors`).
+    (:func:`~onnxslim.pruning.selection.data_dependence.find_comparable_tensors`).
     """
 
     def __init__(self, model: ir.Model, samples: Samples, config: SessionConfig) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 import pytest
 
-from onnxslim.graph.data_dependence import find_comparable_tensors, find_data_dependent
+from onnxslim.pruning.selection.data_dependence import find_comparable_tensors, find_data_dependent
 
 CASES = {
     "none": ("b = Relu(a) y = Sigmoid(b)", ["y"]),
