@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.graph import shapes
-from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.constants import get_const_tensor
 
 #: Steps that are looked back: a head is joined in two or three, and a file may hold a chain of any length.
 _MAX_DEPTH = 8
@@ -63,7 +63,7 @@ def _find_concat_parts(node: ir.Node, max_depth: int) -> OutputParts | None:
     input_parts = {
         find_output_parts(value, max_depth)
         for value in dict.fromkeys(node.inputs)
-        if value is not None and get_const_array(value) is None
+        if value is not None and get_const_tensor(value) is None
     }
     sizes = [shapes.get_dims(value) for value in node.inputs if value is not None]
     rank = len(sizes[0] or ())

@@ -25,6 +25,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from onnxslim.core.errors import UnsupportedError
+from onnxslim.model_io import map_types
 
 #: The dimension of an axis: a size, a symbol that may take any, or nothing known.
 Dim = int | str | None
@@ -122,7 +123,8 @@ def get_model_inputs(model: ir.Model) -> tuple[ModelInput, ...]:
             kind.is_floating_point() or kind.is_integer() or kind in (ir.DataType.BOOL, ir.DataType.STRING)
         )
         if not isinstance(value.type, ir.TensorType) or not supported:
-            raise UnsupportedError(f"input '{value.name}' is {value.type}: only tensors of numbers or strings can be fed")
+            actual = map_types.describe(model.graph, str(value.name)) or value.type
+            raise UnsupportedError(f"input '{value.name}' is {actual}: only tensors of numbers or strings can be fed")
     inputs = build_inputs({str(v.name): (v.dtype or ir.DataType.UNDEFINED, _read_dims(v)) for v in values})
     return tuple(
         replace(model_input, required=value.name not in model.graph.initializers, limit=_find_index_limit(value))

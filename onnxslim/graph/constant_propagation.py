@@ -65,6 +65,8 @@ def _evaluate(node: ir.Node, opset: int) -> list[np.ndarray] | None:
             return [np.asarray(math.prod(known), np.int64)]
         start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", len(known))
         return [np.asarray(known[start:end], np.int64)]
+    if any(output.dtype == ir.DataType.STRING for output in node.outputs):
+        return None  # a Cast to text: no shape is made of it
     inputs = [get_const_array(value) for value in node.inputs]
     if any(array is None for array, value in zip(inputs, node.inputs, strict=True) if value is not None):
         return None

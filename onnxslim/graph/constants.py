@@ -24,9 +24,12 @@ def get_const_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
 
 
 def get_const_array(value: ir.Value | None) -> np.ndarray | None:
-    """The array behind ``value`` (see :func:`get_const_tensor`), or None. Read-only by convention: it may map the file."""
+    """The numbers behind ``value`` (see :func:`get_const_tensor`), or None: also for texts, which nothing computes with.
+
+    Read-only by convention: it may map the file.
+    """
     tensor = get_const_tensor(value)
-    return None if tensor is None else tensor.numpy()
+    return None if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.numpy()
 
 
 def iter_initializers(model: ir.Model) -> Iterator[tuple[ir.Graph, str, ir.Value]]:

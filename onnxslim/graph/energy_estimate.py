@@ -76,12 +76,12 @@ def _width_bits(value: ir.Value) -> int:
 
 def _activation_bytes(value: ir.Value) -> int:
     """What ``value`` takes where it is stored: as codes when nothing but QuantizeLinear reads it."""
-    sizes = shapes.get_static_dims(value)
-    if sizes is None or value.dtype is None:
+    sizes, nbytes = shapes.get_static_dims(value), shapes.get_nbytes(value)
+    if sizes is None or nbytes is None:
         return 0
     readers = _find_readers(value)
     is_quantized = bool(readers) and all(node.op_type == "QuantizeLinear" for node in readers)
-    return math.prod(sizes) * (1 if is_quantized else math.ceil(value.dtype.itemsize))
+    return math.prod(sizes) if is_quantized else nbytes
 
 
 def _find_readers(value: ir.Value) -> list[ir.Node]:

@@ -6,6 +6,7 @@ import onnx.version_converter
 import onnx_ir as ir
 
 from onnxslim.core.errors import UnsupportedError
+from onnxslim.model_io import map_types
 
 
 def raise_opset(model: ir.Model, version: int) -> tuple[ir.Model, int | None]:
@@ -18,12 +19,12 @@ def raise_opset(model: ir.Model, version: int) -> tuple[ir.Model, int | None]:
     if current >= version:
         return model, None
     try:
-        converted = onnx.version_converter.convert_version(ir.to_proto(model), version)
+        converted = onnx.version_converter.convert_version(map_types.to_proto(model), version)
     except (RuntimeError, ValueError) as error:
         raise UnsupportedError(
             f"opset {current} cannot be raised to {version}: {str(error).splitlines()[0]}",
             hint=f"export the model again at opset {version} or newer",
         ) from error
-    raised = ir.from_proto(converted)
+    raised = map_types.from_proto(converted)
     raised.metadata_props.update(model.metadata_props)
     return raised, current

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from onnxslim.core.errors import UsageError
 from onnxslim.core.gc_pause import pause_gc
+from onnxslim.model_io import map_types
 from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ def _build_skeleton(model: ir.Model) -> onnx.ModelProto:
                 ir.serde.serialize_value_into(graph.value_info.add(), output)
     for value in model.graph.outputs:
         ir.serde.serialize_value_into(graph.output.add(), value)
+    map_types.put_back(model.graph, graph)  # inference of what reads a map dies of one without a type
     _copy_outer_constants(graph, {tensor.name: tensor for tensor in graph.initializer})
     return proto
 
@@ -115,6 +117,8 @@ def _set_type(value: ir.Value, type_proto: onnx.TypeProto, known_types: dict[byt
     """Annotate ``value`` with what inference found; ``known_types`` are the types read so far, of which a network has
     few.
     """
+    if map_types.holds_map(type_proto):
+        return
     if not type_proto.HasField("tensor_type"):
         value.type = ir.serde.deserialize_type_proto_for_type(type_proto)
         return

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnxslim.core.errors import InvalidModelError, LimitError, UnsupportedError
 from onnxslim.core.gc_pause import pause_gc
-from onnxslim.model_io import checker, graph_names, protobuf_limits, tensors
+from onnxslim.model_io import checker, graph_names, map_types, protobuf_limits, tensors
 
 #: What one message can hold, in bytes, and how much of it is left to everything that is not a tensor.
 MAX_MESSAGE_BYTES = 2**31 - 1
@@ -55,13 +55,13 @@ def build_model(proto: onnx.ModelProto) -> ir.Model:
     Raises:
         InvalidModelError: No graph, no version, a cycle, an undefined or duplicate name, a tensor whose data do not
             fill its shape, or anything the ONNX checker refuses.
-        UnsupportedError: Older or newer than what is read here, an op the standard does not have, or sparse tensors,
-            maps and opaque types.
+        UnsupportedError: Older or newer than what is read here, an op the standard does not have, or sparse tensors and
+            opaque types.
     """
     graph_names.check(proto)
     checker.check(proto)
     try:
-        model: ir.Model = ir.from_proto(proto)
+        model = map_types.from_proto(proto)
     except (RuntimeError, ValueError, TypeError, KeyError, NotImplementedError, AssertionError) as error:
         kind = UnsupportedError if isinstance(_root_cause(error), NotImplementedError) else InvalidModelError
         raise kind(_first_line(error)) from error
@@ -127,6 +127,7 @@ def to_bytes(model: ir.Model, locations: Mapping[int, tuple[int, int]] | None = 
         )
     try:
         proto = ir.to_proto(stripped)
+        map_types.put_back(model.graph, proto.graph)
         for opset in proto.opset_import:
             if not opset.domain:
                 opset.ClearField("domain")  # two bytes that most exporters save

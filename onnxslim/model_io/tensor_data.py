@@ -105,13 +105,13 @@ def _check_reference(proto: onnx.TensorProto, dtype: ir.DataType, size: int, lab
 
 
 def check_type(proto: onnx.TypeProto, label: str) -> None:
-    """Refuse a type that cannot exist, or that has no counterpart in this library's representation.
+    """Refuse a type that cannot exist, or that nothing is known about.
 
     A dimension of -1 is what some exporters write for an unknown one, and the runtime reads it so.
 
     Raises:
         InvalidModelError: An unknown element type, a dimension below -1, more elements than can be counted.
-        UnsupportedError: A map or an opaque type.
+        UnsupportedError: An opaque type.
     """
     kind = proto.WhichOneof("value")
     check_texts(label, proto.denotation)
@@ -130,6 +130,10 @@ def check_type(proto: onnx.TypeProto, label: str) -> None:
         if inner.elem_type.WhichOneof("value") is None:
             raise InvalidModelError(f"{label} is a sequence or optional of nothing")
         check_type(inner.elem_type, label)
+    elif kind == "map_type":
+        key = proto.map_type.key_type
+        if key not in _DTYPES or proto.map_type.value_type.WhichOneof("value") is None:
+            raise InvalidModelError(f"{label} is a map of nothing, or with keys of an unknown element type ({key})")
+        check_type(proto.map_type.value_type, label)
     elif kind is not None:
-        hint = "a classifier from scikit-learn: export it with zipmap=False" if kind == "map_type" else None
-        raise UnsupportedError(f"{label} is a {kind.removesuffix('_type')}, not a tensor", hint=hint)
+        raise UnsupportedError(f"{label} is {kind.removesuffix('_type')}, neither tensors nor maps of them")

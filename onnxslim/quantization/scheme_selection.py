@@ -27,7 +27,7 @@ from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import UsageError
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
-from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.constants import get_const_tensor
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.dynamic.pipeline import quantize_dynamic
@@ -149,7 +149,7 @@ def estimate_static_time(all_units: Sequence[FusionGroup], int8: frozenset[str],
         for value in (value for member in unit.nodes for value in member.inputs if value is not None):
             producer = producers.get(value)
             made_in_int8 = producer is not None and producer.name in int8
-            if get_const_array(value) is None and value not in internal and made_in_int8 != (unit.name in int8):
+            if get_const_tensor(value) is None and value not in internal and made_in_int8 != (unit.name in int8):
                 converted.add(value)
     return total + sum(placement.estimate_conversion_time(value, times) for value in converted)
 

@@ -8,6 +8,7 @@ import tempfile
 import onnx
 import onnx_ir as ir
 
+from onnxslim.model_io import map_types
 from onnxslim.runtime.session import Session, SessionConfig
 
 
@@ -17,4 +18,4 @@ def read_optimized_graph(model: ir.Model, config: SessionConfig | None = None) -
         path = os.path.join(folder, "optimized.onnx")
         Session(model, config, optimized_path=path)
         with open(path, "rb") as file:
-            return ir.serde.deserialize_model(onnx.ModelProto.FromString(file.read()))
+            return map_types.from_proto(onnx.ModelProto.FromString(file.read()))

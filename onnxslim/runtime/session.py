@@ -25,6 +25,7 @@ from onnxslim.runtime.session_config import (
     check_active,
     version,
 )
+from onnxslim.runtime.zipmap import find_zipmap_outputs, stack_scores
 
 __all__ = ["Session", "SessionConfig", "available_providers", "check_loads", "make_run_check", "version"]
 
@@ -68,6 +69,7 @@ class Session:
         check_active(self.provider, self._session.get_providers())
         self.inputs: list[str] = [i.name for i in self._session.get_inputs()]
         self.outputs: list[str] = [o.name for o in self._session.get_outputs()]
+        self._zipmap_labels = find_zipmap_outputs(model)
 
     def _start(self, model: ir.Model, options: Any) -> Any:
         """The session; what keeps the provider from starting is told apart from what is wrong with the model."""
@@ -83,12 +85,15 @@ class Session:
             ) from error
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, Any]:
-        """Run once; ``outputs`` (all by default) by name. Tensors come back as numpy arrays."""
+        """Run once; ``outputs`` (all by default) by name. Tensors come back as arrays, as do the scores of a ZipMap."""
         names = list(self.outputs if outputs is None else outputs)
         try:
-            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+            results = dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
         except Exception as error:
             raise translate_error(error, "the runtime failed while running the model") from error
+        for name in self._zipmap_labels.keys() & results.keys():
+            results[name] = stack_scores(results[name], self._zipmap_labels[name])
+        return results
 
     def end_profiling(self) -> str:
         """Stop profiling and return the path of the trace."""

@@ -15,7 +15,7 @@ from onnxslim.core.converter import JSON
 from onnxslim.graph import shapes
 from onnxslim.graph.quantized import detect_quantization
 from onnxslim.graph.runtime_versions import oldest_runtime
-from onnxslim.model_io import model_file
+from onnxslim.model_io import map_types, model_file
 from onnxslim.pipeline.result import ModelFacts, compute_facts
 from onnxslim.runtime.session import SessionConfig
 
@@ -120,14 +120,15 @@ def inspect(
         producer=" ".join(filter(None, (loaded.producer_name, loaded.producer_version))),
         oldest_runtime=oldest_runtime(loaded),
         quantised=detect_quantization(loaded),
-        inputs=tuple(_make_port(value) for value in shapes.get_required_inputs(loaded)),
-        outputs=tuple(_make_port(value) for value in loaded.graph.outputs),
+        inputs=tuple(_make_port(loaded.graph, value) for value in shapes.get_required_inputs(loaded)),
+        outputs=tuple(_make_port(loaded.graph, value) for value in loaded.graph.outputs),
         ops=dict(sorted(ops.items())),
         metadata=dict(loaded.metadata_props),
         channels=description,
     )
 
 
-def _make_port(value: ir.Value) -> Port:
-    dtype = value.dtype.name.lower() if value.dtype is not None else str(value.type or "unknown")
+def _make_port(graph: ir.Graph, value: ir.Value) -> Port:
+    other = map_types.describe(graph, value.name or "") or str(value.type or "unknown")
+    dtype = other if value.dtype is None else value.dtype.name.lower()
     return Port(value.name or "", dtype, shapes.get_dims(value))

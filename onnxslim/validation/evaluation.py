@@ -19,6 +19,7 @@ from onnxslim.model_io import model_file
 from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.stateful_session import StatefulSession
+from onnxslim.runtime.zipmap import note_zipmaps
 from onnxslim.validation.evaluation_accumulator import Evaluation, EvaluationAccumulator, OutputValues
 from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS
 from onnxslim.validation.metrics.table import METRICS
@@ -120,10 +121,9 @@ def _evaluate_in_batches(
     if isinstance(metric, str) and metric not in METRICS and metric not in DATASET_METRICS:
         names = ", ".join([*METRICS, *DATASET_METRICS])
         raise UsageError(f"--metric {metric}: unknown", hint=f"one of {names}, or module:function")
+    loaded = {name: model_file.load(model) for name, model in models.items()}
     original = None if reference is None else StatefulSession(Session(model_file.load(reference), config), samples.state)
-    sessions = {
-        name: StatefulSession(Session(model_file.load(model), config), samples.state) for name, model in models.items()
-    }
+    sessions = {name: StatefulSession(Session(model, config), samples.state) for name, model in loaded.items()}
     for session in sessions.values():
         if original is not None and (missing := [name for name in original.outputs if name not in session.outputs]):
             raise InvalidModelError(
@@ -147,7 +147,10 @@ def _evaluate_in_batches(
     if not accumulators:
         raise InvalidDataError(f"{samples.source}: no samples to evaluate on")
     random = samples.source.split(",")[0] == "random"
-    return {name: ledger.compute(labels, random=random) for name, ledger in accumulators.items()}
+    evaluations = {name: ledger.compute(labels, random=random) for name, ledger in accumulators.items()}
+    for name, evaluation in evaluations.items():
+        evaluation.warnings.extend(note_zipmaps(loaded[name]))
+    return evaluations
 
 
 def _run_batches(

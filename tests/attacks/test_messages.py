@@ -217,7 +217,7 @@ spoilt("a huge input", INVALID, "'x'.*exist", lambda m: m.graph.input[0].CopyFro
 spoilt("an input of -5", INVALID, "'x'.*negative", lambda m: m.graph.input[0].CopyFrom(info("x", [-5])))
 spoilt("an input of no known type", INVALID, "'x'.*type", lambda m: m.graph.input[0].CopyFrom(info("x", kind=99)))
 spoilt("a sparse initializer", UNSUPPORTED, "sparse", lambda m: m.graph.sparse_initializer.add())
-spoilt("a map as an input", UNSUPPORTED, "'x'.*map", lambda m: m.graph.input[0].type.map_type.SetInParent())
+spoilt("a map of nothing as an input", INVALID, "'x'.*map", lambda m: m.graph.input[0].type.map_type.SetInParent())
 spoilt("an opaque input", UNSUPPORTED, "'x'.*opaque", lambda m: m.graph.input[0].type.opaque_type.SetInParent())
 spoilt("a sequence of nothing", INVALID, "'x'", lambda m: m.graph.input[0].type.sequence_type.SetInParent())
 spoilt("a shape inside a sequence bomb", INVALID, "'x'", lambda m: nested_type(m.graph.input[0].type, 30))

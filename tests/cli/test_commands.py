@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from onnxslim.pipeline.result import Result
 from onnxslim_cli.command_registry import COMMANDS
 from onnxslim_cli.options.common_options import OPTION_SECTIONS
+from tests.support.tabular_models import classifier, table
 
 Run = Callable[..., "object"]
 
@@ -85,3 +88,50 @@ def test_quiet_prints_nothing(run: Run, calls: dict[str, list[object]], name: st
 
 def test_the_command_is_part_of_the_json() -> None:
     assert Result("inspect").as_json()["command"] == "inspect"
+
+
+@pytest.fixture(params=["dictionaries", "texts", "both"])
+def tabular(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Path]:
+    """A classifier of tables and rows for it."""
+    texts = request.param != "dictionaries"
+    labels = ["no", "yes", "perhaps"] if texts else [0, 1, 2]
+    model, data = tmp_path / "model.onnx", tmp_path / "rows.npz"
+    onnx.save(classifier(labels, zipmap=request.param != "texts", texts=texts), model)
+    np.savez(data, **table(48, texts=texts))
+    return model, data
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "simplify", "prune", "prune --sparsity 50%", "prune --low-rank", "quantize --placement static",
+        "quantize --weights int8",
+        "inspect", "inspect --channels", "validate", "benchmark", "profile", "evaluate", "compare", "sensitivity",
+    ],
+)  # fmt: skip
+def test_classifiers_of_tables_go_through_every_command(
+    run: Run, tabular: tuple[Path, Path], tmp_path: Path, name: str
+) -> None:
+    model, data = tabular
+    command, *options = name.split()
+    if command in ("simplify", "prune", "quantize"):
+        options += ["-o", str(tmp_path / "out.onnx")]
+    if command == "prune" and "--sparsity" not in options:
+        options += ["--remove", "20%"]
+    if command not in ("simplify", "inspect", "validate") and "--weights" not in options:
+        options += ["--data", str(data)]
+    outcome = run(command, model, *([model] if command in ("evaluate", "compare") else []), *options)
+    assert outcome.code in (0, 4, 5), outcome.err
+    assert outcome.code == 0 or command in ("prune", "quantize"), outcome.err
+    if outcome.code == 0 and command in ("simplify", "prune", "quantize"):
+        result = onnx.load(tmp_path / "out.onnx")
+        onnx.checker.check_model(result)
+        assert _kinds(result) == _kinds(onnx.load(model))
+    if command == "evaluate" and "ZipMap" in str(onnx.load(model).graph.node):
+        assert "the tensor behind it" in outcome.out
+
+
+def _kinds(model: onnx.ModelProto) -> list[tuple[str, object]]:
+    """Names and types of the outputs, without the dimensions of tensors."""
+    types = [(value.name, value.type) for value in model.graph.output]
+    return [(name, kind.tensor_type.elem_type or str(kind)) for name, kind in types]

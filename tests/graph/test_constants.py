@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from onnxslim.graph.constants import get_const_array
+import onnx_ir as ir
+
+from onnxslim.graph.constants import get_const_array, get_const_tensor
 from tests.support.small_graphs import CONV, model
 
 
@@ -12,3 +14,12 @@ def test_an_initializer_that_a_caller_may_override_is_no_constant() -> None:
     assert get_const_array(weight) is not None
     made.graph.inputs.append(weight)
     assert get_const_array(weight) is None
+
+
+def test_texts_are_constants_and_no_numbers() -> None:
+    tensor = ir.StringTensor([b"a", b"b"], shape=ir.Shape([2]), name="k")
+    value = ir.Value(name="k", const_value=tensor)
+    node = ir.node("Constant", [], {"value": tensor})
+    for constant in (value, node.outputs[0]):
+        assert get_const_tensor(constant) is tensor
+        assert get_const_array(constant) is None

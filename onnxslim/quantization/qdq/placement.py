@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 from onnxslim.graph import cost, shapes
 from onnxslim.graph.constant_propagation import propagate_constants
-from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.constants import get_const_array, get_const_tensor
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup
 from onnxslim.quantization.targets.base import CostModel
 
@@ -86,7 +86,7 @@ def place(units: Sequence[FusionGroup], times: UnitTimes) -> frozenset[str]:
     for unit in units:
         for member in unit.nodes:
             for value in dict.fromkeys(member.inputs):
-                if value is not None and get_const_array(value) is None and producers.get(value) is not unit:
+                if value is not None and get_const_tensor(value) is None and producers.get(value) is not unit:
                     readers.setdefault(value, []).append(unit)
     for value, consumers in readers.items():
         conversion_time = estimate_conversion_time(value, times)

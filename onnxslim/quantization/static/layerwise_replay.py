@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.segment_executor import extract_segment, run_extracted
-from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.traversal import iter_reads
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
@@ -77,7 +77,7 @@ class LayerwiseReplay:
 
     def _extract_unit(self, unit: FusionGroup, inputs: Sequence[str], outputs: Sequence[str]) -> ir.Model:
         """A model of ``unit`` alone whose quantised inputs and outputs are codes."""
-        model = extract_segment(self._model, inputs, outputs)
+        model = extract_segment(self._model, inputs, outputs, self._held[0])
         names = {*inputs, *outputs}
         tensors = {name: group for name, group in self._plan.tensors.items() if name in names}
         int8_names = frozenset([unit.name]) if unit.name in self._int8_units else frozenset[str]()
@@ -95,7 +95,7 @@ def _find_external_inputs(unit: FusionGroup) -> list[str]:
     for node in unit.nodes:
         for value in iter_reads(node):
             outside = value.graph is node.graph and value not in produced
-            if outside and get_const_array(value) is None and value.name:
+            if outside and get_const_tensor(value) is None and value.name:
                 names[value.name] = None
     return list(names)
 
