@@ -18,7 +18,7 @@ from onnxslim.core.errors import GateError, OnnxslimError
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result
 from onnxslim.reporting.terminal import render_terminal as summary
-from onnxslim.runtime.energy_counter import EnergyMeter, find_counter
+from onnxslim.runtime.energy.energy_counter import EnergyMeter, find_counter
 from onnxslim.runtime.providers import CPU, Provider
 
 from .console import terminal

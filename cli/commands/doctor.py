@@ -22,7 +22,7 @@ from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.detect import detect_target
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.reporting.text import clean
-from onnxslim.runtime.energy_counter import NOT_MEASURABLE, find_counter
+from onnxslim.runtime.energy.energy_counter import NOT_MEASURABLE, find_counter
 from onnxslim.runtime.providers import CPU, PROVIDERS, Provider, parse_provider
 from onnxslim.runtime.session import SessionConfig, available_providers
 

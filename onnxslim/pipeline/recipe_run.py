@@ -27,7 +27,7 @@ from onnxslim.pipeline.result import Result, Stage, compute_facts
 from onnxslim.pipeline.task import CompressionTask, EvaluationOptions, check_metric, prepare_task
 from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.targets.registry import TARGETS
-from onnxslim.runtime.energy_counter import find_counter
+from onnxslim.runtime.energy.energy_counter import find_counter
 from onnxslim.runtime.memory import measure_peak, read_process_peak
 from onnxslim.runtime.session import Session, SessionConfig, make_run_check, version
 from onnxslim.runtime.timing import Timing, interleave

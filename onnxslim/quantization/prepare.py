@@ -11,12 +11,13 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from onnxslim.core.errors import UnsupportedError, UsageError
-from onnxslim.graph import opset, shapes
+from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.layers import LAYER_OPS
 from onnxslim.graph.quantized import detect_quantization
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
+from onnxslim.quantization import opset
 
 #: Per-channel DequantizeLinear came with this opset.
 PER_CHANNEL_OPSET = 13

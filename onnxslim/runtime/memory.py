@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.model_io import model_file
-from onnxslim.runtime import nvml
+from onnxslim.runtime.energy import nvml
 from onnxslim.runtime.isolation import start_child
 from onnxslim.runtime.providers import parse_provider
 from onnxslim.runtime.session_config import SessionConfig, available_providers, build_request

@@ -17,7 +17,7 @@ from onnxslim.core.errors import InvalidModelError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Samples
 from onnxslim.model_io import model_file
-from onnxslim.runtime.energy_counter import find_counter
+from onnxslim.runtime.energy.energy_counter import find_counter
 from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.memory import MemoryUsage, measure_memory
 from onnxslim.runtime.node_profile import describe_fallback, measure_node_times

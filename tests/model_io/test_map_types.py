@@ -6,8 +6,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from onnxslim.graph.opset import raise_opset
 from onnxslim.model_io import map_types, model_file
+from onnxslim.quantization.opset import raise_opset
 from onnxslim.simplification.step import simplify
 from tests.support.tabular_models import ML, classifier
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxslim.model_io import model_file
-from onnxslim.runtime.energy_counter import NOT_MEASURABLE
+from onnxslim.runtime.energy.energy_counter import NOT_MEASURABLE
 from onnxslim.runtime.session import Session
 from onnxslim.validation.energy import measure_energy
 from tests.support.energy import PerRun

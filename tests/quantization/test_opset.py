@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnxslim.graph.opset import raise_opset
+from onnxslim.quantization.opset import raise_opset
 from tests.support.small_graphs import CONV, model
 
 

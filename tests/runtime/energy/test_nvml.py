@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from onnxslim.runtime import nvml
+from onnxslim.runtime.energy import nvml
 
 
 class FakeNvml:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from onnxslim.runtime import nvml
+from onnxslim.runtime.energy import nvml
 from onnxslim.runtime.providers import Provider
 from onnxslim.runtime.session import Session
 

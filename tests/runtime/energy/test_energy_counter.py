@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from onnxslim.model_io import model_file
-from onnxslim.runtime.energy_counter import NOT_MEASURABLE, EnergyMeter, RaplCounter, find_counter, measure_per_inference
+from onnxslim.runtime.energy.energy_counter import (
+    NOT_MEASURABLE,
+    EnergyMeter,
+    RaplCounter,
+    find_counter,
+    measure_per_inference,
+)
 from onnxslim.runtime.providers import CPU, Provider
 from onnxslim.runtime.session import Session
 from tests.support.energy import PerRun

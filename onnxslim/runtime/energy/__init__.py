@@ -1,0 +1,1 @@
+"""Energy read from counters: RAPL of the processor, NVML of a device."""
