@@ -61,11 +61,7 @@ class RecoverOptions:
     checkpoint: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
-
-        Raises:
-            UsageError: Names the option.
-        """
+        """Refuse what cannot be meant, by a UsageError that names the option."""
         if sum(budget is not None for budget in (self.seconds, self.steps, self.epochs)) > 1:
             raise UsageError("recover: a budget is given as seconds, steps or epochs, not several of them")
         for name in ("seconds", "steps", "epochs", "batch_size", "lr"):

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from onnxslim.reporting import figures, plots, text
 from onnxslim.reporting.evidence import list_evidence
 from onnxslim.reporting.figures import Report
+from onnxslim.reporting.markdown import load_template
 from onnxslim.reporting.steps import list_steps
 from onnxslim.reporting.trials import MEASUREMENT_NOTE as TRIALS_HOW
 from onnxslim.reporting.trials import list_trials
@@ -33,23 +33,15 @@ _FAILURE_BADGES = {5: ("bad", "a gate failed"), 130: ("bad", "interrupted")}
 
 
 def render_html(report: Report) -> str:
-    """A page; the same report gives the same bytes.
+    """A page of ``report`` (see :mod:`onnxslim.reporting`); the same report gives the same bytes.
 
-    Args:
-        report: See :mod:`onnxslim.reporting`. Names in it may come from a hostile model: everything is escaped.
+    Names in it may come from a hostile model: everything is escaped.
     """
-    environment = Environment(
-        loader=PackageLoader("onnxslim.reporting", "."),
-        autoescape=True,
-        finalize=_escape_value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    template = load_template("page.html.j2", lambda v: v if isinstance(v, Markup) else text.clean(v), autoescape=True)
     before, after = figures.get_model_names(report)
     rows = figures.list_rows(report)
     notes = list(dict.fromkeys(row.how for row in rows))
-    return environment.get_template("page.html.j2").render(
+    return template.render(
         report=_fill_missing_keys(report),
         before=before,
         after=after,
@@ -93,10 +85,6 @@ def _get_status_badge(report: Report) -> tuple[str, str]:
     """How the run ended, and whether that is good."""
     code = report.get("exit_code") or 0
     return _FAILURE_BADGES.get(code, ("bad", "failed")) if code else ("good", report.get("status") or "done")
-
-
-def _escape_value(value: Any) -> Any:
-    return value if isinstance(value, Markup) else text.clean(value)
 
 
 def _select_tiles(rows: list[figures.FigureRow]) -> list[figures.FigureRow]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from onnxslim.reporting import figures, text
 from onnxslim.reporting.evidence import list_evidence
@@ -13,19 +14,18 @@ from onnxslim.reporting.steps import list_steps
 from onnxslim.reporting.trials import list_trials
 
 
+def load_template(name: str, finalize: Callable[[Any], str], *, autoescape: bool = False) -> Template:
+    """The template of a page; everything that it prints passes through ``finalize``, so that no name can be forgotten."""
+    environment = Environment(loader=PackageLoader("onnxslim.reporting", "."), autoescape=autoescape, finalize=finalize)
+    environment.undefined, environment.trim_blocks, environment.lstrip_blocks = StrictUndefined, True, True
+    return environment.get_template(name)
+
+
 def render_markdown(report: Report) -> str:
     """GitHub-flavoured Markdown of ``report`` (see :mod:`onnxslim.reporting`); names that come from a model are escaped."""
-    # Everything a template prints passes through `finalize`, so that no name can be forgotten.
-    environment = Environment(
-        loader=PackageLoader("onnxslim.reporting", "."),
-        autoescape=False,
-        finalize=_escape_value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    template = load_template("summary.md.j2", lambda value: text.escape_markdown(text.clean(value)))
     before, after = figures.get_model_names(report)
-    return environment.get_template("summary.md.j2").render(
+    return template.render(
         before=before,
         after=after,
         rows=figures.list_rows(report),
@@ -36,7 +36,3 @@ def render_markdown(report: Report) -> str:
         error=report.get("error"),
         oldest=report.get("oldest_runtime"),
     )
-
-
-def _escape_value(value: Any) -> str:
-    return text.escape_markdown(text.clean(value))

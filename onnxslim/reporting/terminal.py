@@ -21,11 +21,9 @@ _VERDICT_STYLES = {"better": "green", "worse": "red", "": ""}
 
 
 def render_terminal(report: Report, *, explain: bool = False) -> RenderableType:
-    """What was gained, what each step did, and cautions.
+    """What was gained, what each step did, and cautions, of ``report`` (see :mod:`onnxslim.reporting`).
 
-    Args:
-        report: See :mod:`onnxslim.reporting`.
-        explain: Add what was skipped and why, and how each figure was measured.
+    ``explain`` adds what was skipped and why, and how each figure was measured.
     """
     return Group(*_build_sections(report, explain))
 

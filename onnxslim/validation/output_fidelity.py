@@ -92,16 +92,12 @@ class OutputFidelity:
 
     def warnings(self, name: str) -> list[str]:
         """One line for each thing that kept output ``name`` from being compared in full."""
-        lines = []
-        if self.shape_mismatches:
-            lines.append(
-                f"output {name} has another shape than the original's in {self.shape_mismatches} batches: not compared"
-            )
-        if self.nonfinite_elements:
-            lines.append(
-                f"output {name} holds {self.nonfinite_elements} elements that are not finite where the original's are"
-            )
-        return lines
+        batches, elements = self.shape_mismatches, self.nonfinite_elements
+        lines = {
+            f"output {name} has another shape than the original's in {batches} batches: not compared": batches,
+            f"output {name} holds {elements} elements that are not finite where the original's are": elements,
+        }
+        return [line for line, count in lines.items() if count]
 
     def as_json(self) -> dict[str, Any]:
         """The contract's entry; null stands for "not defined here" and, with ``equal_elements`` true, for an infinite

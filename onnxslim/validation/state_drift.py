@@ -63,7 +63,5 @@ class StateDrift:
             levels = self._get_sqnr_db(name)
             begin, end = levels[0], levels[-1]
             if begin - end > MAX_DRIFT_DB:
-                yield (
-                    f"output {name} drifts: {begin:.1f} dB over steps 0 to {self.edges[1] - 1}, {end:.1f} dB over steps "
-                    f"{self.edges[-2]} to {self.edges[-1] - 1} of the sequences"
-                )
+                first, last = f"0 to {self.edges[1] - 1}", f"{self.edges[-2]} to {self.edges[-1] - 1} of the sequences"
+                yield f"output {name} drifts: {begin:.1f} dB over steps {first}, {end:.1f} dB over steps {last}"

@@ -42,6 +42,10 @@ class HeldOutMetrics(NamedTuple):
     loss: float
     agreement: float | None
 
+    def as_json(self) -> dict[str, float]:
+        """An entry of the curve."""
+        return {"held": self.loss} if self.agreement is None else {"held": self.loss, "agreement": self.agreement}
+
     def __str__(self) -> str:
         agreement = "" if self.agreement is None else f", agreement {self.agreement:.1%}"
         return f"held-back loss {self.loss:.3g}{agreement}"
@@ -82,7 +86,7 @@ def train(plan: TrainingPlan, progress: Progress) -> tuple[TrainingState, str | 
     if not state.best:
         state.best, state.average = _copy_tensors(parameters), _copy_tensors(parameters)
         state.best_loss = metrics.loss
-        state.curve.append({"step": 0, **_describe_metrics(metrics)})
+        state.curve.append({"step": 0, **metrics.as_json()})
     good_snapshot = _take_snapshot(plan, optimizer)
     evaluation_interval = max(1, plan.steps // EVALUATION_COUNT)
     stop_reason = _NO_PROGRESS if state.worse >= _PATIENCE else None
@@ -108,18 +112,13 @@ def train(plan: TrainingPlan, progress: Progress) -> tuple[TrainingState, str | 
     return state, stop_reason if state.step < plan.steps else None
 
 
-def _describe_metrics(metrics: HeldOutMetrics) -> dict[str, float]:
-    shares = {} if metrics.agreement is None else {"agreement": metrics.agreement}
-    return {"held": metrics.loss, **shares}
-
-
 def _evaluate_average(plan: TrainingPlan, state: TrainingState, loss: float) -> HeldOutMetrics:
     """Read the held-back loss of the weights' running average, which is steadier and mostly better than the weights."""
     current_weights = _copy_tensors(plan.student.parameters)
     set_parameters(plan, state.average)
     metrics = evaluate_held_out(plan)
     set_parameters(plan, current_weights)
-    state.curve.append({"step": state.step, "loss": loss, **_describe_metrics(metrics), "rate": state.rate})
+    state.curve.append({"step": state.step, "loss": loss, **metrics.as_json(), "rate": state.rate})
     logger.info("step %d of %d: loss %.5f, %s", state.step, plan.steps, loss, metrics)
     logger.debug("gradient norms by block: %s", {k: f"{v:.2e}" for k, v in state.norms.items()})
     if metrics.loss < state.best_loss:

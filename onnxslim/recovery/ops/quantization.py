@@ -37,22 +37,15 @@ def quantize_straight_through(x: Tensor, scale: Tensor, zero: Tensor | float, lo
 
 def quantize_linear(call: Call, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
     """Whole numbers, saturated at the bounds of the zero point's type."""
-    to = _find_output_type(call, zero)
+    to = ir.DataType(call.get("output_dtype") or ir.DataType.UINT8) if zero is None else call.input_type(2)
+    if to is None:
+        raise UnsupportedError(f"{call.name}: QuantizeLinear with a zero point of unknown type")
     axis, block_size = call.get("axis", 1), call.get("block_size", 0)
     divisor = broadcast_qparam(scale, x, axis, block_size).float()
     if to not in INTEGER_BOUNDS:
         return convert(x.float() / divisor, to, call.name, saturate=bool(call.get("saturate", 1)))
     offset = 0.0 if zero is None else broadcast_qparam(zero, x, axis, block_size).float()
     return quantize_straight_through(x.float(), divisor, offset, *INTEGER_BOUNDS[to])
-
-
-def _find_output_type(call: Call, zero: Tensor | None) -> ir.DataType:
-    if zero is not None:
-        declared = call.input_type(2)
-        if declared is None:
-            raise UnsupportedError(f"{call.name}: QuantizeLinear with a zero point of unknown type")
-        return declared
-    return ir.DataType(call.get("output_dtype") or ir.DataType.UINT8.value)
 
 
 def dequantize_linear(call: Call, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:

@@ -123,9 +123,8 @@ def average_precision(images: Sequence[Matches]) -> float:
         return float("nan")
     order = np.argsort(-scores, kind="stable")
     classes, hits = classes[order], hits[order]
-    return float(
-        np.mean([_interpolate_precision(hits[classes == c], int(n)) for c, n in zip(true_classes, counts, strict=True)])
-    )
+    by_class = zip(true_classes, counts, strict=True)
+    return float(np.mean([_interpolate_precision(hits[classes == c], int(n)) for c, n in by_class]))
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

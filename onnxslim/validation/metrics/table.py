@@ -146,9 +146,8 @@ def _miou(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) 
     is_labeled = (truth >= 0) & (truth < count)  # 255 and -1 are the customary "ignore this pixel"
     predicted_masks, true_masks = (predicted == classes) & is_labeled, (truth == classes) & is_labeled
     axes = tuple(range(2, predicted_masks.ndim))
-    return np.concatenate(
-        [(predicted_masks & true_masks).sum(axes).T, (predicted_masks | true_masks).sum(axes).T], axis=1
-    ).astype(np.float64)
+    counts = [(predicted_masks & true_masks).sum(axes).T, (predicted_masks | true_masks).sum(axes).T]
+    return np.concatenate(counts, axis=1).astype(np.float64)
 
 
 def _classify_pixels(outputs: np.ndarray) -> np.ndarray:
@@ -167,9 +166,8 @@ def _f1(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) ->
             f" {truth.shape}"
         )
     predicted, actual = _flatten_samples(outputs) >= 0.5, _flatten_samples(truth) >= 0.5
-    return np.stack(
-        [(predicted & actual).sum(1), (predicted & ~actual).sum(1), (~predicted & actual).sum(1)], axis=1
-    ).astype(float)
+    counts = [(predicted & actual).sum(1), (predicted & ~actual).sum(1), (~predicted & actual).sum(1)]
+    return np.stack(counts, axis=1).astype(float)
 
 
 def _f1_finish(means: np.ndarray) -> np.ndarray:
