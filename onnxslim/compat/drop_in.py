@@ -144,7 +144,7 @@ def _convert_dtype(model: ir.Model, dtype: str, options: SimplifyOptions) -> ir.
         return simplify(wide, options)[0] if widen(wide) else model
     half, _ = quantize(model, None, QuantizeOptions(target="cuda"))
     for set_dtypes, values in ((set_inputs, half.graph.inputs), (set_outputs, half.graph.outputs)):
-        floats = {value.name for value in values if value.dtype is ir.DataType.FLOAT}
+        floats = {v.name for v in values if v.dtype is ir.DataType.FLOAT and isinstance(v.type, ir.TensorType)}
         set_dtypes(half, {str(v.name): ir.DataType.FLOAT16 if v.name in floats else None for v in values})
     return simplify(half, options)[0]
 

@@ -26,9 +26,16 @@ def widen(model: ir.Model) -> int:
                     changed += 1
         for value in dict.fromkeys(iter_values(graph)):
             if value.dtype is ir.DataType.FLOAT16:
-                value.type = ir.TensorType(ir.DataType.FLOAT)
+                value.type = _widen_type(value.type)
                 changed += 1
     return changed
+
+
+def _widen_type(kind: ir.TypeProtocol | None) -> ir.TypeProtocol:
+    """The type of a float16 tensor, or of a sequence or optional of such, in float32."""
+    if isinstance(kind, (ir.SequenceType, ir.OptionalType)):
+        return type(kind)(_widen_type(kind.elem_type))
+    return ir.TensorType(ir.DataType.FLOAT)
 
 
 def _widen_tensor(tensor: ir.TensorProtocol) -> ir.TensorProtocol:

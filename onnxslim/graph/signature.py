@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -65,13 +65,14 @@ def set_outputs(model: ir.Model, output_types: Mapping[str, ir.DataType | None])
     shapes.infer(model)
     values, editor = _values_by_name(model), GraphEditor(model.graph)
     chosen = [_find_value(values, name, "tensor") for name in output_types]
+    always_unread = {value for value in model.graph.inputs if not value.uses()}
     model.graph.outputs.clear()
     for value, dtype in zip(chosen, output_types.values(), strict=True):
         model.graph.outputs.append(value)
         if dtype is not None and dtype != value.dtype:
             cast = editor.add_cast(value, dtype, name=f"{value.name}_cast")
             editor.replace_output(value, cast, f"{value.name}_before_cast")
-    _remove_unused(model)
+    _remove_unused(model, always_unread)
 
 
 def tap_outputs(model: ir.Model, names: Iterable[str], *, only: bool = False) -> ir.Model:
@@ -118,22 +119,27 @@ def set_inputs(model: ir.Model, input_types: Mapping[str, ir.DataType | None]) -
             replacement = editor.add_cast(new, old.dtype or ir.DataType.FLOAT, name=stem, output=stem, before=first)
         for node, index in list(old.uses()):
             node.replace_input_with(index, replacement)
-    _remove_unused(model)
+        for index, output in enumerate(list(model.graph.outputs)):
+            if output is old:  # it is returned as it comes in
+                model.graph.outputs[index] = new
+    _remove_unused(model, set(model.graph.inputs))
     for value in old_inputs:
         if value.uses() and value not in model.graph.inputs:
             raise UsageError(f"the outputs need input {value.name} as well", hint="name it among the inputs")
 
 
-def _remove_unused(model: ir.Model) -> None:
+def _remove_unused(model: ir.Model, kept_inputs: Set[ir.Value]) -> None:
+    """Drop what no output needs, inputs too unless they are of ``kept_inputs``."""
     common.RemoveUnusedNodesPass()(model)
-    unread = [v for v in model.graph.inputs if not v.uses() and not v.is_graph_output()]
+    unread = [v for v in model.graph.inputs if not v.uses() and not v.is_graph_output() and v not in kept_inputs]
     for value in unread:
         model.graph.inputs.remove(value)
 
 
 def _values_by_name(model: ir.Model) -> dict[str, ir.Value]:
     produced = (value for node in model.graph for value in node.outputs)
-    return {str(value.name): value for value in (*model.graph.inputs, *produced) if value.name}
+    given = (*model.graph.initializers.values(), *model.graph.inputs)
+    return {str(value.name): value for value in (*given, *produced) if value.name}
 
 
 def _find_value(values: Mapping[str, ir.Value], name: str, kind: str) -> ir.Value:

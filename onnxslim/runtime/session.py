@@ -70,6 +70,8 @@ class Session:
         self.inputs: list[str] = [i.name for i in self._session.get_inputs()]
         self.outputs: list[str] = [o.name for o in self._session.get_outputs()]
         self._zipmap_labels = find_zipmap_outputs(model)
+        #: As the runtime spells them, ``tensor(float)``; it infers those that the model does not say.
+        self.output_types: dict[str, str] = {o.name: o.type for o in self._session.get_outputs()}
 
     def _start(self, model: ir.Model, options: Any) -> Any:
         """The session; what keeps the provider from starting is told apart from what is wrong with the model."""

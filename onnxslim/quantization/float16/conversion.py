@@ -23,7 +23,7 @@ import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.editor import GraphEditor
-from onnxslim.graph.traversal import iter_subgraphs, walk
+from onnxslim.graph.traversal import iter_subgraphs, walk, walk_graphs
 
 #: Largest and smallest normal float16.
 MAX_FLOAT16, MIN_NORMAL_FLOAT16 = 65504.0, 6.2e-5
@@ -60,7 +60,17 @@ def convert_to_float16(model: ir.Model, float32_nodes: Mapping[ir.Node, str]) ->
 
 def _has_floats(node: ir.Node) -> bool:
     values = [*(value for value in node.inputs if value is not None), *node.outputs]
-    return node.op_type != "Constant" and any(value.dtype == ir.DataType.FLOAT for value in values)
+    return node.op_type != "Constant" and any(_is_float(value) or _is_container(value) for value in values)
+
+
+def _is_float(value: ir.Value | None) -> bool:
+    """Whether it is a float32 tensor."""
+    return value is not None and value.dtype == ir.DataType.FLOAT and not _is_container(value)
+
+
+def _is_container(value: ir.Value | None) -> bool:
+    """Whether it is a sequence or an optional, whose dtype is that of what is inside."""
+    return value is not None and value.type is not None and not isinstance(value.type, ir.TensorType)
 
 
 def _explain_float32(node: ir.Node, model: ir.Model, ranges: Mapping[str, TensorRange]) -> str | None:
@@ -69,8 +79,11 @@ def _explain_float32(node: ir.Node, model: ir.Model, ranges: Mapping[str, Tensor
     schema = _get_schema(node, model)
     if schema is None:
         return f"nothing is known about float16 for {node.domain or 'ai.onnx'}.{node.op_type}"
-    if any(output.name and output.dtype is None for output in node.outputs):
-        return "the type of its output is not known"
+    values = [value for value in (*node.inputs, *node.outputs) if value is not None and value.name]
+    if any(value.dtype is None for value in values):
+        return "the type of a tensor of it is not known"
+    if any(map(_is_container, values)):
+        return "sequences and optionals stay as they are"
     if not any(_allows_float16(schema, index, outputs) for index, _, outputs in _list_floats(node)):
         return "it has no float16 inputs or outputs"
     if any(outputs and not _allows_float16(schema, index, outputs) for index, _, outputs in _list_floats(node)):
@@ -118,7 +131,7 @@ def _list_floats(node: ir.Node) -> list[tuple[int, ir.Value, bool]]:
     """(position, value, whether it is an output) of everything float32 about ``node``."""
     inputs = [(index, value, False) for index, value in enumerate(node.inputs) if value is not None]
     both = [*inputs, *((index, value, True) for index, value in enumerate(node.outputs))]
-    return [entry for entry in both if entry[1].dtype == ir.DataType.FLOAT]
+    return [entry for entry in both if _is_float(entry[1])]
 
 
 def _get_schema(node: ir.Node, model: ir.Model) -> onnx.defs.OpSchema | None:
@@ -143,6 +156,7 @@ class _Float16Converter:
 
     def __init__(self, model: ir.Model, float32_nodes: Mapping[ir.Node, str]) -> None:
         self.model, self.float32_nodes, self.editor = model, float32_nodes, GraphEditor(model.graph)
+        self.halved: set[ir.Value] = set()  # what was float32 and is float16
         self.float16_twins: dict[ir.Value, ir.Value] = {}  # float32 tensor -> its float16 twin
         self.float32_twins: dict[ir.Value, ir.Value] = {}  # float16 tensor -> its float32 twin
 
@@ -150,18 +164,16 @@ class _Float16Converter:
         counts: Counter[str] = Counter()
         graph = self.model.graph
         for node in list(graph):
-            if node.op_type == "Constant":
-                continue
-            if not _has_floats(node):
-                continue
-            if node in self.float32_nodes:
+            if node in self.float32_nodes:  # whatever its inputs have become by now
                 self._feed_float32(node)
                 counts["nodes kept in float32"] += 1
+            elif not _has_floats(node):
+                continue
             else:
                 self._convert(node)
                 counts["nodes in float16"] += 1
         for value in dict.fromkeys(graph.outputs):
-            if value.dtype == ir.DataType.FLOAT16:  # the model's outputs stay in float32
+            if value in self.halved:  # the model's outputs stay in float32
                 cast = self.editor.add_cast(value, ir.DataType.FLOAT, name=f"{value.name}_float32")
                 self.editor.replace_output(value, cast, f"{value.name}_half")
         self.editor.remove_unread(graph.initializers.values())
@@ -171,14 +183,15 @@ class _Float16Converter:
         schema = _get_schema(node, self.model)
         assert schema is not None
         for index, value in enumerate(node.inputs):
-            if value is not None and value.dtype == ir.DataType.FLOAT and _allows_float16(schema, index, False):
+            if value is not None and _is_float(value) and _allows_float16(schema, index, False):
                 node.replace_input_with(index, self._as_float16(value, node))
-            elif value is not None and value.dtype == ir.DataType.FLOAT16 and not _allows_float16(schema, index, False):
+            elif value is not None and value in self.halved and not _allows_float16(schema, index, False):
                 node.replace_input_with(index, self._as_float32(value, node))
         self._retype(node)
         for output in node.outputs:
-            if output.dtype == ir.DataType.FLOAT:
+            if _is_float(output):
                 output.type = ir.TensorType(ir.DataType.FLOAT16)
+                self.halved.add(output)
 
     def _retype(self, node: ir.Node) -> None:
         """The attribute that names the type of the output."""
@@ -197,8 +210,12 @@ class _Float16Converter:
         """Give a node that stays, and its bodies, the float32 twins of what is float16 by now."""
         for reader in walk([node], iter_subgraphs):
             for index, value in enumerate(reader.inputs):
-                if value is not None and value.dtype == ir.DataType.FLOAT16:
+                if value is not None and value in self.halved:
                     reader.replace_input_with(index, self._as_float32(value, node))
+        for body in (inner for graph in iter_subgraphs(node) for inner in walk_graphs(graph, iter_subgraphs)):
+            for index, value in enumerate(list(body.outputs)):
+                if value in self.halved:  # it is returned from further out
+                    body.outputs[index] = self._as_float32(value, node)
 
     def _as_float16(self, value: ir.Value, reader: ir.Node) -> ir.Value:
         if value not in self.float16_twins:

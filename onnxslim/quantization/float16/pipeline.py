@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxslim.activations.observer import observe
 from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.activations.run_context import RunContext
+from onnxslim.activations.runtime_types import infer_runtime_types
 from onnxslim.core.errors import UnsupportedError
 from onnxslim.core.step_report import StepReport
 from onnxslim.model_io import model_file
@@ -43,6 +44,8 @@ def quantize_float16(
     target, config = TARGETS[options.target], context.config
     report.skip("int8", str(target.unsupported_reason))
     feeds = None if context.samples is None else CalibrationFeeds(context.samples)
+    model = model_file.clone(model)
+    infer_runtime_types(model, config)
     ranges = {} if feeds is None else _observe_ranges(model, feeds, config)
     context.progress("float16", 1, 2)
     float32_nodes = {str(node.name): why for node, why in float16.find_float32_nodes(model, ranges).items()}
@@ -84,7 +87,8 @@ def _observe_ranges(model: ir.Model, feeds: CalibrationFeeds, config: SessionCon
         str(output.name)
         for node in model.graph
         for output in node.outputs
-        if output.dtype == ir.DataType.FLOAT and node.op_type != "Constant" and output.name
+        if output.dtype == ir.DataType.FLOAT and isinstance(output.type, ir.TensorType)
+        if node.op_type != "Constant" and output.name
     ]
 
     def find_extremes(index: int, name: str, array: np.ndarray) -> np.ndarray:
