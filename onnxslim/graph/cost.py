@@ -131,22 +131,11 @@ def _count_elements(stored: ir.TensorProtocol) -> int:
     return 0
 
 
-def _spatial_size(dims: tuple[int, ...]) -> int:
-    return math.prod(dims[2:])
-
-
 def _conv_macs(node: ir.Node) -> int | None:
-    weight, out = shapes.get_static_dims(node.inputs[1]), shapes.get_static_dims(node.outputs[0])
-    if weight is None or out is None:
-        return None
-    return math.prod(weight) * _spatial_size(out)
-
-
-def _conv_transpose_macs(node: ir.Node) -> int | None:
-    weight, source = shapes.get_static_dims(node.inputs[1]), shapes.get_static_dims(node.inputs[0])
-    if weight is None or source is None:
-        return None
-    return math.prod(weight) * _spatial_size(source)
+    # each weight is used at every position of the output, or of the input of a transposed one
+    feature_map = node.inputs[0] if node.op_type == "ConvTranspose" else node.outputs[0]
+    weight, sizes = shapes.get_static_dims(node.inputs[1]), shapes.get_static_dims(feature_map)
+    return None if weight is None or sizes is None else math.prod(weight) * math.prod(sizes[2:])
 
 
 def _matmul_macs(node: ir.Node) -> int | None:
@@ -168,7 +157,7 @@ def _gemm_macs(node: ir.Node) -> int | None:
 MAC_COUNTERS: dict[str, Callable[[ir.Node], int | None]] = {
     "Conv": _conv_macs,
     "ConvInteger": _conv_macs,
-    "ConvTranspose": _conv_transpose_macs,
+    "ConvTranspose": _conv_macs,
     "MatMul": _matmul_macs,
     "MatMulInteger": _matmul_macs,
     "Gemm": _gemm_macs,

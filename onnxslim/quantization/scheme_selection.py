@@ -126,16 +126,12 @@ def choose_cheaper_scheme(model: ir.Model, target: Target, feed: Mapping[str, np
     if not linear_units:
         return "static", "the model has no linear layer with constant weights"
     int8 = placement.place(all_units, times)
-    static_time, dynamic_time = (
-        estimate_static_time(all_units, int8, times),
-        estimate_dynamic_time(all_units, linear_units, times),
-    )
+    static_time = estimate_static_time(all_units, int8, times)
+    dynamic_time = estimate_dynamic_time(all_units, linear_units, times)
     comparison = f"modelled {dynamic_time / 1e3:.0f} us against {static_time / 1e3:.0f} us with fixed ranges"
     if dynamic_time <= DYNAMIC_TIME_MARGIN * static_time:
-        return (
-            "dynamic",
-            f"linear layers carry the time and stand between float ops: {comparison}, and no range can be wrong",
-        )
+        reason = f"linear layers carry the time and stand between float ops: {comparison}, and no range can be wrong"
+        return "dynamic", reason
     return "static", f"fixed ranges are cheaper: {comparison}"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_array
@@ -32,24 +30,20 @@ def find_comparable_tensors(graph: ir.Graph) -> list[str]:
     that such a length is found from and the last ones beside it.
     """
     dependent = find_data_dependent(graph)
-    found: dict[str, None] = {}
+    comparable: dict[str, None] = {}
     seen: set[ir.Value] = set()
-
-    def collect(values: Sequence[ir.Value]) -> None:
-        pending = list(values)
-        while pending:
-            value = pending.pop(0)
-            if value in seen:
-                continue
-            seen.add(value)
-            producer = value.producer()
-            if value in dependent and producer is not None:
-                pending += [each for each in iter_reads(producer) if each.graph is graph]
-            elif producer is not None and get_const_array(value) is None:
-                if value.dtype in _FLOATS or value.dtype is None:
-                    found[str(value.name)] = None
-                elif not value.is_graph_output():  # a comparison, or an index: what it is made of
-                    pending += [each for each in iter_reads(producer) if each.graph is graph]
-
-    collect(graph.outputs)
-    return list(found)
+    pending = list(graph.outputs)
+    while pending:
+        value = pending.pop(0)
+        producer = value.producer()
+        if value in seen or producer is None:
+            continue
+        seen.add(value)
+        is_dependent = value in dependent
+        if not is_dependent and get_const_array(value) is not None:
+            continue
+        if not is_dependent and (value.dtype in _FLOATS or value.dtype is None):
+            comparable[str(value.name)] = None
+        elif is_dependent or not value.is_graph_output():  # a comparison, or an index: what it is made of
+            pending += [read for read in iter_reads(producer) if read.graph is graph]
+    return list(comparable)

@@ -60,13 +60,10 @@ class ToyModel:
         self, codes: ir.Value, scale: float = 0.02, zero_point: int = 128, dtype: Any = np.uint8, vector_size: int = 0
     ) -> ir.Value:
         """``codes`` as floats, by one scale or by a ``vector_size`` of equal ones along axis 1."""
-        if vector_size:
-            scales, zeros = (
-                self.constant(np.full(vector_size, scale)),
-                self.constant(np.full(vector_size, zero_point), dtype),
-            )
-            return self("DequantizeLinear", codes, scales, zeros, axis=1)
-        return self("DequantizeLinear", codes, self.constant(scale), self.constant(zero_point, dtype))
+        size = vector_size or ()
+        scales, zeros = self.constant(np.full(size, scale)), self.constant(np.full(size, zero_point), dtype)
+        attributes: dict[str, Any] = {"axis": 1} if vector_size else {}
+        return self("DequantizeLinear", codes, scales, zeros, **attributes)
 
     def qdq(self, value: ir.Value, scale: float = 0.02, zero_point: int = 128, dtype: Any = np.uint8) -> ir.Value:
         """``value`` through a QuantizeLinear and back."""

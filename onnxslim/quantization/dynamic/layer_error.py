@@ -69,8 +69,12 @@ def observe_inputs(
         return ObservedActivation(rows, low * ones, high * ones, peak)
 
     observed = observe(model, names, feeds, sample_rows, config)
-    found = {name: [part for part in parts if part is not None] for name, parts in observed.items()}
-    return {name: _concatenate_samples(parts) for name, parts in found.items() if parts}
+    joined = {}
+    for name, samples in observed.items():
+        if parts := [part for part in samples if part is not None]:
+            rows, low, high = (np.concatenate([getattr(part, key) for part in parts]) for key in ("rows", "low", "high"))
+            joined[name] = ObservedActivation(rows, low, high, np.max([part.peak for part in parts], axis=0))
+    return joined
 
 
 def is_observable(model: ir.Model, linear: MatMulLayer) -> bool:
@@ -80,11 +84,6 @@ def is_observable(model: ir.Model, linear: MatMulLayer) -> bool:
     # the parameters of a body are inputs of a graph too
     is_graph_input = any(value is graph_input for graph_input in model.graph.inputs)
     return is_graph_input or (producer is not None and producer.graph is model.graph)
-
-
-def _concatenate_samples(parts: Sequence[ObservedActivation]) -> ObservedActivation:
-    rows, low, high = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "low", "high"))
-    return ObservedActivation(rows, low, high, np.max([part.peak for part in parts], axis=0))
 
 
 def get_weight_matrix(linear: MatMulLayer) -> np.ndarray:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 import onnx.defs
@@ -34,28 +33,16 @@ _FLOAT, _FLOAT16 = "tensor(float)", "tensor(float16)"
 _DTYPE_ATTRIBUTES = {"Cast": "to", "ConstantOfShape": "value"}
 
 
-class TensorRange(NamedTuple):
-    """The extremes of a tensor on the data."""
+def find_float32_nodes(model: ir.Model, peaks: Mapping[str, float]) -> dict[ir.Node, str]:
+    """The nodes of the main graph that compute with floats and must stay float32, each with the reason.
 
-    low: float
-    high: float
-
-    @property
-    def peak(self) -> float:
-        """The largest absolute value."""
-        return max(-self.low, self.high)
-
-
-def find_float32_nodes(model: ir.Model, ranges: Mapping[str, TensorRange]) -> dict[ir.Node, str]:
-    """The nodes of the main graph that compute with floats and must stay float32, each with the reason."""
+    Args:
+        model: Prepared.
+        peaks: By tensor the largest absolute value on the data.
+    """
     return {
-        node: why for node in model.graph if _has_floats(node) and (why := _explain_float32(node, model, ranges)) is not None
+        node: why for node in model.graph if _has_floats(node) and (why := _explain_float32(node, model, peaks)) is not None
     }
-
-
-def convert_to_float16(model: ir.Model, float32_nodes: Mapping[ir.Node, str]) -> Counter[str]:
-    """Convert every float node of the main graph but those of ``float32_nodes``, in place; how many nodes became what."""
-    return _Float16Converter(model, float32_nodes).run()
 
 
 def _has_floats(node: ir.Node) -> bool:
@@ -73,7 +60,7 @@ def _is_container(value: ir.Value | None) -> bool:
     return value is not None and value.type is not None and not isinstance(value.type, ir.TensorType)
 
 
-def _explain_float32(node: ir.Node, model: ir.Model, ranges: Mapping[str, TensorRange]) -> str | None:
+def _explain_float32(node: ir.Node, model: ir.Model, peaks: Mapping[str, float]) -> str | None:
     if any(iter_subgraphs(node)):
         return "it has bodies, which are left whole"
     schema = _get_schema(node, model)
@@ -95,8 +82,7 @@ def _explain_float32(node: ir.Node, model: ir.Model, ranges: Mapping[str, Tensor
         if array is not None:
             if _allows_float16(schema, index, outputs) and (loss := _describe_range_loss(array)) is not None:
                 return f"a constant that it reads would become {loss} in float16"
-        elif str(value.name) in ranges:
-            peak = ranges[str(value.name)].peak
+        elif (peak := peaks.get(str(value.name))) is not None:
             if peak * RANGE_HEADROOM > MAX_FLOAT16:
                 return f"a tensor of it reaches {peak:.3g}, float16 ends at {MAX_FLOAT16:.0f}"
             if 0 < peak < MIN_NORMAL_FLOAT16:
@@ -151,8 +137,8 @@ def _allows_float16(schema: onnx.defs.OpSchema, index: int, is_output: bool) -> 
     return bool(allowed) and _FLOAT16 in allowed[0] and _FLOAT in allowed[0]
 
 
-class _Float16Converter:
-    """One pass over the main graph, producers before readers."""
+class Float16Converter:
+    """Converts every float node of the main graph but those of ``float32_nodes``, in place, producers before readers."""
 
     def __init__(self, model: ir.Model, float32_nodes: Mapping[ir.Node, str]) -> None:
         self.model, self.float32_nodes, self.editor = model, float32_nodes, GraphEditor(model.graph)
@@ -161,6 +147,7 @@ class _Float16Converter:
         self.float32_twins: dict[ir.Value, ir.Value] = {}  # float16 tensor -> its float32 twin
 
     def run(self) -> Counter[str]:
+        """How many nodes became what."""
         counts: Counter[str] = Counter()
         graph = self.model.graph
         for node in list(graph):

@@ -18,8 +18,7 @@ from onnxslim.core.step_report import StepReport
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.decision import QuantizeDecision
-from onnxslim.quantization.float16 import conversion as float16
-from onnxslim.quantization.float16.conversion import TensorRange
+from onnxslim.quantization.float16.conversion import Float16Converter, find_float32_nodes
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import match_nodes
 from onnxslim.quantization.targets.registry import TARGETS
@@ -46,9 +45,9 @@ def quantize_float16(
     feeds = None if context.samples is None else CalibrationFeeds(context.samples)
     model = model_file.clone(model)
     infer_runtime_types(model, config)
-    ranges = {} if feeds is None else _observe_ranges(model, feeds, config)
+    peaks = {} if feeds is None else _observe_peaks(model, feeds, config)
     context.progress("float16", 1, 2)
-    float32_nodes = {str(node.name): why for node, why in float16.find_float32_nodes(model, ranges).items()}
+    float32_nodes = {str(node.name): why for node, why in find_float32_nodes(model, peaks).items()}
     float32_nodes.update(dict.fromkeys(match_nodes(model, options.exclude), "it was excluded"))
     conversion = _convert_copy(model, float32_nodes)
     if not conversion.counts["nodes in float16"]:
@@ -81,8 +80,8 @@ def explain_unmeasured(provider: str, config: SessionConfig, available: Sequence
     return None
 
 
-def _observe_ranges(model: ir.Model, feeds: CalibrationFeeds, config: SessionConfig) -> dict[str, TensorRange]:
-    """The finite extremes of every float tensor; a mask's infinities are infinite in float16 too."""
+def _observe_peaks(model: ir.Model, feeds: CalibrationFeeds, config: SessionConfig) -> dict[str, float]:
+    """The largest finite magnitude of every float tensor; a mask's infinities are infinite in float16 too."""
     float_names = [
         str(output.name)
         for node in model.graph
@@ -91,13 +90,13 @@ def _observe_ranges(model: ir.Model, feeds: CalibrationFeeds, config: SessionCon
         if node.op_type != "Constant" and output.name
     ]
 
-    def find_extremes(index: int, name: str, array: np.ndarray) -> np.ndarray:
+    def find_peak(index: int, name: str, array: np.ndarray) -> float | None:
         finite = array[np.isfinite(array)]
-        return np.array([finite.min(), finite.max()]) if finite.size else finite
+        return float(np.abs(finite).max()) if finite.size else None
 
-    extremes = observe(model, float_names, feeds.first(MAX_OBSERVED_SAMPLES), find_extremes, config)
-    joined = {name: np.concatenate(arrays) for name, arrays in extremes.items()}
-    return {name: TensorRange(float(array.min()), float(array.max())) for name, array in joined.items() if array.size}
+    peaks = observe(model, float_names, feeds.first(MAX_OBSERVED_SAMPLES), find_peak, config)
+    known = {name: [peak for peak in values if peak is not None] for name, values in peaks.items()}
+    return {name: max(values) for name, values in known.items() if values}
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ class _Conversion:
 def _convert_copy(model: ir.Model, float32_nodes: Mapping[str, str]) -> _Conversion:
     copy = model_file.clone(model)
     reasons = {node: float32_nodes[str(node.name)] for node in copy.graph if node.name in float32_nodes}
-    return _Conversion(copy, float16.convert_to_float16(copy, reasons), float32_nodes)
+    return _Conversion(copy, Float16Converter(copy, reasons).run(), float32_nodes)
 
 
 def _fall_back_to_float32(

@@ -206,11 +206,8 @@ def _fit_bias_block(x: np.ndarray, y: np.ndarray, w: np.ndarray, start: np.ndarr
         unconverged = np.abs(step) > tolerance[active]
         if not unconverged.any():
             break
-        layer_outputs, target_outputs, active = (
-            layer_outputs[:, unconverged],
-            target_outputs[:, unconverged],
-            active[unconverged],
-        )
+        layer_outputs, target_outputs = layer_outputs[:, unconverged], target_outputs[:, unconverged]
+        active = active[unconverged]
     return result.reshape(start.shape)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import onnx_ir as ir
+from scipy.cluster.hierarchy import DisjointSet
 
 from onnxslim.graph.clip_bounds import get_clip_bounds
 from onnxslim.graph.constants import get_const_array
@@ -211,20 +212,10 @@ def _can_output_float(unit: FusionGroup) -> bool:
 
 def _assign_tensor_groups(quantized_values: Iterable[ir.Value], int8_units: Iterable[FusionGroup]) -> dict[str, str]:
     """Tensors that same-scale ops connect share a group, named after the first of them."""
-    parent: dict[str, str] = {str(value.name): str(value.name) for value in quantized_values}
-
-    def find_root(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    order = {name: index for index, name in enumerate(parent)}
+    names = [str(value.name) for value in quantized_values]
+    groups = DisjointSet(names)
     for unit in int8_units:
-        if unit.shares_parameters:
-            first = find_root(str(unit.inputs[0].name))
-            for value in unit.outputs:
-                second = find_root(str(value.name))
-                first, second = sorted((first, second), key=order.__getitem__)
-                parent[second] = first
-    return {name: find_root(name) for name in parent}
+        for value in unit.outputs if unit.shares_parameters else ():
+            groups.merge(str(unit.inputs[0].name), str(value.name))
+    first_of_group: dict[str, str] = {}
+    return {name: first_of_group.setdefault(groups[name], name) for name in names}

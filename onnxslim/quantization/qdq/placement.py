@@ -55,20 +55,16 @@ def estimate_unit_times(
     int8: dict[str, float] = {}
     for unit in units:
         unit_macs = node_costs[unit.name].macs if unit.name in node_costs else 0
-        mac_ns = _get_mac_ns(unit, cost_model)
         output_elements = sum(elements.get(str(value.name), 0.0) for value in unit.outputs)
+        amount, prices = output_elements, cost_model.element
         if unit.has_weights:
-            floats[unit.name], int8[unit.name] = unit_macs * mac_ns[0], unit_macs * mac_ns[1]
-        else:
-            floats[unit.name], int8[unit.name] = (
-                output_elements * cost_model.element[0],
-                output_elements * cost_model.element[1],
-            )
+            amount, prices = unit_macs, _get_mac_ns(unit, cost_model)
+        floats[unit.name], int8[unit.name] = amount * prices[0], amount * prices[1]
     return UnitTimes(floats, int8, elements, {name: len(size) for name, size in static_shapes.items()}, cost_model)
 
 
 def _get_mac_ns(unit: FusionGroup, cost_model: CostModel) -> tuple[float, float]:
-    weight = get_const_array(unit.anchor.inputs[1]) if unit.has_weights else None
+    weight = get_const_array(unit.anchor.inputs[1])
     if weight is None or unit.op != "Conv":
         return cost_model.dense_mac
     return cost_model.get_conv_mac(weight.shape[0], weight.shape[1], unit.anchor.attributes.get_int("group", 1))

@@ -13,9 +13,6 @@ from onnxslim.graph.clip_bounds import get_clip_bounds
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.layers import LinearLayer
 
-#: Types that pass for float32; None is a type that inference did not find.
-_FLOAT_DTYPES = (None, ir.DataType.FLOAT)
-
 
 def accept_always(node: ir.Node) -> str | None:
     """Nothing to check."""
@@ -63,22 +60,23 @@ def check_matmul(node: ir.Node) -> str | None:
 
 def check_float_arithmetic(node: ir.Node) -> str | None:
     """All inputs are float32."""
-    for value in node.inputs:
-        array = get_const_array(value)
-        if array is not None and array.dtype != np.float32:
-            return "it is not float32 arithmetic"
-        if value is not None and value.dtype not in (None, ir.DataType.FLOAT):
-            return "it is not float32 arithmetic"
-    return None
+    return None if all(map(_is_float, node.inputs)) else "it is not float32 arithmetic"
+
+
+def _is_float(value: ir.Value | None) -> bool:
+    """Whether ``value`` passes for float32; a type that inference did not find does."""
+    array = get_const_array(value)
+    if array is not None and array.dtype != np.float32:
+        return False
+    return value is None or value.dtype in (None, ir.DataType.FLOAT)
 
 
 def check_where(node: ir.Node) -> str | None:
     """Between floats, without an infinite constant: int8 has no infinity."""
     for value in node.inputs[1:]:
-        array = get_const_array(value)
-        if (array is not None and array.dtype != np.float32) or (value is not None and value.dtype not in _FLOAT_DTYPES):
+        if not _is_float(value):
             return "it does not choose between floats"
-        if array is not None and not np.isfinite(array).all():
+        if (array := get_const_array(value)) is not None and not np.isfinite(array).all():
             return "one of its constants is infinite"
     return None
 
@@ -111,9 +109,6 @@ def check_clip(node: ir.Node) -> str | None:
 
 def check_moves_float(node: ir.Node) -> str | None:
     """A float activation moves."""
-    first = node.inputs[0]
-    if get_const_array(first) is not None:
+    if get_const_array(node.inputs[0]) is not None:
         return "it moves a constant"
-    if first is not None and first.dtype not in (None, ir.DataType.FLOAT):
-        return "it does not move floats"
-    return None
+    return None if _is_float(node.inputs[0]) else "it does not move floats"

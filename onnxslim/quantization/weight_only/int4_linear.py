@@ -104,10 +104,8 @@ def _write_int4_layer(editor: GraphEditor, weight: WeightMatrix, x: np.ndarray) 
     gram = (centered.T @ centered).astype(np.float64) / len(x)
     quantized = blockwise.quantize_gptq(float_weight, gram)
     stem = str(weight.weight_value.name)
-    codes, scales = (
-        editor.add_initializer(f"{stem}_quantized", quantized.codes),
-        editor.add_initializer(f"{stem}_scale", quantized.scales),
-    )
+    codes = editor.add_initializer(f"{stem}_quantized", quantized.codes)
+    scales = editor.add_initializer(f"{stem}_scale", quantized.scales)
     given_bias = get_const_array(linear.bias)
     float_bias = (
         np.zeros(len(float_weight)) if given_bias is None else np.broadcast_to(given_bias.reshape(-1), len(float_weight))

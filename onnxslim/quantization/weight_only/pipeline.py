@@ -140,10 +140,8 @@ def write_expanded(editor: GraphEditor, weight_tensor: WeightTensor) -> None:
 def _write_blockwise_weight(editor: GraphEditor, weight: WeightMatrix, bits: int) -> None:
     stem = str(weight.weight_value.name)
     quantized = blockwise.quantize_blockwise(weight.array if weight.scale_axis == 0 else weight.array.T, bits)
-    codes, scales = (
-        editor.add_initializer(f"{stem}_quantized", quantized.codes),
-        editor.add_initializer(f"{stem}_scale", quantized.scales),
-    )
+    codes = editor.add_initializer(f"{stem}_quantized", quantized.codes)
+    scales = editor.add_initializer(f"{stem}_scale", quantized.scales)
     for linear in weight.linear_layers:
         # a weight that is read both ways lies as its first reader wants it
         if linear.transposed == (weight.scale_axis == 0):

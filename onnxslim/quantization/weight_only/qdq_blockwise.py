@@ -121,10 +121,8 @@ def _write_dequantized(editor: GraphEditor, weight_tensor: WeightTensor, bits: i
         stored_scales = compute_weight_scales(array, axis)
         codes, attributes = quantize_weight(array, stored_scales, axis), {"axis": axis}
     used_bits = 4 if is_blockwise else 8
-    codes_value, scale_value = (
-        _add_codes(editor, stem, codes, used_bits),
-        editor.add_initializer(f"{stem}_scale", stored_scales),
-    )
+    codes_value = _add_codes(editor, stem, codes, used_bits)
+    scale_value = editor.add_initializer(f"{stem}_scale", stored_scales)
     first = editor.graph[0]
     dequantized = editor.add_node(
         "DequantizeLinear", codes_value, scale_value, before=first,
