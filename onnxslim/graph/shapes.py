@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from onnxslim.core.errors import UsageError
 from onnxslim.core.gc_pause import pause_gc
+from onnxslim.graph.ml_shapes import annotate_ml_nodes
 from onnxslim.model_io import map_types
 from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 
@@ -36,14 +37,20 @@ _InferredType: TypeAlias = "tuple[ir.DataType | None, list[int | ir.SymbolicDim]
 def infer(model: ir.Model) -> None:
     """Annotate the values of ``model`` in place with inferred types and shapes; odd models keep what they had.
 
-    This is ONNX's own inference, on a copy without the large weights: it only looks at the values of small ones.
+    This is ONNX's own inference, on a copy without the large weights: it only looks at the values of small ones. Where it
+    knows nothing of an op (:mod:`onnxslim.graph.ml_shapes`), it goes on from what that op is known to give.
     """
     try:
-        skeleton = _build_skeleton(model)
-        inferred = onnx.shape_inference.infer_shapes(skeleton, check_type=False, strict_mode=False, data_prop=True)
+        _infer_once(model)
+        while annotate_ml_nodes(model):
+            _infer_once(model)
     except Exception as error:  # what the C++ side and protobuf raise on odd models is not one family
         logger.debug("shape inference gave up: %s", error)
-        return
+
+
+def _infer_once(model: ir.Model) -> None:
+    skeleton = _build_skeleton(model)
+    inferred = onnx.shape_inference.infer_shapes(skeleton, check_type=False, strict_mode=False, data_prop=True)
     _annotate(model.graph, inferred.graph)
 
 

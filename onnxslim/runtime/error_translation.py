@@ -19,6 +19,10 @@ def translate_text(name: str, text: str, context: str) -> OnnxslimError:
         return UsageError(line, hint="the options of each provider: https://onnxruntime.ai/docs/execution-providers/")
     if name == "NotImplemented" or "not a registered function/op" in line or "NOT_IMPLEMENTED" in line:
         return UnsupportedError(line, hint="a newer onnxruntime may have this op, or a library of custom ops: --custom-ops")
+    if "construct locale" in line:
+        locale = line.rpartition("locale with name:")[2].partition(":")[0]
+        text = f"{context}: a StringNormalizer needs the locale {locale}, which this machine lacks"
+        return UnsupportedError(text, hint=f"install it; on Debian: locale-gen {locale}")
     if any(words in line for words in ("allocate memory", "bad_alloc", "bad allocation")):
         return LimitError(line)
     if name == "InvalidArgument" and "running" in context:

@@ -27,6 +27,14 @@ def test_what_an_error_means_is_read_from_its_name_and_text(
     assert found.message == f"{context}: {text.splitlines()[0].split(' : ', 3)[-1]}"
 
 
+def test_a_locale_that_is_not_installed_is_no_fault_of_the_model() -> None:
+    text = "Exception during initialization: Failed to construct locale with name:de_DE.UTF-8:locale::facet: not valid"
+    found = translate_text("RuntimeException", text, "loading")
+    assert type(found) is UnsupportedError
+    assert "locale de_DE.UTF-8" in found.message
+    assert "locale-gen de_DE.UTF-8" in str(found.hint)
+
+
 def test_what_is_not_the_runtimes_stays_what_it_is() -> None:
     defect = KeyError("x")
     assert translate_error(defect, "loading") is defect
