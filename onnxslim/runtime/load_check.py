@@ -121,7 +121,8 @@ def save_checked(
             if original is None or _loads(original, config):
                 hint = error.hint or "please report it, with the command and, if you can, the model"
                 raise UnsupportedError(f"nothing was written: of the result {error.message}", hint=hint) from error
-            warnings.append(f"the result could not be tried, nor could the original: {error.message}")
+            way_out = f" ({error.hint})" if isinstance(error, DiedError) else ""
+            warnings.append(f"the result could not be tried, nor could the original: {error.message}{way_out}")
 
     model_file.save(model, path, external_data=external_data, check=check)
     return warnings[0] if warnings else None

@@ -12,6 +12,9 @@ int8:qdq       DequantizeLinear      as above                                   
 int4:qdq       the same, 4 bits      as above                                    the same, or 4 bits in blocks
 =============  ====================  ==========================================  ====================================
 
+Weights may be of any float type, also stored in 16 bits behind a Cast (:mod:`onnxslim.quantization.stored_weights`); layers
+that compute in another type than float32 read what is expanded, as do Einsum and layers fused for onnxruntime before.
+
 What is expanded at load (a Cast and a Mul, or a Gather, of constants, which the runtime folds) costs nothing and saves
 nothing afterwards: it is for the download. MatMulNBits reads its codes at every product and rounds activations to int8
 block by block (``accuracy_level`` 4; without, its 8-bit kernel is ten times slower than float), so it pays where weights
