@@ -13,7 +13,7 @@ from typing import Any
 import onnx_ir as ir
 import onnxruntime as ort
 
-from onnxslim.core.errors import OnnxslimError, UnsupportedError
+from onnxslim.core.errors import LimitError, OnnxslimError, UnsupportedError
 from onnxslim.model_io import model_file
 from onnxslim.runtime.error_translation import translate_text
 from onnxslim.runtime.isolation import LOADING_CHILD, ask_child
@@ -106,7 +106,8 @@ def save_checked(
         external_data: See :func:`~onnxslim.model_io.model_file.save`.
 
     Returns:
-        A warning where the runtime takes neither this file nor the original, so that nothing here can tell.
+        A warning where the runtime takes neither this file nor the original, or where there is not enough memory to load
+        it once more, so that nothing here can tell.
 
     Raises:
         UnsupportedError: The runtime loads the original, and not this; nothing was written.
@@ -117,6 +118,8 @@ def save_checked(
     def check(draft: str) -> None:
         try:
             _load_in_child(draft, config)
+        except LimitError as error:
+            warnings.append(f"the result was not tried: {error.message}")
         except OnnxslimError as error:
             if original is None or _loads(original, config):
                 hint = error.hint or "please report it, with the command and, if you can, the model"
@@ -135,6 +138,8 @@ class DiedError(UnsupportedError):
 def _load_in_child(path: str | os.PathLike[str], config: SessionConfig, name: str = "the model") -> None:
     request = build_request(config)
     answer = _ask(path, request)
+    if answer.get("died", "").startswith("signal 9 "):  # nothing in the runtime sends it; the system does
+        raise LimitError(f"the process that loaded {name} was killed, which is what happens where memory runs out")
     if "died" in answer:
         context = "while it optimised" if config.optimize else "while it loaded"
         raise DiedError(

@@ -92,6 +92,15 @@ def test_a_file_that_only_the_result_fails_to_load_is_not_written(tmp_path: Path
     assert path.read_bytes() == model_file.to_bytes(digits)
 
 
+def test_where_memory_runs_out_while_it_is_tried_it_is_written_and_that_is_said(
+    tmp_path: Path, digits: ir.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxslim.runtime.load_check.ask_child", lambda script, request: {"died": "signal 9 (SIGKILL)"})
+    assert "memory" in str(save_checked(digits, tmp_path / "out.onnx", digits))
+    assert (tmp_path / "out.onnx").exists()
+    check_survives(digits, SessionConfig(threads=7))
+
+
 def test_data_beside_a_file_that_is_not_written_go_with_it(tmp_path: Path, digits: ir.Model) -> None:
     broken = with_unknown_op(
         "g (float[n,64] x) => (float[n,64] y) { h = MatMul(x, w) \n y = no.such.Op(h) }", w=np.zeros((64, 64), np.float32)
