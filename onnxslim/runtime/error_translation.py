@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from onnxslim.core.errors import InvalidModelError, LimitError, OnnxslimError, UnsupportedError, UsageError
 
 
@@ -28,6 +30,12 @@ def translate_text(name: str, text: str, context: str) -> OnnxslimError:
     if name == "InvalidArgument" and "running" in context:
         return UsageError(line)
     return InvalidModelError(line)
+
+
+def make_library_error(library: str, text: str) -> UsageError:
+    """What is raised where the runtime's message about a library of custom ops is ``text``."""
+    why = "no such file" if not os.path.exists(library) else (first_line(text) or "it cannot be loaded")
+    return UsageError(f"--custom-ops {library}: not a library of custom ops: {why}")
 
 
 def first_line(text: str) -> str:

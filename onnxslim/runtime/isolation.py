@@ -30,7 +30,11 @@ def make_session():
     for key, value in request["session_options"].items():
         options.add_session_config_entry(key, value)
     for library in request["custom_ops"]:
-        options.register_custom_ops_library(library)
+        try:
+            options.register_custom_ops_library(library)
+        except Exception as error:
+            print(json.dumps({"library": library, "text": str(error)}), flush=True)
+            sys.exit(1)
     providers = [tuple(provider) for provider in request["providers"]]
     return ort.InferenceSession(request["model"], options, providers=providers, enable_fallback=0)
 """

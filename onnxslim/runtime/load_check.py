@@ -15,7 +15,7 @@ import onnxruntime as ort
 
 from onnxslim.core.errors import LimitError, OnnxslimError, UnsupportedError
 from onnxslim.model_io import model_file
-from onnxslim.runtime.error_translation import translate_text
+from onnxslim.runtime.error_translation import make_library_error, translate_text
 from onnxslim.runtime.isolation import LOADING_CHILD, ask_child
 from onnxslim.runtime.providers import parse_provider
 from onnxslim.runtime.session_config import SessionConfig, available_providers, build_request, check_active
@@ -146,6 +146,8 @@ def _load_in_child(path: str | os.PathLike[str], config: SessionConfig, name: st
             f"onnxruntime {ort.__version__} died {context} {name}: {answer['died']}",
             hint=_find_way_out(path, request) if config.optimize else None,
         )
+    if "library" in answer:
+        raise make_library_error(answer["library"], answer["text"])
     if "error" in answer:
         at = "" if config.optimize else ", with its optimisation off"
         raise translate_text(answer["error"], answer["text"], f"the runtime refuses {name}{at}")

@@ -11,10 +11,10 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
-from onnxslim.core.errors import InvalidModelError, OnnxslimError, UnsupportedError, UsageError
+from onnxslim.core.errors import InvalidModelError, OnnxslimError, UnsupportedError
 from onnxslim.model_io import model_file
 from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
-from onnxslim.runtime.error_translation import first_line, translate_error
+from onnxslim.runtime.error_translation import make_library_error, translate_error
 from onnxslim.runtime.load_check import check_survives, holds_half_floats
 from onnxslim.runtime.option_names import check_provider_options, check_session_options
 from onnxslim.runtime.providers import CPU, Provider, parse_provider
@@ -139,8 +139,7 @@ def _make_options(config: SessionConfig, profile_prefix: str | None, optimized_p
         try:
             options.register_custom_ops_library(os.path.abspath(library))
         except Exception as error:
-            why = "no such file" if not os.path.exists(library) else (first_line(str(error)) or type(error).__name__)
-            raise UsageError(f"--custom-ops {library}: not a library of custom ops: {why}") from error
+            raise make_library_error(library, str(error)) from error
     if profile_prefix is not None:
         options.enable_profiling = True
         options.profile_file_prefix = profile_prefix
