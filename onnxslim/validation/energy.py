@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.graph.energy_estimate import estimate_energy
 from onnxslim.runtime.energy.energy_counter import NOT_MEASURABLE, EnergyCounter, measure_per_inference
 from onnxslim.runtime.session import Session
+from onnxslim.validation.energy_estimate import estimate_energy
 from onnxslim.validation.statistics import ratio_interval
 
 

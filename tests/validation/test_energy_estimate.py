@@ -6,10 +6,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.graph.energy_estimate import estimate_energy
 from onnxslim.model_io import model_file
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
+from onnxslim.validation.energy_estimate import estimate_energy
 from tests.support.paths import SAMPLES
 
 
