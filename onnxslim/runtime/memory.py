@@ -107,6 +107,6 @@ def read_process_peak() -> int | None:
     """Peak resident bytes of this process so far; None where the system does not tell."""
     try:
         with open("/proc/self/status", encoding="ascii") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM")), None)
     except OSError:
         return None

@@ -27,6 +27,8 @@ EVALUATION_COUNT = 20
 #: So many readings worse than the best by so much end the training early: a few hundred samples tell no less apart, and the
 #: best weights are mostly those at the end of the schedule, where the rate has gone to nothing.
 _PATIENCE, _WORSE_RATIO, _NO_PROGRESS = 12, 1.25, "nothing got better"
+#: The same of one that was cut at :attr:`TrainingPlan.last`.
+_CUT_SHORT = "no more steps were asked for"
 #: The rate after a roll-back, as a share of the one before; the third roll-back is the last.
 _ROLLBACK_RATE_FACTOR, _MAX_ROLLBACKS = 0.3, 3
 
@@ -90,6 +92,8 @@ def train(plan: TrainingPlan, progress: Progress) -> tuple[TrainingState, str | 
     good_snapshot = _take_snapshot(plan, optimizer)
     evaluation_interval = max(1, plan.steps // EVALUATION_COUNT)
     stop_reason = _NO_PROGRESS if state.worse >= _PATIENCE else None
+    if plan.last is not None and state.step >= plan.last:  # a checkpoint of a training that was cut there already
+        stop_reason = _CUT_SHORT
     with open_thread_pool() as threads:
         while state.step < plan.steps and stop_reason is None:
             loss = update(plan, optimizer, state, threads)
@@ -100,7 +104,7 @@ def train(plan: TrainingPlan, progress: Progress) -> tuple[TrainingState, str | 
             for name, parameter in parameters.items():
                 state.average[name].lerp_(parameter.detach(), 1 / evaluation_interval)
             if state.step == plan.last:
-                stop_reason = "no more steps were asked for"
+                stop_reason = _CUT_SHORT
             elif plan.deadline is not None and time.monotonic() > plan.deadline:
                 stop_reason = "the time was up"
             if state.step % evaluation_interval == 0 or state.step == plan.steps or stop_reason is not None:

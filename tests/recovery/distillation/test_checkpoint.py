@@ -86,3 +86,12 @@ def test_a_checkpoint_is_refused_under_other_augmentations(tmp_path: Path) -> No
     recover(nets.damaged(teacher, 0.5), teacher, samples, options)
     with pytest.raises(UsageError, match="another training"):
         recover(nets.damaged(teacher, 0.5), teacher, samples, replace(options, augment=("noise",)))
+
+
+def test_a_training_that_was_cut_at_a_step_is_not_trained_beyond_it_when_it_goes_on(tmp_path: Path) -> None:
+    student, teacher = nets.damaged(nets.mlp(), 0.5), nets.mlp()
+    options = RecoverOptions(steps=40, last=5, checkpoint=str(tmp_path / "state"))
+    first, _ = recover(student, teacher, nets.rows(), options)
+    again, report = recover(student, teacher, nets.rows(), options)
+    assert model_file.to_bytes(again) == model_file.to_bytes(first)
+    assert any("stopped at step 5 of 40" in warning for warning in report.warnings)
