@@ -49,7 +49,7 @@ def compute_cost(model: ir.Model, dims: Mapping[str, int] | None = None) -> Cost
     """Count ``model`` at batch 1; free dimensions come from ``dims``, else 1, or 224 for spatial ones."""
     bound = model.clone()
     total = count_params(bound)
-    _unpack_nbits(bound)
+    unpack_nbits(bound)
     shapes.bind(bound, dims)
     propagate_constants(bound)
     nodes: dict[str, NodeCost] = {}
@@ -80,7 +80,7 @@ def count_params(model: ir.Model) -> int:
     return total
 
 
-def _unpack_nbits(model: ir.Model) -> None:
+def unpack_nbits(model: ir.Model) -> None:
     """MatMulNBits as the MatMul that it is, in place: ONNX's inference knows no shape behind the former."""
     editor = GraphEditor(model.graph)
     for node in list(model.graph):

@@ -25,6 +25,15 @@ def test_int8_is_estimated_to_take_less_and_twice_the_work_twice_the_arithmetic(
     assert estimate_energy(conv[1]).arithmetic == pytest.approx(2 * estimate_energy(conv[0]).arithmetic)
 
 
+def test_products_with_weights_in_4_bits_are_work_like_any_others() -> None:
+    model = model_file.load(SAMPLES / "digits_mlp.onnx")
+    int4, _ = quantize(model, None, QuantizeOptions(weights="int4"))
+    assert any(node.op_type == "MatMulNBits" for node in int4.graph)
+    before, after = estimate_energy(model), estimate_energy(int4)
+    assert after.arithmetic == pytest.approx(before.arithmetic)
+    assert after.traffic < before.traffic
+
+
 def _convolution(channels: int) -> ir.Model:
     kind = ir.TensorType(ir.DataType.FLOAT)
     x = ir.Value(name="x", type=kind, shape=ir.Shape([1, 3, 8, 8]))
