@@ -28,10 +28,12 @@ class Node:
         self.shape_elements: dict[int, list[ShapeElement]] = {}
         for i, value in enumerate(node.inputs):
             tensor = constants.get_const_tensor(value)
-            self.is_constant.append(tensor is not None)
+            is_text = tensor is not None and tensor.dtype == ir.DataType.STRING
+            self.is_constant.append(tensor is not None and not is_text)
             axes: list[Axis | None] | None = None
             if tensor is not None:
-                axes = [None if size != 1 else trace.fixed_slots(1) for size in tensor.shape.numpy()]
+                # texts are never cut: what is compared with them stays
+                axes = [None if size != 1 and not is_text else trace.fixed_slots(size) for size in tensor.shape.numpy()]
             elif value is not None:
                 known_axes = state.axes.get(value)
                 axes = None if known_axes is None else [*known_axes]
