@@ -32,6 +32,7 @@ from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.dynamic.pipeline import quantize_dynamic
 from onnxslim.quantization.float16.pipeline import explain_unmeasured, quantize_float16
+from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS
 from onnxslim.quantization.options import ACTIVATION_MODES, LINEAR_FORMATS, QuantizeOptions
 from onnxslim.quantization.qdq import placement
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups
@@ -125,6 +126,8 @@ def choose_cheaper_scheme(model: ir.Model, target: Target, feed: Mapping[str, np
     linear_units = [unit for unit in all_units if unit.has_weights and unit.op in ("MatMul", "Gemm")]
     if not linear_units:
         return "static", "the model has no linear layer with constant weights"
+    if not any(_has_large_weight(unit) for unit in linear_units):
+        return "static", f"no linear layer has {MIN_WEIGHT_ELEMENTS} weights, and dynamic ranges leave smaller ones in float"
     int8 = placement.place(all_units, times)
     static_time = estimate_static_time(all_units, int8, times)
     dynamic_time = estimate_dynamic_time(all_units, linear_units, times)
@@ -133,6 +136,11 @@ def choose_cheaper_scheme(model: ir.Model, target: Target, feed: Mapping[str, np
         reason = f"linear layers carry the time and stand between float ops: {comparison}, and no range can be wrong"
         return "dynamic", reason
     return "static", f"fixed ranges are cheaper: {comparison}"
+
+
+def _has_large_weight(unit: FusionGroup) -> bool:
+    weights = (get_const_tensor(value) for value in unit.nodes[0].inputs)
+    return any(weight is not None and weight.size >= MIN_WEIGHT_ELEMENTS for weight in weights)
 
 
 def estimate_static_time(all_units: Sequence[FusionGroup], int8: frozenset[str], times: UnitTimes) -> float:

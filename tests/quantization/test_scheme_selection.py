@@ -12,12 +12,16 @@ from onnxslim.graph.constants import get_const_array
 from onnxslim.model_io import model_file
 from onnxslim.quantization.evaluation import placement_profiling
 from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.prepare import prepare_model
+from onnxslim.quantization.scheme_selection import choose_cheaper_scheme
 from onnxslim.quantization.step import quantize
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import check_loads
 from onnxslim.simplification.step import simplify
 from tests.support.encoder import data, small
 from tests.support.onnx_text import build, floats
 from tests.support.paths import SAMPLES
+from tests.support.quantize_graphs import model, weight
 
 STATIC = QuantizeOptions(placement="static")
 
@@ -121,3 +125,13 @@ def test_what_was_decided_can_be_asked_for() -> None:
     assert report.details["way"]["why"] == "asked for"
     with pytest.raises(UsageError, match="--activations sometimes"):
         quantize(model, data(model), QuantizeOptions(activations="sometimes"))
+
+
+@pytest.mark.parametrize(("width", "is_static"), [(16, True), (31, True), (64, False)])
+def test_dynamic_ranges_are_never_chosen_for_layers_that_they_leave_in_float(width: int, is_static: bool) -> None:
+    text = f"g (float[n,{width}] x) => (float[n,{width}] y) {{ h = MatMul(x, w) e = Erf(h) y = MatMul(e, v) }}"
+    found = model(text, w=weight(width, width), v=weight(width, width))
+    prepared = prepare_model(found)[0]
+    scheme, reason = choose_cheaper_scheme(prepared, TARGETS["cpu"], {"x": np.zeros((1, width), np.float32)})
+    assert ("leave smaller ones in float" in reason) == is_static
+    assert scheme == "static" or not is_static
