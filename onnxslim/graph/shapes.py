@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 #: Initializers of more bytes are not shown to the inference; no shape is computed from that many numbers.
 MAX_CONSTANT_BYTES = 1024
 
-#: A free spatial dimension (rank 4 or 5, axes 2…) is counted at this size, every other free one at 1 (contract.md).
+#: A free spatial dimension (rank 4 or 5, axes 2…) is counted at this size, every other free one at 1.
 DEFAULT_SPATIAL_SIZE = 224
 
 GRAPH_ATTRIBUTES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)

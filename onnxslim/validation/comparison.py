@@ -1,6 +1,6 @@
 """Compare: are two models equal, and if not, where do they part?
 
-"Equal" is max|a - b| / max|a| per output, both run with the runtime's optimisation off (contract.md), so that what is
+"Equal" is max|a - b| / max|a| per output, both run with the runtime's optimisation off, so that what is
 compared is the models and not two ways of fusing them.
 """
 

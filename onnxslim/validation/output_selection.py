@@ -1,4 +1,4 @@
-"""Which output is judged, and by which metrics when the user named none (contract.md, "What is judged")."""
+"""Which output is judged, and by which metrics when the user named none."""
 
 from __future__ import annotations
 

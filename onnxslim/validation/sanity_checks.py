@@ -1,7 +1,7 @@
 """The near-chance check: a model that guesses cannot be judged, and the usual reason is the preprocessing.
 
 A wrong mean, swapped channels or another class order make a good model guess; compressed, it guesses as well, and every
-comparison comes out fine. So the original is looked at first (contract.md, "The near-chance check").
+comparison comes out fine. So the original is looked at first.
 """
 
 from __future__ import annotations
