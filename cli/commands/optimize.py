@@ -36,7 +36,7 @@ _RATIO_TYPE: dict[str, Any] = {"type": click.FloatRange(0, min_open=True), "meta
 @click.option("--min-speedup", **_RATIO_TYPE, help="Times faster, at least.")
 @click.option("--strict", is_flag=True, help="Judge by the bad end of the 95 % intervals.")
 @shared_options.for_ort
-@click.option("--budget", type=DURATION, default="10m", show_default=True, metavar="T", help="How long to search.")
+@click.option("--budget", type=DURATION, metavar="T", help="How long to search (10m), or a recipe's steps may take.")
 @click.option(
     "--recipe",
     metavar="R",
@@ -55,7 +55,7 @@ def optimize(
     data: str | None,
     eval_data: str | None,
     recipe: str,
-    budget: float,
+    budget: float | None,
     study: str | None,
     backend: str | None,
     jobs: int | None,

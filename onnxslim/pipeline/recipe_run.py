@@ -78,7 +78,8 @@ def run_recipe(
         read: How data are read.
         judge: What is judged.
         time_it: Measure latency and peak memory, unless a step quantises for a target that is not here.
-        budget: Seconds after which no turn of a loop begins.
+        budget: Seconds that steps may take: what they would choose or fit after that is left as it is, and no turn of a
+            loop begins. None: as long as they take.
         progress: Told how far it is.
 
     Raises:

@@ -34,7 +34,6 @@ class StepContext(RunContext):
         surveys: What pruning found out about models with the same samples.
         tune_samples: Samples that nothing is fitted to and that may be chosen by, the *tune* data; None without any.
         drop_over_limit: A model's drop on the *tune* data divided by the drop that the gates allow; None without such data.
-        deadline: On ``time.monotonic``'s clock; what a step tries several times it does not begin again after it.
         whole: The model that a share to prune is of, where simplification took channels from it already; else None.
     """
 
@@ -43,7 +42,6 @@ class StepContext(RunContext):
     surveys: Surveys = field(default_factory=dict)
     tune_samples: Samples | None = None
     drop_over_limit: Callable[[ir.Model], float] | None = None
-    deadline: float | None = None
     whole: ir.Model | None = None
 
 
@@ -76,7 +74,7 @@ def _prune(model: ir.Model, options: PruneOptions, context: StepContext) -> Appl
     whole = context.whole if options.max_size is None else context.original
     result, report = prune(
         model, context.samples, options, config=context.config, surveys=context.surveys, whole=whole,
-        progress=context.progress,
+        progress=context.progress, deadline=context.deadline,
     )  # fmt: skip
     decision: PruneDecision = report.decision
     if options.of == "latency" and options.cuts is None and decision.cuts:
@@ -87,7 +85,9 @@ def _prune(model: ir.Model, options: PruneOptions, context: StepContext) -> Appl
 def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -> AppliedStep:
     gate_decides = context.drop_over_limit is not None and options.min_sqnr is None
     quantize_options = dataclasses.replace(options, min_sqnr=0.0) if gate_decides else options
-    result, report = quantize(model, context.samples, quantize_options, config=context.config, progress=context.progress)
+    result, report = quantize(
+        model, context.samples, quantize_options, config=context.config, progress=context.progress, deadline=context.deadline
+    )
     decision: QuantizeDecision = report.decision
     # where this run kept its work and what it could hold is nothing that was decided
     resolved = dataclasses.replace(
@@ -100,7 +100,9 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
         samples = context.samples
 
         def requantize(new_options: QuantizeOptions) -> tuple[ir.Model, StepReport]:
-            return quantize(model, samples, new_options, config=context.config, progress=context.progress)
+            return quantize(
+                model, samples, new_options, config=context.config, progress=context.progress, deadline=context.deadline
+            )
 
         mixed_context = MixedPrecisionContext(samples, context.config, requantize, context.drop_over_limit, context.deadline)
         return choose_mixed_precision(model, resolved, (result, report), mixed_context)
@@ -110,7 +112,7 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
 def _recover(model: ir.Model, options: RecoverOptions, context: StepContext) -> AppliedStep:
     result, report = recover(
         model, context.original, context.require_samples("recover"), options, unseen=context.tune_samples,
-        config=context.config, progress=context.progress,
+        config=context.config, progress=context.progress, deadline=context.deadline,
     )  # fmt: skip
     decision: RecoverDecision = report.decision
     last_step = decision.completed_steps if decision.completed_steps < decision.planned_steps else None

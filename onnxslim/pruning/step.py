@@ -42,6 +42,7 @@ def prune(
     surveys: Surveys | None = None,
     whole: ir.Model | None = None,
     progress: Progress = ignore_progress,
+    deadline: float | None = None,
 ) -> tuple[ir.Model, StepReport]:
     """``model`` with channels removed until the budget is met, and what is left repaired towards its outputs.
 
@@ -59,6 +60,7 @@ def prune(
         whole: The model that the budget speaks of; by default ``model``. Where exact steps took channels that no output
             depends on, it is the model with them, and they count towards what is to go.
         progress: Called as the stages go on.
+        deadline: On ``time.monotonic``'s clock: what is not weighed or repaired by then is left out, and said.
 
     Returns:
         The pruned model and the report: counts, ``details["families"]`` with what went where, ``details["repair"]``
@@ -71,7 +73,8 @@ def prune(
         GateError: The budget cannot be met; says how much can go and what holds the rest.
     """
     options = options or PruneOptions()
-    context, surveys = RunContext(samples, config or SessionConfig(), progress), {} if surveys is None else surveys
+    context = RunContext(samples, config or SessionConfig(), progress, deadline)
+    surveys = {} if surveys is None else surveys
     report = StepReport("prune")
     report.decision = PruneDecision(())
     with report.timed():

@@ -29,6 +29,7 @@ def quantize(
     *,
     config: SessionConfig | None = None,
     progress: Progress = ignore_progress,
+    deadline: float | None = None,
 ) -> tuple[ir.Model, StepReport]:
     """``model`` in int8 (or with int8 weights, or in float16), the way ``options`` and the target ask for.
 
@@ -38,6 +39,7 @@ def quantize(
         options: See :class:`QuantizeOptions`.
         config: Where calibration and measurements run.
         progress: Told about every sample.
+        deadline: On ``time.monotonic``'s clock: what is not corrected or chosen by then is left as it is, and said.
 
     Returns:
         The quantised model and the report, with its :class:`~onnxslim.quantization.decision.QuantizeDecision`.
@@ -48,7 +50,8 @@ def quantize(
         InvalidModelError: A weight is NaN or infinite.
         InvalidDataError: NaN or infinity in an activation.
     """
-    options, context = options or QuantizeOptions(), RunContext(samples, config or SessionConfig(), progress)
+    options = options or QuantizeOptions()
+    context = RunContext(samples, config or SessionConfig(), progress, deadline)
     report = StepReport("quantize")
     with report.timed():
         float_model, report.warnings = prepare_model(model_file.load(model))

@@ -29,6 +29,7 @@ def recover(
     unseen: Samples | None = None,
     config: SessionConfig | None = None,
     progress: Progress = ignore_progress,
+    deadline: float | None = None,
 ) -> tuple[ir.Model, StepReport]:
     """Train ``model`` towards the outputs of ``teacher`` on unlabelled samples, its graph unchanged.
 
@@ -45,6 +46,7 @@ def recover(
             those, so that what it left looks better on them than it is.
         config: How the runtime runs both (the teacher always answers through the runtime).
         progress: Told what the held-back samples last said, the step and the steps.
+        deadline: On ``time.monotonic``'s clock: a training ends there with the best weights that it had.
 
     Raises:
         UnsupportedError: No torch; or no trainable weight lies between operators that torch can run.
@@ -55,7 +57,7 @@ def recover(
     require_torch("recover")
     from onnxslim.recovery.distillation.distill import distill
 
-    context = RunContext(samples, config or SessionConfig(), progress)
+    context = RunContext(samples, config or SessionConfig(), progress, deadline)
     return distill(model, teacher, context, options or RecoverOptions(), unseen)
 
 

@@ -42,6 +42,9 @@ from onnxslim.search.trial import Trial, run_trial
 
 logger = logging.getLogger(__name__)
 
+#: Seconds that a search takes unless told otherwise.
+DEFAULT_BUDGET = 600.0
+
 
 def optimize(
     model: model_file.ModelLike,
@@ -58,7 +61,7 @@ def optimize(
     min_speedup: float | None = None,
     for_ort: str | None = None,
     strict: bool = False,
-    budget: float = 600.0,
+    budget: float | None = None,
     placement: str = "measured",
     seed: int | None = None,
     study: str | os.PathLike[str] | None = None,
@@ -90,7 +93,8 @@ def optimize(
         min_speedup: Times faster than the original.
         for_ort: The release of onnxruntime that has to load the result; candidates that it would not are left out.
         strict: Judge by the bad end of 95 % intervals.
-        budget: Seconds. No trial begins that would not fit, going by those before it.
+        budget: Seconds, 600 by default. No trial begins that would not fit, going by those before it. Of a recipe of steps
+            it is what they may take; by default as long as they take, so that no clock decides anything.
         placement: ``measured`` or ``static`` (see :class:`~onnxslim.quantization.options.QuantizeOptions`).
         seed: Of every draw; by default the recipe's.
         study: A folder that keeps every finished trial with its model; with one that is there already the search goes
@@ -124,6 +128,7 @@ def optimize(
         )  # fmt: skip
     if data is None:
         raise UsageError("a search needs data", hint=DATA_HINT)
+    budget = DEFAULT_BUDGET if budget is None else budget
     task = prepare_task(
         model, "optimize", data=data, eval_data=eval_data, seed=resolved.seed, tune=TUNE_SHARE, budget=TRIALS_SHARE * budget,
         config=config, read=read, judge=judge, progress=progress,

@@ -51,7 +51,7 @@ def distill(
         before = evaluator.score(input_model)
         plan, part = make_plan(student, teacher_model, context, training_set, held_out_set, options)
         report.add(part)
-        plan = set_step_budget(plan, options, len(training_set), start)
+        plan = set_step_budget(plan, options, len(training_set), start, context.deadline)
         state, stop_reason = train(plan, context.progress)
         after = _write_better_weights(plan, state, evaluator, student)
         if stop_reason is not None:

@@ -154,15 +154,20 @@ def _take_batches(loader: DistillationLoader, min_samples: int) -> list[Distilla
     return batches
 
 
-def set_step_budget(plan: TrainingPlan, options: RecoverOptions, samples: int, start: float) -> TrainingPlan:
-    """The plan with its number of steps: given, from epochs, or from the time that the first steps take."""
-    deadline = None
+def set_step_budget(
+    plan: TrainingPlan, options: RecoverOptions, samples: int, start: float, deadline: float | None = None
+) -> TrainingPlan:
+    """The plan with its number of steps: given, from epochs, or from the time that the first steps take.
+
+    However many they are, none begins after ``deadline``; both it and ``start`` are on ``time.monotonic``'s clock.
+    """
     if options.steps is not None:
         steps = options.steps
     elif options.epochs is not None:
         steps = max(1, round(options.epochs * samples / plan.batch_size))
     else:
-        deadline = start + (options.seconds or _DEFAULT_SECONDS)
+        planned_end = start + (options.seconds or _DEFAULT_SECONDS)
+        deadline = planned_end if deadline is None else min(planned_end, deadline)
         steps = checkpoint.read_planned_steps(options.checkpoint) or _count_affordable_steps(plan, deadline)
     blockwise_share = options.blockwise
     if blockwise_share is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from typing import Any
 
 import numpy as np
@@ -95,3 +96,11 @@ def test_a_training_whose_time_is_up_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(planning, "_count_affordable_steps", lambda *_: 1_000_000)
     _, report = recover(nets.damaged(nets.mlp(), 0.5), nets.mlp(), nets.rows(), RecoverOptions(seconds=0.5))
     assert [warning.rpartition(": ")[2] for warning in report.warnings if "stopped at" in warning] == ["the time was up"]
+
+
+def test_what_a_deadline_ended_is_replayed_without_one() -> None:
+    student, teacher, samples = nets.damaged(nets.mlp(), 0.5), nets.mlp(), nets.rows()
+    ended, report = recover(student, teacher, samples, RecoverOptions(steps=40), deadline=time.monotonic())
+    assert (report.decision.planned_steps, report.decision.completed_steps) == (40, 1)
+    replayed, _ = recover(student, teacher, samples, RecoverOptions(steps=40, last=1))
+    assert model_file.to_bytes(ended) == model_file.to_bytes(replayed)
