@@ -9,6 +9,22 @@ from onnxslim.quantization.evaluation.fusion_report import ExecutedLayer, Surviv
 
 
 @dataclass(frozen=True)
+class FrontPoint:
+    """One placement that nothing beats in both time and loss; ``float_units`` of
+    :class:`~onnxslim.quantization.options.QuantizeOptions` repeats it.
+
+    Attributes:
+        float_units: What stays in float although it could run in int8, sorted.
+        loss: What the outputs are expected to lose: relative squared error, summed over outputs and parts of them.
+        seconds: What an inference is expected to take, by the times that the placement was chosen by.
+    """
+
+    float_units: tuple[str, ...]
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
 class QuantizeDecision:
     """The decisions of one quantize step.
 
@@ -20,6 +36,8 @@ class QuantizeDecision:
         layers: The weighted layers as the runtime runs them; None where they stay float.
         surviving: Conversions that the runtime did not fuse.
         mixed_reason: How many layers went back to float for the gate on the drop, and why; None where none did.
+        front: The placements to choose among, from the fastest to the mildest; empty where none was looked for.
+        front_index: Which of them was chosen; None without a front.
     """
 
     scheme: str
@@ -29,3 +47,5 @@ class QuantizeDecision:
     layers: Sequence[ExecutedLayer] | None = None
     surviving: Sequence[SurvivingConversion] = ()
     mixed_reason: str | None = None
+    front: tuple[FrontPoint, ...] = ()
+    front_index: int | None = None
