@@ -22,7 +22,7 @@ class EndedEarlyError(OnnxslimError):
 
 
 class DefectError(OnnxslimError):
-    """Something escaped that should not have: ours, not the caller's."""
+    """A defect of onnxslim; please report it."""
 
     exit_code = 1
     kind = "defect"

@@ -60,7 +60,7 @@ class InvalidModelError(OnnxslimError):
 
 
 class InvalidDataError(OnnxslimError):
-    """The data do not fit the model, or the model does not fit the data (near chance)."""
+    """The data do not fit the model, or it does no better than guessing on them."""
 
     exit_code = 3
     kind = "invalid_data"

@@ -27,7 +27,7 @@ class ModelFacts:
     """One model in numbers: bytes on disk (external data included), parameters, multiply-accumulates of one sample."""
 
     path: str | None
-    sha256: str
+    sha256: str = field(metadata={"schema": {"pattern": "^[0-9a-f]{64}$"}})
     bytes: int
     params: int
     macs: int

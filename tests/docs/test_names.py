@@ -64,7 +64,9 @@ def test_names_in_the_guides_to_extending_are_in_the_source(page: Path) -> None:
 def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert [
-        name(page) for page in PAGES if "docs" in page.parts and f" {page.relative_to(ROOT / 'docs')}" not in navigation
+        name(page)
+        for page in PAGES
+        if page.is_relative_to(ROOT / "docs") and f" {page.relative_to(ROOT / 'docs')}" not in navigation
     ] == []
 
 

@@ -41,10 +41,12 @@ class Criterion:
         score: Evidence -> float64 (n,), larger for what matters more; None when layers are asked directly (OBS).
         requires: What it cannot do without: "weights", "producers" or "consumers" (activations), "gradients" (which need
             the ``torch`` extra), or "nothing".
+        summary: What it is, with its paper, for the documentation.
     """
 
     score: Callable[[Evidence], np.ndarray] | None
     requires: str
+    summary: str
 
 
 def l1(evidence: Evidence) -> np.ndarray:
@@ -81,12 +83,22 @@ def random_scores(evidence: Evidence) -> np.ndarray:
 
 #: name on the command line -> criterion
 CRITERIA: dict[str, Criterion] = {
-    "obs": Criterion(None, "consumers"),
-    "l1": Criterion(l1, "weights"),
-    "l2": Criterion(l2, "weights"),
-    "bn": Criterion(bn, "producers"),
-    "activation": Criterion(activation, "consumers"),
-    "taylor": Criterion(gradient_saliency, "gradients"),
-    "fisher": Criterion(gradient_saliency, "gradients"),
-    "random": Criterion(random_scores, "nothing"),
+    "obs": Criterion(
+        None,
+        "consumers",
+        "what its readers lose after repair (Hassibi and Stork 1992; Frantar and Alistarh 2022)",
+    ),
+    "l1": Criterion(l1, "weights", "the L1 norm of its filters (Li et al. 2017)"),
+    "l2": Criterion(l2, "weights", "the L2 norm of its filters"),
+    "bn": Criterion(
+        bn, "producers", "its BatchNormalization scale (Liu et al. 2017); folded, the deviation it set stands in"
+    ),
+    "activation": Criterion(activation, "consumers", "the root mean square of what consumers read"),
+    "taylor": Criterion(
+        gradient_saliency, "gradients", "how much the loss feels its filters, to first order (Molchanov et al. 2019)"
+    ),
+    "fisher": Criterion(
+        gradient_saliency, "gradients", "how much the loss feels its filters, by squared gradients (Theis et al. 2018)"
+    ),
+    "random": Criterion(random_scores, "nothing", "a draw: the baseline every criterion has to beat"),
 }

@@ -58,7 +58,7 @@ def mean_minmax(h: Histogram) -> tuple[float, float]:
 
 
 def percentile(h: Histogram, share: float = 99.999) -> tuple[float, float]:
-    """The range that holds ``share`` per cent of the values, the rest split between both tails."""
+    """The range that holds ``share`` per cent of the values (99.999), the rest split between both tails."""
     total = h.counts.sum()
     if not total or h.high <= h.low:
         return h.low, h.high
