@@ -72,7 +72,6 @@ EXCEPTIONS = {
     "cli/console/terminal.py": "cli/test_exit_codes.py",
     "cli/main.py": "cli/test_name_clash.py",
     "cli/options/shared_options.py": "declarations of options",
-    "cli/options/user_functions.py": "cli/commands/test_evaluate.py",
 }
 
 

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from onnxslim.core.errors import UsageError
 from onnxslim.core.progress import Progress, ignore_progress
+from onnxslim.core.user_functions import is_function_reference, load_function
 from onnxslim.data.samples import Samples
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.task import EvaluationOptions
@@ -19,7 +20,6 @@ from onnxslim.runtime.providers import PROVIDERS
 from onnxslim.runtime.session import SessionConfig
 
 from .parameter_types import DIM, DURATION, PAIR, REPORT, SIZE, PairType
-from .user_functions import is_function, load_function
 
 
 def _build_number_type(low: int, default: int | None = None) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class CommonOptions:
     def evaluation_options(self) -> EvaluationOptions:
         """What is judged, and by what."""
         metric = self.metric
-        if metric is not None and is_function(metric):
+        if metric is not None and is_function_reference(metric):
             return EvaluationOptions(load_function("--metric", metric, self.allow_code), self.output, self.batch_size)
         return EvaluationOptions(metric, self.output, self.batch_size)
 

@@ -13,7 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.core.errors import InvalidDataError, LimitError, OnnxslimError, UnsupportedError, UsageError
-from onnxslim.data import sequences, user_functions
+from onnxslim.core.user_functions import is_function_reference
+from onnxslim.data import sequences
 from onnxslim.data.array_files import MAX_SAMPLE_BYTES
 from onnxslim.data.columns import Array, Column, read_all
 from onnxslim.data.input_binding import bind_columns, find_fixed_batch
@@ -23,6 +24,7 @@ from onnxslim.data.readers import array_folder, arrays, images, iterables, npz, 
 from onnxslim.data.samples import Samples, StepIndex, too_few_samples
 from onnxslim.data.sequences import StateFeedback
 from onnxslim.data.split import draw_indices, draw_samples
+from onnxslim.data.user_functions import call_reader
 
 #: Why a model does not run with some inputs; None where it does.
 RunCheck = Callable[[Mapping[str, Array]], OnnxslimError | None]
@@ -80,8 +82,8 @@ def open_samples(
         raise UsageError("no data given", hint="give the data the model was made for with --data")
     if max_samples is not None and max_samples < 1:
         raise UsageError(f"--max-samples {max_samples}: expected at least 1")
-    if user_functions.is_function_reference(source) and not os.path.exists(source):
-        source = user_functions.call_function(source, allow_code)
+    if is_function_reference(source) and not os.path.exists(source):
+        source = call_reader(source, allow_code)
     inputs = get_model_inputs(model)
     if not inputs:
         raise UnsupportedError("the model takes no inputs, so there is nothing to feed it with")

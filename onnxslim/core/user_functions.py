@@ -1,4 +1,4 @@
-"""``package.module:function`` on the command line: a function of the user's, imported only when that was allowed."""
+"""``package.module:function``: a function of the user's (a reader, a metric), imported only when code may run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from onnxslim.core.errors import UsageError
 
-_FUNCTION_PATTERN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_REFERENCE_PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
-def is_function(text: str) -> bool:
-    """Whether ``text`` is spelled like a function."""
-    return _FUNCTION_PATTERN.fullmatch(text) is not None
+def is_function_reference(source: object) -> bool:
+    """Whether ``source`` is a text that is spelled like a function."""
+    return isinstance(source, str) and _REFERENCE_PATTERN.fullmatch(source) is not None
 
 
 def load_function(option: str, text: str, allowed: bool) -> Any:
