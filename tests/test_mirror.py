@@ -60,7 +60,6 @@ EXCEPTIONS = {
     "onnxslim/tools/inspection.py": "cli/commands/test_inspect.py",
     "onnxslim/tools/profiling.py": "cli/commands/test_profile.py",
     "onnxslim/tools/prunability.py": "cli/commands/test_inspect.py",
-    "onnxslim/validation/metrics/accumulator.py": "validation/test_evaluation.py",
     "cli/app.py": "cli/test_exit_codes.py",
     "cli/command.py": "cli/test_commands.py",
     "cli/command_registry.py": "cli/test_commands.py",

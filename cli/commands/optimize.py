@@ -19,7 +19,7 @@ from onnxslim.search.optimization import resolve_recipe
 from ..command import command
 from ..options import shared_options
 from ..options.common_options import CommonOptions
-from ..options.parameter_types import DURATION, MODEL, SHARE, SIZE
+from ..options.parameter_types import DROP, DURATION, MODEL, SHARE, SIZE
 
 _RATIO_TYPE: dict[str, Any] = {"type": click.FloatRange(0, min_open=True), "metavar": "R"}
 
@@ -28,7 +28,7 @@ _RATIO_TYPE: dict[str, Any] = {"type": click.FloatRange(0, min_open=True), "meta
 @click.argument("model", metavar="IN", type=MODEL)
 @shared_options.data
 @shared_options.eval_data
-@click.option("--max-drop", type=SHARE, metavar="1%", help="How much the judged metric may drop (1%).")
+@click.option("--max-drop", type=DROP, metavar="1%", help="How many points each judged metric may drop (1%).")
 @click.option("--min-agreement", type=SHARE, metavar="99%", help="Answers that must stay the original's.")
 @click.option("--max-size", type=SIZE, metavar="B", help="Bytes on disk, at most.")
 @click.option("--min-ratio", **_RATIO_TYPE, help="Times smaller, at least.")

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from onnxslim.core.errors import UsageError
-from onnxslim.core.quantities import QuantityError, parse_duration, parse_share, parse_size
+from onnxslim.core.quantities import QuantityError, parse_drop, parse_duration, parse_share, parse_size
 from onnxslim.pruning.sparsity.pattern import parse_sparsity
 
 
@@ -133,8 +133,9 @@ class ReportPathType(_ParamType):
         return path
 
 
-SHARE, SIZE, DURATION = (
+SHARE, DROP, SIZE, DURATION = (
     QuantityType("share", parse_share),
+    QuantityType("drop", parse_drop),
     QuantityType("size", parse_size),
     QuantityType("time", parse_duration),
 )

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from .parameter_types import SHARE
+from .parameter_types import DROP
 
 DATA_HELP = "An .npz of inputs by name, a folder of arrays or images, a table, or the word random."
 
@@ -20,7 +20,7 @@ eval_data = click.option(
     help="What the result is judged on; otherwise a seeded share of --data is held back.",
 )
 max_drop = click.option(
-    "--max-drop", type=SHARE, metavar="1%", help="Write nothing if the judged metric drops by more than this."
+    "--max-drop", type=DROP, metavar="1%", help="Write nothing if a judged metric drops by more than so many points."
 )
 for_ort = click.option(
     "--for-ort", metavar="1.23", help="Refuse what this release of onnxruntime does not load, and avoid making it."

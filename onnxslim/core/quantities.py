@@ -49,22 +49,31 @@ def parse_share(value: object, *, all_allowed: bool = False) -> float:
     return number / 100 if unit else _keep_number(value, number)
 
 
+class Units(float):
+    """A drop in the metric's own unit, where a bare number below 1 counts points of top-1."""
+
+
 def parse_drop(value: object) -> float:
-    """A share, or of a metric that is none ``2.5 units`` → 2.5."""
+    """A share, or ``2.5 units`` → 2.5 of the metric's own unit (:class:`Units`)."""
+    if isinstance(value, Units):
+        return value
     number, unit = _split_unit(value)
     if number is not None and unit in ("unit", "units"):
-        return number
+        return Units(number)
     try:
         return parse_share(value)
     except QuantityError as error:
-        raise QuantityError(
-            error.expected, f"{error.hint or '1% or 0.01'}; of a metric that is no share 2.5 units"
-        ) from None
+        raise QuantityError(error.expected, f"{error.hint or '1% or 0.01'}; in the metric's own unit 2.5 units") from None
 
 
 def format_drop(drop: float) -> float | str:
     """``drop`` as :func:`parse_drop` takes it; what is no number comes back as it is, for that to refuse."""
-    return drop if not isinstance(drop, (int, float)) or drop < 1 else f"{float(drop)!r} units"
+    return f"{float(drop)!r} units" if isinstance(drop, (int, float)) and is_in_units(drop) else drop
+
+
+def is_in_units(drop: float) -> bool:
+    """Whether ``drop`` is one in the metric's own unit: a share of 1 or more is none."""
+    return isinstance(drop, Units) or drop >= 1
 
 
 def parse_size(value: object) -> int:
@@ -95,7 +104,7 @@ def parse_whole_number(value: object, *, low: int | None = None) -> int:
 #: A share of something; ``WholeShare`` may be all of it.
 Share = Annotated[float, Notation(parse_share)]
 WholeShare = Annotated[float, Notation(functools.partial(parse_share, all_allowed=True))]
-#: How much a metric may fall, in its own unit.
+#: How much a metric may fall: a share counts points of top-1, ``units`` are the metric's own.
 Drop = Annotated[float, Notation(parse_drop)]
 Bytes = Annotated[int, Notation(parse_size)]
 Seconds = Annotated[float, Notation(parse_duration)]

@@ -240,12 +240,13 @@ class Attempt:
             result.measured[metric.name] = f"{metric.n} samples of {samples.source}, paired with the original's outputs"
             # A trial that a study remembers has its last model only.
             unmeasured: list[float | None] = [None] * (len(result.stages) - 1 - len(self.models))
-            scores = [metric.original, *unmeasured, *(evaluation.metric.result for evaluation in evaluations.values())]
+            scores = [metric.original, *unmeasured, *(found.find_like(metric).result for found in evaluations.values())]
             result.stages = [dataclasses.replace(s, metric=m) for s, m in zip(result.stages, scores, strict=True)]
             result.extra["fit_metrics"] = self._evaluate_fit_data()
             if (limit := self.recipe.gates.max_drop) is not None and metric.interval and metric.drop is not None:
-                needed = samples_to_decide(metric.drop, metric.interval, metric.n, limit)
-                result.extra["decision"] = {"limit": limit, "samples": needed}
+                own_limit = metric.get_own_limit(limit)
+                needed = samples_to_decide(metric.drop, metric.interval, metric.n, own_limit)
+                result.extra["decision"] = {"limit": own_limit, "samples": needed}
         missed = find_gate_failures(self.recipe.gates, result.evaluation, result.latency, self.sizes)
         if missed:
             error = GateError("; ".join(missed), hint="nothing was written; a report of what was measured may be beside it")

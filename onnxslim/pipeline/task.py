@@ -79,7 +79,7 @@ class CompressionTask:
         def drop_over_limit(model: ir.Model) -> float:
             if tune is None or limit is None:
                 return 0.0
-            drop = self.estimate_metric(model, tune).drop
+            drop = self.estimate_metric(model, tune).get_drop_by(limit)
             if drop is None or drop > limit == 0:
                 return math.inf
             return drop / limit if limit else 0.0
@@ -110,7 +110,7 @@ class CompressionTask:
         except UsageError:  # the output is no score of classes: it has a default metric of its own
             return evaluate_metric(None)
         by_labels = evaluate_metric(None) if samples.labels is not None else predicted
-        return max(predicted, by_labels, key=lambda one: math.inf if one.drop is None else one.drop)
+        return max(predicted, by_labels, key=lambda one: math.inf if one.scaled_drop is None else one.scaled_drop)
 
     def evaluate(
         self, models: dict[str, ir.Model], samples: Samples, metric: str | UserMetric | None = None

@@ -12,6 +12,7 @@ from typing import Any
 
 from onnxslim.core.converter import JSON
 from onnxslim.core.errors import LimitError, OnnxslimError
+from onnxslim.core.quantities import is_in_units
 from onnxslim.core.step_report import StepReport
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.recipe import Recipe
@@ -50,7 +51,7 @@ class Trial:
         seconds: What it took.
         evaluation_seconds: What of that went to judging it on the tune share; 0 of what a study knew.
         metric: Name of the metric that dropped.
-        metric_is_share: Whether the metric is a share, whose drop people read in points.
+        metric_is_share: Whether the drop counts points of top-1, as it does unless the limit is in the metric's own unit.
         missed_gates: Gates on size and time that it does not meet.
         idle_share: What simplification alone took, of what pruning counts.
         note: How many layers went back to float, and why; None where none did.
@@ -171,10 +172,12 @@ def _measure_drop(trial: Trial) -> None:
     if task.splits.tune is None:
         return
     metric = task.estimate_metric(trial.attempt.models[-1], task.splits.tune)
-    trial.drop = math.inf if metric.drop is None else max(0.0, metric.drop)
-    trial.metric, trial.metric_is_share = metric.name, metric.share
-    if trial.candidate.pruning_ratio and metric.interval is not None:
-        trial.drop += max(0.0, metric.interval[1] - trial.drop) / Z95
+    limit = trial.attempt.recipe.gates.max_drop or 0.0
+    drop, interval = metric.get_drop_by(limit), metric.get_interval_by(limit)
+    trial.drop = math.inf if drop is None else max(0.0, drop)
+    trial.metric, trial.metric_is_share = metric.name, not is_in_units(limit)
+    if trial.candidate.pruning_ratio and interval is not None:
+        trial.drop += max(0.0, interval[1] - trial.drop) / Z95
 
 
 def _compute_score(trial: Trial, goal: str, use_clock: bool) -> None:

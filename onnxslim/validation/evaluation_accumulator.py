@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,8 +27,9 @@ class Evaluation:
     """What one pass over the samples showed.
 
     Attributes:
-        metrics: The one that gates first.
-        output: The output that was judged.
+        metrics: All that was measured, the one that gates first.
+        output: The output that was judged, or the first of several.
+        gating: Those of ``metrics`` that gate, each with the output it is of; by default the first.
         outputs: How far each output has moved from the original's, by name; empty without a reference.
         drift: The error of each output by time step, where samples are steps of sequences.
         original_correct: Shape (n,), bool: where the original's top-1 is the label; None without labels or reference.
@@ -44,24 +46,40 @@ class Evaluation:
     result_correct: np.ndarray | None = None
     disagreeing: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     warnings: list[str] = field(default_factory=list)
+    gating: list[MetricResult] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.gating:
+            object.__setattr__(self, "gating", self.metrics[:1])
 
     @property
     def metric(self) -> MetricResult:
-        """The metric that gates."""
-        return self.metrics[0]
+        """The metric that gates: of several the one that lost most, counted in points of top-1."""
+        return max(self.gating, key=_get_comparable_drop)
 
     def find(self, name: str) -> MetricResult | None:
         """The metric called ``name``, or None."""
         return next((metric for metric in self.metrics if metric.name == name), None)
 
+    def find_like(self, metric: MetricResult) -> MetricResult:
+        """The metric that is called like ``metric`` and is of the same output."""
+        return next(one for one in self.metrics if (one.name, one.output) == (metric.name, metric.output))
+
     def as_json(self) -> dict[str, Any]:
         """The contract's ``metrics`` and ``outputs``, and ``judged``: the output, and who changed the answer."""
         drift = {name: {"over_time": d} for name in self.outputs if self.drift and (d := self.drift.as_json(name))}
         return {
-            "metrics": [metric.as_json() for metric in self.metrics],
+            "metrics": [metric.as_json() | {"gates": metric in self.gating} for metric in self.metrics],
             "outputs": {name: fidelity.as_json() | drift.get(name, {}) for name, fidelity in self.outputs.items()},
             "judged": {"output": self.output, "disagreeing": self.disagreeing.tolist()},
         }
+
+
+def _get_comparable_drop(metric: MetricResult) -> float:
+    drop = metric.scaled_drop
+    if drop is None:
+        return -math.inf
+    return math.inf if math.isnan(drop) else drop
 
 
 def _make_metric_accumulator(metric: str | UserMetric | None) -> UserMetricAccumulator | DetectionAccumulator | None:

@@ -17,7 +17,8 @@ class Gates:
     """Constraints; None asks nothing.
 
     Attributes:
-        max_drop: Of the first metric, in its unit (0.01 is one point of top-1).
+        max_drop: Of every metric that gates: in what weighs as much as points of top-1 (0.01 is one), or in the metric's
+            own unit (:class:`~onnxslim.core.quantities.Units`).
         min_agreement: Share of samples whose answer is the original's.
         min_sqnr: Decibels, of every output.
         max_size: Bytes on disk with external data.
@@ -72,21 +73,21 @@ class _GateChecks:
         measured = self.evaluation.metric if self.evaluation else None
         if measured is None or measured.drop is None:
             return "max drop: no drop was measured (it needs the original as the reference)"
-        text = measured.format_value
-        description = (
-            f"{measured.name} drops by {text(measured.drop)} ({text(measured.original or 0)} to {text(measured.result)})"
-        )
-        allowed = f"at most {text(limit)} is allowed"
+        text, own_limit = measured.format_value, measured.get_own_limit(limit)
+        verb = "drops" if measured.higher_is_better else "rises"
+        values = f"({text(measured.original or 0)} to {text(measured.result)})"
+        description = f"{measured.describe_subject()} {verb} by {text(measured.drop)} {values}"
+        allowed = f"at most {text(own_limit)} is allowed"
         # one sample of 300 is 0.00333…: a drop of exactly the limit must not fail by its last bit
-        if not measured.drop <= limit + 1e-9:
+        if not (measured.get_drop_by(limit) or 0.0) <= limit + 1e-9:
             return f"{description}; {allowed}"
         if not self.strict:
             return None
         if measured.interval is None:
             return f"{description}, and {measured.n} samples are too few for an interval; {allowed} (strict)"
-        if measured.interval[1] <= limit:
+        if measured.interval[1] <= own_limit:
             return None
-        needed = samples_to_decide(measured.drop, measured.interval, measured.n, limit)
+        needed = samples_to_decide(measured.drop, measured.interval, measured.n, own_limit)
         more = f"; about {needed} samples would decide" if needed else ""
         return f"{description}, its 95 % interval reaches {text(measured.interval[1])}; {allowed} (strict){more}"
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from onnxslim.core.quantities import (
     QuantityError,
     format_drop,
+    is_in_units,
     parse_drop,
     parse_duration,
     parse_share,
@@ -37,6 +38,16 @@ def test_a_share_means_the_same_as_a_number_and_as_text(share: float) -> None:
 @given(st.floats(0, 1e9) | st.integers(0, 10**9))
 def test_a_drop_is_read_as_it_was_written(drop: float) -> None:
     assert parse_drop(format_drop(drop)) == drop
+
+
+@pytest.mark.parametrize("text", ["0.5 units", "2.5 units", "1 unit"])
+def test_units_stay_units_whatever_their_number(text: str) -> None:
+    drop = parse_drop(text)
+    assert is_in_units(drop)
+    assert not is_in_units(parse_drop("50%"))
+    for again in (parse_drop(drop), parse_drop(format_drop(drop))):
+        assert is_in_units(again)
+        assert again == drop
 
 
 @pytest.mark.parametrize("one", [1, 1.0, "1"])

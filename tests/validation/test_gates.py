@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from onnxslim.core.quantities import Units
 from onnxslim.validation.evaluation_accumulator import Evaluation
 from onnxslim.validation.gates import Gates, find_gate_failures
 from onnxslim.validation.latency import summarize
@@ -94,6 +95,29 @@ def test_drops_that_are_no_numbers_do_not_pass() -> None:
     for drop in (math.nan, math.inf):
         broken = evaluation(metrics=[MetricResult("relative", 1.0, -math.inf, drop, (0.0, drop), 9, share=True)])
         assert len(find_gate_failures(Gates(max_drop=0.5), broken)) == 1
+
+
+def test_a_limit_means_the_same_for_metrics_of_other_points() -> None:
+    deviation = MetricResult("deviation", 0.0, 0.04, 0.04, (0.03, 0.06), 9, higher_is_better=False, point=0.05)
+    judged = evaluation(metrics=[deviation])
+    assert find_gate_failures(Gates(max_drop=0.01), judged) == []
+    (line,) = find_gate_failures(Gates(max_drop=0.005), judged)
+    assert line == "deviation rises by 0.04 (0 to 0.04); at most 0.025 is allowed"
+    (line,) = find_gate_failures(Gates(max_drop=0.01, strict=True), judged)
+    assert "reaches 0.06; at most 0.05 is allowed (strict)" in line
+    assert find_gate_failures(Gates(max_drop=Units(0.04)), judged) == []
+    assert len(find_gate_failures(Gates(max_drop=Units(0.03)), judged)) == 1
+
+
+def test_of_several_metrics_that_gate_the_one_that_lost_most_does() -> None:
+    mild = MetricResult("deviation", 0.0, 0.04, 0.04, None, 9, higher_is_better=False, point=0.05, output="a")
+    hard = MetricResult("top1", 0.9, 0.88, 0.02, None, 9, share=True, output="b")
+    judged = evaluation(metrics=[mild, hard], gating=[mild, hard])
+    assert judged.metric is hard
+    (line,) = find_gate_failures(Gates(max_drop=0.01), judged)
+    assert line.startswith("top1 of b drops by 2 %")
+    broken = MetricResult("deviation", 0.0, math.nan, math.nan, None, 9, higher_is_better=False, output="a")
+    assert evaluation(metrics=[hard], gating=[hard, broken]).metric is broken
 
 
 def test_a_result_that_is_not_finite_fails_every_sqnr() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from onnxslim.core.converter import JSON
+from onnxslim.core.quantities import is_in_units
 from onnxslim.validation import statistics
 from onnxslim.validation.metrics.table import FinishFunction, Metric
 from onnxslim.validation.statistics import Interval
 
 #: The interval of a metric of the whole set is from leaving out one of at most so many groups of samples at a time.
 MAX_JACKKNIFE_GROUPS = 20
+#: One point of a classifier's top-1, which drops of every metric are counted in.
+TOP1_POINT = 0.01
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class MetricResult:
         p_value: Of McNemar's mid-p test that both are equally often right, for metrics of right and wrong.
         share: The values are shares of 1, which people read as percentages.
         higher_is_better: False for errors.
+        point: The drop that weighs as much as one point of top-1 (0.01), in the metric's own unit.
+        output: The output that it is of; None where it reads several.
     """
 
     name: str
@@ -44,6 +50,39 @@ class MetricResult:
     p_value: float | None = None
     share: bool = False
     higher_is_better: bool = True
+    point: float = TOP1_POINT
+    output: str | None = None
+
+    @property
+    def scaled_drop(self) -> float | None:
+        """The drop in points of top-1 (0.01 is one), so that one limit means the same for every metric."""
+        return None if self.drop is None else self._scale(self.drop)
+
+    @property
+    def scaled_interval(self) -> Interval | None:
+        """The interval of :attr:`scaled_drop`."""
+        return None if self.interval is None else (self._scale(self.interval[0]), self._scale(self.interval[1]))
+
+    def get_drop_by(self, limit: float) -> float | None:
+        """The drop as ``limit`` counts it: in the metric's own unit where that is one in units, else scaled."""
+        return self.drop if is_in_units(limit) else self.scaled_drop
+
+    def get_interval_by(self, limit: float) -> Interval | None:
+        """The interval of :meth:`get_drop_by`."""
+        return self.interval if is_in_units(limit) else self.scaled_interval
+
+    def get_own_limit(self, limit: float) -> float:
+        """``limit`` in the metric's own unit."""
+        return float(limit) if is_in_units(limit) else limit * (self.point / TOP1_POINT)
+
+    def _scale(self, value: float) -> float:
+        if self.point == 0:  # the original makes no error at all: any is endlessly more
+            return math.copysign(math.inf, value) if value else 0.0
+        return value * (TOP1_POINT / self.point)
+
+    def describe_subject(self) -> str:
+        """The metric and, where it is known, the output it is of."""
+        return self.name if self.output is None else f"{self.name} of {self.output}"
 
     def format_value(self, value: float) -> str:
         """``value`` of this metric as a person reads it."""
@@ -53,7 +92,8 @@ class MetricResult:
         """The contract's entry; null stands for a value that is not finite."""
         values = JSON.unstructure(self)
         unit, better = "%" if values.pop("share") else "", "higher" if values.pop("higher_is_better") else "lower"
-        return {**values, "unit": unit, "better": better}
+        scaled = {"scaled_drop": self.scaled_drop, "scaled_interval": self.scaled_interval}
+        return {**values, **dict(JSON.unstructure(scaled)), "unit": unit, "better": better}
 
 
 class MetricAccumulator:
@@ -86,7 +126,12 @@ class MetricAccumulator:
             self.metric.name, original, result, self.metric.finish,
             higher_is_better=self.metric.higher_is_better, by_definition=by_original,
         )  # fmt: skip
-        return replace(metric_result, share=self.metric.higher_is_better, higher_is_better=self.metric.higher_is_better)
+        point = self.metric.point
+        if self.metric.is_relative and metric_result.original is not None:
+            point *= abs(metric_result.original)
+        return replace(
+            metric_result, share=self.metric.higher_is_better, higher_is_better=self.metric.higher_is_better, point=point
+        )
 
 
 def compare_paired(

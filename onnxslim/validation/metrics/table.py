@@ -37,6 +37,8 @@ class Metric:
         is_default_for: Whether it is reported by default.
         finish: From means of parts to values; the mean itself by default.
         higher_is_better: False for errors.
+        point: The drop, in the metric's own unit, that weighs as much as one point of a classifier's top-1 (0.01).
+        is_relative: ``point`` is a share of the original's value, because the unit is that of the data.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Metric:
     is_default_for: DefaultPredicate = lambda values, labels: False
     finish: FinishFunction = lambda means: means[:, 0]
     higher_is_better: bool = True
+    point: float = 0.01
+    is_relative: bool = False
 
 
 def is_scores(values: np.ndarray) -> bool:
@@ -292,8 +296,9 @@ METRICS: dict[str, Metric] = {
             _has_real_labels,
             lambda m: np.sqrt(m[:, 0]),
             higher_is_better=False,
+            is_relative=True,
         ),
-        Metric("mae", "MAE", _deviation("mae", np.abs), "labels", higher_is_better=False),
+        Metric("mae", "MAE", _deviation("mae", np.abs), "labels", higher_is_better=False, is_relative=True),
         Metric("ctc", "Sequence accuracy", _ctc, "either", finish=_ctc_finish),
     )
 }

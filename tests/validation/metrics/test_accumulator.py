@@ -1,0 +1,45 @@
+"""Drops of metrics with other units, counted in points of top-1."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onnxslim.core.quantities import Units
+from onnxslim.validation.metrics.accumulator import MetricAccumulator, MetricResult
+from onnxslim.validation.metrics.table import METRICS
+
+
+@given(st.floats(-1, 1), st.floats(1e-3, 10))
+def test_a_drop_of_one_point_is_one_of_top1(drop: float, point: float) -> None:
+    assert MetricResult("m", 0.0, 0.0, drop).scaled_drop == drop
+    assert MetricResult("m", 0.0, 0.0, point, point=point).scaled_drop == pytest.approx(0.01)
+    measured = MetricResult("m", 0.0, 0.0, drop, (drop - 1, drop + 1), point=point)
+    assert measured.get_drop_by(Units(0.5)) == drop
+    assert measured.get_own_limit(0.01) == pytest.approx(point)
+    assert measured.get_own_limit(Units(0.5)) == 0.5
+    assert measured.scaled_interval is not None
+    assert measured.scaled_interval[0] <= (measured.scaled_drop or 0.0) <= measured.scaled_interval[1]
+
+
+def test_errors_in_the_unit_of_the_data_are_told_by_how_much_they_grow() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.normal(size=(200, 1)).astype(np.float32)
+    original = labels + rng.normal(scale=0.1, size=labels.shape).astype(np.float32)
+    found = []
+    for unit in (1.0, 1000.0):
+        accumulator = MetricAccumulator(METRICS["rmse"])
+        accumulator.add(unit * (labels + 1.03 * (original - labels)), unit * original, unit * labels)
+        found.append(accumulator.compute())
+    for measured in found:
+        assert measured.scaled_drop == pytest.approx(0.03, rel=1e-3)
+        assert not measured.share
+
+
+def test_where_the_original_makes_no_error_any_is_too_much() -> None:
+    assert MetricResult("rmse", 0.0, 0.1, 0.1, point=0.0).scaled_drop == math.inf
+    assert MetricResult("rmse", 0.0, 0.0, 0.0, point=0.0).scaled_drop == 0.0
