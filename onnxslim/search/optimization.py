@@ -85,7 +85,7 @@ def optimize(
             plenty of them, a search chooses on a share of them and confirms on the rest.
         recipe: A preset's name, a YAML file, a model that carries one, or a :class:`~onnxslim.pipeline.recipe.Recipe`.
         max_drop: Of the judged metrics: 0.01, the default, is what weighs as much as one point of top-1
-            (:attr:`~onnxslim.validation.metrics.table.Metric.point`); in the metric's own unit with
+            (:attr:`~onnxslim.validation.metrics.metric.Metric.point`); in the metric's own unit with
             :class:`~onnxslim.core.quantities.Units`.
         min_agreement: Share of samples whose answer is the original's.
         min_sqnr: Decibels, of every output.

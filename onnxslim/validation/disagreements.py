@@ -11,7 +11,7 @@ from onnxslim.core.errors import OnnxslimError
 from onnxslim.data.input_binding import InputFeed
 from onnxslim.data.readers.npz import pack_ragged
 from onnxslim.data.samples import Batch, Samples
-from onnxslim.validation.metrics.table import get_predictions, is_scores
+from onnxslim.validation.metrics.classification import get_predictions, is_scores
 from onnxslim.validation.output_selection import as_rows, pick_output
 
 #: Without classes there is no answer; then a sample has changed when its output moved by this share of its norm.

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from onnxslim.core.errors import UnsupportedError, UsageError
-from onnxslim.validation.metrics.table import METRICS, Metric, is_scores
+from onnxslim.validation.metrics.classification import is_scores
+from onnxslim.validation.metrics.metric import Metric
+from onnxslim.validation.metrics.table import METRICS
 
 _ZIPMAP_HINT = "name a tensor with --output, or export without ZipMap (skl2onnx: options={'zipmap': False})"
 

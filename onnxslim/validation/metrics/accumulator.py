@@ -12,7 +12,7 @@ import numpy as np
 from onnxslim.core.converter import JSON
 from onnxslim.core.quantities import is_in_units
 from onnxslim.validation import statistics
-from onnxslim.validation.metrics.table import FinishFunction, Metric
+from onnxslim.validation.metrics.metric import FinishFunction, Metric
 from onnxslim.validation.statistics import Interval
 
 #: The interval of a metric of the whole set is from leaving out one of at most so many groups of samples at a time.
