@@ -15,6 +15,7 @@ import click
 import yaml
 
 from onnxslim.core.errors import GateError, OnnxslimError
+from onnxslim.core.memory_budget import plan_memory
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result
 from onnxslim.reporting.terminal import render_terminal as summary
@@ -74,6 +75,7 @@ def command(
             meter = EnergyMeter(find_counter(Provider(CPU)))
             with (
                 enforce_limits(common.timeout, common.max_memory, lambda error: _print_failure(error, name, common)),
+                plan_memory(common.max_memory),
                 model_file.trust_files(allow_hardlinks=common.allow_hardlinks, max_memory=common.max_memory),
             ):
                 try:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from onnxslim.compat.drop_in import rewrite, write_node_table
 from onnxslim.compat.legacy_options import FUSION_PATTERNS, OPTIMIZATIONS, parse_keywords
 from onnxslim.core.errors import UsageError
+from onnxslim.core.memory_budget import plan_memory
 from onnxslim.core.version import __version__
 from onnxslim.model_io import model_file
 from onnxslim.runtime.load_check import save_checked
@@ -46,6 +47,7 @@ def run_legacy(arguments: Sequence[str]) -> int:
     max_memory, timeout = options.pop("max_memory"), options.pop("timeout")
     with (
         enforce_limits(timeout, max_memory, terminal.print_error),
+        plan_memory(max_memory),
         model_file.trust_files(allow_hardlinks=options.pop("allow_hardlinks"), max_memory=max_memory),
     ):
         if options.pop("inspect"):

@@ -9,18 +9,17 @@ from types import MappingProxyType
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.working_set import find_crossing, find_tensor_bytes, plan_batch_size
+from onnxslim.core.memory_budget import scale_bytes
 from onnxslim.data.samples import Samples
 from onnxslim.graph import shapes
-from onnxslim.graph.constants import get_const_tensor
-from onnxslim.graph.traversal import iter_reads
-from onnxslim.model_io import model_file
 from onnxslim.runtime.parallel import FeedIterable, run_all
 from onnxslim.runtime.session import SessionConfig
 
-#: Samples in one run; large enough for the kernels, small enough for the activations.
+#: Samples in one run, where their activations are small enough; large enough for the kernels.
 BATCH_SIZE = 16
 #: What a walk may hold, in bytes. Early feature maps are large and quick to compute again, late ones small and dear.
-MAX_HELD_BYTES = 256_000_000
+MAX_HELD_BYTES = 128_000_000
 
 
 class SegmentExecutor:
@@ -35,8 +34,9 @@ class SegmentExecutor:
         model: The model; read again at every visit.
         samples: What it is fed with.
         config: How it runs.
-        max_held_bytes: What may be held.
-        shared: Another walk with the same samples that has visited nothing yet: what it has read is not read again.
+        max_held_bytes: What may be held; by default a share of the memory that is planned with.
+        shared: Another walk with the same samples that has visited nothing yet: what it has read is not read again, and both
+            go through the same batches.
     """
 
     def __init__(
@@ -44,17 +44,21 @@ class SegmentExecutor:
         model: ir.Model,
         samples: Samples,
         config: SessionConfig,
-        max_held_bytes: int = MAX_HELD_BYTES,
+        max_held_bytes: int | None = None,
         shared: SegmentExecutor | None = None,
     ) -> None:
-        self._model, self._samples, self._config, self._max_held_bytes = model, samples, config, max_held_bytes
+        self._model, self._samples, self._config = model, samples, config
+        self._max_held_bytes = scale_bytes(MAX_HELD_BYTES) if max_held_bytes is None else max_held_bytes
         self._nodes = list(model.graph)
         self._cut_position = -1
         self._held_batches: list[tuple[range, dict[str, np.ndarray]]] | None = None
-        self._crossing_names = _find_crossing(self._nodes, shapes.get_required_inputs(model))
-        self._batch_bytes = self._tensor_bytes()
+        self._crossing_names = find_crossing(self._nodes, shapes.get_required_inputs(model))
+        self._batch_size: int = plan_batch_size(model, samples, BATCH_SIZE) if shared is None else shared._batch_size
+        first_batch = next(iter(samples.batches(self._batch_size)))
+        self._batch_bytes = find_tensor_bytes(model, first_batch)
+        self._batch_count = len(samples) / max(len(first_batch.indices), 1)
         if shared is not None:
-            self._held_batches = shared._held_batches
+            self._held_batches = None if shared._held_batches is None else list(shared._held_batches)
         elif self._fits(self._crossing_names[0]):
             self._held_batches = list(self._batches())
 
@@ -65,8 +69,7 @@ class SegmentExecutor:
 
     def _fits(self, names: Sequence[str]) -> bool:
         """Whether these tensors of all samples may be held."""
-        batches = max(len(self._samples), 1) / BATCH_SIZE
-        return batches * sum(self._batch_bytes.get(name, np.inf) for name in names) <= self._max_held_bytes
+        return self._batch_count * sum(self._batch_bytes.get(name, np.inf) for name in names) <= self._max_held_bytes
 
     def run_segment(
         self, position: int, names: Sequence[str], model: ir.Model | None = None
@@ -86,16 +89,21 @@ class SegmentExecutor:
         for decision in range(position - 1, self._cut_position, -1):
             if self._fits(self._crossing_names[decision + 1]):
                 crossing = self._crossing_names[decision + 1]
-                held_batches = list(self._run(self._model, self._crossing_names[self._cut_position + 1], crossing))
+                given = self._crossing_names[self._cut_position + 1]
+                held_batches = [
+                    (indices, _copy_arrays(tensors))
+                    for indices, tensors in self._run(self._model, given, crossing, is_last_use=True)
+                ]
                 self._held_batches, self._cut_position = held_batches, decision
                 return
 
     def _run(
-        self, model: ir.Model, given: Sequence[str], names: Sequence[str]
+        self, model: ir.Model, given: Sequence[str], names: Sequence[str], *, is_last_use: bool = False
     ) -> Iterator[tuple[range, dict[str, np.ndarray]]]:
+        """``names`` of every batch, computed from ``given``, which is held; let go of batch by batch in its last use."""
         computed = [name for name in dict.fromkeys(names) if name not in given]
         if not computed:
-            for indices, feeds in self._batches():
+            for indices, feeds in self._batches(is_last_use):
                 yield indices, {name: feeds[name] for name in names}
             return
         examples = self._held_batches[0][1] if self._held_batches else {}
@@ -103,7 +111,7 @@ class SegmentExecutor:
         pending: deque[tuple[range, dict[str, np.ndarray]]] = deque()
 
         def inputs() -> Iterator[dict[str, np.ndarray]]:
-            for indices, feeds in self._batches():
+            for indices, feeds in self._batches(is_last_use):
                 pending.append((indices, {name: feeds[name] for name in names if name in given}))
                 yield feeds
 
@@ -111,26 +119,20 @@ class SegmentExecutor:
             indices, passed_through = pending.popleft()
             yield indices, passed_through | outputs
 
-    def _batches(self) -> Iterator[tuple[range, dict[str, np.ndarray]]]:
+    def _batches(self, is_last_use: bool = False) -> Iterator[tuple[range, dict[str, np.ndarray]]]:
         if self._held_batches is not None:
-            yield from self._held_batches
+            held = self._held_batches
+            while held and is_last_use:
+                yield held.pop(0)
+            yield from held
             return
-        for batch in self._samples.batches(BATCH_SIZE):
+        for batch in self._samples.batches(self._batch_size):
             yield batch.indices, dict(batch)
 
-    def _tensor_bytes(self) -> dict[str, int]:
-        """Bytes of each tensor in one batch, where shape inference can tell."""
-        first_batch = next(iter(self._samples.batches(BATCH_SIZE)))
-        bound_model = model_file.clone(self._model)
-        for value in bound_model.graph.inputs:
-            if (input_array := first_batch.get(value.name or "")) is not None:
-                value.shape = ir.Shape(input_array.shape)
-        for node in bound_model.graph.all_nodes():
-            for output in node.outputs:
-                output.shape = None
-        shapes.infer(bound_model)
-        values = [*bound_model.graph.inputs, *(output for node in bound_model.graph for output in node.outputs)]
-        return {str(value.name): size for value in values if (size := shapes.get_nbytes(value)) is not None}
+
+def _copy_arrays(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Copies to hold: the runtime's own outputs would keep the whole blocks of memory that they were cut from."""
+    return {name: array.copy() if isinstance(array, np.ndarray) else array for name, array in tensors.items()}
 
 
 def extract_segment(
@@ -154,18 +156,3 @@ def run_extracted(segment: ir.Model, held: FeedIterable, config: SessionConfig) 
     names = [str(value.name) for value in segment.graph.inputs]
     feeds = ({name: tensors[name] for name in names if name in tensors} for tensors in held)
     return run_all(segment, feeds, lambda _, outputs: outputs, config)
-
-
-def _find_crossing(nodes: Sequence[ir.Node], inputs: Sequence[ir.Value]) -> list[list[str]]:
-    """For each cut (before node 0, before node 1, …, after the last): names of the tensors that cross it, in order."""
-    last_reader: dict[ir.Value, int] = {}
-    for position, node in enumerate(nodes):
-        for value in iter_reads(node):
-            last_reader[value] = position
-    alive = list(inputs)
-    cuts = [[str(value.name) for value in alive if value in last_reader]]
-    for position, node in enumerate(nodes):
-        alive += [value for value in node.outputs if get_const_tensor(value) is None]
-        alive = [value for value in alive if last_reader.get(value, -1) > position]
-        cuts.append([str(value.name) for value in alive])
-    return cuts

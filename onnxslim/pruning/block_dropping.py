@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxslim.activations.observer import sum_channels
 from onnxslim.activations.segment_executor import BATCH_SIZE, SegmentExecutor
+from onnxslim.activations.working_set import plan_batch_size
 from onnxslim.channels.removable_blocks import DroppableBlock, drop_block, find_blocks
 from onnxslim.data.samples import Samples
 from onnxslim.graph.signature import tap_outputs
@@ -113,5 +114,6 @@ def _mean_contribution(model: ir.Model, block: DroppableBlock, samples: Samples,
         added = tensors[block.exit].astype(np.float64) - tensors[block.entry]
         return sum_channels(added, 1 if added.ndim > 3 else -1)
 
-    count, total, _ = np.asarray(sum(run_all(tapped, samples.batches(BATCH_SIZE), sum_added, config)))
+    batches = samples.batches(plan_batch_size(tapped, samples, BATCH_SIZE))
+    count, total, _ = np.asarray(sum(run_all(tapped, batches, sum_added, config)))
     return np.asarray(total / count)

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
+import onnx_ir as ir
 
+from onnxslim.activations.working_set import plan_batch_size
 from onnxslim.core.errors import InvalidDataError, InvalidModelError, UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Samples
@@ -26,9 +28,9 @@ from onnxslim.validation.metrics.table import METRICS
 from onnxslim.validation.metrics.user_metric import UserMetric
 from onnxslim.validation.output_selection import NoRowsError
 
-#: Samples at a time when nobody says: at most so many, and inputs of at most so many bytes, because what a network
-#: holds inside grows with them.
-MAX_BATCH_SAMPLES, MAX_BATCH_BYTES = 64, 4 << 20
+#: Samples at a time when nobody says: at most so many, inputs of at most so many bytes, and no more than run in the memory
+#: that is planned for a run, with so many copies of the outputs: what metrics make of them, in double precision.
+MAX_BATCH_SAMPLES, MAX_BATCH_BYTES, OUTPUT_COPIES = 64, 4 << 20, 4
 
 
 def evaluate(
@@ -57,7 +59,8 @@ def evaluate(
             (N, C, H, W) with labels of shape (N, H, W), AP for outputs called boxes and scores, agreement for integers,
             1 - ‖a - b‖ / ‖a‖ for all else.
         output: The output to judge (:func:`~onnxslim.validation.output_selection.pick_output`).
-        batch_size: Samples at a time, where the model leaves that free; by default what 4 MB of inputs hold, up to 64.
+        batch_size: Samples at a time, where the model leaves that free; by default what 4 MB of inputs hold, up to
+            64, and fewer where the model or its outputs are large inside.
         progress: Called after each batch with the number of samples done.
 
     Raises:
@@ -122,7 +125,8 @@ def _evaluate_in_batches(
         names = ", ".join([*METRICS, *DATASET_METRICS])
         raise UsageError(f"--metric {metric}: unknown", hint=f"one of {names}, or module:function")
     loaded = {name: model_file.load(model) for name, model in models.items()}
-    original = None if reference is None else StatefulSession(Session(model_file.load(reference), config), samples.state)
+    original_model = None if reference is None else model_file.load(reference)
+    original = None if original_model is None else StatefulSession(Session(original_model, config), samples.state)
     sessions = {name: StatefulSession(Session(model, config), samples.state) for name, model in loaded.items()}
     for session in sessions.values():
         if original is not None and (missing := [name for name in original.outputs if name not in session.outputs]):
@@ -133,7 +137,11 @@ def _evaluate_in_batches(
     accumulators: dict[str, EvaluationAccumulator] = {}
     labels, times = samples.labels, samples.times
     longest_sequence = 0 if times is None else int(times.max()) + 1
-    for indices, original_outputs, result_outputs in _run_batches(samples, original, sessions, batch_size):
+    if batch_size is None and not samples.state:
+        # the caller's own object, where it is one: what is known of it need not be found out again
+        planned = reference if isinstance(reference, ir.Model) else original_model
+        batch_size = _choose_batch_size([*loaded.values()] if planned is None else [planned], samples)
+    for indices, original_outputs, result_outputs in _run_batches(samples, original, sessions, batch_size or 1):
         n, batch_labels = len(indices), None if labels is None else labels[indices]
         for name, outputs in result_outputs.items():
             if name not in accumulators:
@@ -154,13 +162,13 @@ def _evaluate_in_batches(
 
 
 def _run_batches(
-    samples: Samples, original: StatefulSession | None, results: Mapping[str, StatefulSession], batch_size: int | None
+    samples: Samples, original: StatefulSession | None, results: Mapping[str, StatefulSession], batch_size: int
 ) -> Iterator[tuple[range, OutputValues | None, dict[str, OutputValues]]]:
     """The outputs of the original and of each result, batch by batch; those of single steps some at a time."""
     output_names = None if original is None else original.outputs
     continues = samples.continues_previous
     pending: list[tuple[OutputValues | None, dict[str, OutputValues]]] = []
-    for batch in samples.batches(1 if samples.state else batch_size or _get_batch_size(samples)):
+    for batch in samples.batches(1 if samples.state else batch_size):
         start = batch.indices.start
         continues_sequence = bool(samples.state) and bool(continues[start])
         original_outputs = None if original is None else original.run(batch, continues=continues_sequence)
@@ -203,6 +211,8 @@ def _stack_outputs(steps: Sequence[OutputValues]) -> OutputValues:
     }
 
 
-def _get_batch_size(samples: Samples) -> int:
-    sample = sum(4 * math.prod(shape or ()) for shape in samples.shapes.values())
-    return max(1, min(MAX_BATCH_SAMPLES, MAX_BATCH_BYTES // max(sample, 1)))
+def _choose_batch_size(models: Sequence[ir.Model], samples: Samples) -> int:
+    """What fits into a run of each of ``models``: results are about as large inside as the original."""
+    sample_bytes = sum(4 * math.prod(shape or ()) for shape in samples.shapes.values())
+    by_inputs = max(1, min(MAX_BATCH_SAMPLES, MAX_BATCH_BYTES // max(sample_bytes, 1)))
+    return min(plan_batch_size(model, samples, by_inputs, output_copies=OUTPUT_COPIES) for model in models)

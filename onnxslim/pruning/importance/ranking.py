@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnxslim.activations.observer import observe, sum_channels
 from onnxslim.activations.run_context import RunContext
 from onnxslim.activations.segment_executor import BATCH_SIZE
+from onnxslim.activations.working_set import plan_batch_size
 from onnxslim.channels.analysis.units import Analysis, Site
 from onnxslim.core.errors import UsageError
 from onnxslim.data.samples import Samples
@@ -124,7 +125,8 @@ def _measure_stats(model: ir.Model, tensors: Mapping[str, int], samples: Samples
         return sum_channels(array, tensors[name])
 
     stats = {}
-    for name, parts in observe(model, tensors, samples.batches(BATCH_SIZE), measure, config).items():
+    batches = samples.batches(plan_batch_size(model, samples, BATCH_SIZE))
+    for name, parts in observe(model, tensors, batches, measure, config).items():
         n, total, square = np.asarray(sum(parts))
         stats[name] = (np.sqrt(np.maximum(square / n - np.square(total / n), 0)), np.sqrt(square / n))
     return stats

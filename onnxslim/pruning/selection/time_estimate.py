@@ -7,6 +7,8 @@ the spot, which takes a second or less.
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from dataclasses import dataclass
 
@@ -14,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.segment_executor import BATCH_SIZE
+from onnxslim.activations.working_set import plan_batch_size
 from onnxslim.channels.analysis.analysis import analyze_channels
 from onnxslim.channels.removable_blocks import find_blocks
 from onnxslim.core.errors import OnnxslimError
@@ -91,10 +94,11 @@ def estimate_workload(model: ir.Model, samples: int) -> PruneWorkload:
 
 def measure_rates(model: ir.Model, samples: Samples, config: SessionConfig) -> MachineRates:
     """What this machine does in a second, measured now."""
-    batches = [dict(batch) for _, batch in zip(range(2), samples.batches(BATCH_SIZE), strict=False)]
-    count = sum(len(next(iter(batch.values()))) for batch in batches)
+    batch_size = plan_batch_size(model, samples, BATCH_SIZE)
+    batches = list(itertools.islice(samples.batches(batch_size), math.ceil(2 * BATCH_SIZE / batch_size)))
+    count = sum(len(batch.indices) for batch in batches)
     started = time.perf_counter()
-    for _ in run_all(model, batches, lambda number, _: number, config):
+    for _ in run_all(model, map(dict, batches), lambda number, _: number, config):
         pass
     runs = count / max(time.perf_counter() - started, 1e-9)
     square = np.ones((BENCHMARK_SIDE, BENCHMARK_SIDE))

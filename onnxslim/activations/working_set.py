@@ -1,0 +1,107 @@
+"""How much memory a run of a model takes, by the shapes of its tensors, and batches that keep below a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.data.samples import Samples
+from onnxslim.graph import shapes
+from onnxslim.graph.constants import get_const_tensor
+from onnxslim.graph.traversal import iter_reads
+from onnxslim.model_io import model_file
+
+#: Bytes of tensors that are alive at once in one run of a batch. The runtime's pool of memory grows by doubling and keeps
+#: what it has, so that it takes up to twice that, and several runs go on side by side.
+MAX_RUN_BYTES = 64_000_000
+
+#: What single models were found to need, by the shapes they are fed with: judges ask of the same few again and again.
+_KNOWN: WeakKeyDictionary[ir.Model, dict[tuple[object, ...], WorkingSet]] = WeakKeyDictionary()
+
+
+def find_tensor_bytes(model: ir.Model, feed: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Bytes of each tensor while ``feed`` is run, by name, where shape inference can tell."""
+    bound_model = model_file.clone(model)
+    for value in bound_model.graph.inputs:
+        if (input_array := feed.get(value.name or "")) is not None:
+            value.shape = ir.Shape(input_array.shape)
+    for node in bound_model.graph.all_nodes():
+        for output in node.outputs:
+            output.shape = None
+    shapes.infer(bound_model)
+    values = [*bound_model.graph.inputs, *(output for node in bound_model.graph for output in node.outputs)]
+    return {str(value.name): size for value in values if (size := shapes.get_nbytes(value)) is not None}
+
+
+def find_crossing(nodes: Sequence[ir.Node], inputs: Sequence[ir.Value]) -> list[list[str]]:
+    """For each cut (before node 0, before node 1, …, after the last): names of the tensors that cross it, in order."""
+    last_reader: dict[ir.Value, int] = {}
+    for position, node in enumerate(nodes):
+        for value in iter_reads(node):
+            last_reader[value] = position
+    alive = list(inputs)
+    cuts = [[str(value.name) for value in alive if value in last_reader]]
+    for position, node in enumerate(nodes):
+        alive += [value for value in node.outputs if get_const_tensor(value) is None]
+        alive = [value for value in alive if last_reader.get(value, -1) > position]
+        cuts.append([str(value.name) for value in alive])
+    return cuts
+
+
+@dataclass(frozen=True)
+class WorkingSet:
+    """What one run holds.
+
+    Attributes:
+        peak: The most bytes of tensors that are alive at once, those of unknown shape left out.
+        outputs: Bytes of the model's outputs.
+    """
+
+    peak: int
+    outputs: int
+
+
+def estimate_working_set(model: ir.Model, feed: Mapping[str, np.ndarray]) -> WorkingSet:
+    """What ``model`` holds while ``feed`` is run."""
+    key = tuple(sorted((name, np.shape(array)) for name, array in feed.items()))
+    known = _KNOWN.setdefault(model, {})
+    if key not in known:
+        known[key] = _find_working_set(model, find_tensor_bytes(model, feed))
+    return known[key]
+
+
+def _find_working_set(model: ir.Model, tensor_bytes: Mapping[str, int]) -> WorkingSet:
+    nodes = list(model.graph)
+    crossing = find_crossing(nodes, shapes.get_required_inputs(model))
+    output_names = {str(value.name) for value in model.graph.outputs}
+    output_bytes, peak = 0, 0
+    for node, before, after in zip(nodes, crossing, crossing[1:], strict=False):
+        written = [str(value.name) for value in node.outputs]
+        alive = {*before, *after, *written} - output_names
+        # a result is held until the run ends, whoever has read it
+        output_bytes += sum(tensor_bytes.get(name, 0) for name in written if name in output_names)
+        peak = max(peak, output_bytes + sum(tensor_bytes.get(name, 0) for name in alive))
+    return WorkingSet(peak, output_bytes)
+
+
+def plan_batch_size(model: ir.Model, samples: Samples, at_most: int, *, output_copies: int = 0) -> int:
+    """How many of ``samples`` one run of ``model`` takes, 1 … ``at_most``, so that it keeps below :data:`MAX_RUN_BYTES`.
+
+    It depends on the model and the first sample alone, never on the machine: sums over batches are to be the same anywhere.
+
+    Args:
+        model: What runs.
+        samples: What it is fed with.
+        at_most: The most samples that are wanted.
+        output_copies: How many copies of the outputs are made of them afterwards.
+    """
+    first = next(iter(samples.batches(1)), None)
+    if first is None or at_most <= 1:
+        return max(at_most, 1)
+    needed = estimate_working_set(model, first)
+    per_sample = (needed.peak + output_copies * needed.outputs) / max(len(first.indices), 1)
+    return int(np.clip(MAX_RUN_BYTES // max(per_sample, 1), 1, at_most))
