@@ -62,13 +62,15 @@ def _simplify(source: str, out: str | None, external_data: bool | None, options:
         raise UsageError("--dump-to-disk is for --inspect")
     started = time.perf_counter()
     before = inspect(source)
-    _, result, _ = rewrite(source, parse_keywords(**options))
-    warning = None if out is None else save_checked(result, out, source, external_data=external_data)
+    _, result, report = rewrite(source, parse_keywords(**options))
+    warnings = report.warnings
+    if out is not None and (warning := save_checked(result, out, source, external_data=external_data)) is not None:
+        warnings = [*warnings, warning]
     after = inspect(result if out is None else out)
     elapsed = time.perf_counter() - started
     after_json = {**after.as_json(), "name": os.path.basename(out or "result")}
     terminal.print_table(compare_models([before.as_json(), after_json]))
-    if warning is not None:
+    for warning in warnings:
         logger.warning("%s", warning)
     terminal.print_text(f"{elapsed:.2f} s{'' if out else '; nothing was written: name an output to keep the result'}")
 
@@ -107,6 +109,7 @@ _FLAG_TABLE: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--skip-optimizations", ", ".join(OPTIMIZATIONS), {**_NAMES, "choices": OPTIMIZATIONS}),
     ("--skip-fusion-patterns", ", ".join(FUSION_PATTERNS), {**_NAMES, "choices": list(FUSION_PATTERNS)}),
     ("--size-threshold", "how much folding constants may add to the file", {"type": int, "metavar": "BYTES"}),
+    ("--keep-initializer-inputs", "weights that are listed as inputs too stay replaceable", _SWITCH),
     ("--dtype", "convert the element type", {"choices": ["fp16", "fp32"]}),
     ("--save-as-external-data", "write the tensors beside the model", _SWITCH),
     ("--inspect", "only look; several models side by side", _SWITCH),

@@ -25,6 +25,7 @@ def run_step(
     eval_data: str | None = None,
     max_drop: float | None = None,
     for_ort: str | None = None,
+    keep_initializer_inputs: bool = False,
     time_it: bool = True,
     before: Sequence[Step] = (),
     after: Sequence[Step] = (),
@@ -42,9 +43,11 @@ def run_step(
     given_options = {k: v for k, v in options.items() if v is not None and not (v == () and option_fields[k].default == ())}
     if common.seed and "seed" in option_fields:
         given_options["seed"] = common.seed
+    steps = (*before, Step(name, options_class(**given_options)), *after)
     recipe = Recipe(
-        (*before, Step(name, options_class(**given_options)), *after), Gates(max_drop=max_drop, for_ort=for_ort), common.seed
-    )
+        steps, Gates(max_drop=max_drop, for_ort=for_ort), common.seed,
+        keep_initializer_inputs=keep_initializer_inputs,
+    )  # fmt: skip
     if common.dry_run:
         return Result(name, recipe=recipe.to_yaml())
     return run_recipe(

@@ -36,6 +36,7 @@ _RATIO_TYPE: dict[str, Any] = {"type": click.FloatRange(0, min_open=True), "meta
 @click.option("--min-speedup", **_RATIO_TYPE, help="Times faster, at least.")
 @click.option("--strict", is_flag=True, help="Judge by the bad end of the 95 % intervals.")
 @shared_options.for_ort
+@shared_options.keep_initializer_inputs
 @click.option("--budget", type=DURATION, metavar="T", help="How long to search (10m), or a recipe's steps may take.")
 @click.option(
     "--recipe",
@@ -60,6 +61,7 @@ def optimize(
     backend: str | None,
     jobs: int | None,
     placement: str,
+    keep_initializer_inputs: bool,
     **gates: Any,
 ) -> Result:
     """The smallest, fastest model that is still right: search, judge, and write the best that passes.
@@ -67,7 +69,10 @@ def optimize(
     Without --eval-data a seeded share of --data is held back to judge by.
     """
     seed = common.seed if _was_given("seed") else None
-    resolved = resolve_recipe(recipe, gates | {"strict": gates["strict"] or None}, placement, seed)
+    resolved = resolve_recipe(
+        recipe, gates | {"strict": gates["strict"] or None}, placement, seed,
+        keep_initializer_inputs=keep_initializer_inputs,
+    )  # fmt: skip
     if data is None and resolved.data is None:
         raise UsageError("no data given", hint=f"--data: {shared_options.DATA_HELP}")
     if common.dry_run:

@@ -28,6 +28,7 @@ BATCHNORM_RULE = "conv+batchnorm"
 @shared_options.eval_data
 @shared_options.max_drop
 @shared_options.for_ort
+@shared_options.keep_initializer_inputs
 @click.option("--remove", type=SHARE, metavar="30%", help="How much to remove (30% when nothing else is asked).")
 @click.option("--of", type=click.Choice(BUDGET_METRICS), help="What --remove counts (params).")
 @click.option("--max-size", type=SIZE, metavar="B", help="Instead: remove until the file is no larger.")
@@ -70,6 +71,7 @@ def prune(
     eval_data: str | None,
     max_drop: float | None,
     for_ort: str | None,
+    keep_initializer_inputs: bool,
     backend: str | None,
     jobs: int | None,
     **step_options: Any,
@@ -88,6 +90,7 @@ def prune(
             eval_data=eval_data,
             max_drop=max_drop,
             for_ort=for_ort,
+            keep_initializer_inputs=keep_initializer_inputs,
             before=before,
             after=after,
         )

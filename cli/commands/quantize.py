@@ -26,6 +26,7 @@ from ..step_command import run_step
 @shared_options.eval_data
 @shared_options.max_drop
 @shared_options.for_ort
+@shared_options.keep_initializer_inputs
 @click.option("--target", type=click.Choice(list(TARGETS)), help="What the model will run on (this machine).")
 @click.option(
     "--activations",
@@ -57,6 +58,7 @@ def quantize(
     eval_data: str | None,
     max_drop: float | None,
     for_ort: str | None,
+    keep_initializer_inputs: bool,
     backend: str | None,
     jobs: int | None,
     **step_options: Any,
@@ -71,5 +73,5 @@ def quantize(
         return run_step(
             common, "quantize", model, step_options,
             data=data, eval_data=eval_data, max_drop=max_drop, for_ort=for_ort,
-            before=[recipes.make_step("simplify")],
+            keep_initializer_inputs=keep_initializer_inputs, before=[recipes.make_step("simplify")],
         )  # fmt: skip

@@ -23,6 +23,7 @@ from ..step_command import run_step
 @shared_options.eval_data
 @shared_options.max_drop
 @shared_options.for_ort
+@shared_options.keep_initializer_inputs
 @click.option("--budget", "seconds", type=DURATION, metavar="15m", help="How long to train (15m).")
 @click.option(
     "--steps",
@@ -50,6 +51,7 @@ def recover(
     eval_data: str | None,
     max_drop: float | None,
     for_ort: str | None,
+    keep_initializer_inputs: bool,
     samples: int | None,
     **step_options: Any,
 ) -> Result:
@@ -61,4 +63,5 @@ def recover(
     return run_step(
         common, "recover", model, step_options | {"batch_size": samples},
         original=teacher, data=data, eval_data=eval_data, max_drop=max_drop, for_ort=for_ort,
+        keep_initializer_inputs=keep_initializer_inputs,
     )  # fmt: skip

@@ -18,11 +18,21 @@ from ..step_command import run_step
 @click.option("--max-fold-bytes", type=SIZE, metavar="B", help="How much folding constants may add to the file (2 %).")
 @shared_options.data
 @shared_options.for_ort
-def simplify(common: CommonOptions, model: str, max_fold_bytes: int | None, data: str | None, for_ort: str | None) -> Result:
+@shared_options.keep_initializer_inputs
+def simplify(
+    common: CommonOptions,
+    *,
+    model: str,
+    max_fold_bytes: int | None,
+    data: str | None,
+    for_ort: str | None,
+    keep_initializer_inputs: bool,
+) -> Result:
     """Fewer nodes that compute the same, to float rounding; never a larger file.
 
     With --data the result is judged against the original on those samples.
     """
     return run_step(
-        common, "simplify", model, {"max_fold_bytes": max_fold_bytes}, eval_data=data, for_ort=for_ort, time_it=False
-    )
+        common, "simplify", model, {"max_fold_bytes": max_fold_bytes}, eval_data=data, for_ort=for_ort,
+        keep_initializer_inputs=keep_initializer_inputs, time_it=False,
+    )  # fmt: skip

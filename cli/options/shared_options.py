@@ -25,6 +25,11 @@ max_drop = click.option(
 for_ort = click.option(
     "--for-ort", metavar="1.23", help="Refuse what this release of onnxruntime does not load, and avoid making it."
 )
+keep_initializer_inputs = click.option(
+    "--keep-initializer-inputs",
+    is_flag=True,
+    help="Keep weights that are listed as inputs too replaceable; without it they become constants.",
+)
 
 
 def workers(what: str) -> Callable[[F], F]:

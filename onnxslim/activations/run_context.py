@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
+
+import onnx_ir as ir
 
 from onnxslim.core.deadline import Pacer
 from onnxslim.core.errors import UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Samples
+from onnxslim.graph.signature import describe_frozen_inputs, freeze_initializer_inputs
 from onnxslim.runtime.session import SessionConfig
 
 DATA_HINT = "give --data: an .npz of inputs by name, a folder of images with --preprocess, or the word random to try it out"
@@ -34,6 +38,13 @@ class RunContext:
         if self.samples is None:
             raise UsageError(f"{step} needs data", hint=DATA_HINT)
         return self.samples
+
+    def freeze_inputs(self, model: ir.Model, kept_inputs: Collection[str]) -> list[str]:
+        """Make constants, in place, of the initializers that are inputs too, but for those that the samples feed or that are
+        to be kept; a line that says so, or none.
+        """
+        fed = () if self.samples is None else self.samples.input_names
+        return describe_frozen_inputs(freeze_initializer_inputs(model, {*kept_inputs, *fed}))
 
     def pace(self, reserve: float = 0.0) -> Pacer:
         """What tells before each part of a work whether it fits, ``reserve`` seconds kept for what comes after it."""

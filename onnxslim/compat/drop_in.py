@@ -23,7 +23,15 @@ from onnxslim.core.step_report import StepReport
 from onnxslim.data.model_inputs import find_fixed_batch_size, get_model_inputs
 from onnxslim.data.sources import open_samples
 from onnxslim.graph import shapes
-from onnxslim.graph.signature import refresh_outputs, set_input_shapes, set_inputs, set_outputs
+from onnxslim.graph.signature import (
+    describe_frozen_inputs,
+    freeze_initializer_inputs,
+    list_input_names,
+    refresh_outputs,
+    set_input_shapes,
+    set_inputs,
+    set_outputs,
+)
 from onnxslim.model_io import model_file
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
@@ -48,7 +56,7 @@ def slim(
         output_model: Where to save the result, atomically.
         **kwargs: model_check, input_shapes, inputs, outputs, no_shape_infer, skip_optimizations, dtype,
             skip_fusion_patterns, size_threshold, dump_to_disk, save_as_external_data, model_check_inputs, inspect,
-            verbose.
+            verbose; and ``keep_initializer_inputs``, which 0.1.98 does not have.
 
     Returns:
         The simplified model; None when it was saved, when a list was given, and when it was not saved because
@@ -68,12 +76,14 @@ def slim(
         return None
     external_data = bool(kwargs.pop("save_as_external_data", False)) or None
     try:
-        _, result, _ = rewrite(model, parse_keywords(**kwargs))
+        _, result, report = rewrite(model, parse_keywords(**kwargs))
     except GateError as error:
         if output_model is not None:
             raise
         logger.error("%s", error.message)
         return None
+    for line in report.warnings:
+        logger.info("%s", line)
     if output_model is None:
         proto = onnx.ModelProto()
         proto.ParseFromString(model_file.to_bytes(result))
@@ -94,6 +104,8 @@ def rewrite(model: model_file.ModelLike, slim_options: SlimOptions) -> tuple[ir.
         UnsupportedError: Nothing in the model can be of the type asked for.
     """
     before = model_file.load(model)
+    kept = list_input_names(before) if slim_options.keep_initializer_inputs else list(slim_options.check_inputs or ())
+    frozen = freeze_initializer_inputs(before, kept)
     if slim_options.inputs:
         set_inputs(before, slim_options.inputs)
     if slim_options.input_shapes:
@@ -105,7 +117,8 @@ def rewrite(model: model_file.ModelLike, slim_options: SlimOptions) -> tuple[ir.
     if set(OPTIMIZATIONS) <= set(slim_options.skip):
         after, report = model_file.clone(before), StepReport("simplify")
     else:
-        after, report = simplify(before, options)
+        after, report = simplify(before, options, kept_inputs=list_input_names(before))
+    report.warnings[:0] = describe_frozen_inputs(frozen)
     if slim_options.input_shapes:
         refresh_outputs(after)
     if slim_options.model_check:
@@ -141,12 +154,12 @@ def _convert_dtype(model: ir.Model, dtype: str, options: SimplifyOptions) -> ir.
     """``model`` with floats of the other size, those it takes and gives included; in float16, what needs more keeps it."""
     if dtype == "fp32":
         wide = model_file.clone(model)
-        return simplify(wide, options)[0] if widen(wide) else model
-    half, _ = quantize(model, None, QuantizeOptions(target="cuda"))
+        return simplify(wide, options, kept_inputs=list_input_names(wide))[0] if widen(wide) else model
+    half, _ = quantize(model, None, QuantizeOptions(target="cuda"), kept_inputs=list_input_names(model))
     for set_dtypes, values in ((set_inputs, half.graph.inputs), (set_outputs, half.graph.outputs)):
         floats = {v.name for v in values if v.dtype is ir.DataType.FLOAT and isinstance(v.type, ir.TensorType)}
         set_dtypes(half, {str(v.name): ir.DataType.FLOAT16 if v.name in floats else None for v in values})
-    return simplify(half, options)[0]
+    return simplify(half, options, kept_inputs=list_input_names(half))[0]
 
 
 def _check_outputs(before: ir.Model, after: ir.Model, check_inputs: dict[str, list[int] | str]) -> None:

@@ -56,6 +56,7 @@ class SlimOptions:
         dtype: ``fp16`` or ``fp32``.
         model_check: Whether to compare the result with what it was made from.
         check_inputs: What to compare on: sizes or the path of an ``.npy`` by input; random values otherwise.
+        keep_initializer_inputs: Whether initializers that are inputs too stay inputs; 0.1.98 makes constants of all.
     """
 
     input_shapes: dict[str, list[int]]
@@ -66,6 +67,7 @@ class SlimOptions:
     dtype: str | None = None
     model_check: bool = False
     check_inputs: dict[str, list[int] | str] | None = None
+    keep_initializer_inputs: bool = False
 
 
 def parse_keywords(
@@ -79,6 +81,7 @@ def parse_keywords(
     dtype: str | None = None,
     model_check: bool = False,
     model_check_inputs: Sequence[str] | None = None,
+    keep_initializer_inputs: bool = False,
     **ignored: Any,
 ) -> SlimOptions:
     """The keywords as a :class:`SlimOptions`.
@@ -104,6 +107,7 @@ def parse_keywords(
         dtype,
         bool(model_check),
         dict(check_inputs) or None,
+        bool(keep_initializer_inputs),
     )
 
 

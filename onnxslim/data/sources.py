@@ -215,7 +215,7 @@ def _build_samples(result: ReaderResult, request: ReaderRequest, steps: StepInde
 
 def _check_names(keys: list[str], names: Mapping[str, Any], request: ReaderRequest, title: str) -> None:
     known = {i.name for i in request.inputs}
-    expected = ", ".join(f"'{i.name}' {i}" for i in request.inputs)
+    expected = ", ".join(f"'{i.name}' {i}" for i in request.required_inputs)
     for model_input in request.required_inputs:
         if model_input.name not in names:
             have = ", ".join(f"'{key}'" for key in keys) or "no arrays"

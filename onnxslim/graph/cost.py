@@ -12,6 +12,7 @@ from onnxslim.graph import shapes
 from onnxslim.graph.constant_propagation import propagate_constants
 from onnxslim.graph.constants import get_const_tensor, iter_initializers
 from onnxslim.graph.editor import GraphEditor
+from onnxslim.graph.signature import freeze_initializer_inputs
 
 FLOAT_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 #: Weights that were float before they were quantised; counting them keeps the parameter ratio of an int8 model honest.
@@ -48,6 +49,7 @@ class Cost:
 def compute_cost(model: ir.Model, dims: Mapping[str, int] | None = None) -> Cost:
     """Count ``model`` at batch 1; free dimensions come from ``dims``, else 1, or 224 for spatial ones."""
     bound = model.clone()
+    freeze_initializer_inputs(bound)  # what a caller may replace is counted as it comes
     total = count_params(bound)
     unpack_nbits(bound)
     shapes.bind(bound, dims)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -11,6 +11,7 @@ from onnxslim.core.errors import UsageError
 from onnxslim.graph import shapes
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.model_io import model_file
+from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 
 #: Element types by the names that people use for them.
 DTYPES_BY_NAME = {
@@ -19,6 +20,38 @@ DTYPES_BY_NAME = {
     "int32": ir.DataType.INT32,
     "bool": ir.DataType.BOOL,
 }
+
+
+def freeze_initializer_inputs(model: ir.Model, kept: Collection[str] = ()) -> list[str]:
+    """Make constants, in place, of the initializers that are listed as inputs too, those called ``kept`` apart; their names.
+
+    What a caller may replace is no constant: nothing folds, prunes or quantizes it, here or in the runtime. Exporters
+    listed every weight for years, and nearly no caller replaces one. Below IR version 4 none can be replaced: the file
+    format asks for the listing (whatever writes the model sees to it), so that all go and none is named.
+    """
+    fixed = model.ir_version < FREE_INITIALIZERS_IR
+    graph = model.graph
+    frozen = [v for v in graph.inputs if v.name in graph.initializers and (fixed or v.name not in kept)]
+    for value in frozen:
+        graph.inputs.remove(value)
+    return [] if fixed else [str(value.name) for value in frozen]
+
+
+def describe_frozen_inputs(names: Sequence[str]) -> list[str]:
+    """What :func:`freeze_initializer_inputs` did, in a line for people; none where it did nothing."""
+    if not names:
+        return []
+    were = (
+        "weight was listed as an input too and is a constant"
+        if len(names) == 1
+        else ("weights were listed as inputs too and are constants")
+    )
+    return [f"{len(names)} {were} now (--keep-initializer-inputs leaves them inputs)"]
+
+
+def list_input_names(model: ir.Model) -> list[str]:
+    """The names of the inputs of ``model``, initializers that are listed there included."""
+    return [str(value.name) for value in model.graph.inputs]
 
 
 def set_input_shapes(model: ir.Model, new_shapes: Mapping[str, Sequence[int]]) -> None:

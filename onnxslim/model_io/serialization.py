@@ -128,6 +128,8 @@ def to_bytes(model: ir.Model, locations: Mapping[int, tuple[int, int]] | None = 
     try:
         proto = ir.to_proto(stripped)
         map_types.put_back(model.graph, proto.graph)
+        if model.ir_version < graph_names.FREE_INITIALIZERS_IR:
+            _list_initializers(proto.graph)
         for opset in proto.opset_import:
             if not opset.domain:
                 opset.ClearField("domain")  # two bytes that most exporters save
@@ -161,6 +163,16 @@ def to_bytes_without_weights(model: ir.Model, min_bytes: int) -> tuple[bytes, di
             large[name] = tensor
     locations = {id(tensor): (0, tensor.nbytes) for tensor in large.values()}
     return to_bytes(model, locations, "apart"), large
+
+
+def _list_initializers(graph: onnx.GraphProto) -> None:
+    """List every initializer among the inputs, in place, as IR versions below 4 ask for."""
+    listed = {value.name for value in graph.input}
+    graph.input.extend(
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in graph.initializer
+        if tensor.name not in listed
+    )
 
 
 def _shallow_copy(model: ir.Model) -> ir.Model | None:

@@ -40,6 +40,11 @@ class DataSplits:
         """The contract's ``data``."""
         return {use: None if samples is None else samples.as_json() for use, samples in self._samples_by_use().items()}
 
+    @property
+    def input_names(self) -> list[str]:
+        """The inputs that are fed."""
+        return list(dict.fromkeys(n for samples in self._samples_by_use().values() if samples for n in samples.input_names))
+
     def warnings(self) -> list[str]:
         """What the sources had to say, and whether the sets are too much alike."""
         lines = [line for samples in self._samples_by_use().values() if samples is not None for line in samples.warnings]

@@ -88,6 +88,7 @@ class Recipe:
         data: Fit data, where the caller gives none.
         eval_data: Confirm data, where the caller gives none.
         provider: Where it runs, where the caller does not say.
+        keep_initializer_inputs: Whether initializers that are inputs too stay inputs, so that callers can replace them.
     """
 
     steps: tuple[Step | Repeat, ...] = ()
@@ -98,6 +99,7 @@ class Recipe:
     data: str | None = None
     eval_data: str | None = None
     provider: str | None = None
+    keep_initializer_inputs: bool = False
 
     def to_yaml(self) -> str:
         """As YAML; fields that have their default are left out, so the text says what was chosen."""

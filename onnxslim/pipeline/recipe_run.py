@@ -18,6 +18,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.data.split import draw_samples
 from onnxslim.graph.runtime_versions import check_loads_in, oldest_runtime
+from onnxslim.graph.signature import freeze_initializer_inputs, list_input_names
 from onnxslim.model_io import model_file
 from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.data_options import DataOptions
@@ -92,11 +93,15 @@ def run_recipe(
         recipe = dataclasses.replace(recipe, tune=TUNE_SHARE)
     task = prepare_task(
         model, command, data=data, eval_data=eval_data, seed=recipe.seed, tune=recipe.tune, budget=budget, config=config,
-        read=read, judge=judge, runs=time_it or data is not None or eval_data is not None, progress=progress,
+        read=read, judge=judge, runs=time_it or data is not None or eval_data is not None,
+        keep_initializer_inputs=recipe.keep_initializer_inputs, progress=progress,
     )  # fmt: skip
     check_metric(task)
     attempt = Attempt(task, recipe)
-    attempt.apply(None if start is None else model_file.load(start))
+    start_model = None if start is None else model_file.load(start)
+    if start_model is not None:
+        freeze_initializer_inputs(start_model, list_input_names(task.original))
+    attempt.apply(start_model)
     if time_it and _runs_on_targets(recipe, task.config):
         attempt.measure()
     elif time_it:
@@ -166,7 +171,7 @@ class Attempt:
             repeats = names[: index + 1].count(name)
             stage_name = name if repeats == 1 else f"{name} {repeats}"
             result.stages.append(Stage(stage_name, facts.bytes, facts.params, facts.macs))
-        result.warnings += task.splits.warnings()
+        result.warnings += task.warnings()
         if result.output.bytes - len(result.recipe) > _MAX_GROWTH * task.original_facts.bytes:
             result.warnings.append(
                 f"the result is larger than the original: {result.output.bytes} bytes for {task.original_facts.bytes}"
@@ -180,7 +185,7 @@ class Attempt:
         if samples is None:
             return
         feeds = list(itertools.islice(samples.batches(1), _LATENCY_SAMPLES))
-        models = [task.original, *self.models]
+        models = [task.as_given or task.original, *self.models]
         sessions = {str(index): Session(model, task.config) for index, model in enumerate(models)}
         timing = interleave(sessions, feeds, progress=task.progress)
         last = str(len(models) - 1)

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxslim.activations.run_context import RunContext
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
+from onnxslim.graph.signature import list_input_names
 from onnxslim.pruning.options import PruneDecision, PruneOptions
 from onnxslim.pruning.selection.survey import Surveys
 from onnxslim.pruning.step import prune
@@ -26,7 +27,7 @@ from onnxslim.simplification.step import SimplifyOptions, simplify
 
 @dataclass(frozen=True)
 class StepContext(RunContext):
-    """What a step may use besides the model.
+    """What a step may use besides the model, of which every initializer that is still an input is to stay one.
 
     Attributes:
         original: The model before the first step; recovery learns from it.
@@ -65,7 +66,7 @@ class StepKind:
 
 
 def _simplify(model: ir.Model, options: SimplifyOptions, context: StepContext) -> AppliedStep:
-    result, report = simplify(model, options, progress=context.progress)
+    result, report = simplify(model, options, kept_inputs=list_input_names(model), progress=context.progress)
     return result, report, options
 
 
@@ -74,7 +75,7 @@ def _prune(model: ir.Model, options: PruneOptions, context: StepContext) -> Appl
     whole = context.whole if options.max_size is None else context.original
     result, report = prune(
         model, context.samples, options, config=context.config, surveys=context.surveys, whole=whole,
-        progress=context.progress, deadline=context.deadline,
+        kept_inputs=list_input_names(model), progress=context.progress, deadline=context.deadline,
     )  # fmt: skip
     decision: PruneDecision = report.decision
     if options.of == "latency" and options.cuts is None and decision.cuts:
@@ -86,8 +87,9 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
     gate_decides = context.drop_over_limit is not None and options.min_sqnr is None
     quantize_options = dataclasses.replace(options, min_sqnr=0.0) if gate_decides else options
     result, report = quantize(
-        model, context.samples, quantize_options, config=context.config, progress=context.progress, deadline=context.deadline
-    )
+        model, context.samples, quantize_options, config=context.config, kept_inputs=list_input_names(model),
+        progress=context.progress, deadline=context.deadline,
+    )  # fmt: skip
     decision: QuantizeDecision = report.decision
     # where this run kept its work and what it could hold is nothing that was decided
     resolved = dataclasses.replace(
@@ -101,8 +103,9 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
 
         def requantize(new_options: QuantizeOptions) -> tuple[ir.Model, StepReport]:
             return quantize(
-                model, samples, new_options, config=context.config, progress=context.progress, deadline=context.deadline
-            )
+                model, samples, new_options, config=context.config, kept_inputs=list_input_names(model),
+                progress=context.progress, deadline=context.deadline,
+            )  # fmt: skip
 
         mixed_context = MixedPrecisionContext(samples, context.config, requantize, context.drop_over_limit, context.deadline)
         return choose_mixed_precision(model, resolved, (result, report), mixed_context)
@@ -112,7 +115,7 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
 def _recover(model: ir.Model, options: RecoverOptions, context: StepContext) -> AppliedStep:
     result, report = recover(
         model, context.original, context.require_samples("recover"), options, unseen=context.tune_samples,
-        config=context.config, progress=context.progress, deadline=context.deadline,
+        config=context.config, kept_inputs=list_input_names(model), progress=context.progress, deadline=context.deadline,
     )  # fmt: skip
     decision: RecoverDecision = report.decision
     last_step = decision.completed_steps if decision.completed_steps < decision.planned_steps else None

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from onnxslim.core.errors import GateError
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph.cost import compute_cost
+from onnxslim.graph.signature import list_input_names
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.recipe import Repeat, Step
 from onnxslim.pipeline.step_registry import STEP_REGISTRY, StepContext
@@ -67,7 +68,8 @@ class _Position:
         if self.unreduced is None:
             return None
         model, options = self.unreduced
-        return simplify(model, dataclasses.replace(options, skip=(*options.skip, IDLE_CHANNELS)))[0]
+        options = dataclasses.replace(options, skip=(*options.skip, IDLE_CHANNELS))
+        return simplify(model, options, kept_inputs=list_input_names(model))[0]
 
 
 @dataclass

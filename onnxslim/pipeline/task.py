@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Samples
+from onnxslim.graph.signature import describe_frozen_inputs, freeze_initializer_inputs, list_input_names
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.data_splits import ENOUGH_LABELS, DataSplits, open_splits
@@ -48,7 +49,7 @@ class CompressionTask:
 
     Attributes:
         command: Named in the results.
-        original: The model that everything is compared with.
+        original: The model that everything is compared with, its weights constants (``frozen_inputs`` are no inputs here).
         original_facts: Its facts.
         splits: The data, by use.
         config: Where everything runs.
@@ -58,6 +59,8 @@ class CompressionTask:
         deadline: On ``time.monotonic``'s clock, for loops and what tries several times.
         step_cache: See :class:`~onnxslim.pipeline.step_runner.Runner`.
         surveys: See :class:`~onnxslim.pipeline.step_registry.StepContext`.
+        as_given: The original as its file says it, which is what times are compared with; None where ``original`` is that.
+        frozen_inputs: Initializers that its file lists as inputs too.
     """
 
     command: str
@@ -71,6 +74,12 @@ class CompressionTask:
     deadline: float | None = None
     step_cache: dict[str, CompletedStep] = field(default_factory=dict)
     surveys: Surveys = field(default_factory=dict)
+    as_given: ir.Model | None = None
+    frozen_inputs: tuple[str, ...] = ()
+
+    def warnings(self) -> list[str]:
+        """What is to be said of the model and the data, whatever is done."""
+        return [*describe_frozen_inputs(self.frozen_inputs), *self.splits.warnings()]
 
     def make_runner(self, recipe: Recipe) -> Runner:
         """What carries out the steps of ``recipe``."""
@@ -135,12 +144,14 @@ def prepare_task(
     read: DataOptions | None = None,
     judge: EvaluationOptions | None = None,
     runs: bool = True,
+    keep_initializer_inputs: bool = False,
     progress: Progress = ignore_progress,
 ) -> CompressionTask:
     """Load the original and the data, and refuse what the runtime or the model would refuse later.
 
     Args are those of :func:`~onnxslim.pipeline.recipe_run.run_recipe`; ``tune`` is the share of the data that is held
-    back to choose by, ``runs`` whether the original is going to be run as the runtime optimises it.
+    back to choose by, ``runs`` whether the original is going to be run as the runtime optimises it. Initializers that the
+    original lists as inputs too are constants from here on, unless ``keep_initializer_inputs`` or data are fed to them.
     """
     deadline = None if budget is None else time.monotonic() + budget
     config, read = config or SessionConfig(), read or DataOptions()
@@ -150,9 +161,13 @@ def prepare_task(
         check_survives(original, config)
     original_facts = compute_facts(original, model if isinstance(model, (str, os.PathLike)) else None, read.dims)
     splits = open_splits(original, data, eval_data, read, seed, config, tune=tune)
+    kept = list_input_names(original) if keep_initializer_inputs else splits.input_names
+    constant = model_file.clone(original)
+    frozen_inputs = freeze_initializer_inputs(constant, kept)
     return CompressionTask(
-        command, original, original_facts, splits, config, read, judge or EvaluationOptions(), progress, deadline
-    )
+        command, constant, original_facts, splits, config, read, judge or EvaluationOptions(), progress, deadline,
+        as_given=original if frozen_inputs else None, frozen_inputs=tuple(frozen_inputs),
+    )  # fmt: skip
 
 
 def check_metric(task: CompressionTask) -> None:

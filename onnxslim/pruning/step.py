@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import onnx_ir as ir
 
 from onnxslim.activations.run_context import RunContext
@@ -41,6 +43,7 @@ def prune(
     config: SessionConfig | None = None,
     surveys: Surveys | None = None,
     whole: ir.Model | None = None,
+    kept_inputs: Collection[str] = (),
     progress: Progress = ignore_progress,
     deadline: float | None = None,
 ) -> tuple[ir.Model, StepReport]:
@@ -59,6 +62,8 @@ def prune(
         surveys: What is known of models from other prunings with the same samples, and is added to.
         whole: The model that the budget speaks of; by default ``model``. Where exact steps took channels that no output
             depends on, it is the model with them, and they count towards what is to go.
+        kept_inputs: Inputs that stay inputs although initializers of these names are their defaults, beside those that
+            ``samples`` feed; others of the kind become constants.
         progress: Called as the stages go on.
         deadline: On ``time.monotonic``'s clock: what is not weighed or repaired by then is left out, and said.
 
@@ -79,6 +84,7 @@ def prune(
     report.decision = PruneDecision(())
     with report.timed():
         original = model_file.load(model)
+        report.warnings += context.freeze_inputs(original, kept_inputs)
         _reject_quantized(original)
         check_finite_weights(original)
         if samples is None:

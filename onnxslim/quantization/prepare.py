@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes import common
 
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.layers import LAYER_OPS
 from onnxslim.graph.quantized import detect_quantization
+from onnxslim.graph.signature import freeze_initializer_inputs
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 from onnxslim.quantization import opset
@@ -34,10 +34,12 @@ def prepare_model(
     kind = detect_quantization(model)
     if kind is not None:
         raise UnsupportedError(f"the model is quantised already: {kind}", hint="quantise the float model it came from")
+    lists_initializers = model.ir_version < FREE_INITIALIZERS_IR
+    if lists_initializers:
+        freeze_initializer_inputs(model)
+        model.ir_version = FREE_INITIALIZERS_IR
     model, raised_from = opset.raise_opset(model, min_opset)
-    if model.ir_version < FREE_INITIALIZERS_IR:
-        common.RemoveInitializersFromInputsPass()(model)
-    if model.ir_version < FREE_INITIALIZERS_IR or raised_from is not None:
+    if lists_initializers or raised_from is not None:
         min_ir_version = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", model.opset_imports[""])])
         model.ir_version = max(model.ir_version, min_ir_version)
     shapes.infer(model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import onnx_ir as ir
 
 from onnxslim.activations.run_context import RunContext
@@ -28,6 +30,7 @@ def quantize(
     options: QuantizeOptions | None = None,
     *,
     config: SessionConfig | None = None,
+    kept_inputs: Collection[str] = (),
     progress: Progress = ignore_progress,
     deadline: float | None = None,
 ) -> tuple[ir.Model, StepReport]:
@@ -38,6 +41,8 @@ def quantize(
         samples: Calibration data; ``--weights`` and float16 can do without (None).
         options: See :class:`QuantizeOptions`.
         config: Where calibration and measurements run.
+        kept_inputs: Inputs that stay inputs although initializers of these names are their defaults, beside those that
+            ``samples`` feed; others of the kind become constants.
         progress: Told about every sample.
         deadline: On ``time.monotonic``'s clock: what is not corrected or chosen by then is left as it is, and said.
 
@@ -54,7 +59,10 @@ def quantize(
     context = RunContext(samples, config or SessionConfig(), progress, deadline)
     report = StepReport("quantize")
     with report.timed():
-        float_model, report.warnings = prepare_model(model_file.load(model))
+        loaded = model_file.load(model)
+        report.warnings += context.freeze_inputs(loaded, kept_inputs)
+        float_model, warnings = prepare_model(loaded)
+        report.warnings += warnings
         check_patterns(float_model, options.exclude)
         stored = fold_weight_casts(float_model)
         scheme, options = resolve_scheme(float_model, context, options, report)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from onnxslim.activations.run_context import RunContext
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
+from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import ModelLike
 from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.torch_extra import require_torch
@@ -28,6 +29,7 @@ def recover(
     *,
     unseen: Samples | None = None,
     config: SessionConfig | None = None,
+    kept_inputs: Collection[str] = (),
     progress: Progress = ignore_progress,
     deadline: float | None = None,
 ) -> tuple[ir.Model, StepReport]:
@@ -45,6 +47,8 @@ def recover(
         unseen: What nothing was fitted to, to judge by; else a share of ``samples`` is held back. Repair has mostly seen
             those, so that what it left looks better on them than it is.
         config: How the runtime runs both (the teacher always answers through the runtime).
+        kept_inputs: Inputs that stay inputs although initializers of these names are their defaults, beside those that
+            ``samples`` feed; others of the kind become constants.
         progress: Told what the held-back samples last said, the step and the steps.
         deadline: On ``time.monotonic``'s clock: a training ends there with the best weights that it had.
 
@@ -58,7 +62,11 @@ def recover(
     from onnxslim.recovery.distillation.distill import distill
 
     context = RunContext(samples, config or SessionConfig(), progress, deadline)
-    return distill(model, teacher, context, options or RecoverOptions(), unseen)
+    student = model_file.load(model)
+    frozen = context.freeze_inputs(student, kept_inputs)
+    result, report = distill(student, teacher, context, options or RecoverOptions(), unseen)
+    report.warnings[:0] = frozen
+    return result, report
 
 
 def compute_gradient_importance(

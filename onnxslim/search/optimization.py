@@ -67,6 +67,7 @@ def optimize(
     study: str | os.PathLike[str] | None = None,
     backend: str | None = None,
     jobs: int | None = None,
+    keep_initializer_inputs: bool = False,
     config: SessionConfig | None = None,
     read: DataOptions | None = None,
     judge: EvaluationOptions | None = None,
@@ -104,6 +105,8 @@ def optimize(
         backend: A running cluster that begins trials ahead (see :func:`~onnxslim.core.workers.open_workers`): what a clock
             decides is still done here, and the result is the same.
         jobs: How many trials are begun at a time; 1 here, a cluster's cores there.
+        keep_initializer_inputs: Keep as inputs what initializers are the defaults of, so that callers can replace it. By
+            default only what ``data`` or ``eval_data`` feed stays one, and the other weights are constants.
         config: Where everything runs.
         read: How data are read.
         judge: What is judged.
@@ -119,7 +122,7 @@ def optimize(
         "min_ratio": min_ratio, "max_latency": max_latency, "min_speedup": min_speedup, "for_ort": for_ort,
         "strict": strict or None,
     }  # fmt: skip
-    resolved = resolve_recipe(recipe, gate_limits, placement, seed)
+    resolved = resolve_recipe(recipe, gate_limits, placement, seed, keep_initializer_inputs=keep_initializer_inputs)
     data, eval_data = data if data is not None else resolved.data, eval_data if eval_data is not None else resolved.eval_data
     if config is None and resolved.provider is not None:
         config = SessionConfig(resolved.provider)
@@ -133,7 +136,7 @@ def optimize(
     budget = DEFAULT_BUDGET if budget is None else budget
     task = prepare_task(
         model, "optimize", data=data, eval_data=eval_data, seed=resolved.seed, tune=TUNE_SHARE, budget=TRIALS_SHARE * budget,
-        config=config, read=read, judge=judge, progress=progress,
+        config=config, read=read, judge=judge, keep_initializer_inputs=resolved.keep_initializer_inputs, progress=progress,
     )  # fmt: skip
     check_metric(task)
     with contextlib.ExitStack() as stack:
@@ -150,7 +153,12 @@ def optimize(
 
 
 def resolve_recipe(
-    recipe: str | os.PathLike[str] | Recipe, gate_limits: dict[str, Any], placement: str, seed: int | None
+    recipe: str | os.PathLike[str] | Recipe,
+    gate_limits: dict[str, Any],
+    placement: str,
+    seed: int | None,
+    *,
+    keep_initializer_inputs: bool = False,
 ) -> Recipe:
     """The recipe with what the caller asked for on top; a search has a gate on the drop, of one point by default.
 
@@ -162,6 +170,8 @@ def resolve_recipe(
     if gates.max_drop is None and gates.min_agreement is None and gates.min_sqnr is None:
         gates = dataclasses.replace(gates, max_drop=0.01)
     resolved = dataclasses.replace(recipes.set_placement(resolved, placement), gates=gates)
+    if keep_initializer_inputs:
+        resolved = dataclasses.replace(resolved, keep_initializer_inputs=True)
     return recipes.check(resolved if seed is None else dataclasses.replace(resolved, seed=seed))
 
 
@@ -186,7 +196,10 @@ def _search(
 
     def make_recipe(candidate: Candidate) -> Recipe:
         idle_share = trials[0].idle_share if trials else 0.0
-        return Recipe(candidate.steps(placement, idle_share), resolved.gates, resolved.seed, tune=TUNE_SHARE)
+        return Recipe(
+            candidate.steps(placement, idle_share), resolved.gates, resolved.seed, tune=TUNE_SHARE,
+            keep_initializer_inputs=resolved.keep_initializer_inputs,
+        )  # fmt: skip
 
     while True:
         seconds_left = started + budget - reserve_confirm_seconds(task.splits, trials, budget) - time.monotonic()

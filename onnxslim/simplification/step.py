@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -12,6 +12,7 @@ from onnxslim.core.errors import UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.quantities import Bytes
 from onnxslim.core.step_report import Skipped, StepReport
+from onnxslim.graph.signature import describe_frozen_inputs, freeze_initializer_inputs
 from onnxslim.graph.traversal import walk
 from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import ModelLike
@@ -54,16 +55,23 @@ class SimplifyOptions:
 
 
 def simplify(
-    model: ModelLike, options: SimplifyOptions = SimplifyOptions(), *, progress: Progress = ignore_progress
+    model: ModelLike,
+    options: SimplifyOptions = SimplifyOptions(),
+    *,
+    kept_inputs: Collection[str] = (),
+    progress: Progress = ignore_progress,
 ) -> tuple[ir.Model, StepReport]:
     """Rewrite ``model`` to fewer nodes that compute the same to float rounding.
 
-    Names of inputs, outputs and dimensions, metadata, opset and IR version are kept. Running it on its own result
+    Names of inputs, outputs and dimensions, metadata, opset and IR version are kept; initializers that are listed as
+    inputs too become constants, see ``kept_inputs``. Running it on its own result
     changes nothing, and the same input gives the same bytes.
 
     Args:
         model: A path, bytes, ModelProto or ``onnx_ir.Model``; it is not changed.
         options: See :class:`SimplifyOptions`.
+        kept_inputs: Inputs that stay inputs although initializers of these names are their defaults; others of the kind
+            become constants.
         progress: Called as ``progress("simplify", round, 0)``.
 
     Returns:
@@ -75,14 +83,19 @@ def simplify(
     """
     report = StepReport("simplify")
     with report.timed():
-        result, simplified = _simplify_within_bounds(model, options, progress)
+        result, simplified = _simplify_within_bounds(model, options, kept_inputs, progress)
     simplified.seconds = report.seconds
     return result, simplified
 
 
-def _simplify_within_bounds(source: ModelLike, options: SimplifyOptions, progress: Progress) -> tuple[ir.Model, StepReport]:
+def _simplify_within_bounds(
+    source: ModelLike, options: SimplifyOptions, kept_inputs: Collection[str], progress: Progress
+) -> tuple[ir.Model, StepReport]:
     """Simplify, and look at the size of what came out: it may not have grown past the limit."""
     model = model_file.load(source)
+    frozen_inputs = freeze_initializer_inputs(model, kept_inputs)
+    if frozen_inputs:
+        source = model_file.clone(model)
     before = file_size.estimate_bytes(model)
     allowance = before * (MAX_GROWTH - 1) if options.max_fold_bytes is None else options.max_fold_bytes
     model, report = _simplify(model, options.skip, allowance, before, progress)
@@ -94,6 +107,7 @@ def _simplify_within_bounds(source: ModelLike, options: SimplifyOptions, progres
         if file_size.measure_bytes(model) > limit:
             model, report = model_file.load(source), StepReport("simplify")
             report.skip(model.graph.name or "model", "the simplified file would be larger")
+    report.warnings += describe_frozen_inputs(frozen_inputs)
     return model, report
 
 

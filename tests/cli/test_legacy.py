@@ -16,6 +16,7 @@ import pytest
 import onnxslim
 from onnxslim.core.errors import GateError
 from tests.support.legacy import outputs, two_inputs
+from tests.support.listed_weights import listed, names_of_inputs
 
 Run = Callable[..., "object"]
 slim_module = importlib.import_module("onnxslim.compat.drop_in")
@@ -29,6 +30,15 @@ def test_in_out_simplifies_and_prints_a_table(run: Run, wide: str, tmp_path: Pat
     assert "BatchNormalization" in outcome.out
     assert len(onnx.load(out).graph.node) < len(onnx.load(wide).graph.node)
     np.testing.assert_allclose(outputs(out, image=IMAGE)[0], outputs(wide, image=IMAGE)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_weights_listed_as_inputs_become_constants_and_that_is_said(run: Run, tmp_path: Path) -> None:
+    path, out = tmp_path / "listed.onnx", tmp_path / "out.onnx"
+    path.write_bytes(listed().SerializeToString())
+    assert "5 weights were listed as inputs too and are constants now" in run(path, out).err
+    assert names_of_inputs(onnx.load(out)) == ["x"]
+    assert run(path, out, "--keep-initializer-inputs").code == 0
+    assert names_of_inputs(onnx.load(out)) == names_of_inputs(listed())
 
 
 def test_out_may_be_in(run: Run, wide: str, tmp_path: Path) -> None:
@@ -94,8 +104,8 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """A simplification that is wrong."""
     right = slim_module.simplify
 
-    def simplify(model: object, options: object) -> object:
-        result, report = right(model, options)
+    def simplify(model: object, options: object, **more: object) -> object:
+        result, report = right(model, options, **more)
         for node in result.graph:
             if node.op_type == "Gemm":
                 node.attributes.add(ir.AttrFloat32("alpha", 1.01))

@@ -15,6 +15,7 @@ import onnxslim
 from onnxslim.compat.legacy_options import OPTIMIZATIONS
 from onnxslim.core.errors import UsageError
 from tests.support.legacy import outputs, two_inputs
+from tests.support.listed_weights import listed, names_of_inputs
 
 IMAGE = np.random.default_rng(0).standard_normal((3, 1, 8, 8)).astype(np.float32)
 
@@ -135,3 +136,12 @@ def test_nor_does_it_when_something_is_wrong(wide: str) -> None:
     code = f"import onnxslim; onnxslim.slim({wide!r}, skip_optimizations=['weight_tying'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_weights_that_are_listed_as_inputs_become_constants_as_in_the_package(tmp_path: Path) -> None:
+    assert [value.name for value in onnxslim.slim(listed()).graph.input] == ["x"]
+    kept = onnxslim.slim(listed(), keep_initializer_inputs=True)
+    assert names_of_inputs(kept) == names_of_inputs(listed())
+    np.save(tmp_path / "gain.npy", np.float32(2.0))
+    fed = onnxslim.slim(listed(), model_check=True, model_check_inputs=[f"gain:{tmp_path / 'gain.npy'}"])
+    assert names_of_inputs(fed) == ["x", "gain"]

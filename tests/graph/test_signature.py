@@ -8,8 +8,10 @@ import pytest
 
 from onnxslim.core.errors import UsageError
 from onnxslim.graph import shapes, signature
+from onnxslim.model_io import model_file
 from onnxslim.runtime.session import Session
 from tests.support.digits import FEED
+from tests.support.listed_weights import X, listed
 from tests.support.small_graphs import CONV, model
 
 TWO = """<ir_version: 8, opset_import: ["" : 17]>
@@ -66,3 +68,28 @@ def test_a_tap_shows_an_inner_tensor_and_changes_nothing(digits: ir.Model) -> No
     np.testing.assert_array_equal(shown, next(iter(Session(digits).run(FEED).values())))
     alone = Session(signature.tap_outputs(digits, [str(inner.name)], only=True))
     assert alone.outputs == [inner.name]
+
+
+@pytest.mark.parametrize(
+    ("ir_version", "kept", "left", "named"),
+    [
+        (6, (), ["x"], ["w1", "b1", "w2", "shape", "gain"]),
+        (6, ("gain",), ["x", "gain"], ["w1", "b1", "w2", "shape"]),
+        (3, ("gain",), ["x"], []),
+    ],
+)
+def test_initializers_that_are_inputs_too_become_constants(
+    ir_version: int, kept: tuple[str, ...], left: list[str], named: list[str]
+) -> None:
+    net = model_file.load(listed(ir_version))
+    before = Session(net).run({"x": X[:4]})["y"]
+    assert signature.freeze_initializer_inputs(net, kept) == named
+    assert signature.list_input_names(net) == left
+    assert signature.freeze_initializer_inputs(net, kept) == []
+    np.testing.assert_array_equal(Session(net).run({"x": X[:4]})["y"], before)
+
+
+def test_what_was_frozen_is_told_in_a_line_with_its_number() -> None:
+    assert signature.describe_frozen_inputs([]) == []
+    assert signature.describe_frozen_inputs(["w"])[0].startswith("1 weight was listed as an input too and is a constant now")
+    assert signature.describe_frozen_inputs(["w", "b"])[0].startswith("2 weights were listed as inputs too and are")
