@@ -73,6 +73,13 @@ class UnsupportedError(OnnxslimError):
     kind = "unsupported"
 
 
+class NothingGainedError(OnnxslimError):
+    """What was asked for would make the file larger; a command that makes a model writes the original then."""
+
+    exit_code = 4
+    kind = "nothing_gained"
+
+
 class GateError(OnnxslimError):
     """A constraint was not met; no output was written."""
 

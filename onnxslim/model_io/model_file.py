@@ -27,6 +27,7 @@ from onnxslim.model_io.serialization import clone, to_bytes, to_bytes_without_we
 __all__ = [
     "ModelLike",
     "clone",
+    "find_data_files",
     "load",
     "release",
     "save",
@@ -41,6 +42,9 @@ ModelLike = Union[str, "os.PathLike[str]", bytes, onnx.ModelProto, ir.Model]
 
 #: From this many bytes of tensors on they are written beside the model: one message holds 2 GB, the graph included.
 INLINE_LIMIT = 1_800_000_000
+
+#: What the system answers where a resource of it is used up.
+FULL_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE)
 
 _MAX_ERROR_LENGTH = 500  # letters of an error
 
@@ -112,14 +116,24 @@ def size_on_disk(path: str | os.PathLike[str]) -> int:
         InvalidModelError: Not a model, or its data are outside its own folder.
     """
     with _name_in_errors(os.fspath(path)):
+        return sum(map(os.path.getsize, {os.path.abspath(path), *find_data_files(path).values()}))
+
+
+def find_data_files(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The data files that the model at ``path`` refers to: as the model spells each, and the real path of it.
+
+    Raises:
+        UsageError: The file does not exist or cannot be read.
+        InvalidModelError: Not a model, or its data are outside its own folder.
+    """
+    with _name_in_errors(os.fspath(path)):
         path = os.path.abspath(path)
         folder, blobs = os.path.dirname(path), external_data_reader.find_blob_store(path)
-        files = {path}
-        for tensor in tensors.iter_tensors(serialization.build_model(_read_proto(path, _trust.get().max_memory))):
-            if isinstance(tensor, ir.ExternalTensor):
-                label = f"tensor '{tensor.name}'"
-                files.add(external_data_reader.locate(os.fspath(tensor.location), folder, label, blobs=blobs))
-        return sum(map(os.path.getsize, files))
+        model_tensors = tensors.iter_tensors(serialization.build_model(_read_proto(path, _trust.get().max_memory)))
+        labels = {os.fspath(t.location): f"tensor '{t.name}'" for t in model_tensors if isinstance(t, ir.ExternalTensor)}
+        return {
+            location: external_data_reader.locate(location, folder, label, blobs=blobs) for location, label in labels.items()
+        }
 
 
 def save(
@@ -173,7 +187,7 @@ def _name_in_errors(name: str) -> Iterator[None]:
         raise LimitError(f"{name}: not enough memory") from None
     except OSError as error:
         text = f"{name}: {os.strerror(error.errno or errno.EIO)}"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE):
+        if error.errno in FULL_DISK_ERRORS:
             raise LimitError(text) from error
         raise UsageError(text) from error
     except ValueError as error:

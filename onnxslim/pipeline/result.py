@@ -17,6 +17,7 @@ from onnxslim.core.step_report import StepReport
 from onnxslim.core.version import __version__
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
+from onnxslim.model_io.model_copy import copy_model
 from onnxslim.runtime.load_check import save_checked
 from onnxslim.runtime.session_config import SessionConfig
 from onnxslim.validation.evaluation_accumulator import Evaluation
@@ -39,13 +40,22 @@ def compute_facts(
     """Compute the facts of ``model``; with ``path`` the file's own hash and size, else those of what would be written."""
     model_cost = compute_cost(model, dims)
     if path is not None and os.path.isfile(path):
-        digest, size = hashlib.sha256(), model_file.size_on_disk(path)
+        size = model_file.size_on_disk(path)
+        return ModelFacts(os.fspath(path), compute_digest(path), size, model_cost.params, model_cost.macs)
+    data = model_file.to_bytes(model)
+    return ModelFacts(None, hashlib.sha256(data).hexdigest(), len(data), model_cost.params, model_cost.macs)
+
+
+def compute_digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of the file at ``path``; nothing where there is none any more."""
+    digest = hashlib.sha256()
+    try:
         with open(path, "rb") as file:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
-        return ModelFacts(os.fspath(path), digest.hexdigest(), size, model_cost.params, model_cost.macs)
-    data = model_file.to_bytes(model)
-    return ModelFacts(None, hashlib.sha256(data).hexdigest(), len(data), model_cost.params, model_cost.macs)
+    except FileNotFoundError:
+        return ""
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,7 @@ class Result:
         warnings: One line each.
         original: What the model was made of, for who writes it.
         config: How sessions run, likewise.
+        is_original: The model is the original as it is; what is written then are its bytes.
     """
 
     command: str
@@ -97,6 +108,7 @@ class Result:
     warnings: list[str] = field(default_factory=list)
     original: ir.Model | None = field(default=None, repr=False)
     config: SessionConfig | None = None
+    is_original: bool = False
 
     def save(self, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
         """Write the model (see :func:`onnxslim.model_io.model_file.save`), if the runtime loads the file.
@@ -106,9 +118,18 @@ class Result:
         """
         if self.model is None:
             raise ValueError(f"{self.command} gives no model to save")
+        if self.is_original and self._copy_original(path):
+            return
         warning = save_checked(self.model, path, self.original, self.config, external_data=external_data)
         if warning is not None:
             self.warnings.append(warning)
+
+    def _copy_original(self, path: str | os.PathLike[str]) -> bool:
+        """Copy the file of the original; False where there is none, or none that can lie at ``path`` as it is."""
+        source = self.input.path if self.input is not None else None
+        if source is None or self.input is None or compute_digest(source) != self.input.sha256:
+            return False
+        return copy_model(source, path)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the report, in a frame of its own so that neither page styles the other."""

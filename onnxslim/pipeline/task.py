@@ -25,11 +25,14 @@ from onnxslim.pipeline.step_runner import CompletedStep, Runner
 from onnxslim.pruning.selection.survey import Surveys
 from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.session import SessionConfig, check_loads
+from onnxslim.validation import statistics
 from onnxslim.validation.evaluation import evaluate_all
 from onnxslim.validation.evaluation_accumulator import Evaluation
 from onnxslim.validation.metrics.accumulator import MetricResult
 from onnxslim.validation.metrics.user_metric import UserMetric
 
+#: Which share of the drop that is allowed may be held against a result for the uncertainty of its own.
+MAX_UNCERTAINTY_SHARE = 0.5
 #: Samples that show at once whether the original knows more than chance and the metric can be computed.
 _CHECK_SAMPLES = 128
 
@@ -88,8 +91,8 @@ class CompressionTask:
         def drop_over_limit(model: ir.Model) -> float:
             if tune is None or limit is None:
                 return 0.0
-            drop = self.estimate_metric(model, tune).get_drop_by(limit)
-            if drop is None or drop > limit == 0:
+            drop = bound_drop(self.estimate_metric(model, tune), limit)
+            if drop > limit == 0:
                 return math.inf
             return drop / limit if limit else 0.0
 
@@ -129,6 +132,28 @@ class CompressionTask:
             models, samples, reference=self.original, config=self.config, metric=metric or self.judge.metric,
             output=self.judge.output, batch_size=self.judge.batch_size, progress=self.progress,
         )  # fmt: skip
+
+
+def bound_drop(metric: MetricResult, limit: float, *, many: bool = False) -> float:
+    """What a choice counts as the drop, by the unit of ``limit``: the one seen, and its standard error on top.
+
+    Few samples cannot tell a drop of nothing from one of a point, so that at most half of what is allowed is held against a
+    result for that: what loses less than the other half is never kept out.
+
+    Args:
+        metric: On the *tune* data.
+        limit: The drop that is allowed.
+        many: The choice is among very many, as shares to prune are, of which the luckiest is lucky indeed: all of the
+            standard error counts.
+
+    Returns:
+        At least 0; infinite where no drop was measured.
+    """
+    drop = metric.get_drop_by(limit)
+    if drop is None or math.isnan(drop):
+        return math.inf
+    at_most = math.inf if many else MAX_UNCERTAINTY_SHARE * limit
+    return statistics.add_standard_error(max(0.0, drop), metric.get_interval_by(limit), at_most)
 
 
 def prepare_task(

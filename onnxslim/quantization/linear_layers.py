@@ -115,6 +115,13 @@ class WeightMatrix:
         return [*(reader.name for reader in self.linear_layers), *(reader.name for reader in self.tables)]
 
 
+def has_large_linear_layers(model: ir.Model) -> bool:
+    """Whether ``model`` has linear layers with weights enough for their inputs to be quantised as they come."""
+    layers = (_match_linear_layer(node) for node in model.graph.all_nodes())
+    weights = (get_const_array(layer.weight_value) for layer in layers if layer is not None)
+    return any(weight is not None and weight.size >= MIN_WEIGHT_ELEMENTS for weight in weights)
+
+
 def find_weight_matrices(
     model: ir.Model, exclude: Sequence[str] = (), *, find_objection: Callable[[MatMulLayer], str | None] | None = None
 ) -> tuple[list[WeightMatrix], list[Skipped]]:

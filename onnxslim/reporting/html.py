@@ -14,12 +14,12 @@ from onnxslim.reporting.figures import Report
 from onnxslim.reporting.markdown import load_template
 from onnxslim.reporting.steps import list_steps
 from onnxslim.reporting.trials import MEASUREMENT_NOTE as TRIALS_HOW
-from onnxslim.reporting.trials import list_trials
+from onnxslim.reporting.trials import list_other_points, list_trials
 
 #: Every part of the report that the template asks for, and the keys of the entries of some: what is missing is null.
 _REPORT_KEYS = (
     "tool", "version", "command", "input", "output", "metrics", "outputs", "latency", "warnings", "error", "stages",
-    "layers", "surviving", "oldest_runtime", "metadata",
+    "layers", "surviving", "oldest_runtime", "metadata", "summary",
 )  # fmt: skip
 _RECORD_KEYS = {"input": ("path", "sha256"), "output": ("path", "sha256"), "error": ("kind", "message", "hint")}
 _ENTRY_KEYS = {
@@ -52,6 +52,7 @@ def render_html(report: Report) -> str:
         note={note: chr(ord("a") + index) for index, note in enumerate(notes)},
         steps=list_steps(report),
         trials=list_trials(report),
+        other_points=list_other_points(report),
         stopped=report.get("stopped"),
         plots={name: Markup(svg) for name, svg in _draw_plots(report).items()},
         how={"trials": TRIALS_HOW} | {key: figures.describe_measurement(report, key) for key in _EXPLAINED_KEYS},

@@ -11,7 +11,7 @@ from onnxslim.reporting import figures, text
 from onnxslim.reporting.evidence import list_evidence
 from onnxslim.reporting.figures import Report
 from onnxslim.reporting.steps import list_steps
-from onnxslim.reporting.trials import list_trials
+from onnxslim.reporting.trials import list_other_points, list_trials
 
 
 def load_template(name: str, finalize: Callable[[Any], str], *, autoescape: bool = False) -> Template:
@@ -28,10 +28,12 @@ def render_markdown(report: Report) -> str:
     return template.render(
         before=before,
         after=after,
+        summary=report.get("summary"),
         rows=figures.list_rows(report),
         evidence=list_evidence(report),
         steps=list_steps(report),
         trials=list_trials(report),
+        other_points=list_other_points(report),
         warnings=report.get("warnings") or [],
         error=report.get("error"),
         oldest=report.get("oldest_runtime"),

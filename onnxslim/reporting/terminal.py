@@ -15,7 +15,7 @@ from onnxslim.reporting.evidence import list_evidence
 from onnxslim.reporting.figures import Report
 from onnxslim.reporting.steps import StepRow, list_steps
 from onnxslim.reporting.trials import MEASUREMENT_NOTE as TRIALS_HOW
-from onnxslim.reporting.trials import TrialRow, list_trials
+from onnxslim.reporting.trials import TrialRow, list_other_points, list_trials
 
 _VERDICT_STYLES = {"better": "green", "worse": "red", "": ""}
 
@@ -29,6 +29,8 @@ def render_terminal(report: Report, *, explain: bool = False) -> RenderableType:
 
 
 def _build_sections(report: Report, explain: bool) -> Iterator[RenderableType]:
+    if summary := report.get("summary"):
+        yield Text(text.clean(summary), "bold")
     before, after = figures.get_model_names(report)
     yield Text.assemble((before, "bold"), *([(" → ", "dim"), (after, "bold")] if after else []))
     if rows := figures.list_rows(report):
@@ -37,6 +39,8 @@ def _build_sections(report: Report, explain: bool) -> Iterator[RenderableType]:
         yield _build_step_table(steps)
     if trials := list_trials(report):
         yield _build_trial_table(trials)
+    for point in list_other_points(report):
+        yield Text(point)
     for sentence in list_evidence(report):
         yield Text(sentence, "dim")
     if energy := figures.describe_energy(report):
@@ -48,6 +52,7 @@ def _build_sections(report: Report, explain: bool) -> Iterator[RenderableType]:
         yield from _list_measurement_notes(rows)
         if trials:
             yield Text.assemble(("tried: ", "bold"), (TRIALS_HOW, "dim"))
+            yield from (Text.assemble((f"{t.name}: ", "bold"), (t.note, "dim")) for t in trials if t.note)
     for warning in report.get("warnings") or []:
         yield Text.assemble(("warning: ", "bold yellow"), text.clean(warning))
     if error := report.get("error"):

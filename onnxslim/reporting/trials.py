@@ -16,7 +16,9 @@ MEASUREMENT_NOTE = (
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One trial: its name, figures as text, what became of it, and whether no other beats it in every respect."""
+    """One trial: its name, figures as text, what became of it, whether no other beats it in every respect, and what is to be
+    known of it besides.
+    """
 
     name: str
     size: str
@@ -24,6 +26,7 @@ class TrialRow:
     drop: str
     fate: str
     pareto: bool
+    note: str
 
 
 def list_trials(report: Report) -> list[TrialRow]:
@@ -34,10 +37,20 @@ def list_trials(report: Report) -> list[TrialRow]:
             text.format_size(entry["bytes"]),
             text.format_milliseconds(entry["median_ms"]),
             _format_drop(entry),
-            _describe_fate(entry, report.get("chosen")),
+            text.clean(entry["verdict"]),
             bool(entry["pareto"]),
+            text.clean(entry.get("note") or ""),
         )
         for entry in report.get("candidates") or []
+    ]
+
+
+def list_other_points(report: Report) -> list[str]:
+    """What else could be had, at what cost, and the command that takes it: a line each."""
+    command = (report.get("metadata") or {}).get("repeat with") or "onnxslim optimize IN -o OUT …"
+    return [
+        f"another point: {text.clean(point['name'])}, {text.clean(point['costs'])}: {text.clean(command)} {point['options']}"
+        for point in report.get("other_points") or []
     ]
 
 
@@ -45,14 +58,6 @@ def _format_drop(entry: Report) -> str:
     drop = entry["tune_drop"]
     if drop is None:
         return text.NO_VALUE
-    return f"{text.format_signed(100 * drop)} points" if entry["unit"] == "%" else text.format_digits(drop)
-
-
-def _describe_fate(entry: Report, chosen: object) -> str:
-    if entry["error"]:
-        return f"failed: {text.clean(entry['error'])}"
-    if entry["name"] == chosen:
-        return "chosen"
-    missed = "; ".join(text.clean(line) for line in entry["missed"])
-    fate = "passed on the tune share" if entry["passes"] else missed or "lost too much"
-    return f"{fate} ({text.clean(entry['note'])})" if entry.get("note") else fate
+    if entry["unit"] != "%":
+        return text.format_digits(drop)
+    return f"{text.format_signed(100 * drop)} {'%' if entry.get('rises') else 'points'}"

@@ -11,10 +11,16 @@ from onnxslim.pipeline.recipe import Step, make_step
 CHANNEL_MULTIPLE = 16
 #: The ways to quantise: what people call each, and the options of its step.
 QUANTIZATION_SCHEMES: dict[str, tuple[str, dict[str, str]]] = {
-    "int8": ("int8", {}),
-    "narrow": ("int8 + int4 linear", {"linear": "int4"}),
     "weights": ("int8 weights", {"weights": "int8"}),
+    "int8": ("int8", {}),
+    "static": ("int8, fixed ranges", {"activations": "static"}),
+    "dynamic": ("int8, dynamic ranges", {"activations": "dynamic"}),
+    "narrow": ("int8 + int4 linear", {"linear": "int4"}),
 }
+#: The schemes whose activations are int8 too.
+ACTIVATION_SCHEMES = frozenset(QUANTIZATION_SCHEMES) - {"weights"}
+#: How many times faster or smaller something has to be to be worth having.
+MIN_GAIN = 1.02
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class Candidate:
         recovery_seconds: Seconds of learning back; 0 for none.
         of: What ``pruning_ratio`` counts.
         low_rank: Whether pruning may put layers into cheaper forms.
+        milder: How many points further down the front of placements this is than what the step chose by itself.
     """
 
     pruning_ratio: float = 0.0
@@ -34,6 +41,7 @@ class Candidate:
     recovery_seconds: float = 0.0
     of: str = "macs"
     low_rank: bool = False
+    milder: int = 0
 
     @property
     def name(self) -> str:
@@ -41,7 +49,7 @@ class Candidate:
         parts = [f"prune {self.pruning_ratio:.0%}" + " with low rank" * self.low_rank] if self.pruning_ratio else []
         parts += ["recover"] if self.recovery_seconds else []
         parts += [QUANTIZATION_SCHEMES[self.scheme][0]] if self.scheme else []
-        return " + ".join(parts) or "lossless"
+        return (" + ".join(parts) or "lossless") + (f" (milder by {self.milder})" if self.milder else "")
 
     def steps(self, placement: str, idle_share: float = 0.0) -> tuple[Step, ...]:
         """The recipe's steps; pruned weights are learned before they are quantised, unpruned ones after.
@@ -54,7 +62,8 @@ class Candidate:
         quantization: list[Step] = []
         if self.scheme:
             scheme_options = QUANTIZATION_SCHEMES[self.scheme][1]
-            quantization = [make_step("quantize", **scheme_options, placement=placement)]
+            placement_option = {} if "weights" in scheme_options else {"placement": placement}
+            quantization = [make_step("quantize", **scheme_options, **placement_option)]
         if not self.pruning_ratio:
             return (make_step("simplify"), *quantization, *recovery)
         removed_share = round(idle_share + (1 - idle_share) * self.pruning_ratio, 4)
@@ -69,15 +78,33 @@ class CandidateResult:
 
     Attributes:
         candidate: What was tried.
-        drop: On the tune share; infinite when it failed.
+        drop: On the tune share, with what is allowed for its uncertainty; infinite when it failed.
         score: What the search wants large.
         seconds: What it took.
+        speedup: Times faster than the original, as far as its timing proves; NaN where it was not timed.
+        shrinkage: Times smaller than the original.
+        activations: ``static`` or ``dynamic`` where its activations are int8, as the step chose.
+        gave_way: Whether layers went back to float for the drop.
     """
 
     candidate: Candidate
     drop: float
     score: float
     seconds: float
+    speedup: float = math.nan
+    shrinkage: float = math.nan
+    activations: str | None = None
+    gave_way: bool = False
+
+    @property
+    def gains(self) -> bool:
+        """Whether it is faster or smaller than the original by what is worth having; where nothing is known, it is."""
+        return math.isnan(self.shrinkage) or is_gain(self.speedup, self.shrinkage)
+
+    @property
+    def gains_time(self) -> bool:
+        """Whether it is faster; where nothing is known, it is."""
+        return not self.speedup < MIN_GAIN
 
 
 @dataclass(frozen=True)
@@ -92,6 +119,7 @@ class SearchState:
         of: What pruning counts.
         pruning_seconds: Seconds that pruning is predicted to take, for as long as nothing was pruned.
         has_int4_layers: Whether the model has linear layers that 4 bits are for.
+        has_dynamic_layers: Whether it has layers whose inputs can be quantised as they come.
     """
 
     max_drop: float | None
@@ -100,6 +128,15 @@ class SearchState:
     of: str = "macs"
     pruning_seconds: float = 0.0
     has_int4_layers: bool = False
+    has_dynamic_layers: bool = False
+
+
+def is_gain(speedup: float, shrinkage: float) -> bool:
+    """Whether a model so many times faster (NaN where no clock counts) or smaller is worth having for that.
+
+    One that is slower or larger beside that misses a gate.
+    """
+    return speedup >= MIN_GAIN or shrinkage >= MIN_GAIN
 
 
 def passes(outcome: CandidateResult, state: SearchState) -> bool:

@@ -1,18 +1,23 @@
 """Who is shown the confirm data: few, because each is a chance to pass by luck, and less and less daring.
 
-Tune promises too much where its samples are few, so behind the best come trials that are much gentler, and among them
-always the best that prunes nothing.
+Tune promises too much where its samples are few, so behind the best come its own milder placements and trials that are much
+gentler, among them always the best that prunes nothing; then int8 weights alone, then the exact steps.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from onnxslim.search.candidate import Candidate
 
-#: How many finalists may be shown the confirm data, besides the exact steps alone.
-MAX_FINALISTS = 3
+#: How many finalists may be shown the confirm data.
+MAX_CONFIRM_READS = 5
+#: Two scores nearer than this are the same, whatever the clock says; the faster is taken then.
+_SCORE_TOLERANCE = 0.02
+#: Of what a confirm drop allows to lose, what is asked of the next milder placement: what it loses is a prediction.
+_LOSS_MARGIN = 0.8
 
 
 class JudgedTrial(Protocol):
@@ -21,6 +26,7 @@ class JudgedTrial(Protocol):
     candidate: Candidate
     drop: float
     score: float
+    speedup: float
 
     @property
     def error(self) -> str | None:
@@ -28,28 +34,91 @@ class JudgedTrial(Protocol):
 
     @property
     def passes(self) -> bool:
-        """Whether it meets every gate as far as the tune share and the clock can tell."""
+        """Whether it meets every gate as far as the tune share and the clock can tell, uncertainty allowed for."""
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether it gains something, meets the gates on size and time, and drops no more than is allowed as far as was
+        seen.
+        """
+
+
+class FrontLoss(Protocol):
+    """What is asked of a point of a front; see :class:`~onnxslim.quantization.decision.FrontPoint`."""
+
+    @property
+    def loss(self) -> float:
+        """What it is expected to lose."""
 
 
 T = TypeVar("T", bound=JudgedTrial)
 
 
 def select_finalists(trials: Sequence[T]) -> list[T]:
-    """Who is shown the confirm data, one after another until one passes.
+    """Who is shown the confirm data, one after another until one passes; none where nothing is worth it.
 
-    The best by score; after it only what is much gentler, the best that prunes nothing among them; last the surest thing,
-    the first trial of all, which changes no answer and so is no further chance to pass by luck.
+    The best by score; after it only what is much gentler, the best that prunes nothing among them. What passes only if its
+    uncertainty is not held against it comes behind what passes anyway, the mildest first: it is taken rather than nothing.
+    Last come the surest things, int8 weights and the exact steps alone.
     """
-    undominated = [t for t in trials if t.error is None and not any(is_dominated(t, other) for other in trials)]
-    ranked = sorted(undominated, key=lambda t: (not t.passes, -t.score))
+    eligible = [trial for trial in trials if trial.may_pass]
+    undominated = [t for t in eligible if not any(is_dominated(t, other) for other in eligible)]
+    lossy = [trial for trial in undominated if not is_exact(trial.candidate)]
+    ranked = [*rank([t for t in lossy if t.passes]), *sorted((t for t in lossy if not t.passes), key=lambda t: t.drop)]
+    sure = [t for t in eligible if is_weights_only(t.candidate)] + [t for t in eligible if is_exact(t.candidate)]
+    slots = MAX_CONFIRM_READS - len(sure)
     chosen: list[T] = []
     for trial in ranked:
-        if len(chosen) < MAX_FINALISTS and (not chosen or is_gentler(trial, chosen[-1])):
+        if len(chosen) < slots and (not chosen or is_gentler(trial, chosen[-1])):
             chosen.append(trial)
     unpruned = [trial for trial in ranked if not trial.candidate.pruning_ratio][:1]
     if not any(trial in chosen for trial in unpruned):
-        chosen = chosen[: MAX_FINALISTS - 1] + unpruned
-    return chosen + [trial for trial in trials[:1] if trial.error is None and trial not in chosen]
+        chosen = chosen[: slots - 1] + unpruned
+    return chosen + [trial for trial in sure if trial not in chosen]
+
+
+def rank(trials: Sequence[T]) -> list[T]:
+    """The best by score first; of those whose scores no clock can tell apart the fastest."""
+    remaining, ranked = list(trials), list[T]()
+    while remaining:
+        best_score = max(trial.score for trial in remaining)
+        equal = [trial for trial in remaining if trial.score >= (1 - _SCORE_TOLERANCE) * best_score]
+        ranked.append(max(equal, key=lambda trial: (trial.speedup, trial.score)))
+        remaining.remove(ranked[-1])
+    return ranked
+
+
+def choose_milder_point(front: Sequence[FrontLoss], chosen: int, drop: float, limit: float) -> int | None:
+    """The index of the placement to try when the one at ``chosen`` dropped too much; None where no milder one is left.
+
+    The first that should lose little enough, a drop being taken to grow with the loss; the mildest where none should.
+
+    Args:
+        front: From the fastest to the mildest.
+        chosen: Index of what was shown.
+        drop: What it dropped on the confirm data, above ``limit``.
+        limit: What is allowed.
+    """
+    milder = range(chosen + 1, len(front))
+    allowed = _LOSS_MARGIN * front[chosen].loss * (limit / drop if math.isfinite(drop) else 0.0)
+    return next((i for i in milder if front[i].loss <= allowed), len(front) - 1 if milder else None)
+
+
+def step_down(queue: Sequence[T], milder: T, reads: int) -> list[T]:
+    """``queue`` with ``milder`` at its head, the surest at its end kept and no more of the others than may still be read."""
+    sure = [t for t in queue if is_exact(t.candidate) or is_weights_only(t.candidate)]
+    others = [milder, *(t for t in queue if t not in sure)]
+    return others[: max(0, MAX_CONFIRM_READS - reads - len(sure))] + sure
+
+
+def is_exact(candidate: Candidate) -> bool:
+    """Whether it changes no answer."""
+    return candidate.scheme is None and not candidate.pruning_ratio and not candidate.recovery_seconds
+
+
+def is_weights_only(candidate: Candidate) -> bool:
+    """Whether nothing but its weights is changed."""
+    return candidate.scheme == "weights" and not candidate.pruning_ratio and not candidate.recovery_seconds
 
 
 def is_gentler(trial: JudgedTrial, other: JudgedTrial) -> bool:
@@ -61,11 +130,21 @@ def is_gentler(trial: JudgedTrial, other: JudgedTrial) -> bool:
 
 
 def is_dominated(trial: JudgedTrial, other: JudgedTrial) -> bool:
-    """Whether ``trial`` need never be a finalist because ``other`` is better and no less gentle."""
+    """Whether ``trial`` need never be a finalist because ``other`` is better and no less gentle.
+
+    What is only too uncertain is worth more than the exact steps, which are always certain.
+    """
+    is_better = (other.passes, other.score) > (trial.passes, trial.score)
     return (
         trial is not other
-        and other.error is None
-        and (other.passes, other.score) > (trial.passes, trial.score)
+        and other.may_pass
+        and (other.score > trial.score if is_exact(other.candidate) else is_better)
         and other.drop <= trial.drop
         and other.candidate.pruning_ratio <= trial.candidate.pruning_ratio
     )
+
+
+def is_needed(trial: JudgedTrial, trials: Sequence[JudgedTrial]) -> bool:
+    """Whether ``trial`` may still become a finalist, so that its model has to be kept."""
+    is_sure = is_exact(trial.candidate) or is_weights_only(trial.candidate)
+    return trial.may_pass and (is_sure or not any(is_dominated(trial, other) for other in trials))

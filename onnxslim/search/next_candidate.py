@@ -2,7 +2,7 @@
 
 The space is how much to prune × how to quantise × whether to learn back what that cost × whether layers may be put into
 cheaper forms (low rank) too. What goes inside a share, and which layers stay float, the steps themselves decide by
-integer programmes over measured effects and costs. How far to prune, ``shares.py`` finds.
+integer programmes over measured effects and costs. How far to prune, ``pruning_ratio.py`` finds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnxslim.search.candidate import Candidate, CandidateResult, SearchState, passes
+from onnxslim.search.candidate import (
+    ACTIVATION_SCHEMES,
+    QUANTIZATION_SCHEMES,
+    Candidate,
+    CandidateResult,
+    SearchState,
+    passes,
+)
 from onnxslim.search.pruning_ratio import MIN_SCORE_GAIN, choose_next_ratio, predict_ratio
 
 #: Seconds below which learning back is not worth its set-up.
@@ -30,23 +37,34 @@ def choose_next_candidate(history: Sequence[CandidateResult], state: SearchState
 
 
 def _propose_unpruned(history: Sequence[CandidateResult], state: SearchState) -> Iterator[Candidate]:
-    """The surest first: exact steps, int8; then narrower than that, or where it lost too much, int8 that learned to live
-    with its rounding, and int8 weights.
+    """The cheap and sure first: exact steps, int8 weights; then int8 activations, the other kind of them where the first
+    lost too much or gained no time, narrower weights or, where nothing with int8 activations passes, int8 that learned to
+    live with its rounding.
     """
     exact = Candidate(scheme=None, of=state.of)
-    int8, int4_linear, weights = (replace(exact, scheme=way) for way in ("int8", "narrow", "weights"))
-    tried = {outcome.candidate for outcome in history}
-    candidates = [exact, int8]
-    if _choose_scheme(history, state) not in (None, "weights"):
-        candidates += [int4_linear] if state.has_int4_layers else []
-    elif int8 in tried:
-        recovery_seconds = _choose_recovery_seconds(state)
-        has_recovered = any(
-            outcome.candidate.recovery_seconds and not outcome.candidate.pruning_ratio for outcome in history
-        )
-        candidates += [replace(int8, recovery_seconds=recovery_seconds)] if recovery_seconds and not has_recovered else []
-        candidates += [weights]
-    yield from (point for point in candidates if point not in tried)
+    weights, int8, int4_linear = (replace(exact, scheme=scheme) for scheme in ("weights", "int8", "narrow"))
+    results = {outcome.candidate: outcome for outcome in history}
+    candidates = [exact, weights, int8]
+    if int8 in results:
+        candidates += [replace(exact, scheme=scheme) for scheme in _list_other_activations(results[int8], state)]
+        best = _choose_result(history, state, ACTIVATION_SCHEMES)
+        if best is None:
+            recovery_seconds = _choose_recovery_seconds(state)
+            has_recovered = any(o.candidate.recovery_seconds and not o.candidate.pruning_ratio for o in history)
+            can_recover = recovery_seconds and not has_recovered
+            candidates += [replace(int8, recovery_seconds=recovery_seconds)] if can_recover else []
+        elif state.has_int4_layers and best.activations != "dynamic":
+            candidates += [int4_linear]
+    yield from (point for point in candidates if point not in results)
+
+
+def _list_other_activations(int8: CandidateResult, state: SearchState) -> list[str]:
+    """The scheme that the quantize step did not choose by itself, where what it chose leaves something to be wished."""
+    if passes(int8, state) and int8.gains_time and not int8.gave_way:
+        return []
+    if int8.activations == "dynamic":
+        return ["static"]
+    return ["dynamic"] if int8.activations == "static" and state.has_dynamic_layers else []
 
 
 def _propose_pruned(history: Sequence[CandidateResult], state: SearchState) -> Iterator[Candidate]:
@@ -93,10 +111,18 @@ def _propose_low_rank(same_scheme: Sequence[CandidateResult], state: SearchState
 
 
 def _choose_scheme(history: Sequence[CandidateResult], state: SearchState) -> str | None:
-    """How what is pruned is quantised: as the best that is not pruned and passes; the weights alone if nothing else does."""
-    passing = [o for o in history if passes(o, state) and o.candidate.scheme and not o.candidate.pruning_ratio]
-    preferred = [o for o in passing if o.candidate.scheme != "weights"] or passing
-    return max(preferred, key=lambda outcome: outcome.score).candidate.scheme if preferred else None
+    """How what is pruned is quantised: as the best that is not pruned, passes and gains something."""
+    best = _choose_result(history, state, frozenset(QUANTIZATION_SCHEMES))
+    return None if best is None else best.candidate.scheme
+
+
+def _choose_result(
+    history: Sequence[CandidateResult], state: SearchState, schemes: frozenset[str]
+) -> CandidateResult | None:
+    """The best of ``schemes`` that is not pruned, passes and gains something."""
+    passing = [o for o in history if o.candidate.scheme in schemes and not o.candidate.pruning_ratio]
+    passing = [o for o in passing if passes(o, state) and o.gains]
+    return max(passing, key=lambda outcome: outcome.score, default=None)
 
 
 def predict_candidates(results: Sequence[CandidateResult], state: SearchState, count: int) -> list[Candidate]:

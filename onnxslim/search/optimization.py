@@ -8,17 +8,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import logging
 import os
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from onnxslim.activations.run_context import DATA_HINT
-from onnxslim.core.errors import GateError, UsageError
+from onnxslim.core.errors import UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.version import __version__
-from onnxslim.core.workers import Workers, open_workers
+from onnxslim.core.workers import open_workers
 from onnxslim.model_io import model_file
 from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.data_options import DataOptions
@@ -27,20 +25,10 @@ from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.recipe_run import run_recipe
 from onnxslim.pipeline.result import Result
 from onnxslim.pipeline.task import CompressionTask, EvaluationOptions, check_metric, prepare_task
-from onnxslim.pruning.selection.time_estimate import predict_seconds
-from onnxslim.quantization.weight_only import int4_linear
 from onnxslim.runtime.session import SessionConfig
-from onnxslim.search.advice import suggest_max_drop
-from onnxslim.search.candidate import Candidate, SearchState
-from onnxslim.search.finalists import is_dominated, select_finalists
-from onnxslim.search.next_candidate import choose_next_candidate, predict_candidates
-from onnxslim.search.pareto import pareto_front
-from onnxslim.search.speculation import run_speculatively
+from onnxslim.search.search_loop import Search
 from onnxslim.search.study import Study
-from onnxslim.search.time_budget import RECOVERY_SHARE, TRIALS_SHARE, can_recover, reserve_confirm_seconds
-from onnxslim.search.trial import Trial, run_trial
-
-logger = logging.getLogger(__name__)
+from onnxslim.search.time_budget import TRIALS_SHARE
 
 #: Seconds that a search takes unless told otherwise.
 DEFAULT_BUDGET = 600.0
@@ -144,10 +132,9 @@ def optimize(
         if study is not None:
             open_study = stack.enter_context(Study(study, _identify_search(task, resolved, placement)))
         workers = stack.enter_context(open_workers(backend, jobs))
-        trials, stop_reason = _search(
-            task, resolved, placement, started=started, budget=budget, study=open_study, workers=workers
-        )
-    result = _confirm_best(trials)
+        search = Search(task, resolved, placement, started, budget, open_study, workers)
+        stop_reason = search.run()
+        result = search.confirm()
     result.extra["stopped"] = stop_reason
     return result
 
@@ -175,51 +162,6 @@ def resolve_recipe(
     return recipes.check(resolved if seed is None else dataclasses.replace(resolved, seed=seed))
 
 
-def _search(
-    task: CompressionTask,
-    resolved: Recipe,
-    placement: str,
-    *,
-    started: float,
-    budget: float,
-    study: Study | None,
-    workers: Workers,
-) -> tuple[list[Trial], str]:
-    """The trials, and why there are no more of them."""
-    goal = resolved.search or "balanced"
-    fit = task.splits.fit
-    recovery_seconds = RECOVERY_SHARE * budget if can_recover(task, RECOVERY_SHARE * budget) else 0.0
-    of = "params" if goal == "smallest" else "macs"
-    pruning_seconds = 0.0 if fit is None else predict_seconds(task.original, fit, task.config)
-    has_int4_layers = bool(int4_linear.find_int4_layers(task.original))
-    trials: list[Trial] = []
-
-    def make_recipe(candidate: Candidate) -> Recipe:
-        idle_share = trials[0].idle_share if trials else 0.0
-        return Recipe(
-            candidate.steps(placement, idle_share), resolved.gates, resolved.seed, tune=TUNE_SHARE,
-            keep_initializer_inputs=resolved.keep_initializer_inputs,
-        )  # fmt: skip
-
-    while True:
-        seconds_left = started + budget - reserve_confirm_seconds(task.splits, trials, budget) - time.monotonic()
-        state = SearchState(resolved.gates.max_drop, seconds_left, recovery_seconds, of, pruning_seconds, has_int4_layers)
-        history = [trial.outcome for trial in trials]
-        candidate = choose_next_candidate(history, state)
-        if candidate is None:
-            candidate = choose_next_candidate(history, dataclasses.replace(state, seconds_left=float("inf")))
-            return trials, "nothing more to try" if candidate is None else f"no time left to try {candidate.name}"
-        if workers.is_out_of_process:
-            predicted = map(make_recipe, predict_candidates(history, state, workers.count))
-            unknown = [recipe for recipe in predicted if study is None or study.find(recipe.to_yaml()) is None]
-            run_speculatively(task, unknown, workers)
-        trials.append(run_trial(task, candidate, make_recipe(candidate), goal, study, use_clock=placement != "static"))
-        for trial in trials[1:]:
-            if any(is_dominated(trial, other) for other in trials):
-                trial.attempt.release_models()
-        task.progress("trials", len(trials), 0)
-
-
 def _identify_search(task: CompressionTask, resolved: Recipe, placement: str) -> dict[str, str]:
     """What makes two searches the same."""
     data = hashlib.sha256()
@@ -232,38 +174,3 @@ def _identify_search(task: CompressionTask, resolved: Recipe, placement: str) ->
         "place": f"{task.config.provider} {task.config.threads} threads",
         "version": __version__,
     }
-
-
-def _confirm_best(trials: Sequence[Trial]) -> Result:
-    """The trial with the best score that passes, on tune first and then on confirm."""
-    rejected = [f"candidate {trial.candidate.name} failed: {trial.error}" for trial in trials if trial.error is not None]
-    shortlist = select_finalists(trials)
-    if not shortlist:
-        assert trials[0].cause is not None
-        raise trials[0].cause
-    entries, first_failure = _list_trials(trials), None
-    for confirm_reads, trial in enumerate(shortlist, start=1):
-        result = trial.attempt.result
-        result.extra["candidates"], result.extra["chosen"] = entries, trial.candidate.name
-        if result.data["confirm"] is not None:
-            result.data["confirm"]["read"] = confirm_reads
-        try:
-            confirmed = trial.attempt.confirm()
-        except GateError as error:
-            rejected.append(f"candidate {trial.candidate.name} did not pass: {error.message}")
-            first_failure = first_failure or error  # the best one's says how near it came
-            continue
-        confirmed.warnings.extend(rejected)
-        if (suggestion := suggest_max_drop(trials, trial)) is not None:
-            confirmed.warnings.append(suggestion)
-        return confirmed
-    assert first_failure is not None
-    raise first_failure
-
-
-def _list_trials(trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """The trials for the report, with those marked that no other beats in size, time and drop at once."""
-    entries = [trial.as_json() for trial in trials]
-    costs = [[entry[key] for key in ("bytes", "median_ms", "tune_drop")] for entry in entries]
-    on_front = set(pareto_front(costs))
-    return [{**entry, "pareto": index in on_front} for index, entry in enumerate(entries)]

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onnxslim.pipeline.attempt import MAX_TIMING_SECONDS
 from onnxslim.pipeline.data_splits import DataSplits
 from onnxslim.pipeline.task import CompressionTask
 from onnxslim.recovery.torch_extra import has_torch
 from onnxslim.runtime.parallel import count_workers
-from onnxslim.search.finalists import MAX_FINALISTS
+from onnxslim.search.candidate import Candidate
+from onnxslim.search.finalists import MAX_CONFIRM_READS, is_exact, is_weights_only
 from onnxslim.search.trial import Trial
 
 #: Which share of the budget trials may use; the rest is for the confirmation, and as much again where that takes longer.
 TRIALS_SHARE = 0.9
+#: How many finalists are expected to be shown the confirm data, of the most that may be.
+_EXPECTED_READS = MAX_CONFIRM_READS - 2
+#: When nothing more is begun that may be left out, as a share of the budget.
+MAX_OVERRUN = 1.05
+#: Which share of the budget the steps of each of the first, cheap and sure trials may take, so that there is a result by a
+#: third of it; and of the time that is left those of another that prunes nothing, after which one more may come.
+_SURE_SHARE, _UNPRUNED_SHARE = 1 / 6, 2 / 3
+#: No step is given less, however late it is.
+_MIN_STEP_SECONDS = 1.0
+#: Which share of the budget timing one result may take, and the seconds that are enough for any.
+_TIMING_SHARE = 0.04
 #: Which share of it a full training takes: there is to be time for two, the first of which shows how much comes back.
 RECOVERY_SHARE = 0.3
 #: Fewer samples than this teach nothing that holds on others, and fewer updates only shake the weights.
@@ -34,8 +47,31 @@ def reserve_confirm_seconds(splits: DataSplits, trials: Sequence[Trial], budget:
     if splits.tune is None or splits.confirm is None:
         return minimum
     slowest = max((trial.evaluation_seconds for trial in trials), default=0.0)
-    expected = MAX_FINALISTS * slowest * len(splits.confirm) / len(splits.tune)
+    expected = _EXPECTED_READS * slowest * len(splits.confirm) / len(splits.tune)
     return min(max(minimum, expected), 2 * minimum)
+
+
+def choose_step_seconds(candidate: Candidate, trials: Sequence[Trial], seconds_left: float, budget: float) -> float:
+    """Seconds that the steps of ``candidate`` may take: what is left, less what judging takes and what is kept for others.
+
+    Args:
+        candidate: What is going to be tried.
+        trials: Show how long it takes to time and to judge a result.
+        seconds_left: Until only the confirmation is left.
+        budget: Of the whole search, in seconds.
+    """
+    judging = max((trial.timing_seconds + trial.evaluation_seconds for trial in trials), default=0.0)
+    seconds = seconds_left - judging
+    if is_exact(candidate) or is_weights_only(candidate):
+        seconds = min(seconds, _SURE_SHARE * budget)
+    elif not candidate.pruning_ratio and not candidate.recovery_seconds:
+        seconds *= _UNPRUNED_SHARE
+    return max(seconds, _MIN_STEP_SECONDS)
+
+
+def choose_timing_seconds(budget: float) -> float:
+    """Seconds that timing the result of a trial may take."""
+    return min(MAX_TIMING_SECONDS, _TIMING_SHARE * budget)
 
 
 def can_recover(task: CompressionTask, seconds: float) -> bool:

@@ -13,15 +13,12 @@ from typing import Any
 from onnxslim.core.converter import JSON
 from onnxslim.core.errors import LimitError, OnnxslimError
 from onnxslim.core.quantities import is_in_units
-from onnxslim.core.step_report import StepReport
-from onnxslim.model_io import model_file
+from onnxslim.pipeline.attempt import Attempt, is_slower
 from onnxslim.pipeline.recipe import Recipe
-from onnxslim.pipeline.recipe_run import Attempt, is_slower
-from onnxslim.pipeline.result import Stage, compute_facts
-from onnxslim.pipeline.task import CompressionTask
-from onnxslim.quantization.decision import QuantizeDecision
-from onnxslim.search.candidate import Candidate, CandidateResult
-from onnxslim.search.study import Study
+from onnxslim.pipeline.task import CompressionTask, bound_drop
+from onnxslim.quantization.decision import FrontPoint, QuantizeDecision
+from onnxslim.quantization.options import ACTIVATION_MODES
+from onnxslim.search.candidate import Candidate, CandidateResult, is_gain
 from onnxslim.simplification.idle_channels import SimplifyDecision
 from onnxslim.validation.gates import find_gate_failures
 
@@ -33,10 +30,10 @@ SCORE_FUNCTIONS: dict[str, Callable[[float, float], float]] = {
     "smallest": lambda faster, smaller: smaller * faster**0.1,
     "fastest": lambda faster, smaller: faster * smaller**0.1,
 }
+#: Gates that every result of a search is held to, whoever asked.
+SLOWER, LARGER = "slower than the original", "larger than the original"
 #: Standard errors from the middle of a 95 % interval to its end.
 Z95 = 1.96
-#: What of a result a study keeps, besides the model.
-_STORED_FIELDS = ("latency", "measured", "extra", "warnings", "recipe")
 
 
 @dataclass(eq=False)
@@ -46,35 +43,57 @@ class Trial:
     Attributes:
         candidate: What was tried.
         attempt: The recipe and everything that came of it.
-        drop: On the tune share; infinite when the trial failed.
+        drop: On the tune share, with what is allowed for its uncertainty (:func:`~onnxslim.pipeline.task.bound_drop`);
+            infinite when the trial failed.
+        seen_drop: The same without.
         score: What the search wants large.
+        speedup: Times faster than the original, a standard error nearer to 1 than was seen; NaN where no clock counts.
+        shrinkage: Times smaller.
         seconds: What it took.
+        timing_seconds: What of that went to timing it; 0 of what a study knew.
         evaluation_seconds: What of that went to judging it on the tune share; 0 of what a study knew.
         metric: Name of the metric that dropped.
         metric_is_share: Whether the drop counts points of top-1, as it does unless the limit is in the metric's own unit.
+        metric_rises: Whether the metric is an error, which does not drop but grow.
         missed_gates: Gates on size and time that it does not meet.
         idle_share: What simplification alone took, of what pruning counts.
         note: How many layers went back to float, and why; None where none did.
+        activations: ``static`` or ``dynamic`` where activations are int8.
+        front: The placements that the quantize step chose among, from the fastest to the mildest.
+        front_index: Which of them it chose.
         cause: Why it failed, or None.
+        confirmed: One line of why the confirm data refused it; None where they were not asked or did not.
     """
 
     candidate: Candidate
     attempt: Attempt
     drop: float = math.inf
+    seen_drop: float = math.inf
     score: float = 0.0
+    speedup: float = math.nan
+    shrinkage: float = math.nan
     seconds: float = 0.0
+    timing_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     metric: str | None = None
     metric_is_share: bool = False
+    metric_rises: bool = False
     missed_gates: tuple[str, ...] = ()
     idle_share: float = 0.0
     note: str | None = None
+    activations: str | None = None
+    front: tuple[FrontPoint, ...] = ()
+    front_index: int | None = None
     cause: OnnxslimError | None = None
+    confirmed: str | None = None
 
     @property
     def outcome(self) -> CandidateResult:
         """What decides where the search goes next."""
-        return CandidateResult(self.candidate, self.drop, self.score, self.seconds)
+        gave_way = self.note is not None or bool(self.front_index)
+        return CandidateResult(
+            self.candidate, self.drop, self.score, self.seconds, self.speedup, self.shrinkage, self.activations, gave_way
+        )
 
     @property
     def error(self) -> str | None:
@@ -82,27 +101,46 @@ class Trial:
         return None if self.cause is None else self.cause.message
 
     @property
+    def gains(self) -> bool:
+        """Whether it is faster or smaller than the original by what is worth having."""
+        return is_gain(self.speedup, self.shrinkage)
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether it gains something, meets the gates on size and time, and drops no more than is allowed as far as was
+        seen.
+        """
+        return self.error is None and not self.missed_gates and self.gains and self._is_allowed(self.seen_drop)
+
+    @property
     def passes(self) -> bool:
-        """Whether it meets every gate as far as the tune share and the clock can tell."""
+        """Whether it meets every gate as far as the tune share and the clock can tell, uncertainty allowed for."""
+        return self.error is None and not self.missed_gates and self._is_allowed(self.drop)
+
+    def _is_allowed(self, drop: float) -> bool:
         limit = self.attempt.recipe.gates.max_drop
-        return self.error is None and not self.missed_gates and (limit is None or self.drop <= limit)
+        return limit is None or drop <= limit
 
     def as_json(self) -> dict[str, Any]:
         """For the report."""
         result = self.attempt.result
         return {
             "name": self.candidate.name,
-            "tune_drop": JSON.unstructure(self.drop),
+            "tune_drop": JSON.unstructure(self.seen_drop),
+            "counted_drop": JSON.unstructure(self.drop),
             "tune_metric": self.metric,
             "unit": "%" if self.metric_is_share else None,
+            "rises": self.metric_rises,
             "speedup": result.latency["ratio"] if result.latency else None,
             "median_ms": result.latency["result"]["median_ms"] if result.latency else None,
             "bytes": result.output.bytes if result.output else None,
             "seconds": round(self.seconds, 1),
             "passes": self.passes,
+            "gains": self.error is None and self.gains,
             "missed": list(self.missed_gates),
             "error": self.error,
             "note": self.note,
+            "recipe": result.recipe,
         }
 
 
@@ -111,118 +149,97 @@ def run_trial(
     candidate: Candidate,
     recipe: Recipe,
     goal: str,
-    study: Study | None = None,
     *,
     use_clock: bool = True,
+    timing_seconds: float = 10.0,
 ) -> Trial:
-    """Carry out ``candidate``, or read what a study knows of it.
+    """Carry out ``candidate``.
 
     A failure of the point is an outcome; that the process may not go on is not.
 
     Args:
-        task: What it is about.
+        task: What it is about; its steps end at the task's deadline.
         candidate: What to try.
         recipe: Its steps, with the gates and the seed.
         goal: A key of :data:`SCORE_FUNCTIONS`.
-        study: Where finished trials are.
         use_clock: Whether a measured time counts; otherwise the multiplications saved stand for the speed, so that every
             machine ranks alike.
+        timing_seconds: How long it may be timed.
 
     Raises:
         LimitError: Memory or time is up.
     """
     trial = Trial(candidate, Attempt(task, recipe))
-    if study is not None and (stored := study.find(recipe.to_yaml())) is not None:
-        _restore_trial(trial, *stored)
-        logger.info("trial %s: known from the study", candidate.name)
-        return trial
     started = time.monotonic()
     try:
         trial.attempt.apply()
-        decisions = [step.decision for step in trial.attempt.result.steps]
-        notes = (decision.mixed_reason for decision in decisions if isinstance(decision, QuantizeDecision))
-        trial.note = next(filter(None, notes), None)
-        simplified = (decision for decision in decisions if isinstance(decision, SimplifyDecision))
-        trial.idle_share = next((decision.get_idle_share(candidate.of) for decision in simplified), 0.0)
-        trial.attempt.measure()
+        _read_decisions(trial)
+        applied = time.monotonic()
+        trial.attempt.measure_ends(timing_seconds)
         measured = time.monotonic()
         _measure_drop(trial)
-        trial.evaluation_seconds = time.monotonic() - measured
+        trial.timing_seconds, trial.evaluation_seconds = measured - applied, time.monotonic() - measured
         _compute_score(trial, goal, use_clock)
     except LimitError:
         raise
     except OnnxslimError as error:
-        trial.cause, trial.drop = error, math.inf
+        trial.cause, trial.drop, trial.seen_drop = error, math.inf, math.inf
     trial.seconds = time.monotonic() - started
     logger.info("trial %s: %s", candidate.name, trial.as_json())
-    if study is not None:
-        model = trial.attempt.result.model if trial.error is None else None
-        study.add(candidate.name, recipe.to_yaml(), _serialize_trial(trial), model)
     return trial
 
 
-def _measure_drop(trial: Trial) -> None:
-    """The drop on the tune share, of what is pruned with its standard error on top; without a share nothing is held
-    against it.
+def discount_ratio(latency: Mapping[str, Any]) -> float:
+    """How many times faster the result is, a standard error nearer to 1 than was seen: what a noisy clock promises counts
+    for less.
 
-    Shares to prune are chosen among many by the drop seen, and of many the luckiest looks best.
+    Args:
+        latency: From :func:`~onnxslim.validation.latency.summarize`.
     """
+    ratio, (low, high) = latency["ratio"], latency["interval"]
+    if ratio >= 1:
+        return float(max(1.0, ratio - max(0.0, ratio - low) / Z95))
+    return float(min(1.0, ratio + max(0.0, high - ratio) / Z95))
+
+
+def _read_decisions(trial: Trial) -> None:
+    """What the steps settled, as far as the search goes on from it."""
+    decisions = [step.decision for step in trial.attempt.result.steps]
+    for decision in decisions:
+        if isinstance(decision, QuantizeDecision):
+            trial.note, trial.front, trial.front_index = decision.mixed_reason, decision.front, decision.front_index
+            trial.activations = decision.scheme if decision.scheme in ACTIVATION_MODES else None
+    simplified = (decision for decision in decisions if isinstance(decision, SimplifyDecision))
+    trial.idle_share = next((decision.get_idle_share(trial.candidate.of) for decision in simplified), 0.0)
+
+
+def _measure_drop(trial: Trial) -> None:
+    """The drop on the tune share; without a share nothing is held against it."""
     task = trial.attempt.task
-    trial.drop = 0.0
+    trial.drop = trial.seen_drop = 0.0
     if task.splits.tune is None:
         return
     metric = task.estimate_metric(trial.attempt.models[-1], task.splits.tune)
     limit = trial.attempt.recipe.gates.max_drop or 0.0
-    drop, interval = metric.get_drop_by(limit), metric.get_interval_by(limit)
-    trial.drop = math.inf if drop is None else max(0.0, drop)
+    drop = metric.get_drop_by(limit)
+    trial.seen_drop = math.inf if drop is None or math.isnan(drop) else max(0.0, drop)
+    trial.drop = bound_drop(metric, limit, many=bool(trial.candidate.pruning_ratio))
     trial.metric, trial.metric_is_share = metric.name, not is_in_units(limit)
-    if trial.candidate.pruning_ratio and interval is not None:
-        trial.drop += max(0.0, interval[1] - trial.drop) / Z95
+    trial.metric_rises = not metric.higher_is_better
 
 
 def _compute_score(trial: Trial, goal: str, use_clock: bool) -> None:
     task, result = trial.attempt.task, trial.attempt.result
     assert result.latency is not None
     assert result.output is not None
-    faster = result.latency["ratio"] if use_clock else max(task.original_facts.macs, 1) / max(result.output.macs, 1)
-    trial.score = SCORE_FUNCTIONS[goal](faster, task.original_facts.bytes / result.output.bytes)
+    trial.shrinkage = task.original_facts.bytes / result.output.bytes
+    fewer_macs = max(task.original_facts.macs, 1) / max(result.output.macs, 1)
+    trial.speedup = discount_ratio(result.latency) if use_clock else math.nan
+    trial.score = SCORE_FUNCTIONS[goal](trial.speedup if use_clock else fewer_macs, trial.shrinkage)
     physical_gates = dataclasses.replace(trial.attempt.recipe.gates, max_drop=None, min_agreement=None, min_sqnr=None)
     missed_gates = find_gate_failures(physical_gates, None, result.latency, trial.attempt.sizes)
     if use_clock and goal != "smallest" and is_slower(result.latency):
-        missed_gates.append("slower than the original")
+        missed_gates.append(SLOWER)
+    if trial.shrinkage < 1:
+        missed_gates.append(LARGER)
     trial.missed_gates = tuple(missed_gates)
-
-
-def _serialize_trial(trial: Trial) -> dict[str, Any]:
-    result = trial.attempt.result
-    return {
-        "drop": JSON.unstructure(trial.drop),
-        "score": trial.score,
-        "seconds": trial.seconds,
-        "metric": trial.metric,
-        "share": trial.metric_is_share,
-        "missed": list(trial.missed_gates),
-        "note": trial.note,
-        "idle_share": trial.idle_share,
-        "error": None if trial.cause is None else trial.cause.as_json(),
-        "steps": [report.as_json() for report in result.steps],
-        "stages": JSON.unstructure(result.stages),
-        **{name: getattr(result, name) for name in _STORED_FIELDS},
-    }
-
-
-def _restore_trial(trial: Trial, stored: Mapping[str, Any], path: str | None) -> None:
-    result = trial.attempt.result
-    trial.drop = math.inf if stored["drop"] is None else stored["drop"]
-    trial.score, trial.seconds, trial.note = stored["score"], stored["seconds"], stored["note"]
-    trial.idle_share = stored["idle_share"]
-    trial.missed_gates, trial.metric, trial.metric_is_share = tuple(stored["missed"]), stored["metric"], stored["share"]
-    trial.cause = None if stored["error"] is None else OnnxslimError.from_json(stored["error"])
-    result.steps = JSON.structure(stored["steps"], list[StepReport])
-    result.stages = JSON.structure(stored["stages"], list[Stage])
-    for name in _STORED_FIELDS:
-        setattr(result, name, stored[name])
-    if path is not None:
-        result.model = model_file.load(path)
-        trial.attempt.models = [result.model]
-        result.output = compute_facts(result.model, dims=trial.attempt.task.read.dims)

@@ -165,6 +165,21 @@ def samples_to_decide(drop: float, interval: Interval, n: int, limit: float) -> 
     return math.ceil(n * ((end - drop) / (limit - drop)) ** 2)
 
 
+def add_standard_error(drop: float, interval: Interval | None, at_most: float = math.inf) -> float:
+    """``drop`` with one standard error on top, as its 95 % interval tells it: what is chosen by.
+
+    Of several results the luckiest looks best, and a choice by the drops seen takes that one.
+
+    Args:
+        drop: As seen.
+        interval: Of the drop; None adds nothing.
+        at_most: The most that is added.
+    """
+    if interval is None or not math.isfinite(drop) or math.isnan(interval[1]):
+        return drop
+    return drop + min(max(0.0, interval[1] - drop) / _z(), at_most)
+
+
 def _z() -> float:
     return float(scipy.special.ndtri((1 + CONFIDENCE) / 2))
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onnxslim.quantization.decision import FrontPoint
 from onnxslim.search.candidate import Candidate
-from onnxslim.search.finalists import MAX_FINALISTS, is_dominated, select_finalists
+from onnxslim.search.finalists import (
+    MAX_CONFIRM_READS,
+    choose_milder_point,
+    is_dominated,
+    is_needed,
+    rank,
+    select_finalists,
+    step_down,
+)
 
 
 @dataclass(eq=False)
@@ -19,10 +29,13 @@ class Tried:
     drop: float
     score: float
     passes: bool = True
+    may_pass: bool = field(default=True)
+    speedup: float = 1.0
     error: str | None = None
 
 
-EXACT = Tried(Candidate(scheme=None), 0.0, 1.0)
+EXACT = Tried(Candidate(scheme=None), 0.0, 1.05)
+WEIGHTS = Tried(Candidate(scheme="weights"), 0.0001, 3.9)
 
 
 def test_what_prunes_nothing_is_asked_before_the_exact_steps_however_kind_tune_was() -> None:
@@ -30,38 +43,78 @@ def test_what_prunes_nothing_is_asked_before_the_exact_steps_however_kind_tune_w
     int8 = Tried(Candidate(), 0.0003, 7.0)
     narrow = Tried(Candidate(scheme="narrow"), 0.0003, 9.0)
     pruned = [Tried(Candidate(s, "narrow"), d, 100 * s) for s, d in ((0.1, 0.0), (0.14, 0.009), (0.17, 0.004))]
-    assert select_finalists([EXACT, int8, narrow, *pruned]) == [pruned[2], pruned[0], narrow, EXACT]
+    found = select_finalists([EXACT, WEIGHTS, int8, narrow, *pruned])
+    assert found == [pruned[2], pruned[0], narrow, WEIGHTS, EXACT]
 
 
-def test_of_many_shares_that_pass_the_last_finalist_is_not_pruned() -> None:
-    int8 = Tried(Candidate(), 0.004, 2.0)
+def test_of_many_shares_that_pass_the_last_before_the_surest_is_not_pruned() -> None:
+    int8 = Tried(Candidate(), 0.004, 4.5)
     pruned = [Tried(Candidate(0.8 / 2**i), 0.005 / 3**i, 10.0 - i) for i in range(4)]
-    assert select_finalists([EXACT, int8, *pruned]) == [pruned[0], pruned[1], int8, EXACT]
+    assert select_finalists([EXACT, WEIGHTS, int8, *pruned]) == [pruned[0], pruned[1], int8, WEIGHTS, EXACT]
 
 
-def test_failed_trials_are_not_there_and_those_that_missed_a_gate_come_last() -> None:
-    failed = Tried(Candidate(0.4), float("inf"), 50.0, passes=False, error="it failed")
-    missed = Tried(Candidate(0.2), 0.02, 40.0, passes=False)
+def test_what_failed_or_gains_nothing_is_not_asked() -> None:
+    failed = Tried(Candidate(0.4), float("inf"), 50.0, passes=False, may_pass=False, error="it failed")
+    missed = Tried(Candidate(0.2), 0.02, 40.0, passes=False, may_pass=False)
     int8 = Tried(Candidate(), 0.001, 2.0)
     assert select_finalists([EXACT, int8, missed, failed]) == [int8, EXACT]
+    useless = Tried(Candidate(scheme=None), 0.0, 1.0, may_pass=False)
+    assert select_finalists([useless, missed, failed]) == []
+
+
+def test_what_is_too_uncertain_is_asked_behind_what_is_not_and_before_nothing_the_mildest_first() -> None:
+    daring = Tried(Candidate(), 0.016, 8.0, passes=False)
+    milder = Tried(Candidate(scheme="dynamic"), 0.006, 5.0, passes=False)
+    assert select_finalists([EXACT, daring, milder]) == [milder, EXACT]
+    assert select_finalists([EXACT, WEIGHTS, daring]) == [WEIGHTS, EXACT], "there is something surer"
+
+
+def test_of_scores_that_no_clock_can_tell_apart_the_fastest_comes_first() -> None:
+    smaller, faster = Tried(Candidate(), 0.0, 4.0, speedup=1.0), Tried(Candidate(scheme="dynamic"), 0.0, 3.95, speedup=2.0)
+    far = Tried(Candidate(scheme="weights"), 0.0, 3.0, speedup=9.0)
+    assert rank([smaller, far, faster]) == [faster, smaller, far]
 
 
 TRIED = st.builds(
     Tried,
-    st.builds(Candidate, st.sampled_from([0.0, 0.1, 0.2, 0.4, 0.8]), st.sampled_from(["int8", "narrow"])),
+    st.builds(Candidate, st.sampled_from([0.0, 0.1, 0.2, 0.4, 0.8]), st.sampled_from(["int8", "narrow", "weights"])),
     st.floats(0, 0.02),
     st.floats(0.5, 20),
     st.booleans(),
-)
+    st.booleans(),
+    st.floats(0.5, 4),
+).filter(lambda trial: trial.candidate != WEIGHTS.candidate)
+TRIALS = st.lists(TRIED, max_size=8, unique_by=lambda trial: trial.candidate)
 
 
-@given(st.lists(TRIED, max_size=8))
-def test_few_are_asked_the_best_first_and_the_exact_steps_always(others: list[Tried]) -> None:
+@given(TRIALS)
+def test_few_are_asked_and_the_exact_steps_always(others: list[Tried]) -> None:
     trials = [EXACT, *others]
     found = select_finalists(trials)
-    assert EXACT in found
-    assert len(found) <= MAX_FINALISTS + 1
-    assert found[0].passes
-    assert found[0].score == max(trial.score for trial in trials if trial.passes)
-    assert any(not trial.candidate.pruning_ratio for trial in found)
-    assert not any(is_dominated(trial, other) for trial in found if trial is not EXACT for other in trials)
+    assert found[-1] is EXACT
+    assert len(found) == len(set(map(id, found))) <= MAX_CONFIRM_READS
+    assert all(trial.may_pass for trial in found)
+    assert not any(is_dominated(trial, other) for trial in found[:-1] for other in trials)
+    scores = [t.score for t in trials if t.may_pass and t.passes and t.score > EXACT.score]
+    assert not scores or found[0].score >= 0.98 * max(scores)
+    assert all(is_needed(trial, trials) for trial in found), "the models of finalists are kept"
+
+
+FRONT = tuple(FrontPoint((), loss, 1.0) for loss in (1.0, 0.8, 0.4, 0.1))
+
+
+def test_the_next_milder_placement_is_the_first_that_should_lose_little_enough() -> None:
+    assert choose_milder_point(FRONT, 0, drop=0.012, limit=0.01) == 2
+    assert choose_milder_point(FRONT, 0, drop=0.05, limit=0.01) == 3
+    assert choose_milder_point(FRONT, 0, drop=5.0, limit=0.01) == 3, "none should: the mildest"
+    assert choose_milder_point(FRONT, 0, drop=math.inf, limit=0.01) == 3
+    assert choose_milder_point(FRONT, 3, drop=0.02, limit=0.01) is None, "none is left"
+
+
+@given(TRIALS, st.integers(1, MAX_CONFIRM_READS))
+def test_stepping_down_reads_the_confirm_data_no_more_often_and_keeps_the_surest(others: list[Tried], reads: int) -> None:
+    queue = select_finalists([EXACT, WEIGHTS, *others])[reads:]
+    milder = Tried(Candidate(milder=1), 0.001, 3.0)
+    found = step_down(queue, milder, reads)
+    assert reads + len(found) <= MAX_CONFIRM_READS
+    assert [t for t in queue if t in (EXACT, WEIGHTS)] == [t for t in found if t in (EXACT, WEIGHTS)]

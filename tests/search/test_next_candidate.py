@@ -28,7 +28,7 @@ def test_it_closes_in_on_the_share_at_which_the_gate_is_just_met(edge: float, po
 
 
 def test_the_surest_comes_first() -> None:
-    assert [o.candidate.name for o in search(lambda point: 0.0)][:2] == ["lossless", "int8"]
+    assert [o.candidate.name for o in search(lambda point: 0.0)][:3] == ["lossless", "int8 weights", "int8"]
 
 
 def test_when_int8_loses_too_much_it_prunes_in_float() -> None:
@@ -39,7 +39,7 @@ def test_when_int8_loses_too_much_it_prunes_in_float() -> None:
 
 def test_when_int8_loses_too_much_and_it_can_learn_it_learns_first() -> None:
     seen = search(lambda point: 0.05 if point.scheme == "int8" and not point.recovery_seconds else 0.0, learns=True)
-    assert seen[2].candidate == Candidate(recovery_seconds=seen[2].candidate.recovery_seconds)
+    assert seen[3].candidate == Candidate(recovery_seconds=seen[3].candidate.recovery_seconds)
     assert best(seen).scheme == "int8"
 
 
@@ -52,7 +52,7 @@ def test_learning_back_goes_on_where_pruning_alone_had_to_stop() -> None:
 
 def test_pruning_that_does_not_pay_ends_soon() -> None:
     seen = search(lambda point: 0.0, score=lambda point: 2.0 if point.scheme == "int8" else 1.0)
-    assert len(seen) <= 4
+    assert len(seen) <= 5
 
 
 def test_nothing_begins_that_would_not_fit_the_time() -> None:
@@ -65,36 +65,72 @@ def test_nothing_begins_that_would_not_fit_the_time() -> None:
 def test_a_point_that_failed_is_not_tried_again() -> None:
     seen = search(lambda point: math.inf if point.scheme else 0.0)
     assert best(seen).scheme is None
-    assert sum(o.candidate.scheme is not None for o in seen) == 2
+    assert [o.candidate.scheme for o in seen if o.candidate.scheme] == ["weights", "int8"]
 
 
 def test_when_activations_cannot_be_int8_weights_can() -> None:
     seen = search(lambda point: 0.05 if point.scheme == "int8" else 0.02 * point.pruning_ratio, score=lambda point: 1.0)
-    assert seen[2].candidate == Candidate(scheme="weights")
-    assert all(o.candidate.scheme == "weights" for o in seen[2:])
-    assert [s.options for s in Candidate(scheme="weights").steps("static")[1:]] == [
-        QuantizeOptions(weights="int8", placement="static")
-    ]
+    assert seen[1].candidate == Candidate(scheme="weights")
+    assert all(o.candidate.scheme == "weights" for o in seen[3:])
+    assert [s.options for s in Candidate(scheme="weights").steps("static")[1:]] == [QuantizeOptions(weights="int8")]
 
 
 @pytest.mark.parametrize("gain", [0.9, 1.5])
 def test_what_is_pruned_is_quantised_as_what_is_not_came_out_best(gain: float) -> None:
     def score(point: Candidate) -> float:
-        return {None: 1.0, "int8": 2.0, "narrow": 2.0 * gain}[point.scheme] / (1 - 0.9 * point.pruning_ratio)
+        return {None: 1.0, "weights": 1.2, "int8": 2.0, "narrow": 2.0 * gain}[point.scheme] / (1 - 0.9 * point.pruning_ratio)
 
     seen = search(lambda point: 0.02 * point.pruning_ratio, score=score, narrow=True)
-    assert [o.candidate.scheme for o in seen][:3] == [None, "int8", "narrow"]
+    assert [o.candidate.scheme for o in seen][:4] == [None, "weights", "int8", "narrow"]
     assert {o.candidate.scheme for o in seen if o.candidate.pruning_ratio} == {"narrow" if gain > 1 else "int8"}
     assert Candidate(scheme="narrow").steps("static")[1].options == QuantizeOptions(linear="int4", placement="static")
 
 
-def test_where_int8_weights_do_not_fit_the_time_it_still_prunes() -> None:
-    def cost(point: Candidate) -> float:
-        return 50.0 if point.scheme else 1.0
+def test_what_is_pruned_is_not_quantised_in_a_way_that_gains_nothing() -> None:
+    seen = search(lambda point: 0.02 * point.pruning_ratio, score=lambda point: 9.0 if point.scheme == "int8" else 1.0)
+    assert {o.candidate.scheme for o in seen if o.candidate.pruning_ratio} == {"int8"}
+    history = [
+        CandidateResult(Candidate(scheme=None), 0.0, 1.0, 1.0, 1.0, 1.0),
+        CandidateResult(Candidate(scheme="weights"), 0.0, 3.9, 1.0, 1.0, 3.9),
+        CandidateResult(Candidate(), 0.0, 9.0, 1.0, 1.01, 1.01),
+    ]
+    following = choose_next_candidate(history, SearchState(0.01, 1e6))
+    assert following is not None
+    assert (following.scheme, following.pruning_ratio > 0) == ("weights", True)
 
-    seen = search(lambda point: 0.05 if point.scheme else 0.02 * point.pruning_ratio, budget=95.0, cost=cost)
-    assert [o.candidate.scheme for o in seen][:2] == [None, "int8"]
-    assert best(seen).pruning_ratio > 0.3
+
+@pytest.mark.parametrize(
+    ("activations", "int8_drop", "int8_speedup", "other"),
+    [
+        ("static", 0.05, 2.0, "dynamic"),
+        ("static", 0.0, 1.0, "dynamic"),
+        ("dynamic", 0.05, 2.0, "static"),
+        ("static", 0.0, 2.0, None),
+    ],
+    ids=["it lost too much", "it gained no time", "the reverse", "nothing is left to be wished"],
+)
+def test_the_other_kind_of_activations_is_tried_where_the_first_leaves_something_to_be_wished(
+    activations: str, int8_drop: float, int8_speedup: float, other: str | None
+) -> None:
+    seen = search(
+        lambda point: int8_drop if point.scheme == "int8" else 0.05 * point.pruning_ratio,
+        activations=activations,
+        speedup=lambda point: int8_speedup if point.scheme == "int8" else 1.5,
+    )
+    tried = [o.candidate.scheme for o in seen if not o.candidate.pruning_ratio]
+    assert tried == [None, "weights", "int8", *([other] if other else [])]
+
+
+def test_layers_that_went_back_to_float_leave_something_to_be_wished() -> None:
+    history = [
+        CandidateResult(Candidate(scheme=None), 0.0, 1.0, 1.0),
+        CandidateResult(Candidate(scheme="weights"), 0.0, 3.9, 1.0),
+        CandidateResult(Candidate(), 0.009, 4.2, 1.0, 1.1, 3.8, "static", gave_way=True),
+    ]
+    following = choose_next_candidate(history, SearchState(0.01, 1e6, has_dynamic_layers=True))
+    assert following == Candidate(scheme="dynamic")
+    following = choose_next_candidate(history, SearchState(0.01, 1e6))
+    assert following is None or following.scheme != "dynamic", "the model has no layers for that"
 
 
 @pytest.mark.parametrize("gain", [0.9, 1.5])
@@ -159,7 +195,11 @@ def test_what_is_begun_ahead_starts_with_the_next_point_and_holds_what_follows_f
 
 
 def test_a_first_pruning_that_is_predicted_to_take_too_long_is_not_begun() -> None:
-    seen = [CandidateResult(Candidate(scheme=None), 0.0, 1.0, 5.0), CandidateResult(Candidate(), 0.001, 2.0, 10.0)]
+    seen = [
+        CandidateResult(Candidate(scheme=None), 0.0, 1.0, 5.0),
+        CandidateResult(Candidate(scheme="weights"), 0.0, 1.5, 5.0),
+        CandidateResult(Candidate(), 0.001, 2.0, 10.0),
+    ]
     assert choose_next_candidate(seen, SearchState(0.01, seconds_left=50.0, pruning_seconds=60.0)) is None
     tried = choose_next_candidate(seen, SearchState(0.01, seconds_left=75.0, pruning_seconds=60.0))
     assert tried is not None

@@ -9,10 +9,10 @@ import pytest
 from onnxslim.core.errors import GateError
 from onnxslim.core.workers import open_workers
 from onnxslim.model_io import model_file
+from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.data_splits import TUNE_SHARE
 from onnxslim.pipeline.recipe import Recipe, Repeat, Step, make_step
-from onnxslim.pipeline.recipe_run import Attempt
 from onnxslim.pipeline.task import CompressionTask, prepare_task
 from onnxslim.search.speculation import run_speculatively, select_untimed_steps
 from onnxslim.validation.gates import Gates

@@ -106,13 +106,23 @@ def sample() -> dict[str, Any]:
         "candidates": [
             trial("lossless", 13964410, 7.62, 0.0),
             trial("int8", 3620110, 3.9, 0.0021),
-            trial("prune 20% + int8", 3411902, 3.43, 0.0064),
-            trial("prune 40% + int8", 2710400, 2.6, 0.031) | {"passes": False},
+            trial("prune 20% + int8", 3411902, 3.43, 0.0064) | {"verdict": "chosen"},
+            trial("prune 40% + int8", 2710400, 2.6, 0.031)
+            | {"passes": False, "verdict": "loses 3.1 points of top-1; at most 1 allowed"},
             trial("prune 60% + int8", 0, 0, 0)
             | dict.fromkeys(("bytes", "median_ms", "tune_drop"))
-            | {"error": "--remove 60% of macs: at most 52% can go", "passes": False, "pareto": False},
+            | {"error": "--remove 60% of macs: at most 52% can go", "passes": False, "pareto": False}
+            | {"verdict": "not possible: --remove 60% of macs: at most 52% can go"},
         ],
         "chosen": "prune 20% + int8",
+        "summary": "prune 20% + int8: 2.2 times faster, 4.1 times smaller; top1 drops by 0.33 %",
+        "other_points": [
+            {
+                "name": "prune 40% + int8",
+                "costs": "2.9 times faster, 5.2 times smaller, loses 3.1 points of top-1",
+                "options": "--max-drop 3.5%",
+            }
+        ],
         "stopped": "no time left to try prune 30% + int8",
         "memory": {"original": 61_400_000, "result": 28_900_000},
     }
@@ -134,7 +144,7 @@ def stage(name: str, size: int, params: int, macs: int, median: float, value: fl
 def trial(name: str, size: int, median: float, drop: float) -> dict[str, Any]:
     fixed = {"tune_metric": "confidence", "unit": "%", "speedup": 7.66 / median if median else None, "seconds": 60.0}
     return {"name": name, "bytes": size, "median_ms": median, "tune_drop": drop, "passes": True, "missed": [],
-            "error": None, "pareto": True} | fixed  # fmt: skip
+            "error": None, "pareto": True, "verdict": "passed"} | fixed  # fmt: skip
 
 
 def percentiles(rounds: list[float]) -> dict[str, Any]:

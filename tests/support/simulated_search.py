@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -17,20 +18,28 @@ def search(
     budget: float = 1e6,
     cost: Callable[[Candidate], float] = lambda point: 10.0,
     score: Callable[[Candidate], float] = lambda point: (
-        (2.0 if point.scheme == "int8" else 1.0) / (1 - 0.9 * point.pruning_ratio)
+        {"int8": 2.0, "weights": 1.5}.get(point.scheme or "", 1.0) / (1 - 0.9 * point.pruning_ratio)
     ),
     learns: bool = False,
     narrow: bool = False,
+    activations: str | None = None,
+    speedup: Callable[[Candidate], float] = lambda point: math.nan,
 ) -> list[CandidateResult]:
     """Everything that is tried on a model whose figures are functions of the point."""
     seen: list[CandidateResult] = []
     while len(seen) < 60:
         left = budget - sum(o.seconds for o in seen)
-        point = choose_next_candidate(seen, SearchState(limit, left, 100.0 if learns else 0.0, has_int4_layers=narrow))
+        state = SearchState(
+            limit, left, 100.0 if learns else 0.0, has_int4_layers=narrow, has_dynamic_layers=activations is not None
+        )
+        point = choose_next_candidate(seen, state)
         if point is None:
             return seen
         assert point not in {o.candidate for o in seen}, "the same thing twice"
-        seen.append(CandidateResult(point, drop(point), score(point), cost(point)))
+        chosen = {"int8": activations, "static": "static", "dynamic": "dynamic"}.get(point.scheme or "")
+        seen.append(
+            CandidateResult(point, drop(point), score(point), cost(point), speedup(point), math.nan, activations=chosen)
+        )
     pytest.fail("the search does not end")
 
 

@@ -70,3 +70,14 @@ def test_other_data_and_another_model_are_refused(
     assert "of another model" in wide.json["error"]["message"]
     missing = quantize(parts["first"], "a.npz", "nowhere.npz")
     assert (missing.code, missing.json["error"]["hint"]) == (2, "only the first is written; others are added")
+
+
+def test_weights_that_would_make_the_file_larger_leave_the_original(
+    run: Callable[..., Any], cnn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxslim.quantization.step.measure_bytes", lambda model: 1000)
+    out = tmp_path / "o.onnx"
+    outcome = run("quantize", cnn, "-o", out, "--weights", "int8")
+    assert outcome.code == 0
+    assert out.read_bytes() == Path(cnn).read_bytes()
+    assert outcome.out.startswith("nothing gained: OUT is the original; the file would have 1000 bytes for 1000")

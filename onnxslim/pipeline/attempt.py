@@ -1,0 +1,266 @@
+"""One recipe carried out on one task and judged: what came of each step, how fast it is, and what the gates say."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.errors import GateError, InvalidDataError, UnsupportedError, UsageError
+from onnxslim.core.version import __version__
+from onnxslim.data.samples import Samples
+from onnxslim.data.sources import open_samples
+from onnxslim.data.split import draw_samples
+from onnxslim.graph.runtime_versions import check_loads_in, oldest_runtime
+from onnxslim.model_io import model_file
+from onnxslim.pipeline import recipe as recipes
+from onnxslim.pipeline.recipe import Recipe
+from onnxslim.pipeline.result import Result, Stage, compute_facts
+from onnxslim.pipeline.task import CompressionTask
+from onnxslim.quantization.decision import QuantizeDecision
+from onnxslim.runtime.energy.energy_counter import find_counter
+from onnxslim.runtime.memory import measure_peak, read_process_peak
+from onnxslim.runtime.session import Session, make_run_check, version
+from onnxslim.runtime.timing import Timing, interleave
+from onnxslim.validation import latency
+from onnxslim.validation.energy import measure_energy
+from onnxslim.validation.gates import find_gate_failures
+from onnxslim.validation.statistics import samples_to_decide
+
+logger = logging.getLogger(__name__)
+
+#: Samples that latency is measured on, in turn, and the seconds that may go to it.
+_LATENCY_SAMPLES, MAX_TIMING_SECONDS = 8, 10.0
+#: Two files of the same model, laid out differently, may differ by this much.
+_MIN_SPEED_RATIO = 0.98
+#: What is put between layers may weigh as much before anybody is told that the file is larger.
+_MAX_GROWTH = 1.02
+#: An interval of the ratio wider than this share of it says more of the machine than of the models.
+_MAX_INTERVAL_WIDTH = 0.2
+#: Samples of the fit data that the result is judged on for comparison.
+_FIT_EVALUATION_SAMPLES = 256
+
+
+class Attempt:
+    """One recipe on one task: apply, measure, confirm, in that order; ``result`` grows with each.
+
+    Args:
+        task: What it is about.
+        recipe: What is done.
+    """
+
+    def __init__(self, task: CompressionTask, recipe: Recipe) -> None:
+        self.task, self.recipe = task, recipe
+        first = Stage("original", task.original_facts.bytes, task.original_facts.params, task.original_facts.macs)
+        self.result = Result(
+            task.command, input=task.original_facts, stages=[first], data=task.splits.as_json(), original=task.original,
+            config=task.config,
+        )  # fmt: skip
+        #: The model after each step; the last carries the recipe.
+        self.models: list[ir.Model] = []
+
+    def apply(self, start: ir.Model | None = None) -> None:
+        """Run the steps, and write the resolved recipe into the model that comes out.
+
+        Args:
+            start: What the first step begins with; by default the original.
+
+        Raises:
+            OnnxslimError: Whatever a step raises.
+        """
+        task, result = self.task, self.result
+        completed_steps = task.make_runner(self.recipe).run(self.recipe.steps, start)
+        for completed in completed_steps:
+            result.steps.append(completed.report)
+            if self.recipe.gates.for_ort is not None:
+                check_loads_in(completed.model, self.recipe.gates.for_ort)
+            decision = completed.report.decision
+            if isinstance(decision, QuantizeDecision) and decision.layers is not None:
+                result.extra["layers"] = [dict(vars(layer)) for layer in decision.layers]
+                result.extra["surviving"] = [dict(vars(conversion)) for conversion in decision.surviving]
+                result.measured["layers"] = (
+                    "each layer's output against the float model's on calibration samples, with everything before it "
+                    "quantised"
+                )
+        resolved_steps = tuple(completed.step for completed in completed_steps)
+        result.recipe = dataclasses.replace(self.recipe, steps=resolved_steps).to_yaml()
+        self.models = [completed.model for completed in completed_steps] or [start or task.original]
+        model = model_file.clone(self.models[-1])
+        model.metadata_props[recipes.METADATA_KEY] = result.recipe
+        model.metadata_props["onnxslim.version"] = __version__
+        result.model, self.models[-1:] = model, [model]
+        stage_facts = [compute_facts(stage, dims=task.read.dims) for stage in self.models]
+        result.output = stage_facts[-1]
+        names = [completed.step.name for completed in completed_steps] or ["nothing"]
+        for index, (name, facts) in enumerate(zip(names, stage_facts, strict=True)):
+            repeats = names[: index + 1].count(name)
+            stage_name = name if repeats == 1 else f"{name} {repeats}"
+            result.stages.append(Stage(stage_name, facts.bytes, facts.params, facts.macs))
+        result.warnings += task.warnings()
+        if result.output.bytes - len(result.recipe) > _MAX_GROWTH * task.original_facts.bytes:
+            result.warnings.append(
+                f"the result is larger than the original: {result.output.bytes} bytes for {task.original_facts.bytes}"
+            )
+        result.extra["oldest_runtime"] = oldest_runtime(model)
+
+    def measure_ends(self, seconds: float = MAX_TIMING_SECONDS) -> None:
+        """Latency of the original and of the result, in about so many ``seconds``; without data on made-up inputs."""
+        samples = self._find_timing_samples()
+        if samples is not None:
+            ends = {0: self.task.as_given or self.task.original, len(self.result.stages) - 1: self.models[-1]}
+            self._time(_draw_feeds(samples), ends, seconds, samples.source)
+
+    def measure(self) -> None:
+        """Latency of every stage in one interleaved run, and peak memory of both ends; without data on made-up inputs."""
+        task, result, samples = self.task, self.result, self._find_timing_samples()
+        if samples is None:
+            return
+        feeds = _draw_feeds(samples)
+        # of a trial that a study remembers there is only the last model
+        first = len(result.stages) - len(self.models)
+        models = {0: task.as_given or task.original, **dict(enumerate(self.models, start=first))}
+        sessions = self._time(feeds, models, MAX_TIMING_SECONDS, samples.source)
+        names = {"original": 0, "result": max(models)}
+        memory = {name: measure_peak(models[index], feeds[0], task.config) for name, index in names.items()}
+        result.extra["memory"] = {**memory, "command": read_process_peak()}
+        end_models = {name: models[index] for name, index in names.items()}
+        end_sessions = {name: sessions[index] for name, index in names.items()}
+        result.extra["energy"] = measure_energy(
+            end_models, end_sessions, feeds, find_counter(sessions[0].provider), task.read.dims
+        )
+        result.warnings += _list_cautions(result.latency or {})
+
+    def _find_timing_samples(self) -> Samples | None:
+        return self.task.splits.confirm or self.task.splits.fit or self._make_random_samples()
+
+    def _time(
+        self, feeds: list[dict[str, np.ndarray]], models: dict[int, ir.Model], seconds: float, source: str
+    ) -> dict[int, Session]:
+        """Time ``models``, by the index of their stage, and put the times into the result; their sessions."""
+        task, result = self.task, self.result
+        sessions = {index: Session(model, task.config) for index, model in models.items()}
+        timing = interleave(
+            {str(index): session for index, session in sessions.items()}, feeds, seconds=seconds, progress=task.progress
+        )
+        result.latency = latency.summarize(
+            {"original": timing.rounds["0"], "result": timing.rounds[str(max(models))]},
+            provider=timing.provider,
+            threads=timing.threads,
+            batch=timing.batch,
+        )
+        result.stages = [
+            dataclasses.replace(stage, median_ms=1e3 * timing.median(str(index)) if index in models else None)
+            for index, stage in enumerate(result.stages)
+        ]
+        result.measured.update(_describe_measurements(timing, source))
+        return sessions
+
+    def _make_random_samples(self) -> Samples | None:
+        """A few made-up samples; None, and a warning, where the model does not run with any: none were needed so far."""
+        task = self.task
+        run_check = make_run_check(task.original, task.config)
+        try:
+            return open_samples("random", task.original, max_samples=4, dims=task.read.dims, run_check=run_check)
+        except (UsageError, UnsupportedError) as error:
+            self.result.warnings.append(f"not timed and not run: {error.message}; --data does both on inputs of yours")
+            return None
+
+    def confirm(self, *, judge_stages: bool = True) -> Result:
+        """The result, judged on the *confirm* data, when it passes the recipe's gates.
+
+        Args:
+            judge_stages: Judge the models in between as well, for the report, and the result on the fit data; nothing is
+                chosen by that.
+
+        Raises:
+            GateError: It does not pass; its ``result`` attribute holds everything that was measured.
+        """
+        result, samples = self.result, self.task.splits.confirm
+        if samples is not None and result.evaluation is None:
+            judged = self.models if judge_stages else self.models[-1:]
+            evaluations = self.task.evaluate({str(index): model for index, model in enumerate(judged)}, samples)
+            result.evaluation = evaluations[str(len(judged) - 1)]
+            result.warnings.extend(result.evaluation.warnings)
+            metric = result.evaluation.metric
+            result.measured[metric.name] = f"{metric.n} samples of {samples.source}, paired with the original's outputs"
+            # A trial that a study remembers has its last model only.
+            unmeasured: list[float | None] = [None] * (len(result.stages) - 1 - len(judged))
+            scores = [metric.original, *unmeasured, *(found.find_like(metric).result for found in evaluations.values())]
+            result.stages = [dataclasses.replace(s, metric=m) for s, m in zip(result.stages, scores, strict=True)]
+            result.extra["fit_metrics"] = self._evaluate_fit_data() if judge_stages else []
+            if (limit := self.recipe.gates.max_drop) is not None and metric.interval and metric.drop is not None:
+                own_limit = metric.get_own_limit(limit)
+                needed = samples_to_decide(metric.drop, metric.interval, metric.n, own_limit)
+                result.extra["decision"] = {"limit": own_limit, "samples": needed}
+        missed = find_gate_failures(self.recipe.gates, result.evaluation, result.latency, self.sizes)
+        if missed:
+            error = GateError("; ".join(missed), hint="nothing was written; a report of what was measured may be beside it")
+            error.result = result  # type: ignore[attr-defined]
+            raise error
+        return result
+
+    def _evaluate_fit_data(self) -> list[dict[str, Any]]:
+        """The metrics on the data that the steps were fitted on, some of them: how much better it looks there."""
+        fit = self.task.splits.fit
+        if fit is None:
+            return []
+        indices = np.arange(min(_FIT_EVALUATION_SAMPLES, len(fit)))
+        if fit.sequences is None:
+            indices = draw_samples(fit, _FIT_EVALUATION_SAMPLES, self.recipe.seed)
+        try:
+            evaluation = self.task.evaluate({"result": self.models[-1]}, fit.take(indices))["result"]
+        except (UsageError, InvalidDataError) as error:
+            logger.info("not judged on the fit data: %s", error.message)
+            return []
+        return [metric.as_json() for metric in evaluation.metrics]
+
+    def release_models(self) -> None:
+        """Let the models go; the figures stay."""
+        self.models, self.result.model, self.result.original = [], None, None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the original and of what came out."""
+        assert self.result.output is not None
+        return {"original": self.task.original_facts.bytes, "result": self.result.output.bytes}
+
+
+def _draw_feeds(samples: Samples) -> list[dict[str, np.ndarray]]:
+    return [dict(feed) for feed in itertools.islice(samples.batches(1), _LATENCY_SAMPLES)]
+
+
+def _list_cautions(latency: Mapping[str, Any]) -> list[str]:
+    """What whoever reads the times should know."""
+    cautions = []
+    (low, high), ratio = latency["interval"], latency["ratio"]
+    if is_slower(latency):
+        cautions.append(f"the result is slower than the original on this machine: {ratio:.2f}× its speed")
+    if high - low > _MAX_INTERVAL_WIDTH * ratio:
+        cautions.append(
+            f"this machine was noisy while it was timed: the speed-up lies between {low:.2f}× and {high:.2f}×; "
+            "time again when nothing else runs"
+        )
+    return cautions
+
+
+def is_slower(latency: Mapping[str, Any]) -> bool:
+    """Whether the result is slower than the original, beyond chance and by more than anybody would notice."""
+    return bool(latency["interval"][1] < _MIN_SPEED_RATIO)
+
+
+def _describe_measurements(timing: Timing, source: str) -> dict[str, str]:
+    return {
+        "latency": f"median of {len(timing.rounds['0'])} interleaved rounds, batch {timing.batch}, "
+        f"{timing.threads} thread(s), {timing.provider} provider, onnxruntime {version()}, on {source}; "
+        "the ratio is the median of the per-round ratios",
+        "size": "bytes on disk, external data included",
+        "params": "elements of float and quantised weight initializers",
+        "macs": "multiply-accumulates of Conv, Gemm and MatMul for one sample; free dimensions as given, "
+        "else 1 (224 spatial)",
+        "memory": "growth of the peak resident set of a fresh process that loads the model and runs it twice",
+    }

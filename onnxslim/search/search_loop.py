@@ -1,0 +1,139 @@
+"""The trials of a search, one decision after another while the budget lasts, and its end."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import time
+
+from onnxslim.core.workers import Workers
+from onnxslim.pipeline.data_splits import TUNE_SHARE
+from onnxslim.pipeline.recipe import Recipe
+from onnxslim.pipeline.result import Result
+from onnxslim.pipeline.task import CompressionTask
+from onnxslim.pruning.selection.time_estimate import predict_seconds
+from onnxslim.quantization.linear_layers import has_large_linear_layers
+from onnxslim.quantization.weight_only import int4_linear
+from onnxslim.search.candidate import Candidate, SearchState
+from onnxslim.search.confirmation import Confirmation
+from onnxslim.search.finalists import is_needed
+from onnxslim.search.next_candidate import choose_next_candidate, predict_candidates
+from onnxslim.search.speculation import run_speculatively
+from onnxslim.search.study import Study
+from onnxslim.search.time_budget import (
+    MAX_OVERRUN,
+    RECOVERY_SHARE,
+    can_recover,
+    choose_step_seconds,
+    choose_timing_seconds,
+    reserve_confirm_seconds,
+)
+from onnxslim.search.trial import Trial, run_trial
+from onnxslim.search.trial_record import add_trial, find_trial
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class Search:
+    """One search under way.
+
+    Attributes:
+        task: What it is about.
+        recipe: What to look for, with the gates and the seed.
+        placement: Of int8 layers.
+        started: When, on ``time.monotonic``'s clock.
+        budget: Seconds.
+        study: Where finished trials are kept.
+        workers: Who begins trials ahead.
+        trials: What was tried so far.
+    """
+
+    task: CompressionTask
+    recipe: Recipe
+    placement: str
+    started: float
+    budget: float
+    study: Study | None
+    workers: Workers
+    trials: list[Trial] = dataclasses.field(default_factory=list)
+
+    @functools.cached_property
+    def pruning_seconds(self) -> float:
+        """What pruning is predicted to take; asked once pruning is all that is left, because telling it takes seconds."""
+        fit = self.task.splits.fit
+        return 0.0 if fit is None else predict_seconds(self.task.original, fit, self.task.config)
+
+    @functools.cached_property
+    def layer_kinds(self) -> dict[str, bool]:
+        """Which kinds of layers the original has, as :class:`~onnxslim.search.candidate.SearchState` asks for them."""
+        return {
+            "has_int4_layers": bool(int4_linear.find_int4_layers(self.task.original)),
+            "has_dynamic_layers": has_large_linear_layers(self.task.original),
+        }
+
+    def run(self) -> str:
+        """Try until nothing is left to try, or no time; why it ended."""
+        while True:
+            state, history = self._describe_state(), [trial.outcome for trial in self.trials]
+            candidate = choose_next_candidate(history, state)
+            if candidate is not None and candidate.pruning_ratio and not any(t.candidate.pruning_ratio for t in self.trials):
+                state = dataclasses.replace(state, pruning_seconds=self.pruning_seconds)
+                candidate = choose_next_candidate(history, state)
+            if candidate is None:
+                candidate = choose_next_candidate(history, dataclasses.replace(state, seconds_left=float("inf")))
+                return "nothing more to try" if candidate is None else f"no time left to try {candidate.name}"
+            if self.workers.is_out_of_process:
+                predicted = map(self._make_recipe, predict_candidates(history, state, self.workers.count))
+                unknown = [r for r in predicted if self.study is None or self.study.find(r.to_yaml()) is None]
+                run_speculatively(self.task, unknown, self.workers)
+            seconds = choose_step_seconds(candidate, self.trials, state.seconds_left, self.budget)
+            self.trials.append(self.run_trial(candidate, self._make_recipe(candidate), seconds))
+            for trial in self.trials:
+                if not is_needed(trial, self.trials):
+                    trial.attempt.release_models()
+            self.task.progress("trials", len(self.trials), 0)
+
+    def run_trial(self, candidate: Candidate, recipe: Recipe, seconds: float) -> Trial:
+        """Carry ``recipe`` out, its steps in about so many ``seconds``, or read what the study knows of it."""
+        if self.study is not None and (known := find_trial(self.study, self.task, candidate, recipe)) is not None:
+            logger.info("trial %s: known from the study", candidate.name)
+            return known
+        task = dataclasses.replace(self.task, deadline=time.monotonic() + seconds)
+        trial = run_trial(
+            task, candidate, recipe, self.recipe.search or "balanced", use_clock=self.placement != "static",
+            timing_seconds=choose_timing_seconds(self.budget),
+        )  # fmt: skip
+        if self.study is not None:
+            add_trial(self.study, trial)
+        return trial
+
+    def confirm(self) -> Result:
+        """The best of the trials, or the original."""
+        deadline = self.started + MAX_OVERRUN * self.budget
+
+        def run_milder(candidate: Candidate, recipe: Recipe) -> Trial:
+            return self.run_trial(candidate, recipe, deadline - time.monotonic())
+
+        confirmation = Confirmation(self.task, self.recipe, run_milder, deadline, self.placement != "static")
+        return confirmation.confirm_best(self.trials)
+
+    def _describe_state(self) -> SearchState:
+        reserved = reserve_confirm_seconds(self.task.splits, self.trials, self.budget)
+        recovery_seconds = RECOVERY_SHARE * self.budget
+        return SearchState(
+            self.recipe.gates.max_drop,
+            self.started + self.budget - reserved - time.monotonic(),
+            recovery_seconds if can_recover(self.task, recovery_seconds) else 0.0,
+            "params" if self.recipe.search == "smallest" else "macs",
+            **self.layer_kinds,
+        )
+
+    def _make_recipe(self, candidate: Candidate) -> Recipe:
+        idle_share = self.trials[0].idle_share if self.trials else 0.0
+        steps = candidate.steps(self.placement, idle_share)
+        kept = self.recipe.keep_initializer_inputs
+        return Recipe(
+            steps, self.recipe.gates, self.recipe.seed, tune=TUNE_SHARE, keep_initializer_inputs=kept
+        )  # fmt: skip

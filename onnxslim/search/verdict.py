@@ -1,0 +1,100 @@
+"""What became of each trial, and what the whole search came to, in words for people: a line each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from onnxslim.reporting import text
+from onnxslim.reporting.figures import metric_name
+from onnxslim.search.candidate import ACTIVATION_SCHEMES, MIN_GAIN
+from onnxslim.search.trial import LARGER, SLOWER, Trial
+
+#: Letters of a line about one trial.
+MAX_LINE_LENGTH = 120
+#: Other samples may drop a little more than those that the trial was judged on.
+_DROP_MARGIN = 1.1
+#: What drops more than so many times what is allowed is nothing that whoever set the gate would accept.
+_MAX_DROP_FACTOR = 10.0
+
+
+def describe_verdict(trial: Trial, chosen: Trial | None) -> str:
+    """Why ``trial`` was written, or was not; at most :data:`MAX_LINE_LENGTH` letters."""
+    if trial is chosen:
+        return "chosen"
+    if trial.error is not None:
+        return text.shorten(f"not possible: {text.clean(trial.error)}", MAX_LINE_LENGTH)
+    passed = "passed" if chosen is None else f"passed; {chosen.candidate.name} is better"
+    return text.shorten(trial.confirmed or "; ".join(_list_reasons(trial)) or passed, MAX_LINE_LENGTH)
+
+
+def describe_gain(trial: Trial) -> str:
+    """How much faster and smaller ``trial`` is: ``1.8 times faster, 3.9 times smaller``."""
+    latency = trial.attempt.result.latency
+    parts = [] if latency is None else [_describe_factor(latency["ratio"], "faster", "slower")]
+    parts += [] if math.isnan(trial.shrinkage) else [_describe_factor(trial.shrinkage, "smaller", "larger")]
+    return ", ".join(filter(None, parts)) or "no faster, no smaller"
+
+
+def describe_loss(trial: Trial) -> str:
+    """What ``trial`` costs: ``loses 2.1 points of top-1``, of an error ``would show a rise of 3 %``."""
+    name = metric_name(trial.metric) if trial.metric else "the metric"
+    if not trial.metric_is_share:
+        amount = text.format_digits(trial.seen_drop)
+        return f"would show {name} rise by {amount}" if trial.metric_rises else f"loses {amount} of {name}"
+    amount = text.format_digits(100 * trial.seen_drop, 2)
+    if trial.metric_rises:
+        return f"would show a rise of {amount} % in {name}"
+    return f"loses {amount} point{'' if amount == '1' else 's'} of {name}"
+
+
+def describe_search(trials: Sequence[Trial]) -> str:
+    """What came nearest where nothing was gained, and what would accept it."""
+    lossy = [t for t in trials if t.error is None and not t.missed_gates and t.gains]
+    nearest = min((t for t in lossy if math.isfinite(t.seen_drop)), key=lambda t: t.seen_drop, default=None)
+    if nearest is not None:
+        accepted = suggest_max_drop(nearest)
+        advice = "" if accepted is None else f": --max-drop {accepted} accepts that"
+        return f"nearest: {nearest.candidate.name}, {describe_gain(nearest)}, {describe_loss(nearest)}{advice}"
+    finished = [t for t in trials if t.error is None]
+    if not finished:
+        return describe_verdict(trials[0], None)
+    best = max(finished, key=lambda t: t.score)
+    return f"nearest: {best.candidate.name}, {'; '.join(_list_reasons(best)) or describe_gain(best)}"
+
+
+def suggest_max_drop(trial: Trial) -> str | None:
+    """The ``--max-drop`` that takes ``trial``; None where it is far from what was asked, or already within it."""
+    limit = trial.attempt.recipe.gates.max_drop or 0.0
+    if not trial.metric_is_share or not 0 < trial.seen_drop <= _MAX_DROP_FACTOR * limit:
+        return None
+    tenths = math.ceil(1000 * max(_DROP_MARGIN * trial.seen_drop, trial.drop) - 1e-9)
+    return f"{tenths / 10:g}%" if tenths < 1000 else None
+
+
+def _list_reasons(trial: Trial) -> list[str]:
+    """What keeps ``trial`` from being written, as far as its own figures tell."""
+    latency = trial.attempt.result.latency
+    reasons = []
+    for line in trial.missed_gates:
+        if line == SLOWER and latency is not None:
+            reasons.append(f"slower here: {latency['ratio']:.2f} times the original's speed")
+        else:
+            reasons.append(line)
+    limit = trial.attempt.recipe.gates.max_drop
+    if limit is not None and trial.drop > limit:
+        allowed = f"{100 * limit:.2g}" if trial.metric_is_share else f"{limit:.3g}"
+        doubt = f"at most {allowed} allowed" if trial.seen_drop > limit else f"too near {allowed} for so few samples"
+        reasons.append(f"{describe_loss(trial)}; {doubt}")
+    if LARGER not in trial.missed_gates and not trial.gains:
+        reasons.append("neither faster nor smaller than the original")
+    elif trial.candidate.scheme in ACTIVATION_SCHEMES and SLOWER not in trial.missed_gates and trial.speedup < MIN_GAIN:
+        reasons.append(f"{trial.candidate.name} gains no time here")
+    return reasons
+
+
+def _describe_factor(ratio: float, more: str, less: str) -> str:
+    if f"{ratio:.2f}" == "1.00":
+        return ""
+    digits = text.format_digits(max(ratio, 1 / ratio), 3 if ratio < 1 or ratio >= 10 else 2)
+    return f"{digits} times {more if ratio > 1 else less}"

@@ -1,0 +1,57 @@
+"""One recipe timed and judged: slower results, noise, and what a search times of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from onnxslim.pipeline import attempt
+from onnxslim.pipeline.attempt import Attempt
+from onnxslim.pipeline.recipe import Recipe, make_step
+from onnxslim.pipeline.recipe_run import run_recipe
+from onnxslim.pipeline.task import prepare_task
+from onnxslim.runtime.timing import Timing
+from onnxslim.search.optimization import optimize
+from tests.support.digits_task import CALIB, EVAL, MLP
+
+
+def test_a_result_that_is_slower_is_not_passed_over_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(sessions: Mapping[str, object], *_: object, **__: object) -> Timing:
+        return Timing({name: np.full(30, 1.0 if name == "0" else 2.0) for name in sessions}, "cpu", 1, 1)
+
+    monkeypatch.setattr(attempt, "interleave", slow)
+    result = run_recipe(MLP, Recipe((make_step("simplify"),)), data=CALIB, eval_data=EVAL)
+    assert any("slower than the original" in line for line in result.warnings)
+    searched = optimize(MLP, data=CALIB, eval_data=EVAL, budget=1.0)
+    assert searched.extra["candidates"][0]["missed"][0] == "slower than the original"
+    assert searched.is_original
+
+
+def test_a_noisy_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    for spread, noisy in ((0.01, False), (0.8, True)):
+        rounds = {name: np.exp(draw.normal(0, spread, 30)) for name in "01"}
+        monkeypatch.setattr(attempt, "interleave", lambda *_, rounds=rounds, **__: Timing(rounds, "cpu", 1, 1))
+        result = run_recipe(MLP, Recipe((make_step("simplify"),)), data=CALIB, eval_data=EVAL)
+        assert any("noisy" in line for line in result.warnings) == noisy
+
+
+def test_a_search_times_both_ends_and_judges_the_result_alone() -> None:
+    recipe = Recipe((make_step("simplify"), make_step("quantize", placement="static")))
+    tried = Attempt(prepare_task(MLP, "optimize", data=CALIB, eval_data=EVAL), recipe)
+    tried.apply()
+    tried.measure_ends(0.1)
+    assert [stage.median_ms is None for stage in tried.result.stages] == [False, True, False]
+    assert tried.result.latency is not None
+    assert tried.result.stages[-1].median_ms == tried.result.latency["result"]["median_ms"]
+    result = tried.confirm(judge_stages=False)
+    assert result.evaluation is not None
+    assert [stage.metric for stage in result.stages] == [
+        result.evaluation.metric.original, None, result.evaluation.metric.result
+    ]  # fmt: skip
+    assert "memory" not in result.extra
+    tried.measure()
+    assert None not in [stage.median_ms for stage in tried.result.stages]
+    assert result.extra["memory"]["result"] > 0

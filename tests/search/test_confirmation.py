@@ -1,0 +1,167 @@
+"""Finalists shown the confirm data: the best that passes is written, and what fails steps down along its own front."""
+
+from __future__ import annotations
+
+import math
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from onnxslim.core.errors import GateError, InvalidModelError
+from onnxslim.pipeline import recipe as recipes
+from onnxslim.pipeline.data_splits import DataSplits
+from onnxslim.pipeline.recipe import Recipe, make_step
+from onnxslim.pipeline.result import ModelFacts, Result
+from onnxslim.quantization.decision import FrontPoint
+from onnxslim.search import confirmation
+from onnxslim.search.candidate import Candidate
+from onnxslim.search.confirmation import Confirmation
+from onnxslim.search.trial import Trial
+from onnxslim.validation.evaluation_accumulator import Evaluation
+from onnxslim.validation.gates import Gates
+from onnxslim.validation.metrics.accumulator import MetricResult
+
+GATES = Gates(max_drop=0.01)
+TASK = cast(Any, SimpleNamespace(splits=DataSplits()))
+
+
+class FakeAttempt:
+    """An attempt whose confirm data show a given drop."""
+
+    def __init__(self, recipe: Recipe, drop: float, ratio: float = 2.0) -> None:
+        self.recipe, self.drop, self.task, self.models = recipe, drop, TASK, [object()]
+        latency = {"ratio": ratio, "interval": [ratio, ratio], "result": {"median_ms": 1 / ratio}}
+        facts = ModelFacts(None, "", 100, 1, 1)
+        self.result = Result("optimize", input=facts, output=facts, latency=latency, recipe=recipe.to_yaml())
+        self.sizes, self.confirms, self.retimed = {"original": 400, "result": 100}, 0, ratio
+
+    def confirm(self, *, judge_stages: bool = True) -> Result:
+        self.confirms += 1
+        metric = MetricResult("top1", 0.9, 0.9 - self.drop, self.drop, (self.drop, self.drop), 100, share=True)
+        self.result.evaluation = Evaluation([metric], "y", {})
+        if self.drop > 0.01:
+            raise GateError("too much")
+        return self.result
+
+    def measure(self) -> None:
+        assert self.result.latency is not None
+        self.result.latency |= {"ratio": self.retimed, "interval": [self.retimed, self.retimed]}
+
+
+def make_trial(candidate: Candidate, confirm_drop: float, *, tune_drop: float = 0.001, score: float = 4.0) -> Trial:
+    recipe = Recipe(candidate.steps("static"), GATES)
+    attempt = cast(Any, FakeAttempt(recipe, confirm_drop))
+    return Trial(candidate, attempt, tune_drop, tune_drop, score, 2.0, 4.0, metric="top1", metric_is_share=True)
+
+
+def confirm(trials: list[Trial], **more: Any) -> Result:
+    def run(candidate: Candidate, recipe: Recipe) -> Trial:
+        return make_trial(candidate, 0.0)
+
+    options = {"run": run, "deadline": time.monotonic() + 1000} | more
+    return Confirmation(TASK, Recipe(gates=GATES, search="balanced"), **options).confirm_best(trials)
+
+
+@pytest.fixture(autouse=True)
+def original(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original, without a task to be of."""
+
+    def keep(task: object, recipe: Recipe, reason: str, **_: object) -> Result:
+        return Result("optimize", is_original=True, extra={"summary": reason})
+
+    monkeypatch.setattr(confirmation, "keep_original", keep)
+
+
+EXACT, WEIGHTS, INT8 = Candidate(scheme=None), Candidate(scheme="weights"), Candidate()
+
+
+def make_exact() -> Trial:
+    return make_trial(EXACT, 0.0, tune_drop=0.0, score=1.1)
+
+
+def test_the_best_that_passes_is_the_result_and_the_others_are_told_in_a_line_each() -> None:
+    result = confirm(
+        [make_exact(), make_trial(WEIGHTS, 0.0, tune_drop=0.0001, score=3.9), make_trial(INT8, 0.004, score=8.0)]
+    )
+    assert result.extra["chosen"] == "int8"
+    assert result.extra["summary"].startswith("int8: 2.0 times faster, 4.0 times smaller; top1 drops by 0.4 %")
+    assert [entry["verdict"] for entry in result.extra["candidates"]] == ["passed; int8 is better"] * 2 + ["chosen"]
+
+
+def test_what_fails_steps_down_along_its_own_front_then_to_weights() -> None:
+    int8 = make_trial(INT8, 0.02, score=8.0)
+    int8.front = tuple(FrontPoint((f"layer{i}",), loss, 1.0) for i, loss in enumerate((1.0, 0.7, 0.3)))
+    int8.front_index = 0
+    ran: list[tuple[Candidate, Recipe]] = []
+
+    def run(candidate: Candidate, recipe: Recipe) -> Trial:
+        ran.append((candidate, recipe))
+        return make_trial(candidate, 0.03 if len(ran) == 1 else 0.0, score=6.0)
+
+    weights = make_trial(WEIGHTS, 0.0, tune_drop=0.0001, score=3.9)
+    result = confirm([make_exact(), weights, int8], run=run)
+    ((candidate, recipe),) = ran
+    assert candidate.milder == 2, "0.7 of the loss is not little enough for half of the drop"
+    (*_, last) = recipe.steps
+    assert isinstance(last, recipes.Step)
+    assert last.options.float_units == ("layer2",)
+    assert result.extra["chosen"] == "int8 weights", "the milder failed too, and none is left"
+    told = {entry["name"]: entry["verdict"] for entry in result.extra["candidates"]}
+    assert told["int8"] == "on the confirm data top1 drops by 2 %; at most 1 % allowed"
+    assert "int8 (milder by 2)" in told
+
+
+def test_confirm_is_read_at_most_five_times() -> None:
+    pruned = [make_trial(Candidate(0.8 / 2**i), 0.05, tune_drop=0.009 / 3**i, score=99.0 - i) for i in range(6)]
+    trials = [make_exact(), make_trial(WEIGHTS, 0.05, tune_drop=0.0, score=3.9), *pruned]
+    trials[0].attempt.drop = 0.05  # type: ignore[attr-defined]
+    result = confirm(trials)
+    assert result.is_original
+    assert sum(cast(Any, trial.attempt).confirms for trial in trials) <= 5
+
+
+def test_what_is_slower_when_it_is_timed_again_is_not_written() -> None:
+    int8, weights = make_trial(INT8, 0.0, score=8.0), make_trial(WEIGHTS, 0.0, score=3.9)
+    cast(Any, int8.attempt).retimed = 0.9
+    result = confirm([make_exact(), weights, int8])
+    assert result.extra["chosen"] == "int8 weights"
+    assert result.extra["candidates"][2]["verdict"].startswith("slower when it was timed again")
+
+
+def test_where_nothing_gains_the_original_stays_and_what_came_nearest_is_told() -> None:
+    useless = make_exact()
+    useless.speedup = useless.shrinkage = 1.0
+    int8 = make_trial(INT8, 0.0, tune_drop=0.021, score=8.0)
+    result = confirm([useless, int8])
+    assert result.is_original
+    assert result.extra["summary"] == (
+        "nearest: int8, 2.0 times faster, 4.0 times smaller, loses 2.1 points of Top-1: --max-drop 2.4% accepts that"
+    )
+    assert result.extra["other_points"][0]["options"] == "--max-drop 2.4%"
+    assert cast(Any, int8.attempt).confirms == 0, "what loses too much on tune is no chance to pass by luck"
+
+
+def test_late_only_the_surest_is_still_asked() -> None:
+    int8, weights = make_trial(INT8, 0.05, score=8.0), make_trial(WEIGHTS, 0.0, score=3.9)
+    result = confirm([make_exact(), weights, int8], deadline=time.monotonic() - 1)
+    assert result.extra["chosen"] == "lossless"
+    assert cast(Any, weights.attempt).confirms == 0
+
+
+def test_where_every_trial_failed_the_first_says_of_what() -> None:
+    failed = make_trial(EXACT, 0.0)
+    failed.cause, failed.drop, failed.seen_drop = InvalidModelError("it is broken"), math.inf, math.inf
+    with pytest.raises(InvalidModelError, match="it is broken"):
+        confirm([failed])
+
+
+def test_a_recipe_whose_last_step_is_no_quantization_has_no_milder_placement() -> None:
+    learned = Candidate(recovery_seconds=60.0)
+    trial = make_trial(learned, 0.05, score=9.0)
+    trial.front, trial.front_index = (FrontPoint((), 1.0, 1.0), FrontPoint(("a",), 0.1, 1.0)), 0
+    assert [step.name for step in trial.attempt.recipe.steps] == ["simplify", "quantize", "recover"]  # type: ignore[union-attr]
+    result = confirm([make_exact(), trial], run=lambda *_: pytest.fail("it was tried"))
+    assert result.extra["chosen"] == "lossless"
+    assert make_step("recover", seconds=60.0) in trial.attempt.recipe.steps

@@ -1,0 +1,40 @@
+"""The trials of a search on a real model: their order, and the deadline that each is given."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from onnxslim.core.workers import open_workers
+from onnxslim.pipeline.data_splits import TUNE_SHARE
+from onnxslim.pipeline.recipe import Recipe
+from onnxslim.pipeline.task import CompressionTask, prepare_task
+from onnxslim.search import search_loop
+from onnxslim.search.candidate import Candidate
+from onnxslim.search.search_loop import Search
+from onnxslim.search.trial import Trial, run_trial
+from onnxslim.validation.gates import Gates
+from tests.support.digits_task import CALIB, EVAL, MLP
+
+
+def test_the_cheap_and_sure_come_first_and_each_ends_by_a_deadline_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget, given = 20.0, list[tuple[str, float]]()
+
+    def run(task: CompressionTask, candidate: Candidate, *rest: Any, **options: Any) -> Trial:
+        assert task.deadline is not None
+        given.append((candidate.name, task.deadline - time.monotonic()))
+        return run_trial(task, candidate, *rest, **options)
+
+    monkeypatch.setattr(search_loop, "run_trial", run)
+    task = prepare_task(MLP, "optimize", data=CALIB, eval_data=EVAL, tune=TUNE_SHARE)
+    recipe = Recipe(gates=Gates(max_drop=0.01), search="balanced")
+    with open_workers(None, None) as workers:
+        search = Search(task, recipe, "static", time.monotonic(), budget, None, workers)
+        search.run()
+    assert [name for name, _ in given][:3] == ["lossless", "int8 weights", "int8"]
+    seconds = dict(given)
+    assert max(seconds["lossless"], seconds["int8 weights"]) <= budget / 6
+    assert all(left <= budget for left in seconds.values())
+    assert search.trials[0].attempt.recipe.tune == TUNE_SHARE

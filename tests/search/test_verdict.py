@@ -1,0 +1,77 @@
+"""What is said of a trial: a line, in words for people."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from onnxslim.core.errors import UnsupportedError
+from onnxslim.search.candidate import Candidate
+from onnxslim.search.trial import LARGER, SLOWER, Trial
+from onnxslim.search.verdict import (
+    MAX_LINE_LENGTH,
+    describe_loss,
+    describe_search,
+    describe_verdict,
+    suggest_max_drop,
+)
+from tests.search.test_confirmation import make_trial
+
+
+def trial(**fields: Any) -> Trial:
+    made = make_trial(Candidate(), 0.0)
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "passed"),
+        ({"missed_gates": (SLOWER,)}, "slower here: 2.00 times the original's speed"),
+        ({"missed_gates": (LARGER,), "shrinkage": 0.9}, "larger than the original"),
+        ({"speedup": 1.0}, "int8 gains no time here"),
+        ({"speedup": 1.0, "shrinkage": 1.0}, "neither faster nor smaller than the original"),
+        ({"drop": 0.03, "seen_drop": 0.021}, "loses 2.1 points of Top-1; at most 1 allowed"),
+        ({"drop": 0.012, "seen_drop": 0.008}, "loses 0.80 points of Top-1; too near 1 for so few samples"),
+        ({"confirmed": "on the confirm data it is worse"}, "on the confirm data it is worse"),
+        ({"cause": UnsupportedError("no layer is int8")}, "not possible: no layer is int8"),
+    ],
+)
+def test_a_trial_is_told_in_a_line(fields: dict[str, Any], said: str) -> None:
+    assert describe_verdict(trial(**fields), None) == said
+
+
+def test_a_line_is_short_however_much_a_step_had_to_say() -> None:
+    told = describe_verdict(trial(cause=UnsupportedError("layer\x1b " * 300)), None)
+    assert len(told) <= MAX_LINE_LENGTH
+    assert told.isprintable()
+
+
+def test_an_error_is_told_as_one_that_grows() -> None:
+    grown = trial(metric="rmse", metric_rises=True, seen_drop=0.03)
+    assert describe_loss(grown) == "would show a rise of 3.0 % in RMSE"
+    assert describe_loss(trial(metric="rmse", metric_rises=True, metric_is_share=False, seen_drop=2.5)) == (
+        "would show RMSE rise by 2.50"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "counted", "accepted"),
+    [(0.02, 0.02, "2.2%"), (0.02, 0.03, "3%"), (0.0, 0.0, None), (0.5, 0.6, None)],
+)
+def test_what_would_accept_a_drop_allows_for_other_samples(seen: float, counted: float, accepted: str | None) -> None:
+    assert suggest_max_drop(trial(seen_drop=seen, drop=counted)) == accepted
+
+
+def test_the_nearest_is_told_where_nothing_was_gained() -> None:
+    slow = trial(missed_gates=(SLOWER,))
+    assert describe_search([slow]) == "nearest: int8, slower here: 2.00 times the original's speed"
+    near = trial(seen_drop=0.02, drop=0.02)
+    far = trial(seen_drop=0.2, drop=0.2)
+    assert "--max-drop 2.2% accepts that" in describe_search([slow, far, near])
+    failed = trial(cause=UnsupportedError("no op of it is known"))
+    assert describe_search([failed]) == "not possible: no op of it is known"
+    assert cast(Any, near).candidate.name in describe_search([failed, near])
