@@ -64,6 +64,10 @@ class ObservedModel:
         graph = self._graph = self._model.graph
         if not keep_outputs:
             graph.outputs.clear()
+        self._original_nodes = list(graph)
+        #: Of each node that was appended, the node of the model (by position, -1: none) that it can run right behind.
+        self._roots = {node: position for position, node in enumerate(self._original_nodes)}
+        self._tails: dict[int, ir.Node] = {}
         self.values = {str(value.name): value for value in graph.inputs}
         self.values.update({str(value.name): value for node in graph for value in node.outputs})
 
@@ -79,8 +83,21 @@ class ObservedModel:
         array is a constant of its own type.
         """
         node = ir.node(op, [x if isinstance(x, ir.Value) else self._add_constant(x) for x in inputs], attributes)
-        self._graph.append(node)
+        self._insert_early(node)
         return node.outputs[0]
+
+    def _insert_early(self, node: ir.Node) -> None:
+        """Right behind what it reads, so that no tensor of the model is held for it until all of the model has run."""
+        producers = (value.producer() for value in node.inputs if value is not None)
+        root = max((self._roots[producer] for producer in producers if producer is not None), default=-1)
+        tail = self._tails.get(root) or (self._original_nodes[root] if root >= 0 else None)
+        if tail is not None:
+            self._graph.insert_after(tail, node)
+        elif self._original_nodes:
+            self._graph.insert_before(self._original_nodes[0], node)
+        else:
+            self._graph.append(node)
+        self._roots[node], self._tails[root] = root, node
 
     def append_reduction(self, op: str, value: ir.Value, axes: Sequence[int] = ()) -> ir.Value:
         """``value`` reduced over ``axes``, all by default; they became an input of most reductions with opset 18."""
@@ -102,7 +119,7 @@ class ObservedModel:
     ) -> Iterator[T]:
         """What ``reduce`` makes of the outputs of each feed, in their order (:func:`~onnxslim.runtime.parallel.run_all`)."""
         GraphEditor(self._graph).remove_all_unread()
-        return run_all(self._model, feeds, reduce, config)
+        return run_all(self._model, feeds, reduce, (config or SessionConfig()).with_(is_lean=True))
 
     def _add_constant(self, values: np.ndarray | Sequence[int] | int) -> ir.Value:
         """A constant, int64 unless it is an array, shared by all who ask for the same."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,7 +19,7 @@ from onnxslim.model_io import model_file
 MAX_RUN_BYTES = 64_000_000
 
 #: What single models were found to need, by the shapes they are fed with: judges ask of the same few again and again.
-_KNOWN: WeakKeyDictionary[ir.Model, dict[tuple[object, ...], WorkingSet]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[ir.Model, dict[tuple[object, ...], int]] = WeakKeyDictionary()
 
 
 def find_tensor_bytes(model: ir.Model, feed: Mapping[str, np.ndarray]) -> dict[str, int]:
@@ -52,43 +51,36 @@ def find_crossing(nodes: Sequence[ir.Node], inputs: Sequence[ir.Value]) -> list[
     return cuts
 
 
-@dataclass(frozen=True)
-class WorkingSet:
-    """What one run holds.
+def estimate_peak_bytes(model: ir.Model, feed: Mapping[str, np.ndarray]) -> int:
+    """The most bytes of tensors that are alive at once while ``feed`` is run.
 
-    Attributes:
-        peak: The most bytes of tensors that are alive at once, those of unknown shape left out.
-        outputs: Bytes of the model's outputs.
+    A tensor whose shape nobody infers counts as large as the largest that it is computed from.
     """
-
-    peak: int
-    outputs: int
-
-
-def estimate_working_set(model: ir.Model, feed: Mapping[str, np.ndarray]) -> WorkingSet:
-    """What ``model`` holds while ``feed`` is run."""
     key = tuple(sorted((name, np.shape(array)) for name, array in feed.items()))
     known = _KNOWN.setdefault(model, {})
     if key not in known:
-        known[key] = _find_working_set(model, find_tensor_bytes(model, feed))
+        known[key] = _find_peak(model, find_tensor_bytes(model, feed))
     return known[key]
 
 
-def _find_working_set(model: ir.Model, tensor_bytes: Mapping[str, int]) -> WorkingSet:
+def _find_peak(model: ir.Model, tensor_bytes: dict[str, int]) -> int:
     nodes = list(model.graph)
     crossing = find_crossing(nodes, shapes.get_required_inputs(model))
     output_names = {str(value.name) for value in model.graph.outputs}
     output_bytes, peak = 0, 0
     for node, before, after in zip(nodes, crossing, crossing[1:], strict=False):
         written = [str(value.name) for value in node.outputs]
+        largest_read = max((tensor_bytes.get(str(value.name), 0) for value in iter_reads(node)), default=0)
+        for name in written:
+            tensor_bytes.setdefault(name, largest_read)
         alive = {*before, *after, *written} - output_names
         # a result is held until the run ends, whoever has read it
-        output_bytes += sum(tensor_bytes.get(name, 0) for name in written if name in output_names)
+        output_bytes += sum(tensor_bytes[name] for name in written if name in output_names)
         peak = max(peak, output_bytes + sum(tensor_bytes.get(name, 0) for name in alive))
-    return WorkingSet(peak, output_bytes)
+    return peak
 
 
-def plan_batch_size(model: ir.Model, samples: Samples, at_most: int, *, output_copies: int = 0) -> int:
+def plan_batch_size(model: ir.Model, samples: Samples, at_most: int, *, bytes_per_sample: int = 0) -> int:
     """How many of ``samples`` one run of ``model`` takes, 1 … ``at_most``, so that it keeps below :data:`MAX_RUN_BYTES`.
 
     It depends on the model and the first sample alone, never on the machine: sums over batches are to be the same anywhere.
@@ -97,11 +89,10 @@ def plan_batch_size(model: ir.Model, samples: Samples, at_most: int, *, output_c
         model: What runs.
         samples: What it is fed with.
         at_most: The most samples that are wanted.
-        output_copies: How many copies of the outputs are made of them afterwards.
+        bytes_per_sample: What is made of one besides running it.
     """
     first = next(iter(samples.batches(1)), None)
     if first is None or at_most <= 1:
         return max(at_most, 1)
-    needed = estimate_working_set(model, first)
-    per_sample = (needed.peak + output_copies * needed.outputs) / max(len(first.indices), 1)
-    return int(np.clip(MAX_RUN_BYTES // max(per_sample, 1), 1, at_most))
+    run_bytes = estimate_peak_bytes(model, first) / max(len(first.indices), 1)
+    return int(np.clip(MAX_RUN_BYTES // max(run_bytes + bytes_per_sample, 1), 1, at_most))

@@ -132,7 +132,11 @@ def _make_options(config: SessionConfig, profile_prefix: str | None, optimized_p
     options.intra_op_num_threads = config.threads
     options.inter_op_num_threads = 1
     levels = ort.GraphOptimizationLevel
-    options.graph_optimization_level = levels.ORT_ENABLE_ALL if config.optimize else levels.ORT_DISABLE_ALL
+    best_level = levels.ORT_ENABLE_EXTENDED if config.is_lean else levels.ORT_ENABLE_ALL
+    options.graph_optimization_level = best_level if config.optimize else levels.ORT_DISABLE_ALL
+    if config.is_lean:
+        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+        options.enable_mem_pattern = False
     for key, value in config.session_options.items():
         options.add_session_config_entry(key, value)
     for library in config.custom_ops:

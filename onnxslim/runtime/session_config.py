@@ -32,6 +32,8 @@ class SessionConfig:
         provider: ``cpu``, ``cuda``, ``cuda:1`` or ``tensorrt``.
         threads: Intra-op threads; 1 is what the contract's ratios are measured at.
         optimize: False switches the runtime's graph optimisation off (the contract's "equal").
+        is_lean: Whether tensors are let go of as early as can be, for models of which many inner tensors are reduced: what
+            is appended to the fastest layout runs last, with everything kept until then.
         session_options: Extra ``SessionOptions.add_session_config_entry`` pairs.
         provider_options: Options of the provider.
         custom_ops: Libraries of custom ops to load. Loading one runs its code, so none is ever looked for.
@@ -40,6 +42,7 @@ class SessionConfig:
     provider: str = "cpu"
     threads: int = 1
     optimize: bool = True
+    is_lean: bool = False
     session_options: Mapping[str, str] = field(default_factory=dict)
     provider_options: Mapping[str, str] = field(default_factory=dict)
     custom_ops: tuple[str, ...] = ()

@@ -139,8 +139,8 @@ def _evaluate_in_batches(
     longest_sequence = 0 if times is None else int(times.max()) + 1
     if batch_size is None and not samples.state:
         # the caller's own object, where it is one: what is known of it need not be found out again
-        planned = reference if isinstance(reference, ir.Model) else original_model
-        batch_size = _choose_batch_size([*loaded.values()] if planned is None else [planned], samples)
+        planned = reference if isinstance(reference, ir.Model) else original_model or next(iter(loaded.values()))
+        batch_size = _choose_batch_size(planned, original or next(iter(sessions.values())), samples)
     for indices, original_outputs, result_outputs in _run_batches(samples, original, sessions, batch_size or 1):
         n, batch_labels = len(indices), None if labels is None else labels[indices]
         for name, outputs in result_outputs.items():
@@ -211,8 +211,13 @@ def _stack_outputs(steps: Sequence[OutputValues]) -> OutputValues:
     }
 
 
-def _choose_batch_size(models: Sequence[ir.Model], samples: Samples) -> int:
-    """What fits into a run of each of ``models``: results are about as large inside as the original."""
+def _choose_batch_size(model: ir.Model, session: StatefulSession, samples: Samples) -> int:
+    """As many samples as fit into a run of ``model``: what is judged beside it is about as large inside."""
     sample_bytes = sum(4 * math.prod(shape or ()) for shape in samples.shapes.values())
     by_inputs = max(1, min(MAX_BATCH_SAMPLES, MAX_BATCH_BYTES // max(sample_bytes, 1)))
-    return min(plan_batch_size(model, samples, by_inputs, output_copies=OUTPUT_COPIES) for model in models)
+    first = next(iter(samples.batches(1)), None)
+    if first is None or by_inputs == 1:
+        return 1
+    output_bytes = sum(value.nbytes for value in session.run(first).values() if isinstance(value, np.ndarray))
+    bytes_per_sample = OUTPUT_COPIES * output_bytes // max(len(first.indices), 1)
+    return plan_batch_size(model, samples, by_inputs, bytes_per_sample=bytes_per_sample)

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.activations import working_set
-from onnxslim.activations.working_set import estimate_working_set, find_crossing, find_tensor_bytes, plan_batch_size
+from onnxslim.activations.working_set import estimate_peak_bytes, find_crossing, find_tensor_bytes, plan_batch_size
 from tests.support import nets
 
 
@@ -33,28 +33,31 @@ def feed(n: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("n", [1, 5])
 def test_the_peak_is_where_most_tensors_are_alive(n: int) -> None:
-    found = estimate_working_set(chain(width=100), feed(n))
-    assert found.peak == 2 * n * 1600
-    assert found.outputs == n * 4
+    assert estimate_peak_bytes(chain(width=100), feed(n)) == 2 * n * 1600
 
 
 def test_an_output_is_held_to_the_end() -> None:
     model = chain(width=100, tail="Identity")
     model.graph.outputs.append(model.graph.node(0).outputs[0])
-    found = estimate_working_set(model, feed(3))
-    assert found.outputs == 2 * 3 * 1600
-    assert found.peak == 3 * 3 * 1600
+    assert estimate_peak_bytes(model, feed(3)) == 3 * 3 * 1600
+
+
+def test_a_tensor_of_unknown_shape_counts_as_what_it_is_computed_from() -> None:
+    model = chain(width=100)
+    model.graph.node(1).op_type, model.graph.node(1).domain = "Unheard", "of.it"
+    model.opset_imports["of.it"] = 1
+    assert estimate_peak_bytes(model, feed(2)) == 2 * 2 * 1600
 
 
 def test_batches_are_as_large_as_the_limit_allows_and_never_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nets.residual(blocks=1)
     data = nets.samples(model, 9)
-    alone = estimate_working_set(model, next(iter(data.batches(1)))).peak
+    alone = estimate_peak_bytes(model, next(iter(data.batches(1))))
     for limit, expected in ((alone // 2, 1), (alone, 1), (5 * alone, 5), (10**12, 16)):
         monkeypatch.setattr(working_set, "MAX_RUN_BYTES", limit)
         assert plan_batch_size(model, data, 16) == expected
     monkeypatch.setattr(working_set, "MAX_RUN_BYTES", 5 * alone)
-    assert plan_batch_size(model, data, 16, output_copies=1000) < 5
+    assert plan_batch_size(model, data, 16, bytes_per_sample=10 * alone) < 5
 
 
 def test_sizes_follow_what_is_fed() -> None:

@@ -1,6 +1,6 @@
 """Activations watched while the data run through the float model, in constant memory and one pass.
 
-Every watched tensor is reduced inside the graph, in a fully optimised session: to its exact minimum and maximum, to its
+Every watched tensor is reduced inside the graph, right behind what makes it: to its exact minimum and maximum, to its
 sum (which is not finite when any value is not), and to values at a fixed stride, which are counted outside
 (:mod:`onnxslim.quantization.calibration.histograms`). Every range method reads the same histogram. Where memory is
 short the tensors are watched in groups: more runs of the model instead of more bytes.

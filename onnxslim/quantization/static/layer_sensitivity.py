@@ -68,7 +68,7 @@ def measure_layer_sensitivity(
         # what is NaN in float (a masked row) cannot be held against int8
         return np.where(np.isfinite(pairs).all(axis=1, keepdims=True), pairs, 0.0).reshape(-1)
 
-    sums = np.sum(list(run_all(twin_model, samples, read_sums, config)), axis=0)
+    sums = np.sum(list(run_all(twin_model, samples, read_sums, config.with_(is_lean=True))), axis=0)
     return {unit.name: relative_error(float(sums[2 * i]), float(sums[2 * i + 1])) for i, unit in enumerate(layers)}
 
 
