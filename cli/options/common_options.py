@@ -18,6 +18,8 @@ from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.task import EvaluationOptions
 from onnxslim.runtime.providers import PROVIDERS
 from onnxslim.runtime.session import SessionConfig
+from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS
+from onnxslim.validation.metrics.table import METRICS
 
 from .parameter_types import DIM, DURATION, PAIR, REPORT, SIZE, PairType
 
@@ -79,7 +81,11 @@ _OPTION_TABLE: dict[str, tuple[OptionRow, ...]] = {
         ),
         ("--dim", "The size of a free dimension.", {"type": DIM, "multiple": True, "metavar": "NAME=N"}),
         ("--state", "An output that is fed back; samples are sequences then.", {**_PAIRS, "metavar": "OUT=IN"}),
-        ("--metric", "What to judge by: a name, or module:function with --allow-code.", {"metavar": "M"}),
+        (
+            "--metric",
+            f"What to judge by: {', '.join((*METRICS, *DATASET_METRICS))}, or module:function with --allow-code.",
+            {"metavar": "M"},
+        ),
         ("--output", "The model's output that is judged.", {"metavar": "NAME"}),
         ("--allow-code", "Import and run the functions that options name.", _FLAG),
     ),

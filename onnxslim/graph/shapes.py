@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -195,6 +196,16 @@ def resolve_sizes(value: ir.Value, dim_sizes: Mapping[str, int] | None = None) -
         else dim_sizes.get(dim or "", DEFAULT_SPATIAL_SIZE if len(all_dims) in (4, 5) and axis >= 2 else 1)
         for axis, dim in enumerate(all_dims)
     )
+
+
+def read_dim_sizes(model: ir.Model, feed: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """What the names of the inputs' free dimensions stand for in ``feed``."""
+    sizes_by_dim: dict[str, int] = {}
+    for value in get_required_inputs(model):
+        if value.name in feed:
+            sizes = zip(get_dims(value) or (), feed[str(value.name)].shape, strict=False)
+            sizes_by_dim.update((dim, size) for dim, size in sizes if isinstance(dim, str))
+    return sizes_by_dim
 
 
 def bind(model: ir.Model, dim_sizes: Mapping[str, int] | None = None) -> None:

@@ -174,7 +174,8 @@ def set_placement(recipe: Recipe, placement: str) -> Recipe:
 
     def with_placement(step: Step) -> Step:
         options = step.options
-        if step.name != "quantize" or options.float_units is not None or options.placement != default.placement:
+        is_decided = step.name == "quantize" and (options.float_units is not None or options.block_layers is not None)
+        if step.name != "quantize" or is_decided or options.placement != default.placement:
             return step
         return Step(step.name, dataclasses.replace(options, placement=placement))
 

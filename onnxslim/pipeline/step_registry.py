@@ -95,6 +95,7 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
     resolved = dataclasses.replace(
         options, target=decision.target, calibration=decision.calibration or options.calibration, statistics=(),
         activations=decision.scheme if decision.scheme in ACTIVATION_MODES else options.activations, max_memory=None,
+        block_layers=decision.block_layers,
     )  # fmt: skip
     if decision.float_units is None:
         return result, report, resolved
@@ -131,7 +132,9 @@ STEP_REGISTRY: dict[str, StepKind] = {
     "simplify": StepKind(SimplifyOptions, _simplify),
     "prune": StepKind(PruneOptions, _prune, lambda asked: asked.of == "latency" and asked.cuts is None),
     "quantize": StepKind(
-        QuantizeOptions, _quantize, lambda asked: asked.placement == "measured" and asked.float_units is None
+        QuantizeOptions,
+        _quantize,
+        lambda asked: asked.placement == "measured" and asked.float_units is None and asked.block_layers is None,
     ),
     "recover": StepKind(RecoverOptions, _recover, lambda asked: asked.steps is None and asked.epochs is None),
 }

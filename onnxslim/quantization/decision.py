@@ -38,6 +38,7 @@ class QuantizeDecision:
         mixed_reason: How many layers went back to float for the gate on the drop, and why; None where none did.
         front: The placements to choose among, from the fastest to the mildest; empty where none was looked for.
         front_index: Which of them was chosen; None without a front.
+        block_layers: With weights only in int8, the linear layers that read them in blocks; None where nothing was chosen.
     """
 
     scheme: str
@@ -49,3 +50,4 @@ class QuantizeDecision:
     mixed_reason: str | None = None
     front: tuple[FrontPoint, ...] = ()
     front_index: int | None = None
+    block_layers: tuple[str, ...] | None = None

@@ -21,8 +21,8 @@ class QuantizeOptions:
             runs on here.
         activations: ``static`` fixes ranges by calibration, ``dynamic`` takes them from each input (linear layers only),
             ``auto`` chooses by modelled cost (``ways.py``).
-        weights: Weights only, activations float: ``int8``, ``int4`` (in onnxruntime's MatMulNBits; with ``:qdq`` in the
-            standard's DequantizeLinear) or ``codebook:K``; None quantises both.
+        weights: Weights only, activations float: ``int8`` (expanded at load, or in onnxruntime's MatMulNBits), ``int4`` (in
+            MatMulNBits; either with ``:qdq`` in the standard's DequantizeLinear) or ``codebook:K``; None quantises both.
         calibration: A key of :data:`~onnxslim.quantization.calibration.range_methods.RANGE_METHODS`, ``percentile`` and
             ``mse`` with a number behind a colon or not (``least`` takes for each tensor the one with the least error);
             ``auto`` tries several.
@@ -31,6 +31,8 @@ class QuantizeOptions:
         placement: ``measured`` decides on this machine which layers gain, ``static`` by a model of the target.
         exclude: Regular expressions; a node whose whole name matches stays float.
         float_units: The decision of an earlier run: these stay float, everything else that can becomes int8.
+        block_layers: The decision of an earlier run with ``weights="int8"``: these linear layers read their weights in
+            blocks, all other weights are expanded when the model is loaded.
         min_sqnr: Decibels that every output must keep on calibration samples; layers go back to float until it does. None
             asks for 20, or for nothing where the caller judges the drop of a metric, which says more.
         statistics: Files of calibration's statistics. The first is this run's: written, gone on from, refused where it is of
@@ -46,6 +48,7 @@ class QuantizeOptions:
     placement: str = "measured"
     exclude: tuple[str, ...] = ()
     float_units: tuple[str, ...] | None = None
+    block_layers: tuple[str, ...] | None = None
     min_sqnr: float | None = None
     statistics: tuple[str, ...] = ()
     max_memory: Bytes | None = None

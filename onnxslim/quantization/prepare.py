@@ -21,6 +21,8 @@ from onnxslim.quantization import opset
 
 #: Per-channel DequantizeLinear came with this opset.
 PER_CHANNEL_OPSET = 13
+#: What expands weights at load needs no more than this one: Slice with its bounds as inputs.
+EXPANDED_WEIGHTS_OPSET = 10
 
 
 def prepare_model(

@@ -122,7 +122,7 @@ def choose_cheaper_scheme(model: ir.Model, target: Target, feed: Mapping[str, np
         feed: One sample, for the sizes of free dimensions.
     """
     all_units = find_fusion_groups(model, target)
-    times = placement.estimate_unit_times(model, all_units, target.cost_model, _bind_free_dims(model, feed))
+    times = placement.estimate_unit_times(model, all_units, target.cost_model, shapes.read_dim_sizes(model, feed))
     linear_units = [unit for unit in all_units if unit.has_weights and unit.op in ("MatMul", "Gemm")]
     if not linear_units:
         return "static", "the model has no linear layer with constant weights"
@@ -165,13 +165,3 @@ def estimate_dynamic_time(all_units: Sequence[FusionGroup], linear_units: Sequen
     input_names = {str(unit.inputs[0].name) for unit in linear_units}
     costs = times.cost_model
     return total + sum(costs.node_overhead + costs.convert * times.elements.get(name, 0.0) for name in input_names)
-
-
-def _bind_free_dims(model: ir.Model, feed: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """What the names of free dimensions stand for in ``feed``."""
-    sizes_by_dim: dict[str, int] = {}
-    for value in shapes.get_required_inputs(model):
-        if value.name in feed:
-            sizes = zip(shapes.get_dims(value) or (), feed[str(value.name)].shape, strict=False)
-            sizes_by_dim.update((dim, size) for dim, size in sizes if isinstance(dim, str))
-    return sizes_by_dim

@@ -62,8 +62,7 @@ class Candidate:
         quantization: list[Step] = []
         if self.scheme:
             scheme_options = QUANTIZATION_SCHEMES[self.scheme][1]
-            placement_option = {} if "weights" in scheme_options else {"placement": placement}
-            quantization = [make_step("quantize", **scheme_options, **placement_option)]
+            quantization = [make_step("quantize", **scheme_options, placement=placement)]
         if not self.pruning_ratio:
             return (make_step("simplify"), *quantization, *recovery)
         removed_share = round(idle_share + (1 - idle_share) * self.pruning_ratio, 4)

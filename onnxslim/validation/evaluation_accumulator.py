@@ -12,6 +12,7 @@ import numpy as np
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.validation.metrics import detection
 from onnxslim.validation.metrics.accumulator import MetricAccumulator, MetricResult
+from onnxslim.validation.metrics.dataset_metric import DatasetMetric
 from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS, DetectionAccumulator
 from onnxslim.validation.metrics.user_metric import UserMetric, UserMetricAccumulator
 from onnxslim.validation.output_fidelity import OutputFidelity
@@ -82,7 +83,7 @@ def _get_comparable_drop(metric: MetricResult) -> float:
     return math.inf if math.isnan(drop) else drop
 
 
-def _make_metric_accumulator(metric: str | UserMetric | None) -> UserMetricAccumulator | DetectionAccumulator | None:
+def _make_metric_accumulator(metric: str | UserMetric | None) -> UserMetricAccumulator | DatasetMetric | None:
     """What tallies a metric that is no sum over samples."""
     if callable(metric):
         return UserMetricAccumulator(metric)
@@ -148,7 +149,7 @@ class EvaluationAccumulator:
             tally.add(result_rows, original_rows, labels)
         if result_rows.dtype.kind == "f":
             self.variation.add(result_rows if original_rows is None else original_rows)
-        if self.dataset_metric is not None and self.sees_all:
+        if self.dataset_metric is not None and self.sees_all and self.dataset_metric.reads_all:
             self.dataset_metric.add(result, original, labels, n)
         elif self.dataset_metric is not None:
             self.dataset_metric.add(result_rows, original_rows, labels, n)
@@ -186,7 +187,7 @@ class EvaluationAccumulator:
             warnings=[*self.warnings, *fidelity_warnings, *(self.drift.warnings() if self.drift else ())],
         )
 
-    def _compute_metric(self, function: UserMetricAccumulator | DetectionAccumulator) -> list[MetricResult]:
+    def _compute_metric(self, function: UserMetricAccumulator | DatasetMetric) -> list[MetricResult]:
         try:
             return [function.compute()]
         except InvalidDataError as error:

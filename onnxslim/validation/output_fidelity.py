@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from onnxslim.activations.output_error import compute_sqnr_db, difference
 from onnxslim.core.converter import JSON
+from onnxslim.validation.metrics.classification import are_probabilities, to_log_probabilities
 
 
 @dataclass
@@ -67,10 +67,10 @@ class OutputFidelity:
 
     def _add_kl(self, a: np.ndarray, b: np.ndarray) -> None:
         if self._probabilities is None:
-            self._probabilities = bool((a >= 0).all() and np.allclose(a.sum(axis=1), 1, atol=1e-2))
+            self._probabilities = are_probabilities(a)
         known = ~np.isnan(a).any(axis=1)  # the divergence from what says nothing is not defined
         a, b = a[known], b[known]
-        p, q = (_to_log_probabilities(values, self._probabilities) for values in (a, b))
+        p, q = (to_log_probabilities(values, self._probabilities) for values in (a, b))
         with np.errstate(invalid="ignore", over="ignore"):
             divergence = (np.exp(p) * (p - q)).sum(axis=1)
         self.kl += float(np.maximum(divergence, 0).sum())
@@ -119,12 +119,3 @@ class OutputFidelity:
         if self.shape_mismatches:
             entry["unpaired"] = self.shape_mismatches
         return dict(JSON.unstructure(entry))
-
-
-def _to_log_probabilities(values: np.ndarray, are_probabilities: bool) -> np.ndarray:
-    values = values.astype(np.float64)
-    if not are_probabilities:
-        return np.asarray(special.log_softmax(values, axis=1))
-    # A quantised softmax says exactly 0 where the original says 1e-9: that is its resolution, not an infinite surprise.
-    floored = np.maximum(values, 1e-9)
-    return np.asarray(np.log(floored / floored.sum(axis=1, keepdims=True)))

@@ -72,7 +72,9 @@ def test_when_activations_cannot_be_int8_weights_can() -> None:
     seen = search(lambda point: 0.05 if point.scheme == "int8" else 0.02 * point.pruning_ratio, score=lambda point: 1.0)
     assert seen[1].candidate == Candidate(scheme="weights")
     assert all(o.candidate.scheme == "weights" for o in seen[3:])
-    assert [s.options for s in Candidate(scheme="weights").steps("static")[1:]] == [QuantizeOptions(weights="int8")]
+    assert [s.options for s in Candidate(scheme="weights").steps("static")[1:]] == [
+        QuantizeOptions(weights="int8", placement="static")
+    ]
 
 
 @pytest.mark.parametrize("gain", [0.9, 1.5])

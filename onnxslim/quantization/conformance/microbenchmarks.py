@@ -16,7 +16,7 @@ from onnxslim.graph.traversal import name_nodes
 from onnxslim.quantization.conformance.toy_models import ToyModel
 from onnxslim.quantization.dynamic.rewrite import write_dynamic
 from onnxslim.quantization.linear_layers import find_weight_matrices
-from onnxslim.quantization.weight_only.pipeline import write_blockwise
+from onnxslim.quantization.weight_only.blocks import write_blockwise
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.timing import interleave
 

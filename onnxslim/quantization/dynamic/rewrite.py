@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import onnx_ir as ir
 
@@ -62,25 +63,26 @@ def write_dynamic(
 
 
 class Int8Weight:
-    """int8 codes of a weight and their scales, written once for all its readers."""
+    """int8 codes of a weight, written once for all its readers, and its scales in the forms that they read."""
 
     def __init__(self, editor: GraphEditor, weight: WeightMatrix, reduce_range: bool = False) -> None:
-        array, axis, stem = weight.array, weight.scale_axis, str(weight.weight_value.name)
-        scales = compute_weight_scales(array, axis, reduce_range=reduce_range)
-        codes = quantize_weight(array, scales, axis)
+        array, axis = weight.array, weight.scale_axis
+        self._editor, self._stem = editor, str(weight.weight_value.name)
+        self._scales = compute_weight_scales(array, axis, reduce_range=reduce_range)
+        codes = quantize_weight(array, self._scales, axis)
         store_transposed = axis == 0 and not weight.tables  # nobody needs it as it lies: MatMulInteger reads (K, N)
         self.outputs_first = axis == 0 and not store_transposed
-        self.codes = editor.add_initializer(f"{stem}_quantized", codes.T if store_transposed else codes)
-        self.scales = editor.add_initializer(f"{stem}_scale", scales)
-        self.scale_column: ir.Value | None = None
+        self.codes = editor.add_initializer(f"{self._stem}_quantized", codes.T if store_transposed else codes)
 
-    def get_scale_column(self, editor: GraphEditor) -> ir.Value:
+    @cached_property
+    def scales(self) -> ir.Value:
+        """The scales as a vector."""
+        return self._editor.add_initializer(f"{self._stem}_scale", self._scales)
+
+    @cached_property
+    def scale_column(self) -> ir.Value:
         """The scales as a column, one a row."""
-        if self.scale_column is None:
-            array = self.scales.const_value
-            assert array is not None
-            self.scale_column = editor.add_initializer(f"{self.scales.name}_column", array.numpy().reshape(-1, 1))
-        return self.scale_column
+        return self._editor.add_initializer(f"{self._stem}_scale_column", self._scales.reshape(-1, 1))
 
 
 def _rewrite_linear_layer(
@@ -132,7 +134,7 @@ def rewrite_embedding_table(editor: GraphEditor, table: EmbeddingTable, int8_wei
     )
     float_rows = editor.add_cast(codes, ir.DataType.FLOAT, before=node, name=f"{table.name}_Cast")
     scales = editor.add_node(
-        "Gather", int8_weight.get_scale_column(editor), ids, before=node, name=f"{table.name}_scales",
+        "Gather", int8_weight.scale_column, ids, before=node, name=f"{table.name}_scales",
         dtype=ir.DataType.FLOAT,
     )  # fmt: skip
     editor.replace_node(node, editor.add_node("Mul", float_rows, scales, before=node, name=f"{table.name}_Mul"))
@@ -150,24 +152,31 @@ def write_weights(
     exclude: Sequence[str],
     write_layers: Callable[[GraphEditor, WeightMatrix, int], None],
     *,
-    rewrites_tables: bool = True,
+    reads_blocks: Callable[[WeightMatrix], bool] = lambda weight: True,
+    min_table_elements: float = 0,
 ) -> StepReport:
     """Weights alone, in place: tables in int8 rows, and linear layers as ``write_layers`` writes those of one weight in
     ``bits``.
 
-    A weight that both a table and a layer read is left as it is: one copy for both is for the caller to make. So are all
-    tables without ``rewrites_tables``.
+    Args:
+        model: Nodes named.
+        bits: Of the layers' weights.
+        exclude: Regular expressions; a weight stays float when a reader's whole name matches.
+        write_layers: Writes the layers that read one weight.
+        reads_blocks: Whether the layers of a weight are for ``write_layers``.
+        min_table_elements: Tables below are left as they are, and so is a weight that both a table and a layer read: one
+            copy for both is for the caller to make.
     """
     editor, report = GraphEditor(model.graph), StepReport("weights")
     for weight in find_weight_matrices(model, exclude)[0]:
-        if weight.tables and (weight.linear_layers or not rewrites_tables):
+        if weight.tables and (weight.linear_layers or weight.array.size < min_table_elements):
             continue
         if weight.tables:
             int8_weight = Int8Weight(editor, weight)
             for table in weight.tables:
                 rewrite_embedding_table(editor, table, int8_weight)
                 report.count("embedding tables in int8")
-        else:
+        elif reads_blocks(weight):
             write_layers(editor, weight, bits)
             report.count(f"linear layers in int{bits} blocks", len(weight.linear_layers))
     return report

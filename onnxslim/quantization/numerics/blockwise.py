@@ -50,14 +50,21 @@ class BlockwiseWeight:
         return weights
 
 
-def quantize_blockwise(weight: np.ndarray, bits: int) -> BlockwiseWeight:
-    """``weight`` float32 (N, K) in blocks, each rounded with the scale that is closest in squared error."""
-    values = _split_blocks(weight, BLOCK_SIZES[bits])
+def quantize_blockwise(weight: np.ndarray, bits: int, block_size: int | None = None) -> BlockwiseWeight:
+    """``weight`` float32 (N, K) in blocks, each rounded with the scale that is closest in squared error.
+
+    Args:
+        weight: A layer's.
+        bits: 4 or 8.
+        block_size: Weights a block, a power of two from 16 on; :data:`BLOCK_SIZES` has the default.
+    """
+    size = block_size or BLOCK_SIZES[bits]
+    values = _split_blocks(weight, size)
     middle = 2 ** (bits - 1)
     largest = np.take_along_axis(values, np.abs(values).argmax(axis=2, keepdims=True), axis=2)
     codes, scales = _search_scales(values, -largest[:, :, 0] / middle, bits)
     shifted = (codes + middle).astype(np.uint8)
-    return BlockwiseWeight(pack(shifted) if bits == 4 else shifted, scales, bits, BLOCK_SIZES[bits], weight.shape[1])
+    return BlockwiseWeight(pack(shifted) if bits == 4 else shifted, scales, bits, size, weight.shape[1])
 
 
 def quantize_gptq(weight: np.ndarray, gram: np.ndarray) -> BlockwiseWeight:

@@ -2,25 +2,41 @@
 
 A QDQ graph has four nodes and a dozen tensors more than the float one for each layer. Layers and their tensors keep their
 names; what was put between them is numbered, and of equal scales and zero points there is one. Types and shapes are declared
-where shape inference does not say them anyway.
+where shape inference does not say them anyway; where in a program a node came from (its doc string) is not told any more.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import onnx_ir as ir
 
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.editor import GraphEditor
+from onnxslim.graph.traversal import iter_subgraphs, iter_values, walk_graphs
 
 _QDQ_OPS = ("QuantizeLinear", "DequantizeLinear")
 
 
-def compact(model: ir.Model) -> None:
-    """Rename, in place, what QuantizeLinear and DequantizeLinear of the main graph read and make; same arithmetic.
+def list_names(model: ir.Model) -> frozenset[str]:
+    """The names of all nodes and values of ``model``."""
+    nodes = list(model.graph.all_nodes())
+    values = (value for graph in walk_graphs(model.graph, iter_subgraphs) for value in iter_values(graph))
+    return frozenset({str(value.name) for value in values} | {str(node.name) for node in nodes})
 
-    ``w7q`` are the codes of a constant, ``a7q`` those of an activation, ``w7s`` the scale, ``w7z`` the zero point and
-    ``w7`` what is dequantised. Inputs and outputs of the graph keep their names, and so does what other nodes read.
+
+def compact(model: ir.Model, known_names: Collection[str] | None = None) -> None:
+    """Rename, in place, what quantising put into the graphs; same arithmetic.
+
+    What QuantizeLinear and DequantizeLinear of the main graph read and make has telling names: ``w7q`` are the codes of a
+    constant, ``a7q`` those of an activation, ``w7s`` the scale, ``w7z`` the zero point and ``w7`` what is dequantised.
+    Inputs and outputs of the graph keep their names, and so does what other nodes read.
+
+    Args:
+        model: A quantised model.
+        known_names: What nodes and values were called before (:func:`list_names`): everything else is numbered, ``w7`` a
+            constant and ``a7`` what a node makes, and nodes go without. None: only what is said above.
     """
     graph = model.graph
     qdq_nodes = [node for node in graph if node.op_type in _QDQ_OPS and not node.domain]
@@ -41,8 +57,25 @@ def compact(model: ir.Model) -> None:
                     renamer.rename(value, stem + role)
             if node.op_type == "DequantizeLinear":
                 renamer.rename(node.outputs[0], stem)
-    if qdq_nodes:
+    if known_names is not None:
+        _number_new_names(model, renamer, known_names, start=len(nodes_by_codes) + 1)
+    for node in model.graph.all_nodes():
+        node.doc_string = None
+        node.metadata_props.clear()
+    if qdq_nodes or known_names is not None:
         _drop_inferred_types(model)
+
+
+def _number_new_names(model: ir.Model, renamer: _Renamer, known_names: Collection[str], start: int) -> None:
+    number = start
+    for graph in walk_graphs(model.graph, iter_subgraphs):
+        new_values = [value for value in iter_values(graph) if str(value.name) not in known_names]
+        for value in new_values:
+            if renamer.rename(value, f"{'w' if value.is_initializer() else 'a'}{number}", known_by_others=False):
+                number += 1
+        for node in graph:
+            if node.name and node.name not in known_names:
+                node.name = ""
 
 
 def _drop_inferred_types(model: ir.Model) -> None:
@@ -61,21 +94,24 @@ class _Renamer:
     """Names that a graph has, each value renamed once at most."""
 
     def __init__(self, graph: ir.Graph) -> None:
-        values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph.all_nodes() for v in node.outputs)]
-        self._taken = {str(value.name) for value in values}
+        graphs = walk_graphs(graph, iter_subgraphs)
+        self._taken = {str(value.name) for inner in graphs for value in iter_values(inner)}
         self._renamed: set[ir.Value] = set()
 
-    def rename(self, value: ir.Value, name: str) -> None:
-        """Call ``value`` ``name`` (with underscores where it is taken), unless other nodes or callers know it by its own."""
+    def rename(self, value: ir.Value, name: str, *, known_by_others: bool = True) -> bool:
+        """Call ``value`` ``name`` (with underscores where it is taken), unless callers know it by its own, or other nodes do
+        (``known_by_others``); whether it is called so now.
+        """
         if value in self._renamed or value.is_graph_input() or value.is_graph_output():
-            return
-        if value.is_initializer() and any(use.node.op_type not in _QDQ_OPS for use in value.uses()):
-            return
+            return False
+        if known_by_others and value.is_initializer() and any(use.node.op_type not in _QDQ_OPS for use in value.uses()):
+            return False
         while name in self._taken:
             name += "_"
         value.name = name
         self._taken.add(name)
         self._renamed.add(value)
+        return True
 
 
 def _deduplicate_parameters(model: ir.Model, qdq_nodes: list[ir.Node]) -> None:

@@ -24,7 +24,7 @@ from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.linear_layers import WeightMatrix, find_weight_matrices
 from onnxslim.quantization.numerics import blockwise
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup
-from onnxslim.quantization.weight_only.pipeline import replace_with_matmul_nbits
+from onnxslim.quantization.weight_only.blocks import replace_with_matmul_nbits
 from onnxslim.runtime.session import SessionConfig
 
 #: A layer whose weights are a smaller share of the model's saves less than it may cost.

@@ -38,7 +38,7 @@ def write_blockwise_qdq(model: ir.Model, bits: int, exclude: Sequence[str] = (),
         only_qdq: It is for a runtime that takes int8 from Q/DQ alone: embedding tables are dequantised whole, where else
             only the rows that are looked up are converted.
     """
-    report = write_weights(model, bits, exclude, _write_linear_layers, rewrites_tables=not only_qdq)
+    report = write_weights(model, bits, exclude, _write_linear_layers, min_table_elements=np.inf if only_qdq else 0)
     editor = GraphEditor(model.graph)
     other_weights, report.skipped = find_weight_tensors(model, exclude)
     for weight_tensor in other_weights:

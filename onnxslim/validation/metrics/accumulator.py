@@ -38,6 +38,7 @@ class MetricResult:
         higher_is_better: False for errors.
         point: The drop that weighs as much as one point of top-1 (0.01), in the metric's own unit.
         output: The output that it is of; None where it reads several.
+        note: What the value is in other words (PSNR in dB), or what it could not be held against; may be empty.
     """
 
     name: str
@@ -52,6 +53,7 @@ class MetricResult:
     higher_is_better: bool = True
     point: float = TOP1_POINT
     output: str | None = None
+    note: str = ""
 
     @property
     def scaled_drop(self) -> float | None:

@@ -1,11 +1,17 @@
-"""Classes: the answer that scores give, whether it is right, the original's, or one that the original believes in."""
+"""Classes: the answer that scores give, whether it is right, the original's, or one that the original believes in; and
+independent probabilities (tags, notes, voice), cut at a half.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy import special
 
-from onnxslim.core.errors import UsageError
-from onnxslim.validation.metrics.metric import PartsFunction, as_column, check_class_labels
+from onnxslim.core.errors import InvalidDataError, UsageError
+from onnxslim.validation.metrics.metric import PartsFunction, as_column, check_class_labels, flatten_samples
+
+#: Less than this is not told apart from nothing.
+MIN_PROBABILITY = 1e-9
 
 
 def is_scores(values: np.ndarray) -> bool:
@@ -27,6 +33,8 @@ def get_predictions(outputs: np.ndarray) -> np.ndarray:
 
 
 def score_top(k: int) -> PartsFunction:
+    """Whether the label is among the ``k`` highest scores, shape (n, 1)."""
+
     def hits(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         truth = check_class_labels(f"top{k}", labels, outputs)
         if outputs.dtype.kind != "f":
@@ -41,6 +49,7 @@ def score_top(k: int) -> PartsFunction:
 
 
 def score_agreement(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """The share of a sample's answers that are the original's, shape (n, 1)."""
     if outputs.shape != original.shape:
         return np.zeros((len(outputs), 1))
     predicted = get_predictions(outputs)
@@ -54,20 +63,79 @@ def score_agreement(outputs: np.ndarray, original: np.ndarray, labels: np.ndarra
 
 
 def score_confidence(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-    """The original's probability of the answer that ``outputs`` give.
+    """The original's probability of the answer that ``outputs`` give, and of its own answer; shape (n, 2).
 
-    Its drop estimates the drop of top-1 without labels: an answer that changed between two classes the original held
-    to be equally likely costs nothing on average, one it was sure of costs a whole sample. Scores that are not
-    probabilities are taken for logits.
+    What falls is the top-1 accuracy that the original's probabilities promise, so its drop estimates that of top-1
+    without labels: an answer that changed between two classes the original held to be equally likely costs nothing on
+    average, one it was sure of costs a whole sample. That is as true as the original is calibrated. A network that is
+    surer than it is right takes nearly every changed answer for a full loss, and then this is the share of changed
+    answers, the most that top-1 can fall by. Scores that are not probabilities are taken for logits.
     """
     if not is_scores(outputs) or outputs.shape != original.shape:
         raise UsageError("metric confidence: expected scores of shape (N, C)", hint="name such an output with --output")
-    scores = original.astype(np.float64)
-    says_nothing = np.isnan(scores).any(axis=1)
-    scores[says_nothing] = 0.0
-    scores[says_nothing, 0] = 1.0
-    if scores.min() < 0 or not np.allclose(scores.sum(axis=1), 1.0, atol=1e-3):
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-        scores /= scores.sum(axis=1, keepdims=True)
-    chosen = scores[np.arange(len(scores)), np.argmax(np.nan_to_num(outputs, nan=-np.inf), axis=1)]
-    return as_column(np.where(says_nothing, (np.isnan(outputs) == np.isnan(original)).all(axis=1), chosen))
+    return score_beliefs(outputs, original)
+
+
+def score_beliefs(outputs: np.ndarray, original: np.ndarray) -> np.ndarray:
+    """:func:`score_confidence` of scores of shape (n, C), (n, 2).
+
+    Where the original says nothing (NaN), the same nothing is right; elsewhere NaN is no answer.
+    """
+    believed = np.exp(to_log_probabilities(original))
+    nothing = np.isnan(original).any(axis=1)
+    answer = np.argmax(np.nan_to_num(outputs, nan=-np.inf), axis=1)[:, None]
+    chosen = np.take_along_axis(believed, answer, axis=1)[:, 0] * ~np.isnan(outputs).any(axis=1)
+    same_nothing = (np.isnan(outputs) == np.isnan(original)).all(axis=1)
+    own = np.where(nothing, 1.0, np.nan_to_num(believed).max(axis=1))
+    return np.stack([np.where(nothing, same_nothing, chosen), own], axis=1)
+
+
+def finish_confidence(means: np.ndarray) -> np.ndarray:
+    """The expected accuracy, (m, 2) → (m,).
+
+    An original that gives its own answers less than a half is no judge by its probabilities (a thousand classes whose
+    scores were never trained to be logits): then a half stands for what it believes, or nothing could be lost.
+    """
+    return np.asarray(means[:, 0] * np.maximum(1.0, 0.5 / np.maximum(means[:, 1], 1e-12)))
+
+
+def are_probabilities(scores: np.ndarray) -> bool:
+    """Whether the last axis of ``scores`` holds shares of 1, to the resolution of 8 bits."""
+    known = scores[~np.isnan(scores).any(axis=-1)]
+    return bool(known.size) and bool(known.min() >= 0) and np.allclose(known.sum(axis=-1, dtype=np.float64), 1.0, atol=1e-2)
+
+
+def to_log_probabilities(scores: np.ndarray, of_probabilities: bool | None = None) -> np.ndarray:
+    """Log-probabilities along the last axis, float64, of probabilities, log-probabilities or logits.
+
+    Args:
+        scores: Any shape (…, C).
+        of_probabilities: What they are, where that is known from others (a result's are read as its original's).
+    """
+    values = scores.astype(np.float64)
+    if not (are_probabilities(values) if of_probabilities is None else of_probabilities):
+        return np.asarray(special.log_softmax(values, axis=-1))
+    # A quantised softmax says exactly 0 where the original says 1e-9: that is its resolution, not an infinite surprise.
+    floored = np.maximum(values, MIN_PROBABILITY)
+    return np.asarray(np.log(floored / floored.sum(axis=-1, keepdims=True)))
+
+
+def count_hits(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """What is there and found, found without being there, and there without being found; shape (n, 3)."""
+    truth = original if labels is None else labels
+    if outputs.dtype.kind != "f" or not 0 <= original.min(initial=0) <= original.max(initial=0) <= 1 + 1e-3:
+        raise UsageError("metric f1: expected probabilities", hint="name such an output with --output")
+    if truth.size != outputs.size or (labels is not None and not np.isin(labels, (0, 1)).all()):
+        raise InvalidDataError(
+            f"labels: metric f1 expects 0 and 1 of the output's shape {outputs.shape}, got {truth.dtype} of shape"
+            f" {truth.shape}"
+        )
+    predicted, actual = flatten_samples(outputs) >= 0.5, flatten_samples(truth) >= 0.5
+    counts = [(predicted & actual).sum(1), (predicted & ~actual).sum(1), (~predicted & actual).sum(1)]
+    return np.stack(counts, axis=1).astype(float)
+
+
+def finish_f1(means: np.ndarray) -> np.ndarray:
+    """F1 of what is there and found, found only, there only; (m, 3) → (m,)."""
+    hits, errors = 2 * means[:, 0], means[:, 1] + means[:, 2]
+    return np.asarray(np.divide(hits, hits + errors, out=np.ones(len(means)), where=hits + errors > 0))

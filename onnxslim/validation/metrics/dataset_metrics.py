@@ -1,29 +1,41 @@
-"""Metrics that are defined on a whole data set only (AP), and their intervals; a few numbers a sample are kept.
+"""Metrics that are defined on a whole data set only, and those of boxes; a few numbers a sample are kept.
 
-To add one, write a class with the three methods of
-:class:`~onnxslim.validation.metrics.user_metric.UserMetricAccumulator` and give it a row in :data:`DATASET_METRICS`.
+To add one, write a :class:`~onnxslim.validation.metrics.dataset_metric.DatasetMetric` and give it a row in
+:data:`DATASET_METRICS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from onnxslim.core.errors import InvalidDataError
 from onnxslim.validation.metrics import detection
-from onnxslim.validation.metrics.accumulator import MAX_JACKKNIFE_GROUPS, MetricResult, compare_on_dataset
+from onnxslim.validation.metrics.accumulator import (
+    MAX_JACKKNIFE_GROUPS,
+    MetricResult,
+    compare_on_dataset,
+    compare_paired,
+)
+from onnxslim.validation.metrics.classification import finish_f1
+from onnxslim.validation.metrics.dataset_metric import DatasetMetric
+from onnxslim.validation.metrics.embeddings import NeighborsMetric, SimilarityMetric
+from onnxslim.validation.metrics.images import ImageErrorMetric
+from onnxslim.validation.metrics.numbers import DeviationMetric, VarianceMetric
 
 #: Without labels, boxes of the original from this score on are taken for true.
 MIN_TRUSTED_SCORE = 0.25
 
 
-class DetectionAccumulator:
+class DetectionAccumulator(DatasetMetric):
     """AP of boxes against labels ``(N, K, 5)``, or against the original's own boxes where there are none."""
 
-    name, display_name = "ap", "AP"
+    name, display_name, reads_all = "ap", "AP", True
+    #: Boxes of less than this are not counted.
+    _min_score: ClassVar[float] = 0.0
 
     def __init__(self) -> None:
         self._result: list[detection.Matches] = []
@@ -31,29 +43,28 @@ class DetectionAccumulator:
         self._has_labels = False
 
     def add(self, result: Any, original: Any | None, labels: np.ndarray | None, n: int) -> None:
-        """Take in one batch of ``n`` samples.
-
-        Raises:
-            UsageError: No boxes in the outputs.
-            InvalidDataError: The labels are no boxes, or there is nothing to match with.
-        """
+        """See :meth:`.DatasetMetric.add`; outputs that hold boxes, labels (N, K, 5)."""
         result_boxes = detection.read_boxes(_name_outputs(result), n)
         original_boxes = None if original is None else detection.read_boxes(_name_outputs(original), n)
         if labels is not None and labels.ndim == 3 and labels.shape[2] == 5:
             self._has_labels, true_boxes = True, detection.boxes_from_labels(labels)
         elif labels is not None:
             raise InvalidDataError(
-                f"labels: metric ap expects boxes of shape (N, K, 5) (x1, y1, x2, y2, class), got {labels.dtype} of"
-                f" shape {labels.shape}",
+                f"labels: metric {self.name} expects boxes of shape (N, K, 5) (x1, y1, x2, y2, class), got"
+                f" {labels.dtype} of shape {labels.shape}",
                 hint="class -1 fills up images that have fewer boxes",
             )
         elif original_boxes is not None:
             true_boxes = [boxes.with_min_score(MIN_TRUSTED_SCORE) for boxes in original_boxes]
         else:
-            raise InvalidDataError("metric ap needs labels, or a reference model to compare with")
-        self._result += [detection.match_boxes(*pair) for pair in zip(result_boxes, true_boxes, strict=True)]
+            raise InvalidDataError(f"metric {self.name} needs labels, or a reference model to compare with")
+        self._result += self._match(result_boxes, true_boxes)
         if original_boxes is not None:
-            self._original += [detection.match_boxes(*pair) for pair in zip(original_boxes, true_boxes, strict=True)]
+            self._original += self._match(original_boxes, true_boxes)
+
+    def _match(self, found: list[detection.Boxes], true: list[detection.Boxes]) -> list[detection.Matches]:
+        pairs = zip(found, true, strict=True)
+        return [detection.match_boxes(boxes.with_min_score(self._min_score), truths) for boxes, truths in pairs]
 
     def compute(self) -> MetricResult:
         """AP of both models, the drop, and its interval by leaving out groups of images.
@@ -61,6 +72,7 @@ class DetectionAccumulator:
         Raises:
             InvalidDataError: There are no true boxes in any image.
         """
+        self._check_truths()
         n = len(self._result)
 
         def measure(of_original: bool, remaining: np.ndarray | None) -> float:
@@ -69,13 +81,46 @@ class DetectionAccumulator:
 
         groups = min(MAX_JACKKNIFE_GROUPS, n) if n > 1 else 0
         compared = compare_on_dataset(self.name, measure, n, groups, has_original=bool(self._original))
-        if np.isnan(compared.result):
+        return replace(compared, provable=compared.provable if self._has_labels else None, share=True)
+
+    def _check_truths(self) -> None:
+        if not any(len(image.truths) for image in self._result):
             raise InvalidDataError(
-                f"metric ap: no true boxes in {n} samples"
+                f"metric {self.name}: no true boxes in {len(self._result)} samples"
                 + ("" if self._has_labels else f"; the original finds none with a score of {MIN_TRUSTED_SCORE} or more"),
                 hint="give images that show what the model detects",
             )
-        return replace(compared, provable=compared.provable if self._has_labels else None, share=True)
+
+
+class BoxF1Metric(DetectionAccumulator):
+    """F1 of the boxes from a score of :data:`MIN_TRUSTED_SCORE` on that match true ones at an overlap of 0.5."""
+
+    name, display_name, point = "box_f1", "F1 of boxes, IoU 0.5", 0.02
+    _min_score = MIN_TRUSTED_SCORE
+    _min_iou: ClassVar[float] = 0.5
+
+    def compute(self) -> MetricResult:
+        """See :meth:`.DatasetMetric.compute`.
+
+        Raises:
+            InvalidDataError: There are no true boxes in any image.
+        """
+        self._check_truths()
+        column = int(np.argmin(np.abs(detection.IOU_THRESHOLDS - self._min_iou)))
+        original, result = (
+            np.array([detection.count_matches(image, column) for image in images]) if images else None
+            for images in (self._original, self._result)
+        )
+        assert result is not None
+        compared = compare_paired(self.name, original, result, finish_f1, by_definition=not self._has_labels)
+        return replace(compared, share=True, point=self.point)
+
+
+class TightBoxF1Metric(BoxF1Metric):
+    """The same at an overlap of 0.75: whether boxes stay where they are."""
+
+    name, display_name, point = "box_f1_75", "F1 of boxes, IoU 0.75", 0.05
+    _min_iou = 0.75
 
 
 def _name_outputs(outputs: Any) -> Mapping[str, Any]:
@@ -83,4 +128,10 @@ def _name_outputs(outputs: Any) -> Mapping[str, Any]:
 
 
 #: name → what tallies it
-DATASET_METRICS: dict[str, type[DetectionAccumulator]] = {"ap": DetectionAccumulator}
+DATASET_METRICS: dict[str, type[DatasetMetric]] = {
+    metric.name: metric
+    for metric in (
+        DetectionAccumulator, BoxF1Metric, TightBoxF1Metric, VarianceMetric, DeviationMetric, SimilarityMetric,
+        NeighborsMetric, ImageErrorMetric,
+    )
+}  # fmt: skip

@@ -113,6 +113,12 @@ def match_boxes(detected: Boxes, truths: Boxes) -> Matches:
     return Matches(detected.scores, detected.classes, hits, truths.classes)
 
 
+def count_matches(image: Matches, column: int) -> tuple[int, int, int]:
+    """Boxes found and true, found only, and true only, at the overlap ``column`` of :data:`IOU_THRESHOLDS`."""
+    hits = int(image.hits[:, column].sum())
+    return hits, len(image.scores) - hits, len(image.truths) - hits
+
+
 def average_precision(images: Sequence[Matches]) -> float:
     """COCO's AP: precision averaged over recall, overlaps and the classes that occur; NaN where nothing is true."""
     scores = np.concatenate([image.scores for image in images])

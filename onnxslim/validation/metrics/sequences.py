@@ -1,13 +1,59 @@
-"""Sequences of tokens: decoded and compared by the edits between them."""
+"""Sequences of tokens: what is said at every step, or, decoded, by the edits between two readings."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from onnxslim.core.errors import UsageError
+from onnxslim.validation.metrics.classification import (
+    MIN_PROBABILITY,
+    are_probabilities,
+    score_beliefs,
+    to_log_probabilities,
+)
+from onnxslim.validation.metrics.metric import as_column
+
+
+def score_tokens(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """Expected top-1 of each step, as :func:`~.classification.score_confidence` has it, mean over a sample; (n, 2).
+
+    Scores are of shape (N, T, C) or (N, C), the classes last.
+    """
+    _check_steps("tokens", outputs)
+    if outputs.shape != original.shape:
+        outputs = np.full_like(original, np.nan)
+    beliefs = score_beliefs(outputs.reshape(-1, outputs.shape[-1]), original.reshape(-1, original.shape[-1]))
+    return np.asarray(beliefs.reshape(len(original), -1, 2).mean(axis=1))
+
+
+def measure_divergence(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """KL(original ‖ result) of each step in nats, mean over a sample; (n, 1).
+
+    A step at which the result says nothing (NaN) costs as much as missing what the original is sure of.
+    """
+    _check_steps("kl", outputs)
+    worst = -np.log(MIN_PROBABILITY)
+    if outputs.shape != original.shape:
+        return np.full((len(original), 1), worst)
+    is_share = are_probabilities(original)
+    p, q = (to_log_probabilities(values, is_share) for values in (original, outputs))
+    with np.errstate(invalid="ignore", over="ignore"):
+        # a class that is masked out (-inf in both) adds nothing
+        divergence = np.where(p > -np.inf, np.exp(p) * (p - q), 0.0).sum(axis=-1)
+    divergence = np.clip(np.nan_to_num(divergence, nan=worst), 0.0, worst)
+    says_nothing = np.isnan(original).any(axis=-1)
+    return as_column(np.where(says_nothing, 0.0, divergence).reshape(len(original), -1).mean(axis=1))
+
+
+def _check_steps(name: str, outputs: np.ndarray) -> None:
+    if outputs.dtype.kind != "f" or outputs.ndim < 2 or outputs.shape[-1] < 2:
+        raise UsageError(
+            f"metric {name}: expected scores of shape (N, T, C) or (N, C)", hint="name such an output with --output"
+        )
 
 
 def count_edits(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """Edits between what is read and what is true (the original's reading without labels), and its length; (n, 2)."""
     if outputs.dtype.kind != "f" or outputs.ndim != 3:
         raise UsageError("metric ctc: expected scores of shape (N, T, C)", hint="name such an output with --output")
     truths = [_decode_greedily(row) for row in original] if labels is None else [row[row > 0] for row in labels]
@@ -16,6 +62,7 @@ def count_edits(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | 
 
 
 def finish_ctc(means: np.ndarray) -> np.ndarray:
+    """One less the edits for each token, (m, 2) → (m,)."""
     edits, length = means[:, 0], means[:, 1]
     return np.asarray(1 - np.divide(edits, length, out=np.where(edits > 0, 1.0, 0.0), where=length > 0))
 

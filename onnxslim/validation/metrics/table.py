@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxslim.validation.metrics import classification, multilabel, regression, segmentation, sequences
+from onnxslim.validation.metrics import classification, regression, segmentation, sequences
 from onnxslim.validation.metrics.classification import is_scores
 from onnxslim.validation.metrics.metric import Metric
 
@@ -49,11 +49,15 @@ METRICS: dict[str, Metric] = {
         Metric("top1", "Top-1", classification.score_top(1), "labels", _has_class_labels),
         Metric("top5", "Top-5", classification.score_top(5), "labels", _has_many_classes),
         Metric("agreement", "Agreement", classification.score_agreement, "original", _is_discrete),
-        Metric("confidence", "Expected top-1", classification.score_confidence, "original"),
+        Metric(
+            "confidence", "Expected top-1", classification.score_confidence, "original",
+            finish=classification.finish_confidence,
+        ),
         Metric(
             "miou", "mIoU", segmentation.count_shared_pixels, "either", _has_label_maps, finish=segmentation.finish_miou
         ),
-        Metric("f1", "F1", multilabel.count_hits, "either", finish=multilabel.finish_f1),
+        Metric("iou", "IoU with the original", segmentation.score_overlap, "original", point=0.02),
+        Metric("f1", "F1", classification.count_hits, "either", finish=classification.finish_f1),
         Metric(
             "relative", "1 − relative error", regression.score_relative_error, "original",
             lambda values, labels: not _is_discrete(values, labels), finish=regression.finish_relative,
@@ -65,6 +69,11 @@ METRICS: dict[str, Metric] = {
         Metric(
             "mae", "MAE", regression.score_errors("mae", np.abs), "labels", higher_is_better=False, is_relative=True
         ),
+        Metric(
+            "tokens", "Expected token accuracy", sequences.score_tokens, "original",
+            finish=classification.finish_confidence,
+        ),
+        Metric("kl", "KL divergence, nats", sequences.measure_divergence, "original", higher_is_better=False),
         Metric("ctc", "Sequence accuracy", sequences.count_edits, "either", finish=sequences.finish_ctc),
     )
 }  # fmt: skip

@@ -23,6 +23,8 @@ class UserMetricAccumulator:
     none was named; outputs without a row per sample (boxes after suppression) reach it as a list, one array a sample.
     """
 
+    reads_all = True
+
     def __init__(self, function: UserMetric) -> None:
         self.function = function
         self.name = str(getattr(function, "__name__", type(function).__name__))

@@ -9,8 +9,9 @@ import pytest
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.step import quantize
+from onnxslim.quantization.weight_only import blocks
 from tests.support.encoder import small, sqnr, tied
-from tests.support.quantize_graphs import options
+from tests.support.quantize_graphs import kernels, options
 
 
 @pytest.mark.parametrize("weights", ["int8", "int4", "codebook:16", "int4:qdq"])
@@ -22,11 +23,18 @@ def test_a_table_tied_to_the_output_layer_is_stored_once(weights: str) -> None:
     assert sqnr(model, result, samples) > (12 if weights == "codebook:16" else 35)
 
 
-def test_tables_alone_keep_rows_and_convert_only_what_is_looked_up() -> None:
+def test_large_tables_keep_rows_and_convert_only_what_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "MIN_TABLE_ELEMENTS", 500 * 64)
     model = small(vocabulary=500)
     result, report = quantize(model, None, options("int4"))
     assert report.changed["embedding tables in int8"] == 1
     assert any(node.op_type == "Gather" and node.inputs[0].dtype == ir.DataType.INT8 for node in result.graph)  # type: ignore[union-attr]
+
+
+def test_small_tables_are_expanded_at_load() -> None:
+    model = small(vocabulary=500)
+    result, _ = quantize(model, None, options("int8"))
+    assert kernels(result) == kernels(model)
 
 
 def test_an_excluded_layer_keeps_its_weights() -> None:

@@ -70,3 +70,12 @@ def test_confidence_drops_by_what_top1_would_if_the_originals_probabilities_are_
 
 def test_answers_of_integers_are_the_integers() -> None:
     assert get_predictions(np.array([4, 2])).tolist() == [4, 2]
+
+
+@given(st.integers(0, 2**20))
+def test_f1_is_scikit_learns(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, truth = rng.random((6, 4, 3)).astype(np.float32), rng.integers(0, 2, (6, 4, 3))
+    expected = sk.f1_score(truth.ravel(), (scores >= 0.5).ravel(), zero_division=1.0)
+    assert metric_value("f1", scores, labels=truth) == pytest.approx(expected)
+    assert metric_value("f1", scores, original=scores) == 1.0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onnxslim.core.errors import InvalidDataError
-from onnxslim.validation.metrics.dataset_metrics import DetectionAccumulator
+from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS, DetectionAccumulator
 
 CORNERS = np.array([[10, 10, 30, 30], [50, 50, 90, 80], [5, 60, 25, 90]], np.float32)
 SCORES = np.array([0.9, 0.6, 0.8], np.float32)
@@ -43,3 +43,32 @@ def test_images_that_show_nothing_are_no_evidence() -> None:
     tally.add(nothing, nothing, None, 1)
     with pytest.raises(InvalidDataError, match="no true boxes in 1 samples; the original finds none"):
         tally.compute()
+
+
+def shift_boxes(share: float, n: int) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
+    """Images of three boxes each, and the same moved to the right by ``share`` of their width."""
+    moved = CORNERS.copy()
+    moved[:, [0, 2]] += share * (CORNERS[:, 2] - CORNERS[:, 0])[:, None]
+    original, result = ({"boxes": c, "scores": SCORES, "labels": CLASSES} for c in (CORNERS, moved))
+    return [original] * n, [result] * n
+
+
+@pytest.mark.parametrize(("share", "loose", "tight"), [(0.0, 1.0, 1.0), (0.2, 1.0, 0.0), (0.5, 0.0, 0.0)])
+def test_boxes_that_moved_are_found_at_an_overlap_of_a_half_and_not_of_three_quarters(
+    share: float, loose: float, tight: float
+) -> None:
+    for name, expected in (("box_f1", loose), ("box_f1_75", tight)):
+        tally = DATASET_METRICS[name]()
+        for original, result in zip(*shift_boxes(share, 5), strict=True):
+            tally.add(result, original, None, 1)
+        found = tally.compute()
+        assert (found.original, found.result) == (1.0, expected)
+        assert found.scaled_drop == pytest.approx((1 - expected) * 0.01 / found.point)
+
+
+def test_f1_counts_what_is_missed_and_what_is_made_up() -> None:
+    original = {"boxes": CORNERS, "scores": SCORES, "labels": CLASSES}
+    result = {"boxes": CORNERS, "scores": np.array([0.9, 0.2, 0.8], np.float32), "labels": np.array([1, 0, 0])}
+    tally = DATASET_METRICS["box_f1"]()
+    tally.add(result, original, None, 1)
+    assert tally.compute().result == pytest.approx(2 * 1 / (2 + 3)), "one lost by its score, one by its class"

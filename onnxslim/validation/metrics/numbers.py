@@ -1,0 +1,215 @@
+"""Numbers: how much of what an output says is kept, feature by feature, beside how it varies between samples.
+
+An error means something only next to what the output tells apart. So every feature's error is held against its own
+variance over the samples: a large mean or a constant offset hides nothing, and features of different units weigh the
+same. The features are all places of a sample where every sample has the same shape, the last axis where shapes vary.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from onnxslim.activations.output_error import difference
+from onnxslim.core.errors import UsageError
+from onnxslim.validation.metrics.accumulator import MAX_JACKKNIFE_GROUPS, MetricResult
+from onnxslim.validation.metrics.dataset_metric import DatasetMetric, require_original
+
+#: So many places of a sample are told apart; of larger samples neighbors are summed together.
+MAX_FEATURES = 1 << 14
+#: So many features or fewer are quantities that are read one by one, each in its unit: the worst of them counts. More are
+#: places of one quantity (a spectrum, a wave, a map): their mean counts, and a place that hardly varies is held against a
+#: hundredth of the mean variance, because nobody reads it more finely than the places beside it.
+MAX_SEPARATE_FEATURES, MIN_SHARE_OF_VARIANCE = 16, 0.01
+#: What varies by less than this share of its size is constant: floats of 32 bits round nearly as much away.
+MIN_RELATIVE_SPREAD = 1e-6
+#: Samples below which their variance says too little.
+MIN_SAMPLES = 6
+#: What is taken off the number of values that a sum of squares is divided by. The inverse of a variance, and of a standard
+#: deviation, of few normal values is too large in the mean; with these it is right (the mean of an inverse χ², and of χ).
+LOST_DEGREES = {"variance": 3.0, "deviation": 2.5}
+
+#: The rows of a table of sums: values, the original's (less a shift), their squares, the error's squares and sizes.
+_COUNT, _TOTAL, _SQUARE, _NOISE, _DEVIATION = range(5)
+
+
+class NumberSums:
+    """What errors and variances take of a stream of batches: five sums by feature, in groups for the jackknife.
+
+    A sample whose result has another shape, or is not finite where the original is, is lost whole: it is counted, and no
+    part of the sums.
+    """
+
+    def __init__(self) -> None:
+        self.n = 0
+        #: by group: samples, samples lost, and the sum of the variances inside each sample
+        self._samples = np.zeros((MAX_JACKKNIFE_GROUPS, 3))
+        self._sums = np.zeros((MAX_JACKKNIFE_GROUPS, 5, 0))
+        self._shift = np.zeros(0)
+        self._shape: tuple[int, ...] | None = None
+        self._varies = False
+
+    def add(self, result: np.ndarray, original: np.ndarray, group: int | None = None) -> None:
+        """Take in one batch, the sample on the first axis; all of one ``group``, or each of the next in turn."""
+        if not len(original):
+            return
+        if self._shape is None:
+            self._open(original[0])
+        elif original.shape[1:] != self._shape and not self._varies:
+            self._go_on_by_last_axis(original.shape[1:])
+        for row, values in enumerate(original):
+            place = (self.n if group is None else group) % MAX_JACKKNIFE_GROUPS
+            self.n += 1
+            self._samples[place, 0] += 1
+            known = np.isfinite(values)
+            error = difference(values, result[row]) if result.shape == original.shape else np.full(values.shape, np.nan)
+            if not np.isfinite(error[known]).all():
+                self._samples[place, 1] += 1
+                continue
+            self._add_sample(place, np.where(known, values, 0).astype(np.float64), np.where(known, error, 0.0), known)
+
+    def measure(self, what: Literal["variance", "deviation"], without: int | None = None) -> float:
+        """What is lost, from 0 to 1: of several features the worst, of many the mean; NaN without samples.
+
+        Args:
+            what: ``variance``: of the error over the original's. ``deviation``: mean size of the error over the spread.
+            without: A group that the jackknife leaves out.
+        """
+        keep = np.arange(MAX_JACKKNIFE_GROUPS) != (-1 if without is None else without)
+        samples, lost, inner = self._samples[keep].sum(axis=0)
+        kept = samples - lost
+        if not kept:
+            return float(lost > 0) if samples else math.nan
+        sums = self._sums[keep].sum(axis=0)
+        degrees = LOST_DEGREES[what] if self._has_enough() else None
+        scale = scale_features(sums, self._shift, inner / kept, degrees)
+        error, size = (sums[_DEVIATION], np.sqrt(scale)) if what == "deviation" else (sums[_NOISE], scale)
+        size = size * sums[_COUNT]
+        ratio = np.divide(error, size, out=np.where(error > 0, 1.0, 0.0), where=size > 0)
+        loss = np.minimum(ratio, 1.0)
+        value = loss.max(initial=0.0) if len(loss) <= MAX_SEPARATE_FEATURES else loss.mean()
+        return float((lost + kept * value) / samples)
+
+    def describe_scale(self) -> str:
+        """One line where errors are not held against the variance between samples; else empty."""
+        variance, _, constant = describe_features(self._sums.sum(axis=0), self._shift)
+        if not len(variance):
+            return ""
+        if not self._has_enough():
+            return f"{self.n} samples do not show how much it varies between them: held against the spread inside each"
+        if constant.all():
+            return "it is the same for all samples: held against the spread inside each, or its size"
+        return ""
+
+    def _has_enough(self) -> bool:
+        samples, lost, _ = self._samples.sum(axis=0)
+        # where shapes vary every place is a value of its feature
+        return self._varies or bool(samples - lost >= MIN_SAMPLES)
+
+    def _open(self, first: np.ndarray) -> None:
+        self._shape = first.shape
+        known = np.isfinite(first)
+        counts, total = self._fold(known.ravel().astype(float)), self._fold(np.where(known, first, 0.0).ravel())
+        # a large mean must not eat the digits of the variance
+        self._shift = total / np.maximum(counts, 1.0)
+        self._sums = np.zeros((MAX_JACKKNIFE_GROUPS, 5, len(self._shift)))
+
+    def _add_sample(self, group: int, values: np.ndarray, error: np.ndarray, known: np.ndarray) -> None:
+        places = values.size
+        if self._varies:
+            shift = np.broadcast_to(self._shift, (places // len(self._shift), len(self._shift))).ravel()
+        else:
+            shift = np.repeat(self._shift, -(-places // MAX_FEATURES))[:places]
+        centered = np.where(known.ravel(), values.ravel() - shift, 0.0)
+        self._samples[group, 2] += float(values[known].var()) if known.sum() > 1 else 0.0
+        rows = (known.ravel().astype(float), centered, centered**2, error.ravel() ** 2, np.abs(error.ravel()))
+        for place, row in enumerate(rows):
+            self._sums[group, place] += self._fold(row)
+
+    def _fold(self, values: np.ndarray) -> np.ndarray:
+        """The sums by feature of the places of one sample."""
+        if self._varies:
+            return np.asarray(values.reshape(-1, len(self._shift)).sum(axis=0))
+        block = -(-len(values) // MAX_FEATURES)
+        return values if block <= 1 else np.asarray(np.add.reduceat(values, np.arange(0, len(values), block)))
+
+    def _go_on_by_last_axis(self, shape: tuple[int, ...]) -> None:
+        """Sum what was told apart by place: the places of samples of several shapes are not the same."""
+        assert self._shape is not None
+        places = math.prod(self._shape)
+        is_common = len(shape) > 1 and len(self._shape) > 1 and shape[-1] == self._shape[-1] and places <= MAX_FEATURES
+        width = self._shape[-1] if is_common else 1
+        count, total, square = (self._sums[:, row] for row in (_COUNT, _TOTAL, _SQUARE))
+        center = self._shift.reshape(-1, width).mean(axis=0)
+        offset = (self._shift.reshape(-1, width) - center).ravel()
+        self._sums[:, _SQUARE] = square + 2 * offset * total + count * offset**2
+        self._sums[:, _TOTAL] = total + count * offset
+        self._sums = self._sums.reshape(MAX_JACKKNIFE_GROUPS, 5, -1, width).sum(axis=2)
+        self._shift, self._varies = center, True
+
+
+class VarianceMetric(DatasetMetric):
+    """The share of the variance between samples that is kept: 1 - error variance / variance.
+
+    A hundredth lost is an SQNR of 20 dB against what varies (SNR in the sense of analysis of variance, not against the
+    mean). The error's mean counts as error.
+    """
+
+    name, display_name = "variance", "Variance kept"
+    _measured: ClassVar[Literal["variance", "deviation"]] = "variance"
+
+    def __init__(self) -> None:
+        self._sums = NumberSums()
+
+    def add(self, result: Any, original: Any | None, labels: np.ndarray | None, n: int) -> None:
+        """See :meth:`.DatasetMetric.add`; arrays of numbers."""
+        expected = require_original(self.name, original)
+        if expected.dtype.kind not in "fiu":
+            raise UsageError(f"metric {self.name}: expected numbers, got {expected.dtype}", hint="name such an output")
+        self._sums.add(result, expected)
+
+    def compute(self) -> MetricResult:
+        """See :meth:`.DatasetMetric.compute`."""
+        sums = self._sums
+        loss = sums.measure(self._measured)
+        return self.describe_loss(loss, lambda group: sums.measure(self._measured, group), sums.n, sums.describe_scale())
+
+
+class DeviationMetric(VarianceMetric):
+    """The mean size of the error over the spread (the standard deviation) between samples, as people tell errors."""
+
+    name, display_name, point, higher_is_better = "deviation", "Error of the spread", 0.05, False
+    _measured = "deviation"
+
+
+def describe_features(sums: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Variance, mean square and whether it is constant of each feature, from its sums, shape (5, features)."""
+    count = np.maximum(sums[_COUNT], 1.0)
+    mean = sums[_TOTAL] / count
+    variance = np.maximum(sums[_SQUARE] / count - mean**2, 0.0)
+    square = variance + (shift + mean) ** 2
+    return variance, square, variance <= MIN_RELATIVE_SPREAD**2 * square
+
+
+def scale_features(sums: np.ndarray, shift: np.ndarray, inner: float, lost_degrees: float | None) -> np.ndarray:
+    """The variance that each feature's error is held against, shape (features,).
+
+    That is its own, between samples. With too few samples, or where nothing varies, the mean variance inside a sample
+    stands in; for a feature that is constant beside others that vary, and for one constant number, its mean square.
+
+    Args:
+        sums: Shape (5, features).
+        shift: What was taken off the values before they were summed, shape (features,).
+        inner: The mean variance inside a sample.
+        lost_degrees: See :data:`LOST_DEGREES`; None with too few samples to tell how features vary between them.
+    """
+    variance, square, constant = describe_features(sums, shift)
+    if lost_degrees is None or constant.all():
+        return np.full(len(variance), inner) if inner > 0 else np.asarray(np.maximum(square, square.mean()))
+    variance = variance * sums[_COUNT] / np.maximum(sums[_COUNT] - lost_degrees, 1.0)
+    if len(variance) > MAX_SEPARATE_FEATURES:
+        return np.asarray(np.maximum(variance, MIN_SHARE_OF_VARIANCE * variance.mean()))
+    scale = np.where(constant, square, variance)
+    return np.asarray(np.where(scale > 0, scale, variance[~constant].mean()))
