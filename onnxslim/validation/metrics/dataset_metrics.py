@@ -20,14 +20,13 @@ from onnxslim.validation.metrics.accumulator import (
     compare_on_dataset,
     compare_paired,
 )
+from onnxslim.validation.metrics.cells import CellsMetric, OffsetsMetric
 from onnxslim.validation.metrics.classification import finish_f1
 from onnxslim.validation.metrics.dataset_metric import DatasetMetric
+from onnxslim.validation.metrics.detection import MIN_TRUSTED_SCORE
 from onnxslim.validation.metrics.embeddings import NeighborsMetric, SimilarityMetric
 from onnxslim.validation.metrics.images import ImageErrorMetric
 from onnxslim.validation.metrics.numbers import DeviationMetric, VarianceMetric
-
-#: Without labels, boxes of the original from this score on are taken for true.
-MIN_TRUSTED_SCORE = 0.25
 
 
 class DetectionAccumulator(DatasetMetric):
@@ -132,6 +131,6 @@ DATASET_METRICS: dict[str, type[DatasetMetric]] = {
     metric.name: metric
     for metric in (
         DetectionAccumulator, BoxF1Metric, TightBoxF1Metric, VarianceMetric, DeviationMetric, SimilarityMetric,
-        NeighborsMetric, ImageErrorMetric,
+        NeighborsMetric, ImageErrorMetric, CellsMetric, OffsetsMetric,
     )
 }  # fmt: skip

@@ -26,6 +26,8 @@ from onnxslim.core.errors import UsageError
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 #: Non-maximum suppression: the least score of a candidate, the IoU above which the weaker of two goes, how many stay.
 MIN_SCORE, MAX_NMS_IOU, MAX_DETECTIONS = 0.05, 0.5, 300
+#: Without labels, boxes (or cells) of the original from this score on are taken for true.
+MIN_TRUSTED_SCORE = 0.25
 #: Recall levels that precision is averaged over (COCO).
 _RECALL_LEVELS = np.linspace(0, 1, 101)
 _EXPECTED_FORMATS = "boxes (N, K, 4) with scores and classes, (N, K, 6), (N, 4 + C, K) or (N, K, 5 + C)"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxslim.validation.metrics import classification, regression, segmentation, sequences
+from onnxslim.validation.metrics import classification, numbers, segmentation, sequences
 from onnxslim.validation.metrics.classification import is_scores
 from onnxslim.validation.metrics.metric import Metric
 
@@ -59,15 +59,15 @@ METRICS: dict[str, Metric] = {
         Metric("iou", "IoU with the original", segmentation.score_overlap, "original", point=0.02),
         Metric("f1", "F1", classification.count_hits, "either", finish=classification.finish_f1),
         Metric(
-            "relative", "1 − relative error", regression.score_relative_error, "original",
-            lambda values, labels: not _is_discrete(values, labels), finish=regression.finish_relative,
+            "relative", "1 − relative error", numbers.score_relative_error, "original",
+            lambda values, labels: not _is_discrete(values, labels), finish=numbers.finish_relative,
         ),
         Metric(
-            "rmse", "RMSE", regression.score_errors("rmse", np.square), "labels", _has_real_labels,
-            finish=regression.take_root, higher_is_better=False, is_relative=True,
+            "rmse", "RMSE", numbers.score_errors("rmse", np.square), "labels", _has_real_labels,
+            finish=numbers.take_root, higher_is_better=False, is_relative=True,
         ),
         Metric(
-            "mae", "MAE", regression.score_errors("mae", np.abs), "labels", higher_is_better=False, is_relative=True
+            "mae", "MAE", numbers.score_errors("mae", np.abs), "labels", higher_is_better=False, is_relative=True
         ),
         Metric(
             "tokens", "Expected token accuracy", sequences.score_tokens, "original",
