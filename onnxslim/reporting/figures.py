@@ -135,6 +135,8 @@ def _metric_row(report: Report, metric: Mapping[str, Any]) -> FigureRow:
         confirm = describe_data(confirm["source"] if isinstance(confirm, Mapping) and "source" in confirm else confirm)
         source = f" of {confirm}" if confirm else ""
         note = f"{metric.get('n', 0)} samples{source}; {describe_measurement(report, 'metrics')}"
+    if metric.get("note"):
+        note = f"{text.clean(metric['note'])}; {note}"
     if drop is None:
         return FigureRow("metrics", name, before, after, how=note)
     # A drop is positive when the result is worse: a score falls by it, an error grows by it.

@@ -57,6 +57,11 @@ def test_an_error_that_grows_is_worse_and_has_no_percent() -> None:
     assert (found.interval, found.verdict) == ("+0.200 to +0.300", "worse")
 
 
+def test_what_a_value_is_in_other_words_is_told_with_how_it_was_measured() -> None:
+    entry = metric("psnr", 0.0, 0.01, [0.009, 0.011], better="lower") | {"note": "PSNR 40.0 dB, peak 1"}
+    assert row(sample() | {"metrics": [entry]}, "Error of the peak").how.startswith("PSNR 40.0 dB, peak 1; ")
+
+
 def test_disagreeing_with_the_original_is_no_verdict() -> None:
     assert row(sample(), "Agreement").verdict == ""
 
