@@ -90,8 +90,9 @@ def compute_error_curves(
             warnings.append(
                 f"{view.consumer.name}: {gram.count} rows for {gram.columns} columns; its least squares is regularised"
             )
-        mean = gram.xx / max(gram.count, 1)
-        inverse = invert_moments(gram, held_out)
+        mean, held_mean = gram.mean_xx, held_out.mean_xx if held_out.count else None
+        del gram, held_out
+        inverse = invert_moments(mean, held_mean)
         for number in groups_by_reader[position]:
             quadratics[number][position] = view.build_quadratic(groups[number].readers[position], mean, inverse)
             pending_readers[number] -= 1
@@ -127,7 +128,7 @@ def _curve_by_obs(group: ChannelGroup, quadratics: dict[int, Quadratic], order: 
     stop = len(group) - 1
 
     def visit(gone: int) -> None:
-        repaired_weights[gone] = {position: term.weight.copy() for position, term in quadratics.items()}
+        repaired_weights[gone] = {position: term.weight.astype(np.float32) for position, term in quadratics.items()}
 
     removed, error = delete_greedily(
         list(quadratics.values()), len(group), stop, order=order, pauses_at=choose_levels(stop), visit=visit
@@ -179,8 +180,7 @@ class _ConsumerView:
         """The layer's error as units at ``unit_slots`` (n, k) go, over the variance of the layer's output."""
         weight, columns = self._weight(), self._columns(unit_slots)
         rows = np.unique(columns)
-        covariance = mean - mean[:, :, -1:] * mean[:, -1:, :]
-        variance = float(np.einsum("gmd,gmd->", weight @ covariance, weight))
+        variance = float(np.einsum("gmd,gmd->", weight @ mean, weight) - np.square(weight @ mean[:, :, -1:]).sum())
         return Quadratic(weight, inverse[:, rows], rows, columns, 2.0 / max(variance, 1e-30))
 
     def _columns(self, unit_slots: np.ndarray) -> np.ndarray:

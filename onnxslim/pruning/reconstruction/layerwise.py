@@ -106,38 +106,42 @@ def _fit_target(
     layer = target.layer
     initial_weight = layer.matrix()
     per_sample = positions_per_sample(layer.columns, samples)
-    parts: list[tuple[np.ndarray, list[np.ndarray], np.ndarray]] = []
+    fitted_parts: list[list[np.ndarray]] = []
+    held_parts: list[list[np.ndarray]] = []
     first_sample = 0
     for indices, current, reference in batches:
         x = current[layer.input]
         outputs = [_take_kept(reference, kept), *(current[name] for name in target.input_tensors[1:])]
         input_rows, output_rows = sample_rows(layer, x, outputs, per_sample, first_sample, seed)
-        parts.append((input_rows, output_rows, holdout_mask(indices, input_rows.shape[1])))
+        held_mask = holdout_mask(indices, input_rows.shape[1])
+        for parts, mask in ((fitted_parts, ~held_mask), (held_parts, held_mask)):
+            parts.append([array[:, mask] for array in (input_rows, *output_rows)])
         first_sample += len(x)
-    rows, held_out = _stack_rows(parts, find_flat_bounds(target.output), layer.has_bias)
-    parts.clear()
+    bounds = find_flat_bounds(target.output)
+    rows, held_out = (_join_rows(parts, bounds, layer.has_bias) for parts in (fitted_parts, held_parts))
     return _fit_layer(layer, rows, held_out, initial_weight, factorization)
 
 
-def _stack_rows(
-    parts: list[tuple[np.ndarray, list[np.ndarray], np.ndarray]], bounds: tuple[float, float], has_bias: bool
-) -> tuple[RegressionRows, RegressionRows]:
-    """The rows of all batches: those to fit on and those held back. Where there is a sum, the other side is taken off."""
-    held_mask = np.concatenate([part[2] for part in parts])
-    x = np.concatenate([part[0] for part in parts], axis=1)
-    y, *others = (np.concatenate([part[1][k] for part in parts], axis=1) for k in range(len(parts[0][1])))
-    if others:
-        y = y - others[0]
+def _join_rows(parts: list[list[np.ndarray]], bounds: tuple[float, float], has_bias: bool) -> RegressionRows:
+    """The rows of all batches, which are let go of: x, y and, where there is a sum, its other side, which is taken off."""
+    x, y, *others = (_join_parts(parts, number) for number in range(len(parts[0])))
+    if not others:
+        return RegressionRows(x, y, *bounds, has_bias, overwrite_x=True)
+    low, high = (edge - others[0] if np.isfinite(edge) else edge for edge in bounds)
+    return RegressionRows(x, y - others[0], low, high, has_bias, overwrite_x=True)
 
-    def bound(edge: float, mask: np.ndarray) -> np.ndarray | float:
-        return edge - others[0][:, mask] if others and np.isfinite(edge) else edge
 
-    low, high = bounds
-    fitted, held_out = (
-        RegressionRows(x[:, mask], y[:, mask], bound(low, mask), bound(high, mask), has_bias)
-        for mask in (~held_mask, held_mask)
-    )
-    return fitted, held_out
+def _join_parts(parts: list[list[np.ndarray]], number: int) -> np.ndarray:
+    """Array ``number`` of each of ``parts`` along the rows; each is let go of as soon as it is copied."""
+    arrays = [part[number] for part in parts]
+    groups, _, columns = arrays[0].shape
+    result = np.empty((groups, sum(array.shape[1] for array in arrays), columns), np.result_type(*arrays))
+    del arrays
+    start = 0
+    for part in parts:
+        stop = start + part[number].shape[1]
+        result[:, start:stop], part[number], start = part[number], result[:, :0], stop
+    return result
 
 
 def _fit_layer(

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import linalg
 
 from onnxslim.pruning.reconstruction.moment_matching import correct_moments
-from onnxslim.pruning.statistics.regression_rows import RegressionRows, sum_of_squares
+from onnxslim.pruning.statistics.regression_rows import RegressionRows
 from onnxslim.pruning.statistics.second_moments import SecondMoments
 
 #: Candidates for λ, over the mean diagonal of the Gram matrix, weakest first; the held-back rows choose.
@@ -74,11 +74,12 @@ def fit_layer(
     if rows.has_flat_targets and weight is not None:
         weight = _sweep([rows], Ridge(fitted, dampings[best], rows.has_bias), weight, initial_weight)
         dampings = dampings[max(best - 1, 0) : best + 2]
-        cross = weight @ fitted.xx + rows.cross_moments(rows.residual(rows.predict(weight)))
+        cross = weight @ fitted.xx + rows.residual_moments(weight)[1]
         best, weight = _choose_ridge_damping(fitted, cross, initial_weight, dampings, held_out.squared_error, rows.has_bias)
     if weight is None or held_out.squared_error(weight) / variance >= error_before:
         return match_moments(rows, held_out, initial_weight)
     all_moments = fitted + held_moments
+    del fitted, held_moments
     ridge = Ridge(all_moments, dampings[best], rows.has_bias)
     final_weight = (
         _sweep([rows, held_out], ridge, weight, initial_weight)
@@ -135,12 +136,12 @@ def _sweep(parts: Sequence[RegressionRows], ridge: Ridge, weight: np.ndarray, in
     """Move targets to the nearest good values and solve again, as long as that takes a share of the error away."""
     last_error = np.inf
     for _ in range(MAX_SWEEPS):
-        residuals = [part.residual(part.predict(weight)) for part in parts]
-        error = sum(map(sum_of_squares, residuals))
+        moments = [part.residual_moments(weight) for part in parts]
+        error = sum(part_error for part_error, _ in moments)
         if error > (1 - MIN_SWEEP_GAIN) * last_error:
             break
         last_error = error
-        cross = np.sum([part.cross_moments(residual) for part, residual in zip(parts, residuals, strict=True)], axis=0)
+        cross = np.sum([part_cross for _, part_cross in moments], axis=0)
         # only what is still missing is solved for
         weight = weight + ridge.solve(cross, initial_weight - weight)
     return weight
@@ -168,7 +169,8 @@ class Ridge:
         self._factor = None
         if rows.groups == 1:
             try:
-                self._factor = linalg.cho_factor(self._shifted[0], lower=True, check_finite=False)
+                # symmetric, so that its transpose, whose order LAPACK wants, can be overwritten
+                self._factor = linalg.cho_factor(self._shifted[0].T, lower=True, overwrite_a=True, check_finite=False)
             except linalg.LinAlgError:
                 self._shifted[:] = np.nan
 

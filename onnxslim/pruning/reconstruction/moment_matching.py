@@ -36,51 +36,61 @@ def correct_moments(
         The weight, Σ of the squared errors of ``judged_weight`` on ``held_out``, each output as it is then treated, and
         how many outputs were changed.
     """
-    output = held_out.predict(judged_weight)
-    squared_residual = np.square(held_out.residual(output))
     if not held_out.has_bias:
-        return weight, float(squared_residual.sum(dtype=np.float64)), 0
-    mean, gain, shift = _moment_corrections([parts[0].predict(judged_weight)], parts[:1])
-    improvements = [np.zeros(weight.shape[:2])]
-    for corrected_output in (output + _as_row(mean, output), output * _as_row(gain, output) + _as_row(shift, output)):
-        improvement = squared_residual - np.square(held_out.residual(corrected_output))
-        total, spread = improvement.sum(axis=1, dtype=np.float64), improvement.std(axis=1, dtype=np.float64)
-        improvements.append(np.where(total > MIN_STANDARD_ERRORS * spread * np.sqrt(len(held_out)), total, 0.0))
+        return weight, held_out.squared_error(judged_weight), 0
+    mean, gain, shift = _moment_corrections(parts[:1], judged_weight)
+    before, totals, squares = np.zeros(weight.shape[:2]), np.zeros((2, *weight.shape[:2])), np.zeros((2, *weight.shape[:2]))
+    for rows in held_out.chunks():
+        output = held_out.predict(judged_weight, rows)
+        squared_residual = np.square(held_out.residual(output, rows))
+        before += squared_residual.sum(axis=1, dtype=np.float64)
+        corrected_outputs = output + _as_row(mean, output), output * _as_row(gain, output) + _as_row(shift, output)
+        for number, corrected_output in enumerate(corrected_outputs):
+            improvement = squared_residual - np.square(held_out.residual(corrected_output, rows))
+            totals[number] += improvement.sum(axis=1, dtype=np.float64)
+            squares[number] += np.square(improvement, dtype=np.float64).sum(axis=1)
+    count = max(len(held_out), 1)
+    spread = np.sqrt(np.maximum(squares / count - np.square(totals / count), 0.0))
+    is_better = totals > MIN_STANDARD_ERRORS * spread * np.sqrt(count)
+    improvements = np.concatenate([np.zeros((1, *weight.shape[:2])), np.where(is_better, totals, 0.0)])
     best = np.argmax(improvements, axis=0)
     result = weight.copy()
     if best.any():
-        mean, gain, shift = _moment_corrections([part.predict(weight) for part in parts], parts)
+        mean, gain, shift = _moment_corrections(parts, weight)
         result[..., -1] += np.where(best == 1, mean, 0.0)
         result *= np.where(best == 2, gain, 1.0)[..., None]
         result[..., -1] += np.where(best == 2, shift, 0.0)
-    error = float(squared_residual.sum(dtype=np.float64) - np.max(improvements, axis=0).sum())
+    error = float(before.sum() - np.max(improvements, axis=0).sum())
     return result, error, int(np.count_nonzero(best))
 
 
-def _moment_corrections(
-    outputs: Sequence[np.ndarray], parts: Sequence[RegressionRows]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What gives ``outputs`` the mean of the nearest good values, and what their variance as well, (g, m) each.
+def _moment_corrections(parts: Sequence[RegressionRows], weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What gives the outputs of ``weight`` the mean of the nearest good values, and what their variance too, (g, m) each.
 
     Returns:
         The shift for the mean alone; gain and shift for both.
     """
-    count = max(sum(map(len, parts)), 1)
-    residuals = [part.residual(output) for part, output in zip(parts, outputs, strict=True)]
-    mean_gap = sum(gap.sum(axis=1, dtype=np.float64) for gap in residuals) / count
-    mean = sum(output.sum(axis=1, dtype=np.float64) for output in outputs) / count
-    spread = sum(_deviations(output, mean) for output in outputs)
-    target_spread = sum(_deviations(o + gap, mean + mean_gap) for o, gap in zip(outputs, residuals, strict=True))
+    count, center = 0, np.zeros(weight.shape[:2])
+    # of the outputs and of the nearest good values, about a point near their middle: Σ and Σ of squares
+    sums, squares = np.zeros((2, *weight.shape[:2])), np.zeros((2, *weight.shape[:2]))
+    for part in parts:
+        for rows in part.chunks():
+            output = part.predict(weight, rows)
+            gap = part.residual(output, rows)
+            if not count:
+                center = output.mean(axis=1, dtype=np.float64)
+            count += output.shape[1]
+            output -= _as_row(center, output)
+            for number, values in enumerate((output, output + gap)):
+                sums[number] += values.sum(axis=1, dtype=np.float64)
+                squares[number] += np.square(values, dtype=np.float64).sum(axis=1)
+    count = max(count, 1)
+    mean, mean_gap = center + sums[0] / count, (sums[1] - sums[0]) / count
+    spread, target_spread = np.maximum(squares - np.square(sums) / count, 0.0)
     has_variance = (spread > 1e-12 * count) & (target_spread > 1e-12 * count)
     gain = np.where(has_variance, np.sqrt(target_spread / np.where(has_variance, spread, 1.0)), 1.0)
     gain = np.clip(gain, 1 / MAX_GAIN, MAX_GAIN)
     return np.asarray(mean_gap), gain, np.asarray(mean + mean_gap - gain * mean)
-
-
-def _deviations(array: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Σ (a - mean)² of each output: (g, m)."""
-    deviation = array - _as_row(mean, array)
-    return np.asarray(np.einsum("gnm,gnm->gm", deviation, deviation))
 
 
 def _as_row(values: np.ndarray, like: np.ndarray) -> np.ndarray:

@@ -56,7 +56,8 @@ def sparsify(model: ir.Model, context: RunContext, options: PruneOptions, report
             flat = matrix.reshape(-1, columns + 1)[:, order]
             matrix[..., order] = (flat * mask_rule(flat, np.abs(flat))).reshape(*matrix.shape[:2], columns)
         else:
-            inverse = invert_moments(*collect_moments(layer, selected_layers[layer], executor, options.seed))
+            fitted, held_out = collect_moments(layer, selected_layers[layer], executor, options.seed)
+            inverse = invert_moments(fitted.mean_xx, held_out.mean_xx if held_out.count else None)
             with_bias = np.append(order, columns)
             for group, weight in enumerate(matrix):
                 permuted_inverse = inverse[group][np.ix_(with_bias, with_bias)]

@@ -82,10 +82,13 @@ def _flatten_positions(array: np.ndarray) -> np.ndarray:
     return array.reshape(len(array), math.prod(array.shape[1:-1]), array.shape[-1])
 
 
-def invert_moments(fitted: SecondMoments, held_out: SecondMoments) -> np.ndarray:
-    """(H + λI)⁻¹ of each group, H per row of data, λ chosen on the rows held back: float64 (g, d + 1, d + 1)."""
-    inverses = []
-    for mean, held_mean in zip(fitted.xx / max(fitted.count, 1), held_out.xx / max(held_out.count, 1), strict=True):
-        damping = choose_damping(mean, held_mean, OBS_DAMPINGS) if held_out.count else DEFAULT_DAMPING
-        inverses.append(damped_inverse(mean, damping))
-    return np.stack(inverses)
+def invert_moments(mean: np.ndarray, held_mean: np.ndarray | None) -> np.ndarray:
+    """(H + λI)⁻¹ of each group, for H per row of data (:attr:`SecondMoments.mean_xx`): float64 (g, d + 1, d + 1).
+
+    λ is chosen on ``held_mean``, of rows held back, or the default without any.
+    """
+    inverses = np.empty_like(mean)
+    for group, gram in enumerate(mean):
+        damping = DEFAULT_DAMPING if held_mean is None else choose_damping(gram, held_mean[group], OBS_DAMPINGS)
+        inverses[group] = damped_inverse(gram, damping)
+    return inverses

@@ -23,14 +23,22 @@ def damped_inverse(gram: np.ndarray, damping: float) -> np.ndarray:
     """
     scale = float(np.mean(np.diag(gram))) or 1.0
     while True:
-        shifted = gram + damping * scale * np.eye(len(gram))
+        shifted = _shift_diagonal(gram, damping * scale)
         try:
-            lower = linalg.cholesky(shifted, lower=True, check_finite=False)
+            lower = linalg.cholesky(shifted, lower=True, overwrite_a=True, check_finite=False)
         except linalg.LinAlgError:
             damping = max(10 * damping, 1e-12)
             continue
-        inverse, _ = linalg.lapack.dpotri(lower, lower=1)
-        return np.asarray(np.tril(inverse) + np.tril(inverse, -1).T)
+        inverse, _ = linalg.lapack.dpotri(lower, lower=1, overwrite_c=1)
+        inverse += np.tril(inverse, -1).T  # above the diagonal nothing was written
+        return np.asarray(inverse)
+
+
+def _shift_diagonal(gram: np.ndarray, amount: float) -> np.ndarray:
+    """A copy of the symmetric ``gram`` with ``amount`` on its diagonal, in the order that LAPACK overwrites."""
+    shifted = np.array(gram, order="F")
+    np.einsum("dd->d", shifted)[:] += amount
+    return shifted
 
 
 def choose_damping(fit: np.ndarray, held_out: np.ndarray, dampings: Sequence[float]) -> float:
@@ -48,7 +56,8 @@ def choose_damping(fit: np.ndarray, held_out: np.ndarray, dampings: Sequence[flo
     best, lowest = dampings[-1], np.inf
     for damping in dampings:
         try:
-            factor = linalg.cho_factor(fit + damping * scale * np.eye(len(fit)), lower=True, check_finite=False)
+            shifted = _shift_diagonal(fit, damping * scale)
+            factor = linalg.cho_factor(shifted, lower=True, overwrite_a=True, check_finite=False)
         except linalg.LinAlgError:
             continue
         loss = float(np.trace(linalg.cho_solve(factor, held_out, check_finite=False)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from onnxslim.pruning.statistics.second_moments import (
@@ -25,6 +27,7 @@ class RegressionRows:
         low: (g, n, m) or a number: outputs at or below this are all alike to what follows (a Relu's 0); -inf for none.
         high: The same from above (a Clip's upper bound); inf for none.
         has_bias: Whether there is a place for a bias.
+        overwrite_x: Whether ``x`` is this object's to change: rows are large.
 
     Attributes:
         has_flat_targets: Whether any outputs are alike.
@@ -37,6 +40,8 @@ class RegressionRows:
         low: np.ndarray | float = -np.inf,
         high: np.ndarray | float = np.inf,
         has_bias: bool = True,
+        *,
+        overwrite_x: bool = False,
     ) -> None:
         kept = find_finite_rows(x, y)
         if not kept.all():
@@ -46,12 +51,9 @@ class RegressionRows:
         x, y = ensure_float32(x), ensure_float32(y)
         self.has_bias = has_bias
         self._mean_row = mean_row(x)
-        self._x = x - self._mean_row
-        self._y = y
+        self._x = np.subtract(x, self._mean_row, out=x if overwrite_x else None)
+        self._y, self._low, self._high = y, low, high
         self.has_flat_targets = bool(np.isfinite(low).any() or np.isfinite(high).any())
-        # The least and the largest value that is as good as each target.
-        self._lowest = np.where(y <= low, -np.inf, np.minimum(y, high)).astype(y.dtype) if self.has_flat_targets else y
-        self._highest = np.where(y >= high, np.inf, np.maximum(y, low)).astype(y.dtype) if self.has_flat_targets else y
 
     def __len__(self) -> int:
         """n, the number of rows."""
@@ -68,37 +70,48 @@ class RegressionRows:
         sums.add(self._x, self._y)
         return sums.shift(self._mean_row[:, 0].astype(np.float64))
 
-    def predict(self, weight: np.ndarray) -> np.ndarray:
-        """W [x 1] for ``weight`` (g, m, d + 1): (g, n, m), in the dtype of x."""
+    def chunks(self) -> Iterator[slice]:
+        """The rows, some at a time: what is computed of all of them need not be held."""
+        for start in range(0, len(self), ROWS_PER_CHUNK):
+            yield slice(start, min(start + ROWS_PER_CHUNK, len(self)))
+
+    def predict(self, weight: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
+        """W [x 1] for ``weight`` (g, m, d + 1): (g, n, m) of ``rows``, in the dtype of x."""
         bias = weight[..., -1] + np.einsum("gmd,gd->gm", weight[..., :-1], self._mean_row[:, 0])
-        result = self._x @ weight[..., :-1].transpose(0, 2, 1).astype(self._x.dtype)
+        result = self._x[:, rows] @ weight[..., :-1].transpose(0, 2, 1).astype(self._x.dtype)
         result += bias[:, None].astype(result.dtype)
         return np.asarray(result)
 
-    def residual(self, output: np.ndarray, *, points: bool = False) -> np.ndarray:
-        """How far each ``predict`` (g, n, m) is from the nearest value that is as good as its target: (g, n, m).
+    def residual(self, output: np.ndarray, rows: slice = slice(None), *, points: bool = False) -> np.ndarray:
+        """How far each ``predict`` (g, n, m) of ``rows`` is from the nearest value that is as good as its target: (g, n, m).
 
         With ``points`` from the target itself.
         """
+        y = self._y[:, rows]
         if points or not self.has_flat_targets:
-            return np.asarray(self._y - output)
-        result = np.clip(output, self._lowest, self._highest)
+            return np.asarray(y - output)
+        low, high = (b[:, rows] if isinstance(b, np.ndarray) and b.ndim == 3 else b for b in (self._low, self._high))
+        # the least and the largest value that is as good as each target
+        lowest = np.where(y <= low, -np.inf, np.minimum(y, high)).astype(y.dtype)
+        highest = np.where(y >= high, np.inf, np.maximum(y, low)).astype(y.dtype)
+        result = np.clip(output, lowest, highest)
         result -= output
         return np.asarray(result)
 
     def squared_error(self, weight: np.ndarray, *, points: bool = False) -> float:
         """Σ of the squares of what is :meth:`residual`."""
-        return sum_of_squares(self.residual(self.predict(weight), points=points))
+        return sum(sum_of_squares(self.residual(self.predict(weight, rows), rows, points=points)) for rows in self.chunks())
 
-    def cross_moments(self, residuals: np.ndarray) -> np.ndarray:
-        """Σ rᵀ [x 1] for what is ``residual`` (g, n, m): float64 (g, m, d + 1)."""
-        result = np.zeros((residuals.shape[0], residuals.shape[2], self.columns + 1))
-        for start in range(0, len(self), ROWS_PER_CHUNK):
-            chunk = slice(start, start + ROWS_PER_CHUNK)
-            result[..., :-1] += residuals[:, chunk].transpose(0, 2, 1) @ self._x[:, chunk]
-            result[..., -1] += residuals[:, chunk].sum(axis=1, dtype=np.float64)
-        result[..., :-1] += result[..., -1:] * self._mean_row
-        return result
+    def residual_moments(self, weight: np.ndarray) -> tuple[float, np.ndarray]:
+        """Σ r² and Σ rᵀ [x 1] of what is :meth:`residual`: the latter float64 (g, m, d + 1)."""
+        error, cross = 0.0, np.zeros((self._x.shape[0], self._y.shape[2], self.columns + 1))
+        for rows in self.chunks():
+            residual = self.residual(self.predict(weight, rows), rows)
+            error += sum_of_squares(residual)
+            cross[..., :-1] += residual.transpose(0, 2, 1) @ self._x[:, rows]
+            cross[..., -1] += residual.sum(axis=1, dtype=np.float64)
+        cross[..., :-1] += cross[..., -1:] * self._mean_row
+        return error, cross
 
 
 def sum_of_squares(array: np.ndarray) -> float:

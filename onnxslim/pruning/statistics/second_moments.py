@@ -75,6 +75,13 @@ class SecondMoments:
         return result
 
     @property
+    def mean_xx(self) -> np.ndarray:
+        """:attr:`xx` per row."""
+        result = self.xx
+        result /= max(self.count, 1)
+        return result
+
+    @property
     def yx(self) -> np.ndarray:
         """Σ yᵀ [x 1]: float64 (g, m, d + 1)."""
         total = self._v + self.count * self._y0
