@@ -41,6 +41,15 @@ def detect_quantization(model: ir.Model) -> str | None:
     return None
 
 
+def quantizes_activations(model: ir.Model) -> bool:
+    """Whether more than weights is quantized: an op shows it, or codes that are no constant are made numbers."""
+    for node in model.graph.all_nodes():
+        kind = _KIND_OF_OP.get(node.op_type, "weight-only")
+        if kind != "weight-only" or (node.op_type == "DequantizeLinear" and get_const_tensor(node.inputs[0]) is None):
+            return True
+    return False
+
+
 def _is_weight_dequantization(node: ir.Node) -> bool:
     """Whether ``node`` turns stored codes into numbers: a Cast of 8-bit constants, or a Gather of their rows."""
     stored = get_const_tensor(node.inputs[0]) if node.op_type in ("Cast", "Gather") and node.inputs else None

@@ -14,6 +14,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
 from onnxslim.graph.finite_weights import check_finite_weights
+from onnxslim.graph.stored_weights.unpacking import pack_weights, unpack_weights
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import ModelLike
@@ -85,6 +86,10 @@ def prune(
     with report.timed():
         original = model_file.load(model)
         report.warnings += context.freeze_inputs(original, kept_inputs)
+        stored = unpack_weights(original)
+        if stored and options.max_size is not None:
+            text = f"--max-size: {len(stored)} weights of the model are stored in fewer bits already"
+            raise UsageError(text, hint="--remove 30% --of params")
         _reject_quantized(original)
         check_finite_weights(original)
         if samples is None:
@@ -103,6 +108,7 @@ def prune(
         if options.sparsity is not None:
             sparsify(current, context, options, report)
         remove_leftovers(current)
+        pack_weights(current, stored, changed=True)
         check_loads(current)
         after = compute_cost(current)
         report.count("params", before.params - after.params)

@@ -15,6 +15,7 @@ from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.layers import LAYER_OPS
 from onnxslim.graph.quantized import detect_quantization
 from onnxslim.graph.signature import freeze_initializer_inputs
+from onnxslim.graph.stored_weights.unpacking import unpack_weights
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 from onnxslim.quantization import opset
@@ -28,11 +29,13 @@ EXPANDED_WEIGHTS_OPSET = 10
 def prepare_model(
     model: ir.Model, min_opset: int = PER_CHANNEL_OPSET, why: str = "per-channel weights"
 ) -> tuple[ir.Model, list[str]]:
-    """``model``, or a copy with the opset raised to ``min_opset``, shapes inferred, every node named; and warnings.
+    """``model``, or a copy with the opset raised to ``min_opset``, shapes inferred, every node named, weights that are
+    stored in fewer bits made float initializers; and warnings.
 
     Raises:
         UnsupportedError: It is quantised already.
     """
+    unpack_weights(model)
     kind = detect_quantization(model)
     if kind is not None:
         raise UnsupportedError(f"the model is quantised already: {kind}", hint="quantise the float model it came from")

@@ -12,12 +12,12 @@ from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.graph.finite_weights import check_finite_weights
+from onnxslim.graph.stored_weights.unpacking import pack_weights, unpack_weights
 from onnxslim.model_io import model_file
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import EXPANDED_WEIGHTS_OPSET, PER_CHANNEL_OPSET, check_patterns, prepare_model
 from onnxslim.quantization.qdq.compact_names import compact, list_names
 from onnxslim.quantization.scheme_selection import SCHEMES, resolve_scheme
-from onnxslim.quantization.stored_weights import fold_weight_casts, restore_weight_casts
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.simplification.file_size import measure_bytes
 
@@ -61,16 +61,16 @@ def quantize(
     with report.timed():
         loaded = model_file.load(model)
         report.warnings += context.freeze_inputs(loaded, kept_inputs)
+        stored = unpack_weights(loaded)
         min_opset = PER_CHANNEL_OPSET if options.weights is None else EXPANDED_WEIGHTS_OPSET
         float_model, warnings = prepare_model(loaded, min_opset)
         report.warnings += warnings
         check_patterns(float_model, options.exclude)
-        stored = fold_weight_casts(float_model)
         scheme, options = resolve_scheme(float_model, context, options, report)
         if scheme != "float16":
             report.warnings += check_finite_weights(float_model)
         result, report.decision = SCHEMES[scheme](float_model, context, options, report)
-        restore_weight_casts(result, stored)
+        pack_weights(result, stored)
         # casts to float16 and back are few, and what is float16 is what its readers look for
         compact(result, None if scheme == "float16" else list_names(float_model))
         if options.weights is not None:

@@ -12,6 +12,7 @@ from onnxslim.channels.analysis.analysis import analyze_channels
 from onnxslim.channels.analysis.display import describe, group_units
 from onnxslim.channels.removable_blocks import find_blocks
 from onnxslim.data.sources import open_samples
+from onnxslim.graph.stored_weights.unpacking import unpack_weights
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.pruning.selection.latency import time_blocks, time_half_widths
 from onnxslim.runtime.session import SessionConfig, make_run_check
@@ -21,6 +22,7 @@ from onnxslim.simplification.step import simplify
 def describe_prunability(model: ir.Model, dims: Mapping[str, int] | None, config: SessionConfig | None) -> dict[str, Any]:
     """``channels`` of :class:`onnxslim.tools.inspection.Inspection`, with measured times where there is a ``config``."""
     folded, _ = simplify(model)
+    unpack_weights(folded)
     name_nodes(folded.graph)
     analysis = analyze_channels(folded, dims=dims)
     droppable_blocks = find_blocks(folded, dims)

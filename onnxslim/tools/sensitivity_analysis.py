@@ -20,6 +20,7 @@ from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Samples
 from onnxslim.graph.cost import NodeCost, compute_cost
 from onnxslim.graph.quantized import detect_quantization
+from onnxslim.graph.stored_weights.unpacking import unpack_weights
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.pruning.options import PruneOptions
@@ -119,7 +120,8 @@ def sensitivity(
         UsageError: No such target.
     """
     int8_target = get_target(target)
-    folded, _ = simplify(model)
+    folded, _ = simplify(model, kept_inputs=samples.input_names)
+    unpack_weights(folded)
     if (quantized_by := detect_quantization(folded)) is not None:
         raise UnsupportedError(
             f"the model is quantised already: {quantized_by}", hint="look at the float model it came from"

@@ -5,13 +5,24 @@ from __future__ import annotations
 import pytest
 
 from onnxslim.core.errors import UnsupportedError
+from onnxslim.graph.quantized import detect_quantization, quantizes_activations
 from onnxslim.quantization.step import quantize
 from tests.support.encoder import small
 from tests.support.quantize_graphs import options
 
 
-@pytest.mark.parametrize("weights", ["int8", "int4", "codebook:16", "codebook:256", "int8:qdq", "int4:qdq"])
+@pytest.mark.parametrize("weights", ["int8", "int4", "codebook:16", "codebook:256"])
 def test_what_was_stored_in_fewer_bits_is_recognised_and_left(weights: str) -> None:
     result, _ = quantize(small(), None, options(weights))
+    assert not quantizes_activations(result)
     with pytest.raises(UnsupportedError, match="quantised already: weight-only"):
+        quantize(result, None, options("int8"))
+
+
+@pytest.mark.parametrize("weights", ["int8:qdq", "int4:qdq"])
+def test_weights_behind_a_dequantizelinear_are_told_and_go_on_but_are_not_written_larger(weights: str) -> None:
+    result, _ = quantize(small(), None, options(weights))
+    assert str(detect_quantization(result)).startswith("weight-only (DequantizeLinear")
+    assert not quantizes_activations(result)
+    with pytest.raises(UnsupportedError, match=r"nothing (to quantise|gained)"):
         quantize(result, None, options("int8"))

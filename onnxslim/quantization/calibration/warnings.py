@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from onnxslim.graph.constants import get_const_array
+from onnxslim.graph.stored_weights.grids import MIN_SCALE
 from onnxslim.quantization.calibration.histograms import Statistics
-from onnxslim.quantization.numerics.affine import MIN_SCALE
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
 
 #: Below this many samples ranges are guesses.

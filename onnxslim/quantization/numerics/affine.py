@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxslim.graph.stored_weights.grids import MIN_SCALE, ScaleLayout, find_exact_scales
 from onnxslim.quantization.numerics import saturation
 
-#: A scale below this is as good as zero: 1 / scale must stay finite and normal in float32.
-MIN_SCALE = np.float32(1e-30)
 #: An int32 bias in units of input scale × weight scale must stay below this, or the kernel's accumulator wraps.
 BIAS_LIMIT = 2.0**30
 #: Codes of weights lie in [−TOP, TOP].
@@ -86,6 +85,9 @@ def compute_weight_scales(
     scales = peak / WEIGHT_QMAX
     if reduce_range:
         scales = saturation.widen_scales(weight, axis, scales)
+    else:  # weights that were integers before are so again, without a loss
+        exact = find_exact_scales(ScaleLayout(axis).to_rows(weight), WEIGHT_QMAX)
+        scales = np.where(exact > 0, exact, scales)
     if bias is not None and input_scale is not None:
         scales = np.maximum(scales, np.abs(bias) / (input_scale * BIAS_LIMIT))
     return np.where(scales >= MIN_SCALE, scales, 1.0 / WEIGHT_QMAX).astype(np.float32)

@@ -9,11 +9,10 @@ import pytest
 
 from onnxslim.core.errors import NothingGainedError, UnsupportedError
 from onnxslim.data.sources import open_samples
+from onnxslim.graph.stored_weights.unpacking import pack_weights, unpack_weights
 from onnxslim.model_io import model_file
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.step import quantize
-from onnxslim.quantization.stored_weights import fold_weight_casts, restore_weight_casts
 from onnxslim.runtime.session import Session, SessionConfig
 from tests.support.quantize_graphs import model, types
 
@@ -93,11 +92,11 @@ def test_a_file_that_would_be_larger_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("source", ["stored in float16", "stored in bfloat16"])
 def test_what_no_scheme_changes_is_stored_as_it_was(source: str) -> None:
-    prepared = prepare_model(model_file.load(build(source)))[0]
+    prepared = build(source)
     expected = run(prepared, optimize=False)
-    stored = fold_weight_casts(prepared)
+    stored = unpack_weights(prepared)
     assert {value.dtype for value in prepared.graph.initializers.values()} == {ir.DataType.FLOAT}
-    restore_weight_casts(prepared, stored)
+    pack_weights(prepared, stored)
     assert {value.dtype for value in prepared.graph.initializers.values()} == {ir.DataType[source.split()[-1].upper()]}
     np.testing.assert_array_equal(run(prepared, optimize=False), expected)
 
