@@ -15,7 +15,7 @@ int8:qdq       DequantizeLinear      int8 rows                                  
 int4:qdq       the same, 4 bits      the same                                    the same, or 4 bits in blocks
 =============  ====================  ==========================================  ====================================
 
-Weights may be of any float type, also stored in 16 bits behind a Cast (:mod:`onnxslim.quantization.stored_weights`); layers
+Weights may be of any float type, also stored in 16 bits behind a Cast (:mod:`onnxslim.graph.stored_weights`); layers
 that compute in another type than float32 read what is expanded, as do Einsum and layers fused for onnxruntime before.
 
 What is expanded at load (:mod:`.expanded`) costs nothing at run time and saves nothing then: it is for the file. MatMulNBits
