@@ -4,6 +4,8 @@ independent probabilities (tags, notes, voice), cut at a half.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import special
 
@@ -12,6 +14,8 @@ from onnxslim.validation.metrics.metric import PartsFunction, as_column, check_c
 
 #: Less than this is not told apart from nothing.
 MIN_PROBABILITY = 1e-9
+#: Numbers that are computed with at a time.
+MAX_ELEMENTS = 1 << 20
 
 
 def is_scores(values: np.ndarray) -> bool:
@@ -81,7 +85,19 @@ def score_beliefs(outputs: np.ndarray, original: np.ndarray) -> np.ndarray:
 
     Where the original says nothing (NaN), the same nothing is right; elsewhere NaN is no answer.
     """
-    believed = np.exp(to_log_probabilities(original))
+    of_probabilities = are_probabilities(original)
+    return compute_by_rows(lambda b, a: _score_rows(b, a, of_probabilities), outputs, original)
+
+
+def compute_by_rows(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
+    """``function`` of ``arrays`` (n, C), some rows at a time: float64 of a whole vocabulary takes many times its memory."""
+    rows = max(1, MAX_ELEMENTS // max(arrays[0].shape[1], 1))
+    starts = range(0, max(len(arrays[0]), 1), rows)
+    return np.concatenate([function(*(array[start : start + rows] for array in arrays)) for start in starts])
+
+
+def _score_rows(outputs: np.ndarray, original: np.ndarray, of_probabilities: bool) -> np.ndarray:
+    believed = np.exp(to_log_probabilities(original, of_probabilities))
     nothing = np.isnan(original).any(axis=1)
     answer = np.argmax(np.nan_to_num(outputs, nan=-np.inf), axis=1)[:, None]
     chosen = np.take_along_axis(believed, answer, axis=1)[:, 0] * ~np.isnan(outputs).any(axis=1)
@@ -101,19 +117,21 @@ def finish_confidence(means: np.ndarray) -> np.ndarray:
 
 def are_probabilities(scores: np.ndarray) -> bool:
     """Whether the last axis of ``scores`` holds shares of 1, to the resolution of 8 bits."""
+    if not scores.size or np.nanmin(scores, initial=np.inf) < 0:
+        return False
     known = scores[~np.isnan(scores).any(axis=-1)]
-    return bool(known.size) and bool(known.min() >= 0) and np.allclose(known.sum(axis=-1, dtype=np.float64), 1.0, atol=1e-2)
+    return bool(known.size) and np.allclose(known.sum(axis=-1, dtype=np.float64), 1.0, atol=1e-2)
 
 
-def to_log_probabilities(scores: np.ndarray, of_probabilities: bool | None = None) -> np.ndarray:
+def to_log_probabilities(scores: np.ndarray, of_probabilities: bool) -> np.ndarray:
     """Log-probabilities along the last axis, float64, of probabilities, log-probabilities or logits.
 
     Args:
         scores: Any shape (…, C).
-        of_probabilities: What they are, where that is known from others (a result's are read as its original's).
+        of_probabilities: They are probabilities; a result's are read as its original's.
     """
     values = scores.astype(np.float64)
-    if not (are_probabilities(values) if of_probabilities is None else of_probabilities):
+    if not of_probabilities:
         return np.asarray(special.log_softmax(values, axis=-1))
     # A quantised softmax says exactly 0 where the original says 1e-9: that is its resolution, not an infinite surprise.
     floored = np.maximum(values, MIN_PROBABILITY)

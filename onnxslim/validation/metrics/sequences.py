@@ -8,6 +8,7 @@ from onnxslim.core.errors import UsageError
 from onnxslim.validation.metrics.classification import (
     MIN_PROBABILITY,
     are_probabilities,
+    compute_by_rows,
     score_beliefs,
     to_log_probabilities,
 )
@@ -22,8 +23,7 @@ def score_tokens(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray |
     _check_steps("tokens", outputs)
     if outputs.shape != original.shape:
         outputs = np.full_like(original, np.nan)
-    beliefs = score_beliefs(outputs.reshape(-1, outputs.shape[-1]), original.reshape(-1, original.shape[-1]))
-    return np.asarray(beliefs.reshape(len(original), -1, 2).mean(axis=1))
+    return _average_steps(score_beliefs(_list_steps(outputs), _list_steps(original)), original, nothing=1.0)
 
 
 def measure_divergence(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
@@ -35,14 +35,30 @@ def measure_divergence(outputs: np.ndarray, original: np.ndarray, labels: np.nda
     worst = -np.log(MIN_PROBABILITY)
     if outputs.shape != original.shape:
         return np.full((len(original), 1), worst)
-    is_share = are_probabilities(original)
-    p, q = (to_log_probabilities(values, is_share) for values in (original, outputs))
-    with np.errstate(invalid="ignore", over="ignore"):
-        # a class that is masked out (-inf in both) adds nothing
-        divergence = np.where(p > -np.inf, np.exp(p) * (p - q), 0.0).sum(axis=-1)
-    divergence = np.clip(np.nan_to_num(divergence, nan=worst), 0.0, worst)
-    says_nothing = np.isnan(original).any(axis=-1)
-    return as_column(np.where(says_nothing, 0.0, divergence).reshape(len(original), -1).mean(axis=1))
+    of_probabilities = are_probabilities(original)
+
+    def diverge(outputs: np.ndarray, original: np.ndarray) -> np.ndarray:
+        p, q = (to_log_probabilities(values, of_probabilities) for values in (original, outputs))
+        with np.errstate(invalid="ignore", over="ignore"):
+            # a class that is masked out (-inf in both) adds nothing
+            divergence = np.where(p > -np.inf, np.exp(p) * (p - q), 0.0).sum(axis=1)
+        divergence = np.clip(np.nan_to_num(divergence, nan=worst), 0.0, worst)
+        return as_column(np.where(np.isnan(original).any(axis=1), 0.0, divergence))
+
+    return _average_steps(compute_by_rows(diverge, _list_steps(outputs), _list_steps(original)), original, nothing=0.0)
+
+
+def _list_steps(scores: np.ndarray) -> np.ndarray:
+    """Steps of all samples as rows, (n, …, C) → (m, C)."""
+    return scores.reshape(-1, scores.shape[-1])
+
+
+def _average_steps(values: np.ndarray, original: np.ndarray, *, nothing: float) -> np.ndarray:
+    """Means over the steps of each sample of ``original``, (m, k) → (n, k); ``nothing`` where there are none."""
+    n = len(original)
+    if not len(values):
+        return np.full((n, values.shape[1]), nothing)
+    return np.asarray(values.reshape(n, -1, values.shape[1]).mean(axis=1))
 
 
 def _check_steps(name: str, outputs: np.ndarray) -> None:
