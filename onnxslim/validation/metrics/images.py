@@ -14,17 +14,33 @@ from onnxslim.validation.metrics.dataset_metric import DatasetMetric, require_or
 
 #: The ranges that pixels have by custom: (lowest, highest). Values a little outside are cut off when they are shown.
 CUSTOMARY_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
-#: How far outside values may lie, as a share of a range.
-MARGIN = 0.25
+#: Pixels may lie outside by a share of the range, and a share of them further: networks overshoot at edges.
+MARGIN, MAX_SHARE_OUTSIDE = 0.05, 0.02
+#: What is seen fills at least this share of a range.
+MIN_SHARE_FILLED = 0.1
 #: The PSNR that one point stands for, in dB.
 PSNR_OF_POINT = 35.0
 
 
-def find_pixel_range(low: float, high: float) -> tuple[float, float]:
-    """The range of pixels of which ``low`` and ``high`` were seen: the least of the customary ones, else what was seen."""
-    for bottom, top in CUSTOMARY_RANGES:
-        margin = MARGIN * (top - bottom)
-        if bottom - margin <= low and high <= top + margin:
+def count_outside(images: np.ndarray) -> np.ndarray:
+    """Pixels that lie outside each of the customary ranges, shape (3,)."""
+    counts = []
+    for low, high in CUSTOMARY_RANGES:
+        margin = MARGIN * (high - low)
+        counts.append(np.count_nonzero((images < low - margin) | (images > high + margin)))
+    return np.array(counts)
+
+
+def find_pixel_range(low: float, high: float, shares_outside: np.ndarray) -> tuple[float, float]:
+    """The range of pixels, of which ``low`` to ``high`` were seen: the least customary one that fits, else what was seen.
+
+    Args:
+        low: The lowest value.
+        high: The highest.
+        shares_outside: Of all pixels, by :data:`CUSTOMARY_RANGES`.
+    """
+    for (bottom, top), outside in zip(CUSTOMARY_RANGES, shares_outside, strict=True):
+        if outside <= MAX_SHARE_OUTSIDE and high - low >= MIN_SHARE_FILLED * (top - bottom):
             return bottom, top
     return low, high
 
@@ -49,6 +65,7 @@ class ImageErrorMetric(DatasetMetric):
     def __init__(self) -> None:
         self._errors: list[np.ndarray] = []
         self._low, self._high = math.inf, -math.inf
+        self._outside, self._pixels = np.zeros(len(CUSTOMARY_RANGES)), 0
 
     def add(self, result: Any, original: Any | None, labels: np.ndarray | None, n: int) -> None:
         """See :meth:`.DatasetMetric.add`; images of any layout."""
@@ -61,6 +78,8 @@ class ImageErrorMetric(DatasetMetric):
         if expected.size:
             self._low = min(self._low, float(np.nanmin(expected)))
             self._high = max(self._high, float(np.nanmax(expected)))
+            self._outside += count_outside(expected)
+            self._pixels += expected.size
         if result.shape != expected.shape:
             self._errors.append(np.full((len(expected), len(CUSTOMARY_RANGES) + 1), math.inf))
         else:
@@ -69,7 +88,7 @@ class ImageErrorMetric(DatasetMetric):
 
     def compute(self) -> MetricResult:
         """See :meth:`.DatasetMetric.compute`."""
-        low, high = find_pixel_range(self._low, self._high)
+        low, high = find_pixel_range(self._low, self._high, self._outside / max(self._pixels, 1))
         column = CUSTOMARY_RANGES.index((low, high)) if (low, high) in CUSTOMARY_RANGES else len(CUSTOMARY_RANGES)
         peak = high - low
         errors = np.concatenate(self._errors)[:, column : column + 1]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxslim.core.errors import UsageError
-from onnxslim.validation.metrics.images import ImageErrorMetric, find_pixel_range
+from onnxslim.validation.metrics.images import ImageErrorMetric, count_outside, find_pixel_range
 from tests.support.metric_values import judge, lost_points
 
 RNG = np.random.default_rng(0)
@@ -29,14 +29,24 @@ def test_it_is_psnr_of_the_whole_set(peak: float, decibels: float) -> None:
     ("seen", "pixels"),
     [
         ((0.01, 0.8), (0.0, 1.0)),
-        ((-0.05, 1.1), (0.0, 1.0)),
+        ((-0.04, 1.04), (0.0, 1.0)),
         ((-0.9, 0.95), (-1.0, 1.0)),
         ((3.0, 250.0), (0.0, 255.0)),
+        ((0.0, 40.0), (0.0, 255.0)),
         ((-40.0, 700.0), (-40.0, 700.0)),
+        ((-0.5, 4.0), (-0.5, 4.0)),
+        ((0.0, 0.01), (0.0, 0.01)),
     ],
 )
 def test_the_range_is_the_least_customary_one_that_fits(seen: tuple[float, float], pixels: tuple[float, float]) -> None:
-    assert find_pixel_range(*seen) == pixels
+    values = np.linspace(*seen, 1000)
+    assert find_pixel_range(*seen, count_outside(values) / 1000) == pixels
+
+
+def test_an_overshoot_at_an_edge_does_not_change_the_range() -> None:
+    a = RNG.random((2, 1, 40, 40))
+    a[0, 0, 0, :8] = [-0.4, 1.6, 1.5, -0.3, 1.4, 1.3, 1.3, -0.2]
+    assert judge("psnr", a + 0.01, a).note.endswith("peak 1")
 
 
 def test_what_lies_outside_the_range_is_not_shown() -> None:
