@@ -17,7 +17,6 @@ from onnxslim.pruning.options import PruneDecision, PruneOptions
 from onnxslim.pruning.selection.survey import Surveys
 from onnxslim.pruning.step import prune
 from onnxslim.quantization.decision import QuantizeDecision
-from onnxslim.quantization.mixed_precision import MixedPrecisionContext, choose_mixed_precision
 from onnxslim.quantization.options import ACTIVATION_MODES, QuantizeOptions
 from onnxslim.quantization.step import quantize
 from onnxslim.recovery.options import RecoverDecision, RecoverOptions
@@ -84,11 +83,9 @@ def _prune(model: ir.Model, options: PruneOptions, context: StepContext) -> Appl
 
 
 def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -> AppliedStep:
-    gate_decides = context.drop_over_limit is not None and options.min_sqnr is None
-    quantize_options = dataclasses.replace(options, min_sqnr=0.0) if gate_decides else options
     result, report = quantize(
-        model, context.samples, quantize_options, config=context.config, kept_inputs=list_input_names(model),
-        progress=context.progress, deadline=context.deadline,
+        model, context.samples, options, config=context.config, kept_inputs=list_input_names(model),
+        progress=context.progress, deadline=context.deadline, drop_over_limit=context.drop_over_limit,
     )  # fmt: skip
     decision: QuantizeDecision = report.decision
     # where this run kept its work and what it could hold is nothing that was decided
@@ -96,21 +93,10 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
         options, target=decision.target, calibration=decision.calibration or options.calibration, statistics=(),
         activations=decision.scheme if decision.scheme in ACTIVATION_MODES else options.activations, max_memory=None,
         block_layers=decision.block_layers,
+        float_units=options.float_units if decision.float_units is None else decision.float_units,
+        float_weights=decision.float_weights or options.float_weights,
     )  # fmt: skip
-    if decision.float_units is None:
-        return result, report, resolved
-    if options.float_units is None and context.drop_over_limit is not None and context.samples is not None:
-        samples = context.samples
-
-        def requantize(new_options: QuantizeOptions) -> tuple[ir.Model, StepReport]:
-            return quantize(
-                model, samples, new_options, config=context.config, kept_inputs=list_input_names(model),
-                progress=context.progress, deadline=context.deadline,
-            )  # fmt: skip
-
-        mixed_context = MixedPrecisionContext(samples, context.config, requantize, context.drop_over_limit, context.deadline)
-        return choose_mixed_precision(model, resolved, (result, report), mixed_context)
-    return result, report, dataclasses.replace(resolved, float_units=decision.float_units)
+    return result, report, resolved
 
 
 def _recover(model: ir.Model, options: RecoverOptions, context: StepContext) -> AppliedStep:

@@ -35,7 +35,8 @@ class QuantizeDecision:
         float_units: What stays in float although it could run in int8; None where nothing is placed.
         layers: The weighted layers as the runtime runs them; None where they stay float.
         surviving: Conversions that the runtime did not fuse.
-        mixed_reason: How many layers went back to float for the gate on the drop, and why; None where none did.
+        mixed_reason: How many ops went back to float for a gate, and why; None where none did.
+        float_weights: How the weights of what stays in float are stored, ``int8`` or ``float32``; None where nothing chose.
         front: The placements to choose among, from the fastest to the mildest; empty where none was looked for.
         front_index: Which of them was chosen; None without a front.
         block_layers: With weights only in int8, the linear layers that read them in blocks; None where nothing was chosen.
@@ -48,6 +49,7 @@ class QuantizeDecision:
     layers: Sequence[ExecutedLayer] | None = None
     surviving: Sequence[SurvivingConversion] = ()
     mixed_reason: str | None = None
+    float_weights: str | None = None
     front: tuple[FrontPoint, ...] = ()
     front_index: int | None = None
     block_layers: tuple[str, ...] | None = None

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from onnxslim.core.quantities import Bytes
 
-#: What may be asked for by ``activations``, ``linear`` and ``placement``, beside ``auto``.
+#: What may be asked for by ``activations``, ``linear``, ``placement`` and ``float_weights``; ``auto`` too of the first two.
 ACTIVATION_MODES = ("static", "dynamic")
 LINEAR_FORMATS = ("int8", "int4")
 PLACEMENTS = ("measured", "static")
+FLOAT_WEIGHTS = ("auto", "int8", "float32")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class QuantizeOptions:
         float_units: The decision of an earlier run: these stay float, everything else that can becomes int8.
         block_layers: The decision of an earlier run with ``weights="int8"``: these linear layers read their weights in
             blocks, all other weights are expanded when the model is loaded.
+        float_weights: How the weights of layers that stay in float are stored: ``int8``, expanded when the model is loaded,
+            ``float32``, or ``auto``: int8 where the outputs bear it and the file is smaller for it.
         min_sqnr: Decibels that every output must keep on calibration samples; layers go back to float until it does. None
             asks for 20, or for nothing where the caller judges the drop of a metric, which says more.
         statistics: Files of calibration's statistics. The first is this run's: written, gone on from, refused where it is of
@@ -49,6 +52,7 @@ class QuantizeOptions:
     exclude: tuple[str, ...] = ()
     float_units: tuple[str, ...] | None = None
     block_layers: tuple[str, ...] | None = None
+    float_weights: str = "auto"
     min_sqnr: float | None = None
     statistics: tuple[str, ...] = ()
     max_memory: Bytes | None = None

@@ -23,17 +23,17 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import UsageError
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.dynamic.pipeline import quantize_dynamic
 from onnxslim.quantization.float16.pipeline import explain_unmeasured, quantize_float16
 from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS
-from onnxslim.quantization.options import ACTIVATION_MODES, LINEAR_FORMATS, QuantizeOptions
+from onnxslim.quantization.options import ACTIVATION_MODES, FLOAT_WEIGHTS, LINEAR_FORMATS, QuantizeOptions
 from onnxslim.quantization.qdq import placement
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups
 from onnxslim.quantization.qdq.placement import UnitTimes
@@ -49,7 +49,7 @@ DATA_HINT = (
     "--weights int8, int4 or codebook:16 needs none"
 )
 #: A way to quantise: (prepared model, what to run it with, options with nothing left to choose, report).
-QuantizationScheme = Callable[[ir.Model, RunContext, QuantizeOptions, StepReport], tuple[ir.Model, QuantizeDecision]]
+QuantizationScheme = Callable[[ir.Model, QuantizeContext, QuantizeOptions, StepReport], tuple[ir.Model, QuantizeDecision]]
 SCHEMES: dict[str, QuantizationScheme] = {
     "static": quantize_static,
     "dynamic": quantize_dynamic,
@@ -61,7 +61,7 @@ DYNAMIC_TIME_MARGIN = 1.1
 
 
 def resolve_scheme(
-    model: ir.Model, context: RunContext, options: QuantizeOptions, report: StepReport
+    model: ir.Model, context: QuantizeContext, options: QuantizeOptions, report: StepReport
 ) -> tuple[str, QuantizeOptions]:
     """The way to go, and ``options`` with what was left open decided; ``report`` is told what and why.
 
@@ -94,6 +94,8 @@ def resolve_scheme(
         scheme, reason = "static", reason if scheme == "static" else target.no_contrib_ops_reason
     elif scheme == "auto":
         scheme, reason = choose_cheaper_scheme(model, target, CalibrationFeeds(context.samples).first(1)[0])
+    if options.float_weights not in FLOAT_WEIGHTS:
+        raise UsageError(f"float_weights {options.float_weights}: unknown", hint=f"one of {', '.join(FLOAT_WEIGHTS)}")
     if options.linear not in LINEAR_FORMATS:
         raise UsageError(f"--linear {options.linear}: unknown", hint=" or ".join(LINEAR_FORMATS))
     if options.linear == "int4" and (scheme != "static" or target.no_contrib_ops_reason is not None):
@@ -129,7 +131,7 @@ def choose_cheaper_scheme(model: ir.Model, target: Target, feed: Mapping[str, np
     if not any(_has_large_weight(unit) for unit in linear_units):
         return "static", f"no linear layer has {MIN_WEIGHT_ELEMENTS} weights, and dynamic ranges leave smaller ones in float"
     int8 = placement.place(all_units, times)
-    static_time = estimate_static_time(all_units, int8, times)
+    static_time = placement.estimate_total_time(all_units, int8, times)
     dynamic_time = estimate_dynamic_time(all_units, linear_units, times)
     comparison = f"modelled {dynamic_time / 1e3:.0f} us against {static_time / 1e3:.0f} us with fixed ranges"
     if dynamic_time <= DYNAMIC_TIME_MARGIN * static_time:
@@ -141,21 +143,6 @@ def choose_cheaper_scheme(model: ir.Model, target: Target, feed: Mapping[str, np
 def _has_large_weight(unit: FusionGroup) -> bool:
     weights = (get_const_tensor(value) for value in unit.nodes[0].inputs)
     return any(weight is not None and weight.size >= MIN_WEIGHT_ELEMENTS for weight in weights)
-
-
-def estimate_static_time(all_units: Sequence[FusionGroup], int8: frozenset[str], times: UnitTimes) -> float:
-    """Nanoseconds of the model with the units ``int8`` in int8, conversions at the borders included."""
-    total = sum(times.int8[unit.name] if unit.name in int8 else times.floats[unit.name] for unit in all_units)
-    producers = {value: unit for unit in all_units for value in unit.outputs}
-    converted = {value for value, unit in producers.items() if value.is_graph_output() and unit.name in int8}
-    for unit in all_units:
-        internal = {value for member in unit.nodes for value in member.outputs}
-        for value in (value for member in unit.nodes for value in member.inputs if value is not None):
-            producer = producers.get(value)
-            made_in_int8 = producer is not None and producer.name in int8
-            if get_const_tensor(value) is None and value not in internal and made_in_int8 != (unit.name in int8):
-                converted.add(value)
-    return total + sum(placement.estimate_conversion_time(value, times) for value in converted)
 
 
 def estimate_dynamic_time(all_units: Sequence[FusionGroup], linear_units: Sequence[FusionGroup], times: UnitTimes) -> float:

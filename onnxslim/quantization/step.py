@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import onnx_ir as ir
 
-from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import NothingGainedError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.step_report import StepReport
@@ -14,6 +13,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.graph.finite_weights import check_finite_weights
 from onnxslim.graph.stored_weights.unpacking import pack_weights, unpack_weights
 from onnxslim.model_io import model_file
+from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import EXPANDED_WEIGHTS_OPSET, PER_CHANNEL_OPSET, check_patterns, prepare_model
 from onnxslim.quantization.qdq.compact_names import compact, list_names
@@ -33,6 +33,7 @@ def quantize(
     kept_inputs: Collection[str] = (),
     progress: Progress = ignore_progress,
     deadline: float | None = None,
+    drop_over_limit: Callable[[ir.Model], float] | None = None,
 ) -> tuple[ir.Model, StepReport]:
     """``model`` in int8 (or with int8 weights, or in float16), the way ``options`` and the target ask for.
 
@@ -45,6 +46,7 @@ def quantize(
             ``samples`` feed; others of the kind become constants.
         progress: Told about every sample.
         deadline: On ``time.monotonic``'s clock: what is not corrected or chosen by then is left as it is, and said.
+        drop_over_limit: Judges results; see :class:`~onnxslim.quantization.context.QuantizeContext`.
 
     Returns:
         The quantised model and the report, with its :class:`~onnxslim.quantization.decision.QuantizeDecision`.
@@ -56,7 +58,7 @@ def quantize(
         InvalidDataError: NaN or infinity in an activation.
     """
     options = options or QuantizeOptions()
-    context = RunContext(samples, config or SessionConfig(), progress, deadline)
+    context = QuantizeContext(samples, config or SessionConfig(), progress, deadline, drop_over_limit)
     report = StepReport("quantize")
     with report.timed():
         loaded = model_file.load(model)

@@ -1,9 +1,6 @@
-"""Selects the range method of a model, and the tensors to keep in float: both by what its outputs lose."""
+"""Selects the range method of a model by what its outputs lose."""
 
 from __future__ import annotations
-
-from collections.abc import Collection, Iterator, Sequence
-from functools import cache
 
 import numpy as np
 import onnx_ir as ir
@@ -12,11 +9,10 @@ from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.graph.constants import get_const_array
 from onnxslim.quantization.calibration import range_methods
 from onnxslim.quantization.calibration.histograms import Statistics
-from onnxslim.quantization.evaluation.bisection import bisect_sensitive_tensors
 from onnxslim.quantization.evaluation.simulation import Simulation
 from onnxslim.quantization.numerics import affine
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan, make_plan
+from onnxslim.quantization.qdq.fusion_groups import QuantizationPlan
 from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
@@ -68,24 +64,9 @@ class RangeSelector:
         errors = {name: simulation.measure_errors(encodings) for name, encodings in self._encodings.items()}
         return {name: max(output_errors.values(), default=0.0) for name, output_errors in errors.items()}
 
-    def propose_fallback_sets(
-        self, all_units: Sequence[FusionGroup], int8: frozenset[str], method: str
-    ) -> Iterator[tuple[frozenset[str], float]]:
-        """Shrinking parts of ``int8``, all of it and then without the costliest, and the worst output's error with each."""
-
-        def remaining_int8(group_names: Collection[str]) -> frozenset[str]:
-            float_tensors = {name for key in group_names for name in self._groups[key]}
-            return int8 - {
-                unit.name for unit in all_units if any(str(v.name) in float_tensors for v in (*unit.inputs, *unit.outputs))
-            }
-
-        @cache
-        def worst_error(group_names: frozenset[str]) -> float:
-            quantized = insert_qdq(self._model, make_plan(all_units, remaining_int8(group_names)), self.get_qparams(method))
-            return max(self._reference.merge_parts(self._reference.errors(quantized)).values(), default=0.0)
-
-        for group_names in bisect_sensitive_tensors(list(self._groups), worst_error):
-            yield remaining_int8(group_names), worst_error(group_names)
+    def quantize(self, plan: QuantizationPlan, method: str) -> ir.Model:
+        """The model quantised by ``plan`` with encodings by ``method``, weights rounded."""
+        return insert_qdq(self._model, plan, self.get_qparams(method))
 
     def best_methods(self) -> dict[str, str]:
         """What ``least`` took for each group of tensors, by the group's first."""

@@ -38,7 +38,11 @@ def measure_unit_times(
     config: SessionConfig,
     modeled_times: UnitTimes,
 ) -> UnitTimes:
-    """``modeled_times`` with the measured nanoseconds of every unit that both profiles show.
+    """The measured nanoseconds of every unit, and what else ``modeled_times`` says brought to their scale.
+
+    The times of a kernel that is several units' are shared among them as the model has it: a SiLU in float is one kernel,
+    and its Sigmoid would otherwise seem to cost what the model says on top of it. What was measured is this machine's, while
+    a modelled time is a ratio; conversions, which are modelled, are therefore scaled by how fast this machine is.
 
     Args:
         model: The float model that ``units`` refer to.
@@ -46,17 +50,57 @@ def measure_unit_times(
         units: The units of ``model``.
         feeds: Inputs to run on.
         config: Where to run.
-        modeled_times: What to keep for units that the runtime fused out of sight.
+        modeled_times: By what times are shared, and what a conversion costs beside a unit.
     """
     unit_indices = {node.name: index for index, unit in enumerate(units) for node in unit.nodes}
-    float_times = _sum_per_unit(measure_node_times(_tag_units(model, unit_indices), feeds, config, runs=10), units)
-    int8_times = _sum_per_unit(measure_node_times(_tag_units(quantized, unit_indices), feeds, config, runs=10), units)
-    measured = float_times.keys() & int8_times.keys()
+    profiles = [
+        _sum_per_unit(measure_node_times(_tag_units(candidate, unit_indices), feeds, config, runs=10), units)
+        for candidate in (model, quantized)
+    ]
+    floats = share_fused_times(units, profiles[0], modeled_times.floats)
+    modeled_total = sum(modeled_times.floats.values())
+    scale = sum(floats.values()) / modeled_total if modeled_total > 0 else 1.0
+    costs = modeled_times.cost_model
     return replace(
         modeled_times,
-        floats={**modeled_times.floats, **{name: float_times[name] for name in sorted(measured)}},
-        int8={**modeled_times.int8, **{name: int8_times[name] for name in sorted(measured)}},
-    )
+        floats=floats,
+        int8=share_fused_times(units, profiles[1], modeled_times.int8),
+        cost_model=replace(
+            costs, convert=scale * costs.convert, relayout=scale * costs.relayout,
+            node_overhead=scale * costs.node_overhead,
+        ),
+    )  # fmt: skip
+
+
+def share_fused_times(
+    units: Sequence[FusionGroup], measured: Mapping[str, float], modeled: Mapping[str, float]
+) -> dict[str, float]:
+    """The nanoseconds of each unit, where a kernel that computes several is booked on the last of them.
+
+    Args:
+        units: All units of the model, in order.
+        measured: Nanoseconds of those that a profile shows, by name.
+        modeled: Of every unit, by which a kernel's time is shared.
+    """
+    unit_of_node = {node: unit for unit in units for node in unit.nodes}
+    booked_on: dict[str, str] = {}
+    for unit in reversed(units):
+        if unit.name in measured:
+            booked_on[unit.name] = unit.name
+            continue
+        readers = [unit_of_node[use.node] for value in unit.outputs for use in value.uses() if use.node in unit_of_node]
+        owners = {booked_on.get(reader.name) for reader in readers}
+        if len(owners) == 1 and (owner := owners.pop()) is not None:
+            booked_on[unit.name] = owner
+    totals: dict[str, float] = {}
+    for name, owner in booked_on.items():
+        totals[owner] = totals.get(owner, 0.0) + modeled.get(name, 0.0)
+    # a unit that no kernel shows costs nothing: a reshape, or what was folded
+    times = dict.fromkeys((unit.name for unit in units), 0.0)
+    for name, owner in booked_on.items():
+        share = modeled.get(name, 0.0) / totals[owner] if totals[owner] > 0 else float(name == owner)
+        times[name] = measured[owner] * share
+    return times
 
 
 def pick_fastest(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -70,13 +71,25 @@ def _get_mac_ns(unit: FusionGroup, cost_model: CostModel) -> tuple[float, float]
     return cost_model.get_conv_mac(weight.shape[0], weight.shape[1], unit.anchor.attributes.get_int("group", 1))
 
 
-def place(units: Sequence[FusionGroup], times: UnitTimes) -> frozenset[str]:
-    """The names of the units that should run in int8: the labelling with the least total time."""
+def place(
+    units: Sequence[FusionGroup], times: UnitTimes, penalties: Mapping[str, float] = MappingProxyType({})
+) -> frozenset[str]:
+    """The names of the units that should run in int8: the labelling with the least total time.
+
+    Args:
+        units: Of one model, in order.
+        times: What each takes.
+        penalties: Nanoseconds by unit that being int8 costs on top; the larger they are all, the fewer units are int8, and
+            each of those was int8 before.
+    """
     network = _Network()
     nodes = {unit: network.add_node() for unit in units}
+    # being int8 saves a unit and its neighbours the time of everything at most: more would only cost the cut its resolution
+    max_penalty = 2 * sum(times.floats.values()) + sum(times.int8.values())
     for unit, node in nodes.items():
+        penalty = min(penalties.get(unit.name, 0.0), max_penalty)
         network.add_edge(network.source, node, times.floats.get(unit.name, 0.0))
-        network.add_edge(node, network.sink, math.inf if unit.why_float else times.int8.get(unit.name, 0.0))
+        network.add_edge(node, network.sink, math.inf if unit.why_float else times.int8.get(unit.name, 0.0) + penalty)
     producers = {value: unit for unit in units for value in unit.outputs}
     readers: dict[ir.Value, list[FusionGroup]] = {}
     for unit in units:
@@ -99,6 +112,21 @@ def place(units: Sequence[FusionGroup], times: UnitTimes) -> frozenset[str]:
             network.add_edge(nodes[unit], network.sink, estimate_conversion_time(value, times))
     source_side = network.find_min_cut()
     return frozenset(unit.name for unit, node in nodes.items() if node in source_side and unit.why_float is None)
+
+
+def estimate_total_time(all_units: Sequence[FusionGroup], int8: frozenset[str], times: UnitTimes) -> float:
+    """Nanoseconds of the model with the units ``int8`` in int8, conversions at the borders included."""
+    total = sum(times.int8[unit.name] if unit.name in int8 else times.floats[unit.name] for unit in all_units)
+    producers = {value: unit for unit in all_units for value in unit.outputs}
+    converted = {value for value, unit in producers.items() if value.is_graph_output() and unit.name in int8}
+    for unit in all_units:
+        internal = {value for member in unit.nodes for value in member.outputs}
+        for value in (value for member in unit.nodes for value in member.inputs if value is not None):
+            producer = producers.get(value)
+            made_in_int8 = producer is not None and producer.name in int8
+            if get_const_tensor(value) is None and value not in internal and made_in_int8 != (unit.name in int8):
+                converted.add(value)
+    return total + sum(estimate_conversion_time(value, times) for value in converted)
 
 
 def find_int8_capable(units: Sequence[FusionGroup]) -> frozenset[str]:

@@ -8,8 +8,6 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from onnxslim.activations.output_error import ReferenceOutputs
-from onnxslim.activations.run_context import RunContext
-from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.step_report import StepReport
 from onnxslim.core.workers import current_workers
 from onnxslim.graph import cost
@@ -19,26 +17,20 @@ from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.calibration.histograms import Statistics
 from onnxslim.quantization.calibration.range_selection import RangeSelector
 from onnxslim.quantization.calibration.warnings import find_calibration_warnings
+from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.decision import QuantizeDecision
-from onnxslim.quantization.evaluation import placement_profiling
-from onnxslim.quantization.options import PLACEMENTS, QuantizeOptions
+from onnxslim.quantization.evaluation.judge import Judge
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.placement_selection import SelectedPlacement, select_placement
 from onnxslim.quantization.prepare import build_no_layers_error
-from onnxslim.quantization.qdq import placement
-from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan, find_fusion_groups, make_plan
-from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq
+from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups, make_plan
 from onnxslim.quantization.qdq.mean_to_pool import replace_means_with_pools
 from onnxslim.quantization.qdq.placement import find_int8_capable
-from onnxslim.quantization.static import image_input as image_inputs
+from onnxslim.quantization.sqnr_floor import build_sqnr_error
 from onnxslim.quantization.static import output_head
-from onnxslim.quantization.static.corrected_model import build_corrected_model
+from onnxslim.quantization.static.builder import BuiltPlacement, StaticBuilder
 from onnxslim.quantization.static.equalization_stats import collect_equalization_statistics, equalize_copy
-from onnxslim.quantization.static.float_fallback import (
-    AttemptResult,
-    build_sqnr_error,
-    get_max_error,
-    get_min_sqnr_db,
-    next_attempt,
-)
+from onnxslim.quantization.static.fastest_placement import check_faster, choose_fastest
 from onnxslim.quantization.static.summary import summarize
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only import int4_linear
@@ -55,14 +47,14 @@ MIN_CORRECTION_SAMPLES, MAX_CORRECTION_SAMPLES, CORRECTION_MACS = 32, 128, 10e9
 RANGE_SAMPLE_STRIDE, MAX_RANGE_SAMPLES = 4, 16
 #: Inputs of a Concat whose ranges differ by more than this do not share a scale.
 MAX_CONCAT_RANGE_RATIO = 16.0
-#: Int8 that takes so many times as long as float is refused; up to there the clock may be wrong.
-MAX_SLOWDOWN = 1.03
+#: Samples that what a unit loses alone is measured on, likewise.
+MIN_LOSS_SAMPLES, MAX_LOSS_SAMPLES, LOSS_MACS = 4, 16, 2e9
 #: Of the memory that may be used, what watching activations may take beside the model and its own activations.
 OBSERVATION_MEMORY_SHARE = 0.25
 
 
 def quantize_static(
-    model: ir.Model, context: RunContext, options: QuantizeOptions, report: StepReport
+    model: ir.Model, context: QuantizeContext, options: QuantizeOptions, report: StepReport
 ) -> tuple[ir.Model, QuantizeDecision]:
     """``model`` (prepared) in static int8; :func:`onnxslim.quantization.step.quantize` says the rest."""
     config = context.config
@@ -113,66 +105,56 @@ def quantize_static(
         report.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
         best_method = min(methods, key=lambda name: errors.get(name, 0.0))
         release_freed_memory()
-    output_errors: dict[str, float] = {}
-    history: list[AttemptResult] = []
-    fallback_sets: list[tuple[frozenset[str], float]] = []
-    position, method = 0, best_method
-    while any(unit.has_weights for unit in all_units if unit.name in int8_capable):
+    if not any(unit.has_weights for unit in all_units if unit.name in int8_capable):
+        raise build_no_layers_error(model, "Conv, Gemm or MatMul with float32 weights can run in int8")
+    loss_count = int(min(max(LOSS_MACS / macs, MIN_LOSS_SAMPLES), MAX_LOSS_SAMPLES))
+    builder = StaticBuilder(
+        equalized, all_units, feeds, correction_feeds, reference, range_selector, None,
+        evaluation_feeds[:: max(1, len(evaluation_feeds) // loss_count)], best_method, int4_layers, context, options, report,
+    )  # fmt: skip
+    judge = Judge(context, options)
+    if options.float_units is not None:
+        built = builder.build(int8_capable - frozenset(options.float_units))
+        return _summarize(SelectedPlacement(built, judge.take_smallest(built.variants)), builder)
+    timing_feeds = feeds.first(NUM_TIMING_SAMPLES)
+    with report.part("placement"):
+        qparams = range_selector.get_qparams(best_method)
+        fastest = choose_fastest(equalized, full_plan, qparams, timing_feeds, config, options, report)
+        release_freed_memory()
+    selected = select_placement(model, replace(builder, times=fastest.times), judge, fastest.int8, context, report)
+    if selected.selection is not None and selected.selection.index is None and not judge.is_drop_judged:
+        raise build_sqnr_error(selected.variant.output_errors, options)
+    if selected.index and options.placement == "measured":
         with report.part("placement"):
-            qparams = range_selector.get_qparams(method)
-            full_plan = make_plan(all_units, int8_capable)
-            int8 = _choose_int8_units(equalized, context, full_plan, qparams, options, report)
-            release_freed_memory()
-        with report.part("mending"):
-            source_model, source_units = equalized, all_units
-            image_input = None if target.activation_symmetric else image_inputs.find_image_input(equalized, feeds, int8)
-            if image_input is not None:
-                report.changed["input quantised on its own 256 levels"] = image_input.input_name
-                source_model = image_inputs.insert_level_ops(equalized, image_input)
-                source_units = find_fusion_groups(source_model, target, options.exclude)
-                source_units = image_inputs.keep_level_ops_float(source_units, image_input)
-                source_units = int4_linear.mark_int4_units(source_units, int4_layers)
-                qparams = replace(qparams, encodings={**qparams.encodings, image_input.levels_name: image_input.encoding})
-            plan = make_plan(source_units, int8)
-            corrected = build_corrected_model(
-                source_model, context, plan, qparams, correction_feeds, reference, image_input=image_input
-            )
-            result, output_errors = corrected.model, corrected.output_errors
-            report.details["mended"] = {
-                "way": "mended" if corrected.is_mended else "as rounded",
-                "errors": {variant: float(f"{error:.4g}") for variant, error in corrected.variant_errors.items()},
-            }
-        if int4_layers:
-            with report.part("4-bit layers"):
-                report.count("linear layers in 4 bits", int4_linear.write_int4_layers(result, int4_layers, feeds, config))
-                output_errors = reference.errors(result)
-        output_errors = reference.merge_parts(output_errors)
-        history.append(AttemptResult(position, max(output_errors.values(), default=0.0)))
-        if options.float_units is not None or history[-1].error <= get_max_error(options):
-            report.details["calibration"] = method
-            if method == "least":
-                report.details["methods"] = range_selector.best_methods()
-            with report.part("reading back"):
-                decision = summarize(corrected, source_units, plan, config, options, report)
-            return result, replace(decision, calibration=method)
-        with report.part("sparing"):
-            fallback_sets = fallback_sets or list(range_selector.propose_fallback_sets(all_units, int8, method))
-            next_position = next_attempt(history, [error for _, error in fallback_sets], get_max_error(options))
-            if next_position is None:
-                break
-            position, int8_capable = next_position, fallback_sets[next_position][0]
-            errors = range_selector.measure_errors(make_plan(all_units, int8_capable))
-            method = min(errors, key=errors.__getitem__, default=best_method)
-        report.skip(
-            f"{len(fallback_sets[0][0] - int8_capable)} ops",
-            f"in int8 they would take an output below {get_min_sqnr_db(options):g} dB of SQNR",
-        )
-    raise build_sqnr_error(output_errors, options)
+            check_faster(model, selected.variant.model, timing_feeds, config, judge.why_float, report)
+    return _summarize(selected, builder)
+
+
+def _summarize(selected: SelectedPlacement[BuiltPlacement], builder: StaticBuilder) -> tuple[ir.Model, QuantizeDecision]:
+    """The model that was selected, and the decision; the report is told of both."""
+    built, variant, report, options = selected.built, selected.variant, builder.report, builder.options
+    if built.image_input is not None:
+        report.changed["input quantised on its own 256 levels"] = built.image_input
+    report.details["mended"] = {
+        "way": "mended" if built.corrected.is_mended else "as rounded",
+        "errors": {name: float(f"{error:.4g}") for name, error in built.corrected.variant_errors.items()},
+    }
+    report.count("linear layers in 4 bits", built.int4_count)
+    report.details["calibration"] = built.method
+    if built.method == "least":
+        report.details["methods"] = builder.range_selector.best_methods()
+    selected.describe(report)
+    with report.part("reading back"):
+        decision = summarize(variant.model, built, builder.context.config, options, report)
+    return variant.model, replace(
+        decision, calibration=built.method, float_weights=variant.float_weights, front=selected.front,
+        front_index=selected.index, mixed_reason=selected.reason,
+    )  # fmt: skip
 
 
 def _collect_statistics(
     model: ir.Model,
-    context: RunContext,
+    context: QuantizeContext,
     names: Sequence[str],
     feeds: CalibrationFeeds,
     cache_writer: CacheWriter | None,
@@ -220,55 +202,3 @@ def _reject_uneven_concat(unit: FusionGroup, statistics: Statistics, report: Ste
     reason = f"one scale for all its inputs would leave {narrowest} less than 4 of 8 bits"
     report.skip(unit.name, reason)
     return replace(unit, why_float=reason)
-
-
-def _choose_int8_units(
-    model: ir.Model,
-    context: RunContext,
-    full_plan: QuantizationPlan,
-    qparams: QuantizationParams,
-    options: QuantizeOptions,
-    report: StepReport,
-) -> frozenset[str]:
-    """Which units of ``full_plan`` run in int8; the decision is written down so that a replay needs no clock."""
-    all_units, int8_capable = full_plan.units, full_plan.int8
-    if options.float_units is not None:
-        return int8_capable - frozenset(options.float_units)
-    times = placement.estimate_unit_times(model, all_units, TARGETS[options.target].cost_model)
-    modeled_int8 = placement.place(all_units, times) & int8_capable
-    if options.placement == "static":
-        if not any(unit.has_weights for unit in all_units if unit.name in modeled_int8):
-            report.warnings.append("by the target's cost model int8 gains nothing here; everything that can be is int8")
-            return int8_capable
-        return modeled_int8
-    if options.placement not in PLACEMENTS:
-        raise UsageError(f"--placement {options.placement}: unknown", hint=" or ".join(PLACEMENTS))
-    timing_feeds = CalibrationFeeds(context.require_samples("quantize")).first(NUM_TIMING_SAMPLES)
-    full_int8 = insert_qdq(model, full_plan, qparams)
-    times = placement_profiling.measure_unit_times(model, full_int8, all_units, timing_feeds, context.config, times)
-    measured_int8 = placement.place(all_units, times) & int8_capable
-    placements = {"everything int8": int8_capable, "static": modeled_int8, "measured": measured_int8}
-    # the fewest int8 ops first, since a tie keeps the earlier: an op that gains no time need not lose anything
-    weighted = {unit.name for unit in all_units if unit.has_weights}
-    sets = {int8: name for name, int8 in placements.items() if int8 & weighted}
-    distinct = {name: int8 for int8, name in sorted(sets.items(), key=lambda pair: len(pair[0]))}
-    candidates = {
-        "float": model,
-        **{name: insert_qdq(model, make_plan(all_units, int8), qparams) for name, int8 in distinct.items()},
-    }
-    best, seconds = placement_profiling.pick_fastest(candidates, timing_feeds, context.config, report)
-    if best == "float":
-        best = min(distinct, key=seconds.__getitem__)
-        timings = f"float {seconds['float'] * 1e3:.3g} ms, the best int8 {seconds[best] * 1e3:.3g} ms"
-        if seconds[best] > MAX_SLOWDOWN * seconds["float"]:
-            fallback_note, hint = "", "--weights int8 makes the file smaller; --placement static writes int8 all the same"
-            if len(int8_capable) < len(find_int8_capable(all_units)):
-                fallback_note = (
-                    f", once the ops that take an output below {get_min_sqnr_db(options):g} dB of SQNR are in float"
-                )
-                hint = f"--min-sqnr accepts less; {hint}"
-            raise UnsupportedError(
-                f"no int8 placement is faster than float on this machine{fallback_note}: {timings}", hint=hint
-            )
-        report.warnings.append(f"no int8 placement was reliably faster than float on this machine: {timings}")
-    return distinct[best]

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import onnx_ir as ir
 
 from onnxslim.core.step_report import StepReport
 from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.evaluation.fusion_report import inspect_fusion
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
-from onnxslim.quantization.static.corrected_model import CorrectedModel
+from onnxslim.quantization.static.builder import BuiltPlacement
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
 
 
 def summarize(
-    corrected: CorrectedModel,
-    all_units: Sequence[FusionGroup],
-    plan: QuantizationPlan,
-    config: SessionConfig,
-    options: QuantizeOptions,
-    report: StepReport,
+    model: ir.Model, built: BuiltPlacement, config: SessionConfig, options: QuantizeOptions, report: StepReport
 ) -> QuantizeDecision:
-    """Tell ``report`` how the runtime runs the layers of the model; the layers, and the placement for a recipe."""
-    fusion_report = inspect_fusion(corrected.model, all_units, plan.int8, TARGETS[options.target], config)
+    """Tell ``report`` how the runtime runs ``model``, one of ``built``; the layers, and the placement for a recipe."""
+    all_units, plan, corrected = built.units, built.plan, built.corrected
+    fusion_report = inspect_fusion(model, all_units, plan.int8, TARGETS[options.target], config)
     fusion_report.summarize(report)
     report.count("quantised tensors", len(plan.tensors))
     float_units = sorted({unit.name for unit in all_units if unit.why_float is None} - plan.int8)

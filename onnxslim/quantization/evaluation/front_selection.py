@@ -1,0 +1,85 @@
+"""Which point of a front is taken: the fastest whose outputs stay within what is allowed, in few built models."""
+
+from __future__ import annotations
+
+import bisect
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from onnxslim.core.deadline import seconds_left
+
+#: Models that are built and judged at most, the fastest among them.
+MAX_BUILDS = 5
+#: A point that takes no longer than this beside the fastest that may still be good enough is not worth a better one.
+MAX_TIME_LEFT = 1.03
+#: The next point may lose so much of what would just do, if what is judged grew as the loss does.
+_TARGET_MARGIN = 0.9
+#: One step may leave a half of the last point's loss at most, and a thirtieth at least: neither a crawl nor a leap.
+_MAX_LOSS_LEFT, _MIN_LOSS_LEFT = 0.5, 0.03
+
+
+@dataclass(frozen=True)
+class FrontSelection:
+    """Where the search along a front ended.
+
+    Attributes:
+        index: The fastest point that was found to be good enough; None where none was.
+        excesses: By point that was tried how many times what is allowed it loses.
+        is_in_time: Whether no point was left out for lack of time.
+    """
+
+    index: int | None
+    excesses: Mapping[int, float] = field(default_factory=dict)
+    is_in_time: bool = True
+
+
+def select_from_front(
+    losses: Sequence[float],
+    times: Sequence[float],
+    measure: Callable[[int], float],
+    known: Mapping[int, float],
+    *,
+    seconds: float = 0.0,
+    deadline: float | None = None,
+    max_builds: int = MAX_BUILDS,
+) -> FrontSelection:
+    """The fastest point of a front that loses no more than is allowed.
+
+    Args:
+        losses: Expected losses of the points, from the fastest to the mildest, falling.
+        times: Their times, rising.
+        measure: Builds a point and says how many times what is allowed it loses.
+        known: What that was for points that are built already, the fastest at least.
+        seconds: What building the last of those took.
+        deadline: On ``time.monotonic``'s clock; nothing is built that would not be done by then, going by the last.
+        max_builds: How many points may be built, those of ``known`` among them.
+    """
+    excesses = dict(known)
+    while True:
+        failed = max((index for index, excess in excesses.items() if not excess <= 1), default=-1)
+        passed = min((index for index, excess in excesses.items() if excess <= 1 and index > failed), default=None)
+        upper = len(losses) if passed is None else passed
+        is_fast_enough = passed is not None and times[passed] <= MAX_TIME_LEFT * times[failed + 1]
+        if upper - failed <= 1 or is_fast_enough or len(excesses) >= max_builds:
+            return FrontSelection(passed, excesses)
+        if seconds_left(deadline) < seconds:
+            return FrontSelection(passed, excesses, is_in_time=False)
+        is_last = passed is None and len(excesses) == max_builds - 1
+        index = len(losses) - 1 if is_last else _pick_next(losses, failed, passed, excesses.get(failed, 1.0))
+        start = time.monotonic()
+        excesses[index] = measure(index)
+        seconds = time.monotonic() - start
+
+
+def _pick_next(losses: Sequence[float], failed: int, passed: int | None, excess: float) -> int:
+    """The point between ``failed`` and ``passed`` to try next."""
+    if passed is not None:
+        # losses differ by factors, so the middle is the geometric one
+        target = math.sqrt(losses[failed] * losses[passed])
+        inner = range(failed + 1, passed)
+        return min(inner, key=lambda index: abs(math.log(max(losses[index], 1e-30) / max(target, 1e-30))))
+    share = min(max(_TARGET_MARGIN / max(excess, 1e-30), _MIN_LOSS_LEFT), _MAX_LOSS_LEFT)
+    first = bisect.bisect_left(losses, -share * losses[failed], lo=failed + 1, key=lambda loss: -loss)
+    return min(first, len(losses) - 1)

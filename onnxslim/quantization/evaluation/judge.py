@@ -1,0 +1,71 @@
+"""How many times what is allowed a quantised model loses: by the metric's drop where one judges, else by SQNR."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onnxslim.quantization.context import QuantizeContext
+from onnxslim.quantization.float_weights import Variant, is_error_borne
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.sqnr_floor import get_max_error, get_min_sqnr_db
+
+#: Weights in int8 that add no more than this share to what is lost are not what a metric minds.
+MAX_HARMLESS_GROWTH = 0.25
+
+
+@dataclass(frozen=True)
+class JudgedVariant:
+    """The variant that is taken, and how many times what is allowed it loses."""
+
+    variant: Variant
+    excess: float
+
+
+class Judge:
+    """Judges the variants of one placement.
+
+    Args:
+        context: Has the judge of drops, or none.
+        options: Say which SQNR is asked for.
+    """
+
+    def __init__(self, context: QuantizeContext, options: QuantizeOptions) -> None:
+        self._drop_over_limit, self._options = context.drop_over_limit, options
+
+    @property
+    def is_drop_judged(self) -> bool:
+        """Whether a metric judges, not the SQNR alone."""
+        return self._drop_over_limit is not None
+
+    @property
+    def why_float(self) -> str:
+        """What takes ops back to float, as a message says it."""
+        if self.is_drop_judged:
+            return "the ops that drop the metric by more than --max-drop"
+        return f"the ops that take an output below {get_min_sqnr_db(self._options):g} dB of SQNR"
+
+    def judge(self, variants: Sequence[Variant]) -> JudgedVariant:
+        """The first of ``variants`` that is good enough, the smallest coming first, or the last, which loses least."""
+        large, max_error = variants[-1], get_max_error(self._options)
+        for variant in variants[:-1]:
+            judged = JudgedVariant(variant, self._measure_excess(variant))
+            if self.is_drop_judged:
+                is_harmless = variant.worst_error <= (1 + MAX_HARMLESS_GROWTH) * large.worst_error
+                if judged.excess <= 1 or is_harmless:
+                    return judged
+            elif is_error_borne(variant.worst_error, large.worst_error, max_error):
+                return judged
+        return JudgedVariant(large, self._measure_excess(large))
+
+    def take_smallest(self, variants: Sequence[Variant]) -> Variant:
+        """The one of ``variants`` for a placement that is given: nothing is judged where there is nothing to choose."""
+        return variants[0] if len(variants) == 1 else self.judge(variants).variant
+
+    def _measure_excess(self, variant: Variant) -> float:
+        excess = 0.0
+        if self._drop_over_limit is None or self._options.min_sqnr is not None:
+            excess = variant.worst_error / max(get_max_error(self._options), 1e-30)
+        if self._drop_over_limit is not None:
+            excess = max(excess, self._drop_over_limit(variant.model))
+        return excess

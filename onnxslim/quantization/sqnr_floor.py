@@ -1,0 +1,38 @@
+"""What an output must keep of its signal where nobody judges it by a metric: decibels of SQNR on calibration samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from onnxslim.activations.output_error import to_decibels
+from onnxslim.core.errors import GateError
+from onnxslim.quantization.options import QuantizeOptions
+
+#: Decibels that every output keeps when nobody says: what is left is a tenth of the signal's amplitude.
+DEFAULT_MIN_SQNR_DB = 20.0
+
+
+def get_max_error(options: QuantizeOptions) -> float:
+    """The relative squared error that an output may have."""
+    return float(10 ** (-get_min_sqnr_db(options) / 10))
+
+
+def get_min_sqnr_db(options: QuantizeOptions) -> float:
+    """Decibels of SQNR that every output is to keep."""
+    return DEFAULT_MIN_SQNR_DB if options.min_sqnr is None else options.min_sqnr
+
+
+def build_sqnr_error(output_errors: Mapping[str, float], options: QuantizeOptions) -> GateError:
+    """What to raise when no placement is good enough.
+
+    Args:
+        output_errors: By output its relative squared error, of the best that was built.
+        options: Say what was asked for.
+    """
+    worst = max(output_errors, key=output_errors.__getitem__)
+    sqnr_db = -to_decibels(output_errors[worst])
+    return GateError(
+        f"int8 leaves output {worst} at {sqnr_db:.1f} dB of SQNR on calibration samples, whichever layers that gain by it "
+        f"stay float; {get_min_sqnr_db(options):g} are asked for",
+        hint="--min-sqnr accepts less; --eval-data with --max-drop judges by your own metric; more calibration samples help",
+    )
