@@ -17,6 +17,8 @@ from onnxslim.reporting.steps import StepRow, list_steps
 from onnxslim.reporting.trials import MEASUREMENT_NOTE as TRIALS_HOW
 from onnxslim.reporting.trials import TrialRow, list_other_points, list_trials
 
+#: Letters of a warning, unless everything is asked for.
+_MAX_WARNING_LENGTH = 240
 _VERDICT_STYLES = {"better": "green", "worse": "red", "": ""}
 
 
@@ -53,8 +55,8 @@ def _build_sections(report: Report, explain: bool) -> Iterator[RenderableType]:
         if trials:
             yield Text.assemble(("tried: ", "bold"), (TRIALS_HOW, "dim"))
             yield from (Text.assemble((f"{t.name}: ", "bold"), (t.note, "dim")) for t in trials if t.note)
-    for warning in report.get("warnings") or []:
-        yield Text.assemble(("warning: ", "bold yellow"), text.clean(warning))
+    for warning in map(text.clean, report.get("warnings") or []):
+        yield Text.assemble(("warning: ", "bold yellow"), warning if explain else text.shorten(warning, _MAX_WARNING_LENGTH))
     if error := report.get("error"):
         yield Text.assemble((f"{text.clean(error.get('kind', 'error'))}: ", "bold red"), text.clean(error["message"]))
         if error.get("hint"):

@@ -119,6 +119,7 @@ class SearchState:
         pruning_seconds: Seconds that pruning is predicted to take, for as long as nothing was pruned.
         has_int4_layers: Whether the model has linear layers that 4 bits are for.
         has_dynamic_layers: Whether it has layers whose inputs can be quantised as they come.
+        can_prune: Whether it has layers that channels could go from.
     """
 
     max_drop: float | None
@@ -128,6 +129,7 @@ class SearchState:
     pruning_seconds: float = 0.0
     has_int4_layers: bool = False
     has_dynamic_layers: bool = False
+    can_prune: bool = True
 
 
 def is_gain(speedup: float, shrinkage: float) -> bool:

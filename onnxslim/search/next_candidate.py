@@ -73,6 +73,8 @@ def _propose_pruned(history: Sequence[CandidateResult], state: SearchState) -> I
     Pruning alone, until it fails; with what learning brings back, from there on; then pruning alone more closely, where
     there is no time to learn; last with cheaper forms as well.
     """
+    if not state.can_prune:
+        return
     scheme = _choose_scheme(history, state)
     same_scheme = [o for o in history if o.candidate.scheme == scheme]
     full_rank = [o for o in same_scheme if not o.candidate.low_rank]

@@ -71,6 +71,7 @@ class Search:
         return {
             "has_int4_layers": bool(int4_linear.find_int4_layers(self.task.original)),
             "has_dynamic_layers": has_large_linear_layers(self.task.original),
+            "can_prune": self.task.original_facts.macs > 0,
         }
 
     def run(self) -> str:

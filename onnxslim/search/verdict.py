@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from onnxslim.core.errors import NothingGainedError, UnsupportedError
 from onnxslim.reporting import text
 from onnxslim.reporting.figures import metric_name
 from onnxslim.search.candidate import ACTIVATION_SCHEMES, MIN_GAIN
@@ -23,7 +24,8 @@ def describe_verdict(trial: Trial, chosen: Trial | None) -> str:
     if trial is chosen:
         return "chosen"
     if trial.error is not None:
-        return text.shorten(f"not possible: {text.clean(trial.error)}", MAX_LINE_LENGTH)
+        prefix = "" if isinstance(trial.cause, (UnsupportedError, NothingGainedError)) else "failed: "
+        return text.shorten(prefix + text.clean(trial.error), MAX_LINE_LENGTH)
     passed = "passed" if chosen is None else f"passed; {chosen.candidate.name} is better"
     return text.shorten(trial.confirmed or "; ".join(_list_reasons(trial)) or passed, MAX_LINE_LENGTH)
 
@@ -56,11 +58,11 @@ def describe_search(trials: Sequence[Trial]) -> str:
         accepted = suggest_max_drop(nearest)
         advice = "" if accepted is None else f": --max-drop {accepted} accepts that"
         return f"nearest: {nearest.candidate.name}, {describe_gain(nearest)}, {describe_loss(nearest)}{advice}"
-    finished = [t for t in trials if t.error is None]
+    finished = [t for t in trials if t.error is None and t.gains]
     if not finished:
-        return describe_verdict(trials[0], None)
+        return "nothing that was tried is faster or smaller"
     best = max(finished, key=lambda t: t.score)
-    return f"nearest: {best.candidate.name}, {'; '.join(_list_reasons(best)) or describe_gain(best)}"
+    return f"nearest: {best.candidate.name}, {describe_gain(best)}: {best.confirmed or '; '.join(_list_reasons(best))}"
 
 
 def suggest_max_drop(trial: Trial) -> str | None:

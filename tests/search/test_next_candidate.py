@@ -210,3 +210,8 @@ def test_a_first_pruning_that_is_predicted_to_take_too_long_is_not_begun() -> No
     assert choose_next_candidate(seen, SearchState(0.01, seconds_left=50.0, pruning_seconds=60.0)) is not None, (
         "what it took counts once that is known"
     )
+
+
+def test_what_has_no_layers_is_not_pruned() -> None:
+    history = [CandidateResult(Candidate(scheme=scheme), math.inf, 0.0, 1.0) for scheme in (None, "weights", "int8")]
+    assert choose_next_candidate(history, SearchState(0.01, 1e6, can_prune=False)) is None

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from onnxslim.core.errors import UnsupportedError
+from onnxslim.core.errors import InvalidDataError, UnsupportedError
 from onnxslim.search.candidate import Candidate
 from onnxslim.search.trial import LARGER, SLOWER, Trial
 from onnxslim.search.verdict import (
@@ -37,7 +37,8 @@ def trial(**fields: Any) -> Trial:
         ({"drop": 0.03, "seen_drop": 0.021}, "loses 2.1 points of Top-1; at most 1 allowed"),
         ({"drop": 0.012, "seen_drop": 0.008}, "loses 0.80 points of Top-1; too near 1 for so few samples"),
         ({"confirmed": "on the confirm data it is worse"}, "on the confirm data it is worse"),
-        ({"cause": UnsupportedError("no layer is int8")}, "not possible: no layer is int8"),
+        ({"cause": UnsupportedError("no layer is int8")}, "no layer is int8"),
+        ({"cause": InvalidDataError("NaN in x")}, "failed: NaN in x"),
     ],
 )
 def test_a_trial_is_told_in_a_line(fields: dict[str, Any], said: str) -> None:
@@ -68,10 +69,15 @@ def test_what_would_accept_a_drop_allows_for_other_samples(seen: float, counted:
 
 def test_the_nearest_is_told_where_nothing_was_gained() -> None:
     slow = trial(missed_gates=(SLOWER,))
-    assert describe_search([slow]) == "nearest: int8, slower here: 2.00 times the original's speed"
+    assert describe_search([slow]) == (
+        "nearest: int8, 2.0 times faster, 4.0 times smaller: slower here: 2.00 times the original's speed"
+    )
+    assert describe_search([trial(speedup=1.0, shrinkage=0.9, missed_gates=(LARGER,))]) == (
+        "nothing that was tried is faster or smaller"
+    )
     near = trial(seen_drop=0.02, drop=0.02)
     far = trial(seen_drop=0.2, drop=0.2)
     assert "--max-drop 2.2% accepts that" in describe_search([slow, far, near])
     failed = trial(cause=UnsupportedError("no op of it is known"))
-    assert describe_search([failed]) == "not possible: no op of it is known"
+    assert describe_search([failed]) == "nothing that was tried is faster or smaller"
     assert cast(Any, near).candidate.name in describe_search([failed, near])
