@@ -29,6 +29,23 @@ SHAPE_OPS = frozenset(
 )
 
 
+#: Ops that rearrange what they are given.
+MOVE_OPS = frozenset("Cast Concat Flatten Gather Identity Reshape Slice Split Squeeze Transpose Unsqueeze".split())
+
+
+def evaluate_moves(value: ir.Value | None, opset: int) -> np.ndarray | None:
+    """What ``value`` holds where it is a constant, or constants that :data:`MOVE_OPS` rearrange; of any size."""
+    array = get_const_array(value)
+    node = None if value is None or array is not None else value.producer()
+    if node is None or node.op_type not in MOVE_OPS or node.domain:
+        return array
+    inputs = [evaluate_moves(read, opset) for read in node.inputs]
+    if any(found is None for found, read in zip(inputs, node.inputs, strict=True) if read is not None):
+        return None
+    outputs = _run(node, inputs, opset)
+    return None if outputs is None else outputs[node.outputs.index(value)]
+
+
 def propagate_constants(model: ir.Model, rounds: int = 8) -> None:
     """Infer shapes and replace small constant-valued nodes of the main graph by initializers, in place, until stable."""
     shapes.infer(model)

@@ -101,9 +101,18 @@ def _is_quantization_param(value: ir.Value) -> bool:
     return bool(uses) and all(
         (node.op_type in ("QuantizeLinear", "DequantizeLinear") and index)
         or (node.op_type == "MatMulNBits" and index > 1)
+        or (node.op_type == "DynamicQuantizeLSTM" and index > 7)
+        or (node.op_type == "Mul" and _is_expanding(node))
         or (node.op_type == "Gather" and index == 0 and _stored_indices(node) is not None)
         for node, index in uses
     )
+
+
+def _is_expanding(mul: ir.Node) -> bool:
+    """Whether ``mul`` makes weights of stored codes that were cast to floats, at load."""
+    casts = [value.producer() for value in mul.inputs if value is not None]
+    sources = [get_const_tensor(cast.inputs[0]) for cast in casts if cast is not None and cast.op_type == "Cast"]
+    return any(source is not None and source.dtype in QUANTIZED_TYPES for source in sources)
 
 
 def _packed_params(value: ir.Value) -> int:

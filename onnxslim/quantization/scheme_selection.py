@@ -4,7 +4,7 @@
 way        what is int8                                            pays where
 =========  ======================================================  =======================================
 static     weights and activations, ranges fixed by calibration    Convs, and whatever stands between them
-dynamic    linear layers, each input quantised as it comes         transformers
+dynamic    linear and LSTM layers, inputs quantised as they come   transformers, recurrent nets
 weights    weights only, computed in float or by blocks            memory and download size
 float16    nothing; floats of half the size                        the CUDA provider
 =========  ======================================================  =======================================
@@ -30,6 +30,8 @@ from onnxslim.graph.constants import get_const_tensor
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.decision import QuantizeDecision
+from onnxslim.quantization.dynamic.lstm import find_lstm_layers
+from onnxslim.quantization.dynamic.lstm_choice import MIN_PAYING_SIZE, estimate_lstm_time
 from onnxslim.quantization.dynamic.pipeline import quantize_dynamic
 from onnxslim.quantization.float16.pipeline import explain_unmeasured, quantize_float16
 from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS
@@ -126,16 +128,18 @@ def choose_cheaper_scheme(model: ir.Model, target: Target, feed: Mapping[str, np
     all_units = find_fusion_groups(model, target)
     times = placement.estimate_unit_times(model, all_units, target.cost_model, shapes.read_dim_sizes(model, feed))
     linear_units = [unit for unit in all_units if unit.has_weights and unit.op in ("MatMul", "Gemm")]
-    if not linear_units:
+    lstm_times = _estimate_lstm_times(model, times) if "LSTM" in target.dynamic_kernels else []
+    if not linear_units and not lstm_times:
         return "static", "the model has no linear layer with constant weights"
-    if not any(_has_large_weight(unit) for unit in linear_units):
+    if not any(_has_large_weight(unit) for unit in linear_units) and not lstm_times:
         return "static", f"no linear layer has {MIN_WEIGHT_ELEMENTS} weights, and dynamic ranges leave smaller ones in float"
     int8 = placement.place(all_units, times)
-    static_time = placement.estimate_total_time(all_units, int8, times)
-    dynamic_time = estimate_dynamic_time(all_units, linear_units, times)
+    static_time = placement.estimate_total_time(all_units, int8, times) + sum(in_float for in_float, _ in lstm_times)
+    dynamic_time = estimate_dynamic_time(all_units, linear_units, times) + sum(in_int8 for _, in_int8 in lstm_times)
     comparison = f"modelled {dynamic_time / 1e3:.0f} us against {static_time / 1e3:.0f} us with fixed ranges"
     if dynamic_time <= DYNAMIC_TIME_MARGIN * static_time:
-        reason = f"linear layers carry the time and stand between float ops: {comparison}, and no range can be wrong"
+        layers = "LSTM and linear layers" if lstm_times else "linear layers"
+        reason = f"{layers} carry the time and stand between float ops: {comparison}, and no range can be wrong"
         return "dynamic", reason
     return "static", f"fixed ranges are cheaper: {comparison}"
 
@@ -143,6 +147,12 @@ def choose_cheaper_scheme(model: ir.Model, target: Target, feed: Mapping[str, np
 def _has_large_weight(unit: FusionGroup) -> bool:
     weights = (get_const_tensor(value) for value in unit.nodes[0].inputs)
     return any(weight is not None and weight.size >= MIN_WEIGHT_ELEMENTS for weight in weights)
+
+
+def _estimate_lstm_times(model: ir.Model, times: UnitTimes) -> list[tuple[float, float]]:
+    """Nanoseconds in float and in dynamic int8 of each LSTM that is large enough to gain; fixed ranges have no kernel."""
+    layers = find_lstm_layers(model)[0]
+    return [estimate_lstm_time(layer, times) for layer in layers if layer.size >= MIN_PAYING_SIZE]
 
 
 def estimate_dynamic_time(all_units: Sequence[FusionGroup], linear_units: Sequence[FusionGroup], times: UnitTimes) -> float:

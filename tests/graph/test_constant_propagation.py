@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from onnxslim.graph import shapes
-from onnxslim.graph.constant_propagation import propagate_constants
+from onnxslim.graph.constant_propagation import evaluate_moves, propagate_constants
 from tests.support.small_graphs import model
 
 
@@ -18,3 +20,21 @@ def test_shape_arithmetic_is_seen_through() -> None:
     }""")
     propagate_constants(made)
     assert shapes.get_static_dims(made.graph.node(0).outputs[0]) == (1, 2, 5, 6)
+
+
+def test_a_constant_is_seen_through_what_rearranges_it_and_not_through_what_computes() -> None:
+    made = model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[2,3] x) => (float[1,5,2] y, float[2,3] z) <
+            float[2,3] a = {1,2,3,4,5,6}, float[2,2] b = {7,8,9,10}, int64[1] axis = {0}
+        > {
+            t = Transpose <perm=[1,0]> (a)
+            c = Concat <axis=0> (t, b)
+            y = Unsqueeze (c, axis)
+            z = Add (x, a)
+        }"""
+    )
+    y, z = made.graph.outputs
+    np.testing.assert_array_equal(evaluate_moves(y, 17), [[[1, 4], [2, 5], [3, 6], [7, 8], [9, 10]]])
+    assert evaluate_moves(z, 17) is None
+    assert evaluate_moves(made.graph.inputs[0], 17) is None

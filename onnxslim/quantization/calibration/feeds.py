@@ -34,6 +34,11 @@ class CalibrationFeeds:
         """The last ``count``, held; or all there are."""
         return list(self[max(0, len(self) - count) :])
 
+    def spread(self, count: int) -> list[Mapping[str, np.ndarray]]:
+        """``count`` of them from the first to the last, held; or all there are. Steps of a sequence are alike in a row."""
+        positions = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64)
+        return list(self[positions])
+
     def __getitem__(self, selection: slice | np.ndarray) -> CalibrationFeeds:
         """The runs of a slice, or at int64 positions; at least one."""
         order = np.arange(len(self) * self._batch).reshape(-1, self._batch)

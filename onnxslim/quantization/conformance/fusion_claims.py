@@ -129,6 +129,17 @@ def _build_dynamic(s: ToyModel, readers: int) -> tuple[ir.Value, ...]:
     return tuple(results)
 
 
+def _build_dynamic_lstm(s: ToyModel, per_output: bool) -> ir.Value:
+    hidden, inputs, rng = 8, 16, np.random.default_rng(1)
+    x = s("Transpose", s.x, perm=[1, 0, 2])
+    scale_shape = (1, 4 * hidden) if per_output else (1,)
+    scales, zeros = s.constant(np.full(scale_shape, 0.01)), s.constant(np.zeros(scale_shape), np.int8)
+    w, r = (s.constant(rng.integers(-127, 128, (1, size, 4 * hidden)), np.int8) for size in (inputs, hidden))
+    return s(
+        "DynamicQuantizeLSTM", x, w, r, *[None] * 5, scales, zeros, scales, zeros, domain="com.microsoft", hidden_size=hidden
+    )
+
+
 def _expanded(s: ToyModel) -> ir.Value:
     codes = s.constant(np.arange(256).reshape(16, 16, 1, 1) - 128, np.int8)
     return s("Conv", s.x, s("Mul", s("Cast", codes, to=ir.DataType.FLOAT), s.constant(np.full((16, 1, 1, 1), 0.01))))
@@ -225,6 +236,10 @@ _CLAIMS = [
     FusionClaim("dynamic linear layers that share their input fuse, each with its bias",
                 lambda s: _build_dynamic(s, 3),
                 "MatMulIntegerToFloat|DynamicQuantizeMatMul", "MatMulInteger Cast Mul Add", shape=_RANK3_SHAPE),
+    FusionClaim("an LSTM with dynamic ranges and a scale for each output has a kernel",
+                lambda s: _build_dynamic_lstm(s, per_output=True), "DynamicQuantizeLSTM", "LSTM", shape=_RANK3_SHAPE),
+    FusionClaim("an LSTM with dynamic ranges and a scale for each direction has a kernel",
+                lambda s: _build_dynamic_lstm(s, per_output=False), "DynamicQuantizeLSTM", "LSTM", shape=_RANK3_SHAPE),
     FusionClaim("int8 weights behind a Cast and a Mul are expanded at load", _expanded, "Conv", "Cast Mul"),
     FusionClaim("int8 weights behind a DequantizeLinear are converted at every run",
                 lambda s: s("Conv", s.x, s.weights(16, 16, 1, 1)), "Conv DequantizeLinear"),

@@ -15,6 +15,8 @@ from onnxslim.graph import shapes
 from onnxslim.model_io import model_file
 from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.dynamic.layer_error import ObservedActivation
+from onnxslim.quantization.dynamic.lstm import find_lstm_layers, write_lstms
+from onnxslim.quantization.dynamic.lstm_choice import LstmChoice, estimate_lstm_time
 from onnxslim.quantization.dynamic.rewrite import RewrittenLayer, write_dynamic
 from onnxslim.quantization.dynamic.skip_layernorm_guard import replace_adds_with_sums
 from onnxslim.quantization.dynamic.smoothquant import Smoothing, apply_smoothings, choose_smoothings
@@ -62,6 +64,7 @@ class DynamicBuilder:
         model: The float model.
         weights: What can be int8.
         observations: The layers' inputs, by tensor.
+        lstm_choices: What becomes of its LSTM layers, by name.
         feeds: Samples that results are judged on.
         context: Where to run.
         options: With nothing left to choose but placement.
@@ -72,12 +75,15 @@ class DynamicBuilder:
         model: ir.Model,
         weights: Sequence[WeightMatrix],
         observations: Mapping[str, ObservedActivation],
+        lstm_choices: Mapping[str, LstmChoice],
         feeds: Sequence[Mapping[str, np.ndarray]],
         context: QuantizeContext,
         options: QuantizeOptions,
     ) -> None:
         self._model, self._weights, self._observations = model, weights, observations
         self._feeds, self._context, self._options = feeds, context, options
+        self._lstm_forms = {name: choice.form for name, choice in lstm_choices.items() if choice.why_float is None}
+        self._float_lstms = lstm_choices.keys() - self._lstm_forms.keys()
         self._target = TARGETS[options.target]
 
     @cached_property
@@ -86,14 +92,13 @@ class DynamicBuilder:
 
     @property
     def all_units(self) -> frozenset[str]:
-        """The readers of every weight that can be int8."""
-        return frozenset(name for weight in self._weights for name in weight.reader_names)
+        """The LSTM layers, and the readers of every weight, that can be int8."""
+        return frozenset(self._lstm_forms).union(*(weight.reader_names for weight in self._weights))
 
     def build(self, int8: frozenset[str], *, is_first: bool = True) -> BuiltLayers:
-        """The readers ``int8`` in int8."""
-        weights = self._select_weights(int8)
-        best, written = self._write(weights, [])
-        candidates = choose_smoothings(weights, self._observations)
+        """The units ``int8`` in int8."""
+        best, written = self._write(int8)
+        candidates = choose_smoothings(self._select_weights(int8), self._observations)
         best_errors = self._reference.errors(best)
         plain_error, kept = sum(best_errors.values()), list[Smoothing]()
         tried = {"nothing": plain_error} if candidates else {}
@@ -103,7 +108,7 @@ class DynamicBuilder:
             label = f"{len(chosen)} activations"
             if not chosen or label in tried:
                 continue
-            smoothed, layers = self._write(weights, chosen)
+            smoothed, layers = self._write(int8, chosen)
             errors = self._reference.errors(smoothed)
             error = tried[label] = sum(errors.values())
             if error < min(sum(best_errors.values()), MAX_SMOOTHING_ERROR_RATIO * plain_error):
@@ -117,36 +122,37 @@ class DynamicBuilder:
         reference = ReferenceOutputs(self._model, self._feeds[:NUM_LOSS_SAMPLES], self._context.config)
 
         def measure(names: Collection[str]) -> float:
-            return reference.error(self._write(self._select_weights(names), [])[0])
+            return reference.error(self._write(names)[0])
 
-        linears = [linear.name for weight in self._weights for linear in weight.linear_layers if linear.name in fastest]
-        losses = measure_group_losses(linears, lambda names: measure(self._add_tied(names)), self._context.pace().fits)
+        linears = [linear.name for weight in self._weights for linear in weight.linear_layers]
+        layers = [name for name in (*self._lstm_forms, *linears) if name in fastest]
+        losses = measure_group_losses(layers, lambda names: measure(self._add_tied(names)), self._context.pace().fits)
         float_time, groups = self._make_groups(losses)
         tables = fastest.difference(*(group.names for group in groups))
         return remeasure_front(rank_front(groups, tables, float_time), measure)
 
     def list_float_units(self, int8: frozenset[str]) -> tuple[str, ...]:
         """What has to be named for ``int8`` to be built again."""
-        return tuple(sorted(self.all_units - int8))
+        return tuple(sorted(self._float_lstms | (self.all_units - int8)))
 
     def _add_tied(self, names: Collection[str]) -> frozenset[str]:
         """``names`` and whatever reads the same weights."""
         read = [weight.reader_names for weight in self._weights if not set(names).isdisjoint(weight.reader_names)]
-        return frozenset(name for readers in read for name in readers)
+        return frozenset(names).union(*read)
 
     def _select_weights(self, names: Collection[str]) -> list[WeightMatrix]:
         """The weights all of whose readers are among ``names``."""
         chosen = frozenset(names)
         return [weight for weight in self._weights if chosen.issuperset(weight.reader_names)]
 
-    def _write(
-        self, weights: Sequence[WeightMatrix], smoothings: Sequence[Smoothing]
-    ) -> tuple[ir.Model, list[RewrittenLayer]]:
-        copy = model_file.clone(self._model)
+    def _write(self, names: Collection[str], smoothings: Sequence[Smoothing] = ()) -> tuple[ir.Model, list[RewrittenLayer]]:
+        copy, weights = model_file.clone(self._model), self._select_weights(names)
+        reduce_range = self._target.saturating_pairs
         if smoothings:
             apply_smoothings(copy, find_same_weights(copy, weights), smoothings)
-        written = write_dynamic(copy, find_same_weights(copy, weights), reduce_range=self._target.saturating_pairs)
-        return copy, written
+        written = write_dynamic(copy, find_same_weights(copy, weights), reduce_range=reduce_range)
+        forms = {name: form for name, form in self._lstm_forms.items() if name in names}
+        return copy, written + write_lstms(copy, forms, reduce_range=reduce_range)
 
     def _make_groups(self, losses: Mapping[str, float]) -> tuple[float, list[IndependentGroup]]:
         """Nanoseconds of the float model, and what the layers that read each weight gain in int8 and lose by it."""
@@ -163,7 +169,13 @@ class DynamicBuilder:
             if names:
                 loss = sum(losses.get(name, 0.0) for name in names)
                 groups.append(IndependentGroup(tuple(weight.reader_names), gain, loss))
-        return sum(times.floats.values()), groups
+        total = sum(times.floats.values())
+        for layer in find_lstm_layers(self._model)[0] if self._lstm_forms else ():
+            float_time, int8_time = estimate_lstm_time(layer, times)
+            total += float_time
+            if layer.name in self._lstm_forms:
+                groups.append(IndependentGroup((layer.name,), float_time - int8_time, losses.get(layer.name, 0.0)))
+        return total, groups
 
 
 def describe_smoothing(built: BuiltLayers, report: StepReport) -> None:

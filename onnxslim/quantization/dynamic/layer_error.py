@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -21,6 +22,14 @@ from onnxslim.runtime.session import SessionConfig
 
 #: Rows kept of one activation, over all samples.
 MAX_SAMPLED_ROWS = 256
+
+
+class Layer(Protocol):
+    """What multiplies an activation by constants."""
+
+    @property
+    def activation(self) -> ir.Value:
+        """The tensor that it reads."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class ObservedActivation:
 
 def observe_inputs(
     model: ir.Model,
-    layers: Sequence[MatMulLayer],
+    layers: Sequence[Layer],
     feeds: Sequence[Mapping[str, np.ndarray]],
     config: SessionConfig,
     *,
@@ -77,7 +86,7 @@ def observe_inputs(
     return joined
 
 
-def is_observable(model: ir.Model, linear: MatMulLayer) -> bool:
+def is_observable(model: ir.Model, linear: Layer) -> bool:
     """Whether the layer's input is a float tensor of the main graph."""
     value = linear.activation
     producer = value.producer()

@@ -71,7 +71,7 @@ def choose_smoothings(
         observed = observed_inputs.get(str(x.name))
         if observed is None:
             continue
-        factors, strength, gain = _choose_strength(observed, layers)
+        factors, strength, gain = choose_strength(observed, [get_weight_matrix(linear) for linear in layers])
         folded = _find_foldable_norm(x, layers) is not None
         if gain >= (MIN_FOLDED_GAIN_DB if folded else MIN_MUL_GAIN_DB):
             names = tuple(linear.name for linear in layers)
@@ -115,9 +115,8 @@ def compute_smoothing_factors(peak: np.ndarray, weight: np.ndarray, strength: fl
     return np.where(usable, powers, 1.0).astype(np.float32)
 
 
-def _choose_strength(observed: ObservedActivation, layers: Sequence[MatMulLayer]) -> tuple[np.ndarray, float, float]:
-    """Factors, strength and gain in dB of the best strength."""
-    matrices = [get_weight_matrix(linear) for linear in layers]
+def choose_strength(observed: ObservedActivation, matrices: Sequence[np.ndarray]) -> tuple[np.ndarray, float, float]:
+    """Factors, strength and gain in dB of the best strength for what is multiplied by ``matrices``, (K, N) each."""
     weight_peaks = np.max([np.abs(array).max(axis=1) for array in matrices], axis=0)
     error_before = sum(quantization_noise(observed, array) for array in matrices)
     candidates = []

@@ -16,6 +16,8 @@ from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.traversal import iter_subgraphs, iter_values, walk_graphs
 
+#: Scales and zero points are smaller; codes that are equal were one weight before.
+_MAX_SHARED_BYTES = 1 << 16
 _QDQ_OPS = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -58,12 +60,26 @@ def compact(model: ir.Model, known_names: Collection[str] | None = None) -> None
             if node.op_type == "DequantizeLinear":
                 renamer.rename(node.outputs[0], stem)
     if known_names is not None:
+        _deduplicate_new(model, known_names)
         _number_new_names(model, renamer, known_names, start=len(nodes_by_codes) + 1)
     for node in model.graph.all_nodes():
         node.doc_string = None
         node.metadata_props.clear()
     if qdq_nodes or known_names is not None:
         _drop_inferred_types(model)
+
+
+def _deduplicate_new(model: ir.Model, known_names: Collection[str]) -> None:
+    """Let equal small initializers of the main graph be one, as far as quantising put them there."""
+    originals: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+    for value in list(model.graph.initializers.values()):
+        tensor = value.const_value
+        if tensor is None or str(value.name) in known_names or tensor.nbytes > _MAX_SHARED_BYTES or value.is_graph_output():
+            continue
+        original = originals.setdefault((str(tensor.dtype), tuple(tensor.shape.numpy()), tensor.tobytes()), value)
+        if original is not value:
+            value.replace_all_uses_with(original)
+            del model.graph.initializers[str(value.name)]
 
 
 def _number_new_names(model: ir.Model, renamer: _Renamer, known_names: Collection[str], start: int) -> None:

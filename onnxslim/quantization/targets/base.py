@@ -96,6 +96,7 @@ class Target:
         provider: The session provider that runs it, a key of :data:`onnxslim.runtime.providers.PROVIDERS`.
         cost_model: What decides placement where nothing is measured.
         supported_ops: By op type.
+        dynamic_kernels: By op type, what a layer becomes whose inputs are quantised as they come (``A|B``: one of them).
         int8_kernels: How the names of its int8 kernels begin in the runtime's optimised graph.
         no_contrib_ops_reason: Why it does not run onnxruntime's own ops, or None. Dynamic ranges and 4-bit linear layers
             rest on them, and weights alone are written in the standard's ops without.
@@ -111,6 +112,7 @@ class Target:
     provider: str
     cost_model: CostModel
     supported_ops: Mapping[str, SupportedOp] = field(default_factory=dict)
+    dynamic_kernels: Mapping[str, str] = field(default_factory=dict)
     int8_kernels: tuple[str, ...] = ()
     no_contrib_ops_reason: str | None = None
     activation_symmetric: bool = False

@@ -59,6 +59,13 @@ CPU_SUPPORTED_OPS: dict[str, SupportedOp] = {
     "Clip": SupportedOp(OpKind.FOLD, check_clip, ""),
 }
 
+#: GRU and RNN have no such kernel, and ConvInteger is slower than float.
+CPU_DYNAMIC_KERNELS: dict[str, str] = {
+    "MatMul": "DynamicQuantizeMatMul|MatMulIntegerToFloat",
+    "Gemm": "DynamicQuantizeMatMul|MatMulIntegerToFloat",
+    "LSTM": "DynamicQuantizeLSTM",
+}
+
 #: Ratios measured on x86 with VNNI.
 X86_VNNI_COSTS = CostModel(
     dense_mac=(0.020, 0.006),
@@ -79,6 +86,7 @@ CPU = Target(
     "cpu",
     X86_VNNI_COSTS,
     CPU_SUPPORTED_OPS,
+    dynamic_kernels=CPU_DYNAMIC_KERNELS,
     int8_kernels=(
         "QLinear", "QGemm", "MatMulInteger", "ConvInteger", "DynamicQuantize", "QMoE", "MatMulNBits", "QAttention",
     ),

@@ -13,16 +13,13 @@ import onnx_ir as ir
 
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph.editor import GraphEditor
-from onnxslim.quantization.dynamic.rewrite import write_weights
+from onnxslim.quantization.dynamic import rewrite
 from onnxslim.quantization.linear_layers import MatMulLayer, WeightMatrix, find_weight_matrices
 from onnxslim.quantization.numerics import blockwise
 from onnxslim.quantization.weight_only.expanded import write_expanded_weights
 
 #: How MatMulNBits multiplies on the CPU: activations in int8 blocks.
 ACCURACY_LEVEL = 4
-#: Elements from which on a table's rows are converted as they are looked up: below, expanding it at load costs no memory
-#: to speak of and saves three nodes at every run.
-MIN_TABLE_ELEMENTS = 1 << 22
 #: Codes that the last block may be filled up with, as a share of all.
 _MAX_PADDING_SHARE = 0.12
 
@@ -42,8 +39,13 @@ def write_blockwise(
     def reads_blocks(weight: WeightMatrix) -> bool:
         return block_layers is None or weight.linear_layers[0].name in block_layers
 
-    report = write_weights(
-        model, bits, exclude, _write_blockwise_weight, reads_blocks=reads_blocks, min_table_elements=MIN_TABLE_ELEMENTS
+    report = rewrite.write_weights(
+        model,
+        bits,
+        exclude,
+        _write_blockwise_weight,
+        reads_blocks=reads_blocks,
+        min_table_elements=rewrite.MIN_TABLE_ELEMENTS,
     )
     report.add(write_expanded_weights(model, exclude))
     return report

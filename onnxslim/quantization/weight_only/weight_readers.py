@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.graph.constant_propagation import MOVE_OPS
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.layers import LAYER_OPS, get_output_axis
 
@@ -24,8 +25,6 @@ _SCALE_AXES: dict[tuple[str, int], tuple[int, ...]] = {
     ("com.microsoft.Attention", 1): (-1,),
     ("com.microsoft.FusedConv", 1): (0,),
 }
-#: Ops whose constant output is a rearrangement of their constant inputs.
-_MOVES = frozenset("Cast Concat Flatten Gather Identity Reshape Slice Split Squeeze Transpose Unsqueeze".split())
 #: An array that is added to activations may have a step of this share of its values' median: a mask, or a table joined with
 #: one, has values so far apart that its codes would mean nothing to the smaller ones.
 _MAX_STEP_TO_MEDIAN = 0.25
@@ -84,7 +83,7 @@ def _get_einsum_axes(node: ir.Node, index: int) -> tuple[int, ...] | None:
 
 
 def _is_constant_move(node: ir.Node) -> bool:
-    return node.op_type in _MOVES and not node.domain and all(map(_is_constant, node.inputs))
+    return node.op_type in MOVE_OPS and not node.domain and all(map(_is_constant, node.inputs))
 
 
 def _is_constant(value: ir.Value | None) -> bool:

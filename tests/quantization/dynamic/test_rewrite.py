@@ -11,6 +11,7 @@ import pytest
 from onnxslim.data.sources import open_samples
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
+from onnxslim.quantization.dynamic import rewrite
 from onnxslim.quantization.dynamic.rewrite import write_dynamic
 from onnxslim.quantization.linear_layers import find_weight_matrices
 from onnxslim.quantization.options import QuantizeOptions
@@ -29,7 +30,8 @@ def test_the_layers_that_read_one_tensor_quantise_it_once() -> None:
     assert len(entries) == 2 * 4
 
 
-def test_an_embedding_table_is_stored_in_rows_of_int8_and_answers_stay() -> None:
+def test_a_large_embedding_table_is_stored_in_rows_of_int8_and_answers_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewrite, "MIN_TABLE_ELEMENTS", 500 * 64)
     model = small(vocabulary=500)
     samples = data(model)
     result, report = quantize(model, samples, STATIC)

@@ -8,8 +8,8 @@ import pytest
 
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
+from onnxslim.quantization.dynamic import rewrite
 from onnxslim.quantization.step import quantize
-from onnxslim.quantization.weight_only import blocks
 from tests.support.encoder import small, sqnr, tied
 from tests.support.quantize_graphs import kernels, options
 
@@ -24,7 +24,7 @@ def test_a_table_tied_to_the_output_layer_is_stored_once(weights: str) -> None:
 
 
 def test_large_tables_keep_rows_and_convert_only_what_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "MIN_TABLE_ELEMENTS", 500 * 64)
+    monkeypatch.setattr(rewrite, "MIN_TABLE_ELEMENTS", 500 * 64)
     model = small(vocabulary=500)
     result, report = quantize(model, None, options("int4"))
     assert report.changed["embedding tables in int8"] == 1
