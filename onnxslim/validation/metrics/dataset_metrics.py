@@ -30,7 +30,10 @@ from onnxslim.validation.metrics.numbers import DeviationMetric, VarianceMetric
 
 
 class DetectionAccumulator(DatasetMetric):
-    """AP of boxes against labels ``(N, K, 5)``, or against the original's own boxes where there are none."""
+    """AP of boxes against labels ``(N, K, 5)``, or against the original's own boxes where there are none.
+
+    The latter over overlaps up to :data:`~onnxslim.validation.metrics.detection.MAX_OWN_IOU` only.
+    """
 
     name, display_name, reads_all = "ap", "AP", True
     #: Boxes of less than this are not counted.
@@ -72,11 +75,11 @@ class DetectionAccumulator(DatasetMetric):
             InvalidDataError: There are no true boxes in any image.
         """
         self._check_truths()
-        n = len(self._result)
+        n, max_iou = len(self._result), 1.0 if self._has_labels else detection.MAX_OWN_IOU
 
         def measure(of_original: bool, remaining: np.ndarray | None) -> float:
             images = self._original if of_original else self._result
-            return detection.average_precision(images if remaining is None else [images[i] for i in remaining])
+            return detection.average_precision(images if remaining is None else [images[i] for i in remaining], max_iou)
 
         groups = min(MAX_JACKKNIFE_GROUPS, n) if n > 1 else 0
         compared = compare_on_dataset(self.name, measure, n, groups, has_original=bool(self._original))

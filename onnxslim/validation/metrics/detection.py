@@ -3,8 +3,8 @@
 What counts is which boxes a model finds, not in which order or how many candidates it lists. So outputs are first read
 as boxes (:func:`read_boxes`), whatever the export calls them:
 
-- several outputs: boxes ``(N, K, 4)``, scores ``(N, K)`` with classes ``(N, K)``, or scores a class ``(N, K, C)``; of one
-  sample also without the first axis (torchvision, TensorFlow, SSD);
+- several outputs: boxes ``(N, K, 4)``, scores ``(N, K)`` with classes ``(N, K)``, or scores a class ``(N, K, C)``, one of
+  which may be the background; of one sample also without the first axis (torchvision, TensorFlow, SSD);
 - one output ``(N, K, 6)``: x1, y1, x2, y2, score, class, as exports with suppression inside give it;
 - one output ``(N, 4 + C, K)``: centre, size and a score a class for every anchor (YOLOv8 and later);
 - one output ``(N, K, 5 + C)``: the same with an objectness before the scores (YOLOv5, YOLOX).
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from onnxslim.core.errors import UsageError
+from onnxslim.validation.metrics.classification import are_probabilities
 
 #: Overlaps at which boxes count as matched: the mean over these is COCO's AP.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -28,6 +29,9 @@ IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 MIN_SCORE, MAX_NMS_IOU, MAX_DETECTIONS = 0.05, 0.5, 300
 #: Without labels, boxes (or cells) of the original from this score on are taken for true.
 MIN_TRUSTED_SCORE = 0.25
+#: Against a model's own boxes AP is taken over overlaps up to this. Beyond it counts by how little of a box's width two
+#: roundings of one model differ; a label is as far from either, so that of labels nothing is lost by that in the mean.
+MAX_OWN_IOU = 0.75
 #: Recall levels that precision is averaged over (COCO).
 _RECALL_LEVELS = np.linspace(0, 1, 101)
 _EXPECTED_FORMATS = "boxes (N, K, 4) with scores and classes, (N, K, 6), (N, 4 + C, K) or (N, K, 5 + C)"
@@ -121,8 +125,13 @@ def count_matches(image: Matches, column: int) -> tuple[int, int, int]:
     return hits, len(image.scores) - hits, len(image.truths) - hits
 
 
-def average_precision(images: Sequence[Matches]) -> float:
-    """COCO's AP: precision averaged over recall, overlaps and the classes that occur; NaN where nothing is true."""
+def average_precision(images: Sequence[Matches], max_iou: float = 1.0) -> float:
+    """COCO's AP: precision averaged over recall, overlaps and the classes that occur; NaN where nothing is true.
+
+    Args:
+        images: The matches of each image.
+        max_iou: Overlaps of :data:`IOU_THRESHOLDS` beyond this are left out.
+    """
     scores = np.concatenate([image.scores for image in images])
     classes = np.concatenate([image.classes for image in images])
     hits = np.concatenate([image.hits for image in images])
@@ -130,7 +139,7 @@ def average_precision(images: Sequence[Matches]) -> float:
     if not len(true_classes):
         return float("nan")
     order = np.argsort(-scores, kind="stable")
-    classes, hits = classes[order], hits[order]
+    classes, hits = classes[order], hits[order][:, max_iou + 1e-9 > IOU_THRESHOLDS]
     by_class = zip(true_classes, counts, strict=True)
     return float(np.mean([_interpolate_precision(hits[classes == c], int(n)) for c, n in by_class]))
 
@@ -145,7 +154,7 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _interpolate_precision(hits: np.ndarray, truths: int) -> float:
-    """The mean over overlaps of the interpolated precision; ``hits`` (k, 10), best first."""
+    """The mean over overlaps of the interpolated precision; ``hits`` (k, overlaps), best first."""
     true_positives = hits.cumsum(axis=0)
     precision = true_positives / np.arange(1, len(hits) + 1)[:, None]
     # What is reached at a recall is the best precision at that recall or beyond.
@@ -169,11 +178,21 @@ def _read_separate_tensors(tensors: Mapping[str, np.ndarray], corners: str, n: i
         raise UsageError(f"metric ap: boxes {corners} have no scores beside them", hint=f"expected {_EXPECTED_FORMATS}")
     values = others[scores]
     if values.ndim == 3:
-        by_class = values if values.shape[1] == count else values.transpose(0, 2, 1)
+        by_class = drop_background(values if values.shape[1] == count else values.transpose(0, 2, 1))
         return [_suppress_non_maxima(b, s, centered=False) for b, s in zip(boxes, by_class, strict=True)]
     classes = _pick_tensor(others, ("class", "label"), lambda v: v.shape == values.shape and v is not values)
     class_ids = others[classes] if classes is not None else np.zeros(values.shape)
     return [_sort_boxes(b, s, k) for b, s, k in zip(boxes, values, class_ids, strict=True)]
+
+
+def drop_background(scores: np.ndarray) -> np.ndarray:
+    """Scores (n, K, C) without the class that says "nothing here": of shares of 1, the outer one most boxes belong to."""
+    if scores.shape[2] < 2 or not are_probabilities(scores):
+        return scores
+    first, last = (float(np.median(scores[..., column])) for column in (0, -1))
+    if max(first, last) <= 0.5:
+        return scores
+    return scores[..., 1:] if first > last else scores[..., :-1]
 
 
 def _pick_tensor(tensors: Mapping[str, np.ndarray], words: str | tuple[str, ...], fits: Any) -> str | None:

@@ -72,3 +72,13 @@ def test_f1_counts_what_is_missed_and_what_is_made_up() -> None:
     tally = DATASET_METRICS["box_f1"]()
     tally.add(result, original, None, 1)
     assert tally.compute().result == pytest.approx(2 * 1 / (2 + 3)), "one lost by its score, one by its class"
+
+
+def test_what_roundings_of_one_model_differ_by_counts_against_labels_only() -> None:
+    original, result = (images[0] for images in shift_boxes(0.1, 1))  # an overlap of 0.82
+    truths = np.concatenate([CORNERS, CLASSES[:, None]], axis=1)[None]
+    by_labels, by_itself = DetectionAccumulator(), DetectionAccumulator()
+    by_labels.add(result, original, truths, 1)
+    by_itself.add(result, original, None, 1)
+    assert by_labels.compute().drop == pytest.approx(0.3), "not found at 0.85, 0.9 and 0.95"
+    assert by_itself.compute().drop == 0

@@ -26,11 +26,11 @@ def plain_overlap(a: np.ndarray, b: np.ndarray) -> float:
     return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common)
 
 
-def plain_ap(images: list[tuple[Boxes, Boxes]]) -> float:
+def plain_ap(images: list[tuple[Boxes, Boxes]], overlaps: np.ndarray = IOU_THRESHOLDS) -> float:
     """COCO's protocol, one class, one overlap and one recall level after the other."""
     found = []
     for kind in sorted({int(c) for _, truths in images for c in truths.classes}):
-        for least in IOU_THRESHOLDS:
+        for least in overlaps:
             ranked, total = [], 0
             for boxes, truths in images:
                 mine = [t for t, c in zip(truths.corners, truths.classes, strict=True) if c == kind]
@@ -78,6 +78,8 @@ def test_ap_is_what_the_protocol_says_step_by_step(seed: int) -> None:
     truths[0] = scene(rng, 3)
     pairs = [(moved(t, rng, 2.0), t) for t in truths]
     assert average_precision([match_boxes(*pair) for pair in pairs]) == pytest.approx(plain_ap(pairs))
+    loose = average_precision([match_boxes(*pair) for pair in pairs], 0.75)
+    assert loose == pytest.approx(plain_ap(pairs, IOU_THRESHOLDS[:6]))
 
 
 @given(st.integers(0, 2**20), st.integers(1, 6))
@@ -115,6 +117,12 @@ def forms() -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     by_class = np.zeros((1, 3, 2), np.float32)
     by_class[0, np.arange(3), CLASSES] = SCORES
     yield "a score a class", {"boxes": CORNERS[None], "scores": by_class}
+    background = np.concatenate([1 - by_class.sum(axis=2, keepdims=True), by_class], axis=2)
+    nothing = np.tile(np.float32([0, 0, 1, 1]), (1, 3, 1))
+    many, least = np.concatenate([CORNERS[None], nothing, nothing], axis=1), np.array([[[0.999, 0.001, 0.0]]])
+    softmax = np.concatenate([background, np.repeat(least, 6, axis=1)], axis=1).astype(np.float32)
+    yield "a background first", {"boxes": many.astype(np.float32), "scores": softmax}
+    yield "a background last", {"boxes": many.astype(np.float32), "scores": np.roll(softmax, -1, axis=2)}
     yield "a score a class, first", {"boxes": CORNERS[None], "scores": by_class.transpose(0, 2, 1)}
 
 
