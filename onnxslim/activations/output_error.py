@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TypeGuard
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeGuard, TypeVar
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.output_parts import find_output_parts
-from onnxslim.runtime.parallel import FeedIterable, SessionPool
+from onnxslim.runtime.parallel import SessionPool
 from onnxslim.runtime.session import SessionConfig
+
+T = TypeVar("T")
 
 
 def to_decibels(ratio: float) -> float:
@@ -59,8 +62,31 @@ def is_float(array: object) -> TypeGuard[np.ndarray]:
     return isinstance(array, np.ndarray) and array.dtype.kind == "f"
 
 
+#: Bytes of reference outputs that are kept, whatever the machine has: what is compared decides.
+MAX_REFERENCE_BYTES = 64_000_000
+
+
+class SizedFeeds(Protocol):
+    """Feeds that can be counted, and iterated anew."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Mapping[str, np.ndarray]]: ...
+
+
+@dataclass(frozen=True)
+class _KeptValues:
+    """One output of one sample: its shape, and each ``stride``-th of its values."""
+
+    shape: tuple[int, ...]
+    stride: int
+    values: np.ndarray
+
+
 class ReferenceOutputs:
     """The float model's outputs on some samples, kept to measure candidates against.
+
+    Of large outputs only every k-th value is kept, and compared, so that they fill :data:`MAX_REFERENCE_BYTES` at most.
 
     Args:
         model: The float model.
@@ -68,12 +94,15 @@ class ReferenceOutputs:
         config: Where to run.
     """
 
-    def __init__(self, model: ir.Model, feeds: FeedIterable, config: SessionConfig) -> None:
+    def __init__(self, model: ir.Model, feeds: SizedFeeds, config: SessionConfig) -> None:
         self._feeds, self._config = feeds, config
         output_parts = {str(value.name): find_output_parts(value) for value in model.graph.outputs}
         self._parts = {name: joined for name, joined in output_parts.items() if joined is not None}
-        self._reference = self._run(model)
-        self._energy = {name: sum(map(energy, arrays)) for name, arrays in self._reference.items()}
+        self._reference = list(self._run(model, self._keep))
+        self._energy: dict[str, float] = {}
+        for sample in self._reference:
+            for name, kept in sample.items():
+                self._energy[name] = self._energy.get(name, 0.0) + energy(kept.values)
 
     def error(self, model: ir.Model | SessionPool, extra_inputs: Mapping[str, np.ndarray] | None = None) -> float:
         """:meth:`errors` summed: each output, or part of one, weighs the same."""
@@ -90,13 +119,11 @@ class ReferenceOutputs:
             model: A candidate, or sessions of it.
             extra_inputs: Inputs that the float model does not have.
         """
-        errors = {}
-        for name, arrays in self._run(model, extra_inputs).items():
-            noise = 0.0
-            for a, b in zip(self._reference[name], arrays, strict=True):
-                noise += squared_error(a, b) if a.shape == b.shape else energy(a)
-            errors[name] = relative_error(noise, self._energy[name])
-        return errors
+        noise: dict[str, float] = {}
+        for sample in self._run(model, self._measure_noise, extra_inputs):
+            for name, value in sample.items():
+                noise[name] = noise.get(name, 0.0) + value
+        return {name: relative_error(value, self._energy[name]) for name, value in noise.items()}
 
     def merge_parts(self, errors: Mapping[str, float]) -> dict[str, float]:
         """What :meth:`errors` of the parts come to for each output, by name."""
@@ -110,20 +137,41 @@ class ReferenceOutputs:
         return {name: relative_error(total, signal[name]) for name, total in noise.items()}
 
     def _run(
-        self, model: ir.Model | SessionPool, extra_inputs: Mapping[str, np.ndarray] | None = None
-    ) -> dict[str, list[np.ndarray]]:
-        """By output or part of one what it holds on each sample."""
+        self,
+        model: ir.Model | SessionPool,
+        reduce: Callable[[int, dict[str, np.ndarray]], T],
+        extra_inputs: Mapping[str, np.ndarray] | None = None,
+    ) -> Iterator[T]:
+        """What ``reduce`` makes of each sample's number and float outputs, or parts of them, by name."""
 
-        def copy_floats(index: int, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            # copies: the runtime's own outputs would keep the whole blocks of memory they were cut from
-            return {name: array.copy() for name, array in outputs.items() if is_float(array)}
-
-        result: dict[str, list[np.ndarray]] = {}
-        pool = model if isinstance(model, SessionPool) else SessionPool(model, self._config)
-        for outputs in pool.run(({**feed, **(extra_inputs or {})} for feed in self._feeds), copy_floats):
+        def reduce_floats(index: int, outputs: dict[str, np.ndarray]) -> T:
+            pieces: dict[str, np.ndarray] = {}
             for name, array in outputs.items():
-                joined = self._parts.get(name)
-                names, pieces = ([name], [array]) if joined is None else (joined.name_parts(name), joined.split(array))
-                for part, piece in zip(names, pieces, strict=True):
-                    result.setdefault(part, []).append(piece)
-        return result
+                if is_float(array):
+                    joined = self._parts.get(name)
+                    pieces |= (
+                        {name: array}
+                        if joined is None
+                        else dict(zip(joined.name_parts(name), joined.split(array), strict=True))
+                    )
+            return reduce(index, pieces)
+
+        pool = model if isinstance(model, SessionPool) else SessionPool(model, self._config)
+        return pool.run(({**feed, **(extra_inputs or {})} for feed in self._feeds), reduce_floats)
+
+    def _keep(self, index: int, outputs: dict[str, np.ndarray]) -> dict[str, _KeptValues]:
+        # copies: the runtime's own outputs would keep the whole blocks of memory they were cut from
+        sample_bytes = sum(array.nbytes for array in outputs.values())
+        stride = max(1, math.ceil(sample_bytes * len(self._feeds) / MAX_REFERENCE_BYTES))
+        stride += 1 - stride % 2  # odd, so that every column of an image is visited
+        return {
+            name: _KeptValues(array.shape, stride, array.reshape(-1)[::stride].copy()) for name, array in outputs.items()
+        }
+
+    def _measure_noise(self, index: int, outputs: dict[str, np.ndarray]) -> dict[str, float]:
+        noise = {}
+        for name, array in outputs.items():
+            kept = self._reference[index][name]
+            is_like = array.shape == kept.shape
+            noise[name] = squared_error(kept.values, array.reshape(-1)[:: kept.stride]) if is_like else energy(kept.values)
+        return noise

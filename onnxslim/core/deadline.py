@@ -10,8 +10,13 @@ import math
 import time
 from collections.abc import Callable
 
+from onnxslim.core.errors import TimeLimitError
+from onnxslim.core.progress import Progress
+
 #: The reason that is given of what was left out.
 NO_TIME_LEFT = "no time left"
+#: How far beyond its deadline a step may go before it is stopped, as a share of its time and in seconds.
+_GRACE_SHARE, _GRACE_SECONDS = 0.1, 1.0
 
 
 def seconds_left(deadline: float | None) -> float:
@@ -32,7 +37,7 @@ class Pacer:
         self._deadline = None if deadline is None else deadline - reserve
         self._clock = clock
         self._started: float | None = None
-        self._longest = 0.0
+        self._longest, self._total, self._count = 0.0, 0.0, 0
 
     def fits(self) -> bool:
         """Whether another part fits; called before each, it ends the one before. The first fits while any time is left."""
@@ -41,5 +46,38 @@ class Pacer:
         now = self._clock()
         if self._started is not None:
             self._longest = max(self._longest, now - self._started)
+            self._total, self._count = self._total + now - self._started, self._count + 1
         self._started = now
         return now + self._longest < self._deadline
+
+    def fits_all(self, count: int) -> bool:
+        """Whether so many parts would fit, going by what one took on average, from the last that began on."""
+        if self._deadline is None:
+            return True
+        return self._clock() + count * self._total / max(self._count, 1) < self._deadline
+
+    def require(self, what: str) -> None:
+        """Go on to another part, which has to fit.
+
+        Raises:
+            TimeLimitError: It does not.
+        """
+        if not self.fits():
+            raise TimeLimitError(f"{what}: {NO_TIME_LEFT}", hint="give a longer --budget")
+
+
+def stop_after(deadline: float | None, progress: Progress, what: str) -> Progress:
+    """``progress``, which ends what reports to it long after ``deadline``: what does not look at the time itself.
+
+    What it raises where that is not done within some more time is a :class:`TimeLimitError` that names ``what``.
+    """
+    if deadline is None:
+        return progress
+    last = deadline + _GRACE_SHARE * max(seconds_left(deadline), 0.0) + _GRACE_SECONDS
+
+    def report(stage: str, done: int, total: int) -> None:
+        if seconds_left(last) < 0:
+            raise TimeLimitError(f"{what}: {NO_TIME_LEFT}", hint="give a longer --budget")
+        progress(stage, done, total)
+
+    return report

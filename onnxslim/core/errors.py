@@ -92,3 +92,10 @@ class LimitError(OnnxslimError):
 
     exit_code = 6
     kind = "limit"
+
+
+class TimeLimitError(OnnxslimError):
+    """The time of one step is up, and nothing usable came of it; a search goes on without it."""
+
+    exit_code = 6
+    kind = "time_limit"

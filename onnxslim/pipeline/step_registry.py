@@ -10,6 +10,7 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxslim.activations.run_context import RunContext
+from onnxslim.core.deadline import stop_after
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.graph.signature import list_input_names
@@ -74,10 +75,11 @@ def _prune(model: ir.Model, options: PruneOptions, context: StepContext) -> Appl
     whole = context.whole if options.max_size is None else context.original
     result, report = prune(
         model, context.samples, options, config=context.config, surveys=context.surveys, whole=whole,
-        kept_inputs=list_input_names(model), progress=context.progress, deadline=context.deadline,
+        kept_inputs=list_input_names(model), progress=stop_after(context.deadline, context.progress, "prune"),
+        deadline=context.deadline,
     )  # fmt: skip
     decision: PruneDecision = report.decision
-    if options.of == "latency" and options.cuts is None and decision.cuts:
+    if (options.of == "latency" or decision.by_clock) and options.cuts is None and decision.cuts:
         options = dataclasses.replace(options, cuts=decision.cuts)
     return result, report, options
 
@@ -93,6 +95,7 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
         options, target=decision.target, calibration=decision.calibration or options.calibration, statistics=(),
         activations=decision.scheme if decision.scheme in ACTIVATION_MODES else options.activations, max_memory=None,
         block_layers=decision.block_layers,
+        corrected_layers=decision.corrected_layers,
         float_units=options.float_units if decision.float_units is None else decision.float_units,
         float_weights=decision.float_weights or options.float_weights,
     )  # fmt: skip

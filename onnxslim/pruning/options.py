@@ -23,9 +23,15 @@ def _check_sparsity(value: object) -> float | str:
 
 @dataclass(frozen=True)
 class PruneDecision:
-    """What a prune step decided: ``cuts`` as :class:`PruneOptions` takes them, one entry a round."""
+    """What a prune step decided.
+
+    Attributes:
+        cuts: As :class:`PruneOptions` takes them, one entry a round.
+        by_clock: Whether a deadline left out what would have been weighed, so that only ``cuts`` repeat it.
+    """
 
     cuts: tuple[list[list[int]], ...]
+    by_clock: bool = False
 
 
 @dataclass(frozen=True)

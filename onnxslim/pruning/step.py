@@ -66,7 +66,7 @@ def prune(
         kept_inputs: Inputs that stay inputs although initializers of these names are their defaults, beside those that
             ``samples`` feed; others of the kind become constants.
         progress: Called as the stages go on.
-        deadline: On ``time.monotonic``'s clock: what is not weighed or repaired by then is left out, and said.
+        deadline: On ``time.monotonic``'s clock: what is not weighed in time for the repair stays as it is, and that is said.
 
     Returns:
         The pruned model and the report: counts, ``details["families"]`` with what went where, ``details["repair"]``
@@ -77,6 +77,7 @@ def prune(
         UnsupportedError: The model is quantised.
         InvalidModelError: A weight is NaN or infinite.
         GateError: The budget cannot be met; says how much can go and what holds the rest.
+        TimeLimitError: Scores or repair were not done by the deadline.
     """
     options = options or PruneOptions()
     context = RunContext(samples, config or SessionConfig(), progress, deadline)
@@ -161,7 +162,8 @@ def _prune_channels(
 def _report_decision(candidates: Candidates, effects: Effects, decision: PruningDecision, report: StepReport) -> None:
     """Write down what went where."""
     entry = [list(part) for part in decision.recipe_entry]
-    report.decision = PruneDecision((*report.decision.cuts, entry))
+    by_clock = report.decision.by_clock or effects.unmeasured > 0
+    report.decision = PruneDecision((*report.decision.cuts, entry), by_clock)
     report.details.setdefault("cuts", []).append(entry)
     report.count(_UNITS, int(decision.units.sum()))
     report.count(_BLOCKS, len(decision.blocks))

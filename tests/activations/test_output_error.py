@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onnxslim.activations import output_error
 from onnxslim.activations.output_error import (
     ReferenceOutputs,
     compute_sqnr_db,
@@ -61,6 +62,16 @@ def test_errors_are_shares_of_the_references_energy_over_all_samples(factor: flo
     feeds = [{"x": x[None]} for x in np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)]
     reference = ReferenceOutputs(_scaled(1.0), feeds, SessionConfig())
     assert reference.errors(_scaled(factor)) == {"y": pytest.approx((1 - factor) ** 2, rel=1e-6)}
+
+
+def test_of_large_outputs_a_part_is_kept_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    feeds = [{"x": x[None]} for x in np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)]
+    everything = ReferenceOutputs(_scaled(1.0), feeds, SessionConfig())
+    monkeypatch.setattr(output_error, "MAX_REFERENCE_BYTES", 50 * 4 * 4 // 2)
+    part = ReferenceOutputs(_scaled(1.0), feeds, SessionConfig())
+    kept = sum(values.values.size for sample in part._reference for values in sample.values())
+    assert kept <= 50 * 4 / 2 < sum(values.values.size for sample in everything._reference for values in sample.values())
+    assert part.errors(_scaled(1.5)) == {"y": pytest.approx(0.25, rel=1e-6)}
 
 
 def test_an_output_of_another_shape_is_wholly_wrong() -> None:

@@ -2,10 +2,13 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxslim.core.deadline import Pacer, seconds_left
+from onnxslim.core.deadline import Pacer, seconds_left, stop_after
+from onnxslim.core.errors import TimeLimitError
+from onnxslim.core.progress import ignore_progress
 
 
 class FakeClock:
@@ -50,3 +53,37 @@ def test_what_is_reserved_counts_as_gone():
     clock = FakeClock()
     assert Pacer(clock.now + 10, reserve=9, clock=clock).fits()
     assert not Pacer(clock.now + 10, reserve=10, clock=clock).fits()
+
+
+def test_several_parts_fit_by_what_one_took_on_average():
+    clock = FakeClock()
+    pacer = Pacer(clock.now + 10, clock=clock)
+    for seconds in (1.0, 3.0):
+        assert pacer.fits()
+        clock.now += seconds
+    assert pacer.fits()
+    assert pacer.fits_all(2)
+    assert not pacer.fits_all(3)
+    assert Pacer(None).fits_all(10**9)
+
+
+def test_a_part_that_has_to_fit_and_does_not_ends_the_step_and_not_the_process():
+    clock = FakeClock()
+    with pytest.raises(TimeLimitError, match="repair: no time left") as raised:
+        Pacer(clock.now - 1, clock=clock).require("repair")
+    assert raised.value.exit_code == 6
+
+
+def test_what_looks_at_no_clock_is_stopped_some_time_after_its_deadline(monkeypatch):
+    clock = FakeClock()
+    monkeypatch.setattr("time.monotonic", clock)
+    seen = []
+    report = stop_after(clock.now + 100, lambda *call: seen.append(call), "quantize")
+    report("statistics", 1, 9)
+    clock.now += 105
+    report("statistics", 2, 9)
+    clock.now += 10
+    with pytest.raises(TimeLimitError, match="quantize"):
+        report("statistics", 3, 9)
+    assert seen == [("statistics", 1, 9), ("statistics", 2, 9)]
+    assert stop_after(None, ignore_progress, "quantize") is ignore_progress

@@ -37,5 +37,7 @@ def test_the_codes_are_those_of_the_contract():
         "InvalidDataError": 3,
         "UnsupportedError": 4,
         "GateError": 5,
+        "NothingGainedError": 4,
         "LimitError": 6,
+        "TimeLimitError": 6,
     }

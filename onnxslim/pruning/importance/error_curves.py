@@ -69,6 +69,9 @@ def compute_error_curves(
         groups: The families to score.
         orders: Position in ``groups`` -> the order in which its units go; OBS decides for the others.
         seed: Of the choice of positions.
+
+    Raises:
+        TimeLimitError: Not all could be scored before the deadline: errors of some are worth nothing.
     """
     consumer_views, orders = _consumer_views(model, analysis, groups), orders or {}
     if context.samples is None:
@@ -83,7 +86,9 @@ def compute_error_curves(
     executor = SegmentExecutor(model, context.samples, context.config)
     finished: dict[int, ErrorCurve] = {}
     reader_positions = sorted(groups_by_reader, key=lambda position: analysis.consumers[position].node)
+    pacer = context.pace()
     for done, position in enumerate(reader_positions):
+        pacer.require("score")
         view = consumer_views[position]
         gram, held_out = view.moments(executor, seed)
         if gram.count < gram.columns:

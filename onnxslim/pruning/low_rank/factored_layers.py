@@ -87,7 +87,9 @@ def find_factorizable(
         for position, layer in find_linear_layers(model.graph).items()
         if layer.groups == 1 and layer.op != "ConvTranspose" and layer.name not in excluded
     ]
+    pacer = context.pace()
     for done, (position, layer) in enumerate(layers):
+        pacer.require("low rank")
         matrix, shape = layer.matrix(), layer.output_first.shape
         if matrix.shape[2] > MAX_GRAM_COLUMNS:
             continue

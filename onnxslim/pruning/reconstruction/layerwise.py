@@ -51,6 +51,9 @@ def reconstruct_layers(
 
     Returns:
         How many layers were fitted, each one's error before and after in ``details["repair"]``, where data were too few.
+
+    Raises:
+        TimeLimitError: Not all could be repaired before the deadline: layers behind would be fitted to what is not mended.
     """
     report, samples = StepReport("repair"), context.require_samples("repair")
     if len(samples) < HOLDOUT_PERIOD:
@@ -60,7 +63,9 @@ def reconstruct_layers(
     regression_targets = find_targets(pruned, original, factorizations or ())
     pruned_executor = SegmentExecutor(pruned, samples, context.config)
     original_executor = SegmentExecutor(original, samples, context.config, shared=pruned_executor)
+    pacer = context.pace()
     for done, target in enumerate(regression_targets):
+        pacer.require("repair")
         layer = target.layer
         pruned_batches = pruned_executor.run_segment(target.position, target.input_tensors)
         original_batches = original_executor.run_segment(original_position[layer.node_output], [target.reference_tensor])

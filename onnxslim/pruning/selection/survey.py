@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,8 @@ import onnx_ir as ir
 
 from onnxslim.activations.run_context import RunContext
 from onnxslim.channels.analysis.analysis import analyze_channels
+from onnxslim.core.deadline import NO_TIME_LEFT
+from onnxslim.core.errors import TimeLimitError
 from onnxslim.core.step_report import Skipped
 from onnxslim.core.workers import current_workers
 from onnxslim.data.samples import Samples
@@ -35,6 +38,8 @@ from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD
 
 #: Samples on which candidates are compared by their effect on the outputs.
 MAX_EVALUATION_SAMPLES = 128
+#: What a repair takes, over what it takes to score: each layer is run and fitted, in the old model and in the new.
+_REPAIR_SHARE = 1.5
 #: One of the plain model, and one with cheaper forms.
 _MAX_SURVEYS = 2
 
@@ -81,7 +86,7 @@ def survey_candidates(
     key = f"{hashlib.sha256(model_file.to_bytes(model)).hexdigest()} {relevant_options} {has_budget}"
     if key in cache:
         return cache[key]
-    samples, config = context.samples, context.config
+    samples, config, started = context.samples, context.config, time.monotonic()
     analysis = analyze_channels(model, lossy=samples is not None)
     eligible_families, reasons = select_eligible(
         find_channel_groups(analysis), compute_cost(model).nodes, options.exclude, options.min_layer_params
@@ -97,7 +102,7 @@ def survey_candidates(
         excluded = [n.name or "" for n in model.graph if any(re.search(p, n.name or "") for p in options.exclude)]
         factorizable = find_factorizable(model, context, excluded=excluded, round_to=rank_multiple, seed=options.seed)
     all_candidates = Candidates(model, analysis, error_curves, blocks, samples, config, factorizable)
-    effects = initial_effects(all_candidates)
+    effects, is_complete = initial_effects(all_candidates), True
     if has_budget and samples is not None and not options.uniform:
         evaluation_samples, workers = _held_out_samples(samples), current_workers()
         outputs = (
@@ -105,7 +110,13 @@ def survey_candidates(
             if workers.is_out_of_process
             else OutputComparer(model, evaluation_samples, config)
         )
-        effects = measure_effects(all_candidates, outputs, context.progress)
+        reserved = _REPAIR_SHARE * (time.monotonic() - started)
+        effects = measure_effects(all_candidates, outputs, context.progress, context.pace(reserved))
+        is_complete = not effects.unmeasured
+        if not is_complete and not any(effects.curves):
+            raise TimeLimitError(f"weigh what may go: {NO_TIME_LEFT}", hint="give a longer --budget")
+        if not is_complete:
+            warnings.append(f"{NO_TIME_LEFT} to weigh {effects.unmeasured} of the ways to prune: what they would take stays")
         if not effects.are_comparable():
             effects = initial_effects(all_candidates)
             warnings.append(
@@ -115,10 +126,13 @@ def survey_candidates(
     # the repaired weights were for measuring alone, and are several times the model
     light_curves = [replace(curve, weights={}) for curve in error_curves]
     skipped = [Skipped(name, reason) for name, reason in reasons.items()]
-    cache[key] = Survey(replace(all_candidates, curves=light_curves), criterion_scores, effects, skipped, warnings)
+    survey = Survey(replace(all_candidates, curves=light_curves), criterion_scores, effects, skipped, warnings)
+    if not is_complete:  # another time there may be more time
+        return survey
+    cache[key] = survey
     for oldest in list(cache)[:-_MAX_SURVEYS]:
         del cache[oldest]
-    return cache[key]
+    return survey
 
 
 def _held_out_samples(samples: Samples) -> Samples:

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.output_error import ReferenceOutputs
+from onnxslim.core.deadline import Pacer
 from onnxslim.graph.constants import get_const_array
 from onnxslim.quantization.calibration import range_methods
 from onnxslim.quantization.calibration.histograms import Statistics
@@ -50,18 +51,20 @@ class RangeSelector:
         """The encodings by ``method``."""
         return QuantizationParams(self._encodings[method], reduce_range=self._target.saturating_pairs)
 
-    def measure_errors(self, plan: QuantizationPlan | None = None) -> dict[str, float]:
-        """By method the worst error of an output, or a part of one; {} for one method.
+    def measure_errors(self, plan: QuantizationPlan | None = None, pacer: Pacer | None = None) -> dict[str, float]:
+        """By method the worst error of an output, or a part of one, of as many as ``pacer`` has time for; {} for one method.
 
         Args:
             plan: What is quantised; by default everything.
+            pacer: Tells whether another method fits; by default all do.
         """
         if len(self._encodings) == 1:
             return {}
         first, reduce_range = next(iter(self._encodings.values())), self._target.saturating_pairs
         plan = plan or self._full_plan
         simulation = Simulation(self._model, plan, first, reduce_range, self._reference, self._config)
-        errors = {name: simulation.measure_errors(encodings) for name, encodings in self._encodings.items()}
+        pacer = pacer or Pacer(None)
+        errors = {name: simulation.measure_errors(encodings) for name, encodings in self._encodings.items() if pacer.fits()}
         return {name: max(output_errors.values(), default=0.0) for name, output_errors in errors.items()}
 
     def quantize(self, plan: QuantizationPlan, method: str) -> ir.Model:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.activations.output_error import ReferenceOutputs
+from onnxslim.activations.output_error import ReferenceOutputs, SizedFeeds
 from onnxslim.core.step_report import StepReport
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.calibration.range_selection import RangeSelector
@@ -24,7 +24,6 @@ from onnxslim.quantization.static.corrected_model import CorrectedModel, build_c
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only import int4_linear
 from onnxslim.runtime.memory import release_freed_memory
-from onnxslim.runtime.parallel import FeedIterable
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class StaticBuilder:
     reference: ReferenceOutputs
     range_selector: RangeSelector
     times: UnitTimes | None
-    loss_feeds: FeedIterable
+    loss_feeds: SizedFeeds
     method: str
     int4_layers: Sequence[str]
     context: QuantizeContext
@@ -107,8 +106,9 @@ class StaticBuilder:
                 qparams = replace(qparams, encodings={**qparams.encodings, image_input.levels_name: image_input.encoding})
             plan = make_plan(source_units, int8)
             corrected = build_corrected_model(
-                source_model, self.context, plan, qparams, self.correction_feeds, self.reference, image_input=image_input
-            )
+                source_model, self.context, plan, qparams, self.correction_feeds, self.reference, image_input=image_input,
+                max_layers=self.options.corrected_layers,
+            )  # fmt: skip
         model, output_errors, int4_count = corrected.model, corrected.output_errors, 0
         if self.int4_layers:
             with self.report.part("4-bit layers"):

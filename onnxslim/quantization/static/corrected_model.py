@@ -25,6 +25,7 @@ class CorrectedModel:
         output_errors: Relative squared error of each output.
         variant_errors: The sum of those as rounded and as mended.
         corrections: What mending did, layer by layer.
+        stopped_after: How many layers were mended before the time was up; None where all that could be.
     """
 
     model: ir.Model
@@ -32,6 +33,7 @@ class CorrectedModel:
     output_errors: dict[str, float]
     variant_errors: dict[str, float]
     corrections: Sequence[LayerCorrection]
+    stopped_after: int | None = None
 
 
 def build_corrected_model(
@@ -43,9 +45,15 @@ def build_corrected_model(
     reference: ReferenceOutputs,
     *,
     image_input: ImageInput | None = None,
+    max_layers: int | None = None,
 ) -> CorrectedModel:
-    """``model`` quantised by ``plan``, mended on ``feeds`` unless that moves the outputs further from ``reference``."""
-    mended_qparams, corrections = correct_layers(model, plan, qparams, feeds, context.config, progress=context.progress)
+    """``model`` quantised by ``plan``, mended on ``feeds`` unless that moves the outputs further from ``reference``.
+
+    All layers are mended, or the first ``max_layers``, or as many as there is time for.
+    """
+    mended_qparams, corrections, stopped_after = correct_layers(
+        model, plan, qparams, feeds, context.config, progress=context.progress, pacer=context.pace(), max_layers=max_layers
+    )
     models = [insert_qdq(model, plan, qparams), insert_qdq(model, plan, mended_qparams)]
     if image_input is not None:
         for quantized in models:
@@ -54,4 +62,4 @@ def build_corrected_model(
     rounded_error, mended_error = (sum(errors.values()) for errors in output_errors)
     is_mended = mended_error < rounded_error
     variant_errors = {"as rounded": rounded_error, "mended": mended_error}
-    return CorrectedModel(models[is_mended], is_mended, output_errors[is_mended], variant_errors, corrections)
+    return CorrectedModel(models[is_mended], is_mended, output_errors[is_mended], variant_errors, corrections, stopped_after)

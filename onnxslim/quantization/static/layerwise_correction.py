@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.core.deadline import Pacer
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.graph.conv_geometry import prepare_input
 from onnxslim.graph.im2col import unfold
@@ -62,8 +63,11 @@ def correct_layers(
     *,
     seed: int = 0,
     progress: Progress = ignore_progress,
-) -> tuple[QuantizationParams, list[LayerCorrection]]:
-    """The choices with codes and a bias for every weighted int8 unit of ``plan``, and what that did.
+    pacer: Pacer | None = None,
+    max_layers: int | None = None,
+) -> tuple[QuantizationParams, list[LayerCorrection], int | None]:
+    """The choices with codes and a bias for every weighted int8 unit of ``plan``, what that did, and after how many of them
+    the time was up: layers behind are rounded as they are. None where all were done.
 
     Args:
         model: The float model that ``plan`` refers to.
@@ -73,6 +77,8 @@ def correct_layers(
         config: Where to run.
         seed: Of the sampled positions.
         progress: Called after each unit.
+        pacer: Tells whether another layer fits.
+        max_layers: Stop after so many.
     """
     feeds = list(feeds)
     layers = [unit for unit in plan.units if unit.name in plan.int8 and unit.has_weights]
@@ -84,11 +90,15 @@ def correct_layers(
     }
     sampled_outputs = sample_outputs(model, requests, feeds, config, seed=seed)
     release_freed_memory()
-    corrected, corrections = replace(qparams, weights={}), []
+    corrected, corrections = replace(qparams, weights={}), list[LayerCorrection]()
     # later layers must see earlier ones corrected, so the replay reads the very codes that are filled here
     replay = LayerwiseReplay(model, plan, corrected, feeds, config)
+    pacer, layer_count = pacer or Pacer(None), 0
     for index, unit in enumerate(plan.units):
         if unit.name in names:
+            if layer_count == max_layers or not pacer.fits():
+                return corrected, corrections, layer_count
+            layer_count += 1
             sampled = sampled_outputs.pop(names[unit.name])
             x = np.concatenate([_collect_input_rows(unit, replay, sample, sampled) for sample in range(len(feeds))], axis=1)
             if x.shape[1]:
@@ -98,7 +108,7 @@ def correct_layers(
         if index % 4 == 0:
             release_freed_memory()
         progress("correcting", index + 1, len(plan.units))
-    return corrected, corrections
+    return corrected, corrections, None
 
 
 def _collect_input_rows(unit: FusionGroup, replay: LayerwiseReplay, sample: int, sampled: SampledOutputs) -> np.ndarray:

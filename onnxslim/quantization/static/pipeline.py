@@ -8,6 +8,7 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from onnxslim.activations.output_error import ReferenceOutputs
+from onnxslim.core.deadline import NO_TIME_LEFT, stop_after
 from onnxslim.core.step_report import StepReport
 from onnxslim.core.workers import current_workers
 from onnxslim.graph import cost
@@ -101,9 +102,9 @@ def quantize_static(
         )
         range_selector = RangeSelector(equalized, full_plan, statistics, options, range_reference, config)
         report.warnings += find_calibration_warnings(full_plan, statistics)
-        errors = range_selector.measure_errors()
+        errors = range_selector.measure_errors(pacer=context.pace())
         report.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
-        best_method = min(methods, key=lambda name: errors.get(name, 0.0))
+        best_method = min(errors, key=errors.__getitem__, default=next(iter(methods)))
         release_freed_memory()
     if not any(unit.has_weights for unit in all_units if unit.name in int8_capable):
         raise build_no_layers_error(model, "Conv, Gemm or MatMul with float32 weights can run in int8")
@@ -139,6 +140,9 @@ def _summarize(selected: SelectedPlacement[BuiltPlacement], builder: StaticBuild
         "way": "mended" if built.corrected.is_mended else "as rounded",
         "errors": {name: float(f"{error:.4g}") for name, error in built.corrected.variant_errors.items()},
     }
+    stopped_after = built.corrected.stopped_after
+    if stopped_after is not None:
+        report.skip(f"layers after the first {stopped_after}", f"mending: {NO_TIME_LEFT}")
     report.count("linear layers in 4 bits", built.int4_count)
     report.details["calibration"] = built.method
     if built.method == "least":
@@ -148,7 +152,7 @@ def _summarize(selected: SelectedPlacement[BuiltPlacement], builder: StaticBuild
         decision = summarize(variant.model, built, builder.context.config, options, report)
     return variant.model, replace(
         decision, calibration=built.method, float_weights=variant.float_weights, front=selected.front,
-        front_index=selected.index, mixed_reason=selected.reason,
+        front_index=selected.index, mixed_reason=selected.reason, corrected_layers=stopped_after,
     )  # fmt: skip
 
 
@@ -161,6 +165,7 @@ def _collect_statistics(
     options: QuantizeOptions,
 ) -> Statistics:
     """The statistics of the tensors ``names``, as far as ``cache_writer`` does not know them already."""
+    progress = stop_after(context.deadline, context.progress, "statistics")
     memory = None if options.max_memory is None else int(OBSERVATION_MEMORY_SHARE * options.max_memory)
 
     if cache_writer is None and (workers := current_workers()).is_out_of_process:
@@ -168,7 +173,7 @@ def _collect_statistics(
     if cache_writer is not None and not len(cache_writer.remaining):
         return cache_writer.merge_all(cache_writer.known_statistics)
     statistics = observe.collect_statistics(
-        model, feeds if cache_writer is None else feeds[cache_writer.remaining], names, context.config, context.progress,
+        model, feeds if cache_writer is None else feeds[cache_writer.remaining], names, context.config, progress,
         len(feeds), cache_writer=cache_writer, memory_limit=memory,
     )  # fmt: skip
     return statistics if cache_writer is None else cache_writer.merge_all(statistics)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
+from onnxslim.activations import run_context
+from onnxslim.core.deadline import Pacer
+from onnxslim.core.errors import TimeLimitError
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.recipe import Recipe, make_step
 from onnxslim.pipeline.task import prepare_task
@@ -50,3 +55,36 @@ def test_recipes_of_one_task_share_it() -> None:
     for remove in (0.2, 0.4):
         task.make_runner(Recipe((make_step("prune", remove=remove),))).run((make_step("prune", remove=remove),))
     assert len(task.surveys) == 1
+
+
+class _HurriedPacer(Pacer):
+    """All parts fit one by one, never all together; or none fits."""
+
+    fitting = True
+
+    def fits(self) -> bool:
+        return self.fitting
+
+    def fits_all(self, count: int) -> bool:
+        return False
+
+
+def test_what_there_was_no_time_to_weigh_stays_and_its_cuts_repeat_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nets.residual(blocks=3)
+    data, surveys = nets.samples(model, 40), dict[str, Survey]()
+    with monkeypatch.context() as patch:
+        patch.setattr(run_context, "Pacer", _HurriedPacer)
+        hurried, report = prune(model, data, PruneOptions(remove=0.2, of="macs"), surveys=surveys)
+    assert report.decision.by_clock
+    assert any("no time left to weigh" in warning for warning in report.warnings)
+    assert all(len(family["effects"]) <= 1 for family in report.details["families"][0])
+    assert not surveys
+    replayed, again = prune(model, data, PruneOptions(remove=0.2, of="macs", cuts=report.decision.cuts))
+    assert model_file.to_bytes(hurried) == model_file.to_bytes(replayed)
+    assert not again.decision.by_clock
+
+
+def test_with_no_time_at_all_nothing_usable_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nets.mlp()
+    with pytest.raises(TimeLimitError, match="no time left"):
+        prune(model, nets.samples(model, 20), PruneOptions(remove=0.2), deadline=time.monotonic() - 1)

@@ -32,9 +32,9 @@ def test_the_better_of_both_models_is_handed_back(monkeypatch: pytest.MonkeyPatc
     correct_layers = corrected_model.correct_layers
 
     def spoil(*arguments: object, **more: object) -> object:
-        mended, corrections = correct_layers(*arguments, **more)  # type: ignore[arg-type]
+        mended, corrections, stopped = correct_layers(*arguments, **more)  # type: ignore[arg-type]
         codes = {name: QuantizedWeights(np.zeros_like(one.weight), one.scales) for name, one in mended.weights.items()}
-        return replace(mended, weights=codes), corrections
+        return replace(mended, weights=codes), corrections, stopped
 
     if spoilt:
         monkeypatch.setattr(corrected_model, "correct_layers", spoil)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 
+from onnxslim.activations import run_context
+from onnxslim.core.deadline import Pacer
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.graph.traversal import name_nodes
@@ -56,3 +60,28 @@ def test_a_first_sample_without_a_signal_spoils_nothing(digits: ir.Model, calib:
         warnings.simplefilter("error", RuntimeWarning)
         _, report = quantize(digits, silent, STATIC)
     assert all(layer["sqnr_db"] > 15 for layer in report.details["layers"] if layer["kernel"] == "int8")
+
+
+class _PacerOfThree(Pacer):
+    """Three parts fit of whatever is begun."""
+
+    def fits(self) -> bool:
+        self.begun = getattr(self, "begun", 0) + 1
+        return self.begun <= 3
+
+
+def test_mending_ends_when_the_time_is_up_and_is_repeated_so(
+    digits: ir.Model, calib: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = QuantizeOptions(float_units=(), calibration="minmax")
+    with monkeypatch.context() as patch:
+        patch.setattr(run_context, "Pacer", _PacerOfThree)
+        hurried, report = quantize(digits, calib, options)
+    assert report.decision.corrected_layers == 3
+    assert any("no time left" in skipped.reason for skipped in report.skipped)
+    repeated, again = quantize(digits, calib, replace(options, corrected_layers=3))
+    assert model_file.to_bytes(hurried) == model_file.to_bytes(repeated)
+    assert again.decision.corrected_layers == 3
+    complete, whole = quantize(digits, calib, options)
+    assert whole.decision.corrected_layers is None
+    assert model_file.to_bytes(complete) != model_file.to_bytes(hurried)
