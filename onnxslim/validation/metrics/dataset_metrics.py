@@ -28,6 +28,9 @@ from onnxslim.validation.metrics.embeddings import NeighborsMetric, SimilarityMe
 from onnxslim.validation.metrics.images import ImageErrorMetric
 from onnxslim.validation.metrics.numbers import DeviationMetric, VarianceMetric
 
+#: A point of AP against the original's own boxes: every box that changed is lost there, while of labels some are won.
+OWN_BOXES_POINT = 0.015
+
 
 class DetectionAccumulator(DatasetMetric):
     """AP of boxes against labels ``(N, K, 5)``, or against the original's own boxes where there are none.
@@ -83,7 +86,9 @@ class DetectionAccumulator(DatasetMetric):
 
         groups = min(MAX_JACKKNIFE_GROUPS, n) if n > 1 else 0
         compared = compare_on_dataset(self.name, measure, n, groups, has_original=bool(self._original))
-        return replace(compared, provable=compared.provable if self._has_labels else None, share=True)
+        if self._has_labels:
+            return replace(compared, share=True)
+        return replace(compared, share=True, provable=None, point=OWN_BOXES_POINT)
 
     def _check_truths(self) -> None:
         if not any(len(image.truths) for image in self._result):

@@ -82,3 +82,4 @@ def test_what_roundings_of_one_model_differ_by_counts_against_labels_only() -> N
     by_itself.add(result, original, None, 1)
     assert by_labels.compute().drop == pytest.approx(0.3), "not found at 0.85, 0.9 and 0.95"
     assert by_itself.compute().drop == 0
+    assert by_labels.compute().point < by_itself.compute().point
