@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from onnxslim.compat.float32 import widen
 from onnxslim.compat.legacy_options import FUSION_PATTERNS, OPTIMIZATIONS, SlimOptions, parse_keywords
-from onnxslim.core.errors import GateError, UsageError
+from onnxslim.core.errors import GateError, NothingGainedError, UsageError
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.model_inputs import find_fixed_batch_size, get_model_inputs
 from onnxslim.data.sources import open_samples
@@ -101,7 +101,6 @@ def rewrite(model: model_file.ModelLike, slim_options: SlimOptions) -> tuple[ir.
 
     Raises:
         GateError: The check found a difference.
-        UnsupportedError: Nothing in the model can be of the type asked for.
     """
     before = model_file.load(model)
     kept = list_input_names(before) if slim_options.keep_initializer_inputs else list(slim_options.check_inputs or ())
@@ -155,7 +154,11 @@ def _convert_dtype(model: ir.Model, dtype: str, options: SimplifyOptions) -> ir.
     if dtype == "fp32":
         wide = model_file.clone(model)
         return simplify(wide, options, kept_inputs=list_input_names(wide))[0] if widen(wide) else model
-    half, _ = quantize(model, None, QuantizeOptions(target="cuda"), kept_inputs=list_input_names(model))
+    try:
+        half, _ = quantize(model, None, QuantizeOptions(target="cuda"), kept_inputs=list_input_names(model))
+    except NothingGainedError as error:
+        logger.warning("dtype fp16: %s", error.message)
+        return model
     for set_dtypes, values in ((set_inputs, half.graph.inputs), (set_outputs, half.graph.outputs)):
         floats = {v.name for v in values if v.dtype is ir.DataType.FLOAT and isinstance(v.type, ir.TensorType)}
         set_dtypes(half, {str(v.name): ir.DataType.FLOAT16 if v.name in floats else None for v in values})

@@ -74,7 +74,7 @@ class UnsupportedError(OnnxslimError):
 
 
 class NothingGainedError(OnnxslimError):
-    """What was asked for would make the file larger; a command that makes a model writes the original then."""
+    """What was asked for would make the file no smaller; a command that makes a model writes the original then."""
 
     exit_code = 4
     kind = "nothing_gained"

@@ -145,3 +145,14 @@ def test_weights_that_are_listed_as_inputs_become_constants_as_in_the_package(tm
     np.save(tmp_path / "gain.npy", np.float32(2.0))
     fed = onnxslim.slim(listed(), model_check=True, model_check_inputs=[f"gain:{tmp_path / 'gain.npy'}"])
     assert names_of_inputs(fed) == ["x", "gain"]
+
+
+def test_where_nothing_can_be_float16_the_model_is_simplified_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    node = onnx.helper.make_node("Scaler", ["x"], ["y"], domain="ai.onnx.ml", offset=[0.5], scale=[2.0])
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 2]) for name in "xy")
+    opsets = [onnx.helper.make_opsetid("", 13), onnx.helper.make_opsetid("ai.onnx.ml", 1)]
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [x], [y]), opset_imports=opsets, ir_version=8)
+    with caplog.at_level("WARNING", logger="onnxslim"):
+        result = onnxslim.slim(model, dtype="fp16")
+    assert result.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert "no node can compute in float16" in caplog.text

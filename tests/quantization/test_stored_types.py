@@ -108,3 +108,9 @@ def test_weights_behind_a_cast_are_int8_too(activations: str) -> None:
     result, report = quantize(original, samples, QuantizeOptions(activations=activations, placement="static", target="cpu"))
     assert report.changed["layers in int8"] == 1
     assert not types(result, "Cast") & {ir.DataType.FLOAT16}
+
+
+@pytest.mark.parametrize(("source", "said"), [("float16", True), ("double", True), ("stored in float16", False)])
+def test_layers_that_cannot_have_4_bits_are_said(source: str, said: bool) -> None:
+    _, report = quantize(build(source), None, QuantizeOptions(weights="int4"))
+    assert any("4 bits are for float32 layers: the weights of 1 " in line for line in report.warnings) == said

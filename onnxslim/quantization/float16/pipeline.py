@@ -13,7 +13,7 @@ from onnxslim.activations.observer import observe
 from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.activations.run_context import RunContext
 from onnxslim.activations.runtime_types import infer_runtime_types
-from onnxslim.core.errors import UnsupportedError
+from onnxslim.core.errors import NothingGainedError
 from onnxslim.core.step_report import StepReport
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
@@ -51,7 +51,7 @@ def quantize_float16(
     float32_nodes.update(dict.fromkeys(match_nodes(model, options.exclude), "it was excluded"))
     conversion = _convert_copy(model, float32_nodes)
     if not conversion.counts["nodes in float16"]:
-        raise UnsupportedError("nothing to convert: no node can compute in float16")
+        raise NothingGainedError("no node can compute in float16", hint="trees, texts and integers have no float16 kernels")
     if feeds is None:
         report.warnings.append("no data: only constants and types decided what stays float32; ranges were not looked at")
     else:

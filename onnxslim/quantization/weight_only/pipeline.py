@@ -33,10 +33,13 @@ import onnx_ir as ir
 from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.step_report import StepReport
+from onnxslim.graph.constants import get_const_tensor
+from onnxslim.graph.cost import FLOAT_TYPES
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.evaluation import placement_profiling
+from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.targets.registry import TARGETS
@@ -102,6 +105,8 @@ def quantize_weights(
             hint=reasons[:_MAX_HINT_LENGTH] or None,
         )
     report.add(written)
+    if weight_format.startswith("int4") and (others := _count_wide_layers(source)):
+        report.warnings.append(f"4 bits are for float32 layers: the weights of {others} in another float type are in 8 bits")
     context.progress("weights", 1, 1)
     if block_layers is None and options.placement == "measured" and context.samples is not None:
         timing_feeds = CalibrationFeeds(context.samples).first(NUM_TIMING_SAMPLES)
@@ -113,3 +118,12 @@ def quantize_weights(
                 f"{seconds['float'] * 1e3:.3g} ms; it makes the file smaller, not the inference faster"
             )
     return result, QuantizeDecision("weights", options.target, block_layers=block_layers)
+
+
+def _count_wide_layers(model: ir.Model) -> int:
+    """Linear layers whose weights are floats of another type than float32, which no 4-bit kernel multiplies with."""
+    weights = (get_const_tensor(node.inputs[1]) for node in model.graph.all_nodes() if node.op_type in ("MatMul", "Gemm"))
+    return sum(
+        weight is not None and weight.size >= MIN_WEIGHT_ELEMENTS and weight.dtype in FLOAT_TYPES - {ir.DataType.FLOAT}
+        for weight in weights
+    )
