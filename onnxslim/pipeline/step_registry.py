@@ -31,7 +31,7 @@ class StepContext(RunContext):
 
     Attributes:
         original: The model before the first step; recovery learns from it.
-        seed: Of every draw.
+        seed: Of every draw of a step whose options name none.
         surveys: What pruning found out about models with the same samples.
         tune_samples: Samples that nothing is fitted to and that may be chosen by, the *tune* data; None without any.
         drop_over_limit: A model's drop on the *tune* data divided by the drop that the gates allow; None without such data.
@@ -71,6 +71,7 @@ def _simplify(model: ir.Model, options: SimplifyOptions, context: StepContext) -
 
 
 def _prune(model: ir.Model, options: PruneOptions, context: StepContext) -> AppliedStep:
+    options = dataclasses.replace(options, seed=options.seed or context.seed)
     # a size is that of a file: what exact steps saved counts, whatever it was
     whole = context.whole if options.max_size is None else context.original
     result, report = prune(
@@ -103,6 +104,7 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
 
 
 def _recover(model: ir.Model, options: RecoverOptions, context: StepContext) -> AppliedStep:
+    options = dataclasses.replace(options, seed=options.seed or context.seed)
     result, report = recover(
         model, context.original, context.require_samples("recover"), options, unseen=context.tune_samples,
         config=context.config, kept_inputs=list_input_names(model), progress=context.progress, deadline=context.deadline,

@@ -12,7 +12,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from onnxslim.core.errors import InvalidModelError, OnnxslimError, UnsupportedError
-from onnxslim.model_io import model_file
+from onnxslim.model_io import model_file, tensors
 from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 from onnxslim.runtime.error_translation import make_library_error, translate_error
 from onnxslim.runtime.load_check import check_survives, holds_half_floats
@@ -162,8 +162,7 @@ def _create_session(model: ir.Model, options: Any, providers: list[tuple[str, di
             ort_values = {name: ort.OrtValue.ortvalue_from_numpy(tensor.numpy()) for name, tensor in large.items()}
             options.add_external_initializers(list(ort_values), list(ort_values.values()))
             return ort.InferenceSession(content, options, providers=providers, enable_fallback=0)
-        tensors = (value.const_value for value in model.graph.initializers.values())
-        if sum(0 if tensor is None else tensor.nbytes for tensor in tensors) < _MAX_MESSAGE_BYTES:
+        if sum(map(tensors.nbytes, tensors.iter_tensors(model))) < _MAX_MESSAGE_BYTES:
             return ort.InferenceSession(model_file.to_bytes(model), options, providers=providers, enable_fallback=0)
         with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
             path = os.path.join(folder, "model.onnx")

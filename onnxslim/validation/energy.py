@@ -23,19 +23,19 @@ def measure_energy(
 ) -> dict[str, Any]:
     """The contract's ``energy``: millijoules of an inference by the models' names, and its share of the first one's.
 
-    Without a counter there is only ``relative_estimate``: what the second model should take for each joule of the first
-    (by name where there are several), from arithmetic and memory traffic; no gate reads it.
+    Without a counter, or with one that fails meanwhile, there is only ``relative_estimate``: what the second model should
+    take for each joule of the first (by name where there are several), from arithmetic and memory traffic; no gate reads it.
 
     ``models`` and ``sessions`` have the same names, the first one is what others are compared with; ``dims`` are the sizes
     of free dimensions, for the estimate.
     """
     base, *others = models
-    if counter is None:
+    rounds = {} if counter is None else measure_per_inference(sessions, feeds, counter)
+    if counter is None or not all(np.isfinite(joules).all() for joules in rounds.values()):
         cost = {name: estimate_energy(model, dims).total for name, model in models.items()}
         ratios = {name: cost[name] / cost[base] for name in others if cost[base] > 0}
         estimate_ratio: Any = next(iter(ratios.values())) if len(ratios) == 1 else ratios
         return {"source": NOT_MEASURABLE, **({"relative_estimate": estimate_ratio} if ratios else {})}
-    rounds = measure_per_inference(sessions, feeds, counter)
     entry: dict[str, Any] = {"source": counter.source}
     for name, joules in rounds.items():
         entry[name] = {"millijoules": 1e3 * float(np.median(joules))}

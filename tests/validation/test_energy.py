@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from onnxslim.model_io import model_file
-from onnxslim.runtime.energy.energy_counter import NOT_MEASURABLE
+from onnxslim.runtime.energy.energy_counter import NOT_MEASURABLE, EnergyMeter
 from onnxslim.runtime.session import Session
 from onnxslim.validation.energy import measure_energy
 from tests.support.energy import PerRun
@@ -23,3 +25,18 @@ def test_a_measured_energy_is_a_ratio_with_its_interval_and_an_estimate_is_calle
     low, high = measured["result"]["interval"]
     assert low <= measured["result"]["relative"] <= high
     assert measure_energy(models, sessions, [FEED], None) == {"source": NOT_MEASURABLE, "relative_estimate": 1.0}
+
+
+def test_a_counter_that_fails_meanwhile_measured_nothing() -> None:
+    class Failing(PerRun):
+        def joules(self) -> float:
+            return super().joules() if self.now < 5 else math.nan
+
+    model = model_file.load(SAMPLES / "digits_cnn.onnx")
+    models, sessions = {"original": model, "result": model}, dict.fromkeys(("original", "result"), Session(model))
+    assert measure_energy(models, sessions, [FEED], Failing()) == {"source": NOT_MEASURABLE, "relative_estimate": 1.0}
+    meter = EnergyMeter(Failing())
+    assert "command_joules" in meter.add_command_joules(None)
+    failed = Failing()
+    failed.now = 5
+    assert EnergyMeter(failed).add_command_joules(None) == {"source": NOT_MEASURABLE}

@@ -149,7 +149,8 @@ def collect_channel_statistics(
         result = []
         for name in observed_names:
             low, high, square, size = (outputs[f"{name}__{key}"] for key in ("low", "high", "square", "size"))
-            peaks, energies = np.maximum(high, -low), square * (float(square.size) / max(float(size), 1.0))
+            energies = square.astype(np.float64) * (float(square.size) / max(float(size), 1.0))
+            peaks = np.maximum(high, -low)
             # a sample with nothing in it, or what is no number, says nothing of a channel
             known = np.isfinite(peaks) & np.isfinite(energies)
             result.append((np.where(known, peaks, 0.0).astype(np.float64), np.where(known, energies, 0.0)))

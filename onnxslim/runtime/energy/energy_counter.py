@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ class EnergyCounter(Protocol):
     source: str
 
     def joules(self) -> float:
-        """Joules counted since some moment; only differences mean anything."""
+        """Joules counted since some moment, of which only differences mean anything; NaN once it can no longer be read."""
         ...
 
 
@@ -71,7 +72,8 @@ class _NvmlCounter:
         self._device = device
 
     def joules(self) -> float:
-        return self._device.joules() or 0.0
+        joules = self._device.joules()
+        return math.nan if joules is None else joules
 
 
 def find_counter(provider: Provider, root: Path = _RAPL_ROOT) -> EnergyCounter | None:
@@ -97,6 +99,8 @@ class EnergyMeter:
         if self._counter is None:
             return dict(energy or {"source": NOT_MEASURABLE})
         joules = self._counter.joules() - self._start_joules
+        if math.isnan(joules):
+            return dict(energy or {"source": NOT_MEASURABLE})
         return {"source": self._counter.source, **(energy or {}), "command_joules": joules}
 
 
@@ -108,7 +112,8 @@ def measure_per_inference(
     rounds: int = 7,
     seconds: float = 0.3,
 ) -> dict[str, np.ndarray]:
-    """Joules of one inference, by session: a value a round, shape (rounds,), the sessions in turn within each.
+    """Joules of one inference, by session: a value a round, shape (rounds,), the sessions in turn within each; NaN where
+    the counter could not be read.
 
     Args:
         sessions: What to measure.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from onnxslim.model_io import model_file
+from onnxslim.runtime.energy import nvml
 from onnxslim.runtime.energy.energy_counter import (
     NOT_MEASURABLE,
     EnergyMeter,
@@ -64,3 +66,18 @@ def test_joules_are_divided_by_the_inferences_they_paid_for() -> None:
     found = measure_per_inference({"a": session, "b": session}, [FEED], PerRun(), rounds=3, seconds=0.01)
     assert found["a"].shape == found["b"].shape == (3,)
     assert all(0 < value <= 1 for values in found.values() for value in values)
+
+
+def test_a_device_that_no_longer_tells_is_not_taken_for_one_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = iter([1.0, 2.0, None, None])
+
+    class Device:
+        def joules(self) -> float | None:
+            return next(told)
+
+    monkeypatch.setattr(nvml, "open_device", lambda index: Device())
+    counter = find_counter(Provider("CUDAExecutionProvider"))
+    assert counter is not None
+    assert counter.joules() == 2.0
+    assert math.isnan(counter.joules())
+    assert EnergyMeter(counter).add_command_joules(None) == {"source": NOT_MEASURABLE}
