@@ -69,7 +69,7 @@ def test_joules_are_divided_by_the_inferences_they_paid_for() -> None:
 
 
 def test_a_device_that_no_longer_tells_is_not_taken_for_one_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = iter([1.0, 2.0, None, None])
+    told = iter([1.0, 2.0, None, None, None])
 
     class Device:
         def joules(self) -> float | None:
