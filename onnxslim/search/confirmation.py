@@ -69,7 +69,7 @@ class Confirmation:
             refusal = self._show(trial)
             if refusal is None:
                 return self._finish(tried, trial, reads)
-            trial.confirmed = refusal
+            trial.refusal = refusal
             if late:
                 break
             milder = self._make_milder(trial)
@@ -88,6 +88,8 @@ class Confirmation:
                 attempt.confirm()
         except GateError as error:
             metric = None if attempt.result.evaluation is None else attempt.result.evaluation.metric
+            if metric is not None:
+                trial.confirm_drop = metric.get_drop_by(self.recipe.gates.max_drop or 0.0)
             logger.info("%s was refused: %s", trial.candidate.name, error.message)
             return _describe_refusal(metric, error, self.recipe)
         latency = attempt.result.latency
@@ -97,9 +99,8 @@ class Confirmation:
 
     def _make_milder(self, trial: Trial) -> Trial | None:
         """The next milder placement of ``trial``, which lost too much on confirm; None where there is none, or no time."""
-        metric = None if trial.attempt.result.evaluation is None else trial.attempt.result.evaluation.metric
         limit, index, text = self.recipe.gates.max_drop, trial.front_index, trial.attempt.result.recipe
-        drop = None if metric is None or limit is None else metric.get_drop_by(limit)
+        drop = trial.confirm_drop
         if limit is None or drop is None or drop <= limit or index is None or text is None:
             return None
         point = choose_milder_point(trial.front, index, drop, limit)
@@ -132,7 +133,7 @@ class Confirmation:
             best = max((t for t in tried if t.error is None), key=lambda t: t.score)
             gates = dataclasses.replace(self.recipe.gates, max_drop=None, min_agreement=None, min_sqnr=None)
             missed = find_gate_failures(gates, None, best.attempt.result.latency, best.attempt.sizes)
-            reasons = missed or [best.confirmed or describe_loss(best)]
+            reasons = missed or [best.refusal or describe_loss(best)]
             failure = GateError(f"{best.candidate.name}: {'; '.join(reasons)}", hint=error.hint)
             failure.result = best.attempt.result  # type: ignore[attr-defined]
             self._describe(best.attempt.result, tried, None, reads)
@@ -177,9 +178,9 @@ def list_other_points(trials: Sequence[Trial], chosen: Trial | None) -> list[dic
     score = 1.0 if chosen is None else chosen.score
     worth_having = [t for t in trials if t is not chosen and t.error is None and not t.missed_gates and t.gains]
     points = []
-    for trial in sorted((t for t in worth_having if t.score > score), key=lambda t: t.seen_drop):
+    for trial in sorted((t for t in worth_having if t.score > score), key=lambda t: t.known_drop):
         accepted = suggest_max_drop(trial)
-        if limit is not None and accepted is not None and (trial.confirmed is not None or trial.drop > limit):
+        if limit is not None and accepted is not None and (trial.refusal is not None or trial.drop > limit):
             told = f"{describe_gain(trial)}, {describe_loss(trial)}"
             points.append({"name": trial.candidate.name, "costs": told, "options": f"--max-drop {accepted}"})
     return points

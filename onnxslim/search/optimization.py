@@ -26,6 +26,7 @@ from onnxslim.pipeline.recipe_run import run_recipe
 from onnxslim.pipeline.result import Result
 from onnxslim.pipeline.task import CompressionTask, EvaluationOptions, check_metric, prepare_task
 from onnxslim.runtime.session import SessionConfig
+from onnxslim.search.sample_limits import limit_samples
 from onnxslim.search.search_loop import Search
 from onnxslim.search.study import Study
 from onnxslim.search.time_budget import TRIALS_SHARE
@@ -132,6 +133,7 @@ def optimize(
         if study is not None:
             open_study = stack.enter_context(Study(study, _identify_search(task, resolved, placement)))
         workers = stack.enter_context(open_workers(backend, jobs))
+        task = limit_samples(task, budget, resolved.seed)
         search = Search(task, resolved, placement, started, budget, open_study, workers)
         stop_reason = search.run()
         result = search.confirm()

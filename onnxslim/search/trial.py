@@ -62,7 +62,8 @@ class Trial:
         front: The placements that the quantize step chose among, from the fastest to the mildest.
         front_index: Which of them it chose.
         cause: Why it failed, or None.
-        confirmed: One line of why the confirm data refused it; None where they were not asked or did not.
+        refusal: One line of why the confirm data refused it; None where they were not asked or did not.
+        confirm_drop: What it dropped on the confirm data, by the unit of the limit; None where they were not asked.
     """
 
     candidate: Candidate
@@ -85,7 +86,8 @@ class Trial:
     front: tuple[FrontPoint, ...] = ()
     front_index: int | None = None
     cause: OnnxslimError | None = None
-    confirmed: str | None = None
+    refusal: str | None = None
+    confirm_drop: float | None = None
 
     @property
     def outcome(self) -> CandidateResult:
@@ -99,6 +101,11 @@ class Trial:
     def error(self) -> str | None:
         """The message of why it failed, or None."""
         return None if self.cause is None else self.cause.message
+
+    @property
+    def known_drop(self) -> float:
+        """The drop on the confirm data where they were asked, which say more than the tune share; else that."""
+        return self.seen_drop if self.confirm_drop is None else self.confirm_drop
 
     @property
     def gains(self) -> bool:

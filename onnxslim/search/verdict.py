@@ -9,7 +9,7 @@ from onnxslim.core.errors import NothingGainedError, UnsupportedError
 from onnxslim.reporting import text
 from onnxslim.reporting.figures import metric_name
 from onnxslim.search.candidate import ACTIVATION_SCHEMES, MIN_GAIN
-from onnxslim.search.trial import LARGER, SLOWER, Trial
+from onnxslim.search.trial import LARGER, SLOWER, Trial, discount_ratio
 
 #: Letters of a line about one trial.
 MAX_LINE_LENGTH = 120
@@ -27,13 +27,15 @@ def describe_verdict(trial: Trial, chosen: Trial | None) -> str:
         prefix = "" if isinstance(trial.cause, (UnsupportedError, NothingGainedError)) else "failed: "
         return text.shorten(prefix + text.clean(trial.error), MAX_LINE_LENGTH)
     passed = "passed" if chosen is None else f"passed; {chosen.candidate.name} is better"
-    return text.shorten(trial.confirmed or "; ".join(_list_reasons(trial)) or passed, MAX_LINE_LENGTH)
+    return text.shorten(trial.refusal or "; ".join(_list_reasons(trial)) or passed, MAX_LINE_LENGTH)
 
 
 def describe_gain(trial: Trial) -> str:
     """How much faster and smaller ``trial`` is: ``1.8 times faster, 3.9 times smaller``."""
     latency = trial.attempt.result.latency
-    parts = [] if latency is None else [_describe_factor(latency["ratio"], "faster", "slower")]
+    # what no clock can tell from nothing is not said
+    is_told = latency is not None and abs(discount_ratio(latency) - 1) > MIN_GAIN - 1
+    parts = [_describe_factor(latency["ratio"], "faster", "slower")] if is_told and latency is not None else []
     parts += [] if math.isnan(trial.shrinkage) else [_describe_factor(trial.shrinkage, "smaller", "larger")]
     return ", ".join(filter(None, parts)) or "no faster, no smaller"
 
@@ -42,9 +44,9 @@ def describe_loss(trial: Trial) -> str:
     """What ``trial`` costs: ``loses 2.1 points of top-1``, of an error ``would show a rise of 3 %``."""
     name = metric_name(trial.metric) if trial.metric else "the metric"
     if not trial.metric_is_share:
-        amount = text.format_digits(trial.seen_drop)
+        amount = text.format_digits(trial.known_drop)
         return f"would show {name} rise by {amount}" if trial.metric_rises else f"loses {amount} of {name}"
-    amount = text.format_digits(100 * trial.seen_drop, 2)
+    amount = text.format_digits(100 * trial.known_drop, 2)
     if trial.metric_rises:
         return f"would show a rise of {amount} % in {name}"
     return f"loses {amount} point{'' if amount == '1' else 's'} of {name}"
@@ -53,7 +55,7 @@ def describe_loss(trial: Trial) -> str:
 def describe_search(trials: Sequence[Trial]) -> str:
     """What came nearest where nothing was gained, and what would accept it."""
     lossy = [t for t in trials if t.error is None and not t.missed_gates and t.gains]
-    nearest = min((t for t in lossy if math.isfinite(t.seen_drop)), key=lambda t: t.seen_drop, default=None)
+    nearest = min((t for t in lossy if math.isfinite(t.known_drop)), key=lambda t: t.known_drop, default=None)
     if nearest is not None:
         accepted = suggest_max_drop(nearest)
         advice = "" if accepted is None else f": --max-drop {accepted} accepts that"
@@ -62,15 +64,15 @@ def describe_search(trials: Sequence[Trial]) -> str:
     if not finished:
         return "nothing that was tried is faster or smaller"
     best = max(finished, key=lambda t: t.score)
-    return f"nearest: {best.candidate.name}, {describe_gain(best)}: {best.confirmed or '; '.join(_list_reasons(best))}"
+    return f"nearest: {best.candidate.name}, {describe_gain(best)}: {best.refusal or '; '.join(_list_reasons(best))}"
 
 
 def suggest_max_drop(trial: Trial) -> str | None:
     """The ``--max-drop`` that takes ``trial``; None where it is far from what was asked, or already within it."""
     limit = trial.attempt.recipe.gates.max_drop or 0.0
-    if not trial.metric_is_share or not 0 < trial.seen_drop <= _MAX_DROP_FACTOR * limit:
+    if not trial.metric_is_share or not 0 < trial.known_drop <= _MAX_DROP_FACTOR * limit:
         return None
-    tenths = math.ceil(1000 * max(_DROP_MARGIN * trial.seen_drop, trial.drop) - 1e-9)
+    tenths = math.ceil(1000 * max(_DROP_MARGIN * trial.known_drop, trial.drop) - 1e-9)
     return f"{tenths / 10:g}%" if tenths < 1000 else None
 
 

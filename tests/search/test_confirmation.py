@@ -111,6 +111,7 @@ def test_what_fails_steps_down_along_its_own_front_then_to_weights() -> None:
     told = {entry["name"]: entry["verdict"] for entry in result.extra["candidates"]}
     assert told["int8"] == "on the confirm data top1 drops by 2 %; at most 1 % allowed"
     assert "int8 (milder by 2)" in told
+    assert result.extra["other_points"][0]["options"] == "--max-drop 2.2%", "confirm says more than tune"
 
 
 def test_confirm_is_read_at_most_five_times() -> None:

@@ -36,7 +36,7 @@ def trial(**fields: Any) -> Trial:
         ({"speedup": 1.0, "shrinkage": 1.0}, "neither faster nor smaller than the original"),
         ({"drop": 0.03, "seen_drop": 0.021}, "loses 2.1 points of Top-1; at most 1 allowed"),
         ({"drop": 0.012, "seen_drop": 0.008}, "loses 0.80 points of Top-1; too near 1 for so few samples"),
-        ({"confirmed": "on the confirm data it is worse"}, "on the confirm data it is worse"),
+        ({"refusal": "on the confirm data it is worse"}, "on the confirm data it is worse"),
         ({"cause": UnsupportedError("no layer is int8")}, "no layer is int8"),
         ({"cause": InvalidDataError("NaN in x")}, "failed: NaN in x"),
     ],

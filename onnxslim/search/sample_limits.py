@@ -1,0 +1,61 @@
+"""How many samples a search can afford to judge by: few enough that every trial and every finalist fits the budget."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.data.samples import Samples
+from onnxslim.data.split import draw_samples
+from onnxslim.pipeline.task import CompressionTask
+from onnxslim.runtime.session import Session, SessionConfig
+
+#: Which share of the budget judging one result may take: on *tune*, which every trial is judged by and steps ask several
+#: times, and on *confirm*.
+_TUNE_SHARE, _CONFIRM_SHARE = 0.06, 0.15
+#: Fewer samples than this tell nothing, whatever time they take.
+_MIN_SAMPLES = 8
+
+
+def limit_samples(task: CompressionTask, budget: float, seed: int = 0) -> CompressionTask:
+    """``task`` with no more *tune* and *confirm* samples than ``budget`` seconds have time for, drawn by ``seed``.
+
+    What is left out is said in the warnings of the samples.
+    """
+    splits = task.splits
+    samples = splits.tune or splits.confirm or splits.fit
+    if samples is None:
+        return task
+    # the original and the result
+    seconds = 2 * time_sample(task.original, samples, task.config)
+    tune = _draw(splits.tune, round(_TUNE_SHARE * budget / seconds), seed)
+    confirm = _draw(splits.confirm, round(_CONFIRM_SHARE * budget / seconds), seed)
+    return dataclasses.replace(task, splits=dataclasses.replace(splits, tune=tune, confirm=confirm))
+
+
+def time_sample(model: ir.Model, samples: Samples, config: SessionConfig) -> float:
+    """Seconds that ``model`` takes for one of ``samples``, roughly."""
+    session = Session(model, config)
+    feed = next(iter(samples.batches(1)))
+    session.run(feed)
+    started = time.perf_counter()
+    session.run(feed)
+    return (time.perf_counter() - started) / (samples.fixed_batch or 1)
+
+
+def _draw(samples: Samples | None, limit: int, seed: int) -> Samples | None:
+    """About ``limit`` of ``samples``, or all of them; of sequences the first."""
+    if samples is None or len(samples) <= max(limit, _MIN_SAMPLES):
+        return samples
+    count = samples.round_to_runs(max(limit, _MIN_SAMPLES))
+    if count >= len(samples):
+        return samples
+    indices = np.arange(count) if samples.sequences is not None else draw_samples(samples, count, seed)
+    drawn = samples.take(indices)
+    drawn.warnings.append(
+        f"judged by {len(drawn)} of {len(samples)} samples of {samples.source}: --budget has no time for more"
+    )
+    return drawn
