@@ -27,7 +27,8 @@ from onnxslim.pruning.reconstruction.kept_channels import KeptChannels
 from onnxslim.pruning.reconstruction.layerwise import reconstruct_layers
 from onnxslim.pruning.selection.budget import make_budget
 from onnxslim.pruning.selection.candidates import Candidates, PruningDecision
-from onnxslim.pruning.selection.plan import Effects, list_choices, meet_budget, select_below_threshold
+from onnxslim.pruning.selection.effects import Effects
+from onnxslim.pruning.selection.plan import list_choices, meet_budget, select_below_threshold
 from onnxslim.pruning.selection.survey import Surveys, survey_candidates
 from onnxslim.pruning.sparsity.sparsify import sparsify
 from onnxslim.runtime.session import SessionConfig, check_loads

@@ -31,9 +31,9 @@ from onnxslim.pruning.low_rank.factored_layers import FactorizableLayer, find_fa
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.candidates import Candidates
 from onnxslim.pruning.selection.distributed_effect import DistributedComparer
+from onnxslim.pruning.selection.effects import Effects, initial_effects, measure_effects
 from onnxslim.pruning.selection.latency import CHANNEL_MULTIPLE
 from onnxslim.pruning.selection.output_effect import OutputComparer
-from onnxslim.pruning.selection.plan import Effects, initial_effects, measure_effects
 from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD
 
 #: Samples on which candidates are compared by their effect on the outputs.

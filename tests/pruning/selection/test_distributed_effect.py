@@ -14,8 +14,8 @@ from onnxslim.pruning.importance.error_curves import compute_error_curves
 from onnxslim.pruning.selection import distributed_effect
 from onnxslim.pruning.selection.candidates import Candidates
 from onnxslim.pruning.selection.distributed_effect import DistributedComparer
+from onnxslim.pruning.selection.effects import measure_effects
 from onnxslim.pruning.selection.output_effect import OutputComparer
-from onnxslim.pruning.selection.plan import measure_effects
 from onnxslim.runtime.session import SessionConfig
 from tests.support import nets
 
