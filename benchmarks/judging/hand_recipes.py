@@ -10,6 +10,7 @@ and MatMul alone, which is what exporters of detectors do.
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,21 +81,26 @@ def prepare(model: Path, folder: Path) -> Path:
 
 def quantize_by_hand(recipe: str, model: Path, data: Path, out: Path, states: dict[str, str]) -> None:
     """Write ``out``; raises whatever the quantiser raises."""
+    model, data, out, before = model.resolve(), data.resolve(), out.resolve(), Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
-        prepared = prepare(model, Path(folder))
-        if recipe == "dynamic":
-            quantize_dynamic(str(prepared), str(out))
-            return
-        quantize_static(
-            str(prepared),
-            str(out),
-            Feeds(prepared, data, states),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=["Conv", "Gemm", "MatMul"] if recipe == "static-linear" else None,
-        )
+        os.chdir(folder)  # pre-processing leaves its files where it was called
+        try:
+            prepared = prepare(model, Path(folder))
+            if recipe == "dynamic":
+                quantize_dynamic(str(prepared), str(out))
+                return
+            quantize_static(
+                str(prepared),
+                str(out),
+                Feeds(prepared, data, states),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                op_types_to_quantize=["Conv", "Gemm", "MatMul"] if recipe == "static-linear" else None,
+            )
+        finally:
+            os.chdir(before)
 
 
 def main() -> None:

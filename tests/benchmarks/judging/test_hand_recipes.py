@@ -31,7 +31,9 @@ def paths(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_writes_a_model_that_runs(recipe: str, paths: tuple[Path, Path], tmp_path: Path) -> None:
+    here = Path.cwd(), set(Path.cwd().iterdir())
     quantize_by_hand(recipe, *paths, tmp_path / "out.onnx", {"h": "next"})
+    assert (Path.cwd(), set(Path.cwd().iterdir())) == here
     types = {node.op_type for node in onnx.load(tmp_path / "out.onnx").graph.node}
     assert types & {"DynamicQuantizeLinear", "QuantizeLinear"}
     feed = {name: np.ones((1, 8), np.float32) for name in ("x", "h")}
