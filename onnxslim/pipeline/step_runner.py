@@ -107,14 +107,14 @@ class Runner:
                 completed += turns
             else:
                 cache_key = make_prefix_key(steps[: index + 1]) if start is None else None
-                completed.append(self._apply_cached(entry, position, cache_key, last=index + 1 == len(steps)))
+                completed.append(self._apply_cached(entry, position, cache_key, last=0 < index == len(steps) - 1))
                 position = position.after(completed[-1])
         return completed
 
     def _apply_cached(self, step: Step, position: _Position, cache_key: str | None, *, last: bool) -> CompletedStep:
         if cache_key is None:
             return self._apply(step, position)
-        # what recipes share is their beginning: nobody asks for the last step of one again
+        # what recipes share is their beginning, which may be all of one: nobody asks for the last of several steps again
         completed = self.step_cache.pop(cache_key, None) if last else self.step_cache.get(cache_key)
         if completed is None:
             completed = self._apply(step, position)

@@ -54,7 +54,7 @@ def describe_loss(trial: Trial) -> str:
 
 def describe_search(trials: Sequence[Trial]) -> str:
     """What came nearest where nothing was gained, and what would accept it."""
-    lossy = [t for t in trials if t.error is None and not t.missed_gates and t.gains]
+    lossy = [t for t in trials if t.error is None and not t.missed_gates and t.gains and not (t.passes and not t.refusal)]
     nearest = min((t for t in lossy if math.isfinite(t.known_drop)), key=lambda t: t.known_drop, default=None)
     if nearest is not None:
         accepted = suggest_max_drop(nearest)
