@@ -86,7 +86,7 @@ _OPTION_TABLE: dict[str, tuple[OptionRow, ...]] = {
             f"What to judge by: {', '.join((*METRICS, *DATASET_METRICS))}, or module:function with --allow-code.",
             {"metavar": "M"},
         ),
-        ("--output", "The model's output that is judged.", {"metavar": "NAME"}),
+        ("--output", "An output to judge, not all that somebody reads.", {"metavar": "NAME", "multiple": True}),
         ("--allow-code", "Import and run the functions that options name.", _FLAG),
     ),
 }
@@ -129,7 +129,7 @@ class CommonOptions:
     dim: Mapping[str, int] = field(default_factory=dict)
     state: Mapping[str, str] = field(default_factory=dict)
     metric: str | None = None
-    output: str | None = None
+    output: tuple[str, ...] = ()
     allow_code: bool = False
     progress: Progress = ignore_progress
 
@@ -152,10 +152,10 @@ class CommonOptions:
     @property
     def evaluation_options(self) -> EvaluationOptions:
         """What is judged, and by what."""
-        metric = self.metric
+        metric, output = self.metric, self.output or None
         if metric is not None and is_function_reference(metric):
-            return EvaluationOptions(load_function("--metric", metric, self.allow_code), self.output, self.batch_size)
-        return EvaluationOptions(metric, self.output, self.batch_size)
+            return EvaluationOptions(load_function("--metric", metric, self.allow_code), output, self.batch_size)
+        return EvaluationOptions(metric, output, self.batch_size)
 
     def open_samples(self, source: str, model: ir.Model) -> Samples:
         """The data at ``source``, for ``model``."""

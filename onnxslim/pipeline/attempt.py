@@ -187,7 +187,8 @@ class Attempt:
             result.evaluation = evaluations[str(len(judged) - 1)]
             result.warnings.extend(result.evaluation.warnings)
             metric = result.evaluation.metric
-            result.measured[metric.name] = f"{metric.n} samples of {samples.source}, paired with the original's outputs"
+            how = f"{metric.n} samples of {samples.source}, paired with the original's outputs"
+            result.measured.update({gating.name: how for gating in result.evaluation.gating})
             # A trial that a study remembers has its last model only.
             unmeasured: list[float | None] = [None] * (len(result.stages) - 1 - len(judged))
             scores = [metric.original, *unmeasured, *(found.find_like(metric).result for found in evaluations.values())]
@@ -254,9 +255,8 @@ def is_slower(latency: Mapping[str, Any]) -> bool:
 
 
 def _describe_measurements(timing: Timing, source: str) -> dict[str, str]:
-    clock = " of processor time" if timing.is_processor_time else ""
     return {
-        "latency": f"median of {len(timing.rounds['0'])} interleaved rounds{clock}, batch {timing.batch}, "
+        "latency": f"median of {len(timing.rounds['0'])} interleaved rounds, batch {timing.batch}, "
         f"{timing.threads} thread(s), {timing.provider} provider, onnxruntime {version()}, on {source}; "
         "the ratio is the median of the per-round ratios",
         "size": "bytes on disk, external data included",

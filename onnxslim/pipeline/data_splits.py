@@ -18,6 +18,8 @@ CONFIRM_SHARE, TUNE_SHARE = 0.25, 0.2
 #: So many labelled samples tell more of a drop than any number without labels; of plenty, choosing is worth as many as
 #: judging.
 ENOUGH_LABELS, LABELED_TUNE_SHARE = 500, 0.5
+#: Of fewer labelled samples one answer is more than a point.
+MIN_TELLING_LABELS = 100
 
 
 @dataclass(frozen=True)

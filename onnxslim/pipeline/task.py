@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import time
@@ -17,7 +18,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.graph.signature import describe_frozen_inputs, freeze_initializer_inputs, list_input_names
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.data_options import DataOptions
-from onnxslim.pipeline.data_splits import ENOUGH_LABELS, DataSplits, open_splits
+from onnxslim.pipeline.data_splits import ENOUGH_LABELS, MIN_TELLING_LABELS, DataSplits, open_splits
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import ModelFacts, compute_facts
 from onnxslim.pipeline.step_registry import StepContext
@@ -28,8 +29,11 @@ from onnxslim.runtime.session import SessionConfig, check_loads
 from onnxslim.validation import statistics
 from onnxslim.validation.evaluation import evaluate_all
 from onnxslim.validation.evaluation_accumulator import Evaluation
+from onnxslim.validation.kind_accumulator import check_measurable
 from onnxslim.validation.metrics.accumulator import MetricResult
 from onnxslim.validation.metrics.user_metric import UserMetric
+from onnxslim.validation.output_kinds.kind import LabelWeight, OutputKind
+from onnxslim.validation.output_kinds.recognition import recognize_outputs
 
 #: Which share of the drop that is allowed may be held against a result for the uncertainty of its own.
 MAX_UNCERTAINTY_SHARE = 0.5
@@ -39,11 +43,18 @@ _CHECK_SAMPLES = 128
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What is judged, and by what; see :func:`onnxslim.validation.evaluation.evaluate`."""
+    """What is judged, and by what; see :func:`onnxslim.validation.evaluation.evaluate`.
+
+    Attributes:
+        kinds: What the outputs are; by default that is looked at on the fit data, so that every set is judged alike.
+        labels_decide: Every set that judges has many labels, and so they alone decide; by default that is looked at.
+    """
 
     metric: str | UserMetric | None = None
-    output: str | None = None
+    output: str | tuple[str, ...] | None = None
     batch_size: int | None = None
+    kinds: tuple[OutputKind, ...] | None = None
+    labels_decide: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -105,33 +116,32 @@ class CompressionTask:
         return Runner(context, lambda model: drop_over_limit(model) > 1, self.deadline, self.step_cache)
 
     def estimate_metric(self, model: ir.Model, samples: Samples) -> MetricResult:
-        """The metric on ``samples``, as far as so few can tell.
+        """The metric that gates on ``samples``: of several the one that lost most."""
+        return self.evaluate({"result": model}, samples)["result"].metric
 
-        Of scores that is the drop which the original's own confidence predicts: it varies less than a count of right
-        answers. A few labels may only make it worse; many are counted and nothing else, because a network that is surer
-        than it is right takes every answer that changed for a loss.
-        """
-
-        def evaluate_metric(metric: str | UserMetric | None) -> MetricResult:
-            return self.evaluate({"result": model}, samples, metric)["result"].metric
-
-        if self.judge.metric is not None or (samples.labels is not None and len(samples) >= ENOUGH_LABELS):
-            return evaluate_metric(None)
-        try:
-            predicted = evaluate_metric("confidence")
-        except UsageError:  # the output is no score of classes: it has a default metric of its own
-            return evaluate_metric(None)
-        by_labels = evaluate_metric(None) if samples.labels is not None else predicted
-        return max(predicted, by_labels, key=lambda one: math.inf if one.scaled_drop is None else one.scaled_drop)
-
-    def evaluate(
-        self, models: dict[str, ir.Model], samples: Samples, metric: str | UserMetric | None = None
-    ) -> dict[str, Evaluation]:
-        """``models`` against the original on ``samples``, by ``metric`` or else the one that was asked for."""
+    def evaluate(self, models: dict[str, ir.Model], samples: Samples) -> dict[str, Evaluation]:
+        """``models`` against the original on ``samples``."""
         return evaluate_all(
-            models, samples, reference=self.original, config=self.config, metric=metric or self.judge.metric,
-            output=self.judge.output, batch_size=self.judge.batch_size, progress=self.progress,
+            models, samples, reference=self.original, config=self.config, metric=self.judge.metric, kinds=self.judge.kinds,
+            label_weight=self.weigh_labels(samples), output=self.judge.output, batch_size=self.judge.batch_size,
+            progress=self.progress,
         )  # fmt: skip
+
+    def weigh_labels(self, samples: Samples) -> LabelWeight:
+        """How the labels of ``samples`` decide.
+
+        Of scores of classes the original's own confidence predicts the drop, and varies less than a count of right answers.
+        Many labels on every set that judges are counted and nothing else, because a network that is surer than it is right
+        takes every answer that changed for a loss. Some may only make it worse; where one answer is more than a point they
+        are told.
+        """
+        if self.judge.metric is not None or self.judge.labels_decide:
+            return "alone"
+        return "joined" if _count_labels(samples) >= MIN_TELLING_LABELS else "told"
+
+
+def _count_labels(samples: Samples) -> int:
+    return 0 if samples.labels is None else len(samples)
 
 
 def bound_drop(metric: MetricResult, limit: float, *, many: bool = False) -> float:
@@ -189,10 +199,27 @@ def prepare_task(
     kept = list_input_names(original) if keep_initializer_inputs else splits.input_names
     constant = model_file.clone(original)
     frozen_inputs = freeze_initializer_inputs(constant, kept)
+    judge = _settle_judging(constant, splits, judge or EvaluationOptions(), config, read)
     return CompressionTask(
-        command, constant, original_facts, splits, config, read, judge or EvaluationOptions(), progress, deadline,
+        command, constant, original_facts, splits, config, read, judge, progress, deadline,
         as_given=original if frozen_inputs else None, frozen_inputs=tuple(frozen_inputs),
     )  # fmt: skip
+
+
+def _settle_judging(
+    original: ir.Model, splits: DataSplits, judge: EvaluationOptions, config: SessionConfig, read: DataOptions
+) -> EvaluationOptions:
+    """``judge`` with what the outputs are, by the fit data where there are any, and by the labels of what judges."""
+    sets = [one for one in (splits.confirm, splits.tune, splits.fit) if one is not None]
+    if splits.confirm is None or judge.kinds is not None:
+        return judge
+    kinds = recognize_outputs(
+        original, splits.fit or sets[0], config=config, metric=judge.metric if isinstance(judge.metric, str) else None,
+        output=judge.output, labels=next((one.labels for one in sets if one.labels is not None), None), dims=read.dims,
+    )  # fmt: skip
+    judging = [one for one in (splits.tune, splits.confirm) if one is not None]
+    decide = all(_count_labels(one) >= ENOUGH_LABELS for one in judging)
+    return dataclasses.replace(judge, kinds=tuple(kinds), labels_decide=decide)
 
 
 def check_metric(task: CompressionTask) -> None:
@@ -203,9 +230,11 @@ def check_metric(task: CompressionTask) -> None:
         InvalidDataError: The labels are not of its kind, or the original does no better than chance. Asked of all
             samples when a few look like it.
     """
-    samples, judge = task.splits.confirm, task.judge
-    if samples is None or (samples.labels is None and judge.metric is None):
+    samples = task.splits.confirm
+    if samples is None:
         return
+    if isinstance(task.judge.metric, str):
+        check_measurable(task.judge.metric, has_labels=samples.labels is not None, has_original=True)
     first_samples = samples.take(np.arange(samples.round_to_runs(_CHECK_SAMPLES)))
     try:
         task.evaluate({"original": task.original}, first_samples)

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from onnxslim.activations.output_error import difference
 from onnxslim.core.converter import JSON
-from onnxslim.core.errors import InvalidModelError
+from onnxslim.core.errors import InvalidModelError, UnsupportedError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Batch, Samples
 from onnxslim.graph import shapes
@@ -25,6 +25,8 @@ from onnxslim.model_io import model_file
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.validation.disagreements import DisagreementCollector
 from onnxslim.validation.output_fidelity import OutputFidelity
+from onnxslim.validation.output_kinds.kind import OutputKind
+from onnxslim.validation.output_kinds.recognition import recognize_outputs
 
 #: Two models are equal when no output differs by more than this, against its largest element.
 TOLERANCE = 1e-4
@@ -90,12 +92,14 @@ class Comparison:
         tolerance: Up to which relative difference the models count as equal.
         layers: The tensors both have, in graph order; empty unless asked for.
         changed: The samples whose answer is another one in the second model.
+        kinds: What each output was taken for.
     """
 
     outputs: dict[str, OutputDifference]
     tolerance: float = TOLERANCE
     layers: list[TensorComparison] = field(default_factory=list)
     changed: DisagreementCollector = field(default_factory=DisagreementCollector)
+    kinds: Sequence[OutputKind] = ()
 
     @property
     def equal(self) -> bool:
@@ -122,6 +126,7 @@ class Comparison:
                  "equal": layer.sqnr_db == math.inf, "other_shape": math.isnan(layer.sqnr_db), "first_bad": layer is bad}
                 for layer in self.layers
             ],
+            "kinds": [kind.as_json() for kind in self.kinds],
             "changed": {"output": self.changed.output, "samples": self.changed.indices},
         }  # fmt: skip
         return dict(JSON.unstructure(values))
@@ -136,7 +141,7 @@ def compare(
     config: SessionConfig | None = None,
     tolerance: float = TOLERANCE,
     batch_size: int = 8,
-    output: str | None = None,
+    output: str | Sequence[str] | None = None,
     progress: Progress = ignore_progress,
 ) -> Comparison:
     """Compare the outputs of two models, and with ``layers`` every tensor that both have by name.
@@ -159,7 +164,8 @@ def compare(
     unoptimized = (config or SessionConfig()).with_(optimize=False)
     first, second = model_file.load(a), model_file.load(b)
     outputs: dict[str, OutputDifference] = {}
-    changed = DisagreementCollector(output)
+    kinds = _recognize_outputs(first, sample_sets[0], config, output)
+    changed = DisagreementCollector(next((kind for kind in kinds if kind.gates and len(kind.outputs) == 1), None))
     runs = _run_both((first, second), sample_sets, unoptimized, batch_size, progress)
     for sample_set, batch, first_outputs, second_outputs in runs:
         changed.add(sample_set, batch, first_outputs, second_outputs)
@@ -180,7 +186,17 @@ def compare(
                 if fidelity.is_float and node is not None:
                     tensors.append(TensorComparison(value.name or "", node.op_type, node.name or "", fidelity.sqnr_db))
             progress("layers", index + 1, len(groups))
-    return Comparison(outputs, tolerance, tensors, changed=changed)
+    return Comparison(outputs, tolerance, tensors, changed=changed, kinds=kinds)
+
+
+def _recognize_outputs(
+    model: ir.Model, samples: Samples, config: SessionConfig | None, output: str | Sequence[str] | None
+) -> list[OutputKind]:
+    """What the outputs are; nothing where none is a tensor: those are compared member by member all the same."""
+    try:
+        return recognize_outputs(model, samples, config=config, output=output)
+    except UnsupportedError:
+        return []
 
 
 def _run_both(

@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from onnxslim.core.errors import OnnxslimError
 from onnxslim.data.input_binding import InputFeed
 from onnxslim.data.readers.npz import pack_ragged
 from onnxslim.data.samples import Batch, Samples
-from onnxslim.validation.metrics.classification import get_predictions, is_scores
-from onnxslim.validation.output_selection import as_rows, pick_output
+from onnxslim.validation.metrics.classification import get_predictions
+from onnxslim.validation.output_kinds.kind import OutputKind
+from onnxslim.validation.output_rows import NoRowsError, as_rows
 
 #: Without classes there is no answer; then a sample has changed when its output moved by this share of its norm.
 MAX_RELATIVE_CHANGE = 0.1
+#: Kinds of outputs that name or score one class a sample.
+ANSWERING_KINDS = frozenset(("class scores", "answers"))
 #: So many samples are kept to be saved, the first ones.
 MAX_SAVED_SAMPLES = 1000
 
@@ -25,27 +27,30 @@ class DisagreementCollector:
 
     Attributes:
         indices: Of the samples, ascending.
-        output: The output whose answers are compared; None where no output has any.
+        output: The output whose answers are compared; None where there is none.
 
     Args:
-        output: The one that the user named, or None.
+        kind: What that output is; None where nothing is to be collected.
     """
 
-    def __init__(self, output: str | None = None) -> None:
+    def __init__(self, kind: OutputKind | None = None) -> None:
         self.indices: list[int] = []
-        self.output: str | None = None
-        self._requested_output, self._output_picked = output, False
+        self.output = None if kind is None else kind.outputs[0]
+        self._kind = kind
         self._inputs: list[dict[str, np.ndarray]] = []
 
     def add(self, samples: Samples, batch: Batch, original: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """Take in the outputs of both models for one batch."""
-        n = len(batch.indices)
-        if not self._output_picked:
-            self._output_picked, self.output = True, self._pick_output(original, n)
-        if self.output is None:
+        """Take in the outputs of both models for one batch; one without a row a sample ends the collecting."""
+        n, name = len(batch.indices), self.output
+        if self._kind is None or name is None:
             return
-        original_rows, result_rows = (as_rows(self.output, of[self.output], n) for of in (original, result))
-        for row in np.flatnonzero(_find_disagreements(original_rows, result_rows)).tolist():
+        try:
+            original_rows, result_rows = (self._kind.arrange(as_rows(name, of[name], n)) for of in (original, result))
+        except NoRowsError:
+            self._kind = self.output = None
+            return
+        by_answer = self._kind.name in ANSWERING_KINDS
+        for row in np.flatnonzero(_find_disagreements(original_rows, result_rows, by_answer=by_answer)).tolist():
             self.indices.append(batch.indices[row])
             if len(self._inputs) < MAX_SAVED_SAMPLES:
                 self._inputs.append({feed.input.name: _extract_sample(feed, batch, row) for feed in samples.feeds})
@@ -57,23 +62,13 @@ class DisagreementCollector:
             arrays.update(pack_ragged(name, [sample[name] for sample in self._inputs]))
         return arrays
 
-    def _pick_output(self, outputs: Mapping[str, Any], n: int) -> str | None:
-        if self._requested_output is not None:
-            return pick_output(outputs, n, self._requested_output)
-        try:
-            name = pick_output(outputs, n)
-            as_rows(name, outputs[name], n)
-        except OnnxslimError:
-            return None
-        return name
 
-
-def _find_disagreements(original: np.ndarray, result: np.ndarray) -> np.ndarray:
+def _find_disagreements(original: np.ndarray, result: np.ndarray, *, by_answer: bool) -> np.ndarray:
     """Shape (n,), bool: where the answer is another one."""
     n = len(original)
     if original.shape != result.shape:
         return np.ones(n, np.bool_)
-    if is_scores(original) or original.dtype.kind != "f":
+    if by_answer or original.dtype.kind != "f":
         return np.asarray((get_predictions(original) != get_predictions(result)).reshape(n, -1).any(axis=1))
     a, b = (x.reshape(n, -1).astype(np.float64) for x in (original, result))
     if a.shape[1] == 1 and a.min(initial=0) >= 0 and 0 < a.max(initial=0) <= 1:  # a probability: yes or no

@@ -23,10 +23,11 @@ from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.stateful_session import StatefulSession
 from onnxslim.runtime.zipmap import note_zipmaps
 from onnxslim.validation.evaluation_accumulator import Evaluation, EvaluationAccumulator, OutputValues
-from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS
-from onnxslim.validation.metrics.table import METRICS
+from onnxslim.validation.kind_accumulator import check_measurable
 from onnxslim.validation.metrics.user_metric import UserMetric
-from onnxslim.validation.output_selection import NoRowsError
+from onnxslim.validation.output_kinds.kind import LabelWeight, OutputKind
+from onnxslim.validation.output_kinds.recognition import describe_kinds, recognize_outputs
+from onnxslim.validation.output_rows import NoRowsError
 
 #: Samples at a time when nobody says: at most so many, inputs of at most so many bytes, and no more than run in the memory
 #: that is planned for a run, with so many copies of the outputs: what metrics make of them, in double precision.
@@ -40,7 +41,9 @@ def evaluate(
     reference: model_file.ModelLike | None = None,
     config: SessionConfig | None = None,
     metric: str | UserMetric | None = None,
-    output: str | None = None,
+    output: str | Sequence[str] | None = None,
+    kinds: Sequence[OutputKind] | None = None,
+    label_weight: LabelWeight = "alone",
     batch_size: int | None = None,
     progress: Progress = ignore_progress,
 ) -> Evaluation:
@@ -58,9 +61,8 @@ def evaluate(
             default: top-1, top-5 and agreement for scores (N, C) with labels, agreement without, mIoU for scores
             (N, C, H, W) with labels of shape (N, H, W), AP for outputs called boxes and scores, agreement for integers,
             1 - ‖a - b‖ / ‖a‖ for all else.
-        output: The output to judge (:func:`~onnxslim.validation.output_selection.pick_output`).
-        batch_size: Samples at a time, where the model leaves that free; by default what 4 MB of inputs hold, up to
-            64, and fewer where the model or its outputs are large inside.
+        output: The output to judge (:func:`~onnxslim.validation.output_rows.pick_output`).
+        batch_size: Samples at a time, where the model leaves that free; by default what 4 MB of inputs hold, up to 64.
         progress: Called after each batch with the number of samples done.
 
     Raises:
@@ -73,8 +75,8 @@ def evaluate(
         if given is not None:
             check_survives(model_file.load(given), config, name=name)
     return evaluate_all(
-        {"result": model}, samples, reference=reference, config=config, metric=metric, output=output,
-        batch_size=batch_size, progress=progress,
+        {"result": model}, samples, reference=reference, config=config, metric=metric, output=output, kinds=kinds,
+        label_weight=label_weight, batch_size=batch_size, progress=progress,
     )["result"]  # fmt: skip
 
 
@@ -85,7 +87,9 @@ def evaluate_all(
     reference: model_file.ModelLike | None = None,
     config: SessionConfig | None = None,
     metric: str | UserMetric | None = None,
-    output: str | None = None,
+    output: str | Sequence[str] | None = None,
+    kinds: Sequence[OutputKind] | None = None,
+    label_weight: LabelWeight = "alone",
     batch_size: int | None = None,
     progress: Progress = ignore_progress,
 ) -> dict[str, Evaluation]:
@@ -94,9 +98,22 @@ def evaluate_all(
     Args and errors are those of :func:`evaluate`; ``models`` and what is returned are by the caller's names. Samples whose
     outputs have no row each are run one by one, unless ``batch_size`` says otherwise.
     """
+    loaded = {name: model_file.load(model) for name, model in models.items()}
+    original = None if reference is None else model_file.load(reference)
+    if kinds is None:
+        if isinstance(metric, str):
+            check_measurable(metric, has_labels=samples.labels is not None, has_original=original is not None)
+        kinds = recognize_outputs(
+            original or next(iter(loaded.values())), samples, config=config, output=output, labels=samples.labels,
+            metric=metric if isinstance(metric, str) else None,
+        )  # fmt: skip
+    if samples.labels is not None:
+        kinds = [kind.weigh_labels(label_weight) for kind in kinds]
+    # the caller's own object, where it is one: what is known of it need not be found out again
+    planned = reference if isinstance(reference, ir.Model) else original or next(iter(loaded.values()))
     run = partial(
-        _evaluate_in_batches, models, samples, reference=reference, config=config, metric=metric, output=output,
-        progress=progress,
+        _evaluate_in_batches, loaded, samples, kinds, original=original, planned=planned, config=config,
+        function=metric if callable(metric) else None, names_output=bool(output), progress=progress,
     )  # fmt: skip
     try:
         return run(batch_size=batch_size)
@@ -110,26 +127,24 @@ def evaluate_all(
 
 
 def _evaluate_in_batches(
-    models: Mapping[str, model_file.ModelLike],
+    models: Mapping[str, ir.Model],
     samples: Samples,
+    kinds: Sequence[OutputKind],
     *,
-    reference: model_file.ModelLike | None,
+    original: ir.Model | None,
+    planned: ir.Model,
     config: SessionConfig | None,
-    metric: str | UserMetric | None,
-    output: str | None,
+    function: UserMetric | None,
+    names_output: bool,
     batch_size: int | None,
     progress: Progress,
 ) -> dict[str, Evaluation]:
     """See :func:`evaluate_all`."""
-    if isinstance(metric, str) and metric not in METRICS and metric not in DATASET_METRICS:
-        names = ", ".join([*METRICS, *DATASET_METRICS])
-        raise UsageError(f"--metric {metric}: unknown", hint=f"one of {names}, or module:function")
-    loaded = {name: model_file.load(model) for name, model in models.items()}
-    original_model = None if reference is None else model_file.load(reference)
-    original = None if original_model is None else StatefulSession(Session(original_model, config), samples.state)
-    sessions = {name: StatefulSession(Session(model, config), samples.state) for name, model in loaded.items()}
+    original_session = None if original is None else StatefulSession(Session(original, config), samples.state)
+    sessions = {name: StatefulSession(Session(model, config), samples.state) for name, model in models.items()}
     for session in sessions.values():
-        if original is not None and (missing := [name for name in original.outputs if name not in session.outputs]):
+        missing = [name for name in original_session.outputs if name not in session.outputs] if original_session else []
+        if missing:
             raise InvalidModelError(
                 f"the result has no output {missing[0]}, which the original has",
                 hint=f"it has {', '.join(session.outputs)}",
@@ -138,15 +153,19 @@ def _evaluate_in_batches(
     labels, times = samples.labels, samples.times
     longest_sequence = 0 if times is None else int(times.max()) + 1
     if batch_size is None and not samples.state:
-        # the caller's own object, where it is one: what is known of it need not be found out again
-        planned = reference if isinstance(reference, ir.Model) else original_model or next(iter(loaded.values()))
-        batch_size = _choose_batch_size(planned, original or next(iter(sessions.values())), samples)
-    for indices, original_outputs, result_outputs in _run_batches(samples, original, sessions, batch_size or 1):
+        batch_size = _choose_batch_size(planned, original_session or next(iter(sessions.values())), samples)
+    for indices, original_outputs, result_outputs in _run_batches(samples, original_session, sessions, batch_size or 1):
         n, batch_labels = len(indices), None if labels is None else labels[indices]
         for name, outputs in result_outputs.items():
             if name not in accumulators:
                 accumulators[name] = EvaluationAccumulator(
-                    outputs, original_outputs, labels, n, metric, output, longest_sequence=longest_sequence
+                    kinds,
+                    outputs,
+                    original_outputs,
+                    labels,
+                    function,
+                    names_output=names_output,
+                    longest_sequence=longest_sequence,
                 )
             accumulators[name].add(outputs, original_outputs, batch_labels, n)
             if times is not None:
@@ -156,8 +175,14 @@ def _evaluate_in_batches(
         raise InvalidDataError(f"{samples.source}: no samples to evaluate on")
     random = samples.source.split(",")[0] == "random"
     evaluations = {name: ledger.compute(labels, random=random) for name, ledger in accumulators.items()}
+    unused = labels is not None and function is None and not any(kind.reads_labels for kind in kinds)
     for name, evaluation in evaluations.items():
-        evaluation.warnings.extend(note_zipmaps(loaded[name]))
+        evaluation.warnings.extend(note_zipmaps(models[name]))
+        if unused and labels is not None:
+            taken = describe_kinds(kinds)
+            evaluation.warnings.append(
+                f"the labels ({labels.dtype}, shape {labels.shape}) are not used: they fit none of the outputs, {taken}"
+            )
     return evaluations
 
 

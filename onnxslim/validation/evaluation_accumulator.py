@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from onnxslim.core.errors import InvalidDataError, UsageError
-from onnxslim.validation.metrics import detection
-from onnxslim.validation.metrics.accumulator import MetricAccumulator, MetricResult
-from onnxslim.validation.metrics.dataset_metric import DatasetMetric
-from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS, DetectionAccumulator
+from onnxslim.core.errors import UsageError
+from onnxslim.validation.kind_accumulator import KindAccumulator
+from onnxslim.validation.metrics.accumulator import MetricResult
 from onnxslim.validation.metrics.user_metric import UserMetric, UserMetricAccumulator
 from onnxslim.validation.output_fidelity import OutputFidelity
-from onnxslim.validation.output_selection import as_rows, choose_metrics, pick_output
+from onnxslim.validation.output_kinds.kind import OutputKind
+from onnxslim.validation.output_rows import as_rows
 from onnxslim.validation.sanity_checks import OutputVariation, check_above_chance
 from onnxslim.validation.state_drift import StateDrift
 
@@ -31,6 +30,7 @@ class Evaluation:
         metrics: All that was measured, the one that gates first.
         output: The output that was judged, or the first of several.
         gating: Those of ``metrics`` that gate, each with the output it is of; by default the first.
+        kinds: What each output was taken for.
         outputs: How far each output has moved from the original's, by name; empty without a reference.
         drift: The error of each output by time step, where samples are steps of sequences.
         original_correct: Shape (n,), bool: where the original's top-1 is the label; None without labels or reference.
@@ -48,6 +48,7 @@ class Evaluation:
     disagreeing: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     warnings: list[str] = field(default_factory=list)
     gating: list[MetricResult] = field(default_factory=list)
+    kinds: Sequence[OutputKind] = ()
 
     def __post_init__(self) -> None:
         if not self.gating:
@@ -56,7 +57,7 @@ class Evaluation:
     @property
     def metric(self) -> MetricResult:
         """The metric that gates: of several the one that lost most, counted in points of top-1."""
-        return max(self.gating, key=_get_comparable_drop)
+        return max(self.gating, key=get_comparable_drop)
 
     def find(self, name: str) -> MetricResult | None:
         """The metric called ``name``, or None."""
@@ -72,87 +73,90 @@ class Evaluation:
         return {
             "metrics": [metric.as_json() | {"gates": metric in self.gating} for metric in self.metrics],
             "outputs": {name: fidelity.as_json() | drift.get(name, {}) for name, fidelity in self.outputs.items()},
-            "judged": {"output": self.output, "disagreeing": self.disagreeing.tolist()},
+            "judged": {
+                "output": self.output,
+                "disagreeing": self.disagreeing.tolist(),
+                "kinds": [kind.as_json() for kind in self.kinds],
+            },
         }
 
 
-def _get_comparable_drop(metric: MetricResult) -> float:
+def get_comparable_drop(metric: MetricResult) -> float:
+    """How much a metric lost, in points of top-1; what cannot be told apart from a loss of everything is one."""
     drop = metric.scaled_drop
     if drop is None:
         return -math.inf
     return math.inf if math.isnan(drop) else drop
 
 
-def _make_metric_accumulator(metric: str | UserMetric | None) -> UserMetricAccumulator | DatasetMetric | None:
-    """What tallies a metric that is no sum over samples."""
-    if callable(metric):
-        return UserMetricAccumulator(metric)
-    return DATASET_METRICS[metric]() if metric in DATASET_METRICS else None
-
-
 class EvaluationAccumulator:
-    """The sums of one evaluation. It is opened on the first batch, whose outputs show what there is to judge.
+    """The sums of one evaluation.
 
     Args:
+        kinds: What the outputs are, and so what they are judged by.
         result: The result's outputs for the first batch, by name.
         original: The original's, or None when the model is judged alone.
         labels: Of all samples, or None.
-        n: Samples in the batch.
-        metric: What the user asked for (see :func:`~onnxslim.validation.evaluation.evaluate`).
-        output: The output the user named, or None.
-        longest: Steps of the longest sequence, where samples are steps; else 0.
+        function: A metric of the user's, which then gates alone.
+        names_output: The user named what is judged; otherwise such a function sees every output, where there are several.
+        longest_sequence: Steps of the longest sequence, where samples are steps; else 0.
+
+    Raises:
+        UsageError: There is nothing to judge by.
     """
 
     def __init__(
         self,
+        kinds: Sequence[OutputKind],
         result: OutputValues,
         original: OutputValues | None,
         labels: np.ndarray | None,
-        n: int,
-        metric: str | UserMetric | None,
-        output: str | None,
+        function: UserMetric | None = None,
         *,
+        names_output: bool = False,
         longest_sequence: int = 0,
     ) -> None:
         first_outputs = result if original is None else original
-        self.output = pick_output(first_outputs, n, output)
-        #: A user's function sees every output, unless there is only one or one was named.
-        self.sees_all = output is None and len(first_outputs) > 1
-        boxes = labels is None or labels.shape[1:][-1:] == (5,)
-        #: Boxes are judged as such unasked, where there are any.
-        self.detects_by_default = (
-            metric is None and output is None and original is not None and boxes and detection.has_named_boxes(first_outputs)
-        )
-        self.dataset_metric = _make_metric_accumulator(DetectionAccumulator.name if self.detects_by_default else metric)
-        metric_name = metric if isinstance(metric, str) and self.dataset_metric is None else None
-        judged_rows = as_rows(self.output, first_outputs[self.output], n)
-        chosen, self.warnings = choose_metrics(judged_rows, labels, metric_name, without_reference=original is None)
-        if not chosen and self.dataset_metric is None:
+        self.kinds = list(kinds)
+        found = [KindAccumulator(kind, has_labels=labels is not None, has_original=original is not None) for kind in kinds]
+        self.user_metric = None if function is None else UserMetricAccumulator(function)
+        if self.user_metric is None and not any(one.gates for one in found):
             raise UsageError(
                 "nothing to judge by: the data have no labels that a metric reads, and there is no reference model",
                 hint="give the original as the reference, or labels",
             )
-        self.accumulators = {metric.name: MetricAccumulator(metric) for metric in chosen}
+        #: What is judged first stands for the model where one output has to.
+        self.main = next((one for one in found if one.gates), found[0])
+        self.accumulators = found
+        self.sees_all = len(first_outputs) > 1 and not names_output
         tensors = [name for name, values in first_outputs.items() if isinstance(values, np.ndarray)]
         self.fidelities = {} if original is None else {name: OutputFidelity() for name in tensors}
         self.variation = OutputVariation()
         self.drift = StateDrift(longest_sequence) if longest_sequence and original is not None else None
+        self.warnings: list[str] = []
+
+    @property
+    def output(self) -> str:
+        """The output that is judged, or the first of several."""
+        return self.main.kind.outputs[0]
 
     def add(self, result: OutputValues, original: OutputValues | None, labels: np.ndarray | None, n: int) -> None:
         """Take in one batch of ``n`` samples."""
         for name, fidelity in self.fidelities.items():
             assert original is not None
             fidelity.add(original[name], result[name])
-        result_rows = as_rows(self.output, result[self.output], n)
-        original_rows = None if original is None else as_rows(self.output, original[self.output], n)
-        for tally in self.accumulators.values():
-            tally.add(result_rows, original_rows, labels)
-        if result_rows.dtype.kind == "f":
-            self.variation.add(result_rows if original_rows is None else original_rows)
-        if self.dataset_metric is not None and self.sees_all and self.dataset_metric.reads_all:
-            self.dataset_metric.add(result, original, labels, n)
-        elif self.dataset_metric is not None:
-            self.dataset_metric.add(result_rows, original_rows, labels, n)
+        for accumulator in self.accumulators:
+            accumulator.add(result, original, labels, n)
+        values = (result if original is None else original)[self.output]
+        if len(self.main.kind.outputs) == 1 and values.dtype.kind == "f":
+            self.variation.add(as_rows(self.output, values, n))
+        if self.user_metric is None:
+            return
+        if self.sees_all:
+            self.user_metric.add(result, original, labels, n)
+        else:
+            rows = [None if one is None else as_rows(self.output, one[self.output], n) for one in (result, original)]
+            self.user_metric.add(rows[0], rows[1], labels, n)
 
     def add_steps(self, result: OutputValues, original: OutputValues | None, times: np.ndarray) -> None:
         """Take in the same once more as the steps ``times`` of sequences, a row each."""
@@ -172,33 +176,39 @@ class EvaluationAccumulator:
         original_correct, result_correct = (self._get_correct(side) for side in ("original", "result"))
         if not random:
             self._check_chance(labels, original_correct, result_correct)
-        agreement = self.accumulators.get("agreement")
-        changed = np.concatenate(agreement.result)[:, 0] < 1 if agreement else np.zeros(0, bool)
-        dataset_results = [] if self.dataset_metric is None else self._compute_metric(self.dataset_metric)
+        measured = [(one, metric) for one in self.accumulators for metric in one.compute()]
+        gating = [metric for one, metric in measured if metric.name in one.gates]
+        if self.user_metric is not None:
+            gating = [self.user_metric.compute()]
+        # the one that lost most is told first
+        gating.sort(key=get_comparable_drop, reverse=True)
+        beside = [metric for _, metric in measured if not any(metric is one for one in gating)]
         fidelity_warnings = [line for name, f in self.fidelities.items() for line in f.warnings(name)]
         return Evaluation(
-            metrics=dataset_results + [tally.compute() for tally in self.accumulators.values()],
+            metrics=gating + beside,
             output=self.output,
             outputs=self.fidelities,
             drift=self.drift,
             original_correct=original_correct,
             result_correct=result_correct,
-            disagreeing=np.flatnonzero(changed),
+            disagreeing=self._find_disagreeing(),
             warnings=[*self.warnings, *fidelity_warnings, *(self.drift.warnings() if self.drift else ())],
+            gating=gating,
+            kinds=self.kinds,
         )
 
-    def _compute_metric(self, function: UserMetricAccumulator | DatasetMetric) -> list[MetricResult]:
-        try:
-            return [function.compute()]
-        except InvalidDataError as error:
-            if not self.detects_by_default:
-                raise
-            self.warnings.append(error.message)
-            return []
+    def _find_disagreeing(self) -> np.ndarray:
+        for one in (self.main, *self.accumulators):
+            if (agreement := one.by_sample.get("agreement")) is not None and agreement.original:
+                return np.flatnonzero(np.concatenate(agreement.result)[:, 0] < 1)
+        return np.zeros(0, np.int64)
 
     def _get_correct(self, side: str) -> np.ndarray | None:
-        parts: list[np.ndarray] = getattr(self.accumulators["top1"], side) if "top1" in self.accumulators else []
-        return np.concatenate(parts)[:, 0] == 1 if parts else None
+        for one in self.accumulators:
+            if (top1 := one.by_sample.get("top1")) is not None:
+                parts: list[np.ndarray] = getattr(top1, side)
+                return np.concatenate(parts)[:, 0] == 1 if parts else None
+        return None
 
     def _check_chance(self, labels: np.ndarray | None, original: np.ndarray | None, result: np.ndarray | None) -> None:
         correct = result if original is None else original

@@ -76,7 +76,9 @@ class _GateChecks:
         text, own_limit = measured.format_value, measured.get_own_limit(limit)
         verb = "drops" if measured.higher_is_better else "rises"
         values = f"({text(measured.original or 0)} to {text(measured.result)})"
-        description = f"{measured.describe_subject()} {verb} by {text(measured.drop)} {values}"
+        several = self.evaluation is not None and len({metric.output for metric in self.evaluation.gating}) > 1
+        subject = measured.describe_subject() if several else measured.name
+        description = f"{subject} {verb} by {text(measured.drop)} {values}"
         allowed = f"at most {text(own_limit)} is allowed"
         # one sample of 300 is 0.00333…: a drop of exactly the limit must not fail by its last bit
         if not (measured.get_drop_by(limit) or 0.0) <= limit + 1e-9:

@@ -28,7 +28,7 @@ def test_metrics_outputs_and_samples_are_those_of_the_two_models(linear: Any) ->
     samples = labelled(original)
     found = evaluate(worse, samples, reference=original, batch_size=7)
     a, b = scores(samples, EYE), scores(samples, worse.graph.initializers["w"].const_value.numpy())
-    assert [metric.name for metric in found.metrics] == ["top1", "top5", "agreement"]
+    assert [metric.name for metric in found.metrics] == ["top1", "top5", "agreement", "confidence"]
     assert found.metric.original == np.mean(a.argmax(1) == samples.labels)
     assert found.metric.result == np.mean(b.argmax(1) == samples.labels)
     assert found.metric.interval[0] < found.metric.drop < found.metric.interval[1]
@@ -41,11 +41,14 @@ def test_metrics_outputs_and_samples_are_those_of_the_two_models(linear: Any) ->
     assert found.outputs["scores"].sqnr_db == pytest.approx(whole.sqnr_db, abs=1e-3)
 
 
-def test_without_labels_agreement_gates_and_its_interval_starts_at_zero(linear: Any) -> None:
-    model = linear(EYE)
-    samples = open_samples({"x": RNG.normal(size=(50, 10)).astype(np.float32)}, model)
-    metric = evaluate(model, samples, reference=model).metric
-    assert (metric.name, metric.result, metric.drop) == ("agreement", 1.0, 0.0)
+def test_without_labels_the_expected_drop_gates_and_agreement_stands_beside_it(linear: Any) -> None:
+    model = linear(10 * EYE)
+    x = np.concatenate([batch["x"] for batch in labelled(model, n=50).batches(64)])
+    found = evaluate(model, open_samples({"x": x}, model), reference=model)
+    assert [metric.name for metric in found.gating] == ["confidence"]
+    assert found.metric.drop == 0.0
+    metric = found.find("agreement")
+    assert (metric.result, metric.drop, metric.output) == (1.0, 0.0, "scores")
     assert metric.interval[0] == pytest.approx(0, abs=1e-9)
     assert metric.interval[1] == pytest.approx(3.8415 / 53.8415, abs=1e-3)
 

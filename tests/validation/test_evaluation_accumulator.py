@@ -26,6 +26,8 @@ def test_the_json_is_the_contracts(linear: Any) -> None:
     assert set(entry["metrics"][0]) >= {"name", "original", "result", "drop", "interval", "n"}
     assert set(entry["outputs"]["scores"]) >= {"sqnr_db", "cosine", "kl"}
     assert entry["outputs"]["scores"]["equal"]
+    (kind,) = entry["judged"].pop("kinds")
+    assert (kind["outputs"], kind["kind"], kind["gates"]) == (["scores"], "class scores", ["top1"])
     assert entry["judged"] == {"output": "scores", "disagreeing": []}
 
 
@@ -49,7 +51,7 @@ def test_outputs_of_varying_length_are_judged_where_they_match_and_counted_where
     model = boxes()
     x = RNG.normal(size=(12, 10)).astype(np.float32)
     found = evaluate(model, open_samples(x, model), reference=model)
-    assert (found.metric.name, found.metric.result) == ("relative", 1.0)
+    assert (found.metric.name, found.metric.result) == ("variance", 1.0)
 
     def count(outputs: list[np.ndarray], labels: None) -> float:
         return float(np.mean([len(sample) for sample in outputs]))

@@ -18,8 +18,7 @@ import onnx_ir as ir
 from onnxslim.activations.output_error import to_decibels
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph.editor import GraphEditor
-from onnxslim.graph.stored_weights.grids import MIN_SCALE
-from onnxslim.quantization.numerics.affine import WEIGHT_QMAX, compute_weight_scales, quantize_weight
+from onnxslim.quantization.numerics.affine import compute_weight_scales, quantize_weight
 from onnxslim.quantization.weight_only.weights import OVERHEAD_BYTES, WeightTensor, find_weight_tensors
 
 #: The mean over outputs of the rounding error relative to each one's weights, in dB: above the first, nothing else is
@@ -109,27 +108,24 @@ def _quantize_along(weight_tensor: WeightTensor, axes: tuple[int, ...]) -> Expan
 
 
 def _measure(array: np.ndarray, error: np.ndarray, output_axes: Sequence[int]) -> float:
-    """The mean over ``output_axes`` of squared error to squared weights, outliers clipped, in dB; outputs that are all zero,
-    or as good as (weights that decayed for a whole training), have none.
+    """The mean over ``output_axes`` of squared error to squared weights, outliers clipped, in dB; outputs that are all zero
+    have none.
     """
     summed = tuple(axis for axis in range(array.ndim) if axis not in output_axes)
     magnitudes = np.abs(array).transpose(*output_axes, *summed).reshape(math.prod(array.shape[a] for a in output_axes), -1)
     limit = _MAX_TO_MEDIAN * _find_median_magnitude(magnitudes)
     energy = np.square(np.minimum(magnitudes, limit[:, None]), dtype=np.float64).sum(axis=1)
-    live = magnitudes.max(axis=1, initial=0.0) >= WEIGHT_QMAX * MIN_SCALE
-    ratios = error.sum(axis=summed).reshape(-1)[live] / energy[live]
+    ratios = error.sum(axis=summed).reshape(-1)[energy > 0] / energy[energy > 0]
     return -to_decibels(max(float(ratios.mean()), 1e-30)) if ratios.size else np.inf
 
 
 def _find_median_magnitude(magnitudes: np.ndarray) -> np.ndarray:
-    """The median over each row's weights that are more than rounding of the largest, (rows,); of some where there are
-    many.
-    """
+    """The median over each row's weights that are not zero, (rows,); of some of them where there are many."""
     ordered = np.sort(magnitudes[:, :: -(-magnitudes.shape[1] // _MEDIAN_SAMPLE)], axis=1)
-    zeros = (ordered <= np.finfo(np.float32).eps * magnitudes.max(axis=1, initial=0.0)[:, None]).sum(axis=1)
+    zeros = (ordered == 0).sum(axis=1)
     middle = np.minimum((zeros + ordered.shape[1]) // 2, ordered.shape[1] - 1)
     median: np.ndarray = np.take_along_axis(ordered, middle[:, None], axis=1)[:, 0]
-    return np.where(zeros < ordered.shape[1], median, magnitudes.max(axis=1, initial=0.0))
+    return np.where(median > 0, median, magnitudes.max(axis=1))
 
 
 def _write(editor: GraphEditor, weight_tensor: WeightTensor, quantized: ExpandedWeight) -> None:

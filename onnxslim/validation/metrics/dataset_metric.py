@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class DatasetMetric(ABC):
         display_name: As people call it.
         point: The drop, in its own unit, that weighs as much as one point of a classifier's top-1 (0.01).
         higher_is_better: False for errors.
+        against: Whether outputs are judged by the original's, or by labels where there are any.
         reads_all: It is handed all outputs by name, where the others are handed the judged one as an array.
     """
 
@@ -28,6 +29,7 @@ class DatasetMetric(ABC):
     display_name: ClassVar[str]
     point: ClassVar[float] = TOP1_POINT
     higher_is_better: ClassVar[bool] = True
+    against: ClassVar[Literal["original", "either"]] = "original"
     reads_all: ClassVar[bool] = False
 
     @abstractmethod

@@ -38,7 +38,7 @@ class DetectionAccumulator(DatasetMetric):
     The latter over overlaps up to :data:`~onnxslim.validation.metrics.detection.MAX_OWN_IOU` only.
     """
 
-    name, display_name, reads_all = "ap", "AP", True
+    name, display_name, against, reads_all = "ap", "AP", "either", True
     #: Boxes of less than this are not counted.
     _min_score: ClassVar[float] = 0.0
 

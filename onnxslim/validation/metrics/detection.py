@@ -79,7 +79,7 @@ def read_boxes(outputs: Mapping[str, Any], n: int) -> list[Boxes]:
     if len(tensors) > 1 and corners is not None:
         return _read_separate_tensors(tensors, corners, n)
     tensor = next((v for v in tensors.values() if v.ndim == 3 and len(v) == n and v.dtype.kind == "f"), None)
-    if tensor is not None and tensor.shape[2] == 6 and _is_box_list(tensor):
+    if tensor is not None and tensor.shape[2] == 6 and is_box_list(tensor):
         return [_sort_boxes(image[:, :4], image[:, 4], image[:, 5]) for image in tensor]
     if tensor is None or min(tensor.shape[1:]) < 5:
         shapes = ", ".join(f"{name} {v.shape}" for name, v in tensors.items())
@@ -202,7 +202,8 @@ def _pick_tensor(tensors: Mapping[str, np.ndarray], words: str | tuple[str, ...]
     return next((name for name in fitting if any(word in name.lower() for word in words)), fitting[0] if fitting else None)
 
 
-def _is_box_list(tensor: np.ndarray) -> bool:
+def is_box_list(tensor: np.ndarray) -> bool:
+    """Whether the rows of six in ``tensor`` are x1, y1, x2, y2, a score, and a class, which is a whole number."""
     scores, classes = tensor[..., 4], tensor[..., 5]
     # Quantised outputs miss whole numbers by a little.
     return bool((np.abs(classes - np.round(classes)) < 0.05).all() and (scores >= -1).all() and (scores <= 1 + 1e-3).all())

@@ -14,8 +14,6 @@ from onnxslim.core.errors import InvalidDataError, UsageError
 PartsFunction = Callable[[np.ndarray, np.ndarray, "np.ndarray | None"], np.ndarray]
 #: means of the parts, shape (m, k) → m values
 FinishFunction = Callable[[np.ndarray], np.ndarray]
-#: (outputs of one batch, labels of all samples or None) → whether a metric is a default for them
-DefaultPredicate = Callable[[np.ndarray, "np.ndarray | None"], bool]
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,6 @@ class Metric:
         display_name: As people call it.
         parts: What each sample of a batch contributes: float64, shape (n, k).
         against: Whether outputs are judged by labels, by the original's outputs, or by labels where there are any.
-        is_default_for: Whether it is reported by default.
         finish: From means of parts to values; the mean itself by default.
         higher_is_better: False for errors.
         point: The drop, in the metric's own unit, that weighs as much as one point of a classifier's top-1 (0.01).
@@ -38,7 +35,6 @@ class Metric:
     display_name: str
     parts: PartsFunction
     against: Literal["labels", "original", "either"]
-    is_default_for: DefaultPredicate = lambda values, labels: False
     finish: FinishFunction = lambda means: means[:, 0]
     higher_is_better: bool = True
     point: float = 0.01

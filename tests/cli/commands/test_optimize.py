@@ -17,7 +17,10 @@ def test_optimize_writes_the_model_and_the_report(run: Run, calls: dict[str, lis
     out = tmp_path / "o.onnx"
     assert document["output"]["bytes"] == out.stat().st_size < document["input"]["bytes"]
     assert document["output"]["path"] == str(out)
-    assert document["metrics"][0]["name"] == "top1"
+    assert document["metrics"][0]["name"] == "confidence", "40 labels tell less than the original's own confidence"
+    assert "top1" in [metric["name"] for metric in document["metrics"]]
+    (kind,) = document["judged"]["kinds"]
+    assert kind["kind"] == "class scores"
     assert document["data"]["confirm"]["n"] == 40
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
     assert run("validate", out).code == 0

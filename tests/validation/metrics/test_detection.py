@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxslim.core.errors import InvalidDataError, UsageError
-from onnxslim.validation.evaluation_accumulator import EvaluationAccumulator
+from onnxslim.core.errors import UsageError
 from onnxslim.validation.metrics import detection
 from onnxslim.validation.metrics.detection import IOU_THRESHOLDS, Boxes, average_precision, box_iou, match_boxes, read_boxes
 
@@ -144,24 +143,3 @@ def test_suppression_keeps_the_best_of_a_class_and_all_that_do_not_overlap() -> 
     (boxes,) = read_boxes({"o": anchors(objectness=False).transpose(0, 2, 1)}, 1)
     assert len(boxes.scores) == 3
     assert boxes.scores.min() > detection.MIN_SCORE
-
-
-def test_outputs_called_boxes_and_scores_are_judged_as_boxes_unasked() -> None:
-    outputs = {"boxes": CORNERS[None], "labels": CLASSES[None], "scores": SCORES[None]}
-    ledger = EvaluationAccumulator(outputs, outputs, None, 1, None, None)
-    ledger.add(outputs, outputs, None, 1)
-    assert next(m.name for m in ledger.compute(None, random=False).metrics) == "ap"
-    assert EvaluationAccumulator(outputs, outputs, None, 1, "relative", None).dataset_metric is None
-
-
-def test_a_detector_that_finds_nothing_is_judged_by_its_tensors_unless_boxes_were_asked_for() -> None:
-    outputs = {"boxes": CORNERS[None], "scores": np.zeros((1, 3), np.float32)}
-    ledger = EvaluationAccumulator(outputs, outputs, None, 1, None, None)
-    ledger.add(outputs, outputs, None, 1)
-    found = ledger.compute(None, random=False)
-    assert found.metric.name != "ap"
-    assert any("no true boxes" in line for line in found.warnings)
-    asked = EvaluationAccumulator(outputs, outputs, None, 1, "ap", None)
-    asked.add(outputs, outputs, None, 1)
-    with pytest.raises(InvalidDataError, match="no true boxes"):
-        asked.compute(None, random=False)

@@ -1,0 +1,87 @@
+"""What an output was taken for, with the reason, and what that makes it be judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+#: How labels decide: alone, together with the metrics that compare with the original, or only told beside those.
+LabelWeight = Literal["alone", "joined", "told"]
+
+
+@dataclass(frozen=True)
+class OutputKind:
+    """One output (or several that only mean something together) and what it is.
+
+    Attributes:
+        outputs: Names; more than one where they are read together, as boxes and their scores are.
+        name: What people call it: ``class scores``, ``embeddings``.
+        gates: Metrics against the original that a result must pass; none where nobody reads the output.
+        reason: Why it was taken for that: ``rows of sentence_embedding have unit length``.
+        beside: Metrics that are told and gate nothing.
+        label_gates: Metrics that the labels of the data decide, where they fit this output.
+        alternative: What else it could have been taken for, in a sentence, or None where nothing else was likely.
+        leniency: How many times as much may be lost as of what people read themselves.
+        squeezed: Axes of size 1 behind the first are left out before a metric sees it.
+        reads_labels: The labels of the data are about this output.
+        channels_last: The last axis goes to place 1 before a metric sees it, as metrics of maps expect.
+    """
+
+    outputs: tuple[str, ...]
+    name: str
+    gates: tuple[str, ...]
+    reason: str
+    beside: tuple[str, ...] = ()
+    label_gates: tuple[str, ...] = ()
+    alternative: str | None = None
+    leniency: float = 1.0
+    squeezed: bool = False
+    channels_last: bool = False
+    reads_labels: bool = False
+
+    @property
+    def title(self) -> str:
+        """The outputs, as a sentence begins with them."""
+        return (
+            " and ".join(self.outputs) if len(self.outputs) < 4 else f"{self.outputs[0]} and {len(self.outputs) - 1} others"
+        )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All that is to be measured, each once, what gates first."""
+        return tuple(dict.fromkeys((*self.gates, *self.beside)))
+
+    @property
+    def all_metrics(self) -> tuple[str, ...]:
+        """:attr:`metrics` and those that only labels decide."""
+        return tuple(dict.fromkeys((*self.label_gates, *self.metrics)))
+
+    def weigh_labels(self, weight: LabelWeight) -> OutputKind:
+        """The same kind with its :attr:`label_gates` put among what gates, or beside it."""
+        if not self.label_gates:
+            return self
+        label_gates, gates = self.label_gates, self.gates
+        if weight == "alone":
+            return replace(self, gates=label_gates, beside=(*self.beside, *gates))
+        if weight == "joined":
+            return replace(self, gates=tuple(dict.fromkeys((*gates, *label_gates))))
+        return replace(self, beside=(*label_gates, *self.beside))
+
+    def arrange(self, rows: np.ndarray) -> np.ndarray:
+        """``rows`` of the output, the sample on the first axis, as the metrics of this kind read them."""
+        if self.squeezed:
+            rows = rows.reshape(len(rows), *(size for size in rows.shape[1:] if size != 1))
+        return np.moveaxis(rows, -1, 1) if self.channels_last and rows.ndim > 2 else rows
+
+    def as_json(self) -> dict[str, Any]:
+        """For the report."""
+        return {
+            "outputs": list(self.outputs),
+            "kind": self.name,
+            "gates": list(self.gates),
+            "beside": list(self.beside),
+            "reason": self.reason,
+            "alternative": self.alternative,
+        }

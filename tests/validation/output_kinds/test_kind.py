@@ -1,0 +1,34 @@
+"""What a kind says and how it weighs labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnxslim.validation.output_kinds.kind import LabelWeight, OutputKind
+
+KIND = OutputKind(("y",), "class scores", ("confidence",), "why", ("agreement",), ("top1",))
+
+
+@pytest.mark.parametrize(
+    ("weight", "gates"), [("alone", {"top1"}), ("joined", {"top1", "confidence"}), ("told", {"confidence"})]
+)
+def test_labels_gate_alone_or_with_the_rest_or_are_told(weight: LabelWeight, gates: set[str]) -> None:
+    weighed = KIND.weigh_labels(weight)
+    assert set(weighed.gates) == gates
+    assert set(weighed.metrics) == {"top1", "confidence", "agreement"}
+    bare = OutputKind(("y",), "numbers", ("variance",), "why")
+    assert bare.weigh_labels(weight) is bare
+
+
+def test_rows_are_arranged_as_metrics_read_them() -> None:
+    rows = np.zeros((2, 5, 1, 1))
+    assert OutputKind(("y",), "k", (), "", squeezed=True).arrange(rows).shape == (2, 5)
+    assert OutputKind(("y",), "k", (), "", channels_last=True).arrange(np.zeros((2, 4, 5, 3))).shape == (2, 3, 4, 5)
+
+
+def test_many_outputs_make_a_short_title() -> None:
+    assert KIND.title == "y"
+    assert OutputKind(("a", "b"), "k", (), "").title == "a and b"
+    assert OutputKind(tuple("abcde"), "k", (), "").title == "a and 4 others"
+    assert KIND.as_json()["reason"] == "why"

@@ -1,0 +1,54 @@
+"""Which output the labels are about."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnxslim.validation.output_kinds.kind import OutputKind
+from onnxslim.validation.output_kinds.recognition import recognize
+from tests.support.observed import IMAGE, make_logits, observe_outputs, softmax
+
+RNG = np.random.default_rng(0)
+CLASSES = np.arange(40) % 10
+LOGITS = make_logits(40, 10)
+
+
+def find(outputs: dict[str, np.ndarray], labels: np.ndarray, inputs: np.ndarray | None = None) -> list[OutputKind]:
+    """The kinds that labels decide."""
+    model = observe_outputs(outputs, labels=labels) if inputs is None else observe_outputs(outputs, inputs, labels)
+    return [kind for kind in recognize(model) if kind.label_gates]
+
+
+def test_classes_decide_the_scores_by_top1() -> None:
+    (kind,) = find({"z": RNG.normal(size=(40, 64)), "logits": LOGITS}, CLASSES)
+    assert (kind.outputs, kind.label_gates, kind.gates) == (("logits",), ("top1",), ("confidence",))
+    assert "top5" in kind.beside
+
+
+def test_classes_make_scores_of_what_would_be_numbers_and_of_nothing_else() -> None:
+    (kind,) = find({"y": 0.1 * LOGITS}, CLASSES)
+    assert kind.name == "class scores"
+    assert find({"y": 0.1 * LOGITS}, CLASSES + 30) == []
+    assert find({"y": LOGITS[:, :1]}, CLASSES) == []
+
+
+def test_texts_decide_the_answers_that_are_texts() -> None:
+    names = np.array(list("abcdefghij"))
+    (kind,) = find({"label": names[LOGITS.argmax(1)], "p": softmax(LOGITS)}, names[CLASSES])
+    assert (kind.outputs, kind.label_gates) == (("label",), ("top1",))
+
+
+def test_numbers_maps_and_boxes_decide_what_has_their_shape() -> None:
+    (kind,) = find({"y": RNG.normal(size=(40, 1))}, RNG.normal(size=40))
+    assert kind.label_gates == ("rmse", "deviation")
+    regions = np.add.outer(np.arange(32), np.arange(32))[None] // 20 + np.zeros((6, 1, 1), int)
+    maps = softmax(9.0 * np.eye(4)[regions]).transpose(0, 3, 1, 2)
+    (kind,) = find({"y": maps}, regions, IMAGE)
+    assert kind.label_gates == ("miou",)
+    probabilities = np.where(RNG.uniform(size=(40, 3)) < 0.3, 0.98, 0.01)
+    (kind,) = find({"p": probabilities}, (probabilities > 0.5).astype(int))
+    assert kind.label_gates == ("f1",)
+    corners = np.sort(RNG.uniform(0, 60, (6, 7, 2, 2)), axis=2).reshape(6, 7, 4)
+    boxes = {"boxes": corners, "scores": RNG.uniform(0.5, 1, (6, 7))}
+    (kind,) = find(boxes, np.zeros((6, 3, 5)), IMAGE)
+    assert kind.label_gates == ("ap",)
