@@ -34,7 +34,6 @@ EXCEPTIONS = {
     "onnxslim/quantization/context.py": "a dataclass",
     "onnxslim/quantization/dynamic/builder.py": "quantization/test_placement_selection.py",
     "onnxslim/quantization/dynamic/layer_error.py": "quantization/test_placement_selection.py",
-    "onnxslim/quantization/evaluation/judge.py": "quantization/test_placement_selection.py",
     "onnxslim/quantization/evaluation/fusion_report.py": "quantization/static/test_pipeline.py",
     "onnxslim/quantization/options.py": "a dataclass",
     "onnxslim/quantization/qdq/insert.py": "quantization/test_graphs.py, quantization/conformance/test_pattern_checks.py",
