@@ -22,7 +22,7 @@ from onnxslim.simplification.file_size import measure_bytes
 #: The share of the file's bytes that int8 must save to be tried unasked.
 MIN_SAVED_SHARE = 0.03
 #: Unasked, relative squared errors may grow by this factor, or up to this share of what an output may lose.
-MAX_ERROR_GROWTH, MAX_ERROR_SHARE = 1.05, 0.25
+MAX_ERROR_GROWTH, MAX_ERROR_SHARE = 1.25, 0.25
 
 
 @dataclass(frozen=True)
@@ -96,4 +96,4 @@ def is_error_borne(error: float, float_error: float, max_error: float) -> bool:
         float_error: With them in float.
         max_error: What an output may lose at all.
     """
-    return error <= max(MAX_ERROR_GROWTH * float_error, MAX_ERROR_SHARE * max_error)
+    return error <= min(max(MAX_ERROR_GROWTH * float_error, MAX_ERROR_SHARE * max_error), max(float_error, max_error))

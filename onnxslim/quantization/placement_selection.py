@@ -40,8 +40,8 @@ class PlacementBuilder(Protocol[B_co]):
     def build(self, int8: frozenset[str], *, is_first: bool = True) -> B_co:
         """The units ``int8`` in int8; what is chosen for the first may be chosen anew for the others."""
 
-    def walk_front(self, fastest: frozenset[str]) -> list[Placement]:
-        """Placements from ``fastest`` to the mildest."""
+    def walk_front(self, fastest: frozenset[str], reserve: float) -> list[Placement]:
+        """Placements from ``fastest`` to the mildest; ``reserve`` seconds before the deadline are left."""
 
     def list_float_units(self, int8: frozenset[str]) -> tuple[str, ...]:
         """What a recipe has to name for ``int8`` to be built again."""
@@ -126,7 +126,7 @@ def select_placement(
         report.warnings.append("the model drops too much before it is quantised: nothing was put back into float")
         return plain
     with report.part("losses"):
-        placements = builder.walk_front(fastest)
+        placements = builder.walk_front(fastest, seconds)
     tried: dict[int, tuple[B, JudgedVariant]] = {0: (built, first)}
 
     def measure(index: int) -> float:

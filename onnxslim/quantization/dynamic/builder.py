@@ -117,19 +117,21 @@ class DynamicBuilder:
         variants = make_variants(best, self._reference, best_errors, self._target, self._options)
         return BuiltLayers(variants, written, kept, tried, num_sums)
 
-    def walk_front(self, fastest: frozenset[str]) -> list[Placement]:
-        """Placements from ``fastest`` to the mildest, each layer's loss measured alone."""
+    def walk_front(self, fastest: frozenset[str], reserve: float) -> list[Placement]:
+        """Placements from ``fastest`` to the mildest, each layer's loss measured alone; ``reserve`` seconds are left."""
         reference = ReferenceOutputs(self._model, self._feeds[:NUM_LOSS_SAMPLES], self._context.config)
+
+        fits = self._context.pace(reserve).fits
 
         def measure(names: Collection[str]) -> float:
             return reference.error(self._write(names)[0])
 
         linears = [linear.name for weight in self._weights for linear in weight.linear_layers]
         layers = [name for name in (*self._lstm_forms, *linears) if name in fastest]
-        losses = measure_group_losses(layers, lambda names: measure(self._add_tied(names)), self._context.pace().fits)
+        losses = measure_group_losses(layers, lambda names: measure(self._add_tied(names)), fits)
         float_time, groups = self._make_groups(losses)
         tables = fastest.difference(*(group.names for group in groups))
-        return remeasure_front(rank_front(groups, tables, float_time), measure)
+        return remeasure_front(rank_front(groups, tables, float_time), measure, fits)
 
     def list_float_units(self, int8: frozenset[str]) -> tuple[str, ...]:
         """What has to be named for ``int8`` to be built again."""

@@ -14,8 +14,8 @@ from onnxslim.core.deadline import seconds_left
 MAX_BUILDS = 5
 #: A point that takes no longer than this beside the fastest that may still be good enough is not worth a better one.
 MAX_TIME_LEFT = 1.03
-#: The next point may lose so much of what would just do, if what is judged grew as the loss does.
-_TARGET_MARGIN = 0.9
+#: What the next point is expected to lose of what is allowed.
+TARGET_EXCESS = 0.95
 #: One step may leave a half of the last point's loss at most, and a thirtieth at least: neither a crawl nor a leap.
 _MAX_LOSS_LEFT, _MIN_LOSS_LEFT = 0.5, 0.03
 
@@ -67,19 +67,24 @@ def select_from_front(
         if seconds_left(deadline) < seconds:
             return FrontSelection(passed, excesses, is_in_time=False)
         is_last = passed is None and len(excesses) == max_builds - 1
-        index = len(losses) - 1 if is_last else _pick_next(losses, failed, passed, excesses.get(failed, 1.0))
+        index = len(losses) - 1 if is_last else _pick_next(losses, excesses, failed, passed)
         start = time.monotonic()
         excesses[index] = measure(index)
         seconds = time.monotonic() - start
 
 
-def _pick_next(losses: Sequence[float], failed: int, passed: int | None, excess: float) -> int:
-    """The point between ``failed`` and ``passed`` to try next."""
-    if passed is not None:
-        # losses differ by factors, so the middle is the geometric one
-        target = math.sqrt(losses[failed] * losses[passed])
-        inner = range(failed + 1, passed)
-        return min(inner, key=lambda index: abs(math.log(max(losses[index], 1e-30) / max(target, 1e-30))))
-    share = min(max(_TARGET_MARGIN / max(excess, 1e-30), _MIN_LOSS_LEFT), _MAX_LOSS_LEFT)
-    first = bisect.bisect_left(losses, -share * losses[failed], lo=failed + 1, key=lambda loss: -loss)
-    return min(first, len(losses) - 1)
+def _pick_next(losses: Sequence[float], excesses: Mapping[int, float], failed: int, passed: int | None) -> int:
+    """The point between ``failed`` and ``passed`` to try next: the one that is expected to be just good enough."""
+    excess = excesses.get(failed, 1.0)
+    if passed is None:
+        share = min(max(TARGET_EXCESS / max(excess, 1e-30), _MIN_LOSS_LEFT), _MAX_LOSS_LEFT)
+        first = bisect.bisect_left(losses, -share * losses[failed], lo=failed + 1, key=lambda loss: -loss)
+        return min(first, len(losses) - 1)
+    # losses differ by factors, and so does what is judged: a line between their logarithms
+    upper, lower = math.log(max(losses[failed], 1e-30)), math.log(max(losses[passed], 1e-30))
+    share = 0.5
+    if math.isfinite(excess) and excess > 1 and 0 < excesses[passed] < TARGET_EXCESS:
+        share = math.log(excess / TARGET_EXCESS) / math.log(excess / excesses[passed])
+    target = upper + share * (lower - upper)
+    inner = range(failed + 1, passed)
+    return next((i for i in inner if math.log(max(losses[i], 1e-30)) <= target), inner[-1])

@@ -122,7 +122,9 @@ def rank_front(groups: Sequence[IndependentGroup], always_int8: frozenset[str], 
     return front
 
 
-def remeasure_front(front: Sequence[Placement], measure: Callable[[frozenset[str]], float]) -> list[Placement]:
+def remeasure_front(
+    front: Sequence[Placement], measure: Callable[[frozenset[str]], float], fits: Callable[[], bool] = lambda: True
+) -> list[Placement]:
     """``front`` without points that lose nearly what the one before loses, with losses measured on the whole placements.
 
     What units lose alone adds up while errors are small and independent; where they are not, this says by how much.
@@ -130,6 +132,7 @@ def remeasure_front(front: Sequence[Placement], measure: Callable[[frozenset[str
     Args:
         front: From the fastest to the mildest.
         measure: What the outputs lose with these units in int8.
+        fits: Asked before each whether there is time for it; the rest keep their ratios to the last that was measured.
     """
     kept: list[Placement] = []
     for point in front:
@@ -137,8 +140,11 @@ def remeasure_front(front: Sequence[Placement], measure: Callable[[frozenset[str
             continue
         kept.append(point)
     measured: list[Placement] = []
+    ratio = 1.0
     for point in kept:
-        point = replace(point, loss=measure(point.int8))
+        loss = measure(point.int8) if fits() else ratio * point.loss
+        ratio = loss / max(point.loss, 1e-30)
+        point = replace(point, loss=loss)
         if not measured or point.loss < measured[-1].loss:
             measured.append(point)
     return measured

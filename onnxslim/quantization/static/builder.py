@@ -122,18 +122,20 @@ class StaticBuilder:
             None if image_input is None else image_input.input_name, int4_count,
         )  # fmt: skip
 
-    def walk_front(self, fastest: frozenset[str]) -> list[Placement]:
-        """Placements from ``fastest`` to the mildest, each unit's loss measured alone."""
+    def walk_front(self, fastest: frozenset[str], reserve: float) -> list[Placement]:
+        """Placements from ``fastest`` to the mildest, each unit's loss measured alone; ``reserve`` seconds are left."""
         assert self.times is not None, "a given placement has no times"
         reference = ReferenceOutputs(self.model, self.loss_feeds, self.context.config)
+
+        fits = self.context.pace(reserve).fits
 
         def measure(names: Collection[str]) -> float:
             quantized = self.range_selector.quantize(make_plan(self.all_units, names), self.method)
             return sum(reference.errors(quantized).values())
 
         names = [unit.name for unit in self.all_units if unit.name in fastest]
-        losses = measure_group_losses(names, measure, self.context.pace().fits)
-        return remeasure_front(walk_front(self.all_units, self.times, losses, fastest), measure)
+        losses = measure_group_losses(names, measure, fits)
+        return remeasure_front(walk_front(self.all_units, self.times, losses, fastest), measure, fits)
 
     def list_float_units(self, int8: frozenset[str]) -> tuple[str, ...]:
         """What has to be named for ``int8`` to be built again."""

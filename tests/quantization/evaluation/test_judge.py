@@ -25,7 +25,7 @@ def make_variants(small_error: float, large_error: float) -> list[Variant]:
     [
         ((0.002, 0.0001), "int8", 0.2),
         ((0.006, 0.0001), "float32", 0.01),
-        ((0.0102, 0.01), "int8", 1.02),
+        ((0.0092, 0.009), "int8", 0.92),
         ((0.5, 0.02), "float32", 2.0),
     ],
     ids=["below a quarter of what is allowed", "above it", "next to nothing more", "both too much"],
