@@ -1,4 +1,4 @@
-"""Metrics that are defined on a whole data set only, and those of boxes; a few numbers a sample are kept.
+"""Metrics that are defined on a whole data set only: of boxes, of numbers, and the table of all.
 
 To add one, write a :class:`~onnxslim.validation.metrics.dataset_metric.DatasetMetric` and give it a row in
 :data:`DATASET_METRICS`.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from onnxslim.core.errors import InvalidDataError
+from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.validation.metrics import detection
 from onnxslim.validation.metrics.accumulator import (
     MAX_JACKKNIFE_GROUPS,
@@ -22,11 +22,11 @@ from onnxslim.validation.metrics.accumulator import (
 )
 from onnxslim.validation.metrics.cells import CellsMetric, OffsetsMetric
 from onnxslim.validation.metrics.classification import finish_f1
-from onnxslim.validation.metrics.dataset_metric import DatasetMetric
+from onnxslim.validation.metrics.dataset_metric import DatasetMetric, require_original
 from onnxslim.validation.metrics.detection import MIN_TRUSTED_SCORE
 from onnxslim.validation.metrics.embeddings import NeighborsMetric, SimilarityMetric
 from onnxslim.validation.metrics.images import ImageErrorMetric
-from onnxslim.validation.metrics.numbers import DeviationMetric, VarianceMetric
+from onnxslim.validation.metrics.numbers import NumberSums
 
 #: A point of AP against the original's own boxes: every box that changed is lost there, while of labels some are won.
 OWN_BOXES_POINT = 0.015
@@ -49,8 +49,12 @@ class DetectionAccumulator(DatasetMetric):
 
     def add(self, result: Any, original: Any | None, labels: np.ndarray | None, n: int) -> None:
         """See :meth:`.DatasetMetric.add`; outputs that hold boxes, labels (N, K, 5)."""
-        result_boxes = detection.read_boxes(_name_outputs(result), n)
-        original_boxes = None if original is None else detection.read_boxes(_name_outputs(original), n)
+        # against the original's own boxes a candidate of less than half of what is trusted is neither found nor in the way
+        least, trusted = (
+            (detection.MIN_SCORE, detection.MIN_SCORE) if labels is not None else (MIN_TRUSTED_SCORE / 2, MIN_TRUSTED_SCORE)
+        )
+        result_boxes = detection.read_boxes(_name_outputs(result), n, max(self._min_score, least))
+        original_boxes = None if original is None else detection.read_boxes(_name_outputs(original), n, trusted)
         if labels is not None and labels.ndim == 3 and labels.shape[2] == 5:
             self._has_labels, true_boxes = True, detection.boxes_from_labels(labels)
         elif labels is not None:
@@ -128,6 +132,40 @@ class TightBoxF1Metric(BoxF1Metric):
 
     name, display_name, point = "box_f1_75", "F1 of boxes, IoU 0.75", 0.05
     _min_iou = 0.75
+
+
+class VarianceMetric(DatasetMetric):
+    """The share of the variance between samples that is kept: 1 - error variance / variance.
+
+    A hundredth lost is an SQNR of 20 dB against what varies (SNR in the sense of analysis of variance, not against the
+    mean). The error's mean counts as error.
+    """
+
+    name, display_name = "variance", "Variance kept"
+    _measured: ClassVar[Literal["variance", "deviation"]] = "variance"
+
+    def __init__(self) -> None:
+        self._sums = NumberSums()
+
+    def add(self, result: Any, original: Any | None, labels: np.ndarray | None, n: int) -> None:
+        """See :meth:`.DatasetMetric.add`; arrays of numbers."""
+        expected = require_original(self.name, original)
+        if expected.dtype.kind not in "fiu":
+            raise UsageError(f"metric {self.name}: expected numbers, got {expected.dtype}", hint="name such an output")
+        self._sums.add(result, expected)
+
+    def compute(self) -> MetricResult:
+        """See :meth:`.DatasetMetric.compute`."""
+        sums = self._sums
+        loss = sums.measure(self._measured)
+        return self.describe_loss(loss, lambda group: sums.measure(self._measured, group), sums.n, sums.describe_scale())
+
+
+class DeviationMetric(VarianceMetric):
+    """The mean size of the error over the spread (the standard deviation) between samples, as people tell errors."""
+
+    name, display_name, point, higher_is_better = "deviation", "Error of the spread", 0.05, False
+    _measured = "deviation"
 
 
 def _name_outputs(outputs: Any) -> Mapping[str, Any]:

@@ -68,8 +68,8 @@ class Matches:
     truths: np.ndarray
 
 
-def read_boxes(outputs: Mapping[str, Any], n: int) -> list[Boxes]:
-    """The boxes in each of ``n`` images.
+def read_boxes(outputs: Mapping[str, Any], n: int, min_score: float = MIN_SCORE) -> list[Boxes]:
+    """The boxes in each of ``n`` images; of candidates that are still to be suppressed those of at least ``min_score``.
 
     Raises:
         UsageError: Nothing in the outputs looks like boxes.
@@ -77,7 +77,7 @@ def read_boxes(outputs: Mapping[str, Any], n: int) -> list[Boxes]:
     tensors = {name: v for name, v in outputs.items() if isinstance(v, np.ndarray) and v.dtype.kind in "fiu"}
     corners = _pick_tensor(tensors, "box", lambda v: v.ndim in (2, 3) and v.shape[-1] == 4)
     if len(tensors) > 1 and corners is not None:
-        return _read_separate_tensors(tensors, corners, n)
+        return _read_separate_tensors(tensors, corners, n, min_score)
     tensor = next((v for v in tensors.values() if v.ndim == 3 and len(v) == n and v.dtype.kind == "f"), None)
     if tensor is not None and tensor.shape[2] == 6 and is_box_list(tensor):
         return [_sort_boxes(image[:, :4], image[:, 4], image[:, 5]) for image in tensor]
@@ -85,8 +85,8 @@ def read_boxes(outputs: Mapping[str, Any], n: int) -> list[Boxes]:
         shapes = ", ".join(f"{name} {v.shape}" for name, v in tensors.items())
         raise UsageError(f"metric ap: no boxes in the outputs {shapes}", hint=f"expected {_EXPECTED_FORMATS}")
     if tensor.shape[1] < tensor.shape[2]:
-        return [_suppress_non_maxima(image[:, :4], image[:, 4:]) for image in tensor.transpose(0, 2, 1)]
-    return [_suppress_non_maxima(image[:, :4], image[:, 4:5] * image[:, 5:]) for image in tensor]
+        return [_suppress_non_maxima(image[:, :4], image[:, 4:], min_score=min_score) for image in tensor.transpose(0, 2, 1)]
+    return [_suppress_non_maxima(image[:, :4], image[:, 4:5] * image[:, 5:], min_score=min_score) for image in tensor]
 
 
 def has_named_boxes(outputs: Mapping[str, Any]) -> bool:
@@ -146,9 +146,14 @@ def average_precision(images: Sequence[Matches], max_iou: float = 1.0) -> float:
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union of boxes by their corners, (p, 4) and (q, 4) → (p, q)."""
-    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    common = np.clip(sides, 0, None).prod(axis=2)
-    area_a, area_b = (np.clip(x[:, 2:] - x[:, :2], 0, None).prod(axis=1) for x in (a, b))
+    wide, high = (
+        np.clip(
+            np.minimum(a[:, None, side + 2], b[None, :, side + 2]) - np.maximum(a[:, None, side], b[None, :, side]), 0, None
+        )
+        for side in (0, 1)
+    )
+    common = wide * high
+    area_a, area_b = (np.clip(x[:, 2] - x[:, 0], 0, None) * np.clip(x[:, 3] - x[:, 1], 0, None) for x in (a, b))
     union = area_a[:, None] + area_b[None, :] - common
     return np.asarray(np.divide(common, union, out=np.zeros_like(common), where=union > 0))
 
@@ -166,7 +171,7 @@ def _interpolate_precision(hits: np.ndarray, truths: int) -> float:
     return float(np.mean(precisions))
 
 
-def _read_separate_tensors(tensors: Mapping[str, np.ndarray], corners: str, n: int) -> list[Boxes]:
+def _read_separate_tensors(tensors: Mapping[str, np.ndarray], corners: str, n: int, min_score: float) -> list[Boxes]:
     def add_sample_axis(values: np.ndarray, rank: int) -> np.ndarray:
         return values[None] if n == 1 and values.ndim < rank else values
 
@@ -179,7 +184,9 @@ def _read_separate_tensors(tensors: Mapping[str, np.ndarray], corners: str, n: i
     values = others[scores]
     if values.ndim == 3:
         by_class = drop_background(values if values.shape[1] == count else values.transpose(0, 2, 1))
-        return [_suppress_non_maxima(b, s, centered=False) for b, s in zip(boxes, by_class, strict=True)]
+        return [
+            _suppress_non_maxima(b, s, centered=False, min_score=min_score) for b, s in zip(boxes, by_class, strict=True)
+        ]
     classes = _pick_tensor(others, ("class", "label"), lambda v: v.shape == values.shape and v is not values)
     class_ids = others[classes] if classes is not None else np.zeros(values.shape)
     return [_sort_boxes(b, s, k) for b, s, k in zip(boxes, values, class_ids, strict=True)]
@@ -216,23 +223,23 @@ def _sort_boxes(corners: np.ndarray, scores: np.ndarray, classes: np.ndarray) ->
     return Boxes(corners[order].astype(np.float64), scores[order].astype(np.float64), class_ids)
 
 
-def _suppress_non_maxima(boxes: np.ndarray, scores: np.ndarray, *, centered: bool = True) -> Boxes:
+def _suppress_non_maxima(
+    boxes: np.ndarray, scores: np.ndarray, *, centered: bool = True, min_score: float = MIN_SCORE
+) -> Boxes:
     """The best of overlapping candidates (greedy non-maximum suppression, class by class), at most
     :data:`MAX_DETECTIONS`.
     """
     best = np.nan_to_num(scores).max(axis=1)
-    candidates = np.flatnonzero((best >= MIN_SCORE) & np.isfinite(boxes).all(axis=1))
+    candidates = np.flatnonzero((best >= min_score) & np.isfinite(boxes).all(axis=1))
     candidates = candidates[np.argsort(-best[candidates], kind="stable")]
     corners, classes = boxes[candidates].astype(np.float64), scores[candidates].argmax(axis=1)
     if centered:
         corners = np.concatenate([corners[:, :2] - corners[:, 2:] / 2, corners[:, :2] + corners[:, 2:] / 2], axis=1)
-    alive = np.ones(len(candidates), np.bool_)
+    alive = np.arange(len(candidates))
     chosen: list[int] = []
-    for row in range(len(candidates)):
-        if alive[row]:
-            chosen.append(row)
-            same = classes == classes[row]
-            alive[same] &= box_iou(corners[row : row + 1], corners[same])[0] <= MAX_NMS_IOU
-        if len(chosen) == MAX_DETECTIONS:
-            break
+    while len(alive) and len(chosen) < MAX_DETECTIONS:
+        first, alive = int(alive[0]), alive[1:]
+        chosen.append(first)
+        overlaps = box_iou(corners[first : first + 1], corners[alive])[0] > MAX_NMS_IOU
+        alive = alive[~(overlaps & (classes[alive] == classes[first]))]
     return _sort_boxes(corners[chosen], best[candidates][chosen], classes[chosen])

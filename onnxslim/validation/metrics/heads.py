@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from onnxslim.validation.metrics.classification import are_probabilities
 from onnxslim.validation.metrics.detection import MIN_TRUSTED_SCORE
 
 #: A score is below this in more than half of the cells: a grid shows few objects.
 MAX_MEDIAN_SCORE = 0.1
+#: What has more than this share of most cells is the background.
+MAX_BACKGROUND_SHARE = 0.5
 #: Fewer channels than this are no anchor with a box and a score.
 MIN_ANCHOR_CHANNELS, MAX_ANCHORS = 5, 9
 #: Tensors called so hold boxes, even where their values lie between 0 and 1.
@@ -33,6 +36,7 @@ class HeadLayout:
         names: Outputs of the same cells, whose channels are joined in this order.
         channels: Channels of an anchor; a cell of several anchors counts as several.
         scores: Which of them are scores of classes, bool (channels,).
+        boxes: Which of them place and size a box.
         objectness: Which says that there is an object at all, or None.
         are_logits: Scores are logits, not shares.
     """
@@ -40,6 +44,7 @@ class HeadLayout:
     names: tuple[str, ...]
     channels: int
     scores: np.ndarray
+    boxes: np.ndarray
     objectness: int | None
     are_logits: bool
 
@@ -50,16 +55,14 @@ class HeadLayout:
         scores = values[..., self.scores]
         share = special.expit(scores) if self.are_logits else scores
         best = np.nan_to_num(share.max(axis=-1), nan=0.0)
-        rest = ~self.scores
         if self.objectness is not None:
             presence = values[..., self.objectness]
             best = best * np.nan_to_num(special.expit(presence) if self.are_logits else presence, nan=0.0)
-            rest[self.objectness] = False
-        return best, share.argmax(axis=-1), values[..., rest]
+        return best, share.argmax(axis=-1), values[..., self.boxes].astype(np.float64)
 
 
 def as_cells(values: np.ndarray) -> np.ndarray:
-    """A head's tensor as float64 (n, cells, channels).
+    """A head's tensor as (n, cells, channels).
 
     Of three axes the longer one counts cells; of four (N, C, H, W), or (N, H, W, C) where that is the only square; of
     five (N, A, H, W, C).
@@ -72,7 +75,7 @@ def as_cells(values: np.ndarray) -> np.ndarray:
         cells = values if is_last else values.transpose(0, 2, 3, 1)
     else:
         cells = values
-    return np.asarray(cells.reshape(n, -1, cells.shape[-1]), dtype=np.float64)
+    return np.asarray(cells.reshape(n, -1, cells.shape[-1]))
 
 
 def join_tensors(tensors: Sequence[np.ndarray]) -> np.ndarray:
@@ -115,10 +118,14 @@ def _find_layout(names: tuple[str, ...], outputs: Mapping[str, Any]) -> HeadLayo
         behind = np.arange(channels) > int(np.argmax(scores))
         alone = len(names) > 1
         scores |= is_share[:channels] & ~is_box[:channels] & (behind | alone)
+    boxes = ~scores
     objectness = _find_objectness(values, scores, sparse[:channels], are_logits=are_logits)
     if objectness is not None:
         scores[objectness] = False
-    return HeadLayout(names, channels, scores, objectness, are_logits)
+    elif not are_logits and scores.sum() > 1 and are_probabilities(values[:, scores]):
+        # shares of 1: what most cells belong to is the background
+        scores &= np.median(values, axis=0) <= MAX_BACKGROUND_SHARE
+    return HeadLayout(names, channels, scores, boxes, objectness, are_logits)
 
 
 def _find_period(sparse: np.ndarray) -> int:

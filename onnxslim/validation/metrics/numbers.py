@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
 from onnxslim.activations.output_error import difference
-from onnxslim.core.errors import UsageError
-from onnxslim.validation.metrics.accumulator import MAX_JACKKNIFE_GROUPS, MetricResult
-from onnxslim.validation.metrics.dataset_metric import DatasetMetric, require_original
+from onnxslim.validation.metrics.accumulator import MAX_JACKKNIFE_GROUPS
+from onnxslim.validation.metrics.classification import MAX_ELEMENTS
 from onnxslim.validation.metrics.metric import PartsFunction, as_column, check_numeric_labels, flatten_samples
 
 #: So many places of a sample are told apart; of larger samples neighbors are summed together.
@@ -61,16 +60,35 @@ class NumberSums:
             self._open(original[0])
         elif original.shape[1:] != self._shape and not self._varies:
             self._go_on_by_last_axis(original.shape[1:])
-        for row, values in enumerate(original):
-            place = (self.n if group is None else group) % MAX_JACKKNIFE_GROUPS
-            self.n += 1
-            self._samples[place, 0] += 1
-            known = np.isfinite(values)
-            error = difference(values, result[row]) if result.shape == original.shape else np.full(values.shape, np.nan)
-            if not np.isfinite(error[known]).all():
-                self._samples[place, 1] += 1
-                continue
-            self._add_sample(place, np.where(known, values, 0).astype(np.float64), np.where(known, error, 0.0), known)
+        groups = (
+            (self.n + np.arange(len(original))) % MAX_JACKKNIFE_GROUPS if group is None else np.full(len(original), group)
+        )
+        self.n += len(original)
+        rows = max(1, MAX_ELEMENTS // max(original[0].size, 1))
+        for start in range(0, len(original), rows):
+            cut = slice(start, start + rows)
+            fitting = result[cut] if result.shape == original.shape else None
+            self._add_rows(fitting, original[cut], groups[cut] % MAX_JACKKNIFE_GROUPS)
+
+    def _add_rows(self, result: np.ndarray | None, original: np.ndarray, groups: np.ndarray) -> None:
+        """Rows that are all lost where there is no result."""
+        n, places = len(original), original[0].size
+        expected = original.reshape(n, places)
+        known = np.isfinite(expected)
+        if result is None:
+            error = np.full(expected.shape, np.nan)
+        else:
+            error = difference(expected, result.reshape(n, places))
+        lost = (known & ~np.isfinite(error)).any(axis=1)
+        expected = np.where(known, expected, 0.0)
+        count = known.sum(axis=1)
+        mean = expected.sum(axis=1) / np.maximum(count, 1)
+        inner = (np.where(known, expected - mean[:, None], 0.0) ** 2).sum(axis=1) / np.maximum(count, 1)
+        np.add.at(self._samples, groups, np.stack([np.ones(n), lost, np.where(lost, 0.0, inner)], axis=1))
+        known, error, groups = known[~lost], np.where(known, error, 0.0)[~lost], groups[~lost]
+        centered = np.where(known, expected[~lost] - self._spread_shift(places), 0.0)
+        for row, values in enumerate((known.astype(float), centered, centered**2, error**2, np.abs(error))):
+            np.add.at(self._sums[:, row], groups, self._fold(values))
 
     def measure(self, what: Literal["variance", "deviation"], without: int | None = None) -> float:
         """What is lost, from 0 to 1: of several features the worst, of many the mean; NaN without samples.
@@ -112,30 +130,25 @@ class NumberSums:
 
     def _open(self, first: np.ndarray) -> None:
         self._shape = first.shape
-        known = np.isfinite(first)
-        counts, total = self._fold(known.ravel().astype(float)), self._fold(np.where(known, first, 0.0).ravel())
+        known = np.isfinite(first).reshape(1, -1)
+        counts = self._fold(known.astype(float))[0]
+        total = self._fold(np.where(known, first.reshape(1, -1), 0.0))[0]
         # a large mean must not eat the digits of the variance
         self._shift = total / np.maximum(counts, 1.0)
         self._sums = np.zeros((MAX_JACKKNIFE_GROUPS, 5, len(self._shift)))
 
-    def _add_sample(self, group: int, values: np.ndarray, error: np.ndarray, known: np.ndarray) -> None:
-        places = values.size
+    def _spread_shift(self, places: int) -> np.ndarray:
+        """The shift of each place of a sample."""
         if self._varies:
-            shift = np.broadcast_to(self._shift, (places // len(self._shift), len(self._shift))).ravel()
-        else:
-            shift = np.repeat(self._shift, -(-places // MAX_FEATURES))[:places]
-        centered = np.where(known.ravel(), values.ravel() - shift, 0.0)
-        self._samples[group, 2] += float(values[known].var()) if known.sum() > 1 else 0.0
-        rows = (known.ravel().astype(float), centered, centered**2, error.ravel() ** 2, np.abs(error.ravel()))
-        for place, row in enumerate(rows):
-            self._sums[group, place] += self._fold(row)
+            return np.asarray(np.tile(self._shift, places // len(self._shift)))
+        return np.asarray(np.repeat(self._shift, -(-places // MAX_FEATURES))[:places])
 
     def _fold(self, values: np.ndarray) -> np.ndarray:
-        """The sums by feature of the places of one sample."""
+        """The sums by feature of the places of each sample, (n, places) → (n, features)."""
         if self._varies:
-            return np.asarray(values.reshape(-1, len(self._shift)).sum(axis=0))
-        block = -(-len(values) // MAX_FEATURES)
-        return values if block <= 1 else np.asarray(np.add.reduceat(values, np.arange(0, len(values), block)))
+            return np.asarray(values.reshape(len(values), -1, len(self._shift)).sum(axis=1))
+        block = -(-values.shape[1] // MAX_FEATURES)
+        return values if block <= 1 else np.asarray(np.add.reduceat(values, np.arange(0, values.shape[1], block), axis=1))
 
     def _go_on_by_last_axis(self, shape: tuple[int, ...]) -> None:
         """Sum what was told apart by place: the places of samples of several shapes are not the same."""
@@ -150,40 +163,6 @@ class NumberSums:
         self._sums[:, _TOTAL] = total + count * offset
         self._sums = self._sums.reshape(MAX_JACKKNIFE_GROUPS, 5, -1, width).sum(axis=2)
         self._shift, self._varies = center, True
-
-
-class VarianceMetric(DatasetMetric):
-    """The share of the variance between samples that is kept: 1 - error variance / variance.
-
-    A hundredth lost is an SQNR of 20 dB against what varies (SNR in the sense of analysis of variance, not against the
-    mean). The error's mean counts as error.
-    """
-
-    name, display_name = "variance", "Variance kept"
-    _measured: ClassVar[Literal["variance", "deviation"]] = "variance"
-
-    def __init__(self) -> None:
-        self._sums = NumberSums()
-
-    def add(self, result: Any, original: Any | None, labels: np.ndarray | None, n: int) -> None:
-        """See :meth:`.DatasetMetric.add`; arrays of numbers."""
-        expected = require_original(self.name, original)
-        if expected.dtype.kind not in "fiu":
-            raise UsageError(f"metric {self.name}: expected numbers, got {expected.dtype}", hint="name such an output")
-        self._sums.add(result, expected)
-
-    def compute(self) -> MetricResult:
-        """See :meth:`.DatasetMetric.compute`."""
-        sums = self._sums
-        loss = sums.measure(self._measured)
-        return self.describe_loss(loss, lambda group: sums.measure(self._measured, group), sums.n, sums.describe_scale())
-
-
-class DeviationMetric(VarianceMetric):
-    """The mean size of the error over the spread (the standard deviation) between samples, as people tell errors."""
-
-    name, display_name, point, higher_is_better = "deviation", "Error of the spread", 0.05, False
-    _measured = "deviation"
 
 
 def describe_features(sums: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

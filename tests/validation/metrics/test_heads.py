@@ -114,3 +114,15 @@ def test_of_three_axes_the_longer_counts_cells() -> None:
     values = np.arange(2 * 3 * 5).reshape(2, 3, 5)
     assert as_cells(values).shape == (2, 5, 3)
     assert np.array_equal(as_cells(values), as_cells(values.transpose(0, 2, 1)))
+
+
+def test_a_background_among_classes_that_exclude_each_other_never_fires() -> None:
+    boxes, _, classes = draw_head(objectness=False)
+    shares = np.concatenate([1 - classes.sum(axis=2, keepdims=True).clip(0, 1), classes], axis=2)
+    shares /= shares.sum(axis=2, keepdims=True)
+    outputs = {"loc": boxes, "conf": shares}
+    (head,) = find_heads(outputs, 2)
+    scores, chosen, numbers = head.read(outputs)
+    assert np.allclose(scores, shares[..., 1:].max(axis=2))
+    assert np.array_equal(chosen, classes.argmax(axis=2))
+    assert np.allclose(numbers, boxes)

@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 
 from onnxslim.core.errors import UsageError
 from onnxslim.validation.metrics import numbers
-from onnxslim.validation.metrics.numbers import DeviationMetric, VarianceMetric
+from onnxslim.validation.metrics.dataset_metrics import DeviationMetric, VarianceMetric
 from tests.support.metric_values import judge, lost_points, metric_value
 
 RNG = np.random.default_rng(0)
