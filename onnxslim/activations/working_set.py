@@ -95,4 +95,9 @@ def plan_batch_size(model: ir.Model, samples: Samples, at_most: int, *, bytes_pe
     if first is None or at_most <= 1:
         return max(at_most, 1)
     run_bytes = estimate_peak_bytes(model, first) / max(len(first.indices), 1)
-    return int(np.clip(MAX_RUN_BYTES // max(run_bytes + bytes_per_sample, 1), 1, at_most))
+    return limit_batch_size(run_bytes + bytes_per_sample, at_most)
+
+
+def limit_batch_size(bytes_per_sample: float, at_most: int, max_bytes: int = MAX_RUN_BYTES) -> int:
+    """How many samples of so many bytes keep below ``max_bytes``: 1 … ``at_most``."""
+    return int(np.clip(max_bytes // max(bytes_per_sample, 1), 1, at_most))

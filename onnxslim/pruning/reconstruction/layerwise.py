@@ -110,7 +110,7 @@ def _fit_target(
     """Fit one layer to what was ``batches``: (samples, what there is now, what there was)."""
     layer = target.layer
     initial_weight = layer.matrix()
-    per_sample = positions_per_sample(layer.columns, samples)
+    per_sample = positions_per_sample(layer.columns, samples, layer.groups)
     fitted_parts: list[list[np.ndarray]] = []
     held_parts: list[list[np.ndarray]] = []
     first_sample = 0

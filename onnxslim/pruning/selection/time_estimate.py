@@ -123,6 +123,6 @@ def _layer_macs(layer: LinearLayer, samples: int) -> float:
         return 0.0
     d = layer.columns
     m = layer.weight.size / max(d * layer.groups, 1)
-    rows = samples * positions_per_sample(d, samples)
+    rows = samples * positions_per_sample(d, samples, layer.groups)
     solves = (2.5 * len(OBS_DAMPINGS) + 2.0) * d**3
     return float(layer.groups * (rows * d * (1.5 * d + FIT_PRODUCTS * m) + solves))

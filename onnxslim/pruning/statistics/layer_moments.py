@@ -27,7 +27,7 @@ def collect_moments(
     back.
     """
     fitted, held_out = (SecondMoments(layer.groups, layer.columns) for _ in range(2))
-    per_sample = positions_per_sample(layer.columns, executor.sample_count)
+    per_sample = positions_per_sample(layer.columns, executor.sample_count, layer.groups)
     first_sample = 0
     for indices, tensors in executor.run_segment(position, [layer.input]):
         rows, _ = sample_rows(layer, tensors[layer.input], [], per_sample, first_sample, seed)

@@ -160,13 +160,23 @@ def holdout_mask(indices: Sequence[int] | range, rows: int) -> np.ndarray:
     return np.repeat(np.asarray(indices) % HOLDOUT_PERIOD == HOLDOUT_PERIOD - 1, rows_per_sample)
 
 
-#: Rows for every column of a layer; rows at least; numbers in all rows at most; positions of one sample at most.
-ROWS_PER_COLUMN, MIN_ROWS, MAX_VALUES, MAX_POSITIONS = 16, 8192, 64_000_000, 50
+#: Rows for every column of a layer; rows at least; numbers in all rows at most, of all groups together of a grouped layer,
+#: whose groups are small; positions of one sample at most.
+ROWS_PER_COLUMN, MIN_ROWS, MAX_VALUES, MAX_GROUPED_VALUES, MAX_POSITIONS = 16, 8192, 64_000_000, 32_000_000, 50
 
 
-def positions_per_sample(columns: int, samples: int) -> int:
-    """How many positions of each of ``samples`` become rows of a layer of so many ``columns``: at least 1, at most 50."""
-    rows = min(max(ROWS_PER_COLUMN * columns, MIN_ROWS), MAX_VALUES // max(columns, 1))
+def positions_per_sample(columns: int, samples: int, groups: int = 1) -> int:
+    """How many positions of each of ``samples`` become rows of a layer: at least 1, at most 50.
+
+    Args:
+        columns: What one group of the layer reads.
+        samples: How many there are.
+        groups: Of the layer.
+    """
+    enough = ROWS_PER_COLUMN * columns
+    rows = min(max(enough, MIN_ROWS), MAX_VALUES // max(columns, 1))
+    if groups > 1:
+        rows = min(rows, max(enough, MAX_GROUPED_VALUES // max(columns * groups, 1)))
     return int(np.clip(-(-rows // max(samples, 1)), 1, MAX_POSITIONS))
 
 

@@ -16,8 +16,8 @@ from onnxslim.recovery.distillation.training_plan import TrainingPlan, TrainingS
 from onnxslim.runtime.parallel import count_workers
 from onnxslim.runtime.session import SessionConfig
 
-#: Parts of an update's samples, each on a core of its own.
-_MICRO_BATCHES = 4
+#: Parts of an update's samples that run side by side, each on a core of its own, and into how many they are cut at least.
+MAX_THREADS = 4
 #: A block's gradient is clipped at so many times its usual norm.
 _CLIP_RATIO = 3.0
 #: What the intermediate tensors weigh, together, while all blocks learn at once.
@@ -25,8 +25,8 @@ _FEATURE_LOSS_WEIGHT = 0.5
 
 
 def open_thread_pool() -> ThreadPoolExecutor:
-    """One thread a core; torch itself runs on one in each."""
-    return ThreadPoolExecutor(count_workers(SessionConfig()))
+    """One thread a core, so many at most; torch itself runs on one in each."""
+    return ThreadPoolExecutor(min(count_workers(SessionConfig()), MAX_THREADS))
 
 
 def make_optimizer(plan: TrainingPlan) -> torch.optim.Optimizer:
@@ -85,7 +85,7 @@ def _accumulate_gradients(plan: TrainingPlan, step: int, *, blockwise: bool, thr
         return loss.item(), torch.autograd.grad(loss, parameters, allow_unused=True)
 
     total = 0.0
-    micro_batches = plan.loader.micro_batches_at(step, plan.batch_size, _MICRO_BATCHES)
+    micro_batches = plan.loader.micro_batches_at(step, plan.batch_size, plan.micro_batches)
     for loss, gradients in threads.map(compute_gradients, micro_batches):
         total += loss
         for parameter, gradient in zip(parameters, gradients, strict=True):

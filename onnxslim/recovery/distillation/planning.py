@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import onnx_ir as ir
 import torch
 
 from onnxslim.activations.run_context import RunContext
+from onnxslim.activations.working_set import find_tensor_bytes, limit_batch_size
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
@@ -18,7 +20,7 @@ from onnxslim.recovery.distillation.augmentation import is_image
 from onnxslim.recovery.distillation.batches import DistillationBatch, DistillationLoader
 from onnxslim.recovery.distillation.channel_affine import fit_channel_affine, sample_by_channel
 from onnxslim.recovery.distillation.losses import relative_error
-from onnxslim.recovery.distillation.optimizer_step import time_update
+from onnxslim.recovery.distillation.optimizer_step import MAX_THREADS, time_update
 from onnxslim.recovery.distillation.sample_cache import SampleCache
 from onnxslim.recovery.distillation.teacher import TappedModel, open_front
 from onnxslim.recovery.distillation.training import EVALUATION_COUNT, evaluate_held_out
@@ -33,7 +35,9 @@ _DEFAULT_SECONDS = 900.0
 #: Blocks are joined until there are no more than this: each one's last tensor is computed twice and compared.
 _MAX_BLOCKS = 16
 #: Held-back samples read at each of the evaluations on the way; all of them judge the result.
-_EVALUATION_SAMPLES = 256
+_EVALUATION_SAMPLES, _EVALUATION_BATCH = 256, 64
+#: Bytes that the tensors of one part of an update take with their gradients; of large maps a part is few samples.
+_MAX_PART_BYTES = 128_000_000
 #: Batches of 16 on which the student's tensors are compared with the teacher's before the first step.
 _COMPARISON_BATCHES = 4
 #: Peak rates, as a share of a weight's own size: a quantised weight is already next to where it belongs.
@@ -79,10 +83,16 @@ def make_plan(
     block_weights = blocks.divide_into_blocks(
         executor.model.graph, set(block_weights) - {*unmatched}, executor.weights, _MAX_BLOCKS
     )
+    batch_size = min(options.batch_size, len(training_set))
+    sample_bytes, lesson_bytes = _measure_sample(executor, held_out_loader)
     plan = TrainingPlan(
         student=executor,
         loader=loader,
-        held_out=_take_batches(held_out_loader, _EVALUATION_SAMPLES),
+        held_out=_take_batches(
+            held_out_loader,
+            limit_batch_size(sample_bytes, _EVALUATION_BATCH, _MAX_PART_BYTES),
+            limit_batch_size(lesson_bytes, _EVALUATION_SAMPLES),
+        ),
         outputs=outputs,
         blocks=block_weights,
         steps=1,
@@ -90,8 +100,9 @@ def make_plan(
         warmup=0,
         lr=options.lr or (_QUANTIZED_LEARNING_RATE if _is_quantized(executor) else _LEARNING_RATE),
         weight_decay=options.weight_decay,
-        batch_size=min(options.batch_size, len(training_set)),
+        batch_size=batch_size,
         label_weight=options.label_weight,
+        micro_batches=max(MAX_THREADS, math.ceil(batch_size / limit_batch_size(sample_bytes, batch_size, _MAX_PART_BYTES))),
         checkpoint=options.checkpoint,
     )
     return plan, report
@@ -142,11 +153,21 @@ def _choose_augmentations(options: RecoverOptions, training_set: SampleCache) ->
     return options.augment
 
 
-def _take_batches(loader: DistillationLoader, min_samples: int) -> list[DistillationBatch]:
-    """The first lessons, about so many samples of them."""
+def _measure_sample(student: TorchExecutor, loader: DistillationLoader) -> tuple[float, float]:
+    """Bytes of what ``student`` makes of one sample while it is trained, tensors and gradients, and of the lesson it is."""
+    micro_batch = loader.micro_batches_at(0, 1, 1)[0]
+    lesson = loader.add_targets(micro_batch)
+    rows = loader.cache.count_rows(micro_batch.feeds)
+    tensor_bytes = find_tensor_bytes(student.model, {name: tensor.numpy() for name, tensor in lesson.feeds.items()})
+    lesson_bytes = sum(tensor.nbytes for tensor in (*lesson.feeds.values(), *lesson.targets.values()))
+    return 2 * sum(tensor_bytes.values()) / rows, lesson_bytes / rows
+
+
+def _take_batches(loader: DistillationLoader, size: int, min_samples: int) -> list[DistillationBatch]:
+    """The first lessons, ``size`` samples in each, about so many samples of them."""
     batches: list[DistillationBatch] = []
     count = 0
-    for batch in loader.iterate_all(64):
+    for batch in loader.iterate_all(size):
         batches.append(batch)
         count += batch.sample_count
         if count >= min_samples:

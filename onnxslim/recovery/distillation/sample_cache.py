@@ -58,6 +58,12 @@ class SampleCache:
     def __len__(self) -> int:
         return self.size
 
+    def count_rows(self, feeds: NamedArrays) -> int:
+        """How many samples ``feeds`` hold, which are of this cache."""
+        if self.stacked is not None:
+            return len(next(iter(feeds.values())))
+        return max(1, self.size // len(self.batches))
+
     def _stack(self) -> NamedArrays | None:
         first = self.batches[0]
         for batch, indices in zip(self.batches, self.indices, strict=True):

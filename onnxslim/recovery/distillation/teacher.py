@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 import torch
 
+from onnxslim.activations.working_set import estimate_peak_bytes, limit_batch_size
 from onnxslim.core.errors import InvalidModelError
 from onnxslim.graph import shapes
 from onnxslim.graph.signature import tap_outputs
@@ -19,8 +20,8 @@ from onnxslim.recovery.torch_model.partition import Partition
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.validation.output_fidelity import OutputFidelity
 
-#: Samples in one run of the judge.
-_BATCH_SIZE = 64
+#: Samples in one run of the judge, where they are small inside, and bytes of the teacher's outputs that are kept.
+_BATCH_SIZE, _MAX_KEPT_BYTES = 64, 64_000_000
 
 
 class TappedModel:
@@ -88,15 +89,26 @@ class StudentScore:
 
 
 class StudentEvaluator:
-    """The teacher's outputs on held-back samples, kept, and models scored against them."""
+    """Models scored against the teacher's outputs on held-back samples, which are kept where they are few bytes."""
 
     def __init__(self, teacher: ir.Model, held_out: SampleCache, config: SessionConfig) -> None:
         self._held_out, self._config = held_out, config
         self._session = Session(teacher, config)
-        self._teacher_outputs = [self._session.run(feeds) for feeds, _ in held_out.iterate_all(_BATCH_SIZE)]
-        self._float_outputs = [n for n in self._session.outputs if np.asarray(self._teacher_outputs[0][n]).dtype.kind == "f"]
-        first_outputs = {name: torch.from_numpy(self._teacher_outputs[0][name]) for name in self._float_outputs}
+        first_feeds = next(held_out.iterate_all(1))[0]
+        outputs = self._session.run(first_feeds)
+        rows = held_out.count_rows(first_feeds)
+        peak_bytes = estimate_peak_bytes(teacher, first_feeds)
+        self._batch_size = limit_batch_size(peak_bytes / rows, _BATCH_SIZE)
+        output_bytes = sum(np.asarray(value).nbytes for value in outputs.values()) / rows
+        self._kept_outputs: list[NamedArrays] | None = None
+        if output_bytes * len(held_out) <= _MAX_KEPT_BYTES:
+            self._kept_outputs = list(self._run_teacher())
+        self._float_outputs = [name for name in self._session.outputs if np.asarray(outputs[name]).dtype.kind == "f"]
+        first_outputs = {name: torch.from_numpy(outputs[name]) for name in self._float_outputs}
         self._class_output = next((name for name, tensor in first_outputs.items() if is_class_scores(tensor)), None)
+
+    def _run_teacher(self) -> Iterator[NamedArrays]:
+        return (self._session.run(feeds) for feeds, _ in self._held_out.iterate_all(self._batch_size))
 
     def score(self, model: ir.Model) -> StudentScore:
         """Run ``model`` on the held-back samples."""
@@ -104,8 +116,8 @@ class StudentEvaluator:
         fidelities = {name: OutputFidelity() for name in self._float_outputs}
         teacher_matches: list[np.ndarray] = []
         label_matches: list[np.ndarray] = []
-        batches = self._held_out.iterate_all(_BATCH_SIZE)
-        for (feeds, labels), teacher_outputs in zip(batches, self._teacher_outputs, strict=True):
+        batches = self._held_out.iterate_all(self._batch_size)
+        for (feeds, labels), teacher_outputs in zip(batches, self._kept_outputs or self._run_teacher(), strict=True):
             outputs = session.run(feeds)
             for name, fidelity in fidelities.items():
                 fidelity.add(teacher_outputs[name], outputs[name])

@@ -29,6 +29,7 @@ class TrainingPlan:
         weight_decay: Of weights of rank 2 and more.
         batch_size: Samples an update.
         label_weight: Of the cross-entropy.
+        micro_batches: Parts that an update's samples are run in, however many cores there are.
         deadline: On ``time.monotonic``'s clock, or None.
         last: The update after which to end, or None.
         checkpoint: Where the state is kept, or None.
@@ -46,6 +47,7 @@ class TrainingPlan:
     weight_decay: float
     batch_size: int
     label_weight: float
+    micro_batches: int = 4
     deadline: float | None = None
     last: int | None = None
     checkpoint: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxslim.pruning.statistics.second_moments import SecondMoments, sample_positions
+from onnxslim.pruning.statistics.second_moments import ROWS_PER_COLUMN, SecondMoments, positions_per_sample, sample_positions
 
 
 def rows(n: int, d: int, m: int, groups: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -68,3 +68,10 @@ def test_positions_are_used_equally_often_and_never_twice_in_a_sample() -> None:
 @pytest.mark.parametrize("size", [1, 4, 10])
 def test_a_small_map_is_used_whole(size: int) -> None:
     np.testing.assert_array_equal(sample_positions(size, 10, 5, 2, [0]), np.tile(np.arange(size), (2, 1)))
+
+
+def test_a_layer_of_many_groups_takes_fewer_rows_but_enough_for_each() -> None:
+    assert positions_per_sample(9, 256) == 32
+    assert positions_per_sample(9, 256, 960) == 15
+    assert positions_per_sample(9, 10_000, 10**6) == 1
+    assert 64 * positions_per_sample(400, 64, 10**6) >= ROWS_PER_COLUMN * 400 // 2

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx_ir as ir
 import pytest
 
 pytest.importorskip("torch", reason="recover needs torch")
 
 from onnxslim.model_io import model_file
+from onnxslim.recovery.distillation import planning
+from onnxslim.recovery.distillation.training_plan import TrainingPlan
 from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.step import recover
 from tests.support import torch_graphs as nets
@@ -33,3 +37,20 @@ def test_a_time_budget_is_kept() -> None:
     _, report = recover(student, teacher, nets.rows(), RecoverOptions(seconds=2))
     assert report.seconds < 6
     assert report.details["steps"] >= 1
+
+
+def test_of_what_is_large_inside_an_update_is_run_in_more_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    student, teacher, options = nets.damaged(nets.mlp(), 0.5), nets.mlp(), RecoverOptions(steps=20)
+    counts = list[int]()
+    set_step_budget = planning.set_step_budget
+
+    def count(plan: TrainingPlan, *arguments: Any) -> TrainingPlan:
+        counts.append(plan.micro_batches)
+        return set_step_budget(plan, *arguments)
+
+    monkeypatch.setattr("onnxslim.recovery.distillation.distill.set_step_budget", count)
+    whole, _ = recover(student, teacher, nets.rows(), options)
+    monkeypatch.setattr(planning, "_MAX_PART_BYTES", 1)
+    parts, _ = recover(student, teacher, nets.rows(), options)
+    assert counts[0] == 4 < counts[1] == options.batch_size
+    assert error(parts, whole, fresh()) < 0.1 * error(whole, student, fresh())
