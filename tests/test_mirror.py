@@ -26,7 +26,6 @@ EXCEPTIONS = {
     "onnxslim/pruning/importance/error_curves.py": "pruning/selection/test_distributed_effect.py and pruning/test_step.py",
     "onnxslim/pruning/reconstruction/regression_targets.py": "pruning/test_block_dropping.py, .../test_layerwise.py",
     "onnxslim/pruning/selection/candidates.py": "dataclasses; pruning/selection/test_latency.py",
-    "onnxslim/quantization/calibration/feeds.py": "a dataclass",
     "onnxslim/quantization/calibration/range_selection.py": "quantization/test_detectors.py",
     "onnxslim/quantization/calibration/sampled_outputs.py": "quantization/static/test_layerwise_replay.py",
     "onnxslim/quantization/conformance/toy_models.py": "drawn with in quantization/conformance/test_fusion_claims.py",

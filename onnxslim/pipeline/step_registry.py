@@ -96,7 +96,7 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
         options, target=decision.target, calibration=decision.calibration or options.calibration, statistics=(),
         activations=decision.scheme if decision.scheme in ACTIVATION_MODES else options.activations, max_memory=None,
         block_layers=decision.block_layers,
-        corrected_layers=decision.corrected_layers,
+        calibration_samples=decision.calibration_samples, corrected_layers=decision.corrected_layers,
         float_units=options.float_units if decision.float_units is None else decision.float_units,
         float_weights=decision.float_weights or options.float_weights,
     )  # fmt: skip

@@ -39,6 +39,7 @@ class QuantizeDecision:
         float_weights: How the weights of what stays in float are stored, ``int8`` or ``float32``; None where nothing chose.
         front: The placements to choose among, from the fastest to the mildest; empty where none was looked for.
         front_index: Which of them was chosen; None without a front.
+        calibration_samples: From how many samples ranges come, where there was no time for all; else None.
         corrected_layers: How many layers, the first ones, were mended before the time was up; None where all that could be.
         block_layers: With weights only in int8, the linear layers that read them in blocks; None where nothing was chosen.
     """
@@ -54,4 +55,5 @@ class QuantizeDecision:
     front: tuple[FrontPoint, ...] = ()
     front_index: int | None = None
     block_layers: tuple[str, ...] | None = None
+    calibration_samples: int | None = None
     corrected_layers: int | None = None

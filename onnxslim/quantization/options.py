@@ -36,6 +36,7 @@ class QuantizeOptions:
             blocks, all other weights are expanded when the model is loaded.
         float_weights: How the weights of layers that stay in float are stored: ``int8``, expanded when the model is loaded,
             ``float32``, or ``auto``: int8 where the outputs bear it and the file is smaller for it.
+        calibration_samples: The decision of an earlier run whose time was short: ranges come from the first so many samples.
         corrected_layers: The decision of an earlier run whose time was up: only so many layers, the first ones, are mended.
         min_sqnr: Decibels that every output must keep on calibration samples; layers go back to float until it does. None
             asks for 20, or for nothing where the caller judges the drop of a metric, which says more.
@@ -54,6 +55,7 @@ class QuantizeOptions:
     float_units: tuple[str, ...] | None = None
     block_layers: tuple[str, ...] | None = None
     float_weights: str = "auto"
+    calibration_samples: int | None = None
     corrected_layers: int | None = None
     min_sqnr: float | None = None
     statistics: tuple[str, ...] = ()

@@ -8,6 +8,18 @@ import numpy as np
 
 from onnxslim.data.samples import Samples
 
+#: Fewer samples than this are not calibrated on where there are more, however little time there is.
+MIN_AFFORDABLE_SAMPLES = 32
+#: Which share of the time of a step watching may take, and plain runs of a sample that it takes: channels for equalisation,
+#: extremes and values for ranges.
+_WATCHING_SHARE, _WATCHING_RUNS = 0.4, 4.0
+
+
+def count_affordable_samples(count: int, run_seconds: float, seconds: float) -> int:
+    """How many of ``count`` samples can be watched in a step of so many ``seconds``, each of which runs ``run_seconds``."""
+    affordable = _WATCHING_SHARE * seconds / (_WATCHING_RUNS * max(run_seconds, 1e-9))
+    return min(count, max(MIN_AFFORDABLE_SAMPLES, int(min(affordable, count))))
+
 
 class CalibrationFeeds:
     """Single samples (as many as the model takes where its batch is fixed), streamed as often as asked."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 import onnx_ir as ir
 
 from onnxslim.activations.output_error import ReferenceOutputs
-from onnxslim.core.deadline import NO_TIME_LEFT, stop_after
+from onnxslim.core.deadline import NO_TIME_LEFT, seconds_left, stop_after
 from onnxslim.core.step_report import StepReport
 from onnxslim.core.workers import current_workers
 from onnxslim.graph import cost
 from onnxslim.quantization.calibration import observe, range_methods, sharding
 from onnxslim.quantization.calibration.cache import CacheFiles, CacheWriter
-from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds, count_affordable_samples
 from onnxslim.quantization.calibration.histograms import Statistics
 from onnxslim.quantization.calibration.range_selection import RangeSelector
 from onnxslim.quantization.calibration.warnings import find_calibration_warnings
@@ -67,7 +68,16 @@ def quantize_static(
         evaluation_count = int(min(max(EVALUATION_MACS / macs, MIN_EVALUATION_SAMPLES), MAX_EVALUATION_SAMPLES))
         correction_feeds = feeds.first(int(min(max(CORRECTION_MACS / macs, MIN_CORRECTION_SAMPLES), MAX_CORRECTION_SAMPLES)))
         evaluation_feeds = feeds[-evaluation_count:]
+        started = time.monotonic()
         reference = ReferenceOutputs(model, evaluation_feeds, config)
+        run_seconds = (time.monotonic() - started) / len(evaluation_feeds)
+        sample_count = options.calibration_samples or len(feeds)
+        if context.deadline is not None and not options.statistics and options.calibration_samples is None:
+            sample_count = count_affordable_samples(len(feeds), run_seconds, seconds_left(context.deadline))
+        if sample_count < len(feeds):
+            report.skip(f"calibration samples after the first {sample_count}", NO_TIME_LEFT)
+            feeds = feeds[:sample_count]
+            options = replace(options, calibration_samples=sample_count)
     with report.part("equalisation"):
         cache_files = CacheFiles(options.statistics, model) if options.statistics else None
         equalization = None if cache_files is None else cache_files.equalization
@@ -153,6 +163,7 @@ def _summarize(selected: SelectedPlacement[BuiltPlacement], builder: StaticBuild
     return variant.model, replace(
         decision, calibration=built.method, float_weights=variant.float_weights, front=selected.front,
         front_index=selected.index, mixed_reason=selected.reason, corrected_layers=stopped_after,
+        calibration_samples=options.calibration_samples,
     )  # fmt: skip
 
 

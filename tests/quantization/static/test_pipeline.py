@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from onnxslim.data.sources import open_samples
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.static import pipeline
 from onnxslim.quantization.step import quantize
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.validation.evaluation import evaluate
@@ -85,3 +87,17 @@ def test_mending_ends_when_the_time_is_up_and_is_repeated_so(
     complete, whole = quantize(digits, calib, options)
     assert whole.decision.corrected_layers is None
     assert model_file.to_bytes(complete) != model_file.to_bytes(hurried)
+
+
+def test_with_little_time_ranges_come_from_fewer_samples_and_a_replay_takes_as_many(
+    digits: ir.Model, calib: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = QuantizeOptions(float_units=(), calibration="minmax")
+    monkeypatch.setattr(pipeline, "count_affordable_samples", lambda count, *_: 40)
+    hurried, report = quantize(digits, calib, options, deadline=time.monotonic() + 1000)
+    assert report.decision.calibration_samples == 40 < len(calib)
+    assert any("no time left" in skipped.reason for skipped in report.skipped)
+    repeated, _ = quantize(digits, calib, replace(options, calibration_samples=40))
+    assert model_file.to_bytes(hurried) == model_file.to_bytes(repeated)
+    _, whole = quantize(digits, calib, options)
+    assert whole.decision.calibration_samples is None
