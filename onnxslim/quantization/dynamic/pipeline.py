@@ -83,7 +83,7 @@ def quantize_dynamic(
         fastest_name, seconds = placement_profiling.pick_fastest(
             {"float": model, "dynamic": result}, feeds.first(NUM_TIMING_SAMPLES), config, report
         )
-        if fastest_name == "float":
+        if fastest_name == "float" and seconds["dynamic"] > seconds["float"]:
             report.warnings.append(
                 f"dynamic int8 is not faster than float on this machine: {seconds['dynamic'] * 1e3:.3g} ms "
                 f"against {seconds['float'] * 1e3:.3g} ms"
