@@ -2,14 +2,14 @@
 
 Codes and a scale for each output become the weight through a Cast and a Mul of constants, which the runtime computes while
 it loads the model (a DequantizeLinear it would compute at every run). Where a few weights of an output are so much larger
-than the rest that one scale leaves those a handful of codes, the scales go along another axis, or along blocks of the
-output's own weights; and where that does not help either, the weight stays float.
+than the rest that one scale leaves those a handful of codes, the scales go along another axis, inputs have scales beside the
+outputs', or blocks of an output's weights have them; and where that does not help either, the weight stays float.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,16 +21,26 @@ from onnxslim.graph.editor import GraphEditor
 from onnxslim.quantization.numerics.affine import compute_weight_scales, quantize_weight
 from onnxslim.quantization.weight_only.weights import OVERHEAD_BYTES, WeightTensor, find_weight_tensors
 
-#: The mean over outputs of the rounding error relative to each one's weights, in dB: above the first, nothing else is
-#: tried; what stays below the second is not stored in int8. Weights like a bell curve come to 42.
-GOOD_SQNR_DB, MIN_SQNR_DB = 34.0, 12.0
-#: A weight counts for at most so many times its output's median magnitude: what a few outliers weigh is no comfort to the
-#: rest, which may well read the larger inputs. The median is of so many weights.
-_MAX_TO_MEDIAN, _MEDIAN_SAMPLE = 6.0, 512
+#: What the outputs keep, in dB (:func:`_rate`): above the first, nothing else is tried; what stays below the second is not
+#: stored in int8. Weights like a bell curve come to 42.
+GOOD_SQNR_DB, MIN_SQNR_DB = 38.0, 20.0
 #: Decibels that other scales must win over those of the outputs.
 _MIN_GAIN_DB = 3.0
 #: Weights a block, the largest first.
 _BLOCK_SIZES = (128, 64, 32, 16)
+#: A weight counts as typical up to so many times its output's median magnitude: what a few outliers weigh is no comfort to
+#: the rest, which may well read the larger inputs. The median is of so many weights, and the rest may keep so much less.
+_MAX_TO_MEDIAN, _MEDIAN_SAMPLE, _TYPICAL_ALLOWANCE_DB = 6.0, 512, 8.0
+#: Weights below this share of their output's largest are as good as zero: regularised nets are full of them.
+_ZERO_SHARE = 1e-5
+#: Outputs with a smaller share of the mean output's energy than this say nothing.
+_MIN_ENERGY_SHARE = 0.01
+#: The share of the weights' bytes that the smallest ones together may keep.
+_MAX_LEFT_SHARE = 0.01
+#: Below, an output or an input is not scaled.
+_MIN_MAGNITUDE = 1e-30
+#: Turns of scaling inputs and outputs in which both come to rest.
+_BALANCING_TURNS = 4
 
 
 @dataclass(frozen=True)
@@ -39,12 +49,12 @@ class ExpandedWeight:
 
     Attributes:
         codes: int8, of the weight's shape, or (…, blocks, block) where scales go along blocks.
-        scales: float32, as they broadcast against the codes.
+        scales: float32, one array or two that are multiplied, as they broadcast against the codes.
         sqnr_db: What the outputs keep (see :data:`GOOD_SQNR_DB`).
     """
 
     codes: np.ndarray
-    scales: np.ndarray
+    scales: tuple[np.ndarray, ...]
     sqnr_db: float
 
 
@@ -57,7 +67,11 @@ def write_expanded_weights(model: ir.Model, exclude: Sequence[str] = ()) -> Step
     """
     report, editor = StepReport("weights"), GraphEditor(model.graph)
     tensors, report.skipped = find_weight_tensors(model, exclude)
+    smallest = _find_smallest(tensors)
     for weight_tensor in tensors:
+        if weight_tensor in smallest:
+            report.skip(str(weight_tensor.value.name), "it would save next to nothing of the file")
+            continue
         quantized = quantize_expanded(weight_tensor)
         if quantized.sqnr_db < MIN_SQNR_DB:
             reason = f"a few of its weights are so large that the rest would keep {quantized.sqnr_db:.0f} dB in int8"
@@ -68,12 +82,27 @@ def write_expanded_weights(model: ir.Model, exclude: Sequence[str] = ()) -> Step
     return report
 
 
+def _find_smallest(tensors: Sequence[WeightTensor]) -> set[WeightTensor]:
+    """The smallest weights, which together hold next to nothing; a first layer is often one of them, and what it loses all
+    others see.
+    """
+    left = _MAX_LEFT_SHARE * sum(weight_tensor.nbytes for weight_tensor in tensors)
+    smallest = set()
+    for weight_tensor in sorted(tensors, key=lambda found: found.nbytes):
+        left -= weight_tensor.nbytes
+        if left < 0:
+            break
+        smallest.add(weight_tensor)
+    return smallest
+
+
 def quantize_expanded(weight_tensor: WeightTensor) -> ExpandedWeight:
-    """The weight with a scale for each output where that is good enough, else with the scales that lose least."""
+    """The weight with a scale for each output where that is good enough, else with the first scales that are, else with
+    those that lose least.
+    """
     best = _quantize_along(weight_tensor, weight_tensor.scale_axes)
-    if best.sqnr_db >= GOOD_SQNR_DB:
-        return best
-    for candidate in _try_other_scales(weight_tensor):
+    others = _try_other_scales(weight_tensor)
+    while best.sqnr_db < GOOD_SQNR_DB and (candidate := next(others, None)) is not None:
         if candidate.sqnr_db > best.sqnr_db + _MIN_GAIN_DB:
             best = candidate
     return best
@@ -82,7 +111,10 @@ def quantize_expanded(weight_tensor: WeightTensor) -> ExpandedWeight:
 def _try_other_scales(weight_tensor: WeightTensor) -> Iterator[ExpandedWeight]:
     for axes in weight_tensor.other_axes:
         yield _quantize_along(weight_tensor, axes)
-    array = weight_tensor.array
+    array, output_axes = weight_tensor.array, weight_tensor.scale_axes
+    for axis in range(array.ndim):
+        if axis not in output_axes and array.shape[axis] > 1 and 20 * array.shape[axis] <= array.size:
+            yield _quantize_rank_one(weight_tensor, axis)
     for size in _BLOCK_SIZES:
         # the last axis alone, so that codes need no more than a Reshape
         scale_bytes = 4 * array.size // size
@@ -93,8 +125,8 @@ def _try_other_scales(weight_tensor: WeightTensor) -> Iterator[ExpandedWeight]:
         scales = compute_weight_scales(flat, 0)
         codes = quantize_weight(flat, scales, 0)
         error = np.square(codes * scales[:, None] - flat, dtype=np.float64).reshape(array.shape)
-        sqnr_db = _measure(array, error, weight_tensor.scale_axes)
-        yield ExpandedWeight(codes.reshape(blocks.shape), scales.reshape(*blocks.shape[:-1], 1), sqnr_db)
+        stored_scales = scales.reshape(*blocks.shape[:-1], 1)
+        yield ExpandedWeight(codes.reshape(blocks.shape), (stored_scales,), _rate(array, error, output_axes))
 
 
 def _quantize_along(weight_tensor: WeightTensor, axes: tuple[int, ...]) -> ExpandedWeight:
@@ -103,26 +135,69 @@ def _quantize_along(weight_tensor: WeightTensor, axes: tuple[int, ...]) -> Expan
     scales = compute_weight_scales(flat, 0)
     codes = quantize_weight(flat, scales, 0)
     error = restore_shape(np.square(codes * scales[:, None] - flat, dtype=np.float64))
-    sqnr_db = _measure(weight_tensor.array, error, weight_tensor.scale_axes)
-    return ExpandedWeight(restore_shape(codes), scales.reshape(turned.scale_shape), sqnr_db)
+    sqnr_db = _rate(weight_tensor.array, error, weight_tensor.scale_axes)
+    return ExpandedWeight(restore_shape(codes), (scales.reshape(turned.scale_shape),), sqnr_db)
 
 
-def _measure(array: np.ndarray, error: np.ndarray, output_axes: Sequence[int]) -> float:
-    """The mean over ``output_axes`` of squared error to squared weights, outliers clipped, in dB; outputs that are all zero
-    have none.
+def _quantize_rank_one(weight_tensor: WeightTensor, axis: int) -> ExpandedWeight:
+    """A scale for each output times one for each index of ``axis``: an input whose weights are all large has its own."""
+    return max(
+        (_quantize_balanced(weight_tensor, axis, measure) for measure in (_find_peaks, _find_magnitudes)),
+        key=lambda found: found.sqnr_db,
+    )
+
+
+def _quantize_balanced(
+    weight_tensor: WeightTensor, axis: int, measure: Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
+) -> ExpandedWeight:
+    array = weight_tensor.array
+    others = tuple(other for other in range(array.ndim) if other != axis)
+    shared = tuple(other for other in range(array.ndim) if other not in weight_tensor.scale_axes)
+    input_scales = np.ones([size if other == axis else 1 for other, size in enumerate(array.shape)], np.float32)
+    for _ in range(_BALANCING_TURNS):
+        input_scales = measure(array / measure(array / input_scales, shared), others)
+    balanced = _quantize_along(replace(weight_tensor, array=array / input_scales), weight_tensor.scale_axes)
+    error = np.square(balanced.codes * balanced.scales[0] * input_scales - array, dtype=np.float64)
+    scales = (balanced.scales[0], input_scales)
+    return ExpandedWeight(balanced.codes, scales, _rate(array, error, weight_tensor.scale_axes))
+
+
+def _find_peaks(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """The largest magnitude over ``axes``, kept as axes of size 1; of zeros alone, 1."""
+    peaks = np.abs(array).max(axis=axes, keepdims=True)
+    return np.where(peaks > _MIN_MAGNITUDE, peaks, 1.0).astype(np.float32)
+
+
+def _find_magnitudes(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """The same of the root mean square, which few outliers do not turn."""
+    roots = np.sqrt(np.square(array, dtype=np.float64).mean(axis=axes, keepdims=True))
+    return np.where(roots > _MIN_MAGNITUDE, roots, 1.0).astype(np.float32)
+
+
+def _rate(array: np.ndarray, error: np.ndarray, output_axes: Sequence[int]) -> float:
+    """What the outputs along ``output_axes`` keep of their weights, in dB.
+
+    That is the mean over outputs of squared error to squared weights, or what the typical weights of half of the outputs
+    keep (with an allowance), whichever is worse. Outputs that are next to nothing have no say.
     """
     summed = tuple(axis for axis in range(array.ndim) if axis not in output_axes)
-    magnitudes = np.abs(array).transpose(*output_axes, *summed).reshape(math.prod(array.shape[a] for a in output_axes), -1)
+    rows = math.prod(array.shape[axis] for axis in output_axes)
+    magnitudes, errors = (values.transpose(*output_axes, *summed).reshape(rows, -1) for values in (np.abs(array), error))
+    energy = np.square(magnitudes, dtype=np.float64).sum(axis=1)
+    counted = energy > _MIN_ENERGY_SHARE * energy.mean()
+    if not counted.any():
+        return math.inf
+    magnitudes, energy, row_errors = magnitudes[counted], energy[counted], errors.sum(axis=1)[counted]
     limit = _MAX_TO_MEDIAN * _find_median_magnitude(magnitudes)
-    energy = np.square(np.minimum(magnitudes, limit[:, None]), dtype=np.float64).sum(axis=1)
-    ratios = error.sum(axis=summed).reshape(-1)[energy > 0] / energy[energy > 0]
-    return -to_decibels(max(float(ratios.mean()), 1e-30)) if ratios.size else np.inf
+    typical_energy = np.square(np.minimum(magnitudes, limit[:, None]), dtype=np.float64).sum(axis=1)
+    mean, typical = float((row_errors / energy).mean()), float(np.median(row_errors / typical_energy))
+    return min(-to_decibels(max(mean, 1e-30)), -to_decibels(max(typical, 1e-30)) + _TYPICAL_ALLOWANCE_DB)
 
 
 def _find_median_magnitude(magnitudes: np.ndarray) -> np.ndarray:
-    """The median over each row's weights that are not zero, (rows,); of some of them where there are many."""
+    """The median over each row's weights, (rows,), those left out that are as good as zero; of some where there are many."""
     ordered = np.sort(magnitudes[:, :: -(-magnitudes.shape[1] // _MEDIAN_SAMPLE)], axis=1)
-    zeros = (ordered == 0).sum(axis=1)
+    zeros = (ordered <= _ZERO_SHARE * ordered[:, -1:]).sum(axis=1)
     middle = np.minimum((zeros + ordered.shape[1]) // 2, ordered.shape[1] - 1)
     median: np.ndarray = np.take_along_axis(ordered, middle[:, None], axis=1)[:, 0]
     return np.where(median > 0, median, magnitudes.max(axis=1))
@@ -132,10 +207,12 @@ def _write(editor: GraphEditor, weight_tensor: WeightTensor, quantized: Expanded
     stem, first, shape = str(weight_tensor.value.name), editor.graph[0], quantized.codes.shape
     codes = editor.add_initializer(f"{stem}_quantized", quantized.codes)
     float_codes = editor.add_cast(codes, ir.DataType.FLOAT, before=first, name=f"{stem}_Cast")
-    scales = editor.add_initializer(f"{stem}_scale", quantized.scales)
-    last = editor.add_node(
-        "Mul", float_codes, scales, before=first, name=f"{stem}_Mul", dtype=ir.DataType.FLOAT, shape=ir.Shape(shape)
-    )
+    last = float_codes
+    for array in quantized.scales:
+        scales = editor.add_initializer(f"{stem}_scale", array)
+        last = editor.add_node(
+            "Mul", last, scales, before=first, name=f"{stem}_Mul", dtype=ir.DataType.FLOAT, shape=ir.Shape(shape)
+        )
     if shape != weight_tensor.array.shape:
         sizes = editor.add_initializer(f"{stem}_shape", np.array(weight_tensor.array.shape, np.int64))
         last = editor.add_node(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -10,7 +12,12 @@ from onnxslim.data.sources import open_samples
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.quantization.step import quantize
-from onnxslim.quantization.weight_only.expanded import GOOD_SQNR_DB, quantize_expanded, write_expanded_weights
+from onnxslim.quantization.weight_only.expanded import (
+    GOOD_SQNR_DB,
+    ExpandedWeight,
+    quantize_expanded,
+    write_expanded_weights,
+)
 from onnxslim.quantization.weight_only.weights import WeightTensor
 from onnxslim.runtime.session import Session
 from tests.support.encoder import sqnr
@@ -136,15 +143,48 @@ def as_weight(array: np.ndarray, *scale_axes: int) -> WeightTensor:
     return WeightTensor(value, array, scale_axes)
 
 
-def test_scales_go_along_blocks_where_a_few_weights_are_far_larger_than_their_output() -> None:
-    array = weight(64, 256)
-    assert quantize_expanded(as_weight(array, 0)).scales.shape == (64, 1)
+def dequantize(found: ExpandedWeight, array: np.ndarray) -> np.ndarray:
+    return (found.codes * math.prod(found.scales)).reshape(array.shape)
+
+
+def squared_error_by_output(array: np.ndarray) -> np.ndarray:
+    """Of each weight, with a scale for each output, the first axis."""
+    flat = array.reshape(len(array), -1)
+    scales = np.abs(flat).max(axis=1, keepdims=True) / 127
+    found: np.ndarray = np.square(np.rint(flat / scales) * scales - flat).reshape(array.shape)
+    return found
+
+
+@pytest.mark.parametrize("shape", [(64, 255), (32, 64, 3, 3)])
+def test_inputs_have_scales_where_the_weights_of_one_are_far_larger(shape: tuple[int, ...]) -> None:
+    array = weight(*shape)
+    assert [scales.size for scales in quantize_expanded(as_weight(array, 0)).scales] == [shape[0]]
     array[:, 3] *= 40
     found = quantize_expanded(as_weight(array, 0))
+    assert [scales.size for scales in found.scales] == [shape[0], shape[1]]
+    error, plain_error = np.square(dequantize(found, array) - array), squared_error_by_output(array)
+    others = np.arange(shape[1]) != 3
+    assert error[:, others].sum() < plain_error[:, others].sum() / 30
+    if len(shape) == 2:
+        original = parse("g (float[4,255] x) => (float[4,64] y) { y = Gemm <transB=1> (x, w) }", w=array)
+        result = model_file.clone(original)
+        write_expanded_weights(result)
+        assert kernels(result) == kernels(original)
+
+
+def test_scales_go_along_blocks_where_single_weights_are_far_larger_than_their_output() -> None:
+    array = weight(64, 256)
+    array[np.arange(64), np.random.default_rng(0).integers(0, 256, 64)] *= 200
+    found = quantize_expanded(as_weight(array, 0))
     assert found.codes.shape[:2] == (64, 256 // found.codes.shape[-1])
-    plain = np.abs(array).max(axis=1, keepdims=True) / 127
-    error = np.square(np.rint(array / plain) * plain - array).sum()
-    assert np.square((found.codes * found.scales).reshape(array.shape) - array).sum() < error / 2
+    assert np.square(dequantize(found, array) - array).sum() < squared_error_by_output(array).sum() / 2
+
+
+def test_weights_that_are_as_good_as_zero_have_no_say() -> None:
+    array = weight(32, 64)
+    array[:, :48] = 1e-38
+    array[5] = 1e-30
+    assert quantize_expanded(as_weight(array, 0)).sqnr_db > GOOD_SQNR_DB
 
 
 def test_a_weight_that_no_scales_fit_stays_float() -> None:
@@ -157,6 +197,17 @@ def test_a_weight_that_no_scales_fit_stays_float() -> None:
     assert not report.changed
     assert [entry.node for entry in report.skipped if "dB in int8" in entry.reason] == ["w"]
     assert "w" in result.graph.initializers
+
+
+def test_weights_that_save_next_to_nothing_stay_float() -> None:
+    text = "g (float[4,32] x) => (float[4,256] y) { h = MatMul (x, u) \n t = Tanh (h) \n y = MatMul (t, w) }"
+    found = parse(text, u=weight(32, 256), w=weight(256, 256))
+    assert write_expanded_weights(model_file.clone(found)).changed["weights in int8, expanded at load"] == 2
+    found = parse(text, u=weight(32, 1024), w=weight(1024, 4096))
+    result = model_file.clone(found)
+    report = write_expanded_weights(result)
+    assert [(entry.node, entry.reason) for entry in report.skipped] == [("u", "it would save next to nothing of the file")]
+    assert "u" in result.graph.initializers
 
 
 def test_names_and_scales_of_many_small_layers_leave_the_file_a_third_smaller() -> None:
