@@ -121,7 +121,13 @@ def _metric_rows(report: Report) -> list[FigureRow]:
     how = "the same on samples of the fit data; it says nothing about other data"
     fit_rows = [_metric_row(report, metric) for metric in known[:1]]
     fit_rows = [replace(row, name=f"{row.name}, fit data", verdict="", how=how) for row in fit_rows]
-    return [_metric_row(report, metric) for metric in metrics] + fit_rows
+    rows = [_metric_row(report, metric) for metric in metrics]
+    for index, metric in enumerate(metrics):
+        if names.count(metric["name"]) > 1 and metric.get("output"):
+            rows[index] = replace(
+                rows[index], name=f"{rows[index].name} of {text.shorten(text.clean(metric['output']), 40)}"
+            )
+    return rows + fit_rows
 
 
 def _metric_row(report: Report, metric: Mapping[str, Any]) -> FigureRow:

@@ -62,6 +62,13 @@ def test_what_a_value_is_in_other_words_is_told_with_how_it_was_measured() -> No
     assert row(sample() | {"metrics": [entry]}, "Error of the peak").how.startswith("PSNR 40.0 dB, peak 1; ")
 
 
+def test_one_metric_of_several_outputs_says_which_each_is_of() -> None:
+    entries = [metric("variance", 1.0, 0.99, [0.0, 0.02]) | {"output": output} for output in ("pitch", "confidence")]
+    rows = figures.list_rows(sample() | {"metrics": [*entries, metric("agreement", 1.0, 1.0, [0, 0]) | {"output": "pitch"}]})
+    names = [found.name for found in rows if found.key == "metrics"]
+    assert names == ["Variance kept of pitch", "Variance kept of confidence", "Agreement"]
+
+
 def test_disagreeing_with_the_original_is_no_verdict() -> None:
     assert row(sample(), "Agreement").verdict == ""
 

@@ -100,8 +100,10 @@ class NumberSums:
         keep = np.arange(MAX_JACKKNIFE_GROUPS) != (-1 if without is None else without)
         samples, lost, inner = self._samples[keep].sum(axis=0)
         kept = samples - lost
-        if not kept:
-            return float(lost > 0) if samples else math.nan
+        if not samples:
+            return math.nan
+        if not kept or not len(self._shift):  # nothing is left, or nothing was said
+            return float(lost / samples)
         sums = self._sums[keep].sum(axis=0)
         degrees = LOST_DEGREES[what] if self._has_enough() else None
         scale = scale_features(sums, self._shift, inner / kept, degrees)

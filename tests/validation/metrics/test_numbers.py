@@ -96,6 +96,8 @@ def test_a_sample_that_is_not_finite_or_of_another_shape_is_lost_whole() -> None
     both = a.copy()
     both[3, 2] = np.nan
     assert judge("variance", both, both).drop == 0, "the original says nothing there either"
+    empty = np.zeros((4, 0))
+    assert judge("variance", empty, empty).drop == 0
     shorter = VarianceMetric()
     shorter.add(a[:, :2], a, None, 50)
     assert shorter.compute().drop == 1.0
