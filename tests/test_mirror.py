@@ -50,7 +50,6 @@ EXCEPTIONS = {
     "onnxslim/recovery/torch_model/fused_fake_quant.py": "recovery/torch_model/test_trainable_weights.py",
     "onnxslim/runtime/optimized_graph.py": "one call, in most tests of quantization/",
     "onnxslim/runtime/recorder.py": "tools/test_recording.py",
-    "onnxslim/runtime/stateful_session.py": "data/test_sequences.py, validation/test_state_drift.py",
     "onnxslim/search/candidate.py": "dataclasses",
     "onnxslim/simplification/affine_folding.py": "simplification/rules/test_conv_affine.py, .../test_conv_batchnorm.py",
     "onnxslim/simplification/fixpoint.py": "simplification/test_structure.py, simplification/test_properties.py",

@@ -1,13 +1,16 @@
-"""A session that remembers: what some outputs gave is fed back into the next run of the same sequence."""
+"""A session that remembers: what some outputs gave is fed back into the next run of the same sequence.
+
+What judges outputs looks at tensors: of a sequence it sees the members, each under a name of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from onnxslim.core.errors import InvalidModelError
+from onnxslim.core.errors import InvalidModelError, UnsupportedError
 from onnxslim.runtime.session import Session
 
 
@@ -17,6 +20,10 @@ class StatefulSession:
     Args:
         session: What runs.
         state: Output → the input it is fed back to; without any, this is the session alone.
+
+    Attributes:
+        outputs: Their names.
+        members: The tensors that each output stands for in what a run gives, by its name, once there was a run.
 
     Raises:
         InvalidModelError: The model lacks such an output or input.
@@ -29,13 +36,54 @@ class StatefulSession:
         self._session, self._feedback = session, dict(state)
         self._state: dict[str, np.ndarray] = {}
         self.outputs = session.outputs
+        self.members: dict[str, tuple[str, ...]] = {}
 
     def run(
         self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None, *, continues: bool = False
     ) -> dict[str, Any]:
-        """Run one step; with ``continues`` its state is that of the step before, else what ``feeds`` hold."""
+        """Run one step; with ``continues`` its state is that of the step before, else what ``feeds`` hold.
+
+        Returns:
+            Tensors by name, members of sequences as ``name[0]``, ``name[1]``, …; maps and absent optionals are left out,
+            unless there is nothing else.
+
+        Raises:
+            UnsupportedError: A sequence does not have the same members in every run.
+        """
         names = list(self.outputs if outputs is None else outputs)
         inputs = {**feeds, **self._state} if continues else feeds
         results = self._session.run(inputs, list(dict.fromkeys([*names, *self._feedback])))
         self._state = {input_name: results[output] for output, input_name in self._feedback.items()}
-        return {name: results[name] for name in names}
+        return self._get_tensors({name: results[name] for name in names})
+
+    def _get_tensors(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        if all(isinstance(value, np.ndarray) for value in outputs.values()):
+            return outputs
+        tensors: dict[str, Any] = {}
+        for name, value in outputs.items():
+            members = {name: value} if isinstance(value, np.ndarray) else _get_members(name, value)
+            tensors |= members
+            if self.members.setdefault(name, tuple(members)) != tuple(members):
+                raise UnsupportedError(
+                    f"output {name} has {len(members)} members here and {len(self.members[name])} before",
+                    hint="name a tensor with --output",
+                )
+        return tensors or outputs
+
+
+def flatten_tensors(name: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """What the output ``name`` holds, tensor by tensor: members of sequences by index, of maps by key."""
+    if isinstance(value, dict):
+        for key in value:
+            yield from flatten_tensors(f"{name}[{key}]", value[key])
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            yield from flatten_tensors(f"{name}[{index}]", member)
+    elif value is not None:
+        yield name, np.asarray(value)
+
+
+def _get_members(name: str, value: Any) -> dict[str, np.ndarray]:
+    """The tensors of a sequence; none of a map, whose keys come as they please, and of what is absent."""
+    is_sequence = isinstance(value, list) and all(isinstance(member, np.ndarray) for member in value)
+    return dict(flatten_tensors(name, value)) if is_sequence else {}

@@ -23,6 +23,7 @@ from onnxslim.graph import shapes
 from onnxslim.graph.signature import tap_outputs
 from onnxslim.model_io import model_file
 from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.stateful_session import flatten_tensors
 from onnxslim.validation.disagreements import DisagreementCollector
 from onnxslim.validation.output_fidelity import OutputFidelity
 from onnxslim.validation.output_kinds.kind import OutputKind
@@ -168,8 +169,9 @@ def compare(
     changed = DisagreementCollector(next((kind for kind in kinds if kind.gates and len(kind.outputs) == 1), None))
     runs = _run_both((first, second), sample_sets, unoptimized, batch_size, progress)
     for sample_set, batch, first_outputs, second_outputs in runs:
-        changed.add(sample_set, batch, first_outputs, second_outputs)
-        for name, x, y in _pair_tensors(first_outputs, second_outputs):
+        pairs = list(_pair_tensors(first_outputs, second_outputs))
+        changed.add(sample_set, batch, {name: x for name, x, _ in pairs}, {name: y for name, _, y in pairs})
+        for name, x, y in pairs:
             outputs.setdefault(name, OutputDifference()).add(x, y)
     tensors: list[TensorComparison] = []
     if layers:
@@ -222,20 +224,9 @@ def _pair_tensors(
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Every output tensor of both models; the members of a sequence or a map by index or key."""
     for name in first_outputs:
-        x, y = dict(_flatten_tensors(name, first_outputs[name])), dict(_flatten_tensors(name, second_outputs[name]))
+        x, y = dict(flatten_tensors(name, first_outputs[name])), dict(flatten_tensors(name, second_outputs[name]))
         for key, values in x.items():
             yield key, values, y.get(key, np.empty(0, values.dtype))
-
-
-def _flatten_tensors(name: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
-    if isinstance(value, dict):
-        for key in value:
-            yield from _flatten_tensors(f"{name}[{key}]", value[key])
-    elif isinstance(value, list):
-        for index, member in enumerate(value):
-            yield from _flatten_tensors(f"{name}[{index}]", member)
-    elif value is not None:
-        yield name, np.asarray(value)
 
 
 def _find_shared_tensors(a: ir.Model, b: ir.Model) -> list[ir.Value]:

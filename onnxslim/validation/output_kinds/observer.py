@@ -62,7 +62,7 @@ def observe(
         for name, value in outputs.items():
             if isinstance(value, np.ndarray) and name not in without_rows:
                 try:
-                    rows[name] += [np.asarray(row) for row in as_rows(name, value, n)]
+                    rows.setdefault(name, []).extend(np.asarray(row) for row in as_rows(name, value, n))
                 except NoRowsError as error:
                     hint = f"name another with --output; its batch is fixed at {n}: export it with 1, or a free one"
                     without_rows[name] = UsageError(error.message, hint=hint)
@@ -74,7 +74,8 @@ def observe(
         for name, of in rows.items()
         if of and name not in without_rows
     }
-    refused = {name: without_rows.get(name) or _refuse_no_tensor(name) for name in rows if name not in found}
+    names = [name for name in rows if name not in found and not set(session.members.get(name, ())) & found.keys()]
+    refused = {name: without_rows.get(name) or _refuse_no_tensor(name) for name in names}
     if not found:
         raise next(iter(refused.values()))
     return ModelObservation(found, inputs, labels, samples.state, refused)

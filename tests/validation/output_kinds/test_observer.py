@@ -31,7 +31,7 @@ def test_samples_are_spread_over_all_of_them(batch: int | str) -> None:
 
 def test_a_model_without_tensors_is_refused() -> None:
     model = build(
-        [helper.make_node("SequenceConstruct", ["x"], ["p"])],
+        [helper.make_node("SequenceEmpty", [], ["p"])],
         {"x": (FLOAT, ["b", 3])},
         {"p": helper.make_tensor_sequence_value_info("p", FLOAT, None)},
     )

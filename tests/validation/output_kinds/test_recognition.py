@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from onnxslim.core.errors import UnsupportedError, UsageError
+from onnxslim.core.errors import UsageError
 from onnxslim.data.sources import open_samples
 from onnxslim.validation.evaluation import evaluate
 from onnxslim.validation.output_kinds.recognition import judge_by, recognize
@@ -82,7 +82,7 @@ def test_an_unknown_metric_lists_the_known_ones(linear: Any) -> None:
     assert "top1, top5" in caught.value.hint
 
 
-def test_sequences_are_told_and_refused_where_they_are_named() -> None:
+def test_members_of_sequences_are_judged_and_named() -> None:
     model = build(
         [
             helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0),
@@ -93,10 +93,11 @@ def test_sequences_are_told_and_refused_where_they_are_named() -> None:
     )
     samples = labelled(model)
     found = evaluate(model, samples, reference=model)
-    assert [kind.name for kind in found.kinds] == ["answers", "not judged"]
-    assert "sequence or a map" in found.kinds[1].reason
-    with pytest.raises(UnsupportedError, match="output p is a sequence or a map"):
+    assert [(kind.name, kind.outputs) for kind in found.kinds] == [("answers", ("label",)), ("class scores", ("p[0]",))]
+    assert evaluate(model, samples, reference=model, output="p[0]").output == "p[0]"
+    with pytest.raises(UsageError, match="no such output") as caught:
         evaluate(model, samples, reference=model, output="p")
+    assert "p[0]" in str(caught.value.hint)
 
 
 def test_class_maps_are_judged_by_miou_and_regression_by_its_error() -> None:
