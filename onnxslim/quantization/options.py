@@ -31,7 +31,8 @@ class QuantizeOptions:
             otherwise they are ``int8`` like all others.
         placement: ``measured`` decides on this machine which layers gain, ``static`` by a model of the target.
         exclude: Regular expressions; a node whose whole name matches stays float.
-        float_units: The decision of an earlier run: these stay float, everything else that can becomes int8.
+        float_units: The decision of an earlier run: these stay float, everything else that can becomes int8; where
+            ``weights`` alone are, the layers that keep float ones.
         block_layers: The decision of an earlier run with ``weights="int8"``: these linear layers read their weights in
             blocks, all other weights are expanded when the model is loaded.
         float_weights: How the weights of layers that stay in float are stored: ``int8``, expanded when the model is loaded,

@@ -27,31 +27,42 @@ its embedding tables through DequantizeLinear too.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 
-from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.cost import FLOAT_TYPES
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.evaluation import placement_profiling
+from onnxslim.quantization.evaluation.judge import Judge
 from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS
 from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.placement_selection import SelectedPlacement, select_placement
 from onnxslim.quantization.prepare import prepare_model
+from onnxslim.quantization.sqnr_floor import build_sqnr_error
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only import codebook, qdq_blockwise
 from onnxslim.quantization.weight_only.block_choice import choose_block_layers
 from onnxslim.quantization.weight_only.blocks import write_blockwise
+from onnxslim.quantization.weight_only.builder import BuiltWeights, WeightsBuilder, exclude_layers
 
 #: Samples that times are measured on.
 NUM_TIMING_SAMPLES = 4
+#: Samples that results are judged on.
+MAX_EVALUATION_SAMPLES = 32
 #: Letters of a hint that lists what was left alone.
 _MAX_HINT_LENGTH = 300
 _CODEBOOK_PREFIX, _QDQ_SUFFIX = "codebook:", ":qdq"
+#: Of these some weights stay float where the outputs ask for it; what fewer bits cost, int8 would cost less.
+_SELECTED_FORMATS = ("int8", "int8:qdq")
+#: ``(model, patterns of layers to leave out) -> report``, in place
+WriteWeights = Callable[[ir.Model, Sequence[str]], StepReport]
 
 
 def parse_weight_format(
@@ -80,7 +91,7 @@ def parse_weight_format(
 
 
 def quantize_weights(
-    model: ir.Model, context: RunContext, options: QuantizeOptions, report: StepReport
+    model: ir.Model, context: QuantizeContext, options: QuantizeOptions, report: StepReport
 ) -> tuple[ir.Model, QuantizeDecision]:
     """``model`` (prepared) with weights as ``options.weights`` says; data are needed for nothing but timing."""
     assert options.weights is not None
@@ -94,10 +105,15 @@ def quantize_weights(
         source, warnings = prepare_model(model, qdq_blockwise.BLOCKWISE_OPSET, "weights in blocks")
         report.warnings += warnings
     block_layers = choose_block_layers(source, context, options, report) if weight_format == "int8" else None
-    result = model_file.clone(source)
     # TensorRT takes int8 from Q/DQ and from nowhere else, not from a Gather of codes
     write = parse_weight_format(weight_format, only_qdq=reason is not None, block_layers=block_layers)
-    written = write(result, options.exclude)
+    selected = _select_weights(source, write, context, options, report) if weight_format in _SELECTED_FORMATS else None
+    if selected is None:
+        result = model_file.clone(source)
+        written = write(result, exclude_layers(options.exclude, options.float_units or ()))
+    else:
+        result, written = selected.variant.model, selected.built.written
+        selected.describe(report)
     if not written.changed:
         reasons = "; ".join(dict.fromkeys(f"{entry.node}: {entry.reason}" for entry in written.skipped))
         raise UnsupportedError(
@@ -117,7 +133,30 @@ def quantize_weights(
                 f"--weights {options.weights} is slower than float here: {seconds['weights'] * 1e3:.3g} ms against "
                 f"{seconds['float'] * 1e3:.3g} ms; it makes the file smaller, not the inference faster"
             )
-    return result, QuantizeDecision("weights", options.target, block_layers=block_layers)
+    decision = QuantizeDecision("weights", options.target, block_layers=block_layers)
+    if selected is None:
+        return result, replace(decision, float_units=options.float_units)
+    float_units = () if selected.index is None else selected.front[selected.index].float_units
+    return result, replace(
+        decision, float_units=float_units, front=selected.front, front_index=selected.index,
+        mixed_reason=selected.reason,
+    )  # fmt: skip
+
+
+def _select_weights(
+    model: ir.Model, write: WriteWeights, context: QuantizeContext, options: QuantizeOptions, report: StepReport
+) -> SelectedPlacement[BuiltWeights] | None:
+    """Which weights are int8, where somebody judges; None where all that can are."""
+    judge = Judge(context, options)
+    is_judged = judge.is_drop_judged or options.min_sqnr is not None
+    if context.samples is None or not is_judged or options.float_units is not None:
+        return None
+    feeds = CalibrationFeeds(context.samples).last(MAX_EVALUATION_SAMPLES)
+    builder = WeightsBuilder(model, write, feeds, context, options)
+    selected = select_placement(model, builder, judge, builder.all_units, context, report)
+    if selected.selection is not None and selected.selection.index is None and not judge.is_drop_judged:
+        raise build_sqnr_error(selected.variant.output_errors, options)
+    return selected
 
 
 def _count_wide_layers(model: ir.Model) -> int:

@@ -1,0 +1,78 @@
+"""Weights in int8 as far as the outputs bear it."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxslim.activations.output_error import ReferenceOutputs
+from onnxslim.core.errors import GateError
+from onnxslim.data.sources import open_samples
+from onnxslim.model_io import model_file
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.step import quantize
+from onnxslim.quantization.weight_only.builder import exclude_layers
+from onnxslim.runtime.session import SessionConfig
+from tests.support.quantize_graphs import model
+
+INT8 = QuantizeOptions(weights="int8", placement="static")
+
+
+def branches() -> ir.Model:
+    """Six layers in parallel of which each is heard eight times less than the one before."""
+    rng = np.random.default_rng(0)
+    weights = {f"w{i}": (rng.standard_normal((48, 48)) / 8).astype(np.float32) for i in range(6)}
+    lines = [f"a{i} = MatMul(x, w{i})\n b{i} = Mul(a{i}, k{i})" for i in range(6)]
+    gains = {f"k{i}": np.float32([8.0**-i]) for i in range(6)}
+    found = model(
+        f"g (float[n,48] x) => (float[n,48] y) {{ {' '.join(lines)} y = Sum(b0, b1, b2, b3, b4, b5) }}".replace(
+            " b0 =", "\n b0 ="
+        ),
+        **weights,
+        **gains,
+    )
+    for node in found.graph:
+        node.name = f"{node.op_type}_{node.outputs[0].name}"
+    return found
+
+
+def test_the_weight_that_costs_most_for_its_bytes_goes_back_and_the_decision_replays() -> None:
+    found = branches()
+    samples = open_samples({"x": np.random.default_rng(1).standard_normal((16, 48)).astype(np.float32)}, found)
+    yardstick = ReferenceOutputs(found, CalibrationFeeds(samples), SessionConfig())
+    everything = yardstick.error(quantize(found, samples, INT8)[0])
+    result, report = quantize(
+        found, samples, INT8, drop_over_limit=lambda candidate: yardstick.error(candidate) / (0.2 * everything)
+    )
+    decision = report.decision
+    assert decision.float_units == ("MatMul_a0",)
+    assert decision.front_index > 0
+    assert yardstick.error(result) < 0.2 * everything
+    replayed, _ = quantize(
+        found,
+        None,
+        QuantizeOptions(
+            weights="int8", placement="static", float_units=decision.float_units, block_layers=decision.block_layers
+        ),
+    )
+    assert model_file.to_bytes(replayed) == model_file.to_bytes(result)
+
+
+def test_all_weights_are_int8_where_the_drop_is_small_or_nobody_judges() -> None:
+    found = branches()
+    samples = open_samples({"x": np.random.default_rng(1).standard_normal((16, 48)).astype(np.float32)}, found)
+    plain, plain_report = quantize(found, samples, INT8)
+    judged, report = quantize(found, samples, INT8, drop_over_limit=lambda candidate: 0.1)
+    assert model_file.to_bytes(judged) == model_file.to_bytes(plain)
+    assert report.decision.front == ()
+    assert plain_report.decision.float_units is None
+    floor = QuantizeOptions(weights="int8", placement="static", min_sqnr=170.0)
+    with pytest.raises(GateError, match="170 are asked for"):
+        quantize(found, samples, floor)
+
+
+def test_layers_are_excluded_by_their_names_not_by_patterns() -> None:
+    assert exclude_layers(("a.*",), ()) == ("a.*",)
+    assert exclude_layers(("a.*",), ["x.1", "b"]) == ("a.*", r"b|x\.1")
