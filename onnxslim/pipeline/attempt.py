@@ -255,8 +255,9 @@ def is_slower(latency: Mapping[str, Any]) -> bool:
 
 
 def _describe_measurements(timing: Timing, source: str) -> dict[str, str]:
+    clock = " of processor time" if timing.is_processor_time else ""
     return {
-        "latency": f"median of {len(timing.rounds['0'])} interleaved rounds, batch {timing.batch}, "
+        "latency": f"median of {len(timing.rounds['0'])} interleaved rounds{clock}, batch {timing.batch}, "
         f"{timing.threads} thread(s), {timing.provider} provider, onnxruntime {version()}, on {source}; "
         "the ratio is the median of the per-round ratios",
         "size": "bytes on disk, external data included",

@@ -128,7 +128,7 @@ def benchmark(
     sessions, start_times = {}, {}
     for name, model in loaded.items():
         sessions[name], start_times[name] = _start_session(name, model, feeds, config)
-    timing = interleave(sessions, feeds, seconds=seconds, progress=progress)
+    timing = interleave(sessions, feeds, seconds=seconds, progress=progress, wall=True)
     first_rounds = next(iter(timing.rounds.values()))
     speeds = [
         ModelSpeed(
