@@ -26,8 +26,9 @@ MAX_FEATURES = 1 << 14
 MAX_SEPARATE_FEATURES, MIN_SHARE_OF_VARIANCE = 16, 0.01
 #: What varies by less than this share of its size is constant: floats of 32 bits round nearly as much away.
 MIN_RELATIVE_SPREAD = 1e-6
-#: Samples below which their variance says too little.
-MIN_SAMPLES = 6
+#: From so many samples on their variance is told, and its uncertainty with it. Of fewer it is taken as it is, for numbers
+#: that are read one by one; of less than the second, and for places of one quantity, the spread inside a sample stands in.
+MIN_SAMPLES, MIN_VARYING_SAMPLES = 6, 3
 #: What is taken off the number of values that a sum of squares is divided by. The inverse of a variance, and of a standard
 #: deviation, of few normal values is too large in the mean; with these it is right (the mean of an inverse χ², and of χ).
 LOST_DEGREES = {"variance": 3.0, "deviation": 2.5}
@@ -98,15 +99,19 @@ class NumberSums:
             without: A group that the jackknife leaves out.
         """
         keep = np.arange(MAX_JACKKNIFE_GROUPS) != (-1 if without is None else without)
-        samples, lost, inner = self._samples[keep].sum(axis=0)
+        samples, lost, _ = self._samples[keep].sum(axis=0)
         kept = samples - lost
         if not samples:
             return math.nan
         if not kept or not len(self._shift):  # nothing is left, or nothing was said
             return float(lost / samples)
-        sums = self._sums[keep].sum(axis=0)
-        degrees = LOST_DEGREES[what] if self._has_enough() else None
-        scale = scale_features(sums, self._shift, inner / kept, degrees)
+        sums, scaled_by = self._sums[keep].sum(axis=0), keep
+        if not self._has_enough():  # one sample less would be another scale altogether
+            scaled_by = np.ones_like(keep)
+        of_all, all_lost, inner = self._samples[scaled_by].sum(axis=0)
+        scale = scale_features(
+            self._sums[scaled_by].sum(axis=0), self._shift, inner / (of_all - all_lost), self._count_lost_degrees(what)
+        )
         error, size = (sums[_DEVIATION], np.sqrt(scale)) if what == "deviation" else (sums[_NOISE], scale)
         size = size * sums[_COUNT]
         ratio = np.divide(error, size, out=np.where(error > 0, 1.0, 0.0), where=size > 0)
@@ -119,16 +124,27 @@ class NumberSums:
         variance, _, constant = describe_features(self._sums.sum(axis=0), self._shift)
         if not len(variance):
             return ""
-        if not self._has_enough():
+        if self._count_lost_degrees("variance") is None:
             return f"{self.n} samples do not show how much it varies between them: held against the spread inside each"
+        if not self._has_enough():
+            return f"{self.n} samples hardly show how much it varies between them"
         if constant.all():
             return "it is the same for all samples: held against the spread inside each, or its size"
         return ""
 
     def _has_enough(self) -> bool:
-        samples, lost, _ = self._samples.sum(axis=0)
         # where shapes vary every place is a value of its feature
-        return self._varies or bool(samples - lost >= MIN_SAMPLES)
+        return self._varies or self._count_kept() >= MIN_SAMPLES
+
+    def _count_kept(self) -> int:
+        return int(self._samples[:, 0].sum() - self._samples[:, 1].sum())
+
+    def _count_lost_degrees(self, what: Literal["variance", "deviation"]) -> float | None:
+        """For :func:`scale_features`."""
+        if self._has_enough():
+            return LOST_DEGREES[what]
+        is_separate = len(self._shift) <= MAX_SEPARATE_FEATURES
+        return 1.0 if is_separate and self._count_kept() >= MIN_VARYING_SAMPLES else None
 
     def _open(self, first: np.ndarray) -> None:
         self._shape = first.shape

@@ -121,6 +121,17 @@ def test_where_nothing_varies_it_is_said_what_errors_are_held_against(original: 
     assert judge("variance", varied, varied).note == ""
 
 
+@pytest.mark.parametrize("n", [3, 4, 5])
+def test_of_few_samples_numbers_are_still_held_against_how_they_differ_not_against_their_size(n: int) -> None:
+    a = 100 + np.arange(n)[:, None] * np.ones((1, 2))
+    b = a + 0.5 * np.resize([1.0, -1.0], (n, 1))
+    result = judge("deviation", b, a)
+    assert result.drop == pytest.approx(0.5 / a.std(axis=0, ddof=1)[0])
+    assert result.interval is not None
+    assert result.interval[0] <= result.drop <= result.interval[1] < 2 * result.drop
+    assert "hardly show" in result.note
+
+
 def test_a_number_that_is_constant_beside_others_is_held_against_its_size() -> None:
     a = np.stack([RNG.normal(size=30), np.full(30, 40.0)], axis=1)
     assert lost_points("variance", a + np.array([0.0, 1.0]), a) < 0.1
