@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import queue
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,9 +12,13 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.core.memory_budget import scale_bytes
+from onnxslim.runtime.memory import read_resident_bytes, release_freed_memory
 from onnxslim.runtime.session import Session, SessionConfig
 
 T = TypeVar("T")
+#: What runs side by side may take, and from how many on that is looked at: two never take much.
+MAX_POOL_BYTES, MIN_MEASURED_COUNT = 384_000_000, 2
 #: Inputs of a model, one run after another.
 FeedIterable: TypeAlias = Iterable[Mapping[str, np.ndarray]]
 
@@ -24,6 +29,13 @@ def count_workers(config: SessionConfig) -> int:
         return 1
     affinity = getattr(os, "sched_getaffinity", None)
     return max(1, len(affinity(0)) if affinity is not None else os.cpu_count() or 1)
+
+
+def _limit_count(count: int, before: int | None, after: int | None) -> int:
+    """How many of ``count`` runs fit side by side, where one made a process grow from ``before`` to ``after`` bytes."""
+    if before is None or after is None or after <= before:
+        return count
+    return max(1, min(count, scale_bytes(MAX_POOL_BYTES) // (after - before)))
 
 
 class SessionPool:
@@ -44,17 +56,25 @@ class SessionPool:
         """Yield ``reduce(i, outputs of feed i)`` in order; the outputs are dropped as soon as they are reduced.
 
         onnxruntime and numpy release the interpreter's lock where the work is. At most two feeds a thread wait at any
-        time, so memory does not grow with the number of feeds.
+        time, so memory does not grow with the number of feeds; nor with the number of cores: what the first run takes, for
+        which the others wait, tells how many go on side by side.
         """
 
         def run_one(index: int, feed: Mapping[str, np.ndarray]) -> T:
             return reduce(index, self._session.run(feed))
 
-        with ThreadPoolExecutor(self._count) as pool:
+        numbered, count = enumerate(feeds), self._count
+        if count > MIN_MEASURED_COUNT:
+            release_freed_memory()
+            before = read_resident_bytes()
+            for index, feed in itertools.islice(numbered, 1):
+                yield run_one(index, feed)
+            count = _limit_count(count, before, read_resident_bytes())
+        with ThreadPoolExecutor(count) as pool:
             pending: queue.SimpleQueue[Future[T]] = queue.SimpleQueue()
-            for index, feed in enumerate(feeds):
+            for index, feed in numbered:
                 pending.put(pool.submit(run_one, index, feed))
-                if pending.qsize() > 2 * self._count:
+                if pending.qsize() > 2 * count:
                     yield pending.get().result()
             while not pending.empty():
                 yield pending.get().result()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 
 from onnxslim.activations import working_set
 from onnxslim.activations.working_set import estimate_peak_bytes, find_crossing, find_tensor_bytes, plan_batch_size
+from onnxslim.model_io import model_file
+from onnxslim.runtime.memory import read_resident_bytes
 from tests.support import nets
 
 
@@ -22,8 +28,9 @@ def chain(width: int, tail: str = "ReduceMean") -> ir.Model:
     for name, node in (("wide", tile), ("relu", relu), ("y", reduce)):
         node.outputs[0].name, node.outputs[0].dtype = name, ir.DataType.FLOAT
     graph = ir.Graph(
-        [x], [reduce.outputs[0]], nodes=[tile, relu, reduce], initializers=[repeats_value], opset_imports={"": 17}
-    )
+        [x], [reduce.outputs[0]], nodes=[tile, relu, reduce], initializers=[repeats_value], opset_imports={"": 17},
+        name="chain",
+    )  # fmt: skip
     return ir.Model(graph, ir_version=8)
 
 
@@ -68,3 +75,39 @@ def test_sizes_follow_what_is_fed() -> None:
 def test_what_crosses_a_cut_is_what_is_read_behind_it() -> None:
     model = chain(width=2)
     assert find_crossing(list(model.graph), list(model.graph.inputs)) == [["x"], ["wide"], ["relu"], []]
+
+
+_JUDGE = """
+import threading, time
+import numpy as np
+from onnxslim.data.sources import open_samples
+from onnxslim.model_io import model_file
+from onnxslim.runtime.memory import read_resident_bytes
+from onnxslim.validation.evaluation import evaluate
+
+model = model_file.load(MODEL)
+samples = open_samples({"x": np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)}, model)
+start, peak, done = read_resident_bytes(), 0, False
+
+def watch():
+    global peak
+    while not done:
+        peak = max(peak, read_resident_bytes())
+        time.sleep(0.001)
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+evaluate(model, samples, reference=model)
+done = True
+watcher.join()
+print(peak - start)
+"""
+
+
+@pytest.mark.skipif(read_resident_bytes() is None, reason="the system does not tell what a process holds")
+def test_a_model_with_large_maps_is_judged_in_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "wide.onnx"
+    model_file.save(chain(width=2_000_000), path)  # 64 MB alive for a sample, 4 GB for all 64 at once
+    script = _JUDGE.replace("MODEL", repr(str(path)))
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=300)
+    assert int(told.stdout) < 900_000_000

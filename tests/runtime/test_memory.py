@@ -22,3 +22,8 @@ def test_memory_is_what_a_bare_process_gains_now_and_at_its_peak(digits: ir.Mode
     assert found.peak is not None
     assert 0 < found.resident <= found.peak
     assert found.device is None
+
+
+def test_what_a_process_holds_is_told_where_the_system_tells() -> None:
+    resident = memory.read_resident_bytes()
+    assert resident is None or 10_000_000 < resident < 10**12
