@@ -95,7 +95,7 @@ def plan_batch_size(model: ir.Model, samples: Samples, at_most: int, *, bytes_pe
     if first is None or at_most <= 1:
         return max(at_most, 1)
     run_bytes = estimate_peak_bytes(model, first) / max(len(first.indices), 1)
-    return limit_batch_size(run_bytes + bytes_per_sample, at_most)
+    return limit_batch_size(run_bytes + bytes_per_sample, at_most, MAX_RUN_BYTES)
 
 
 def limit_batch_size(bytes_per_sample: float, at_most: int, max_bytes: int = MAX_RUN_BYTES) -> int:
