@@ -14,6 +14,7 @@ from onnxslim.core.errors import UsageError
 from onnxslim.data.readers.npz import write_npz
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result
+from onnxslim.reporting.evidence import describe_kinds
 from onnxslim.reporting.text import NO_VALUE, clean
 from onnxslim.tools.inspection import inspect as look
 from onnxslim.validation.comparison import compare as measure
@@ -28,10 +29,14 @@ from .inspect import compare_models
 
 def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
     """What the two consist of, how far their outputs are apart, and where they part."""
-    return Group(compare_models(report["models"]), *_render_differences(report.get("comparison")), *format_warnings(report))
+    return Group(
+        compare_models(report["models"]),
+        *_render_differences(report.get("comparison"), explain=explain),
+        *format_warnings(report),
+    )
 
 
-def _render_differences(comparison: Mapping[str, Any] | None) -> Iterator[RenderableType]:
+def _render_differences(comparison: Mapping[str, Any] | None, *, explain: bool) -> Iterator[RenderableType]:
     if comparison is None:
         return
     yield make_grid(
@@ -41,6 +46,7 @@ def _render_differences(comparison: Mapping[str, Any] | None) -> Iterator[Render
             for name, output in comparison["outputs"].items()
         ),
     )
+    yield from (Text(line, "dim") for line in describe_kinds(comparison["kinds"], explain=explain))
     verdict = "equal" if comparison["equal"] else "not equal"
     yield Text(f"{verdict} (to {comparison['tolerance']:g} of the largest value, the runtime's optimisation off)", "bold")
     changed = comparison["changed"]

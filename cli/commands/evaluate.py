@@ -12,6 +12,7 @@ from rich.text import Text
 from onnxslim.core.errors import UsageError
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result, compute_facts
+from onnxslim.reporting.evidence import describe_kinds
 from onnxslim.reporting.terminal import render_terminal as summary
 from onnxslim.reporting.text import clean
 from onnxslim.validation.evaluation import evaluate as judge
@@ -28,7 +29,10 @@ def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableTy
     if report["output"] is not None:
         return summary(report, explain=explain)
     rows = ((clean(m["name"]), _format_value(m), f"{m['n']} samples") for m in report["metrics"])
-    return Group(Text(clean(report["input"]["path"]), "bold"), make_grid(("", "", ""), rows), *format_warnings(report))
+    kinds = (Text(line, "dim") for line in describe_kinds(report["judged"]["kinds"], explain=explain))
+    return Group(
+        Text(clean(report["input"]["path"]), "bold"), make_grid(("", "", ""), rows), *kinds, *format_warnings(report)
+    )
 
 
 def _format_value(metric: Mapping[str, Any]) -> str:

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from onnxslim.graph.runtime_versions import check_loads_in, oldest_runtime
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result, compute_facts
+from onnxslim.reporting.evidence import describe_kinds
 from onnxslim.reporting.text import clean
 from onnxslim.runtime.load_check import check_file_loads
 from onnxslim.runtime.session import version
+from onnxslim.validation.output_kinds.recognition import recognize_outputs
 
 from ..command import command
 from ..options import shared_options
@@ -23,19 +25,31 @@ from ..options.parameter_types import MODEL
 
 
 def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
-    """One line: what is wrong is an error and never gets here."""
+    """One line, and one for each output where there are data: what is wrong is an error and never gets here."""
     loads = f"loads in onnxruntime {report['runtime']} (and from {report['oldest_runtime']} on)"
-    return Text(f"{clean(report['input']['path'])}: valid ONNX, {loads}")
+    kinds = describe_kinds(report.get("judged", {}).get("kinds", []), explain=explain)
+    return Group(Text(f"{clean(report['input']['path'])}: valid ONNX, {loads}"), *(Text(line, "dim") for line in kinds))
 
 
 @command("validate", show=show)
 @click.argument("model", metavar="MODEL", type=MODEL)
 @shared_options.for_ort
-def validate(common: CommonOptions, model: str, for_ort: str | None) -> Result:
-    """Exit 0 when MODEL is valid, safe, and loads in the runtime; 3 or 4 with the reason when not."""
+@shared_options.data
+def validate(common: CommonOptions, model: str, for_ort: str | None, data: str | None) -> Result:
+    """Exit 0 when MODEL is valid, safe, and loads in the runtime; 3 or 4 with the reason when not.
+
+    With --data it is run, and what each of its outputs would be judged by is told.
+    """
     loaded = model_file.load(model)
     check_file_loads(model, common.config)
     if for_ort is not None:
         check_loads_in(loaded, for_ort)
-    extra = {"runtime": version(), "oldest_runtime": oldest_runtime(loaded)}
+    extra: dict[str, Any] = {"runtime": version(), "oldest_runtime": oldest_runtime(loaded)}
+    if data is not None:
+        samples, judge = common.open_samples(data, loaded), common.evaluation_options
+        metric = judge.metric if isinstance(judge.metric, str) else None
+        kinds = recognize_outputs(
+            loaded, samples, config=common.config, metric=metric, output=judge.output, labels=samples.labels, dims=common.dim
+        )
+        extra["judged"] = {"kinds": [kind.weigh_labels("alone").as_json() for kind in kinds]}
     return Result("validate", input=compute_facts(loaded, model, common.dim), extra=extra)

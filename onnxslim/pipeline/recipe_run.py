@@ -65,7 +65,7 @@ def run_recipe(
         read=read, judge=judge, runs=time_it or data is not None or eval_data is not None,
         keep_initializer_inputs=recipe.keep_initializer_inputs, progress=progress,
     )  # fmt: skip
-    check_metric(task)
+    check_metric(task, recipe.gates.max_drop)
     attempt = Attempt(task, recipe)
     start_model = None if start is None else model_file.load(start)
     if start_model is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 import time
@@ -34,9 +35,12 @@ from onnxslim.validation.metrics.accumulator import MetricResult
 from onnxslim.validation.metrics.user_metric import UserMetric
 from onnxslim.validation.output_kinds.kind import LabelWeight, OutputKind
 from onnxslim.validation.output_kinds.recognition import recognize_outputs
+from onnxslim.validation.sanity_checks import describe_resolution
 
 #: Which share of the drop that is allowed may be held against a result for the uncertainty of its own.
 MAX_UNCERTAINTY_SHARE = 0.5
+logger = logging.getLogger(__name__)
+
 #: Samples that show at once whether the original knows more than chance and the metric can be computed.
 _CHECK_SAMPLES = 128
 
@@ -222,8 +226,10 @@ def _settle_judging(
     return dataclasses.replace(judge, kinds=tuple(kinds), labels_decide=decide)
 
 
-def check_metric(task: CompressionTask) -> None:
+def check_metric(task: CompressionTask, max_drop: float | None = None) -> None:
     """Refuse, before any work, an original that guesses, and a metric that fails or does not go with the data.
+
+    What the *confirm* data cannot show of ``max_drop`` is logged as a warning.
 
     Raises:
         UsageError: The metric raised, or is not for such outputs.
@@ -237,6 +243,8 @@ def check_metric(task: CompressionTask) -> None:
         check_measurable(task.judge.metric, has_labels=samples.labels is not None, has_original=True)
     first_samples = samples.take(np.arange(samples.round_to_runs(_CHECK_SAMPLES)))
     try:
-        task.evaluate({"original": task.original}, first_samples)
+        evaluation = task.evaluate({"original": task.original}, first_samples)["original"]
     except (UsageError, InvalidDataError):
-        task.evaluate({"original": task.original}, samples)
+        evaluation = task.evaluate({"original": task.original}, samples)["original"]
+    if max_drop and (line := describe_resolution(evaluation.gating, len(samples), max_drop)) is not None:
+        logger.warning("%s", line)

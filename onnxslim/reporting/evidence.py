@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from onnxslim.reporting import figures, text
@@ -10,9 +10,32 @@ from onnxslim.reporting import figures, text
 Report = Mapping[str, Any]
 
 
-def list_evidence(report: Report) -> list[str]:
-    """One sentence each: the smallest drop that could be proved, whether the limit is decided, the error in time."""
-    return [*_describe_proof(report), *_describe_drift(report)]
+#: So many outputs are told what they were taken for unless everything is asked for.
+_MAX_KINDS = 4
+
+
+def list_evidence(report: Report, *, explain: bool = False) -> list[str]:
+    """One sentence each: what the outputs were taken for, the smallest drop that could be proved, whether the limit is
+    decided, the error in time.
+
+    Args:
+        report: See :mod:`onnxslim.reporting`.
+        explain: Tell of every output, and of other readings.
+    """
+    kinds = (report.get("judged") or {}).get("kinds") or []
+    return [*describe_kinds(kinds, explain=explain), *_describe_proof(report), *_describe_drift(report)]
+
+
+def describe_kinds(kinds: Sequence[Mapping[str, Any]], *, explain: bool = False) -> Iterator[str]:
+    """What each output was taken for and why, a line each; those that gate nothing only where everything is asked for."""
+    told = [kind for kind in kinds if explain or kind["gates"]]
+    for kind in told if explain else told[:_MAX_KINDS]:
+        by = ", ".join(figures.metric_name(name) for name in kind["gates"])
+        judged = f"judged by {by}" if by else "not judged"
+        line = f"{', '.join(map(text.clean, kind['outputs']))}: {kind['kind']}, {judged}: {text.clean(kind['reason'])}"
+        yield f"{line} (or {text.clean(kind['alternative'])})" if explain and kind.get("alternative") else line
+    if len(told) > _MAX_KINDS and not explain:
+        yield f"{len(told) - _MAX_KINDS} more outputs are judged: --explain tells of each"
 
 
 def _describe_proof(report: Report) -> Iterator[str]:

@@ -114,10 +114,10 @@ def format_metric(value: float | None, unit: str) -> str:
 
 
 def _metric_rows(report: Report) -> list[FigureRow]:
-    """The metrics, and the first that was also taken on data the steps were fitted on: what it flatters by there."""
+    """The metrics, and the first where it was also taken on data the steps were fitted on: what it flatters by there."""
     metrics = report.get("metrics") or []
     names = [metric["name"] for metric in metrics]
-    known = [metric for metric in report.get("fit_metrics") or [] if metric["name"] in names]
+    known = [one for one in report.get("fit_metrics") or [] if any(_are_alike(one, metric) for metric in metrics[:1])]
     how = "the same on samples of the fit data; it says nothing about other data"
     fit_rows = [_metric_row(report, metric) for metric in known[:1]]
     fit_rows = [replace(row, name=f"{row.name}, fit data", verdict="", how=how) for row in fit_rows]
@@ -128,6 +128,11 @@ def _metric_rows(report: Report) -> list[FigureRow]:
                 rows[index], name=f"{rows[index].name} of {text.shorten(text.clean(metric['output']), 40)}"
             )
     return rows + fit_rows
+
+
+def _are_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two metrics are the same of the same output."""
+    return bool(one["name"] == other["name"] and one.get("output") == other.get("output"))
 
 
 def _metric_row(report: Report, metric: Mapping[str, Any]) -> FigureRow:

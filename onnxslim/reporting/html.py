@@ -61,7 +61,7 @@ def render_html(report: Report) -> str:
         value=figures.format_metric,
         data={use: said for use, value in (report.get("data") or {}).items() if (said := figures.describe_data(value))},
         energy=figures.describe_energy(report),
-        evidence=list_evidence(report),
+        evidence=list_evidence(report, explain=True),
         recipe=_list_recipe_lines(report.get("recipe")),
         size=text.format_size,
         count=text.format_count,

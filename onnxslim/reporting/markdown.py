@@ -30,7 +30,7 @@ def render_markdown(report: Report) -> str:
         after=after,
         summary=report.get("summary"),
         rows=figures.list_rows(report),
-        evidence=list_evidence(report),
+        evidence=list_evidence(report, explain=True),
         steps=list_steps(report),
         trials=list_trials(report),
         other_points=list_other_points(report),

@@ -43,7 +43,7 @@ def _build_sections(report: Report, explain: bool) -> Iterator[RenderableType]:
         yield _build_trial_table(trials)
     for point in list_other_points(report):
         yield Text(point)
-    for sentence in list_evidence(report):
+    for sentence in list_evidence(report, explain=explain):
         yield Text(sentence, "dim")
     if energy := figures.describe_energy(report):
         yield Text.assemble(("energy: ", "bold"), energy)

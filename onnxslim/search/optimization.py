@@ -127,7 +127,7 @@ def optimize(
         model, "optimize", data=data, eval_data=eval_data, seed=resolved.seed, tune=TUNE_SHARE, budget=TRIALS_SHARE * budget,
         config=config, read=read, judge=judge, keep_initializer_inputs=resolved.keep_initializer_inputs, progress=progress,
     )  # fmt: skip
-    check_metric(task)
+    check_metric(task, resolved.gates.max_drop)
     with contextlib.ExitStack() as stack:
         open_study = None
         if study is not None:

@@ -6,14 +6,20 @@ comparison comes out fine. So the original is looked at first.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from onnxslim.activations.output_error import compute_sqnr_db
 from onnxslim.core.errors import InvalidDataError
+from onnxslim.validation.metrics.accumulator import MetricResult
 from onnxslim.validation.statistics import wilson_interval
 
 PREPROCESSING_HINT = "check the preprocessing (scale, mean, std, colour order, layout) and the order of the classes"
 
+#: Metrics that count answers.
+_COUNTING_METRICS = frozenset(("top1", "top5", "agreement", "neighbors"))
 #: Outputs that vary less than this between samples, against their own size, are suspect.
 MIN_VARIATION_DB = -40.0
 
@@ -41,6 +47,24 @@ def check_above_chance(subject: str, hits: int, labels: np.ndarray) -> None:
             f" scores {majority_count / n:.1%} (95 % interval {low:.1%} to {high:.1%}): it is no better than guessing",
             hint=PREPROCESSING_HINT if len(counts) > 1 else "the labels hold one class only; add samples of others",
         )
+
+
+def describe_resolution(gating: Sequence[MetricResult], n: int, max_drop: float) -> str | None:
+    """Why ``n`` samples cannot show that ``max_drop`` is kept; None where they may.
+
+    One answer is 1 / n of metrics of right and wrong; of one sample nothing has an interval.
+    """
+    for metric in gating:
+        limit = metric.get_own_limit(max_drop)
+        if metric.name in _COUNTING_METRICS and limit * n < 1:
+            one, allowed = metric.format_value(1 / n), metric.format_value(limit)
+            return (
+                f"the confirm data cannot show whether {metric.name} drops by {allowed}: one answer of {n} is {one};"
+                f" {math.ceil(1 / limit)} samples could"
+            )
+    if n < 2 and gating:
+        return f"one confirm sample cannot show a drop of {gating[0].name}: give more of them with --eval-data"
+    return None
 
 
 class OutputVariation:
