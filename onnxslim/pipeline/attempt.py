@@ -205,6 +205,24 @@ class Attempt:
             raise error
         return result
 
+    def judge_stages(self) -> None:
+        """Judge the models in between on the *confirm* data, and the result on the fit data, once the result is confirmed:
+        for the report, nothing is chosen by that.
+        """
+        result, samples = self.result, self.task.splits.confirm
+        if samples is None or result.evaluation is None:
+            return
+        metric = result.evaluation.metric
+        between = {str(index): model for index, model in enumerate(self.models[:-1])}
+        found = self.task.evaluate(between, samples) if between else {}
+        scores = {
+            len(result.stages) - 1 - len(between) + i: one.find_like(metric).result for i, one in enumerate(found.values())
+        }
+        result.stages = [
+            dataclasses.replace(stage, metric=scores.get(index, stage.metric)) for index, stage in enumerate(result.stages)
+        ]
+        result.extra["fit_metrics"] = self._evaluate_fit_data()
+
     def _evaluate_fit_data(self) -> list[dict[str, Any]]:
         """The metrics on the data that the steps were fitted on, some of them: how much better it looks there."""
         fit = self.task.splits.fit

@@ -18,7 +18,7 @@ from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import Result
 from onnxslim.pipeline.task import CompressionTask
 from onnxslim.search.candidate import Candidate
-from onnxslim.search.finalists import choose_milder_point, select_finalists, step_down
+from onnxslim.search.finalists import choose_milder_point, is_sure, select_finalists, step_down
 from onnxslim.search.pareto import pareto_front
 from onnxslim.search.trial import Trial
 from onnxslim.search.verdict import describe_gain, describe_loss, describe_search, describe_verdict, suggest_max_drop
@@ -64,7 +64,8 @@ class Confirmation:
         tried, queue, reads = list(trials), select_finalists(trials), 0
         while queue:
             late = time.monotonic() > self.deadline and reads > 0
-            trial = queue.pop(-1 if late else 0)
+            trial = next((t for t in queue if is_sure(t.candidate)), queue[0]) if late else queue[0]
+            queue.remove(trial)
             reads += 1
             refusal = self._show(trial)
             if refusal is None:
@@ -82,7 +83,7 @@ class Confirmation:
         """Show ``trial`` the confirm data and, where it passes, time it once more; why it is refused, or None."""
         attempt = trial.attempt
         try:
-            attempt.confirm(judge_stages=self._fits(self._predict_judging(trial) * (1 + len(attempt.models))))
+            attempt.confirm(judge_stages=False)
             if self._fits(self._predict_timing(trial)):
                 attempt.measure()
                 attempt.confirm()
@@ -95,6 +96,8 @@ class Confirmation:
         latency = attempt.result.latency
         if self.use_clock and self.recipe.search != "smallest" and latency is not None and is_slower(latency):
             return f"slower when it was timed again: {latency['ratio']:.2f} times the original's speed"
+        if self._fits(self._predict_judging(trial) * (1 + len(attempt.models))):
+            attempt.judge_stages()
         return None
 
     def _make_milder(self, trial: Trial) -> Trial | None:

@@ -106,7 +106,7 @@ def choose_milder_point(front: Sequence[FrontLoss], chosen: int, drop: float, li
 
 def step_down(queue: Sequence[T], milder: T, reads: int) -> list[T]:
     """``queue`` with ``milder`` at its head, the surest at its end kept and no more of the others than may still be read."""
-    sure = [t for t in queue if is_exact(t.candidate) or is_weights_only(t.candidate)]
+    sure = [trial for trial in queue if is_sure(trial.candidate)]
     others = [milder, *(t for t in queue if t not in sure)]
     return others[: max(0, MAX_CONFIRM_READS - reads - len(sure))] + sure
 
@@ -119,6 +119,11 @@ def is_exact(candidate: Candidate) -> bool:
 def is_weights_only(candidate: Candidate) -> bool:
     """Whether nothing but its weights is changed."""
     return candidate.scheme == "weights" and not candidate.pruning_ratio and not candidate.recovery_seconds
+
+
+def is_sure(candidate: Candidate) -> bool:
+    """Whether it is kept to fall back to, whatever else is better."""
+    return is_exact(candidate) or is_weights_only(candidate)
 
 
 def is_gentler(trial: JudgedTrial, other: JudgedTrial) -> bool:
@@ -146,5 +151,5 @@ def is_dominated(trial: JudgedTrial, other: JudgedTrial) -> bool:
 
 def is_needed(trial: JudgedTrial, trials: Sequence[JudgedTrial]) -> bool:
     """Whether ``trial`` may still become a finalist, so that its model has to be kept."""
-    is_sure = is_exact(trial.candidate) or is_weights_only(trial.candidate)
-    return trial.may_pass and (is_sure or not any(is_dominated(trial, other) for other in trials))
+    is_beaten = any(is_dominated(trial, other) for other in trials)
+    return trial.may_pass and (is_sure(trial.candidate) or not is_beaten)

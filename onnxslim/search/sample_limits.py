@@ -15,7 +15,7 @@ from onnxslim.runtime.session import Session, SessionConfig
 
 #: Which share of the budget judging one result may take: on *tune*, which every trial is judged by and steps ask several
 #: times, and on *confirm*.
-_TUNE_SHARE, _CONFIRM_SHARE = 0.06, 0.15
+_TUNE_SHARE, _CONFIRM_SHARE = 0.06, 0.08
 #: Fewer samples than this tell nothing, whatever time they take.
 _MIN_SAMPLES = 8
 

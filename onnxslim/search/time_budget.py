@@ -10,13 +10,15 @@ from onnxslim.pipeline.task import CompressionTask
 from onnxslim.recovery.torch_extra import has_torch
 from onnxslim.runtime.parallel import count_workers
 from onnxslim.search.candidate import Candidate
-from onnxslim.search.finalists import MAX_CONFIRM_READS, is_exact, is_weights_only
+from onnxslim.search.finalists import MAX_CONFIRM_READS, is_sure
 from onnxslim.search.trial import Trial
 
 #: Which share of the budget trials may use; the rest is for the confirmation, and as much again where that takes longer.
 TRIALS_SHARE = 0.9
 #: How many finalists are expected to be shown the confirm data, of the most that may be.
 _EXPECTED_READS = MAX_CONFIRM_READS - 2
+#: Which share of the budget may be left for that at most.
+_MAX_CONFIRM_SHARE = 0.25
 #: When nothing more is begun that may be left out, as a share of the budget.
 MAX_OVERRUN = 1.05
 #: Which share of the budget the steps of each of the first, cheap and sure trials may take, so that there is a result by a
@@ -36,7 +38,7 @@ _TRAINING_MACS_PER_SECOND, _UPDATE_COST = 2.5e10, 4 * 32
 
 
 def reserve_confirm_seconds(splits: DataSplits, trials: Sequence[Trial], budget: float) -> float:
-    """Seconds to leave for the confirmation: a tenth of the budget, or up to a fifth where judging takes long.
+    """Seconds to leave for the confirmation: a tenth of the budget, or up to a quarter where judging takes long.
 
     Args:
         splits: The finalists are judged on as many samples as *confirm* has.
@@ -48,7 +50,7 @@ def reserve_confirm_seconds(splits: DataSplits, trials: Sequence[Trial], budget:
         return minimum
     slowest = max((trial.evaluation_seconds for trial in trials), default=0.0)
     expected = _EXPECTED_READS * slowest * len(splits.confirm) / len(splits.tune)
-    return min(max(minimum, expected), 2 * minimum)
+    return min(max(minimum, expected), _MAX_CONFIRM_SHARE * budget)
 
 
 def choose_step_seconds(candidate: Candidate, trials: Sequence[Trial], seconds_left: float, budget: float) -> float:
@@ -62,7 +64,7 @@ def choose_step_seconds(candidate: Candidate, trials: Sequence[Trial], seconds_l
     """
     judging = max((trial.timing_seconds + trial.evaluation_seconds for trial in trials), default=0.0)
     seconds = seconds_left - judging
-    if is_exact(candidate) or is_weights_only(candidate):
+    if is_sure(candidate):
         seconds = min(seconds, _SURE_SHARE * budget)
     elif not candidate.pruning_ratio and not candidate.recovery_seconds:
         seconds *= _UNPRUNED_SHARE

@@ -52,6 +52,9 @@ def test_a_search_times_both_ends_and_judges_the_result_alone() -> None:
         result.evaluation.metric.original, None, result.evaluation.metric.result
     ]  # fmt: skip
     assert "memory" not in result.extra
+    tried.judge_stages()
+    assert None not in [stage.metric for stage in tried.result.stages]
+    assert tried.result.extra["fit_metrics"]
     tried.measure()
     assert None not in [stage.median_ms for stage in tried.result.stages]
     assert result.extra["memory"]["result"] > 0

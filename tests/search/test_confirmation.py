@@ -45,6 +45,9 @@ class FakeAttempt:
             raise GateError("too much")
         return self.result
 
+    def judge_stages(self) -> None:
+        self.judged_stages = True
+
     def measure(self) -> None:
         assert self.result.latency is not None
         self.result.latency |= {"ratio": self.retimed, "interval": [self.retimed, self.retimed]}
@@ -147,8 +150,9 @@ def test_where_nothing_gains_the_original_stays_and_what_came_nearest_is_told() 
 def test_late_only_the_surest_is_still_asked() -> None:
     int8, weights = make_trial(INT8, 0.05, score=8.0), make_trial(WEIGHTS, 0.0, score=3.9)
     result = confirm([make_exact(), weights, int8], deadline=time.monotonic() - 1)
-    assert result.extra["chosen"] == "lossless"
-    assert cast(Any, weights.attempt).confirms == 0
+    assert result.extra["chosen"] == "int8 weights"
+    assert cast(Any, int8.attempt).confirms == 1
+    assert not hasattr(weights.attempt, "judged_stages"), "what is for the report alone is left out"
 
 
 def test_where_every_trial_failed_the_first_says_of_what() -> None:

@@ -22,7 +22,7 @@ def test_where_there_is_time_for_all_nothing_is_left_out(task: CompressionTask) 
     assert limited.warnings() == task.warnings()
 
 
-@pytest.mark.parametrize(("seconds", "tune", "confirm"), [(0.05, 36, 90), (100.0, 8, 8)])
+@pytest.mark.parametrize(("seconds", "tune", "confirm"), [(0.05, 36, 48), (100.0, 8, 8)])
 def test_a_slow_model_is_judged_by_what_fits_and_that_is_said(
     seconds: float, tune: int, confirm: int, task: CompressionTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

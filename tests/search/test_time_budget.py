@@ -22,8 +22,8 @@ def trial(judging: float) -> Trial:
 
 @pytest.mark.parametrize(
     ("judging", "left"),
-    [(0.1, 10.0), (0.4, 14.4), (5.0, 20.0)],
-    ids=["a tenth is enough", "what three finalists will take", "at most a fifth"],
+    [(0.1, 10.0), (0.4, 14.4), (5.0, 25.0)],
+    ids=["a tenth is enough", "what three finalists will take", "at most a quarter"],
 )
 def test_as_much_is_left_as_finalists_will_take(judging: float, left: float) -> None:
     trials = [trial(judging / 2), trial(judging)]
