@@ -20,6 +20,8 @@ from onnxslim.validation.metrics.detection import MIN_TRUSTED_SCORE
 
 #: A score is below this in more than half of the cells: a grid shows few objects.
 MAX_MEDIAN_SCORE = 0.1
+#: Cells that a median is taken over, at most.
+MAX_CELLS_SORTED = 4096
 #: What has more than this share of most cells is the background.
 MAX_BACKGROUND_SHARE = 0.5
 #: Fewer channels than this are no anchor with a box and a score.
@@ -100,7 +102,7 @@ def _find_layout(names: tuple[str, ...], outputs: Mapping[str, Any]) -> HeadLayo
     if not len(values):
         return None
     is_share = (values.min(axis=0) >= -1e-3) & (values.max(axis=0) <= 1 + 1e-3)
-    median = np.median(values, axis=0)
+    median = np.median(values[:: -(-len(values) // MAX_CELLS_SORTED)], axis=0)
     is_box = np.concatenate(
         [np.full(as_cells(outputs[name]).shape[-1], any(word in name.lower() for word in _BOX_WORDS)) for name in names]
     )
@@ -124,7 +126,7 @@ def _find_layout(names: tuple[str, ...], outputs: Mapping[str, Any]) -> HeadLayo
         scores[objectness] = False
     elif not are_logits and scores.sum() > 1 and are_probabilities(values[:, scores]):
         # shares of 1: what most cells belong to is the background
-        scores &= np.median(values, axis=0) <= MAX_BACKGROUND_SHARE
+        scores &= np.median(values[:: -(-len(values) // MAX_CELLS_SORTED)], axis=0) <= MAX_BACKGROUND_SHARE
     return HeadLayout(names, channels, scores, boxes, objectness, are_logits)
 
 
