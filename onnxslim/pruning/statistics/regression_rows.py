@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from onnxslim.pruning.statistics.second_moments import (
-    ROWS_PER_CHUNK,
     SecondMoments,
     ensure_float32,
     find_finite_rows,
+    iterate_chunks,
     mean_row,
 )
 
@@ -72,8 +72,7 @@ class RegressionRows:
 
     def chunks(self) -> Iterator[slice]:
         """The rows, some at a time: what is computed of all of them need not be held."""
-        for start in range(0, len(self), ROWS_PER_CHUNK):
-            yield slice(start, min(start + ROWS_PER_CHUNK, len(self)))
+        return iterate_chunks(len(self), self._x.shape[0])
 
     def predict(self, weight: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
         """W [x 1] for ``weight`` (g, m, d + 1): (g, n, m) of ``rows``, in the dtype of x."""

@@ -6,7 +6,7 @@ its best weights are depends on the rows only through Σ x xᵀ and Σ y xᵀ, s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -53,12 +53,12 @@ class SecondMoments:
             if y is not None:
                 self._y0 = mean_row(y)[:, 0].astype(np.float64)
         self.count += x.shape[1]
-        for start in range(0, x.shape[1], ROWS_PER_CHUNK):
-            u = x[:, start : start + ROWS_PER_CHUNK] - self._x0[:, None].astype(x.dtype)
+        for rows in iterate_chunks(x.shape[1], self.groups):
+            u = x[:, rows] - self._x0[:, None].astype(x.dtype)
             self._u += u.sum(axis=1, dtype=np.float64)
             self._uu += u.transpose(0, 2, 1) @ u
             if self.targets and y is not None:
-                v = y[:, start : start + ROWS_PER_CHUNK] - self._y0[:, None].astype(y.dtype)
+                v = y[:, rows] - self._y0[:, None].astype(y.dtype)
                 self._v += v.sum(axis=1, dtype=np.float64)
                 self._vu += v.transpose(0, 2, 1) @ u
                 self._vv += np.square(v).sum(axis=1, dtype=np.float64)
@@ -122,8 +122,14 @@ class SecondMoments:
         return float(np.sum(self._vv - self._v**2 / max(self.count, 1)))
 
 
-#: Rows whose products are added up in their own precision.
-ROWS_PER_CHUNK = 4096
+#: Rows whose products are added up in their own precision, of all groups together, and of one at least.
+ROWS_PER_CHUNK, MIN_ROWS_PER_CHUNK = 4096, 128
+
+
+def iterate_chunks(rows: int, groups: int) -> Iterator[slice]:
+    """``rows`` of each of ``groups``, some at a time."""
+    size = max(ROWS_PER_CHUNK // groups, MIN_ROWS_PER_CHUNK)
+    return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 
 
 def find_finite_rows(*arrays: np.ndarray) -> np.ndarray:

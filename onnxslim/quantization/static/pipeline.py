@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.deadline import NO_TIME_LEFT, seconds_left, stop_after
+from onnxslim.core.memory_budget import scale_bytes
 from onnxslim.core.step_report import StepReport
 from onnxslim.core.workers import current_workers
 from onnxslim.graph import cost
@@ -51,8 +52,9 @@ RANGE_SAMPLE_STRIDE, MAX_RANGE_SAMPLES = 4, 16
 MAX_CONCAT_RANGE_RATIO = 16.0
 #: Samples that what a unit loses alone is measured on, likewise.
 MIN_LOSS_SAMPLES, MAX_LOSS_SAMPLES, LOSS_MACS = 4, 16, 2e9
-#: Of the memory that may be used, what watching activations may take beside the model and its own activations.
-OBSERVATION_MEMORY_SHARE = 0.25
+#: Of the memory that may be used, what watching activations may take beside the model and its own activations; and where
+#: nobody says, of what is planned with.
+OBSERVATION_MEMORY_SHARE, OBSERVATION_BYTES = 0.25, 300_000_000
 
 
 def quantize_static(
@@ -177,7 +179,8 @@ def _collect_statistics(
 ) -> Statistics:
     """The statistics of the tensors ``names``, as far as ``cache_writer`` does not know them already."""
     progress = stop_after(context.deadline, context.progress, "statistics")
-    memory = None if options.max_memory is None else int(OBSERVATION_MEMORY_SHARE * options.max_memory)
+    planned = scale_bytes(OBSERVATION_BYTES)
+    memory = planned if options.max_memory is None else int(OBSERVATION_MEMORY_SHARE * options.max_memory)
 
     if cache_writer is None and (workers := current_workers()).is_out_of_process:
         return sharding.collect_sharded_statistics(model, feeds, names, context.config, memory, workers)

@@ -1,19 +1,23 @@
-"""The samples of a training in memory, and the batches of any step, drawn by its number alone.
+"""The samples of a training at hand, and the batches of any step, drawn by its number alone.
 
 A run that goes on from a checkpoint at step k therefore sees what an uninterrupted one sees there.
 """
 
 from __future__ import annotations
 
+import math
+import mmap
+import os
+import tempfile
 from collections.abc import Iterator
 
 import numpy as np
 
 from onnxslim.core.errors import InvalidDataError
-from onnxslim.data.samples import Samples
+from onnxslim.data.samples import Batch, Samples
 
-#: More than this many bytes of samples are not held; a seeded part of them is.
-MAX_CACHE_BYTES = 2 << 30
+#: More than this many bytes of samples are not kept; a seeded part of them is. Beyond so many they are kept in a file.
+MAX_CACHE_BYTES, MAX_HELD_BYTES = 2 << 30, 256 << 20
 
 NamedArrays = dict[str, np.ndarray]
 
@@ -33,15 +37,15 @@ class SampleCache:
         chosen = self._select_samples(samples, np.random.default_rng((seed, 1)))
         self.batches: list[NamedArrays] = []
         self.indices: list[np.ndarray] = []
+        self._buffers: list[mmap.mmap] = []
+        self.stacked: NamedArrays | None = {} if samples.fixed_batch is None else None
         for batch in samples.take(chosen).batches(64):
-            self.batches.append(dict(batch))
             self.indices.append(np.asarray(batch.indices))
+            if not self._append_rows(batch, len(chosen)):
+                self.batches.append(dict(batch))
         kept = chosen[np.concatenate(self.indices)]
         self.labels = None if samples.labels is None else samples.labels[kept]
         self.size = len(kept)
-        self.stacked = self._stack() if samples.fixed_batch is None else None
-        if self.stacked is not None:
-            self.batches = []
 
     def _select_samples(self, samples: Samples, rng: np.random.Generator) -> np.ndarray:
         """Which samples are held: all that fit, in their order; shuffled where the model fixes who runs together."""
@@ -64,13 +68,51 @@ class SampleCache:
             return len(next(iter(feeds.values())))
         return max(1, self.size // len(self.batches))
 
-    def _stack(self) -> NamedArrays | None:
-        first = self.batches[0]
-        for batch, indices in zip(self.batches, self.indices, strict=True):
-            for name, array in batch.items():
-                if array.ndim == 0 or len(array) != len(indices) or array.shape[1:] != first[name].shape[1:]:
-                    return None
-        return {name: np.concatenate([batch[name] for batch in self.batches]) for name in first}
+    def _append_rows(self, batch: Batch, count: int) -> bool:
+        """Put ``batch`` behind what is stacked, of ``count`` samples in all; until one does not fit."""
+        if self.stacked is None:
+            return False
+        start, stop = batch.indices.start, batch.indices.stop
+        if not self.stacked and all(array.ndim and len(array) == stop - start for array in batch.values()):
+            self.stacked = {name: self._allocate(count, array) for name, array in batch.items()}
+        fits = bool(self.stacked) and all(
+            array.ndim and len(array) == stop - start and array.shape[1:] == self.stacked[name].shape[1:]
+            for name, array in batch.items()
+        )
+        if not fits:
+            stacked, self.stacked = self.stacked, None
+            self.batches = [{name: array[seen] for name, array in stacked.items()} for seen in self.indices[:-1]]
+            return False
+        for name, array in batch.items():
+            self.stacked[name][start:stop] = array
+        self._release_pages()
+        return True
+
+    def _allocate(self, count: int, array: np.ndarray) -> np.ndarray:
+        """Room for ``count`` rows like those of ``array``: in memory, or in a temporary file that is mapped."""
+        shape = count, *array.shape[1:]
+        size = math.prod(shape) * array.dtype.itemsize
+        if size <= MAX_HELD_BYTES or array.dtype.hasobject:
+            return np.empty(shape, array.dtype)
+        try:
+            with tempfile.TemporaryFile() as file:
+                _reserve(file.fileno(), size)
+                self._buffers.append(mmap.mmap(file.fileno(), size))
+        except OSError:
+            return np.empty(shape, array.dtype)
+        return np.frombuffer(self._buffers[-1], array.dtype).reshape(shape)
+
+    def _release_pages(self) -> None:
+        """Let go of the pages of mapped files that were touched: the system has them still, if it has room."""
+        for buffer in self._buffers:
+            if hasattr(mmap, "MADV_DONTNEED"):
+                buffer.madvise(mmap.MADV_DONTNEED)
+
+    def _copy_rows(self, rows: np.ndarray | slice) -> NamedArrays:
+        assert self.stacked is not None
+        copies = {name: np.array(array[rows]) for name, array in self.stacked.items()}
+        self._release_pages()
+        return copies
 
     def draw_batches(self, step: int, size: int, seed: int) -> Iterator[tuple[NamedArrays, np.ndarray | None]]:
         """The runs, with their labels, of update number ``step``: about ``size`` samples in one epoch's order."""
@@ -81,8 +123,7 @@ class SampleCache:
         steps = self.size // size
         order = np.random.default_rng((seed, 2, step // steps)).permutation(self.size)
         chosen = order[step % steps * size :][:size]
-        feeds = {name: array[chosen] for name, array in self.stacked.items()}
-        yield feeds, None if self.labels is None else self.labels[chosen]
+        yield self._copy_rows(chosen), None if self.labels is None else self.labels[chosen]
 
     def _draw_whole_batches(self, step: int, size: int, seed: int) -> Iterator[tuple[NamedArrays, np.ndarray | None]]:
         batch_size = max(1, self.size // len(self.batches))
@@ -99,8 +140,20 @@ class SampleCache:
                 yield batch, None if self.labels is None else self.labels[indices]
             return
         for start in range(0, self.size, size):
-            feeds = {name: array[start : start + size] for name, array in self.stacked.items()}
-            yield feeds, None if self.labels is None else self.labels[start : start + size]
+            rows = slice(start, start + size)
+            yield self._copy_rows(rows), None if self.labels is None else self.labels[rows]
+
+
+def _reserve(file: int, size: int) -> None:
+    """Make room in a file now: what a full disk does not have would end the process when it is written to.
+
+    Raises:
+        OSError: There is no such room.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.truncate(file, size)
 
 
 def class_labels(labels: np.ndarray | None, source: str) -> np.ndarray | None:

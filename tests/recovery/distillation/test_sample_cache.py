@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 pytest.importorskip("torch", reason="recover needs torch")
 
 from onnxslim.data.sources import open_samples
+from onnxslim.recovery.distillation import sample_cache
 from onnxslim.recovery.distillation.sample_cache import SampleCache
 from tests.support import torch_graphs as nets
 
@@ -39,3 +40,24 @@ def test_a_model_with_a_fixed_batch_is_shown_whole_batches() -> None:
     pool = SampleCache(open_samples({"x": np.ones((22, 8), np.float32)}, model))
     runs = list(pool.draw_batches(0, 8, 0))
     assert [feeds["x"].shape for feeds, _ in runs] == [(4, 8), (4, 8)]
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_what_is_kept_in_a_file_comes_back_as_from_memory(is_full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(0).normal(size=(150, 8)).astype(np.float32)
+    samples = open_samples({"x": x}, nets.mlp(), labels=np.arange(150))
+    held = SampleCache(samples)
+
+    def refuse(file: int, size: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sample_cache, "MAX_HELD_BYTES", 1)
+    if is_full:
+        monkeypatch.setattr(sample_cache, "_reserve", refuse)
+    mapped = SampleCache(samples)
+    for step in range(5):
+        ((expected, labels),), ((found, found_labels),) = (list(one.draw_batches(step, 32, 1)) for one in (held, mapped))
+        np.testing.assert_array_equal(found["x"], expected["x"])
+        np.testing.assert_array_equal(found_labels, labels)
+    assert [len(feeds["x"]) for feeds, _ in mapped.iterate_all(64)] == [64, 64, 22]
+    np.testing.assert_array_equal(np.concatenate([feeds["x"] for feeds, _ in mapped.iterate_all(64)]), x)
