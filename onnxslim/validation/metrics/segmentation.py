@@ -6,7 +6,6 @@ import numpy as np
 
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.validation.metrics.classification import get_predictions
-from onnxslim.validation.metrics.metric import as_column
 
 #: A class that covers less of a map than this is the ragged edge of another.
 MIN_SHARE_OF_MAP = 1e-3
@@ -44,33 +43,38 @@ def _classify_pixels(outputs: np.ndarray) -> np.ndarray:
 
 
 def score_overlap(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-    """How much of what the original marks in a sample is marked alike: intersection over union; (n, 1).
+    """How much of what the original marks in a sample is marked alike, and whether there is anything; shape (n, 2).
 
-    Of a single map, or of two classes, that is of the foreground; of more the mean over the classes that the original
-    sees there. Two maps that mark nothing are the same.
+    That is intersection over union: of a single map, or of two classes, of the foreground; of more the mean over the
+    classes that the original sees there; of numbers of classes (an ArgMax inside the model) without class 0, by custom
+    the background. Two maps that mark nothing are the same, and are no evidence either.
     """
-    if outputs.dtype.kind != "f" and outputs.ndim > 2:
-        axis = None  # classes by number: an ArgMax inside the model
-    elif outputs.dtype.kind == "f" and outputs.ndim > 2:
-        axis = find_class_axis(original.shape)
-    else:
+    if outputs.dtype.kind not in "fiub" or outputs.ndim < 3:
         raise UsageError(
             "metric iou: expected maps of shape (N, H, W), (N, C, H, W) or (N, H, W, C)",
             hint="name such an output with --output",
         )
     if outputs.shape != original.shape:
-        return np.zeros((len(original), 1))
-    count = 0 if axis is None else original.shape[axis]
-    if axis is not None and count > 1:
+        return np.tile([0.0, 1.0], (len(original), 1))
+    axis = find_class_axis(original.shape) if outputs.dtype.kind == "f" else None
+    if axis is not None and original.shape[axis] > 1:
+        two = original.shape[axis] == 2
         maps = [get_predictions(np.moveaxis(values, axis, 1)) for values in (original, outputs)]
-        return as_column(np.array([_overlap_classes(*pair, two=count == 2) for pair in zip(*maps, strict=True)]))
-    if axis is None and original.dtype.kind != "b" and original.max(initial=0) > 1:
-        return as_column(np.array([_overlap_classes(*pair, two=False) for pair in zip(original, outputs, strict=True)]))
-    threshold = get_mask_threshold(original)
-    marked, found = (values.reshape(len(values), -1) > threshold for values in (original, outputs))
-    overlap = _divide((marked & found).sum(axis=1), (marked | found).sum(axis=1))
-    says_nothing = (np.isnan(outputs) > np.isnan(original)).reshape(len(outputs), -1).any(axis=1)
-    return as_column(np.where(says_nothing, 0.0, overlap))
+        return np.array([_overlap_classes(*pair, background=0 if two else None) for pair in zip(*maps, strict=True)])
+    if outputs.dtype.kind != "f":
+        return np.array([_overlap_classes(*pair, background=0) for pair in zip(original, outputs, strict=True)])
+    expected, found = (values.reshape(len(values), -1) for values in (original, outputs))
+    threshold = get_mask_thresholds(expected)
+    shared, union = ((part(expected > threshold, found > threshold)).sum(axis=1) for part in (np.logical_and, np.logical_or))
+    says_nothing = (np.isnan(found) > np.isnan(expected)).any(axis=1)
+    overlap = np.divide(shared, union, out=np.zeros(len(union)), where=(union > 0) & ~says_nothing)
+    return np.stack([overlap, (union > 0) | says_nothing], axis=1)
+
+
+def finish_overlap(means: np.ndarray) -> np.ndarray:
+    """The mean overlap of the samples in which something is marked, (m, 2) → (m,)."""
+    overlap, marked = means[:, 0], means[:, 1]
+    return np.asarray(np.divide(overlap, marked, out=np.ones(len(means)), where=marked > 0))
 
 
 def find_class_axis(shape: tuple[int, ...]) -> int | None:
@@ -82,23 +86,17 @@ def find_class_axis(shape: tuple[int, ...]) -> int | None:
     return None if len(shape) == 3 and shape[axis] > MAX_CLASSES_OF_LINE else axis
 
 
-def get_mask_threshold(original: np.ndarray) -> float:
-    """What is marked in a single map: probabilities above a half, logits above 0, numbers of classes above 0."""
-    is_share = (
-        original.dtype.kind == "f" and np.nanmin(original, initial=0) >= 0 and np.nanmax(original, initial=0) <= 1 + 1e-3
-    )
-    return 0.5 if is_share else 0.0
+def get_mask_thresholds(maps: np.ndarray) -> np.ndarray:
+    """What is marked in each of single maps (n, places): probabilities above a half, logits above 0; shape (n, 1)."""
+    is_share = (np.nanmin(maps, axis=1, initial=0) >= 0) & (np.nanmax(maps, axis=1, initial=0) <= 1 + 1e-3)
+    return np.where(is_share, 0.5, 0.0)[:, None]
 
 
-def _overlap_classes(original: np.ndarray, result: np.ndarray, *, two: bool) -> float:
-    """The mean overlap of the classes in one map; of two classes that of class 1."""
+def _overlap_classes(original: np.ndarray, result: np.ndarray, *, background: int | None) -> tuple[float, float]:
+    """The mean overlap of the classes in one map, and whether either holds any."""
     classes, counts = np.unique(original, return_counts=True)
-    seen = [1] if two else classes[counts >= MIN_SHARE_OF_MAP * original.size].tolist()
-    of_original, of_result = ([values == c for c in seen] for values in (original, result))
-    pairs = list(zip(of_original, of_result, strict=True))
-    shared = np.array([(a & b).sum() for a, b in pairs])
-    return float(_divide(shared, np.array([(a | b).sum() for a, b in pairs])).mean())
-
-
-def _divide(shared: np.ndarray, union: np.ndarray) -> np.ndarray:
-    return np.asarray(np.divide(shared, union, out=np.ones(len(union)), where=union > 0))
+    seen = classes[(counts >= MIN_SHARE_OF_MAP * original.size) & (classes != background)].tolist()
+    if not seen:  # nothing but a few pixels: they count like a whole of what is found there
+        seen = [c for c in np.union1d(classes, result).tolist() if c != background]
+    overlaps = [((original == c) & (result == c)).sum() / ((original == c) | (result == c)).sum() for c in seen]
+    return float(np.mean(overlaps)) if seen else 0.0, float(bool(seen))

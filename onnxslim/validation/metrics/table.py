@@ -25,7 +25,10 @@ METRICS: dict[str, Metric] = {
             finish=classification.finish_confidence,
         ),
         Metric("miou", "mIoU", segmentation.count_shared_pixels, "either", finish=segmentation.finish_miou),
-        Metric("iou", "IoU with the original", segmentation.score_overlap, "original", point=0.02),
+        Metric(
+            "iou", "IoU with the original", segmentation.score_overlap, "original", finish=segmentation.finish_overlap,
+            point=0.02,
+        ),
         Metric("f1", "F1", classification.count_hits, "either", finish=classification.finish_f1),
         Metric(
             "relative", "1 − relative error", numbers.score_relative_error, "original",
