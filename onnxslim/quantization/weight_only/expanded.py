@@ -18,7 +18,8 @@ import onnx_ir as ir
 from onnxslim.activations.output_error import to_decibels
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph.editor import GraphEditor
-from onnxslim.quantization.numerics.affine import compute_weight_scales, quantize_weight
+from onnxslim.quantization.numerics.affine import WEIGHT_QMAX, compute_weight_scales, quantize_weight
+from onnxslim.quantization.numerics.sum_rounding import round_keeping_sums
 from onnxslim.quantization.weight_only.weights import OVERHEAD_BYTES, WeightTensor, find_weight_tensors
 
 #: What the outputs keep, in dB (:func:`_rate`): above the first, nothing else is tried; what stays below the second is not
@@ -133,10 +134,12 @@ def _quantize_along(weight_tensor: WeightTensor, axes: tuple[int, ...]) -> Expan
     turned = replace(weight_tensor, scale_axes=axes)
     flat, restore_shape = turned.split_by_scale()
     scales = compute_weight_scales(flat, 0)
-    codes = quantize_weight(flat, scales, 0)
+    # the taps of one kernel lie next to each other, behind the axes of outputs and inputs
+    taps = math.prod(turned.array.shape[2:]) if turned.array.ndim > 2 and axes == (0,) else 1
+    codes = round_keeping_sums((flat / scales[:, None]).reshape(-1, taps), WEIGHT_QMAX).reshape(flat.shape)
     error = restore_shape(np.square(codes * scales[:, None] - flat, dtype=np.float64))
     sqnr_db = _rate(weight_tensor.array, error, weight_tensor.scale_axes)
-    return ExpandedWeight(restore_shape(codes), (scales.reshape(turned.scale_shape),), sqnr_db)
+    return ExpandedWeight(restore_shape(codes.astype(np.int8)), (scales.reshape(turned.scale_shape),), sqnr_db)
 
 
 def _quantize_rank_one(weight_tensor: WeightTensor, axis: int) -> ExpandedWeight:
