@@ -57,14 +57,15 @@ T = TypeVar("T", bound=JudgedTrial)
 def select_finalists(trials: Sequence[T]) -> list[T]:
     """Who is shown the confirm data, one after another until one passes; none where nothing is worth it.
 
-    The best by score; after it only what is much gentler, the best that prunes nothing among them. What passes only if its
-    uncertainty is not held against it comes behind what passes anyway, the mildest first: it is taken rather than nothing.
+    The best by score; after it only what is much gentler, the best that prunes nothing among them. What is pruned and passes
+    only if its uncertainty is not held against it comes behind all that, the mildest first: it is taken rather than nothing.
     Last come the surest things, int8 weights and the exact steps alone.
     """
     eligible = [trial for trial in trials if trial.may_pass]
     undominated = [t for t in eligible if not any(is_dominated(t, other) for other in eligible)]
     lossy = [trial for trial in undominated if not is_exact(trial.candidate)]
-    ranked = [*rank([t for t in lossy if t.passes]), *sorted((t for t in lossy if not t.passes), key=lambda t: t.drop)]
+    uncertain = [trial for trial in lossy if not is_trusted(trial)]
+    ranked = [*rank([t for t in lossy if t not in uncertain]), *sorted(uncertain, key=lambda t: t.drop)]
     sure = [t for t in eligible if is_weights_only(t.candidate)] + [t for t in eligible if is_exact(t.candidate)]
     slots = MAX_CONFIRM_READS - len(sure)
     chosen: list[T] = []
@@ -126,6 +127,15 @@ def is_sure(candidate: Candidate) -> bool:
     return is_exact(candidate) or is_weights_only(candidate)
 
 
+def is_trusted(trial: JudgedTrial) -> bool:
+    """Whether it may be shown the confirm data for what it gains.
+
+    Of many shares to prune the luckiest on tune looks best, so that those have to pass with their uncertainty. What prunes
+    nothing was not picked among many: that a few samples cannot prove it is no reason to take what gains less unseen.
+    """
+    return trial.passes or (trial.may_pass and not trial.candidate.pruning_ratio)
+
+
 def is_gentler(trial: JudgedTrial, other: JudgedTrial) -> bool:
     """Whether ``trial`` loses less than half of what ``other`` does, or has at most half as much pruned."""
     return (
@@ -139,7 +149,7 @@ def is_dominated(trial: JudgedTrial, other: JudgedTrial) -> bool:
 
     What is only too uncertain is worth more than the exact steps, which are always certain.
     """
-    is_better = (other.passes, other.score) > (trial.passes, trial.score)
+    is_better = (is_trusted(other), other.score) > (is_trusted(trial), trial.score)
     return (
         trial is not other
         and other.may_pass

@@ -62,11 +62,18 @@ def test_what_failed_or_gains_nothing_is_not_asked() -> None:
     assert select_finalists([useless, missed, failed]) == []
 
 
-def test_what_is_too_uncertain_is_asked_behind_what_is_not_and_before_nothing_the_mildest_first() -> None:
-    daring = Tried(Candidate(), 0.016, 8.0, passes=False)
-    milder = Tried(Candidate(scheme="dynamic"), 0.006, 5.0, passes=False)
+def test_pruning_that_is_too_uncertain_is_asked_behind_what_is_not_and_before_nothing_the_mildest_first() -> None:
+    daring = Tried(Candidate(0.4), 0.016, 8.0, passes=False)
+    milder = Tried(Candidate(0.3), 0.012, 5.0, passes=False)
     assert select_finalists([EXACT, daring, milder]) == [milder, EXACT]
     assert select_finalists([EXACT, WEIGHTS, daring]) == [WEIGHTS, EXACT], "there is something surer"
+
+
+def test_what_prunes_nothing_is_asked_for_what_it_gains_though_few_samples_cannot_prove_it() -> None:
+    int8 = Tried(Candidate(), 0.016, 8.0, passes=False)
+    dynamic = Tried(Candidate(scheme="dynamic"), 0.004, 5.0)
+    assert select_finalists([EXACT, WEIGHTS, int8]) == [int8, WEIGHTS, EXACT]
+    assert select_finalists([EXACT, WEIGHTS, int8, dynamic]) == [int8, dynamic, WEIGHTS, EXACT]
 
 
 def test_of_scores_that_no_clock_can_tell_apart_the_fastest_comes_first() -> None:
