@@ -9,7 +9,6 @@ from tests.support.paths import ROOT
 
 #: Modules without tests of their own name, each with who tests them or why there is nothing to test. Only to be shortened.
 EXCEPTIONS = {
-    "onnxslim/activations/run_context.py": "a dataclass",
     "onnxslim/channels/rules/*": "channels/rules/test_rules.py runs the mask oracle on a case of every op",
     "onnxslim/channels/slots/*": "what a rule says is settled and removed in every case of channels/rules/test_rules.py",
     "onnxslim/channels/analysis/collect.py": "the walk itself: every case of channels/rules/test_rules.py",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from onnxslim.core.deadline import Pacer
+from onnxslim.core.deadline import Pacer, seconds_left
 from onnxslim.core.errors import UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Samples
@@ -46,6 +46,10 @@ class RunContext:
         fed = () if self.samples is None else self.samples.input_names
         return describe_frozen_inputs(freeze_initializer_inputs(model, {*kept_inputs, *fed}))
 
-    def pace(self, reserve: float = 0.0) -> Pacer:
-        """What tells before each part of a work whether it fits, ``reserve`` seconds kept for what comes after it."""
+    def pace(self, reserve: float = 0.0, share: float = 1.0) -> Pacer:
+        """What tells before each part of a work whether it fits: into ``share`` of the time left, and ``reserve`` seconds
+        before the deadline.
+        """
+        if self.deadline is not None:
+            reserve = max(reserve, (1 - share) * seconds_left(self.deadline))
         return Pacer(self.deadline, reserve=reserve)

@@ -48,6 +48,8 @@ MIN_EVALUATION_SAMPLES, MAX_EVALUATION_SAMPLES, EVALUATION_MACS = 32, 128, 12e9
 MIN_CORRECTION_SAMPLES, MAX_CORRECTION_SAMPLES, CORRECTION_MACS = 32, 128, 10e9
 #: Ranges are compared on one in so many of those, and on so many at most.
 RANGE_SAMPLE_STRIDE, MAX_RANGE_SAMPLES = 4, 16
+#: Of the time that is left, what comparing ranges may take: mending comes after it and wins more.
+RANGES_SHARE = 0.3
 #: Inputs of a Concat whose ranges differ by more than this do not share a scale.
 MAX_CONCAT_RANGE_RATIO = 16.0
 #: Samples that what a unit loses alone is measured on, likewise.
@@ -114,7 +116,7 @@ def quantize_static(
         )
         range_selector = RangeSelector(equalized, full_plan, statistics, options, range_reference, config)
         report.warnings += find_calibration_warnings(full_plan, statistics)
-        errors = range_selector.measure_errors(pacer=context.pace())
+        errors = range_selector.measure_errors(pacer=context.pace(share=RANGES_SHARE))
         report.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
         best_method = min(errors, key=errors.__getitem__, default=next(iter(methods)))
         release_freed_memory()
