@@ -74,22 +74,31 @@ class NumberSums:
     def _add_rows(self, result: np.ndarray | None, original: np.ndarray, groups: np.ndarray) -> None:
         """Rows that are all lost where there is no result."""
         n, places = len(original), original[0].size
-        expected = original.reshape(n, places)
-        known = np.isfinite(expected)
+        expected = original.reshape(n, places).astype(np.float64)
+        unknown = ~np.isfinite(expected)
         if result is None:
             error = np.full(expected.shape, np.nan)
         else:
             error = difference(expected, result.reshape(n, places))
-        lost = (known & ~np.isfinite(error)).any(axis=1)
-        expected = np.where(known, expected, 0.0)
-        count = known.sum(axis=1)
-        mean = expected.sum(axis=1) / np.maximum(count, 1)
-        inner = (np.where(known, expected - mean[:, None], 0.0) ** 2).sum(axis=1) / np.maximum(count, 1)
-        np.add.at(self._samples, groups, np.stack([np.ones(n), lost, np.where(lost, 0.0, inner)], axis=1))
-        known, error, groups = known[~lost], np.where(known, error, 0.0)[~lost], groups[~lost]
-        centered = np.where(known, expected[~lost] - self._spread_shift(places), 0.0)
-        for row, values in enumerate((known.astype(float), centered, centered**2, error**2, np.abs(error))):
-            np.add.at(self._sums[:, row], groups, self._fold(values))
+        if unknown.any():
+            expected[unknown] = error[unknown] = 0.0
+        lost = ~np.isfinite(error).all(axis=1)
+        # less the first of them, so that a row that is the same throughout has no variance at all
+        centered = expected - expected[:, :1]
+        centered[unknown] = 0.0
+        count = np.maximum(places - unknown.sum(axis=1), 1)
+        inner = np.einsum("ij,ij->i", centered, centered) / count - (centered.sum(axis=1) / count) ** 2
+        np.add.at(self._samples, groups, np.stack([np.ones(n), lost, np.where(lost, 0.0, np.maximum(inner, 0.0))], axis=1))
+        if lost.any():
+            unknown, expected, error, groups = unknown[~lost], expected[~lost], error[~lost], groups[~lost]
+        centered = expected - self._spread_shift(places)
+        centered[unknown] = 0.0
+        for row, values in enumerate((1.0 - unknown, centered, centered**2, error**2, np.abs(error))):
+            self._add_by_group(row, groups, self._fold(values))
+
+    def _add_by_group(self, row: int, groups: np.ndarray, values: np.ndarray) -> None:
+        for group in np.unique(groups):
+            self._sums[group, row] += values[groups == group].sum(axis=0)
 
     def measure(self, what: Literal["variance", "deviation"], without: int | None = None) -> float:
         """What is lost, from 0 to 1: of several features the worst, of many the mean; NaN without samples.

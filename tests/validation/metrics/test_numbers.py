@@ -107,6 +107,7 @@ def test_a_sample_that_is_not_finite_or_of_another_shape_is_lost_whole() -> None
     ("original", "said"),
     [
         (np.full((20, 1), 7.0), "the same for all samples"),
+        (np.full((20, 30), 0.1), "the same for all samples"),
         (RNG.normal(size=(2, 30)), "2 samples do not show"),
         (np.tile(RNG.normal(size=30), (20, 1)), "the same for all samples"),
     ],
