@@ -60,4 +60,4 @@ def _format_drop(entry: Report) -> str:
         return text.NO_VALUE
     if entry["unit"] != "%":
         return text.format_digits(drop)
-    return f"{text.format_signed(100 * drop)} {'%' if entry.get('rises') else 'points'}"
+    return f"{text.format_signed(100 * drop)} points"

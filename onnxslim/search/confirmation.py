@@ -10,20 +10,20 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from onnxslim.core.errors import GateError, OnnxslimError
+from onnxslim.core.errors import GateError
 from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.attempt import is_slower
 from onnxslim.pipeline.kept_original import keep_original
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import Result
 from onnxslim.pipeline.task import CompressionTask
+from onnxslim.reporting.drops import describe_drop
 from onnxslim.search.candidate import Candidate
 from onnxslim.search.finalists import choose_milder_point, is_sure, select_finalists, step_down
 from onnxslim.search.pareto import pareto_front
 from onnxslim.search.trial import Trial
-from onnxslim.search.verdict import describe_gain, describe_loss, describe_search, describe_verdict, suggest_max_drop
+from onnxslim.search.verdict import describe_gain, describe_search, describe_verdict, suggest_max_drop
 from onnxslim.validation.gates import find_gate_failures
-from onnxslim.validation.metrics.accumulator import MetricResult
 
 logger = logging.getLogger(__name__)
 
@@ -91,8 +91,11 @@ class Confirmation:
             metric = None if attempt.result.evaluation is None else attempt.result.evaluation.metric
             if metric is not None:
                 trial.confirm_drop = metric.get_drop_by(self.recipe.gates.max_drop or 0.0)
+                trial.describe_loss(metric)
             logger.info("%s was refused: %s", trial.candidate.name, error.message)
-            return _describe_refusal(metric, error, self.recipe)
+            limit = self.recipe.gates.max_drop
+            is_drop = limit is not None and trial.confirm_drop is not None and trial.confirm_drop > limit
+            return f"on the confirm data it {'; '.join(trial.loss)}" if is_drop else error.message
         latency = attempt.result.latency
         if self.use_clock and self.recipe.search != "smallest" and latency is not None and is_slower(latency):
             return f"slower when it was timed again: {latency['ratio']:.2f} times the original's speed"
@@ -121,7 +124,7 @@ class Confirmation:
 
     def _finish(self, tried: list[Trial], trial: Trial, reads: int) -> Result:
         result = trial.attempt.result
-        loss = None if result.evaluation is None else _describe_drop(result.evaluation.metric)
+        loss = None if result.evaluation is None else describe_drop(result.evaluation.metric)
         result.extra["summary"] = "; ".join(filter(None, (f"{trial.candidate.name}: {describe_gain(trial)}", loss)))
         self._describe(result, tried, trial, reads)
         return result
@@ -136,7 +139,7 @@ class Confirmation:
             best = max((t for t in tried if t.error is None), key=lambda t: t.score)
             gates = dataclasses.replace(self.recipe.gates, max_drop=None, min_agreement=None, min_sqnr=None)
             missed = find_gate_failures(gates, None, best.attempt.result.latency, best.attempt.sizes)
-            reasons = missed or [best.refusal or describe_loss(best)]
+            reasons = missed or [best.refusal or best.loss[0]]
             failure = GateError(f"{best.candidate.name}: {'; '.join(reasons)}", hint=error.hint)
             failure.result = best.attempt.result  # type: ignore[attr-defined]
             self._describe(best.attempt.result, tried, None, reads)
@@ -184,26 +187,6 @@ def list_other_points(trials: Sequence[Trial], chosen: Trial | None) -> list[dic
     for trial in sorted((t for t in worth_having if t.score > score), key=lambda t: t.known_drop):
         accepted = suggest_max_drop(trial)
         if limit is not None and accepted is not None and (trial.refusal is not None or trial.drop > limit):
-            told = f"{describe_gain(trial)}, {describe_loss(trial)}"
+            told = f"{describe_gain(trial)}, {trial.loss[0]}"
             points.append({"name": trial.candidate.name, "costs": told, "options": f"--max-drop {accepted}"})
     return points
-
-
-def _describe_refusal(metric: MetricResult | None, error: OnnxslimError, recipe: Recipe) -> str:
-    """Why the confirm data refused a finalist, shortly where it is the drop."""
-    limit = recipe.gates.max_drop
-    drop = None if metric is None or limit is None else metric.get_drop_by(limit)
-    if metric is None or limit is None or drop is None or drop <= limit:
-        return error.message
-    allowed = metric.format_value(metric.get_own_limit(limit))
-    return f"on the confirm data {_describe_drop(metric)}; at most {allowed} allowed"
-
-
-def _describe_drop(metric: MetricResult) -> str | None:
-    """The drop of ``metric`` as people say it."""
-    if metric.drop is None:
-        return None
-    amount = metric.format_value(abs(metric.drop))
-    if metric.drop <= 0:
-        return f"{metric.describe_subject()} is no worse"
-    return f"{metric.describe_subject()} {'drops' if metric.higher_is_better else 'rises'} by {amount}"

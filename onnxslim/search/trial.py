@@ -12,15 +12,16 @@ from typing import Any
 
 from onnxslim.core.converter import JSON
 from onnxslim.core.errors import LimitError, OnnxslimError
-from onnxslim.core.quantities import is_in_units
 from onnxslim.pipeline.attempt import Attempt, is_slower
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.task import CompressionTask, bound_drop
 from onnxslim.quantization.decision import FrontPoint, QuantizeDecision
 from onnxslim.quantization.options import ACTIVATION_MODES
+from onnxslim.reporting.drops import can_be_asked_for, describe_doubt, describe_drop, describe_limit
 from onnxslim.search.candidate import Candidate, CandidateResult, is_gain
 from onnxslim.simplification.idle_channels import SimplifyDecision
 from onnxslim.validation.gates import find_gate_failures
+from onnxslim.validation.metrics.accumulator import MetricResult
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Trial:
         evaluation_seconds: What of that went to judging it on the tune share; 0 of what a study knew.
         metric: Name of the metric that dropped.
         metric_is_share: Whether the drop counts points of top-1, as it does unless the limit is in the metric's own unit.
-        metric_rises: Whether the metric is an error, which does not drop but grow.
+        loss: What the metric lost, in words, and then what is allowed or why it is in doubt; empty where nothing was judged.
         missed_gates: Gates on size and time that it does not meet.
         idle_share: What simplification alone took, of what pruning counts.
         note: How many layers went back to float, and why; None where none did.
@@ -78,7 +79,7 @@ class Trial:
     evaluation_seconds: float = 0.0
     metric: str | None = None
     metric_is_share: bool = False
-    metric_rises: bool = False
+    loss: tuple[str, str] = ("", "")
     missed_gates: tuple[str, ...] = ()
     idle_share: float = 0.0
     note: str | None = None
@@ -124,6 +125,12 @@ class Trial:
         """Whether it meets every gate as far as the tune share and the clock can tell, uncertainty allowed for."""
         return self.error is None and not self.missed_gates and self._is_allowed(self.drop)
 
+    def describe_loss(self, metric: MetricResult) -> None:
+        """Remember in words what ``metric`` lost, on the tune share or, once they were asked, on the confirm data."""
+        limit = self.attempt.recipe.gates.max_drop or 0.0
+        is_in_doubt = self._is_allowed(self.known_drop)
+        self.loss = describe_drop(metric), (describe_doubt if is_in_doubt else describe_limit)(metric, limit)
+
     def _is_allowed(self, drop: float) -> bool:
         limit = self.attempt.recipe.gates.max_drop
         return limit is None or drop <= limit
@@ -137,7 +144,6 @@ class Trial:
             "counted_drop": JSON.unstructure(self.drop),
             "tune_metric": self.metric,
             "unit": "%" if self.metric_is_share else None,
-            "rises": self.metric_rises,
             "speedup": result.latency["ratio"] if result.latency else None,
             "median_ms": result.latency["result"]["median_ms"] if result.latency else None,
             "bytes": result.output.bytes if result.output else None,
@@ -231,8 +237,8 @@ def _measure_drop(trial: Trial) -> None:
     drop = metric.get_drop_by(limit)
     trial.seen_drop = math.inf if drop is None or math.isnan(drop) else max(0.0, drop)
     trial.drop = bound_drop(metric, limit, many=bool(trial.candidate.pruning_ratio))
-    trial.metric, trial.metric_is_share = metric.name, not is_in_units(limit)
-    trial.metric_rises = not metric.higher_is_better
+    trial.metric, trial.metric_is_share = metric.name, can_be_asked_for(limit)
+    trial.describe_loss(metric)
 
 
 def _compute_score(trial: Trial, goal: str, use_clock: bool) -> None:

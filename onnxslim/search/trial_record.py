@@ -21,7 +21,7 @@ from onnxslim.search.trial import Trial
 
 #: Fields of a trial that are kept as they are, and those that may be no number.
 _PLAIN_FIELDS = (
-    "score", "seconds", "metric", "metric_is_share", "metric_rises", "note", "idle_share", "activations", "front_index",
+    "score", "seconds", "metric", "metric_is_share", "note", "idle_share", "activations", "front_index",
 )  # fmt: skip
 _FLOAT_FIELDS = {"drop": math.inf, "seen_drop": math.inf, "speedup": math.nan, "shrinkage": math.nan}
 #: Fields of a result that are kept as they are.
@@ -50,6 +50,7 @@ def _serialize_trial(trial: Trial) -> dict[str, Any]:
         **{name: getattr(trial, name) for name in _PLAIN_FIELDS},
         **{name: JSON.unstructure(getattr(trial, name)) for name in _FLOAT_FIELDS},
         "missed": list(trial.missed_gates),
+        "loss": list(trial.loss),
         "front": JSON.unstructure(trial.front),
         "error": None if trial.cause is None else trial.cause.as_json(),
         "steps": [report.as_json() for report in result.steps],
@@ -64,6 +65,7 @@ def _restore_trial(trial: Trial, stored: Mapping[str, Any], path: str | None) ->
         setattr(trial, name, stored[name])
     for name, missing in _FLOAT_FIELDS.items():
         setattr(trial, name, missing if stored[name] is None else stored[name])
+    trial.loss = (stored["loss"][0], stored["loss"][1])
     trial.missed_gates, trial.front = tuple(stored["missed"]), JSON.structure(stored["front"], tuple[FrontPoint, ...])
     trial.cause = None if stored["error"] is None else OnnxslimError.from_json(stored["error"])
     result.steps = JSON.structure(stored["steps"], list[StepReport])

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from onnxslim.core.errors import NothingGainedError, UnsupportedError
 from onnxslim.reporting import text
-from onnxslim.reporting.figures import metric_name
 from onnxslim.search.candidate import ACTIVATION_SCHEMES, MIN_GAIN
 from onnxslim.search.trial import LARGER, SLOWER, Trial, discount_ratio
 
@@ -40,18 +39,6 @@ def describe_gain(trial: Trial) -> str:
     return ", ".join(filter(None, parts)) or "no faster, no smaller"
 
 
-def describe_loss(trial: Trial) -> str:
-    """What ``trial`` costs: ``loses 2.1 points of top-1``, of an error ``would show a rise of 3 %``."""
-    name = metric_name(trial.metric) if trial.metric else "the metric"
-    if not trial.metric_is_share:
-        amount = text.format_digits(trial.known_drop)
-        return f"would show {name} rise by {amount}" if trial.metric_rises else f"loses {amount} of {name}"
-    amount = text.format_digits(100 * trial.known_drop, 2)
-    if trial.metric_rises:
-        return f"would show a rise of {amount} % in {name}"
-    return f"loses {amount} point{'' if amount == '1' else 's'} of {name}"
-
-
 def describe_search(trials: Sequence[Trial]) -> str:
     """What came nearest where nothing was gained, and what would accept it."""
     lossy = [t for t in trials if t.error is None and not t.missed_gates and t.gains and not (t.passes and not t.refusal)]
@@ -59,7 +46,7 @@ def describe_search(trials: Sequence[Trial]) -> str:
     if nearest is not None:
         accepted = suggest_max_drop(nearest)
         advice = "" if accepted is None else f": --max-drop {accepted} accepts that"
-        return f"nearest: {nearest.candidate.name}, {describe_gain(nearest)}, {describe_loss(nearest)}{advice}"
+        return f"nearest: {nearest.candidate.name}, {describe_gain(nearest)}, {nearest.loss[0]}{advice}"
     finished = [t for t in trials if t.error is None and t.gains]
     if not finished:
         return "nothing that was tried is faster or smaller"
@@ -87,9 +74,7 @@ def _list_reasons(trial: Trial) -> list[str]:
             reasons.append(line)
     limit = trial.attempt.recipe.gates.max_drop
     if limit is not None and trial.drop > limit:
-        allowed = f"{100 * limit:.2g}" if trial.metric_is_share else f"{limit:.3g}"
-        doubt = f"at most {allowed} allowed" if trial.seen_drop > limit else f"too near {allowed} for so few samples"
-        reasons.append(f"{describe_loss(trial)}; {doubt}")
+        reasons.append("; ".join(trial.loss))
     if LARGER not in trial.missed_gates and not trial.gains:
         reasons.append("neither faster nor smaller than the original")
     elif trial.candidate.scheme in ACTIVATION_SCHEMES and SLOWER not in trial.missed_gates and trial.speedup < MIN_GAIN:

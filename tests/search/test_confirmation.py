@@ -39,8 +39,7 @@ class FakeAttempt:
 
     def confirm(self, *, judge_stages: bool = True) -> Result:
         self.confirms += 1
-        metric = MetricResult("top1", 0.9, 0.9 - self.drop, self.drop, (self.drop, self.drop), 100, share=True)
-        self.result.evaluation = Evaluation([metric], "y", {})
+        self.result.evaluation = Evaluation([make_metric(self.drop)], "y", {})
         if self.drop > 0.01:
             raise GateError("too much")
         return self.result
@@ -56,7 +55,13 @@ class FakeAttempt:
 def make_trial(candidate: Candidate, confirm_drop: float, *, tune_drop: float = 0.001, score: float = 4.0) -> Trial:
     recipe = Recipe(candidate.steps("static"), GATES)
     attempt = cast(Any, FakeAttempt(recipe, confirm_drop))
-    return Trial(candidate, attempt, tune_drop, tune_drop, score, 2.0, 4.0, metric="top1", metric_is_share=True)
+    trial = Trial(candidate, attempt, tune_drop, tune_drop, score, 2.0, 4.0, metric="top1", metric_is_share=True)
+    trial.describe_loss(make_metric(tune_drop))
+    return trial
+
+
+def make_metric(drop: float) -> MetricResult:
+    return MetricResult("top1", 0.9, 0.9 - drop, drop, (drop, drop), 100, share=True)
 
 
 def confirm(trials: list[Trial], **more: Any) -> Result:
@@ -89,7 +94,7 @@ def test_the_best_that_passes_is_the_result_and_the_others_are_told_in_a_line_ea
         [make_exact(), make_trial(WEIGHTS, 0.0, tune_drop=0.0001, score=3.9), make_trial(INT8, 0.004, score=8.0)]
     )
     assert result.extra["chosen"] == "int8"
-    assert result.extra["summary"].startswith("int8: 2.0 times faster, 4.0 times smaller; top1 drops by 0.4 %")
+    assert result.extra["summary"].startswith("int8: 2.0 times faster, 4.0 times smaller; loses 0.40 points of Top-1")
     assert [entry["verdict"] for entry in result.extra["candidates"]] == ["passed; int8 is better"] * 2 + ["chosen"]
 
 
@@ -112,7 +117,7 @@ def test_what_fails_steps_down_along_its_own_front_then_to_weights() -> None:
     assert last.options.float_units == ("layer2",)
     assert result.extra["chosen"] == "int8 weights", "the milder failed too, and none is left"
     told = {entry["name"]: entry["verdict"] for entry in result.extra["candidates"]}
-    assert told["int8"] == "on the confirm data top1 drops by 2 %; at most 1 % allowed"
+    assert told["int8"] == "on the confirm data it loses 2.0 points of Top-1; at most 1.0 point allowed"
     assert "int8 (milder by 2)" in told
     assert result.extra["other_points"][0]["options"] == "--max-drop 2.2%", "confirm says more than tune"
 
