@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from onnxslim.quantization.numerics import saturation
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
@@ -13,6 +15,8 @@ def test_the_target_without_vnni_writes_weights_that_cannot_saturate() -> None:
     found = model(text, w=weight(64, 64))
     options = QuantizeOptions(target="cpu-no-vnni", activations="static", float_units=())
     result, _ = quantize(found, samples(found, 64), options)
-    codes = [v.const_value.numpy() for v in result.graph.initializers.values() if v.name in ("w2q", "w3q")]
-    assert len(codes) == 2
+    # codes that both layers have alike are written once
+    arrays = [value.const_value.numpy() for value in result.graph.initializers.values() if value.const_value is not None]
+    codes = [array for array in arrays if array.dtype == np.int8 and array.ndim == 2]
+    assert codes
     assert not any(saturation.find_saturating_channels(array, 1).any() for array in codes)
