@@ -26,8 +26,9 @@ from onnxslim.runtime.session import SessionConfig
 
 #: Weights of one direction from which on int8 is faster where nothing is measured: 96 inputs and hidden units are.
 MIN_PAYING_SIZE = 1 << 16
-#: A measured layer must take less than this share of its time in float.
-MAX_TIME_RATIO = 0.95
+#: A measured layer must take less than this share of its time in float, or than the second where its size says that it pays:
+#: a profile counts whole microseconds, and weights that it finds in the cache a program reads from memory.
+MAX_TIME_RATIO, MAX_LARGE_TIME_RATIO = 0.95, 1.1
 #: Decibels that the layer's own outputs must gain by a smoothed input.
 _MIN_SMOOTHING_GAIN_DB = 3.0
 #: One scale a direction is taken where the layer's own outputs keep so many decibels, or as many as with a scale for each
@@ -123,7 +124,7 @@ def _explain_float(layer: LstmLayer, error: float | None, node_times: Sequence[f
         return f"its outputs would keep {-to_decibels(max(error, 1e-30)):.0f} dB in int8, where {min_sqnr:.0f} are asked for"
     if len(node_times) == 2:
         float_time, int8_time = node_times
-        if int8_time >= MAX_TIME_RATIO * float_time:
+        if int8_time >= (MAX_LARGE_TIME_RATIO if layer.size >= MIN_PAYING_SIZE else MAX_TIME_RATIO) * float_time:
             return f"int8 gains no time here: {int8_time * 1e6:.0f} us against {float_time * 1e6:.0f}"
     elif layer.size < MIN_PAYING_SIZE:
         return f"int8 gains no time with fewer than {MIN_PAYING_SIZE} weights a direction"
