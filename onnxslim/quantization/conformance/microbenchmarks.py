@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.quantization.conformance.toy_models import ToyModel
+from onnxslim.quantization.dynamic.lstm import LstmForm, find_lstm_layers, write_lstms
 from onnxslim.quantization.dynamic.rewrite import write_dynamic
 from onnxslim.quantization.linear_layers import find_weight_matrices
 from onnxslim.quantization.weight_only.blocks import write_blockwise
@@ -80,6 +81,23 @@ def _make_linear(rows: int, bits: int = 0) -> LayerFactory:
     return make_layer
 
 
+def _make_lstm(steps: int, hidden: int) -> LayerFactory:
+    """An LSTM of as many inputs as hidden units."""
+
+    def make_layer() -> tuple[tuple[int, ...], dict[str, ir.Model]]:
+        shape, models = (steps, 1, hidden), {}
+        for key in ("float", "int8"):
+            toy = ToyModel(*shape)
+            weights = toy.random(1, 4 * hidden, hidden), toy.random(1, 4 * hidden, hidden)
+            models[key] = toy.build(toy("LSTM", toy.x, *weights, hidden_size=hidden))
+        name_nodes(models["int8"].graph.all_nodes())
+        layers = find_lstm_layers(models["int8"])[0]
+        write_lstms(models["int8"], {layer.name: LstmForm() for layer in layers})
+        return shape, models
+
+    return make_layer
+
+
 def _make_normalization(rows: int, width: int) -> LayerFactory:
     """A residual Add that the runtime fuses with its LayerNormalization, against a Sum that it does not."""
 
@@ -102,6 +120,7 @@ BENCHMARK_LAYERS = {
     "depthwise Conv, 96 channels": _make_convolutions(96, 96, 28, 3, group=96),
     "depthwise Conv, 100 channels": _make_convolutions(100, 100, 28, 3, group=100),
     "dynamic linear layer, 128 rows": _make_linear(128),
+    "LSTM, 256 hidden units, 20 steps": _make_lstm(20, 256),
     "8-bit blocks, 1 row": _make_linear(1, 8),
     "4-bit blocks, 1 row": _make_linear(1, 4),
     "4-bit blocks, 128 rows": _make_linear(128, 4),
