@@ -120,28 +120,31 @@ class CompressionTask:
         return Runner(context, lambda model: drop_over_limit(model) > 1, self.deadline, self.step_cache)
 
     def estimate_metric(self, model: ir.Model, samples: Samples) -> MetricResult:
-        """The metric that gates on ``samples``: of several the one that lost most."""
-        return self.evaluate({"result": model}, samples)["result"].metric
+        """The metric that gates on ``samples``, which choices are made on: of several the one that lost most."""
+        weight: LabelWeight = "alone" if self._labels_decide else "told"
+        return self._evaluate({"result": model}, samples, weight)["result"].metric
 
     def evaluate(self, models: dict[str, ir.Model], samples: Samples) -> dict[str, Evaluation]:
-        """``models`` against the original on ``samples``."""
+        """``models`` against the original on ``samples``, which a report is about."""
+        some: LabelWeight = "joined" if _count_labels(samples) >= MIN_TELLING_LABELS else "told"
+        return self._evaluate(models, samples, "alone" if self._labels_decide else some)
+
+    def _evaluate(self, models: dict[str, ir.Model], samples: Samples, weight: LabelWeight) -> dict[str, Evaluation]:
         return evaluate_all(
             models, samples, reference=self.original, config=self.config, metric=self.judge.metric, kinds=self.judge.kinds,
-            label_weight=self.weigh_labels(samples), output=self.judge.output, batch_size=self.judge.batch_size,
-            progress=self.progress,
+            label_weight=weight, output=self.judge.output, batch_size=self.judge.batch_size, progress=self.progress,
         )  # fmt: skip
 
-    def weigh_labels(self, samples: Samples) -> LabelWeight:
-        """How the labels of ``samples`` decide.
+    @property
+    def _labels_decide(self) -> bool:
+        """Whether labels alone gate.
 
         Of scores of classes the original's own confidence predicts the drop, and varies less than a count of right answers.
         Many labels on every set that judges are counted and nothing else, because a network that is surer than it is right
-        takes every answer that changed for a loss. Some may only make it worse; where one answer is more than a point they
-        are told.
+        takes every answer that changed for a loss. Some gate beside it what is reported and choose nothing; where one answer
+        is more than a point they are told.
         """
-        if self.judge.metric is not None or self.judge.labels_decide:
-            return "alone"
-        return "joined" if _count_labels(samples) >= MIN_TELLING_LABELS else "told"
+        return self.judge.metric is not None or bool(self.judge.labels_decide)
 
 
 def _count_labels(samples: Samples) -> int:
