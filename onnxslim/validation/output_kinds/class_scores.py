@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from onnxslim.validation.output_kinds.kind import OutputKind
@@ -45,13 +47,7 @@ def recognize_class_scores(output: OutputObservation, model: ModelObservation) -
     kind = make_class_scores(output, reason)
     if facts.margin >= _MIN_MARGIN:
         return kind
-    if output.ending.op in _SCORE_OPS or hints_at(name, "classes"):
-        return OutputKind(
-            kind.outputs, kind.name, ("confidence", "kl"),
-            f"{reason}; the answers hardly differ on these samples, so KL gates too",
-            beside=("agreement",), squeezed=kind.squeezed,
-        )  # fmt: skip
-    return None
+    return _gate_by_divergence(kind) if output.ending.op in _SCORE_OPS or hints_at(name, "classes") else None
 
 
 def make_class_scores(output: OutputObservation, reason: str, alternative: str | None = None) -> OutputKind:
@@ -68,7 +64,7 @@ def are_logits(output: OutputObservation, axis: int, *, named: bool = False) -> 
     Args:
         output: What was seen.
         axis: Of a sample.
-        named: The name says so: then only the softmax has to be confident.
+        named: The name says so: then only the softmax has to be confident, for one answer or another.
     """
     if output.ending.op in _NO_LOGIT_OPS or output.ending.has_unit_length:
         return False
@@ -77,9 +73,9 @@ def are_logits(output: OutputObservation, axis: int, *, named: bool = False) -> 
         return False
     facts, classes = describe_scores(output.softmax(axis)), rows.shape[1]
     is_rare = facts.confidence >= _MIN_RARE_CONFIDENCE and facts.confidence * classes >= _MIN_GAIN
-    if facts.margin < _MIN_LOGIT_MARGIN or (facts.confidence < _MIN_CONFIDENCE and not is_rare):
+    if facts.confidence < _MIN_CONFIDENCE and not is_rare:
         return False
-    return named or (rows.min() < 0 and _have_nothing_in_common(rows))
+    return named or (facts.margin >= _MIN_LOGIT_MARGIN and rows.min() < 0 and _have_nothing_in_common(rows))
 
 
 def _have_nothing_in_common(rows: np.ndarray) -> bool:
@@ -103,5 +99,13 @@ def _recognize_logits(output: OutputObservation, axis: int) -> OutputKind | None
     named = hints_at(name, "classes")
     if not are_logits(output, axis, named=named):
         return None
-    alternative = None if named else f"numbers, if {name} scores no classes: --metric variance"
-    return make_class_scores(output, f"the softmax of {name} is confident on these samples", alternative)
+    reason = f"the softmax of {name} is confident on these samples"
+    if describe_scores(output.softmax(axis)).margin < _MIN_LOGIT_MARGIN:
+        return _gate_by_divergence(make_class_scores(output, reason))
+    return make_class_scores(output, reason, None if named else f"numbers, if {name} scores no classes: --metric variance")
+
+
+def _gate_by_divergence(kind: OutputKind) -> OutputKind:
+    """``kind`` where comparing answers proves little."""
+    reason = f"{kind.reason}; the answers hardly differ on these samples, so KL gates too"
+    return replace(kind, gates=("confidence", "kl"), reason=reason)

@@ -32,11 +32,12 @@ def recognize_frame_scores(output: OutputObservation, model: ModelObservation) -
         reason = f"the softmax of {name} along its last axis is confident on these samples"
     else:
         return None
-    if _is_ctc(output):
+    blank = next((one for one in (0, output.shape[1] - 1) if _is_ctc(output, one)), None)
+    if blank is not None:
         alternative = f"scores of frames that each count: --output {name} --metric tokens"
         return OutputKind(
-            (name,), "CTC scores", ("ctc",), f"{reason}; most frames answer class 0, the blank, and no symbol lasts",
-            beside=("tokens", "kl"), alternative=alternative,
+            (name,), "CTC scores", ("ctc",), f"{reason}; many frames answer class {blank}, the blank, and no symbol lasts",
+            beside=("tokens", "kl"), alternative=alternative, blank_last=blank > 0,
         )  # fmt: skip
     return OutputKind((name,), "token scores", ("tokens", "kl"), reason)
 
@@ -65,13 +66,13 @@ def _takes_sequences(output: OutputObservation, model: ModelObservation) -> bool
     return has_tokens or hints_at(output.name, "hidden states") or hints_at(output.name, "embeddings")
 
 
-def _is_ctc(output: OutputObservation) -> bool:
+def _is_ctc(output: OutputObservation, blank: int) -> bool:
     if output.shape[1] < _MIN_SYMBOLS or output.shape[0] < 4:
         return False
     answers = [row.argmax(axis=1) for row in output.rows]
     joined = np.concatenate(answers)
-    symbols = joined[joined != 0]
-    starts = sum(int(((row != 0) & (np.concatenate([[0], row[:-1]]) != row)).sum()) for row in answers)
-    if not starts or (joined == 0).mean() < _MIN_BLANK_SHARE or len(np.unique(symbols)) < _MIN_SYMBOLS_SEEN:
+    symbols = joined[joined != blank]
+    starts = sum(int(((row != blank) & (np.concatenate([[blank], row[:-1]]) != row)).sum()) for row in answers)
+    if not starts or (joined == blank).mean() < _MIN_BLANK_SHARE or len(np.unique(symbols)) < _MIN_SYMBOLS_SEEN:
         return False
     return len(symbols) / starts <= _MAX_RUN

@@ -26,6 +26,7 @@ class OutputKind:
         leniency: How many times as much may be lost as of what people read themselves.
         squeezed: Axes of size 1 behind the first are left out before a metric sees it.
         reads_labels: The labels of the data are about this output.
+        blank_last: The last class goes before the first, where CTC's metric expects the blank.
         channels_last: The last axis goes to place 1 before a metric sees it, as metrics of maps expect.
     """
 
@@ -40,6 +41,7 @@ class OutputKind:
     squeezed: bool = False
     channels_last: bool = False
     reads_labels: bool = False
+    blank_last: bool = False
 
     @property
     def title(self) -> str:
@@ -73,6 +75,8 @@ class OutputKind:
         """``rows`` of the output, the sample on the first axis, as the metrics of this kind read them."""
         if self.squeezed:
             rows = rows.reshape(len(rows), *(size for size in rows.shape[1:] if size != 1))
+        if self.blank_last:
+            rows = np.roll(rows, 1, axis=-1)
         return np.moveaxis(rows, -1, 1) if self.channels_last and rows.ndim > 2 else rows
 
     def as_json(self) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def _fit_labels(kind: OutputKind, model: ModelObservation) -> tuple[int, OutputK
         return 0, replace(kind, label_gates=("miou",))
     if kind.name in ("CTC scores", "token scores") and labels.dtype.kind in "iu" and labels.ndim == 2:
         # the texts themselves: fewer numbers than frames, and class 0, the blank, fills up
-        fits = labels.shape[1] != output.shape[0] and kind.name == "CTC scores"
+        fits = labels.shape[1] != output.shape[0] and kind.name == "CTC scores" and not kind.blank_last
         return 0, replace(kind, label_gates=("ctc",)) if fits else None
     if labels.dtype.kind == "f" and fills and kind.name not in ("hidden states", "state", "cache"):
         return 1, replace(kind, label_gates=("rmse", "deviation"))

@@ -11,13 +11,15 @@ def recognize_numbers(output: OutputObservation, model: ModelObservation) -> Out
     """Numbers that are held against how they differ between samples."""
     name, size = output.name, output.squeezed_shape
     vectors = output.vectors if len(size) == 1 and size[0] > 1 else None
+    alternative = None
     if is_like_an_input(output, model):
         reason = f"{name} has the shape of what goes in"
     elif vectors is not None and len(vectors) > 1 and is_series(vectors):
         reason = f"values of {name} beside each other are alike, as in a series"
     else:
+        alternative = _find_alternative(output)
         reason = f"values of {name} are neither scores, probabilities, vectors to compare, nor pixels"
-    return OutputKind((name,), "numbers", ("variance", "deviation"), reason, alternative=_find_alternative(output))
+    return OutputKind((name,), "numbers", ("variance", "deviation"), reason, alternative=alternative)
 
 
 def _find_alternative(output: OutputObservation) -> str | None:

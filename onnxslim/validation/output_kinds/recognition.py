@@ -152,7 +152,7 @@ def _judge_kind_by(metric: str, kind: OutputKind) -> OutputKind:
         return replace(kind, label_gates=(metric,), reads_labels=True)
     beside = tuple(name for name in dict.fromkeys((*kind.label_gates, *kind.gates, *kind.beside)) if name != metric)
     if against == "either":
-        return replace(kind, gates=(metric,), label_gates=(metric,), beside=beside, reads_labels=True)
+        return replace(kind, gates=(metric,), label_gates=(metric,), beside=beside, reads_labels=not kind.blank_last)
     return replace(kind, gates=(metric,), label_gates=(), beside=beside)
 
 

@@ -36,7 +36,16 @@ def test_frames_that_mostly_say_nothing_are_ctc() -> None:
     kind = recognize_one(make_readings(0))
     assert (kind.name, kind.gates) == ("CTC scores", ("ctc",))
     assert "--metric tokens" in str(kind.alternative)
-    assert recognize_one(make_readings(39)).name == "token scores", "the metric takes class 0 for the blank"
+    rows = make_readings(39)
+    kind = recognize_one(rows)
+    assert (kind.name, kind.blank_last) == ("CTC scores", True)
+    assert (kind.arrange(rows)[..., 0] == rows[..., 39]).all(), "the metric takes class 0 for the blank"
+
+
+def test_tags_that_are_nearly_all_alike_are_scores_where_the_name_says_so() -> None:
+    answers = np.where(RNG.uniform(size=(10, 30)) < 0.97, 0, 5)
+    logits = 8.0 * np.eye(9)[answers] + RNG.normal(size=(10, 30, 9))
+    assert recognize_one(logits, "logits").gates == ("tokens", "kl")
 
 
 def test_tags_that_last_are_no_ctc() -> None:
