@@ -9,6 +9,7 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from onnxslim.activations.output_error import ReferenceOutputs
+from onnxslim.activations.working_set import estimate_peak_bytes, limit_batch_size
 from onnxslim.core.deadline import NO_TIME_LEFT, seconds_left, stop_after
 from onnxslim.core.memory_budget import scale_bytes
 from onnxslim.core.step_report import StepReport
@@ -46,6 +47,9 @@ NUM_TIMING_SAMPLES = 8
 MIN_EVALUATION_SAMPLES, MAX_EVALUATION_SAMPLES, EVALUATION_MACS = 32, 128, 12e9
 #: Samples that layers are mended on, likewise.
 MIN_CORRECTION_SAMPLES, MAX_CORRECTION_SAMPLES, CORRECTION_MACS = 32, 128, 10e9
+#: Bytes that the activations of those may take while layers are mended, about half of them being codes; of large maps a few
+#: samples show as many rows, but so many there are at least.
+MAX_CORRECTION_BYTES, MIN_LARGE_SAMPLES = 192_000_000, 8
 #: Ranges are compared on one in so many of those, and on so many at most.
 RANGE_SAMPLE_STRIDE, MAX_RANGE_SAMPLES = 4, 16
 #: Of the time that is left, what comparing ranges may take: mending comes after it and wins more.
@@ -70,7 +74,7 @@ def quantize_static(
         feeds = CalibrationFeeds(context.require_samples("quantize"))
         macs = max(cost.compute_cost(model).macs, 1)
         evaluation_count = int(min(max(EVALUATION_MACS / macs, MIN_EVALUATION_SAMPLES), MAX_EVALUATION_SAMPLES))
-        correction_feeds = feeds.first(int(min(max(CORRECTION_MACS / macs, MIN_CORRECTION_SAMPLES), MAX_CORRECTION_SAMPLES)))
+        correction_feeds = feeds.first(_count_correction_samples(model, feeds, macs))
         evaluation_feeds = feeds[-evaluation_count:]
         started = time.monotonic()
         reference = ReferenceOutputs(model, evaluation_feeds, config)
@@ -143,6 +147,13 @@ def quantize_static(
         with report.part("placement"):
             check_faster(model, selected.variant.model, timing_feeds, config, judge.why_float, report)
     return _summarize(selected, builder)
+
+
+def _count_correction_samples(model: ir.Model, feeds: CalibrationFeeds, macs: int) -> int:
+    """On how many samples layers are mended: as many as their time and their memory allow, whatever the machine."""
+    count = int(min(max(CORRECTION_MACS / macs, MIN_CORRECTION_SAMPLES), MAX_CORRECTION_SAMPLES))
+    held_bytes = estimate_peak_bytes(model, next(iter(feeds))) / 2
+    return max(limit_batch_size(held_bytes, count, MAX_CORRECTION_BYTES), MIN_LARGE_SAMPLES)
 
 
 def _summarize(selected: SelectedPlacement[BuiltPlacement], builder: StaticBuilder) -> tuple[ir.Model, QuantizeDecision]:
