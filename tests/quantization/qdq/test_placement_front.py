@@ -32,7 +32,7 @@ def chain_of_layers() -> list[FusionGroup]:
 def make_times(units: list[FusionGroup], rng: np.random.Generator) -> UnitTimes:
     names = [unit.name for unit in units]
     values: list[ir.Value] = [value for unit in units for value in (*unit.inputs, *unit.outputs)]
-    floats = {unit.name: rng.uniform(2000, 20000) if unit.has_weights else 500.0 for unit in units}
+    floats = {unit.name: rng.uniform(10_000, 60_000) if unit.has_weights else 500.0 for unit in units}
     int8 = {name: floats[name] * (rng.uniform(0.1, 0.6) if name.startswith("MatMul") else 1.0) for name in names}
     return UnitTimes(floats, int8, {str(v.name): 32.0 for v in values}, {str(v.name): 2 for v in values}, COSTS)
 
