@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.run_context import RunContext
+from onnxslim.core.deadline import seconds_left
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
@@ -24,6 +25,8 @@ from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only.blocks import find_block_weights, write_blockwise
 
+#: Seconds that measuring takes, about.
+_TIMING_SECONDS = 3.0
 #: Samples that times are measured on.
 NUM_TIMING_SAMPLES = 4
 #: From so many weights on, blocks are faster however many rows there are, on x86 with VNNI: 1.3 times at 512 x 512.
@@ -49,6 +52,9 @@ def choose_block_layers(
     has_slow_int8 = TARGETS[options.target].saturating_pairs
     large = _find_large(model, weights, feeds[0] if feeds else {}, has_slow_int8=has_slow_int8)
     if feeds is None or options.placement != "measured" or not weights:
+        return large
+    if seconds_left(context.deadline) < _TIMING_SECONDS:
+        report.skip("measured placement", "there is no time left to measure: rows and sizes decide what reads blocks")
         return large
     choices = {"expanded": (), "large in blocks": large, "in blocks": _list_layers(weights)}
     distinct = {name: layers for index, (name, layers) in enumerate(choices.items()) if layers or not index}

@@ -125,7 +125,7 @@ def _try_other_scales(weight_tensor: WeightTensor) -> Iterator[ExpandedWeight]:
         flat = blocks.reshape(-1, size)
         scales = compute_weight_scales(flat, 0)
         codes = quantize_weight(flat, scales, 0)
-        error = np.square(codes * scales[:, None] - flat, dtype=np.float64).reshape(array.shape)
+        error = np.square(codes * scales[:, None] - flat).reshape(array.shape)
         stored_scales = scales.reshape(*blocks.shape[:-1], 1)
         yield ExpandedWeight(codes.reshape(blocks.shape), (stored_scales,), _rate(array, error, output_axes))
 
@@ -137,7 +137,7 @@ def _quantize_along(weight_tensor: WeightTensor, axes: tuple[int, ...]) -> Expan
     # the taps of one kernel lie next to each other, behind the axes of outputs and inputs
     taps = math.prod(turned.array.shape[2:]) if turned.array.ndim > 2 and axes == (0,) else 1
     codes = round_keeping_sums((flat / scales[:, None]).reshape(-1, taps), WEIGHT_QMAX).reshape(flat.shape)
-    error = restore_shape(np.square(codes * scales[:, None] - flat, dtype=np.float64))
+    error = restore_shape(np.square(codes * scales[:, None] - flat))
     sqnr_db = _rate(weight_tensor.array, error, weight_tensor.scale_axes)
     return ExpandedWeight(restore_shape(codes.astype(np.int8)), (scales.reshape(turned.scale_shape),), sqnr_db)
 
@@ -160,7 +160,7 @@ def _quantize_balanced(
     for _ in range(_BALANCING_TURNS):
         input_scales = measure(array / measure(array / input_scales, shared), others)
     balanced = _quantize_along(replace(weight_tensor, array=array / input_scales), weight_tensor.scale_axes)
-    error = np.square(balanced.codes * balanced.scales[0] * input_scales - array, dtype=np.float64)
+    error = np.square(balanced.codes * balanced.scales[0] * input_scales - array)
     scales = (balanced.scales[0], input_scales)
     return ExpandedWeight(balanced.codes, scales, _rate(array, error, weight_tensor.scale_axes))
 
@@ -173,7 +173,7 @@ def _find_peaks(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 def _find_magnitudes(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """The same of the root mean square, which few outliers do not turn."""
-    roots = np.sqrt(np.square(array, dtype=np.float64).mean(axis=axes, keepdims=True))
+    roots = np.sqrt(np.square(array).mean(axis=axes, keepdims=True, dtype=np.float64))
     return np.where(roots > _MIN_MAGNITUDE, roots, 1.0).astype(np.float32)
 
 
@@ -186,13 +186,13 @@ def _rate(array: np.ndarray, error: np.ndarray, output_axes: Sequence[int]) -> f
     summed = tuple(axis for axis in range(array.ndim) if axis not in output_axes)
     rows = math.prod(array.shape[axis] for axis in output_axes)
     magnitudes, errors = (values.transpose(*output_axes, *summed).reshape(rows, -1) for values in (np.abs(array), error))
-    energy = np.square(magnitudes, dtype=np.float64).sum(axis=1)
+    energy = np.square(magnitudes).sum(axis=1, dtype=np.float64)
     counted = energy > _MIN_ENERGY_SHARE * energy.mean()
     if not counted.any():
         return math.inf
-    magnitudes, energy, row_errors = magnitudes[counted], energy[counted], errors.sum(axis=1)[counted]
+    magnitudes, energy, row_errors = magnitudes[counted], energy[counted], errors.sum(axis=1, dtype=np.float64)[counted]
     limit = _MAX_TO_MEDIAN * _find_median_magnitude(magnitudes)
-    typical_energy = np.square(np.minimum(magnitudes, limit[:, None]), dtype=np.float64).sum(axis=1)
+    typical_energy = np.square(np.minimum(magnitudes, limit[:, None])).sum(axis=1, dtype=np.float64)
     mean, typical = float((row_errors / energy).mean()), float(np.median(row_errors / typical_energy))
     return min(-to_decibels(max(mean, 1e-30)), -to_decibels(max(typical, 1e-30)) + _TYPICAL_ALLOWANCE_DB)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -66,3 +68,12 @@ def test_the_fastest_is_taken_where_times_are_measured(monkeypatch: pytest.Monke
     monkeypatch.setattr(block_choice.placement_profiling, "pick_fastest", pick)
     assert choose(found, 64, placement="measured") == ("layer",)
     assert asked == [["expanded", "in blocks"]]
+
+
+def test_rows_and_sizes_decide_where_no_time_is_left_to_measure() -> None:
+    found = build(1)
+    samples = open_samples({"x": np.zeros((2, 256), np.float32)}, found)
+    report, options = StepReport("quantize"), QuantizeOptions(weights="int8", target="cpu")
+    chosen = choose_block_layers(found, RunContext(samples, deadline=time.monotonic()), options, report)
+    assert chosen == ("large", "middle")
+    assert [entry.node for entry in report.skipped] == ["measured placement"]
