@@ -35,7 +35,7 @@ def prepare_model(
     Raises:
         UnsupportedError: It is quantised already.
     """
-    unpack_weights(model)
+    unpack_weights(model, expanded=True)
     kind = detect_quantization(model)
     if kind is not None:
         raise UnsupportedError(f"the model is quantised already: {kind}", hint="quantise the float model it came from")

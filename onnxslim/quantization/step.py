@@ -63,7 +63,7 @@ def quantize(
     with report.timed():
         loaded = model_file.load(model)
         report.warnings += context.freeze_inputs(loaded, kept_inputs)
-        stored = unpack_weights(loaded)
+        stored = unpack_weights(loaded, expanded=True)
         min_opset = PER_CHANNEL_OPSET if options.weights is None else EXPANDED_WEIGHTS_OPSET
         float_model, warnings = prepare_model(loaded, min_opset)
         report.warnings += warnings

@@ -121,7 +121,7 @@ def sensitivity(
     """
     int8_target = get_target(target)
     folded, _ = simplify(model, kept_inputs=samples.input_names)
-    unpack_weights(folded)
+    unpack_weights(folded, expanded=True)
     if (quantized_by := detect_quantization(folded)) is not None:
         raise UnsupportedError(
             f"the model is quantised already: {quantized_by}", hint="look at the float model it came from"

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.quantized import quantizes_activations
+from onnxslim.graph.stored_weights.expanded import ExpandedCodes, match_expanded
 from onnxslim.graph.stored_weights.grids import ScaleLayout, dequantize, quantize_symmetric
 from onnxslim.graph.traversal import walk
 
@@ -83,16 +84,40 @@ class StoredWeight:
             parts.append((np.full(scales.shape, zero), kind))
         return tuple(ir.tensor(part.astype(dtype.numpy()), dtype) for part, dtype in parts)
 
+    def write(self, editor: GraphEditor, tensors: tuple[ir.TensorProtocol, ...], value: ir.Value) -> ir.Value:
+        """The node again, reading ``tensors``, in front of all others, instead of ``value``."""
+        names = [tensor.name for tensor in self.tensors] + [f"{self.output}_zero_point"]
+        inputs = [
+            editor.add_initializer(str(stem or self.output), tensor.numpy(), tensor.dtype)
+            for stem, tensor in zip(names, tensors, strict=False)
+        ]
+        return editor.add_node(
+            self.node.op_type, *inputs, name=self.node.name or f"{self.output}_{self.node.op_type}", output=self.output,
+            before=editor.graph[0], attributes=dict(self.node.attributes), domain=self.node.domain, dtype=value.dtype,
+            shape=value.shape,
+        )  # fmt: skip
 
-def unpack_weights(model: ir.Model) -> dict[str, StoredWeight]:
+
+def unpack_weights(model: ir.Model, *, expanded: bool = False) -> dict[str, StoredWeight | ExpandedCodes]:
     """Make float initializers of what Casts and DequantizeLinear make of constants, in place; how each was stored, by name.
 
     A model whose activations are quantized as well keeps all: there the runtime computes with the codes.
+
+    Args:
+        model: It is changed.
+        expanded: What a Cast and a Mul make of codes too (:mod:`.expanded`), of which channels can be cut as it is.
     """
-    editor, stored = GraphEditor(model.graph), dict[str, StoredWeight]()
+    editor, stored = GraphEditor(model.graph), dict[str, StoredWeight | ExpandedCodes]()
     if quantizes_activations(model):
         return stored
     for node in list(walk(model.graph)):
+        if expanded and (weight := match_expanded(node)) is not None:
+            last = weight.nodes[-1].outputs[0]
+            wide = editor.add_initializer(f"{last.name}_float", weight.array)
+            editor.replace_value(last, wide, is_new=False)
+            editor.remove_unread([weight.nodes[-1]])
+            stored[str(wide.name)] = weight
+            continue
         output = node.outputs[0]
         tensors = tuple(filter(None, map(get_const_tensor, node.inputs)))
         if len(tensors) != len(node.inputs) or output.is_graph_output() or not _is_widening(node, tensors):
@@ -105,7 +130,7 @@ def unpack_weights(model: ir.Model) -> dict[str, StoredWeight]:
     return stored
 
 
-def pack_weights(model: ir.Model, stored: Mapping[str, StoredWeight], *, changed: bool = False) -> int:
+def pack_weights(model: ir.Model, stored: Mapping[str, StoredWeight | ExpandedCodes], *, changed: bool = False) -> int:
     """Store those of ``stored`` that are still float initializers as they were, in place; how many.
 
     Args:
@@ -125,16 +150,7 @@ def pack_weights(model: ir.Model, stored: Mapping[str, StoredWeight], *, changed
         tensors = entry.encode(array)
         if tensors is None:
             continue
-        names = [tensor.name for tensor in entry.tensors] + [f"{entry.output}_zero_point"]
-        inputs = [
-            editor.add_initializer(str(stem or name), tensor.numpy(), tensor.dtype)
-            for stem, tensor in zip(names, tensors, strict=False)
-        ]
-        narrow = editor.add_node(
-            entry.node.op_type, *inputs, name=entry.node.name or f"{entry.output}_{entry.node.op_type}",
-            output=entry.output, before=model.graph[0], attributes=dict(entry.node.attributes), domain=entry.node.domain,
-            dtype=wide.dtype, shape=value.shape,
-        )  # fmt: skip
+        narrow = entry.write(editor, tensors, value)
         editor.replace_value(value, narrow, is_new=False)
         editor.remove_unread([value])
         count += 1
