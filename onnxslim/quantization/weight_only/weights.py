@@ -85,7 +85,7 @@ def find_weight_tensors(model: ir.Model, exclude: Sequence[str] = ()) -> tuple[l
         if tensor is None or tensor.dtype not in FLOAT_TYPES or tensor.size < _MIN_ELEMENTS or not value.uses():
             continue
         array = tensor.numpy().astype(np.float32, copy=False)
-        if array.ndim < 2:
+        if array.ndim < 2 or any(use.node.op_type == "MatMulNBits" for use in value.uses()):  # the scales of its blocks
             continue
         found = _choose_axes(value, array, tensor.nbytes, exclude)
         if isinstance(found, str):

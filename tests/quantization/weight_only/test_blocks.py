@@ -33,3 +33,9 @@ def test_only_the_layers_that_are_named_read_blocks() -> None:
     report = write_blockwise(result, 8, (), ["two"])
     assert kernels(result)["MatMulNBits"] == 1
     assert report.changed == {"linear layers in int8 blocks": 1, "weights in int8, expanded at load": 1}
+
+
+def test_the_scales_of_blocks_are_no_weights_that_were_left_out() -> None:
+    result = prepare_model(model("g (float[1,512] x) => (float[1,512] y) { y = MatMul (x, w) }", w=weight(512, 512)))[0]
+    report = write_blockwise(result, 8)
+    assert (report.changed, report.skipped) == ({"linear layers in int8 blocks": 1}, [])
