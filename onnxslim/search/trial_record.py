@@ -23,7 +23,9 @@ from onnxslim.search.trial import Trial
 _PLAIN_FIELDS = (
     "score", "seconds", "metric", "metric_is_share", "note", "idle_share", "activations", "front_index",
 )  # fmt: skip
-_FLOAT_FIELDS = {"drop": math.inf, "seen_drop": math.inf, "speedup": math.nan, "shrinkage": math.nan}
+_FLOAT_FIELDS = {
+    "drop": math.inf, "seen_drop": math.inf, "least_drop": math.inf, "speedup": math.nan, "shrinkage": math.nan,
+}  # fmt: skip
 #: Fields of a result that are kept as they are.
 _RESULT_FIELDS = ("latency", "measured", "extra", "warnings", "recipe")
 

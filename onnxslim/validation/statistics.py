@@ -180,6 +180,13 @@ def add_standard_error(drop: float, interval: Interval | None, at_most: float = 
     return drop + min(max(0.0, interval[1] - drop) / _z(), at_most)
 
 
+def subtract_standard_error(drop: float, interval: Interval | None) -> float:
+    """``drop`` with one standard error taken off, as its 95 % interval tells it, at least 0: what is not disproved yet."""
+    if interval is None or not math.isfinite(drop) or math.isnan(interval[0]):
+        return drop
+    return max(0.0, drop - max(0.0, drop - interval[0]) / _z())
+
+
 def _z() -> float:
     return float(scipy.special.ndtri((1 + CONFIDENCE) / 2))
 

@@ -56,6 +56,7 @@ def make_trial(candidate: Candidate, confirm_drop: float, *, tune_drop: float = 
     recipe = Recipe(candidate.steps("static"), GATES)
     attempt = cast(Any, FakeAttempt(recipe, confirm_drop))
     trial = Trial(candidate, attempt, tune_drop, tune_drop, score, 2.0, 4.0, metric="top1", metric_is_share=True)
+    trial.least_drop = tune_drop
     trial.describe_loss(make_metric(tune_drop))
     return trial
 

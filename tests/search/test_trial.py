@@ -10,6 +10,7 @@ from onnxslim.pipeline.recipe import Recipe, make_step
 from onnxslim.pipeline.task import prepare_task
 from onnxslim.search.candidate import Candidate
 from onnxslim.search.trial import LARGER, discount_ratio, run_trial
+from tests.search.test_confirmation import make_trial
 from tests.support.paths import SAMPLES
 
 MODEL, CALIB = str(SAMPLES / "digits_mlp.onnx"), str(SAMPLES / "digits_calib.npz")
@@ -31,3 +32,12 @@ def test_exact_steps_that_change_nothing_gain_nothing_whatever_the_clock_says() 
     assert not trial.may_pass
     assert trial.outcome.gains is False
     assert (trial.shrinkage < 1) == (LARGER in trial.missed_gates), "its recipe may weigh more than it saved"
+
+
+@pytest.mark.parametrize(("ratio", "may_pass"), [(0.0, True), (0.2, False)])
+def test_what_so_few_samples_cannot_refuse_may_pass_unless_it_was_picked_among_many(ratio: float, may_pass: bool) -> None:
+    trial = make_trial(Candidate(ratio), 0.0)
+    trial.seen_drop, trial.drop, trial.least_drop = 0.04, 0.05, 0.005
+    assert trial.may_pass == may_pass
+    trial.least_drop = 0.03
+    assert not trial.may_pass

@@ -182,3 +182,14 @@ def test_that_many_samples_do_decide() -> None:
 def test_what_is_decided_needs_no_more_samples_and_a_tie_cannot_be_decided() -> None:
     assert statistics.samples_to_decide(0.01, (0.0, 0.015), 300, 0.02) == 300
     assert statistics.samples_to_decide(0.02, (0.0, 0.04), 300, 0.02) is None
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_a_standard_error_more_or_less_lies_within_the_interval_and_never_below_nothing(
+    drop: float, below: float, above: float
+) -> None:
+    interval = (drop - below, drop + above)
+    least, most = statistics.subtract_standard_error(drop, interval), statistics.add_standard_error(drop, interval)
+    assert max(0.0, interval[0]) <= least + 1e-12
+    assert 0 <= least <= drop <= most <= interval[1] + 1e-12
+    assert statistics.subtract_standard_error(drop, None) == drop == statistics.subtract_standard_error(drop, (drop, drop))
