@@ -84,6 +84,7 @@ class CandidateResult:
         shrinkage: Times smaller than the original.
         activations: ``static`` or ``dynamic`` where its activations are int8, as the step chose.
         gave_way: Whether layers went back to float for the drop.
+        judging_seconds: What of its time went to timing and judging it.
     """
 
     candidate: Candidate
@@ -94,6 +95,7 @@ class CandidateResult:
     shrinkage: float = math.nan
     activations: str | None = None
     gave_way: bool = False
+    judging_seconds: float = 0.0
 
     @property
     def gains(self) -> bool:

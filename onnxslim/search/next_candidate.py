@@ -26,6 +26,8 @@ from onnxslim.search.pruning_ratio import MIN_SCORE_GAIN, choose_next_ratio, pre
 
 #: Seconds below which learning back is not worth its set-up.
 _MIN_RECOVERY_SECONDS = 45.0
+#: Which share of the time that its like took a step that quantises can do with.
+_MIN_QUANTIZE_SHARE = 0.5
 #: Which share of the time that is left one training may take.
 _MAX_RECOVERY_SHARE = 0.75
 
@@ -157,7 +159,8 @@ def _choose_recovery_seconds(state: SearchState) -> float:
 def _fits_time(history: Sequence[CandidateResult], candidate: Candidate, state: SearchState) -> bool:
     """Whether what the like of ``candidate`` took before is left, with what it learns on top.
 
-    The first pruning of a kind finds out for all what may go, and takes longer.
+    The first pruning of a kind finds out for all what may go, and takes longer. Steps that only quantise end with their time
+    and leave out what only makes them better, so that half of it will do.
     """
     same_kind = [
         o
@@ -171,4 +174,8 @@ def _fits_time(history: Sequence[CandidateResult], candidate: Candidate, state: 
     if not step_seconds:
         same_scheme = [o for o in history if o.candidate.scheme == candidate.scheme] or history
         step_seconds = [max(o.seconds for o in same_scheme) + (state.pruning_seconds if candidate.pruning_ratio else 0.0)]
-    return candidate.recovery_seconds + max(step_seconds) <= state.seconds_left
+    needed = max(step_seconds)
+    if not candidate.pruning_ratio and not candidate.recovery_seconds:
+        judging = max(o.judging_seconds for o in history)
+        needed = judging + _MIN_QUANTIZE_SHARE * max(0.0, needed - judging)
+    return candidate.recovery_seconds + needed <= state.seconds_left

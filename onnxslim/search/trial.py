@@ -98,8 +98,9 @@ class Trial:
         """What decides where the search goes next."""
         gave_way = self.note is not None or bool(self.front_index)
         return CandidateResult(
-            self.candidate, self.drop, self.score, self.seconds, self.speedup, self.shrinkage, self.activations, gave_way
-        )
+            self.candidate, self.drop, self.score, self.seconds, self.speedup, self.shrinkage, self.activations, gave_way,
+            self.timing_seconds + self.evaluation_seconds,
+        )  # fmt: skip
 
     @property
     def error(self) -> str | None:

@@ -215,3 +215,12 @@ def test_a_first_pruning_that_is_predicted_to_take_too_long_is_not_begun() -> No
 def test_what_has_no_layers_is_not_pruned() -> None:
     history = [CandidateResult(Candidate(scheme=scheme), math.inf, 0.0, 1.0) for scheme in (None, "weights", "int8")]
     assert choose_next_candidate(history, SearchState(0.01, 1e6, can_prune=False)) is None
+
+
+def test_what_only_quantises_is_begun_where_half_of_its_time_is_left_because_its_steps_end_with_it() -> None:
+    history = [
+        CandidateResult(Candidate(scheme=None), 0.0, 1.0, 5.0, judging_seconds=4.0),
+        CandidateResult(Candidate(scheme="weights"), 0.0, 3.9, 14.0, judging_seconds=4.0),
+    ]
+    assert choose_next_candidate(history, SearchState(0.01, seconds_left=9.5, can_prune=False)) == Candidate()
+    assert choose_next_candidate(history, SearchState(0.01, seconds_left=8.5, can_prune=False)) is None
