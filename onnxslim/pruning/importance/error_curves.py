@@ -17,6 +17,7 @@ from onnxslim.pruning.channel_groups import ChannelGroup
 from onnxslim.pruning.statistics.layer_moments import collect_moments, invert_moments
 from onnxslim.pruning.statistics.obs import Quadratic, delete_greedily
 from onnxslim.pruning.statistics.second_moments import SecondMoments, holdout_mask, positions_per_sample, sample_positions
+from onnxslim.runtime.memory import release_freed_memory
 
 #: Shares of a family at which the effect on the outputs is measured; the last is everything that may go.
 EFFECT_LEVELS = (0.125, 0.25, 0.5, 0.75, 1.0)
@@ -103,6 +104,7 @@ def compute_error_curves(
             pending_readers[number] -= 1
             if not pending_readers[number]:
                 finished[number] = _curve_by_obs(groups[number], quadratics.pop(number), orders.get(number))
+        release_freed_memory()
         context.progress("score", done + 1, len(reader_positions))
     return [finished.get(i) or _curve_by_magnitude(g, consumer_views, None) for i, g in enumerate(groups)], warnings
 

@@ -21,6 +21,7 @@ from onnxslim.pruning.reconstruction.regression_targets import RegressionTarget,
 from onnxslim.pruning.statistics.layer_moments import sample_rows
 from onnxslim.pruning.statistics.regression_rows import RegressionRows
 from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD, holdout_mask, positions_per_sample
+from onnxslim.runtime.memory import release_freed_memory
 
 #: tensor name -> for each of its axes the slots that were kept, None for all
 KeptSlots = Callable[[str], "tuple[np.ndarray | None, ...]"]
@@ -75,6 +76,7 @@ def reconstruct_layers(
         )
         factorization = (factorizations or {}).get(layer.node_output)
         report.add(_fit_target(target, batches, kept(target.reference_tensor), len(samples), factorization, seed))
+        release_freed_memory()
         context.progress("repair", done + 1, len(regression_targets))
     return report
 
