@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from onnxslim.core.errors import NothingGainedError, UnsupportedError
+from onnxslim.core.errors import NothingGainedError, TimeLimitError, UnsupportedError
 from onnxslim.reporting import text
 from onnxslim.search.candidate import ACTIVATION_SCHEMES, MIN_GAIN
 from onnxslim.search.trial import LARGER, SLOWER, Trial, discount_ratio
@@ -23,7 +23,7 @@ def describe_verdict(trial: Trial, chosen: Trial | None) -> str:
     if trial is chosen:
         return "chosen"
     if trial.error is not None:
-        prefix = "" if isinstance(trial.cause, (UnsupportedError, NothingGainedError)) else "failed: "
+        prefix = "" if isinstance(trial.cause, (UnsupportedError, NothingGainedError, TimeLimitError)) else "failed: "
         return text.shorten(prefix + text.clean(trial.error), MAX_LINE_LENGTH)
     passed = "passed" if chosen is None else f"passed; {chosen.candidate.name} is better"
     return text.shorten(trial.refusal or "; ".join(_list_reasons(trial)) or passed, MAX_LINE_LENGTH)

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from onnxslim.core.errors import InvalidDataError, UnsupportedError
+from onnxslim.core.errors import InvalidDataError, TimeLimitError, UnsupportedError
 from onnxslim.search.candidate import Candidate
 from onnxslim.search.trial import LARGER, SLOWER, Trial
 from onnxslim.search.verdict import (
@@ -42,6 +42,7 @@ def trial(**fields: Any) -> Trial:
         ({"refusal": "on the confirm data it is worse"}, "on the confirm data it is worse"),
         ({"cause": UnsupportedError("no layer is int8")}, "no layer is int8"),
         ({"cause": InvalidDataError("NaN in x")}, "failed: NaN in x"),
+        ({"cause": TimeLimitError("statistics: no time left")}, "statistics: no time left"),
     ],
 )
 def test_a_trial_is_told_in_a_line(fields: dict[str, Any], said: str) -> None:
