@@ -30,6 +30,7 @@ def _same_draws() -> None:
     restart_draws()
 
 
+X_IMAGE = np.random.default_rng(4).standard_normal((1, 32, 6, 6)).astype(np.float32)
 #: The graph and its constants; ``x`` is float[4,1,32] for recurrent layers.
 READERS: dict[str, tuple[str, dict[str, np.ndarray]]] = {
     "MatMul": ("g (float[4,32] x) => (float[4,48] y) { y = MatMul (x, w) }", {"w": weight(32, 48)}),
@@ -223,3 +224,17 @@ def test_names_and_scales_of_many_small_layers_leave_the_file_a_third_smaller() 
     assert len(model_file.to_bytes(result)) < 0.66 * len(model_file.to_bytes(found))
     samples = open_samples({"x": np.random.default_rng(0).standard_normal((8, 16)).astype(np.float32)}, found)
     assert sqnr(found, result, samples) > 25
+
+
+@pytest.mark.parametrize("dead", ["outputs", "inputs", "both"])
+def test_weights_that_decayed_to_nothing_do_not_keep_the_others_in_float(dead: str) -> None:
+    array = weight(64, 32, 3, 3)
+    outputs, inputs = np.arange(64) < (48 if dead != "inputs" else 0), np.arange(32) < (24 if dead != "outputs" else 0)
+    array[outputs] *= np.float32(1e-30)
+    array[:, inputs] *= np.float32(1e-30)
+    made = parse("g (float[1,32,6,6] x) => (float[1,64,4,4] y) { y = Conv (x, w) }", w=array)
+    before = Session(made).run({"x": X_IMAGE})["y"].astype(np.float64)
+    report = write_expanded_weights(made)
+    assert report.changed == {"weights in int8, expanded at load": 1}
+    error = np.square(Session(made).run({"x": X_IMAGE})["y"] - before).sum() / np.square(before).sum()
+    assert -10 * np.log10(error) > GOOD_SQNR_DB
