@@ -10,13 +10,15 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.run_context import RunContext
-from onnxslim.core.errors import UsageError
+from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.candidates import Candidates
 from onnxslim.pruning.selection.knapsack import Savings, list_amounts
 from onnxslim.pruning.selection.latency import LatencyMeter
+
+NO_LAYERS_HINT = "channels are what convolutions and linear layers have; trees and tables have none"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def make_budget(whole: ir.Model, context: RunContext, options: PruneOptions, rou
 
     Raises:
         UsageError: A size that the model already has; latency without data to measure on.
+        UnsupportedError: There is nothing of what is counted.
     """
     if not options.has_budget:
         return None
@@ -71,6 +74,8 @@ def make_budget(whole: ir.Model, context: RunContext, options: PruneOptions, rou
         limit = seconds * (1 - round_share * options.share)
         return Budget("latency", seconds, limit, meter.measure_seconds, meter.measure_savings, 1.03, meter.noise_warning)
     total = _count(options.of, whole)
+    if not total:
+        raise UnsupportedError(f"nothing to prune: the model has no {options.of}", hint=NO_LAYERS_HINT)
     limit = total * (1 - round_share * options.share)
     return Budget(options.of, total, limit, partial(_count, options.of), partial(_sum_savings, options.of, 1.0))
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from onnxslim.core.errors import GateError
+from onnxslim.core.errors import GateError, UnsupportedError
 from onnxslim.pruning.block_dropping import find_conflicts
 from onnxslim.pruning.options import PruneOptions
-from onnxslim.pruning.selection.budget import Budget
+from onnxslim.pruning.selection.budget import NO_LAYERS_HINT, Budget
 from onnxslim.pruning.selection.candidates import Candidates, PruningDecision
 from onnxslim.pruning.selection.effects import Effects
 from onnxslim.pruning.selection.knapsack import (
@@ -136,6 +136,8 @@ def meet_budget(
     max_saving = initial_amount - budget.measure(candidates.build_for_measurement(full_decision))
     if max_saving >= required_saving:
         return full_decision
+    if not choices and not candidates.analysis.pinned:
+        raise UnsupportedError("nothing to prune: no layer has channels", hint=NO_LAYERS_HINT)
     raise GateError(
         f"asked to remove {1 - budget.limit / budget.total:.1%} of the {budget.name}, "
         f"{1 - (initial_amount - max_saving) / budget.total:.1%} is the most that can go; "

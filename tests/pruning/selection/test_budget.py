@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import onnx_ir as ir
 import pytest
 
-from onnxslim.core.errors import UsageError
+from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
 from tests.support import nets
@@ -33,3 +34,11 @@ def test_a_size_is_met() -> None:
 def test_a_size_it_already_has_is_no_budget() -> None:
     with pytest.raises(UsageError, match="already has"):
         run_prune(nets.mlp(), max_size=10**9)
+
+
+@pytest.mark.parametrize("of", ["params", "macs"])
+def test_a_model_without_layers_has_nothing_to_prune(of: str) -> None:
+    model = ir.from_onnx_text("""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[n,4] x) => (float[n,4] y) { y = Relu(x) }""")
+    with pytest.raises(UnsupportedError, match=f"nothing to prune: the model has no {of}"):
+        run_prune(model, remove=0.2, of=of)
