@@ -77,6 +77,7 @@ class DynamicBuilder:
         observations: Mapping[str, ObservedActivation],
         lstm_choices: Mapping[str, LstmChoice],
         feeds: Sequence[Mapping[str, np.ndarray]],
+        *,
         context: QuantizeContext,
         options: QuantizeOptions,
     ) -> None:

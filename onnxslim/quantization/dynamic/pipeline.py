@@ -63,7 +63,9 @@ def quantize_dynamic(
     progress("writing", 1, 3)
     judge = Judge(context, options)
     judged_feeds = feeds.last(MAX_EVALUATION_SAMPLES)
-    builder = DynamicBuilder(model, layer_weights, observations, lstm_choices, judged_feeds, context, options)
+    builder = DynamicBuilder(
+        model, layer_weights, observations, lstm_choices, judged_feeds, context=context, options=options
+    )
     if options.float_units is not None or not (judge.is_drop_judged or options.min_sqnr is not None):
         given = builder.build(builder.all_units - float_names)
         selected = SelectedPlacement(given, judge.take_smallest(given.variants))

@@ -41,8 +41,9 @@ def choose_fastest(
     full_plan: QuantizationPlan,
     qparams: QuantizationParams,
     timing_feeds: Sequence[Mapping[str, np.ndarray]],
-    config: SessionConfig,
     options: QuantizeOptions,
+    *,
+    config: SessionConfig,
     report: StepReport,
 ) -> FastestPlacement:
     """Which units of ``full_plan`` run in int8 where only time counts.

@@ -138,7 +138,7 @@ def quantize_static(
     timing_feeds = feeds.first(NUM_TIMING_SAMPLES)
     with report.part("placement"):
         qparams = range_selector.get_qparams(best_method)
-        fastest = choose_fastest(equalized, full_plan, qparams, timing_feeds, config, options, report)
+        fastest = choose_fastest(equalized, full_plan, qparams, timing_feeds, options, config=config, report=report)
         release_freed_memory()
     selected = select_placement(model, replace(builder, times=fastest.times), judge, fastest.int8, context, report)
     if selected.selection is not None and selected.selection.index is None and not judge.is_drop_judged:
