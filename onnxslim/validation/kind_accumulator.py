@@ -57,8 +57,9 @@ class KindAccumulator:
             both = [None if one is None else self._pick(one) for one in (result, original)] if metric.reads_all else rows
             metric.add(both[0], both[1], labels if self._gets_labels(name) else None, n)
         for name, tally in self.by_sample.items():
-            assert rows[0] is not None
-            tally.add(rows[0], rows[1], labels if self._gets_labels(name) else None)
+            read = [None if one is None else self.kind.arrange_for(name, one) for one in rows]
+            assert read[0] is not None
+            tally.add(read[0], read[1], labels if self._gets_labels(name) else None)
 
     def get_rows(self, outputs: Mapping[str, Any], n: int) -> np.ndarray:
         """The first output, the sample on the first axis, as its metrics read it."""
@@ -72,7 +73,7 @@ class KindAccumulator:
         """All that was measured, in the order of the kind, each with the output that it is of."""
         results = {name: tally.compute() for name, tally in (self.by_sample | self.by_set).items()}
         return [
-            replace(results[name], output=self.kind.title, point=results[name].point * self.kind.leniency)
+            replace(results[name], output=self.kind.title, point=results[name].point * self.kind.get_leniency(name))
             for name in self.kind.metrics
             if name in results
         ]

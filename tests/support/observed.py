@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from onnxslim.validation.output_kinds.graph_ending import GraphEnding
+from onnxslim.validation.output_kinds.graph_ending import PROBABILITY_OPS, GraphEnding
 from onnxslim.validation.output_kinds.kind import OutputKind
 from onnxslim.validation.output_kinds.observation import ModelObservation, OutputObservation
 from onnxslim.validation.output_kinds.recognition import recognize
@@ -26,10 +26,14 @@ def observe_outputs(
     """``outputs``, the sample on the first axis, as those of a model; ``ops`` are what makes each of them."""
     ops = ops or {}
     found = {
-        name: OutputObservation(name, tuple(map(np.asarray, rows)), GraphEnding(ops.get(name, "Gemm")))
+        name: OutputObservation(name, tuple(map(np.asarray, rows)), _end_with(ops.get(name, "Gemm")))
         for name, rows in outputs.items()
     }
     return ModelObservation(found, {"x": inputs}, labels, state or {})
+
+
+def _end_with(op: str) -> GraphEnding:
+    return GraphEnding(op, probability_op=op if op in PROBABILITY_OPS else "")
 
 
 def name_kinds(outputs: Mapping[str, np.ndarray], **given: object) -> list[str]:

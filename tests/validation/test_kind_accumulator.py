@@ -52,3 +52,26 @@ def test_a_metric_without_its_measure_is_refused() -> None:
     with pytest.raises(UsageError, match="agreement needs a reference"):
         check_measurable("agreement", has_labels=True, has_original=False)
     check_measurable("f1", has_labels=True, has_original=False)
+
+
+def test_a_mild_gate_counts_less_beside_one_that_counts_in_full() -> None:
+    def measure(mild: tuple[str, ...]) -> dict[str, float | None]:
+        kind = OutputKind(("y",), "numbers", ("variance", "deviation"), "", mild=mild)
+        accumulator = KindAccumulator(kind, has_labels=False, has_original=True)
+        accumulator.add({"y": 1.01 * LOGITS}, {"y": LOGITS}, None, 40)
+        return {metric.name: metric.scaled_drop for metric in accumulator.compute()}
+
+    full, mild = measure(()), measure(("deviation",))
+    assert mild["variance"] == full["variance"]
+    assert mild["deviation"] == pytest.approx(full["deviation"] / 4)
+
+
+def test_tokens_agree_along_their_classes() -> None:
+    scores = make_logits(60, 10).reshape(6, 10, 10)
+    changed = scores.copy()
+    changed[0, 3] = np.roll(changed[0, 3], 1)  # another answer at one of ten steps of one of six samples
+    kind = OutputKind(("y",), "token scores", ("tokens", "kl"), "", beside=("agreement",), classes_last=True)
+    accumulator = KindAccumulator(kind, has_labels=False, has_original=True)
+    accumulator.add({"y": changed}, {"y": scores}, None, 6)
+    (agreement,) = (metric for metric in accumulator.compute() if metric.name == "agreement")
+    assert agreement.result == pytest.approx(1 - 1 / 60)

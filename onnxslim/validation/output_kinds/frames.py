@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from onnxslim.validation.output_kinds.class_scores import are_logits
-from onnxslim.validation.output_kinds.kind import OutputKind
+from onnxslim.validation.output_kinds.kind import LENIENCY, OutputKind
 from onnxslim.validation.output_kinds.name_hints import hints_at
 from onnxslim.validation.output_kinds.observation import ModelObservation, OutputObservation, describe_scores
-from onnxslim.validation.output_kinds.states import LENIENCY
 from onnxslim.validation.output_kinds.vectors import is_like_an_input, is_series
 
 #: Hidden states are at least so wide.
@@ -39,7 +38,7 @@ def recognize_frame_scores(output: OutputObservation, model: ModelObservation) -
             (name,), "CTC scores", ("ctc",), f"{reason}; many frames answer class {blank}, the blank, and no symbol lasts",
             beside=("tokens", "kl"), alternative=alternative, blank_last=blank > 0,
         )  # fmt: skip
-    return OutputKind((name,), "token scores", ("tokens", "kl"), reason)
+    return OutputKind((name,), "token scores", ("tokens", "kl"), reason, beside=("agreement",), classes_last=True)
 
 
 def recognize_hidden_states(output: OutputObservation, model: ModelObservation) -> OutputKind | None:

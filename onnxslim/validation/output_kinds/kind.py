@@ -11,6 +11,10 @@ import numpy as np
 LabelWeight = Literal["alone", "joined", "told"]
 
 
+#: What is fed back, and what stands beside what people read, may lose so many times as much.
+LENIENCY = 4.0
+
+
 @dataclass(frozen=True)
 class OutputKind:
     """One output (or several that only mean something together) and what it is.
@@ -23,10 +27,12 @@ class OutputKind:
         beside: Metrics that are told and gate nothing.
         label_gates: Metrics that the labels of the data decide, where they fit this output.
         alternative: What else it could have been taken for, in a sentence, or None where nothing else was likely.
+        mild: Of the gates those that may lose :data:`LENIENCY` times as much, because another sees better what people do.
         leniency: How many times as much may be lost as of what people read themselves.
         squeezed: Axes of size 1 behind the first are left out before a metric sees it.
         reads_labels: The labels of the data are about this output.
         blank_last: The last class goes before the first, where CTC's metric expects the blank.
+        classes_last: The classes stand on the last axis, as metrics of tokens expect; ``agreement`` gets them at place 1.
         channels_last: The last axis goes to place 1 before a metric sees it, as metrics of maps expect.
     """
 
@@ -37,8 +43,10 @@ class OutputKind:
     beside: tuple[str, ...] = ()
     label_gates: tuple[str, ...] = ()
     alternative: str | None = None
+    mild: tuple[str, ...] = ()
     leniency: float = 1.0
     squeezed: bool = False
+    classes_last: bool = False
     channels_last: bool = False
     reads_labels: bool = False
     blank_last: bool = False
@@ -60,6 +68,10 @@ class OutputKind:
         """:attr:`metrics` and those that only labels decide."""
         return tuple(dict.fromkeys((*self.label_gates, *self.metrics)))
 
+    def get_leniency(self, metric: str) -> float:
+        """How many times as much ``metric`` may lose here as where people read what it judges."""
+        return self.leniency * (LENIENCY if metric in self.mild else 1.0)
+
     def weigh_labels(self, weight: LabelWeight) -> OutputKind:
         """The same kind with its :attr:`label_gates` put among what gates, or beside it."""
         if not self.label_gates:
@@ -78,6 +90,10 @@ class OutputKind:
         if self.blank_last:
             rows = np.roll(rows, 1, axis=-1)
         return np.moveaxis(rows, -1, 1) if self.channels_last and rows.ndim > 2 else rows
+
+    def arrange_for(self, metric: str, rows: np.ndarray) -> np.ndarray:
+        """``rows`` that :meth:`arrange` gave, as ``metric`` reads them: answers are taken along axis 1."""
+        return np.moveaxis(rows, -1, 1) if self.classes_last and metric == "agreement" and rows.ndim > 2 else rows
 
     def as_json(self) -> dict[str, Any]:
         """For the report."""

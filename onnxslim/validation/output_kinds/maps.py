@@ -7,7 +7,7 @@ import numpy as np
 from onnxslim.validation.output_kinds.class_scores import are_logits
 from onnxslim.validation.output_kinds.kind import OutputKind
 from onnxslim.validation.output_kinds.observation import ModelObservation, OutputObservation, describe_scores
-from onnxslim.validation.output_kinds.vectors import PROBABILITY_OPS, describe_decisions
+from onnxslim.validation.output_kinds.vectors import describe_decisions
 
 #: Maps are at least so high and wide.
 _MIN_SIDE = 4
@@ -24,10 +24,10 @@ def recognize_masks(output: OutputObservation, model: ModelObservation) -> Outpu
     if not output.is_float or len(output.shape) not in (2, 3):
         return None
     shape, name = output.shape, output.name
-    if len(output.squeezed_shape) == 2 and min(output.squeezed_shape) >= 2 * _MIN_SIDE and takes_images(model):
+    if is_map(output) and takes_images(model):
         sums_to_one = len(shape) == 2 and any(output.probabilities(axis) is not None for axis in (0, 1))
         reason = None if sums_to_one else describe_decisions(output)
-        if reason is None or (output.ending.op not in PROBABILITY_OPS and _is_image(output, model)):
+        if reason is None or (not output.ending.probability_op and _is_image(output, model)):
             return None
         last = len(shape) == 3 and shape[-1] == 1 and shape[0] != 1
         return OutputKind((name,), "masks", ("iou",), reason, beside=("f1",), channels_last=last)
@@ -62,6 +62,11 @@ def recognize_images(output: OutputObservation, model: ModelObservation) -> Outp
 def _is_channel_axis(shape: tuple[int, ...], axis: int) -> bool:
     """Whether fewer things are told apart along ``axis`` than there are places."""
     return shape[axis] < min(size for at, size in enumerate(shape) if at != axis)
+
+
+def is_map(output: OutputObservation) -> bool:
+    """Whether each sample is one map: of height and width, and no more."""
+    return len(output.squeezed_shape) == 2 and min(output.squeezed_shape) >= 2 * _MIN_SIDE
 
 
 def takes_images(model: ModelObservation) -> bool:

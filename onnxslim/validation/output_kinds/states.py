@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from onnxslim.validation.output_kinds.kind import OutputKind
+from onnxslim.validation.output_kinds.kind import LENIENCY, OutputKind
 from onnxslim.validation.output_kinds.name_hints import hints_at, is_cache_name, split_words
 from onnxslim.validation.output_kinds.observation import ModelObservation, OutputObservation
-
-#: What is fed back, and what stands beside what people read, may lose so many times as much.
-LENIENCY = 4.0
 
 
 def recognize_state(output: OutputObservation, model: ModelObservation) -> OutputKind | None:

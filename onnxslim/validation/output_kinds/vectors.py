@@ -22,8 +22,6 @@ _UNDECIDED_RANGE, _MAX_UNDECIDED_SHARE = (0.1, 0.9), 0.3
 _MAX_RARE_SHARE = 0.2
 #: Something is found, and not everywhere: shares of values of at least a half.
 _FOUND_SHARES = (5e-4, 0.95)
-#: Ops that make probabilities.
-PROBABILITY_OPS = frozenset(("Sigmoid", "HardSigmoid", "Softmax"))
 
 
 def recognize_unit_vectors(output: OutputObservation, model: ModelObservation) -> OutputKind | None:
@@ -55,11 +53,36 @@ def recognize_embeddings(output: OutputObservation, model: ModelObservation) -> 
 
 
 def recognize_probabilities(output: OutputObservation, model: ModelObservation) -> OutputKind | None:
-    """Independent probabilities, one or several a sample, that decide."""
-    reason = None if is_like_an_input(output, model) else describe_decisions(output)
-    if reason is None:
+    """Independent probabilities: one or several a sample that decide, or one that the graph makes a probability."""
+    if is_like_an_input(output, model) and output.squeezed_shape:
         return None
+    reason = describe_decisions(output)
+    if reason is None:
+        return _recognize_undecided(output)
     return OutputKind((output.name,), "independent probabilities", ("f1",), reason, beside=("deviation",))
+
+
+def _recognize_undecided(output: OutputObservation) -> OutputKind | None:
+    """One value a sample or step that the graph makes a probability, though the values decide little or nothing here.
+
+    What a model is asked does not depend on what it is shown: other data of the same model are judged alike.
+    """
+    name, made_by, places = output.name, output.ending.probability_op, output.squeezed_shape
+    is_step = output.ending.has_free_length or (len(places) == 1 and output.shape[-1] == 1)
+    if not made_by or not output.is_in_unit_range or (places and not is_step):
+        return None
+    found = float((output.values >= 0.5).mean())
+    tells = _FOUND_SHARES[0] <= found <= _FOUND_SHARES[1]
+    seldom = "hardly ever" if found < 0.5 else "nearly always"
+    if tells:
+        what = "often undecided on these samples, so the deviation gates too, mildly"
+    else:  # F1 of nothing found is perfect, whatever the result is
+        what = f"{seldom} a half or more on these samples, so the deviation gates too"
+    reason = f"{name} is one value a {'step' if places else 'sample'}, made by {made_by}; {what}"
+    return OutputKind(
+        (name,), "independent probabilities", ("f1", "deviation"), reason, mild=("deviation",) if tells else (),
+        alternative=f"numbers, if nobody asks for a yes or no: --output {name} --metric variance",
+    )  # fmt: skip
 
 
 def describe_decisions(output: OutputObservation) -> str | None:
@@ -70,11 +93,11 @@ def describe_decisions(output: OutputObservation) -> str | None:
     low, high = _UNDECIDED_RANGE
     found = float((values >= 0.5).mean())
     has_both = values.min() < low and values.max() > high
-    is_rare = output.ending.op in PROBABILITY_OPS and found <= _MAX_RARE_SHARE
+    is_rare = bool(output.ending.probability_op) and found <= _MAX_RARE_SHARE
     is_decided = is_rare or float(((values > low) & (values < high)).mean()) <= _MAX_UNDECIDED_SHARE
     if not is_decided or not has_both or not _FOUND_SHARES[0] <= found <= _FOUND_SHARES[1]:
         return None
-    made = f"made by {output.ending.op}" if output.ending.op in PROBABILITY_OPS else "between 0 and 1"
+    made = f"made by {output.ending.probability_op}" if output.ending.probability_op else "between 0 and 1"
     return f"values of {output.name} are {made}, and {100 * found:.2g} % of them are at least a half"
 
 

@@ -13,7 +13,7 @@ def test_scores_of_tokens_are_told_from_hidden_states() -> None:
     logits = make_logits(200, 12).reshape(10, 20, 12)
     for rows in (logits, softmax(logits)):
         kind = recognize_one(rows)
-        assert (kind.name, kind.gates) == ("token scores", ("tokens", "kl"))
+        assert (kind.name, kind.gates, kind.beside) == ("token scores", ("tokens", "kl"), ("agreement",))
     assert recognize_one(logits[:, :1]).name == "token scores"
     hidden = RNG.normal(size=(10, 20, 64))
     assert recognize_one(hidden, inputs=np.zeros((1, 20), np.int64)).name == "hidden states"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.support.observed import recognize_one
+from tests.support.observed import IMAGE, recognize_one
 
 RNG = np.random.default_rng(0)
 
@@ -19,3 +19,11 @@ def test_samples_of_other_lengths_are_numbers_too() -> None:
     rows = np.empty(6, object)
     rows[:] = [RNG.normal(size=n) for n in range(3, 9)]
     assert recognize_one(rows).name == "numbers"
+
+
+def test_of_a_map_that_may_be_logits_of_a_mask_the_other_reading_is_said() -> None:
+    maps = 3 * RNG.normal(size=(12, 1, 16, 16))
+    kind = recognize_one(maps, inputs=IMAGE)
+    assert kind.name == "numbers"
+    assert "--metric iou" in str(kind.alternative)
+    assert recognize_one(np.abs(maps), inputs=IMAGE).alternative is None  # nothing below 0: no logits

@@ -62,3 +62,22 @@ def test_hidden_states_beside_a_pooled_embedding_are_judged_mildly() -> None:
 
 def test_numbers_of_images_that_go_in_are_still_numbers() -> None:
     assert recognize_one(RNG.normal(size=(30, 3)), inputs=IMAGE).name == "numbers"
+
+
+UNDECIDED = RNG.uniform(0.2, 0.8, size=(60, 1))
+
+
+@pytest.mark.parametrize("shape", [(60,), (60, 1), (4, 15, 1)])
+def test_one_value_that_the_graph_makes_a_probability_is_one_whatever_the_data_show(shape: tuple[int, ...]) -> None:
+    kind = recognize_one(UNDECIDED.reshape(shape), op="Sigmoid")
+    assert (kind.name, kind.gates, kind.mild) == ("independent probabilities", ("f1", "deviation"), ("deviation",))
+    assert "Sigmoid" in kind.reason
+    assert "--metric variance" in str(kind.alternative)
+    assert recognize_one(UNDECIDED.reshape(shape)).name == "numbers"
+
+
+@pytest.mark.parametrize("rows", [0.4 * UNDECIDED, 1 - 0.4 * UNDECIDED])
+def test_where_nothing_can_be_missed_the_deviation_gates_in_full(rows: np.ndarray) -> None:
+    """F1 of what is nowhere, or everywhere, is perfect whatever the result is."""
+    kind = recognize_one(rows, op="Sigmoid")
+    assert (kind.name, kind.gates, kind.mild) == ("independent probabilities", ("f1", "deviation"), ())
