@@ -41,6 +41,7 @@ class QuantizeDecision:
         front_index: Which of them was chosen; None without a front.
         calibration_samples: From how many samples ranges come, where there was no time for all; else None.
         corrected_layers: How many layers, the first ones, were mended before the time was up; None where all that could be.
+            With weights only in int8, how many were rounded for the data.
         block_layers: With weights only in int8, the linear layers that read them in blocks; None where nothing was chosen.
     """
 

@@ -39,6 +39,7 @@ class QuantizeOptions:
             ``float32``, or ``auto``: int8 where the outputs bear it and the file is smaller for it.
         calibration_samples: The decision of an earlier run whose time was short: ranges come from the first so many samples.
         corrected_layers: The decision of an earlier run whose time was up: only so many layers, the first ones, are mended.
+            With ``weights="int8"`` so many are rounded for the data, 0 for none, and nobody judges whether that helps.
         min_sqnr: Decibels that every output must keep on calibration samples; layers go back to float until it does. None
             asks for 20, or for nothing where the caller judges the drop of a metric, which says more.
         statistics: Files of calibration's statistics. The first is this run's: written, gone on from, refused where it is of

@@ -122,8 +122,9 @@ def _add_sampling_ops(observed: ObservedModel, value: ir.Value, draw: ir.Value, 
     draw = observed.append("Slice", draw, [0], observed.append("Mul", total, [2**31]))
     scaled_draw = observed.append("Mul", draw, observed.append("Cast", total, to=int(ir.DataType.FLOAT)))
     index = observed.append("Cast", observed.append("Floor", scaled_draw), to=int(ir.DataType.INT64))
-    # the product may round up to the total itself
-    index = observed.append("Min", index, observed.append("Sub", total, [1]))
+    # the product may round up to the total itself; Min takes integers from opset 12 on only
+    is_inside = observed.append("Less", index, total)
+    index = observed.append("Where", is_inside, index, observed.append("Sub", total, [1]))
     observed.add_output(observed.append("Gather", matrix, index, axis=axis), f"{prefix}_rows", value.dtype)
     observed.add_output(index, f"{prefix}_positions", ir.DataType.INT64)
     observed.add_output(shape, f"{prefix}_shape", ir.DataType.INT64)

@@ -204,6 +204,11 @@ def make_plan(all_units: Sequence[FusionGroup], int8: Iterable[str]) -> Quantiza
     )
 
 
+def make_weights_plan(all_units: Sequence[FusionGroup], int8: Iterable[str]) -> QuantizationPlan:
+    """The units ``int8`` (names, of those with weights) with int8 weights, and every activation in float."""
+    return QuantizationPlan(tuple(all_units), frozenset(int8))
+
+
 def _can_output_float(unit: FusionGroup) -> bool:
     """A linear layer has a kernel with a float output; a Conv or an elementwise op needs its output quantised."""
     has_no_activation = len(unit.nodes) == 1 + (unit.nodes[-1].op_type == "Add")

@@ -8,6 +8,8 @@ Where each pair stands follows from what the runtime's optimiser matches (``targ
 3. A float layer between int8 ones reads through a DequantizeLinear with a *vector* of equal scales: with a scalar one,
    onnxruntime quantises the layer's weights per tensor at load, although it was excluded.
 4. A float bias fuses for Conv, and for Gemm with a quantised output. Gemm with a float output needs an int32 bias.
+
+A unit whose input the plan does not quantise stays a float layer, with the weights that its codes stand for.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.layers import LAYER_OPS
 from onnxslim.model_io import model_file
-from onnxslim.quantization.numerics.affine import Encoding, compute_weight_scales, quantize_weight
+from onnxslim.quantization.numerics.affine import Encoding, broadcast_along, compute_weight_scales, quantize_weight
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPlan
 
 
@@ -108,6 +110,10 @@ def _quantize_layer(editor: GraphEditor, unit: FusionGroup, plan: QuantizationPl
     bias_input = find_bias_input(unit)
     bias = get_const_array(bias_input[0].inputs[bias_input[1]]) if bias_input is not None else None
     quantized = qparams.weights.get(unit.name)
+    if str(unit.inputs[0].name) not in plan.tensors:
+        if quantized is not None:
+            _assign_rounded(editor, unit, quantized)
+        return
     input_encoding = qparams.encodings[str(unit.inputs[0].name)]
     if quantized is None:
         flat_bias = None if bias is None else bias.reshape(-1)
@@ -138,6 +144,14 @@ def _quantize_layer(editor: GraphEditor, unit: FusionGroup, plan: QuantizationPl
         # with a bias of rank 1 the runtime makes a float Gemm and two Reshapes of static MatMul + Add, and no
         # QuantizeLinear behind an activation reaches that Gemm; with one of rank 3 it does not
         editor.replace_input(*bias_input, editor.add_initializer(f"{prefix}_bias", bias.reshape(1, 1, -1)))
+
+
+def _assign_rounded(editor: GraphEditor, unit: FusionGroup, quantized: QuantizedWeights) -> None:
+    """Give a float layer the weights that codes stand for, and their bias."""
+    layer = unit.layer
+    layer.assign_weight(quantized.weight * broadcast_along(quantized.scales, layer.output_axis, quantized.weight.ndim))
+    if quantized.bias is not None:
+        _replace_bias(editor, unit, quantized.bias)
 
 
 def _replace_bias(editor: GraphEditor, unit: FusionGroup, bias: np.ndarray) -> None:

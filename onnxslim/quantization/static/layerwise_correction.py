@@ -4,7 +4,8 @@ For every weighted int8 layer, in order, in one replay of the network: rows of i
 output at the same places are sampled, and the bias is set so that the typical output behind the activation is right
 (Nagel et al., Data-free quantization, 2019). Where rounding the weights adds a good part of the layer's error, or an output
 has few inputs, they are rounded with error feedback for those inputs instead (Frantar et al., GPTQ, 2022). What comes out
-is the same graph with other numbers in it.
+is the same graph with other numbers in it. Of a plan that leaves activations in float, rounding weights makes all of the
+error, so all are rounded so.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ MIN_ROWS, MAX_ROWS = 1024, 2048
 MIN_ROUNDING_SHARE = 0.1
 #: Outputs with at most so many inputs are always rounded so, and get the best of several scales.
 SCALE_SEARCH_INPUTS = 32
+#: With activations in float, outputs with more inputs than there are rows are rounded to nearest: their Hessian is mostly
+#: damping, and to factor it takes seconds.
+MAX_FEEDBACK_INPUTS = MAX_ROWS
 
 
 @dataclass(frozen=True)
@@ -134,14 +138,15 @@ def _correct_layer(
     layer, groups = unit.layer, x.shape[0]
     weight_matrix = layer.output_first.reshape(groups, layer.outputs // groups, -1)
     rows = gptq.make_sampled_rows(x, y.reshape(len(y), groups, -1).transpose(1, 0, 2))
-    input_scale = float(qparams.encodings[str(unit.inputs[0].name)].scale)
+    encoding = qparams.encodings.get(str(unit.inputs[0].name))
     given_bias = layer.bias
     float_bias = np.zeros(weight_matrix.shape[:2]) if given_bias is None else given_bias.reshape(weight_matrix.shape[:2])
     # room for the bias to move without overflowing int32
     bias_bound = 2.0 * np.abs(float_bias).reshape(-1) + np.abs(rows.y_mean).reshape(-1)
     scales = compute_weight_scales(
-        layer.weight, layer.output_axis, bias=bias_bound, input_scale=input_scale, reduce_range=qparams.reduce_range
-    )
+        layer.weight, layer.output_axis, bias=bias_bound, input_scale=None if encoding is None else float(encoding.scale),
+        reduce_range=qparams.reduce_range,
+    )  # fmt: skip
     codes, scales, correction = _round_weights(unit, qparams, rows, weight_matrix, scales.reshape(groups, -1))
     bias = None
     if layer.has_bias:
@@ -157,7 +162,11 @@ def _round_weights(
     nearest = np.clip(np.rint(w / min_scales[:, :, None]), -WEIGHT_QMAX, WEIGHT_QMAX).astype(np.int8)
     error, unrounded = gptq.compute_output_errors(rows, nearest * min_scales[:, :, None], w)
     is_small = w.shape[2] <= SCALE_SEARCH_INPUTS
-    if not is_small and unrounded >= (1.0 - MIN_ROUNDING_SHARE) * error:
+    has_float_input = str(unit.inputs[0].name) not in qparams.encodings
+    too_little_to_gain = (
+        w.shape[2] > MAX_FEEDBACK_INPUTS if has_float_input else unrounded >= (1.0 - MIN_ROUNDING_SHARE) * error
+    )
+    if not is_small and too_little_to_gain:
         return nearest, min_scales, LayerCorrection(unit.name, False, error)
     hessian, scales = gptq.compute_hessian(rows), min_scales
     if is_small:

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.output_error import to_decibels
-from onnxslim.core.step_report import StepReport
+from onnxslim.core.step_report import Skipped, StepReport
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.quantization.numerics.affine import WEIGHT_QMAX, compute_weight_scales, quantize_weight
 from onnxslim.quantization.numerics.sum_rounding import round_keeping_sums
@@ -67,20 +67,31 @@ def write_expanded_weights(model: ir.Model, exclude: Sequence[str] = ()) -> Step
         exclude: Regular expressions; a weight stays float when a reader's whole name matches.
     """
     report, editor = StepReport("weights"), GraphEditor(model.graph)
-    tensors, report.skipped = find_weight_tensors(model, exclude)
-    smallest = _find_smallest(tensors)
+    expanded_weights, report.skipped = find_expanded_weights(model, exclude)
+    for weight_tensor, quantized in expanded_weights:
+        _write(editor, weight_tensor, quantized)
+        report.count("weights in int8, expanded at load")
+    return report
+
+
+def find_expanded_weights(
+    model: ir.Model, exclude: Sequence[str] = ()
+) -> tuple[list[tuple[WeightTensor, ExpandedWeight]], list[Skipped]]:
+    """The weights that :func:`write_expanded_weights` would write and their codes, and why others stay float."""
+    tensors, skipped = find_weight_tensors(model, exclude)
+    smallest, found = _find_smallest(tensors), []
     for weight_tensor in tensors:
+        name = str(weight_tensor.value.name)
         if weight_tensor in smallest:
-            report.skip(str(weight_tensor.value.name), "it would save next to nothing of the file")
+            skipped.append(Skipped(name, "it would save next to nothing of the file"))
             continue
         quantized = quantize_expanded(weight_tensor)
         if quantized.sqnr_db < MIN_SQNR_DB:
             reason = f"a few of its weights are so large that the rest would keep {quantized.sqnr_db:.0f} dB in int8"
-            report.skip(str(weight_tensor.value.name), reason)
+            skipped.append(Skipped(name, reason))
             continue
-        _write(editor, weight_tensor, quantized)
-        report.count("weights in int8, expanded at load")
-    return report
+        found.append((weight_tensor, quantized))
+    return found, skipped
 
 
 def _find_smallest(tensors: Sequence[WeightTensor]) -> set[WeightTensor]:

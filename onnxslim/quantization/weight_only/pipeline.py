@@ -18,7 +18,8 @@ int4:qdq       the same, 4 bits      the same                                   
 Weights may be of any float type, also stored in 16 bits behind a Cast (:mod:`onnxslim.graph.stored_weights`); layers
 that compute in another type than float32 read what is expanded, as do Einsum and layers fused for onnxruntime before.
 
-What is expanded at load (:mod:`.expanded`) costs nothing at run time and saves nothing then: it is for the file. MatMulNBits
+What is expanded at load (:mod:`.expanded`) costs nothing at run time and saves nothing then: it is for the file. With data,
+layers are rounded one after the other for what they then read, where that helps (:mod:`.correction`). MatMulNBits
 (:mod:`.blocks`) reads codes at every product; which layers do is measured, or decided by their sizes (:mod:`.block_choice`).
 It is onnxruntime's own op; ``:qdq`` says the same in the standard's (:mod:`.qdq_blockwise`), which TensorRT gets unasked,
 its embedding tables through DequantizeLinear too.
@@ -26,7 +27,7 @@ its embedding tables through DequantizeLinear too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 
 import onnx_ir as ir
@@ -51,6 +52,7 @@ from onnxslim.quantization.weight_only import codebook, qdq_blockwise
 from onnxslim.quantization.weight_only.block_choice import choose_block_layers
 from onnxslim.quantization.weight_only.blocks import write_blockwise
 from onnxslim.quantization.weight_only.builder import BuiltWeights, WeightsBuilder, exclude_layers
+from onnxslim.quantization.weight_only.correction import WriteWeights, correct_weights
 
 #: Samples that times are measured on.
 NUM_TIMING_SAMPLES = 4
@@ -61,13 +63,9 @@ _MAX_HINT_LENGTH = 300
 _CODEBOOK_PREFIX, _QDQ_SUFFIX = "codebook:", ":qdq"
 #: Of these some weights stay float where the outputs ask for it; what fewer bits cost, int8 would cost less.
 _SELECTED_FORMATS = ("int8", "int8:qdq")
-#: ``(model, patterns of layers to leave out) -> report``, in place
-WriteWeights = Callable[[ir.Model, Sequence[str]], StepReport]
 
 
-def parse_weight_format(
-    text: str, *, only_qdq: bool = False, block_layers: Collection[str] | None = None
-) -> Callable[[ir.Model, Sequence[str]], StepReport]:
+def parse_weight_format(text: str, *, only_qdq: bool = False, block_layers: Collection[str] | None = None) -> WriteWeights:
     """What ``int8``, ``int4`` (``:qdq`` or not) or ``codebook:K`` does to a model.
 
     Args:
@@ -93,7 +91,9 @@ def parse_weight_format(
 def quantize_weights(
     model: ir.Model, context: QuantizeContext, options: QuantizeOptions, report: StepReport
 ) -> tuple[ir.Model, QuantizeDecision]:
-    """``model`` (prepared) with weights as ``options.weights`` says; data are needed for nothing but timing."""
+    """``model`` (prepared) with weights as ``options.weights`` says; data show how int8 is
+    best rounded, what it costs and how long it takes, and none are needed.
+    """
     assert options.weights is not None
     weight_format = options.weights
     reason = TARGETS[options.target].no_contrib_ops_reason
@@ -107,6 +107,13 @@ def quantize_weights(
     block_layers = choose_block_layers(source, context, options, report) if weight_format == "int8" else None
     # TensorRT takes int8 from Q/DQ and from nowhere else, not from a Gather of codes
     write = parse_weight_format(weight_format, only_qdq=reason is not None, block_layers=block_layers)
+    correction = None
+    if block_layers is not None:
+        with report.part("rounding"):
+            correction = correct_weights(source, write, block_layers, context, options, report)
+    if correction is not None:
+        write = correction.extend(write)
+        report.count("layers rounded for the data", correction.layer_count)
     selected = _select_weights(source, write, context, options, report) if weight_format in _SELECTED_FORMATS else None
     if selected is None:
         result = model_file.clone(source)
@@ -134,6 +141,8 @@ def quantize_weights(
                 f"{seconds['float'] * 1e3:.3g} ms; it makes the file smaller, not the inference faster"
             )
     decision = QuantizeDecision("weights", options.target, block_layers=block_layers)
+    if block_layers is not None:
+        decision = replace(decision, corrected_layers=0 if correction is None else correction.layer_count)
     if selected is None:
         return result, replace(decision, float_units=options.float_units)
     float_units = () if selected.index is None else selected.front[selected.index].float_units
