@@ -108,7 +108,7 @@ def test_a_weight_stays_quantised() -> None:
 
 def test_an_initializer_that_a_caller_may_override_is_no_constant() -> None:
     text = "(float[N,4] x, float[4] w) => (float[N,4] y) { a = Neg (w) y = Add (x, a) }"
-    rests("folded", build(text, w=floats(4)))
+    rests("folded", build(text, w=floats(4)), kept_inputs=["w"])
 
 
 def test_a_constant_output_keeps_its_name_and_value() -> None:
