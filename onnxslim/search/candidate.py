@@ -118,6 +118,7 @@ class SearchState:
         recovery_seconds: Seconds of a full training, 0 where there can be none. One that is cut short takes a half or a
             quarter of it, so that a search that goes on later asks for what an earlier one may have done.
         of: What pruning counts.
+        reserved_seconds: Seconds after those, which are kept for the confirmation.
         pruning_seconds: Seconds that pruning is predicted to take, for as long as nothing was pruned.
         has_int4_layers: Whether the model has linear layers that 4 bits are for.
         has_dynamic_layers: Whether it has layers whose inputs can be quantised as they come.
@@ -128,6 +129,7 @@ class SearchState:
     seconds_left: float
     recovery_seconds: float = 0.0
     of: str = "macs"
+    reserved_seconds: float = 0.0
     pruning_seconds: float = 0.0
     has_int4_layers: bool = False
     has_dynamic_layers: bool = False

@@ -22,12 +22,15 @@ from onnxslim.search.candidate import (
     SearchState,
     passes,
 )
+from onnxslim.search.finalists import is_weights_only
 from onnxslim.search.pruning_ratio import MIN_SCORE_GAIN, choose_next_ratio, predict_ratio
 
 #: Seconds below which learning back is not worth its set-up.
 _MIN_RECOVERY_SECONDS = 45.0
 #: Which share of the time that its like took a step that quantises can do with.
 _MIN_QUANTIZE_SHARE = 0.5
+#: Which share of what is kept for the confirmation the surest candidate may take.
+_MAX_RESERVE_SHARE = 0.5
 #: Which share of the time that is left one training may take.
 _MAX_RECOVERY_SHARE = 0.75
 
@@ -160,8 +163,12 @@ def _fits_time(history: Sequence[CandidateResult], candidate: Candidate, state: 
     """Whether what the like of ``candidate`` took before is left, with what it learns on top.
 
     The first pruning of a kind finds out for all what may go, and takes longer. Steps that only quantise end with their time
-    and leave out what only makes them better, so that half of it will do.
+    and leave out what only makes them better, so that half of it will do, and so do they behind a pruning. What is fallen
+    back to may take half of what is kept for the confirmation: without it there may be nothing to confirm.
     """
+    judging = max(o.judging_seconds for o in history)
+    if is_weights_only(candidate):
+        return judging <= state.seconds_left + _MAX_RESERVE_SHARE * state.reserved_seconds
     same_kind = [
         o
         for o in history
@@ -171,11 +178,12 @@ def _fits_time(history: Sequence[CandidateResult], candidate: Candidate, state: 
     if candidate.pruning_ratio:
         same_rank = same_rank[1:] or same_rank
     step_seconds = [max(0.0, o.seconds - o.candidate.recovery_seconds) for o in same_rank or same_kind]
-    if not step_seconds:
-        same_scheme = [o for o in history if o.candidate.scheme == candidate.scheme] or history
-        step_seconds = [max(o.seconds for o in same_scheme) + (state.pruning_seconds if candidate.pruning_ratio else 0.0)]
+    is_first = not step_seconds
+    if is_first:
+        step_seconds = [o.seconds for o in history if o.candidate.scheme == candidate.scheme] or [o.seconds for o in history]
     needed = max(step_seconds)
-    if not candidate.pruning_ratio and not candidate.recovery_seconds:
-        judging = max(o.judging_seconds for o in history)
+    if not candidate.recovery_seconds and (is_first or not candidate.pruning_ratio):
         needed = judging + _MIN_QUANTIZE_SHARE * max(0.0, needed - judging)
+    if is_first and candidate.pruning_ratio:
+        needed += state.pruning_seconds
     return candidate.recovery_seconds + needed <= state.seconds_left

@@ -128,6 +128,7 @@ class Search:
             self.started + self.budget - reserved - time.monotonic(),
             recovery_seconds if can_recover(self.task, recovery_seconds) else 0.0,
             "params" if self.recipe.search == "smallest" else "macs",
+            reserved_seconds=reserved,
             **self.layer_kinds,
         )
 

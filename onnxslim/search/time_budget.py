@@ -22,8 +22,9 @@ _MAX_CONFIRM_SHARE = 0.25
 #: When nothing more is begun that may be left out, as a share of the budget.
 MAX_OVERRUN = 1.05
 #: Which share of the budget the steps of each of the first, cheap and sure trials may take, so that there is a result by a
-#: third of it; and of the time that is left those of another that prunes nothing, after which one more may come.
-_SURE_SHARE, _UNPRUNED_SHARE = 1 / 6, 2 / 3
+#: third of it; and of the time that is left those of another that prunes nothing, after which one more may come: never less
+#: than the last share of all that is left, however long judging seemed to take on a machine that was busy.
+_SURE_SHARE, _UNPRUNED_SHARE, _MIN_UNPRUNED_SHARE = 1 / 6, 2 / 3, 1 / 3
 #: No step is given less, however late it is.
 _MIN_STEP_SECONDS = 1.0
 #: Which share of the budget timing one result may take, and the seconds that are enough for any.
@@ -67,7 +68,7 @@ def choose_step_seconds(candidate: Candidate, trials: Sequence[Trial], seconds_l
     if is_sure(candidate):
         seconds = min(seconds, _SURE_SHARE * budget)
     elif not candidate.pruning_ratio and not candidate.recovery_seconds:
-        seconds *= _UNPRUNED_SHARE
+        seconds = max(_UNPRUNED_SHARE * seconds, _MIN_UNPRUNED_SHARE * seconds_left)
     return max(seconds, _MIN_STEP_SECONDS)
 
 

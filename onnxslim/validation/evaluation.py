@@ -141,7 +141,12 @@ def _evaluate_in_batches(
 ) -> dict[str, Evaluation]:
     """See :func:`evaluate_all`."""
     original_session = None if original is None else StatefulSession(Session(original, config), samples.state)
-    sessions = {name: StatefulSession(Session(model, config), samples.state) for name, model in models.items()}
+    sessions = {
+        name: original_session
+        if original_session is not None and model is original
+        else StatefulSession(Session(model, config), samples.state)
+        for name, model in models.items()
+    }
     for session in sessions.values():
         missing = [name for name in original_session.outputs if name not in session.outputs] if original_session else []
         if missing:
@@ -198,7 +203,11 @@ def _run_batches(
         continues_sequence = bool(samples.state) and bool(continues[start])
         original_outputs = None if original is None else original.run(batch, continues=continues_sequence)
         result_outputs: dict[str, OutputValues] = {
-            name: result.run(batch, output_names, continues=continues_sequence) for name, result in results.items()
+            # the original judged as itself need not run twice
+            name: original_outputs
+            if original_outputs is not None and result is original
+            else result.run(batch, output_names, continues=continues_sequence)
+            for name, result in results.items()
         }
         if not samples.state:
             yield batch.indices, original_outputs, result_outputs

@@ -224,3 +224,25 @@ def test_what_only_quantises_is_begun_where_half_of_its_time_is_left_because_its
     ]
     assert choose_next_candidate(history, SearchState(0.01, seconds_left=9.5, can_prune=False)) == Candidate()
     assert choose_next_candidate(history, SearchState(0.01, seconds_left=8.5, can_prune=False)) is None
+
+
+def test_what_is_fallen_back_to_is_tried_in_the_time_that_is_kept_for_the_confirmation() -> None:
+    history = [CandidateResult(Candidate(scheme=None), 0.0, 1.0, 30.0, judging_seconds=8.0)]
+    weights = Candidate(scheme="weights")
+    assert choose_next_candidate(history, SearchState(0.01, seconds_left=2.0, reserved_seconds=15.0)) == weights
+    assert choose_next_candidate(history, SearchState(0.01, seconds_left=-2.0, reserved_seconds=15.0)) is None
+    history.append(CandidateResult(weights, 0.0, 3.9, 20.0, judging_seconds=8.0))
+    assert choose_next_candidate(history, SearchState(0.01, seconds_left=2.0, reserved_seconds=15.0)) is None
+
+
+def test_a_first_pruning_needs_half_of_the_time_that_quantising_took_on_top_of_its_own() -> None:
+    history = [
+        CandidateResult(Candidate(scheme=None), 0.0, 1.0, 5.0, judging_seconds=4.0),
+        CandidateResult(Candidate(scheme="weights"), 0.0, 1.5, 5.0, judging_seconds=4.0),
+        CandidateResult(Candidate(), 0.001, 2.0, 24.0, judging_seconds=4.0),
+    ]
+    needed = 4.0 + 20.0 / 2 + 6.0
+    assert choose_next_candidate(history, SearchState(0.01, needed - 0.5, pruning_seconds=6.0)) is None
+    tried = choose_next_candidate(history, SearchState(0.01, needed + 0.5, pruning_seconds=6.0))
+    assert tried is not None
+    assert tried.pruning_ratio

@@ -8,7 +8,7 @@ import pytest
 
 from onnxslim.pipeline.data_splits import DataSplits
 from onnxslim.search.candidate import Candidate
-from onnxslim.search.time_budget import reserve_confirm_seconds
+from onnxslim.search.time_budget import choose_step_seconds, reserve_confirm_seconds
 from onnxslim.search.trial import Trial
 
 
@@ -33,3 +33,11 @@ def test_as_much_is_left_as_finalists_will_take(judging: float, left: float) -> 
 def test_without_a_trial_or_a_set_to_go_by_a_tenth_is_left() -> None:
     assert reserve_confirm_seconds(sets(50, 600), [], 100.0) == pytest.approx(10.0)
     assert reserve_confirm_seconds(DataSplits(), [trial(5.0)], 100.0) == pytest.approx(10.0)
+
+
+def test_int8_has_a_third_of_what_is_left_however_long_judging_seemed_to_take() -> None:
+    exact = Candidate(scheme=None)
+    slow = Trial(exact, cast(Any, None), timing_seconds=8.0, evaluation_seconds=8.0)
+    assert choose_step_seconds(Candidate(), [slow], 18.0, 60.0) == pytest.approx(6.0)
+    slow.timing_seconds = slow.evaluation_seconds = 1.0
+    assert choose_step_seconds(Candidate(), [slow], 20.0, 60.0) == pytest.approx(12.0)

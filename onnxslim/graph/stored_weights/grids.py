@@ -16,7 +16,9 @@ MIN_SCALE = np.float32(1e-30)
 #: Weights are on a grid when none is further from it than this, in steps: float32 rounds a product of code and scale so.
 GRID_TOLERANCE = 1e-4
 #: Weights of a channel that are looked at first: few arbitrary numbers lie on a grid by chance.
-_PROBE_SIZE = 32
+_PROBE_SIZE = 3
+#: Channels that are probed for all grids at a time, which is what bounds the memory.
+_PROBE_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def find_exact_scales(rows: np.ndarray, limit: int) -> np.ndarray:
         float64 (rows,); 0 for a row that lies on no such grid, or holds nothing but zeros.
     """
     peaks = np.abs(rows).max(axis=1, initial=0.0).astype(np.float64)
-    scales, pending = np.zeros(len(rows)), np.flatnonzero(peaks)
+    scales, pending = np.zeros(len(rows)), _probe(rows, peaks, limit)
     for multiple in range(limit, 0, -1):
         if not len(pending):
             break
@@ -121,7 +123,22 @@ def find_exact_scales(rows: np.ndarray, limit: int) -> np.ndarray:
     return scales
 
 
+def _probe(rows: np.ndarray, peaks: np.ndarray, limit: int) -> np.ndarray:
+    """The rows whose first weights lie on some grid, all grids at once: of arbitrary weights hardly any."""
+    found = [np.empty(0, np.int64)]
+    multiples = np.arange(limit, 0, -1)
+    for start in range(0, len(rows), _PROBE_ROWS):
+        nonzero = start + np.flatnonzero(peaks[start : start + _PROBE_ROWS])
+        steps = rows[nonzero, None, :_PROBE_SIZE] / (peaks[nonzero, None] / multiples)[..., None]
+        found.append(nonzero[_are_whole(steps).any(axis=1)])
+    return np.concatenate(found)
+
+
 def _lie_on(rows: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    steps = rows / scales[:, None]
-    result: np.ndarray = (np.abs(steps - np.rint(steps)) <= GRID_TOLERANCE).all(axis=1)
+    return _are_whole(rows / scales[:, None])
+
+
+def _are_whole(steps: np.ndarray) -> np.ndarray:
+    """Whether all along the last axis are whole numbers, to float rounding."""
+    result: np.ndarray = (np.abs(steps - np.rint(steps)) <= GRID_TOLERANCE).all(axis=-1)
     return result
