@@ -1,19 +1,15 @@
 """Evaluate: models against their original, one pass over the samples, and what that proves.
 
-Every batch goes through the original and the others and is then forgotten; what stays is a few numbers per sample. Of
-sequences each model carries its own state from step to step, so that what it gets wrong comes back to it.
+Every batch goes through the original and the others and is then forgotten; what stays is a few numbers per sample.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
-import numpy as np
 import onnx_ir as ir
 
-from onnxslim.activations.working_set import plan_batch_size
 from onnxslim.core.errors import InvalidDataError, InvalidModelError, UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Samples
@@ -22,16 +18,13 @@ from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.stateful_session import StatefulSession
 from onnxslim.runtime.zipmap import note_zipmaps
-from onnxslim.validation.evaluation_accumulator import Evaluation, EvaluationAccumulator, OutputValues
+from onnxslim.validation.evaluation_accumulator import Evaluation, EvaluationAccumulator
 from onnxslim.validation.kind_accumulator import check_measurable
 from onnxslim.validation.metrics.user_metric import UserMetric
 from onnxslim.validation.output_kinds.kind import LabelWeight, OutputKind
 from onnxslim.validation.output_kinds.recognition import describe_kinds, recognize_outputs
 from onnxslim.validation.output_rows import NoRowsError
-
-#: Samples at a time when nobody says: at most so many, inputs of at most so many bytes, and no more than run in the memory
-#: that is planned for a run, with so many copies of the outputs: what metrics make of them, in double precision.
-MAX_BATCH_SAMPLES, MAX_BATCH_BYTES, OUTPUT_COPIES = 64, 4 << 20, 4
+from onnxslim.validation.paired_runs import choose_batch_size, run_batches
 
 
 def evaluate(
@@ -57,12 +50,14 @@ def evaluate(
         metric: A name of :data:`~onnxslim.validation.metrics.table.METRICS` or of
             :data:`~onnxslim.validation.metrics.dataset_metrics.DATASET_METRICS`, or a function of (outputs, labels)
             that gives a value per sample or one value, higher being better
-            (:class:`~onnxslim.validation.metrics.user_metric.UserMetricAccumulator`). By
-            default: top-1, top-5 and agreement for scores (N, C) with labels, agreement without, mIoU for scores
-            (N, C, H, W) with labels of shape (N, H, W), AP for outputs called boxes and scores, agreement for integers,
-            1 - ‖a - b‖ / ‖a‖ for all else.
-        output: The output to judge (:func:`~onnxslim.validation.output_rows.pick_output`).
-        batch_size: Samples at a time, where the model leaves that free; by default what 4 MB of inputs hold, up to 64.
+            (:class:`~onnxslim.validation.metrics.user_metric.UserMetricAccumulator`). By default each output is judged by
+            what it is.
+        output: The outputs to judge; by default all that somebody reads.
+        kinds: What they are, where that is settled; by default it is looked at on ``samples``
+            (:func:`~onnxslim.validation.output_kinds.recognition.recognize_outputs`).
+        label_weight: Whether labels, where there are any, decide alone, beside the original's outputs, or are only told.
+        batch_size: Samples at a time, where the model leaves that free; by default what 4 MB of inputs hold, up to
+            64, and fewer where the model or its outputs are large inside.
         progress: Called after each batch with the number of samples done.
 
     Raises:
@@ -158,8 +153,8 @@ def _evaluate_in_batches(
     labels, times = samples.labels, samples.times
     longest_sequence = 0 if times is None else int(times.max()) + 1
     if batch_size is None and not samples.state:
-        batch_size = _choose_batch_size(planned, original_session or next(iter(sessions.values())), samples)
-    for indices, original_outputs, result_outputs in _run_batches(samples, original_session, sessions, batch_size or 1):
+        batch_size = choose_batch_size(planned, original_session or next(iter(sessions.values())), samples)
+    for indices, original_outputs, result_outputs in run_batches(samples, original_session, sessions, batch_size or 1):
         n, batch_labels = len(indices), None if labels is None else labels[indices]
         for name, outputs in result_outputs.items():
             if name not in accumulators:
@@ -189,69 +184,3 @@ def _evaluate_in_batches(
                 f"the labels ({labels.dtype}, shape {labels.shape}) are not used: they fit none of the outputs, {taken}"
             )
     return evaluations
-
-
-def _run_batches(
-    samples: Samples, original: StatefulSession | None, results: Mapping[str, StatefulSession], batch_size: int
-) -> Iterator[tuple[range, OutputValues | None, dict[str, OutputValues]]]:
-    """The outputs of the original and of each result, batch by batch; those of single steps some at a time."""
-    output_names = None if original is None else original.outputs
-    continues = samples.continues_previous
-    pending: list[tuple[OutputValues | None, dict[str, OutputValues]]] = []
-    for batch in samples.batches(1 if samples.state else batch_size):
-        start = batch.indices.start
-        continues_sequence = bool(samples.state) and bool(continues[start])
-        original_outputs = None if original is None else original.run(batch, continues=continues_sequence)
-        result_outputs: dict[str, OutputValues] = {
-            # the original judged as itself need not run twice
-            name: original_outputs
-            if original_outputs is not None and result is original
-            else result.run(batch, output_names, continues=continues_sequence)
-            for name, result in results.items()
-        }
-        if not samples.state:
-            yield batch.indices, original_outputs, result_outputs
-            continue
-        pending.append((original_outputs, result_outputs))
-        if len(pending) == MAX_BATCH_SAMPLES or start + 1 == len(samples):
-            yield from _merge_steps(start + 1, pending)
-            pending = []
-
-
-def _merge_steps(
-    stop: int, steps: Sequence[tuple[OutputValues | None, dict[str, OutputValues]]]
-) -> Iterator[tuple[range, OutputValues | None, dict[str, OutputValues]]]:
-    """The outputs of steps that were run one by one as those of one batch, which ends before sample ``stop``."""
-    start = stop - len(steps)
-    all_outputs = [
-        outputs for original, results in steps for outputs in (original, *results.values()) if outputs is not None
-    ]
-    shapes = {
-        tuple((name, np.shape(v)) if isinstance(v, np.ndarray) else None for name, v in o.items()) for o in all_outputs
-    }
-    if len(shapes) > 1 or None in next(iter(shapes)):
-        yield from ((range(start + i, start + i + 1), *step) for i, step in enumerate(steps))
-        return
-    original_steps = [original_steps for original_steps, _ in steps if original_steps is not None]
-    result_steps = {name: _stack_outputs([step[name] for _, step in steps]) for name in steps[0][1]}
-    yield range(start, stop), _stack_outputs(original_steps) if original_steps else None, result_steps
-
-
-def _stack_outputs(steps: Sequence[OutputValues]) -> OutputValues:
-    """Outputs with a row a step: along their own first axis where that counts samples, else along a new one."""
-    return {
-        name: (np.concatenate if value.ndim and len(value) == 1 else np.stack)([step[name] for step in steps])
-        for name, value in steps[0].items()
-    }
-
-
-def _choose_batch_size(model: ir.Model, session: StatefulSession, samples: Samples) -> int:
-    """As many samples as fit into a run of ``model``: what is judged beside it is about as large inside."""
-    sample_bytes = sum(4 * math.prod(shape or ()) for shape in samples.shapes.values())
-    by_inputs = max(1, min(MAX_BATCH_SAMPLES, MAX_BATCH_BYTES // max(sample_bytes, 1)))
-    first = next(iter(samples.batches(1)), None)
-    if first is None or by_inputs == 1:
-        return 1
-    output_bytes = sum(value.nbytes for value in session.run(first).values() if isinstance(value, np.ndarray))
-    bytes_per_sample = OUTPUT_COPIES * output_bytes // max(len(first.indices), 1)
-    return plan_batch_size(model, samples, by_inputs, bytes_per_sample=bytes_per_sample)
