@@ -60,7 +60,7 @@ class NumberSums:
         if self._shape is None:
             self._open(original[0])
         elif original.shape[1:] != self._shape and not self._varies:
-            self._go_on_by_last_axis(original.shape[1:])
+            self._go_on_by_last_axis(original[0])
         groups = (
             (self.n + np.arange(len(original))) % MAX_JACKKNIFE_GROUPS if group is None else np.full(len(original), group)
         )
@@ -177,14 +177,16 @@ class NumberSums:
         block = -(-values.shape[1] // MAX_FEATURES)
         return values if block <= 1 else np.asarray(np.add.reduceat(values, np.arange(0, values.shape[1], block), axis=1))
 
-    def _go_on_by_last_axis(self, shape: tuple[int, ...]) -> None:
-        """Sum what was told apart by place: the places of samples of several shapes are not the same."""
+    def _go_on_by_last_axis(self, first: np.ndarray) -> None:
+        """Sum what was told apart by place: those of samples of several shapes, as ``first`` shows, are not the same."""
         assert self._shape is not None
-        places = math.prod(self._shape)
+        places, shape = math.prod(self._shape), first.shape
         is_common = len(shape) > 1 and len(self._shape) > 1 and shape[-1] == self._shape[-1] and places <= MAX_FEATURES
         width = self._shape[-1] if is_common else 1
         count, total, square = (self._sums[:, row] for row in (_COUNT, _TOTAL, _SQUARE))
-        center = self._shift.reshape(-1, width).mean(axis=0)
+        seen = self._shift if places else first  # a list of what was found may begin with nothing
+        known = np.isfinite(seen).reshape(-1, width)
+        center = np.where(known, seen.reshape(-1, width), 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         offset = (self._shift.reshape(-1, width) - center).ravel()
         self._sums[:, _SQUARE] = square + 2 * offset * total + count * offset**2
         self._sums[:, _TOTAL] = total + count * offset

@@ -87,6 +87,20 @@ def test_large_samples_are_summed_by_neighbors(monkeypatch: pytest.MonkeyPatch) 
     assert lost_points("variance", np.zeros_like(a), a) > 90
 
 
+def test_a_list_of_what_was_found_may_begin_with_nothing() -> None:
+    rng = np.random.default_rng(0)
+    rows = [100 + rng.normal(size=(count, 4)) for count in (0, 3, 5, 2, 4, 6, 0)]
+
+    def measure(order: list[np.ndarray]) -> float:
+        sums = numbers.NumberSums()
+        for row in order:
+            sums.add((row + 0.1)[None], row[None])
+        return sums.measure("deviation")
+
+    assert 0 < measure(rows) < 0.5
+    assert measure(rows) == pytest.approx(measure(rows[::-1])) == pytest.approx(measure([*rows[1:], rows[0]]))
+
+
 def test_a_sample_that_is_not_finite_or_of_another_shape_is_lost_whole() -> None:
     a = RNG.normal(size=(50, 3))
     b = a.copy()
