@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,13 @@ from onnxslim.graph.runtime_versions import check_loads_in, oldest_runtime
 from onnxslim.model_io import model_file
 from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.recipe import Recipe
-from onnxslim.pipeline.result import Result, Stage, compute_facts
+from onnxslim.pipeline.result import Result, Stage, compute_facts, describe_measurements
 from onnxslim.pipeline.task import CompressionTask
 from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.runtime.energy.energy_counter import find_counter
 from onnxslim.runtime.memory import measure_peak, read_process_peak
-from onnxslim.runtime.session import Session, make_run_check, version
-from onnxslim.runtime.timing import Timing, interleave
+from onnxslim.runtime.session import Session, make_run_check
+from onnxslim.runtime.timing import interleave
 from onnxslim.validation import latency
 from onnxslim.validation.energy import measure_energy
 from onnxslim.validation.gates import find_gate_failures
@@ -36,12 +35,8 @@ logger = logging.getLogger(__name__)
 
 #: Samples that latency is measured on, in turn, and the seconds that may go to it.
 _LATENCY_SAMPLES, MAX_TIMING_SECONDS = 8, 10.0
-#: Two files of the same model, laid out differently, may differ by this much.
-_MIN_SPEED_RATIO = 0.98
 #: What is put between layers may weigh as much before anybody is told that the file is larger.
 _MAX_GROWTH = 1.02
-#: An interval of the ratio wider than this share of it says more of the machine than of the models.
-_MAX_INTERVAL_WIDTH = 0.2
 #: Samples of the fit data that the result is judged on for comparison.
 _FIT_EVALUATION_SAMPLES = 256
 
@@ -133,7 +128,7 @@ class Attempt:
         result.extra["energy"] = measure_energy(
             end_models, end_sessions, feeds, find_counter(sessions[0].provider), task.read.dims
         )
-        result.warnings += _list_cautions(result.latency or {})
+        result.warnings += latency.list_cautions(result.latency or {})
 
     def _find_timing_samples(self) -> Samples | None:
         return self.task.splits.confirm or self.task.splits.fit or self._make_random_samples()
@@ -157,7 +152,7 @@ class Attempt:
             dataclasses.replace(stage, median_ms=1e3 * timing.median(str(index)) if index in models else None)
             for index, stage in enumerate(result.stages)
         ]
-        result.measured.update(_describe_measurements(timing, source))
+        result.measured.update(describe_measurements(timing, source))
         return sessions
 
     def _make_random_samples(self) -> Samples | None:
@@ -251,36 +246,3 @@ class Attempt:
 
 def _draw_feeds(samples: Samples) -> list[dict[str, np.ndarray]]:
     return [dict(feed) for feed in itertools.islice(samples.batches(1), _LATENCY_SAMPLES)]
-
-
-def _list_cautions(latency: Mapping[str, Any]) -> list[str]:
-    """What whoever reads the times should know."""
-    cautions = []
-    (low, high), ratio = latency["interval"], latency["ratio"]
-    if is_slower(latency):
-        cautions.append(f"the result is slower than the original on this machine: {ratio:.2f}× its speed")
-    if high - low > _MAX_INTERVAL_WIDTH * ratio:
-        cautions.append(
-            f"this machine was noisy while it was timed: the speed-up lies between {low:.2f}× and {high:.2f}×; "
-            "time again when nothing else runs"
-        )
-    return cautions
-
-
-def is_slower(latency: Mapping[str, Any]) -> bool:
-    """Whether the result is slower than the original, beyond chance and by more than anybody would notice."""
-    return bool(latency["interval"][1] < _MIN_SPEED_RATIO)
-
-
-def _describe_measurements(timing: Timing, source: str) -> dict[str, str]:
-    clock = " of processor time" if timing.is_processor_time else ""
-    return {
-        "latency": f"median of {len(timing.rounds['0'])} interleaved rounds{clock}, batch {timing.batch}, "
-        f"{timing.threads} thread(s), {timing.provider} provider, onnxruntime {version()}, on {source}; "
-        "the ratio is the median of the per-round ratios",
-        "size": "bytes on disk, external data included",
-        "params": "elements of float and quantised weight initializers",
-        "macs": "multiply-accumulates of Conv, Gemm and MatMul for one sample; free dimensions as given, "
-        "else 1 (224 spatial)",
-        "memory": "growth of the peak resident set of a fresh process that loads the model and runs it twice",
-    }

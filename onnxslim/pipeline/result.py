@@ -19,7 +19,9 @@ from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
 from onnxslim.model_io.model_copy import copy_model
 from onnxslim.runtime.load_check import save_checked
+from onnxslim.runtime.session import version
 from onnxslim.runtime.session_config import SessionConfig
+from onnxslim.runtime.timing import Timing
 from onnxslim.validation.evaluation_accumulator import Evaluation
 
 
@@ -164,3 +166,18 @@ class Result:
             **self.extra,
         }
         return dict(JSON.unstructure(document))
+
+
+def describe_measurements(timing: Timing, source: str) -> dict[str, str]:
+    """How the figures that every result has came about; ``timing`` was on ``source``."""
+    clock = " of processor time" if timing.is_processor_time else ""
+    return {
+        "latency": f"median of {len(timing.rounds['0'])} interleaved rounds{clock}, batch {timing.batch}, "
+        f"{timing.threads} thread(s), {timing.provider} provider, onnxruntime {version()}, on {source}; "
+        "the ratio is the median of the per-round ratios",
+        "size": "bytes on disk, external data included",
+        "params": "elements of float and quantised weight initializers",
+        "macs": "multiply-accumulates of Conv, Gemm and MatMul for one sample; free dimensions as given, "
+        "else 1 (224 spatial)",
+        "memory": "growth of the peak resident set of a fresh process that loads the model and runs it twice",
+    }

@@ -12,7 +12,6 @@ from typing import Any
 
 from onnxslim.core.errors import GateError
 from onnxslim.pipeline import recipe as recipes
-from onnxslim.pipeline.attempt import is_slower
 from onnxslim.pipeline.kept_original import keep_original
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import Result
@@ -24,6 +23,7 @@ from onnxslim.search.pareto import pareto_front
 from onnxslim.search.trial import Trial
 from onnxslim.search.verdict import describe_gain, describe_search, describe_verdict, suggest_max_drop
 from onnxslim.validation.gates import find_gate_failures
+from onnxslim.validation.latency import is_slower
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from onnxslim.core.converter import JSON
 from onnxslim.core.errors import LimitError, OnnxslimError
-from onnxslim.pipeline.attempt import Attempt, is_slower
+from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.task import CompressionTask, bound_drop
 from onnxslim.quantization.decision import FrontPoint, QuantizeDecision
@@ -22,6 +22,7 @@ from onnxslim.search.candidate import Candidate, CandidateResult, is_gain
 from onnxslim.simplification.idle_channels import SimplifyDecision
 from onnxslim.validation import statistics
 from onnxslim.validation.gates import find_gate_failures
+from onnxslim.validation.latency import is_slower
 from onnxslim.validation.metrics.accumulator import MetricResult
 
 logger = logging.getLogger(__name__)

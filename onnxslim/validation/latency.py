@@ -1,4 +1,4 @@
-"""Latency from interleaved rounds: a ratio with its interval, and what each model took. Arrays in, numbers out."""
+"""Latency from interleaved rounds: a ratio with its interval, what each model took, and what to be careful about in it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 
 from onnxslim.validation import statistics
+
+#: Two files of the same model, laid out differently, may differ by this much.
+_MIN_SPEED_RATIO = 0.98
+#: An interval of the ratio wider than this share of it says more of the machine than of the models.
+_MAX_INTERVAL_WIDTH = 0.2
 
 
 def compute_percentiles(seconds: np.ndarray) -> dict[str, Any]:
@@ -42,3 +47,22 @@ def summarize(rounds: Mapping[str, np.ndarray], *, provider: str, threads: int, 
         "result": compute_percentiles(result),
         "rounds": {name: (1000 * rounds[name]).tolist() for name in ("original", "result")},
     }
+
+
+def is_slower(latency: Mapping[str, Any]) -> bool:
+    """Whether the result is slower than the original, beyond chance and by more than anybody would notice."""
+    return bool(latency["interval"][1] < _MIN_SPEED_RATIO)
+
+
+def list_cautions(latency: Mapping[str, Any]) -> list[str]:
+    """What whoever reads the times should know."""
+    cautions = []
+    (low, high), ratio = latency["interval"], latency["ratio"]
+    if is_slower(latency):
+        cautions.append(f"the result is slower than the original on this machine: {ratio:.2f}× its speed")
+    if high - low > _MAX_INTERVAL_WIDTH * ratio:
+        cautions.append(
+            f"this machine was noisy while it was timed: the speed-up lies between {low:.2f}× and {high:.2f}×; "
+            "time again when nothing else runs"
+        )
+    return cautions

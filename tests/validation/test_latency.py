@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from onnxslim.validation.latency import compute_percentiles, summarize
+from onnxslim.validation.latency import compute_percentiles, is_slower, list_cautions, summarize
 
 
 def test_the_ratio_is_the_median_of_the_rounds_ratios_not_the_ratio_of_the_medians() -> None:
@@ -36,3 +36,22 @@ def test_it_is_json() -> None:
     found = json.loads(json.dumps(summarize(rounds, provider="cpu", threads=2, batch=1)))
     assert set(found) >= {"provider", "threads", "batch", "ratio", "interval", "original", "result"}
     assert found["rounds"]["result"] == pytest.approx((1000 * rounds["result"]).tolist())
+
+
+@pytest.mark.parametrize(
+    ("ratio", "interval", "slower", "said"),
+    [
+        (0.9, [0.88, 0.92], True, ["slower"]),
+        (0.9, [0.7, 1.0], False, ["noisy"]),
+        (0.5, [0.4, 0.6], True, ["slower", "noisy"]),
+        (1.5, [1.45, 1.55], False, []),
+    ],
+)
+def test_what_is_slower_beyond_chance_and_what_is_noisy_is_said(
+    ratio: float, interval: list[float], slower: bool, said: list[str]
+) -> None:
+    found = {"ratio": ratio, "interval": interval}
+    assert is_slower(found) is slower
+    cautions = list_cautions(found)
+    assert len(cautions) == len(said)
+    assert all(word in line for word, line in zip(said, cautions, strict=True))
