@@ -8,6 +8,7 @@ import numpy as np
 
 from onnxslim.validation.output_kinds.class_scores import make_class_scores
 from onnxslim.validation.output_kinds.kind import OutputKind
+from onnxslim.validation.output_kinds.numbers import make_numbers
 from onnxslim.validation.output_kinds.observation import ModelObservation, OutputObservation
 
 #: Kinds whose scores name a class; labels of classes make one of what was taken for numbers.
@@ -48,6 +49,8 @@ def _fit_labels(kind: OutputKind, model: ModelObservation) -> tuple[int, OutputK
         fits = labels.shape[1] != output.shape[0] and kind.name == "CTC scores" and not kind.blank_last
         return 0, replace(kind, label_gates=("ctc",)) if fits else None
     if labels.dtype.kind == "f" and fills and kind.name not in ("hidden states", "state", "cache"):
+        if kind.name == "independent probabilities" and "deviation" in kind.gates:  # a yes or no is not what is asked
+            kind = make_numbers(output.name, f"the labels are numbers of the shape of {output.name}")
         return 1, replace(kind, label_gates=("rmse", "deviation"))
     return 0, None
 

@@ -20,6 +20,11 @@ def recognize_numbers(output: OutputObservation, model: ModelObservation) -> Out
     else:
         alternative = _find_alternative(output, model)
         reason = f"values of {name} are neither scores, probabilities, vectors to compare, nor pixels"
+    return make_numbers(name, reason, alternative)
+
+
+def make_numbers(name: str, reason: str, alternative: str | None = None) -> OutputKind:
+    """The kind itself."""
     return OutputKind((name,), "numbers", ("variance", "deviation"), reason, alternative=alternative)
 
 

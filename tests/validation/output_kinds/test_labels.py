@@ -52,3 +52,15 @@ def test_numbers_maps_and_boxes_decide_what_has_their_shape() -> None:
     boxes = {"boxes": corners, "scores": RNG.uniform(0.5, 1, (6, 7))}
     (kind,) = find(boxes, np.zeros((6, 3, 5)), IMAGE)
     assert kind.label_gates == ("ap",)
+
+
+def test_labels_that_are_numbers_make_numbers_of_one_undecided_probability() -> None:
+    scores = RNG.uniform(0.2, 0.8, size=(40, 1))
+
+    def judge(labels: np.ndarray) -> OutputKind:
+        (kind,) = recognize(observe_outputs({"y": scores}, labels=labels, ops={"y": "Sigmoid"}))
+        return kind
+
+    assert (judge(scores[:, 0]).name, judge(scores[:, 0]).label_gates) == ("numbers", ("rmse", "deviation"))
+    for truth in (scores[:, 0] > 0.5).astype(int), (scores[:, 0] > 0.5).astype(float):
+        assert (judge(truth).name, judge(truth).label_gates) == ("independent probabilities", ("f1",))
