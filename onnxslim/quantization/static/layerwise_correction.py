@@ -69,6 +69,7 @@ def correct_layers(
     progress: Progress = ignore_progress,
     pacer: Pacer | None = None,
     max_layers: int | None = None,
+    target: ir.Model | None = None,
 ) -> tuple[QuantizationParams, list[LayerCorrection], int | None]:
     """The choices with codes and a bias for every weighted int8 unit of ``plan``, what that did, and after how many of them
     the time was up: layers behind are rounded as they are. None where all were done.
@@ -83,6 +84,8 @@ def correct_layers(
         progress: Called after each unit.
         pacer: Tells whether another layer fits.
         max_layers: Stop after so many.
+        target: What layers are to compute is taken from this model, of the same tensors, where ``model`` has lost something
+            before; ``model`` itself without.
     """
     feeds = list(feeds)
     layers = [unit for unit in plan.units if unit.name in plan.int8 and unit.has_weights]
@@ -92,7 +95,7 @@ def correct_layers(
     requests = {
         names[unit.name]: SamplingRequest(unit.op == "Conv", math.ceil(row_counts[unit] / len(feeds))) for unit in layers
     }
-    sampled_outputs = sample_outputs(model, requests, feeds, config, seed=seed)
+    sampled_outputs = sample_outputs(target or model, requests, feeds, config, seed=seed)
     release_freed_memory()
     corrected, corrections = replace(qparams, weights={}), list[LayerCorrection]()
     # later layers must see earlier ones corrected, so the replay reads the very codes that are filled here

@@ -19,6 +19,7 @@ from onnxslim.activations.working_set import estimate_peak_bytes, limit_batch_si
 from onnxslim.core.deadline import NO_TIME_LEFT
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph import cost
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.layers import get_output_axis
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
@@ -28,7 +29,8 @@ from onnxslim.quantization.qdq.fusion_groups import QuantizationPlan, find_fusio
 from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq_in_place
 from onnxslim.quantization.static.layerwise_correction import correct_layers
 from onnxslim.quantization.targets.registry import TARGETS
-from onnxslim.quantization.weight_only.expanded import find_expanded_weights
+from onnxslim.quantization.weight_only.expanded import ExpandedWeight, find_expanded_weights
+from onnxslim.quantization.weight_only.weights import WeightTensor
 from onnxslim.runtime.memory import release_freed_memory
 
 #: Samples that layers are corrected on, at least and at most, and in between as many as these multiply-accumulates pay for.
@@ -37,8 +39,8 @@ MIN_SAMPLES, MAX_SAMPLES, SAMPLE_MACS = 16, 64, 8e9
 MAX_HELD_BYTES = 192_000_000
 #: Samples that the result is judged on, as a share of all and at most; with fewer than these in all nothing is corrected.
 HELD_BACK_SHARE, MAX_HELD_BACK, MIN_TOTAL = 0.25, 16, 8
-#: Of the time that is left, what correcting may take: the floor of a search is wanted in seconds.
-TIME_SHARE = 0.25
+#: Of the time that is left, what correcting may take.
+TIME_SHARE = 0.5
 #: What it must lower the outputs' error to at least, as a share: less is within what other samples would show.
 MAX_ERROR_SHARE = 0.95
 #: Writes a model's weights in place, but those of layers whose names match: ``(model, patterns) -> report``.
@@ -99,7 +101,8 @@ def correct_weights(
     if len(feeds) < MIN_TOTAL:
         report.skip("rounding for the data", f"it takes {MIN_TOTAL} samples: some to fit to, some to judge by")
         return None
-    plan = _make_plan(model, block_layers, options)
+    rounded = model_file.clone(model)
+    plan = _round_others(rounded, block_layers, options)
     if not plan.int8:
         return None
     held_back = min(MAX_HELD_BACK, int(HELD_BACK_SHARE * len(feeds)))
@@ -108,7 +111,14 @@ def correct_weights(
         reference = ReferenceOutputs(model, feeds.last(held_back), context.config)
     count = min(_count_samples(model, feeds), len(feeds) - held_back)
     qparams, _, stopped_after = correct_layers(
-        model, plan, QuantizationParams({}), feeds.first(count), context.config, pacer=pacer, max_layers=given
+        rounded,
+        plan,
+        QuantizationParams({}),
+        feeds.first(count),
+        context.config,
+        pacer=pacer,
+        max_layers=given,
+        target=model,
     )
     release_freed_memory()
     correction = WeightCorrection(plan, qparams)
@@ -129,18 +139,30 @@ def correct_weights(
     return correction if is_better else None
 
 
-def _make_plan(model: ir.Model, block_layers: Collection[str], options: QuantizeOptions) -> QuantizationPlan:
-    """The layers that alone read a weight which is expanded from one scale for each output."""
+def _round_others(model: ir.Model, block_layers: Collection[str], options: QuantizeOptions) -> QuantizationPlan:
+    """The layers of ``model`` that alone read a weight which is expanded from one scale for each output. All others that
+    are expanded are rounded, in place: what they lose the layers behind can make up for.
+    """
     units = find_fusion_groups(model, TARGETS[options.target], options.exclude)
-    names = set()
+    layers = {unit.anchor for unit in units if unit.has_weights and unit.why_float is None} - {
+        unit.anchor for unit in units if unit.name in block_layers
+    }
+    editor, names = GraphEditor(model.graph), set[str]()
     for tensor, quantized in find_expanded_weights(model, options.exclude)[0]:
-        (use, *others), (scales, *more_scales) = tensor.value.uses(), quantized.scales
-        axis = get_output_axis(use.node) % tensor.array.ndim
-        by_output = tuple(size if index == axis else 1 for index, size in enumerate(tensor.array.shape))
-        if not others and not more_scales and scales.shape == by_output:
-            names.add(use.node.name)
-    layers = [unit for unit in units if unit.has_weights and unit.why_float is None]
-    return make_weights_plan(units, {unit.name for unit in layers if unit.name in names} - set(block_layers))
+        readers = {use.node for use in tensor.value.uses()}
+        if len(readers) == 1 and readers <= layers and _has_output_scales(quantized, tensor, *readers):
+            names.update(node.name or "" for node in readers)
+        elif not any(node.name in block_layers for node in readers):
+            array = quantized.expand().reshape(tensor.array.shape)
+            tensor.replace(editor, editor.add_initializer(f"{tensor.value.name}_rounded", array), editor.graph[0])
+    return make_weights_plan(units, names)
+
+
+def _has_output_scales(quantized: ExpandedWeight, tensor: WeightTensor, reader: ir.Node) -> bool:
+    """Whether there is one scale for each output of ``reader``."""
+    axis, shape = get_output_axis(reader) % tensor.array.ndim, tensor.array.shape
+    by_output = tuple(size if index == axis else 1 for index, size in enumerate(shape))
+    return [scales.shape for scales in quantized.scales] == [by_output]
 
 
 def _count_samples(model: ir.Model, feeds: CalibrationFeeds) -> int:

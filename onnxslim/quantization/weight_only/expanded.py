@@ -58,6 +58,10 @@ class ExpandedWeight:
     scales: tuple[np.ndarray, ...]
     sqnr_db: float
 
+    def expand(self) -> np.ndarray:
+        """What the runtime makes of it while it loads the model, float32, in the shape of the codes."""
+        return np.asarray(math.prod(self.scales, start=self.codes.astype(np.float32)), np.float32)
+
 
 def write_expanded_weights(model: ir.Model, exclude: Sequence[str] = ()) -> StepReport:
     """Every weight of ``model`` that layers read in int8, expanded at load, in place, as far as that makes it smaller.

@@ -103,3 +103,15 @@ def test_a_layer_that_stays_in_float_keeps_its_weights_and_its_bias() -> None:
         assert kept is not None
         np.testing.assert_array_equal(kept, model.graph.initializers[name].const_value.numpy())  # type: ignore[union-attr]
     assert Counter(node.op_type for node in result.graph)["Cast"] == 2 * BLOCKS
+
+
+def test_layers_behind_one_with_other_scales_make_up_for_what_that_loses() -> None:
+    model = make_separable()
+    spoilt = model.graph.initializers["w1"]
+    array = spoilt.const_value.numpy().copy()  # type: ignore[union-attr]
+    array[:, 5] *= 40.0
+    spoilt.const_value = ir.tensor(array, name="w1")
+    nearest, _ = quantize(model, None, INT8)
+    rounded, report = quantize(model, draw_images(model, 32), INT8)
+    assert report.decision.corrected_layers == 2 * BLOCKS
+    assert measure_error(model, rounded) < 0.7 * measure_error(model, nearest)
