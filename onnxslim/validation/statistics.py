@@ -180,6 +180,26 @@ def add_standard_error(drop: float, interval: Interval | None, at_most: float = 
     return drop + min(max(0.0, interval[1] - drop) / _z(), at_most)
 
 
+def estimate_answer_error(losses: np.ndarray) -> float:
+    """The standard error of a mean loss of answers that few samples change, or none.
+
+    What was seen of none changed among n is no proof that none would: by the rule of succession one more sample than was
+    seen counts as changed. It loses what those seen lost on average, with a half, the mean of all that an answer can lose,
+    counted in as one of them.
+
+    Args:
+        losses: Shape (n,): by sample what its answer lost, from -1 to 1; 0 where it did not change.
+    """
+    changed = np.abs(losses[losses != 0])
+    extended = np.append(losses, (changed.sum() + 0.5) / (len(changed) + 1))
+    return float(extended.std() / math.sqrt(len(extended)))
+
+
+def widen_interval(interval: Interval, drop: float, error: float) -> Interval:
+    """``interval`` of ``drop`` with its bad end at least so many standard errors off as one of normal ``error`` has it."""
+    return interval[0], max(interval[1], drop + _z() * error)
+
+
 def subtract_standard_error(drop: float, interval: Interval | None) -> float:
     """``drop`` with one standard error taken off, as its 95 % interval tells it, at least 0: what is not disproved yet."""
     if interval is None or not math.isfinite(drop) or math.isnan(interval[0]):

@@ -193,3 +193,16 @@ def test_a_standard_error_more_or_less_lies_within_the_interval_and_never_below_
     assert max(0.0, interval[0]) <= least + 1e-12
     assert 0 <= least <= drop <= most <= interval[1] + 1e-12
     assert statistics.subtract_standard_error(drop, None) == drop == statistics.subtract_standard_error(drop, (drop, drop))
+
+
+@given(st.integers(1, 500), st.integers(0, 5))
+def test_no_change_among_n_answers_proves_no_less_than_about_one_in_n(n: int, changed: int) -> None:
+    losses = np.zeros(n + changed)
+    none = statistics.estimate_answer_error(np.zeros(n))
+    assert 0.4 / (n + 2) < none < 0.6 / (n + 1) * 1.01
+    losses[:changed] = 1.0
+    share = changed / len(losses)
+    seen = np.sqrt(share * (1 - share) / len(losses))
+    assert statistics.estimate_answer_error(losses) >= 0.6 * seen, "what did change counts as well"
+    assert statistics.widen_interval((0.0, 0.0), 0.0, none)[1] == pytest.approx(1.96 * none, rel=1e-3)
+    assert statistics.widen_interval((-1.0, 9.0), 0.0, none) == (-1.0, 9.0)

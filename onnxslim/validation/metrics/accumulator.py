@@ -128,12 +128,29 @@ class MetricAccumulator:
             self.metric.name, original, result, self.metric.finish,
             higher_is_better=self.metric.higher_is_better, by_definition=by_original,
         )  # fmt: skip
+        if self.metric.counts_answers and original is not None:
+            metric_result = _count_unseen(metric_result, original[:, 0], result[:, 0])
         point = self.metric.point
         if self.metric.is_relative and metric_result.original is not None:
             point *= abs(metric_result.original)
         return replace(
             metric_result, share=self.metric.higher_is_better, higher_is_better=self.metric.higher_is_better, point=point
         )
+
+
+def _count_unseen(found: MetricResult, original: np.ndarray, result: np.ndarray) -> MetricResult:
+    """``found`` with an interval that allows for answers that change on other samples; a resampling only knows those seen.
+
+    Args:
+        found: What was compared.
+        original: What each answer is worth, (n,), in whatever unit.
+        result: The same of the result's.
+    """
+    if found.interval is None or found.drop is None or found.original is None:
+        return found
+    unit = found.original / max(float(original.mean()), 1e-12)
+    error = statistics.estimate_answer_error(np.clip(unit * (original - result), -1.0, 1.0))
+    return replace(found, interval=statistics.widen_interval(found.interval, found.drop, error))
 
 
 def compare_paired(

@@ -28,6 +28,7 @@ class Metric:
         finish: From means of parts to values; the mean itself by default.
         higher_is_better: False for errors.
         point: The drop, in the metric's own unit, that weighs as much as one point of a classifier's top-1 (0.01).
+        counts_answers: A sample has one answer, and loses at most its first part, and nothing unless that changes.
         is_relative: ``point`` is a share of the original's value, because the unit is that of the data.
     """
 
@@ -39,6 +40,7 @@ class Metric:
     higher_is_better: bool = True
     point: float = 0.01
     is_relative: bool = False
+    counts_answers: bool = False
 
 
 def as_column(values: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ METRICS: dict[str, Metric] = {
         Metric("agreement", "Agreement", classification.score_agreement, "original"),
         Metric(
             "confidence", "Expected top-1", classification.score_confidence, "original",
-            finish=classification.finish_confidence,
+            finish=classification.finish_confidence, counts_answers=True,
         ),
         Metric("miou", "mIoU", segmentation.count_shared_pixels, "either", finish=segmentation.finish_miou),
         Metric(

@@ -43,3 +43,15 @@ def test_errors_in_the_unit_of_the_data_are_told_by_how_much_they_grow() -> None
 def test_where_the_original_makes_no_error_any_is_too_much() -> None:
     assert MetricResult("rmse", 0.0, 0.1, 0.1, point=0.0).scaled_drop == math.inf
     assert MetricResult("rmse", 0.0, 0.0, 0.0, point=0.0).scaled_drop == 0.0
+
+
+@given(st.integers(2, 200))
+def test_that_no_answer_changed_among_a_few_samples_does_not_prove_that_none_would(n: int) -> None:
+    scores = np.random.default_rng(n).normal(0, 9, (n, 4)).astype(np.float32)
+    accumulator = MetricAccumulator(METRICS["confidence"])
+    accumulator.add(scores, scores, None)
+    found = accumulator.compute()
+    assert found.drop == 0
+    assert found.interval is not None
+    assert found.interval[0] == 0
+    assert 0.5 / (n + 2) < found.interval[1] < 1.5 / n
