@@ -15,7 +15,7 @@ from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.user_functions import is_function_reference, load_function
 from onnxslim.data.samples import Samples
 from onnxslim.pipeline.data_options import DataOptions
-from onnxslim.pipeline.task import EvaluationOptions
+from onnxslim.pipeline.judging import EvaluationOptions
 from onnxslim.runtime.providers import PROVIDERS
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS

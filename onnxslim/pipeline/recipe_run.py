@@ -12,10 +12,11 @@ from onnxslim.model_io import model_file
 from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.data_splits import TUNE_SHARE
+from onnxslim.pipeline.judging import EvaluationOptions
 from onnxslim.pipeline.kept_original import keep_original
 from onnxslim.pipeline.recipe import Recipe, Repeat
 from onnxslim.pipeline.result import Result
-from onnxslim.pipeline.task import EvaluationOptions, check_metric, prepare_task
+from onnxslim.pipeline.task import check_metric, prepare_task
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import os
@@ -19,7 +18,8 @@ from onnxslim.data.samples import Samples
 from onnxslim.graph.signature import describe_frozen_inputs, freeze_initializer_inputs, list_input_names
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.data_options import DataOptions
-from onnxslim.pipeline.data_splits import ENOUGH_LABELS, MIN_TELLING_LABELS, DataSplits, open_splits
+from onnxslim.pipeline.data_splits import MIN_TELLING_LABELS, DataSplits, open_splits
+from onnxslim.pipeline.judging import EvaluationOptions, count_labels, settle_judging
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import ModelFacts, compute_facts
 from onnxslim.pipeline.step_registry import StepContext
@@ -32,9 +32,7 @@ from onnxslim.validation.evaluation import evaluate_all
 from onnxslim.validation.evaluation_accumulator import Evaluation
 from onnxslim.validation.kind_accumulator import check_measurable
 from onnxslim.validation.metrics.accumulator import MetricResult
-from onnxslim.validation.metrics.user_metric import UserMetric
-from onnxslim.validation.output_kinds.kind import LabelWeight, OutputKind
-from onnxslim.validation.output_kinds.recognition import recognize_outputs
+from onnxslim.validation.output_kinds.kind import LabelWeight
 from onnxslim.validation.sanity_checks import describe_resolution
 
 #: Which share of the drop that is allowed may be held against a result for the uncertainty of its own.
@@ -43,22 +41,6 @@ logger = logging.getLogger(__name__)
 
 #: Samples that show at once whether the original knows more than chance and the metric can be computed.
 _CHECK_SAMPLES = 128
-
-
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """What is judged, and by what; see :func:`onnxslim.validation.evaluation.evaluate`.
-
-    Attributes:
-        kinds: What the outputs are; by default that is looked at on the fit data, so that every set is judged alike.
-        labels_decide: Every set that judges has many labels, and so they alone decide; by default that is looked at.
-    """
-
-    metric: str | UserMetric | None = None
-    output: str | tuple[str, ...] | None = None
-    batch_size: int | None = None
-    kinds: tuple[OutputKind, ...] | None = None
-    labels_decide: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +108,7 @@ class CompressionTask:
 
     def evaluate(self, models: dict[str, ir.Model], samples: Samples) -> dict[str, Evaluation]:
         """``models`` against the original on ``samples``, which a report is about."""
-        some: LabelWeight = "joined" if _count_labels(samples) >= MIN_TELLING_LABELS else "told"
+        some: LabelWeight = "joined" if count_labels(samples) >= MIN_TELLING_LABELS else "told"
         return self._evaluate(models, samples, "alone" if self._labels_decide else some)
 
     def _evaluate(self, models: dict[str, ir.Model], samples: Samples, weight: LabelWeight) -> dict[str, Evaluation]:
@@ -145,10 +127,6 @@ class CompressionTask:
         is more than a point they are told.
         """
         return self.judge.metric is not None or bool(self.judge.labels_decide)
-
-
-def _count_labels(samples: Samples) -> int:
-    return 0 if samples.labels is None else len(samples)
 
 
 def bound_drop(metric: MetricResult, limit: float, *, many: bool = False) -> float:
@@ -206,27 +184,11 @@ def prepare_task(
     kept = list_input_names(original) if keep_initializer_inputs else splits.input_names
     constant = model_file.clone(original)
     frozen_inputs = freeze_initializer_inputs(constant, kept)
-    judge = _settle_judging(constant, splits, judge or EvaluationOptions(), config, read)
+    judge = settle_judging(constant, splits, judge or EvaluationOptions(), config, read)
     return CompressionTask(
         command, constant, original_facts, splits, config, read, judge, progress, deadline,
         as_given=original if frozen_inputs else None, frozen_inputs=tuple(frozen_inputs),
     )  # fmt: skip
-
-
-def _settle_judging(
-    original: ir.Model, splits: DataSplits, judge: EvaluationOptions, config: SessionConfig, read: DataOptions
-) -> EvaluationOptions:
-    """``judge`` with what the outputs are, by the fit data where there are any, and by the labels of what judges."""
-    sets = [one for one in (splits.confirm, splits.tune, splits.fit) if one is not None]
-    if splits.confirm is None or judge.kinds is not None:
-        return judge
-    kinds = recognize_outputs(
-        original, splits.fit or sets[0], config=config, metric=judge.metric if isinstance(judge.metric, str) else None,
-        output=judge.output, labels=next((one.labels for one in sets if one.labels is not None), None), dims=read.dims,
-    )  # fmt: skip
-    judging = [one for one in (splits.tune, splits.confirm) if one is not None]
-    decide = all(_count_labels(one) >= ENOUGH_LABELS for one in judging)
-    return dataclasses.replace(judge, kinds=tuple(kinds), labels_decide=decide)
 
 
 def check_metric(task: CompressionTask, max_drop: float | None = None) -> None:

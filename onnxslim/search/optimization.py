@@ -21,10 +21,11 @@ from onnxslim.model_io import model_file
 from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.data_splits import TUNE_SHARE
+from onnxslim.pipeline.judging import EvaluationOptions
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.recipe_run import run_recipe
 from onnxslim.pipeline.result import Result
-from onnxslim.pipeline.task import CompressionTask, EvaluationOptions, check_metric, prepare_task
+from onnxslim.pipeline.task import CompressionTask, check_metric, prepare_task
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.search.sample_limits import limit_samples
 from onnxslim.search.search_loop import Search

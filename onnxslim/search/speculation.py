@@ -16,11 +16,12 @@ from onnxslim.core.workers import Workers
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.data_splits import DataSplits
+from onnxslim.pipeline.judging import EvaluationOptions
 from onnxslim.pipeline.recipe import Recipe, Repeat, Step
 from onnxslim.pipeline.result import compute_facts
 from onnxslim.pipeline.step_registry import STEP_REGISTRY
 from onnxslim.pipeline.step_runner import CompletedStep, make_prefix_key
-from onnxslim.pipeline.task import CompressionTask, EvaluationOptions
+from onnxslim.pipeline.task import CompressionTask
 from onnxslim.runtime.session import SessionConfig
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ import pytest
 from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
+from onnxslim.pipeline.judging import EvaluationOptions
 from onnxslim.pipeline.recipe import Recipe, make_step, parse
 from onnxslim.pipeline.recipe_run import run_recipe
-from onnxslim.pipeline.task import EvaluationOptions
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import prepare_model

@@ -10,9 +10,9 @@ import pytest
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.model_io import model_file
 from onnxslim.pipeline import recipe
+from onnxslim.pipeline.judging import EvaluationOptions
 from onnxslim.pipeline.recipe import Recipe, make_step
 from onnxslim.pipeline.recipe_run import Attempt, run_recipe
-from onnxslim.pipeline.task import EvaluationOptions
 from onnxslim.search.optimization import optimize
 from onnxslim.validation.gates import Gates
 from tests.support.digits_task import CALIB, EVAL, MLP, MODEL
