@@ -26,6 +26,10 @@ from onnxslim.pipeline.result import ModelFacts, Stage
 from onnxslim.pruning.importance.criteria import CRITERIA
 from onnxslim.quantization.calibration.range_methods import RANGE_METHODS
 from onnxslim.quantization.targets.registry import TARGETS
+from onnxslim.validation.metrics.dataset_metric import DatasetMetric
+from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS
+from onnxslim.validation.metrics.metric import Metric
+from onnxslim.validation.metrics.table import METRICS
 from onnxslim_cli.error_mapping import DefectError, EndedEarlyError
 
 DOCS = Path(__file__).resolve().parent
@@ -122,6 +126,18 @@ def list_range_methods() -> Iterable[tuple[str, ...]]:
         yield f"`{name}`", summarize_doc(method)
 
 
+def list_metrics() -> Iterable[tuple[str, ...]]:
+    """Metrics of both tables."""
+    yield "`--metric`", "as people call it", "against", "a point"
+    sources = {"labels": "labels", "original": "the original", "either": "labels, or the original"}
+    metrics: list[Metric | type[DatasetMetric]] = [*METRICS.values(), *DATASET_METRICS.values()]
+    for metric in metrics:
+        is_rise = isinstance(metric, Metric) and metric.is_relative
+        is_share = metric.higher_is_better or not isinstance(metric, Metric)
+        point = "a rise by 1 %" if is_rise else f"{100 * metric.point:.3g} %" if is_share else f"{metric.point:g}"
+        yield f"`{metric.name}`", metric.display_name, sources[metric.against], point
+
+
 def list_targets() -> Iterable[tuple[str, ...]]:
     """Runtimes."""
     yield "`--target`", "provider", "ops with an int8 kernel"
@@ -132,6 +148,7 @@ def list_targets() -> Iterable[tuple[str, ...]]:
 #: name → its rows, the header first
 TABLES: dict[str, Callable[[], Iterable[tuple[str, ...]]]] = {
     "errors": list_errors,
+    "metrics": list_metrics,
     "criteria": list_criteria,
     "range-methods": list_range_methods,
     "targets": list_targets,
