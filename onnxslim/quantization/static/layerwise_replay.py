@@ -1,7 +1,8 @@
 """The quantised model run unit by unit, so that each layer can be mended with everything before it already quantised.
 
 Activations between units are kept as the codes that the finished model will compute, one array a chunk of samples, and
-are dropped when their last reader has run; so a pass over a network costs one inference of it and holds few bytes.
+are dropped when their last reader has run; so a pass over a network costs one inference of it and holds few bytes. Where no
+activation is quantised, units wait until one is asked for what they compute, and run together.
 """
 
 from __future__ import annotations
@@ -48,10 +49,12 @@ class LayerwiseReplay:
         float_reads = {name for unit in plan.units if unit.name not in plan.int8 for name in _find_external_inputs(unit)}
         self._quantized_names = plan.tensors.keys() & (int8_outputs | (outputs - float_reads))
         names = [str(value.name) for value in model.graph.inputs if value.name in self._last_readers]
+        self._waiting: list[FusionGroup] = []
         self._held = [{name: chunk[name] for name in names} for chunk in chunks]
 
     def get_activation(self, name: str, chunk: int) -> np.ndarray:
         """What is held of tensor ``name`` on a chunk: codes where only int8 units read it, else floats."""
+        self._run_waiting()
         return self._held[chunk][name]
 
     def to_float(self, name: str, values: np.ndarray) -> np.ndarray:
@@ -63,27 +66,40 @@ class LayerwiseReplay:
 
     def run(self, unit: FusionGroup) -> None:
         """Run ``unit`` on every chunk, keep what it computes, and let go of what nobody will read again."""
-        inputs = [name for name in _find_external_inputs(unit) if name in self._held[0]]
-        outputs = [str(value.name) for value in unit.outputs if value.name in self._last_readers]
+        self._waiting.append(unit)
+        if self._plan.tensors:
+            self._run_waiting()
+
+    def _run_waiting(self) -> None:
+        units, self._waiting = self._waiting, []
+        unit_names = {unit.name for unit in units}
+        read_names = dict.fromkeys(name for unit in units for name in _find_external_inputs(unit))
+        inputs = [name for name in read_names if name in self._held[0]]
+        values = [str(value.name) for unit in units for value in unit.outputs]
+        outputs = [name for name in values if self._last_readers.get(name, units[-1].name) not in unit_names]
         if outputs:
-            segment = self._extract_unit(unit, inputs, outputs)
+            segment = self._extract_units(units, inputs, outputs)
             for held, results in zip(self._held, run_extracted(segment, self._held, self._config), strict=True):
                 # copies: the runtime's own outputs would keep the whole blocks of memory they were cut from
                 held |= {name: np.array(array) for name, array in results.items()}
         for name in inputs:
-            if self._last_readers[name] == unit.name:
+            if self._last_readers[name] in unit_names:
                 for held in self._held:
                     del held[name]
 
-    def _extract_unit(self, unit: FusionGroup, inputs: Sequence[str], outputs: Sequence[str]) -> ir.Model:
-        """A model of ``unit`` alone whose quantised inputs and outputs are codes."""
+    def _extract_units(self, units: Sequence[FusionGroup], inputs: Sequence[str], outputs: Sequence[str]) -> ir.Model:
+        """A model of ``units`` alone whose quantised inputs and outputs are codes."""
         model = extract_segment(self._model, inputs, outputs, self._held[0])
-        names = {*inputs, *outputs}
+        names, node_names = {*inputs, *outputs}, {node.name for node in model.graph}
+        # what nobody reads is not in it
+        units = [unit for unit in units if all(node.name in node_names for node in unit.nodes)]
         tensors = {name: group for name, group in self._plan.tensors.items() if name in names}
-        int8_names = frozenset([unit.name]) if unit.name in self._int8_units else frozenset[str]()
-        constants = tuple(str(v.name) for v in unit.inputs if str(v.name) in self._plan.constants) if int8_names else ()
-        unit_plan = QuantizationPlan((unit,), int8_names, tensors, constants, self._plan.float_output & int8_names)
-        insert_qdq_in_place(model, unit_plan.rebind(model), self._qparams)
+        int8_units = [unit for unit in units if unit.name in self._int8_units]
+        int8_names = frozenset(unit.name for unit in int8_units)
+        values = dict.fromkeys(str(value.name) for unit in int8_units for value in unit.inputs)
+        constants = tuple(name for name in values if name in self._plan.constants)
+        plan = QuantizationPlan(tuple(units), int8_names, tensors, constants, self._plan.float_output & int8_names)
+        insert_qdq_in_place(model, plan.rebind(model), self._qparams)
         _strip_boundary_qdq(model, self._quantized_names & names)
         return model
 

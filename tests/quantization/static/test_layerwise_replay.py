@@ -10,8 +10,8 @@ from onnxslim.graph.signature import tap_outputs
 from onnxslim.quantization.calibration import observe
 from onnxslim.quantization.numerics import affine
 from onnxslim.quantization.prepare import prepare_model
-from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups, make_plan
-from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq
+from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups, make_plan, make_weights_plan
+from onnxslim.quantization.qdq.insert import QuantizationParams, QuantizedWeights, insert_qdq
 from onnxslim.quantization.qdq.placement import find_int8_capable
 from onnxslim.quantization.static.layerwise_replay import LayerwiseReplay
 from onnxslim.quantization.targets.registry import TARGETS
@@ -62,3 +62,32 @@ def test_what_is_held_is_what_the_written_model_computes(float_outputs: tuple[st
             with pytest.raises(KeyError):
                 replay.get_activation(name, 0)
     assert visited >= 5 * len(feeds)
+
+
+@pytest.mark.parametrize("asked", [("x", "c", "d", "e", "s", "f"), ("d", "s"), ("f",)])
+def test_with_activations_in_float_units_wait_until_they_are_asked_for(asked: tuple[str, ...]) -> None:
+    text = RESIDUAL.replace("r = Relu (c)", "r = Tanh (c)")
+    found = prepare_model(model(text, w=weight(32, 16, 3, 3), u=weight(32, 32, 3, 3), v=weight(32, 10)))[0]
+    feeds = list(samples(found, 16, 8, 8).batches(1))[:3]
+    units = find_fusion_groups(found, TARGETS["cpu"])
+    layers = [unit for unit in units if unit.has_weights]
+    plan, rng = make_weights_plan(units, [unit.name for unit in layers]), np.random.default_rng(0)
+    weights = {
+        unit.name: QuantizedWeights(
+            rng.integers(-127, 128, unit.layer.weight.shape).astype(np.int8), np.full(unit.layer.outputs, 1e-3, np.float32)
+        )
+        for unit in layers
+    }
+    qparams = QuantizationParams({}, weights)
+    written = insert_qdq(found, plan, qparams)
+    assert [node.op_type for node in written.graph] == [node.op_type for node in found.graph]
+    session = Session(tap_outputs(written, list("cdesf")), CONFIG)
+    wanted = [{**feed, **session.run(feed)} for feed in feeds]
+    replay, visited = LayerwiseReplay(found, plan, qparams, feeds, CONFIG), set()
+    for unit in plan.units:
+        for name in {str(value.name) for value in unit.inputs} & set(asked):
+            visited.add(name)
+            for chunk, tensors in enumerate(wanted):
+                np.testing.assert_allclose(replay.get_activation(name, chunk), tensors[name], rtol=1e-4, atol=1e-5)
+        replay.run(unit)
+    assert visited == set(asked)
