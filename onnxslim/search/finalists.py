@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from onnxslim.search.candidate import Candidate
+from onnxslim.search.candidate import ACTIVATION_SCHEMES, Candidate
 
 #: How many finalists may be shown the confirm data.
 MAX_CONFIRM_READS = 5
@@ -25,6 +25,7 @@ class JudgedTrial(Protocol):
 
     candidate: Candidate
     drop: float
+    seen_drop: float
     score: float
     speedup: float
 
@@ -137,11 +138,21 @@ def is_trusted(trial: JudgedTrial) -> bool:
 
 
 def is_gentler(trial: JudgedTrial, other: JudgedTrial) -> bool:
-    """Whether ``trial`` loses less than half of what ``other`` does, or has at most half as much pruned."""
+    """Whether ``trial`` loses less than half of what ``other`` does, has at most half as much pruned, or wider weights.
+
+    What is allowed for the uncertainty of few samples is about the same for both, and so it is left out.
+    """
     return (
-        trial.drop < other.drop / 2
+        trial.seen_drop < other.seen_drop / 2
+        or is_wider(trial.candidate, other.candidate)
         or trial.candidate.pruning_ratio <= other.candidate.pruning_ratio / 2 < other.candidate.pruning_ratio
     )
+
+
+def is_wider(candidate: Candidate, other: Candidate) -> bool:
+    """Whether ``candidate`` keeps in 8 bits the weights that ``other`` has in 4, which few samples may not show."""
+    eight_bits = candidate.scheme in ACTIVATION_SCHEMES and candidate.scheme != "narrow"
+    return eight_bits and other.scheme == "narrow" and candidate.pruning_ratio <= other.pruning_ratio
 
 
 def is_dominated(trial: JudgedTrial, other: JudgedTrial) -> bool:
@@ -156,6 +167,7 @@ def is_dominated(trial: JudgedTrial, other: JudgedTrial) -> bool:
         and (other.score > trial.score if is_exact(other.candidate) else is_better)
         and other.drop <= trial.drop
         and other.candidate.pruning_ratio <= trial.candidate.pruning_ratio
+        and not is_wider(trial.candidate, other.candidate)
     )
 
 

@@ -32,6 +32,12 @@ class Tried:
     may_pass: bool = field(default=True)
     speedup: float = 1.0
     error: str | None = None
+    allowance: float = 0.0
+
+    @property
+    def seen_drop(self) -> float:
+        """What was seen, without what is allowed for its uncertainty."""
+        return self.drop - self.allowance
 
 
 EXACT = Tried(Candidate(scheme=None), 0.0, 1.05)
@@ -125,3 +131,18 @@ def test_stepping_down_reads_the_confirm_data_no_more_often_and_keeps_the_surest
     found = step_down(queue, milder, reads)
     assert reads + len(found) <= MAX_CONFIRM_READS
     assert [t for t in queue if t in (EXACT, WEIGHTS)] == [t for t in found if t in (EXACT, WEIGHTS)]
+
+
+def test_eight_bits_come_behind_four_however_alike_they_look_on_few_samples() -> None:
+    narrow = Tried(Candidate(scheme="narrow"), 0.0078, 9.0, allowance=0.005)
+    int8 = Tried(Candidate(), 0.005, 7.0, allowance=0.005)
+    assert select_finalists([EXACT, WEIGHTS, int8, narrow]) == [narrow, int8, WEIGHTS, EXACT]
+    narrow.drop = 0.005
+    assert select_finalists([EXACT, WEIGHTS, int8, narrow]) == [narrow, int8, WEIGHTS, EXACT]
+    assert is_needed(int8, [EXACT, WEIGHTS, int8, narrow])
+
+
+def test_what_is_allowed_for_few_samples_makes_nothing_less_gentle() -> None:
+    int8 = Tried(Candidate(), 0.009, 9.0, allowance=0.005)
+    dynamic = Tried(Candidate(scheme="dynamic"), 0.006, 7.0, allowance=0.005)
+    assert select_finalists([EXACT, WEIGHTS, int8, dynamic]) == [int8, dynamic, WEIGHTS, EXACT]
