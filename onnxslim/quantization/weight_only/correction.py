@@ -35,8 +35,9 @@ from onnxslim.runtime.memory import release_freed_memory
 
 #: Samples that layers are corrected on, at least and at most, and in between as many as these multiply-accumulates pay for.
 MIN_SAMPLES, MAX_SAMPLES, SAMPLE_MACS = 16, 64, 8e9
-#: Bytes that their activations may take.
-MAX_HELD_BYTES = 192_000_000
+#: Bytes that their activations, held as floats, may take; of large maps a few samples show as many rows, but so many there
+#: are at least.
+MAX_HELD_BYTES, MIN_LARGE_SAMPLES = 192_000_000, 4
 #: Samples that the result is judged on, as a share of all and at most; with fewer than these in all nothing is corrected.
 HELD_BACK_SHARE, MAX_HELD_BACK, MIN_TOTAL = 0.25, 16, 8
 #: Of the time that is left, what correcting may take.
@@ -169,4 +170,4 @@ def _count_samples(model: ir.Model, feeds: CalibrationFeeds) -> int:
     """On how many samples layers are corrected: as many as their time and their memory allow, whatever the machine."""
     macs = max(cost.compute_cost(model).macs, 1)
     count = int(min(max(SAMPLE_MACS / macs, MIN_SAMPLES), MAX_SAMPLES))
-    return max(limit_batch_size(estimate_peak_bytes(model, next(iter(feeds))), count, MAX_HELD_BYTES), MIN_SAMPLES)
+    return max(limit_batch_size(estimate_peak_bytes(model, next(iter(feeds))), count, MAX_HELD_BYTES), MIN_LARGE_SAMPLES)
