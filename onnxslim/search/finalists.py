@@ -16,6 +16,9 @@ from onnxslim.search.candidate import ACTIVATION_SCHEMES, Candidate
 MAX_CONFIRM_READS = 5
 #: Two scores nearer than this are the same, whatever the clock says; the faster is taken then.
 _SCORE_TOLERANCE = 0.02
+#: What only the confirm data can clear of too large a drop has to gain so many times what passed on tune does: a few per
+#: cent are not worth a drop that was seen.
+_UNPROVEN_GAIN = 1.2
 #: Of what a confirm drop allows to lose, what is asked of the next milder placement: what it loses is a prediction.
 _LOSS_MARGIN = 0.8
 
@@ -80,11 +83,17 @@ def select_finalists(trials: Sequence[T]) -> list[T]:
 
 
 def rank(trials: Sequence[T]) -> list[T]:
-    """The best by score first; of those whose scores no clock can tell apart the fastest."""
+    """The best by score first, which counts less of what did not pass on tune; of those that no clock can tell apart the
+    fastest.
+    """
+
+    def get_promise(trial: T) -> float:
+        return trial.score if trial.passes else trial.score / _UNPROVEN_GAIN
+
     remaining, ranked = list(trials), list[T]()
     while remaining:
-        best_score = max(trial.score for trial in remaining)
-        equal = [trial for trial in remaining if trial.score >= (1 - _SCORE_TOLERANCE) * best_score]
+        best_promise = max(map(get_promise, remaining))
+        equal = [trial for trial in remaining if get_promise(trial) >= (1 - _SCORE_TOLERANCE) * best_promise]
         ranked.append(max(equal, key=lambda trial: (trial.speedup, trial.score)))
         remaining.remove(ranked[-1])
     return ranked
