@@ -127,6 +127,8 @@ def select_placement(
         return plain
     with report.part("losses"):
         placements = builder.walk_front(fastest, seconds)
+    if not placements:  # nothing that could go back was in int8
+        return plain
     tried: dict[int, tuple[B, JudgedVariant]] = {0: (built, first)}
 
     def measure(index: int) -> float:

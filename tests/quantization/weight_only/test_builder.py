@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.activations.output_error import ReferenceOutputs
-from onnxslim.core.errors import GateError
+from onnxslim.core.errors import GateError, UnsupportedError
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
@@ -76,3 +76,13 @@ def test_all_weights_are_int8_where_the_drop_is_small_or_nobody_judges() -> None
 def test_layers_are_excluded_by_their_names_not_by_patterns() -> None:
     assert exclude_layers(("a.*",), ()) == ("a.*",)
     assert exclude_layers(("a.*",), ["x.1", "b"]) == ("a.*", r"b|x\.1")
+
+
+@pytest.mark.parametrize("excess", [0.0, 0.5, 2.0])
+def test_a_model_without_weights_is_refused_however_it_is_judged(excess: float) -> None:
+    """Trees, a Scaler, a graph of elementwise ops: there is no placement to choose among."""
+    found = model("g (float[n,4] x) => (float[n,4] y) { y = Add(x, c) }", c=np.float32([1, 2, 3, 4]))
+    samples = open_samples({"x": np.random.default_rng(1).standard_normal((16, 4)).astype(np.float32)}, found)
+    excesses = iter([excess, 0.0, excess, excess])
+    with pytest.raises(UnsupportedError, match="nothing to quantise"):
+        quantize(found, samples, INT8, drop_over_limit=lambda candidate: next(excesses))
