@@ -83,3 +83,19 @@ def test_what_roundings_of_one_model_differ_by_counts_against_labels_only() -> N
     assert by_labels.compute().drop == pytest.approx(0.3), "not found at 0.85, 0.9 and 0.95"
     assert by_itself.compute().drop == 0
     assert by_labels.compute().point < by_itself.compute().point
+
+
+@pytest.mark.parametrize("name", ["ap", "box_f1"])
+def test_few_boxes_prove_little_however_many_images_show_none(name: str) -> None:
+    original = {"boxes": CORNERS, "scores": SCORES, "labels": CLASSES}
+    empty = {"boxes": CORNERS[:0], "scores": SCORES[:0], "labels": CLASSES[:0]}
+    tally = DATASET_METRICS[name]()
+    for image in range(60):
+        found = original if image < 7 else empty
+        tally.add({k: v[1:] for k, v in found.items()} if image == 0 else found, found, None, 1)
+    result = tally.compute()
+    assert result.drop is not None
+    assert result.interval is not None
+    low, high = result.interval
+    assert low < 0.01 < result.drop, "one of 21 boxes may be none of many"
+    assert high > 3 * result.drop, "or several"
