@@ -67,7 +67,7 @@ class Trial:
         cause: Why it failed, or None.
         refusal: One line of why the confirm data refused it; None where they were not asked or did not.
         confirm_drop: What it dropped on the confirm data, by the unit of the limit; None where they were not asked.
-        least_drop: ``seen_drop`` with a standard error taken off.
+        least_drop: The least that ``seen_drop`` leaves possible, by its 95 % interval.
     """
 
     candidate: Candidate
@@ -242,7 +242,7 @@ def _measure_drop(trial: Trial) -> None:
     limit = trial.attempt.recipe.gates.max_drop or 0.0
     drop = metric.get_drop_by(limit)
     trial.seen_drop = math.inf if drop is None or math.isnan(drop) else max(0.0, drop)
-    trial.least_drop = statistics.subtract_standard_error(trial.seen_drop, metric.get_interval_by(limit))
+    trial.least_drop = statistics.least_proven_drop(trial.seen_drop, metric.get_interval_by(limit))
     trial.drop = bound_drop(metric, limit, many=bool(trial.candidate.pruning_ratio))
     trial.metric, trial.metric_is_share = metric.name, can_be_asked_for(limit)
     trial.describe_loss(metric)

@@ -200,11 +200,11 @@ def widen_interval(interval: Interval, drop: float, error: float) -> Interval:
     return interval[0], max(interval[1], drop + _z() * error)
 
 
-def subtract_standard_error(drop: float, interval: Interval | None) -> float:
-    """``drop`` with one standard error taken off, as its 95 % interval tells it, at least 0: what is not disproved yet."""
+def least_proven_drop(drop: float, interval: Interval | None) -> float:
+    """The least drop, 0 or more, that a ``drop`` that was seen leaves possible: the lower end of its 95 % interval."""
     if interval is None or not math.isfinite(drop) or math.isnan(interval[0]):
         return drop
-    return max(0.0, drop - max(0.0, drop - interval[0]) / _z())
+    return max(0.0, min(drop, interval[0]))
 
 
 def _z() -> float:

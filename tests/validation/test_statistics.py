@@ -185,14 +185,14 @@ def test_what_is_decided_needs_no_more_samples_and_a_tie_cannot_be_decided() -> 
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-def test_a_standard_error_more_or_less_lies_within_the_interval_and_never_below_nothing(
+def test_what_a_drop_may_be_lies_within_its_interval_and_never_below_nothing(
     drop: float, below: float, above: float
 ) -> None:
     interval = (drop - below, drop + above)
-    least, most = statistics.subtract_standard_error(drop, interval), statistics.add_standard_error(drop, interval)
-    assert max(0.0, interval[0]) <= least + 1e-12
+    least, most = statistics.least_proven_drop(drop, interval), statistics.add_standard_error(drop, interval)
+    assert least == max(0.0, interval[0])
     assert 0 <= least <= drop <= most <= interval[1] + 1e-12
-    assert statistics.subtract_standard_error(drop, None) == drop == statistics.subtract_standard_error(drop, (drop, drop))
+    assert statistics.least_proven_drop(drop, None) == drop == statistics.least_proven_drop(drop, (drop, drop))
 
 
 @given(st.integers(1, 500), st.integers(0, 5))
