@@ -88,8 +88,10 @@ class SlotTrace:
         return f"?{self._unknown_count}"
 
     def new_axis(self, dim: int | str | None) -> Axis:
-        """A new axis of size or name ``dim``."""
-        return self.new_channels(dim) if isinstance(dim, int) else dim or self.new_symbolic_dim()
+        """A new axis of size or name ``dim``; a size below 0, as inferred behind a window larger than its input, is none."""
+        if isinstance(dim, int):
+            return self.new_channels(dim) if dim >= 0 else self.new_symbolic_dim()
+        return dim or self.new_symbolic_dim()
 
     def pin(self, slots: Axis | None, reason: str, node: str) -> None:
         """``slots`` stay, because of ``reason``, says ``node``."""

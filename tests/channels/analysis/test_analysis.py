@@ -12,6 +12,7 @@ from onnxslim.channels.analysis.analysis import analyze_channels
 from tests.support.channel_cases import CASES
 from tests.support.channel_graphs import convs, matmuls, model
 from tests.support.mask_oracle import remove_units
+from tests.support.onnx_text import build, floats
 
 
 def test_what_averages_over_channels_is_free_only_with_a_loss() -> None:
@@ -90,3 +91,14 @@ def test_a_graph_of_3000_nodes_takes_at_most_two_seconds() -> None:
 @pytest.mark.nightly
 def test_time_is_nearly_linear_in_the_number_of_nodes() -> None:
     assert seconds(chain(20_000)) <= 25 * seconds(chain(1_000))
+
+
+@pytest.mark.parametrize("size", [5, 6])
+def test_a_window_larger_than_its_input_leaves_no_size_below_zero(size: int) -> None:
+    """Shape inference gives -1 or 0 there; the runtime loads such a model and refuses to run it."""
+    text = f"""(float[N,2,{size}] x) => (float[N,3,D] y) {{
+        p = Pad (x, k, v)
+        y = Conv <kernel_shape=[3], dilations=[3]> (p, w)
+    }}"""
+    constants = {"k": np.zeros(6, np.int64), "v": np.float32(0), "w": floats(3, 2, 3)}
+    assert not analyze_channels(build(text, **constants)).consumers, "nothing is offered of what cannot run"
