@@ -26,18 +26,14 @@ NOT_FINITE_REASON = "its weights hold NaN or infinity, which no code stands for"
 
 
 @dataclass(frozen=True, eq=False)
-class MatMulLayer:
-    """A MatMul or Gemm with constant weights.
+class ConstantWeightLayer:
+    """A node that multiplies what it reads first by constant weights.
 
     Attributes:
         node: It.
-        weight_value: The stored weight.
-        transposed: Whether ``weight_value`` is (N, K) instead of (K, N): Gemm's transB, or a Transpose in between.
     """
 
     node: ir.Node
-    weight_value: ir.Value
-    transposed: bool
 
     @property
     def name(self) -> str:
@@ -50,6 +46,19 @@ class MatMulLayer:
         value = self.node.inputs[0]
         assert value is not None
         return value
+
+
+@dataclass(frozen=True, eq=False)
+class MatMulLayer(ConstantWeightLayer):
+    """A MatMul or Gemm with constant weights.
+
+    Attributes:
+        weight_value: The stored weight.
+        transposed: Whether ``weight_value`` is (N, K) instead of (K, N): Gemm's transB, or a Transpose in between.
+    """
+
+    weight_value: ir.Value
+    transposed: bool
 
     @property
     def bias(self) -> ir.Value | None:

@@ -20,7 +20,7 @@ from onnxslim.graph.constant_propagation import evaluate_moves
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.finite_weights import is_finite
 from onnxslim.quantization.dynamic.rewrite import RewrittenLayer
-from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS, NOT_FINITE_REASON
+from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS, NOT_FINITE_REASON, ConstantWeightLayer
 from onnxslim.quantization.numerics.affine import compute_weight_scales, quantize_weight
 
 #: The inputs of an LSTM in front of its int8 scales: X, W, R, B, lengths, first h and c, peepholes.
@@ -28,30 +28,16 @@ _NUM_INPUTS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class LstmLayer:
+class LstmLayer(ConstantWeightLayer):
     """An LSTM with constant float32 weights, one or two directions.
 
     Attributes:
-        node: It.
         weights: W, float32 (directions, 4 · hidden, inputs).
         recurrence: R, float32 (directions, 4 · hidden, hidden).
     """
 
-    node: ir.Node
     weights: np.ndarray
     recurrence: np.ndarray
-
-    @property
-    def name(self) -> str:
-        """The node's name."""
-        return self.node.name or ""
-
-    @property
-    def activation(self) -> ir.Value:
-        """The sequence that is read."""
-        value = self.node.inputs[0]
-        assert value is not None
-        return value
 
     @property
     def size(self) -> int:

@@ -73,7 +73,18 @@ def correlate(a: np.ndarray, b: np.ndarray) -> float:
     return float((x * y).sum()) / norm if norm > 0 else 0.0
 
 
-class SimilarityMetric(DatasetMetric):
+class EmbeddingMetric(DatasetMetric):
+    """What needs the vectors of all samples at once."""
+
+    def __init__(self) -> None:
+        self._rows = EmbeddingRows()
+
+    def add(self, result: Any, original: Any | None, labels: np.ndarray | None, n: int) -> None:
+        """See :meth:`.DatasetMetric.add`; vectors (N, D), or several a sample (N, …, D)."""
+        self._rows.add(*check_vectors(self.name, result, original))
+
+
+class SimilarityMetric(EmbeddingMetric):
     """Spearman's rank correlation between the cosines of all pairs within the original and within the result.
 
     What a search, a clustering or a verification reads of embeddings is which pairs are more alike than which (as in
@@ -82,13 +93,6 @@ class SimilarityMetric(DatasetMetric):
     """
 
     name, display_name = "similarity", "Rank correlation of similarities"
-
-    def __init__(self) -> None:
-        self._rows = EmbeddingRows()
-
-    def add(self, result: Any, original: Any | None, labels: np.ndarray | None, n: int) -> None:
-        """See :meth:`.DatasetMetric.add`; vectors (N, D), or several a sample (N, …, D)."""
-        self._rows.add(*check_vectors(self.name, result, original))
 
     def compute(self) -> MetricResult:
         """See :meth:`.DatasetMetric.compute`."""
@@ -111,17 +115,10 @@ class SimilarityMetric(DatasetMetric):
         return self.describe_loss(1 - correlate(a, b), lose_without, self._rows.n)
 
 
-class NeighborsMetric(DatasetMetric):
+class NeighborsMetric(EmbeddingMetric):
     """The share of samples whose nearest other sample, by cosine, is the one that it was for the original."""
 
     name, display_name, point = "neighbors", "Nearest neighbors kept", 0.1
-
-    def __init__(self) -> None:
-        self._rows = EmbeddingRows()
-
-    def add(self, result: Any, original: Any | None, labels: np.ndarray | None, n: int) -> None:
-        """See :meth:`.DatasetMetric.add`; vectors (N, D), or several a sample (N, …, D)."""
-        self._rows.add(*check_vectors(self.name, result, original))
 
     def compute(self) -> MetricResult:
         """See :meth:`.DatasetMetric.compute`."""
