@@ -6,7 +6,6 @@ import contextlib
 import difflib
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from types import FrameType
@@ -48,10 +47,6 @@ def run(argv: Sequence[str]) -> int:
     try:
         with _handle_sigterm():
             return _dispatch(arguments)
-    except BrokenPipeError:
-        # Whoever read our output has gone; so that Python's own flush at the end does not complain too:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in arguments:
             traceback.print_exc()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -28,10 +30,28 @@ def accept_any_character() -> None:
             stream.reconfigure(errors="replace")
 
 
+def _discard_output(stream: IO[str]) -> None:
+    """What is still written to a stream whose reader has gone goes nowhere.
+
+    The reader of a pipe (``| head``) had what it wanted; the work, its files and its exit code are not its business.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Go on without a reader; rich would end the process with exit code 1."""
+        self.quiet = True
+        _discard_output(self.file)
+
+
 def print_text(text: str) -> None:
     """Text for programs and people alike, on stdout, as it is."""
-    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output(sys.stdout)
 
 
 def print_table(table: RenderableType) -> None:
@@ -96,4 +116,4 @@ def show_progress(quiet: bool) -> Iterator[Progress]:
 
 def _make_console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else _PIPE_WIDTH)
+    return _Console(file=stream, width=None if stream.isatty() else _PIPE_WIDTH)
