@@ -14,6 +14,7 @@ from onnxslim.core.errors import UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.user_functions import is_function_reference, load_function
 from onnxslim.data.samples import Samples
+from onnxslim.data.states.pairs import AUTO
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.judging import EvaluationOptions
 from onnxslim.runtime.providers import PROVIDERS
@@ -79,8 +80,16 @@ _OPTION_TABLE: dict[str, tuple[OptionRow, ...]] = {
             'How images become arrays: "resize=256 crop=224 mean=… std=…".',
             {"metavar": "SPEC"},
         ),
-        ("--dim", "The size of a free dimension.", {"type": DIM, "multiple": True, "metavar": "NAME=N"}),
-        ("--state", "An output that is fed back; samples are sequences then.", {**_PAIRS, "metavar": "OUT=IN"}),
+        (
+            "--dim",
+            "The size of a free dimension; one without a name is INPUT.AXIS.",
+            {"type": DIM, "multiple": True, "metavar": "NAME=N"},
+        ),
+        (
+            "--state",
+            "An output that is fed back, or auto for all that names tell; samples are sequences then.",
+            {**_PAIRS, "type": PairType(word=AUTO), "metavar": "OUT=IN|auto"},
+        ),
         (
             "--metric",
             f"What to judge by: {', '.join((*METRICS, *DATASET_METRICS))}, or module:function with --allow-code.",

@@ -38,20 +38,25 @@ class QuantityType(_ParamType):
 
 
 class PairType(_ParamType):
-    """``name=value`` → ``(name, value)``; ``whole_number`` wants a whole number of at least 1 for a value."""
+    """``name=value`` → ``(name, value)``; ``whole_number`` wants a whole number of at least 1 for a value.
+
+    A ``word`` may stand for a pair: it is ``(word, "")``.
+    """
 
     name = "name=value"
 
-    def __init__(self, *, whole_number: bool = False) -> None:
-        self.whole_number = whole_number
+    def __init__(self, *, whole_number: bool = False, word: str | None = None) -> None:
+        self.whole_number, self.word = whole_number, word
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str | int]:
         """The pair."""
         if isinstance(value, tuple):
             return value
+        if value == self.word:
+            return str(value), ""
         name, equals, text = str(value).partition("=")
         if not name or not equals:
-            self.refuse(value, param, "expected name=value")
+            self.refuse(value, param, "expected name=value" + (f", or {self.word}" if self.word else ""))
         if not self.whole_number:
             return name, text
         if not text.isdecimal() or int(text) < 1:

@@ -93,7 +93,7 @@ class ModelInput:
             return self.axis
         if _matches(self.dims, shape):
             return None
-        raise ValueError(f"samples of shape {_format_shape(shape)}, expected {_format_shape(self.sample_dims)}")
+        raise ValueError(f"samples of shape {format_shape(shape)}, expected {format_shape(self.sample_dims)}")
 
     def is_whole_feed(self, shape: tuple[int, ...]) -> bool:
         """A tensor of ``shape`` can be fed as it is and consists of samples along the batch axis."""
@@ -125,7 +125,7 @@ def get_model_inputs(model: ir.Model) -> tuple[ModelInput, ...]:
         if not isinstance(value.type, ir.TensorType) or not supported:
             actual = map_types.describe(model.graph, str(value.name)) or value.type
             raise UnsupportedError(f"input '{value.name}' is {actual}: only tensors of numbers or strings can be fed")
-    inputs = build_inputs({str(v.name): (v.dtype or ir.DataType.UNDEFINED, _read_dims(v)) for v in values})
+    inputs = build_inputs({str(v.name): (v.dtype or ir.DataType.UNDEFINED, read_dims(v)) for v in values})
     return tuple(
         replace(model_input, required=value.name not in model.graph.initializers, limit=_find_index_limit(value))
         for model_input, value in zip(inputs, values, strict=True)
@@ -151,7 +151,8 @@ def find_fixed_batch_size(inputs: Sequence[ModelInput]) -> int:
     return max((i.fixed_batch_size or 1 for i in inputs), default=1)
 
 
-def _format_shape(shape: Sequence[Dim]) -> str:
+def format_shape(shape: Sequence[Dim]) -> str:
+    """``shape`` as numpy writes one: ``(2, ?, 128)``."""
     return f"({', '.join('?' if d is None else str(d) for d in shape)}{',' if len(shape) == 1 else ''})"
 
 
@@ -159,7 +160,8 @@ def _matches(dims: Sequence[Dim], shape: Sequence[int]) -> bool:
     return len(dims) == len(shape) and all(not isinstance(d, int) or d == size for d, size in zip(dims, shape, strict=True))
 
 
-def _read_dims(value: ir.Value) -> tuple[Dim, ...] | None:
+def read_dims(value: ir.Value) -> tuple[Dim, ...] | None:
+    """The shape of ``value``, None when the model does not tell the rank."""
     if value.shape is None:
         return None
     sizes: list[Dim] = [d if isinstance(d, int) else d.value for d in value.shape]

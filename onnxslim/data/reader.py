@@ -13,6 +13,7 @@ from typing import Any
 from onnxslim.core.errors import InvalidDataError
 from onnxslim.data.columns import Array, Column
 from onnxslim.data.model_inputs import ModelInput
+from onnxslim.data.states.pairs import ModelOutput
 
 #: The key that holds labels unless another is named.
 LABELS_KEY = "labels"
@@ -32,6 +33,8 @@ class ReaderRequest:
         seed: Of everything drawn.
         dims: Sizes for free dimensions by symbol; only made-up data need them.
         free: The size of the free dimensions that ``dims`` leaves open, or None for the usual ones; likewise.
+        outputs: What the model gives, to propose which of them are fed back.
+        fed_back: Inputs that are fed with outputs, and so are none of ``inputs``.
     """
 
     source: Any
@@ -43,6 +46,8 @@ class ReaderRequest:
     seed: int = 0
     dims: Mapping[str, int] = field(default_factory=dict)
     free: int | None = None
+    outputs: Sequence[ModelOutput] = ()
+    fed_back: Sequence[ModelInput] = ()
 
     @property
     def only_input(self) -> ModelInput:

@@ -170,9 +170,11 @@ class Samples:
         size = self.fixed_batch or 1
         return max(size, min(count, len(self)) // size * size)
 
-    def with_feeds(self, feeds: Sequence[InputFeed], state: Mapping[str, str]) -> Samples:
-        """These samples with the inputs of ``feeds`` as well, which ``state`` says are fed back."""
-        return self._make_view(self._indices, self.source, (*self.feeds, *feeds), state)
+    def with_feeds(self, feeds: Sequence[InputFeed], state: Mapping[str, str], notes: Sequence[str] = ()) -> Samples:
+        """These samples with the inputs of ``feeds`` as well, which ``state`` says are fed back; ``notes`` are warnings."""
+        samples = self._make_view(self._indices, self.source, (*self.feeds, *feeds), state)
+        samples.warnings.extend(notes)
+        return samples
 
     def take(self, indices: ArrayLike, *, source: str | None = None) -> Samples:
         """The samples at ``indices``, in that order, streamed from the same place; IndexError outside the range."""

@@ -12,13 +12,13 @@ recovery and profiling need to know nothing about time. Only who judges lets eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from onnxslim.core.errors import InvalidDataError, UnsupportedError, UsageError
+from onnxslim.core.errors import InvalidDataError, UnsupportedError
 from onnxslim.data.columns import (
     Array,
     ArrayColumn,
@@ -34,49 +34,13 @@ from onnxslim.data.model_inputs import Dim, ModelInput
 from onnxslim.data.reader import ReaderRequest, ReaderResult
 from onnxslim.data.samples import Samples, StepIndex
 from onnxslim.data.spool import Spool
+from onnxslim.data.states.feedback import StateFeedback
+from onnxslim.data.states.initial_state import InitialState, bind_symbols, find_initial_state
 
 #: What the time axis is called, for made-up data: ``--dim time=100``.
 TIME_DIM = "time"
 #: Steps of a made-up sequence.
 DEFAULT_TIME_STEPS = 32
-
-
-@dataclass(frozen=True)
-class StateFeedback:
-    """How state is carried.
-
-    Attributes:
-        pairs: Output → the input it is fed back to.
-        outputs: The outputs that the model has.
-        run: One inference of the original: feeds by input → outputs by name.
-    """
-
-    pairs: Mapping[str, str]
-    outputs: Sequence[str]
-    run: Callable[[Mapping[str, Array]], Mapping[str, Any]]
-
-    def check(self, inputs: Sequence[ModelInput]) -> None:
-        """Refuse pairs that the model does not have.
-
-        Raises:
-            UsageError: No such output or input, or one that appears twice.
-        """
-        known = {i.name for i in inputs}
-        for output, input_name in self.pairs.items():
-            if output not in self.outputs:
-                raise UsageError(
-                    f"--state {output}={input_name}: the model has no output {output}",
-                    hint=f"it has {', '.join(self.outputs)}; the form is OUT=IN",
-                )
-            if input_name not in known:
-                raise UsageError(
-                    f"--state {output}={input_name}: the model has no input {input_name}",
-                    hint=f"it has {', '.join(sorted(known))}; the form is OUT=IN",
-                )
-        if len(set(self.pairs.values())) < len(self.pairs):
-            raise UsageError("--state: two outputs are fed back to one input")
-        if not known - set(self.pairs.values()):
-            raise UsageError("--state: every input would be fed back, and none is left for data")
 
 
 def add_time_axis(model_input: ModelInput) -> ModelInput:
@@ -149,20 +113,30 @@ def carry_state(samples: Samples, feedback: StateFeedback, inputs: Sequence[Mode
         )
     output_by_input = {input_name: output for output, input_name in feedback.pairs.items()}
     axes = {i.name: i.axis for i in inputs}
-    zeros = {i.name: _make_zero_state(i, dims) for i in inputs}
-    initial_state = {n: row if axes[n] is None else np.expand_dims(row, axes[n] or 0) for n, row in zeros.items()}
+    initial_state = _start(samples, feedback, inputs, dims)
     spools = {i.name: Spool(f"the state '{i.name}'") for i in inputs}
     state: dict[str, Array] = {}
     for batch in samples.batches(1):
         if not samples.continues_previous[batch.indices.start]:
-            state = dict(initial_state)
+            state = dict(initial_state.tensors)
         for name, value in state.items():
             axis = axes[name]
             spools[name].append(value[None] if axis is None else np.moveaxis(value, axis, 0))
         outputs = feedback.run({**batch, **state})
-        state = {name: _check_state(outputs[output], state[name], output, name) for name, output in output_by_input.items()}
+        state = {
+            name: _check_state(outputs[output], state[name], output, name, initial_state.growing.get(name, ()))
+            for name, output in output_by_input.items()
+        }
     columns = {i.name: _ReindexedColumn(spools[i.name].to_column(), samples.source_positions) for i in inputs}
-    return samples.with_feeds([bind_column(i, columns[i.name], i.name) for i in inputs], feedback.pairs)
+    feeds = [bind_column(i, columns[i.name], i.name) for i in inputs]
+    return samples.with_feeds(feeds, feedback.pairs, [*feedback.notes, *initial_state.notes])
+
+
+def _start(samples: Samples, feedback: StateFeedback, inputs: Sequence[ModelInput], dims: Mapping[str, int]) -> InitialState:
+    """What every sequence starts from; sizes that the data tell go before those of ``dims``."""
+    first_feeds = next(samples.batches(1))
+    sizes = {**dims, **bind_symbols([feed.input for feed in samples.feeds], first_feeds)}
+    return find_initial_state(feedback, inputs, first_feeds, sizes)
 
 
 class _ReindexedColumn:
@@ -230,21 +204,13 @@ def _expand_auxiliary(column: Column | Array, steps: StepIndex) -> Column | Arra
     return _ReindexedColumn(column, steps.sequence) if len(column) == len(lengths) else column
 
 
-def _make_zero_state(model_input: ModelInput, sizes: Mapping[str, int]) -> Array:
-    shape = []
-    for dim in model_input.sample_dims:
-        size = dim if isinstance(dim, int) else sizes.get(dim or "")
-        if size is None or model_input.dims is None:
-            raise UnsupportedError(
-                f"--state: the size of '{model_input.name}' {model_input} is free, so its start is not known",
-                hint=f"give it with --dim {dim or 'NAME'}=N",
-            )
-        shape.append(size)
-    return np.zeros(shape, model_input.dtype.numpy())
-
-
-def _check_state(value: Any, previous: Array, output: str, input_name: str) -> Array:
-    if not isinstance(value, np.ndarray) or value.shape != previous.shape or value.dtype != previous.dtype:
+def _check_state(value: Any, previous: Array, output: str, input_name: str, growing: Sequence[int]) -> Array:
+    """``value``, which may differ from the state before along the ``growing`` axes only."""
+    expected = list(previous.shape)
+    if isinstance(value, np.ndarray) and value.ndim == previous.ndim:
+        for axis in growing:
+            expected[axis] = value.shape[axis]
+    if not isinstance(value, np.ndarray) or list(value.shape) != expected or value.dtype != previous.dtype:
         description = f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else "no tensor"
         raise InvalidDataError(
             f"--state {output}={input_name}: the output is {description}, "

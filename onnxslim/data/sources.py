@@ -22,8 +22,9 @@ from onnxslim.data.model_inputs import get_model_inputs
 from onnxslim.data.reader import ReaderRequest, ReaderResult
 from onnxslim.data.readers import array_folder, arrays, images, iterables, npz, random_data, tables
 from onnxslim.data.samples import Samples, StepIndex, too_few_samples
-from onnxslim.data.sequences import StateFeedback
 from onnxslim.data.split import draw_indices, draw_samples
+from onnxslim.data.states.feedback import StateFeedback
+from onnxslim.data.states.pairs import describe_pairs, find_state_pairs, get_model_outputs
 from onnxslim.data.user_functions import call_reader
 
 #: Why a model does not run with some inputs; None where it does.
@@ -87,7 +88,9 @@ def open_samples(
     inputs = get_model_inputs(model)
     if not inputs:
         raise UnsupportedError("the model takes no inputs, so there is nothing to feed it with")
-    request = ReaderRequest(source, inputs, labels, group, preprocess, max_samples, seed, dict(dims or {}))
+    request = ReaderRequest(
+        source, inputs, labels, group, preprocess, max_samples, seed, dict(dims or {}), outputs=get_model_outputs(model)
+    )
     if feedback is not None:
         return _open_sequences(request, feedback, allow_random)
     reader = _find_reader(request, allow_random)
@@ -120,8 +123,10 @@ def _open_sequences(request: ReaderRequest, feedback: StateFeedback, allow_rando
     state_inputs = [i for i in request.inputs if i.name in fed_back]
 
     def read(reader_request: ReaderRequest) -> tuple[Samples, StepIndex]:
-        result, steps = sequences.flatten(reader.read(reader_request), reader_request, inputs, rows_are_steps=rows_are_steps)
-        return _build_samples(result, replace(request, inputs=inputs), steps), steps
+        found = reader.read(reader_request)
+        feedback.check_fed(request.inputs, list(request.map_to_inputs(found.columns).values()))
+        result, steps = sequences.flatten(found, reader_request, inputs, rows_are_steps=rows_are_steps)
+        return _build_samples(result, replace(request, inputs=inputs, fed_back=state_inputs), steps), steps
 
     def can_run(reader_request: ReaderRequest) -> bool:
         try:
@@ -219,15 +224,27 @@ def _check_names(keys: list[str], names: Mapping[str, Any], request: ReaderReque
     for model_input in request.required_inputs:
         if model_input.name not in names:
             have = ", ".join(f"'{key}'" for key in keys) or "no arrays"
-            state = f"an output that is fed back to '{model_input.name}' is named with --state OUT={model_input.name}"
-            hint = state if known & {*keys} else None
+            hint = _propose_state(model_input.name, request) if known & {*keys} else None
             raise InvalidDataError(f"{title} has {have}; the model expects {expected}", hint=hint)
     for key in names:
+        if key not in known and key in {i.name for i in request.fed_back}:
+            raise InvalidDataError(
+                f"{title}: '{key}' is a state that is fed back, which the data cannot hold as well",
+                hint="remove it, or --state: then every sample holds the state that it starts from",
+            )
         if key not in known:
             raise InvalidDataError(
                 f"{title}: '{key}' is not an input of the model, which expects {expected}",
                 hint="remove it, or say that it holds the labels with --labels",
             )
+
+
+def _propose_state(name: str, request: ReaderRequest) -> str:
+    """What ``--state`` could feed to the input ``name``."""
+    pairs = find_state_pairs(request.inputs, request.outputs)
+    if name in pairs.values():
+        return f"--state auto feeds back what the names tell: {describe_pairs(pairs)}; samples are sequences then"
+    return f"an output that is fed back to '{name}' is named with --state OUT={name}"
 
 
 def _resolve_auxiliary(

@@ -8,9 +8,11 @@ from typing import Any
 
 import onnx_ir as ir
 
+from onnxslim.data.model_inputs import get_model_inputs
 from onnxslim.data.samples import Samples
-from onnxslim.data.sequences import StateFeedback
 from onnxslim.data.sources import open_samples
+from onnxslim.data.states.feedback import StateFeedback
+from onnxslim.data.states.pairs import AUTO, describe_pairs, get_model_outputs, resolve_state
 from onnxslim.runtime.session import Session, SessionConfig, make_run_check
 
 
@@ -19,7 +21,8 @@ class DataOptions:
     """How data are read; see :func:`onnxslim.data.sources.open_samples`.
 
     Attributes:
-        state: Output → the input it is fed back to; then samples are sequences (:mod:`onnxslim.data.sequences`).
+        state: Output → the input it is fed back to; then samples are sequences (:mod:`onnxslim.data.sequences`). ``auto``,
+            alone or as a key beside pairs, stands for all that names tell (:mod:`onnxslim.data.states.pairs`).
     """
 
     labels: str | None = None
@@ -28,7 +31,7 @@ class DataOptions:
     dims: Mapping[str, int] = field(default_factory=dict)
     allow_code: bool = False
     group: str | None = None
-    state: Mapping[str, str] = field(default_factory=dict)
+    state: Mapping[str, str] | str = field(default_factory=dict)
 
     def open(self, source: Any, model: ir.Model, *, seed: int = 0, config: SessionConfig | None = None) -> Samples:
         """The samples at ``source`` for ``model``, the original, which is run once over them where there is state.
@@ -44,7 +47,9 @@ class DataOptions:
         """
         feedback = None
         if self.state:
-            session = Session(model, config)
-            feedback = StateFeedback(self.state, session.outputs, session.run)
+            session, declared = Session(model, config), get_model_outputs(model)
+            pairs = resolve_state(self.state, get_model_inputs(model), declared)
+            told = [f"--state {AUTO} feeds back {describe_pairs(pairs)}"] if AUTO in self.state else []
+            feedback = StateFeedback(pairs, session.outputs, session.run, declared, told)
         options = {name: value for name, value in vars(self).items() if name != "state"}
         return open_samples(source, model, **options, seed=seed, run_check=make_run_check(model, config), feedback=feedback)

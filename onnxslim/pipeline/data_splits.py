@@ -50,6 +50,7 @@ class DataSplits:
     def warnings(self) -> list[str]:
         """What the sources had to say, and whether the sets are too much alike."""
         lines = [line for samples in self._samples_by_use().values() if samples is not None for line in samples.warnings]
+        lines = list(dict.fromkeys(lines))  # views of one source share what it had to say
         return lines if self.duplicate_warning is None else [*lines, self.duplicate_warning]
 
     def _samples_by_use(self) -> dict[str, Samples | None]:

@@ -44,8 +44,9 @@ def test_evaluating_sequences_tells_the_error_over_time(run: Callable[..., Any],
     [
         ("nope=state", 2, "no output nope"),
         ("next=nope", 2, "no input nope"),
-        ("next", 2, "expected name=value"),
-        ("mean=state", 3, "mean=state: the output is float32 of shape (1, 1), expected float32 of shape (1, 3)"),
+        ("next", 2, "expected name=value, or auto"),
+        ("auto", 2, "by their shapes these go together: y=x or next=x for 'x', y=state or next=state for 'state'"),
+        ("mean=state", 3, "mean=state: the output has shape (batch, 1), expected (batch, 3) as the input"),
     ],
 )
 def test_a_pair_that_does_not_fit_is_named(

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from onnxslim.core.errors import InvalidDataError, UnsupportedError, UsageError
 from onnxslim.data.samples import Samples
-from onnxslim.data.sequences import StateFeedback
 from onnxslim.data.sources import open_samples
 from onnxslim.data.split import check_disjoint, hold_back
+from onnxslim.data.states.feedback import StateFeedback
 
 Make = Callable[..., ir.Model]
 PAIRS = {"next": "state"}
@@ -156,12 +156,14 @@ def test_a_state_that_comes_back_in_another_shape_is_refused_by_name(model: ir.M
         open_samples({"x": frames(3)[0]}, model, feedback=how)
 
 
-def test_a_state_of_free_size_asks_for_it_and_takes_it(make: Make) -> None:
+def test_a_state_of_free_size_starts_with_one_says_so_and_takes_another(make: Make) -> None:
     model = make(x=("FLOAT", ["batch", 3]), state=("FLOAT", [2, "batch", "hidden"]))
-    with pytest.raises(UnsupportedError, match="free") as caught:
-        open_samples({"x": frames(3)[0]}, model, feedback=HOW)
-    assert caught.value.hint == "give it with --dim hidden=N"
-    check(open_samples({"x": frames(3)[0]}, model, feedback=HOW, dims={"hidden": 4}), frames(3))
+    samples = open_samples({"x": frames(3)[0]}, model, feedback=HOW)
+    assert fed(samples)[1].shape == (3, 2, 1)
+    assert any("zeros of 2x1x1; --dim hidden=N" in line for line in samples.warnings)
+    given = open_samples({"x": frames(3)[0]}, model, feedback=HOW, dims={"hidden": 4})
+    check(given, frames(3))
+    assert given.warnings == []
 
 
 def test_sequences_of_one_sample_must_be_equally_long_over_the_inputs(make: Make) -> None:
