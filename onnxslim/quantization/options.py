@@ -33,6 +33,8 @@ class QuantizeOptions:
         exclude: Regular expressions; a node whose whole name matches stays float.
         float_units: The decision of an earlier run: these stay float, everything else that can becomes int8; where
             ``weights`` alone are, the layers that keep float ones.
+        loss_share: Beside ``float_units``: what the outputs may lose, as a share of what they lose with these alone in
+            float. What costs them most for what it gains goes back to float too.
         block_layers: The decision of an earlier run with ``weights="int8"``: these linear layers read their weights in
             blocks, all other weights are expanded when the model is loaded.
         float_weights: How the weights of layers that stay in float are stored: ``int8``, expanded when the model is loaded,
@@ -55,6 +57,7 @@ class QuantizeOptions:
     placement: str = "measured"
     exclude: tuple[str, ...] = ()
     float_units: tuple[str, ...] | None = None
+    loss_share: float | None = None
     block_layers: tuple[str, ...] | None = None
     float_weights: str = "auto"
     calibration_samples: int | None = None

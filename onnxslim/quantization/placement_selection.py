@@ -10,16 +10,19 @@ from typing import Generic, Protocol, TypeVar
 import onnx_ir as ir
 
 from onnxslim.core.deadline import seconds_left
+from onnxslim.core.errors import UnsupportedError
 from onnxslim.core.step_report import StepReport
 from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.decision import FrontPoint
 from onnxslim.quantization.evaluation.front_selection import FrontSelection, select_from_front
-from onnxslim.quantization.evaluation.judge import Judge, JudgedVariant
+from onnxslim.quantization.evaluation.judge import Judge, JudgedVariant, is_harmless
 from onnxslim.quantization.float_weights import Variant
 from onnxslim.quantization.qdq.placement_front import Placement
 
 #: A placement that loses no more than this share of what a metric may lose needs no milder ones beside it.
 MAX_SAFE_EXCESS = 0.25
+#: Of the time for a milder placement, what is left for building it once losses are known.
+_MILDER_BUILD_SHARE = 0.5
 
 
 class Built(Protocol):
@@ -56,7 +59,7 @@ class SelectedPlacement(Generic[B]):
         variant: Which of its models.
         front: From the fastest to the mildest; empty where none was looked for.
         index: Which of them it is; None without a front.
-        selection: How it was found; None without a front.
+        selection: How it was found; None where nobody judged.
     """
 
     built: B
@@ -75,21 +78,24 @@ class SelectedPlacement(Generic[B]):
     @property
     def reason(self) -> str | None:
         """How much went back to float, and why; None where nothing did."""
-        if not self.index or self.selection is None:
+        if not self.index:
             return None
-        count, excess = len(self.back_in_float), self.selection.excesses[0]
-        return f"{count} ops went back to float: the fastest placement loses {excess:.1f} × what is allowed"
+        why = "less than the fastest placement loses was asked for"
+        if self.selection is not None:
+            why = f"the fastest placement loses {self.selection.excesses[0]:.1f} × what is allowed"
+        return f"{len(self.back_in_float)} ops went back to float: {why}"
 
     def describe(self, report: StepReport) -> None:
         """Tell ``report`` of the front and of what was tried."""
-        if self.selection is None:
+        if not self.front:
             return
         report.details["front"] = [
             {"float": len(point.float_units), "loss": float(f"{point.loss:.3g}"), "ms": round(point.seconds * 1e3, 4)}
             for point in self.front
         ]
-        tried = sorted(self.selection.excesses.items())
-        report.details["front_tried"] = {str(index): float(f"{excess:.3g}") for index, excess in tried}
+        if self.selection is not None:
+            tried = sorted(self.selection.excesses.items())
+            report.details["front_tried"] = {str(index): float(f"{excess:.3g}") for index, excess in tried}
         if self.reason is not None:
             report.count("ops back in float", len(self.back_in_float))
             report.details["mixed"] = {"back": self.back_in_float, "why": self.reason}
@@ -150,3 +156,32 @@ def select_placement(
         FrontPoint(builder.list_float_units(point.int8), point.loss * scale, point.seconds) for point in placements
     )
     return SelectedPlacement(tried[index][0], tried[index][1].variant, front, index, selection)
+
+
+def select_milder_placement(
+    builder: PlacementBuilder[B],
+    fastest: frozenset[str],
+    loss_share: float,
+    context: QuantizeContext,
+    report: StepReport,
+) -> SelectedPlacement[B]:
+    """The fastest placement that should lose at most ``loss_share`` of what ``fastest`` does; the mildest where none should.
+
+    What stays in float keeps int8 weights only where they add next to nothing; where no placement is milder, they are what
+    goes.
+
+    Raises:
+        UnsupportedError: Nothing is milder than ``fastest``.
+    """
+    with report.part("losses"):
+        placements = builder.walk_front(fastest, _MILDER_BUILD_SHARE * seconds_left(context.deadline))
+    placements = placements or [Placement(fastest, 0.0, 0.0)]
+    allowed = loss_share * placements[0].loss
+    index = next((i for i, point in enumerate(placements) if i and point.loss <= allowed), len(placements) - 1)
+    built = builder.build(placements[index].int8, is_first=False)
+    small, large = built.variants[0], built.variants[-1]
+    if index == 0 and small is large:
+        raise UnsupportedError("no placement that gains anything loses less", hint="fewer float units, or none given")
+    variant = small if index and is_harmless(small, large) else large
+    front = tuple(FrontPoint(builder.list_float_units(p.int8), p.loss, p.seconds) for p in placements)
+    return SelectedPlacement(built, variant, front, index)

@@ -18,7 +18,14 @@ from onnxslim.pipeline.result import Result
 from onnxslim.pipeline.task import CompressionTask
 from onnxslim.reporting.drops import describe_drop
 from onnxslim.search.candidate import Candidate
-from onnxslim.search.finalists import choose_milder_point, is_sure, select_finalists, step_down
+from onnxslim.search.finalists import (
+    choose_loss_share,
+    choose_milder_point,
+    count_open_reads,
+    is_sure,
+    select_finalists,
+    step_down,
+)
 from onnxslim.search.pareto import pareto_front
 from onnxslim.search.trial import Trial
 from onnxslim.search.verdict import describe_gain, describe_search, describe_verdict, suggest_max_drop
@@ -29,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 #: What a milder placement takes to make, of what the whole choice among placements took.
 _MILDER_SHARE = 0.5
+#: A milder placement that drops more than this share of what the one before dropped shows that the drop is not int8's.
+_MAX_DROP_LEFT = 0.9
 
 #: Carries out a recipe as a trial of the search.
 TrialRunner = Callable[[Candidate, Recipe], Trial]
@@ -73,10 +82,10 @@ class Confirmation:
             trial.refusal = refusal
             if late:
                 break
-            milder = self._make_milder(trial)
+            milder = self._make_milder(trial, tried) if count_open_reads(queue, trial, reads) > 0 else None
             if milder is not None:
                 tried.append(milder)
-                queue = step_down(queue, milder, reads) if milder.may_pass else queue
+                queue = step_down(queue, trial, milder, reads) if milder.may_pass else queue
         return self._keep_original(tried, reads)
 
     def _show(self, trial: Trial) -> str | None:
@@ -103,23 +112,45 @@ class Confirmation:
             attempt.judge_stages()
         return None
 
-    def _make_milder(self, trial: Trial) -> Trial | None:
-        """The next milder placement of ``trial``, which lost too much on confirm; None where there is none, or no time."""
-        limit, index, text = self.recipe.gates.max_drop, trial.front_index, trial.attempt.result.recipe
-        drop = trial.confirm_drop
-        if limit is None or drop is None or drop <= limit or index is None or text is None:
+    def _make_milder(self, trial: Trial, tried: Sequence[Trial]) -> Trial | None:
+        """The next milder placement of ``trial``, which lost too much on confirm; None where there is none, or no time.
+
+        Where every layer passed on tune no front was looked for: what each loses is measured now, on the fit data.
+        """
+        limit, text, drop = self.recipe.gates.max_drop, trial.attempt.result.recipe, trial.confirm_drop
+        if limit is None or drop is None or drop <= limit or text is None:
             return None
-        point = choose_milder_point(trial.front, index, drop, limit)
-        if point is None or not self._fits(_MILDER_SHARE * trial.seconds):
+        unmilder = dataclasses.replace(trial.candidate, milder=0)
+        earlier = [
+            t.confirm_drop for t in tried if dataclasses.replace(t.candidate, milder=0) == unmilder and t is not trial
+        ]
+        if any(known is not None and drop > _MAX_DROP_LEFT * known for known in earlier):
             return None
         resolved = recipes.parse(text)
         *before, last = resolved.steps
         if not isinstance(last, recipes.Step) or last.name != "quantize":
             return None  # what was learned after it was learned for that placement
-        options = dataclasses.replace(last.options, float_units=trial.front[point].float_units)
-        recipe = dataclasses.replace(resolved, steps=(*before, recipes.Step(last.name, options)))
-        milder = self.run(dataclasses.replace(trial.candidate, milder=trial.candidate.milder + point - index), recipe)
-        milder.front, milder.front_index = trial.front, point
+
+        def run(seconds: float, **changes: Any) -> Trial | None:
+            if not self._fits(seconds):
+                return None
+            options = dataclasses.replace(last.options, **changes)
+            recipe = dataclasses.replace(resolved, steps=(*before, recipes.Step(last.name, options)))
+            return self.run(dataclasses.replace(trial.candidate, milder=trial.candidate.milder + 1), recipe)
+
+        loss_share = choose_loss_share(drop, limit)
+        if trial.front_index is None:
+            has_placement = last.options.float_units is not None
+            milder = run(trial.seconds, loss_share=loss_share, float_weights="auto") if has_placement else None
+        elif (point := choose_milder_point(trial.front, trial.front_index, loss_share)) is not None:
+            milder = run(_MILDER_SHARE * trial.seconds, float_units=trial.front[point].float_units)
+            if milder is not None:
+                milder.front, milder.front_index = trial.front, point
+        else:
+            milder = None
+        if milder is not None and milder.front_index:
+            steps = milder.front_index - (trial.front_index or 0)
+            milder.candidate = dataclasses.replace(trial.candidate, milder=trial.candidate.milder + steps)
         return milder
 
     def _finish(self, tried: list[Trial], trial: Trial, reads: int) -> Result:

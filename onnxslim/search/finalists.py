@@ -99,27 +99,47 @@ def rank(trials: Sequence[T]) -> list[T]:
     return ranked
 
 
-def choose_milder_point(front: Sequence[FrontLoss], chosen: int, drop: float, limit: float) -> int | None:
+def choose_loss_share(drop: float, limit: float) -> float:
+    """Of what a placement loses, what the next milder one may; its drop is taken to grow with that.
+
+    Args:
+        drop: What it dropped on the confirm data, above ``limit``.
+        limit: What is allowed.
+    """
+    return _LOSS_MARGIN * (limit / drop if math.isfinite(drop) else 0.0)
+
+
+def choose_milder_point(front: Sequence[FrontLoss], chosen: int, loss_share: float) -> int | None:
     """The index of the placement to try when the one at ``chosen`` dropped too much; None where no milder one is left.
 
-    The first that should lose little enough, a drop being taken to grow with the loss; the mildest where none should.
+    The first that should lose little enough; the mildest where none should.
 
     Args:
         front: From the fastest to the mildest.
         chosen: Index of what was shown.
-        drop: What it dropped on the confirm data, above ``limit``.
-        limit: What is allowed.
+        loss_share: Of what that loses, what the next may.
     """
     milder = range(chosen + 1, len(front))
-    allowed = _LOSS_MARGIN * front[chosen].loss * (limit / drop if math.isfinite(drop) else 0.0)
+    allowed = loss_share * front[chosen].loss
     return next((i for i in milder if front[i].loss <= allowed), len(front) - 1 if milder else None)
 
 
-def step_down(queue: Sequence[T], milder: T, reads: int) -> list[T]:
-    """``queue`` with ``milder`` at its head, the surest at its end kept and no more of the others than may still be read."""
+def count_open_reads(queue: Sequence[T], failed: T, reads: int) -> int:
+    """How many reads of the confirm data are left for what is not the surest, behind ``failed``.
+
+    From the second failure on one is kept for what int8 weights step down to, unless they lose much less than what failed.
+    """
     sure = [trial for trial in queue if is_sure(trial.candidate)]
-    others = [milder, *(t for t in queue if t not in sure)]
-    return others[: max(0, MAX_CONFIRM_READS - reads - len(sure))] + sure
+    may_fail_too = any(is_weights_only(t.candidate) and not is_gentler(t, failed) for t in sure)
+    return MAX_CONFIRM_READS - reads - len(sure) - (reads > 1 and may_fail_too)
+
+
+def step_down(queue: Sequence[T], failed: T, milder: T, reads: int) -> list[T]:
+    """``queue`` with ``milder``, a placement of what ``failed``, at its head, the surest at its end kept and no more of the
+    others than may still be read.
+    """
+    others = [milder, *(t for t in queue if not is_sure(t.candidate))]
+    return others[: max(0, count_open_reads(queue, failed, reads))] + [t for t in queue if is_sure(t.candidate)]
 
 
 def is_exact(candidate: Candidate) -> bool:

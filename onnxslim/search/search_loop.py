@@ -115,7 +115,8 @@ class Search:
         deadline = self.started + MAX_OVERRUN * self.budget
 
         def run_milder(candidate: Candidate, recipe: Recipe) -> Trial:
-            return self.run_trial(candidate, recipe, deadline - time.monotonic())
+            judging = max((trial.outcome.judging_seconds for trial in self.trials), default=0.0)
+            return self.run_trial(candidate, recipe, deadline - time.monotonic() - 2 * judging)
 
         confirmation = Confirmation(self.task, self.recipe, run_milder, deadline, self.placement != "static")
         return confirmation.confirm_best(self.trials)

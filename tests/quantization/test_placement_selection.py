@@ -10,6 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.activations.output_error import ReferenceOutputs
+from onnxslim.core.errors import UnsupportedError
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.judging import EvaluationOptions
@@ -150,3 +151,37 @@ def test_max_drop_puts_layers_back_and_the_recipe_replays_it() -> None:
     assert again.model is not None
     assert model_file.to_bytes(again.model) == model_file.to_bytes(result.model)
     assert dataclasses.asdict(asked.gates) == dataclasses.asdict(parse(result.recipe).gates)
+
+
+@pytest.mark.parametrize("changes", [{"activations": "static"}, {"activations": "dynamic"}, {"weights": "int8"}])
+def test_a_milder_placement_than_a_given_one_loses_the_share_that_is_asked_for_and_replays(changes: dict[str, str]) -> None:
+    found = chain(3)
+    samples = open_samples({"x": np.random.default_rng(1).standard_normal((32, 32)).astype(np.float32)}, found)
+    yardstick = ReferenceOutputs(found, CalibrationFeeds(samples).first(16), CONFIG)
+    given = QuantizeOptions(placement="static", target="cpu", float_units=(), **changes)  # type: ignore[arg-type]
+    everything = quantize(found, samples, given)[0]
+    asked = dataclasses.replace(given, loss_share=0.5)
+    milder, report = quantize(found, samples, asked)
+    decision = report.decision
+    assert decision.front_index, "the first point is what was given"
+    assert decision.front[0].float_units == ()
+    assert decision.front[decision.front_index].loss <= 0.5 * decision.front[0].loss or (
+        decision.front_index == len(decision.front) - 1
+    )
+    assert decision.float_units == decision.front[decision.front_index].float_units
+    assert yardstick.error(milder) < yardstick.error(everything)
+    replayed, _ = quantize(
+        found, samples, dataclasses.replace(
+            given, float_units=decision.float_units, float_weights=decision.float_weights or "auto",
+            calibration=decision.calibration or "auto", block_layers=decision.block_layers,
+            corrected_layers=decision.corrected_layers,
+        ),
+    )  # fmt: skip
+    assert model_file.to_bytes(replayed) == model_file.to_bytes(milder)
+
+
+def test_one_layer_has_no_milder_placement() -> None:
+    found = model("g (float[n,32] x) => (float[n,32] y) { y = MatMul(x, w) }", w=np.eye(32, dtype=np.float32))
+    samples = open_samples({"x": np.random.default_rng(1).standard_normal((32, 32)).astype(np.float32)}, found)
+    with pytest.raises(UnsupportedError, match="loses less"):
+        quantize(found, samples, options("static", float_units=(), loss_share=0.5))

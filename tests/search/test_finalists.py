@@ -12,7 +12,9 @@ from onnxslim.quantization.decision import FrontPoint
 from onnxslim.search.candidate import Candidate
 from onnxslim.search.finalists import (
     MAX_CONFIRM_READS,
+    choose_loss_share,
     choose_milder_point,
+    count_open_reads,
     is_dominated,
     is_needed,
     rank,
@@ -125,20 +127,29 @@ FRONT = tuple(FrontPoint((), loss, 1.0) for loss in (1.0, 0.8, 0.4, 0.1))
 
 
 def test_the_next_milder_placement_is_the_first_that_should_lose_little_enough() -> None:
-    assert choose_milder_point(FRONT, 0, drop=0.012, limit=0.01) == 2
-    assert choose_milder_point(FRONT, 0, drop=0.05, limit=0.01) == 3
-    assert choose_milder_point(FRONT, 0, drop=5.0, limit=0.01) == 3, "none should: the mildest"
-    assert choose_milder_point(FRONT, 0, drop=math.inf, limit=0.01) == 3
-    assert choose_milder_point(FRONT, 3, drop=0.02, limit=0.01) is None, "none is left"
+    assert choose_milder_point(FRONT, 0, choose_loss_share(0.012, 0.01)) == 2
+    assert choose_milder_point(FRONT, 0, choose_loss_share(0.05, 0.01)) == 3
+    assert choose_milder_point(FRONT, 0, choose_loss_share(5.0, 0.01)) == 3, "none should: the mildest"
+    assert choose_milder_point(FRONT, 0, choose_loss_share(math.inf, 0.01)) == 3
+    assert choose_milder_point(FRONT, 3, choose_loss_share(0.02, 0.01)) is None, "none is left"
 
 
 @given(TRIALS, st.integers(1, MAX_CONFIRM_READS))
 def test_stepping_down_reads_the_confirm_data_no_more_often_and_keeps_the_surest(others: list[Tried], reads: int) -> None:
     queue = select_finalists([EXACT, WEIGHTS, *others])[reads:]
     milder = Tried(Candidate(milder=1), 0.001, 3.0)
-    found = step_down(queue, milder, reads)
+    found = step_down(queue, Tried(Candidate(), 0.002, 9.0), milder, reads)
     assert reads + len(found) <= MAX_CONFIRM_READS
     assert [t for t in queue if t in (EXACT, WEIGHTS)] == [t for t in found if t in (EXACT, WEIGHTS)]
+
+
+def test_a_read_is_kept_for_what_int8_weights_step_down_to_unless_they_lose_much_less() -> None:
+    int8, weights = Tried(Candidate(), 0.002, 9.0), Tried(Candidate(scheme="weights"), 0.0019, 4.0)
+    assert count_open_reads([weights, EXACT], int8, 1) == 2
+    assert count_open_reads([weights, EXACT], int8, 2) == 0, "the surest, one of which may have to step down"
+    weights.drop = 0.0005
+    assert count_open_reads([weights, EXACT], int8, 2) == 1
+    assert count_open_reads([EXACT], weights, 3) == 1
 
 
 def test_eight_bits_come_behind_four_however_alike_they_look_on_few_samples() -> None:

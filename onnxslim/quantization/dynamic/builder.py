@@ -34,8 +34,6 @@ MAX_SMOOTHING_ERROR_RATIO = 0.95
 #: Gains in dB from which on activations are smoothed, each tried on the outputs: a layer's own error is a poor judge of
 #: what its neighbours make of it, and the smallest gains do the most harm.
 MIN_SMOOTHING_GAINS_DB = (0.0, 4.0, 6.0)
-#: Samples that what a layer loses alone is measured on.
-NUM_LOSS_SAMPLES = 4
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,7 @@ class DynamicBuilder:
         observations: The layers' inputs, by tensor.
         lstm_choices: What becomes of its LSTM layers, by name.
         feeds: Samples that results are judged on.
+        loss_feeds: Samples that what a layer loses alone is measured on.
         context: Where to run.
         options: With nothing left to choose but placement.
     """
@@ -77,12 +76,13 @@ class DynamicBuilder:
         observations: Mapping[str, ObservedActivation],
         lstm_choices: Mapping[str, LstmChoice],
         feeds: Sequence[Mapping[str, np.ndarray]],
+        loss_feeds: Sequence[Mapping[str, np.ndarray]],
         *,
         context: QuantizeContext,
         options: QuantizeOptions,
     ) -> None:
         self._model, self._weights, self._observations = model, weights, observations
-        self._feeds, self._context, self._options = feeds, context, options
+        self._feeds, self._loss_feeds, self._context, self._options = feeds, loss_feeds, context, options
         self._lstm_forms = {name: choice.form for name, choice in lstm_choices.items() if choice.why_float is None}
         self._float_lstms = lstm_choices.keys() - self._lstm_forms.keys()
         self._target = TARGETS[options.target]
@@ -120,7 +120,7 @@ class DynamicBuilder:
 
     def walk_front(self, fastest: frozenset[str], reserve: float) -> list[Placement]:
         """Placements from ``fastest`` to the mildest, each layer's loss measured alone; ``reserve`` seconds are left."""
-        reference = ReferenceOutputs(self._model, self._feeds[:NUM_LOSS_SAMPLES], self._context.config)
+        reference = ReferenceOutputs(self._model, self._loss_feeds, self._context.config)
 
         fits = self._context.pace(reserve).fits
 

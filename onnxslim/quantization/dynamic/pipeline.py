@@ -23,10 +23,11 @@ from onnxslim.quantization.dynamic.lstm_choice import LstmChoice, choose_lstm_la
 from onnxslim.quantization.dynamic.rewrite import RewrittenLayer
 from onnxslim.quantization.evaluation import placement_profiling
 from onnxslim.quantization.evaluation.fusion_report import FusionReport, classify_layer, count_ops
+from onnxslim.quantization.evaluation.group_losses import select_loss_feeds
 from onnxslim.quantization.evaluation.judge import Judge
 from onnxslim.quantization.linear_layers import WeightMatrix, find_weight_matrices
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.placement_selection import SelectedPlacement, select_placement
+from onnxslim.quantization.placement_selection import SelectedPlacement, select_milder_placement, select_placement
 from onnxslim.quantization.prepare import build_no_layers_error
 from onnxslim.quantization.sqnr_floor import build_sqnr_error, get_min_sqnr_db
 from onnxslim.quantization.targets.base import Target
@@ -64,9 +65,15 @@ def quantize_dynamic(
     judge = Judge(context, options)
     judged_feeds = feeds.last(MAX_EVALUATION_SAMPLES)
     builder = DynamicBuilder(
-        model, layer_weights, observations, lstm_choices, judged_feeds, context=context, options=options
-    )
-    if options.float_units is not None or not (judge.is_drop_judged or options.min_sqnr is not None):
+        model, layer_weights, observations, lstm_choices, judged_feeds, select_loss_feeds(model, feeds), context=context,
+        options=options,
+    )  # fmt: skip
+    if options.float_units is not None and options.loss_share is not None:
+        selected = select_milder_placement(
+            builder, builder.all_units - float_names, options.loss_share, context, report
+        )  # fmt: skip
+        float_names |= frozenset(selected.front[selected.index or 0].float_units)
+    elif options.float_units is not None or not (judge.is_drop_judged or options.min_sqnr is not None):
         given = builder.build(builder.all_units - float_names)
         selected = SelectedPlacement(given, judge.take_smallest(given.variants))
         for name in sorted(builder.all_units & float_names):

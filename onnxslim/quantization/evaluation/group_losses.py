@@ -8,12 +8,26 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.graph.cost import compute_cost
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 
 #: Runs of groups that are quantised alone at most; each is one short run of a simulated model.
 MAX_TRIALS = 24
 #: What counts for an output that is not finite.
 _MAX_LOSS = 1e6
+#: Samples that losses are measured on, at least and at most: between them what this many multiply-accumulates pay for.
+_MIN_SAMPLES, _MAX_SAMPLES, _MAX_MACS = 4, 64, 2e9
+
+
+def select_loss_feeds(model: ir.Model, feeds: CalibrationFeeds) -> list[Mapping[str, np.ndarray]]:
+    """The samples that losses are measured on: from the first to the last, for steps of a sequence are alike in a row."""
+    affordable = _MAX_MACS / max(compute_cost(model).macs, 1)
+    return feeds.spread(int(min(max(affordable, _MIN_SAMPLES), _MAX_SAMPLES)))
 
 
 def measure_group_losses(

@@ -51,8 +51,7 @@ class Judge:
         for variant in variants[:-1]:
             judged = JudgedVariant(variant, self._measure_excess(variant))
             if self.is_drop_judged:
-                is_harmless = variant.worst_error <= (1 + MAX_HARMLESS_GROWTH) * large.worst_error
-                if judged.excess <= 1 or is_harmless:
+                if judged.excess <= 1 or is_harmless(variant, large):
                     return judged
             elif is_error_borne(variant.worst_error, large.worst_error, max_error):
                 return judged
@@ -69,3 +68,8 @@ class Judge:
         if self._drop_over_limit is not None:
             excess = max(excess, self._drop_over_limit(variant.model))
         return excess
+
+
+def is_harmless(variant: Variant, large: Variant) -> bool:
+    """Whether the weights that ``variant`` has in int8 and ``large`` in float are not what a metric minds."""
+    return variant.worst_error <= (1 + MAX_HARMLESS_GROWTH) * large.worst_error

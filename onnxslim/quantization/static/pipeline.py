@@ -23,9 +23,10 @@ from onnxslim.quantization.calibration.range_selection import RangeSelector
 from onnxslim.quantization.calibration.warnings import find_calibration_warnings
 from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.decision import QuantizeDecision
+from onnxslim.quantization.evaluation.group_losses import select_loss_feeds
 from onnxslim.quantization.evaluation.judge import Judge
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.placement_selection import SelectedPlacement, select_placement
+from onnxslim.quantization.placement_selection import SelectedPlacement, select_milder_placement, select_placement
 from onnxslim.quantization.prepare import build_no_layers_error
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups, make_plan
 from onnxslim.quantization.qdq.mean_to_pool import replace_means_with_pools
@@ -56,8 +57,6 @@ RANGE_SAMPLE_STRIDE, MAX_RANGE_SAMPLES = 4, 16
 RANGES_SHARE = 0.3
 #: Inputs of a Concat whose ranges differ by more than this do not share a scale.
 MAX_CONCAT_RANGE_RATIO = 16.0
-#: Samples that what a unit loses alone is measured on, likewise.
-MIN_LOSS_SAMPLES, MAX_LOSS_SAMPLES, LOSS_MACS = 4, 16, 2e9
 #: Of the memory that may be used, what watching activations may take beside the model and its own activations; and where
 #: nobody says, of what is planned with.
 OBSERVATION_MEMORY_SHARE, OBSERVATION_BYTES = 0.25, 300_000_000
@@ -126,21 +125,25 @@ def quantize_static(
         release_freed_memory()
     if not any(unit.has_weights for unit in all_units if unit.name in int8_capable):
         raise build_no_layers_error(model, "Conv, Gemm or MatMul with float32 weights can run in int8")
-    loss_count = int(min(max(LOSS_MACS / macs, MIN_LOSS_SAMPLES), MAX_LOSS_SAMPLES))
     builder = StaticBuilder(
         equalized, all_units, feeds, correction_feeds, reference, range_selector, None,
-        evaluation_feeds[:: max(1, len(evaluation_feeds) // loss_count)], best_method, int4_layers, context, options, report,
+        select_loss_feeds(model, feeds), best_method, int4_layers, context, options, report,
     )  # fmt: skip
     judge = Judge(context, options)
-    if options.float_units is not None:
-        built = builder.build(int8_capable - frozenset(options.float_units))
+    given = None if options.float_units is None else int8_capable - frozenset(options.float_units)
+    if given is not None and options.loss_share is None:
+        built = builder.build(given)
         return _summarize(SelectedPlacement(built, judge.take_smallest(built.variants)), builder)
     timing_feeds = feeds.first(NUM_TIMING_SAMPLES)
     with report.part("placement"):
         qparams = range_selector.get_qparams(best_method)
         fastest = choose_fastest(equalized, full_plan, qparams, timing_feeds, options, config=config, report=report)
         release_freed_memory()
-    selected = select_placement(model, replace(builder, times=fastest.times), judge, fastest.int8, context, report)
+    builder = replace(builder, times=fastest.times)
+    if given is None:
+        selected = select_placement(model, builder, judge, fastest.int8, context, report)
+    else:
+        selected = select_milder_placement(builder, given, options.loss_share or 0.0, context, report)
     if selected.selection is not None and selected.selection.index is None and not judge.is_drop_judged:
         raise build_sqnr_error(selected.variant.output_errors, options)
     if selected.index and options.placement == "measured":

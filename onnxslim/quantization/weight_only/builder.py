@@ -24,9 +24,6 @@ from onnxslim.quantization.qdq.placement_front import IndependentGroup, Placemen
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only.weights import find_weight_tensors
 
-#: Samples that what a weight loses alone is measured on.
-NUM_LOSS_SAMPLES = 4
-
 
 @dataclass(frozen=True)
 class BuiltWeights:
@@ -48,6 +45,7 @@ class WeightsBuilder:
         model: The float model.
         write: Writes a model's weights in place, but those of layers whose names match.
         feeds: Samples that results are judged on.
+        loss_feeds: Samples that what a layer loses alone is measured on.
         context: Where to run.
         options: For what.
     """
@@ -57,10 +55,13 @@ class WeightsBuilder:
         model: ir.Model,
         write: Callable[[ir.Model, Sequence[str]], StepReport],
         feeds: Sequence[Mapping[str, np.ndarray]],
+        loss_feeds: Sequence[Mapping[str, np.ndarray]],
+        *,
         context: QuantizeContext,
         options: QuantizeOptions,
     ) -> None:
-        self._model, self._write, self._feeds, self._context, self._options = model, write, feeds, context, options
+        self._model, self._write, self._feeds, self._loss_feeds = model, write, feeds, loss_feeds
+        self._context, self._options = context, options
 
     @cached_property
     def _saved_bytes(self) -> dict[tuple[str, ...], int]:
@@ -87,7 +88,7 @@ class WeightsBuilder:
 
     def walk_front(self, fastest: frozenset[str], reserve: float) -> list[Placement]:
         """From all of ``fastest`` in int8 to one weight, each one's loss measured alone; ``reserve`` seconds are left."""
-        reference = ReferenceOutputs(self._model, self._feeds[:NUM_LOSS_SAMPLES], self._context.config)
+        reference = ReferenceOutputs(self._model, self._loss_feeds, self._context.config)
         fits = self._context.pace(reserve).fits
         readers = {group[0]: group for group in self._saved_bytes if fastest.issuperset(group)}
 

@@ -41,10 +41,11 @@ from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.evaluation import placement_profiling
+from onnxslim.quantization.evaluation.group_losses import select_loss_feeds
 from onnxslim.quantization.evaluation.judge import Judge
 from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.placement_selection import SelectedPlacement, select_placement
+from onnxslim.quantization.placement_selection import SelectedPlacement, select_milder_placement, select_placement
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.sqnr_floor import build_sqnr_error
 from onnxslim.quantization.targets.registry import TARGETS
@@ -158,10 +159,15 @@ def _select_weights(
     """Which weights are int8, where somebody judges; None where all that can are."""
     judge = Judge(context, options)
     is_judged = judge.is_drop_judged or options.min_sqnr is not None
-    if context.samples is None or not is_judged or options.float_units is not None:
+    is_given = options.float_units is not None and options.loss_share is None
+    if context.samples is None or not (is_judged or options.loss_share is not None) or is_given:
         return None
-    feeds = CalibrationFeeds(context.samples).last(MAX_EVALUATION_SAMPLES)
-    builder = WeightsBuilder(model, write, feeds, context, options)
+    feeds = CalibrationFeeds(context.samples)
+    loss_feeds = select_loss_feeds(model, feeds)
+    builder = WeightsBuilder(model, write, feeds.last(MAX_EVALUATION_SAMPLES), loss_feeds, context=context, options=options)
+    if options.float_units is not None and options.loss_share is not None:
+        given = builder.all_units - frozenset(options.float_units)
+        return select_milder_placement(builder, given, options.loss_share, context, report)
     selected = select_placement(model, builder, judge, builder.all_units, context, report)
     if selected.selection is not None and selected.selection.index is None and not judge.is_drop_judged:
         raise build_sqnr_error(selected.variant.output_errors, options)
