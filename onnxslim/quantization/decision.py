@@ -36,7 +36,8 @@ class QuantizeDecision:
         layers: The weighted layers as the runtime runs them; None where they stay float.
         surviving: Conversions that the runtime did not fuse.
         mixed_reason: How many ops went back to float for a gate, and why; None where none did.
-        float_weights: How the weights of what stays in float are stored, ``int8`` or ``float32``; None where nothing chose.
+        float_weights: How the weights of what stays in float are stored, ``int8``, ``float16`` or ``float32``; None where
+            nothing chose.
         front: The placements to choose among, from the fastest to the mildest; empty where none was looked for.
         front_index: Which of them was chosen; None without a front.
         calibration_samples: From how many samples ranges come, where there was no time for all; else None.

@@ -30,7 +30,7 @@ class Variant:
     """A quantised model and how it stores the weights of what stays float.
 
     Attributes:
-        float_weights: ``int8`` or ``float32``; None where there is nothing to choose.
+        float_weights: ``int8``, ``float16`` or ``float32``; None where there is nothing to choose.
         model: It.
         output_errors: Relative squared error of each output.
     """
@@ -62,12 +62,12 @@ def make_variants(
         options: Also say what is excluded.
     """
     errors = reference.merge_parts(output_errors)
-    if options.float_weights == "float32":
-        return [Variant("float32", model, errors)]
+    if options.float_weights in ("float16", "float32"):
+        return [Variant(options.float_weights, model, errors)]
     stored = store_float_weights(model, target, options.exclude)
     if stored is None:
         return [Variant(None, model, errors)]
-    large = Variant("float32", model, errors)
+    large = Variant("float16", model, errors)  # which the finished file has (storage/narrow_constants)
     small = Variant("int8", stored, reference.merge_parts(reference.errors(stored)))
     return [small] if options.float_weights == "int8" else [small, large]
 

@@ -10,7 +10,7 @@ from onnxslim.core.quantities import Bytes
 ACTIVATION_MODES = ("static", "dynamic")
 LINEAR_FORMATS = ("int8", "int4")
 PLACEMENTS = ("measured", "static")
-FLOAT_WEIGHTS = ("auto", "int8", "float32")
+FLOAT_WEIGHTS = ("auto", "int8", "float16", "float32")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class QuantizeOptions:
         block_layers: The decision of an earlier run with ``weights="int8"``: these linear layers read their weights in
             blocks, all other weights are expanded when the model is loaded.
         float_weights: How the weights of layers that stay in float are stored: ``int8``, expanded when the model is loaded,
-            ``float32``, or ``auto``: int8 where the outputs bear it and the file is smaller for it.
+            ``float16``, expanded too, ``float32``, or ``auto``: int8 where the outputs bear it and the file is smaller for
+            it, else float16. With float32 biases, norms and scales stay float32 too.
         calibration_samples: The decision of an earlier run whose time was short: ranges come from the first so many samples.
         corrected_layers: The decision of an earlier run whose time was up: only so many layers, the first ones, are mended.
             With ``weights="int8"`` so many are rounded for the data, 0 for none, and nobody judges whether that helps.

@@ -56,7 +56,7 @@ def test_excluded_layers_and_targets_that_take_int8_from_qdq_alone_keep_their_fl
     assert store_float_weights(found, TARGETS["tensorrt"], ()) is None
 
 
-@pytest.mark.parametrize(("asked", "given"), [("auto", ["int8", "float32"]), ("int8", ["int8"]), ("float32", ["float32"])])
+@pytest.mark.parametrize(("asked", "given"), [("auto", ["int8", "float16"]), ("int8", ["int8"]), ("float32", ["float32"])])
 def test_variants_are_those_asked_for_the_smaller_first(asked: str, given: list[str]) -> None:
     found = convolutions()
     reference = ReferenceOutputs(found, CalibrationFeeds(samples(found, 16, 12, 12)), SessionConfig())

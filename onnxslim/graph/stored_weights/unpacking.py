@@ -23,7 +23,7 @@ from onnxslim.graph.traversal import walk
 
 _HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 #: Fewer half floats than this save less than the Cast that widens them takes.
-_MIN_HALF_ELEMENTS = 1024
+_MIN_HALF_ELEMENTS = 32
 #: By type of codes: the largest of a symmetric grid, and the code of zero.
 _SYMMETRIC_CODES = {
     ir.DataType.INT8: (127, 0),

@@ -96,7 +96,7 @@ def test_few_samples_say_nothing_and_change_nothing() -> None:
 def test_a_layer_that_stays_in_float_keeps_its_weights_and_its_bias() -> None:
     model = make_separable()
     nodes = [node.name or "" for node in quantize(model, None, INT8)[0].graph if node.op_type == "Conv"]
-    result, _ = quantize(model, draw_images(model, 32), options("int8", float_units=(nodes[3],)))
+    result, _ = quantize(model, draw_images(model, 32), options("int8", float_units=(nodes[3],), float_weights="float32"))
     layer = next(node for node in result.graph if node.name == nodes[3])
     for position, name in ((1, "w3"), (2, "b3")):
         kept = get_const_array(layer.inputs[position])
