@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.columns import Array, ColumnRows, Indices
 from onnxslim.data.input_binding import InputFeed, assemble_tensor, check_shared_values, find_batch_ends, find_fixed_batch
+from onnxslim.data.states.token_layout import TokenLayout
 
 #: Samples, and bytes of them, read at a time where nothing else decides.
 MAX_READ_SAMPLES, MAX_READ_BYTES = 64, 16 << 20
@@ -60,6 +61,7 @@ class Samples:
         warnings: One-line cautions about them.
         fixed_batch: How many samples every run takes where the model or the samples decide it, else None.
         state: Output → the input that it is fed back to, where samples are steps of sequences.
+        layout: How tokens are fed, where samples are the runs that texts make.
 
     Raises:
         InvalidDataError: No samples, or the shapes do not go together.
@@ -77,8 +79,9 @@ class Samples:
         warnings: Sequence[str] = (),
         steps: StepIndex | None = None,
         state: Mapping[str, str] | None = None,
+        layout: TokenLayout | None = None,
     ) -> None:
-        self.feeds = tuple(feeds)
+        self.feeds, self.layout = tuple(feeds), layout
         self._steps, self.state = steps, dict(state or {})
         self._digests: dict[int, bytes] = {}
         self._indices: Indices = np.arange(len(feeds[0].column)) if indices is None else indices
@@ -176,6 +179,12 @@ class Samples:
         samples.warnings.extend(notes)
         return samples
 
+    def with_layout(self, layout: TokenLayout) -> Samples:
+        """These samples as the runs of texts, whose tokens are fed as ``layout`` says."""
+        samples = self.take(np.arange(len(self)))
+        samples.layout = layout
+        return samples
+
     def take(self, indices: ArrayLike, *, source: str | None = None) -> Samples:
         """The samples at ``indices``, in that order, streamed from the same place; IndexError outside the range."""
         chosen = np.asarray(indices, dtype=np.intp).reshape(-1)
@@ -196,6 +205,7 @@ class Samples:
             warnings=self.warnings,
             steps=self._steps,
             state=state,
+            layout=self.layout,
         )
 
     def batches(self, size: int) -> Iterator[Batch]:

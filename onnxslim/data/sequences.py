@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxslim.core.errors import InvalidDataError, UnsupportedError
+from onnxslim.core.errors import InvalidDataError, OnnxslimError, UnsupportedError
+from onnxslim.core.state import advance_state
 from onnxslim.data.columns import (
     Array,
     ArrayColumn,
@@ -36,6 +37,7 @@ from onnxslim.data.samples import Samples, StepIndex
 from onnxslim.data.spool import Spool
 from onnxslim.data.states.feedback import StateFeedback
 from onnxslim.data.states.initial_state import InitialState, bind_symbols, find_initial_state
+from onnxslim.data.states.step_columns import CacheRecorder, ReindexedColumn
 
 #: What the time axis is called, for made-up data: ``--dim time=100``.
 TIME_DIM = "time"
@@ -111,46 +113,58 @@ def carry_state(samples: Samples, feedback: StateFeedback, inputs: Sequence[Mode
             f"--state: the model's batch is fixed at {samples.fixed_batch}; sequences run one by one",
             hint="export the model with a batch of 1 or a free one",
         )
-    output_by_input = {input_name: output for output, input_name in feedback.pairs.items()}
     axes = {i.name: i.axis for i in inputs}
     initial_state = _start(samples, feedback, inputs, dims)
-    spools = {i.name: Spool(f"the state '{i.name}'") for i in inputs}
+    records = {i.name: _make_record(i, initial_state.growing.get(i.name, ())) for i in inputs}
     state: dict[str, Array] = {}
     for batch in samples.batches(1):
         if not samples.continues_previous[batch.indices.start]:
             state = dict(initial_state.tensors)
         for name, value in state.items():
             axis = axes[name]
-            spools[name].append(value[None] if axis is None else np.moveaxis(value, axis, 0))
-        outputs = feedback.run({**batch, **state})
-        state = {
-            name: _check_state(outputs[output], state[name], output, name, initial_state.growing.get(name, ()))
-            for name, output in output_by_input.items()
-        }
-    columns = {i.name: _ReindexedColumn(spools[i.name].to_column(), samples.source_positions) for i in inputs}
+            rows = value[None] if axis is None else np.moveaxis(value, axis, 0)
+            record = records[name]
+            record.append(rows if isinstance(record, Spool) else rows[0])
+        try:
+            outputs = feedback.run({**batch, **state})
+        except OnnxslimError as error:
+            if samples.layout is None:
+                raise
+            raise _refuse_text(samples, batch.indices.start, error) from error
+        after = advance_state(feedback.pairs, state, outputs)
+        for output, name in feedback.pairs.items():
+            _check_state(after[name], state[name], output, name, initial_state.growing.get(name, ()))
+        state = after
+    columns = {i.name: ReindexedColumn(records[i.name].to_column(), samples.source_positions) for i in inputs}
     feeds = [bind_column(i, columns[i.name], i.name) for i in inputs]
     return samples.with_feeds(feeds, feedback.pairs, [*feedback.notes, *initial_state.notes])
+
+
+def _make_record(model_input: ModelInput, growing: Sequence[int]) -> Spool | CacheRecorder:
+    """What keeps the state at each step: all of it, or of a cache that grows along one axis the longest."""
+    name, batch_axis = f"the state '{model_input.name}'", model_input.axis
+    if len(growing) != 1:
+        return Spool(name)
+    return CacheRecorder(name, growing[0] - (batch_axis is not None and growing[0] > batch_axis))
+
+
+def _refuse_text(samples: Samples, index: int, error: OnnxslimError) -> OnnxslimError:
+    """What to say of a text that the original does not run with, at sample ``index``."""
+    sequences, times = samples.sequences, samples.times
+    assert sequences is not None
+    assert times is not None
+    where = f"text {int(sequences[index])}, run {int(times[index])}"
+    return InvalidDataError(
+        f"{samples.source}: the model does not run with {where} (0 is the prompt): {error.message}",
+        hint="texts hold tokens of the model's vocabulary, and are no longer than its positions",
+    )
 
 
 def _start(samples: Samples, feedback: StateFeedback, inputs: Sequence[ModelInput], dims: Mapping[str, int]) -> InitialState:
     """What every sequence starts from; sizes that the data tell go before those of ``dims``."""
     first_feeds = next(samples.batches(1))
     sizes = {**dims, **bind_symbols([feed.input for feed in samples.feeds], first_feeds)}
-    return find_initial_state(feedback, inputs, first_feeds, sizes)
-
-
-class _ReindexedColumn:
-    """Rows that exist for some of a source's rows: row ``i`` of the source is row ``places[i]`` here."""
-
-    def __init__(self, column: Column, row_map: Indices) -> None:
-        self._column, self._row_map = column, row_map
-        self.dtype, self.shapes = column.dtype, column.shapes
-
-    def __len__(self) -> int:
-        return len(self._row_map)
-
-    def read(self, chunks: Sequence[Indices]) -> Any:
-        return self._column.read([self._row_map[chunk] for chunk in chunks])
+    return find_initial_state(feedback, inputs, first_feeds, sizes, free_size=1 if samples.layout is None else 0)
 
 
 def _is_step(model_input: ModelInput, column: Column) -> bool:
@@ -201,11 +215,11 @@ def _expand_auxiliary(column: Column | Array, steps: StepIndex) -> Column | Arra
         flat, step_counts = _flatten_column(column, "labels")
         if np.array_equal(step_counts, lengths):
             return flat
-    return _ReindexedColumn(column, steps.sequence) if len(column) == len(lengths) else column
+    return ReindexedColumn(column, steps.sequence) if len(column) == len(lengths) else column
 
 
-def _check_state(value: Any, previous: Array, output: str, input_name: str, growing: Sequence[int]) -> Array:
-    """``value``, which may differ from the state before along the ``growing`` axes only."""
+def _check_state(value: Any, previous: Array, output: str, input_name: str, growing: Sequence[int]) -> None:
+    """Refuse a ``value`` that differs from the state before along another than the ``growing`` axes."""
     expected = list(previous.shape)
     if isinstance(value, np.ndarray) and value.ndim == previous.ndim:
         for axis in growing:
@@ -217,7 +231,6 @@ def _check_state(value: Any, previous: Array, output: str, input_name: str, grow
             f"expected {previous.dtype} of shape {previous.shape}",
             hint="what is fed back has to be what the input takes",
         )
-    return value
 
 
 def _format_lengths(lengths: Indices) -> str:

@@ -19,12 +19,14 @@ from onnxslim.data.array_files import MAX_SAMPLE_BYTES
 from onnxslim.data.columns import Array, Column, read_all
 from onnxslim.data.input_binding import bind_columns, find_fixed_batch
 from onnxslim.data.model_inputs import get_model_inputs
-from onnxslim.data.reader import ReaderRequest, ReaderResult
+from onnxslim.data.reader import LABELS_KEY, ReaderRequest, ReaderResult
 from onnxslim.data.readers import array_folder, arrays, images, iterables, npz, random_data, tables
 from onnxslim.data.samples import Samples, StepIndex, too_few_samples
 from onnxslim.data.split import draw_indices, draw_samples
+from onnxslim.data.states import texts
 from onnxslim.data.states.feedback import StateFeedback
 from onnxslim.data.states.pairs import describe_pairs, find_state_pairs, get_model_outputs
+from onnxslim.data.states.token_layout import TokenLayout, find_token_layout
 from onnxslim.data.user_functions import call_reader
 
 #: Why a model does not run with some inputs; None where it does.
@@ -109,9 +111,12 @@ def open_samples(
 def _open_sequences(request: ReaderRequest, feedback: StateFeedback, allow_random: bool) -> Samples:
     """The steps of sequences, each with the state that the original has there."""
     feedback.check(request.inputs)
+    reader = _find_reader(request, allow_random)
+    layout = find_token_layout(request.inputs, feedback.pairs)
+    if layout is not None and (samples := _open_texts(request, reader, feedback, layout)) is not None:
+        return samples
     fed_back = set(feedback.pairs.values())
     inputs = [i for i in request.inputs if i.name not in fed_back]
-    reader = _find_reader(request, allow_random)
     rows_are_steps = reader in (images, tables)
     dims = {sequences.TIME_DIM: sequences.DEFAULT_TIME_STEPS, **request.dims}
     reader_request = replace(
@@ -141,14 +146,49 @@ def _open_sequences(request: ReaderRequest, feedback: StateFeedback, allow_rando
             reader_request,
         )
     samples, steps = read(reader_request)
-    total = int(steps.sequence.max()) + 1
-    max_sequences = request.max_samples
-    if max_sequences is not None and max_sequences < total:
-        labels = None if samples.labels is None else samples.labels[steps.time == 0]
-        drawn = draw_indices(labels, total, max_sequences, request.seed)
-        source = f"{samples.source}, {max_sequences} of {total} sequences (seed {request.seed})"
-        samples = samples.take(np.flatnonzero(np.isin(steps.sequence, drawn)), source=source)
-    return sequences.carry_state(samples, feedback, state_inputs, request.dims)
+    return sequences.carry_state(_draw_sequences(samples, steps, request), feedback, state_inputs, request.dims)
+
+
+def _open_texts(request: ReaderRequest, reader: ModuleType, feedback: StateFeedback, layout: TokenLayout) -> Samples | None:
+    """The runs that a decoder makes of texts; None where the data spell out every step."""
+    fed_back = set(feedback.pairs.values())
+    state_inputs = [i for i in request.inputs if i.name in fed_back]
+    derived = {i.name for i in layout.derived}
+    inputs = [i for i in request.inputs if i.name not in fed_back]
+    read_inputs = [i for i in inputs if i.name not in derived]
+    dims = {str((layout.ids.dims or ())[1]): texts.DEFAULT_TEXT_TOKENS, **request.dims}
+    reader_request = replace(request, inputs=read_inputs, dims=dims, fed_back=state_inputs)
+    found = reader.read(reader_request)
+    names = reader_request.map_to_inputs(found.columns)
+    found.columns = {names[key]: column for key, column in found.columns.items()}
+    ids = found.columns.get(layout.ids.name)
+    if ids is None or isinstance(ids, np.ndarray) or not texts.are_texts(ids):
+        return None
+    feedback.check_fed(request.inputs, [*found.columns, *derived])
+    extra = [key for key in found.columns if key not in (*(i.name for i in inputs), *request.auxiliary_keys)]
+    if extra:
+        _check_names(
+            extra, {**dict.fromkeys(i.name for i in read_inputs), **dict.fromkeys(extra)}, reader_request, found.title
+        )
+    masks = [column for i in layout.masks if (column := found.columns.get(i.name)) is not None and texts.are_texts(column)]
+    lines = texts.read_texts(layout, ids, masks[0] if masks else None, found.title)
+    if found.labels is not None or (request.labels or LABELS_KEY) in found.columns:
+        found.warnings.append(f"{found.title}: labels are not read, texts are judged by the tokens that follow")
+    by_text = [i.name for i in read_inputs if i is not layout.ids] + [str(request.group)]
+    result, steps = texts.list_runs(layout, lines, found, by_text)
+    samples = _build_samples(result, replace(request, inputs=inputs, labels=None), steps).with_layout(layout)
+    return sequences.carry_state(_draw_sequences(samples, steps, request), feedback, state_inputs, request.dims)
+
+
+def _draw_sequences(samples: Samples, steps: StepIndex, request: ReaderRequest) -> Samples:
+    """At most ``max_samples`` whole sequences."""
+    total, wanted = int(steps.sequence.max()) + 1, request.max_samples
+    if wanted is None or wanted >= total:
+        return samples
+    labels = None if samples.labels is None else samples.labels[steps.time == 0]
+    drawn = draw_indices(labels, total, wanted, request.seed)
+    source = f"{samples.source}, {wanted} of {total} sequences (seed {request.seed})"
+    return samples.take(np.flatnonzero(np.isin(steps.sequence, drawn)), source=source)
 
 
 def _find_reader(request: ReaderRequest, allow_random: bool) -> ModuleType:

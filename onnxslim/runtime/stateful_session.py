@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from onnxslim.core.errors import InvalidModelError, UnsupportedError
+from onnxslim.core.state import advance_state
 from onnxslim.runtime.session import Session
 
 
@@ -53,7 +54,7 @@ class StatefulSession:
         names = list(self.outputs if outputs is None else outputs)
         inputs = {**feeds, **self._state} if continues else feeds
         results = self._session.run(inputs, list(dict.fromkeys([*names, *self._feedback])))
-        self._state = {input_name: results[output] for output, input_name in self._feedback.items()}
+        self._state = advance_state(self._feedback, inputs, results)
         return self._get_tensors({name: results[name] for name in names})
 
     def _get_tensors(self, outputs: dict[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,12 @@ class _Shape:
 
 
 def find_initial_state(
-    feedback: StateFeedback, inputs: Sequence[ModelInput], first_feeds: Mapping[str, Array], known_sizes: Mapping[str, int]
+    feedback: StateFeedback,
+    inputs: Sequence[ModelInput],
+    first_feeds: Mapping[str, Array],
+    known_sizes: Mapping[str, int],
+    *,
+    free_size: int = 1,
 ) -> InitialState:
     """Zeros for the state ``inputs``, of sizes with which the model runs its first step.
 
@@ -53,11 +58,12 @@ def find_initial_state(
         inputs: The state inputs.
         first_feeds: The other inputs at the first step of a sequence.
         known_sizes: Sizes of free dimensions by symbol, or by ``INPUT.AXIS`` where they have no name.
+        free_size: What a size is taken to be that nothing tells: 1, or 0 where states are caches.
 
     Raises:
         UnsupportedError: A state of unknown rank, or the first step runs with none of the sizes tried.
     """
-    shapes = {i.name: _choose_shape(i, feedback, known_sizes) for i in inputs}
+    shapes = {i.name: _choose_shape(i, feedback, known_sizes, free_size) for i in inputs}
     outputs = {name: output for output, name in feedback.pairs.items()}
 
     def run(shapes: Mapping[str, _Shape]) -> dict[str, tuple[int, ...]]:
@@ -70,7 +76,7 @@ def find_initial_state(
     if any(shape.guessed for shape in shapes.values()) or any(_list_free_axes(i) for i in inputs):
         shapes, after = _find_runnable(shapes, run, inputs)
         changed = _adopt(shapes, after)
-        if changed != shapes:
+        if free_size and changed != shapes:
             # a step that gives the same size again has told it; one that gives more still is a cache's
             again = _try(changed, run) or after
             shapes = {n: changed[n] if again[n] == changed[n].sizes else shapes[n] for n in shapes}
@@ -98,7 +104,9 @@ def bind_symbols(inputs: Sequence[ModelInput], feeds: Mapping[str, Array]) -> di
     }
 
 
-def _choose_shape(model_input: ModelInput, feedback: StateFeedback, known_sizes: Mapping[str, int]) -> _Shape:
+def _choose_shape(
+    model_input: ModelInput, feedback: StateFeedback, known_sizes: Mapping[str, int], free_size: int
+) -> _Shape:
     if model_input.dims is None:
         raise UnsupportedError(
             f"--state: the rank of '{model_input.name}' is unknown, so its start is not known",
@@ -111,7 +119,7 @@ def _choose_shape(model_input: ModelInput, feedback: StateFeedback, known_sizes:
         size = _find_size(model_input, axis, dim, known_sizes, output_dim)
         if size is None:
             guessed.append(axis)
-            size = 0 if isinstance(dim, str) and "past" in dim else 1
+            size = 0 if isinstance(dim, str) and "past" in dim else free_size
         sizes.append(size)
     return _Shape(tuple(sizes), tuple(guessed))
 
