@@ -58,7 +58,7 @@ def recover(
     """Win back what compression lost: IN learns to answer as ORIGINAL does. Needs the extra torch.
 
     No labels are needed: ORIGINAL answers for every sample. A quantised IN learns through its own Q/DQ nodes and keeps
-    them. If IN answers no nearer to ORIGINAL on samples held back, it is written as it was, and that is said.
+    them. Unless samples held back prove that it answers nearer to ORIGINAL, IN is written as it was, and that is said.
     """
     return run_step(
         common, "recover", model, step_options | {"batch_size": samples},

@@ -37,7 +37,7 @@ def recover(
 
     Knowledge distillation (Hinton et al. 2015, arXiv:1503.02531), block by block and then end to end. A model with Q/DQ
     nodes trains through them and keeps its scales. The result is judged by the runtime on samples held back from the
-    training; if it is not better there, the model that was given is returned, and the report says so.
+    training; unless these prove it better, the model that was given is returned, and the report says so.
 
     Args:
         model: What was compressed: pruned, quantised or with blocks dropped, as long as inputs and outputs are kept.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from onnxslim.recovery.distillation.augmentation import augment
-from onnxslim.recovery.distillation.channel_affine import ChannelAffine
+from onnxslim.recovery.distillation.channel_map import ChannelMap
 from onnxslim.recovery.distillation.sample_cache import NamedArrays, SampleCache
 from onnxslim.recovery.distillation.teacher import TappedModel
 from onnxslim.recovery.tensor_conversion import to_torch
@@ -49,7 +49,7 @@ class DistillationLoader:
     """Batches by step number; the same number gives the same batches.
 
     Attributes:
-        channel_affines: How some of the teacher's tensors look in the student, by name (``channel_affines.py``).
+        channel_maps: How some of the teacher's tensors look in the student, by name (``channel_map.py``).
 
     Args:
         cache: The samples.
@@ -71,7 +71,7 @@ class DistillationLoader:
     ) -> None:
         self.cache, self._teacher, self._front = cache, teacher, front
         self._inputs, self.augmentations, self.seed = list(inputs), tuple(augmentations), seed
-        self.channel_affines: dict[str, ChannelAffine] = {}
+        self.channel_maps: dict[str, ChannelMap] = {}
 
     def micro_batches_at(self, step: int, size: int, count: int) -> list[MicroBatch]:
         """The samples of update ``step``, ``size`` together, those of each run of the student in ``count`` equal parts."""
@@ -94,10 +94,10 @@ class DistillationLoader:
         """What the teacher makes of ``micro_batch``; several threads may ask."""
         feeds, labels = micro_batch.feeds, micro_batch.labels
         tensors = dict(feeds) if self._front is None else {**feeds, **self._front(feeds)}
-        targets, affines = {n: to_torch(array) for n, array in self._teacher(feeds).items()}, self.channel_affines
+        targets, maps = {n: to_torch(array) for n, array in self._teacher(feeds).items()}, self.channel_maps
         return DistillationBatch(
             {name: _to_fast_layout(tensors[name]) for name in self._inputs if name in tensors},
-            {name: affines[name].apply(target) if name in affines else target for name, target in targets.items()},
+            {name: maps[name].apply(target) if name in maps else target for name, target in targets.items()},
             None if labels is None else torch.from_numpy(np.ascontiguousarray(labels)),
         )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -20,13 +21,18 @@ from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import ModelLike
 from onnxslim.recovery.distillation.planning import make_plan, set_step_budget
 from onnxslim.recovery.distillation.sample_cache import SampleCache, class_labels
-from onnxslim.recovery.distillation.teacher import StudentEvaluator, StudentScore, check_same_interface
-from onnxslim.recovery.distillation.training import set_parameters, train
+from onnxslim.recovery.distillation.student_score import StudentScore
+from onnxslim.recovery.distillation.teacher import StudentEvaluator, check_same_interface
+from onnxslim.recovery.distillation.training import copy_tensors, set_parameters, train
 from onnxslim.recovery.distillation.training_plan import TrainingPlan, TrainingState
 from onnxslim.recovery.options import RecoverDecision, RecoverOptions
 
 #: Fewer samples than this cannot both teach and judge; of unseen ones, so many at most judge.
 _MIN_SAMPLES, _MAX_EVALUATION_SAMPLES = 8, 1024
+#: The share of the samples that is held back to judge by; of few ones so many at least, but no more than a third of all.
+_HELD_SHARE, _MIN_HELD, _MAX_HELD_SHARE = 0.15, 32, 1 / 3
+#: How far from the weights that were given towards those that were learnt: less of what few samples taught may be more.
+_BLENDS = (0.5, 0.25)
 #: A block whose gradient is so many times the median block's, or so small a part of it, is named.
 _OUTLIER_NORM_RATIO = 1e3
 
@@ -52,34 +58,76 @@ def distill(
         plan, part = make_plan(student, teacher_model, context, training_set, held_out_set, options)
         report.add(part)
         plan = set_step_budget(plan, options, len(training_set), start, context.deadline)
+        given_weights = copy_tensors(plan.student.parameters)
         state, stop_reason = train(plan, context.progress)
-        after = _write_better_weights(plan, state, evaluator, student)
+        after, looks = _write_best_weights(plan, state, given_weights, evaluator, student, report)
         if stop_reason is not None:
             report.warnings.append(f"stopped at step {state.step} of {plan.steps}: {stop_reason}")
         _describe(report, plan, state, before, after)
         report.decision = RecoverDecision(plan.steps, state.step)
-        if not after.is_better_than(before):
-            report.skip("the whole model", "training did not bring it nearer to its teacher: returned as given")
+        if not after.is_proven_better_than(before, looks):
+            report.skip("the whole model", _explain_return(before, after, len(held_out_set)))
             return input_model, report
         report.count("trained weights", len(plan.student.weights))
         return student, report
 
 
-def _write_better_weights(
-    plan: TrainingPlan, state: TrainingState, evaluator: StudentEvaluator, student: ir.Model
-) -> StudentScore:
-    """Write the last weights into ``student``, or the best on the way if all held-back samples say so; their score."""
-    scores = []
-    for weights in (state.average, state.best):
-        set_parameters(plan, weights)
+@dataclass(frozen=True)
+class _Candidate:
+    """Weights that may be written: of the way from those given to ``learnt`` ones a share, ``blend``."""
+
+    learnt: dict[str, torch.Tensor]
+    blend: float
+    score: StudentScore
+
+
+def _write_best_weights(
+    plan: TrainingPlan,
+    state: TrainingState,
+    given_weights: dict[str, torch.Tensor],
+    evaluator: StudentEvaluator,
+    student: ir.Model,
+    report: StepReport,
+) -> tuple[StudentScore, int]:
+    """Write into ``student`` what the held-back samples like best: the last weights, the best on the way, or between
+    the better ones and those that were given (WiSE-FT, Wortsman et al. 2021, arXiv:2109.01903).
+
+    Returns:
+        Its score, and how many were looked at.
+    """
+
+    def write(learnt: dict[str, torch.Tensor], blend: float) -> None:
+        set_parameters(plan, {name: torch.lerp(given_weights[name], tensor, blend) for name, tensor in learnt.items()})
         plan.student.write_back(student)
-        scores.append(evaluator.score(student))
-    last, best = scores
-    if best.is_better_than(last):
-        return best
-    set_parameters(plan, state.average)
-    plan.student.write_back(student)
-    return last
+
+    def make_candidate(learnt: dict[str, torch.Tensor], blend: float) -> _Candidate:
+        write(learnt, blend)
+        return _Candidate(learnt, blend, evaluator.score(student))
+
+    candidates = [make_candidate(state.average, 1.0)]
+    if any(not torch.equal(tensor, state.average[name]) for name, tensor in state.best.items()):
+        candidates.append(make_candidate(state.best, 1.0))
+    best = _choose(candidates)
+    candidates += [make_candidate(best.learnt, blend) for blend in _BLENDS]
+    best = _choose([best, *candidates[-len(_BLENDS) :]])
+    write(best.learnt, best.blend)
+    report.details["learnt_share"] = best.blend
+    return best.score, len(candidates)
+
+
+def _choose(candidates: Sequence[_Candidate]) -> _Candidate:
+    """The best of them; of those that are alike the first."""
+    best = candidates[0]
+    for candidate in candidates[1:]:
+        best = candidate if candidate.score.is_better_than(best.score) else best
+    return best
+
+
+def _explain_return(before: StudentScore, after: StudentScore, count: int) -> str:
+    """Why the model that was given comes back."""
+    if after.is_better_than(before):
+        return f"{count} samples held back do not prove that training brought it nearer to its teacher: returned as given"
+    return "training did not bring it nearer to its teacher: returned as given"
 
 
 @contextmanager
@@ -106,7 +154,8 @@ def _split_samples(
             hint=f"at least {_MIN_SAMPLES}; a few hundred are where it begins to pay",
         )
     else:
-        training, held_out = hold_back(samples, options.held, options.seed)
+        share = options.held or min(max(_HELD_SHARE, _MIN_HELD / len(samples)), _MAX_HELD_SHARE)
+        training, held_out = hold_back(samples, share, options.seed)
     training_set, held_out_set = SampleCache(training, options.seed), SampleCache(held_out, options.seed)
     for cache in (training_set, held_out_set):
         cache.labels = class_labels(cache.labels, samples.source)

@@ -49,6 +49,13 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Te
     return temperature**2 * functional.kl_div(student_logs, teacher_logs, reduction="batchmean", log_target=True)
 
 
+def divergence_by_sample(student: Tensor, teacher: Tensor) -> Tensor:
+    """KL(teacher ‖ student) in nats of every sample, (n,)."""
+    distribution = is_distribution(teacher)
+    student_logs, teacher_logs = (log_probabilities(output, distribution) for output in (student, teacher))
+    return functional.kl_div(student_logs, teacher_logs, reduction="none", log_target=True).sum(1).clamp_min(0)
+
+
 def cross_entropy(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
     """-log of the probability of the label; the teacher only shows whether its outputs are probabilities."""
     return functional.nll_loss(log_probabilities(student, is_distribution(teacher)), labels)

@@ -18,8 +18,7 @@ from onnxslim.graph import shapes
 from onnxslim.recovery.distillation import checkpoint
 from onnxslim.recovery.distillation.augmentation import is_image
 from onnxslim.recovery.distillation.batches import DistillationBatch, DistillationLoader
-from onnxslim.recovery.distillation.channel_affine import fit_channel_affine, sample_by_channel
-from onnxslim.recovery.distillation.losses import relative_error
+from onnxslim.recovery.distillation.channel_map import find_axis, fit_channel_map, sample_by_channel
 from onnxslim.recovery.distillation.optimizer_step import MAX_THREADS, time_update
 from onnxslim.recovery.distillation.sample_cache import SampleCache
 from onnxslim.recovery.distillation.teacher import TappedModel, open_front
@@ -65,7 +64,7 @@ def make_plan(
     shapes.infer(teacher)
     outputs = executor.float_outputs
     _check_teacher_outputs(outputs, teacher)
-    matched_cuts = blocks.match_cuts(executor.model, teacher)
+    matched_cuts, missing_cuts = blocks.match_cuts(executor.model, teacher)
     block_weights = blocks.divide_into_blocks(executor.model.graph, matched_cuts, executor.weights, _MAX_BLOCKS)
     teacher_tensors = list(dict.fromkeys([*outputs, *(name for name in block_weights if name)]))
     inputs = executor.inputs
@@ -78,8 +77,19 @@ def make_plan(
     loader = DistillationLoader(
         training_set, TappedModel(teacher, teacher_tensors, config), front, inputs, augmentations, options.seed
     )
-    unmatched = _find_unmatched_tensors(executor, loader, [name for name in block_weights if name and name not in outputs])
-    report.details["rescaled"] = list(loader.channel_affines)
+    held_out_loader.channel_maps = loader.channel_maps
+    own_outputs = {value.name for value in student.graph.outputs}
+    unmatched = _find_unmatched_tensors(
+        executor, loader, [name for name in dict.fromkeys([*outputs, *block_weights]) if name and name not in own_outputs]
+    )
+    outputs = [name for name in outputs if name not in unmatched]
+    if not outputs:
+        raise _nothing_to_learn_from(unmatched[0])
+    report.details["rescaled"] = [name for name, found in loader.channel_maps.items() if found.gain is not None]
+    report.details["narrowed"] = [name for name, found in loader.channel_maps.items() if found.kept is not None]
+    report.details["unmatched"] = [*missing_cuts, *unmatched]
+    if unmatched or (missing_cuts and not matched_cuts):
+        report.skip(*_describe_unmatched([*missing_cuts, *unmatched]))
     block_weights = blocks.divide_into_blocks(
         executor.model.graph, set(block_weights) - {*unmatched}, executor.weights, _MAX_BLOCKS
     )
@@ -109,38 +119,48 @@ def make_plan(
 
 
 def _find_unmatched_tensors(student: TorchExecutor, loader: DistillationLoader, names: list[str]) -> list[str]:
-    """Compare tensors of one name before the first step: set the lessons' gains, return those too far from the teacher's.
-
-    A tensor that is further from the teacher's than zero would be is no twin of it.
-    """
-    pairs_by_name: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {name: [] for name in names}
+    """Compare tensors of one name before the first step: set how they look in the student, return those without a twin."""
+    samples: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {name: [] for name in names}
+    axes: dict[str, int | None] = {}
     with torch.no_grad():
         for micro_batch in (part for step in range(_COMPARISON_BATCHES) for part in loader.micro_batches_at(step, 16, 1)):
             batch = loader.add_targets(micro_batch)
             tensors = student.run(batch.feeds, names)
             for name in names:
-                pairs_by_name[name].append((sample_by_channel(tensors[name]), sample_by_channel(batch.targets[name])))
+                axis = axes.setdefault(name, find_axis(tensors[name], batch.targets[name]))
+                if axis is None or axis != find_axis(tensors[name], batch.targets[name]):
+                    axes[name] = None
+                    continue
+                samples[name].append((sample_by_channel(tensors[name], axis), sample_by_channel(batch.targets[name], axis)))
     unmatched = []
-    for name, pairs in pairs_by_name.items():
-        if len({len(student_values) for student_values, _ in pairs}) > 1:
-            continue  # an axis that varies from sample to sample is no axis of channels
-        student_values, teacher_values = (torch.cat(parts, 1) for parts in zip(*pairs, strict=True))
-        affine = fit_channel_affine(student_values, teacher_values)
-        if affine is not None:
-            loader.channel_affines[name] = affine
-        elif float(relative_error(student_values, teacher_values)) > 1:
+    for name, pairs in samples.items():
+        axis = axes[name]
+        channel_map = None if axis is None else fit_channel_map(axis, *zip(*pairs, strict=True))
+        if channel_map is None:
             unmatched.append(name)
+        elif not channel_map.is_identity:
+            loader.channel_maps[name] = channel_map
     return unmatched
+
+
+def _describe_unmatched(names: list[str]) -> tuple[str, str]:
+    """The first of ``names``, and what is said of all of them."""
+    others = f", nor of {len(names) - 1} more ({', '.join(names[1:4])}{', …' * (len(names) > 4)})" if names[1:] else ""
+    return names[0], f"the teacher has no twin of it{others}: learnt through what is behind"
 
 
 def _check_teacher_outputs(outputs: list[str], teacher: ir.Model) -> None:
     teacher_tensors = {output.name for node in teacher.graph for output in node.outputs}
     missing = [name for name in outputs if name not in teacher_tensors]
     if missing or not outputs:
-        raise UnsupportedError(
-            f"recover: the teacher has no tensor {missing[0]} to learn from" if missing else "recover: no float output",
-            hint="what torch cannot run lies behind it, so it would have to be learnt instead of the output",
-        )
+        raise _nothing_to_learn_from(missing[0] if missing else None)
+
+
+def _nothing_to_learn_from(name: str | None) -> UnsupportedError:
+    return UnsupportedError(
+        "recover: no float output" if name is None else f"recover: the teacher has no tensor {name} to learn from",
+        hint="what torch cannot run lies behind it, so it would have to be learnt instead of the output",
+    )
 
 
 def _choose_augmentations(options: RecoverOptions, training_set: SampleCache) -> tuple[str, ...]:

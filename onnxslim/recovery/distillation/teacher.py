@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -14,8 +13,9 @@ from onnxslim.activations.working_set import estimate_peak_bytes, limit_batch_si
 from onnxslim.core.errors import InvalidModelError
 from onnxslim.graph import shapes
 from onnxslim.graph.signature import tap_outputs
-from onnxslim.recovery.distillation.losses import is_class_scores
+from onnxslim.recovery.distillation.losses import divergence_by_sample, is_class_scores
 from onnxslim.recovery.distillation.sample_cache import NamedArrays, SampleCache
+from onnxslim.recovery.distillation.student_score import StudentScore
 from onnxslim.recovery.torch_model.partition import Partition
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.validation.output_fidelity import OutputFidelity
@@ -46,48 +46,6 @@ def open_front(parts: Partition, inputs: Sequence[str], model: ir.Model, config:
     return TappedModel(parts.front, [name for name in inputs if name not in model_inputs], config)
 
 
-@dataclass(frozen=True)
-class StudentScore:
-    """How near a model is to its teacher, on samples it did not learn from.
-
-    Attributes:
-        error: Σ (a - b)² / Σ a² over the float outputs, their mean; 0 is equal.
-        matches_teacher: Whether each sample's largest class score is the teacher's, bool (n,); None without class scores.
-        matches_label: Whether it is the label; None without labels.
-        divergence: KL(teacher ‖ student) of the class scores, nats, the mean over samples; None without them.
-    """
-
-    error: float
-    matches_teacher: np.ndarray | None = None
-    matches_label: np.ndarray | None = None
-    divergence: float | None = None
-
-    def is_better_than(self, other: StudentScore) -> bool:
-        """Whether this is an improvement on the same samples.
-
-        The samples that are right, or agreed on, decide if they differ by more than chance would have it (McNemar: gained
-        and lost ones differ by more than the root of their sum). If not, the divergence of the class scores does: repair
-        leaves the least squared error that there is, and answers come back while that rises. Without class scores it is the
-        error.
-        """
-        if not np.isfinite(self.error):
-            return False
-        mine, theirs = ((s.matches_teacher if s.matches_label is None else s.matches_label) for s in (self, other))
-        if mine is not None and theirs is not None:
-            gained, lost = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
-            if abs(gained - lost) > np.sqrt(gained + lost):
-                return gained > lost
-        if self.divergence is not None and other.divergence is not None:
-            return self.divergence < other.divergence
-        return self.error < other.error
-
-    def as_json(self) -> dict[str, float | None]:
-        """For the report."""
-        matches = {"agreement": self.matches_teacher, "top1": self.matches_label}
-        match_shares = {k: None if v is None else float(v.mean()) for k, v in matches.items()}
-        return {"error": self.error, "divergence": self.divergence, **match_shares}
-
-
 class StudentEvaluator:
     """Models scored against the teacher's outputs on held-back samples, which are kept where they are few bytes."""
 
@@ -116,11 +74,16 @@ class StudentEvaluator:
         fidelities = {name: OutputFidelity() for name in self._float_outputs}
         teacher_matches: list[np.ndarray] = []
         label_matches: list[np.ndarray] = []
+        losses = _SampleLosses()
         batches = self._held_out.iterate_all(self._batch_size)
         for (feeds, labels), teacher_outputs in zip(batches, self._kept_outputs or self._run_teacher(), strict=True):
             outputs = session.run(feeds)
             for name, fidelity in fidelities.items():
                 fidelity.add(teacher_outputs[name], outputs[name])
+            losses.add(
+                {name: (teacher_outputs[name], outputs[name]) for name in self._float_outputs},
+                self._held_out.count_rows(feeds),
+            )
             if self._class_output is not None:
                 predicted = outputs[self._class_output].argmax(1)
                 teacher_matches.append(predicted == teacher_outputs[self._class_output].argmax(1))
@@ -135,7 +98,41 @@ class StudentEvaluator:
         divergence = None
         if self._class_output is not None:
             divergence = fidelities[self._class_output].kl / fidelities[self._class_output].kl_samples
-        return StudentScore(float(np.mean(errors)), matches_teacher, matches_label, divergence)
+        return StudentScore(float(np.mean(errors)), matches_teacher, matches_label, divergence, losses.compute())
+
+
+class _SampleLosses:
+    """The loss of each sample, gathered by batch: of outputs that have no row a sample, one a batch."""
+
+    def __init__(self) -> None:
+        self._terms: dict[str, list[np.ndarray]] = {}
+        self._signals: dict[str, list[np.ndarray]] = {}
+        self._scores_classes: dict[str, bool] = {}
+
+    def add(self, outputs: dict[str, tuple[np.ndarray, np.ndarray]], rows: int) -> None:
+        """Take in one batch of ``rows`` samples: of each output the teacher's and the student's."""
+        has_rows = all(theirs.ndim and len(theirs) == rows for theirs, _ in outputs.values())
+        for name, (theirs, mine) in outputs.items():
+            a, b = (torch.from_numpy(np.ascontiguousarray(values, np.float64)) for values in (theirs, mine))
+            if a.shape != b.shape:
+                loss, signal = torch.full((rows if has_rows else 1,), math.inf), torch.ones(1)
+            elif has_rows and self._scores_classes.setdefault(name, is_class_scores(a)):
+                loss, signal = divergence_by_sample(b, a), torch.ones(1)
+            else:
+                a, b = (values.reshape(rows if has_rows else 1, -1) for values in (a, b))
+                loss, signal = (a - b).square().sum(1), a.square().sum(1)
+            is_known = a.reshape(len(loss), -1).isfinite().all(1)  # how far from what says nothing is not defined
+            loss = torch.where(is_known, loss.nan_to_num(math.inf, math.inf), 0.0)
+            self._terms.setdefault(name, []).append(loss.numpy())
+            self._signals.setdefault(name, []).append(signal.nan_to_num(0.0, 0.0, 0.0).numpy())
+
+    def compute(self) -> np.ndarray | None:
+        """Float64 (n,), or None where there are no outputs to tell it from."""
+        totals = [
+            np.concatenate(terms) / max(float(np.concatenate(self._signals[name]).mean()), 1e-12)
+            for name, terms in self._terms.items()
+        ]
+        return np.sum(totals, axis=0) if totals else None
 
 
 def check_same_interface(model: ir.Model, teacher: ir.Model) -> None:

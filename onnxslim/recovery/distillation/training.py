@@ -86,7 +86,7 @@ def train(plan: TrainingPlan, progress: Progress) -> tuple[TrainingState, str | 
     state = checkpoint.resume(plan, optimizer) or TrainingState()
     metrics = evaluate_held_out(plan)
     if not state.best:
-        state.best, state.average = _copy_tensors(parameters), _copy_tensors(parameters)
+        state.best, state.average = copy_tensors(parameters), copy_tensors(parameters)
         state.best_loss = metrics.loss
         state.curve.append({"step": 0, **metrics.as_json()})
     good_snapshot = _take_snapshot(plan, optimizer)
@@ -118,7 +118,7 @@ def train(plan: TrainingPlan, progress: Progress) -> tuple[TrainingState, str | 
 
 def _evaluate_average(plan: TrainingPlan, state: TrainingState, loss: float) -> HeldOutMetrics:
     """Read the held-back loss of the weights' running average, which is steadier and mostly better than the weights."""
-    current_weights = _copy_tensors(plan.student.parameters)
+    current_weights = copy_tensors(plan.student.parameters)
     set_parameters(plan, state.average)
     metrics = evaluate_held_out(plan)
     set_parameters(plan, current_weights)
@@ -126,7 +126,7 @@ def _evaluate_average(plan: TrainingPlan, state: TrainingState, loss: float) -> 
     logger.info("step %d of %d: loss %.5f, %s", state.step, plan.steps, loss, metrics)
     logger.debug("gradient norms by block: %s", {k: f"{v:.2e}" for k, v in state.norms.items()})
     if metrics.loss < state.best_loss:
-        state.best, state.best_loss, state.worse = _copy_tensors(state.average), metrics.loss, 0
+        state.best, state.best_loss, state.worse = copy_tensors(state.average), metrics.loss, 0
     elif state.step > plan.blockwise and metrics.loss > _WORSE_RATIO * state.best_loss:
         state.worse += 1
     return metrics
@@ -150,14 +150,16 @@ def _roll_back(
 
 
 def set_parameters(plan: TrainingPlan, values: Mapping[str, Tensor]) -> None:
+    """Copy ``values`` into the student's parameters, in place."""
     with torch.no_grad():
         for name, parameter in plan.student.parameters.items():
             parameter.copy_(values[name])
 
 
-def _copy_tensors(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def copy_tensors(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies without gradients."""
     return {name: parameter.detach().clone() for name, parameter in parameters.items()}
 
 
 def _take_snapshot(plan: TrainingPlan, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    return {"parameters": _copy_tensors(plan.student.parameters), "optimizer": copy.deepcopy(optimizer.state_dict())}
+    return {"parameters": copy_tensors(plan.student.parameters), "optimizer": copy.deepcopy(optimizer.state_dict())}

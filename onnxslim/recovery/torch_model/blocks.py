@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable
 
 import onnx_ir as ir
 
-from onnxslim.graph import shapes
 from onnxslim.graph.traversal import iter_reads
 
 #: What only looks at a tensor's shape carries none of its contents.
@@ -45,18 +44,19 @@ def _find_needed_values(graph: ir.Graph, nodes: Iterable[ir.Node]) -> set[ir.Val
     return needed
 
 
-def match_cuts(student: ir.Model, teacher: ir.Model) -> list[str]:
-    """The student's cuts that the teacher has under the same name, type and shape, in order."""
+def match_cuts(student: ir.Model, teacher: ir.Model) -> tuple[list[str], list[str]]:
+    """The student's cuts that the teacher has under the same name and type, and those that it has not, in order.
+
+    What is of another size there may have lost channels; values tell whether it is the same (``channel_map.py``).
+    """
     teacher_values = {output.name: output for node in teacher.graph for output in node.outputs}
-    names = []
+    matched: list[str] = []
+    missing: list[str] = []
     for value in find_cuts(student.graph):
-        teacher_value = teacher_values.get(value.name)
-        if teacher_value is None or teacher_value.dtype != value.dtype:
-            continue
-        shape, teacher_shape = shapes.get_dims(value), shapes.get_dims(teacher_value)
-        if shape is not None and shapes.can_agree(shape, teacher_shape or ()):
-            names.append(str(value.name))
-    return names
+        twin = teacher_values.get(value.name)
+        is_same = twin is not None and (twin.dtype is None or twin.dtype == value.dtype)
+        (matched if is_same else missing).append(str(value.name))
+    return matched, missing
 
 
 def divide_into_blocks(

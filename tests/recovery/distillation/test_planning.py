@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
 pytest.importorskip("torch", reason="recover needs torch")
 
+from onnxslim.channels.analysis.analysis import analyze_channels
 from onnxslim.model_io import model_file
 from onnxslim.recovery.distillation import planning
 from onnxslim.recovery.distillation.training_plan import TrainingPlan
 from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.step import recover
+from onnxslim.recovery.torch_model.blocks import match_cuts
+from onnxslim.runtime.session import check_loads
+from tests.support import nets as small
 from tests.support import torch_graphs as nets
+from tests.support.mask_oracle import remove_units
 from tests.support.torch_graphs import error, fresh
 
 
@@ -54,3 +61,33 @@ def test_of_what_is_large_inside_an_update_is_run_in_more_parts(monkeypatch: pyt
     parts, _ = recover(student, teacher, nets.rows(), options)
     assert counts[0] == 4 < counts[1] == options.batch_size
     assert error(parts, whole, fresh()) < 0.1 * error(whole, student, fresh())
+
+
+@pytest.mark.parametrize("free", [False, True], ids=["sizes known", "sizes unknown"])
+def test_a_stream_that_lost_channels_learns_from_those_that_it_kept(free: bool) -> None:
+    teacher = small.residual(blocks=3)
+    samples = small.samples(teacher, 64)
+    analysis = analyze_channels(teacher)
+    readers = Counter(int(unit) for site in analysis.sites for unit in np.unique(analysis.labels[site.labels]))
+    stream = [unit for unit, _ in readers.most_common(3)]
+    student = remove_units(teacher, stream, analysis)
+    if free:
+        for model in (student, teacher):
+            for value in (output for node in model.graph for output in node.outputs):
+                value.shape = None if not value.is_graph_output() else value.shape
+    result, report = recover(student, teacher, samples, RecoverOptions(steps=30, lr=1e-2))
+    assert report.details["narrowed"]
+    assert report.details["unmatched"] == []
+    assert report.skipped == []
+    assert report.details["after"]["error"] < report.details["before"]["error"]
+    check_loads(result)
+
+
+def test_a_tensor_without_a_twin_is_named_once_and_left_out() -> None:
+    teacher, student = small.residual(blocks=3), nets.damaged(small.residual(blocks=3), 0.3)
+    cuts = match_cuts(student, teacher)[0]
+    for value in (output for node in student.graph for output in node.outputs if output.name in cuts):
+        value.name = f"{value.name}_renamed"
+    _, report = recover(student, teacher, small.samples(teacher, 64), RecoverOptions(steps=5))
+    assert report.details["unmatched"] == [f"{name}_renamed" for name in cuts]
+    assert [(entry.node, "no twin of it" in entry.reason) for entry in report.skipped] == [(f"{cuts[0]}_renamed", True)]

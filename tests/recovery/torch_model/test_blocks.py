@@ -46,9 +46,10 @@ def test_blocks_hold_every_weight_once_and_end_at_the_cuts() -> None:
     assert divide_into_blocks(graph, [], ["w3"], 9) == {"": ["w3"]}
 
 
-def test_only_cuts_of_the_same_name_and_shape_are_matched() -> None:
+def test_cuts_of_one_name_and_type_are_matched_whatever_their_size() -> None:
     narrow, wide = nets.mlp(hidden=8), nets.mlp(hidden=16)
     for model in (narrow, wide):
         shapes.infer(model)
-    assert match_cuts(narrow, wide) == []
-    assert match_cuts(wide, wide) == ["g", "h"]
+    assert match_cuts(narrow, wide) == (["g", "h"], [])
+    wide.graph[0].outputs[0].name = "renamed"
+    assert match_cuts(narrow, wide) == (["h"], ["g"])
