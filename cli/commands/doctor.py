@@ -25,6 +25,7 @@ from onnxslim.reporting.text import clean
 from onnxslim.runtime.energy.energy_counter import NOT_MEASURABLE, find_counter
 from onnxslim.runtime.providers import CPU, PROVIDERS, Provider, parse_provider
 from onnxslim.runtime.session import SessionConfig, available_providers
+from onnxslim.simplification.speed.measurement import TimedClaim, time_claims
 
 from .. import name_clash
 from ..command import command
@@ -48,6 +49,11 @@ def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableTy
     if explain:
         lines = ((_format_verdict(line), clean(line["says"]), _format_ops(line["ops"])) for line in report["contract"])
         parts.append(make_grid(("", "what is believed of the runtime", "what it left"), lines))
+        rewrites = (
+            (_format_outcome(line), clean(f"{line['rule']}: {line['says']}"), _format_speed(line))
+            for line in report["rewrites"]
+        )
+        parts.append(make_grid(("", "exact rewrites", "rewritten"), rewrites))
     share = "nothing above is private: paste it into an issue (--explain adds every op, --json everything)"
     parts.append(Text(share, "dim"))
     return Group(*parts, *format_warnings(report))
@@ -55,6 +61,14 @@ def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableTy
 
 def _format_verdict(line: Mapping[str, Any]) -> str:
     return "holds" if line["claimed"] == line["fused"] else "DIFFERS"
+
+
+def _format_outcome(line: Mapping[str, Any]) -> str:
+    return "holds" if line["holds"] else "DIFFERS"
+
+
+def _format_speed(line: Mapping[str, Any]) -> str:
+    return f"{line['speedup']:.2f}× as fast, so it is {'done' if line['gains'] else 'left out'}"
 
 
 def _format_ops(ops: Mapping[str, int]) -> str:
@@ -67,16 +81,29 @@ def doctor(common: CommonOptions) -> Result:
     clash = name_clash.find_clash()
     cautions = [] if clash is None else [f"{clash.message}; {clash.hint}"]
     findings = [*pattern_checks.check_target(onnxruntime_cpu.CPU), *pattern_checks.check_claims()]
+    timed_claims = time_claims(common.config.with_(provider="cpu"))
     machine = {
         "": {"onnxslim": __version__, "Python": platform.python_version(), "system": platform.platform()},
         "library": {name: _find_version(name) for name in _LIBRARIES},
         "CPU": _describe_cpu(),
         "provider": {name: _describe_provider(name) for name in PROVIDERS},
         "int8": _describe_int8(findings, common.config.with_(provider="cpu"), cautions),
+        "exact rewrites": _describe_rewrites(timed_claims),
         "energy": {"counter": getattr(find_counter(Provider(CPU)), "source", NOT_MEASURABLE)},
     }
     contract_lines = [{"says": f.op, "claimed": f.claimed, "fused": f.fused, "ops": f.ops} for f in findings]
-    return Result("doctor", extra={"machine": machine, "contract": contract_lines}, warnings=cautions)
+    rewrite_lines = [
+        {
+            "rule": t.rule,
+            "says": t.claim.description,
+            "gains": t.claim.gains,
+            "speedup": round(t.speedup, 3),
+            "holds": t.holds,
+        }
+        for t in timed_claims
+    ]
+    extra = {"machine": machine, "contract": contract_lines, "rewrites": rewrite_lines}
+    return Result("doctor", extra=extra, warnings=cautions)
 
 
 def _find_version(distribution: str) -> str:
@@ -91,6 +118,14 @@ def _describe_provider(name: str) -> str:
         return f"yes ({parse_provider(name, available_providers()).name})"
     except OnnxslimError as error:
         return f"no; {error.hint}"
+
+
+def _describe_rewrites(timed_claims: list[TimedClaim]) -> dict[str, str]:
+    """How many of the rules' claims about time hold here, and those that do not."""
+    differing = {
+        f"{t.rule}: {t.claim.description}": f"{t.speedup:.2f}×, otherwise than believed" for t in timed_claims if not t.holds
+    }
+    return {"claims": f"{len(timed_claims) - len(differing)} of {len(timed_claims)} hold", **differing}
 
 
 def _describe_int8(

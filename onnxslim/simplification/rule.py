@@ -1,13 +1,13 @@
 """What a rewrite rule is, and the few words its pattern is written with.
 
 A rule looks at the *last* node of its pattern and answers with one of three things: ``None``, this is not the pattern;
-a string, the pattern is here but the rewrite would not be exact or not smaller (the reason a person reads under
+a string, the pattern is here but the rewrite would not be exact, not smaller or slower (the reason a person reads under
 ``--explain``); or a mapping from values to what replaces them. New nodes and constants in that mapping are built with
 :func:`op` and :func:`const` and belong to no graph yet; :mod:`onnxslim.simplification.editor` puts them in place, or drops
 them when an output would lose its name or the file would grow.
 
 To add a rule: write ``rules/<name>.py`` with the pattern as algebra in the docstring and a ``RULE``, put it into the
-table in ``table.py``, and add its three tests (fires, must not, near miss).
+table in ``rule_table.py``, and add its three tests (fires, must not, near miss).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.simplification.speed.claim import SpeedClaim
 from onnxslim.simplification.symbolic_shapes.inference import KnownIntegers
 
 #: None: not this pattern. A string: skipped, and why. A mapping: old value -> its equal.
@@ -34,12 +35,14 @@ class Rule:
         root_ops: Op types (of the default domain) that can end the pattern.
         match: ``match(node, context)`` for a node whose op type is in ``root_ops``.
         rounds: The result may differ in the last bits of a float; every other rule computes the same bits.
+        claims: Where another kernel runs by it: what the runtime gains, so that it fires, and loses, so that it declines.
     """
 
     name: str
     root_ops: tuple[str, ...]
     match: Callable[[ir.Node, MatchContext], MatchResult]
     rounds: bool = False
+    claims: tuple[SpeedClaim, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,12 @@ class MatchContext:
     Attributes:
         opset: Version of the default domain.
         integers: What shape arithmetic is known to yield, see :mod:`onnxslim.simplification.symbolic_shapes.inference`.
+        weighs_speed: Whether a rule declines what is exact and slower; not so where the two are timed.
     """
 
     opset: int
     integers: KnownIntegers = field(default_factory=dict)
+    weighs_speed: bool = True
 
 
 def op(

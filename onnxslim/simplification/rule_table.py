@@ -28,6 +28,7 @@ from onnxslim.simplification.rules import (
     pad,
     partition,
     reduce_unit,
+    reduce_unsqueeze,
     scale_chain,
     sequence,
     slice,  # noqa: A004
@@ -39,8 +40,8 @@ from onnxslim.simplification.rules import (
 
 _MODULES = (
     constant, identity, arithmetic, branch, neutral, cast, gather, gather_transpose, initial_state, view, expand,
-    broadcast, slice, partition, sequence, reduce_unit, concat, unbind, transpose, squeeze_transpose, clip, pad,
-    conv_batchnorm, conv_affine, batchnorm_affine, scale_chain, matmul_scale, matmul_scales, matmul_add, linear_views,
+    broadcast, slice, partition, sequence, reduce_unit, reduce_unsqueeze, concat, unbind, transpose, squeeze_transpose, clip,
+    pad, conv_batchnorm, conv_affine, batchnorm_affine, scale_chain, matmul_scale, matmul_scales, matmul_add, linear_views,
     mean_pool,
 )  # fmt: skip
 RULES: tuple[Rule, ...] = tuple(module.RULE for module in _MODULES)

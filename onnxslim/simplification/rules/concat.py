@@ -10,6 +10,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, has_single_use, op, producer
+from onnxslim.simplification.speed.claim import SpeedClaim
 from onnxslim.simplification.symbolic_shapes.inference import symbolic_dims
 
 
@@ -49,4 +50,12 @@ def _resolve_axis(node: ir.Node, shaped: ir.Value) -> int | None:
     return None if dims is None else axis + len(dims)
 
 
-RULE = Rule("concatenations", ("Concat", "Split"), match)
+_CLAIMS = (
+    SpeedClaim(
+        "a Concat of a Concat",
+        """(float[1,32,14,14] x) => (float[1,96,14,14] y) {
+            a = Relu (x) b = Sigmoid (x) c = Tanh (x) d = Concat <axis = 1> (a, b) y = Concat <axis = 1> (d, c) }""",
+        gains=True,
+    ),
+)
+RULE = Rule("concatenations", ("Concat", "Split"), match, claims=_CLAIMS)

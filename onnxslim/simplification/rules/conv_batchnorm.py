@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxslim.graph.constants import get_const_array
 from onnxslim.simplification.affine_folding import fold_affine
 from onnxslim.simplification.rule import MatchContext, MatchResult, Rule
+from onnxslim.simplification.speed.claim import SpeedClaim
 
 
 def match(node: ir.Node, context: MatchContext) -> MatchResult:
@@ -26,4 +27,14 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     return fold_affine(node, node.inputs[0], gain, beta - mean * gain, like=node.inputs[2])
 
 
-RULE = Rule("conv+batchnorm", ("BatchNormalization",), match, rounds=True)
+_CLAIMS = (
+    SpeedClaim(
+        "two convolutions of one weight, each with its own BatchNormalization",
+        """(float[1,64,14,14] x) => (float[1,64,14,14] y) {
+            a = Conv <pads = [1,1,1,1]> (x, w) b = BatchNormalization (a, g, h, h, v) c = Relu (b)
+            d = Conv <pads = [1,1,1,1]> (c, w) y = BatchNormalization (d, h, g, g, v) }""",
+        gains=True,
+        constants={"w": (64, 64, 3, 3), "g": (64,), "h": (64,), "v": (64,)},
+    ),
+)
+RULE = Rule("conv+batchnorm", ("BatchNormalization",), match, rounds=True, claims=_CLAIMS)

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, has_single_use, op, producer
 from onnxslim.simplification.rules.transpose import get_permutation
+from onnxslim.simplification.speed.claim import SpeedClaim
 from onnxslim.simplification.symbolic_shapes.inference import symbolic_dims
 
 
@@ -29,4 +30,13 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     return {node.outputs[0]: op("Transpose", [picked], {"perm": left})}
 
 
-RULE = Rule("gathers before transposes", ("Gather",), match)
+_CLAIMS = (
+    SpeedClaim(
+        "one of three columns, moved to the front before it is taken",
+        """(float[128,256,3] x) => (float[128,256] y) {
+            r = Relu (x) t = Transpose <perm = [2,0,1]> (r) g = Gather <axis = 0> (t, i) y = Relu (g) }""",
+        gains=True,
+        constants={"i": 1},
+    ),
+)
+RULE = Rule("gathers before transposes", ("Gather",), match, claims=_CLAIMS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, find_operand, has_single_use, op
+from onnxslim.simplification.speed.claim import SpeedClaim
 from onnxslim.simplification.symbolic_shapes.inference import symbolic_dims
 from onnxslim.simplification.symbolic_shapes.polynomials import equal
 
@@ -37,4 +38,18 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     return {node.outputs[0]: op("Gemm", [*matmul.inputs, added], name=matmul.name)}
 
 
-RULE = Rule("matmul+add", ("Add",), match, rounds=True)
+_CLAIMS = (
+    SpeedClaim(
+        "a linear layer on one row",
+        "(float[1,768] x) => (float[1,768] y) { a = MatMul (x, w) y = Add (a, b) }",
+        gains=True,
+        constants={"w": (768, 768), "b": (768,)},
+    ),
+    SpeedClaim(
+        "a linear layer on 128 rows",
+        "(float[128,384] x) => (float[128,384] y) { a = MatMul (x, w) y = Add (a, b) }",
+        gains=True,
+        constants={"w": (384, 384), "b": (384,)},
+    ),
+)
+RULE = Rule("matmul+add", ("Add",), match, rounds=True, claims=_CLAIMS)

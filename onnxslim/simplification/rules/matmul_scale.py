@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_array
 from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, const, has_single_use, op, producer
+from onnxslim.simplification.speed.claim import SpeedClaim
 
 #: Ops that move elements and compute nothing.
 MOVEMENT_OPS = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
@@ -78,4 +79,14 @@ def _multiply_constant(value: ir.Value | None, array: np.ndarray, factor: float)
     return const(scaled, value)
 
 
-RULE = Rule("matmul+scale", ("Mul", "Div"), match, rounds=True)
+_CLAIMS = (
+    SpeedClaim(
+        "the scale of attention, for 128 positions",
+        """(float[1,128,64] x) => (float[1,128,128] y) {
+            q = MatMul (x, w) k = MatMul (x, v) t = Transpose <perm = [0,2,1]> (k) s = MatMul (q, t)
+            m = Mul (s, c) y = Softmax <axis = -1> (m) }""",
+        gains=True,
+        constants={"w": (64, 64), "v": (64, 64), "c": 0.125},
+    ),
+)
+RULE = Rule("matmul+scale", ("Mul", "Div"), match, rounds=True, claims=_CLAIMS)

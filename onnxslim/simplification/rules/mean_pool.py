@@ -1,10 +1,15 @@
-"""ReduceMean(x) over all spatial axes, kept with size 1 → GlobalAveragePool(x), which runtimes quantise and tune."""
+"""ReduceMean(x) over all spatial axes, kept with size 1 → GlobalAveragePool(x), which runtimes quantise and tune.
+
+Behind a convolution, whose layout it reads as it is; elsewhere the plain mean is the faster kernel (0.75 to 0.95 times).
+"""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
 from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, op
+from onnxslim.simplification.speed.claim import SpeedClaim
+from onnxslim.simplification.speed.layout import is_behind_convolution
 from onnxslim.simplification.symbolic_shapes.inference import resolve_axes, symbolic_dims
 
 
@@ -20,7 +25,23 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
         return "it drops the spatial axes: a Reshape would have to follow"
     if node.inputs[0].dtype not in (ir.DataType.FLOAT, ir.DataType.FLOAT16):
         return "runtimes have a GlobalAveragePool for float32 and float16 only"
+    if context.weighs_speed and not is_behind_convolution(node.inputs[0]):
+        return "slower: the runtime's pool is made for what a convolution writes, and no convolution comes before"
     return {node.outputs[0]: op("GlobalAveragePool", [node.inputs[0]])}
 
 
-RULE = Rule("global pools", ("ReduceMean",), match, rounds=True)
+_CLAIMS = (
+    SpeedClaim(
+        "the mean of a 28x28 image behind a Conv",
+        "(float[1,64,28,28] x) => (float[1,64,1,1] y) { a = Conv (x, v) b = Relu (a) y = ReduceMean (b, axes) }",
+        gains=True,
+        constants={"v": (64, 64, 1, 1), "axes": [2, 3]},
+    ),
+    SpeedClaim(
+        "the mean of a 56x56 image that no Conv makes",
+        "(float[1,64,56,56] x) => (float[1,64,1,1] y) { a = Relu (x) y = ReduceMean (a, axes) }",
+        gains=False,
+        constants={"axes": [2, 3]},
+    ),
+)
+RULE = Rule("global pools", ("ReduceMean",), match, rounds=True, claims=_CLAIMS)

@@ -4,6 +4,8 @@
 - Conv(Pad(x, zeros)) → Conv(x) with larger pads, when only spatial axes were padded
 - MaxPool(Pad(x, -∞)) the same; AveragePool(Pad(x, zeros)) when it counts its padding; both when the pads stay smaller
   than the kernel, as the runtime asks for
+
+Not where that is slower, see :mod:`onnxslim.simplification.speed.padding`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_array
 from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, has_single_use, op, producer
+from onnxslim.simplification.speed import padding
+from onnxslim.simplification.speed.claim import SpeedClaim
 from onnxslim.simplification.symbolic_shapes.inference import lookup_integers, symbolic_dims
 from onnxslim.simplification.symbolic_shapes.polynomials import Number
 
@@ -43,6 +47,8 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     pads = [a + b for a, b in zip(own_pads, [*begin[2:], *end[2:]], strict=True)]
     if node.op_type != "Conv":
         refusal = _find_pool_refusal(node, pads, end[2:], symbolic_dims(pad.inputs[0]))
+    if refusal is None and context.weighs_speed:
+        refusal = _find_loss(node, pads)
     if refusal is not None:
         return refusal
     attributes = {name: value for name, value in node.attributes.items() if name not in ("pads", "auto_pad")}
@@ -91,6 +97,21 @@ def _find_pool_refusal(node: ir.Node, pads: list[int], end: list[int], dims: Seq
     return None
 
 
+def _find_loss(node: ir.Node, pads: list[int]) -> str | None:
+    """Why ``node`` would be slower if it padded by ``pads`` itself."""
+    outputs = symbolic_dims(node.outputs[0])
+    if node.op_type == "Conv":
+        weight = symbolic_dims(node.inputs[1])
+        kernel, channels = (None, 0) if weight is None else (weight[2:], weight[1])
+    else:
+        kernel, channels = list(node.attributes.get_ints("kernel_shape", ())), 1
+    if kernel is None or outputs is None or not all(isinstance(size, int) for size in (*kernel, channels)):
+        return None
+    sizes, strides = [int(str(size)) for size in kernel], node.attributes.get_ints("strides", [1] * len(kernel))
+    known = [size if isinstance(size, int) else None for size in outputs[2:]]
+    return padding.describe_loss(sizes, pads, strides, known, int(str(channels)))
+
+
 def _get_amounts(pad: ir.Node, context: MatchContext) -> list[int] | None:
     """(begin of every axis…, end of every axis…)."""
     if context.opset < INPUTS_SINCE_OPSET:
@@ -119,4 +140,57 @@ def _get_fill(pad: ir.Node, context: MatchContext) -> float | None:
     return None if array is None or array.size != 1 or array.dtype.kind != "f" else float(array.reshape(()))
 
 
-RULE = Rule("pads", ("Pad", "Conv", "MaxPool", "AveragePool"), match)
+#: In front of each stands what makes its input blocked; ``axes`` keep the runtime from folding the Pad by itself.
+_CLAIMS = (
+    SpeedClaim(
+        "zeros of 31 and 32 around 128 positions, in front of a 64x1 Conv",
+        """(float[1,16,128,1] x) => (float[1,64,128,1] y) {
+            a = Conv (x, v) p = Pad (a, k, , axes) z = Conv (p, w) y = Relu (z) }""",
+        gains=False,
+        constants={"v": (16, 16, 1, 1), "k": [31, 32], "axes": [2], "w": (64, 16, 64, 1)},
+    ),
+    SpeedClaim(
+        "zeros in front of a 9x1 Conv on a column of 128",
+        """(float[1,64,128,1] x) => (float[1,64,128,1] y) {
+            a = Conv (x, v) p = Pad (a, k, , axes) z = Conv (p, w) y = Relu (z) }""",
+        gains=False,
+        constants={"v": (64, 64, 1, 1), "k": [4, 4], "axes": [2], "w": (64, 64, 9, 1)},
+    ),
+    SpeedClaim(
+        "zeros around 14x14, in front of a 7x7 Conv",
+        """(float[1,64,14,14] x) => (float[1,64,14,14] y) {
+            a = Conv (x, v) p = Pad (a, k, , axes) z = Conv (p, w) y = Relu (z) }""",
+        gains=False,
+        constants={"v": (64, 64, 1, 1), "k": [3, 3, 3, 3], "axes": [2, 3], "w": (64, 64, 7, 7)},
+    ),
+    SpeedClaim(
+        "zeros around 14x14, in front of a 3x3 Conv",
+        """(float[1,64,14,14] x) => (float[1,64,14,14] y) {
+            a = Conv (x, v) p = Pad (a, k, , axes) z = Conv (p, w) y = Relu (z) }""",
+        gains=True,
+        constants={"v": (64, 64, 1, 1), "k": [1, 1, 1, 1], "axes": [2, 3], "w": (64, 64, 3, 3)},
+    ),
+    SpeedClaim(
+        "zeros around 28x28, in front of a depthwise 7x7 Conv",
+        """(float[1,64,28,28] x) => (float[1,64,28,28] y) {
+            a = Conv (x, v) p = Pad (a, k, , axes) z = Conv <group = 64> (p, w) y = Relu (z) }""",
+        gains=True,
+        constants={"v": (64, 64, 1, 1), "k": [3, 3, 3, 3], "axes": [2, 3], "w": (64, 1, 7, 7)},
+    ),
+    SpeedClaim(
+        "-∞ around 28x28, in front of a 3x3 MaxPool",
+        """(float[1,64,28,28] x) => (float[1,64,14,14] y) {
+            a = Conv (x, v) p = Pad (a, k, low, axes)
+            z = MaxPool <kernel_shape = [3,3], strides = [2,2]> (p) y = Relu (z) }""",
+        gains=True,
+        constants={"v": (64, 64, 1, 1), "k": [1, 1, 1, 1], "axes": [2, 3], "low": -np.inf},
+    ),
+    SpeedClaim(
+        "-∞ around 128 positions, in front of a 64x1 MaxPool",
+        """(float[1,64,128,1] x) => (float[1,64,128,1] y) {
+            a = Conv (x, v) p = Pad (a, k, low, axes) z = MaxPool <kernel_shape = [64,1]> (p) y = Relu (z) }""",
+        gains=False,
+        constants={"v": (64, 64, 1, 1), "k": [31, 32], "axes": [2], "low": -np.inf},
+    ),
+)
+RULE = Rule("pads", ("Pad", "Conv", "MaxPool", "AveragePool"), match, claims=_CLAIMS)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxslim.simplification.rule import MatchContext, MatchResult, Rule
 from onnxslim.simplification.rules.sequence import make_split
 from onnxslim.simplification.rules.slice import get_cuts
+from onnxslim.simplification.speed.claim import SpeedClaim
 from onnxslim.simplification.symbolic_shapes.inference import symbolic_dims
 
 
@@ -51,4 +52,13 @@ def _get_range(node: ir.Node, context: MatchContext) -> tuple[int, int, int] | N
     return (axis, start, end) if step == 1 and start < end else None
 
 
-RULE = Rule("slices that part", ("Slice",), match)
+_CLAIMS = (
+    SpeedClaim(
+        "two halves of the last axis",
+        """(float[1,128,256] x) => (float[1,128,128] y) {
+            r = Relu (x) a = Slice (r, zero, half, two) b = Slice (r, half, all, two) c = Sigmoid (b) y = Mul (a, c) }""",
+        gains=True,
+        constants={"zero": [0], "half": [128], "all": [256], "two": [2]},
+    ),
+)
+RULE = Rule("slices that part", ("Slice",), match, claims=_CLAIMS)

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, const, op, producer
 from onnxslim.simplification.rules.view import make_reshape_target
+from onnxslim.simplification.speed.claim import SpeedClaim
 from onnxslim.simplification.symbolic_shapes.inference import symbolic_dims
 
 
@@ -48,4 +49,19 @@ def get_permutation(node: ir.Node) -> list[int] | None:
     return None if dims is None else list(reversed(range(len(dims))))
 
 
-RULE = Rule("transposes", ("Transpose",), match)
+_CLAIMS = (
+    SpeedClaim(
+        "two Transposes, of which the first is read elsewhere",
+        """(float[1,64,28,28] x) => (float[1,28,28,64] y) {
+            r = Relu (x) a = Transpose <perm = [0,2,3,1]> (r) b = Transpose <perm = [0,2,1,3]> (a) y = Add (a, b) }""",
+        gains=True,
+    ),
+    SpeedClaim(
+        "a Transpose that only moves axes of size 1, between convolutions",
+        """(float[1,64,128,1] x) => (float[1,64,1,128] y) {
+            a = Conv (x, w) t = Transpose <perm = [0,1,3,2]> (a) y = Conv (t, w) }""",
+        gains=True,
+        constants={"w": (64, 64, 1, 1)},
+    ),
+)
+RULE = Rule("transposes", ("Transpose",), match, claims=_CLAIMS)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.simplification.rule import MatchContext, MatchResult, Rule, const, op
+from onnxslim.simplification.speed.claim import SpeedClaim
 from onnxslim.simplification.symbolic_shapes.inference import resolve_axes, symbolic_dims
 
 
@@ -35,4 +36,14 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     return replacements or None
 
 
-RULE = Rule("unbound", ("Split",), match)
+_CLAIMS = (
+    SpeedClaim(
+        "three packed projections",
+        """(float[1,128,3,256] x) => (float[1,128,256] y) {
+            r = Relu (x) a, b, c = Split <axis = 2, num_outputs = 3> (r)
+            d = Squeeze (a, two) e = Squeeze (b, two) f = Squeeze (c, two) g = Add (d, e) y = Add (g, f) }""",
+        gains=True,
+        constants={"two": [2]},
+    ),
+)
+RULE = Rule("unbound", ("Split",), match, claims=_CLAIMS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnxslim.simplification.step import SimplifyOptions
 from tests.support.onnx_text import build, fires, floats, rests
 
 RULE = "expanded operands"
@@ -61,3 +62,25 @@ def test_not_when_an_axis_would_be_missing() -> None:
     text = """(float[N,4] x) => (float[1,N,4] y) { s = Shape (x) t = Concat <axis = 0> (one, s) e = Expand (k, t)
         y = Add (x, e) }"""
     rests(RULE, build(text, k=np.float32(2), one=np.asarray([1])), "nothing else is known")
+
+
+SHORT_ROWS = "(float[2,3,4] x) => (float[2,3,4] y) { m = ReduceMax <axes = [2]> (x) e = Expand (m, s)"
+
+
+def test_not_a_constant_that_the_runtime_blows_up_once() -> None:
+    text = "(float[8,28] x, float[8,28] w) => (float[8,28] y) { e = Expand (c, s) a = Mul (x, e) y = Add (a, w) }"
+    rests(RULE, build(text, c=floats(28), s=np.asarray([8, 28])), "slower", SimplifyOptions(max_fold_bytes=0))
+
+
+def test_not_when_short_rows_are_blown_up_for_another_reader_anyway() -> None:
+    text = f"{SHORT_ROWS} a = Sub (x, e) b = Softmax (e) y = Add (a, b) }}"
+    rests(RULE, build(text, s=np.asarray([2, 3, 4])), "stretches of 4")
+
+
+def test_not_when_short_rows_serve_three_readers() -> None:
+    text = f"{SHORT_ROWS} a = Sub (x, e) b = Mul (a, e) y = Add (b, e) }}"
+    rests(RULE, build(text, s=np.asarray([2, 3, 4])), "stretches of 4")
+
+
+def test_short_rows_of_one_reader() -> None:
+    fires(RULE, build(f"{SHORT_ROWS} y = Sub (x, e) }}", s=np.asarray([2, 3, 4])), "ReduceMax Sub")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from onnxslim.simplification.step import simplify
@@ -11,18 +12,25 @@ from tests.support.onnx_text import build, fires, rests
 RULE = "squeezed transposes"
 
 
-def attention(**more: np.ndarray):
-    text = """(float[T,N,12] x) => (float[3,T,N,4] y) {
+def attention(reader: str) -> ir.Model:
+    text = f"""(float[T,N,12] x) => (float[T,N,4] y) {{
         v = Reshape (x, parts)
         u = Unsqueeze (v, zero)
         t = Transpose <perm = [3, 1, 2, 0, 4]> (u)
-        y = Squeeze (t, last)
-    }"""
-    return build(text, parts=np.asarray([0, 0, 3, 4]), zero=np.asarray([0]), last=np.asarray([-2]), **more)
+        s = Squeeze (t, last)
+        {reader}
+    }}"""
+    found = {"parts": [0, 0, 3, 4], "zero": [0], "last": [-2], "i": 0, "j": 1}
+    return build(text, **{name: np.asarray(array) for name, array in found.items() if name in text})
 
 
-def test_packed_projections_are_moved_apart_without_a_fifth_axis() -> None:
-    fires(RULE, attention(), "Reshape Transpose")
+def test_packed_projections_are_taken_without_a_fifth_axis() -> None:
+    model = attention("a = Gather <axis = 0> (s, i) b = Gather <axis = 0> (s, j) y = Add (a, b)")
+    fires(RULE, model, "Reshape Gather Gather Add")
+
+
+def test_not_when_rows_are_moved_for_another_reader() -> None:
+    rests(RULE, attention("y = ReduceMax <axes = [0], keepdims = 0> (s)"), "slower")
 
 
 def test_opset_12() -> None:
