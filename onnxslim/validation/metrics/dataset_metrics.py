@@ -21,13 +21,13 @@ from onnxslim.validation.metrics.accumulator import (
     compare_on_dataset,
     compare_paired,
 )
-from onnxslim.validation.metrics.cells import CellsMetric, OffsetsMetric
 from onnxslim.validation.metrics.classification import finish_f1
 from onnxslim.validation.metrics.dataset_metric import DatasetMetric, require_original
 from onnxslim.validation.metrics.detection import MIN_TRUSTED_SCORE
 from onnxslim.validation.metrics.embeddings import NeighborsMetric, SimilarityMetric
 from onnxslim.validation.metrics.images import ImageErrorMetric
 from onnxslim.validation.metrics.numbers import NumberSums
+from onnxslim.validation.metrics.undecoded.cells import CellsMetric, OffsetsMetric
 
 #: A point of AP against the original's own boxes: every box that changed is lost there, while of labels some are won.
 OWN_BOXES_POINT = 0.015

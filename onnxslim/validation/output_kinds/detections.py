@@ -9,7 +9,7 @@ import numpy as np
 from onnxslim.core.errors import OnnxslimError
 from onnxslim.validation.metrics import detection
 from onnxslim.validation.metrics.detection import MIN_TRUSTED_SCORE
-from onnxslim.validation.metrics.heads import MIN_ANCHOR_CHANNELS, HeadLayout, find_heads, join_tensors
+from onnxslim.validation.metrics.undecoded.heads import MIN_ANCHOR_CHANNELS, HeadLayout, find_heads, join_tensors
 from onnxslim.validation.output_kinds.frames import recognize_frame_scores
 from onnxslim.validation.output_kinds.kind import OutputKind
 from onnxslim.validation.output_kinds.maps import recognize_masks, takes_images

@@ -11,6 +11,7 @@ from scipy import special
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.validation.metrics.accumulator import MetricResult
 from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS
+from tests.support import toy_detector
 
 CELLS, CLASSES = 150, 5
 
@@ -65,17 +66,67 @@ def test_noise_that_grows_is_seen_and_a_broken_head_fails_by_far(name: str) -> N
         assert lost(name, broken, original) > 20
 
 
-def test_a_cell_counts_once_whether_it_is_lost_made_up_or_renamed() -> None:
+def test_an_object_counts_once_whether_it_is_lost_made_up_or_renamed() -> None:
     original = np.zeros((1, CELLS, 9))
     original[..., :4] = np.random.default_rng(0).normal(size=(1, CELLS, 4))
-    original[0, :10, 4], original[0, :10, 6] = 0.9, 0.9
+    original[0, :50:5, 4], original[0, :50:5, 6] = 0.9, 0.9
     result = original.copy()
-    result[0, 0, 4] = 0.1  # lost
-    result[0, 20, 4], result[0, 20, 6] = 0.9, 0.9  # made up
-    result[0, 1, 7] = 1.0  # renamed
+    result[0, 0, 4] = 0.05  # lost
+    result[0, 100, 4], result[0, 100, 6] = 0.9, 0.9  # made up
+    result[0, 5, 7] = 1.0  # renamed
     found = judge_heads("cells", result, original)
     assert found.result == pytest.approx(2 * 8 / (10 + 10))
     assert judge_heads("offsets", result, original).drop == 0
+
+
+def test_of_one_object_the_highest_cell_counts_and_may_be_another_beside_it() -> None:
+    original = np.zeros((1, CELLS, 9))
+    original[..., :4] = np.random.default_rng(0).normal(size=(1, CELLS, 4))
+    original[..., 6] = 1
+    original[0, 10:13, 4] = 0.6, 0.9, 0.55
+    fewer, beside, away = original.copy(), original.copy(), original.copy()
+    fewer[0, [10, 12], 4] = 0.02
+    beside[0, 10:13, 4] = 0.7, 0.69, 0.02
+    away[0, 10:13, 4], away[0, 20:23, 4] = 0.0, (0.6, 0.9, 0.55)
+    assert lost("cells", fewer, original) == lost("cells", beside, original) == 0
+    assert judge_heads("cells", away, original).result == 0
+
+
+def test_a_score_that_changes_counts_by_the_thresholds_that_it_crosses() -> None:
+    original = np.zeros((1, CELLS, 9))
+    original[..., :4] = np.random.default_rng(0).normal(size=(1, CELLS, 4))
+    original[..., 6] = 1
+    original[0, [10, 50], 4] = 0.9, 0.3
+    weaker, surer = original.copy(), original.copy()
+    weaker[0, 50, 4], surer[0, [10, 50], 4] = 0.2, (0.6, 0.3)
+    # of thresholds from 0.1 to 0.5 the second object is there up to 0.3, then up to 0.2
+    assert judge_heads("cells", weaker, original).result == pytest.approx(2 * 1.25 / (1.5 + 1.25))
+    assert lost("cells", surer, original) == 0
+
+
+def test_what_is_lost_is_what_decoded_boxes_lose() -> None:
+    logits, noise = toy_detector.draw_cells(60), toy_detector.draw_noise(60)
+    original = toy_detector.finish(logits)
+    assert toy_detector.measure_box_f1(original, original) == (1, 1)
+    told = []
+    for size in (0.02, 0.05, 0.1, 0.2, 0.4):
+        result = toy_detector.finish(logits + size * noise)
+        told.append((judge_heads("cells", result, original).drop or 0, 1 - toy_detector.measure_box_f1(result, original)[0]))
+    assert all(cells < 2 * boxes + 0.005 and boxes < 2 * cells + 0.005 for cells, boxes in told), told
+    assert all(later > earlier for (earlier, _), (later, _) in itertools.pairwise(told))
+
+
+@pytest.mark.parametrize("size", [0.05, 0.1, 0.2, 0.4, 0.8, 1.5])
+def test_heads_within_a_point_keep_their_boxes(size: float) -> None:
+    logits, noise = toy_detector.draw_cells(60, seed=2), toy_detector.draw_noise(60, seed=3)
+    original, result = toy_detector.finish(logits), toy_detector.finish(logits + size * noise)
+    worst = max(lost("cells", result, original), lost("offsets", result, original))
+    loosely, tightly = toy_detector.measure_box_f1(result, original)
+    if worst <= 1:
+        assert loosely >= 0.97
+        assert tightly >= 0.95
+    if loosely < 0.95 or tightly < 0.9:
+        assert worst > 1
 
 
 def test_batches_of_any_size_give_the_same() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from onnxslim.validation.metrics.heads import as_cells, find_heads
+from onnxslim.validation.metrics.undecoded.heads import as_cells, find_heads
 
 CLASSES, SIDE = 4, 6
 

@@ -17,6 +17,7 @@ from scipy import special
 
 from onnxslim.validation.metrics.classification import are_probabilities
 from onnxslim.validation.metrics.detection import MIN_TRUSTED_SCORE
+from onnxslim.validation.metrics.undecoded.grids import Places, has_channels_last, locate_cells
 
 #: A score is below this in more than half of the cells: a grid shows few objects.
 MAX_MEDIAN_SCORE = 0.1
@@ -50,6 +51,12 @@ class HeadLayout:
     objectness: int | None
     are_logits: bool
 
+    def locate(self, outputs: Mapping[str, Any]) -> Places:
+        """Where the cells lie, by the original's outputs."""
+        tensors = [outputs[name] for name in self.names]
+        values = join_tensors(tensors)
+        return locate_cells(tensors[0].shape, self.channels, values.reshape(len(values), -1, self.channels))
+
     def read(self, outputs: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Score (n, K), class (n, K) and box numbers (n, K, D) of each cell; NaN is no score."""
         values = join_tensors([outputs[name] for name in self.names])
@@ -73,8 +80,7 @@ def as_cells(values: np.ndarray) -> np.ndarray:
     if values.ndim == 3:
         cells = values if values.shape[1] >= values.shape[2] else values.transpose(0, 2, 1)
     elif values.ndim == 4:
-        is_last = values.shape[1] == values.shape[2] != values.shape[3]
-        cells = values if is_last else values.transpose(0, 2, 3, 1)
+        cells = values if has_channels_last(values.shape) else values.transpose(0, 2, 3, 1)
     else:
         cells = values
     return np.asarray(cells.reshape(n, -1, cells.shape[-1]))
