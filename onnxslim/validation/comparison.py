@@ -22,6 +22,7 @@ from onnxslim.data.samples import Batch, Samples
 from onnxslim.graph import shapes
 from onnxslim.graph.signature import tap_outputs
 from onnxslim.model_io import model_file
+from onnxslim.model_io.short_names import restore_names
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.stateful_session import flatten_tensors
 from onnxslim.validation.disagreements import DisagreementCollector
@@ -175,6 +176,7 @@ def compare(
             outputs.setdefault(name, OutputDifference()).add(x, y)
     tensors: list[TensorComparison] = []
     if layers:
+        restore_names(second, [value.name or "" for node in first.graph for value in node.outputs])
         groups = list(_group_by_size(first, _find_shared_tensors(first, second), batch_size))
         for index, group in enumerate(groups):
             fidelities = {value.name or "": OutputFidelity() for value in group}

@@ -3,6 +3,8 @@
 A QDQ graph has four nodes and a dozen tensors more than the float one for each layer. Layers and their tensors keep their
 names; what was put between them is numbered, and of equal scales and zero points there is one. Types and shapes are declared
 where shape inference does not say them anyway; where in a program a node came from (its doc string) is not told any more.
+Where names still take more than 4 % of the file, those of more than twenty letters are shortened too, but for what the model
+takes and returns: comparing layer by layer finds them by their long ones.
 """
 
 from __future__ import annotations
@@ -15,9 +17,13 @@ from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.traversal import iter_subgraphs, iter_values, walk_graphs
+from onnxslim.model_io.short_names import MAX_LENGTH, shorten_name
+from onnxslim.simplification.file_size import estimate_bytes
 
 #: Scales and zero points are smaller; codes that are equal were one weight before.
 _MAX_SHARED_BYTES = 1 << 16
+#: Names may take this share of the file: in larger files they are left as they were.
+MAX_NAME_SHARE = 0.04
 _QDQ_OPS = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -62,6 +68,8 @@ def compact(model: ir.Model, known_names: Collection[str] | None = None) -> None
     if known_names is not None:
         _deduplicate_new(model, known_names)
         _number_new_names(model, renamer, known_names, start=len(nodes_by_codes) + 1)
+        if _measure_name_share(model) > MAX_NAME_SHARE:
+            _shorten_names(model, renamer)
     for node in model.graph.all_nodes():
         node.doc_string = None
         node.metadata_props.clear()
@@ -91,6 +99,25 @@ def _number_new_names(model: ir.Model, renamer: _Renamer, known_names: Collectio
                 number += 1
         for node in graph:
             if node.name and node.name not in known_names:
+                node.name = ""
+
+
+def _measure_name_share(model: ir.Model) -> float:
+    """The share of the file that names take, each as often as it stands there."""
+    nodes = list(model.graph.all_nodes())
+    names = [value.name for node in nodes for value in (*node.inputs, *node.outputs) if value is not None]
+    names += [node.name for node in nodes] + [name for graph in model.graphs() for name in graph.initializers]
+    return sum(len(name or "") for name in names) / estimate_bytes(model)
+
+
+def _shorten_names(model: ir.Model, renamer: _Renamer) -> None:
+    """Give values with long names short ones (:mod:`onnxslim.model_io.short_names`); nodes with long ones go without."""
+    for graph in walk_graphs(model.graph, iter_subgraphs):
+        for value in list(iter_values(graph)):
+            if (short := shorten_name(str(value.name))) != value.name:
+                renamer.rename(value, short, known_by_others=False)
+        for node in graph:
+            if len(node.name or "") > MAX_LENGTH:
                 node.name = ""
 
 

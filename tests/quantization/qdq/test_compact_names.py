@@ -8,9 +8,12 @@ import onnx_ir as ir
 import pytest
 from onnx import parser
 
+from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
-from onnxslim.quantization.qdq.compact_names import compact
+from onnxslim.model_io.short_names import shorten_name
+from onnxslim.quantization.qdq.compact_names import compact, list_names
 from onnxslim.runtime.session import Session
+from onnxslim.validation.comparison import compare
 
 LONG = "the_name_that_a_framework_gave_to_this_tensor"
 TEXT = f"""
@@ -85,3 +88,33 @@ g (float[n,4] x, int64[2] how) => (float[n,4] y) <
     proto = onnx.load_model_from_string(model_file.to_bytes(model))
     assert [info.name for info in proto.graph.value_info] == ["given"]
     assert [dim.dim_value for dim in proto.graph.value_info[0].type.tensor_type.shape.dim] == [2, 6]
+
+
+def test_long_names_of_a_small_model_are_shortened_but_for_what_goes_in_and_out() -> None:
+    text = f"""<ir_version: 10, opset_import: ["" : 21]>
+    g (float[n,4] {LONG}_in) => (float[n,4] {LONG}_out) <float[4,4] {LONG}_w = {{1,0,0,0, 0,2,0,0, 0,0,3,0, 0,0,0,4}}> {{
+        {LONG}_h = MatMul ({LONG}_in, {LONG}_w)
+        {LONG}_out = Relu ({LONG}_h)
+    }}"""
+    before = ir.from_proto(parser.parse_model(text))
+    for node in before.graph:
+        node.name = f"{LONG}_{node.op_type}"
+    after = model_file.clone(before)
+    compact(after, list_names(before))
+    assert [value.name for value in (*after.graph.inputs, *after.graph.outputs)] == [f"{LONG}_in", f"{LONG}_out"]
+    hidden = after.graph[0].outputs[0]
+    assert hidden.name == shorten_name(f"{LONG}_h")
+    assert [node.name for node in after.graph] == ["", ""]
+    feeds = {f"{LONG}_in": np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)}
+    np.testing.assert_array_equal(Session(before).run(feeds)[f"{LONG}_out"], Session(after).run(feeds)[f"{LONG}_out"])
+    compared = compare(before, after, open_samples("random", before), layers=True)
+    assert [layer.name for layer in compared.layers] == [f"{LONG}_h", f"{LONG}_out"]
+
+
+def test_names_that_weigh_little_are_left_as_they_were() -> None:
+    text = f"""<ir_version: 10, opset_import: ["" : 21]>
+    g (float[n,64] x) => (float[n,64] y) {{ {LONG}_h = MatMul (x, {LONG}_w)  y = Relu ({LONG}_h) }}"""
+    model = ir.from_proto(parser.parse_model(text.replace("y) {", f"y) <float[1] {LONG}_w = {{1}}> {{")))
+    model.graph.initializers[f"{LONG}_w"].const_value = ir.tensor(np.zeros((64, 64), np.float32), name=f"{LONG}_w")
+    compact(model, list_names(model))
+    assert [node.outputs[0].name for node in model.graph] == [f"{LONG}_h", "y"]
