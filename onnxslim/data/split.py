@@ -51,6 +51,25 @@ def draw_samples(samples: Samples, size: int, seed: int) -> Indices:
     return (runs[:, None] * batch + np.arange(batch)).reshape(-1)
 
 
+def list_timed(samples: Samples, count: int) -> Indices:
+    """Indices of ``count`` samples that stand for what a service runs: the first, or of texts steps, at cache lengths from
+    the beginnings of texts to their ends, for those are what it runs most.
+    """
+    times = samples.times
+    if samples.layout is None or times is None or not times.any():
+        return np.arange(min(count * (samples.fixed_batch or 1), len(samples)))
+    steps = np.flatnonzero(times)
+    return steps[np.unique(np.linspace(0, len(steps) - 1, min(count, len(steps))).round().astype(np.intp))]
+
+
+def list_prompts(samples: Samples, count: int) -> Indices:
+    """Indices of the first ``count`` runs that read the prompt of a text; of other data none."""
+    times = samples.times
+    if samples.layout is None or times is None:
+        return np.zeros(0, np.intp)
+    return np.flatnonzero(times == 0)[:count]
+
+
 def hold_back(samples: Samples, share: float, seed: int = 0) -> tuple[Samples, Samples]:
     """Split into ``(rest, held)`` where ``held`` is a seeded share, stratified by label.
 

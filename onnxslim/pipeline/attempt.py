@@ -14,7 +14,7 @@ from onnxslim.core.errors import GateError, InvalidDataError, UnsupportedError, 
 from onnxslim.core.version import __version__
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
-from onnxslim.data.split import draw_samples
+from onnxslim.data.split import draw_samples, list_prompts, list_timed
 from onnxslim.graph.runtime_versions import check_loads_in, oldest_runtime
 from onnxslim.model_io import model_file
 from onnxslim.pipeline import recipe as recipes
@@ -108,7 +108,8 @@ class Attempt:
         samples = self._find_timing_samples()
         if samples is not None:
             ends = {0: self.task.as_given or self.task.original, len(self.result.stages) - 1: self.models[-1]}
-            self._time(_draw_feeds(samples), ends, seconds, samples.source)
+            sessions = self._time(_draw_feeds(samples), ends, seconds, samples.source)
+            self._time_prompts(sessions, samples, seconds)
 
     def measure(self) -> None:
         """Latency of every stage in one interleaved run, and peak memory of both ends; without data on made-up inputs."""
@@ -120,6 +121,7 @@ class Attempt:
         first = len(result.stages) - len(self.models)
         models = {0: task.as_given or task.original, **dict(enumerate(self.models, start=first))}
         sessions = self._time(feeds, models, MAX_TIMING_SECONDS, samples.source)
+        self._time_prompts(sessions, samples, MAX_TIMING_SECONDS)
         names = {"original": 0, "result": max(models)}
         memory = {name: measure_peak(models[index], feeds[0], task.config) for name, index in names.items()}
         result.extra["memory"] = {**memory, "command": read_process_peak()}
@@ -154,6 +156,17 @@ class Attempt:
         ]
         result.measured.update(describe_measurements(timing, source))
         return sessions
+
+    def _time_prompts(self, sessions: dict[int, Session], samples: Samples, seconds: float) -> None:
+        """Time reading a prompt beside the steps that were timed, where samples are the runs of texts."""
+        prompts = list_prompts(samples, _LATENCY_SAMPLES)
+        if not len(prompts) or self.result.latency is None:
+            return
+        feeds = [dict(feed) for feed in samples.take(prompts).batches(1)]
+        ends = {"original": sessions[0], "result": sessions[max(sessions)]}
+        timing = interleave(ends, feeds, seconds=seconds / 2, progress=self.task.progress)
+        prompt = latency.summarize(timing.rounds, provider=timing.provider, threads=timing.threads, batch=timing.batch)
+        self.result.latency |= {"of": "step", "prompt": {**prompt, "of": "prompt"}}
 
     def _make_random_samples(self) -> Samples | None:
         """A few made-up samples; None, and a warning, where the model does not run with any: none were needed so far."""
@@ -245,4 +258,6 @@ class Attempt:
 
 
 def _draw_feeds(samples: Samples) -> list[dict[str, np.ndarray]]:
-    return [dict(feed) for feed in itertools.islice(samples.batches(1), _LATENCY_SAMPLES)]
+    """What is timed in turn."""
+    timed = samples.take(list_timed(samples, _LATENCY_SAMPLES))
+    return [dict(feed) for feed in itertools.islice(timed.batches(1), _LATENCY_SAMPLES)]

@@ -104,17 +104,20 @@ class CompressionTask:
     def estimate_metric(self, model: ir.Model, samples: Samples) -> MetricResult:
         """The metric that gates on ``samples``, which choices are made on: of several the one that lost most."""
         weight: LabelWeight = "alone" if self._labels_decide else "told"
-        return self._evaluate({"result": model}, samples, weight)["result"].metric
+        return self._evaluate({"result": model}, samples, weight, goes_on=False)["result"].metric
 
     def evaluate(self, models: dict[str, ir.Model], samples: Samples) -> dict[str, Evaluation]:
         """``models`` against the original on ``samples``, which a report is about."""
         some: LabelWeight = "joined" if count_labels(samples) >= MIN_TELLING_LABELS else "told"
         return self._evaluate(models, samples, "alone" if self._labels_decide else some)
 
-    def _evaluate(self, models: dict[str, ir.Model], samples: Samples, weight: LabelWeight) -> dict[str, Evaluation]:
+    def _evaluate(
+        self, models: dict[str, ir.Model], samples: Samples, weight: LabelWeight, *, goes_on: bool = True
+    ) -> dict[str, Evaluation]:
         return evaluate_all(
             models, samples, reference=self.original, config=self.config, metric=self.judge.metric, kinds=self.judge.kinds,
-            label_weight=weight, output=self.judge.output, batch_size=self.judge.batch_size, progress=self.progress,
+            label_weight=weight, output=self.judge.output, batch_size=self.judge.batch_size, goes_on=goes_on,
+            progress=self.progress,
         )  # fmt: skip
 
     @property

@@ -95,7 +95,7 @@ def resolve_scheme(
             )
         scheme, reason = "static", reason if scheme == "static" else target.no_contrib_ops_reason
     elif scheme == "auto":
-        scheme, reason = choose_cheaper_scheme(model, target, CalibrationFeeds(context.samples).first(1)[0])
+        scheme, reason = choose_cheaper_scheme(model, target, CalibrationFeeds(context.samples).for_timing(1)[0])
     if options.float_weights not in FLOAT_WEIGHTS:
         raise UsageError(f"float_weights {options.float_weights}: unknown", hint=f"one of {', '.join(FLOAT_WEIGHTS)}")
     if options.linear not in LINEAR_FORMATS:

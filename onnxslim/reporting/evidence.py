@@ -62,7 +62,7 @@ def _format_amount(value: float, unit: str) -> str:
 
 
 def _describe_drift(report: Report) -> Iterator[str]:
-    for name, output in (report.get("outputs") or {}).items():
+    for name, output in figures.list_told_outputs(report).items():
         stretches = output.get("over_time") or []
         if len(stretches) > 1:
             levels = ", ".join(f"{s['first']}–{s['last']}: {_format_sqnr(s['sqnr_db'])}" for s in stretches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -46,6 +47,11 @@ _SIZES: tuple[tuple[str, str, str, Callable[[float | None], str]], ...] = (
     ("macs", "MACs", "macs", text.format_count),
 )
 
+#: What whole texts tell of a decoder (:mod:`onnxslim.validation.sequences.texts`).
+_TEXT_METRICS = {"perplexity": "Perplexity", "continuations": "Continuations kept"}
+#: States of more than so many outputs are told by the worst.
+_MAX_STATES = 2
+
 
 def list_rows(report: Report) -> list[FigureRow]:
     """Every figure that ``report`` holds, in the order of the report."""
@@ -88,7 +94,11 @@ def _latency_rows(report: Report) -> list[FigureRow]:
         verdict = "better" if ratio > 1 else "worse"
     interval_text = f"{interval[0]:.2f}× to {interval[1]:.2f}×" if interval else ""
     medians = [text.format_milliseconds(latency[side].get("median_ms")) for side in ("original", "result")]
-    return [FigureRow("latency", "Latency", medians[0], medians[1], change, interval_text, verdict)]
+    name = latency.get("of")
+    row = FigureRow(
+        "latency", f"Latency of a {name}" if name else "Latency", medians[0], medians[1], change, interval_text, verdict
+    )
+    return [row, *_latency_rows({"latency": latency.get("prompt")})]
 
 
 def _memory_rows(report: Report) -> list[FigureRow]:
@@ -103,7 +113,7 @@ def _memory_rows(report: Report) -> list[FigureRow]:
 def metric_name(name: str) -> str:
     """What people call the metric ``name``: a function's author chose the name."""
     metric = METRICS.get(name) or DATASET_METRICS.get(name)
-    return metric.display_name if metric is not None else text.clean(name)
+    return metric.display_name if metric is not None else _TEXT_METRICS.get(name) or text.clean(name)
 
 
 def format_metric(value: float | None, unit: str) -> str:
@@ -172,15 +182,27 @@ def _format_change(value: float, unit: str) -> str:
 
 def _output_rows(report: Report) -> list[FigureRow]:
     output_rows = []
-    for name, output in (report.get("outputs") or {}).items():
+    for name, output in list_told_outputs(report).items():
         label, value = "SQNR of", "equal" if output.get("equal") else text.NO_VALUE
         if output.get("sqnr_db") is not None:
             value = f"{output['sqnr_db']:.1f} dB"
         elif output.get("agreement") is not None:
             label, value = "Equal in", format_metric(output["agreement"], "%")
-        short_name = text.shorten(text.clean(name), 40)
+        short_name = text.shorten(text.clean(name), 60)
         output_rows.append(FigureRow("outputs", f"{label} {short_name}", text.NO_VALUE, value))
     return output_rows
+
+
+def list_told_outputs(report: Report) -> dict[str, Mapping[str, Any]]:
+    """The outputs by name; of many states (the caches of a decoder) only the one that moved furthest."""
+    outputs: Mapping[str, Mapping[str, Any]] = report.get("outputs") or {}
+    kinds = (report.get("judged") or {}).get("kinds") or []
+    states = [name for kind in kinds if kind["kind"] in ("state", "cache") for name in kind["outputs"] if name in outputs]
+    if len(states) <= _MAX_STATES:
+        return dict(outputs)
+    worst = min(states, key=lambda name: outputs[name].get("sqnr_db") or math.inf)
+    told = {name: output for name, output in outputs.items() if name not in states}
+    return {**told, f"{worst}, the worst of {len(states)} states": outputs[worst]}
 
 
 def _describe_latency(report: Report) -> str:

@@ -48,6 +48,7 @@ def optimize(
     max_size: int | None = None,
     min_ratio: float | None = None,
     max_latency: float | None = None,
+    max_prompt_latency: float | None = None,
     min_speedup: float | None = None,
     for_ort: str | None = None,
     strict: bool = False,
@@ -82,7 +83,8 @@ def optimize(
         min_sqnr: Decibels, of every output.
         max_size: Bytes on disk.
         min_ratio: Times smaller than the original.
-        max_latency: Seconds, the median of one inference.
+        max_latency: Seconds, the median of one inference; of a decoder's texts, of one step.
+        max_prompt_latency: Seconds, the median of reading a prompt of the texts.
         min_speedup: Times faster than the original.
         for_ort: The release of onnxruntime that has to load the result; candidates that it would not are left out.
         strict: Judge by the bad end of 95 % intervals.
@@ -109,7 +111,8 @@ def optimize(
     started = time.monotonic()
     gate_limits: dict[str, Any] = {
         "max_drop": max_drop, "min_agreement": min_agreement, "min_sqnr": min_sqnr, "max_size": max_size,
-        "min_ratio": min_ratio, "max_latency": max_latency, "min_speedup": min_speedup, "for_ort": for_ort,
+        "min_ratio": min_ratio, "max_latency": max_latency,
+        "max_prompt_latency": max_prompt_latency, "min_speedup": min_speedup, "for_ort": for_ort,
         "strict": strict or None,
     }  # fmt: skip
     resolved = resolve_recipe(recipe, gate_limits, placement, seed, keep_initializer_inputs=keep_initializer_inputs)

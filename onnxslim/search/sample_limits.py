@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.data.samples import Samples
-from onnxslim.data.split import draw_samples
+from onnxslim.data.split import draw_samples, list_timed
 from onnxslim.pipeline.task import CompressionTask
 from onnxslim.runtime.session import Session, SessionConfig
 
@@ -43,7 +43,7 @@ def time_sample(model: ir.Model, samples: Samples, config: SessionConfig) -> flo
     process would stand for hundreds of short ones.
     """
     session = Session(model, config)
-    feed = next(iter(samples.batches(1)))
+    feed = next(iter(samples.take(list_timed(samples, 1)).batches(1)))
     session.run(feed)
     taken: list[float] = []
     while len(taken) < _MIN_RUNS or (sum(taken) < _MEASURING_SECONDS and len(taken) < _MAX_RUNS):

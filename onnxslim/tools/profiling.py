@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
+from onnxslim.data.split import list_timed
 from onnxslim.model_io import model_file
 from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.node_profile import NodeTime, describe_fallback, measure_node_times
@@ -109,7 +110,8 @@ def draw_feeds(
     if samples is None:
         count = _FEED_COUNT * batch_size
         samples = open_samples("random", model, max_samples=count, dims=dims, run_check=make_run_check(model, config))
-    return samples, list(itertools.islice(samples.batches(batch_size), _FEED_COUNT))
+    timed = samples.take(list_timed(samples, _FEED_COUNT * batch_size))
+    return samples, list(itertools.islice(timed.batches(batch_size), _FEED_COUNT))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from onnxslim.validation.output_kinds.kind import LabelWeight, OutputKind
 from onnxslim.validation.output_kinds.recognition import describe_kinds, recognize_outputs
 from onnxslim.validation.output_rows import NoRowsError
 from onnxslim.validation.paired_runs import choose_batch_size, run_batches
+from onnxslim.validation.sequences import texts
 
 
 def evaluate(
@@ -86,12 +87,14 @@ def evaluate_all(
     kinds: Sequence[OutputKind] | None = None,
     label_weight: LabelWeight = "alone",
     batch_size: int | None = None,
+    goes_on: bool = True,
     progress: Progress = ignore_progress,
 ) -> dict[str, Evaluation]:
     """Judge several models in one pass over ``samples``, each as :func:`evaluate` does; the original runs once for all.
 
     Args and errors are those of :func:`evaluate`; ``models`` and what is returned are by the caller's names. Samples whose
-    outputs have no row each are run one by one, unless ``batch_size`` says otherwise.
+    outputs have no row each are run one by one, unless ``batch_size`` says otherwise. Of texts it is told beside the
+    rest how the models go on by themselves, unless not ``goes_on`` (:mod:`onnxslim.validation.sequences.texts`).
     """
     loaded = {name: model_file.load(model) for name, model in models.items()}
     original = None if reference is None else model_file.load(reference)
@@ -108,7 +111,7 @@ def evaluate_all(
     planned = reference if isinstance(reference, ir.Model) else original or next(iter(loaded.values()))
     run = partial(
         _evaluate_in_batches, loaded, samples, kinds, original=original, planned=planned, config=config,
-        function=metric if callable(metric) else None, names_output=bool(output), progress=progress,
+        function=metric if callable(metric) else None, names_output=bool(output), goes_on=goes_on, progress=progress,
     )  # fmt: skip
     try:
         return run(batch_size=batch_size)
@@ -131,6 +134,7 @@ def _evaluate_in_batches(
     config: SessionConfig | None,
     function: UserMetric | None,
     names_output: bool,
+    goes_on: bool,
     batch_size: int | None,
     progress: Progress,
 ) -> dict[str, Evaluation]:
@@ -151,6 +155,8 @@ def _evaluate_in_batches(
             )
     accumulators: dict[str, EvaluationAccumulator] = {}
     labels, times = samples.labels, samples.times
+    scores = None if original is None else texts.find_scores(samples, kinds)
+    next_tokens = {} if scores is None else {name: texts.NextTokens(samples, scores) for name in models}
     longest_sequence = 0 if times is None else int(times.max()) + 1
     if batch_size is None and not samples.state:
         batch_size = choose_batch_size(planned, original_session or next(iter(sessions.values())), samples)
@@ -170,11 +176,19 @@ def _evaluate_in_batches(
             accumulators[name].add(outputs, original_outputs, batch_labels, n)
             if times is not None:
                 accumulators[name].add_steps(outputs, original_outputs, times[indices])
+            if name in next_tokens and scores is not None and original_outputs is not None:
+                next_tokens[name].add(outputs[scores], original_outputs[scores], indices)
         progress("evaluate", indices.stop, len(samples))
     if not accumulators:
         raise InvalidDataError(f"{samples.source}: no samples to evaluate on")
     random = samples.source.split(",")[0] == "random"
     evaluations = {name: ledger.compute(labels, random=random) for name, ledger in accumulators.items()}
+    for name, tokens in next_tokens.items():
+        evaluations[name].metrics.extend(found for found in [tokens.compute()] if found is not None)
+    if scores is not None and goes_on and original is not None and original_session is not None:
+        continued = texts.compare_continuations(original_session, sessions, samples, scores, original)
+        for name, metric in continued.items():
+            evaluations[name].metrics.append(metric)
     unused = labels is not None and function is None and not any(kind.reads_labels for kind in kinds)
     for name, evaluation in evaluations.items():
         evaluation.warnings.extend(note_zipmaps(models[name]))

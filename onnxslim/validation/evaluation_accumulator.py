@@ -17,7 +17,7 @@ from onnxslim.validation.output_fidelity import OutputFidelity
 from onnxslim.validation.output_kinds.kind import OutputKind
 from onnxslim.validation.output_rows import as_rows
 from onnxslim.validation.sanity_checks import OutputVariation, check_above_chance
-from onnxslim.validation.state_drift import StateDrift
+from onnxslim.validation.sequences.state_drift import StateDrift
 
 OutputValues = Mapping[str, Any]
 

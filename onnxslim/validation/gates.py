@@ -23,7 +23,8 @@ class Gates:
         min_sqnr: Decibels, of every output.
         max_size: Bytes on disk with external data.
         min_ratio: How many times smaller than the original.
-        max_latency: Seconds, the median of one inference.
+        max_latency: Seconds, the median of one inference; of a decoder's texts, of one step.
+        max_prompt_latency: Seconds, the median of reading a prompt of the texts.
         min_speedup: How many times faster than the original.
         for_ort: The onnxruntime release that has to load the result; looked at before anything is judged.
         strict: Judge drop, agreement and times by the bad end of their 95 % interval, not by the value seen.
@@ -35,6 +36,7 @@ class Gates:
     max_size: Bytes | None = None
     min_ratio: float | None = None
     max_latency: Seconds | None = None
+    max_prompt_latency: Seconds | None = None
     min_speedup: float | None = None
     for_ort: str | None = None
     strict: bool = False
@@ -130,12 +132,20 @@ class _GateChecks:
     def check_max_latency(self, limit: float) -> str | None:
         if not self.latency:
             return "latency was not measured"
-        times = self.latency["result"]
+        return self._check_median(self.latency, f"a {self.latency['of']}" if "of" in self.latency else "an inference", limit)
+
+    def check_max_prompt_latency(self, limit: float) -> str | None:
+        if not self.latency or not self.latency.get("prompt"):
+            return "the latency of a prompt was not measured: it needs a decoder with a cache and texts"
+        return self._check_median(self.latency["prompt"], "a prompt", limit)
+
+    def _check_median(self, latency: Mapping[str, Any], what: str, limit: float) -> str | None:
+        times = latency["result"]
         latency_ms = times["interval_ms"][1] if self.strict else times["median_ms"]
         note = f" (95 % interval up to {latency_ms:.3g} ms)" if self.strict else ""
         if latency_ms <= 1000 * limit:
             return None
-        return f"an inference takes {times['median_ms']:.3g} ms{note}; at most {1000 * limit:.3g} ms are allowed"
+        return f"{what} takes {times['median_ms']:.3g} ms{note}; at most {1000 * limit:.3g} ms are allowed"
 
     def check_min_speedup(self, limit: float) -> str | None:
         if not self.latency:

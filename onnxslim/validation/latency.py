@@ -65,4 +65,9 @@ def list_cautions(latency: Mapping[str, Any]) -> list[str]:
             f"this machine was noisy while it was timed: the speed-up lies between {low:.2f}× and {high:.2f}×; "
             "time again when nothing else runs"
         )
+    prompt = latency.get("prompt")
+    if prompt and is_slower(prompt):
+        cautions.append(
+            f"the result reads a prompt slower than the original on this machine: {prompt['ratio']:.2f}× its speed"
+        )
     return cautions

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.sources import open_samples
-from onnxslim.data.split import check_disjoint, draw_indices, draw_samples, hold_back
+from onnxslim.data.split import check_disjoint, draw_indices, draw_samples, hold_back, list_prompts, list_timed
+from onnxslim.pipeline.data_options import DataOptions
+from tests.support.decoders import make_decoder, make_texts
 
 
 @pytest.fixture(scope="session")
@@ -144,3 +146,21 @@ def test_made_up_samples_fill_as_many_runs_as_there_are_uses(make: Callable[...,
     assert min(fit.run_count, tune.run_count, confirm.run_count) >= 1
     few = open_samples("random", make(x=("FLOAT", [batch, 3])), max_samples=4)
     assert few.run_count == -(-4 // batch)
+
+
+def test_of_texts_steps_are_timed_and_prompts_apart() -> None:
+    texts = [{"input_ids": text} for text in make_texts(9, 12)]
+    samples = DataOptions(state="auto").open(texts, make_decoder())
+    times = samples.times
+    assert times is not None
+    timed = list_timed(samples, 4)
+    assert len(timed) == 4
+    assert times[timed].min() > 0
+    assert times[list_prompts(samples, 8)].tolist() == [0, 0]
+    assert len(list_timed(samples, 1000)) == len(samples) - 2
+
+
+def test_of_other_data_the_first_samples_are_timed(row_model: ir.Model) -> None:
+    samples = open_samples({"x": np.zeros((9, 1), np.float32)}, row_model)
+    assert list_timed(samples, 4).tolist() == [0, 1, 2, 3]
+    assert len(list_prompts(samples, 4)) == 0

@@ -119,3 +119,24 @@ def test_energy_that_cannot_be_measured_says_so_before_any_estimate() -> None:
         figures.describe_energy({"energy": measured})
         == "RAPL, result millijoules 1.23 interval 0.5 to 0.75, command joules 20"
     )
+
+
+def test_a_step_and_a_prompt_are_rows_of_their_own() -> None:
+    report = sample()
+    report["latency"] |= {
+        "of": "step",
+        "prompt": {**report["latency"], "of": "prompt", "ratio": 0.5, "interval": [0.4, 0.6]},
+    }
+    assert row(report, "Latency of a step").verdict == "better"
+    assert row(report, "Latency of a prompt").change == "2.00× slower"
+
+
+def test_of_many_states_the_worst_is_told() -> None:
+    report = sample()
+    levels = {"key.0": 40.0, "value.0": 20.0, "key.1": None}
+    report["outputs"] |= {name: {"sqnr_db": level, "equal": level is None} for name, level in levels.items()}
+    report["judged"] = {"kinds": [{"kind": "cache", "outputs": [name]} for name in levels]}
+    names = [r.name for r in figures.list_rows(report) if r.key == "outputs"]
+    assert names == ["SQNR of output", "SQNR of value.0, the worst of 3 states"]
+    report["judged"]["kinds"] = report["judged"]["kinds"][:2]
+    assert len([r for r in figures.list_rows(report) if r.key == "outputs"]) == 4

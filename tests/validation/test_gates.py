@@ -124,3 +124,11 @@ def test_a_result_that_is_not_finite_fails_every_sqnr() -> None:
     fidelity = OutputFidelity()
     fidelity.add(np.ones((1, 2)), np.array([[np.nan, 1.0]]))
     assert len(find_gate_failures(Gates(min_sqnr=-1e9), evaluation(outputs={"y": fidelity}))) == 1
+
+
+def test_a_step_and_a_prompt_have_limits_of_their_own() -> None:
+    latency = {"of": "step", **LATENCY, "prompt": {**LATENCY, "of": "prompt"}}
+    assert "a step takes" in find_gate_failures(Gates(max_latency=1e-9), None, latency)[0]
+    assert "a prompt takes" in find_gate_failures(Gates(max_prompt_latency=1e-9), None, latency)[0]
+    assert find_gate_failures(Gates(max_prompt_latency=9), None, latency) == []
+    assert "was not measured" in find_gate_failures(Gates(max_prompt_latency=9), None, LATENCY)[0]

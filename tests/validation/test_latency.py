@@ -55,3 +55,11 @@ def test_what_is_slower_beyond_chance_and_what_is_noisy_is_said(
     cautions = list_cautions(found)
     assert len(cautions) == len(said)
     assert all(word in line for word, line in zip(said, cautions, strict=True))
+
+
+def test_a_prompt_that_is_read_slower_is_a_caution_beside_faster_steps() -> None:
+    rounds = {"original": np.full(9, 2e-3), "result": np.full(9, 1e-3)}
+    steps = summarize(rounds, provider="cpu", threads=1, batch=1)
+    prompt = summarize({"original": rounds["result"], "result": rounds["original"]}, provider="cpu", threads=1, batch=1)
+    assert list_cautions(steps | {"prompt": steps}) == []
+    assert any("reads a prompt slower" in line for line in list_cautions(steps | {"prompt": prompt}))

@@ -11,6 +11,7 @@ from onnxslim.channels.analysis.units import Analysis
 from onnxslim.channels.removable_blocks import DroppableBlock
 from onnxslim.channels.rewriter import delete_units
 from onnxslim.data.samples import Samples
+from onnxslim.data.split import list_timed
 from onnxslim.graph.layers import find_linear_layers
 from onnxslim.model_io import model_file
 from onnxslim.pruning.block_dropping import remove_leftovers
@@ -42,7 +43,7 @@ class LatencyMeter:
 
     def __init__(self, original: ir.Model, samples: Samples, config: SessionConfig) -> None:
         self._config = config
-        self._feeds = [dict(next(iter(samples.batches(1))))]
+        self._feeds = [dict(next(iter(samples.take(list_timed(samples, 1)).batches(1))))]
         self._session = Session(original, config)
         self._original_seconds: float | None = None
         self._ratio_spread = 0.0

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from onnxslim.data.samples import Samples
+from onnxslim.data.split import list_timed
 
 #: Fewer samples than this are not calibrated on where there are more, however little time there is.
 MIN_AFFORDABLE_SAMPLES = 32
@@ -41,6 +42,10 @@ class CalibrationFeeds:
     def first(self, count: int) -> list[Mapping[str, np.ndarray]]:
         """The first ``count``, held; or all there are."""
         return list(self[:count])
+
+    def for_timing(self, count: int) -> list[Mapping[str, np.ndarray]]:
+        """``count`` that stand for what a service runs, held; or all there are."""
+        return list(CalibrationFeeds(self._samples.take(list_timed(self._samples, count))))
 
     def last(self, count: int) -> list[Mapping[str, np.ndarray]]:
         """The last ``count``, held; or all there are."""

@@ -48,7 +48,7 @@ def choose_block_layers(
     if options.block_layers is not None:
         return options.block_layers
     weights = find_block_weights(model, options.exclude)
-    feeds = None if context.samples is None else CalibrationFeeds(context.samples).first(NUM_TIMING_SAMPLES)
+    feeds = None if context.samples is None else CalibrationFeeds(context.samples).for_timing(NUM_TIMING_SAMPLES)
     has_slow_int8 = TARGETS[options.target].saturating_pairs
     large = _find_large(model, weights, feeds[0] if feeds else {}, has_slow_int8=has_slow_int8)
     if feeds is None or options.placement != "measured" or not weights:

@@ -12,7 +12,7 @@ from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
 from onnxslim.validation.evaluation import evaluate
-from onnxslim.validation.state_drift import StateDrift
+from onnxslim.validation.sequences.state_drift import StateDrift
 
 SIZE, STATE = 16, {"next": "state"}
 
