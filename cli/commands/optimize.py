@@ -32,7 +32,7 @@ _RATIO_TYPE: dict[str, Any] = {"type": click.FloatRange(0, min_open=True), "meta
 @click.option("--min-agreement", type=SHARE, metavar="99%", help="Answers that must stay the original's.")
 @click.option("--max-size", type=SIZE, metavar="B", help="Bytes on disk, at most.")
 @click.option("--min-ratio", **_RATIO_TYPE, help="Times smaller, at least.")
-@click.option("--max-latency", type=DURATION, metavar="T", help="Median time of an inference (a decoder's step), at most: 0.005s.")
+@click.option("--max-latency", type=DURATION, metavar="T", help="Median time of an inference, of a decoder a step, at most.")
 @click.option("--max-prompt-latency", type=DURATION, metavar="T", help="Median time of a decoder's prompt, at most.")
 @click.option("--min-speedup", **_RATIO_TYPE, help="Times faster, at least.")
 @click.option("--strict", is_flag=True, help="Judge by the bad end of the 95 % intervals.")
