@@ -28,10 +28,12 @@ class PruneDecision:
     Attributes:
         cuts: As :class:`PruneOptions` takes them, one entry a round.
         by_clock: Whether a deadline left out what would have been weighed, so that only ``cuts`` repeat it.
+        survey_seconds: What finding out what may go took, which another pruning of the same model need not do again.
     """
 
     cuts: tuple[list[list[int]], ...]
     by_clock: bool = False
+    survey_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class PruneOptions:
         rounds: Prune in so many steps, repairing and scoring again after each.
         min_layer_params: Leave layers with fewer parameters alone.
         exclude: Regular expressions of node names to leave alone.
+        samples: Score and repair with so many of the samples, drawn by ``seed``; None: with all.
         seed: Of every draw.
         cuts: The decision of an earlier run, whose clock decided it: what went in each round, from each family, of the
             blocks, and of the layers with cheaper forms.
@@ -74,6 +77,7 @@ class PruneOptions:
     rounds: int = 1
     min_layer_params: int = 0
     exclude: Sequence[str] = ()
+    samples: int | None = None
     seed: Seed = 0
     cuts: Sequence[Sequence[Sequence[int]]] | None = None
 
@@ -97,6 +101,8 @@ class PruneOptions:
             parse_sparsity(self.sparsity)
         if self.rounds < 1:
             raise UsageError(f"rounds {self.rounds}: expected at least 1")
+        if self.samples is not None and self.samples < 1:
+            raise UsageError(f"samples {self.samples}: expected at least 1")
         if self.min_layer_params < 0:
             raise UsageError(f"--min-layer-params {self.min_layer_params}: expected 0 or more")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -11,6 +13,7 @@ from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
+from onnxslim.data.split import draw_samples
 from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
 from onnxslim.graph.finite_weights import check_finite_weights
@@ -81,6 +84,8 @@ def prune(
         TimeLimitError: Scores or repair were not done by the deadline.
     """
     options = options or PruneOptions()
+    if samples is not None and options.samples is not None and options.samples < len(samples):
+        samples = samples.take(draw_samples(samples, options.samples, options.seed))
     context = RunContext(samples, config or SessionConfig(), progress, deadline)
     surveys = {} if surveys is None else surveys
     report = StepReport("prune")
@@ -126,7 +131,10 @@ def _prune_channels(
     for round_index in range(options.rounds):
         is_replay, round_share = options.cuts is not None, (round_index + 1) / options.rounds
         budget = None if is_replay else make_budget(whole, context, options, round_share)
+        started = time.monotonic()
         survey_result = survey_candidates(current, context, options, surveys, has_budget=budget is not None)
+        seconds = report.decision.survey_seconds + time.monotonic() - started
+        report.decision = replace(report.decision, survey_seconds=seconds)
         candidates, effects = survey_result.candidates, survey_result.effects
         report.skipped += survey_result.skipped
         report.warnings += survey_result.warnings
@@ -164,7 +172,7 @@ def _report_decision(candidates: Candidates, effects: Effects, decision: Pruning
     """Write down what went where."""
     entry = [list(part) for part in decision.recipe_entry]
     by_clock = report.decision.by_clock or effects.unmeasured > 0
-    report.decision = PruneDecision((*report.decision.cuts, entry), by_clock)
+    report.decision = replace(report.decision, cuts=(*report.decision.cuts, entry), by_clock=by_clock)
     report.details.setdefault("cuts", []).append(entry)
     report.count(_UNITS, int(decision.units.sum()))
     report.count(_BLOCKS, len(decision.blocks))

@@ -142,8 +142,8 @@ def select_placement(
         tried[index] = milder, judge.judge(milder.variants)
         return tried[index][1].excess
 
-    losses, times = [point.loss for point in placements], [point.seconds for point in placements]
-    selection = select_from_front(losses, times, measure, {0: first.excess}, seconds=seconds, deadline=context.deadline)
+    losses, costs = [point.loss for point in placements], [point.cost for point in placements]
+    selection = select_from_front(losses, costs, measure, {0: first.excess}, seconds=seconds, deadline=context.deadline)
     index = selection.index
     if index is None:
         index = min(tried, key=lambda i: tried[i][1].excess)

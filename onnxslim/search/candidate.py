@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from onnxslim.pipeline.recipe import Step, make_step
 
@@ -51,12 +52,13 @@ class Candidate:
         parts += [QUANTIZATION_SCHEMES[self.scheme][0]] if self.scheme else []
         return (" + ".join(parts) or "lossless") + (f" (milder by {self.milder})" if self.milder else "")
 
-    def steps(self, placement: str, idle_share: float = 0.0) -> tuple[Step, ...]:
+    def steps(self, placement: str, idle_share: float = 0.0, pruning_samples: int | None = None) -> tuple[Step, ...]:
         """The recipe's steps; pruned weights are learned before they are quantised, unpruned ones after.
 
         Args:
             placement: Of int8 layers.
             idle_share: What exact steps take of what ``of`` counts; a prune step counts it towards its share.
+            pruning_samples: How many samples there is time to prune with; None for all.
         """
         recovery = [make_step("recover", seconds=self.recovery_seconds)] if self.recovery_seconds else []
         quantization: list[Step] = []
@@ -66,8 +68,9 @@ class Candidate:
         if not self.pruning_ratio:
             return (make_step("simplify"), *quantization, *recovery)
         removed_share = round(idle_share + (1 - idle_share) * self.pruning_ratio, 4)
-        low_rank_option = {"low_rank": True} if self.low_rank else {}
-        pruning = make_step("prune", remove=removed_share, of=self.of, round_to=CHANNEL_MULTIPLE, **low_rank_option)
+        more: dict[str, Any] = {"low_rank": True} if self.low_rank else {}
+        more |= {} if pruning_samples is None else {"samples": pruning_samples}
+        pruning = make_step("prune", remove=removed_share, of=self.of, round_to=CHANNEL_MULTIPLE, **more)
         return (make_step("simplify"), pruning, *recovery, *quantization)
 
 
@@ -85,6 +88,7 @@ class CandidateResult:
         activations: ``static`` or ``dynamic`` where its activations are int8, as the step chose.
         gave_way: Whether layers went back to float for the drop.
         judging_seconds: What of its time went to timing and judging it.
+        survey_seconds: What of its time went to finding out what may be pruned, which others of the kind need not do again.
     """
 
     candidate: Candidate
@@ -96,6 +100,7 @@ class CandidateResult:
     activations: str | None = None
     gave_way: bool = False
     judging_seconds: float = 0.0
+    survey_seconds: float = 0.0
 
     @property
     def gains(self) -> bool:

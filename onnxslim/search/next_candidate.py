@@ -162,9 +162,10 @@ def _choose_recovery_seconds(state: SearchState) -> float:
 def _fits_time(history: Sequence[CandidateResult], candidate: Candidate, state: SearchState) -> bool:
     """Whether what the like of ``candidate`` took before is left, with what it learns on top.
 
-    The first pruning of a kind finds out for all what may go, and takes longer. Steps that only quantise end with their time
-    and leave out what only makes them better, so that half of it will do, and so do they behind a pruning. What is fallen
-    back to may take half of what is kept for the confirmation: without it there may be nothing to confirm.
+    The first pruning of a kind finds out for all what may go, which those after it need not do again. Steps that only
+    quantise end with their time and leave out what only makes them better, so that half of it will do, and so do they behind
+    a pruning. What is fallen back to may take half of what is kept for the confirmation: without it there may be nothing to
+    confirm.
     """
     judging = max(o.judging_seconds for o in history)
     if is_weights_only(candidate):
@@ -175,9 +176,7 @@ def _fits_time(history: Sequence[CandidateResult], candidate: Candidate, state: 
         if bool(o.candidate.pruning_ratio) == bool(candidate.pruning_ratio) and o.candidate.scheme == candidate.scheme
     ]
     same_rank = [o for o in same_kind if o.candidate.low_rank == candidate.low_rank]
-    if candidate.pruning_ratio:
-        same_rank = same_rank[1:] or same_rank
-    step_seconds = [max(0.0, o.seconds - o.candidate.recovery_seconds) for o in same_rank or same_kind]
+    step_seconds = [max(0.0, o.seconds - o.survey_seconds - o.candidate.recovery_seconds) for o in same_rank or same_kind]
     is_first = not step_seconds
     if is_first:
         step_seconds = [o.seconds for o in history if o.candidate.scheme == candidate.scheme] or [o.seconds for o in history]

@@ -6,16 +6,17 @@ import dataclasses
 import functools
 import logging
 import time
+from collections.abc import Sequence
 
 from onnxslim.core.workers import Workers
 from onnxslim.pipeline.data_splits import TUNE_SHARE
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import Result
 from onnxslim.pipeline.task import CompressionTask
-from onnxslim.pruning.selection.time_estimate import predict_seconds
+from onnxslim.pruning.selection.time_estimate import PruneForecast
 from onnxslim.quantization.linear_layers import has_large_linear_layers
 from onnxslim.quantization.weight_only import int4_linear
-from onnxslim.search.candidate import Candidate, SearchState
+from onnxslim.search.candidate import Candidate, CandidateResult, SearchState
 from onnxslim.search.confirmation import Confirmation
 from onnxslim.search.finalists import is_needed
 from onnxslim.search.next_candidate import choose_next_candidate, predict_candidates
@@ -34,6 +35,9 @@ from onnxslim.search.trial_record import add_trial, find_trial
 
 logger = logging.getLogger(__name__)
 
+#: Pruning that there is no time for takes fewer samples, down to about so many.
+_MIN_PRUNING_SAMPLES = 32
+
 
 @dataclasses.dataclass
 class Search:
@@ -48,6 +52,7 @@ class Search:
         study: Where finished trials are kept.
         workers: Who begins trials ahead.
         trials: What was tried so far.
+        pruning_samples: How many samples there is time to prune with; None for all.
     """
 
     task: CompressionTask
@@ -58,12 +63,7 @@ class Search:
     study: Study | None
     workers: Workers
     trials: list[Trial] = dataclasses.field(default_factory=list)
-
-    @functools.cached_property
-    def pruning_seconds(self) -> float:
-        """What pruning is predicted to take; asked once pruning is all that is left, because telling it takes seconds."""
-        fit = self.task.splits.fit
-        return 0.0 if fit is None else predict_seconds(self.task.original, fit, self.task.config)
+    pruning_samples: int | None = None
 
     @functools.cached_property
     def layer_kinds(self) -> dict[str, bool]:
@@ -80,8 +80,7 @@ class Search:
             state, history = self._describe_state(), [trial.outcome for trial in self.trials]
             candidate = choose_next_candidate(history, state)
             if candidate is not None and candidate.pruning_ratio and not any(t.candidate.pruning_ratio for t in self.trials):
-                state = dataclasses.replace(state, pruning_seconds=self.pruning_seconds)
-                candidate = choose_next_candidate(history, state)
+                candidate = self._choose_first_pruning(history, state)
             if candidate is None:
                 candidate = choose_next_candidate(history, dataclasses.replace(state, seconds_left=float("inf")))
                 return "nothing more to try" if candidate is None else f"no time left to try {candidate.name}"
@@ -121,6 +120,21 @@ class Search:
         confirmation = Confirmation(self.task, self.recipe, run_milder, deadline, self.placement != "static")
         return confirmation.confirm_best(self.trials)
 
+    def _choose_first_pruning(self, history: Sequence[CandidateResult], state: SearchState) -> Candidate | None:
+        """The next candidate once pruning is all that is left, with as many samples as there is time to prune with."""
+        fit = self.task.splits.fit
+        if fit is None:
+            return choose_next_candidate(history, state)
+        # not asked before, because telling it takes seconds
+        forecast, count = PruneForecast(self.task.original, fit, self.task.config), len(fit)
+        while True:
+            seconds = forecast.predict_seconds(count)
+            candidate = choose_next_candidate(history, dataclasses.replace(state, pruning_seconds=seconds))
+            if candidate is not None or count < 2 * _MIN_PRUNING_SAMPLES:
+                self.pruning_samples = None if count == len(fit) else count
+                return candidate
+            count //= 2
+
     def _describe_state(self) -> SearchState:
         reserved = reserve_confirm_seconds(self.task.splits, self.trials, self.budget)
         recovery_seconds = RECOVERY_SHARE * self.budget
@@ -135,7 +149,7 @@ class Search:
 
     def _make_recipe(self, candidate: Candidate) -> Recipe:
         idle_share = self.trials[0].idle_share if self.trials else 0.0
-        steps = candidate.steps(self.placement, idle_share)
+        steps = candidate.steps(self.placement, idle_share, self.pruning_samples)
         kept = self.recipe.keep_initializer_inputs
         return Recipe(
             steps, self.recipe.gates, self.recipe.seed, tune=TUNE_SHARE, keep_initializer_inputs=kept

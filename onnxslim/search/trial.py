@@ -15,6 +15,7 @@ from onnxslim.core.errors import LimitError, OnnxslimError
 from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.task import CompressionTask, bound_drop
+from onnxslim.pruning.options import PruneDecision
 from onnxslim.quantization.decision import FrontPoint, QuantizeDecision
 from onnxslim.quantization.options import ACTIVATION_MODES
 from onnxslim.reporting.drops import can_be_asked_for, describe_doubt, describe_drop, describe_limit
@@ -55,6 +56,7 @@ class Trial:
         seconds: What it took.
         timing_seconds: What of that went to timing it; 0 of what a study knew.
         evaluation_seconds: What of that went to judging it on the tune share; 0 of what a study knew.
+        survey_seconds: What of that went to finding out what may be pruned, where later trials know it.
         metric: Name of the metric that dropped.
         metric_is_share: Whether the drop counts points of top-1, as it does unless the limit is in the metric's own unit.
         loss: What the metric lost, in words, and then what is allowed or why it is in doubt; empty where nothing was judged.
@@ -80,6 +82,7 @@ class Trial:
     seconds: float = 0.0
     timing_seconds: float = 0.0
     evaluation_seconds: float = 0.0
+    survey_seconds: float = 0.0
     metric: str | None = None
     metric_is_share: bool = False
     loss: tuple[str, str] = ("", "")
@@ -100,7 +103,7 @@ class Trial:
         gave_way = self.note is not None or bool(self.front_index)
         return CandidateResult(
             self.candidate, self.drop, self.score, self.seconds, self.speedup, self.shrinkage, self.activations, gave_way,
-            self.timing_seconds + self.evaluation_seconds,
+            self.timing_seconds + self.evaluation_seconds, self.survey_seconds,
         )  # fmt: skip
 
     @property
@@ -228,6 +231,8 @@ def _read_decisions(trial: Trial) -> None:
         if isinstance(decision, QuantizeDecision):
             trial.note, trial.front, trial.front_index = decision.mixed_reason, decision.front, decision.front_index
             trial.activations = decision.scheme if decision.scheme in ACTIVATION_MODES else None
+        elif isinstance(decision, PruneDecision) and not decision.by_clock:
+            trial.survey_seconds += decision.survey_seconds
     simplified = (decision for decision in decisions if isinstance(decision, SimplifyDecision))
     trial.idle_share = next((decision.get_idle_share(trial.candidate.of) for decision in simplified), 0.0)
 

@@ -10,6 +10,7 @@ import pytest
 
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.data.sources import open_samples
+from onnxslim.data.split import draw_samples
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
 from onnxslim.pruning.importance.criteria import CRITERIA
@@ -44,6 +45,17 @@ def test_every_criterion_meets_the_budget(criterion: str) -> None:
 def test_a_criterion_that_reads_activations_needs_data(criterion: str) -> None:
     with pytest.raises(UsageError, match="needs data"):
         run_prune(nets.residual(), 0, criterion=criterion)
+
+
+def test_some_of_the_samples_are_as_good_as_those_alone() -> None:
+    model = nets.residual()
+    samples = nets.samples(model, 120)
+    some, _ = prune(model, samples, PruneOptions(remove=0.25, of="macs", samples=40, seed=3))
+    alone, _ = prune(model, samples.take(draw_samples(samples, 40, 3)), PruneOptions(remove=0.25, of="macs", seed=3))
+    every, _ = prune(model, samples, PruneOptions(remove=0.25, of="macs", samples=500, seed=3))
+    assert model_file.to_bytes(some) == model_file.to_bytes(alone) != model_file.to_bytes(every)
+    with pytest.raises(UsageError, match="at least 1"):
+        PruneOptions(samples=0)
 
 
 def test_uniform_takes_the_same_share_everywhere() -> None:

@@ -212,6 +212,15 @@ def test_a_first_pruning_that_is_predicted_to_take_too_long_is_not_begun() -> No
     )
 
 
+def test_what_a_first_pruning_found_out_is_not_paid_for_again() -> None:
+    seen = [
+        CandidateResult(Candidate(scheme=scheme), 0.0, 1.0 + i, 5.0) for i, scheme in enumerate((None, "weights", "int8"))
+    ]
+    first = CandidateResult(Candidate(0.2), 0.001, 4.0, 40.0, survey_seconds=30.0)
+    assert choose_next_candidate([*seen, first], SearchState(0.01, seconds_left=12.0)) == Candidate(0.4)
+    assert choose_next_candidate([*seen, first], SearchState(0.01, seconds_left=9.0)) is None
+
+
 def test_what_has_no_layers_is_not_pruned() -> None:
     history = [CandidateResult(Candidate(scheme=scheme), math.inf, 0.0, 1.0) for scheme in (None, "weights", "int8")]
     assert choose_next_candidate(history, SearchState(0.01, 1e6, can_prune=False)) is None

@@ -12,7 +12,7 @@ from onnxslim.pipeline.data_splits import TUNE_SHARE
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.task import CompressionTask, prepare_task
 from onnxslim.search import search_loop
-from onnxslim.search.candidate import Candidate
+from onnxslim.search.candidate import Candidate, CandidateResult, SearchState
 from onnxslim.search.search_loop import Search
 from onnxslim.search.trial import Trial, run_trial
 from onnxslim.validation.gates import Gates
@@ -38,3 +38,32 @@ def test_the_cheap_and_sure_come_first_and_each_ends_by_a_deadline_of_its_own(mo
     assert max(seconds["lossless"], seconds["int8 weights"]) <= budget / 6
     assert all(left <= budget for left in seconds.values())
     assert search.trials[0].attempt.recipe.tune == TUNE_SHARE
+
+
+def test_pruning_that_there_is_no_time_for_takes_fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Slow:
+        def __init__(self, *_: object) -> None: ...
+
+        def predict_seconds(self, count: int) -> float:
+            asked.append(count)
+            return float(count)
+
+    monkeypatch.setattr(search_loop, "PruneForecast", Slow)
+    task = prepare_task(MLP, "optimize", data=CALIB, eval_data=EVAL, tune=TUNE_SHARE)
+    assert task.splits.fit is not None
+    total = len(task.splits.fit)
+    recipe = Recipe(gates=Gates(max_drop=0.01), search="balanced")
+    history = [CandidateResult(Candidate(scheme=scheme), 0.0, 1.0, 1.0) for scheme in (None, "weights", "int8")]
+    with open_workers(None, None) as workers:
+        search = Search(task, recipe, "static", time.monotonic(), 1e6, None, workers)
+        tried = search._choose_first_pruning(history, SearchState(0.01, total / 2 + 5.0))
+        assert tried is not None
+        assert asked == [total, total // 2]
+        assert search._make_recipe(tried).steps[1].options.samples == total // 2  # type: ignore[union-attr]
+        assert search._choose_first_pruning(history, SearchState(0.01, 2.0)) is None
+        assert min(asked) >= 32
+        tried = search._choose_first_pruning(history, SearchState(0.01, 1e6))
+        assert tried is not None
+        assert search._make_recipe(tried).steps[1].options.samples is None  # type: ignore[union-attr]

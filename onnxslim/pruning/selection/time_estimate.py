@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,26 +19,28 @@ import onnx_ir as ir
 from onnxslim.activations.segment_executor import BATCH_SIZE
 from onnxslim.activations.working_set import plan_batch_size
 from onnxslim.channels.analysis.analysis import analyze_channels
-from onnxslim.channels.removable_blocks import find_blocks
+from onnxslim.channels.removable_blocks import DroppableBlock, find_blocks
 from onnxslim.core.errors import OnnxslimError
-from onnxslim.data.samples import Samples
+from onnxslim.data.samples import Batch, Samples
 from onnxslim.graph.cost import compute_cost
 from onnxslim.graph.layers import LinearLayer, find_linear_layers
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.pruning.block_dropping import MAX_REPAIR_SAMPLES
-from onnxslim.pruning.channel_groups import find_channel_groups
+from onnxslim.pruning.channel_groups import ChannelGroup, find_channel_groups
 from onnxslim.pruning.importance.error_curves import EFFECT_LEVELS, MAX_GRAM_COLUMNS
 from onnxslim.pruning.statistics.layer_moments import OBS_DAMPINGS
 from onnxslim.pruning.statistics.obs import STEPS_TO_HALVE
 from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD, positions_per_sample
-from onnxslim.runtime.parallel import run_all
+from onnxslim.runtime.parallel import SessionPool
 from onnxslim.runtime.session import SessionConfig
 
 #: Runs of all samples: to score, and to repair through the old and the new model, early layers twice.
 FULL_PASSES = 4.5
 #: Products of a layer's rows with its weight while it is fitted: dampings, sweeps and corrections.
 FIT_PRODUCTS = 24
+#: Seconds of a batch that is not run again to know them better.
+_LONG_BATCH = 0.5
 #: Side of the product that the rate of arithmetic is measured by.
 BENCHMARK_SIDE = 384
 
@@ -63,22 +66,58 @@ class MachineRates:
     macs: float
 
 
-def predict_seconds(model: model_file.ModelLike, samples: Samples, config: SessionConfig | None = None) -> float:
-    """Seconds that :func:`onnxslim.pruning.step.prune` will take with these samples; 0 where that cannot be told."""
-    try:
-        loaded = model_file.load(model)
-        workload, rate = estimate_workload(loaded, len(samples)), measure_rates(loaded, samples, config or SessionConfig())
-    except OnnxslimError:
-        return 0.0
-    return workload.runs / rate.runs + workload.macs / rate.macs
+class PruneForecast:
+    """Seconds that :func:`onnxslim.pruning.step.prune` will take, by how many of the samples it uses.
+
+    Args:
+        model: What is going to be pruned.
+        samples: All there are.
+        config: Where it runs.
+    """
+
+    def __init__(self, model: ir.Model, samples: Samples, config: SessionConfig) -> None:
+        try:
+            self._prunable, self._rates = find_prunable(model), measure_rates(model, samples, config)
+        except OnnxslimError:
+            self._rates = MachineRates(math.inf, math.inf)
+
+    def predict_seconds(self, count: int) -> float:
+        """With ``count`` samples; 0 where it cannot be told."""
+        if math.isinf(self._rates.runs):
+            return 0.0
+        workload = estimate_workload(self._prunable, count)
+        return workload.runs / self._rates.runs + workload.macs / self._rates.macs
 
 
-def estimate_workload(model: ir.Model, samples: int) -> PruneWorkload:
-    """What pruning ``model`` with so many samples comes to."""
+@dataclass(frozen=True)
+class Prunable:
+    """What a prune step works on.
+
+    Attributes:
+        groups: Families of channels.
+        blocks: Branches that may be left out.
+        layers: Those with weights.
+        remaining_shares: For each node, which share of the multiplications comes at or after it.
+    """
+
+    groups: Sequence[ChannelGroup]
+    blocks: Sequence[DroppableBlock]
+    layers: Sequence[LinearLayer]
+    remaining_shares: Sequence[float]
+
+
+def find_prunable(model: ir.Model) -> Prunable:
+    """What a prune step finds in ``model``."""
     named_model = model_file.clone(model)
     name_nodes(named_model.graph)
     groups, blocks = find_channel_groups(analyze_channels(named_model, lossy=True)), find_blocks(named_model)
-    remaining_shares = _remaining_shares(named_model)
+    layers = list(find_linear_layers(named_model.graph).values())
+    return Prunable(groups, blocks, layers, _remaining_shares(named_model))
+
+
+def estimate_workload(prunable: Prunable, samples: int) -> PruneWorkload:
+    """What pruning with so many samples comes to."""
+    groups, blocks, remaining_shares = prunable.groups, prunable.blocks, prunable.remaining_shares
     held_out = max(samples // HOLDOUT_PERIOD, 1)
     runs = FULL_PASSES * samples + (min(samples, MAX_REPAIR_SAMPLES) + 0.5 * held_out) * bool(blocks)
     runs += sum(
@@ -86,27 +125,36 @@ def estimate_workload(model: ir.Model, samples: int) -> PruneWorkload:
         for group in groups
     )
     runs += 0.5 * held_out * len(blocks)
-    macs = sum(_layer_macs(layer, samples) for layer in find_linear_layers(named_model.graph).values())
+    macs = sum(_layer_macs(layer, samples) for layer in prunable.layers)
     for group in groups:  # to take their units away one by one
         macs += sum(min(len(group), STEPS_TO_HALVE) * slots.size**2 for slots in group.readers.values())
     return PruneWorkload(runs, macs)
 
 
 def measure_rates(model: ir.Model, samples: Samples, config: SessionConfig) -> MachineRates:
-    """What this machine does in a second, measured now."""
+    """What this machine does in a second, measured now; opening a session, once a prune step and not once a run, apart."""
     batch_size = plan_batch_size(model, samples, BATCH_SIZE)
     batches = list(itertools.islice(samples.batches(batch_size), math.ceil(2 * BATCH_SIZE / batch_size)))
-    count = sum(len(batch.indices) for batch in batches)
-    started = time.perf_counter()
-    for _ in run_all(model, map(dict, batches), lambda number, _: number, config):
-        pass
-    runs = count / max(time.perf_counter() - started, 1e-9)
+    pool, timed = SessionPool(model, config), batches[:1]
+    seconds = _time_batches(pool, timed)
+    if seconds < _LONG_BATCH:  # the first run of short ones allocates for most of its time
+        timed = batches
+        seconds = _time_batches(pool, timed)
+    count = sum(len(batch.indices) for batch in timed)
     square = np.ones((BENCHMARK_SIDE, BENCHMARK_SIDE))
     _ = square @ square
     started = time.perf_counter()
     for _ in range(8):
         _ = square @ square
-    return MachineRates(runs, 8 * BENCHMARK_SIDE**3 / max(time.perf_counter() - started, 1e-9))
+    return MachineRates(count / seconds, 8 * BENCHMARK_SIDE**3 / max(time.perf_counter() - started, 1e-9))
+
+
+def _time_batches(pool: SessionPool, batches: Sequence[Batch]) -> float:
+    """Seconds that ``batches`` take."""
+    started = time.perf_counter()
+    for _ in pool.run(map(dict, batches), lambda number, _: number):
+        pass
+    return max(time.perf_counter() - started, 1e-9)
 
 
 def _remaining_shares(model: ir.Model) -> list[float]:

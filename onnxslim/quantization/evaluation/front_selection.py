@@ -12,8 +12,8 @@ from onnxslim.core.deadline import seconds_left
 
 #: Models that are built and judged at most, the fastest among them.
 MAX_BUILDS = 5
-#: A point that takes no longer than this beside the fastest that may still be good enough is not worth a better one.
-MAX_TIME_LEFT = 1.03
+#: A point that costs no more than this beside the cheapest that may still be good enough is not worth a better one.
+MAX_COST_LEFT = 1.03
 #: What the next point is expected to lose of what is allowed.
 TARGET_EXCESS = 0.95
 #: One step may leave a half of the last point's loss at most, and a thirtieth at least: neither a crawl nor a leap.
@@ -37,7 +37,7 @@ class FrontSelection:
 
 def select_from_front(
     losses: Sequence[float],
-    times: Sequence[float],
+    costs: Sequence[float],
     measure: Callable[[int], float],
     known: Mapping[int, float],
     *,
@@ -49,7 +49,7 @@ def select_from_front(
 
     Args:
         losses: Expected losses of the points, from the fastest to the mildest, falling.
-        times: Their times, rising.
+        costs: What is wanted small, their times or their bytes, rising.
         measure: Builds a point and says how many times what is allowed it loses.
         known: What that was for points that are built already, the fastest at least.
         seconds: What building the last of those took.
@@ -61,8 +61,8 @@ def select_from_front(
         failed = max((index for index, excess in excesses.items() if not excess <= 1), default=-1)
         passed = min((index for index, excess in excesses.items() if excess <= 1 and index > failed), default=None)
         upper = len(losses) if passed is None else passed
-        is_fast_enough = passed is not None and times[passed] <= MAX_TIME_LEFT * times[failed + 1]
-        if upper - failed <= 1 or is_fast_enough or len(excesses) >= max_builds:
+        is_cheap_enough = passed is not None and costs[passed] <= MAX_COST_LEFT * costs[failed + 1]
+        if upper - failed <= 1 or is_cheap_enough or len(excesses) >= max_builds:
             return FrontSelection(passed, excesses)
         if seconds_left(deadline) < seconds:
             return FrontSelection(passed, excesses, is_in_time=False)

@@ -19,8 +19,9 @@ from onnxslim.quantization.qdq.placement import UnitTimes, estimate_total_time, 
 #: The prices that are tried, as multiples of the float model's time for the loss of all units: from where what loses the
 #: most costs a thousandth of the time, to where what loses a millionth of it costs a tenth.
 PRICES = tuple(float(price) for price in np.geomspace(1e-3, 1e5, 65))
-#: Of the loss of one point, the most that the next has: between points that lose nearly alike there is nothing to choose.
-MAX_LOSS_LEFT = 0.7
+#: Of the loss of one point, the most that the next has, where there are more than so many: between points that lose nearly
+#: alike there is little to choose.
+MAX_LOSS_LEFT, MAX_ALIKE = 0.7, 12
 #: What does not promise to be this much faster than float is not worth being in int8: int8 weights alone lose less.
 MIN_SPEEDUP = 1.05
 
@@ -33,11 +34,18 @@ class Placement:
         int8: Their names.
         loss: What the outputs lose by it, the losses of its units added.
         seconds: What an inference takes by the unit times.
+        weight_bytes: What the weights take in the file, where int8 is there for that and costs no time; else None.
     """
 
     int8: frozenset[str]
     loss: float
     seconds: float
+    weight_bytes: float | None = None
+
+    @property
+    def cost(self) -> float:
+        """What is wanted small: seconds, or bytes."""
+        return self.seconds if self.weight_bytes is None else self.weight_bytes
 
 
 def walk_front(
@@ -125,7 +133,7 @@ def rank_front(groups: Sequence[IndependentGroup], always_int8: frozenset[str], 
 def remeasure_front(
     front: Sequence[Placement], measure: Callable[[frozenset[str]], float], fits: Callable[[], bool] = lambda: True
 ) -> list[Placement]:
-    """``front`` without points that lose nearly what the one before loses, with losses measured on the whole placements.
+    """``front`` with losses measured on the whole placements; of many without what loses about as much as the one before.
 
     What units lose alone adds up while errors are small and independent; where they are not, this says by how much.
 
@@ -136,7 +144,8 @@ def remeasure_front(
     """
     kept: list[Placement] = []
     for point in front:
-        if kept and point.loss > MAX_LOSS_LEFT * kept[-1].loss and point is not front[-1]:
+        is_alike = len(front) > MAX_ALIKE and bool(kept) and point.loss > MAX_LOSS_LEFT * kept[-1].loss
+        if is_alike and point is not front[-1]:
             continue
         kept.append(point)
     measured: list[Placement] = []

@@ -100,8 +100,13 @@ class WeightsBuilder:
             IndependentGroup(group, float(self._saved_bytes[group]), losses[first]) for first, group in readers.items()
         ]
         points = rank_front(groups, frozenset(), 0.0)
+        saved = [sum(group.gain for group in groups if point.int8.issuperset(group.names)) for point in points]
         # weights that are expanded at load take no time, and those in blocks were found to be as fast
-        return remeasure_front([Placement(p.int8, p.loss, self._float_seconds) for p in points], measure, fits)
+        placements = [
+            Placement(point.int8, point.loss, self._float_seconds, self._float_bytes - gain)
+            for point, gain in zip(points, saved, strict=True)
+        ]
+        return remeasure_front(placements, measure, fits)
 
     def list_float_units(self, int8: frozenset[str]) -> tuple[str, ...]:
         """What has to be named for ``int8`` to be built again."""
@@ -110,6 +115,10 @@ class WeightsBuilder:
     @cached_property
     def _reference(self) -> ReferenceOutputs:
         return ReferenceOutputs(self._model, self._feeds, self._context.config)
+
+    @cached_property
+    def _float_bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in find_weight_tensors(self._model, self._options.exclude)[0])
 
     @cached_property
     def _float_seconds(self) -> float:

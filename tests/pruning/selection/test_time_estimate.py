@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
+import onnx_ir as ir
 import pytest
 
+from onnxslim.activations.segment_executor import BATCH_SIZE
 from onnxslim.core.errors import OnnxslimError
 from onnxslim.data.sources import open_samples
 from onnxslim.pruning.selection import time_estimate
-from onnxslim.pruning.selection.time_estimate import MachineRates, PruneWorkload, estimate_workload, predict_seconds
+from onnxslim.pruning.selection.time_estimate import MachineRates, PruneForecast, PruneWorkload, find_prunable
+from onnxslim.runtime.parallel import SessionPool
 from onnxslim.runtime.session import SessionConfig
 from tests.support import nets
+
+
+def estimate_workload(model: ir.Model, samples: int) -> PruneWorkload:
+    return time_estimate.estimate_workload(find_prunable(model), samples)
 
 
 def test_more_samples_are_more_work() -> None:
@@ -39,8 +50,25 @@ def test_every_candidate_is_run_on_the_samples_held_back() -> None:
 def test_seconds_are_counts_over_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nets.mlp()
     monkeypatch.setattr(time_estimate, "measure_rates", lambda *_: MachineRates(runs=100.0, macs=1e6))
-    done = estimate_workload(model, 50)
-    assert predict_seconds(model, nets.samples(model, 50)) == pytest.approx(done.runs / 100 + done.macs / 1e6)
+    forecast, done = PruneForecast(model, nets.samples(model, 50), SessionConfig()), estimate_workload(model, 20)
+    assert forecast.predict_seconds(20) == pytest.approx(done.runs / 100 + done.macs / 1e6)
+    assert forecast.predict_seconds(20) < forecast.predict_seconds(50)
+
+
+def test_opening_a_session_is_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reading of the clock is a second later, so that what is timed takes one, unless it is the opening too."""
+    clock = SimpleNamespace(perf_counter=itertools.count().__next__)
+
+    class SlowToOpen(SessionPool):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            for _ in range(100):
+                clock.perf_counter()
+
+    monkeypatch.setattr(time_estimate, "time", clock)
+    monkeypatch.setattr(time_estimate, "SessionPool", SlowToOpen)
+    model = nets.mlp()
+    assert time_estimate.measure_rates(model, nets.samples(model, 40), SessionConfig()).runs == pytest.approx(BATCH_SIZE)
 
 
 def test_rates_are_positive_whatever_the_number_of_samples() -> None:
@@ -55,7 +83,7 @@ def test_a_model_that_cannot_be_told_takes_no_predicted_time(monkeypatch: pytest
     def fail(*_: object) -> PruneWorkload:
         raise OnnxslimError("no rule")
 
-    monkeypatch.setattr(time_estimate, "estimate_workload", fail)
+    monkeypatch.setattr(time_estimate, "find_prunable", fail)
     model = nets.mlp()
     samples = open_samples({"x": np.zeros((4, 16), np.float32)}, model)
-    assert predict_seconds(model, samples) == 0.0
+    assert PruneForecast(model, samples, SessionConfig()).predict_seconds(4) == 0.0

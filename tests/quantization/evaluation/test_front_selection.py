@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxslim.quantization.evaluation.front_selection import MAX_BUILDS, MAX_TIME_LEFT, select_from_front
+from onnxslim.quantization.evaluation.front_selection import MAX_BUILDS, MAX_COST_LEFT, select_from_front
 
 
 @given(st.lists(st.floats(0.3, 0.99), min_size=0, max_size=20), st.floats(0.01, 50), st.floats(0.3, 1.5))
@@ -37,7 +37,7 @@ def test_where_excess_falls_with_loss_the_chosen_is_good_enough_and_what_is_buil
         assert excesses[found.index] <= 1
         if len(built) + 1 < MAX_BUILDS:
             better = [
-                i for i, excess in enumerate(excesses) if excess <= 1 and times[i] * MAX_TIME_LEFT < times[found.index]
+                i for i, excess in enumerate(excesses) if excess <= 1 and times[i] * MAX_COST_LEFT < times[found.index]
             ]
             assert not better
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onnxslim.quantization.qdq import placement_front
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups
 from onnxslim.quantization.qdq.placement import UnitTimes, estimate_total_time
-from onnxslim.quantization.qdq.placement_front import PRICES, Placement, remeasure_front, walk_front
+from onnxslim.quantization.qdq.placement_front import MAX_ALIKE, PRICES, Placement, remeasure_front, walk_front
 from onnxslim.quantization.targets.onnxruntime_cpu import CPU
 from onnxslim.quantization.targets.onnxruntime_cpu import X86_VNNI_COSTS as COSTS
 from tests.support.quantize_graphs import model
@@ -88,8 +89,15 @@ def test_what_is_not_in_the_fastest_never_comes_back_and_what_is_not_faster_ends
     ids=["one nearly alike is left out", "one that loses more than the one before is no point", "the fastest alone"],
 )
 def test_losses_are_measured_anew_on_points_that_differ(
-    additive: tuple[float, ...], measured: tuple[float, ...], kept: tuple[float, ...]
+    additive: tuple[float, ...], measured: tuple[float, ...], kept: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     front = [Placement(frozenset([str(i)]), loss, float(i)) for i, loss in enumerate(additive)]
     answers = iter(measured)
+    monkeypatch.setattr(placement_front, "MAX_ALIKE", 0)
     assert tuple(point.loss for point in remeasure_front(front, lambda _: next(answers))) == kept
+
+
+def test_a_few_points_are_all_kept_however_alike() -> None:
+    front = [Placement(frozenset([str(i)]), 1.0 - 0.05 * i, float(i)) for i in range(MAX_ALIKE + 1)]
+    assert len(remeasure_front(front, lambda int8: 1.0 - 0.05 * int(*int8))) < MAX_ALIKE
+    assert len(remeasure_front(front[1:], lambda int8: 1.0 - 0.05 * int(*int8))) == MAX_ALIKE

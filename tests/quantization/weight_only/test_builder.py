@@ -60,6 +60,23 @@ def test_the_weight_that_costs_most_for_its_bytes_goes_back_and_the_decision_rep
     assert model_file.to_bytes(replayed) == model_file.to_bytes(result)
 
 
+def test_as_few_weights_go_back_as_will_do_though_none_of_them_takes_time() -> None:
+    found = branches()
+    samples = open_samples({"x": np.random.default_rng(1).standard_normal((16, 48)).astype(np.float32)}, found)
+    yardstick = ReferenceOutputs(found, CalibrationFeeds(samples), SessionConfig())
+    everything = yardstick.error(quantize(found, samples, INT8)[0])
+    built: list[float] = []
+
+    def excess(candidate: ir.Model) -> float:
+        built.append(yardstick.error(candidate) / everything)
+        # steeper than the losses say, so that the first guess is far too mild
+        return 0.9 if built[-1] < 0.03 else 1e3 * built[-1]
+
+    _, report = quantize(found, samples, INT8, drop_over_limit=excess)
+    assert report.decision.float_units == ("MatMul_a0",)
+    assert len(built) <= 7
+
+
 def test_all_weights_are_int8_where_the_drop_is_small_or_nobody_judges() -> None:
     found = branches()
     samples = open_samples({"x": np.random.default_rng(1).standard_normal((16, 48)).astype(np.float32)}, found)
