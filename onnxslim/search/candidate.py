@@ -52,26 +52,34 @@ class Candidate:
         parts += [QUANTIZATION_SCHEMES[self.scheme][0]] if self.scheme else []
         return (" + ".join(parts) or "lossless") + (f" (milder by {self.milder})" if self.milder else "")
 
-    def steps(self, placement: str, idle_share: float = 0.0, pruning_samples: int | None = None) -> tuple[Step, ...]:
+    def steps(
+        self,
+        placement: str,
+        idle_share: float = 0.0,
+        pruning_samples: int | None = None,
+        left_out: tuple[str, ...] = (),
+    ) -> tuple[Step, ...]:
         """The recipe's steps; pruned weights are learned before they are quantised, unpruned ones after.
 
         Args:
             placement: Of int8 layers.
             idle_share: What exact steps take of what ``of`` counts; a prune step counts it towards its share.
             pruning_samples: How many samples there is time to prune with; None for all.
+            left_out: Exact rewrites that are slower here.
         """
+        simplification = make_step("simplify", leave_out=left_out) if left_out else make_step("simplify")
         recovery = [make_step("recover", seconds=self.recovery_seconds)] if self.recovery_seconds else []
         quantization: list[Step] = []
         if self.scheme:
             scheme_options = QUANTIZATION_SCHEMES[self.scheme][1]
             quantization = [make_step("quantize", **scheme_options, placement=placement)]
         if not self.pruning_ratio:
-            return (make_step("simplify"), *quantization, *recovery)
+            return (simplification, *quantization, *recovery)
         removed_share = round(idle_share + (1 - idle_share) * self.pruning_ratio, 4)
         more: dict[str, Any] = {"low_rank": True} if self.low_rank else {}
         more |= {} if pruning_samples is None else {"samples": pruning_samples}
         pruning = make_step("prune", remove=removed_share, of=self.of, round_to=CHANNEL_MULTIPLE, **more)
-        return (make_step("simplify"), pruning, *recovery, *quantization)
+        return (simplification, pruning, *recovery, *quantization)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ import time
 from collections.abc import Sequence
 
 from onnxslim.core.workers import Workers
+from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.data_splits import TUNE_SHARE
-from onnxslim.pipeline.recipe import Recipe
+from onnxslim.pipeline.recipe import Recipe, Step
 from onnxslim.pipeline.result import Result
+from onnxslim.pipeline.slow_rewrites import find_slow_rewrites
 from onnxslim.pipeline.task import CompressionTask
 from onnxslim.pruning.selection.time_estimate import PruneForecast
 from onnxslim.quantization.linear_layers import has_large_linear_layers
@@ -25,6 +27,7 @@ from onnxslim.search.study import Study
 from onnxslim.search.time_budget import (
     MAX_OVERRUN,
     RECOVERY_SHARE,
+    REWRITES_SHARE,
     can_recover,
     choose_step_seconds,
     choose_timing_seconds,
@@ -32,6 +35,7 @@ from onnxslim.search.time_budget import (
 )
 from onnxslim.search.trial import Trial, run_trial
 from onnxslim.search.trial_record import add_trial, find_trial
+from onnxslim.validation.latency import is_slower
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +57,7 @@ class Search:
         workers: Who begins trials ahead.
         trials: What was tried so far.
         pruning_samples: How many samples there is time to prune with; None for all.
+        left_out: Exact rewrites that no candidate does, because they are slower here.
     """
 
     task: CompressionTask
@@ -64,6 +69,7 @@ class Search:
     workers: Workers
     trials: list[Trial] = dataclasses.field(default_factory=list)
     pruning_samples: int | None = None
+    left_out: tuple[str, ...] = ()
 
     @functools.cached_property
     def layer_kinds(self) -> dict[str, bool]:
@@ -90,10 +96,26 @@ class Search:
                 run_speculatively(self.task, unknown, self.workers)
             seconds = choose_step_seconds(candidate, self.trials, state.seconds_left, self.budget)
             self.trials.append(self.run_trial(candidate, self._make_recipe(candidate), seconds))
+            if len(self.trials) == 1 and self._leave_out_slow_rewrites():
+                self.trials[0] = self.run_trial(candidate, self._make_recipe(candidate), seconds)
             for trial in self.trials:
                 if not is_needed(trial, self.trials):
                     trial.attempt.release_models()
             self.task.progress("trials", len(self.trials), 0)
+
+    def _leave_out_slow_rewrites(self) -> bool:
+        """Find out by which rewrites the exact steps, tried first, made the model slower; whether any can be left out."""
+        latency = self.trials[0].attempt.result.latency
+        if self.placement == "static" or latency is None or not is_slower(latency):
+            return False
+        if self.study is not None:  # what was blamed before is blamed again, or nothing that is known fits
+            known = [recipes.parse(text).steps[0] for text in self.study.list_recipes(self.trials[0].candidate.name)]
+            self.left_out = next(
+                (s.options.leave_out for s in reversed(known) if isinstance(s, Step) and s.options.leave_out), ()
+            )
+        if not self.left_out:
+            self.left_out = find_slow_rewrites(self.task, latency["ratio"], REWRITES_SHARE * self.budget)
+        return bool(self.left_out)
 
     def run_trial(self, candidate: Candidate, recipe: Recipe, seconds: float) -> Trial:
         """Carry ``recipe`` out, its steps in about so many ``seconds``, or read what the study knows of it."""
@@ -149,7 +171,7 @@ class Search:
 
     def _make_recipe(self, candidate: Candidate) -> Recipe:
         idle_share = self.trials[0].idle_share if self.trials else 0.0
-        steps = candidate.steps(self.placement, idle_share, self.pruning_samples)
+        steps = candidate.steps(self.placement, idle_share, self.pruning_samples, self.left_out)
         kept = self.recipe.keep_initializer_inputs
         return Recipe(
             steps, self.recipe.gates, self.recipe.seed, tune=TUNE_SHARE, keep_initializer_inputs=kept

@@ -82,6 +82,11 @@ class Study:
             return None
         return json.loads(outcome), path
 
+    def list_recipes(self, name: str) -> list[str]:
+        """The recipes of the trials of this ``name``, as YAML, the latest last."""
+        rows = self._db.execute("SELECT asked FROM trials WHERE name = ? ORDER BY finished", (name,))
+        return [row[0] for row in rows]
+
     def add(self, name: str, recipe_text: str, outcome: Mapping[str, Any], model: ir.Model | None) -> None:
         """Write down a finished trial; its model first."""
         file = None

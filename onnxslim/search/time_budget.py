@@ -25,6 +25,8 @@ MAX_OVERRUN = 1.05
 #: third of it; and of the time that is left those of another that prunes nothing, after which one more may come: never less
 #: than the last share of all that is left, however long judging seemed to take on a machine that was busy.
 _SURE_SHARE, _UNPRUNED_SHARE, _MIN_UNPRUNED_SHARE = 1 / 6, 2 / 3, 1 / 3
+#: Which share of it may go to finding out which exact rewrite is slower, where the exact steps alone are.
+REWRITES_SHARE = 0.1
 #: No step is given less, however late it is.
 _MIN_STEP_SECONDS = 1.0
 #: Which share of the budget timing one result may take, and the seconds that are enough for any.

@@ -24,11 +24,15 @@ class BoundedEditor(GraphEditor):
     Args:
         graph: Main graph, in which a value's name means one value (:func:`onnxslim.simplification.prepare_finish.prepare`).
         allowance: By how many bytes the edits may let the file grow, all together.
+        left_out: Rewrites that rules are not to do (:func:`~onnxslim.simplification.rule.name_rewrite`).
+        rewrites: What they did so far, in order.
     """
 
-    def __init__(self, graph: ir.Graph, allowance: float) -> None:
+    def __init__(
+        self, graph: ir.Graph, allowance: float, left_out: frozenset[str] = frozenset(), rewrites: Iterable[str] = ()
+    ) -> None:
         super().__init__(graph)
-        self.allowance = allowance
+        self.allowance, self.left_out, self.rewrites = allowance, left_out, list(rewrites)
 
     @functools.cached_property
     def _names(self) -> Counter[str]:

@@ -11,12 +11,15 @@ import onnx_ir as ir
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph.traversal import walk
 from onnxslim.simplification.editor import BoundedEditor
-from onnxslim.simplification.rule import MatchContext, Rule
+from onnxslim.simplification.rule import MatchContext, Rule, name_rewrite
 
 logger = logging.getLogger(__name__)
 
 #: A node that is not built as its op asks cannot be rewritten, and is no reason to stop.
 NOT_UNDERSTOOD = "the node is not understood"
+
+#: Said of a rewrite that whoever called asked not to do.
+LEFT_OUT = "left out as was asked, because it was slower where it was timed"
 
 #: A rule that undoes another would go on for ever; a chain of rewrites at one place is never this long.
 MAX_REWRITES_PER_NODE = 20
@@ -54,6 +57,10 @@ def _apply_first_rule(
     if node.graph is None or node.domain:
         return []
     for rule in rules:
+        rewrite = name_rewrite(rule.name, node)
+        if rewrite in editor.left_out:
+            report.skip(node.name or str(node.outputs[0].name), f"{rule.name}: {LEFT_OUT}")
+            continue
         try:
             result = rule.match(node, context)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -65,6 +72,7 @@ def _apply_first_rule(
             touched = editor.replace(node, result)
             if isinstance(touched, list):
                 report.count(rule.name)
+                editor.rewrites.append(rewrite)
                 return [touched]
             result = touched
         report.skip(node.name or str(node.outputs[0].name), f"{rule.name}: {result}")

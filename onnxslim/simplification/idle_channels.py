@@ -33,13 +33,18 @@ MAX_WEIGHT_BYTES = 64_000_000
 
 @dataclass(frozen=True)
 class SimplifyDecision:
-    """What a simplification took beside nodes: the share of the parameters and multiplications that idle channels held.
+    """What a simplification did, for whoever goes on from it.
 
-    Whoever is asked for a share of the model counts them.
+    Attributes:
+        idle_params: The share of the parameters that idle channels held, which are gone: whoever is asked for a share of the
+            model counts them.
+        idle_macs: That of the multiplications.
+        rewrites: Every rewrite in order, by rule and node (:func:`~onnxslim.simplification.rule.name_rewrite`).
     """
 
     idle_params: float = 0.0
     idle_macs: float = 0.0
+    rewrites: tuple[str, ...] = ()
 
     @property
     def took_channels(self) -> bool:

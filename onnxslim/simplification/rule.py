@@ -60,6 +60,11 @@ class MatchContext:
     weighs_speed: bool = True
 
 
+def name_rewrite(rule: str, node: ir.Node) -> str:
+    """What the rewrite by ``rule`` at ``node``, the last of its pattern, is called: ``pads at conv1``."""
+    return f"{rule} at {node.name or node.outputs[0].name}"
+
+
 def op(
     op_type: str,
     inputs: list[ir.Value | None],

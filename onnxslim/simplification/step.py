@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -42,14 +43,17 @@ class SimplifyOptions:
         max_fold_bytes: How many bytes folding constants may add to the file; None is 2 % of its size.
         skip: Names of rules (:data:`onnxslim.simplification.rule_table.RULES`) that are left out; ``idle-channels`` leaves
             channels that no output depends on.
+        leave_out: Single rewrites that are not done, by rule and node as ``pads at conv1``; a search fills it in where it
+            times the exact steps and finds them slower.
     """
 
     max_fold_bytes: Bytes | None = None
     skip: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [*(rule.name for rule in RULES), IDLE_CHANNELS]
-        for name in self.skip:
+        for name in (*self.skip, *(rewrite.partition(" at ")[0] for rewrite in self.leave_out)):
             if name not in names:
                 raise UsageError(f"simplify: no rule {name}", hint=suggest_names(name, names))
 
@@ -98,21 +102,23 @@ def _simplify_within_bounds(
         source = model_file.clone(model)
     before = file_size.estimate_bytes(model)
     allowance = before * (MAX_GROWTH - 1) if options.max_fold_bytes is None else options.max_fold_bytes
-    model, report = _simplify(model, options.skip, allowance, before, progress)
+    model, report = _simplify(model, options, allowance, before, progress)
     max_bytes = before * MAX_GROWTH + (options.max_fold_bytes or 0)
     if report.changed and file_size.estimate_bytes(model) + file_size.estimate_uncertainty(model) > max_bytes:
         limit = file_size.measure_bytes(model_file.load(source)) * MAX_GROWTH + (options.max_fold_bytes or 0)
         if file_size.measure_bytes(model) > limit:
-            model, report = _simplify(model_file.load(source), options.skip, 0, before, progress)
+            model, report = _simplify(model_file.load(source), options, 0, before, progress)
         if file_size.measure_bytes(model) > limit:
             model, report = model_file.load(source), StepReport("simplify")
             report.skip(model.graph.name or "model", "the simplified file would be larger")
     report.warnings += describe_frozen_inputs(frozen_inputs)
+    if options.leave_out:
+        report.warnings.append(f"exact rewrites left out, slower where they were timed: {', '.join(options.leave_out)}")
     return model, report
 
 
 def _simplify(
-    model: ir.Model, skip: Sequence[str], allowance: float, nbytes: int, progress: Progress
+    model: ir.Model, options: SimplifyOptions, allowance: float, nbytes: int, progress: Progress
 ) -> tuple[ir.Model, StepReport]:
     """Rewrite ``model``, of about ``nbytes``: by the rules that keep every bit, then by those that round differently.
 
@@ -120,11 +126,12 @@ def _simplify(
     """
     report = StepReport("simplify")
     report.decision = SimplifyDecision()
-    rules = [rule for rule in RULES if rule.name not in skip]
-    exact = [rule for rule in rules if not rule.rounds]
+    rules, left_out = [rule for rule in RULES if rule.name not in options.skip], frozenset(options.leave_out)
+    exact, reduction = [rule for rule in rules if not rule.rounds], f"{IDLE_CHANNELS} at {model.graph.name or 'model'}"
+    may_reduce = IDLE_CHANNELS not in options.skip and reduction not in left_out
     nodes = prepare_finish.count_nodes(model)
     types = prepare_finish.prepare(model, report)
-    editor = BoundedEditor(model.graph, allowance)
+    editor = BoundedEditor(model.graph, allowance, left_out)
     report.count("unread", editor.remove_all_unread())
     early_skipped = list(report.skipped)
     prepare_finish.reinfer_shapes(model)
@@ -134,6 +141,7 @@ def _simplify(
     rounding = [rule for rule in rules if rule.rounds]
     if any(node.op_type in rule.root_ops for node in walk(model.graph) for rule in rounding):
         exact_model, trial_report, settled_integers = model_file.clone(model), StepReport("simplify"), None
+        exact_rewrites = list(editor.rewrites)
         _run_to_fixpoint(model, editor, rules, trial_report, progress, merge=True)
         if any(rule.name in trial_report.changed for rule in rounding):
             gap = measure_difference(exact_model, model, nbytes)
@@ -146,15 +154,16 @@ def _simplify(
                 report.count(name, int(times))
             report.skipped = trial_report.skipped
         else:
-            model, editor = exact_model, BoundedEditor(exact_model.graph, allowance)
+            model, editor = exact_model, BoundedEditor(exact_model.graph, allowance, left_out, exact_rewrites)
     allowed_rules = exact if refusal else rules
     _run_to_fixpoint(model, editor, allowed_rules, report, progress, merge=True, settled_integers=settled_integers)
     if refusal:
         early_skipped.append(Skipped(model.graph.name or "model", f"{', '.join(rule.name for rule in rounding)}: {refusal}"))
-    elif IDLE_CHANNELS not in skip and (reduced := remove_idle_channels(model, nbytes, report)) is not model:
-        model = reduced
+    elif may_reduce and (reduced := remove_idle_channels(model, nbytes, report)) is not model:
+        model, editor = reduced, BoundedEditor(reduced.graph, editor.allowance, left_out, [*editor.rewrites, reduction])
         prepare_finish.reinfer_shapes(model)
-        _run_to_fixpoint(model, BoundedEditor(model.graph, editor.allowance), allowed_rules, report, progress, merge=True)
+        _run_to_fixpoint(model, editor, allowed_rules, report, progress, merge=True)
+    report.decision = dataclasses.replace(report.decision, rewrites=tuple(editor.rewrites))
     prepare_finish.finish(model, types)
     report.skipped = list(dict.fromkeys([*early_skipped, *report.skipped]))
     report.details["nodes"] = {"before": nodes, "after": prepare_finish.count_nodes(model)}

@@ -10,7 +10,7 @@ import numpy as np
 from onnxslim.validation import statistics
 
 #: Two files of the same model, laid out differently, may differ by this much.
-_MIN_SPEED_RATIO = 0.98
+MIN_SPEED_RATIO = 0.98
 #: An interval of the ratio wider than this share of it says more of the machine than of the models.
 _MAX_INTERVAL_WIDTH = 0.2
 
@@ -51,7 +51,7 @@ def summarize(rounds: Mapping[str, np.ndarray], *, provider: str, threads: int, 
 
 def is_slower(latency: Mapping[str, Any]) -> bool:
     """Whether the result is slower than the original, beyond chance and by more than anybody would notice."""
-    return bool(latency["interval"][1] < _MIN_SPEED_RATIO)
+    return bool(latency["interval"][1] < MIN_SPEED_RATIO)
 
 
 def list_cautions(latency: Mapping[str, Any]) -> list[str]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from onnxslim.core.workers import open_workers
 from onnxslim.pipeline.data_splits import TUNE_SHARE
-from onnxslim.pipeline.recipe import Recipe
+from onnxslim.pipeline.recipe import Recipe, Step
 from onnxslim.pipeline.task import CompressionTask, prepare_task
 from onnxslim.search import search_loop
 from onnxslim.search.candidate import Candidate, CandidateResult, SearchState
 from onnxslim.search.search_loop import Search
+from onnxslim.search.study import Study
 from onnxslim.search.trial import Trial, run_trial
 from onnxslim.validation.gates import Gates
 from tests.support.digits_task import CALIB, EVAL, MLP
@@ -67,3 +69,41 @@ def test_pruning_that_there_is_no_time_for_takes_fewer_samples(monkeypatch: pyte
         tried = search._choose_first_pruning(history, SearchState(0.01, 1e6))
         assert tried is not None
         assert search._make_recipe(tried).steps[1].options.samples is None  # type: ignore[union-attr]
+
+
+def test_exact_rewrites_that_are_slower_here_are_left_out_of_every_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, blamed = list[float](), "matmul+add at made up"
+
+    def find_slow(task: CompressionTask, speed: float, seconds: float) -> tuple[str, ...]:
+        asked.append(seconds)
+        return (blamed,)
+
+    monkeypatch.setattr(search_loop, "find_slow_rewrites", find_slow)
+    monkeypatch.setattr(search_loop, "is_slower", lambda latency: True)
+    task = prepare_task(MLP, "optimize", data=CALIB, eval_data=EVAL, tune=TUNE_SHARE)
+    recipe = Recipe(gates=Gates(max_drop=0.01), search="balanced")
+    with open_workers(None, None) as workers:
+        search = Search(task, recipe, "measured", time.monotonic(), 10.0, None, workers)
+        search.run()
+    assert asked == [1.0]
+    assert len({trial.candidate.name for trial in search.trials}) == len(search.trials) > 1
+    for trial in search.trials:
+        first = trial.attempt.recipe.steps[0]
+        assert isinstance(first, Step)
+        assert first.options.leave_out == (blamed,)
+        if trial.error is None:
+            assert any(blamed in line for line in trial.attempt.result.steps[0].warnings)
+
+
+def test_what_a_study_left_out_is_left_out_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answers = [("matmul+add at made up",), ("matmul+add at another",)]
+    monkeypatch.setattr(search_loop, "find_slow_rewrites", lambda *_: answers.pop(0))
+    monkeypatch.setattr(search_loop, "is_slower", lambda latency: True)
+    task = prepare_task(MLP, "optimize", data=CALIB, eval_data=EVAL, tune=TUNE_SHARE)
+    recipe = Recipe(gates=Gates(max_drop=0.01), search="balanced")
+    with open_workers(None, None) as workers, Study(tmp_path, {"model": "mlp"}) as study:
+        for _ in range(2):
+            search = Search(task, recipe, "measured", time.monotonic(), 1.0, study, workers)
+            search.run()
+            assert search.left_out == ("matmul+add at made up",)
+    assert len(answers) == 1

@@ -124,10 +124,14 @@ def _is_homogeneous(node: ir.Node) -> bool:
         mode = node.attributes.get_string("mode", "constant")
         value = get_const_array(node.inputs[2]) if len(node.inputs) > 2 else None
         pads = get_const_array(node.inputs[1]) if len(node.inputs) > 1 else None
-        if pads is None or mode != "constant" or (value is not None and value.any()):
+        dims, has_axes = shapes.get_dims(node.inputs[0]), len(node.inputs) > 3 and node.inputs[3] is not None
+        axes = get_const_array(node.inputs[3]) if has_axes else None
+        unknown = pads is None or (has_axes and (axes is None or dims is None))
+        if pads is None or unknown or mode != "constant" or (value is not None and value.any()):
             return False
-        rank = len(pads) // 2
-        return not pads[[0, 1, rank, rank + 1]].any()
+        count = len(pads) // 2
+        padded = range(count) if axes is None or dims is None else [int(axis) % len(dims) for axis in axes.flat]
+        return not any(pads[[at, at + count]].any() for at, axis in enumerate(padded) if axis < 2)
     return True
 
 
