@@ -134,8 +134,8 @@ def choose_cheaper_scheme(model: ir.Model, target: Target, feed: Mapping[str, np
     if not any(_has_large_weight(unit) for unit in linear_units) and not lstm_times:
         return "static", f"no linear layer has {MIN_WEIGHT_ELEMENTS} weights, and dynamic ranges leave smaller ones in float"
     int8 = placement.place(all_units, times)
-    static_time = placement.estimate_total_time(all_units, int8, times) + sum(in_float for in_float, _ in lstm_times)
-    dynamic_time = estimate_dynamic_time(all_units, linear_units, times) + sum(in_int8 for _, in_int8 in lstm_times)
+    static_time = placement.estimate_total_time(all_units, int8, times) + sum(lstm_times)
+    dynamic_time = estimate_dynamic_time(all_units, linear_units, times) + sum(lstm_times)
     comparison = f"modelled {dynamic_time / 1e3:.0f} us against {static_time / 1e3:.0f} us with fixed ranges"
     if dynamic_time <= DYNAMIC_TIME_MARGIN * static_time:
         layers = "LSTM and linear layers" if lstm_times else "linear layers"
@@ -149,10 +149,10 @@ def _has_large_weight(unit: FusionGroup) -> bool:
     return any(weight is not None and weight.size >= MIN_WEIGHT_ELEMENTS for weight in weights)
 
 
-def _estimate_lstm_times(model: ir.Model, times: UnitTimes) -> list[tuple[float, float]]:
-    """Nanoseconds in float and in dynamic int8 of each LSTM that is large enough to gain; fixed ranges have no kernel."""
+def _estimate_lstm_times(model: ir.Model, times: UnitTimes) -> list[float]:
+    """Nanoseconds in int8 of each LSTM that is large enough to gain: its ranges come with its input in both schemes."""
     layers = find_lstm_layers(model)[0]
-    return [estimate_lstm_time(layer, times) for layer in layers if layer.size >= MIN_PAYING_SIZE]
+    return [estimate_lstm_time(layer, times)[1] for layer in layers if layer.size >= MIN_PAYING_SIZE]
 
 
 def estimate_dynamic_time(all_units: Sequence[FusionGroup], linear_units: Sequence[FusionGroup], times: UnitTimes) -> float:

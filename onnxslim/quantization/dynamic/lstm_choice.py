@@ -15,12 +15,18 @@ import onnx_ir as ir
 
 from onnxslim.activations.observer import observe
 from onnxslim.activations.output_error import energy, relative_error, squared_error, to_decibels
+from onnxslim.core.step_report import StepReport
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.model_io import model_file
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.dynamic.layer_error import is_observable, observe_inputs
 from onnxslim.quantization.dynamic.lstm import LstmForm, LstmLayer, add_int8_lstm, find_lstm_layers
 from onnxslim.quantization.dynamic.smoothquant import MIN_MUL_GAIN_DB, choose_strength
+from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.qdq.placement import UnitTimes
+from onnxslim.quantization.sqnr_floor import get_min_sqnr_db
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.node_profile import measure_node_times
 from onnxslim.runtime.session import SessionConfig
 
@@ -36,6 +42,8 @@ _MIN_SMOOTHING_GAIN_DB = 3.0
 GOOD_SQNR_DB, _MAX_PER_OUTPUT_GAIN_DB = 38.0, 1.0
 #: Values kept of one tensor of one sample.
 _MAX_SAMPLED_VALUES = 1 << 16
+#: Samples that layers are looked at on.
+_MAX_OBSERVED_SAMPLES = 64
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,43 @@ class LstmChoice:
     form: LstmForm
     error: float | None = None
     why_float: str | None = None
+
+
+def choose_lstms(
+    model: ir.Model, context: QuantizeContext, options: QuantizeOptions, report: StepReport
+) -> dict[str, LstmChoice]:
+    """What becomes of the LSTM layers of ``model``, by name; those that stay float are told why.
+
+    Args:
+        model: The float model.
+        context: Has the samples.
+        options: The target, what is excluded, and what an earlier run left in float (``float_units``).
+        report: Told.
+    """
+    target = TARGETS[options.target]
+    if "LSTM" not in target.dynamic_kernels:
+        return {}
+    layers, skipped = find_lstm_layers(model, options.exclude)
+    report.skipped += skipped
+    # what a metric judges goes back to float along the front
+    recorded, is_judged = options.float_units, context.drop_over_limit is not None
+    why_left = "it went back to float for accuracy, or gained no time"
+    left = [layer for layer in layers if recorded is not None and layer.name in recorded]
+    choices = {layer.name: LstmChoice(LstmForm(), why_float=why_left) for layer in left}
+    if open_layers := [layer for layer in layers if layer.name not in choices]:
+        feeds = CalibrationFeeds(context.require_samples("quantize")).spread(_MAX_OBSERVED_SAMPLES)
+        choices |= choose_lstm_layers(
+            model, open_layers, feeds, context.config,
+            placement=options.placement if recorded is None else "recorded",
+            min_sqnr=0.0 if is_judged and options.min_sqnr is None else get_min_sqnr_db(options),
+            reduce_range=target.saturating_pairs,
+        )  # fmt: skip
+    for name, choice in choices.items():
+        if choice.why_float is not None:
+            report.skip(name, choice.why_float)
+    smoothed = sum(choice.form.factors is not None and choice.why_float is None for choice in choices.values())
+    report.count("smoothed inputs of LSTM layers", smoothed)
+    return choices
 
 
 def choose_lstm_layers(

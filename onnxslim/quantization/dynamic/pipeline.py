@@ -18,8 +18,7 @@ from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.dynamic.builder import DynamicBuilder, describe_smoothing
 from onnxslim.quantization.dynamic.layer_error import get_weight_matrix, observe_inputs, quantization_noise
-from onnxslim.quantization.dynamic.lstm import find_lstm_layers
-from onnxslim.quantization.dynamic.lstm_choice import LstmChoice, choose_lstm_layers
+from onnxslim.quantization.dynamic.lstm_choice import choose_lstms
 from onnxslim.quantization.dynamic.rewrite import RewrittenLayer
 from onnxslim.quantization.evaluation import placement_profiling
 from onnxslim.quantization.evaluation.fusion_report import FusionReport, classify_layer, count_ops
@@ -29,7 +28,7 @@ from onnxslim.quantization.linear_layers import WeightMatrix, find_weight_matric
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.placement_selection import SelectedPlacement, select_milder_placement, select_placement
 from onnxslim.quantization.prepare import build_no_layers_error
-from onnxslim.quantization.sqnr_floor import build_sqnr_error, get_min_sqnr_db
+from onnxslim.quantization.sqnr_floor import build_sqnr_error
 from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.optimized_graph import read_optimized_graph
@@ -48,7 +47,7 @@ def quantize_dynamic(
     config, progress, feeds = context.config, context.progress, CalibrationFeeds(context.require_samples("quantize"))
     target, float_names = TARGETS[options.target], frozenset(options.float_units or ())
     layer_weights = _find_weights(model, report, options.exclude)
-    lstm_choices = _choose_lstms(model, context, options, report)
+    lstm_choices = choose_lstms(model, context, options, report)
     float_lstms = frozenset(name for name, choice in lstm_choices.items() if choice.why_float is not None)
     linears = [linear for weight in layer_weights for linear in weight.linear_layers]
     if (float_names | float_lstms).issuperset([*(linear.name for linear in linears), *lstm_choices]):
@@ -124,39 +123,6 @@ def _find_weights(model: ir.Model, report: StepReport, exclude: Sequence[str]) -
         for name in weight.reader_names:
             report.skip(name, reason)
     return selected
-
-
-def _choose_lstms(
-    model: ir.Model, context: QuantizeContext, options: QuantizeOptions, report: StepReport
-) -> dict[str, LstmChoice]:
-    """What becomes of the LSTM layers, by name; those that stay float are told why."""
-    target = TARGETS[options.target]
-    if "LSTM" not in target.dynamic_kernels:
-        return {}
-    layers, skipped = find_lstm_layers(model, options.exclude)
-    report.skipped += skipped
-    # what a metric judges goes back to float along the front
-    recorded, is_judged = options.float_units, context.drop_over_limit is not None
-    feeds = CalibrationFeeds(context.require_samples("quantize"))
-    if recorded is not None:
-        for layer in layers:
-            if layer.name in recorded:
-                report.skip(layer.name, "it went back to float for accuracy, or gained no time")
-        layers = [layer for layer in layers if layer.name not in recorded]
-    if not layers:
-        return {}
-    choices = choose_lstm_layers(
-        model, layers, feeds.spread(MAX_OBSERVED_SAMPLES), context.config,
-        placement=options.placement if recorded is None else "recorded",
-        min_sqnr=0.0 if is_judged and options.min_sqnr is None else get_min_sqnr_db(options),
-        reduce_range=target.saturating_pairs,
-    )  # fmt: skip
-    for name, choice in choices.items():
-        if choice.why_float is not None:
-            report.skip(name, choice.why_float)
-    smoothed = sum(choice.form.factors is not None and choice.why_float is None for choice in choices.values())
-    report.count("smoothed inputs of LSTM layers", smoothed)
-    return choices
 
 
 def _inspect_layers(

@@ -130,6 +130,41 @@ def rank_front(groups: Sequence[IndependentGroup], always_int8: frozenset[str], 
     return front
 
 
+def combine_fronts(front: Sequence[Placement], groups: Sequence[IndependentGroup]) -> list[Placement]:
+    """The points of ``front`` with all of ``groups`` in int8 too, with fewer and with none, as far as no other beats them.
+
+    Args:
+        front: From the fastest to the mildest.
+        groups: Layers beside it whose losses add to its.
+
+    Returns:
+        All groups beside the first of ``front`` first, then what loses less and less.
+    """
+    if not groups:
+        return list(front)
+    beside = [*rank_front(groups, frozenset(), 0.0), Placement(frozenset(), 0.0, 0.0)]
+    points = [
+        Placement(one.int8 | other.int8, one.loss + other.loss, one.seconds + other.seconds)
+        for one in front
+        for other in beside
+    ]
+    kept = points[:1]
+    for point in sorted(points[1:], key=lambda found: (found.seconds, found.loss)):
+        if point.loss < kept[-1].loss:
+            kept.append(point)
+    return _drop_alike(kept)
+
+
+def _drop_alike(front: Sequence[Placement]) -> list[Placement]:
+    """``front``, or of many points those that lose clearly less than the one before, and the last."""
+    kept: list[Placement] = []
+    for point in front:
+        is_alike = len(front) > MAX_ALIKE and bool(kept) and point.loss > MAX_LOSS_LEFT * kept[-1].loss
+        if not is_alike or point is front[-1]:
+            kept.append(point)
+    return kept
+
+
 def remeasure_front(
     front: Sequence[Placement], measure: Callable[[frozenset[str]], float], fits: Callable[[], bool] = lambda: True
 ) -> list[Placement]:
@@ -142,15 +177,9 @@ def remeasure_front(
         measure: What the outputs lose with these units in int8.
         fits: Asked before each whether there is time for it; the rest keep their ratios to the last that was measured.
     """
-    kept: list[Placement] = []
-    for point in front:
-        is_alike = len(front) > MAX_ALIKE and bool(kept) and point.loss > MAX_LOSS_LEFT * kept[-1].loss
-        if is_alike and point is not front[-1]:
-            continue
-        kept.append(point)
     measured: list[Placement] = []
     ratio = 1.0
-    for point in kept:
+    for point in _drop_alike(front):
         loss = measure(point.int8) if fits() else ratio * point.loss
         ratio = loss / max(point.loss, 1e-30)
         point = replace(point, loss=loss)

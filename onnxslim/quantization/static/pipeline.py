@@ -23,6 +23,7 @@ from onnxslim.quantization.calibration.range_selection import RangeSelector
 from onnxslim.quantization.calibration.warnings import find_calibration_warnings
 from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.decision import QuantizeDecision
+from onnxslim.quantization.dynamic.lstm_choice import choose_lstms
 from onnxslim.quantization.evaluation.group_losses import select_loss_feeds
 from onnxslim.quantization.evaluation.judge import Judge
 from onnxslim.quantization.options import QuantizeOptions
@@ -125,12 +126,14 @@ def quantize_static(
         release_freed_memory()
     if not any(unit.has_weights for unit in all_units if unit.name in int8_capable):
         raise build_no_layers_error(model, "Conv, Gemm or MatMul with float32 weights can run in int8")
+    with report.part("LSTM layers"):
+        lstms = choose_lstms(equalized, context, options, report)
     builder = StaticBuilder(
         equalized, all_units, feeds, correction_feeds, reference, range_selector, None,
-        select_loss_feeds(model, feeds), best_method, int4_layers, context, options, report,
+        select_loss_feeds(model, feeds), best_method, int4_layers, lstms, context, options, report,
     )  # fmt: skip
     judge = Judge(context, options)
-    given = None if options.float_units is None else int8_capable - frozenset(options.float_units)
+    given = None if options.float_units is None else (int8_capable | builder.int8_lstms) - frozenset(options.float_units)
     if given is not None and options.loss_share is None:
         built = builder.build(given)
         return _summarize(SelectedPlacement(built, judge.take_smallest(built.variants)), builder)
@@ -141,7 +144,7 @@ def quantize_static(
         release_freed_memory()
     builder = replace(builder, times=fastest.times)
     if given is None:
-        selected = select_placement(model, builder, judge, fastest.int8, context, report)
+        selected = select_placement(model, builder, judge, fastest.int8 | builder.int8_lstms, context, report)
     else:
         selected = select_milder_placement(builder, given, options.loss_share or 0.0, context, report)
     if selected.selection is not None and selected.selection.index is None and not judge.is_drop_judged:
@@ -172,6 +175,7 @@ def _summarize(selected: SelectedPlacement[BuiltPlacement], builder: StaticBuild
     if stopped_after is not None:
         report.skip(f"layers after the first {stopped_after}", f"mending: {NO_TIME_LEFT}")
     report.count("linear layers in 4 bits", built.int4_count)
+    report.count("LSTM layers in int8", len(built.int8 & built.lstms))
     report.details["calibration"] = built.method
     if built.method == "least":
         report.details["methods"] = builder.range_selector.best_methods()

@@ -21,9 +21,8 @@ def summarize(
     fusion_report = inspect_fusion(model, all_units, plan.int8, TARGETS[options.target], config)
     fusion_report.summarize(report)
     report.count("quantised tensors", len(plan.tensors))
-    float_units = sorted({unit.name for unit in all_units if unit.why_float is None} - plan.int8)
     report.details["placement"] = {
-        "how": "recorded" if options.float_units is not None else options.placement, "float": float_units
+        "how": "recorded" if options.float_units is not None else options.placement, "float": list(built.float_units)
     }  # fmt: skip
     if corrected.is_mended:
         report.count("mended layers", len(corrected.corrections))
@@ -36,5 +35,5 @@ def summarize(
     report.details["surviving"] = [dict(vars(survivor)) for survivor in fusion_report.surviving]
     report.details["runtime_ops"] = fusion_report.ops
     return QuantizeDecision(
-        "static", options.target, float_units=tuple(float_units), layers=layers, surviving=fusion_report.surviving
+        "static", options.target, float_units=built.float_units, layers=layers, surviving=fusion_report.surviving
     )

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from onnxslim.quantization.qdq import placement_front
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups
 from onnxslim.quantization.qdq.placement import UnitTimes, estimate_total_time
-from onnxslim.quantization.qdq.placement_front import MAX_ALIKE, PRICES, Placement, remeasure_front, walk_front
+from onnxslim.quantization.qdq.placement_front import (
+    MAX_ALIKE,
+    PRICES,
+    IndependentGroup,
+    Placement,
+    combine_fronts,
+    remeasure_front,
+    walk_front,
+)
 from onnxslim.quantization.targets.onnxruntime_cpu import CPU
 from onnxslim.quantization.targets.onnxruntime_cpu import X86_VNNI_COSTS as COSTS
 from tests.support.quantize_graphs import model
@@ -101,3 +109,22 @@ def test_a_few_points_are_all_kept_however_alike() -> None:
     front = [Placement(frozenset([str(i)]), 1.0 - 0.05 * i, float(i)) for i in range(MAX_ALIKE + 1)]
     assert len(remeasure_front(front, lambda int8: 1.0 - 0.05 * int(*int8))) < MAX_ALIKE
     assert len(remeasure_front(front[1:], lambda int8: 1.0 - 0.05 * int(*int8))) == MAX_ALIKE
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.1, 9), st.floats(0.1, 9)), min_size=1, max_size=4),
+    st.lists(st.tuples(st.floats(0.1, 9), st.floats(0.1, 9)), min_size=1, max_size=3),
+)
+def test_groups_beside_a_front_go_back_where_they_lose_most_for_their_time(
+    steps: list[tuple[float, float]], beside: list[tuple[float, float]]
+) -> None:
+    front = [
+        Placement(frozenset(f"u{i}" for i in range(first, len(steps))), sum(s[0] for s in steps[first:]), first + 1.0)
+        for first in range(len(steps))
+    ]
+    groups = [IndependentGroup((f"g{i}",), gain * 1e9, loss) for i, (gain, loss) in enumerate(beside)]
+    combined = combine_fronts(front, groups)
+    assert combined[0].int8 == front[0].int8 | {f"g{i}" for i in range(len(groups))}
+    assert all(later.loss < earlier.loss for earlier, later in itertools.pairwise(combined))
+    assert all(later.seconds >= earlier.seconds - 1e-9 for earlier, later in itertools.pairwise(combined))
+    assert combine_fronts(front, []) == front

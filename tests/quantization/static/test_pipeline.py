@@ -21,8 +21,10 @@ from onnxslim.quantization.static import pipeline
 from onnxslim.quantization.step import quantize
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.validation.evaluation import evaluate
+from tests.support.encoder import sqnr
+from tests.support.lstm_graphs import STEPS
 from tests.support.paths import SAMPLES
-from tests.support.quantize_graphs import STATIC
+from tests.support.quantize_graphs import STATIC, kernels, model
 
 
 def test_every_layer_that_was_placed_runs_in_int8_and_answers_stay(digits: ir.Model, calib: Samples) -> None:
@@ -101,3 +103,56 @@ def test_with_little_time_ranges_come_from_fewer_samples_and_a_replay_takes_as_m
     assert model_file.to_bytes(hurried) == model_file.to_bytes(repeated)
     _, whole = quantize(digits, calib, options)
     assert whole.decision.calibration_samples is None
+
+
+def build_recurrent() -> ir.Model:
+    """Two convolutions, what they see read as a sequence by an LSTM, and a linear layer."""
+    rng = np.random.default_rng(0)
+    text = f"""g (float[{STEPS},16,6,6] x) => (float[{STEPS},1,64] y) {{
+        [first] a = Conv <pads = [1,1,1,1]> (x, u)
+        b = Relu (a)
+        [second] c = Conv <pads = [1,1,1,1]> (b, v)
+        d = Relu (c)
+        e = Reshape (d, sizes)
+        [layer] s = LSTM <hidden_size=96> (e, w, r)
+        t = Squeeze (s, one)
+        [head] y = MatMul (t, h)
+    }}"""
+    constants = {
+        "u": rng.normal(size=(16, 16, 3, 3)) / 12, "v": rng.normal(size=(16, 16, 3, 3)) / 12,
+        "w": rng.normal(size=(1, 384, 576)) / 24, "r": rng.normal(size=(1, 384, 96)) / 10,
+        "h": rng.normal(size=(96, 64)) / 10,
+    }  # fmt: skip
+    arrays = {name: array.astype(np.float32) for name, array in constants.items()}
+    return model(text, **arrays, one=np.array([1], np.int64), sizes=np.array([STEPS, 1, 576], np.int64))
+
+
+def test_lstms_between_static_layers_run_in_int8_and_replay_to_the_byte() -> None:
+    found = build_recurrent()
+    data = open_samples({"x": np.random.default_rng(1).normal(size=(16 * STEPS, 16, 6, 6)).astype(np.float32)}, found)
+    options = QuantizeOptions(activations="static", placement="static")
+    result, report = quantize(found, data, options)
+    assert report.changed["LSTM layers in int8"] == 1
+    ops = kernels(result)
+    assert ops["DynamicQuantizeLSTM"] == 1
+    assert ops["QLinearConv"] == 2
+    assert sqnr(found, result, data) > 20
+    again, _ = quantize(found, data, replace(options, float_units=report.decision.float_units))
+    assert model_file.to_bytes(again) == model_file.to_bytes(result)
+    back, report = quantize(found, data, replace(options, float_units=("layer",)))
+    assert (kernels(back)["LSTM"], kernels(back)["DynamicQuantizeLSTM"]) == (1, 0)
+    assert report.decision.float_units == ("layer",)
+
+
+def test_an_lstm_that_the_outputs_do_not_bear_goes_back_to_float() -> None:
+    found = build_recurrent()
+    data = open_samples({"x": np.random.default_rng(1).normal(size=(16 * STEPS, 16, 6, 6)).astype(np.float32)}, found)
+
+    def judge(result: ir.Model) -> float:
+        return 5.0 * ("DynamicQuantizeLSTM" in {node.op_type for node in result.graph})
+
+    options = QuantizeOptions(activations="static", placement="static")
+    result, report = quantize(found, data, options, drop_over_limit=judge)
+    assert kernels(result)["LSTM"] == 1
+    assert "layer" in report.decision.float_units
+    assert "layer" not in report.decision.front[0].float_units
