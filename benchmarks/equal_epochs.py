@@ -76,7 +76,7 @@ def main() -> None:
 
     def smaller(what: str, model: ir.Model) -> ir.Model:
         started = time.monotonic()
-        pruned, _ = prune(model, few, PruneOptions(remove=given.remove, of="params"))
+        pruned, _ = prune(model, few, PruneOptions(remove=given.remove, of="params", round_to=1))
         row(f"{what}, pruned", pruned, time.monotonic() - started)
         return pruned
 

@@ -46,8 +46,11 @@ def techniques(seconds: float) -> dict[str, Steps]:
         "unused parameters removed": (first,),
         "magnitude: half of the weights to zero": (first, make_step("prune", sparsity="50%")),
         "magnitude: weights below 0.01 to zero": (first, make_step("prune", sparsity="<0.01")),
-        "magnitude: channels, 30 % of the parameters": (first, make_step("prune", remove=0.3, criterion="l2")),
-        "gradient: channels, 30 % of the parameters": (first, make_step("prune", remove=0.3, criterion="taylor")),
+        "magnitude: channels, 30 % of the parameters": (first, make_step("prune", remove=0.3, of="params", criterion="l2")),
+        "gradient: channels, 30 % of the parameters": (
+            first,
+            make_step("prune", remove=0.3, of="params", criterion="taylor"),
+        ),
         "channels below 5 % of their family's best": (first, make_step("prune", threshold=0.05)),
         "structured: channels and blocks, 50 % of the MACs": (first, half),
         "structured, 50 % of the MACs, distilled": (first, half, learn),

@@ -97,18 +97,18 @@ def subject(name: str) -> Subject:
 
 
 def ours(what: Subject, share: float) -> ir.Model:
-    """As it comes."""
-    return prune(what.model, what.fit, PruneOptions(remove=share, of="macs"))[0]
+    """By count alone, as the peers cut."""
+    return prune(what.model, what.fit, PruneOptions(remove=share, of="macs", round_to=1))[0]
 
 
 def low_rank(what: Subject, share: float) -> ir.Model:
     """With cheaper forms of layers among the choices."""
-    return prune(what.model, what.fit, PruneOptions(remove=share, of="macs", low_rank=True))[0]
+    return prune(what.model, what.fit, PruneOptions(remove=share, of="macs", round_to=1, low_rank=True))[0]
 
 
 def magnitude(what: Subject, share: float) -> ir.Model:
     """What everybody starts with."""
-    return prune(what.model, None, PruneOptions(remove=share, of="macs", criterion="l2", uniform=True))[0]
+    return prune(what.model, None, PruneOptions(remove=share, of="macs", round_to=1, criterion="l2", uniform=True))[0]
 
 
 def peer(*command: str) -> Callable[[Subject, float], ir.Model]:

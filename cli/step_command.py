@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from onnxslim.pipeline.recipe import Recipe, Step
-from onnxslim.pipeline.recipe_run import run_recipe
+from onnxslim.pipeline.recipe_run import IfSlower, run_recipe
 from onnxslim.pipeline.result import Result
 from onnxslim.pipeline.step_registry import STEP_REGISTRY
 from onnxslim.validation.gates import Gates
@@ -27,12 +27,14 @@ def run_step(
     for_ort: str | None = None,
     keep_initializer_inputs: bool = False,
     time_it: bool = True,
+    if_slower: IfSlower = "warn",
     before: Sequence[Step] = (),
     after: Sequence[Step] = (),
 ) -> Result:
     """Run the step ``name`` on ``model`` with those of ``options`` that were given; a dry run only writes the recipe.
 
-    The result is judged against ``original``, by default ``model`` itself; ``before`` and ``after`` are steps around it.
+    The result is judged against ``original``, by default ``model`` itself; ``before`` and ``after`` are steps around it,
+    ``if_slower`` is what :func:`~onnxslim.pipeline.recipe_run.run_recipe` does with a result that is slower.
 
     Raises:
         OnnxslimError: Whatever the step, the data or a gate raises.
@@ -61,5 +63,6 @@ def run_step(
         read=common.data_options,
         judge=common.evaluation_options,
         time_it=time_it,
+        if_slower=if_slower,
         progress=common.progress,
     )

@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
+from onnxslim.activations.run_context import DATA_HINT
+from onnxslim.core.errors import UsageError
 from onnxslim.core.workers import open_workers
-from onnxslim.pipeline import recipe as recipes
+from onnxslim.pipeline.recipe import make_step
 from onnxslim.pipeline.result import Result
 from onnxslim.pruning.importance.criteria import CRITERIA
 from onnxslim.pruning.options import BUDGET_METRICS
@@ -29,8 +31,12 @@ BATCHNORM_RULE = "conv+batchnorm"
 @shared_options.max_drop
 @shared_options.for_ort
 @shared_options.keep_initializer_inputs
-@click.option("--remove", type=SHARE, metavar="30%", help="How much to remove (30% when nothing else is asked).")
-@click.option("--of", type=click.Choice(BUDGET_METRICS), help="What --remove counts (params).")
+@click.option("--remove", type=SHARE, metavar="30%", help="How much to remove of the time, or of what --of says.")
+@click.option(
+    "--of",
+    type=click.Choice(BUDGET_METRICS),
+    help="What --remove counts (latency, measured here; named, params or macs may also make it slower, which is said).",
+)
 @click.option("--max-size", type=SIZE, metavar="B", help="Instead: remove until the file is no larger.")
 @click.option(
     "--threshold",
@@ -49,7 +55,7 @@ BATCHNORM_RULE = "conv+batchnorm"
     "--round-to",
     type=MULTIPLE,
     metavar="N",
-    help="Keep a multiple of N channels; auto follows the cost (auto).",
+    help="Keep a multiple of N channels; auto makes no cut that saves no time here, 1 any cut (auto).",
 )
 @click.option(
     "--sparsity",
@@ -76,10 +82,16 @@ def prune(
     jobs: int | None,
     **step_options: Any,
 ) -> Result:
-    """Channels that matter least go, and what stays is repaired by least squares; no labels, no training."""
+    """Channels that matter least go, and what stays is repaired by least squares; no labels, no training.
+
+    The result is timed before it is written. With --data random, units are ranked by their weights and nothing is repaired.
+    """
+    asked = make_step("prune", **{name: value for name, value in step_options.items() if value is not None}).options
+    if asked.channels and data is None and not common.dry_run:
+        raise UsageError("prune needs data: without any, nothing says which channels matter", hint=DATA_HINT)
     reads_batchnorm = step_options["criterion"] == "bn"  # read before they are folded
-    before = [recipes.make_step("simplify", **({"skip": (BATCHNORM_RULE,)} if reads_batchnorm else {}))]
-    after = [recipes.make_step("simplify")] if reads_batchnorm else []
+    before = [make_step("simplify", **({"skip": (BATCHNORM_RULE,)} if reads_batchnorm else {}))]
+    after = [make_step("simplify")] if reads_batchnorm else []
     with open_workers(backend, jobs):
         return run_step(
             common,
@@ -93,4 +105,5 @@ def prune(
             keep_initializer_inputs=keep_initializer_inputs,
             before=before,
             after=after,
+            if_slower="tell" if asked.of in ("params", "macs") or asked.max_size is not None else "refuse",
         )

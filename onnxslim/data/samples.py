@@ -156,6 +156,11 @@ class Samples:
         positions[self._indices[::-1]] = np.arange(len(self))[::-1]
         return positions
 
+    @property
+    def is_random(self) -> bool:
+        """Whether they are made up, so that what a model does with them says nothing of what it is for."""
+        return self.source.split(",")[0] == "random"
+
     def as_json(self) -> dict[str, Any]:
         """The contract's entry of ``data``: the source and the number of samples, of sequences where there are any."""
         entry: dict[str, Any] = {"source": self.source, "n": len(self)}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
-from onnxslim.core.errors import NothingGainedError
+from onnxslim.core.errors import GateError, NothingGainedError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.graph.signature import freeze_initializer_inputs, list_input_names
 from onnxslim.model_io import model_file
@@ -19,6 +19,9 @@ from onnxslim.pipeline.result import Result
 from onnxslim.pipeline.task import check_metric, prepare_task
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
+from onnxslim.validation.latency import is_slower
+
+IfSlower = Literal["warn", "tell", "refuse"]
 
 
 def run_recipe(
@@ -33,6 +36,7 @@ def run_recipe(
     read: DataOptions | None = None,
     judge: EvaluationOptions | None = None,
     time_it: bool = True,
+    if_slower: IfSlower = "warn",
     budget: float | None = None,
     progress: Progress = ignore_progress,
 ) -> Result:
@@ -49,6 +53,8 @@ def run_recipe(
         read: How data are read.
         judge: What is judged.
         time_it: Measure latency and peak memory, unless a step quantises for a target that is not here.
+        if_slower: Of a result that is timed and slower than the original beyond chance: ``warn``, ``tell`` in the first line
+            of the summary, or ``refuse`` it as a gate does.
         budget: Seconds that steps may take: what they would choose or fit after that is left as it is, and no turn of a
             loop begins. None: as long as they take.
         progress: Told how far it is.
@@ -77,9 +83,24 @@ def run_recipe(
         return keep_original(task, recipe, error.message)
     if time_it and _runs_on_targets(recipe, task.config):
         attempt.measure()
+        _act_if_slower(attempt.result, if_slower)
     elif time_it:
         attempt.result.warnings.append("not timed: the target's provider is not here; onnxslim benchmark does it there")
     return attempt.confirm()
+
+
+def _act_if_slower(result: Result, if_slower: IfSlower) -> None:
+    """Tell of a result that is slower than the original, or refuse it."""
+    if result.latency is None or not is_slower(result.latency):
+        return
+    times = f"{result.latency['result']['median_ms']:.3g} ms for {result.latency['original']['median_ms']:.3g} ms"
+    text = f"slower than the original: {result.latency['ratio']:.2f}× its speed ({times})"
+    if if_slower == "tell":
+        result.extra["summary"] = text
+    elif if_slower == "refuse":
+        error = GateError(f"the result would be {text}", hint="nothing was written; ask for more of the time, or name --of")
+        error.result = result  # type: ignore[attr-defined]
+        raise error
 
 
 def _runs_on_targets(recipe: Recipe, config: SessionConfig) -> bool:

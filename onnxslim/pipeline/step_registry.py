@@ -80,7 +80,8 @@ def _prune(model: ir.Model, options: PruneOptions, context: StepContext) -> Appl
         deadline=context.deadline,
     )  # fmt: skip
     decision: PruneDecision = report.decision
-    if (options.of == "latency" or decision.by_clock) and options.cuts is None and decision.cuts:
+    options = dataclasses.replace(options, of=decision.of)
+    if decision.by_clock and options.cuts is None:
         options = dataclasses.replace(options, cuts=decision.cuts)
     return result, report, options
 
@@ -121,7 +122,7 @@ def _recover(model: ir.Model, options: RecoverOptions, context: StepContext) -> 
 #: Every step by name; a new one is a row here.
 STEP_REGISTRY: dict[str, StepKind] = {
     "simplify": StepKind(SimplifyOptions, _simplify),
-    "prune": StepKind(PruneOptions, _prune, lambda asked: asked.of == "latency" and asked.cuts is None),
+    "prune": StepKind(PruneOptions, _prune, lambda asked: asked.reads_clock),
     "quantize": StepKind(
         QuantizeOptions,
         _quantize,

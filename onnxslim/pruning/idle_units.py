@@ -35,8 +35,7 @@ def remove_idle_units(model: ir.Model, options: PruneOptions) -> tuple[ir.Model,
     """
     reduced = model_file.clone(model)
     costs = compute_cost(reduced).nodes
-    is_timed = options.round_to == "auto" and options.of == "latency"
-    multiple = options.round_to if isinstance(options.round_to, int) else CHANNEL_MULTIPLE if is_timed else 1
+    multiple = options.round_to if isinstance(options.round_to, int) else CHANNEL_MULTIPLE
 
     def limit(analysis: Analysis, removed: np.ndarray) -> np.ndarray:
         allowed = np.zeros_like(removed)

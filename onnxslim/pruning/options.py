@@ -12,6 +12,8 @@ from onnxslim.pruning.importance.criteria import CRITERIA
 from onnxslim.pruning.sparsity.pattern import NOTATIONS, parse_sparsity
 
 BUDGET_METRICS = ("params", "macs", "latency")
+#: How a budget is given.
+BUDGET_HINT = "--remove 30% of the time (--of macs or params: of those), --max-size, --threshold, --redundancy or --sparsity"
 
 
 def _check_sparsity(value: object) -> float | str:
@@ -27,29 +29,35 @@ class PruneDecision:
 
     Attributes:
         cuts: As :class:`PruneOptions` takes them, one entry a round.
-        by_clock: Whether a deadline left out what would have been weighed, so that only ``cuts`` repeat it.
+        by_clock: Whether a clock had a say, by times that were measured or a deadline that left something out, so that only
+            ``cuts`` repeat it.
+        of: What the share to remove was of; None where no share was given.
         survey_seconds: What finding out what may go took, which another pruning of the same model need not do again.
     """
 
     cuts: tuple[list[list[int]], ...]
     by_clock: bool = False
+    of: str | None = None
     survey_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class PruneOptions:
-    """Options of :func:`onnxslim.pruning.step.prune`; of the first group, which is the budget, at most one is given.
+    """Options of :func:`onnxslim.pruning.step.prune`: one budget (``remove``, ``max_size``, ``threshold``, ``redundancy``),
+    or ``sparsity``, which may also go with one.
 
     Attributes:
-        remove: Share of the model's total to remove, in (0, 1); 0.3 when no budget is given at all. In a recipe the total is
-            that of the simplified model with the channels that simplification took, which count towards the share.
-        of: What ``remove`` counts: params, macs, or latency as measured on this machine.
+        remove: Share of the model's total to remove, in (0, 1). In a recipe the total is that of the simplified model with
+            the channels that simplification took, which count towards the share.
+        of: What ``remove`` counts: params, macs, or latency as measured on this machine; None: latency where there are
+            samples to time the model on, else params.
         max_size: Bytes the model may have when saved.
         threshold: Remove every unit that scores less than this share of its family's best, in (0, 1).
         redundancy: Remove everything as long as the layers that read it lose no more than this share of their output's
             variance once repaired, in (0, 1).
         criterion: What ranks the units of a family: a key of :data:`onnxslim.pruning.importance.criteria.CRITERIA`.
-        round_to: What kept channels are a multiple of; ``auto`` follows the cost, as measured for a latency budget.
+        round_to: What kept channels are a multiple of; ``auto`` makes no cut that saves no time, by times measured on this
+            machine, or where there are no samples to time the model on by blocks of eight.
         sparsity: Weights to set to zero as well, a share in (0, 1) or as :mod:`onnxslim.pruning.sparsity.pattern` writes it;
             given without a budget, no channel goes.
         low_rank: Also put layers into cheaper forms (:mod:`onnxslim.pruning.low_rank.factorization`), where that does
@@ -65,7 +73,7 @@ class PruneOptions:
     """
 
     remove: Share | None = None
-    of: str = "params"
+    of: str | None = None
     max_size: Bytes | None = None
     threshold: Share | None = None
     redundancy: Share | None = None
@@ -91,7 +99,9 @@ class PruneOptions:
         given_budgets = [name for name, value in {**shares, "max-size": self.max_size}.items() if value is not None]
         if len(given_budgets) > 1:
             raise UsageError(f"--{given_budgets[0]} and --{given_budgets[1]} are two budgets", hint="give one of them")
-        if self.of not in BUDGET_METRICS:
+        if not given_budgets and self.sparsity is None:
+            raise UsageError("prune needs to be told how much", hint=BUDGET_HINT)
+        if self.of is not None and self.of not in BUDGET_METRICS:
             raise UsageError(f"--of {self.of}: unknown", hint=f"one of {', '.join(BUDGET_METRICS)}")
         if self.criterion not in CRITERIA:
             raise UsageError(f"--criterion {self.criterion}: unknown", hint=f"one of {', '.join(CRITERIA)}")
@@ -107,18 +117,21 @@ class PruneOptions:
             raise UsageError(f"--min-layer-params {self.min_layer_params}: expected 0 or more")
 
     @property
-    def share(self) -> float:
-        """``remove``, with its default."""
-        return 0.3 if self.remove is None else self.remove
-
-    @property
     def has_budget(self) -> bool:
         """Whether there is a total to stay below, not a limit for each unit."""
-        return self.channels and self.threshold is None and self.redundancy is None
+        return self.remove is not None or self.max_size is not None
 
     @property
     def channels(self) -> bool:
-        """Whether channels go: there is a budget for them, or nothing else to do."""
-        return self.sparsity is None or not (
-            self.remove is None and self.max_size is None and self.threshold is None and self.redundancy is None
-        )
+        """Whether channels go."""
+        return self.has_budget or self.threshold is not None or self.redundancy is not None
+
+    @property
+    def reads_clock(self) -> bool:
+        """Whether times decide what goes, where the model can be timed."""
+        return self.channels and self.cuts is None and (self.round_to == "auto" or self.counts_time)
+
+    @property
+    def counts_time(self) -> bool:
+        """Whether the budget is of time, where the model can be timed."""
+        return self.remove is not None and self.of in (None, "latency")

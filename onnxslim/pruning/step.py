@@ -9,6 +9,7 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from onnxslim.activations.run_context import RunContext
+from onnxslim.core.deadline import NO_TIME_LEFT
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.step_report import StepReport
@@ -33,17 +34,20 @@ from onnxslim.pruning.selection.candidates import Candidates, PruningDecision
 from onnxslim.pruning.selection.effects import Effects
 from onnxslim.pruning.selection.plan import list_choices, meet_budget, select_below_threshold
 from onnxslim.pruning.selection.survey import Surveys, survey_candidates
+from onnxslim.pruning.selection.widths import plan_widths
 from onnxslim.pruning.sparsity.sparsify import sparsify
 from onnxslim.runtime.session import SessionConfig, check_loads
 
+#: A budget is met within this share of the time that is left; the rest is for the repair.
+_MEETING_SHARE = 0.4
 #: What a budget may take, as it is counted in the report.
 _REMOVED_KINDS = {_UNITS := "units", _BLOCKS := "blocks", _CHEAPER_LAYERS := "layers in a cheaper form"}
 
 
 def prune(
     model: ModelLike,
-    samples: Samples | None = None,
-    options: PruneOptions | None = None,
+    samples: Samples | None,
+    options: PruneOptions,
     *,
     config: SessionConfig | None = None,
     surveys: Surveys | None = None,
@@ -60,8 +64,8 @@ def prune(
 
     Args:
         model: What to prune; it is not changed. Simplify it first: a folded graph has more to remove.
-        samples: Inputs to score and repair with, some hundreds; without them units are ranked by their weights alone
-            and nothing is repaired.
+        samples: Inputs to score and repair with, some hundreds; without them units are ranked by their weights alone,
+            nothing is repaired, and nothing timed. Random ones are for timing alone.
         options: The budget and how to spend it.
         config: How the model runs while it is observed.
         surveys: What is known of models from other prunings with the same samples, and is added to.
@@ -83,35 +87,40 @@ def prune(
         GateError: The budget cannot be met; says how much can go and what holds the rest.
         TimeLimitError: Scores or repair were not done by the deadline.
     """
-    options = options or PruneOptions()
     if samples is not None and options.samples is not None and options.samples < len(samples):
         samples = samples.take(draw_samples(samples, options.samples, options.seed))
-    context = RunContext(samples, config or SessionConfig(), progress, deadline)
+    timing = RunContext(samples, config or SessionConfig(), progress, deadline)
+    context = replace(timing, samples=None if samples is None or samples.is_random else samples)
     surveys = {} if surveys is None else surveys
     report = StepReport("prune")
-    report.decision = PruneDecision(())
+    if options.remove is not None and options.of is None:
+        options = replace(options, of="params" if samples is None else "latency")
+        if samples is None:
+            report.warnings.append("no data to time the model on: --remove is a share of its parameters")
+    report.decision = PruneDecision((), of=options.of)
     with report.timed():
         original = model_file.load(model)
-        report.warnings += context.freeze_inputs(original, kept_inputs)
+        report.warnings += timing.freeze_inputs(original, kept_inputs)
         stored = unpack_weights(original)
         if stored and options.max_size is not None:
             text = f"--max-size: {len(stored)} weights of the model are stored in fewer bits already"
             raise UsageError(text, hint="--remove 30% --of params")
         _reject_quantized(original)
         check_finite_weights(original)
-        if samples is None:
-            report.warnings.append("no data: units are ranked by their weights alone, and nothing is repaired")
+        if context.samples is None and options.channels:
+            what = "no data" if samples is None else "random data"
+            report.warnings.append(f"{what}: units are ranked by their weights alone, and nothing is repaired")
         name_nodes(original.graph)
         before = compute_cost(original)
         if options.low_rank:
             original, merged_count = merge_layers(original, options.exclude)
             report.count("layers merged", merged_count)
         current, whole = original, whole or original
-        if options.channels and not finds_idle_units(options, has_data=samples is not None):
+        if options.channels and not finds_idle_units(options, has_data=context.samples is not None):
             original, idle = remove_idle_units(original, options)
             report.add(idle)
         if options.channels:
-            current = _prune_channels(original, whole, context, options, surveys, report)
+            current = _prune_channels(original, whole, (context, timing), options, surveys, report)
         if options.sparsity is not None:
             sparsify(current, context, options, report)
         remove_leftovers(current)
@@ -124,13 +133,20 @@ def prune(
 
 
 def _prune_channels(
-    original: ir.Model, whole: ir.Model, context: RunContext, options: PruneOptions, surveys: Surveys, report: StepReport
+    original: ir.Model,
+    whole: ir.Model,
+    contexts: tuple[RunContext, RunContext],
+    options: PruneOptions,
+    surveys: Surveys,
+    report: StepReport,
 ) -> ir.Model:
-    """In rounds: score, choose, remove, repair. A budget speaks of ``whole``."""
-    current, kept = original, KeptChannels()
+    """In rounds: score, choose, remove, repair. A budget speaks of ``whole``; ``contexts`` are what is observed and what
+    is timed.
+    """
+    (context, timing), current, kept = contexts, original, KeptChannels()
     for round_index in range(options.rounds):
         is_replay, round_share = options.cuts is not None, (round_index + 1) / options.rounds
-        budget = None if is_replay else make_budget(whole, context, options, round_share)
+        budget = None if is_replay else make_budget(whole, timing, options, round_share)
         started = time.monotonic()
         survey_result = survey_candidates(current, context, options, surveys, has_budget=budget is not None)
         seconds = report.decision.survey_seconds + time.monotonic() - started
@@ -146,13 +162,22 @@ def _prune_channels(
                     "prune: the cuts are of another model",
                     hint="a replay needs the same model; leave cuts out to choose anew",
                 ) from None
-        elif budget is None:
-            decision = select_below_threshold(candidates, survey_result.criterion_scores, options)
         else:
-            choices = list_choices(candidates, effects, budget.savings(candidates, options.round_to), options)
-            decision = meet_budget(candidates, choices, budget, is_uniform=options.uniform)
-            if (warning := budget.noise_warning()) is not None:
-                report.warnings.append(warning)
+            widths = plan_widths(candidates, options, timing, survey_result.widths)
+            report.details["kept_multiple"] = widths.multiple
+            if widths.seconds is not None:
+                report.decision = replace(report.decision, by_clock=True)
+            if widths.unmeasured:
+                report.warnings.append(f"{NO_TIME_LEFT} to time the widths of {widths.unmeasured} families")
+            if budget is None:
+                decision = select_below_threshold(candidates, survey_result.criterion_scores, widths, options)
+            else:
+                choices = list_choices(candidates, effects, budget.savings(candidates, widths), options)
+                decision = meet_budget(
+                    candidates, choices, budget, is_uniform=options.uniform, pacer=timing.pace(share=_MEETING_SHARE)
+                )
+                if (warning := budget.noise_warning()) is not None:
+                    report.warnings.append(warning)
         pruned = candidates.build_for_repair(decision)
         shapes.infer(pruned)
         _report_decision(candidates, effects, decision, report)

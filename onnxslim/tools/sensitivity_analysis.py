@@ -154,7 +154,7 @@ def _measure_channels(model: ir.Model, context: RunContext, seed: int, warnings:
     """The effects that the prune step measures before it chooses."""
     name_nodes(model.graph)
     try:
-        survey = survey_candidates(model, context, PruneOptions(seed=seed), {}, has_budget=True)
+        survey = survey_candidates(model, context, PruneOptions(remove=0.5, seed=seed), {}, has_budget=True)
     except OnnxslimError as error:
         warnings.append(f"channels were not looked at: {error.message}")
         return []

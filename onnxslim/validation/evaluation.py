@@ -181,7 +181,7 @@ def _evaluate_in_batches(
         progress("evaluate", indices.stop, len(samples))
     if not accumulators:
         raise InvalidDataError(f"{samples.source}: no samples to evaluate on")
-    random = samples.source.split(",")[0] == "random"
+    random = samples.is_random
     evaluations = {name: ledger.compute(labels, random=random) for name, ledger in accumulators.items()}
     for name, tokens in next_tokens.items():
         evaluations[name].metrics.extend(found for found in [tokens.compute()] if found is not None)

@@ -68,7 +68,7 @@ def test_the_steps_as_functions_do_the_same() -> None:
     for result, report in (
         onnxslim.simplify(model),
         onnxslim.quantize(model, None, onnxslim.quantization.options.QuantizeOptions(weights="int8:qdq")),  # type: ignore[attr-defined]
-        onnxslim.prune(model, None, onnxslim.pruning.options.PruneOptions(remove=0.2, min_layer_params=0)),  # type: ignore[attr-defined]
+        onnxslim.prune(model, None, onnxslim.pruning.options.PruneOptions(remove=0.2, round_to=1, min_layer_params=0)),  # type: ignore[attr-defined]
     ):
         assert names_of_inputs(as_proto(result)) == ["x"]
         assert any("listed as inputs" in line for line in report.warnings)

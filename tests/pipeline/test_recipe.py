@@ -305,10 +305,9 @@ def test_what_is_written_reads_as_what_it_was(asked: Recipe) -> None:
 
 def plain(chosen: Any) -> dict[str, Any]:
     """What options add to their defaults."""
-    default = type(chosen)()
-    given = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(chosen)}
-    return {name: list(value) if isinstance(value, tuple) else value
-            for name, value in given.items() if value != getattr(default, name)}  # fmt: skip
+    given = {field: getattr(chosen, field.name) for field in dataclasses.fields(chosen)}
+    return {field.name: list(value) if isinstance(value, tuple) else value
+            for field, value in given.items() if value != field.default}  # fmt: skip
 
 
 @settings(deadline=None)

@@ -20,7 +20,7 @@ STATIC = Recipe((make_step("simplify"), make_step("quantize", placement="static"
 
 
 def test_a_recipe_that_cannot_meet_its_gate_fails_with_the_evidence() -> None:
-    harsh = Recipe((make_step("prune", remove=0.9, of="params", criterion="random"),), Gates(max_drop=1e-6))
+    harsh = Recipe((make_step("prune", remove=0.9, of="params", round_to=1, criterion="random"),), Gates(max_drop=1e-6))
     with pytest.raises(GateError, match="top1 drops by") as caught:
         run_recipe(MODEL, harsh, data=CALIB, eval_data=EVAL, time_it=False)
     assert caught.value.result.evaluation is not None

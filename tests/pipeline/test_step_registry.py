@@ -21,7 +21,7 @@ def test_a_step_that_needs_data_says_how_to_give_some() -> None:
 
 @pytest.mark.parametrize(("of_step", "expected"), [({}, 5), ({"seed": 3}, 3)])
 def test_the_seed_of_a_recipe_is_that_of_steps_that_name_none(of_step: dict[str, int], expected: int) -> None:
-    prune = make_step("prune", remove=0.2, of="params", criterion="random", **of_step)
+    prune = make_step("prune", remove=0.2, of="params", round_to=1, criterion="random", **of_step)
     result = run_recipe(MODEL, Recipe((prune,), seed=5), time_it=False)
     assert result.recipe is not None
     (step,) = parse(result.recipe).steps

@@ -24,11 +24,12 @@ from tests.support.equality import run, same
 from tests.support.idle_channels import IDLE_KINDS, with_idle_channels
 from tests.support.onnx_text import feeds
 from tests.support.paths import SAMPLES
+from tests.support.pruned import BY_COUNT
 
 CNN, MLP, CALIB, EVAL = (
     SAMPLES / name for name in ("digits_cnn.onnx", "digits_mlp.onnx", "digits_calib.npz", "digits_eval.npz")
 )
-PRUNE = make_step("prune", remove=0.2, of="macs", criterion="l1")
+PRUNE = make_step("prune", remove=0.2, of="macs", round_to=1, criterion="l1")
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +63,14 @@ def test_a_loop_ends_when_the_time_is_up(original: ir.Model) -> None:
 
 def test_a_loop_ends_after_so_many_turns_or_when_nothing_can_go(original: ir.Model) -> None:
     assert len(runner(original).run((Repeat((PRUNE,), "budget", times=2),))) == 2
-    most = make_step("prune", remove=0.9, of="params", criterion="l1")
+    most = make_step("prune", remove=0.9, of="params", round_to=1, criterion="l1")
     assert 0 < len(runner(original).run((Repeat((most,), "budget", times=8),))) < 8
 
 
 def test_recipes_that_begin_alike_share_the_beginning_and_not_the_end(original: ir.Model) -> None:
     one = runner(original)
     first = one.run((make_step("simplify"), PRUNE, make_step("simplify")))
-    second = one.run((make_step("simplify"), PRUNE, make_step("prune", remove=0.1, criterion="l1")))
+    second = one.run((make_step("simplify"), PRUNE, make_step("prune", remove=0.1, of="params", round_to=1, criterion="l1")))
     assert second[0] is first[0]
     assert second[1] is first[1]
     assert len(one.step_cache) == 2
@@ -128,7 +129,7 @@ WAYS = {
 def test_nothing_live_goes_where_channels_that_say_nothing_are_enough(kind: str, budget: dict[str, str], way: str) -> None:
     model = with_idle_channels(kind)
     samples = open_samples({"x": feeds(model, 48)["x"]}, model)
-    steps = WAYS[way](make_step("prune", remove=0.15, **budget))
+    steps = WAYS[way](make_step("prune", remove=0.15, **BY_COUNT | budget))
     result = Runner(StepContext(original=model, samples=samples)).run(steps)[-1].model
     fed = feeds(model, 4, seed=5)
     wanted, got = run(model, fed)["y"], run(result, fed)["y"]
@@ -142,18 +143,18 @@ def test_nothing_live_goes_where_channels_that_say_nothing_are_enough(kind: str,
 def test_a_share_is_of_the_simplified_model_with_the_channels_that_simplification_took(kind: str, of: str) -> None:
     model = with_idle_channels(kind)
     whole = getattr(compute_cost(simplify(model, SimplifyOptions(skip=("idle-channels",)))[0]), of)
-    done = runner(model).run((make_step("simplify"), make_step("prune", remove=0.7, of=of)))
+    done = runner(model).run((make_step("simplify"), make_step("prune", remove=0.7, of=of, round_to=1)))
     assert 0.22 * whole < getattr(compute_cost(done[-1].model), of) <= 0.3 * whole
     # what the next share is of has none of them left
     left = getattr(compute_cost(done[-1].model), of)
-    again = runner(model).run((make_step("prune", remove=0.2, of=of),), done[-1].model)
+    again = runner(model).run((make_step("prune", remove=0.2, of=of, round_to=1),), done[-1].model)
     assert getattr(compute_cost(again[-1].model), of) < left
 
 
 def test_a_size_that_exact_steps_reached_is_met_without_pruning() -> None:
     model = with_idle_channels("zero")
     size = len(model_file.to_bytes(model))
-    done = runner(model).run((make_step("simplify"), make_step("prune", max_size=int(0.8 * size))))
+    done = runner(model).run((make_step("simplify"), make_step("prune", max_size=int(0.8 * size), round_to=1)))
     assert same(*(run(one, feeds(model, 2))["y"] for one in (model, done[-1].model)))
     assert any("nothing live had to go" in warning for warning in done[-1].report.warnings)
 
@@ -169,7 +170,7 @@ def test_time_that_idle_channels_took_counts_too(monkeypatch: pytest.MonkeyPatch
 
 def test_a_loop_goes_on_where_idle_channels_were_its_first_gain() -> None:
     model = with_idle_channels("zero")
-    steps = (make_step("simplify"), Repeat((make_step("prune", remove=0.2, of="macs"),), "no_gain", times=3))
+    steps = (make_step("simplify"), Repeat((make_step("prune", remove=0.2, of="macs", round_to=1),), "no_gain", times=3))
     done = runner(model).run(steps)
     assert [bool(one.report.changed.get("units")) for one in done[1:]] == [False, True, True]
     unrolled = runner(model).run([one.step for one in done])

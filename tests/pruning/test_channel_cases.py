@@ -46,7 +46,7 @@ def goes_through(name: str, low_rank: bool) -> None:
         )
     samples = open_samples(feeds, model)
     try:
-        pruned, report = prune(model, samples, PruneOptions(remove=0.2, low_rank=low_rank, round_to=1))
+        pruned, report = prune(model, samples, PruneOptions(remove=0.2, of="params", low_rank=low_rank, round_to=1))
     except GateError:
         return
     assert report.changed["params"] > 0

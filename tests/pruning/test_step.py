@@ -44,18 +44,20 @@ def test_every_criterion_meets_the_budget(criterion: str) -> None:
 @pytest.mark.parametrize("criterion", ["bn", "activation", "taylor"])
 def test_a_criterion_that_reads_activations_needs_data(criterion: str) -> None:
     with pytest.raises(UsageError, match="needs data"):
-        run_prune(nets.residual(), 0, criterion=criterion)
+        run_prune(nets.residual(), 0, remove=0.3, criterion=criterion)
 
 
 def test_some_of_the_samples_are_as_good_as_those_alone() -> None:
     model = nets.residual()
     samples = nets.samples(model, 120)
-    some, _ = prune(model, samples, PruneOptions(remove=0.25, of="macs", samples=40, seed=3))
-    alone, _ = prune(model, samples.take(draw_samples(samples, 40, 3)), PruneOptions(remove=0.25, of="macs", seed=3))
-    every, _ = prune(model, samples, PruneOptions(remove=0.25, of="macs", samples=500, seed=3))
+    some, _ = prune(model, samples, PruneOptions(remove=0.25, of="macs", round_to=1, samples=40, seed=3))
+    alone, _ = prune(
+        model, samples.take(draw_samples(samples, 40, 3)), PruneOptions(remove=0.25, of="macs", round_to=1, seed=3)
+    )
+    every, _ = prune(model, samples, PruneOptions(remove=0.25, of="macs", round_to=1, samples=500, seed=3))
     assert model_file.to_bytes(some) == model_file.to_bytes(alone) != model_file.to_bytes(every)
     with pytest.raises(UsageError, match="at least 1"):
-        PruneOptions(samples=0)
+        PruneOptions(remove=0.25, samples=0)
 
 
 def test_uniform_takes_the_same_share_everywhere() -> None:
@@ -106,7 +108,7 @@ def test_excluded_and_small_layers_are_left_alone() -> None:
 @pytest.mark.parametrize("exclude", ["nothing is called this", "("])
 def test_an_exclude_that_matches_nothing_is_an_error(exclude: str) -> None:
     with pytest.raises(UsageError, match="--exclude"):
-        run_prune(nets.mlp(), exclude=[exclude])
+        run_prune(nets.mlp(), remove=0.3, exclude=[exclude])
 
 
 def test_a_quantised_model_is_refused() -> None:
@@ -115,7 +117,7 @@ def test_a_quantised_model_is_refused() -> None:
     quantised = b.op("QuantizeLinear", "x", scale, zero)
     model = b.model(b.gemm(b.op("DequantizeLinear", quantised, scale, zero), 4, 3))
     with pytest.raises(UnsupportedError) as caught:
-        prune(model, None, PruneOptions(criterion="l2"))
+        prune(model, None, PruneOptions(remove=0.3, criterion="l2"))
     assert caught.value.hint == "prune before quantising"
 
 
@@ -130,7 +132,9 @@ def test_a_time_budget_may_be_met_by_cheaper_forms_of_layers_and_is_replayed_wit
     assert model_file.to_bytes(again) == model_file.to_bytes(pruned)
 
 
-@pytest.mark.parametrize("options", [{"of": "macs"}, {"criterion": "random", "seed": 3}, {"redundancy": 0.05}])
+@pytest.mark.parametrize(
+    "options", [{"remove": 0.3, "of": "macs"}, {"remove": 0.3, "criterion": "random", "seed": 3}, {"redundancy": 0.05}]
+)
 def test_the_same_call_gives_the_same_bytes(options: dict[str, object]) -> None:
     model = nets.residual()
     first, second = (model_file.to_bytes(run_prune(model, 40, **options)[0]) for _ in range(2))
@@ -147,7 +151,12 @@ def test_the_model_given_is_not_changed() -> None:
 def test_progress_is_told() -> None:
     model = nets.residual()
     seen: list[tuple[str, int, int]] = []
-    prune(model, nets.samples(model, 40), progress=lambda *told: seen.append(told))
+    prune(
+        model,
+        nets.samples(model, 40),
+        PruneOptions(remove=0.3, of="params", round_to=1),
+        progress=lambda *told: seen.append(told),
+    )
     assert {stage for stage, _, _ in seen} == {"score", "effects", "repair"}
     assert all(0 < done <= total for _, done, total in seen)
 
@@ -155,4 +164,4 @@ def test_progress_is_told() -> None:
 @pytest.mark.parametrize("cuts", [(), ((),), (((1,),),), (((999,) * 9, (), ()),), (((), (99,), ()),), (((), (), (), ()),)])
 def test_the_cuts_of_another_model_are_a_usage_error(cuts: tuple[tuple[tuple[int, ...], ...], ...]) -> None:
     with pytest.raises(UsageError, match="another model"):
-        prune(nets.mlp(), None, PruneOptions(criterion="l2", cuts=cuts))
+        prune(nets.mlp(), None, PruneOptions(remove=0.3, criterion="l2", cuts=cuts))

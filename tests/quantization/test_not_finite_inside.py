@@ -78,7 +78,7 @@ def test_quantisation_learns_from_what_is_finite(name: str, activations: str) ->
 def test_pruning_repairs_by_what_is_finite(name: str) -> None:
     model = make_model(MIDDLES[name])
     samples = make_samples(model)
-    result, report = prune(model, samples, PruneOptions(remove=0.1, round_to=1, min_layer_params=0))
+    result, report = prune(model, samples, PruneOptions(remove=0.1, of="params", round_to=1, min_layer_params=0))
     assert report.changed
     evaluation = evaluate(result, make_samples(model, 8, seed=1), reference=model, batch_size=1)
     assert evaluation.outputs["y"].sqnr_db > 3
@@ -134,6 +134,8 @@ def test_samples_of_no_rows_and_samples_in_which_nothing_is_found_are_passed_ove
 
 def test_pruning_repairs_by_the_samples_in_which_something_is_found() -> None:
     model = make_detector()
-    result, report = prune(model, make_lists(model, 40, 0), PruneOptions(remove=0.1, round_to=1, min_layer_params=0))
+    result, report = prune(
+        model, make_lists(model, 40, 0), PruneOptions(remove=0.1, of="params", round_to=1, min_layer_params=0)
+    )
     assert report.changed
     Session(result).run({"x": np.zeros((1, 0, WIDTH), np.float32)})

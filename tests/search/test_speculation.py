@@ -29,7 +29,7 @@ def trying(*steps: Step) -> tuple[CompressionTask, Recipe]:
 
 
 def test_what_workers_do_is_what_would_have_been_done_here() -> None:
-    pruned, int8 = make_step("prune", remove=0.3, round_to=16), make_step("quantize", placement="static")
+    pruned, int8 = make_step("prune", remove=0.3, of="macs", round_to=16), make_step("quantize", placement="static")
     here, recipe = trying(pruned, int8)
     ahead, _ = trying()
     other = replace(recipe, steps=(make_step("simplify"), int8))
@@ -49,7 +49,7 @@ def test_what_workers_do_is_what_would_have_been_done_here() -> None:
 @pytest.mark.parametrize(
     ("steps", "count"),
     [
-        ([make_step("simplify"), make_step("prune", remove=0.2), make_step("quantize")], 2),
+        ([make_step("simplify"), make_step("prune", remove=0.2, of="macs", round_to=16), make_step("quantize")], 2),
         ([make_step("simplify"), make_step("quantize", placement="static"), make_step("recover", seconds=9.0)], 2),
         ([make_step("prune", remove=0.2, of="latency"), make_step("quantize", placement="static")], 0),
         ([make_step("recover", steps=5), make_step("quantize", placement="measured", float_units=())], 2),
@@ -61,7 +61,7 @@ def test_only_what_no_clock_decides_is_given_away(steps: list[object], count: in
 
 
 def test_a_recipe_that_fails_on_a_worker_fails_here_when_it_is_asked_for() -> None:
-    task, recipe = trying(make_step("prune", remove=0.99999))
+    task, recipe = trying(make_step("prune", remove=0.99999, of="params", round_to=1))
     with open_workers(None, 2) as workers:
         run_speculatively(task, [recipe], workers)
     assert not task.step_cache

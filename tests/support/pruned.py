@@ -14,7 +14,12 @@ from tests.support import nets
 Made = tuple[ir.Model, StepReport]
 
 
+#: What makes a budget of a count, met by cuts of any width: no clock has a say.
+BY_COUNT = {"of": "params", "round_to": 1}
+
+
 def run_prune(model: ir.Model, n: int = 60, **options: object) -> Made:
+    options = BY_COUNT | options
     return prune(model, nets.samples(model, n) if n else None, PruneOptions(**options))  # type: ignore[arg-type]
 
 

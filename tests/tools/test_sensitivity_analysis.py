@@ -47,7 +47,7 @@ def test_int8_is_told_for_every_layer_without_a_model_for_each(monkeypatch: pyte
 def test_channels_are_told_the_effects_that_pruning_weighs() -> None:
     digits, _ = simplify(SAMPLES / "digits_cnn.onnx")
     samples = open_samples(SAMPLES / "digits_calib.npz", digits, max_samples=32)
-    _, report = prune(digits, samples, PruneOptions(remove=0.05))
+    _, report = prune(digits, samples, PruneOptions(remove=0.05, of="params", round_to=1))
     weighed = {family["node"]: family["effects"] for family in report.details["families"][0] if family["effects"]}
     found = sensitivity(digits, samples)
     assert not found.warnings

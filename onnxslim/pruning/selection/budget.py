@@ -15,8 +15,9 @@ from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.candidates import Candidates
-from onnxslim.pruning.selection.knapsack import Savings, list_amounts
+from onnxslim.pruning.selection.knapsack import Savings
 from onnxslim.pruning.selection.latency import LatencyMeter
+from onnxslim.pruning.selection.widths import Widths
 
 NO_LAYERS_HINT = "channels are what convolutions and linear layers have; trees and tables have none"
 
@@ -30,7 +31,7 @@ class Budget:
         total: How much the model has that shares are of.
         limit: How much the model may have when it is done.
         measure: A model -> how much it has.
-        savings: What each candidate saves, and in which steps of kept channels (``round_to``) it may be cut.
+        savings: What each candidate saves, at the widths that it may have.
         tolerance: A selection that saves this many times what was asked is good enough; measurements are no better.
         noise_warning: What to warn of once everything was measured, or None.
     """
@@ -39,7 +40,7 @@ class Budget:
     total: float
     limit: float
     measure: Callable[[ir.Model], float]
-    savings: Callable[[Candidates, str | int], Savings]
+    savings: Callable[[Candidates, Widths], Savings]
     tolerance: float = 1.003
     noise_warning: Callable[[], str | None] = lambda: None
 
@@ -57,8 +58,6 @@ def make_budget(whole: ir.Model, context: RunContext, options: PruneOptions, rou
         UsageError: A size that the model already has; latency without data to measure on.
         UnsupportedError: There is nothing of what is counted.
     """
-    if not options.has_budget:
-        return None
     if options.max_size is not None:
         size = len(model_file.to_bytes(whole))
         if size <= options.max_size:
@@ -66,18 +65,21 @@ def make_budget(whole: ir.Model, context: RunContext, options: PruneOptions, rou
         limit = size - round_share * (size - options.max_size)
         # a parameter takes four bytes; what names and nodes take besides is left to the corrections
         return Budget("bytes", size, limit, _count_bytes, partial(_sum_savings, "params", 4.0))
+    if options.remove is None:
+        return None
     if options.of == "latency":
         if context.samples is None:
             raise UsageError("--of latency measures and needs data", hint="give --data")
         meter = LatencyMeter(whole, context.samples, context.config)
         seconds = meter.measure_seconds(whole)
-        limit = seconds * (1 - round_share * options.share)
-        return Budget("latency", seconds, limit, meter.measure_seconds, meter.measure_savings, 1.03, meter.noise_warning)
-    total = _count(options.of, whole)
+        limit = seconds * (1 - round_share * options.remove)
+        return Budget("latency", seconds, limit, meter.measure_seconds, _get_seconds, 1.03, meter.noise_warning)
+    of = options.of or "params"
+    total = _count(of, whole)
     if not total:
-        raise UnsupportedError(f"nothing to prune: the model has no {options.of}", hint=NO_LAYERS_HINT)
-    limit = total * (1 - round_share * options.share)
-    return Budget(options.of, total, limit, partial(_count, options.of), partial(_sum_savings, options.of, 1.0))
+        raise UnsupportedError(f"nothing to prune: the model has no {of}", hint=NO_LAYERS_HINT)
+    limit = total * (1 - round_share * options.remove)
+    return Budget(of, total, limit, partial(_count, of), partial(_sum_savings, of, 1.0))
 
 
 def _count_bytes(model: ir.Model) -> float:
@@ -89,12 +91,17 @@ def _count(of: str, model: ir.Model) -> float:
     return float(getattr(compute_cost(model), of))
 
 
-def _sum_savings(of: str, scale: float, candidates: Candidates, round_to: str | int) -> Savings:
+def _get_seconds(candidates: Candidates, widths: Widths) -> Savings:
+    """Savings in time, as they were measured."""
+    assert widths.seconds is not None, "a budget of time is never without samples"
+    return widths.seconds
+
+
+def _sum_savings(of: str, scale: float, candidates: Candidates, widths: Widths) -> Savings:
     """Savings that simply add up: ``scale`` times the ``params`` or ``macs`` of each unit, block and cheaper form."""
     unit_savings = scale * getattr(candidates.analysis, of)
     curves = []
-    for curve in candidates.curves:
-        removable = list_amounts(len(curve.group), round_to if isinstance(round_to, int) else 1)
+    for curve, removable in zip(candidates.curves, widths.amounts, strict=True):
         cumulative_savings = np.concatenate(
             [[0.0], np.cumsum(unit_savings[curve.group.units[curve.order]], dtype=np.float64)]
         )

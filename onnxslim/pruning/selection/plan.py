@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from onnxslim.core.deadline import Pacer
 from onnxslim.core.errors import GateError, UnsupportedError
 from onnxslim.pruning.block_dropping import find_conflicts
 from onnxslim.pruning.options import PruneOptions
@@ -17,9 +18,9 @@ from onnxslim.pruning.selection.knapsack import (
     Savings,
     choose_uniform,
     interpolate_effects,
-    list_amounts,
     solve_knapsack,
 )
+from onnxslim.pruning.selection.widths import Widths
 
 #: How often a selection is corrected because savings do not add up (two sides of one weight shrink together).
 MAX_CORRECTIONS = 12
@@ -56,7 +57,7 @@ def _factorization_choices(effects: list[float], savings: list[float]) -> Prunin
 
 
 def select_below_threshold(
-    candidates: Candidates, criterion_scores: Mapping[int, np.ndarray], options: PruneOptions
+    candidates: Candidates, criterion_scores: Mapping[int, np.ndarray], widths: Widths, options: PruneOptions
 ) -> PruningDecision:
     """The units that fall below a threshold or within a redundancy.
 
@@ -73,7 +74,7 @@ def select_below_threshold(
             count = int((score < (options.threshold or 0) * score.max()).sum())
         else:
             count = int((curve.error < (options.threshold or 0) * curve.error[-1]).sum()) if stop else 0
-        allowed_amounts = list_amounts(len(curve.group), options.round_to if isinstance(options.round_to, int) else 1)
+        allowed_amounts = widths.amounts[number]
         removed_counts.append(int(allowed_amounts[np.searchsorted(allowed_amounts, min(count, stop), side="right") - 1]))
     factorizations = [0] * len(candidates.factorizable)
     if options.redundancy is not None:
@@ -86,7 +87,12 @@ def select_below_threshold(
 
 
 def meet_budget(
-    candidates: Candidates, choices: Sequence[PruningChoices], budget: Budget, *, is_uniform: bool
+    candidates: Candidates,
+    choices: Sequence[PruningChoices],
+    budget: Budget,
+    *,
+    is_uniform: bool,
+    pacer: Pacer | None = None,
 ) -> PruningDecision:
     """What to remove so that the model meets ``budget``, by as little as can be.
 
@@ -98,6 +104,7 @@ def meet_budget(
         choices: Of every family, then of every block, then of every layer with cheaper forms.
         budget: What may be left.
         is_uniform: Take the same share from every family, and no blocks.
+        pacer: Tells whether there is time to come nearer to the budget once it is met.
 
     Raises:
         GateError: Not even everything that may go saves enough; says how much does, and what holds the rest.
@@ -109,7 +116,10 @@ def meet_budget(
     low, high, target_saving = 0.0, np.inf, required_saving
     best: tuple[float, PruningDecision] | None = None
     known_savings: dict[str, float] = {}
+    pacer = pacer or Pacer(None)
     for attempt in range(MAX_CORRECTIONS):
+        if not pacer.fits() and best is not None:
+            break
         decision = _choose_candidates(candidates, choices, target_saving, is_uniform)
         saving = np.inf
         if decision is not None:
@@ -142,7 +152,7 @@ def meet_budget(
         f"asked to remove {1 - budget.limit / budget.total:.1%} of the {budget.name}, "
         f"{1 - (initial_amount - max_saving) / budget.total:.1%} is the most that can go; "
         f"pinned: {_describe_pins(candidates)}",
-        hint="ask for less, or lower --round-to and --min-layer-params",
+        hint="ask for less, or lower --round-to (1: cuts that save no time too) and --min-layer-params",
     )
 
 

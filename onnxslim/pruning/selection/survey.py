@@ -9,7 +9,7 @@ import hashlib
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -34,6 +34,7 @@ from onnxslim.pruning.selection.distributed_effect import DistributedComparer
 from onnxslim.pruning.selection.effects import Effects, initial_effects, measure_effects
 from onnxslim.pruning.selection.latency import CHANNEL_MULTIPLE
 from onnxslim.pruning.selection.output_effect import OutputComparer
+from onnxslim.pruning.selection.widths import Widths
 from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD
 
 #: Samples on which candidates are compared by their effect on the outputs.
@@ -54,6 +55,7 @@ class Survey:
         effects: What each does to the outputs; unmeasured where no budget weighs them.
         skipped: Families that may not go.
         warnings: Where the data are too few.
+        widths: How families may be cut, as far as it was measured (:func:`~onnxslim.pruning.selection.widths.plan_widths`).
     """
 
     candidates: Candidates
@@ -61,6 +63,7 @@ class Survey:
     effects: Effects
     skipped: list[Skipped]
     warnings: list[str]
+    widths: dict[str, Widths] = field(default_factory=dict)
 
 
 #: Surveys made on one set of samples, by model and options; the latest few.
@@ -80,8 +83,7 @@ def survey_candidates(
         has_budget: Whether a budget is to weigh candidates against each other.
     """
     relevant_options = replace(
-        options, remove=None, of="params", max_size=None, threshold=None, redundancy=None, sparsity=None, rounds=1,
-        cuts=None,
+        options, remove=0.5, of=None, max_size=None, threshold=None, redundancy=None, sparsity=None, rounds=1, cuts=None,
     )  # fmt: skip
     key = f"{hashlib.sha256(model_file.to_bytes(model)).hexdigest()} {relevant_options} {has_budget}"
     if key in cache:

@@ -13,13 +13,17 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
+from onnxslim.pipeline import recipe_run
+from onnxslim.pruning.selection.latency import LatencyMeter
 
 Run = Callable[..., "object"]
+#: A budget that no clock has a say in.
+BY_COUNT = ["--remove", "20%", "--of", "params", "--round-to", "1"]
 
 
 def test_a_budget_that_cannot_be_met_exits_5_and_says_what_can(run: Run, cnn: str, calib: str, tmp_path: Path) -> None:
     out = tmp_path / "out.onnx"
-    outcome = run("prune", cnn, "-o", out, "--data", calib, "--max-samples", 40, "--remove", "99.999%")
+    outcome = run("prune", cnn, "-o", out, "--data", calib, "--max-samples", 40, "--remove", "99.999%", "--of", "macs")
     assert outcome.code == 5
     assert "is the most that can go" in outcome.err
     assert "pinned: " in outcome.err
@@ -29,7 +33,7 @@ def test_a_budget_that_cannot_be_met_exits_5_and_says_what_can(run: Run, cnn: st
 def test_a_quantised_model_exits_4(run: Run, cnn: str, calib: str, tmp_path: Path) -> None:
     fit = ["--data", calib, "--max-samples", 40]
     assert run("quantize", cnn, "-o", tmp_path / "q.onnx", *fit, "--placement", "static").code == 0
-    outcome = run("prune", tmp_path / "q.onnx", "-o", tmp_path / "p.onnx", *fit)
+    outcome = run("prune", tmp_path / "q.onnx", "-o", tmp_path / "p.onnx", *fit, "--remove", "10%")
     assert outcome.code == 4
     assert "prune before quantising" in outcome.err
     assert not (tmp_path / "p.onnx").exists()
@@ -51,7 +55,7 @@ def test_zeros_alone_need_no_data_and_take_no_channel(run: Run, cnn: str, tmp_pa
 
 def test_few_rows_are_regularised_and_said(run: Run, cnn: str, calib: str, tmp_path: Path) -> None:
     out = tmp_path / "out.onnx"
-    outcome = run("prune", cnn, "-o", out, "--data", calib, "--max-samples", 8, "--remove", "20%", "--json")
+    outcome = run("prune", cnn, "-o", out, "--data", calib, "--max-samples", 8, *BY_COUNT, "--json")
     assert outcome.code == 0
     assert any("regularised" in warning for warning in outcome.json["steps"][-1]["warnings"])
 
@@ -60,7 +64,7 @@ def test_the_scales_of_batch_norm_are_read_before_they_are_folded(
     run: Run, calib: str, tmp_path: Path, normed: Path
 ) -> None:
     out = tmp_path / "out.onnx"
-    assert run("prune", normed, "-o", out, "--data", "random", "--remove", "30%", "--criterion", "bn").code == 0
+    assert run("prune", normed, "-o", out, "--data", "random", *BY_COUNT, "--remove", "30%", "--criterion", "bn").code == 0
     pruned = model_file.load(out)
     ops = [node.op_type for node in pruned.graph]
     assert "BatchNormalization" not in ops
@@ -74,6 +78,27 @@ def test_the_scales_of_batch_norm_are_read_before_they_are_folded(
     np.testing.assert_allclose(likeness.max(axis=1), 1, atol=1e-5)
 
 
+def test_random_data_time_a_model_and_tell_nothing_of_it(run: Run, cnn: str, tmp_path: Path) -> None:
+    outcome = run("prune", cnn, "-o", tmp_path / "out.onnx", "--data", "random", *BY_COUNT, "--json")
+    assert outcome.code == 0
+    assert any("ranked by their weights alone" in warning for warning in outcome.json["warnings"])
+    assert "repair" not in outcome.json["steps"][-1]["details"]
+
+
+@pytest.mark.parametrize(("budget", "code"), [(["--remove", "20%"], 5), (BY_COUNT, 0)])
+def test_a_result_that_is_slower_is_refused_unless_a_count_was_asked_for(
+    run: Run, cnn: str, calib: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: list[str], code: int
+) -> None:
+    monkeypatch.setattr(recipe_run, "is_slower", lambda latency: True)
+    monkeypatch.setattr(LatencyMeter, "measure_seconds", lambda self, model: float(compute_cost(model).macs))
+    out = tmp_path / "out.onnx"
+    outcome = run("prune", cnn, "-o", out, "--data", calib, "--max-samples", 60, "--round-to", "1", *budget)
+    assert outcome.code == code
+    assert out.exists() == (code == 0)
+    first_line = (outcome.out if code == 0 else outcome.err).splitlines()[0]
+    assert "slower than the original" in first_line
+
+
 def unit(filters: np.ndarray) -> np.ndarray:
     """(n, …) as n vectors of length 1."""
     flat = filters.reshape(len(filters), -1)
@@ -82,7 +107,7 @@ def unit(filters: np.ndarray) -> np.ndarray:
 
 def test_what_comes_out_runs_as_simplified_too(run: Run, wide: str, calib: str, tmp_path: Path) -> None:
     out = tmp_path / "out.onnx"
-    outcome = run("prune", wide, "-o", out, "--data", calib, "--max-samples", 60, "--remove", "20%", "--json")
+    outcome = run("prune", wide, "-o", out, "--data", calib, "--max-samples", 60, *BY_COUNT, "--json")
     assert outcome.code == 0
     assert [step["name"] for step in outcome.json["steps"]] == ["simplify", "prune"]
     assert "BatchNormalization" not in {node.op_type for node in model_file.load(out).graph}

@@ -101,7 +101,7 @@ def test_a_layer_of_low_rank_is_found_and_loses_nothing() -> None:
     rng = np.random.default_rng(0)
     thin = (rng.normal(size=(40, 4)) @ rng.normal(size=(4, 48))).astype(np.float32) / 8
     weight.const_value = ir.tensor(thin, name=weight.name)
-    pruned, report = prune(model, nets.samples(model, 200), PruneOptions(remove=0.3, low_rank=True, round_to=1))
+    pruned, report = prune(model, nets.samples(model, 200), PruneOptions(remove=0.3, of="params", low_rank=True, round_to=1))
     assert report.changed["layers in a cheaper form"] >= 1
     exact = run(model)
     assert np.square(run(pruned) - exact).sum() < 0.02 * np.square(exact).sum()
@@ -127,7 +127,9 @@ def test_excluded_layers_keep_their_form() -> None:
     model = nets.residual(width=24)
     name = list(find_linear_layers(model.graph).values())[1].name
     _, report = prune(
-        model, nets.samples(model, 60), PruneOptions(remove=0.2, low_rank=True, exclude=[f"^{name}$"], round_to=1)
+        model,
+        nets.samples(model, 60),
+        PruneOptions(remove=0.2, of="params", low_rank=True, exclude=[f"^{name}$"], round_to=1),
     )
     assert name not in [one["node"] for one in report.details["low_rank"][0]]
 

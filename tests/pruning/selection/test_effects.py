@@ -57,7 +57,7 @@ def test_what_was_not_measured_stays(found: Candidates, count: int) -> None:
     assert effects.unmeasured == everything - measured
     amounts = [list_amounts(len(curve.group), 1) for curve in found.curves]
     savings = Savings([(a, 1.0 * a) for a in amounts], [1.0] * len(found.blocks))
-    choices = list_choices(found, effects, savings, PruneOptions())
+    choices = list_choices(found, effects, savings, PruneOptions(remove=0.5))
     if effects.unmeasured:
         for curve_effects, choice in zip(effects.curves, choices, strict=False):
             assert (len(choice.amounts) > 1) == bool(curve_effects)

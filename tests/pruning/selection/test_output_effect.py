@@ -85,5 +85,5 @@ def test_an_output_that_is_ready_before_the_change_is_not_asked_for(finder: bool
 def test_pruning_a_model_with_an_early_output_and_a_list(finder: bool) -> None:
     model = make_early(finder)
     samples = open_samples({"x": np.random.default_rng(1).normal(size=(48, 8)).astype(np.float32)}, model)
-    _, report = prune(model, samples, PruneOptions(remove=0.2, round_to=1, min_layer_params=0))
+    _, report = prune(model, samples, PruneOptions(remove=0.2, of="params", round_to=1, min_layer_params=0))
     assert report.changed["units"]

@@ -24,7 +24,7 @@ def test_a_known_survey_gives_the_bytes_and_the_report_of_a_new_one(low_rank: bo
     model = nets.residual(blocks=3)
     data, surveys, stages = nets.samples(model, 40), dict[str, Survey](), list[str]()
     for remove, of in ((0.2, "macs"), (0.4, "macs"), (0.3, "params")):
-        options = PruneOptions(remove=remove, of=of, low_rank=low_rank)
+        options = PruneOptions(remove=remove, of=of, low_rank=low_rank, round_to=1)
         stages.clear()
         shared, told = prune(model, data, options, surveys=surveys, progress=lambda what, done, of: stages.append(what))
         alone, its_own = prune(model, data, options)
@@ -36,13 +36,15 @@ def test_a_known_survey_gives_the_bytes_and_the_report_of_a_new_one(low_rank: bo
 def test_another_model_and_other_options_are_surveyed_anew() -> None:
     model = nets.residual(blocks=3)
     data, surveys = nets.samples(model, 40), dict[str, Survey]()
-    smaller, _ = prune(model, data, PruneOptions(remove=0.2), surveys=surveys)
+    smaller, _ = prune(model, data, PruneOptions(remove=0.2, of="params", round_to=1), surveys=surveys)
     first = next(iter(surveys))
-    again, _ = prune(smaller, data, PruneOptions(remove=0.2), surveys=surveys)
-    assert model_file.to_bytes(again) == model_file.to_bytes(prune(smaller, data, PruneOptions(remove=0.2))[0])
-    excluded, _ = prune(model, data, PruneOptions(remove=0.2, criterion="l2"), surveys=surveys)
+    again, _ = prune(smaller, data, PruneOptions(remove=0.2, of="params", round_to=1), surveys=surveys)
+    assert model_file.to_bytes(again) == model_file.to_bytes(
+        prune(smaller, data, PruneOptions(remove=0.2, of="params", round_to=1))[0]
+    )
+    excluded, _ = prune(model, data, PruneOptions(remove=0.2, of="params", round_to=1, criterion="l2"), surveys=surveys)
     assert model_file.to_bytes(excluded) == model_file.to_bytes(
-        prune(model, data, PruneOptions(remove=0.2, criterion="l2"))[0]
+        prune(model, data, PruneOptions(remove=0.2, of="params", round_to=1, criterion="l2"))[0]
     )
     assert len(surveys) == 2
     assert first not in surveys
@@ -53,7 +55,8 @@ def test_recipes_of_one_task_share_it() -> None:
     inputs = np.concatenate([batch[str(model.graph.inputs[0].name)] for batch in nets.samples(model, 40).batches(8)])
     task = prepare_task(model, "optimize", data={str(model.graph.inputs[0].name): inputs}, eval_data=None)
     for remove in (0.2, 0.4):
-        task.make_runner(Recipe((make_step("prune", remove=remove),))).run((make_step("prune", remove=remove),))
+        steps = (make_step("prune", remove=remove, of="params", round_to=1),)
+        task.make_runner(Recipe(steps)).run(steps)
     assert len(task.surveys) == 1
 
 
@@ -74,12 +77,12 @@ def test_what_there_was_no_time_to_weigh_stays_and_its_cuts_repeat_it(monkeypatc
     data, surveys = nets.samples(model, 40), dict[str, Survey]()
     with monkeypatch.context() as patch:
         patch.setattr(run_context, "Pacer", _HurriedPacer)
-        hurried, report = prune(model, data, PruneOptions(remove=0.2, of="macs"), surveys=surveys)
+        hurried, report = prune(model, data, PruneOptions(remove=0.2, of="macs", round_to=1), surveys=surveys)
     assert report.decision.by_clock
     assert any("no time left to weigh" in warning for warning in report.warnings)
     assert all(len(family["effects"]) <= 1 for family in report.details["families"][0])
     assert not surveys
-    replayed, again = prune(model, data, PruneOptions(remove=0.2, of="macs", cuts=report.decision.cuts))
+    replayed, again = prune(model, data, PruneOptions(remove=0.2, of="macs", round_to=1, cuts=report.decision.cuts))
     assert model_file.to_bytes(hurried) == model_file.to_bytes(replayed)
     assert not again.decision.by_clock
 
@@ -87,4 +90,6 @@ def test_what_there_was_no_time_to_weigh_stays_and_its_cuts_repeat_it(monkeypatc
 def test_with_no_time_at_all_nothing_usable_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nets.mlp()
     with pytest.raises(TimeLimitError, match="no time left"):
-        prune(model, nets.samples(model, 20), PruneOptions(remove=0.2), deadline=time.monotonic() - 1)
+        prune(
+            model, nets.samples(model, 20), PruneOptions(remove=0.2, of="params", round_to=1), deadline=time.monotonic() - 1
+        )
