@@ -97,6 +97,7 @@ class CandidateResult:
         gave_way: Whether layers went back to float for the drop.
         judging_seconds: What of its time went to timing and judging it.
         survey_seconds: What of its time went to finding out what may be pruned, which others of the kind need not do again.
+        gains_by_scheme: Whether its quantize step found anything to do that gains something.
     """
 
     candidate: Candidate
@@ -109,6 +110,7 @@ class CandidateResult:
     gave_way: bool = False
     judging_seconds: float = 0.0
     survey_seconds: float = 0.0
+    gains_by_scheme: bool = True
 
     @property
     def gains(self) -> bool:

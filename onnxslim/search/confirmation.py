@@ -7,40 +7,25 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from onnxslim.core.errors import GateError
-from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.kept_original import keep_original
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import Result
 from onnxslim.pipeline.task import CompressionTask
 from onnxslim.reporting.drops import describe_drop
-from onnxslim.search.candidate import Candidate
-from onnxslim.search.finalists import (
-    choose_loss_share,
-    choose_milder_point,
-    count_open_reads,
-    is_sure,
-    select_finalists,
-    step_down,
-)
-from onnxslim.search.pareto import pareto_front
+from onnxslim.search.finalists import count_open_reads, is_sure, select_finalists, step_down
+from onnxslim.search.stepping_down import SteppingDown
 from onnxslim.search.trial import Trial
 from onnxslim.search.verdict import describe_gain, describe_search, describe_verdict, suggest_max_drop
 from onnxslim.validation.gates import find_gate_failures
 from onnxslim.validation.latency import is_slower
 
 logger = logging.getLogger(__name__)
-
-#: What a milder placement takes to make, of what the whole choice among placements took.
-_MILDER_SHARE = 0.5
-#: A milder placement that drops more than this share of what the one before dropped shows that the drop is not int8's.
-_MAX_DROP_LEFT = 0.9
-
-#: Carries out a recipe as a trial of the search.
-TrialRunner = Callable[[Candidate, Recipe], Trial]
 
 
 @dataclasses.dataclass
@@ -50,14 +35,14 @@ class Confirmation:
     Attributes:
         task: What the search is about.
         recipe: What was looked for: the gates and the seed.
-        run: Carries out a milder placement.
+        stepping: Makes something milder of what failed.
         deadline: On ``time.monotonic``'s clock: after it only what has to be done is.
         use_clock: Whether a measured time counts.
     """
 
     task: CompressionTask
     recipe: Recipe
-    run: TrialRunner
+    stepping: SteppingDown
     deadline: float
     use_clock: bool = True
 
@@ -82,10 +67,13 @@ class Confirmation:
             trial.refusal = refusal
             if late:
                 break
-            milder = self._make_milder(trial, tried) if count_open_reads(queue, trial, reads) > 0 else None
+            milder = None
+            if count_open_reads(queue, trial, reads) > 0:
+                milder = self.stepping.make_milder(trial, tried, self.recipe.gates.max_drop, self._fits)
             if milder is not None:
-                tried.append(milder)
-                queue = step_down(queue, trial, milder, reads) if milder.may_pass else queue
+                tried += [] if milder in tried else [milder]
+                others = [other for other in queue if other is not milder]
+                queue = step_down(others, trial, milder, reads) if milder.may_pass else others
         return self._keep_original(tried, reads)
 
     def _show(self, trial: Trial) -> str | None:
@@ -111,47 +99,6 @@ class Confirmation:
         if self._fits(self._predict_judging(trial) * (1 + len(attempt.models))):
             attempt.judge_stages()
         return None
-
-    def _make_milder(self, trial: Trial, tried: Sequence[Trial]) -> Trial | None:
-        """The next milder placement of ``trial``, which lost too much on confirm; None where there is none, or no time.
-
-        Where every layer passed on tune no front was looked for: what each loses is measured now, on the fit data.
-        """
-        limit, text, drop = self.recipe.gates.max_drop, trial.attempt.result.recipe, trial.confirm_drop
-        if limit is None or drop is None or drop <= limit or text is None:
-            return None
-        unmilder = dataclasses.replace(trial.candidate, milder=0)
-        earlier = [
-            t.confirm_drop for t in tried if dataclasses.replace(t.candidate, milder=0) == unmilder and t is not trial
-        ]
-        if any(known is not None and drop > _MAX_DROP_LEFT * known for known in earlier):
-            return None
-        resolved = recipes.parse(text)
-        *before, last = resolved.steps
-        if not isinstance(last, recipes.Step) or last.name != "quantize":
-            return None  # what was learned after it was learned for that placement
-
-        def run(seconds: float, **changes: Any) -> Trial | None:
-            if not self._fits(seconds):
-                return None
-            options = dataclasses.replace(last.options, **changes)
-            recipe = dataclasses.replace(resolved, steps=(*before, recipes.Step(last.name, options)))
-            return self.run(dataclasses.replace(trial.candidate, milder=trial.candidate.milder + 1), recipe)
-
-        loss_share = choose_loss_share(drop, limit)
-        if trial.front_index is None:
-            has_placement = last.options.float_units is not None
-            milder = run(trial.seconds, loss_share=loss_share, float_weights="auto") if has_placement else None
-        elif (point := choose_milder_point(trial.front, trial.front_index, loss_share)) is not None:
-            milder = run(_MILDER_SHARE * trial.seconds, float_units=trial.front[point].float_units)
-            if milder is not None:
-                milder.front, milder.front_index = trial.front, point
-        else:
-            milder = None
-        if milder is not None and milder.front_index:
-            steps = milder.front_index - (trial.front_index or 0)
-            milder.candidate = dataclasses.replace(trial.candidate, milder=trial.candidate.milder + steps)
-        return milder
 
     def _finish(self, tried: list[Trial], trial: Trial, reads: int) -> Result:
         result = trial.attempt.result
@@ -221,3 +168,23 @@ def list_other_points(trials: Sequence[Trial], chosen: Trial | None) -> list[dic
             told = f"{describe_gain(trial)}, {trial.loss[0]}"
             points.append({"name": trial.candidate.name, "costs": told, "options": f"--max-drop {accepted}"})
     return points
+
+
+def pareto_front(costs: Sequence[Sequence[float | None]]) -> list[int]:
+    """Indices of the rows that no other row dominates: none is at most as large everywhere and smaller somewhere.
+
+    Of equal rows the first stays. Ascending.
+
+    Args:
+        costs: Shape (n, k); smaller is better in every column. A row with a value that is None or not finite is never in
+            it.
+    """
+    rows = np.array(costs, np.float64, ndmin=2)
+    finite = np.asarray(np.isfinite(rows).all(1))
+    on_front = []
+    for index in range(len(costs)):
+        row, others = rows[index], rows[finite]
+        dominated = bool(((others <= row).all(1) & (others < row).any(1)).any())
+        if finite[index] and not dominated and not (rows[:index] == row).all(1).any():
+            on_front.append(index)
+    return on_front

@@ -19,8 +19,8 @@ _SCORE_TOLERANCE = 0.02
 #: What only the confirm data can clear of too large a drop has to gain so many times what passed on tune does: a few per
 #: cent are not worth a drop that was seen.
 _UNPROVEN_GAIN = 1.2
-#: Of what a confirm drop allows to lose, what is asked of the next milder placement: what it loses is a prediction.
-_LOSS_MARGIN = 0.8
+#: Of the drop that is allowed, what is asked of what comes next: it is a prediction.
+DROP_MARGIN = 0.8
 
 
 class JudgedTrial(Protocol):
@@ -100,13 +100,15 @@ def rank(trials: Sequence[T]) -> list[T]:
 
 
 def choose_loss_share(drop: float, limit: float) -> float:
-    """Of what a placement loses, what the next milder one may; its drop is taken to grow with that.
+    """Of what a placement loses, what the next milder one may.
+
+    Losses are squares of errors, and answers flip as often as errors are large: the drop is taken to grow with their root.
 
     Args:
         drop: What it dropped on the confirm data, above ``limit``.
         limit: What is allowed.
     """
-    return _LOSS_MARGIN * (limit / drop if math.isfinite(drop) else 0.0)
+    return (DROP_MARGIN * limit / drop) ** 2 if math.isfinite(drop) else 0.0
 
 
 def choose_milder_point(front: Sequence[FrontLoss], chosen: int, loss_share: float) -> int | None:

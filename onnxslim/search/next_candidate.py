@@ -75,7 +75,8 @@ def _list_other_activations(int8: CandidateResult, state: SearchState) -> list[s
 def _propose_pruned(history: Sequence[CandidateResult], state: SearchState) -> Iterator[Candidate]:
     """Along the shares, what promises most first.
 
-    Pruning alone, until it fails; with what learning brings back, from there on; then pruning alone more closely, where
+    Where int8 activations gain no time any more because little is left to multiply, int8 weights from there on. Pruning
+    alone, until it fails; with what learning brings back, from there on; then pruning alone more closely, where
     there is no time to learn; last with cheaper forms as well.
     """
     if not state.can_prune:
@@ -84,6 +85,9 @@ def _propose_pruned(history: Sequence[CandidateResult], state: SearchState) -> I
     same_scheme = [o for o in history if o.candidate.scheme == scheme]
     full_rank = [o for o in same_scheme if not o.candidate.low_rank]
     without_recovery = [o for o in full_rank if not o.candidate.recovery_seconds]
+    ratio_weights = _choose_weights_ratio(history, without_recovery, state)
+    if ratio_weights is not None:
+        yield Candidate(ratio_weights, "weights", 0.0, state.of)
     ratio_alone = choose_next_ratio(without_recovery, state)
     recovery_seconds = _choose_recovery_seconds(state)
     if recovery_seconds and (
@@ -99,6 +103,24 @@ def _propose_pruned(history: Sequence[CandidateResult], state: SearchState) -> I
         yield Candidate(ratio_alone, scheme, 0.0, state.of)
     if (low_rank := _propose_low_rank(same_scheme, state)) is not None:
         yield low_rank
+
+
+def _choose_weights_ratio(
+    history: Sequence[CandidateResult], without_recovery: Sequence[CandidateResult], state: SearchState
+) -> float | None:
+    """The next share to prune for int8 weights alone, where pruned models gained no time by int8 activations; else None.
+
+    ``without_recovery``, of int8 activations, is where it begins: weights alone lose no more.
+    """
+    slow = [o.candidate.pruning_ratio for o in without_recovery if o.candidate.pruning_ratio and not o.gains_by_scheme]
+    if not slow or without_recovery[0].candidate.scheme not in ACTIVATION_SCHEMES:
+        return None
+    tried = [
+        o for o in history if o.candidate == replace(o.candidate, scheme="weights", recovery_seconds=0.0, low_rank=False)
+    ]
+    tried = [o for o in tried if o.candidate.pruning_ratio]
+    begin = [o for o in without_recovery if passes(o, state) and o.candidate.pruning_ratio < min(slow)]
+    return choose_next_ratio([*begin, *tried], state, None if tried else min(slow))
 
 
 def _propose_low_rank(same_scheme: Sequence[CandidateResult], state: SearchState) -> Candidate | None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from onnxslim.search.candidate import CandidateResult, SearchState, passes
 
 #: What is pruned first, how far at most, and the width of a bracket that needs no closing in.
-FIRST_RATIO, MAX_RATIO, BRACKET_TOLERANCE = 0.2, 0.8, 0.04
+FIRST_RATIO, MAX_RATIO, BRACKET_TOLERANCE = 0.2, 0.9, 0.04
 #: A prune that makes the score no better than this many times the unpruned one's does not pay.
 MIN_SCORE_GAIN = 1.01
 #: What learning leaves of the drop that pruning cost, until a trial has shown it.

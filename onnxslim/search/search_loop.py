@@ -23,6 +23,7 @@ from onnxslim.search.confirmation import Confirmation
 from onnxslim.search.finalists import is_needed
 from onnxslim.search.next_candidate import choose_next_candidate, predict_candidates
 from onnxslim.search.speculation import run_speculatively
+from onnxslim.search.stepping_down import SteppingDown
 from onnxslim.search.study import Study
 from onnxslim.search.time_budget import (
     MAX_OVERRUN,
@@ -139,7 +140,8 @@ class Search:
             judging = max((trial.outcome.judging_seconds for trial in self.trials), default=0.0)
             return self.run_trial(candidate, recipe, deadline - time.monotonic() - 2 * judging)
 
-        confirmation = Confirmation(self.task, self.recipe, run_milder, deadline, self.placement != "static")
+        stepping = SteppingDown(run_milder, self._make_recipe)
+        confirmation = Confirmation(self.task, self.recipe, stepping, deadline, self.placement != "static")
         return confirmation.confirm_best(self.trials)
 
     def _choose_first_pruning(self, history: Sequence[CandidateResult], state: SearchState) -> Candidate | None:

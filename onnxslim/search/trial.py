@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxslim.core.converter import JSON
-from onnxslim.core.errors import LimitError, OnnxslimError
+from onnxslim.core.errors import LimitError, OnnxslimError, UnsupportedError
 from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.task import CompressionTask, bound_drop
@@ -103,7 +103,7 @@ class Trial:
         gave_way = self.note is not None or bool(self.front_index)
         return CandidateResult(
             self.candidate, self.drop, self.score, self.seconds, self.speedup, self.shrinkage, self.activations, gave_way,
-            self.timing_seconds + self.evaluation_seconds, self.survey_seconds,
+            self.timing_seconds + self.evaluation_seconds, self.survey_seconds, not isinstance(self.cause, UnsupportedError),
         )  # fmt: skip
 
     @property

@@ -25,8 +25,14 @@ def describe_verdict(trial: Trial, chosen: Trial | None) -> str:
     if trial.error is not None:
         prefix = "" if isinstance(trial.cause, (UnsupportedError, NothingGainedError, TimeLimitError)) else "failed: "
         return text.shorten(prefix + text.clean(trial.error), MAX_LINE_LENGTH)
-    passed = "passed" if chosen is None else f"passed; {chosen.candidate.name} is better"
-    return text.shorten(trial.refusal or "; ".join(_list_reasons(trial)) or passed, MAX_LINE_LENGTH)
+    return text.shorten(trial.refusal or "; ".join(_list_reasons(trial)) or _describe_pass(trial, chosen), MAX_LINE_LENGTH)
+
+
+def _describe_pass(trial: Trial, chosen: Trial | None) -> str:
+    """What keeps ``trial``, which passed on tune, from being written, although the confirm data did not refuse it."""
+    if chosen is not None and trial.score <= chosen.score:
+        return f"passed on tune; {chosen.candidate.name} gains more"
+    return "passed on tune; not shown the confirm data"
 
 
 def describe_gain(trial: Trial) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -127,6 +128,7 @@ FRONT = tuple(FrontPoint((), loss, 1.0) for loss in (1.0, 0.8, 0.4, 0.1))
 
 
 def test_the_next_milder_placement_is_the_first_that_should_lose_little_enough() -> None:
+    assert choose_loss_share(0.016, 0.01) == pytest.approx(0.25), "half of the drop, by a quarter of the squared error"
     assert choose_milder_point(FRONT, 0, choose_loss_share(0.012, 0.01)) == 2
     assert choose_milder_point(FRONT, 0, choose_loss_share(0.05, 0.01)) == 3
     assert choose_milder_point(FRONT, 0, choose_loss_share(5.0, 0.01)) == 3, "none should: the mildest"

@@ -88,6 +88,29 @@ def test_what_is_pruned_is_quantised_as_what_is_not_came_out_best(gain: float) -
     assert Candidate(scheme="narrow").steps("static")[1].options == QuantizeOptions(linear="int4", placement="static")
 
 
+def test_where_so_little_is_left_that_int8_gains_no_time_int8_weights_go_on() -> None:
+    history = [
+        CandidateResult(Candidate(scheme=None), 0.0, 1.0, 1.0),
+        CandidateResult(Candidate(scheme="weights"), 0.0, 3.9, 1.0),
+        CandidateResult(Candidate(), 0.0, 6.0, 1.0),
+        CandidateResult(Candidate(0.2), 0.0, 7.0, 1.0),
+        CandidateResult(Candidate(0.4), 0.001, 9.0, 1.0),
+    ]
+    too_small = CandidateResult(Candidate(0.6), math.inf, 0.0, 1.0, gains_by_scheme=False)
+    state = SearchState(0.01, 1e6)
+    following = choose_next_candidate([*history, too_small], state)
+    assert following == Candidate(0.6, "weights"), "it is where int8 weights alone lose no more"
+    refused = CandidateResult(Candidate(0.6), math.inf, 0.0, 1.0)
+    assert choose_next_candidate([*history, refused], state) == Candidate(0.5)
+    history += [too_small, CandidateResult(following, 0.002, 12.0, 1.0)]
+    assert choose_next_candidate(history, state) == Candidate(0.8, "weights")
+    history.append(CandidateResult(Candidate(0.8, "weights"), 0.03, 20.0, 1.0))
+    closer = choose_next_candidate(history, state)
+    assert closer is not None
+    assert closer.scheme == "weights"
+    assert 0.6 < closer.pruning_ratio < 0.8
+
+
 def test_what_is_pruned_is_not_quantised_in_a_way_that_gains_nothing() -> None:
     seen = search(lambda point: 0.02 * point.pruning_ratio, score=lambda point: 9.0 if point.scheme == "int8" else 1.0)
     assert {o.candidate.scheme for o in seen if o.candidate.pruning_ratio} == {"int8"}

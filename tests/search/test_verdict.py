@@ -29,7 +29,7 @@ def trial(**fields: Any) -> Trial:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({}, "passed"),
+        ({}, "passed on tune; not shown the confirm data"),
         ({"missed_gates": (SLOWER,)}, "slower here: 2.00 times the original's speed"),
         ({"missed_gates": (LARGER,), "shrinkage": 0.9}, "larger than the original"),
         ({"speedup": 1.0}, "int8 gains no time here"),
@@ -47,6 +47,12 @@ def trial(**fields: Any) -> Trial:
 )
 def test_a_trial_is_told_in_a_line(fields: dict[str, Any], said: str) -> None:
     assert describe_verdict(trial(**fields), None) == said
+
+
+def test_what_passed_on_tune_alone_is_not_told_as_passed() -> None:
+    chosen = trial(score=5.0)
+    assert describe_verdict(trial(score=4.0), chosen) == "passed on tune; int8 gains more"
+    assert describe_verdict(trial(score=6.0), chosen) == "passed on tune; not shown the confirm data"
 
 
 def test_a_line_is_short_however_much_a_step_had_to_say() -> None:

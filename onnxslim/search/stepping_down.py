@@ -1,0 +1,113 @@
+"""Something milder of what the confirm data refused: a placement further down its own front, or less of its pruning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from onnxslim.pipeline import recipe as recipes
+from onnxslim.pipeline.recipe import Recipe, Step
+from onnxslim.search.candidate import Candidate
+from onnxslim.search.finalists import DROP_MARGIN, choose_loss_share, choose_milder_point
+from onnxslim.search.trial import Trial
+
+#: What a milder placement takes to make, of what the whole choice among placements took.
+_MILDER_SHARE = 0.5
+#: A milder placement that drops more than this share of what the one before dropped shows that the drop is not int8's.
+_MAX_DROP_LEFT = 0.9
+#: Of a share to prune that lost too much, the least and the most that is tried next, and how near a known one has to be.
+_LEAST_LEFT, _MOST_LEFT, _NEAR = 0.5, 0.9, 0.1
+#: Shares to prune below this are nothing.
+_MIN_RATIO = 0.02
+
+
+@dataclass(frozen=True)
+class SteppingDown:
+    """Makes something milder of a trial.
+
+    Attributes:
+        run: Carries out a recipe as a trial of the search.
+        make_recipe: The recipe of a candidate.
+    """
+
+    run: Callable[[Candidate, Recipe], Trial]
+    make_recipe: Callable[[Candidate], Recipe]
+
+    def make_milder(
+        self, trial: Trial, tried: Sequence[Trial], limit: float | None, fits: Callable[[float], bool]
+    ) -> Trial | None:
+        """What is milder than ``trial``: new, or one of ``tried``; None where nothing is, or no time for it.
+
+        Args:
+            trial: It lost more than ``limit`` on the confirm data.
+            tried: All that was tried.
+            limit: The drop that is allowed.
+            fits: Whether there is time for so many seconds.
+        """
+        drop = trial.confirm_drop
+        if limit is None or drop is None or drop <= limit or trial.candidate.recovery_seconds:
+            return None  # what was learned was learned for that placement and that share
+        if trial.candidate.pruning_ratio and _is_pruning_to_blame(trial, tried):
+            return self._prune_less(trial, tried, limit, fits)
+        return self._place_milder(trial, tried, limit, fits)
+
+    def _prune_less(self, trial: Trial, tried: Sequence[Trial], limit: float, fits: Callable[[float], bool]) -> Trial | None:
+        """A share of which the drop should be small enough, taken to grow with its square."""
+        share = math.sqrt(DROP_MARGIN * limit / (trial.confirm_drop or math.inf))
+        ratio = round(trial.candidate.pruning_ratio * min(max(share, _LEAST_LEFT), _MOST_LEFT), 2)
+        alike = [
+            other for other in tried
+            if replace(other.candidate, pruning_ratio=0.0) == replace(trial.candidate, pruning_ratio=0.0, milder=0)
+            and abs(other.candidate.pruning_ratio - ratio) <= _NEAR * ratio and other.refusal is None
+        ]  # fmt: skip
+        if alike:
+            return max(alike, key=lambda other: (other.may_pass, other.score))
+        if ratio < _MIN_RATIO or not fits(trial.seconds - trial.survey_seconds):
+            return None
+        candidate = replace(trial.candidate, pruning_ratio=ratio, milder=0)
+        return self.run(candidate, self.make_recipe(candidate))
+
+    def _place_milder(
+        self, trial: Trial, tried: Sequence[Trial], limit: float, fits: Callable[[float], bool]
+    ) -> Trial | None:
+        """The next milder placement.
+
+        Where every layer passed on tune no front was looked for: what each loses is measured now, on the fit data.
+        """
+        text, drop, candidate = trial.attempt.result.recipe, trial.confirm_drop or math.inf, trial.candidate
+        unmilder = replace(candidate, milder=0)
+        earlier = [t.confirm_drop for t in tried if replace(t.candidate, milder=0) == unmilder and t is not trial]
+        if text is None or any(known is not None and drop > _MAX_DROP_LEFT * known for known in earlier):
+            return None
+        resolved = recipes.parse(text)
+        *before, last = resolved.steps
+        if not isinstance(last, Step) or last.name != "quantize":
+            return None
+
+        def run(seconds: float, **changes: Any) -> Trial | None:
+            if not fits(seconds):
+                return None
+            step = Step(last.name, replace(last.options, **changes))
+            return self.run(replace(candidate, milder=candidate.milder + 1), replace(resolved, steps=(*before, step)))
+
+        loss_share, milder = choose_loss_share(drop, limit), None
+        if trial.front_index is None:
+            if last.options.float_units is not None:
+                milder = run(trial.seconds, loss_share=loss_share, float_weights="auto")
+        elif (point := choose_milder_point(trial.front, trial.front_index, loss_share)) is not None:
+            milder = run(_MILDER_SHARE * trial.seconds, float_units=trial.front[point].float_units)
+            if milder is not None:
+                milder.front, milder.front_index = trial.front, point
+        if milder is not None and milder.front_index:
+            steps = milder.front_index - (trial.front_index or 0)
+            milder.candidate = replace(candidate, milder=candidate.milder + steps)
+        return milder
+
+
+def _is_pruning_to_blame(trial: Trial, tried: Sequence[Trial]) -> bool:
+    """Whether what ``trial`` lost is what was pruned, as far as the same without pruning tells on tune."""
+    unpruned = replace(trial.candidate, pruning_ratio=0.0, low_rank=False, milder=0)
+    known = next((t.seen_drop for t in tried if t.candidate == unpruned), 0.0)
+    return not known > trial.seen_drop / 2

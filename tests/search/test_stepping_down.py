@@ -1,0 +1,123 @@
+"""What comes after a finalist that the confirm data refused: less of what cost it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, cast
+
+import pytest
+
+from onnxslim.pipeline import recipe as recipes
+from onnxslim.pipeline.recipe import Recipe, Step
+from onnxslim.pipeline.result import Result
+from onnxslim.quantization.decision import FrontPoint
+from onnxslim.search.candidate import Candidate
+from onnxslim.search.stepping_down import SteppingDown
+from onnxslim.search.trial import Trial
+from onnxslim.validation.gates import Gates
+
+LIMIT = 0.01
+
+
+class FakeAttempt:
+    """An attempt of a recipe that names what stays in float."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        resolved = recipes.parse(recipe.to_yaml())
+        *before, last = resolved.steps
+        if isinstance(last, Step) and last.name == "quantize" and last.options.float_units is None:
+            last = Step(last.name, dataclasses.replace(last.options, float_units=("a",)))
+        self.recipe = dataclasses.replace(resolved, steps=(*before, last))
+        if isinstance(last, Step) and last.name == "quantize":
+            last = Step(last.name, dataclasses.replace(last.options, loss_share=None))
+        self.result = Result("optimize", recipe=dataclasses.replace(resolved, steps=(*before, last)).to_yaml())
+
+
+def make_recipe(candidate: Candidate) -> Recipe:
+    return Recipe(candidate.steps("static"), Gates(max_drop=LIMIT))
+
+
+def make_trial(candidate: Candidate, confirm_drop: float | None = None, *, seen_drop: float = 0.002, **more: Any) -> Trial:
+    attempt = cast(Any, FakeAttempt(more.pop("recipe", None) or make_recipe(candidate)))
+    return Trial(candidate, attempt, seen_drop, seen_drop, 4.0, 2.0, 4.0, confirm_drop=confirm_drop, **more)
+
+
+def make_front(*losses: float) -> tuple[FrontPoint, ...]:
+    return tuple(FrontPoint((f"layer{i}",), loss, 1.0) for i, loss in enumerate(losses))
+
+
+def step_down(trial: Trial, *others: Trial, fits: bool = True, found: tuple[FrontPoint, ...] = ()) -> Trial | None:
+    def run(candidate: Candidate, recipe: Recipe) -> Trial:
+        return make_trial(candidate, recipe=recipe, front=found, front_index=2 if found else None)
+
+    return SteppingDown(run, make_recipe).make_milder(trial, [trial, *others], LIMIT, lambda seconds: fits)
+
+
+def last_options(trial: Trial) -> Any:
+    (*_, last) = trial.attempt.recipe.steps
+    assert isinstance(last, Step)
+    return last.options
+
+
+@pytest.mark.parametrize("scheme", ["weights", "int8", "static", "dynamic"])
+def test_where_no_front_is_known_it_is_measured_and_then_walked(scheme: str) -> None:
+    first = step_down(make_trial(Candidate(scheme=scheme), 0.016), found=make_front(1.0, 0.6, 0.2, 0.1, 0.01))
+    assert first is not None
+    asked = last_options(first)
+    assert (asked.float_units, asked.loss_share) == (("a",), pytest.approx(0.25))
+    assert asked.float_weights == "auto"
+    assert first.candidate == Candidate(scheme=scheme, milder=2)
+    second = step_down(dataclasses.replace(first, confirm_drop=0.012))
+    assert second is not None
+    assert (last_options(second).float_units, last_options(second).loss_share) == (("layer4",), None)
+    assert second.candidate.milder == 4
+    assert step_down(dataclasses.replace(second, confirm_drop=0.011)) is None, "none is left"
+
+
+def test_nothing_is_made_of_what_passed_of_what_learned_and_where_there_is_no_time() -> None:
+    assert step_down(make_trial(Candidate(), 0.009)) is None
+    assert step_down(make_trial(Candidate(), None)) is None
+    assert step_down(make_trial(Candidate(recovery_seconds=60.0), 0.02)) is None
+    assert step_down(make_trial(Candidate(0.4), 0.02), fits=False) is None
+    assert step_down(make_trial(Candidate(), 0.02), fits=False) is None
+    assert step_down(make_trial(Candidate(scheme=None), 0.02)) is None, "the exact steps have no placement"
+
+
+def test_a_drop_that_milder_int8_does_not_make_smaller_is_not_followed() -> None:
+    front = make_front(1.0, 0.5, 0.2, 0.1, 0.05)
+    before = make_trial(Candidate(), 0.02, front=front, front_index=0)
+    milder = make_trial(Candidate(milder=1), 0.0199, front=front, front_index=1)
+    assert step_down(milder, before) is None
+    milder.confirm_drop = 0.015
+    assert step_down(milder, before) is not None
+
+
+def test_where_pruning_is_to_blame_less_is_pruned() -> None:
+    unpruned = make_trial(Candidate(), seen_drop=0.0)
+    less = step_down(make_trial(Candidate(0.6), 0.016), unpruned)
+    assert less is not None
+    assert less.candidate == Candidate(0.42), "the drop grows with the square: 0.6 * (0.8 / 1.6) ** 0.5"
+    assert less.attempt.recipe.steps[1].options.remove == 0.42  # type: ignore[union-attr]
+    slightly = step_down(make_trial(Candidate(0.6, low_rank=True), 0.0101), unpruned)
+    assert slightly is not None
+    assert slightly.candidate == Candidate(0.53, low_rank=True)
+    badly = step_down(make_trial(Candidate(0.6), math.inf), unpruned)
+    assert badly is not None
+    assert badly.candidate == Candidate(0.3)
+    assert step_down(make_trial(Candidate(0.02), 0.03), unpruned) is None
+
+
+def test_where_int8_loses_as_much_by_itself_its_placement_is_milder() -> None:
+    front = make_front(1.0, 0.1)
+    pruned = make_trial(Candidate(0.6), 0.016, front=front, front_index=0)
+    milder = step_down(pruned, make_trial(Candidate(), seen_drop=0.0015))
+    assert milder is not None
+    assert milder.candidate == Candidate(0.6, milder=1)
+
+
+def test_a_share_that_was_tried_is_not_tried_again() -> None:
+    known = make_trial(Candidate(0.4))
+    assert step_down(make_trial(Candidate(0.6), 0.016), known) is known
+    known.refusal = "on the confirm data"
+    assert step_down(make_trial(Candidate(0.6), 0.016), known) is not known
