@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,18 +15,24 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import UsageError
+from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
 from onnxslim.data.split import hold_back
 from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import ModelLike
-from onnxslim.recovery.distillation.planning import make_plan, set_step_budget
+from onnxslim.recovery.distillation import checkpoint
+from onnxslim.recovery.distillation.augmentation import augment
+from onnxslim.recovery.distillation.forecast import forecast_training
+from onnxslim.recovery.distillation.planning import choose_augmentations, make_plan, set_step_budget
 from onnxslim.recovery.distillation.sample_cache import SampleCache, class_labels
 from onnxslim.recovery.distillation.student_score import StudentScore
 from onnxslim.recovery.distillation.teacher import StudentEvaluator, check_same_interface
 from onnxslim.recovery.distillation.training import copy_tensors, set_parameters, train
 from onnxslim.recovery.distillation.training_plan import TrainingPlan, TrainingState
 from onnxslim.recovery.options import RecoverDecision, RecoverOptions
+
+logger = logging.getLogger(__name__)
 
 #: Fewer samples than this cannot both teach and judge; of unseen ones, so many at most judge.
 _MIN_SAMPLES, _MAX_EVALUATION_SAMPLES = 8, 1024
@@ -58,6 +65,7 @@ def distill(
         plan, part = make_plan(student, teacher_model, context, training_set, held_out_set, options)
         report.add(part)
         plan = set_step_budget(plan, options, len(training_set), start, context.deadline)
+        _say_what_to_expect(plan, context.progress, report)
         given_weights = copy_tensors(plan.student.parameters)
         state, stop_reason = train(plan, context.progress)
         after, looks = _write_best_weights(plan, state, given_weights, evaluator, student, report)
@@ -70,6 +78,18 @@ def distill(
             return input_model, report
         report.count("trained weights", len(plan.student.weights))
         return student, report
+
+
+def _say_what_to_expect(plan: TrainingPlan, progress: Progress, report: StepReport) -> None:
+    if checkpoint.read_planned_steps(plan.checkpoint) is not None:  # it was said when that training began
+        return
+    forecast = forecast_training(plan)
+    report.details["forecast"] = None if forecast is None else forecast.as_json()
+    said = f"{plan.steps} updates" if forecast is None else str(forecast)
+    logger.info("%s", said)
+    progress(f"recover: {said}", 0, plan.steps)
+    if forecast is not None and forecast.trial_loss >= forecast.loss:
+        report.warnings.append(f"recover: {said}; more samples or --augment may help, or a smaller --lr")
 
 
 @dataclass(frozen=True)
@@ -123,6 +143,16 @@ def _choose(candidates: Sequence[_Candidate]) -> _Candidate:
     return best
 
 
+def _make_unseen(held_out: SampleCache, augmentations: Sequence[str], options: RecoverOptions) -> None:
+    """Change what judges as what is taught is changed: the teacher answers for it as well, and no repair has seen it.
+
+    What pruning repaired on samples errs many times less on these than on others, so that any change looks like a loss.
+    """
+    rng = np.random.default_rng((options.seed, 4))
+    if augmentations:
+        held_out.replace(lambda feeds: augment(feeds, augmentations, rng))
+
+
 def _explain_return(before: StudentScore, after: StudentScore, count: int) -> str:
     """Why the model that was given comes back."""
     if after.is_better_than(before):
@@ -145,7 +175,8 @@ def _split_samples(
     samples: Samples, unseen: Samples | None, options: RecoverOptions, report: StepReport
 ) -> tuple[SampleCache, SampleCache]:
     """What is taught and what judges."""
-    if unseen is not None and len(unseen) >= _MIN_SAMPLES:
+    is_unseen = unseen is not None and len(unseen) >= _MIN_SAMPLES
+    if unseen is not None and is_unseen:
         indices = np.arange(unseen.round_to_runs(len(unseen) if unseen.sequences is not None else _MAX_EVALUATION_SAMPLES))
         training, held_out = samples, unseen.take(indices)
     elif len(samples) < _MIN_SAMPLES:
@@ -159,6 +190,10 @@ def _split_samples(
     training_set, held_out_set = SampleCache(training, options.seed), SampleCache(held_out, options.seed)
     for cache in (training_set, held_out_set):
         cache.labels = class_labels(cache.labels, samples.source)
+    if not is_unseen:
+        _make_unseen(
+            held_out_set, [name for name in choose_augmentations(options, training_set) if name != "mixup"], options
+        )
     report.warnings += training_set.warnings
     report.details["samples"] = {"taught": len(training_set), "held": len(held_out_set)}
     return training_set, held_out_set

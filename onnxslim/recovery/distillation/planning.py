@@ -19,6 +19,7 @@ from onnxslim.recovery.distillation import checkpoint
 from onnxslim.recovery.distillation.augmentation import is_image
 from onnxslim.recovery.distillation.batches import DistillationBatch, DistillationLoader
 from onnxslim.recovery.distillation.channel_map import find_axis, fit_channel_map, sample_by_channel
+from onnxslim.recovery.distillation.forecast import TRIAL_SHARE
 from onnxslim.recovery.distillation.optimizer_step import MAX_THREADS, time_update
 from onnxslim.recovery.distillation.sample_cache import SampleCache
 from onnxslim.recovery.distillation.teacher import TappedModel, open_front
@@ -37,6 +38,8 @@ _MAX_BLOCKS = 16
 _EVALUATION_SAMPLES, _EVALUATION_BATCH = 256, 64
 #: Bytes that the tensors of one part of an update take with their gradients; of large maps a part is few samples.
 _MAX_PART_BYTES = 128_000_000
+#: Evaluations beside those on the way: the forecast's, and as long as the runtime takes to score what comes out.
+_OTHER_EVALUATIONS = 7
 #: Batches of 16 on which the student's tensors are compared with the teacher's before the first step.
 _COMPARISON_BATCHES = 4
 #: Peak rates, as a share of a weight's own size: a quantised weight is already next to where it belongs.
@@ -69,7 +72,7 @@ def make_plan(
     teacher_tensors = list(dict.fromkeys([*outputs, *(name for name in block_weights if name)]))
     inputs = executor.inputs
     front = open_front(parts, inputs, student, config)
-    augmentations = _choose_augmentations(options, training_set)
+    augmentations = choose_augmentations(options, training_set)
     report.details["augment"] = list(augmentations)
     held_out_loader = DistillationLoader(
         held_out_set, TappedModel(teacher, outputs, config), front, inputs, (), options.seed
@@ -163,7 +166,12 @@ def _nothing_to_learn_from(name: str | None) -> UnsupportedError:
     )
 
 
-def _choose_augmentations(options: RecoverOptions, training_set: SampleCache) -> tuple[str, ...]:
+def choose_augmentations(options: RecoverOptions, training_set: SampleCache) -> tuple[str, ...]:
+    """How the samples that are taught are changed: as asked for, or as suits them.
+
+    Raises:
+        UsageError: Changes were asked for, and no input is an image.
+    """
     arrays = (training_set.stacked or training_set.batches[0]).values()
     images = any(array.dtype.kind == "f" and is_image(array.shape) for array in arrays)
     if options.augment is None:
@@ -223,10 +231,10 @@ def _is_quantized(student: TorchExecutor) -> bool:
 
 
 def _count_affordable_steps(plan: TrainingPlan, deadline: float) -> int:
-    """How many updates fit before the deadline, evaluations included and a tenth kept in reserve."""
+    """How many updates fit before the deadline: the forecast and evaluations included, and a tenth kept in reserve."""
     started = time.monotonic()
     evaluate_held_out(plan)
     evaluation_seconds = time.monotonic() - started
     update_seconds = float(np.median([time_update(plan) for _ in range(3)]))
-    seconds_left = 0.9 * (deadline - time.monotonic()) - (EVALUATION_COUNT + 2) * evaluation_seconds
-    return max(1, int(seconds_left / update_seconds))
+    seconds_left = 0.9 * (deadline - time.monotonic()) - (EVALUATION_COUNT + _OTHER_EVALUATIONS) * evaluation_seconds
+    return max(1, int(seconds_left / ((1 + TRIAL_SHARE) * update_seconds)))

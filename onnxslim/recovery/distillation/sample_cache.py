@@ -9,7 +9,7 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from onnxslim.data.samples import Batch, Samples
 
 #: More than this many bytes of samples are not kept; a seeded part of them is. Beyond so many they are kept in a file.
 MAX_CACHE_BYTES, MAX_HELD_BYTES = 2 << 30, 256 << 20
+#: Rows that are read or replaced at a time.
+_ROWS_AT_ONCE = 64
 
 NamedArrays = dict[str, np.ndarray]
 
@@ -39,7 +41,7 @@ class SampleCache:
         self.indices: list[np.ndarray] = []
         self._buffers: list[mmap.mmap] = []
         self.stacked: NamedArrays | None = {} if samples.fixed_batch is None else None
-        for batch in samples.take(chosen).batches(64):
+        for batch in samples.take(chosen).batches(_ROWS_AT_ONCE):
             self.indices.append(np.asarray(batch.indices))
             if not self._append_rows(batch, len(chosen)):
                 self.batches.append(dict(batch))
@@ -107,6 +109,17 @@ class SampleCache:
         for buffer in self._buffers:
             if hasattr(mmap, "MADV_DONTNEED"):
                 buffer.madvise(mmap.MADV_DONTNEED)
+
+    def replace(self, change: Callable[[NamedArrays], NamedArrays]) -> None:
+        """Put what ``change`` makes of each run of samples in their place; shapes and types stay."""
+        self.batches = [change(batch) for batch in self.batches]
+        if self.stacked is None:
+            return
+        for start in range(0, self.size, _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            for name, array in change(self._copy_rows(rows)).items():
+                self.stacked[name][rows] = array
+        self._release_pages()
 
     def _copy_rows(self, rows: np.ndarray | slice) -> NamedArrays:
         assert self.stacked is not None

@@ -27,6 +27,9 @@ EVALUATION_COUNT = 20
 #: So many readings worse than the best by so much end the training early: a few hundred samples tell no less apart, and the
 #: best weights are mostly those at the end of the schedule, where the rate has gone to nothing.
 _PATIENCE, _WORSE_RATIO, _NO_PROGRESS = 12, 1.25, "nothing got better"
+#: So does a training of which so much is over, counted from where all blocks learn together, while neither its weights nor
+#: those halfway to them were ever better than what was given.
+_FUTILE_SHARE = 0.5
 #: The same of one that was cut at :attr:`TrainingPlan.last`.
 _CUT_SHORT = "no more steps were asked for"
 #: The rate after a roll-back, as a share of the one before; the third roll-back is the last.
@@ -111,7 +114,8 @@ def train(plan: TrainingPlan, progress: Progress) -> tuple[TrainingState, str | 
                 metrics = _evaluate_average(plan, state, loss)
                 good_snapshot = _take_snapshot(plan, optimizer)
                 checkpoint.save(plan, good_snapshot, state)
-                stop_reason = stop_reason or (_NO_PROGRESS if state.worse >= _PATIENCE else None)
+                if stop_reason is None and (state.worse >= _PATIENCE or _is_futile(plan, state)):
+                    stop_reason = _NO_PROGRESS
             progress(f"recover: {metrics}", state.step, plan.steps)
     return state, stop_reason if state.step < plan.steps else None
 
@@ -130,6 +134,18 @@ def _evaluate_average(plan: TrainingPlan, state: TrainingState, loss: float) -> 
     elif state.step > plan.blockwise and metrics.loss > _WORSE_RATIO * state.best_loss:
         state.worse += 1
     return metrics
+
+
+def _is_futile(plan: TrainingPlan, state: TrainingState) -> bool:
+    """Whether half of a training has brought nothing: what comes of the rest was not on its way by then."""
+    given_loss = state.curve[0]["held"]
+    if state.step < plan.blockwise + _FUTILE_SHARE * (plan.steps - plan.blockwise) or state.best_loss < given_loss:
+        return False
+    current_weights = copy_tensors(plan.student.parameters)
+    set_parameters(plan, {name: torch.lerp(given, state.average[name], 0.5) for name, given in state.best.items()})
+    halfway_loss = evaluate_held_out(plan).loss
+    set_parameters(plan, current_weights)
+    return not halfway_loss < given_loss
 
 
 def _roll_back(

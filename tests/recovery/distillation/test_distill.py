@@ -13,6 +13,7 @@ from onnxslim.pipeline import recipe_run
 from onnxslim.pipeline.recipe import Recipe, make_step
 from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.step import recover
+from tests.support import nets as small
 from tests.support import torch_graphs as nets
 from tests.support.torch_graphs import QUICK, error, fresh
 
@@ -56,3 +57,34 @@ def test_what_torch_cannot_run_stays_frozen_while_the_rest_learns() -> None:
     result, report = recover(student, teacher, nets.rows(), QUICK)
     assert [d.node for d in report.skipped] == ["scaler"]
     assert error(result, teacher, fresh()) < 0.5 * error(student, teacher, fresh())
+
+
+def test_images_that_judge_are_changed_as_those_that_teach_unless_nothing_has_seen_them() -> None:
+    teacher = small.residual()
+    student, samples = nets.damaged(teacher, 0.3), small.samples(teacher, 64)
+    befores = [
+        recover(student, teacher, samples, RecoverOptions(steps=1, augment=augment), unseen=unseen)[1].details["before"]
+        for augment in ((), ("flip", "crop"))
+        for unseen in (None, small.samples(teacher, 20, 5))
+    ]
+    assert befores[0] != befores[2]
+    assert befores[1] == befores[3]
+
+
+@pytest.mark.parametrize(("count", "held"), [(24, 8), (64, 21), (120, 32), (256, 38)])
+def test_of_few_samples_more_judge(count: int, held: int) -> None:
+    teacher, student = nets.mlp(), nets.damaged(nets.mlp(), 0.5)
+    _, report = recover(student, teacher, nets.rows(count), RecoverOptions(steps=1))
+    assert report.details["samples"] == {"taught": count - held, "held": held}
+
+
+@pytest.mark.parametrize("count", [12, 40, 200])
+@pytest.mark.parametrize("steps", [5, 60])
+@pytest.mark.parametrize("damage", [0.02, 0.5])
+def test_what_comes_back_is_no_worse_on_samples_that_nobody_saw(count: int, steps: int, damage: float) -> None:
+    for seed in range(3):
+        teacher = nets.mlp(seed)
+        student = nets.damaged(teacher, damage, seed + 10)
+        options = RecoverOptions(steps=steps, seed=seed, lr=3e-2)
+        result, _ = recover(student, teacher, nets.rows(count, seed + 20), options)
+        assert error(result, teacher, fresh()) <= 1.02 * error(student, teacher, fresh())

@@ -61,3 +61,14 @@ def test_what_is_kept_in_a_file_comes_back_as_from_memory(is_full: bool, monkeyp
         np.testing.assert_array_equal(found_labels, labels)
     assert [len(feeds["x"]) for feeds, _ in mapped.iterate_all(64)] == [64, 64, 22]
     np.testing.assert_array_equal(np.concatenate([feeds["x"] for feeds, _ in mapped.iterate_all(64)]), x)
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["stacked", "whole batches"])
+def test_samples_can_be_replaced_by_what_becomes_of_them(fixed: bool) -> None:
+    x, model = np.random.default_rng(0).standard_normal((130, 8)).astype(np.float32), nets.mlp()
+    if fixed:
+        model.graph.inputs[0].shape = nets.ir.Shape([2, 8])
+    pool = SampleCache(open_samples({"x": x}, model))
+    before = np.concatenate([feeds["x"] for feeds, _ in pool.iterate_all(50)])
+    pool.replace(lambda feeds: {name: 2 * array for name, array in feeds.items()})
+    np.testing.assert_array_equal(np.concatenate([feeds["x"] for feeds, _ in pool.iterate_all(50)]), 2 * before)

@@ -63,6 +63,7 @@ def test_a_loss_that_is_not_finite_rolls_back_and_lowers_the_rate(monkeypatch: p
         return loss * float("nan") if number in (10, 14) else loss  # four parts an update
 
     monkeypatch.setattr(optimizer_step, "batch_loss", sometimes)
+    monkeypatch.setattr(distill, "forecast_training", lambda plan: None)
     result, report = recover(student, teacher, nets.rows(), QUICK)
     assert report.details["rollbacks"] == 2
     assert report.details["curve"][-1]["rate"] == pytest.approx(0.09)
