@@ -16,6 +16,7 @@ from onnxslim.core.errors import OnnxslimError
 from onnxslim.core.version import __version__
 from onnxslim.pipeline.result import Result
 from onnxslim.quantization.conformance import pattern_checks
+from onnxslim.quantization.conformance.costly_forms import measure_costs
 from onnxslim.quantization.conformance.microbenchmarks import measure_int8_speedups
 from onnxslim.quantization.targets import onnxruntime_cpu
 from onnxslim.quantization.targets.base import Target
@@ -26,6 +27,7 @@ from onnxslim.runtime.energy.energy_counter import NOT_MEASURABLE, find_counter
 from onnxslim.runtime.providers import CPU, PROVIDERS, Provider, parse_provider
 from onnxslim.runtime.session import SessionConfig, available_providers
 from onnxslim.simplification.speed.measurement import TimedClaim, time_claims
+from onnxslim.tools.measured_costs import keep_costs, read_cpu_info
 
 from .. import name_clash
 from ..command import command
@@ -88,6 +90,7 @@ def doctor(common: CommonOptions) -> Result:
         "CPU": _describe_cpu(),
         "provider": {name: _describe_provider(name) for name in PROVIDERS},
         "int8": _describe_int8(findings, common.config.with_(provider="cpu"), cautions),
+        "forms that cost": _describe_costs(common.config.with_(provider="cpu")),
         "exact rewrites": _describe_rewrites(timed_claims),
         "energy": {"counter": getattr(find_counter(Provider(CPU)), "source", NOT_MEASURABLE)},
     }
@@ -104,6 +107,13 @@ def doctor(common: CommonOptions) -> Result:
     ]
     extra = {"machine": machine, "contract": contract_lines, "rewrites": rewrite_lines}
     return Result("doctor", extra=extra, warnings=cautions)
+
+
+def _describe_costs(config: SessionConfig) -> dict[str, str]:
+    """What forms cost that ``inspect`` warns of, measured and kept for it."""
+    costs = measure_costs(config)
+    keep_costs(costs)
+    return {form: f"{factor:.2f}× as long" for form, factor in costs.items()}
 
 
 def _find_version(distribution: str) -> str:
@@ -176,12 +186,9 @@ def _describe_cpu() -> dict[str, str]:
     """Name, cores this process may use, and the flags that matter; what cannot be read is left out."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = {"cores": str(len(affinity(0)) if affinity is not None else os.cpu_count())}
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
-    except OSError:
+    cpu_info = read_cpu_info()
+    if not cpu_info:
         return {"name": platform.processor() or platform.machine(), **cores}
-    cpu_info = {key.strip(): value.strip() for key, value in lines.items()}
     flags = (cpu_info.get("flags") or cpu_info.get("Features") or "").split()
     return {
         "name": cpu_info.get("model name", platform.machine()),

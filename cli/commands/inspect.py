@@ -10,8 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from onnxslim.data.states.pairs import describe_pairs
 from onnxslim.pipeline.result import Result
 from onnxslim.reporting.text import NO_VALUE, clean, format_count, format_size
+from onnxslim.tools.hints import Hint
 from onnxslim.tools.inspection import Port
 from onnxslim.tools.inspection import inspect as look
 
@@ -36,8 +38,18 @@ def compare_models(models: Sequence[Mapping[str, Any]]) -> Table:
 
 def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
     """The models side by side, and what pruning could reach in each."""
+    lines = [Text(f"hint: {clean(line)}") for model in report["models"] for line in _list_hints(model, report["models"])]
     tables = (table for m in report["models"] if m["channels"] is not None for table in _build_channel_tables(m, explain))
-    return Group(compare_models(report["models"]), *tables)
+    return Group(compare_models(report["models"]), *lines, *tables)
+
+
+def _list_hints(model: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What forms in ``model`` cost, and which states it has; by its name where there are several models."""
+    start = f"{model['name']}: " if len(models) > 1 else ""
+    for hint in model["hints"]:
+        yield f"{start}{Hint(**hint)}"
+    if model["states"]:
+        yield f"{start}--state auto would feed back {describe_pairs(model['states'])}"
 
 
 def _list_versions(models: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Text]]]:

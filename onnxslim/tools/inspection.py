@@ -12,12 +12,17 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxslim.core.converter import JSON
+from onnxslim.core.errors import UnsupportedError
+from onnxslim.data.model_inputs import get_model_inputs
+from onnxslim.data.states.pairs import find_state_pairs, get_model_outputs
 from onnxslim.graph import shapes
 from onnxslim.graph.quantized import detect_quantization
 from onnxslim.graph.runtime_versions import oldest_runtime
 from onnxslim.model_io import map_types, model_file
 from onnxslim.pipeline.result import ModelFacts, compute_facts
 from onnxslim.runtime.session import SessionConfig
+from onnxslim.tools.hints import Hint, find_hints
+from onnxslim.tools.measured_costs import read_costs
 
 #: Characters of a dimension that are printed: exporters write whole formulas where others write a name.
 _MAX_DIM_CHARS = 24
@@ -56,6 +61,8 @@ class Inspection:
         metadata: Its ``metadata_props``.
         channels: Only when asked for: what :func:`onnxslim.channels.analysis.display.describe` says of the model once its
             constants are folded, and ``blocks``, the parts that can be left out whole.
+        states: Output → the input that it is fed back to, as names tell: what ``--state auto`` would carry.
+        hints: Forms that cost time, size or accuracy.
     """
 
     name: str
@@ -70,6 +77,8 @@ class Inspection:
     ops: dict[str, int]
     metadata: dict[str, str] = field(default_factory=dict)
     channels: dict[str, Any] | None = None
+    states: dict[str, str] = field(default_factory=dict)
+    hints: tuple[Hint, ...] = ()
 
     @property
     def nodes(self) -> int:
@@ -125,7 +134,16 @@ def inspect(
         ops=dict(sorted(ops.items())),
         metadata=dict(loaded.metadata_props),
         channels=description,
+        states=_find_states(loaded),
+        hints=tuple(find_hints(loaded, read_costs())),
     )
+
+
+def _find_states(model: ir.Model) -> dict[str, str]:
+    try:
+        return find_state_pairs(get_model_inputs(model), get_model_outputs(model))
+    except UnsupportedError:  # an input that is no tensor
+        return {}
 
 
 def _make_port(graph: ir.Graph, value: ir.Value) -> Port:

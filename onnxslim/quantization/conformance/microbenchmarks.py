@@ -81,7 +81,7 @@ def _make_linear(rows: int, bits: int = 0) -> LayerFactory:
     return make_layer
 
 
-def _make_lstm(steps: int, hidden: int) -> LayerFactory:
+def make_lstm(steps: int, hidden: int) -> LayerFactory:
     """An LSTM of as many inputs as hidden units."""
 
     def make_layer() -> tuple[tuple[int, ...], dict[str, ir.Model]]:
@@ -120,7 +120,7 @@ BENCHMARK_LAYERS = {
     "depthwise Conv, 96 channels": _make_convolutions(96, 96, 28, 3, group=96),
     "depthwise Conv, 100 channels": _make_convolutions(100, 100, 28, 3, group=100),
     "dynamic linear layer, 128 rows": _make_linear(128),
-    "LSTM, 256 hidden units, 20 steps": _make_lstm(20, 256),
+    "LSTM, 256 hidden units, 20 steps": make_lstm(20, 256),
     "8-bit blocks, 1 row": _make_linear(1, 8),
     "4-bit blocks, 1 row": _make_linear(1, 4),
     "4-bit blocks, 128 rows": _make_linear(128, 4),
