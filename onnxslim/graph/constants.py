@@ -32,6 +32,14 @@ def get_const_array(value: ir.Value | None) -> np.ndarray | None:
     return None if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.numpy()
 
 
+def is_made_of_constants(value: ir.Value | None) -> bool:
+    """Whether ``value`` is a constant, or nodes make it of constants alone."""
+    if value is None or get_const_tensor(value) is not None:
+        return value is not None
+    producer = value.producer()
+    return producer is not None and bool(producer.inputs) and all(map(is_made_of_constants, filter(None, producer.inputs)))
+
+
 def iter_initializers(model: ir.Model) -> Iterator[tuple[ir.Graph, str, ir.Value]]:
     """Every initializer of the main graph and of all subgraphs, as (graph, name, value)."""
     for graph in model.graphs():

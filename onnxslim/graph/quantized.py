@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from onnxslim.graph.constants import get_const_tensor
+from onnxslim.graph.constants import get_const_tensor, is_made_of_constants
+from onnxslim.graph.layers import LAYER_OPS
 
 #: op type → the kind of quantisation it shows
 _KIND_OF_OP = {
@@ -51,6 +52,24 @@ def quantizes_activations(model: ir.Model) -> bool:
 
 
 def _is_weight_dequantization(node: ir.Node) -> bool:
-    """Whether ``node`` turns stored codes into numbers: a Cast of 8-bit constants, or a Gather of their rows."""
+    """Whether ``node`` makes weights of stored codes: a Cast of 8-bit constants computed with, or a Gather of rows."""
     stored = get_const_tensor(node.inputs[0]) if node.op_type in ("Cast", "Gather") and node.inputs else None
-    return stored is not None and stored.dtype in _QUANTIZED_DTYPES and stored.size >= _MIN_WEIGHT_ELEMENTS
+    if stored is None or stored.dtype not in _QUANTIZED_DTYPES or stored.size < _MIN_WEIGHT_ELEMENTS:
+        return False
+    return node.op_type == "Gather" or any(map(_makes_weight, node.outputs[0].consumers()))
+
+
+def _makes_weight(reader: ir.Node) -> bool:
+    """Whether ``reader``, of what a Cast makes of 8-bit constants, goes on with constants, or is a layer: what is added to
+    activations, looked up or counted up is a table that was stored in bytes.
+    """
+    if reader.op_type == "Gather":  # a codebook, where its values are scaled; else a table of few values
+        return any(
+            after.op_type in ("Mul", "Reshape") and _reads_constants(after) for after in reader.outputs[0].consumers()
+        )
+    return reader.op_type != "CumSum" and (reader.op_type in LAYER_OPS or _reads_constants(reader))
+
+
+def _reads_constants(node: ir.Node) -> bool:
+    """Whether nothing that ``node`` reads ever changes."""
+    return all(map(is_made_of_constants, filter(None, node.inputs)))

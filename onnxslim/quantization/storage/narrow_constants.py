@@ -1,9 +1,9 @@
-"""Constants in a narrower type, behind a Cast that the runtime computes while it loads the model.
+"""Constants in fewer bytes, behind nodes that the runtime computes while it loads the model.
 
-What a narrower type holds exactly (tables of indices, masks, whole numbers, ones) is stored in it whatever reads it. Floats
-that layers and norms read as weights, biases, scales and slopes, and that are not in int8, are stored in half floats: eleven
-bits of each, 70 dB, where int8 with a scale for each output comes to 42. Others (coordinates, frequencies, windows) stay as
-they are: whoever reads them may magnify their last bits.
+What another form holds exactly (tables of indices, masks, whole numbers, the anchors of a detector) is stored in it whatever
+reads it (:mod:`.encodings`). Floats that layers and norms read as weights, biases, scales and slopes, and that are not in
+int8, are stored in half floats: eleven bits of each, 70 dB, where int8 with a scale for each output comes to 42. Others
+(coordinates, frequencies, windows) stay as they are: whoever reads them may magnify their last bits.
 """
 
 from __future__ import annotations
@@ -15,21 +15,13 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.core.step_report import StepReport
-from onnxslim.graph.constants import get_const_tensor, iter_initializers
+from onnxslim.graph.constants import get_const_tensor, is_made_of_constants, iter_initializers
 from onnxslim.graph.editor import GraphEditor
+from onnxslim.quantization.storage.encodings import ConstantForm, Narrowed, find_exact_forms
 from onnxslim.quantization.weight_only.weight_readers import find_scale_axes
 
-#: Bytes that a Cast takes in the file, names being short; and what must be saved beyond for one more node at load.
-CAST_BYTES, MIN_SAVED_BYTES = 40, 48
-#: By type, those that may hold the same values, the narrowest first. -0.0 is no integer's.
-_NARROWER: dict[ir.DataType, tuple[ir.DataType, ...]] = {
-    ir.DataType.INT64: (
-        ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.UINT16, ir.DataType.INT16, ir.DataType.INT32,
-    ),
-    ir.DataType.INT32: (ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.UINT16, ir.DataType.INT16),
-    ir.DataType.FLOAT: (ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.FLOAT16),
-    ir.DataType.DOUBLE: (ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.FLOAT16, ir.DataType.FLOAT),
-}  # fmt: skip
+#: Bytes that must be saved for more nodes at load.
+MIN_SAVED_BYTES = 48
 #: What reads vectors that scale or shift channels: (op type) → the inputs.
 _VECTOR_INPUTS: dict[str, tuple[int, ...]] = {
     "Conv": (2,),
@@ -46,12 +38,14 @@ _VECTOR_INPUTS: dict[str, tuple[int, ...]] = {
 }
 #: Half of the last of eleven bits, as a share of the number; subnormal halves keep fewer.
 _HALF_ERROR = 2.0**-11
+#: Elements that no form saves enough of.
+_MIN_ELEMENTS = 24
 #: Numbers below this share of the largest may keep fewer.
 _TINY_SHARE = 2.0**-14
 
 
 def narrow_constants(model: ir.Model, exclude: Sequence[str] = (), *, halves: bool = True) -> StepReport:
-    """Store the constants of ``model`` in narrower types, in place, as far as that makes the file smaller.
+    """Store the constants of ``model`` in fewer bytes, in place, as far as that makes the file smaller.
 
     Args:
         model: Quantised; scales and zero points of quantisation ops stay as they are.
@@ -59,56 +53,48 @@ def narrow_constants(model: ir.Model, exclude: Sequence[str] = (), *, halves: bo
         halves: Weights and what goes with them in half floats, which is not exact.
     """
     report, editor = StepReport("narrow"), GraphEditor(model.graph)
+    opset = model.opset_imports.get("") or 1
     # all are chosen before any is written: who reads constants is plain to see until then
-    chosen = {value: kind for _, _, value in iter_initializers(model) if (kind := _choose_type(value, exclude, halves))}
-    for value, kind in chosen.items():
+    chosen = {value: form for _, _, value in iter_initializers(model) if (form := _choose(value, opset, exclude, halves))}
+    for value, form in chosen.items():
         tensor = get_const_tensor(value)
         assert tensor is not None
-        first = editor.graph[0]
-        narrow = editor.add_initializer(f"{value.name}_{kind.name.lower()}", tensor.numpy().astype(kind.numpy()), kind)
-        cast = editor.add_cast(narrow, tensor.dtype, before=first, name=f"{value.name}_Cast")
-        editor.replace_value(value, cast, is_new=False)
+        editor.replace_value(value, form.write(editor, str(value.name), tensor), is_new=False)
         editor.remove_unread([value])
-        report.count("constants in half floats" if kind == ir.DataType.FLOAT16 else "constants in fewer bytes")
+        is_half = isinstance(form, Narrowed) and form.dtype == ir.DataType.FLOAT16
+        report.count("constants in half floats" if is_half else "constants in fewer bytes")
     return report
 
 
-def _choose_type(value: ir.Value, exclude: Sequence[str], halves: bool) -> ir.DataType | None:
-    """The type that ``value`` is stored in; None where it stays as it is."""
+def _choose(value: ir.Value, opset: int, exclude: Sequence[str], halves: bool) -> ConstantForm | None:
+    """The form that ``value`` is stored in; None where it stays as it is."""
     tensor = get_const_tensor(value)
-    if tensor is None or value.is_graph_output() or not _reads_casts(value):
-        return None
-    if tensor.nbytes < CAST_BYTES + MIN_SAVED_BYTES:  # nothing to save, whatever it holds
+    # few elements are not even looked at: sizes and axes, which shape inference has to see
+    if tensor is None or tensor.size < _MIN_ELEMENTS or value.is_graph_output() or not _reads_nodes(value):
         return None
     wide = tensor.numpy()
-    kind = _find_exact_type(wide, tensor.dtype)
-    if kind is None and halves and _is_weight(value, wide, tensor.dtype, exclude) and _fits_half(wide):
-        kind = ir.DataType.FLOAT16
-    return kind if kind is not None and _pays(wide, kind) else None
+    forms = list(find_exact_forms(wide, tensor.dtype, opset))
+    if halves and _is_weight(value, wide, tensor.dtype, exclude) and _fits_half(wide):
+        forms.append(Narrowed(wide.astype(np.float16), ir.DataType.FLOAT16))
+    best = min(forms, key=lambda form: form.nbytes, default=None)
+    return best if best is not None and tensor.nbytes - best.nbytes >= MIN_SAVED_BYTES else None
 
 
-def _reads_casts(value: ir.Value) -> bool:
+def _reads_nodes(value: ir.Value) -> bool:
     """Whether all that reads ``value`` takes what a node makes: ops of runtimes may want constants, codes have scales, and
     what constant indices look up is a codebook.
     """
-    nodes = [use.node for use in value.uses()]
-    return bool(nodes) and not any(
-        node.domain or "Linear" in node.op_type or (node.op_type == "Gather" and _find_stored(node.inputs[1]) is not None)
-        for node in nodes
+    uses = value.uses()
+    return bool(uses) and not any(
+        use.node.domain
+        or "Linear" in use.node.op_type
+        or (use.node.op_type == "Gather" and use.idx == 0 and _is_looked_up_at_load(use.node))
+        for use in uses
     )
 
 
-def _pays(wide: np.ndarray, kind: ir.DataType) -> bool:
-    return wide.nbytes - wide.size * kind.numpy().itemsize >= CAST_BYTES + MIN_SAVED_BYTES
-
-
-def _find_exact_type(wide: np.ndarray, dtype: ir.DataType) -> ir.DataType | None:
-    """The narrowest type that holds all of ``wide`` bit for bit; None where none does."""
-    for kind in _NARROWER.get(dtype, ()):
-        with np.errstate(all="ignore"):
-            if wide.astype(kind.numpy()).astype(wide.dtype).tobytes() == wide.tobytes():
-                return kind
-    return None
+def _is_looked_up_at_load(gather: ir.Node) -> bool:
+    return get_const_tensor(gather.inputs[1]) is None and is_made_of_constants(gather.inputs[1])
 
 
 def _is_weight(value: ir.Value, wide: np.ndarray, dtype: ir.DataType, exclude: Sequence[str]) -> bool:
