@@ -79,7 +79,7 @@ def _find_concat_parts(node: ir.Node, max_depth: int) -> OutputParts | None:
 
 
 def _move_parts(node: ir.Node, input_parts: OutputParts) -> OutputParts | None:
-    """Where the parts are behind a Transpose, or a Reshape that leaves the last axis alone."""
+    """Where the parts are behind a Transpose, or a Reshape that leaves their axis as it is."""
     input_shape = shapes.get_dims(node.inputs[0]) if node.inputs[0] is not None else None
     output_shape = shapes.get_dims(node.outputs[0])
     if input_shape is None or output_shape is None:
@@ -87,4 +87,11 @@ def _move_parts(node: ir.Node, input_parts: OutputParts) -> OutputParts | None:
     if node.op_type == "Transpose":
         order = node.attributes.get_ints("perm", tuple(reversed(range(len(input_shape)))))
         return OutputParts(list(order).index(len(input_shape) + input_parts.axis) - len(input_shape), input_parts.ends)
-    return input_parts if input_parts.axis == -1 and output_shape[-1] == input_shape[-1] == input_parts.ends[-1] else None
+    # rows and columns become cells: their axis is where it was as long as all axes before it are, or all behind it
+    place = len(input_shape) + input_parts.axis
+    before, behind = input_shape[: place + 1], input_shape[place:]
+    if None not in before and output_shape[: place + 1] == before:
+        return OutputParts(place - len(output_shape), input_parts.ends)
+    if None not in behind and output_shape[-len(behind) :] == behind:
+        return input_parts
+    return None

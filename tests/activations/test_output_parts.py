@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from onnxslim.activations.output_parts import OutputParts, find_output_parts
 from onnxslim.quantization.prepare import prepare_model
@@ -31,6 +32,26 @@ def test_parts_are_found_behind_joined_scales() -> None:
     )
     work = prepare_model(found)[0]
     assert find_output_parts(work.graph.outputs[0]) == OutputParts(-1, (4, 8, 9))
+
+
+@pytest.mark.parametrize("batch", ["1", "n"])
+def test_channels_that_are_parts_stay_so_where_maps_become_lists_of_cells(batch: str) -> None:
+    found = model(
+        """g (float[N,4,8,8] a, float[N,2,8,8] b, float[N,4,4,4] c, float[N,2,4,4] d) => (float[N,m,6] y, float[N,k] z) {
+            large = Concat <axis = 1> (a, b)
+            small = Concat <axis = 1> (c, d)
+            f = Reshape (large, cells)
+            s = Reshape (small, cells)
+            joined = Concat <axis = 2> (f, s)
+            y = Transpose <perm = [0, 2, 1]> (joined)
+            z = Reshape (large, flat)
+        }""".replace("N", batch),
+        cells=np.array([0, 6, -1]),
+        flat=np.array([0, -1]),
+    )
+    outputs = prepare_model(found)[0].graph.outputs
+    assert find_output_parts(outputs[0]) == OutputParts(-1, (4, 6))
+    assert find_output_parts(outputs[1]) is None
 
 
 def test_a_file_with_an_endless_head_is_looked_at_no_further_than_a_head_goes() -> None:
