@@ -11,7 +11,7 @@ GRIDS, CLASSES = ((20, 24), (10, 12)), 3
 #: Pixels of the image, (high, wide).
 IMAGE = (160, 192)
 #: Places of a few thresholds, and of the overlaps 0.5 and 0.75 among those that AP is taken over.
-THRESHOLDS, COLUMNS = np.linspace(0.1, 0.5, 9), (0, 5)
+THRESHOLDS, COLUMNS = np.linspace(0.15, 0.6, 10), (0, 5)
 
 
 def draw_cells(n: int, seed: int = 0) -> np.ndarray:

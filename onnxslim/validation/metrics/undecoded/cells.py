@@ -19,7 +19,7 @@ from onnxslim.validation.metrics.undecoded.grids import Places
 from onnxslim.validation.metrics.undecoded.heads import HeadLayout, find_heads
 
 #: Thresholds that a user may take, of the one that is trusted; each is as likely.
-LEAST_THRESHOLD, HIGHEST_THRESHOLD = 0.4, 2.0
+LEAST_THRESHOLD, HIGHEST_THRESHOLD = 0.6, 2.4
 #: What no threshold reaches: half of the lowest highest score is the lowest that is trusted.
 _MIN_KEPT_SCORE = LEAST_THRESHOLD * MIN_SCORE / 2
 #: Cells of a sample that are compared, those that fire most in either model; where so many fire the result is broken.
@@ -100,8 +100,8 @@ class CellsMetric(HeadsMetric):
 
     Many cells fire for one object, and suppression leaves the highest: so what counts are *peaks*, cells beside which none
     fires higher for the same class. A peak is found where a cell beside it (or on it, in another grid) fires for its class
-    in the other model. At which score a cell fires is the user's to say; F1 is therefore taken over all thresholds from 0.1
-    to 0.5 together, each as likely, so that a score that changes counts by the share of thresholds that it crosses. Where
+    in the other model. At which score a cell fires is the user's to say; F1 is therefore taken over all thresholds from 0.15
+    to 0.6 together, each as likely, so that a score that changes counts by the share of thresholds that it crosses. Where
     the original never is as sure, half of its highest score stands for the middle, 0.25.
     """
 

@@ -98,9 +98,9 @@ def test_a_score_that_changes_counts_by_the_thresholds_that_it_crosses() -> None
     original[..., 6] = 1
     original[0, [10, 50], 4] = 0.9, 0.3
     weaker, surer = original.copy(), original.copy()
-    weaker[0, 50, 4], surer[0, [10, 50], 4] = 0.2, (0.6, 0.3)
-    # of thresholds from 0.1 to 0.5 the second object is there up to 0.3, then up to 0.2
-    assert judge_heads("cells", weaker, original).result == pytest.approx(2 * 1.25 / (1.5 + 1.25))
+    weaker[0, 50, 4], surer[0, [10, 50], 4] = 0.2, (0.7, 0.3)
+    # of thresholds from 0.15 to 0.6 the second object is there up to 0.3, then up to 0.2
+    assert judge_heads("cells", weaker, original).result == pytest.approx(2 * (10 / 9) / (4 / 3 + 10 / 9))
     assert lost("cells", surer, original) == 0
 
 
