@@ -33,7 +33,12 @@ from ..step_command import run_step
 )
 @click.option("--epochs", type=float, metavar="N", help="Instead: how often all samples are seen.")
 @click.option("--batch-size", "samples", type=click.IntRange(1), metavar="N", help="Samples an update (32).")
-@click.option("--lr", type=float, metavar="R", help="Peak rate, as a share of each weight's own size (0.003; int8 0.0003).")
+@click.option(
+    "--lr",
+    type=float,
+    metavar="R",
+    help="Peak rate, as a share of each weight's own size (0.003; int8 0.0003; less if that gains nothing).",
+)
 @click.option("--weight-decay", type=float, metavar="D", help="Decoupled decay of matrices and kernels (0).")
 @click.option(
     "--augment",

@@ -114,7 +114,7 @@ def _recover(model: ir.Model, options: RecoverOptions, context: StepContext) -> 
     last_step = decision.completed_steps if decision.completed_steps < decision.planned_steps else None
     # neither the time that was given nor the file that kept the work was decided here
     resolved = dataclasses.replace(
-        options, seconds=None, epochs=None, checkpoint=None, steps=decision.planned_steps, last=last_step
+        options, seconds=None, epochs=None, checkpoint=None, steps=decision.planned_steps, last=last_step, lr=decision.lr
     )
     return result, report, resolved
 

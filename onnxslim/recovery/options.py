@@ -14,10 +14,11 @@ AUGMENTATIONS = ("flip", "crop", "noise", "mixup")
 
 @dataclass(frozen=True)
 class RecoverDecision:
-    """How many updates a recovery planned, and how many of them it did."""
+    """How many updates a recovery planned, how many of them it did, and at which peak rate."""
 
     planned_steps: int
     completed_steps: int
+    lr: float
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class RecoverOptions:
         last: The update after which to end although ``steps`` more were planned: how a run whose time was up is replayed.
         batch_size: Samples an update.
         lr: Adam's peak rate as a share of each weight's own root mean square, so that one number suits all layers; None
-            takes 3e-3, or 3e-4 for a model with quantised weights.
+            takes 3e-3, or 3e-4 for a model with quantised weights, and less where a short training at that gains nothing.
         weight_decay: Decoupled (AdamW), on weights of rank 2 and more.
         warmup: Share of the steps over which the rate rises; behind it falls along a cosine to zero.
         blockwise: Share of the steps in which every block learns on its own, before all learn together; None takes

@@ -33,9 +33,12 @@ def save(plan: TrainingPlan, snapshot: dict[str, Any], state: TrainingState) -> 
     os.replace(temporary, plan.checkpoint)
 
 
-def read_planned_steps(path: str | None) -> int | None:
-    """How many steps the training in ``path`` was to have; None where there is none."""
-    return None if path is None or not os.path.exists(path) else int(_load_checkpoint(path)["of"]["steps"])
+def read_plan(path: str | None) -> tuple[int, float] | None:
+    """The steps and the peak rate that the training in ``path`` was to have; None where there is none."""
+    if path is None or not os.path.exists(path):
+        return None
+    planned = _load_checkpoint(path)["of"]
+    return int(planned["steps"]), float(planned["lr"])
 
 
 def resume(plan: TrainingPlan, optimizer: torch.optim.Optimizer) -> TrainingState | None:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -23,7 +23,7 @@ from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import ModelLike
 from onnxslim.recovery.distillation import checkpoint
 from onnxslim.recovery.distillation.augmentation import augment
-from onnxslim.recovery.distillation.forecast import forecast_training
+from onnxslim.recovery.distillation.forecast import choose_rate, forecast_training
 from onnxslim.recovery.distillation.planning import choose_augmentations, make_plan, set_step_budget
 from onnxslim.recovery.distillation.sample_cache import SampleCache, class_labels
 from onnxslim.recovery.distillation.student_score import StudentScore
@@ -65,14 +65,14 @@ def distill(
         plan, part = make_plan(student, teacher_model, context, training_set, held_out_set, options)
         report.add(part)
         plan = set_step_budget(plan, options, len(training_set), start, context.deadline)
-        _say_what_to_expect(plan, context.progress, report)
+        plan = _settle_rate(plan, options, context.progress, report)
         given_weights = copy_tensors(plan.student.parameters)
         state, stop_reason = train(plan, context.progress)
         after, looks = _write_best_weights(plan, state, given_weights, evaluator, student, report)
         if stop_reason is not None:
             report.warnings.append(f"stopped at step {state.step} of {plan.steps}: {stop_reason}")
         _describe(report, plan, state, before, after)
-        report.decision = RecoverDecision(plan.steps, state.step)
+        report.decision = RecoverDecision(plan.steps, state.step, plan.lr)
         if not after.is_proven_better_than(before, looks):
             report.skip("the whole model", _explain_return(before, after, len(held_out_set)))
             return input_model, report
@@ -80,16 +80,19 @@ def distill(
         return student, report
 
 
-def _say_what_to_expect(plan: TrainingPlan, progress: Progress, report: StepReport) -> None:
-    if checkpoint.read_planned_steps(plan.checkpoint) is not None:  # it was said when that training began
-        return
-    forecast = forecast_training(plan)
+def _settle_rate(plan: TrainingPlan, options: RecoverOptions, progress: Progress, report: StepReport) -> TrainingPlan:
+    """The plan with the rate to train at, once what it is expected to bring is told."""
+    begun = checkpoint.read_plan(plan.checkpoint)
+    if begun is not None:  # told when that training began
+        return plan if options.lr is not None else replace(plan, lr=begun[1])
+    plan, forecast = (plan, forecast_training(plan)) if options.lr is not None else choose_rate(plan)
     report.details["forecast"] = None if forecast is None else forecast.as_json()
     said = f"{plan.steps} updates" if forecast is None else str(forecast)
     logger.info("%s", said)
     progress(f"recover: {said}", 0, plan.steps)
-    if forecast is not None and forecast.trial_loss >= forecast.loss:
-        report.warnings.append(f"recover: {said}; more samples or --augment may help, or a smaller --lr")
+    if forecast is not None and not forecast.has_gain:
+        report.warnings.append(f"recover: {said}; more samples may help")
+    return plan
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,7 @@ def _describe(
     report.details |= {
         "before": before.as_json(),
         "after": after.as_json(),
+        "lr": plan.lr,
         "steps": plan.steps,
         "ran": state.step,
         "rollbacks": state.rollbacks,

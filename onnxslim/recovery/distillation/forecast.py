@@ -16,6 +16,8 @@ from onnxslim.recovery.distillation.training_plan import TrainingPlan, TrainingS
 TRIAL_SHARE, _MAX_TRIAL_UPDATES = 1 / 20, 20
 #: Of fewer than this nothing can be told.
 _MIN_TRIAL_UPDATES = 3
+#: How many rates are tried, each so many times the one before, while none brings anything.
+_MAX_RATES, _RATE_FACTOR = 3, 0.3
 #: No forecast promises to win back more than this of the distance to the teacher.
 _MAX_GAIN = 0.9
 
@@ -40,14 +42,33 @@ class Forecast:
     trial_loss: float
     expected_loss: float
 
+    @property
+    def has_gain(self) -> bool:
+        """Whether the short training brought anything."""
+        return self.trial_loss < self.loss
+
     def __str__(self) -> str:
         brought = f"{self.trial_updates} tried first took the held-back loss from {self.loss:.3g} to {self.trial_loss:.3g}"
-        expected = f"about {self.expected_loss:.3g} expected" if self.trial_loss < self.loss else "no gain to be expected"
+        expected = f"about {self.expected_loss:.3g} expected" if self.has_gain else "no gain to be expected"
         return f"{self.updates} updates, each sample seen {self.passes:.3g} times; {brought}, {expected}"
 
     def as_json(self) -> dict[str, float]:
         """For the report."""
         return asdict(self)
+
+
+def choose_rate(plan: TrainingPlan) -> tuple[TrainingPlan, Forecast | None]:
+    """The plan at its own rate if a short training at that gains anything, else at the best of some lower ones.
+
+    What pruning repaired lies in a narrow valley: the first updates at a rate that suits a damaged network lose more there
+    than a short training wins back.
+    """
+    tried = [(plan, forecast_training(plan))]
+    while tried[-1][1] is not None and not tried[-1][1].has_gain and len(tried) < _MAX_RATES:
+        slower = replace(plan, lr=tried[-1][0].lr * _RATE_FACTOR)
+        tried.append((slower, forecast_training(slower)))
+    told = [(slower, forecast) for slower, forecast in tried if forecast is not None]
+    return min(told, key=lambda entry: entry[1].trial_loss) if told else tried[0]
 
 
 def forecast_training(plan: TrainingPlan) -> Forecast | None:

@@ -217,7 +217,8 @@ def set_step_budget(
     else:
         planned_end = start + (options.seconds or _DEFAULT_SECONDS)
         deadline = planned_end if deadline is None else min(planned_end, deadline)
-        steps = checkpoint.read_planned_steps(options.checkpoint) or _count_affordable_steps(plan, deadline)
+        begun = checkpoint.read_plan(options.checkpoint)
+        steps = _count_affordable_steps(plan, deadline) if begun is None else begun[0]
     blockwise_share = options.blockwise
     if blockwise_share is None:
         blockwise_share = 0.0 if _is_quantized(plan.student) else _BLOCKWISE_SHARE
