@@ -15,6 +15,7 @@ from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
 from onnxslim.pruning.importance.criteria import CRITERIA
 from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.selection.latency import LatencyMeter
 from onnxslim.pruning.step import prune
 from tests.support import nets
 from tests.support.paths import SAMPLES
@@ -165,3 +166,23 @@ def test_progress_is_told() -> None:
 def test_the_cuts_of_another_model_are_a_usage_error(cuts: tuple[tuple[tuple[int, ...], ...], ...]) -> None:
     with pytest.raises(UsageError, match="another model"):
         prune(nets.mlp(), None, PruneOptions(remove=0.3, criterion="l2", cuts=cuts))
+
+
+@pytest.mark.parametrize(("n", "of", "by_clock"), [(40, "latency", True), (0, "params", False)])
+def test_a_share_is_of_the_time_where_there_is_something_to_run(
+    n: int, of: str, by_clock: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LatencyMeter, "measure_seconds", lambda self, model: float(compute_cost(model).macs))
+    model = nets.residual()
+    _, report = prune(model, nets.samples(model, n) if n else None, PruneOptions(remove=0.2, round_to=1))
+    assert (report.decision.of, report.decision.by_clock) == (of, by_clock)
+    assert any("share of its parameters" in warning for warning in report.warnings) == (not n)
+
+
+def test_random_data_rank_nothing_and_repair_nothing() -> None:
+    model = nets.residual()
+    options = PruneOptions(remove=0.3, of="params", round_to=1)
+    timed, report = prune(model, open_samples("random", model, max_samples=8), options)
+    blind, _ = prune(model, None, options)
+    assert model_file.to_bytes(timed) == model_file.to_bytes(blind)
+    assert any("random data" in warning for warning in report.warnings)

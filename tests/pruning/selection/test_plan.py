@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import onnx_ir as ir
 import pytest
 
+from onnxslim.activations.run_context import RunContext
+from onnxslim.core.deadline import Pacer
 from onnxslim.core.errors import GateError
 from onnxslim.graph.cost import compute_cost
+from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.selection.budget import make_budget
+from onnxslim.pruning.selection.effects import initial_effects
+from onnxslim.pruning.selection.plan import list_choices, meet_budget
+from onnxslim.pruning.selection.survey import survey_candidates
+from onnxslim.pruning.selection.widths import plan_widths
 from tests.support import nets
 from tests.support.pruned import error, run_prune
 
@@ -30,3 +41,29 @@ def test_what_cannot_be_met_says_what_can() -> None:
         run_prune(nets.mlp(), remove=0.99)
     assert "Pinned" in caught.value.message or "pinned" in caught.value.message
     assert caught.value.exit_code == 5
+
+
+class _NoTime(Pacer):
+    def fits(self) -> bool:
+        return False
+
+
+def test_without_time_the_first_choice_that_meets_the_budget_is_taken() -> None:
+    model = nets.residual(blocks=3)
+    context, options = RunContext(), PruneOptions(remove=0.3, of="macs", round_to=1)
+    candidates = survey_candidates(model, context, options, {}, has_budget=True).candidates
+    widths, measured = plan_widths(candidates, options, context, {}), list[ir.Model]()
+    budget = make_budget(model, context, options)
+    assert budget is not None
+
+    def measure(model: ir.Model) -> float:
+        measured.append(model)
+        return float(compute_cost(model).macs)
+
+    counted = replace(budget, measure=measure, tolerance=1.0)
+    choices = list_choices(candidates, initial_effects(candidates), counted.savings(candidates, widths), options)
+    hurried = meet_budget(candidates, choices, counted, is_uniform=False, pacer=_NoTime(None))
+    met = [compute_cost(model).macs <= budget.limit for model in measured]
+    assert met[-1]
+    assert not any(met[:-1])
+    assert compute_cost(candidates.build_for_measurement(hurried)).macs <= budget.limit
