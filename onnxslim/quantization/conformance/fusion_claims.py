@@ -218,6 +218,7 @@ _CLAIMS = [
     FusionClaim("SiLU with Q/DQ behind the Sigmoid and behind the Mul fuses whole",
                 _silu, "QLinearSigmoid QLinearMul", "Sigmoid Mul"),
     FusionClaim("SiLU without Q/DQ behind the Sigmoid is float", _silu_open, "Sigmoid|QuickGelu"),
+    FusionClaim("SiLU in float is one kernel", lambda s: s("Mul", s.x, s("Sigmoid", s.x)), "QuickGelu", "Sigmoid Mul"),
     FusionClaim("a Reshape between two different scales runs in float",
                 _reshape_scales, "DequantizeLinear QuantizeLinear Reshape"),
     FusionClaim("16-bit activations keep a Conv float",

@@ -113,12 +113,31 @@ def _make_normalization(rows: int, width: int) -> LayerFactory:
     return make_layer
 
 
+def _make_silu(channels: int, size: int) -> LayerFactory:
+    """Three x * Sigmoid(x) in a row: one kernel each in float, two in int8."""
+
+    def make_layer() -> tuple[tuple[int, ...], dict[str, ir.Model]]:
+        shape, models = (1, channels, size, size), {}
+        for key in ("float", "int8"):
+            toy = ToyModel(*shape)
+            value = toy.x if key == "float" else toy.qdq(toy.x)
+            for _ in range(3):
+                gate = toy("Sigmoid", value)
+                value = toy("Mul", value, gate if key == "float" else toy.qdq(gate, 1 / 256, 0))
+                value = value if key == "float" else toy.qdq(value)
+            models[key] = toy.build(value)
+        return shape, models
+
+    return make_layer
+
+
 BENCHMARK_LAYERS = {
     "Conv 3x3, 64 channels": _make_convolutions(64, 64, 28, 3),
     "Conv 1x1, 192 channels": _make_convolutions(192, 192, 14, 1),
     "first Conv, 3 to 32 channels": _make_convolutions(3, 32, 112, 3),
     "depthwise Conv, 96 channels": _make_convolutions(96, 96, 28, 3, group=96),
     "depthwise Conv, 100 channels": _make_convolutions(100, 100, 28, 3, group=100),
+    "SiLU, 64 channels": _make_silu(64, 52),
     "dynamic linear layer, 128 rows": _make_linear(128),
     "LSTM, 256 hidden units, 20 steps": make_lstm(20, 256),
     "8-bit blocks, 1 row": _make_linear(1, 8),

@@ -57,11 +57,27 @@ def estimate_unit_times(
     for unit in units:
         unit_macs = node_costs[unit.name].macs if unit.name in node_costs else 0
         output_elements = sum(elements.get(str(value.name), 0.0) for value in unit.outputs)
-        amount, prices = output_elements, cost_model.element
+        amount, prices = output_elements, cost_model.get_element(unit.op)
+        if cost_model.float_silu is not None and _is_in_silu(unit.anchor):
+            prices = cost_model.float_silu / 2, prices[1]
         if unit.has_weights:
             amount, prices = unit_macs, _get_mac_ns(unit, cost_model)
         floats[unit.name], int8[unit.name] = amount * prices[0], amount * prices[1]
     return UnitTimes(floats, int8, elements, {name: len(size) for name, size in static_shapes.items()}, cost_model)
+
+
+def _is_in_silu(node: ir.Node) -> bool:
+    """Whether ``node`` is one of the two of x * Sigmoid(x), the Sigmoid read by nothing else."""
+    if node.op_type == "Sigmoid":
+        return any(use.node.op_type == "Mul" and _is_in_silu(use.node) for use in node.outputs[0].uses())
+    if node.op_type != "Mul" or node.domain or len(node.inputs) != 2:
+        return False
+    pairs = zip(node.inputs, reversed(node.inputs), strict=True)
+    gates = [(value.producer(), other) for value, other in pairs if value is not None and not value.is_graph_output()]
+    return any(
+        gate is not None and gate.op_type == "Sigmoid" and gate.inputs[0] is other and len(gate.outputs[0].uses()) == 1
+        for gate, other in gates
+    )
 
 
 def _get_mac_ns(unit: FusionGroup, cost_model: CostModel) -> tuple[float, float]:

@@ -59,6 +59,8 @@ class CostModel:
         misaligned_depthwise_mac: The same where the channels are no multiple of ``depthwise_multiple``.
         grouped_mac: Of a Conv with other groups.
         element: An element of an elementwise or data-moving op.
+        element_by_op: The same by op type, where it is far from that.
+        float_silu: An element of x * Sigmoid(x) in float, where that is one kernel; None where it is two.
         convert: An element of a QuantizeLinear or DequantizeLinear.
         relayout: The same for a feature map, which changes between NCHW and NHWC on the way.
         node_overhead: One more node.
@@ -77,6 +79,12 @@ class CostModel:
     node_overhead: float
     channel_multiple: int
     depthwise_multiple: int
+    element_by_op: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    float_silu: float | None = None
+
+    def get_element(self, op: str) -> tuple[float, float]:
+        """An element of an op without weights."""
+        return self.element_by_op.get(op, self.element)
 
     def get_conv_mac(self, outputs: int, group_inputs: int, group: int) -> tuple[float, float]:
         """A multiply-accumulate of a Conv with weights of shape (``outputs``, ``group_inputs``, ...)."""

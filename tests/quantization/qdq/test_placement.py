@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,3 +88,24 @@ def test_a_lone_elementwise_op_between_floats_stays_float() -> None:
     model = network([("Tanh", 0, 0), ("Sigmoid", 1, 0), ("Tanh", 2, 0)])
     found = find_fusion_groups(model, CPU)
     assert placement.place(found, placement.estimate_unit_times(model, found, COSTS)) == frozenset()
+
+
+@pytest.mark.parametrize("reads_gate_too", [False, True])
+def test_a_silu_in_float_costs_one_kernel_and_in_int8_two(reads_gate_too: bool) -> None:
+    x = ir.val("x", ir.DataType.FLOAT, (1, 4, 4, 4))
+    gate = ir.node("Sigmoid", [x], name="gate")
+    silu = ir.node("Mul", [gate.outputs[0], x], name="silu")
+    other = ir.node("Mul", [silu.outputs[0], gate.outputs[0] if reads_gate_too else x], name="other")
+    for name, node in (("g", gate), ("s", silu), ("o", other)):
+        node.outputs[0].name = name
+    graph = ir.Graph([x], [other.outputs[0]], nodes=[gate, silu, other], opset_imports={"": 17}, name="g")
+    found = ir.Model(graph, ir_version=8)
+    shapes.infer(found)
+    times = placement.estimate_unit_times(found, find_fusion_groups(found, CPU), COSTS)
+    (sigmoid, sigmoid_int8), (mul, mul_int8) = COSTS.get_element("Sigmoid"), COSTS.get_element("Mul")
+    assert COSTS.float_silu is not None
+    alone = sigmoid + mul if reads_gate_too else COSTS.float_silu
+    assert times.floats["gate"] + times.floats["silu"] == pytest.approx(64 * alone)
+    assert times.int8["gate"] + times.int8["silu"] == pytest.approx(64 * (sigmoid_int8 + mul_int8))
+    assert times.floats["other"] == pytest.approx(64 * mul)
+    assert COSTS.get_element("MaxPool") == COSTS.element
