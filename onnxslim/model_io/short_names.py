@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 #: Letters that a name may have; four of a short one's are a checksum of the whole.
-MAX_LENGTH = 20
+MAX_LENGTH = 16
 #: What exporters put behind every name.
 _ENDINGS = ("_output_0", ":0")
 

@@ -18,6 +18,7 @@ from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import EXPANDED_WEIGHTS_OPSET, PER_CHANNEL_OPSET, check_patterns, prepare_model
 from onnxslim.quantization.qdq.compact_names import compact, list_names
 from onnxslim.quantization.scheme_selection import SCHEMES, resolve_scheme
+from onnxslim.quantization.storage.default_attributes import drop_default_attributes
 from onnxslim.quantization.storage.narrow_constants import narrow_constants
 from onnxslim.quantization.storage.norm_statistics import fold_norm_statistics
 from onnxslim.quantization.targets.registry import TARGETS
@@ -79,6 +80,7 @@ def quantize(
         if scheme != "float16" and TARGETS[options.target].no_contrib_ops_reason is None:
             report.add(fold_norm_statistics(result))
             report.add(narrow_constants(result, options.exclude, halves=options.float_weights != "float32"))
+        drop_default_attributes(result)
         # casts to float16 and back are few, and what is float16 is what its readers look for
         compact(result, None if scheme == "float16" else list_names(float_model))
         if options.weights is not None:

@@ -25,7 +25,7 @@ def test_names_get_no_longer_and_short_ones_stay(name: str) -> None:
 
 
 def test_the_end_of_the_first_part_is_told() -> None:
-    assert [shorten_name(name)[:-5] for name in LONG] == ["dense_1/BiasAdd", ".0/attention/Add"[-15:]]
+    assert [shorten_name(name)[:-5] for name in LONG] == ["e_1/BiasAdd", "tention/Add"]
     assert shorten_name(LONG[0]) != shorten_name(LONG[0] + "x")
 
 

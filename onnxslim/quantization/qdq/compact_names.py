@@ -3,7 +3,7 @@
 A QDQ graph has four nodes and a dozen tensors more than the float one for each layer. Layers and their tensors keep their
 names; what was put between them is numbered, and of equal scales and zero points there is one. Types and shapes are declared
 where shape inference does not say them anyway; where in a program a node came from (its doc string) is not told any more.
-Where names still take more than 4 % of the file, those of more than twenty letters are shortened too, but for what the model
+Where names still take more than 4 % of the file, those of more than 16 letters are shortened too, but for what the model
 takes and returns: comparing layer by layer finds them by their long ones.
 """
 

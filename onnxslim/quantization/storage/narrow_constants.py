@@ -42,6 +42,8 @@ _HALF_ERROR = 2.0**-11
 _MIN_ELEMENTS = 24
 #: Numbers below this share of the largest may keep fewer.
 _TINY_SHARE = 2.0**-14
+#: What the weights of an output may lose, as a share of their energy.
+_MAX_OUTPUT_ERROR = 1e-6
 
 
 def narrow_constants(model: ir.Model, exclude: Sequence[str] = (), *, halves: bool = True) -> StepReport:
@@ -74,7 +76,7 @@ def _choose(value: ir.Value, opset: int, exclude: Sequence[str], halves: bool) -
         return None
     wide = tensor.numpy()
     forms = list(find_exact_forms(wide, tensor.dtype, opset))
-    if halves and _is_weight(value, wide, tensor.dtype, exclude) and _fits_half(wide):
+    if halves and _is_borne_in_halves(value, wide, tensor.dtype, exclude):
         forms.append(Narrowed(wide.astype(np.float16), ir.DataType.FLOAT16))
     best = min(forms, key=lambda form: form.nbytes, default=None)
     return best if best is not None and tensor.nbytes - best.nbytes >= MIN_SAVED_BYTES else None
@@ -97,14 +99,18 @@ def _is_looked_up_at_load(gather: ir.Node) -> bool:
     return get_const_tensor(gather.inputs[1]) is None and is_made_of_constants(gather.inputs[1])
 
 
-def _is_weight(value: ir.Value, wide: np.ndarray, dtype: ir.DataType, exclude: Sequence[str]) -> bool:
-    """Whether layers and norms alone read ``value``, none of them excluded, or it is the scale of codes."""
+def _is_borne_in_halves(value: ir.Value, wide: np.ndarray, dtype: ir.DataType, exclude: Sequence[str]) -> bool:
+    """Whether half floats are good enough: layers and norms alone read ``value``, none of them excluded, or it is the scale
+    of codes, and what they lose is nothing beside int8.
+    """
     nodes = [use.node for use in value.uses()]
     if dtype != ir.DataType.FLOAT or any(re.fullmatch(pattern, node.name or "") for node in nodes for pattern in exclude):
         return False
     if all(use.idx in _VECTOR_INPUTS.get(use.node.op_type, ()) or _is_code_scale(use.node) for use in value.uses()):
-        return True
-    return wide.ndim >= 2 and not isinstance(find_scale_axes(value, wide), str)
+        return _keeps_numbers(wide)
+    if wide.ndim < 2 or isinstance(axes := find_scale_axes(value, wide), str):
+        return False
+    return _keeps_outputs(wide, axes[0])
 
 
 def _is_code_scale(node: ir.Node) -> bool:
@@ -122,10 +128,21 @@ def _find_stored(value: ir.Value | None) -> ir.TensorProtocol | None:
     return get_const_tensor(producer.inputs[0]) if producer is not None and producer.op_type == "Cast" else None
 
 
-def _fits_half(wide: np.ndarray) -> bool:
-    """Whether half floats keep every number to its eleventh bit, or to that of a number too small to count."""
+def _measure_half_errors(wide: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
-        error = np.abs(wide.astype(np.float16).astype(np.float32) - wide)
+        errors: np.ndarray = np.abs(wide.astype(np.float16).astype(np.float32) - wide)
+    return errors
+
+
+def _keeps_numbers(wide: np.ndarray) -> bool:
+    """Whether half floats keep every number to its eleventh bit, or to that of a number too small to count."""
     magnitudes = np.abs(wide)
     tolerance = np.maximum(magnitudes, _TINY_SHARE * magnitudes.max(initial=0.0))
-    return bool((error <= _HALF_ERROR * tolerance).all())
+    return bool((_measure_half_errors(wide) <= _HALF_ERROR * tolerance).all())
+
+
+def _keeps_outputs(wide: np.ndarray, axes: Sequence[int]) -> bool:
+    """Whether half floats keep the weights of every output, along ``axes``: a few that are next to nothing do not count."""
+    shared = tuple(axis for axis in range(wide.ndim) if axis not in axes)
+    error, energy = (np.square(array, dtype=np.float64).sum(axis=shared) for array in (_measure_half_errors(wide), wide))
+    return bool((error <= _MAX_OUTPUT_ERROR * energy).all())

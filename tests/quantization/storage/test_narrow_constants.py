@@ -124,3 +124,11 @@ def test_excluded_nodes_keep_their_floats() -> None:
 def test_narrowing_twice_changes_nothing_more() -> None:
     once = narrow(build())
     assert len(model_file.to_bytes(narrow(once))) == len(model_file.to_bytes(once))
+
+
+def test_weights_that_fade_out_are_half_floats_as_long_as_each_output_keeps_its_own() -> None:
+    window = np.exp(-(np.linspace(-4, 4, 16, dtype=np.float32) ** 2))[:, None]  # to a ten-millionth
+    kernel = (1e-2 * window * RNG.normal(size=(16, SIZE))).astype(np.float32)
+    assert list_types(narrow(build(broad=kernel)))["broad"] == "FLOAT16"
+    kernel[:, 5] *= 1e-5
+    assert list_types(narrow(build(broad=kernel)))["broad"] == "FLOAT"
