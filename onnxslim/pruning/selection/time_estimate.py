@@ -1,8 +1,8 @@
 """How long a prune step with data will take, told before it begins.
 
-The step runs samples and multiplies matrices, so its time is two counts over two rates: inferences of the whole model,
-and arithmetic of the least squares. The counts follow from the model and the number of samples; the rates are measured on
-the spot, which takes a second or less.
+The step runs samples, multiplies matrices and opens sessions, so its time is three counts over three rates: inferences of
+the whole model, arithmetic of the least squares, and models that are tried. The counts follow from the model and the number
+of samples; the rates are measured on the spot, which takes a second or less.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from onnxslim.model_io import model_file
 from onnxslim.pruning.block_dropping import MAX_REPAIR_SAMPLES
 from onnxslim.pruning.channel_groups import ChannelGroup, find_channel_groups
 from onnxslim.pruning.importance.error_curves import EFFECT_LEVELS, MAX_GRAM_COLUMNS
+from onnxslim.pruning.selection.survey import MAX_EVALUATION_SAMPLES
 from onnxslim.pruning.statistics.layer_moments import OBS_DAMPINGS
 from onnxslim.pruning.statistics.obs import STEPS_TO_HALVE
 from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD, positions_per_sample
@@ -52,18 +53,23 @@ class PruneWorkload:
     Attributes:
         runs: Inferences of the whole model on one sample.
         macs: Multiply-accumulates of scores and repairs.
+        openings: Models that are opened to be tried, each about a half of the whole one.
     """
 
     runs: float
     macs: float
+    openings: float = 0.0
 
 
 @dataclass(frozen=True)
 class MachineRates:
-    """What this machine does in a second: inferences of one sample, on all cores; multiply-accumulates, on one."""
+    """What this machine does in a second: inferences of one sample, on all cores; multiply-accumulates, on one; openings of
+    the whole model.
+    """
 
     runs: float
     macs: float
+    openings: float = math.inf
 
 
 class PruneForecast:
@@ -85,8 +91,8 @@ class PruneForecast:
         """With ``count`` samples; 0 where it cannot be told."""
         if math.isinf(self._rates.runs):
             return 0.0
-        workload = estimate_workload(self._prunable, count)
-        return workload.runs / self._rates.runs + workload.macs / self._rates.macs
+        workload, rates = estimate_workload(self._prunable, count), self._rates
+        return workload.runs / rates.runs + workload.macs / rates.macs + 0.5 * workload.openings / rates.openings
 
 
 @dataclass(frozen=True)
@@ -118,24 +124,27 @@ def find_prunable(model: ir.Model) -> Prunable:
 def estimate_workload(prunable: Prunable, samples: int) -> PruneWorkload:
     """What pruning with so many samples comes to."""
     groups, blocks, remaining_shares = prunable.groups, prunable.blocks, prunable.remaining_shares
-    held_out = max(samples // HOLDOUT_PERIOD, 1)
+    held_out = min(max(samples // HOLDOUT_PERIOD, 1), MAX_EVALUATION_SAMPLES)
     runs = FULL_PASSES * samples + (min(samples, MAX_REPAIR_SAMPLES) + 0.5 * held_out) * bool(blocks)
+    levels = [min(len(EFFECT_LEVELS), len(group)) for group in groups]
     runs += sum(
-        min(len(EFFECT_LEVELS), len(group)) * held_out * remaining_shares[min(group.first_node, len(remaining_shares) - 1)]
-        for group in groups
+        count * held_out * remaining_shares[min(group.first_node, len(remaining_shares) - 1)]
+        for count, group in zip(levels, groups, strict=True)
     )
     runs += 0.5 * held_out * len(blocks)
     macs = sum(_layer_macs(layer, samples) for layer in prunable.layers)
     for group in groups:  # to take their units away one by one
         macs += sum(min(len(group), STEPS_TO_HALVE) * slots.size**2 for slots in group.readers.values())
-    return PruneWorkload(runs, macs)
+    return PruneWorkload(runs, macs, sum(levels) + len(blocks))
 
 
 def measure_rates(model: ir.Model, samples: Samples, config: SessionConfig) -> MachineRates:
-    """What this machine does in a second, measured now; opening a session, once a prune step and not once a run, apart."""
+    """What this machine does in a second, measured now; opening is no part of a run."""
     batch_size = plan_batch_size(model, samples, BATCH_SIZE)
     batches = list(itertools.islice(samples.batches(batch_size), math.ceil(2 * BATCH_SIZE / batch_size)))
+    started = time.perf_counter()
     pool, timed = SessionPool(model, config), batches[:1]
+    openings = 1 / max(time.perf_counter() - started, 1e-9)
     seconds = _time_batches(pool, timed)
     if seconds < _LONG_BATCH:  # the first run of short ones allocates for most of its time
         timed = batches
@@ -146,7 +155,8 @@ def measure_rates(model: ir.Model, samples: Samples, config: SessionConfig) -> M
     started = time.perf_counter()
     for _ in range(8):
         _ = square @ square
-    return MachineRates(count / seconds, 8 * BENCHMARK_SIDE**3 / max(time.perf_counter() - started, 1e-9))
+    macs = 8 * BENCHMARK_SIDE**3 / max(time.perf_counter() - started, 1e-9)
+    return MachineRates(count / seconds, macs, openings)
 
 
 def _time_batches(pool: SessionPool, batches: Sequence[Batch]) -> float:

@@ -49,9 +49,9 @@ def test_every_candidate_is_run_on_the_samples_held_back() -> None:
 
 def test_seconds_are_counts_over_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nets.mlp()
-    monkeypatch.setattr(time_estimate, "measure_rates", lambda *_: MachineRates(runs=100.0, macs=1e6))
+    monkeypatch.setattr(time_estimate, "measure_rates", lambda *_: MachineRates(runs=100.0, macs=1e6, openings=4.0))
     forecast, done = PruneForecast(model, nets.samples(model, 50), SessionConfig()), estimate_workload(model, 20)
-    assert forecast.predict_seconds(20) == pytest.approx(done.runs / 100 + done.macs / 1e6)
+    assert forecast.predict_seconds(20) == pytest.approx(done.runs / 100 + done.macs / 1e6 + done.openings / 8)
     assert forecast.predict_seconds(20) < forecast.predict_seconds(50)
 
 
@@ -68,7 +68,9 @@ def test_opening_a_session_is_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time_estimate, "time", clock)
     monkeypatch.setattr(time_estimate, "SessionPool", SlowToOpen)
     model = nets.mlp()
-    assert time_estimate.measure_rates(model, nets.samples(model, 40), SessionConfig()).runs == pytest.approx(BATCH_SIZE)
+    rates = time_estimate.measure_rates(model, nets.samples(model, 40), SessionConfig())
+    assert rates.runs == pytest.approx(BATCH_SIZE)
+    assert rates.openings == pytest.approx(1 / 101)
 
 
 def test_rates_are_positive_whatever_the_number_of_samples() -> None:
