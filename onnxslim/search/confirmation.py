@@ -18,7 +18,7 @@ from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import Result
 from onnxslim.pipeline.task import CompressionTask
 from onnxslim.reporting.drops import describe_drop
-from onnxslim.search.finalists import count_open_reads, is_sure, select_finalists, step_down
+from onnxslim.search.finalists import count_open_reads, has_good_successor, is_sure, select_finalists, step_down
 from onnxslim.search.stepping_down import SteppingDown
 from onnxslim.search.trial import Trial
 from onnxslim.search.verdict import describe_gain, describe_search, describe_verdict, suggest_max_drop
@@ -68,7 +68,7 @@ class Confirmation:
             if late:
                 break
             milder = None
-            if count_open_reads(queue, trial, reads) > 0:
+            if count_open_reads(queue, trial, reads) > 0 and not has_good_successor(queue, trial):
                 milder = self.stepping.make_milder(trial, tried, self.recipe.gates.max_drop, self._fits)
             if milder is not None:
                 tried += [] if milder in tried else [milder]

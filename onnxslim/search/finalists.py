@@ -19,6 +19,8 @@ _SCORE_TOLERANCE = 0.02
 #: What only the confirm data can clear of too large a drop has to gain so many times what passed on tune does: a few per
 #: cent are not worth a drop that was seen.
 _UNPROVEN_GAIN = 1.2
+#: What gains so much of what failed did is as good.
+_NEARLY = 0.9
 #: Of the drop that is allowed, what is asked of what comes next: it is a prediction.
 DROP_MARGIN = 0.8
 
@@ -124,6 +126,15 @@ def choose_milder_point(front: Sequence[FrontLoss], chosen: int, loss_share: flo
     milder = range(chosen + 1, len(front))
     allowed = loss_share * front[chosen].loss
     return next((i for i in milder if front[i].loss <= allowed), len(front) - 1 if milder else None)
+
+
+def has_good_successor(queue: Sequence[T], failed: T) -> bool:
+    """Whether what comes next in ``queue`` lost less than half of what ``failed`` did on tune and gains nearly as much, so
+    that nothing milder has to be made.
+    """
+    if not queue or is_sure(queue[0].candidate):
+        return False
+    return queue[0].seen_drop < failed.seen_drop / 2 and queue[0].score >= _NEARLY * failed.score
 
 
 def count_open_reads(queue: Sequence[T], failed: T, reads: int) -> int:

@@ -25,8 +25,8 @@ from onnxslim.search.candidate import (
 from onnxslim.search.finalists import is_weights_only
 from onnxslim.search.pruning_ratio import MIN_SCORE_GAIN, choose_next_ratio, predict_ratio
 
-#: Seconds below which learning back is not worth its set-up.
-_MIN_RECOVERY_SECONDS = 45.0
+#: Seconds below which learning back is not worth its set-up, and below which it waits until nothing else is left to try.
+_LEAST_RECOVERY_SECONDS, _MIN_RECOVERY_SECONDS = 15.0, 45.0
 #: Which share of the time that its like took a step that quantises can do with.
 _MIN_QUANTIZE_SHARE = 0.5
 #: Which share of what is kept for the confirmation the surest candidate may take.
@@ -54,7 +54,7 @@ def _propose_unpruned(history: Sequence[CandidateResult], state: SearchState) ->
         candidates += [replace(exact, scheme=scheme) for scheme in _list_other_activations(results[int8], state)]
         best = _choose_result(history, state, ACTIVATION_SCHEMES)
         if best is None:
-            recovery_seconds = _choose_recovery_seconds(state)
+            recovery_seconds = _choose_recovery_seconds(state, _MIN_RECOVERY_SECONDS)
             has_recovered = any(o.candidate.recovery_seconds and not o.candidate.pruning_ratio for o in history)
             can_recover = recovery_seconds and not has_recovered
             candidates += [replace(int8, recovery_seconds=recovery_seconds)] if can_recover else []
@@ -77,7 +77,7 @@ def _propose_pruned(history: Sequence[CandidateResult], state: SearchState) -> I
 
     Where int8 activations gain no time any more because little is left to multiply, int8 weights from there on. Pruning
     alone, until it fails; with what learning brings back, from there on; then pruning alone more closely, where
-    there is no time to learn; last with cheaper forms as well.
+    there is no time to learn; then with cheaper forms as well. A short training comes after all that.
     """
     if not state.can_prune:
         return
@@ -89,7 +89,7 @@ def _propose_pruned(history: Sequence[CandidateResult], state: SearchState) -> I
     if ratio_weights is not None:
         yield Candidate(ratio_weights, "weights", 0.0, state.of)
     ratio_alone = choose_next_ratio(without_recovery, state)
-    recovery_seconds = _choose_recovery_seconds(state)
+    recovery_seconds, learned = _choose_recovery_seconds(state, _LEAST_RECOVERY_SECONDS), list[Candidate]()
     if recovery_seconds and (
         ratio_alone is None or any(not passes(o, state) for o in without_recovery if o.candidate.pruning_ratio)
     ):
@@ -97,12 +97,14 @@ def _propose_pruned(history: Sequence[CandidateResult], state: SearchState) -> I
         recoverable = [o for o in history if passes(o, state) or math.isinf(o.drop)]
         with_recovery = [o for o in full_rank if o.candidate.recovery_seconds or o in recoverable]
         ratio = choose_next_ratio(with_recovery, state, predict_ratio(without_recovery, with_recovery, state))
-        if ratio is not None:
-            yield Candidate(ratio, scheme, recovery_seconds, state.of)
+        learned = [] if ratio is None else [Candidate(ratio, scheme, recovery_seconds, state.of)]
+    waits = recovery_seconds < _MIN_RECOVERY_SECONDS
+    yield from [] if waits else learned
     if ratio_alone is not None:
         yield Candidate(ratio_alone, scheme, 0.0, state.of)
     if (low_rank := _propose_low_rank(same_scheme, state)) is not None:
         yield low_rank
+    yield from learned if waits else []
 
 
 def _choose_weights_ratio(
@@ -173,12 +175,12 @@ def predict_candidates(results: Sequence[CandidateResult], state: SearchState, c
     return candidates
 
 
-def _choose_recovery_seconds(state: SearchState) -> float:
+def _choose_recovery_seconds(state: SearchState, least: float) -> float:
     """Seconds that the next training may take; 0 where it cannot be or is not worth it."""
     seconds = state.recovery_seconds
-    while seconds >= _MIN_RECOVERY_SECONDS and seconds > _MAX_RECOVERY_SHARE * state.seconds_left:
+    while seconds >= least and seconds > _MAX_RECOVERY_SHARE * state.seconds_left:
         seconds /= 2
-    return float(np.floor(seconds)) if seconds >= _MIN_RECOVERY_SECONDS else 0.0
+    return float(np.floor(seconds)) if seconds >= least else 0.0
 
 
 def _fits_time(history: Sequence[CandidateResult], candidate: Candidate, state: SearchState) -> bool:

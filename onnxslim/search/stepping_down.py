@@ -49,9 +49,10 @@ class SteppingDown:
         drop = trial.confirm_drop
         if limit is None or drop is None or drop <= limit or trial.candidate.recovery_seconds:
             return None  # what was learned was learned for that placement and that share
-        if trial.candidate.pruning_ratio and _is_pruning_to_blame(trial, tried):
+        is_stuck = _is_stuck(trial, tried)
+        if trial.candidate.pruning_ratio and (is_stuck or _is_pruning_to_blame(trial, tried)):
             return self._prune_less(trial, tried, limit, fits)
-        return self._place_milder(trial, tried, limit, fits)
+        return None if is_stuck else self._place_milder(trial, limit, fits)
 
     def _prune_less(self, trial: Trial, tried: Sequence[Trial], limit: float, fits: Callable[[float], bool]) -> Trial | None:
         """A share of which the drop should be small enough, taken to grow with its square."""
@@ -69,17 +70,13 @@ class SteppingDown:
         candidate = replace(trial.candidate, pruning_ratio=ratio, milder=0)
         return self.run(candidate, self.make_recipe(candidate))
 
-    def _place_milder(
-        self, trial: Trial, tried: Sequence[Trial], limit: float, fits: Callable[[float], bool]
-    ) -> Trial | None:
+    def _place_milder(self, trial: Trial, limit: float, fits: Callable[[float], bool]) -> Trial | None:
         """The next milder placement.
 
         Where every layer passed on tune no front was looked for: what each loses is measured now, on the fit data.
         """
         text, drop, candidate = trial.attempt.result.recipe, trial.confirm_drop or math.inf, trial.candidate
-        unmilder = replace(candidate, milder=0)
-        earlier = [t.confirm_drop for t in tried if replace(t.candidate, milder=0) == unmilder and t is not trial]
-        if text is None or any(known is not None and drop > _MAX_DROP_LEFT * known for known in earlier):
+        if text is None:
             return None
         resolved = recipes.parse(text)
         *before, last = resolved.steps
@@ -104,6 +101,13 @@ class SteppingDown:
             steps = milder.front_index - (trial.front_index or 0)
             milder.candidate = replace(candidate, milder=candidate.milder + steps)
         return milder
+
+
+def _is_stuck(trial: Trial, tried: Sequence[Trial]) -> bool:
+    """Whether a placement before that of ``trial``, and less mild, dropped hardly more: it is not int8 that costs."""
+    unmilder = replace(trial.candidate, milder=0)
+    earlier = [t.confirm_drop for t in tried if replace(t.candidate, milder=0) == unmilder and t is not trial]
+    return any(known is not None and (trial.confirm_drop or 0.0) > _MAX_DROP_LEFT * known for known in earlier)
 
 
 def _is_pruning_to_blame(trial: Trial, tried: Sequence[Trial]) -> bool:

@@ -16,6 +16,7 @@ from onnxslim.search.finalists import (
     choose_loss_share,
     choose_milder_point,
     count_open_reads,
+    has_good_successor,
     is_dominated,
     is_needed,
     rank,
@@ -143,6 +144,15 @@ def test_stepping_down_reads_the_confirm_data_no_more_often_and_keeps_the_surest
     found = step_down(queue, Tried(Candidate(), 0.002, 9.0), milder, reads)
     assert reads + len(found) <= MAX_CONFIRM_READS
     assert [t for t in queue if t in (EXACT, WEIGHTS)] == [t for t in found if t in (EXACT, WEIGHTS)]
+
+
+def test_what_lost_much_less_and_gains_as_much_comes_before_anything_milder_is_made() -> None:
+    failed, learned = Tried(Candidate(0.6), 0.005, 9.0), Tried(Candidate(0.6, recovery_seconds=60.0), 0.001, 8.9)
+    assert has_good_successor([learned, WEIGHTS, EXACT], failed)
+    assert not has_good_successor([WEIGHTS, EXACT], failed), "the surest is for the last"
+    assert not has_good_successor([], failed)
+    assert not has_good_successor([Tried(Candidate(0.6), 0.004, 8.9)], failed)
+    assert not has_good_successor([Tried(Candidate(0.2), 0.001, 5.0)], failed)
 
 
 def test_a_read_is_kept_for_what_int8_weights_step_down_to_unless_they_lose_much_less() -> None:

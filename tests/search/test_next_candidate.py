@@ -43,6 +43,29 @@ def test_when_int8_loses_too_much_and_it_can_learn_it_learns_first() -> None:
     assert best(seen).scheme == "int8"
 
 
+def test_a_short_training_waits_until_nothing_else_is_left_to_try() -> None:
+    history = [
+        CandidateResult(Candidate(scheme=None), 0.0, 1.0, 1.0),
+        CandidateResult(Candidate(scheme="weights"), 0.0, 3.9, 1.0),
+        CandidateResult(Candidate(), 0.0, 6.0, 1.0),
+        CandidateResult(Candidate(0.2), 0.001, 7.0, 1.0),
+        CandidateResult(Candidate(0.4), 0.02, 9.0, 1.0),
+    ]
+    tried: list[Candidate] = []
+    while (candidate := choose_next_candidate(history, SearchState(0.01, 50.0, recovery_seconds=18.0))) is not None:
+        tried.append(candidate)
+        passes_by = 0.3 + 0.1 * bool(candidate.recovery_seconds)
+        drop = 0.005 if candidate.pruning_ratio < passes_by else 0.02
+        history.append(CandidateResult(candidate, drop, 6.0 + 8 * candidate.pruning_ratio, 1.0))
+    is_learned = [bool(candidate.recovery_seconds) for candidate in tried]
+    assert any(is_learned)
+    assert is_learned == sorted(is_learned), "learned ones come last"
+    long = choose_next_candidate(history[:5], SearchState(0.01, 1e6, recovery_seconds=180.0))
+    assert long is not None
+    assert long.recovery_seconds
+    assert choose_next_candidate(history, SearchState(0.01, 50.0, recovery_seconds=14.0)) is None
+
+
 def test_learning_back_goes_on_where_pruning_alone_had_to_stop() -> None:
     plain = search(lambda point: 0.03 * point.pruning_ratio, learns=False)
     learned = search(lambda point: (0.01 if point.recovery_seconds else 0.03) * point.pruning_ratio, learns=True)

@@ -116,6 +116,15 @@ def test_where_int8_loses_as_much_by_itself_its_placement_is_milder() -> None:
     assert milder.candidate == Candidate(0.6, milder=1)
 
 
+def test_where_a_milder_placement_does_not_help_what_is_pruned_less_is_pruned() -> None:
+    front, unpruned = make_front(1.0, 0.1, 0.01), make_trial(Candidate(), seen_drop=0.0015)
+    pruned = make_trial(Candidate(0.6), 0.016, front=front, front_index=0)
+    milder = make_trial(Candidate(0.6, milder=1), 0.0155, front=front, front_index=1)
+    less = step_down(milder, pruned, unpruned)
+    assert less is not None
+    assert less.candidate == Candidate(0.43)
+
+
 def test_a_share_that_was_tried_is_not_tried_again() -> None:
     known = make_trial(Candidate(0.4))
     assert step_down(make_trial(Candidate(0.6), 0.016), known) is known
