@@ -33,11 +33,13 @@ def _scale_units(number: float | None, units: tuple[tuple[float, str], ...], pla
 
 
 def format_digits(number: float, significant: int = 3) -> str:
-    """``number`` with so many significant digits, and never an exponent for what is read at a glance."""
+    """``number`` with so many significant digits, and never an exponent for what is read at a glance: below 10¹⁰."""
     if not math.isfinite(number):
         return NO_VALUE
     if number == 0:
         return "0"
+    if abs(number) >= 1e10:
+        return f"{number:.{significant - 1}e}"
     places = max(0, significant - 1 - math.floor(math.log10(abs(number))))
     return f"{number:.{min(places, 6)}f}"
 

@@ -20,6 +20,8 @@ from onnxslim.reporting import text
         (text.format_milliseconds(7.9512), "7.95 ms"),
         (text.format_digits(0.000123), "0.000123"),
         (text.format_digits(float("inf")), "–"),
+        (text.format_digits(7.1112e25), "7.11e+25"),
+        (text.format_digits(1234567890.0), "1234567890"),
         (text.format_signed(-0.004), "0.00"),
         (text.format_ratio(2.0, "faster", "slower"), "2.00× faster"),
         (text.format_ratio(1.001, "faster", "slower"), "unchanged"),
