@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -181,3 +182,21 @@ def check_shared_values(feeds: Sequence[InputFeed], parts: Sequence[ColumnRows],
                 f"'{feed.key}' must not change within a batch fixed at {batch}, because there are labels",
                 hint=f"a run takes one value of it: let each {batch} samples in a row have the same",
             )
+
+
+def read_rows(feeds: Sequence[InputFeed], size: int, order: Indices) -> Iterator[list[ColumnRows]]:
+    """The rows at ``order``, ``size`` at a time along the first axis, converted, in the order of ``feeds``."""
+    chunks = [order[i : i + size] for i in range(0, len(order), size)]
+    streams = [feed.column.read(chunks) for feed in feeds]
+    for chunk, *parts in zip(chunks, *streams, strict=True):
+        yield [feed.convert(part, chunk) for feed, part in zip(feeds, parts, strict=True)]
+
+
+def digest_row(feeds: Sequence[InputFeed], rows: Sequence[Array]) -> bytes:
+    """A hash of one sample, a row of each of ``feeds``, as the model would be fed with it alone."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for feed, row in sorted(zip(feeds, rows, strict=True), key=lambda pair: pair[0].input.name):
+        input_tensor = assemble_tensor(np.asarray(row)[None], feed.axis)
+        content = repr(input_tensor.tolist()).encode() if input_tensor.dtype.kind == "U" else input_tensor.tobytes()
+        hasher.update(f"{feed.input.name} {input_tensor.shape} {len(content)}\n".encode() + content)
+    return hasher.digest()

@@ -13,7 +13,15 @@ from numpy.typing import ArrayLike
 
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.columns import Array, ColumnRows, Indices
-from onnxslim.data.input_binding import InputFeed, assemble_tensor, check_shared_values, find_batch_ends, find_fixed_batch
+from onnxslim.data.input_binding import (
+    InputFeed,
+    assemble_tensor,
+    check_shared_values,
+    digest_row,
+    find_batch_ends,
+    find_fixed_batch,
+    read_rows,
+)
 from onnxslim.data.states.token_layout import TokenLayout
 
 #: Samples, and bytes of them, read at a time where nothing else decides.
@@ -244,35 +252,39 @@ class Samples:
         Equal for equal contents, however they are stored: dtype and rank are the model's.
         """
         missing = [i for i in dict.fromkeys(self._indices.tolist()) if i not in self._digests]
-        if missing:
+        if missing and self.state and self._steps is not None:
+            self._digests.update(enumerate(self._digest_steps(self._steps.time)))
+        elif missing:
             position = iter(missing)
             for parts in self.read_rows(self.read_size, np.array(missing)):
                 for rows in zip(*parts, strict=True):
-                    self._digests[next(position)] = self._digest(rows)
+                    self._digests[next(position)] = digest_row(self.feeds, rows)
         return [self._digests[i] for i in self._indices.tolist()]
+
+    def _digest_steps(self, times: Indices) -> Iterator[bytes]:
+        """Of every row of the source. The state at a step follows from what was fed before it, so that hashing this will
+        do: the caches of a decoder are a thousand times as much.
+        """
+        fed_back = set(self.state.values())
+        feeds = [feed for feed in self.feeds if feed.input.name not in fed_back]
+        order, before = np.arange(len(times)), b""
+        for start, parts in zip(range(0, len(order), self.read_size), read_rows(feeds, self.read_size, order), strict=True):
+            for index, rows in enumerate(zip(*parts, strict=True), start=start):
+                before = hashlib.blake2b(
+                    (before if times[index] else b"") + digest_row(feeds, rows), digest_size=16
+                ).digest()
+                yield before
 
     def fingerprint(self) -> str:
         """A hash of all contents in order, for the record of which data were used."""
         return hashlib.blake2b(b"".join(self.digests()), digest_size=16).hexdigest()
-
-    def _digest(self, rows: Sequence[Array]) -> bytes:
-        hasher = hashlib.blake2b(digest_size=16)
-        for f, row in sorted(zip(self.feeds, rows, strict=True), key=lambda pair: pair[0].input.name):
-            input_tensor = assemble_tensor(np.asarray(row)[None], f.axis)
-            content = repr(input_tensor.tolist()).encode() if input_tensor.dtype.kind == "U" else input_tensor.tobytes()
-            hasher.update(f"{f.input.name} {input_tensor.shape} {len(content)}\n".encode() + content)
-        return hasher.digest()
 
     def read_rows(self, size: int, indices: Indices | None = None) -> Iterator[list[ColumnRows]]:
         """The samples themselves, ``size`` at a time along the first axis, converted, in the order of :attr:`input_names`.
 
         ``indices`` are rows of the source to read instead of these samples.
         """
-        order = self._indices if indices is None else indices
-        chunks = [order[i : i + size] for i in range(0, len(order), size)]
-        streams = [f.column.read(chunks) for f in self.feeds]
-        for chunk, *parts in zip(chunks, *streams, strict=True):
-            yield [f.convert(part, chunk) for f, part in zip(self.feeds, parts, strict=True)]
+        return read_rows(self.feeds, size, self._indices if indices is None else indices)
 
     def _find_batch_ends(self, parts: Sequence[ColumnRows], count: int) -> list[int]:
         """Where a batch must end: between samples that cannot share a run."""

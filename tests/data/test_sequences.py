@@ -197,3 +197,15 @@ def test_made_up_sequences_grow_until_the_model_runs_with_them(make: Make) -> No
     assert next(iter(samples.batches(1)))["x"].shape[1] >= 8
     assert samples.times is not None
     assert samples.times.max() > 1
+
+
+def test_a_step_is_told_from_an_equal_one_by_what_came_before_it(model: ir.Model) -> None:
+    (sequence,) = frames(3)
+    sequence[2] = sequence[1]
+    twice = open_samples([{"x": sequence}, {"x": sequence}], model, feedback=HOW)
+    digests = twice.digests()
+    assert len(set(digests)) == 3
+    assert digests[:3] == digests[3:]
+    assert twice.take([4, 1]).digests() == [digests[1], digests[1]]
+    shorter = open_samples([{"x": sequence[1:]}], model, feedback=HOW)
+    assert set(shorter.digests()).isdisjoint(digests)
