@@ -70,9 +70,12 @@ def run_tool(python: str, name: str, source: Path, target: Path, fold: int | Non
         "peak = int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
         "print('\\nRESULT ' + json.dumps({'seconds': seconds, 'cpu_seconds': work, 'peak_mb': peak // 1024}))"
     )
+    # one of the peers has our name: what this process finds first is not what theirs should
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" or python == sys.executable}
     try:
         done = subprocess.run(
             [python, "-c", program, str(source), str(target.resolve())],
+            env=environment,
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -31,6 +31,7 @@ from onnxslim.quantization.placement_selection import SelectedPlacement, select_
 from onnxslim.quantization.prepare import build_no_layers_error
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_groups, make_plan
 from onnxslim.quantization.qdq.mean_to_pool import replace_means_with_pools
+from onnxslim.quantization.qdq.pad_axes import write_out_pad_axes
 from onnxslim.quantization.qdq.placement import find_int8_capable
 from onnxslim.quantization.sqnr_floor import build_sqnr_error
 from onnxslim.quantization.static import output_head
@@ -71,6 +72,7 @@ def quantize_static(
     target, methods = TARGETS[options.target], range_methods.parse_methods(options.calibration)
     with report.part("preparing"):
         report.count("means written as pools", replace_means_with_pools(model, target))
+        report.count("pads written out for every axis", write_out_pad_axes(model))
         feeds = CalibrationFeeds(context.require_samples("quantize"))
         macs = max(cost.compute_cost(model).macs, 1)
         evaluation_count = int(min(max(EVALUATION_MACS / macs, MIN_EVALUATION_SAMPLES), MAX_EVALUATION_SAMPLES))
