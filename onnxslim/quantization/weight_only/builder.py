@@ -21,8 +21,9 @@ from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups
 from onnxslim.quantization.qdq.placement import estimate_unit_times
 from onnxslim.quantization.qdq.placement_front import IndependentGroup, Placement, rank_front, remeasure_front
+from onnxslim.quantization.storage.narrow_constants import narrow_constants
 from onnxslim.quantization.targets.registry import TARGETS
-from onnxslim.quantization.weight_only.weights import find_weight_tensors
+from onnxslim.quantization.weight_only.weights import WeightTensor, find_weight_tensors
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,10 @@ class WeightsBuilder:
         """The bytes that int8 saves, by the readers of a weight; weights that share a reader go together."""
         groups: list[tuple[set[str], int]] = []
         for tensor in find_weight_tensors(self._model, self._options.exclude)[0]:
-            readers, saved = {use.node.name or "" for use in tensor.value.uses()}, tensor.nbytes - tensor.array.size
+            readers, saved = (
+                {use.node.name or "" for use in tensor.value.uses()},
+                self._get_float_bytes(tensor) - tensor.array.size,
+            )
             for other in [group for group in groups if group[0] & readers]:
                 groups.remove(other)
                 readers, saved = readers | other[0], saved + other[1]
@@ -87,7 +91,9 @@ class WeightsBuilder:
         return BuiltWeights([Variant(None, model, errors)], written)
 
     def walk_front(self, fastest: frozenset[str], reserve: float) -> list[Placement]:
-        """From all of ``fastest`` in int8 to one weight, each one's loss measured alone; ``reserve`` seconds are left."""
+        """From all of ``fastest`` in int8 to one weight, each one's loss measured alone, and to half floats alone;
+        ``reserve`` seconds are left.
+        """
         reference = ReferenceOutputs(self._model, self._loss_feeds, self._context.config)
         fits = self._context.pace(reserve).fits
         readers = {group[0]: group for group in self._saved_bytes if fastest.issuperset(group)}
@@ -106,7 +112,10 @@ class WeightsBuilder:
             Placement(point.int8, point.loss, self._float_seconds, self._float_bytes - gain)
             for point, gain in zip(points, saved, strict=True)
         ]
-        return remeasure_front(placements, measure, fits)
+        front = remeasure_front(placements, measure, fits)
+        if front and stores_halves(self._options):  # they lose next to nothing, which is judged as all others are
+            front.append(Placement(frozenset(), 0.0, self._float_seconds, self._float_bytes))
+        return front
 
     def list_float_units(self, int8: frozenset[str]) -> tuple[str, ...]:
         """What has to be named for ``int8`` to be built again."""
@@ -118,7 +127,12 @@ class WeightsBuilder:
 
     @cached_property
     def _float_bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in find_weight_tensors(self._model, self._options.exclude)[0])
+        tensors = find_weight_tensors(self._model, self._options.exclude)[0]
+        return sum(map(self._get_float_bytes, tensors))
+
+    def _get_float_bytes(self, tensor: WeightTensor) -> int:
+        """Bytes of what stays float: in half floats, as far as they are stored so."""
+        return min(tensor.nbytes, 2 * tensor.array.size) if stores_halves(self._options) else tensor.nbytes
 
     @cached_property
     def _float_seconds(self) -> float:
@@ -129,7 +143,18 @@ class WeightsBuilder:
     def _write_copy(self, int8: Collection[str]) -> tuple[ir.Model, StepReport]:
         copy = model_file.clone(self._model)
         float_units = self.list_float_units(frozenset(int8))
-        return copy, self._write(copy, exclude_layers(self._options.exclude, float_units))
+        written = self._write(copy, exclude_layers(self._options.exclude, float_units))
+        return copy, written if written.changed else write_halves(copy, self._options)
+
+
+def stores_halves(options: QuantizeOptions) -> bool:
+    """Whether what stays float is stored in half floats."""
+    return options.float_weights != "float32" and TARGETS[options.target].no_contrib_ops_reason is None
+
+
+def write_halves(model: ir.Model, options: QuantizeOptions) -> StepReport:
+    """The weights of ``model``, none of which is in int8, in half floats, in place, where ``options`` allow them."""
+    return narrow_constants(model, options.exclude) if stores_halves(options) else StepReport("weights")
 
 
 def exclude_layers(exclude: Sequence[str], names: Collection[str]) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only import codebook, qdq_blockwise
 from onnxslim.quantization.weight_only.block_choice import choose_block_layers
 from onnxslim.quantization.weight_only.blocks import write_blockwise
-from onnxslim.quantization.weight_only.builder import BuiltWeights, WeightsBuilder, exclude_layers
+from onnxslim.quantization.weight_only.builder import BuiltWeights, WeightsBuilder, exclude_layers, write_halves
 from onnxslim.quantization.weight_only.correction import WriteWeights, correct_weights
 
 #: Samples that times are measured on.
@@ -119,6 +119,8 @@ def quantize_weights(
     if selected is None:
         result = model_file.clone(source)
         written = write(result, exclude_layers(options.exclude, options.float_units or ()))
+        if options.float_units and not written.changed:
+            written = write_halves(result, options)
     else:
         result, written = selected.variant.model, selected.built.written
         selected.describe(report)

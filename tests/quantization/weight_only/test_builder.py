@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -88,6 +90,25 @@ def test_all_weights_are_int8_where_the_drop_is_small_or_nobody_judges() -> None
     floor = QuantizeOptions(weights="int8", placement="static", min_sqnr=170.0)
     with pytest.raises(GateError, match="170 are asked for"):
         quantize(found, samples, floor)
+
+
+def test_where_no_weight_may_be_int8_all_are_half_floats_and_the_decision_replays() -> None:
+    found = branches()
+    samples = open_samples({"x": np.random.default_rng(1).standard_normal((16, 48)).astype(np.float32)}, found)
+
+    def excess(candidate: ir.Model) -> float:
+        kinds = {value.const_value.dtype for value in candidate.graph.initializers.values() if value.const_value is not None}
+        return 3.0 * (ir.DataType.INT8 in kinds)
+
+    result, report = quantize(found, samples, INT8, drop_over_limit=excess)
+    assert report.changed["constants in half floats"] == 6
+    assert len(report.decision.float_units) == 6
+    assert len(model_file.to_bytes(result)) < 0.6 * len(model_file.to_bytes(found))
+    again, _ = quantize(found, samples, replace(INT8, float_units=report.decision.float_units, corrected_layers=0))
+    assert model_file.to_bytes(again) == model_file.to_bytes(result)
+    floats = replace(INT8, float_weights="float32")
+    _, report = quantize(found, samples, floats, drop_over_limit=excess)
+    assert "the drop stays too large" in " ".join(report.warnings)
 
 
 def test_layers_are_excluded_by_their_names_not_by_patterns() -> None:
