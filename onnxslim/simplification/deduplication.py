@@ -17,10 +17,14 @@ from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.traversal import iter_bodies, walk_graphs
 from onnxslim.simplification.constant_folding import is_pure
 from onnxslim.simplification.editor import BoundedEditor, stored_bytes
+from onnxslim.simplification.rule import name_rewrite
 from onnxslim.simplification.symbolic_shapes.inference import KnownIntegers
 
 #: Bytes of a weight's head, middle and tail that are compared before the whole is.
 SAMPLE_BYTES = 4096
+
+#: What merging nodes is called where rewrites are counted, and left out by name.
+COMPUTED_ONCE = "computed once"
 
 
 def merge_nodes(model: ir.Model, editor: BoundedEditor, known: KnownIntegers, report: StepReport) -> int:
@@ -29,7 +33,7 @@ def merge_nodes(model: ir.Model, editor: BoundedEditor, known: KnownIntegers, re
     A nested graph may use what an outer one computes, never the reverse.
     """
     merged = _merge_graph(model.graph, editor, known, [{}])
-    report.count("computed once", merged)
+    report.count(COMPUTED_ONCE, merged)
     return merged
 
 
@@ -40,7 +44,8 @@ def _merge_graph(graph: ir.Graph, editor: BoundedEditor, known: KnownIntegers, s
             continue  # nobody reads it since a later reader was merged
         for inner in iter_bodies(node):
             merged += _merge_graph(inner, editor, known, [*scopes, {}])
-        for key in _iter_keys(node, known):
+        rewrite = name_rewrite(COMPUTED_ONCE, node)
+        for key in _iter_keys(node, known) if rewrite not in editor.left_out else ():
             earlier = next((scope[key] for scope in scopes if key in scope), None)
             if earlier is None or earlier.graph is None:
                 scopes[-1][key] = node
@@ -49,6 +54,7 @@ def _merge_graph(graph: ir.Graph, editor: BoundedEditor, known: KnownIntegers, s
             replacements = {old: new for old, new in pairs if old.uses() or old.is_graph_output()}
             if all(new.name for new in replacements.values()) and not isinstance(editor.replace(node, replacements), str):
                 merged += 1
+                editor.rewrites.append(rewrite)
                 break
     return merged
 

@@ -19,7 +19,7 @@ from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import ModelLike
 from onnxslim.simplification import file_size, prepare_finish
 from onnxslim.simplification.constant_folding import fold_constants
-from onnxslim.simplification.deduplication import merge_initializers, merge_nodes
+from onnxslim.simplification.deduplication import COMPUTED_ONCE, merge_initializers, merge_nodes
 from onnxslim.simplification.editor import BoundedEditor
 from onnxslim.simplification.fixpoint import apply_rules
 from onnxslim.simplification.idle_channels import IDLE_CHANNELS, SimplifyDecision, remove_idle_channels
@@ -53,7 +53,8 @@ class SimplifyOptions:
 
     def __post_init__(self) -> None:
         names = [*(rule.name for rule in RULES), IDLE_CHANNELS]
-        for name in (*self.skip, *(rewrite.partition(" at ")[0] for rewrite in self.leave_out)):
+        left_out = [rewrite.partition(" at ")[0] for rewrite in self.leave_out]
+        for name in (*self.skip, *(name for name in left_out if name != COMPUTED_ONCE)):
             if name not in names:
                 raise UsageError(f"simplify: no rule {name}", hint=suggest_names(name, names))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxslim.simplification.step import simplify
+from onnxslim.simplification.step import SimplifyOptions, simplify
 from tests.support.onnx_text import build, equal, floats
 
 
@@ -40,3 +40,12 @@ def test_equal_bytes_of_another_type_or_shape_are_not_merged() -> None:
     text = "(int32[N,4] x) => (int32[N,4] y, float[N,4] z) { y = Add (x, a) f = Cast <to=1> (x) z = Add (f, b) }"
     model = build(text, a=np.zeros((1, 4), np.int32) + 7, b=(np.zeros((1, 4), np.int32) + 7).view(np.float32))
     assert "stored once" not in simplify(model)[1].changed
+
+
+def test_a_node_whose_merging_is_left_out_is_computed_twice() -> None:
+    text = "(float[N,4] x) => (float[N,4] y) { a = Exp (x) b = Exp (x) c = Tanh (a) d = Sin (b) y = Add (c, d) }"
+    merged = simplify(build(text))[1].decision.rewrites
+    assert merged == ("computed once at b",)
+    result, report = simplify(build(text), SimplifyOptions(leave_out=merged))
+    assert not report.changed
+    assert len(list(result.graph)) == 5
