@@ -151,3 +151,13 @@ def test_recovery_learns_from_the_states_that_the_original_has(model: ir.Model, 
     before, after = (evaluate(m, confirm, reference=model).outputs for m in (damaged, recovered))
     assert after["y"].noise_energy < before["y"].noise_energy / 2
     assert after["next"].noise_energy < before["next"].noise_energy / 2
+
+
+def test_rounding_that_grows_is_no_drift() -> None:
+    rng = np.random.default_rng(0)
+    original, times = rng.standard_normal((8, 4)), np.arange(8)
+    growing = rng.standard_normal((8, 4)) * np.linspace(0, 1, 8)[:, None]
+    for size, warned in ((1e-7, False), (1e-2, True)):
+        drift = StateDrift(8)
+        drift.add({"y": original}, {"y": original + size * growing}, times)
+        assert bool(list(drift.warnings())) == warned
