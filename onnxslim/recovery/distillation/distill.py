@@ -14,7 +14,7 @@ import torch
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from onnxslim.activations.run_context import RunContext
-from onnxslim.core.errors import UsageError
+from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.core.progress import Progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
@@ -192,7 +192,12 @@ def _split_samples(
         training, held_out = hold_back(samples, share, options.seed)
     training_set, held_out_set = SampleCache(training, options.seed), SampleCache(held_out, options.seed)
     for cache in (training_set, held_out_set):
-        cache.labels = class_labels(cache.labels, samples.source)
+        try:
+            cache.labels = class_labels(cache.labels, samples.source)
+        except InvalidDataError as error:  # targets of a regression, masks, texts
+            cache.labels = None
+            if cache is training_set:
+                report.warnings.append(f"{error.message}: the original alone is learned from")
     if not is_unseen:
         _make_unseen(
             held_out_set, [name for name in choose_augmentations(options, training_set) if name != "mixup"], options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from onnx import helper
 
@@ -24,6 +25,14 @@ def test_unseen_samples_judge_and_all_the_others_teach() -> None:
     _, report = recover(student, teacher, samples, QUICK, unseen=unseen)
     assert report.details["samples"] == {"taught": len(samples), "held": 40}
     assert report.details["before"]["error"] == pytest.approx(error(student, teacher, fresh(40)), rel=1e-4)
+
+
+def test_labels_that_are_no_class_numbers_are_told_and_the_original_alone_teaches() -> None:
+    teacher, student = nets.mlp(), nets.damaged(nets.mlp(), 0.5)
+    targets = nets.rows(labels=np.linspace(0, 1, 256, dtype=np.float32))
+    result, report = recover(student, teacher, targets, QUICK)
+    assert "are not class numbers: the original alone is learned from" in " ".join(report.warnings)
+    assert error(result, teacher, fresh()) < error(student, teacher, fresh())
 
 
 def test_in_a_recipe_the_tune_share_judges() -> None:
