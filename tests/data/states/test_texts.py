@@ -131,3 +131,35 @@ def test_a_cache_without_a_pair_is_named_with_what_could_go() -> None:
             {"input_ids": np.stack(make_texts(5, 5))}, make_decoder()
         )
     assert "--state present.0.value=past_key_values.0.value" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("rename", [{"batch_size": 1}, {"batch_size": None, "past_sequence_length": None}, None], ids=str)
+def test_dimensions_may_be_fixed_unnamed_or_all_lost(rename: dict[str, int | None] | None) -> None:
+    model, texts = make_decoder(mask=True), make_texts(9, 5)
+    expected = collect_logits(model, open_texts(model, texts))
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        names = [dim if isinstance(dim, int) else dim.value for dim in value.shape or ()]
+        lost: list[Any] = [dim if isinstance(dim, int) else (rename or {}).get(str(dim), dim) for dim in names]
+        value.shape = ir.Shape(lost if rename is not None else [d if isinstance(d, int) else None for d in names])
+    found = collect_logits(model, open_texts(model, texts))
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_keys_and_values_in_one_tensor_whose_batch_is_the_second_axis() -> None:
+    model = ir.from_onnx_text("""<ir_version: 8, opset_import: ["" : 17]>
+    g (int64[b,n] input_ids, float[2,b,1,p,1] past_0) => (float[b,n,3] logits, float[2,b,1,t,1] present_0)
+    <float[3] row = {1, 2, 3}, int64[3] axes_new = {0, 2, 4}, int64[1] last = {2}, int64[4] summed = {0, 2, 3, 4},
+     int64[2] axes_sum = {1, 2}> {
+      x = Cast<to=1>(input_ids)
+      new = Unsqueeze(x, axes_new)
+      pair = Concat<axis=0>(new, new)
+      present_0 = Concat<axis=3>(past_0, pair)
+      sum = ReduceSum<keepdims=0>(present_0, summed)
+      total = Unsqueeze(sum, axes_sum)
+      column = Unsqueeze(x, last)
+      both = Add(column, total)
+      logits = Mul(both, row)
+    }""")
+    batches = list(open_texts(model, [np.array([1, 2, 3, 4])]).batches(4))
+    assert [batch["past_0"].shape for batch in batches] == [(2, 1, 1, n, 1) for n in (0, 2, 3)]
+    assert [batch["past_0"].sum() for batch in batches] == [0, 6, 12]
