@@ -143,25 +143,24 @@ def _find_doubles(model: ir.Model) -> Iterator[str]:
 
 def _find_tied_weights(model: ir.Model) -> Iterator[str]:
     """Large weights that are another one, or another one transposed."""
-    seen: dict[tuple[ir.DataType, tuple[int, ...]], list[ir.TensorProtocol]] = {}
+    seen: dict[tuple[object, ...], list[np.ndarray]] = {}
     for name, value in model.graph.initializers.items():
         tensor = value.const_value
         if tensor is None or tensor.size < _MIN_ELEMENTS or not tensor.dtype.is_floating_point():
             continue
-        shape = tuple(int(d) for d in tensor.shape)  # type: ignore[arg-type]
-        alike = seen.setdefault((tensor.dtype, tuple(sorted(shape))), [])
-        if any(_are_tied(tensor, other) for other in alike):
+        weight = tensor.numpy()
+        # transposed, the first and the last element stay where they are: hardly any other two weights are compared
+        ends = [np.asarray(weight.flat[place]).tobytes() for place in (0, -1)]
+        alike = seen.setdefault((tensor.dtype, *sorted(weight.shape), *ends), [])
+        if any(_are_tied(weight, other) for other in alike):
             yield name
         else:
-            alike.append(tensor)
+            alike.append(weight)
 
 
-def _are_tied(tensor: ir.TensorProtocol, other: ir.TensorProtocol) -> bool:
-    a, b = tensor.numpy(), other.numpy()
-    for one in (b, b.T) if b.ndim == 2 else (b,):
-        if one.shape == a.shape and np.array_equal(a[:1], one[:1]) and np.array_equal(a, one):
-            return True
-    return False
+def _are_tied(weight: np.ndarray, other: np.ndarray) -> bool:
+    forms = (other, other.T) if other.ndim == 2 else (other,)
+    return any(form.shape == weight.shape and np.array_equal(weight, form) for form in forms)
 
 
 def _list_nodes(model: ir.Model, op: str) -> Iterator[ir.Node]:
