@@ -42,7 +42,7 @@ class RecoverOptions:
             and crop alone where labels are given, because a mirrored digit has another label. () switches them off.
         label_weight: What the cross-entropy to the labels weighs beside the distance to the teacher, where labels are.
         held: Share of the samples held back to judge by, where no unseen ones are given; None takes 0.15, and of few
-            samples 32, as long as that is no more than a third. Images there are augmented too: repair saw the originals.
+            samples 64, as long as that is no more than a third. Images there are augmented too: repair saw the originals.
         seed: Of everything random.
         checkpoint: A file that the state is kept in; if it is there already, training goes on from it.
     """

@@ -37,7 +37,9 @@ logger = logging.getLogger(__name__)
 #: Fewer samples than this cannot both teach and judge; of unseen ones, so many at most judge.
 _MIN_SAMPLES, _MAX_EVALUATION_SAMPLES = 8, 1024
 #: The share of the samples that is held back to judge by; of few ones so many at least, but no more than a third of all.
-_HELD_SHARE, _MIN_HELD, _MAX_HELD_SHARE = 0.15, 32, 1 / 3
+_HELD_SHARE, _MIN_HELD, _MAX_HELD_SHARE = 0.15, 64, 1 / 3
+#: Views of each image that judges, and rows of them all together, at most.
+_MAX_VIEWS, _MAX_ROWS = 8, 256
 #: How far from the weights that were given towards those that were learnt: less of what few samples taught may be more.
 _BLENDS = (0.5, 0.25)
 #: A block whose gradient is so many times the median block's, or so small a part of it, is named.
@@ -74,7 +76,7 @@ def distill(
         _describe(report, plan, state, before, after)
         report.decision = RecoverDecision(plan.steps, state.step, plan.lr)
         if not after.is_proven_better_than(before, looks):
-            report.skip("the whole model", _explain_return(before, after, len(held_out_set)))
+            report.skip("the whole model", _explain_return(before, after, held_out_set.sample_count))
             return input_model, report
         report.count("trained weights", len(plan.student.weights))
         return student, report
@@ -116,7 +118,7 @@ def _write_best_weights(
     the better ones and those that were given (WiSE-FT, Wortsman et al. 2021, arXiv:2109.01903).
 
     Returns:
-        Its score, and how many were looked at.
+        Its score, and how many were looked at; what lies between two counts as they do, for it gains on the same samples.
     """
 
     def write(learnt: dict[str, torch.Tensor], blend: float) -> None:
@@ -131,8 +133,7 @@ def _write_best_weights(
     if any(not torch.equal(tensor, state.average[name]) for name, tensor in state.best.items()):
         candidates.append(make_candidate(state.best, 1.0))
     best = _choose(candidates)
-    candidates += [make_candidate(best.learnt, blend) for blend in _BLENDS]
-    best = _choose([best, *candidates[-len(_BLENDS) :]])
+    best = _choose([best, *(make_candidate(best.learnt, blend) for blend in _BLENDS)])
     write(best.learnt, best.blend)
     report.details["learnt_share"] = best.blend
     return best.score, len(candidates)
@@ -150,10 +151,11 @@ def _make_unseen(held_out: SampleCache, augmentations: Sequence[str], options: R
     """Change what judges as what is taught is changed: the teacher answers for it as well, and no repair has seen it.
 
     What pruning repaired on samples errs many times less on these than on others, so that any change looks like a loss.
+    Several views of each tell more of it than one, and less than as many images would.
     """
     rng = np.random.default_rng((options.seed, 4))
     if augmentations:
-        held_out.replace(lambda feeds: augment(feeds, augmentations, rng))
+        held_out.change_all(lambda feeds: augment(feeds, augmentations, rng), min(_MAX_VIEWS, _MAX_ROWS // len(held_out)))
 
 
 def _explain_return(before: StudentScore, after: StudentScore, count: int) -> str:
@@ -203,7 +205,7 @@ def _split_samples(
             held_out_set, [name for name in choose_augmentations(options, training_set) if name != "mixup"], options
         )
     report.warnings += training_set.warnings
-    report.details["samples"] = {"taught": len(training_set), "held": len(held_out_set)}
+    report.details["samples"] = {"taught": len(training_set), "held": held_out_set.sample_count, "views": held_out_set.views}
     return training_set, held_out_set
 
 

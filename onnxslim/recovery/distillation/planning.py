@@ -36,6 +36,8 @@ _DEFAULT_SECONDS = 900.0
 _MAX_BLOCKS = 16
 #: Held-back samples read at each of the evaluations on the way; all of them judge the result.
 _EVALUATION_SAMPLES, _EVALUATION_BATCH = 256, 64
+#: Of fewer samples so many rows are read there, if there are several views of each.
+_EVALUATION_ROWS = 96
 #: Bytes that the tensors of one part of an update take with their gradients; of large maps a part is few samples.
 _MAX_PART_BYTES = 128_000_000
 #: Evaluations beside those on the way: the forecast's, and as long as the runtime takes to score what comes out.
@@ -104,7 +106,7 @@ def make_plan(
         held_out=_take_batches(
             held_out_loader,
             limit_batch_size(sample_bytes, _EVALUATION_BATCH, _MAX_PART_BYTES),
-            limit_batch_size(lesson_bytes, _EVALUATION_SAMPLES),
+            min(limit_batch_size(lesson_bytes, _EVALUATION_SAMPLES), max(held_out_set.sample_count, _EVALUATION_ROWS)),
         ),
         outputs=outputs,
         blocks=block_weights,

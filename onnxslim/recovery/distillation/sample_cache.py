@@ -18,6 +18,8 @@ from onnxslim.data.samples import Batch, Samples
 
 #: More than this many bytes of samples are not kept; a seeded part of them is. Beyond so many they are kept in a file.
 MAX_CACHE_BYTES, MAX_HELD_BYTES = 2 << 30, 256 << 20
+#: Bytes of samples that are held in several views.
+_MAX_VIEW_BYTES = 128 << 20
 #: Rows that are read or replaced at a time.
 _ROWS_AT_ONCE = 64
 
@@ -30,7 +32,8 @@ class SampleCache:
     Attributes:
         stacked: One array an input, the sample first, where samples share a batch axis in front; else None, and every
             run of the model takes one of ``batches`` as it is (a fixed batch, samples of different shapes).
-        labels: One a sample, or None.
+        labels: One a row, or None.
+        views: How many rows there are of each sample; row i is of sample i modulo their number.
         warnings: What was left out.
     """
 
@@ -47,7 +50,7 @@ class SampleCache:
                 self.batches.append(dict(batch))
         kept = chosen[np.concatenate(self.indices)]
         self.labels = None if samples.labels is None else samples.labels[kept]
-        self.size = len(kept)
+        self.size, self.views = len(kept), 1
 
     def _select_samples(self, samples: Samples, rng: np.random.Generator) -> np.ndarray:
         """Which samples are held: all that fit, in their order; shuffled where the model fixes who runs together."""
@@ -63,6 +66,11 @@ class SampleCache:
 
     def __len__(self) -> int:
         return self.size
+
+    @property
+    def sample_count(self) -> int:
+        """How many samples the rows are of."""
+        return self.size // self.views
 
     def count_rows(self, feeds: NamedArrays) -> int:
         """How many samples ``feeds`` hold, which are of this cache."""
@@ -110,16 +118,29 @@ class SampleCache:
             if hasattr(mmap, "MADV_DONTNEED"):
                 buffer.madvise(mmap.MADV_DONTNEED)
 
-    def replace(self, change: Callable[[NamedArrays], NamedArrays]) -> None:
-        """Put what ``change`` makes of each run of samples in their place; shapes and types stay."""
+    def change_all(self, change: Callable[[NamedArrays], NamedArrays], max_views: int = 1) -> None:
+        """Put what ``change`` makes of each run of samples in their place; shapes and types stay.
+
+        Args:
+            change: May give another answer each time.
+            max_views: So many rows for each sample at most, where samples are stacked and that is not many bytes: all
+                samples once, then all of them again (:attr:`views`).
+        """
         self.batches = [change(batch) for batch in self.batches]
         if self.stacked is None:
             return
-        for start in range(0, self.size, _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            for name, array in change(self._copy_rows(rows)).items():
-                self.stacked[name][rows] = array
-        self._release_pages()
+        sources, count = self.stacked, self.size
+        sample_bytes = max(1, sum(array.nbytes for array in sources.values()))
+        self.views = max(1, min(max_views, _MAX_VIEW_BYTES // sample_bytes))
+        self.size = self.views * count
+        targets = {name: self._allocate(self.size, array) for name, array in sources.items()}
+        for start in (view * count + row for view in range(self.views) for row in range(0, count, _ROWS_AT_ONCE)):
+            rows = slice(start % count, min(start % count + _ROWS_AT_ONCE, count))
+            for name, array in change({name: np.array(source[rows]) for name, source in sources.items()}).items():
+                targets[name][start : start + len(array)] = array
+            self._release_pages()
+        self.stacked = targets
+        self.labels = None if self.labels is None else np.concatenate([self.labels] * self.views)
 
     def _copy_rows(self, rows: np.ndarray | slice) -> NamedArrays:
         assert self.stacked is not None

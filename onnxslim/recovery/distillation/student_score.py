@@ -18,7 +18,8 @@ class StudentScore:
 
     Attributes:
         error: Σ (a - b)² / Σ a² over the float outputs, their mean; 0 is equal.
-        matches_teacher: Whether each sample's largest class score is the teacher's, bool (n,); None without class scores.
+        matches_teacher: Whether each sample's largest class score is the teacher's, bool (n,), or in which share of its
+            views it is, float64 (n,); None without class scores.
         matches_label: Whether it is the label; None without labels.
         divergence: KL(teacher ‖ student) of the class scores, nats, the mean over samples; None without them.
         losses: Of each sample, float64 (n,): the divergence of class scores, and of every other output its squared error as
@@ -74,12 +75,13 @@ class StudentScore:
         quantile = float(scipy.stats.t.ppf(1 - chance, len(self.losses) - 1))
         return mean > standard_error and root_mean > quantile * root_standard_error
 
-    def _count_changes(self, other: StudentScore) -> tuple[int, int]:
+    def _count_changes(self, other: StudentScore) -> tuple[float, float]:
         """How many samples this one has right, or agrees on, that ``other`` has not, and the other way round."""
         mine, theirs = ((s.matches_teacher if s.matches_label is None else s.matches_label) for s in (self, other))
         if mine is None or theirs is None:
-            return 0, 0
-        return int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
+            return 0.0, 0.0
+        changes = mine.astype(np.float64) - theirs
+        return float(changes[changes > 0].sum()), float(-changes[changes < 0].sum())
 
     def as_json(self) -> dict[str, float | None]:
         """For the report."""

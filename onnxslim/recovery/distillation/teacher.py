@@ -93,12 +93,20 @@ class StudentEvaluator:
             math.inf if f.nonfinite_elements else f.noise_energy / max(f.signal_energy, 1e-12) for f in fidelities.values()
         ]
         matches_teacher, matches_label = (
-            np.concatenate(parts) if parts else None for parts in (teacher_matches, label_matches)
+            self._average_views(np.concatenate(parts)) if parts else None for parts in (teacher_matches, label_matches)
         )
         divergence = None
         if self._class_output is not None:
             divergence = fidelities[self._class_output].kl / fidelities[self._class_output].kl_samples
-        return StudentScore(float(np.mean(errors)), matches_teacher, matches_label, divergence, losses.compute())
+        sample_losses = losses.compute()
+        if sample_losses is not None:
+            sample_losses = self._average_views(sample_losses)
+        return StudentScore(float(np.mean(errors)), matches_teacher, matches_label, divergence, sample_losses)
+
+    def _average_views(self, values: np.ndarray) -> np.ndarray:
+        """One value a row, as one a sample; what is no value a row stays as it is."""
+        views = self._held_out.views
+        return values.reshape(views, -1).mean(0) if views > 1 and len(values) == len(self._held_out) else values
 
 
 class _SampleLosses:

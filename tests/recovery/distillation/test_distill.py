@@ -23,7 +23,7 @@ def test_unseen_samples_judge_and_all_the_others_teach() -> None:
     teacher, student = nets.mlp(), nets.damaged(nets.mlp(), 0.5)
     samples, unseen = nets.rows(), open_samples({"x": fresh(40)}, teacher)
     _, report = recover(student, teacher, samples, QUICK, unseen=unseen)
-    assert report.details["samples"] == {"taught": len(samples), "held": 40}
+    assert report.details["samples"] == {"taught": len(samples), "held": 40, "views": 1}
     assert report.details["before"]["error"] == pytest.approx(error(student, teacher, fresh(40)), rel=1e-4)
 
 
@@ -80,11 +80,11 @@ def test_images_that_judge_are_changed_as_those_that_teach_unless_nothing_has_se
     assert befores[1] == befores[3]
 
 
-@pytest.mark.parametrize(("count", "held"), [(24, 8), (64, 21), (120, 32), (256, 38)])
+@pytest.mark.parametrize(("count", "held"), [(24, 8), (64, 21), (150, 50), (256, 64), (600, 90)])
 def test_of_few_samples_more_judge(count: int, held: int) -> None:
     teacher, student = nets.mlp(), nets.damaged(nets.mlp(), 0.5)
     _, report = recover(student, teacher, nets.rows(count), RecoverOptions(steps=1))
-    assert report.details["samples"] == {"taught": count - held, "held": held}
+    assert report.details["samples"] == {"taught": count - held, "held": held, "views": 1}
 
 
 @pytest.mark.parametrize("count", [12, 40, 200])

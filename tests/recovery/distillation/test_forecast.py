@@ -25,7 +25,7 @@ def test_a_forecast_is_told_before_the_first_update_and_changes_nothing(monkeypa
     )
     stage, done = said[0]
     assert done == 0
-    assert "150 updates, each sample seen 22" in stage
+    assert "150 updates, each sample seen 25 times" in stage
     forecast = report.details["forecast"]
     assert forecast["trial_updates"] == 7
     assert forecast["expected_loss"] < forecast["trial_loss"] < forecast["loss"]
