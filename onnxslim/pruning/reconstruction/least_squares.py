@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import reduce
+from operator import add
 
 import numpy as np
-from scipy import linalg
 
+from onnxslim.pruning.reconstruction.fold_moments import FoldMoments
 from onnxslim.pruning.reconstruction.moment_matching import correct_moments
+from onnxslim.pruning.reconstruction.ridge import Ridge
 from onnxslim.pruning.statistics.regression_rows import RegressionRows
-from onnxslim.pruning.statistics.second_moments import SecondMoments
 
-#: Candidates for λ, over the mean diagonal of the Gram matrix, weakest first; the held-back rows choose.
-RIDGE_DAMPINGS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+#: Candidates for λ, over the mean diagonal of the Gram matrix, weakest first; the folds left out choose.
+RIDGE_DAMPINGS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 #: How often, at most, targets behind a flat part of the activation are moved to where the layer already is, and which
 #: share of the error a sweep has to take away to be worth another.
 MAX_SWEEPS, MIN_SWEEP_GAIN = 4, 0.01
@@ -26,13 +27,15 @@ class LayerFit:
 
     Attributes:
         weight: float64 (g, m, d + 1), the bias last.
-        damping: The λ that was chosen, over the mean diagonal of the Gram matrix; inf when nothing was better.
-        error: On the held-back rows, over the variance of their targets.
+        fold_weights: Fold -> the same, fitted without it; of the folds that judge.
+        damping: The best λ for all outputs together, over the mean diagonal of the Gram matrix; inf when none was better.
+        error: Cross-validated: of folds by the weights fitted without them, over the variance of their targets.
         error_before: The same for the weights that came in.
         rescaled: Outputs whose mean, or mean and variance, were brought back to their targets'.
     """
 
     weight: np.ndarray
+    fold_weights: dict[int, np.ndarray]
     damping: float
     error: float
     error_before: float
@@ -40,9 +43,9 @@ class LayerFit:
 
 
 def fit_layer(
-    rows: RegressionRows, held_out: RegressionRows, initial_weight: np.ndarray, dampings: tuple[float, ...] = RIDGE_DAMPINGS
+    folds: Sequence[RegressionRows], initial_weight: np.ndarray, dampings: tuple[float, ...] = RIDGE_DAMPINGS
 ) -> LayerFit:
-    """W* = (Y Xᵀ + λ W₀) (X Xᵀ + λ I)⁻¹ with a row of ones for the bias, λ chosen where it was not fitted.
+    """W* = (Y Xᵀ + λ W₀) (X Xᵀ + λ I)⁻¹ with a row of ones for the bias, λ chosen for each output by cross-validation.
 
     The pull is towards the weights that came in, W₀, not towards zero: a direction that the data say nothing about (a
     channel that never fires, fewer rows than columns) keeps the weight that training gave it. The bias is not damped.
@@ -51,77 +54,128 @@ def fit_layer(
     negative number. The distance to such sets is convex; it falls with every sweep of moving each target to the point
     of its set nearest the output and solving again (after Zhang et al. 2015).
 
-    What comes of it, fitted or not, gets the means and variances of its targets where held-back rows say that this is
-    better (:mod:`onnxslim.pruning.reconstruction.moment_matching`).
+    What comes of it, fitted or not, gets the means and variances of its targets where rows that were left out say that
+    this is better (:mod:`onnxslim.pruning.reconstruction.moment_matching`).
 
     Args:
-        rows: What to fit on.
-        held_out: What chooses λ; without it nothing is fitted.
+        folds: The rows, those of one sample in one fold: a fold is judged by weights fitted to the others. Where only one
+            has any nothing can be judged, and nothing is fitted.
         initial_weight: (g, m, d + 1), the weights that came in, the bias last.
         dampings: Candidates for λ, weakest first.
 
     Returns:
-        The best of the candidates, fitted on all rows, or ``initial_weight`` itself if none beats it on the held-back rows.
+        The best of the candidates, fitted on all rows, or ``initial_weight`` itself if none beats it on rows left out.
     """
-    if not len(held_out):
-        return LayerFit(initial_weight, float("inf"), 1.0, 1.0)
-    fitted, held_moments = rows.moments(), held_out.moments()
-    variance = max(held_moments.variance(), 1e-300)
-    error_before = held_out.squared_error(initial_weight) / variance
-    best, weight = _choose_ridge_damping(
-        fitted, fitted.yx, initial_weight, dampings, partial(held_out.squared_error, points=True), rows.has_bias
-    )
-    if rows.has_flat_targets and weight is not None:
-        weight = _sweep([rows], Ridge(fitted, dampings[best], rows.has_bias), weight, initial_weight)
-        dampings = dampings[max(best - 1, 0) : best + 2]
-        cross = weight @ fitted.xx + rows.residual_moments(weight)[1]
-        best, weight = _choose_ridge_damping(fitted, cross, initial_weight, dampings, held_out.squared_error, rows.has_bias)
-    if weight is None or held_out.squared_error(weight) / variance >= error_before:
-        return match_moments(rows, held_out, initial_weight)
-    all_moments = fitted + held_moments
-    del fitted, held_moments
-    ridge = Ridge(all_moments, dampings[best], rows.has_bias)
-    final_weight = (
-        _sweep([rows, held_out], ridge, weight, initial_weight)
-        if rows.has_flat_targets
-        else ridge.solve(all_moments.yx, initial_weight)
-    )
-    final_weight, error, rescaled = correct_moments([rows, held_out], held_out, final_weight, weight)
-    return LayerFit(final_weight, dampings[best], error / variance, error_before, rescaled)
+    if sum(len(rows) > 0 for rows in folds) < 2:
+        return LayerFit(initial_weight, {}, float("inf"), 1.0, 1.0)
+    moments, has_bias = FoldMoments(folds), folds[0].has_bias
+    crosses, cross = {fold: moments.without(fold).yx for fold in moments.judges}, moments.total.yx
+    choice = choose_dampings(moments, crosses, initial_weight, dampings, points=True)
+    if np.isfinite(choice.common) and any(rows.has_flat_targets for rows in folds):
+        ridge = Ridge(moments.total, choice.common, has_bias)
+        weight = _sweep(folds, ridge, ridge.solve(cross, initial_weight), initial_weight)
+        del ridge
+        cross = weight @ moments.total.xx
+        crosses = {fold: weight @ moments.without(fold).xx for fold in moments.judges}
+        for number, rows in enumerate(folds):
+            missing = rows.residual_moments(weight)[1]
+            cross += missing
+            for fold in moments.judges:
+                crosses[fold] += missing * (fold != number)
+        start = dampings.index(choice.common)
+        choice = choose_dampings(moments, crosses, initial_weight, dampings[max(start - 1, 0) : start + 2])
+    weight = initial_weight.copy()
+    for damping in np.unique(choice.dampings[np.isfinite(choice.dampings)]):
+        outputs = choice.dampings == damping
+        weight[outputs] = Ridge(moments.total, float(damping), has_bias).solve(cross, initial_weight)[outputs]
+    if not np.isfinite(weight).all():
+        return match_moments(folds, initial_weight)
+    del crosses, moments
+    error_before = sum(folds[fold].squared_error(initial_weight) for fold in choice.fold_weights)
+    weight, fold_weights, error, rescaled = correct_moments(folds, weight, choice.fold_weights)
+    if error >= error_before:
+        return match_moments(folds, initial_weight)
+    variance = target_variance(folds, fold_weights)
+    return LayerFit(weight, fold_weights, choice.common, error / variance, error_before / variance, rescaled)
 
 
-def match_moments(rows: RegressionRows, held_out: RegressionRows, initial_weight: np.ndarray) -> LayerFit:
+def match_moments(folds: Sequence[RegressionRows], initial_weight: np.ndarray) -> LayerFit:
     """``initial_weight`` with the means and variances of its targets where that is better: what is left for the widest
     layers.
     """
-    variance = max(held_out.moments().variance(), 1e-300) if len(held_out) else 1.0
-    error_before = held_out.squared_error(initial_weight) / variance
-    weight, error, rescaled = correct_moments([rows, held_out], held_out, initial_weight, initial_weight)
-    return LayerFit(weight, float("inf"), error / variance, error_before, rescaled)
+    error_before = sum(rows.squared_error(initial_weight) for rows in folds)
+    weight, fold_weights, error, rescaled = correct_moments(
+        folds, initial_weight, dict.fromkeys(range(len(folds)), initial_weight)
+    )
+    variance = target_variance(folds, fold_weights)
+    error = error / variance if rescaled else error_before / variance
+    return LayerFit(weight, fold_weights, float("inf"), error, error_before / variance, rescaled)
 
 
-def _choose_ridge_damping(
-    fitted: SecondMoments,
-    cross: np.ndarray,
+def cross_validated_error(folds: Sequence[RegressionRows], fold_weights: Mapping[int, np.ndarray]) -> float:
+    """Σ of the squared errors of folds by the weights that were fitted without them."""
+    return sum(folds[fold].squared_error(weight) for fold, weight in fold_weights.items())
+
+
+def target_variance(folds: Sequence[RegressionRows], judges: Iterable[int]) -> float:
+    """Σ (y - mean y)² over the targets of the folds that judge: what their error is measured against; never 0."""
+    return max(reduce(add, (folds[fold].target_moments() for fold in judges)).variance(), 1e-300)
+
+
+@dataclass(frozen=True)
+class DampingChoice:
+    """Which λ rows left out ask for.
+
+    Attributes:
+        common: The best for all outputs together; inf where none is better than the weights that came in.
+        dampings: (g, m), the best for each output by itself, inf for those that are to keep their weights.
+        fold_weights: Fold -> (g, m, d + 1), each output under its own λ, fitted without the fold.
+    """
+
+    common: float
+    dampings: np.ndarray
+    fold_weights: dict[int, np.ndarray]
+
+
+def choose_dampings(
+    moments: FoldMoments,
+    crosses: Mapping[int, np.ndarray],
     initial_weight: np.ndarray,
     dampings: tuple[float, ...],
-    get_error: Callable[[np.ndarray], float],
-    has_bias: bool,
-) -> tuple[int, np.ndarray | None]:
-    """The damping whose solution ``get_error`` likes best, and that solution; None when all are singular.
+    *,
+    points: bool = False,
+) -> DampingChoice:
+    """The λ for each output whose solutions do best on the folds left out.
 
-    The error falls and rises again along ``dampings``: from the middle one goes downhill.
+    Outputs differ in how much of them the inputs explain, and so in how far their weights are to be drawn back to those that
+    came in. The error of all together falls and rises again along ``dampings``: from the middle one goes downhill, and each
+    output has the best of those that were looked at. One fold alone is too little to judge each by itself: then all have the
+    same.
+
+    Args:
+        moments: Of the rows.
+        crosses: Fold -> Σ yᵀ [x 1] of the other folds.
+        initial_weight: (g, m, d + 1), the weights that came in.
+        dampings: Candidates, weakest first.
+        points: Compare with the targets themselves, also where others are as good.
     """
-    solutions: dict[int, tuple[float, np.ndarray | None]] = {}
+    has_bias, judges = moments.folds[0].has_bias, list(crosses)
+    kept = dict.fromkeys(judges, initial_weight)
+    kept_errors = _output_errors(moments.folds, kept, points=points)
+    solutions: dict[int, tuple[np.ndarray, dict[int, np.ndarray]]] = {}
 
     def error_at(number: int) -> float:
         if not 0 <= number < len(dampings):
             return np.inf
         if number not in solutions:
-            weight = Ridge(fitted, dampings[number], has_bias).solve(cross, initial_weight)
-            finite = bool(np.isfinite(weight).all())
-            solutions[number] = (get_error(weight), weight) if finite else (np.inf, None)
-        return solutions[number][0]
+            weights = {
+                fold: Ridge(moments.without(fold), dampings[number], has_bias).solve(cross, initial_weight)
+                for fold, cross in crosses.items()
+            }
+            finite = all(bool(np.isfinite(weight).all()) for weight in weights.values())
+            errors = _output_errors(moments.folds, weights, points=points) if finite else np.full(kept_errors.shape, np.inf)
+            solutions[number] = errors, weights
+        return float(solutions[number][0].sum())
 
     best = len(dampings) // 2
     while not np.isfinite(error_at(best)) and best + 1 < len(dampings):
@@ -129,7 +183,22 @@ def _choose_ridge_damping(
     for step in (-1, 1):
         while error_at(best + step) < error_at(best):
             best += step
-    return best, solutions[best][1]
+    common = dampings[best] if error_at(best) < kept_errors.sum() else np.inf
+    chosen, lowest = np.full(kept_errors.shape, np.inf), kept_errors
+    fold_weights = {fold: initial_weight.copy() for fold in judges}
+    for number, (errors, weights) in sorted(solutions.items()):
+        is_better = errors < lowest
+        if len(judges) == 1:
+            is_better[:] = dampings[number] == common
+        chosen[is_better], lowest = dampings[number], np.minimum(errors, lowest)
+        for fold in judges:
+            fold_weights[fold][is_better] = weights[fold][is_better]
+    return DampingChoice(common, chosen, fold_weights)
+
+
+def _output_errors(folds: Sequence[RegressionRows], weights: Mapping[int, np.ndarray], *, points: bool) -> np.ndarray:
+    """Σ of the squared errors of folds by their weights, for each output: float64 (g, m)."""
+    return np.asarray(sum(folds[fold].squared_errors(weight, points=points) for fold, weight in weights.items()))
 
 
 def _sweep(parts: Sequence[RegressionRows], ridge: Ridge, weight: np.ndarray, initial_weight: np.ndarray) -> np.ndarray:
@@ -145,46 +214,3 @@ def _sweep(parts: Sequence[RegressionRows], ridge: Ridge, weight: np.ndarray, in
         # only what is still missing is solved for
         weight = weight + ridge.solve(cross, initial_weight - weight)
     return weight
-
-
-class Ridge:
-    """The damped normal equations of some rows, factorised once for any number of targets.
-
-    Args:
-        rows: Their moments.
-        damping: λ over the mean diagonal of the Gram matrix, for every column but the bias.
-        has_bias: Whether there is a place for a bias; without one, ones explain nothing.
-    """
-
-    def __init__(self, rows: SecondMoments, damping: float, has_bias: bool = True) -> None:
-        self._has_bias = has_bias
-        self._shifted = rows.xx
-        if not has_bias:
-            self._shifted[:, -1, :] = self._shifted[:, :, -1] = 0.0
-            self._shifted[:, -1, -1] = max(rows.count, 1)
-        scale = np.mean(np.einsum("gdd->gd", self._shifted)[:, :-1], axis=1, keepdims=True)
-        self._ridge = np.repeat(damping * np.where(scale > 0, scale, 1.0), rows.columns + 1, axis=1)
-        self._ridge[:, -1] = 1e-12 * max(rows.count, 1)
-        np.einsum("gdd->gd", self._shifted)[:] += self._ridge
-        self._factor = None
-        if rows.groups == 1:
-            try:
-                # symmetric, so that its transpose, whose order LAPACK wants, can be overwritten
-                self._factor = linalg.cho_factor(self._shifted[0].T, lower=True, overwrite_a=True, check_finite=False)
-            except linalg.LinAlgError:
-                self._shifted[:] = np.nan
-
-    def solve(self, cross: np.ndarray, initial_weight: np.ndarray) -> np.ndarray:
-        """The weights (g, m, d + 1) for Σ yᵀ [x 1] = ``cross``, pulled towards ``initial_weight``; not finite when
-        singular.
-        """
-        right_side = cross + initial_weight * self._ridge[:, None, :]
-        if not self._has_bias:
-            right_side[..., -1] = 0.0
-        right_side = right_side.transpose(0, 2, 1)
-        if self._factor is not None:
-            return np.asarray(linalg.cho_solve(self._factor, right_side[0], check_finite=False).T[None])
-        try:
-            return np.asarray(np.linalg.solve(self._shifted, right_side).transpose(0, 2, 1))
-        except np.linalg.LinAlgError:
-            return np.full(initial_weight.shape, np.nan)

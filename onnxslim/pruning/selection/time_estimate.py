@@ -40,6 +40,8 @@ from onnxslim.runtime.session import SessionConfig
 FULL_PASSES = 4.5
 #: Products of a layer's rows with its weight while it is fitted: dampings, sweeps and corrections.
 FIT_PRODUCTS = 24
+#: Cubes of a layer's columns while it is fitted: normal equations of five folds under some seven dampings.
+FIT_CUBES = 12.0
 #: Seconds of a batch that is not run again to know them better.
 _LONG_BATCH = 0.5
 #: Side of the product that the rate of arithmetic is measured by.
@@ -182,5 +184,5 @@ def _layer_macs(layer: LinearLayer, samples: int) -> float:
     d = layer.columns
     m = layer.weight.size / max(d * layer.groups, 1)
     rows = samples * positions_per_sample(d, samples, layer.groups)
-    solves = (2.5 * len(OBS_DAMPINGS) + 2.0) * d**3
+    solves = (2.5 * len(OBS_DAMPINGS) + FIT_CUBES) * d**3
     return float(layer.groups * (rows * d * (1.5 * d + FIT_PRODUCTS * m) + solves))

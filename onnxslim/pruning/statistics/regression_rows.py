@@ -28,8 +28,10 @@ class RegressionRows:
         high: The same from above (a Clip's upper bound); inf for none.
         has_bias: Whether there is a place for a bias.
         overwrite_x: Whether ``x`` is this object's to change: rows are large.
+        blocks: int (n,), which sample each row is of, samples one after the other; by default each of its own.
 
     Attributes:
+        blocks: The same of the rows that are left.
         has_flat_targets: Whether any outputs are alike.
     """
 
@@ -42,14 +44,17 @@ class RegressionRows:
         has_bias: bool = True,
         *,
         overwrite_x: bool = False,
+        blocks: np.ndarray | None = None,
     ) -> None:
         kept = find_finite_rows(x, y)
         if not kept.all():
             x, y = x[:, kept], y[:, kept]
+            blocks = None if blocks is None else blocks[kept]
             low = low[:, kept] if isinstance(low, np.ndarray) and low.ndim == 3 else low
             high = high[:, kept] if isinstance(high, np.ndarray) and high.ndim == 3 else high
         x, y = ensure_float32(x), ensure_float32(y)
         self.has_bias = has_bias
+        self.blocks = np.arange(x.shape[1]) if blocks is None else blocks
         self._mean_row = mean_row(x)
         self._x = np.subtract(x, self._mean_row, out=x if overwrite_x else None)
         self._y, self._low, self._high = y, low, high
@@ -70,16 +75,25 @@ class RegressionRows:
         sums.add(self._x, self._y)
         return sums.shift(self._mean_row[:, 0].astype(np.float64))
 
+    def target_moments(self) -> SecondMoments:
+        """The moments of y alone."""
+        sums = SecondMoments(self._x.shape[0], 0, self._y.shape[2])
+        sums.add(self._x[..., :0], self._y)
+        return sums
+
     def chunks(self) -> Iterator[slice]:
         """The rows, some at a time: what is computed of all of them need not be held."""
         return iterate_chunks(len(self), self._x.shape[0])
 
     def predict(self, weight: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
         """W [x 1] for ``weight`` (g, m, d + 1): (g, n, m) of ``rows``, in the dtype of x."""
-        bias = weight[..., -1] + np.einsum("gmd,gd->gm", weight[..., :-1], self._mean_row[:, 0])
         result = self._x[:, rows] @ weight[..., :-1].transpose(0, 2, 1).astype(self._x.dtype)
-        result += bias[:, None].astype(result.dtype)
+        result += self.mean_output(weight)[:, None].astype(result.dtype)
         return np.asarray(result)
+
+    def mean_output(self, weight: np.ndarray) -> np.ndarray:
+        """The mean of :meth:`predict` over all rows: (g, m), in the dtype of ``weight``."""
+        return np.asarray(weight[..., -1] + np.einsum("gmd,gd->gm", weight[..., :-1], self._mean_row[:, 0]))
 
     def residual(self, output: np.ndarray, rows: slice = slice(None), *, points: bool = False) -> np.ndarray:
         """How far each ``predict`` (g, n, m) of ``rows`` is from the nearest value that is as good as its target: (g, n, m).
@@ -97,9 +111,17 @@ class RegressionRows:
         result -= output
         return np.asarray(result)
 
-    def squared_error(self, weight: np.ndarray, *, points: bool = False) -> float:
+    def squared_error(self, weight: np.ndarray) -> float:
         """Σ of the squares of what is :meth:`residual`."""
-        return sum(sum_of_squares(self.residual(self.predict(weight, rows), rows, points=points)) for rows in self.chunks())
+        return float(self.squared_errors(weight).sum())
+
+    def squared_errors(self, weight: np.ndarray, *, points: bool = False) -> np.ndarray:
+        """The same for each output: float64 (g, m)."""
+        result = np.zeros((self._x.shape[0], self._y.shape[2]))
+        for rows in self.chunks():
+            residual = self.residual(self.predict(weight, rows), rows, points=points)
+            result += np.square(residual).sum(axis=1, dtype=np.float64)
+        return result
 
     def residual_moments(self, weight: np.ndarray) -> tuple[float, np.ndarray]:
         """Σ r² and Σ rᵀ [x 1] of what is :meth:`residual`: the latter float64 (g, m, d + 1)."""

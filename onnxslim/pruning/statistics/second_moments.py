@@ -98,12 +98,18 @@ class SecondMoments:
 
     def __add__(self, other: SecondMoments) -> SecondMoments:
         """The moments of both sets of rows."""
-        if not self.count:
-            return other
+        return self._combine(other, 1) if self.count else other
+
+    def __sub__(self, other: SecondMoments) -> SecondMoments:
+        """The moments of these rows without the ``other``, which are among them."""
+        return self._combine(other, -1)
+
+    def _combine(self, other: SecondMoments, sign: int) -> SecondMoments:
+        """The sums of these rows and ``sign`` times those of the others."""
         total, recentered = copy(self), other._recenter(self._x0, self._y0)
-        total.count += other.count
+        total.count += sign * other.count
         for name in ("_u", "_v", "_uu", "_vu", "_vv"):
-            setattr(total, name, getattr(self, name) + getattr(recentered, name))
+            setattr(total, name, getattr(self, name) + sign * getattr(recentered, name))
         return total
 
     def _recenter(self, x0: np.ndarray, y0: np.ndarray) -> SecondMoments:

@@ -29,7 +29,7 @@ def test_what_is_streamed_is_what_all_rows_at_once_give(low: float, high: float,
     np.testing.assert_allclose(error, np.square(residual).sum(), rtol=1e-9)
     np.testing.assert_allclose(rows.squared_error(weight), error, rtol=1e-12)
     np.testing.assert_allclose(cross, residual.transpose(0, 2, 1) @ with_ones, rtol=1e-7, atol=1e-7)
-    assert rows.squared_error(weight, points=True) == pytest.approx(np.square(y - output).sum())
+    np.testing.assert_allclose(rows.squared_errors(weight, points=True), np.square(y - output).sum(axis=1), rtol=1e-9)
 
 
 def test_rows_may_be_overwritten_and_give_the_same() -> None:
@@ -37,3 +37,10 @@ def test_rows_may_be_overwritten_and_give_the_same() -> None:
     x, y, weight = rng.normal(size=(1, 50, 3)), rng.normal(size=(1, 50, 2)), rng.normal(size=(1, 2, 4))
     expected = RegressionRows(x, y).predict(weight)
     np.testing.assert_array_equal(RegressionRows(x.copy(), y, overwrite_x=True).predict(weight), expected)
+
+
+def test_rows_that_are_not_finite_go_with_their_samples() -> None:
+    x, y = np.ones((1, 5, 2)), np.ones((1, 5, 1))
+    x[0, 1], y[0, 4] = np.nan, np.inf
+    assert RegressionRows(x, y, blocks=np.array([0, 0, 3, 3, 6])).blocks.tolist() == [0, 3, 3]
+    assert RegressionRows(x, y).blocks.tolist() == [0, 1, 2]
