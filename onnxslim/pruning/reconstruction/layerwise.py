@@ -25,6 +25,7 @@ from onnxslim.pruning.reconstruction.least_squares import (
     target_variance,
 )
 from onnxslim.pruning.reconstruction.regression_targets import RegressionTarget, find_targets
+from onnxslim.pruning.reconstruction.sample_need import ENOUGH_SHARE, estimate_sample_need
 from onnxslim.pruning.statistics.regression_rows import RegressionRows
 from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD, SecondMoments
 from onnxslim.runtime.memory import release_freed_memory
@@ -61,8 +62,8 @@ def reconstruct_layers(
         seed: Of the choice of positions.
 
     Returns:
-        How many layers were fitted, each one's cross-validated error before and after in ``details["repair"]``, where data
-        were too few.
+        How many layers were fitted, each one's error before and after in ``details["repair"]`` (cross-validated, and
+        ``seen`` on what it was fitted to), where data were too few.
 
     Raises:
         TimeLimitError: Not all could be repaired before the deadline: layers behind would be fitted to what is not mended.
@@ -87,6 +88,14 @@ def reconstruct_layers(
         report.add(_fit_target(target, collected.finish(), (factorizations or {}).get(layer.node_output)))
         release_freed_memory()
         context.progress("repair", done + 1, len(regression_targets))
+    entries = report.details.get("repair", [])
+    need = estimate_sample_need([e["seen"] for e in entries], [e["after"] for e in entries], len(samples))
+    if entries and need.samples > len(samples):
+        share, enough = f"{need.variance_share:.0%}", f"{float(f'{need.samples:.1g}'):.0f}"
+        report.warnings.append(
+            f"{len(samples)} samples: at least {share} of the error that repair leaves is for want of more; "
+            f"some {enough} would leave {ENOUGH_SHARE:.0%}"
+        )
     return report
 
 
@@ -129,7 +138,7 @@ def _fit_target(
         report.warnings.append(f"{layer.name}: {count} rows for {layer.columns} columns; its least squares is regularised")
     before, after = (float(f"{error:.4g}") for error in (result.error_before, result.error))
     entry = {"node": layer.name, "before": before, "after": after, "damping": result.damping, "rescaled": result.rescaled}
-    report.details["repair"] = [entry]
+    report.details["repair"] = [{**entry, "seen": float(f"{result.error_seen:.4g}")}]
     if factorization is not None or result.error < result.error_before:
         layer.assign(result.weight)
         report.count("layers repaired")
@@ -147,7 +156,9 @@ def _factorize_fit(
 
     fold_weights = {fold: factorize(weight, moments.without(fold)) for fold, weight in fit.fold_weights.items()}
     error = cross_validated_error(folds, fold_weights) / target_variance(folds, fold_weights)
-    return replace(fit, weight=factorize(fit.weight, moments.total), fold_weights=fold_weights, error=error)
+    return replace(
+        fit, weight=factorize(fit.weight, moments.total), fold_weights=fold_weights, error=error, error_seen=error
+    )
 
 
 def _take_kept(array: np.ndarray, kept: tuple[np.ndarray | None, ...]) -> np.ndarray:

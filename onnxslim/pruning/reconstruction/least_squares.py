@@ -32,6 +32,7 @@ class LayerFit:
         error: Cross-validated: of folds by the weights fitted without them, over the variance of their targets.
         error_before: The same for the weights that came in.
         rescaled: Outputs whose mean, or mean and variance, were brought back to their targets'.
+        error_seen: As ``error``, on the rows that ``weight`` was fitted to.
     """
 
     weight: np.ndarray
@@ -40,6 +41,7 @@ class LayerFit:
     error: float
     error_before: float
     rescaled: int = 0
+    error_seen: float = 1.0
 
 
 def fit_layer(
@@ -96,7 +98,8 @@ def fit_layer(
     if error >= error_before:
         return match_moments(folds, initial_weight)
     variance = target_variance(folds, fold_weights)
-    return LayerFit(weight, fold_weights, choice.common, error / variance, error_before / variance, rescaled)
+    seen = sum(rows.squared_error(weight) for rows in folds) / target_variance(folds, range(len(folds)))
+    return LayerFit(weight, fold_weights, choice.common, error / variance, error_before / variance, rescaled, seen)
 
 
 def match_moments(folds: Sequence[RegressionRows], initial_weight: np.ndarray) -> LayerFit:
@@ -109,7 +112,7 @@ def match_moments(folds: Sequence[RegressionRows], initial_weight: np.ndarray) -
     )
     variance = target_variance(folds, fold_weights)
     error = error / variance if rescaled else error_before / variance
-    return LayerFit(weight, fold_weights, float("inf"), error, error_before / variance, rescaled)
+    return LayerFit(weight, fold_weights, float("inf"), error, error_before / variance, rescaled, error)
 
 
 def cross_validated_error(folds: Sequence[RegressionRows], fold_weights: Mapping[int, np.ndarray]) -> float:
