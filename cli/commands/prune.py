@@ -12,7 +12,7 @@ from onnxslim.core.workers import open_workers
 from onnxslim.pipeline.recipe import make_step
 from onnxslim.pipeline.result import Result
 from onnxslim.pruning.importance.criteria import CRITERIA
-from onnxslim.pruning.options import BUDGET_METRICS
+from onnxslim.pruning.options import BUDGET_METRICS, PruneOptions
 
 from ..command import command
 from ..options import shared_options
@@ -86,7 +86,7 @@ def prune(
 
     The result is timed before it is written. With --data random, units are ranked by their weights and nothing is repaired.
     """
-    asked = make_step("prune", **{name: value for name, value in step_options.items() if value is not None}).options
+    asked = PruneOptions(**{name: value for name, value in step_options.items() if value is not None})
     if asked.channels and data is None and not common.dry_run:
         raise UsageError("prune needs data: without any, nothing says which channels matter", hint=DATA_HINT)
     reads_batchnorm = step_options["criterion"] == "bn"  # read before they are folded

@@ -100,7 +100,7 @@ class PruneOptions:
         if len(given_budgets) > 1:
             raise UsageError(f"--{given_budgets[0]} and --{given_budgets[1]} are two budgets", hint="give one of them")
         if not given_budgets and self.sparsity is None:
-            raise UsageError("prune needs to be told how much", hint=BUDGET_HINT)
+            raise UsageError("no budget: prune has to be told how much goes", hint=BUDGET_HINT)
         if self.of is not None and self.of not in BUDGET_METRICS:
             raise UsageError(f"--of {self.of}: unknown", hint=f"one of {', '.join(BUDGET_METRICS)}")
         if self.criterion not in CRITERIA:

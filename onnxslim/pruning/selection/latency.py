@@ -25,6 +25,8 @@ InputTensors = Mapping[str, np.ndarray]
 
 #: Kernels work on blocks of channels; between multiples of this a cut only ever costs time.
 CHANNEL_MULTIPLE = 8
+#: Rounds of one comparison: a budget is met by up to a dozen of them, to within some per cent.
+_ROUNDS = 20
 #: An interval of a ratio wider than this share of it says more of the machine than of the models.
 MAX_RATIO_SPREAD = 0.1
 
@@ -53,7 +55,7 @@ class LatencyMeter:
         cleaned = model_file.clone(model)
         remove_leftovers(cleaned)
         sessions = {"original": self._session, "now": Session(cleaned, self._config)}
-        timing = interleave(sessions, self._feeds, rounds=40, seconds=4.0)
+        timing = interleave(sessions, self._feeds, rounds=_ROUNDS, seconds=4.0)
         if self._original_seconds is None:
             self._original_seconds = timing.median("original")
         ratio = timing.ratio("original", "now")
