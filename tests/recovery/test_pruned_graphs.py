@@ -16,11 +16,14 @@ from onnxslim.core.errors import OnnxslimError, UnsupportedError
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.graph import shapes
+from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.step import prune
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
 from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.step import recover
 from onnxslim.runtime.session import Session, check_loads
+from tests.support import nets
 from tests.support.channel_cases import CASES
 from tests.support.mask_oracle import random_sets, remove_units
 
@@ -102,3 +105,16 @@ def test_a_pruned_graph_learns_and_is_quantised(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(CASES) - set(KEY)))
 def test_every_pruned_graph_learns_and_is_quantised(name: str) -> None:
     goes_through(name, 3)
+
+
+@pytest.mark.parametrize("low_rank", [False, True], ids=["channels and blocks", "low rank"])
+def test_what_a_prune_step_made_learns_by_its_inner_tensors(low_rank: bool) -> None:
+    teacher = nets.residual(blocks=4, width=12)
+    samples = nets.samples(teacher, 96)
+    pruned, _ = prune(teacher, samples, PruneOptions(remove=0.5, of="macs", low_rank=low_rank, round_to=1))
+    result, report = recover(pruned, teacher, samples, RecoverOptions(steps=3))
+    assert report.details["unmatched"] == []
+    assert report.details["gradient_norms"].keys() - {"(last)"}
+    check_loads(result)
+    unseen = nets.samples(teacher, 64, 9)
+    assert measure_error(result, teacher, unseen) <= 1.02 * measure_error(pruned, teacher, unseen)
