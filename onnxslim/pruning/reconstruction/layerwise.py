@@ -25,7 +25,7 @@ from onnxslim.pruning.reconstruction.least_squares import (
     target_variance,
 )
 from onnxslim.pruning.reconstruction.regression_targets import RegressionTarget, find_targets
-from onnxslim.pruning.reconstruction.sample_need import ENOUGH_SHARE, estimate_sample_need
+from onnxslim.pruning.reconstruction.sample_need import ENOUGH_SHARE, WORTH_SAYING, estimate_sample_need
 from onnxslim.pruning.statistics.regression_rows import RegressionRows
 from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD, SecondMoments
 from onnxslim.runtime.memory import release_freed_memory
@@ -90,7 +90,7 @@ def reconstruct_layers(
         context.progress("repair", done + 1, len(regression_targets))
     entries = report.details.get("repair", [])
     need = estimate_sample_need([e["seen"] for e in entries], [e["after"] for e in entries], len(samples))
-    if entries and need.samples > len(samples):
+    if entries and need.variance_share > WORTH_SAYING:
         share, enough = f"{need.variance_share:.0%}", f"{float(f'{need.samples:.1g}'):.0f}"
         report.warnings.append(
             f"{len(samples)} samples: at least {share} of the error that repair leaves is for want of more; "

@@ -9,6 +9,8 @@ import numpy as np
 
 #: The share of the error that may be for want of samples.
 ENOUGH_SHARE = 0.1
+#: From which share on people are told.
+WORTH_SAYING = 0.2
 
 
 @dataclass(frozen=True)

@@ -124,3 +124,15 @@ def test_what_is_too_wide_for_least_squares_gets_its_means_back(monkeypatch: pyt
     report = reconstruct_layers(pruned, model, kept, RunContext(nets.samples(model, 200)))
     assert error(model, pruned) < before
     assert any("only its means" in one.reason for one in report.skipped)
+
+
+def test_it_says_how_many_samples_would_help() -> None:
+    model = nets.mlp((16, 64, 64, 5))
+    said = {}
+    for count in (60, 2000):
+        pruned, kept = prune_every_third(model)
+        report = reconstruct_layers(pruned, model, kept, RunContext(nets.samples(model, count)))
+        said[count] = [line for line in report.warnings if "for want of more" in line]
+        assert all(entry["seen"] <= entry["after"] * 1.001 for entry in report.details["repair"])
+    assert len(said[60]) == 1
+    assert not said[2000]
