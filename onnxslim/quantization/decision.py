@@ -17,11 +17,14 @@ class FrontPoint:
         float_units: What stays in float although it could run in int8, sorted.
         loss: What the outputs are expected to lose: relative squared error, summed over outputs and parts of them.
         seconds: What an inference is expected to take, by the times that the placement was chosen by.
+        excess: How many times what is allowed it was found to lose, with what is allowed for few samples; None where it was
+            not tried or nobody judged.
     """
 
     float_units: tuple[str, ...]
     loss: float
     seconds: float
+    excess: float | None = None
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,8 @@ def select_placement(
     # mending takes back some of what rounding costs, for one placement about as much as for another
     scale = sum(first.variant.output_errors.values()) / max(losses[0], 1e-30)
     front = tuple(
-        FrontPoint(builder.list_float_units(point.int8), point.loss * scale, point.seconds) for point in placements
+        FrontPoint(builder.list_float_units(p.int8), p.loss * scale, p.seconds, selection.excesses.get(i))
+        for i, p in enumerate(placements)
     )
     return SelectedPlacement(tried[index][0], tried[index][1].variant, front, index, selection)
 

@@ -34,7 +34,8 @@ class Candidate:
         recovery_seconds: Seconds of learning back; 0 for none.
         of: What ``pruning_ratio`` counts.
         low_rank: Whether pruning may put layers into cheaper forms.
-        milder: How many points further down the front of placements this is than what the step chose by itself.
+        milder: How many points further down the front of placements this is than what the step chose by itself; negative
+            where it is further up.
     """
 
     pruning_ratio: float = 0.0
@@ -50,7 +51,8 @@ class Candidate:
         parts = [f"prune {self.pruning_ratio:.0%}" + " with low rank" * self.low_rank] if self.pruning_ratio else []
         parts += ["recover"] if self.recovery_seconds else []
         parts += [QUANTIZATION_SCHEMES[self.scheme][0]] if self.scheme else []
-        return (" + ".join(parts) or "lossless") + (f" (milder by {self.milder})" if self.milder else "")
+        placement = f" ({'milder' if self.milder > 0 else 'bolder'} by {abs(self.milder)})" if self.milder else ""
+        return (" + ".join(parts) or "lossless") + placement
 
     def steps(
         self,

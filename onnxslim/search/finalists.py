@@ -161,8 +161,9 @@ def is_exact(candidate: Candidate) -> bool:
 
 
 def is_weights_only(candidate: Candidate) -> bool:
-    """Whether nothing but its weights is changed."""
-    return candidate.scheme == "weights" and not candidate.pruning_ratio and not candidate.recovery_seconds
+    """Whether nothing but its weights is changed, and no more of them than the step chose by itself."""
+    is_plain = not candidate.pruning_ratio and not candidate.recovery_seconds and candidate.milder >= 0
+    return candidate.scheme == "weights" and is_plain
 
 
 def is_sure(candidate: Candidate) -> bool:

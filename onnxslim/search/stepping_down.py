@@ -9,6 +9,8 @@ from typing import Any
 
 from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.recipe import Recipe, Step
+from onnxslim.pipeline.task import MAX_UNCERTAINTY_SHARE
+from onnxslim.quantization.decision import FrontPoint
 from onnxslim.search.candidate import Candidate
 from onnxslim.search.finalists import DROP_MARGIN, choose_loss_share, choose_milder_point
 from onnxslim.search.trial import Trial
@@ -52,7 +54,7 @@ class SteppingDown:
         is_stuck = _is_stuck(trial, tried)
         if trial.candidate.pruning_ratio and (is_stuck or _is_pruning_to_blame(trial, tried)):
             return self._prune_less(trial, tried, limit, fits)
-        return None if is_stuck else self._place_milder(trial, limit, fits)
+        return None if is_stuck else self._place_milder(trial, tried, limit, fits)
 
     def _prune_less(self, trial: Trial, tried: Sequence[Trial], limit: float, fits: Callable[[float], bool]) -> Trial | None:
         """A share of which the drop should be small enough, taken to grow with its square."""
@@ -70,30 +72,30 @@ class SteppingDown:
         candidate = replace(trial.candidate, pruning_ratio=ratio, milder=0)
         return self.run(candidate, self.make_recipe(candidate))
 
-    def _place_milder(self, trial: Trial, limit: float, fits: Callable[[float], bool]) -> Trial | None:
+    def _place_milder(
+        self, trial: Trial, tried: Sequence[Trial], limit: float, fits: Callable[[float], bool]
+    ) -> Trial | None:
         """The next milder placement.
 
         Where every layer passed on tune no front was looked for: what each loses is measured now, on the fit data.
         """
-        text, drop, candidate = trial.attempt.result.recipe, trial.confirm_drop or math.inf, trial.candidate
-        if text is None:
-            return None
-        resolved = recipes.parse(text)
-        *before, last = resolved.steps
-        if not isinstance(last, Step) or last.name != "quantize":
-            return None
+        drop, candidate = trial.confirm_drop or math.inf, trial.candidate
 
         def run(seconds: float, **changes: Any) -> Trial | None:
-            if not fits(seconds):
-                return None
-            step = Step(last.name, replace(last.options, **changes))
-            return self.run(replace(candidate, milder=candidate.milder + 1), replace(resolved, steps=(*before, step)))
+            recipe = place_otherwise(trial, **changes) if fits(seconds) else None
+            return None if recipe is None else self.run(replace(candidate, milder=candidate.milder + 1), recipe)
 
         loss_share, milder = choose_loss_share(drop, limit), None
         if trial.front_index is None:
-            if last.options.float_units is not None:
-                milder = run(trial.seconds, loss_share=loss_share, float_weights="auto")
+            milder = run(trial.seconds, loss_share=loss_share, float_weights="auto")
         elif (point := choose_milder_point(trial.front, trial.front_index, loss_share)) is not None:
+            for other in tried:
+                if (
+                    other.front == trial.front
+                    and trial.front_index < (other.front_index or 0) <= point
+                    and not other.refusal
+                ):
+                    return other
             milder = run(_MILDER_SHARE * trial.seconds, float_units=trial.front[point].float_units)
             if milder is not None:
                 milder.front, milder.front_index = trial.front, point
@@ -101,6 +103,23 @@ class SteppingDown:
             steps = milder.front_index - (trial.front_index or 0)
             milder.candidate = replace(candidate, milder=candidate.milder + steps)
         return milder
+
+
+def place_otherwise(trial: Trial, **changes: Any) -> Recipe | None:
+    """The recipe that ``trial`` came to with ``changes`` to the options of its placement; None where it placed nothing."""
+    if trial.attempt.result.recipe is None:
+        return None
+    resolved = recipes.parse(trial.attempt.result.recipe)
+    *before, last = resolved.steps
+    if not isinstance(last, Step) or last.name != "quantize" or last.options.float_units is None:
+        return None
+    return replace(resolved, steps=(*before, Step(last.name, replace(last.options, **changes))))
+
+
+def choose_bolder_point(front: Sequence[FrontPoint], chosen: int) -> int | None:
+    """The fastest point of ``front`` that was passed over for what few samples leave open, not for what was seen to drop."""
+    tried = ((i, point.excess) for i, point in enumerate(front[:chosen]))
+    return next((i for i, excess in tried if excess is not None and excess <= 1 + MAX_UNCERTAINTY_SHARE), None)
 
 
 def _is_stuck(trial: Trial, tried: Sequence[Trial]) -> bool:

@@ -57,6 +57,14 @@ def test_what_prunes_nothing_is_asked_before_the_exact_steps_however_kind_tune_w
     assert found == [pruned[2], pruned[0], narrow, WEIGHTS, EXACT]
 
 
+def test_more_int8_weights_than_tune_can_clear_come_before_those_that_it_did_and_never_instead_of_them() -> None:
+    bolder = Tried(Candidate(scheme="weights", milder=-40), 0.012, 3.7, passes=False, allowance=0.005)
+    chosen = Tried(Candidate(scheme="weights"), 0.009, 2.5)
+    assert select_finalists([EXACT, chosen, bolder]) == [bolder, chosen, EXACT]
+    hardly_smaller = Tried(Candidate(scheme="weights", milder=-2), 0.012, 2.6, passes=False, allowance=0.005)
+    assert select_finalists([EXACT, chosen, hardly_smaller])[0] is chosen
+
+
 def test_of_many_shares_that_pass_the_last_before_the_surest_is_not_pruned() -> None:
     int8 = Tried(Candidate(), 0.004, 4.5)
     pruned = [Tried(Candidate(0.8 / 2**i), 0.005 / 3**i, 10.0 - i) for i in range(4)]

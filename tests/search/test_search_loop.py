@@ -12,6 +12,7 @@ from onnxslim.core.workers import open_workers
 from onnxslim.pipeline.data_splits import TUNE_SHARE
 from onnxslim.pipeline.recipe import Recipe, Step
 from onnxslim.pipeline.task import CompressionTask, prepare_task
+from onnxslim.quantization.decision import FrontPoint
 from onnxslim.search import search_loop
 from onnxslim.search.candidate import Candidate, CandidateResult, SearchState
 from onnxslim.search.search_loop import Search
@@ -107,3 +108,37 @@ def test_what_a_study_left_out_is_left_out_again(monkeypatch: pytest.MonkeyPatch
             search.run()
             assert search.left_out == ("matmul+add at made up",)
     assert len(answers) == 1
+
+
+def test_int8_weights_that_only_few_samples_speak_against_are_tried_beside_those_that_the_step_chose(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The bolder placement is a trial of its own, a replay of a point of the front."""
+
+    def run(task: CompressionTask, candidate: Candidate, *rest: Any, **options: Any) -> Trial:
+        trial = run_trial(task, candidate, *rest, **options)
+        if candidate.scheme == "weights" and not candidate.milder:
+            units = trial.attempt.result.steps[-1].decision.float_units  # type: ignore[union-attr]
+            layers = sorted(node.name for node in trial.attempt.models[-1].graph if node.op_type in ("Gemm", "MatMul"))
+            assert units == ()
+            points = (((), 1.0, 1.3), (tuple(layers[:1]), 0.5, 0.8))
+            trial.front = tuple(FrontPoint(tuple(units), loss, 1.0, excess) for units, loss, excess in points)
+            trial.front_index = 1
+        return trial
+
+    monkeypatch.setattr(search_loop, "run_trial", run)
+    task = prepare_task(MLP, "optimize", data=CALIB, eval_data=EVAL, tune=TUNE_SHARE)
+    with open_workers(None, None) as workers:
+        recipe = Recipe(gates=Gates(max_drop=0.01), search="balanced")
+        search = Search(task, recipe, "static", time.monotonic(), 20.0, None, workers)
+        search.run()
+    assert [trial.candidate.name for trial in search.trials][:3] == [
+        "lossless",
+        "int8 weights",
+        "int8 weights (bolder by 1)",
+    ]
+    bolder = search.trials[2]
+    assert (bolder.front_index, bolder.front) == (0, search.trials[1].front)
+    (*_, last) = bolder.attempt.recipe.steps
+    assert isinstance(last, Step)
+    assert last.options.float_units == ()  # type: ignore[union-attr]

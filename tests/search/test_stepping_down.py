@@ -13,7 +13,7 @@ from onnxslim.pipeline.recipe import Recipe, Step
 from onnxslim.pipeline.result import Result
 from onnxslim.quantization.decision import FrontPoint
 from onnxslim.search.candidate import Candidate
-from onnxslim.search.stepping_down import SteppingDown
+from onnxslim.search.stepping_down import SteppingDown, choose_bolder_point
 from onnxslim.search.trial import Trial
 from onnxslim.validation.gates import Gates
 
@@ -130,3 +130,24 @@ def test_a_share_that_was_tried_is_not_tried_again() -> None:
     assert step_down(make_trial(Candidate(0.6), 0.016), known) is known
     known.refusal = "on the confirm data"
     assert step_down(make_trial(Candidate(0.6), 0.016), known) is not known
+
+
+def test_what_few_samples_leave_open_is_worth_a_look_and_what_was_seen_to_drop_is_not() -> None:
+    excesses = (None, 1.6, 1.4, None, 0.9)
+    front = tuple(FrontPoint((f"layer{i}",), 1.0 / (i + 1), 1.0, excess) for i, excess in enumerate(excesses))
+    assert choose_bolder_point(front, 4) == 2
+    assert choose_bolder_point(front, 2) is None, "what was tried before it dropped too much"
+    assert choose_bolder_point((), 0) is None
+
+
+def test_behind_what_was_bolder_comes_what_the_step_chose_unless_something_between_should_do() -> None:
+    front = make_front(1.0, 0.4, 0.1)
+    chosen = make_trial(Candidate(scheme="weights"), front=front, front_index=2)
+    bolder = make_trial(Candidate(scheme="weights", milder=-2), 0.016, front=front, front_index=0)
+    assert step_down(bolder, chosen) is chosen, "a quarter of the loss is asked for"
+    between = step_down(dataclasses.replace(bolder, confirm_drop=0.0105), chosen)
+    assert between is not None
+    assert last_options(between).float_units == ("layer1",)
+    assert between.candidate == Candidate(scheme="weights", milder=-1)
+    refused = dataclasses.replace(chosen, refusal="it dropped")
+    assert step_down(dataclasses.replace(bolder), refused) is not refused
