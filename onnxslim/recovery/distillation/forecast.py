@@ -14,8 +14,8 @@ from onnxslim.recovery.distillation.training_plan import TrainingPlan, TrainingS
 
 #: The updates of the short training: a share of all, so that it costs as much, and no more than this.
 TRIAL_SHARE, _MAX_TRIAL_UPDATES = 1 / 20, 20
-#: Of fewer than this nothing can be told.
-_MIN_TRIAL_UPDATES = 3
+#: Of fewer than this nothing can be told, and they are made where they are no more than this share of all.
+_MIN_TRIAL_UPDATES, _MAX_TRIAL_SHARE = 3, 0.15
 #: How many rates are tried, each so many times the one before, while none brings anything.
 _MAX_RATES, _RATE_FACTOR = 3, 0.3
 #: No forecast promises to win back more than this of the distance to the teacher.
@@ -76,8 +76,8 @@ def forecast_training(plan: TrainingPlan) -> Forecast | None:
 
     What it brings grows with the logarithm of the updates, as far as a straight line through so little can tell.
     """
-    count = min(int(TRIAL_SHARE * plan.steps), _MAX_TRIAL_UPDATES)
-    if count < _MIN_TRIAL_UPDATES:
+    count = min(max(int(TRIAL_SHARE * plan.steps), _MIN_TRIAL_UPDATES), _MAX_TRIAL_UPDATES)
+    if count > _MAX_TRIAL_SHARE * plan.steps:
         return None
     loss = evaluate_held_out(plan).loss
     given = copy_tensors(plan.student.parameters)

@@ -46,7 +46,7 @@ def test_what_gets_no_better_is_told_so_ends_halfway_and_comes_back_as_it_was() 
 
 
 def test_few_updates_have_no_forecast() -> None:
-    _, report = recover(nets.damaged(nets.mlp(), 0.5), nets.mlp(), nets.rows(), RecoverOptions(steps=40))
+    _, report = recover(nets.damaged(nets.mlp(), 0.5), nets.mlp(), nets.rows(), RecoverOptions(steps=19))
     assert report.details["forecast"] is None
 
 
