@@ -111,9 +111,10 @@ def place_otherwise(trial: Trial, **changes: Any) -> Recipe | None:
         return None
     resolved = recipes.parse(trial.attempt.result.recipe)
     *before, last = resolved.steps
-    if not isinstance(last, Step) or last.name != "quantize" or last.options.float_units is None:
+    if not isinstance(last, Step) or last.name != "quantize":
         return None
-    return replace(resolved, steps=(*before, Step(last.name, replace(last.options, **changes))))
+    options = replace(last.options, **changes)
+    return None if options.float_units is None else replace(resolved, steps=(*before, Step(last.name, options)))
 
 
 def choose_bolder_point(front: Sequence[FrontPoint], chosen: int) -> int | None:
