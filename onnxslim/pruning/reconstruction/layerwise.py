@@ -76,7 +76,7 @@ def reconstruct_layers(
     regression_targets = find_targets(pruned, original, factorizations or ())
     pruned_executor = SegmentExecutor(pruned, samples, context.config)
     original_executor = SegmentExecutor(original, samples, context.config, shared=pruned_executor)
-    pacer = context.pace()
+    pacer, fits = context.pace(), list[LayerFit]()
     for done, target in enumerate(regression_targets):
         pacer.require("repair")
         layer, reference = target.layer, target.reference_tensor
@@ -85,12 +85,13 @@ def reconstruct_layers(
         collected = FoldRows(target, len(samples), seed)
         for (indices, current), (_, before) in zip(pruned_batches, original_batches, strict=True):
             collected.add(indices, current, _take_kept(before[reference], kept(reference)))
-        report.add(_fit_target(target, collected.finish(), (factorizations or {}).get(layer.node_output)))
+        part, fit = _fit_target(target, collected.finish(), (factorizations or {}).get(layer.node_output))
+        report.add(part)
+        fits.append(fit)
         release_freed_memory()
         context.progress("repair", done + 1, len(regression_targets))
-    entries = report.details.get("repair", [])
-    need = estimate_sample_need([e["seen"] for e in entries], [e["after"] for e in entries], len(samples))
-    if entries and need.variance_share > WORTH_SAYING:
+    need = estimate_sample_need([fit.error_seen for fit in fits], [fit.error for fit in fits], len(samples))
+    if fits and need.variance_share > WORTH_SAYING:
         share, enough = f"{need.variance_share:.0%}", f"{float(f'{need.samples:.1g}'):.0f}"
         report.warnings.append(
             f"{len(samples)} samples: at least {share} of the error that repair leaves is for want of more; "
@@ -123,8 +124,8 @@ def output_positions(model: ir.Model) -> dict[str, int]:
 
 def _fit_target(
     target: RegressionTarget, folds: Sequence[RegressionRows], factorization: Factorization | None
-) -> StepReport:
-    """Fit one layer to its rows."""
+) -> tuple[StepReport, LayerFit]:
+    """Fit one layer to its rows; what is to be told of that, and the fit."""
     layer, report = target.layer, StepReport("repair")
     initial_weight, count = layer.matrix(), sum(map(len, folds))
     if layer.columns > MAX_GRAM_COLUMNS:
@@ -142,7 +143,7 @@ def _fit_target(
     if factorization is not None or result.error < result.error_before:
         layer.assign(result.weight)
         report.count("layers repaired")
-    return report
+    return report, result
 
 
 def _factorize_fit(
