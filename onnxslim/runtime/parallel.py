@@ -55,9 +55,9 @@ class SessionPool:
     def run(self, feeds: FeedIterable, reduce: Callable[[int, dict[str, Any]], T]) -> Iterator[T]:
         """Yield ``reduce(i, outputs of feed i)`` in order; the outputs are dropped as soon as they are reduced.
 
-        onnxruntime and numpy release the interpreter's lock where the work is. At most two feeds a thread wait at any
-        time, so memory does not grow with the number of feeds; nor with the number of cores: what the first run takes, for
-        which the others wait, tells how many go on side by side.
+        onnxruntime and numpy release the interpreter's lock where the work is. At most one feed more than there are threads
+        is under way or done and waits, for results are large; so memory does not grow with the number of feeds, nor with the
+        number of cores: what the first run takes, for which the others wait, tells how many go on side by side.
         """
 
         def run_one(index: int, feed: Mapping[str, np.ndarray]) -> T:
@@ -74,7 +74,7 @@ class SessionPool:
             pending: queue.SimpleQueue[Future[T]] = queue.SimpleQueue()
             for index, feed in numbered:
                 pending.put(pool.submit(run_one, index, feed))
-                if pending.qsize() > 2 * count:
+                if pending.qsize() > count:
                     yield pending.get().result()
             while not pending.empty():
                 yield pending.get().result()

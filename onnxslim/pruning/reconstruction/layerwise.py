@@ -85,6 +85,7 @@ def reconstruct_layers(
         collected = FoldRows(target, len(samples), seed)
         for (indices, current), (_, before) in zip(pruned_batches, original_batches, strict=True):
             collected.add(indices, current, _take_kept(before[reference], kept(reference)))
+            del current, before  # large, and not to be held beside the next
         part, fit = _fit_target(target, collected.finish(), (factorizations or {}).get(layer.node_output))
         report.add(part)
         fits.append(fit)
