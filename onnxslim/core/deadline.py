@@ -38,6 +38,8 @@ class Pacer:
         self._clock = clock
         self._started: float | None = None
         self._longest, self._total, self._count = 0.0, 0.0, 0
+        #: Whether it ever said that something does not fit: what was left out then is the clock's decision.
+        self.has_refused = False
 
     def fits(self) -> bool:
         """Whether another part fits; called before each, it ends the one before. The first fits while any time is left."""
@@ -48,7 +50,9 @@ class Pacer:
             self._longest = max(self._longest, now - self._started)
             self._total, self._count = self._total + now - self._started, self._count + 1
         self._started = now
-        return now + self._longest < self._deadline
+        has_room = now + self._longest < self._deadline
+        self.has_refused |= not has_room
+        return has_room
 
     def fits_all(self, count: int) -> bool:
         """Whether so many parts would fit, going by what one took on average, from the last that began on."""

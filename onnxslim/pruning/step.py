@@ -149,9 +149,10 @@ def _prune_channels(
         budget = None if is_replay else make_budget(whole, timing, options, round_share)
         started = time.monotonic()
         survey_result = survey_candidates(current, context, options, surveys, has_budget=budget is not None)
-        seconds = report.decision.survey_seconds + time.monotonic() - started
-        report.decision = replace(report.decision, survey_seconds=seconds)
         candidates, effects = survey_result.candidates, survey_result.effects
+        # one that a deadline cut short is not kept for others
+        seconds = 0.0 if effects.unmeasured else time.monotonic() - started
+        report.decision = replace(report.decision, survey_seconds=report.decision.survey_seconds + seconds)
         report.skipped += survey_result.skipped
         report.warnings += survey_result.warnings
         if options.cuts is not None:
@@ -173,9 +174,10 @@ def _prune_channels(
                 decision = select_below_threshold(candidates, survey_result.criterion_scores, widths, options)
             else:
                 choices = list_choices(candidates, effects, budget.savings(candidates, widths), options)
-                decision = meet_budget(
-                    candidates, choices, budget, is_uniform=options.uniform, pacer=timing.pace(share=_MEETING_SHARE)
-                )
+                pacer = timing.pace(share=_MEETING_SHARE)
+                decision = meet_budget(candidates, choices, budget, is_uniform=options.uniform, pacer=pacer)
+                if pacer.has_refused:
+                    report.decision = replace(report.decision, by_clock=True)
                 if (warning := budget.noise_warning()) is not None:
                     report.warnings.append(warning)
         pruned = candidates.build_for_repair(decision)

@@ -82,7 +82,8 @@ def _propose_pruned(history: Sequence[CandidateResult], state: SearchState) -> I
     if not state.can_prune:
         return
     scheme = _choose_scheme(history, state)
-    same_scheme = [o for o in history if o.candidate.scheme == scheme]
+    # a placement bolder than the step's own drops too much as far as tune can tell, and says nothing of pruning
+    same_scheme = [o for o in history if o.candidate.scheme == scheme and not o.candidate.milder]
     full_rank = [o for o in same_scheme if not o.candidate.low_rank]
     without_recovery = [o for o in full_rank if not o.candidate.recovery_seconds]
     ratio_weights = _choose_weights_ratio(history, without_recovery, state)
@@ -121,6 +122,8 @@ def _choose_weights_ratio(
         o for o in history if o.candidate == replace(o.candidate, scheme="weights", recovery_seconds=0.0, low_rank=False)
     ]
     tried = [o for o in tried if o.candidate.pruning_ratio]
+    if any(not o.gains_by_scheme for o in tried):  # it is the pruning that cannot be done
+        return None
     begin = [o for o in without_recovery if passes(o, state) and o.candidate.pruning_ratio < min(slow)]
     return choose_next_ratio([*begin, *tried], state, None if tried else min(slow))
 
@@ -200,7 +203,9 @@ def _fits_time(history: Sequence[CandidateResult], candidate: Candidate, state: 
         if bool(o.candidate.pruning_ratio) == bool(candidate.pruning_ratio) and o.candidate.scheme == candidate.scheme
     ]
     same_rank = [o for o in same_kind if o.candidate.low_rank == candidate.low_rank]
-    step_seconds = [max(0.0, o.seconds - o.survey_seconds - o.candidate.recovery_seconds) for o in same_rank or same_kind]
+    step_seconds = [
+        max(o.judging_seconds, o.seconds - o.survey_seconds - o.candidate.recovery_seconds) for o in same_rank or same_kind
+    ]
     is_first = not step_seconds
     if is_first:
         step_seconds = [o.seconds for o in history if o.candidate.scheme == candidate.scheme] or [o.seconds for o in history]

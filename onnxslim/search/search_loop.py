@@ -124,7 +124,8 @@ class Search:
     def _leave_out_slow_rewrites(self) -> bool:
         """Find out by which rewrites the exact steps, tried first, made the model slower; whether any can be left out."""
         latency = self.trials[0].attempt.result.latency
-        if self.placement == "static" or latency is None or not is_slower(latency):
+        is_time_wanted = self.placement != "static" and self.recipe.search != "smallest"
+        if not is_time_wanted or latency is None or not is_slower(latency):
             return False
         if self.study is not None:  # what was blamed before is blamed again, or nothing that is known fits
             known = [recipes.parse(text).steps[0] for text in self.study.list_recipes(self.trials[0].candidate.name)]
@@ -155,7 +156,8 @@ class Search:
 
         def run_milder(candidate: Candidate, recipe: Recipe) -> Trial:
             judging = max((trial.outcome.judging_seconds for trial in self.trials), default=0.0)
-            return self.run_trial(candidate, recipe, deadline - time.monotonic() - 2 * judging)
+            left = deadline - time.monotonic()
+            return self.run_trial(candidate, recipe, max(left - 2 * judging, left / 3))
 
         stepping = SteppingDown(run_milder, self._make_recipe)
         confirmation = Confirmation(self.task, self.recipe, stepping, deadline, self.placement != "static")

@@ -49,7 +49,7 @@ class SteppingDown:
             fits: Whether there is time for so many seconds.
         """
         drop = trial.confirm_drop
-        if limit is None or drop is None or drop <= limit or trial.candidate.recovery_seconds:
+        if limit is None or drop is None or not drop > limit or trial.candidate.recovery_seconds:
             return None  # what was learned was learned for that placement and that share
         is_stuck = _is_stuck(trial, tried)
         if trial.candidate.pruning_ratio and (is_stuck or _is_pruning_to_blame(trial, tried)):
@@ -64,10 +64,11 @@ class SteppingDown:
             other for other in tried
             if replace(other.candidate, pruning_ratio=0.0) == replace(trial.candidate, pruning_ratio=0.0, milder=0)
             and abs(other.candidate.pruning_ratio - ratio) <= _NEAR * ratio and other.refusal is None
+            and (other.attempt.models or not other.may_pass)  # what was beaten on tune has let its models go
         ]  # fmt: skip
         if alike:
             return max(alike, key=lambda other: (other.may_pass, other.score))
-        if ratio < _MIN_RATIO or not fits(trial.seconds - trial.survey_seconds):
+        if not _MIN_RATIO <= ratio < trial.candidate.pruning_ratio or not fits(trial.seconds - trial.survey_seconds):
             return None
         candidate = replace(trial.candidate, pruning_ratio=ratio, milder=0)
         return self.run(candidate, self.make_recipe(candidate))

@@ -195,8 +195,8 @@ def run_trial(
     started = time.monotonic()
     try:
         trial.attempt.apply()
-        _read_decisions(trial)
         applied = time.monotonic()
+        _read_decisions(trial, applied - started)
         trial.attempt.measure_ends(timing_seconds)
         measured = time.monotonic()
         _measure_drop(trial)
@@ -224,14 +224,15 @@ def discount_ratio(latency: Mapping[str, Any]) -> float:
     return float(min(1.0, ratio + max(0.0, high - ratio) / Z95))
 
 
-def _read_decisions(trial: Trial) -> None:
-    """What the steps settled, as far as the search goes on from it."""
+def _read_decisions(trial: Trial, seconds: float) -> None:
+    """What the steps settled, as far as the search goes on from it; they took ``seconds``, but for those that were known."""
     decisions = [step.decision for step in trial.attempt.result.steps]
-    for decision in decisions:
+    for step in trial.attempt.result.steps:
+        decision = step.decision
         if isinstance(decision, QuantizeDecision):
             trial.note, trial.front, trial.front_index = decision.mixed_reason, decision.front, decision.front_index
             trial.activations = decision.scheme if decision.scheme in ACTIVATION_MODES else None
-        elif isinstance(decision, PruneDecision) and not decision.by_clock:
+        elif isinstance(decision, PruneDecision) and step.seconds <= seconds:
             trial.survey_seconds += decision.survey_seconds
     simplified = (decision for decision in decisions if isinstance(decision, SimplifyDecision))
     trial.idle_share = next((decision.get_idle_share(trial.candidate.of) for decision in simplified), 0.0)

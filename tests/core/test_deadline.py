@@ -87,3 +87,14 @@ def test_what_looks_at_no_clock_is_stopped_some_time_after_its_deadline(monkeypa
         report("statistics", 3, 9)
     assert seen == [("statistics", 1, 9), ("statistics", 2, 9)]
     assert stop_after(None, ignore_progress, "quantize") is ignore_progress
+
+
+def test_a_pacer_remembers_that_something_did_not_fit():
+    clock = FakeClock()
+    pacer = Pacer(clock.now + 4, clock=clock)
+    assert pacer.fits()
+    assert not pacer.has_refused
+    clock.now += 3
+    assert not pacer.fits()
+    assert pacer.has_refused
+    assert not Pacer(None).has_refused

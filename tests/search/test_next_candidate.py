@@ -301,3 +301,25 @@ def test_a_first_pruning_needs_half_of_the_time_that_quantising_took_on_top_of_i
     tried = choose_next_candidate(history, SearchState(0.01, needed + 0.5, pruning_seconds=6.0))
     assert tried is not None
     assert tried.pruning_ratio
+
+
+def test_a_bolder_placement_that_tune_does_not_clear_does_not_end_pruning() -> None:
+    history = [
+        CandidateResult(Candidate(scheme=None), 0.0, 1.0, 1.0),
+        CandidateResult(Candidate(scheme="weights"), 0.004, 2.5, 1.0, speedup=1.0, shrinkage=2.5),
+        CandidateResult(Candidate(scheme="weights", milder=-3), 0.012, 3.8, 1.0, speedup=1.0, shrinkage=3.8),
+        CandidateResult(Candidate(), math.inf, 0.0, 1.0),
+    ]
+    assert choose_next_candidate(history, SearchState(0.01, 1e6)) == Candidate(0.2, "weights")
+
+
+def test_what_cannot_be_pruned_is_not_tried_again_with_int8_weights_share_by_share() -> None:
+    history = [
+        CandidateResult(Candidate(scheme=None), 0.0, 1.0, 1.0),
+        CandidateResult(Candidate(scheme="weights"), 0.0, 3.9, 1.0),
+        CandidateResult(Candidate(), 0.0, 6.0, 1.0),
+        CandidateResult(Candidate(0.2), math.inf, 0.0, 1.0, gains_by_scheme=False),
+        CandidateResult(Candidate(0.2, "weights"), math.inf, 0.0, 1.0, gains_by_scheme=False),
+    ]
+    following = choose_next_candidate(history, SearchState(0.01, 1e6))
+    assert following is None or following.scheme == "int8"

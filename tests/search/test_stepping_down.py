@@ -23,6 +23,8 @@ LIMIT = 0.01
 class FakeAttempt:
     """An attempt of a recipe that names what stays in float."""
 
+    models: tuple[object, ...] = (object(),)
+
     def __init__(self, recipe: Recipe) -> None:
         resolved = recipes.parse(recipe.to_yaml())
         *before, last = resolved.steps
@@ -151,3 +153,21 @@ def test_behind_what_was_bolder_comes_what_the_step_chose_unless_something_betwe
     assert between.candidate == Candidate(scheme="weights", milder=-1)
     refused = dataclasses.replace(chosen, refusal="it dropped")
     assert step_down(dataclasses.replace(bolder), refused) is not refused
+
+
+def test_a_share_whose_models_were_let_go_is_not_fallen_back_to() -> None:
+    pruned = make_trial(Candidate(0.4), 0.03, seen_drop=0.008)
+    known = make_trial(Candidate(0.2), seen_drop=0.006)
+    known.least_drop = 0.0
+    assert known.may_pass
+    assert step_down(pruned, known) is known
+    known.attempt.models = ()  # type: ignore[assignment]
+    again = step_down(pruned, known)
+    assert again is not None
+    assert again is not known
+    assert again.candidate == dataclasses.replace(pruned.candidate, pruning_ratio=0.21)
+
+
+@pytest.mark.parametrize("drop", [math.nan, 0.0101])
+def test_a_small_share_is_not_tried_twice_and_what_was_not_measured_ends_nothing(drop: float) -> None:
+    assert step_down(make_trial(Candidate(0.03), drop, refusal="on the confirm data")) is None
