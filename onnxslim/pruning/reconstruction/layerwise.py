@@ -49,9 +49,8 @@ def reconstruct_layers(
     targets Y as the original gave them out, W* = Y Xᵀ (X Xᵀ + λI)⁻¹. So each layer also repairs what those before it
     could not. What exactly is compared is in :mod:`onnxslim.pruning.reconstruction.regression_targets`.
 
-    Cross-fitted: samples are divided into folds, and what each fold's layers read is made by weights that were fitted
-    without it (a model for each fold goes along). Made by weights that have seen them, inputs of samples are nearer to the
-    original's than those of others ever will be; layers behind would learn to trust them, and every choice of λ with them.
+    Samples are divided into folds: how far each output is drawn back to the weights that came in is judged on every fold
+    by weights fitted without it. What layers behind read is made by the weights that are kept.
 
     Args:
         pruned: What is left of the original; its tensors have kept their names.
@@ -70,7 +69,9 @@ def reconstruct_layers(
     """
     report, samples = StepReport("repair"), context.require_samples("repair")
     if len(samples) < HOLDOUT_PERIOD:
-        report.warnings.append(f"{len(samples)} samples: repair needs at least {HOLDOUT_PERIOD}, of which one is held back")
+        report.warnings.append(
+            f"{len(samples)} samples: repair needs at least {HOLDOUT_PERIOD}, to judge by some what others say"
+        )
         return report
     original_position = output_positions(original)
     regression_targets = find_targets(pruned, original, factorizations or ())
@@ -86,7 +87,10 @@ def reconstruct_layers(
         for (indices, current), (_, before) in zip(pruned_batches, original_batches, strict=True):
             collected.add(indices, current, _take_kept(before[reference], kept(reference)))
             del current, before  # large, and not to be held beside the next
-        part, fit = _fit_target(target, collected.finish(), (factorizations or {}).get(layer.node_output))
+        folds = collected.finish()
+        release_freed_memory()  # what the rows were joined from, before the fit needs as much
+        part, fit = _fit_target(target, folds, (factorizations or {}).get(layer.node_output))
+        del folds
         report.add(part)
         fits.append(fit)
         release_freed_memory()
@@ -113,7 +117,7 @@ def fit_takeover(target: RegressionTarget, executor: SegmentExecutor, position: 
     folds = FoldRows(target, executor.sample_count)
     for indices, tensors in executor.run_segment(position, names):
         folds.add(indices, tensors, tensors[target.reference_tensor])
-    fit = fit_layer(folds.finish(), target.layer.matrix())
+    fit = _fit_rows(target.layer, folds.finish())
     # the effect is measured on the last of each five samples, which may not have seen to it
     target.layer.assign(fit.fold_weights.get(HOLDOUT_PERIOD - 1, fit.weight))
 
@@ -127,13 +131,10 @@ def _fit_target(
     target: RegressionTarget, folds: Sequence[RegressionRows], factorization: Factorization | None
 ) -> tuple[StepReport, LayerFit]:
     """Fit one layer to its rows; what is to be told of that, and the fit."""
-    layer, report = target.layer, StepReport("repair")
-    initial_weight, count = layer.matrix(), sum(map(len, folds))
+    layer, report, count = target.layer, StepReport("repair"), sum(map(len, folds))
     if layer.columns > MAX_GRAM_COLUMNS:
         report.skip(layer.name, f"{layer.columns} columns are too many for least squares; only its means are repaired")
-        result = match_moments(folds, initial_weight)
-    else:
-        result = fit_layer(folds, initial_weight)
+    result = _fit_rows(layer, folds)
     if factorization is not None:
         result = _factorize_fit(layer, factorization, folds, result)
     if count < layer.columns:
@@ -147,6 +148,12 @@ def _fit_target(
     return report, result
 
 
+def _fit_rows(layer: LinearLayer, folds: Sequence[RegressionRows]) -> LayerFit:
+    """Least squares, or for a layer too wide for a Gram matrix its means and variances alone."""
+    fit = match_moments if layer.columns > MAX_GRAM_COLUMNS else fit_layer
+    return fit(folds, layer.matrix())
+
+
 def _factorize_fit(
     layer: LinearLayer, factorization: Factorization, folds: Sequence[RegressionRows], fit: LayerFit
 ) -> LayerFit:
@@ -156,11 +163,13 @@ def _factorize_fit(
     def factorize(weight: np.ndarray, rows: SecondMoments) -> np.ndarray:
         return factorize_weight(layer, factorization, weight, rows.xx[0] / max(rows.count, 1))
 
-    fold_weights = {fold: factorize(weight, moments.without(fold)) for fold, weight in fit.fold_weights.items()}
+    weight = factorize(fit.weight, moments.total)
+    judged = {fold: fold_weight for fold, fold_weight in fit.fold_weights.items() if fold in moments.judges}
+    if not judged:
+        return replace(fit, weight=weight, fold_weights={})
+    fold_weights = {fold: factorize(fold_weight, moments.without(fold)) for fold, fold_weight in judged.items()}
     error = cross_validated_error(folds, fold_weights) / target_variance(folds, fold_weights)
-    return replace(
-        fit, weight=factorize(fit.weight, moments.total), fold_weights=fold_weights, error=error, error_seen=error
-    )
+    return replace(fit, weight=weight, fold_weights=fold_weights, error=error, error_seen=error)
 
 
 def _take_kept(array: np.ndarray, kept: tuple[np.ndarray | None, ...]) -> np.ndarray:

@@ -74,7 +74,9 @@ def fit_layer(
     crosses, cross = {fold: moments.without(fold).yx for fold in moments.judges}, moments.total.yx
     choice = choose_dampings(moments, crosses, initial_weight, dampings, points=True)
     if np.isfinite(choice.common) and any(rows.has_flat_targets for rows in folds):
-        ridge = Ridge(moments.total, choice.common, has_bias)
+        common = choice.common
+        del choice, crosses
+        ridge = Ridge(moments.total, common, has_bias)
         weight = _sweep(folds, ridge, ridge.solve(cross, initial_weight), initial_weight)
         del ridge
         cross = weight @ moments.total.xx
@@ -84,7 +86,7 @@ def fit_layer(
             cross += missing
             for fold in moments.judges:
                 crosses[fold] += missing * (fold != number)
-        start = dampings.index(choice.common)
+        start = dampings.index(common)
         choice = choose_dampings(moments, crosses, initial_weight, dampings[max(start - 1, 0) : start + 2])
     weight = initial_weight.copy()
     for damping in np.unique(choice.dampings[np.isfinite(choice.dampings)]):
@@ -165,20 +167,30 @@ def choose_dampings(
     has_bias, judges = moments.folds[0].has_bias, list(crosses)
     kept = dict.fromkeys(judges, initial_weight)
     kept_errors = _output_errors(moments.folds, kept, points=points)
-    solutions: dict[int, tuple[np.ndarray, dict[int, np.ndarray]]] = {}
+    known_errors: dict[int, float] = {}
+    chosen, lowest = np.full(kept_errors.shape, np.inf), kept_errors.copy()
+    fold_weights = {fold: initial_weight.copy() for fold in judges}
 
     def error_at(number: int) -> float:
         if not 0 <= number < len(dampings):
             return np.inf
-        if number not in solutions:
+        if number not in known_errors:
             weights = {
                 fold: Ridge(moments.without(fold), dampings[number], has_bias).solve(cross, initial_weight)
                 for fold, cross in crosses.items()
             }
             finite = all(bool(np.isfinite(weight).all()) for weight in weights.values())
             errors = _output_errors(moments.folds, weights, points=points) if finite else np.full(kept_errors.shape, np.inf)
-            solutions[number] = errors, weights
-        return float(solutions[number][0].sum())
+            damping, total = dampings[number], float(errors.sum())
+            # of alike ones the weakest, whichever was looked at first; what came in goes before all
+            is_better = (errors < lowest) | ((errors == lowest) & np.isfinite(chosen) & (chosen > damping))
+            if len(judges) == 1:
+                is_better[:] = total < min([float(kept_errors.sum()), *known_errors.values()])
+            known_errors[number] = total
+            chosen[is_better], lowest[is_better] = damping, errors[is_better]
+            for fold in judges:
+                fold_weights[fold][is_better] = weights[fold][is_better]
+        return known_errors[number]
 
     best = len(dampings) // 2
     while not np.isfinite(error_at(best)) and best + 1 < len(dampings):
@@ -187,15 +199,6 @@ def choose_dampings(
         while error_at(best + step) < error_at(best):
             best += step
     common = dampings[best] if error_at(best) < kept_errors.sum() else np.inf
-    chosen, lowest = np.full(kept_errors.shape, np.inf), kept_errors
-    fold_weights = {fold: initial_weight.copy() for fold in judges}
-    for number, (errors, weights) in sorted(solutions.items()):
-        is_better = errors < lowest
-        if len(judges) == 1:
-            is_better[:] = dampings[number] == common
-        chosen[is_better], lowest = dampings[number], np.minimum(errors, lowest)
-        for fold in judges:
-            fold_weights[fold][is_better] = weights[fold][is_better]
     return DampingChoice(common, chosen, fold_weights)
 
 

@@ -157,7 +157,7 @@ def mean_row(rows: np.ndarray) -> np.ndarray:
     return np.asarray(rows.mean(axis=1, keepdims=True, dtype=np.float64).astype(rows.dtype))
 
 
-#: Of so many samples the last is held back: nothing is fitted on it, and what there is to choose is chosen on it.
+#: Scores: of so many samples the last is held back, to choose λ by and to measure effects on. Repair: so many folds.
 HOLDOUT_PERIOD = 5
 
 

@@ -9,6 +9,8 @@ import pytest
 from onnxslim.activations.run_context import RunContext
 from onnxslim.channels.analysis.analysis import analyze_channels
 from onnxslim.graph.layers import find_linear_layers
+from onnxslim.pruning.low_rank.factorization import Factorization
+from onnxslim.pruning.reconstruction.fold_rows import FoldRows
 from onnxslim.pruning.reconstruction.kept_channels import KeptChannels
 from onnxslim.pruning.reconstruction.layerwise import reconstruct_layers
 from onnxslim.runtime.session import Session
@@ -136,3 +138,36 @@ def test_it_says_how_many_samples_would_help() -> None:
         assert all(entry["seen"] <= entry["after"] * 1.001 for entry in report.details["repair"])
     assert len(said[60]) == 1
     assert not said[2000]
+
+
+@pytest.mark.parametrize("is_wide", [False, True])
+def test_a_layer_in_a_cheaper_form_is_judged_by_the_folds_that_there_are(
+    is_wide: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Gram matrices of all folds would not fit one judges, also where least squares found nothing to gain."""
+    if is_wide:
+        monkeypatch.setattr("onnxslim.pruning.reconstruction.fold_moments.MAX_HELD_BYTES", 0)
+    model = nets.mlp((16, 32, 24, 5))
+    same = model.clone()
+    layers = list(find_linear_layers(same.graph).values())
+    forms = {layer.node_output: Factorization("channels", 4) for layer in layers[:2]}
+    report = reconstruct_layers(same, model, KeptChannels(), RunContext(nets.samples(model, 60)), factorizations=forms)
+    repaired = {entry["node"]: entry for entry in report.details["repair"]}
+    for layer in layers[:2]:
+        assert np.linalg.matrix_rank(layer.matrix()[0, :, :-1], tol=1e-4) <= 4
+        assert 0 < repaired[layer.name]["after"] < 1
+
+
+def test_a_layer_in_a_cheaper_form_whose_rows_tell_no_sample_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nets.mlp((16, 32, 24, 5))
+    same = model.clone()
+    first, *_ = find_linear_layers(same.graph).values()
+    original_rows = FoldRows.add
+
+    def add_rows(self: FoldRows, indices: range, *rest: object) -> None:
+        original_rows(self, [5 * index for index in indices], *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FoldRows, "add", add_rows)
+    forms = {first.node_output: Factorization("channels", 4)}
+    reconstruct_layers(same, model, KeptChannels(), RunContext(nets.samples(model, 60)), factorizations=forms)
+    assert np.linalg.matrix_rank(first.matrix()[0, :, :-1], tol=1e-4) <= 4
