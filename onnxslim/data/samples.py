@@ -279,12 +279,13 @@ class Samples:
         """A hash of all contents in order, for the record of which data were used."""
         return hashlib.blake2b(b"".join(self.digests()), digest_size=16).hexdigest()
 
-    def read_rows(self, size: int, indices: Indices | None = None) -> Iterator[list[ColumnRows]]:
+    def read_rows(self, size: int, indices: Indices | None = None, *, only: str | None = None) -> Iterator[list[ColumnRows]]:
         """The samples themselves, ``size`` at a time along the first axis, converted, in the order of :attr:`input_names`.
 
-        ``indices`` are rows of the source to read instead of these samples.
+        ``indices`` are rows of the source to read instead of these samples, ``only`` the one input to read.
         """
-        return read_rows(self.feeds, size, self._indices if indices is None else indices)
+        feeds = [feed for feed in self.feeds if only in (None, feed.input.name)]
+        return read_rows(feeds, size, self._indices if indices is None else indices)
 
     def _find_batch_ends(self, parts: Sequence[ColumnRows], count: int) -> list[int]:
         """Where a batch must end: between samples that cannot share a run."""

@@ -46,9 +46,7 @@ def keep_original(
     )  # fmt: skip
     result.extra |= {"summary": f"{NOTHING_GAINED}; {reason}", "oldest_runtime": oldest_runtime(task.original)}
     if timed is not None:
-        rounds = np.asarray(timed["rounds"]["original"]) / 1000
-        place = {key: timed[key] for key in ("provider", "threads", "batch")}
-        result.latency = latency.summarize({"original": rounds, "result": rounds}, **place)
+        result.latency = _repeat_original(timed)
         result.stages = [dataclasses.replace(stage, median_ms=result.latency["original"]["median_ms"])]
     if judge and task.splits.confirm is not None:
         result.evaluation = task.evaluate({"result": task.original}, task.splits.confirm)["result"]
@@ -64,3 +62,12 @@ def keep_original(
         error.result = result  # type: ignore[attr-defined]
         raise error
     return result
+
+
+def _repeat_original(timed: Mapping[str, Any]) -> dict[str, Any]:
+    """``timed`` with the original in both places, of prompts too."""
+    rounds = np.asarray(timed["rounds"]["original"]) / 1000
+    place = {key: timed[key] for key in ("provider", "threads", "batch")}
+    found = latency.summarize({"original": rounds, "result": rounds}, **place)
+    found |= {"of": timed["of"]} if "of" in timed else {}
+    return found | ({"prompt": _repeat_original(timed["prompt"])} if timed.get("prompt") else {})

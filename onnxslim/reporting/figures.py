@@ -200,7 +200,7 @@ def list_told_outputs(report: Report) -> dict[str, Mapping[str, Any]]:
     states = [name for kind in kinds if kind["kind"] in ("state", "cache") for name in kind["outputs"] if name in outputs]
     if len(states) <= _MAX_STATES:
         return dict(outputs)
-    worst = min(states, key=lambda name: outputs[name].get("sqnr_db") or math.inf)
+    worst = min(states, key=lambda name: _rank_level(outputs[name]))
     told = {name: output for name, output in outputs.items() if name not in states}
     return {**told, f"{worst}, the worst of {len(states)} states": outputs[worst]}
 
@@ -267,3 +267,9 @@ def get_model_names(report: Report) -> tuple[str, str]:
     paths = [(report.get(side) or {}).get("path") for side in ("input", "output")]
     names = [text.clean(path).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if path else "" for path in paths]
     return names[0] or "model", names[1]
+
+
+def _rank_level(output: Mapping[str, Any]) -> float:
+    """The SQNR; of what has none infinity where it is equal, minus that where it is not finite or not to be compared."""
+    level = output.get("sqnr_db")
+    return (math.inf if output.get("equal") else -math.inf) if level is None else float(level)

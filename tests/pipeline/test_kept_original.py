@@ -80,3 +80,14 @@ def test_a_file_that_changed_meanwhile_is_written_as_it_was_read(tmp_path: Path)
     source.write_bytes(b"other")
     result.save(tmp_path / "slim.onnx")
     model_file.load(tmp_path / "slim.onnx")
+
+
+def test_a_decoder_that_is_kept_has_the_times_of_a_step_and_of_a_prompt() -> None:
+    place = {"provider": "CPU", "threads": 1, "batch": 1}
+    timed = {**place, "of": "step", "rounds": {"original": [1.0, 1.2], "result": [2.0, 2.0]}}
+    timed["prompt"] = {**place, "of": "prompt", "rounds": {"original": [10.0, 10.0], "result": [30.0, 30.0]}}
+    recipe = Recipe(gates=Gates(max_prompt_latency=0.02, max_latency=0.005))
+    result = keep_original(prepare_task(MLP, "optimize"), recipe, "because", timed=timed)
+    assert result.latency is not None
+    assert (result.latency["of"], result.latency["ratio"]) == ("step", 1.0)
+    assert (result.latency["prompt"]["of"], result.latency["prompt"]["result"]["median_ms"]) == ("prompt", 10.0)

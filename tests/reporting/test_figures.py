@@ -140,3 +140,15 @@ def test_of_many_states_the_worst_is_told() -> None:
     assert names == ["SQNR of output", "SQNR of value.0, the worst of 3 states"]
     report["judged"]["kinds"] = report["judged"]["kinds"][:2]
     assert len([r for r in figures.list_rows(report) if r.key == "outputs"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("level", "equal", "is_worst"), [(0.0, False, True), (None, False, True), (None, True, False), (-3.0, False, True)]
+)
+def test_a_broken_state_is_the_worst_and_an_equal_one_is_not(level: float | None, equal: bool, is_worst: bool) -> None:
+    report = sample()
+    levels = {"key.0": (20.0, False), "value.0": (level, equal), "key.1": (50.0, False)}
+    report["outputs"] |= {name: {"sqnr_db": of, "equal": is_equal} for name, (of, is_equal) in levels.items()}
+    report["judged"] = {"kinds": [{"kind": "cache", "outputs": [name]} for name in levels]}
+    expected = "value.0" if is_worst else "key.0"
+    assert list(figures.list_told_outputs(report))[-1] == f"{expected}, the worst of 3 states"

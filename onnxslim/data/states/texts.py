@@ -7,7 +7,7 @@ leaves out is no part of the text. Everything else that the model takes (an enco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import replace
 
 import numpy as np
@@ -33,15 +33,16 @@ def read_texts(layout: TokenLayout, ids: Column, mask: Column | None, title: str
     """The ids of each text, shape (tokens,), without what ``mask`` leaves out.
 
     Raises:
-        InvalidDataError: No integers, an id that is none of the vocabulary, fewer than two tokens, or more than the model
-            has positions for.
+        InvalidDataError: No integers, an id that is none of the vocabulary, fewer than two tokens, more than the model has
+            positions for, or a mask of another number of texts.
     """
     if ids.dtype.kind not in "iu":
         raise InvalidDataError(f"'{layout.ids.name}' is {ids.dtype.name}, expected ids of tokens", hint="give integers")
     texts = _read_rows(ids)
     if mask is not None:
+        _check_row_count(mask, len(texts), "the mask", title)
         masks = _read_rows(mask)
-        for number, (text, kept) in enumerate(zip(texts, masks, strict=False)):
+        for number, (text, kept) in enumerate(zip(texts, masks, strict=True)):
             if kept.shape != text.shape:
                 raise InvalidDataError(f"{title}: the mask of text {number} has shape {kept.shape}, its ids {text.shape}")
         texts = [text[kept.astype(bool)] for text, kept in zip(texts, masks, strict=True)]
@@ -77,6 +78,9 @@ def list_runs(
         texts: Their ids.
         result: What the reader found.
         others: The keys of columns with a row a text: the other inputs, groups.
+
+    Raises:
+        InvalidDataError: One of them has another number of rows.
     """
     spools = {i.name: Spool(f"'{i.name}'") for i in (layout.ids, *layout.derived)}
     sequence, time = [], []
@@ -92,9 +96,23 @@ def list_runs(
     columns: dict[str, Column | Array] = {name: spool.to_column() for name, spool in spools.items()}
     for key, column in result.columns.items():
         if key in others:
+            if not isinstance(column, np.ndarray):
+                _check_row_count(column, len(texts), f"'{key}'", result.title)
             columns[key] = column if isinstance(column, np.ndarray) else ReindexedColumn(column, steps.sequence)
+    if result.groups is not None:
+        _check_row_count(result.groups, len(texts), "the column of groups", result.title)
     groups = None if result.groups is None else result.groups[steps.sequence]
     return replace(result, columns=columns, labels=None, groups=groups), steps
+
+
+def _check_row_count(rows: Sized, count: int, name: str, title: str) -> None:
+    """Check that there is a row of ``rows``, called ``name``, for each of ``count`` texts.
+
+    Raises:
+        InvalidDataError: There is not.
+    """
+    if len(rows) != count:
+        raise InvalidDataError(f"{title}: {name} has {len(rows)} rows, expected {count}, one for each text")
 
 
 def _has_batch(layout: TokenLayout, name: str) -> bool:

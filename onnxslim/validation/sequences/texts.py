@@ -119,8 +119,7 @@ def _list_following(samples: Samples) -> list[np.ndarray]:
     """Of every sample the token that follows each of its own, shape (tokens,); -1 where it is not known."""
     layout = samples.layout
     assert layout is not None
-    place = samples.input_names.index(layout.ids.name)
-    tokens = [np.ravel(row) for rows in samples.read_rows(samples.read_size) for row in rows[place]]
+    tokens = [np.ravel(row) for (rows,) in samples.read_rows(samples.read_size, only=layout.ids.name) for row in rows]
     continues = samples.continues_previous
     following = []
     for index, own in enumerate(tokens):
@@ -131,7 +130,7 @@ def _list_following(samples: Samples) -> list[np.ndarray]:
 
 def _sum_surprise(scores: np.ndarray, following: np.ndarray, of_probabilities: bool) -> np.ndarray:
     """The surprise in nats, and the number of tokens that it is of; shape (2,)."""
-    known = following >= 0
+    known = (following >= 0) & (following < scores.shape[-1])
     if scores.ndim != 2 or len(scores) != len(following) or not known.any():
         return np.zeros(2)
     log_probabilities = to_log_probabilities(scores[known], of_probabilities)

@@ -163,3 +163,15 @@ def test_keys_and_values_in_one_tensor_whose_batch_is_the_second_axis() -> None:
     batches = list(open_texts(model, [np.array([1, 2, 3, 4])]).batches(4))
     assert [batch["past_0"].shape for batch in batches] == [(2, 1, 1, n, 1) for n in (0, 2, 3)]
     assert [batch["past_0"].sum() for batch in batches] == [0, 6, 12]
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("of", ["attention_mask", "encoder_hidden_states"])
+def test_columns_beside_texts_have_a_row_for_each(rows: int, of: str) -> None:
+    cross, mask = of == "encoder_hidden_states", of == "attention_mask"
+    row = np.zeros((5, WIDTH), np.float32) if cross else np.ones(5, np.int64)
+    with pytest.raises(InvalidDataError, match=f"has {rows} rows, expected 2, one for each text"):
+        DataOptions(state="auto").open(
+            {"input_ids": np.stack(make_texts(5, 5)), of: np.stack([row] * rows)},
+            make_decoder(merged=cross, cross=cross, mask=mask),
+        )
