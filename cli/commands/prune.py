@@ -105,5 +105,7 @@ def prune(
             keep_initializer_inputs=keep_initializer_inputs,
             before=before,
             after=after,
-            if_slower="tell" if asked.of in ("params", "macs") or asked.max_size is not None else "refuse",
+            if_slower="refuse"
+            if asked.channels and asked.of not in ("params", "macs") and asked.max_size is None
+            else "tell",
         )

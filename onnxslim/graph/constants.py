@@ -34,10 +34,19 @@ def get_const_array(value: ir.Value | None) -> np.ndarray | None:
 
 def is_made_of_constants(value: ir.Value | None) -> bool:
     """Whether ``value`` is a constant, or nodes make it of constants alone."""
-    if value is None or get_const_tensor(value) is not None:
-        return value is not None
-    producer = value.producer()
-    return producer is not None and bool(producer.inputs) and all(map(is_made_of_constants, filter(None, producer.inputs)))
+    stack = [] if value is None else [value]
+    seen = set(stack)
+    while stack:  # chains may be longer than calls may be deep
+        current = stack.pop()
+        if get_const_tensor(current) is not None:
+            continue
+        producer = current.producer()
+        if producer is None or not producer.inputs:
+            return False
+        unseen = [read for read in dict.fromkeys(producer.inputs) if read is not None and read not in seen]
+        seen.update(unseen)
+        stack.extend(unseen)
+    return value is not None
 
 
 def iter_initializers(model: ir.Model) -> Iterator[tuple[ir.Graph, str, ir.Value]]:

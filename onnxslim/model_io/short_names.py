@@ -38,3 +38,14 @@ def restore_names(model: ir.Model, names: Iterable[str]) -> None:
         for value in node.outputs:
             if (name := known.get(value.name or "")) and name not in taken:
                 value.name = name
+
+
+def adopt_short_names(model: ir.Model, other: ir.Model) -> None:
+    """Call inner tensors of ``model``'s main graph by the short form of their names where ``other`` does, in place."""
+    known = {value.name for node in other.graph for value in node.outputs}
+    values = [value for node in model.graph for value in node.outputs]
+    counts = Counter(shorten_name(value.name or "") for value in values)
+    for value in values:
+        short = shorten_name(value.name or "")
+        if value.name not in known and short in known and counts[short] == 1 and not value.is_graph_output():
+            value.name = short

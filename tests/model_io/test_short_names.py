@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import parser
 
-from onnxslim.model_io.short_names import MAX_LENGTH, restore_names, shorten_name
+from onnxslim.model_io.short_names import MAX_LENGTH, adopt_short_names, restore_names, shorten_name
 
 LONG = [
     "model/dense_1/BiasAdd;model/dense_1/MatMul;model/dense_1/ReadVariableOp",
@@ -37,3 +37,15 @@ def test_tensors_are_called_by_their_long_names_again() -> None:
         value.name = name
     restore_names(model, [*LONG, "x", "y", "nowhere to be found in this model"])
     assert [node.outputs[0].name for node in model.graph] == [*LONG, "y"]
+
+
+def test_another_model_takes_on_the_short_names_that_a_file_has() -> None:
+    text = "g (float[4] x) => (float[4] y) { a = Relu (x)  b = Relu (a)  c = Relu (b)  y = Relu (c) }"
+    original, file = (
+        ir.from_proto(parser.parse_model(f'<ir_version: 10, opset_import: ["" : 21]> {text}')) for _ in range(2)
+    )
+    for model, first in ((original, LONG[0]), (file, shorten_name(LONG[0]))):
+        model.graph.node(0).outputs[0].name = first
+    original.graph.node(1).outputs[0].name = LONG[1]
+    adopt_short_names(original, file)
+    assert [node.outputs[0].name for node in original.graph] == [shorten_name(LONG[0]), LONG[1], "c", "y"]

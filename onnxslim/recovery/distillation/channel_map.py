@@ -82,6 +82,8 @@ def fit_channel_map(axis: int, student: Sequence[Tensor], teacher: Sequence[Tens
     if len({len(values) for values in student}) > 1 or len({len(values) for values in teacher}) > 1:
         return ChannelMap(axis)  # an axis that varies from sample to sample is no axis of channels
     mine, theirs = torch.cat(list(student), 1), torch.cat(list(teacher), 1)
+    if not (mine.isfinite().all() and theirs.isfinite().all()):
+        return None
     kept = None
     if len(mine) != len(theirs):
         kept = torch.from_numpy(match_channels(mine.numpy(), theirs.numpy()))

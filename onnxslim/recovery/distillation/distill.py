@@ -21,6 +21,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.data.split import hold_back
 from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import ModelLike
+from onnxslim.model_io.short_names import adopt_short_names
 from onnxslim.recovery.distillation import checkpoint
 from onnxslim.recovery.distillation.augmentation import augment
 from onnxslim.recovery.distillation.forecast import choose_rate, forecast_training
@@ -57,8 +58,9 @@ def distill(
     report = StepReport("recover")
     with report.timed(), _limit_to_one_thread():
         start = time.monotonic()
-        input_model, teacher_model = model_file.load(model), model_file.load(teacher)
+        input_model, teacher_model = model_file.load(model), model_file.clone(model_file.load(teacher))
         check_same_interface(input_model, teacher_model)
+        adopt_short_names(teacher_model, input_model)
         student = model_file.clone(input_model)
         LiftConstantsToInitializersPass()(student)
         training_set, held_out_set = _split_samples(context.require_samples("recover"), unseen, options, report)

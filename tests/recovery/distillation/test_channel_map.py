@@ -82,3 +82,12 @@ def test_shapes_that_tell_no_axis_are_refused() -> None:
     assert find_axis(torch.zeros(2, 3, 4, 4), torch.zeros(2, 5, 6, 4)) is None
     assert find_axis(torch.zeros(2, 5), torch.zeros(2, 3)) is None
     assert find_axis(torch.zeros(2, 2, 4, 4), torch.zeros(2, 5, 4, 4)) == 1
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("of", ["student", "teacher"])
+def test_values_that_are_no_numbers_have_no_counterpart(bad: float, of: str) -> None:
+    teacher = torch.randn(6, 40, generator=torch.Generator().manual_seed(0))
+    student = teacher[[0, 2, 5]].clone()
+    (student if of == "student" else teacher)[1, 3] = bad
+    assert fit(student, teacher) is None

@@ -36,6 +36,7 @@ class HeadsMetric(DatasetMetric):
 
     def __init__(self) -> None:
         self._heads: list[HeadLayout] | None = None
+        self._grid_shapes: list[tuple[int, ...]] | None = None
         self._highest = 0.0
 
     def add(self, result: Any, original: Any | None, labels: np.ndarray | None, n: int) -> None:
@@ -44,20 +45,23 @@ class HeadsMetric(DatasetMetric):
         found, expected = (one if isinstance(one, Mapping) else {"output": one} for one in (result, expected))
         if self._heads is None:
             self._heads = find_heads(expected, n)
-            self._begin(self._heads, expected)
         if not self._heads:
             shapes = ", ".join(f"{name} {np.shape(values)}" for name, values in expected.items())
             raise UsageError(
                 f"metric {self.name}: no cells with scores in the outputs {shapes}",
                 hint="a head has channels that are near 0, or logits of that, in most cells",
             )
+        grid_shapes = [np.shape(expected[name])[1:] for head in self._heads for name in head.names]
+        if grid_shapes != self._grid_shapes:
+            self._grid_shapes = grid_shapes
+            self._begin(self._heads, expected)
         heads = [(head.read(expected), self._read_result(head, found, expected)) for head in self._heads]
         self._highest = max([self._highest, *(float(a[0].max(initial=0.0)) for a, _ in heads)])
         for row in range(n):
             self._add_sample([(_pick_row(a, row), _pick_row(b, row)) for a, b in heads])
 
     def _begin(self, heads: Sequence[HeadLayout], expected: Mapping[str, Any]) -> None:
-        """Called once, with the original's outputs on the first batch."""
+        """Called with the original's outputs on the first batch, and on each whose grids have another size."""
 
     @abstractmethod
     def _add_sample(self, heads: Sequence[tuple[HeadCells, HeadCells]]) -> None:
@@ -113,8 +117,7 @@ class CellsMetric(HeadsMetric):
         self._samples: list[PeaksOfSample] = []
 
     def _begin(self, heads: Sequence[HeadLayout], expected: Mapping[str, Any]) -> None:
-        if heads:
-            self._places = Places.join([head.locate(expected) for head in heads])
+        self._places = Places.join([head.locate(expected) for head in heads])
 
     def _add_sample(self, heads: Sequence[tuple[HeadCells, HeadCells]]) -> None:
         (scores, classes), (others, other_classes) = (

@@ -170,3 +170,20 @@ def test_images_that_show_nothing_and_outputs_without_cells_are_refused() -> Non
 def test_a_result_of_another_shape_fires_nowhere() -> None:
     original = finish(draw_heads(5))
     assert judge_heads("cells", original[:, :-1], original).result == 0
+
+
+def test_images_of_other_sizes_have_grids_of_their_own() -> None:
+    """Neighbors are found in the grid of the image at hand, whichever came first."""
+    heads = [np.full((2, 5, side, side), 0.01) for side in (8, 12)]
+    for head in heads:
+        head[:, 4] = 0.001
+        head[:, 4, 2, 3], head[:, 4, 3, 3], head[:, 4, 6, 6] = 0.9, 0.8, 0.7
+    alone = [judge_heads("cells", head, head).result for head in heads]
+    for order in (heads, heads[::-1]):
+        metric = DATASET_METRICS["cells"]()
+        for head in order:
+            metric.add({"output": head}, {"output": head}, None, len(head))
+        found = metric.compute()
+        assert found.drop == 0
+        assert found.n == 4
+    assert alone == [1.0, 1.0]
