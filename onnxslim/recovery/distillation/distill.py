@@ -58,7 +58,7 @@ def distill(
     report = StepReport("recover")
     with report.timed(), _limit_to_one_thread():
         start = time.monotonic()
-        input_model, teacher_model = model_file.load(model), model_file.clone(model_file.load(teacher))
+        input_model, teacher_model = model_file.load(model), model_file.load(teacher)
         check_same_interface(input_model, teacher_model)
         adopt_short_names(teacher_model, input_model)
         student = model_file.clone(input_model)
