@@ -89,7 +89,9 @@ def walk_front(
 
 def _count_weights(units: Sequence[FusionGroup], times: UnitTimes) -> UnitTimes:
     """Weights for times: what int8 saves is the bytes of each layer, and conversions cost none."""
-    floats = {unit.name: float(unit.layer.weight.size) if unit.has_weights else 1.0 for unit in units}
+    # a MatMul of two activations is a weighted op without weights, and cannot be int8
+    weighted = {unit for unit in units if unit.has_weights and unit.why_float is None}
+    floats = {unit.name: float(unit.layer.weight.size) if unit in weighted else 1.0 for unit in units}
     no_conversions = replace(times.cost_model, convert=0.0, relayout=0.0, node_overhead=0.0)
     return replace(times, floats=floats, int8=dict.fromkeys(floats, 0.0), cost_model=no_conversions)
 

@@ -128,3 +128,17 @@ def test_groups_beside_a_front_go_back_where_they_lose_most_for_their_time(
     assert all(later.loss < earlier.loss for earlier, later in itertools.pairwise(combined))
     assert all(later.seconds >= earlier.seconds - 1e-9 for earlier, later in itertools.pairwise(combined))
     assert combine_fronts(front, []) == front
+
+
+def test_products_of_two_activations_have_no_weights_to_count_where_int8_gains_no_time() -> None:
+    text = "g (float[4,8] x) => (float[4,8] y) { a = MatMul(x, w0) t = Transpose(a) p = MatMul(a, t) y = MatMul(p, w1) }"
+    found = model(text, w0=np.eye(8, dtype=np.float32), w1=np.ones((4, 8), np.float32))
+    for index, node in enumerate(found.graph):
+        node.name = f"{node.op_type}{index}"
+    units = find_fusion_groups(found, CPU)
+    times = make_times(units, np.random.default_rng(0))
+    slow = UnitTimes(times.floats, {name: 2 * ns for name, ns in times.floats.items()}, times.elements, times.ranks, COSTS)
+    layers = frozenset(unit.name for unit in units if unit.has_weights and unit.why_float is None)
+    assert layers == {"MatMul0", "MatMul3"}
+    front = walk_front(units, slow, {"MatMul0": 1.0, "MatMul3": 0.01}, layers)
+    assert [point.int8 for point in front] == [layers, frozenset({"MatMul3"})]
