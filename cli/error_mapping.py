@@ -9,7 +9,7 @@ import re
 
 import click
 
-from onnxslim.core.errors import LimitError, OnnxslimError, UsageError
+from onnxslim.core.errors import DefectError, LimitError, OnnxslimError, UsageError
 
 _RESOURCE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENOMEM)
 
@@ -19,13 +19,6 @@ class EndedEarlyError(OnnxslimError):
 
     exit_code = 130
     kind = "interrupted"
-
-
-class DefectError(OnnxslimError):
-    """A defect of onnxslim; please report it."""
-
-    exit_code = 1
-    kind = "defect"
 
 
 #: What click says of a second model, where `onnxslim IN OUT` has taught people to write the result.
@@ -46,11 +39,7 @@ def to_typed_error(error: BaseException) -> OnnxslimError:
         error_type = LimitError if error.errno in _RESOURCE_ERRNOS else UsageError
         place = f"{os.fspath(error.filename)}: " if isinstance(error.filename, (str, os.PathLike)) else ""
         return error_type(f"{place}{os.strerror(error.errno)}")
-    lines = str(error).strip().splitlines() or [""]
-    return DefectError(
-        f"this is a defect of onnxslim: {type(error).__name__}: {lines[0]}",
-        hint="--debug shows where; please report it with the command and, if you can, the model",
-    )
+    return DefectError.of(error)
 
 
 def _to_usage_error(error: click.ClickException) -> UsageError:

@@ -30,7 +30,7 @@ from onnxslim.validation.metrics.dataset_metric import DatasetMetric
 from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS
 from onnxslim.validation.metrics.metric import Metric
 from onnxslim.validation.metrics.table import METRICS
-from onnxslim_cli.error_mapping import DefectError, EndedEarlyError
+from onnxslim_cli.error_mapping import EndedEarlyError
 
 DOCS = Path(__file__).resolve().parent
 SCHEMA = DOCS / "reference" / "schema.json"
@@ -41,7 +41,7 @@ _BASE_TYPES = {str: "string", bool: "boolean", int: "integer"}
 def list_error_classes() -> list[type[OnnxslimError]]:
     """Every error that a command may end with, by exit code."""
     ours = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, OnnxslimError)]
-    return sorted({*ours, DefectError, EndedEarlyError}, key=lambda kind: (kind.exit_code, kind.kind))
+    return sorted({*ours, EndedEarlyError}, key=lambda kind: (kind.exit_code, kind.kind))
 
 
 def describe_type(kind: Any) -> dict[str, Any]:

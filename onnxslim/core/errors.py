@@ -99,3 +99,19 @@ class TimeLimitError(OnnxslimError):
 
     exit_code = 6
     kind = "time_limit"
+
+
+class DefectError(OnnxslimError):
+    """A defect of onnxslim; a search goes on without the candidate that met it, and says so."""
+
+    exit_code = 1
+    kind = "defect"
+
+    @classmethod
+    def of(cls, error: BaseException) -> DefectError:
+        """``error``, which nobody expected, in one line."""
+        lines = str(error).strip().splitlines() or [""]
+        return cls(
+            f"this is a defect of onnxslim: {type(error).__name__}: {lines[0]}",
+            hint="--debug shows where; please report it with the command and, if you can, the model",
+        )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxslim.core.errors import GateError
+from onnxslim.core.errors import DefectError, GateError
 from onnxslim.pipeline.kept_original import keep_original
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import Result
@@ -128,6 +128,8 @@ class Confirmation:
     def _describe(self, result: Result, tried: list[Trial], chosen: Trial | None, reads: int) -> None:
         """What the report tells of the search."""
         result.extra["candidates"] = list_trials(tried, chosen)
+        defects = [t for t in tried if isinstance(t.cause, DefectError)]
+        result.warnings += [f"{t.candidate.name}: {t.error}; please report it with the model, if you can" for t in defects]
         result.extra["chosen"] = "original" if chosen is None else chosen.candidate.name
         result.extra["other_points"] = list_other_points(tried, chosen)
         if result.data["confirm"] is not None:

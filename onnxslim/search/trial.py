@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxslim.core.converter import JSON
-from onnxslim.core.errors import LimitError, OnnxslimError, UnsupportedError
+from onnxslim.core.errors import DefectError, LimitError, OnnxslimError, UnsupportedError
 from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.task import CompressionTask, bound_drop
@@ -177,7 +177,7 @@ def run_trial(
 ) -> Trial:
     """Carry out ``candidate``.
 
-    A failure of the point is an outcome; that the process may not go on is not.
+    A failure of the point is an outcome, a defect that it meets too; that the process may not go on is not.
 
     Args:
         task: What it is about; its steps end at the task's deadline.
@@ -202,10 +202,12 @@ def run_trial(
         _measure_drop(trial)
         trial.timing_seconds, trial.evaluation_seconds = measured - applied, time.monotonic() - measured
         _compute_score(trial, goal, use_clock)
-    except LimitError:
+    except (LimitError, MemoryError, OSError):
         raise
-    except OnnxslimError as error:
-        trial.cause, trial.drop, trial.seen_drop = error, math.inf, math.inf
+    except Exception as error:
+        logger.debug("trial %s failed", candidate.name, exc_info=True)
+        cause = error if isinstance(error, OnnxslimError) else DefectError.of(error)
+        trial.cause, trial.drop, trial.seen_drop = cause, math.inf, math.inf
     trial.seconds = time.monotonic() - started
     logger.info("trial %s: %s", candidate.name, trial.as_json())
     return trial

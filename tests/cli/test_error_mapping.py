@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from onnxslim.core.errors import (
+    DefectError,
     GateError,
     InvalidDataError,
     InvalidModelError,
@@ -27,6 +28,7 @@ ERRORS = {
     InvalidDataError("d"): 3,
     UnsupportedError("s"): 4,
     NothingGainedError("n"): 4,
+    DefectError("d"): 1,
     GateError("g"): 5,
     LimitError("l"): 6,
     TimeLimitError("t"): 6,

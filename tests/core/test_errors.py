@@ -40,4 +40,5 @@ def test_the_codes_are_those_of_the_contract():
         "NothingGainedError": 4,
         "LimitError": 6,
         "TimeLimitError": 6,
+        "DefectError": 1,
     }

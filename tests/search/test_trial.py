@@ -6,6 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onnxslim import optimize
+from onnxslim.core.errors import LimitError
+from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.recipe import Recipe, make_step
 from onnxslim.pipeline.task import prepare_task
 from onnxslim.search.candidate import Candidate
@@ -14,6 +17,7 @@ from tests.search.test_confirmation import make_trial
 from tests.support.paths import SAMPLES
 
 MODEL, CALIB = str(SAMPLES / "digits_mlp.onnx"), str(SAMPLES / "digits_calib.npz")
+EVAL = str(SAMPLES / "digits_eval.npz")
 
 
 @given(st.floats(0.1, 10), st.floats(0, 2), st.floats(0, 2))
@@ -41,3 +45,35 @@ def test_what_so_few_samples_cannot_refuse_may_pass_unless_it_was_picked_among_m
     assert trial.may_pass == may_pass
     trial.least_drop = 0.03
     assert not trial.may_pass
+
+
+@pytest.mark.parametrize("error", [KeyError("node_1: its weight is no constant"), RuntimeError("two\nlines"), IndexError()])
+def test_a_defect_that_one_candidate_meets_is_told_and_the_search_goes_on(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that was found before is lost by what nobody expected."""
+    original = Attempt.apply
+
+    def apply(self: Attempt) -> None:
+        if any(step.name == "quantize" for step in self.recipe.steps):  # type: ignore[union-attr]
+            raise error
+        original(self)
+
+    monkeypatch.setattr(Attempt, "apply", apply)
+    result = optimize(MODEL, data=CALIB, eval_data=EVAL, budget=3.0, placement="static")
+    told = {entry["name"]: entry["verdict"] for entry in result.extra["candidates"]}
+    assert told["int8"].startswith(f"failed: this is a defect of onnxslim: {type(error).__name__}: ")
+    assert "\n" not in told["int8"]
+    assert any("int8 weights: this is a defect" in line and "please report it" in line for line in result.warnings)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(28, "No space left on device"), LimitError("no memory")])
+def test_where_the_process_may_not_go_on_the_search_does_not(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def apply(self: Attempt) -> None:
+        raise error
+
+    monkeypatch.setattr(Attempt, "apply", apply)
+    with pytest.raises(type(error)):
+        run_trial(
+            prepare_task(MODEL, "optimize", data=CALIB, tune=0.2), Candidate(), Recipe((make_step("simplify"),)), "balanced"
+        )
