@@ -16,9 +16,11 @@ from onnxslim.search.candidate import ACTIVATION_SCHEMES, Candidate
 MAX_CONFIRM_READS = 5
 #: Two scores nearer than this are the same, whatever the clock says; the faster is taken then.
 _SCORE_TOLERANCE = 0.02
-#: What only the confirm data can clear of too large a drop has to gain so many times what passed on tune does: a few per
-#: cent are not worth a drop that was seen.
-_UNPROVEN_GAIN = 1.2
+#: What only the confirm data can clear of too large a drop has to gain so many times what passed on tune does, and what
+#: drops more so many times what drops less: a few per cent are not worth a drop that was seen.
+_WORTHWHILE_GAIN = 1.2
+#: A drop that is larger by less is not told from another.
+_MIN_MORE_DROP = 0.001
 #: What gains so much of what failed did is as good.
 _NEARLY = 0.9
 #: Of the drop that is allowed, what is asked of what comes next: it is a prediction.
@@ -68,7 +70,7 @@ def select_finalists(trials: Sequence[T]) -> list[T]:
     Last come the surest things, int8 weights and the exact steps alone.
     """
     eligible = [trial for trial in trials if trial.may_pass]
-    undominated = [t for t in eligible if not any(is_dominated(t, other) for other in eligible)]
+    undominated = [t for t in eligible if not any(is_dominated(t, o) or is_hardly_better(t, o) for o in eligible)]
     lossy = [trial for trial in undominated if not is_exact(trial.candidate)]
     uncertain = [trial for trial in lossy if not is_trusted(trial)]
     ranked = [*rank([t for t in lossy if t not in uncertain]), *sorted(uncertain, key=lambda t: t.drop)]
@@ -90,7 +92,7 @@ def rank(trials: Sequence[T]) -> list[T]:
     """
 
     def get_promise(trial: T) -> float:
-        return trial.score if trial.passes else trial.score / _UNPROVEN_GAIN
+        return trial.score if trial.passes else trial.score / _WORTHWHILE_GAIN
 
     remaining, ranked = list(trials), list[T]()
     while remaining:
@@ -211,6 +213,20 @@ def is_dominated(trial: JudgedTrial, other: JudgedTrial) -> bool:
         and other.drop <= trial.drop
         and other.candidate.pruning_ratio <= trial.candidate.pruning_ratio
         and not is_wider(trial.candidate, other.candidate)
+    )
+
+
+def is_hardly_better(trial: JudgedTrial, other: JudgedTrial) -> bool:
+    """Whether ``trial`` prunes, and gains too little over ``other``, which passes without, for what it loses on top.
+
+    What is allowed is a limit and no aim: at least a tenth of a point more that is twice the drop has to buy a fifth.
+    """
+    return (
+        other.passes
+        and trial.candidate.pruning_ratio > 0
+        and not other.candidate.pruning_ratio
+        and trial.score < _WORTHWHILE_GAIN * other.score
+        and trial.seen_drop > max(2 * other.seen_drop, other.seen_drop + _MIN_MORE_DROP)
     )
 
 

@@ -65,6 +65,13 @@ def test_more_int8_weights_than_tune_can_clear_come_before_those_that_it_did_and
     assert select_finalists([EXACT, chosen, hardly_smaller])[0] is chosen
 
 
+def test_a_few_per_cent_are_not_worth_ten_times_the_drop() -> None:
+    int8 = Tried(Candidate(scheme="narrow"), 0.0003, 8.6)
+    assert select_finalists([EXACT, WEIGHTS, int8, Tried(Candidate(0.05, "narrow"), 0.003, 9.5)])[0] is int8
+    for worth in (Tried(Candidate(0.3, "narrow"), 0.003, 11.0), Tried(Candidate(0.05, "narrow"), 0.0009, 9.5)):
+        assert select_finalists([EXACT, WEIGHTS, int8, worth])[0] is worth
+
+
 def test_of_many_shares_that_pass_the_last_before_the_surest_is_not_pruned() -> None:
     int8 = Tried(Candidate(), 0.004, 4.5)
     pruned = [Tried(Candidate(0.8 / 2**i), 0.005 / 3**i, 10.0 - i) for i in range(4)]
