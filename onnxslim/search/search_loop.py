@@ -20,10 +20,10 @@ from onnxslim.quantization.linear_layers import has_large_linear_layers
 from onnxslim.quantization.weight_only import int4_linear
 from onnxslim.search.candidate import Candidate, CandidateResult, SearchState
 from onnxslim.search.confirmation import Confirmation
-from onnxslim.search.finalists import is_needed, is_weights_only
+from onnxslim.search.finalists import is_needed
 from onnxslim.search.next_candidate import choose_next_candidate, predict_candidates
 from onnxslim.search.speculation import run_speculatively
-from onnxslim.search.stepping_down import SteppingDown, choose_bolder_point, place_otherwise
+from onnxslim.search.stepping_down import MILDER_SHARE, SteppingDown, choose_bolder_point, place_otherwise
 from onnxslim.search.study import Study
 from onnxslim.search.time_budget import (
     MAX_OVERRUN,
@@ -99,7 +99,7 @@ class Search:
             self.trials.append(self.run_trial(candidate, self._make_recipe(candidate), seconds))
             if len(self.trials) == 1 and self._leave_out_slow_rewrites():
                 self.trials[0] = self.run_trial(candidate, self._make_recipe(candidate), seconds)
-            if is_weights_only(candidate) and (bolder := self._try_bolder(self.trials[-1])) is not None:
+            if (bolder := self._try_bolder(self.trials[-1])) is not None:
                 self.trials.append(bolder)
             for trial in self.trials:
                 if not is_needed(trial, self.trials):
@@ -107,11 +107,13 @@ class Search:
             self.task.progress("trials", len(self.trials), 0)
 
     def _try_bolder(self, trial: Trial) -> Trial | None:
-        """More of the weights in int8 than the step chose, where only what few samples leave open was held against that: the
-        confirm data can clear it, and what the step chose is there to fall back to.
+        """More in int8 than the step chose, where nothing is pruned and only what few samples leave open was held against
+        that: the confirm data can clear it, and what the step chose is there to fall back to.
         """
         point = choose_bolder_point(trial.front, trial.front_index or 0)
-        if point is None or self._describe_state().seconds_left < trial.seconds:
+        if point is None or trial.candidate.pruning_ratio or trial.candidate.recovery_seconds:
+            return None
+        if self._describe_state().seconds_left < MILDER_SHARE * trial.seconds:
             return None
         recipe = place_otherwise(trial, float_units=trial.front[point].float_units)
         if recipe is None:

@@ -15,8 +15,8 @@ from onnxslim.search.candidate import Candidate
 from onnxslim.search.finalists import DROP_MARGIN, choose_loss_share, choose_milder_point
 from onnxslim.search.trial import Trial
 
-#: What a milder placement takes to make, of what the whole choice among placements took.
-_MILDER_SHARE = 0.5
+#: What a placement takes to make that is known, of what the whole choice among placements took.
+MILDER_SHARE = 0.5
 #: A milder placement that drops more than this share of what the one before dropped shows that the drop is not int8's.
 _MAX_DROP_LEFT = 0.9
 #: Of a share to prune that lost too much, the least and the most that is tried next, and how near a known one has to be.
@@ -97,7 +97,7 @@ class SteppingDown:
                     and not other.refusal
                 ):
                     return other
-            milder = run(_MILDER_SHARE * trial.seconds, float_units=trial.front[point].float_units)
+            milder = run(MILDER_SHARE * trial.seconds, float_units=trial.front[point].float_units)
             if milder is not None:
                 milder.front, milder.front_index = trial.front, point
         if milder is not None and milder.front_index:
