@@ -113,7 +113,9 @@ class Search:
         point = choose_bolder_point(trial.front, trial.front_index or 0)
         if point is None or trial.candidate.pruning_ratio or trial.candidate.recovery_seconds:
             return None
-        if self._describe_state().seconds_left < MILDER_SHARE * trial.seconds:
+        state = self._describe_state()
+        # half of what is kept for the confirmation too: it is for the confirmation that this is made
+        if state.seconds_left + state.reserved_seconds / 2 < MILDER_SHARE * trial.seconds:
             return None
         recipe = place_otherwise(trial, float_units=trial.front[point].float_units)
         if recipe is None:
