@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 _NUMBER_PATTERN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:e([+-]?\d+))?", re.IGNORECASE)
 _BYTES_PER_UNIT = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
-_SECONDS_PER_UNIT = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SECONDS_PER_UNIT = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class QuantityError(ValueError):
@@ -85,10 +85,10 @@ def parse_size(value: object) -> int:
 
 
 def parse_duration(value: object) -> float:
-    """``10m`` → 600.0 seconds; s, m and h, a bare number is seconds and comes back as it is."""
+    """``10m`` → 600.0 seconds; ms, s, m and h, a bare number is seconds and comes back as it is."""
     number, unit = _split_unit(value)
     if number is None or unit not in _SECONDS_PER_UNIT:
-        raise QuantityError("expected a time", "30s, 10m or 1h")
+        raise QuantityError("expected a time", "5ms, 30s, 10m or 1h")
     return number * _SECONDS_PER_UNIT[unit] if unit else _keep_number(value, number)
 
 

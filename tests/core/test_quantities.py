@@ -69,3 +69,10 @@ def test_a_whole_number_stays_one(parse: Callable[[Any], float], number: int) ->
 def test_a_whole_number_is_whole_and_not_below_what_it_may_be(low: int | None, value: object) -> None:
     with pytest.raises(QuantityError, match="expected a whole number"):
         parse_whole_number(value, low=low)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5ms", 0.005), ("0.5 ms", 0.0005), ("30s", 30.0), ("10m", 600.0), ("1h", 3600.0)]
+)
+def test_times_have_units_from_milliseconds_to_hours(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
