@@ -17,7 +17,7 @@ from scipy import special
 
 from onnxslim.validation.metrics.classification import are_probabilities
 from onnxslim.validation.metrics.detection import MIN_TRUSTED_SCORE
-from onnxslim.validation.metrics.undecoded.grids import Places, has_channels_last, locate_cells
+from onnxslim.validation.metrics.undecoded.grids import MAX_ANCHORS, Places, has_channels_last, locate_cells
 
 #: A score is below this in more than half of the cells: a grid shows few objects.
 MAX_MEDIAN_SCORE = 0.1
@@ -26,7 +26,7 @@ MAX_CELLS_SORTED = 4096
 #: What has more than this share of most cells is the background.
 MAX_BACKGROUND_SHARE = 0.5
 #: Fewer channels than this are no anchor with a box and a score.
-MIN_ANCHOR_CHANNELS, MAX_ANCHORS = 5, 9
+MIN_ANCHOR_CHANNELS = 5
 #: Tensors called so hold boxes, even where their values lie between 0 and 1.
 _BOX_WORDS = ("box", "reg", "loc", "off", "kps", "landm", "point")
 
