@@ -64,7 +64,7 @@ def _serialize_trial(trial: Trial) -> dict[str, Any]:
 def _restore_trial(trial: Trial, stored: Mapping[str, Any], path: str | None) -> None:
     result = trial.attempt.result
     for name in _PLAIN_FIELDS:
-        setattr(trial, name, stored[name])
+        setattr(trial, name, stored.get(name, getattr(trial, name)))  # a study may be older than the field
     for name, missing in _FLOAT_FIELDS.items():
         setattr(trial, name, missing if stored[name] is None else stored[name])
     trial.loss = (stored["loss"][0], stored["loss"][1])

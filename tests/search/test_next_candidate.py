@@ -14,6 +14,13 @@ from onnxslim.search.next_candidate import choose_next_candidate, predict_candid
 from onnxslim.search.pruning_ratio import BRACKET_TOLERANCE, MAX_RATIO
 from tests.support.simulated_search import best, search
 
+#: A search that has tried what prunes nothing, and everything passed.
+UNPRUNED = (
+    CandidateResult(Candidate(scheme=None), 0.0, 1.0, 1.0),
+    CandidateResult(Candidate(scheme="weights"), 0.0, 3.9, 1.0),
+    CandidateResult(Candidate(), 0.0, 6.0, 1.0),
+)
+
 
 @given(st.floats(0.0, 0.85), st.floats(1.0, 6.0))
 def test_it_closes_in_on_the_share_at_which_the_gate_is_just_met(edge: float, power: float) -> None:
@@ -45,9 +52,7 @@ def test_when_int8_loses_too_much_and_it_can_learn_it_learns_first() -> None:
 
 def test_a_short_training_waits_until_nothing_else_is_left_to_try() -> None:
     history = [
-        CandidateResult(Candidate(scheme=None), 0.0, 1.0, 1.0),
-        CandidateResult(Candidate(scheme="weights"), 0.0, 3.9, 1.0),
-        CandidateResult(Candidate(), 0.0, 6.0, 1.0),
+        *UNPRUNED,
         CandidateResult(Candidate(0.2), 0.001, 7.0, 1.0),
         CandidateResult(Candidate(0.4), 0.02, 9.0, 1.0),
     ]
@@ -113,9 +118,7 @@ def test_what_is_pruned_is_quantised_as_what_is_not_came_out_best(gain: float) -
 
 def test_where_so_little_is_left_that_int8_gains_no_time_int8_weights_go_on() -> None:
     history = [
-        CandidateResult(Candidate(scheme=None), 0.0, 1.0, 1.0),
-        CandidateResult(Candidate(scheme="weights"), 0.0, 3.9, 1.0),
-        CandidateResult(Candidate(), 0.0, 6.0, 1.0),
+        *UNPRUNED,
         CandidateResult(Candidate(0.2), 0.0, 7.0, 1.0),
         CandidateResult(Candidate(0.4), 0.001, 9.0, 1.0),
     ]
@@ -315,9 +318,7 @@ def test_a_bolder_placement_that_tune_does_not_clear_does_not_end_pruning() -> N
 
 def test_what_cannot_be_pruned_is_not_tried_again_with_int8_weights_share_by_share() -> None:
     history = [
-        CandidateResult(Candidate(scheme=None), 0.0, 1.0, 1.0),
-        CandidateResult(Candidate(scheme="weights"), 0.0, 3.9, 1.0),
-        CandidateResult(Candidate(), 0.0, 6.0, 1.0),
+        *UNPRUNED,
         CandidateResult(Candidate(0.2), math.inf, 0.0, 1.0, gains_by_scheme=False),
         CandidateResult(Candidate(0.2, "weights"), math.inf, 0.0, 1.0, gains_by_scheme=False),
     ]
