@@ -40,3 +40,9 @@ Make = Callable[..., ir.Model]
 def one(make: Make) -> ir.Model:
     """One input: ``x`` float32 (batch, 6)."""
     return make(x=("FLOAT", ["batch", 6]))
+
+
+@pytest.fixture(scope="session")
+def leaky_sum(make: Make) -> ir.Model:
+    """Frames of three numbers and a state whose batch is its second axis."""
+    return make(x=("FLOAT", ["batch", 3]), state=("FLOAT", [2, "batch", 4]))

@@ -17,23 +17,9 @@ from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.data.split import check_disjoint, hold_back
 from onnxslim.data.states.feedback import StateFeedback
+from tests.support.leaky_sum import HOW, PAIRS, frames, step
 
 Make = Callable[..., ir.Model]
-PAIRS = {"next": "state"}
-
-
-def step(feeds: Mapping[str, Any]) -> dict[str, Any]:
-    """A leaky sum: next = state / 2 + the sum of x, along the state's own batch axis."""
-    return {"next": feeds["state"] / 2 + feeds["x"].sum(axis=1)[None, :, None], "y": feeds["x"]}
-
-
-HOW = StateFeedback(PAIRS, ["y", "next"], step)
-
-
-@pytest.fixture(scope="session")
-def model(make: Make) -> ir.Model:
-    """Frames of three numbers and a state whose batch is its second axis."""
-    return make(x=("FLOAT", ["batch", 3]), state=("FLOAT", [2, "batch", 4]))
 
 
 def states(sequence: np.ndarray) -> np.ndarray:
@@ -43,11 +29,6 @@ def states(sequence: np.ndarray) -> np.ndarray:
         found.append(state)
         state = state / 2 + frame.sum()
     return np.stack(found)
-
-
-def frames(*lengths: int) -> list[np.ndarray]:
-    rng = np.random.default_rng(len(lengths))
-    return [rng.standard_normal((n, 3)).astype(np.float32) for n in lengths]
 
 
 def fed(samples: Samples) -> tuple[np.ndarray, np.ndarray]:
@@ -66,23 +47,23 @@ def check(samples: Samples, sequences: list[np.ndarray]) -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4))
-def test_the_state_is_carried_within_a_sequence_and_starts_anew_with_each(model: ir.Model, lengths: list[int]) -> None:
+def test_the_state_is_carried_within_a_sequence_and_starts_anew_with_each(leaky_sum: ir.Model, lengths: list[int]) -> None:
     sequences = frames(*lengths)
-    check(open_samples([{"x": s} for s in sequences], model, feedback=HOW), sequences)
+    check(open_samples([{"x": s} for s in sequences], leaky_sum, feedback=HOW), sequences)
 
 
-def test_one_array_of_sequences_and_one_in_time_and_a_file_each_are_the_same(tmp_path: Path, model: ir.Model) -> None:
+def test_one_array_of_sequences_and_one_in_time_and_a_file_each_are_the_same(tmp_path: Path, leaky_sum: ir.Model) -> None:
     sequences = frames(5, 5)
     np.savez(tmp_path / "both.npz", x=np.stack(sequences))
-    check(open_samples(tmp_path / "both.npz", model, feedback=HOW), sequences)
+    check(open_samples(tmp_path / "both.npz", leaky_sum, feedback=HOW), sequences)
     np.savez(tmp_path / "one.npz", x=sequences[0])
-    check(open_samples(tmp_path / "one.npz", model, feedback=HOW), sequences[:1])
+    check(open_samples(tmp_path / "one.npz", leaky_sum, feedback=HOW), sequences[:1])
     folder = tmp_path / "files"
     folder.mkdir()
     ragged = frames(4, 7, 1)
     for number, sequence in enumerate(ragged):
         np.save(folder / f"{number}.npy", sequence)
-    check(open_samples(folder, model, feedback=HOW), ragged)
+    check(open_samples(folder, leaky_sum, feedback=HOW), ragged)
 
 
 def test_rows_of_a_table_are_steps_of_the_sequence_that_their_group_names(tmp_path: Path, make: Make) -> None:
@@ -97,41 +78,27 @@ def test_rows_of_a_table_are_steps_of_the_sequence_that_their_group_names(tmp_pa
     assert np.concatenate([b["state"].ravel() for b in samples.batches(1)]).tolist() == [0, 1, 0, 4]
 
 
-def test_labels_of_steps_stay_with_them_and_those_of_sequences_hold_for_each_step(model: ir.Model) -> None:
+def test_labels_of_steps_stay_with_them_and_those_of_sequences_hold_for_each_step(leaky_sum: ir.Model) -> None:
     x = np.stack(frames(3, 3))
-    by_step = open_samples({"x": x, "labels": np.arange(6).reshape(2, 3)}, model, feedback=HOW)
+    by_step = open_samples({"x": x, "labels": np.arange(6).reshape(2, 3)}, leaky_sum, feedback=HOW)
     assert by_step.labels is not None
     assert by_step.labels.tolist() == [0, 1, 2, 3, 4, 5]
-    by_sequence = open_samples({"x": x, "labels": np.array([7, 9])}, model, feedback=HOW)
+    by_sequence = open_samples({"x": x, "labels": np.array([7, 9])}, leaky_sum, feedback=HOW)
     assert by_sequence.labels is not None
     assert by_sequence.labels.tolist() == [7, 7, 7, 9, 9, 9]
 
 
-def test_a_draw_and_a_held_back_share_take_whole_sequences(model: ir.Model) -> None:
-    sequences = frames(3, 3, 3, 3)
-    samples = open_samples({"x": np.stack(sequences)}, model, feedback=HOW, max_samples=2)
-    assert samples.as_json()["sequences"] == 2
-    assert samples.times is not None
-    assert samples.times.tolist() == [0, 1, 2, 0, 1, 2]
-    whole = open_samples({"x": np.stack(sequences)}, model, feedback=HOW)
-    rest, held = hold_back(whole, 0.5)
-    assert rest.sequences is not None
-    assert held.sequences is not None
-    assert len(set(rest.sequences.tolist())) == len(set(held.sequences.tolist())) == 2
-    assert set(rest.sequences.tolist()).isdisjoint(held.sequences.tolist())
-
-
-def test_of_a_single_sequence_the_end_is_held_back_with_the_state_it_has_there(model: ir.Model) -> None:
+def test_of_a_single_sequence_the_end_is_held_back_with_the_state_it_has_there(leaky_sum: ir.Model) -> None:
     (sequence,) = frames(8)
-    rest, held = hold_back(open_samples({"x": sequence}, model, feedback=HOW), 0.25)
+    rest, held = hold_back(open_samples({"x": sequence}, leaky_sum, feedback=HOW), 0.25)
     assert (len(rest), len(held)) == (6, 2)
     assert np.allclose(fed(held)[1], states(sequence)[6:], atol=1e-5)
 
 
-def test_equal_steps_in_two_sets_prove_nothing_and_equal_sequences_do(model: ir.Model) -> None:
+def test_equal_steps_in_two_sets_prove_nothing_and_equal_sequences_do(leaky_sum: ir.Model) -> None:
     a, b = frames(4, 4)
     a[0] = b[0] = 0.0  # both begin with silence
-    first, second = (open_samples({"x": s[None]}, model, feedback=HOW) for s in (a, b))
+    first, second = (open_samples({"x": s[None]}, leaky_sum, feedback=HOW) for s in (a, b))
     check_disjoint(first, second)
     with pytest.raises(InvalidDataError, match="1 sequences"):
         check_disjoint(first, first)
@@ -145,15 +112,15 @@ def test_equal_steps_in_two_sets_prove_nothing_and_equal_sequences_do(model: ir.
         ({"next": "state", "y": "state"}, "two outputs"),
     ],
 )
-def test_pairs_that_the_model_does_not_have_are_named(model: ir.Model, pairs: dict[str, str], message: str) -> None:
+def test_pairs_that_the_model_does_not_have_are_named(leaky_sum: ir.Model, pairs: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        open_samples({"x": frames(3)[0]}, model, feedback=StateFeedback(pairs, ["y", "next"], step))
+        open_samples({"x": frames(3)[0]}, leaky_sum, feedback=StateFeedback(pairs, ["y", "next"], step))
 
 
-def test_a_state_that_comes_back_in_another_shape_is_refused_by_name(model: ir.Model) -> None:
+def test_a_state_that_comes_back_in_another_shape_is_refused_by_name(leaky_sum: ir.Model) -> None:
     how = StateFeedback({"y": "state"}, ["y", "next"], step)
     with pytest.raises(InvalidDataError, match=r"y=state: the output is float32 of shape \(1, 3\), expected .*\(2, 1, 4\)"):
-        open_samples({"x": frames(3)[0]}, model, feedback=how)
+        open_samples({"x": frames(3)[0]}, leaky_sum, feedback=how)
 
 
 def test_a_state_of_free_size_starts_with_one_says_so_and_takes_another(make: Make) -> None:
@@ -178,34 +145,13 @@ def test_a_batch_fixed_at_several_samples_is_not_a_sequence(make: Make) -> None:
         open_samples({"x": frames(4)[0]}, model, feedback=HOW)
 
 
-def test_a_state_that_the_data_lack_is_asked_for_by_name(model: ir.Model) -> None:
-    with pytest.raises(InvalidDataError) as caught:
-        open_samples({"x": frames(3)[0]}, model)
-    assert "--state OUT=state" in str(caught.value.hint)
-
-
-def test_made_up_sequences_grow_until_the_model_runs_with_them(make: Make) -> None:
-    model = make(x=("FLOAT", ["batch", "length"]), state=("FLOAT", [2, "batch", 4]))
-
-    def picky(feeds: Mapping[str, Any]) -> dict[str, Any]:
-        if feeds["x"].shape[1] < 8:
-            raise InvalidDataError("too short")
-        return step(feeds)
-
-    samples = open_samples("random", model, max_samples=2, feedback=StateFeedback(PAIRS, ["y", "next"], picky))
-    assert samples.as_json()["sequences"] == 2
-    assert next(iter(samples.batches(1)))["x"].shape[1] >= 8
-    assert samples.times is not None
-    assert samples.times.max() > 1
-
-
-def test_a_step_is_told_from_an_equal_one_by_what_came_before_it(model: ir.Model) -> None:
+def test_a_step_is_told_from_an_equal_one_by_what_came_before_it(leaky_sum: ir.Model) -> None:
     (sequence,) = frames(3)
     sequence[2] = sequence[1]
-    twice = open_samples([{"x": sequence}, {"x": sequence}], model, feedback=HOW)
+    twice = open_samples([{"x": sequence}, {"x": sequence}], leaky_sum, feedback=HOW)
     digests = twice.digests()
     assert len(set(digests)) == 3
     assert digests[:3] == digests[3:]
     assert twice.take([4, 1]).digests() == [digests[1], digests[1]]
-    shorter = open_samples([{"x": sequence[1:]}], model, feedback=HOW)
+    shorter = open_samples([{"x": sequence[1:]}], leaky_sum, feedback=HOW)
     assert set(shorter.digests()).isdisjoint(digests)
