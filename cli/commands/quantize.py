@@ -33,7 +33,9 @@ from ..step_command import run_step
     type=click.Choice(ACTIVATION_MODES),
     help="Ranges fixed by calibration, or taken from each input (whichever the model gains by).",
 )
-@click.option("--weights", metavar="W", help="Weights only: int8, int4, either with :qdq (standard ops), or codebook:K.")
+@click.option(
+    "--weights", metavar="W", help="Weights only: int8, int4, either with :qdq (standard ops), codebook:K or float16."
+)
 @click.option(
     "--linear",
     type=click.Choice(LINEAR_FORMATS),

@@ -23,7 +23,8 @@ class QuantizeOptions:
         activations: ``static`` fixes ranges by calibration, ``dynamic`` takes them from each input (linear layers only),
             ``auto`` chooses by modelled cost (``ways.py``).
         weights: Weights only, activations float: ``int8`` (expanded at load, or in onnxruntime's MatMulNBits), ``int4`` (in
-            MatMulNBits; either with ``:qdq`` in the standard's DequantizeLinear) or ``codebook:K``; None quantises both.
+            MatMulNBits; either with ``:qdq`` in the standard's DequantizeLinear), ``codebook:K`` or ``float16`` (made
+            float32 again at load); None quantises both.
         calibration: A key of :data:`~onnxslim.quantization.calibration.range_methods.RANGE_METHODS`, ``percentile`` and
             ``mse`` with a number behind a colon or not (``least`` takes for each tensor the one with the least error);
             ``auto`` tries several.

@@ -48,7 +48,7 @@ from onnxslim.runtime.session import available_providers
 
 DATA_HINT = (
     "give --data: an .npz of inputs by name, a folder of images with --preprocess, or the word random to try it out; "
-    "--weights int8, int4 or codebook:16 needs none"
+    "--weights int8, int4, codebook:16 or float16 needs none"
 )
 #: A way to quantise: (prepared model, what to run it with, options with nothing left to choose, report).
 QuantizationScheme = Callable[[ir.Model, QuantizeContext, QuantizeOptions, StepReport], tuple[ir.Model, QuantizeDecision]]

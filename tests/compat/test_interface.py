@@ -80,7 +80,10 @@ COMMANDS: dict[str, Callable[[ir.Model], ir.Model]] = {
     "static": quantize_with(activations="static", target="cpu", min_sqnr=0.0),
     "dynamic": quantize_with(activations="dynamic", target="cpu"),
     "float16": quantize_with(target="cuda"),
-    **{weights: quantize_with(weights=weights) for weights in ("int8", "int4", "int8:qdq", "int4:qdq", "codebook:16")},
+    **{
+        weights: quantize_with(weights=weights)
+        for weights in ("int8", "int4", "int8:qdq", "int4:qdq", "codebook:16", "float16")
+    },
     "prune": lambda made: prune(made, None, PruneOptions(remove=0.2, round_to=1, min_layer_params=0))[0],
 }
 

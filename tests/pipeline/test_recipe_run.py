@@ -55,7 +55,9 @@ def make_choosy(name: str) -> ir.Model:
 
 
 @pytest.mark.parametrize("name", CHOOSY)
-@pytest.mark.parametrize("options", [{"weights": "int8"}, {"weights": "codebook:16"}, {"target": "cuda"}])
+@pytest.mark.parametrize(
+    "options", [{"weights": "int8"}, {"weights": "codebook:16"}, {"weights": "float16"}, {"target": "cuda"}]
+)
 def test_what_needs_no_data_does_not_need_the_model_to_run(name: str, options: dict[str, str]) -> None:
     """The file is there, untimed, and says what would time it."""
     result = run_recipe(make_choosy(name), Recipe((make_step("quantize", **options),)))

@@ -83,7 +83,7 @@ def assert_close(original: ir.Model, result: ir.Model, max_error: float) -> None
             assert error <= max_error
 
 
-@pytest.mark.parametrize("weights", ["int8", "int4", "int8:qdq", "int4:qdq", "codebook:16"])
+@pytest.mark.parametrize("weights", ["int8", "int4", "int8:qdq", "int4:qdq", "codebook:16", "float16"])
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_weights_that_bodies_read_are_stored_in_fewer_bits(structure: str, weights: str) -> None:
     original = build(structure)

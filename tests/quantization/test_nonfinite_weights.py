@@ -17,7 +17,7 @@ from onnxslim.simplification.step import simplify
 from tests.support.quantize_graphs import model, weight
 
 SCHEMES = {
-    **{text: QuantizeOptions(weights=text) for text in ("int8", "int4", "int8:qdq", "int4:qdq", "codebook:16")},
+    **{text: QuantizeOptions(weights=text) for text in ("int8", "int4", "int8:qdq", "int4:qdq", "codebook:16", "float16")},
     "static": QuantizeOptions(activations="static", placement="static", target="cpu", min_sqnr=0.0),
     "dynamic": QuantizeOptions(activations="dynamic", placement="static", target="cpu"),
     "float16": QuantizeOptions(target="cuda"),

@@ -93,7 +93,7 @@ def layers_of_every_kind() -> ir.Model:
     "options",
     [
         {}, {"placement": "static"}, {"activations": "static"}, {"calibration": "minmax"},
-        *({"weights": form} for form in ("int8", "int4", "int8:qdq", "int4:qdq", "codebook:16")),
+        *({"weights": form} for form in ("int8", "int4", "int8:qdq", "int4:qdq", "codebook:16", "float16")),
     ],
 )  # fmt: skip
 def test_tensorrt_gets_symmetric_int8_of_qdq_alone_and_nothing_timed(

@@ -76,7 +76,7 @@ def test_dynamic_ranges_reach_the_layers_in_a_body_whole(op: str) -> None:
 
 
 @pytest.mark.parametrize("op", BODIES)
-@pytest.mark.parametrize("weights", ["int8", "int4", "int4:qdq", "codebook:16"])
+@pytest.mark.parametrize("weights", ["int8", "int4", "int4:qdq", "codebook:16", "float16"])
 def test_weights_alone_are_stored_once_for_a_body_and_around_it(op: str, weights: str) -> None:
     found, shape = written(op)
     result, _ = quantize(found, None, QuantizeOptions(weights=weights))

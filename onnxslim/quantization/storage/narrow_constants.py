@@ -46,18 +46,23 @@ _TINY_SHARE = 2.0**-14
 _MAX_OUTPUT_ERROR = 1e-6
 
 
-def narrow_constants(model: ir.Model, exclude: Sequence[str] = (), *, halves: bool = True) -> StepReport:
+def narrow_constants(model: ir.Model, exclude: Sequence[str] = (), *, halves: bool = True, exact: bool = True) -> StepReport:
     """Store the constants of ``model`` in fewer bytes, in place, as far as that makes the file smaller.
 
     Args:
         model: Quantised; scales and zero points of quantisation ops stay as they are.
         exclude: Regular expressions of nodes that keep their floats.
         halves: Weights and what goes with them in half floats, which is not exact.
+        exact: Whatever another type or form holds exactly.
     """
     report, editor = StepReport("narrow"), GraphEditor(model.graph)
     opset = model.opset_imports.get("") or 1
     # all are chosen before any is written: who reads constants is plain to see until then
-    chosen = {value: form for _, _, value in iter_initializers(model) if (form := _choose(value, opset, exclude, halves))}
+    chosen = {
+        value: form
+        for _, _, value in iter_initializers(model)
+        if (form := _choose(value, opset, exclude, halves=halves, exact=exact))
+    }
     for value, form in chosen.items():
         tensor = get_const_tensor(value)
         assert tensor is not None
@@ -68,14 +73,14 @@ def narrow_constants(model: ir.Model, exclude: Sequence[str] = (), *, halves: bo
     return report
 
 
-def _choose(value: ir.Value, opset: int, exclude: Sequence[str], halves: bool) -> ConstantForm | None:
+def _choose(value: ir.Value, opset: int, exclude: Sequence[str], *, halves: bool, exact: bool) -> ConstantForm | None:
     """The form that ``value`` is stored in; None where it stays as it is."""
     tensor = get_const_tensor(value)
     # few elements are not even looked at: sizes and axes, which shape inference has to see
     if tensor is None or tensor.size < _MIN_ELEMENTS or value.is_graph_output() or not _reads_nodes(value):
         return None
     wide = tensor.numpy()
-    forms = list(find_exact_forms(wide, tensor.dtype, opset))
+    forms = list(find_exact_forms(wide, tensor.dtype, opset)) if exact else []
     if halves and _is_borne_in_halves(value, wide, tensor.dtype, exclude):
         forms.append(Narrowed(wide.astype(np.float16), ir.DataType.FLOAT16))
     best = min(forms, key=lambda form: form.nbytes, default=None)

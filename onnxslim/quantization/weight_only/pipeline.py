@@ -10,6 +10,7 @@ int8           MatMulNBits, 8 bits,  large ones int8 rows, of which those       
                the model is loaded
 int4           MatMulNBits, 4 bits   the same                                    the same
 codebook:K     indices and a table of K values, expanded when the model is loaded (all of them)
+float16        half floats, made float32 again when the model is loaded (all of them, and what scales and shifts channels)
 int8:qdq       DequantizeLinear      int8 rows                                   DequantizeLinear with a scale for
                in blocks, opset 21                                               each output
 int4:qdq       the same, 4 bits      the same                                    the same, or 4 bits in blocks
@@ -49,7 +50,7 @@ from onnxslim.quantization.placement_selection import SelectedPlacement, select_
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.sqnr_floor import build_sqnr_error
 from onnxslim.quantization.targets.registry import TARGETS
-from onnxslim.quantization.weight_only import codebook, qdq_blockwise
+from onnxslim.quantization.weight_only import codebook, half_floats, qdq_blockwise
 from onnxslim.quantization.weight_only.block_choice import choose_block_layers
 from onnxslim.quantization.weight_only.blocks import write_blockwise
 from onnxslim.quantization.weight_only.builder import BuiltWeights, WeightsBuilder, exclude_layers, write_halves
@@ -67,7 +68,7 @@ _SELECTED_FORMATS = ("int8", "int8:qdq")
 
 
 def parse_weight_format(text: str, *, only_qdq: bool = False, block_layers: Collection[str] | None = None) -> WriteWeights:
-    """What ``int8``, ``int4`` (``:qdq`` or not) or ``codebook:K`` does to a model.
+    """What ``int8``, ``int4`` (``:qdq`` or not), ``codebook:K`` or ``float16`` does to a model.
 
     Args:
         text: As on the command line.
@@ -86,7 +87,9 @@ def parse_weight_format(text: str, *, only_qdq: bool = False, block_layers: Coll
         if not k.isdecimal() or not 2 <= int(k) <= 256:
             raise UsageError(f"--weights {text}: K is a number from 2 to 256", hint="codebook:16 is 4 bits a weight")
         return lambda model, exclude: codebook.write_codebooks(model, int(k), exclude)
-    raise UsageError(f"--weights {text}: unknown", hint="int8, int4, either with :qdq, or codebook:16")
+    if text == "float16":  # a runtime that takes nothing but Q/DQ casts half floats, but not codes
+        return lambda model, exclude: half_floats.write_half_floats(model, exclude, only_halves=only_qdq)
+    raise UsageError(f"--weights {text}: unknown", hint="int8, int4, either with :qdq, codebook:16 or float16")
 
 
 def quantize_weights(

@@ -59,7 +59,8 @@ def test_the_layers_that_read_blocks_are_recorded_and_repeated_to_the_byte() -> 
 
 
 @pytest.mark.parametrize(
-    ("weights", "ratio", "least"), [("int8", 3.0, 35), ("codebook:256", 2.5, 38), ("codebook:16", 3.5, 12)]
+    ("weights", "ratio", "least"),
+    [("int8", 3.0, 35), ("codebook:256", 2.5, 38), ("codebook:16", 3.5, 12), ("float16", 1.8, 60)],
 )
 def test_convolutions_are_expanded_at_load_and_then_are_what_they_were(
     digits: ir.Model, weights: str, ratio: float, least: float
@@ -93,7 +94,9 @@ def test_without_data_int8_activations_are_a_usage_error_with_the_ways_to_give_s
     assert "--data" in caught.value.hint
 
 
-@pytest.mark.parametrize("weights", ["int8", "int4", "int8:qdq", "int4:qdq", "codebook:4", "codebook:16", "codebook:256"])
+@pytest.mark.parametrize(
+    "weights", ["int8", "int4", "int8:qdq", "int4:qdq", "codebook:4", "codebook:16", "codebook:256", "float16"]
+)
 def test_fewer_bits_are_not_fewer_parameters_nor_fewer_multiplications(digits: ir.Model, weights: str) -> None:
     for model in (digits, simplify(small(hidden=128))[0]):
         result, _ = quantize(model, None, options(weights))
@@ -102,7 +105,7 @@ def test_fewer_bits_are_not_fewer_parameters_nor_fewer_multiplications(digits: i
         assert after.macs == before.macs
 
 
-@pytest.mark.parametrize("weights", ["int8", "int4", "int8:qdq", "codebook:16"])
+@pytest.mark.parametrize("weights", ["int8", "int4", "int8:qdq", "codebook:16", "float16"])
 def test_a_model_without_weights_worth_it_is_refused(weights: str) -> None:
     found = parse("g (float[n,4] x) => (float[n,4] y) { y = MatMul (x, w) }", w=weight(4, 4))
     with pytest.raises(UnsupportedError, match="nothing to quantise"):
