@@ -17,6 +17,7 @@ from onnxslim.graph.signature import list_input_names
 from onnxslim.pruning.options import PruneDecision, PruneOptions
 from onnxslim.pruning.selection.survey import Surveys
 from onnxslim.pruning.step import prune
+from onnxslim.quantization.context import DropOverLimit
 from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.options import ACTIVATION_MODES, QuantizeOptions
 from onnxslim.quantization.step import quantize
@@ -34,7 +35,7 @@ class StepContext(RunContext):
         seed: Of every draw of a step whose options name none.
         surveys: What pruning found out about models with the same samples.
         tune_samples: Samples that nothing is fitted to and that may be chosen by, the *tune* data; None without any.
-        drop_over_limit: A model's drop on the *tune* data divided by the drop that the gates allow; None without such data.
+        drop_over_limit: A model's drop on the *tune* data beside what the gates allow; None without such data.
         whole: The model that a share to prune is of, where simplification took channels from it already; else None.
     """
 
@@ -42,7 +43,7 @@ class StepContext(RunContext):
     seed: int = 0
     surveys: Surveys = field(default_factory=dict)
     tune_samples: Samples | None = None
-    drop_over_limit: Callable[[ir.Model], float] | None = None
+    drop_over_limit: Callable[[ir.Model], DropOverLimit] | None = None
     whole: ir.Model | None = None
 
 

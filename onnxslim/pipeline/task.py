@@ -25,6 +25,7 @@ from onnxslim.pipeline.result import ModelFacts, compute_facts
 from onnxslim.pipeline.step_registry import StepContext
 from onnxslim.pipeline.step_runner import CompletedStep, Runner
 from onnxslim.pruning.selection.survey import Surveys
+from onnxslim.quantization.context import DropOverLimit
 from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.session import SessionConfig, check_loads
 from onnxslim.validation import statistics
@@ -85,13 +86,12 @@ class CompressionTask:
         """What carries out the steps of ``recipe``."""
         limit, tune = recipe.gates.max_drop, self.splits.tune or self.splits.fit
 
-        def drop_over_limit(model: ir.Model) -> float:
+        def drop_over_limit(model: ir.Model) -> DropOverLimit:
             if tune is None or limit is None:
-                return 0.0
-            drop = bound_drop(self.estimate_metric(model, tune), limit)
-            if drop > limit == 0:
-                return math.inf
-            return drop / limit if limit else 0.0
+                return DropOverLimit(0.0, 0.0)
+            metric = self.estimate_metric(model, tune)
+            drops = bound_drop(metric, limit), find_least_drop(metric, limit)
+            return DropOverLimit(*(drop / limit if limit else math.inf if drop > 0 else 0.0 for drop in drops))
 
         # layers go back to float by data that nothing was fitted on, or not at all
         tune_excess = drop_over_limit if limit is not None and self.splits.tune is not None else None
@@ -99,7 +99,7 @@ class CompressionTask:
             self.splits.fit, self.config, self.progress, original=self.original, seed=recipe.seed, surveys=self.surveys,
             tune_samples=self.splits.tune, drop_over_limit=tune_excess, deadline=self.deadline,
         )  # fmt: skip
-        return Runner(context, lambda model: drop_over_limit(model) > 1, self.deadline, self.step_cache)
+        return Runner(context, lambda model: drop_over_limit(model).counted > 1, self.deadline, self.step_cache)
 
     def estimate_metric(self, model: ir.Model, samples: Samples) -> MetricResult:
         """The metric that gates on ``samples``, which choices are made on: of several the one that lost most."""
@@ -152,6 +152,18 @@ def bound_drop(metric: MetricResult, limit: float, *, many: bool = False) -> flo
         return math.inf
     at_most = math.inf if many else MAX_UNCERTAINTY_SHARE * limit
     return statistics.add_standard_error(max(0.0, drop), metric.get_interval_by(limit), at_most)
+
+
+def find_least_drop(metric: MetricResult, limit: float) -> float:
+    """The least drop that the *tune* data leave possible, by the unit of ``limit``: what is above it they refuse.
+
+    Returns:
+        At least 0; infinite where no drop was measured.
+    """
+    drop = metric.get_drop_by(limit)
+    if drop is None or math.isnan(drop):
+        return math.inf
+    return statistics.least_proven_drop(max(0.0, drop), metric.get_interval_by(limit))
 
 
 def prepare_task(

@@ -19,12 +19,14 @@ class FrontPoint:
         seconds: What an inference is expected to take, by the times that the placement was chosen by.
         excess: How many times what is allowed it was found to lose, with what is allowed for few samples; None where it was
             not tried or nobody judged.
+        least_excess: The same, the least that few samples leave possible.
     """
 
     float_units: tuple[str, ...]
     loss: float
     seconds: float
     excess: float | None = None
+    least_excess: float | None = None
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def select_placement(
     plain = SelectedPlacement(built, first.variant)
     if first.excess <= (MAX_SAFE_EXCESS if judge.is_drop_judged else 1.0) or seconds_left(context.deadline) < seconds:
         return plain
-    if context.drop_over_limit is not None and first.excess > 1 and context.drop_over_limit(model) > 1:
+    if context.drop_over_limit is not None and first.excess > 1 and context.drop_over_limit(model).counted > 1:
         report.warnings.append("the model drops too much before it is quantised: nothing was put back into float")
         return plain
     with report.part("losses"):
@@ -136,6 +136,9 @@ def select_placement(
     if not placements:  # nothing that could go back was in int8
         return plain
     tried: dict[int, tuple[B, JudgedVariant]] = {0: (built, first)}
+
+    def get_excesses(point: tuple[B, JudgedVariant] | None) -> tuple[float | None, float | None]:
+        return (None, None) if point is None else (point[1].loss.counted, point[1].loss.least)
 
     def measure(index: int) -> float:
         milder = builder.build(placements[index].int8, is_first=False)
@@ -153,7 +156,7 @@ def select_placement(
     # mending takes back some of what rounding costs, for one placement about as much as for another
     scale = sum(first.variant.output_errors.values()) / max(losses[0], 1e-30)
     front = tuple(
-        FrontPoint(builder.list_float_units(p.int8), p.loss * scale, p.seconds, selection.excesses.get(i))
+        FrontPoint(builder.list_float_units(p.int8), p.loss * scale, p.seconds, *get_excesses(tried.get(i)))
         for i, p in enumerate(placements)
     )
     return SelectedPlacement(tried[index][0], tried[index][1].variant, front, index, selection)

@@ -13,7 +13,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.graph.finite_weights import check_finite_weights
 from onnxslim.graph.stored_weights.unpacking import pack_weights, unpack_weights
 from onnxslim.model_io import model_file
-from onnxslim.quantization.context import QuantizeContext
+from onnxslim.quantization.context import DropOverLimit, QuantizeContext
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import EXPANDED_WEIGHTS_OPSET, PER_CHANNEL_OPSET, check_patterns, prepare_model
 from onnxslim.quantization.qdq.compact_names import compact, list_names
@@ -37,7 +37,7 @@ def quantize(
     kept_inputs: Collection[str] = (),
     progress: Progress = ignore_progress,
     deadline: float | None = None,
-    drop_over_limit: Callable[[ir.Model], float] | None = None,
+    drop_over_limit: Callable[[ir.Model], DropOverLimit] | None = None,
 ) -> tuple[ir.Model, StepReport]:
     """``model`` in int8 (or with int8 weights, or in float16), the way ``options`` and the target ask for.
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.recipe import Recipe, Step
-from onnxslim.pipeline.task import MAX_UNCERTAINTY_SHARE
 from onnxslim.quantization.decision import FrontPoint
 from onnxslim.search.candidate import Candidate
 from onnxslim.search.finalists import DROP_MARGIN, choose_loss_share, choose_milder_point
@@ -119,9 +118,9 @@ def place_otherwise(trial: Trial, **changes: Any) -> Recipe | None:
 
 
 def choose_bolder_point(front: Sequence[FrontPoint], chosen: int) -> int | None:
-    """The fastest point of ``front`` that was passed over for what few samples leave open, not for what was seen to drop."""
-    tried = ((i, point.excess) for i, point in enumerate(front[:chosen]))
-    return next((i for i, excess in tried if excess is not None and excess <= 1 + MAX_UNCERTAINTY_SHARE), None)
+    """The fastest point of ``front`` that was passed over although the samples it was judged by do not refuse it."""
+    tried = ((i, point.least_excess) for i, point in enumerate(front[:chosen]))
+    return next((i for i, excess in tried if excess is not None and excess <= 1), None)
 
 
 def _is_stuck(trial: Trial, tried: Sequence[Trial]) -> bool:

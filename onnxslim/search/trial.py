@@ -14,14 +14,13 @@ from onnxslim.core.converter import JSON
 from onnxslim.core.errors import DefectError, LimitError, OnnxslimError, UnsupportedError
 from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.recipe import Recipe
-from onnxslim.pipeline.task import CompressionTask, bound_drop
+from onnxslim.pipeline.task import CompressionTask, bound_drop, find_least_drop
 from onnxslim.pruning.options import PruneDecision
 from onnxslim.quantization.decision import FrontPoint, QuantizeDecision
 from onnxslim.quantization.options import ACTIVATION_MODES
 from onnxslim.reporting.drops import can_be_asked_for, describe_doubt, describe_drop, describe_limit
 from onnxslim.search.candidate import Candidate, CandidateResult, is_gain
 from onnxslim.simplification.idle_channels import SimplifyDecision
-from onnxslim.validation import statistics
 from onnxslim.validation.gates import find_gate_failures
 from onnxslim.validation.latency import is_slower
 from onnxslim.validation.metrics.accumulator import MetricResult
@@ -250,7 +249,7 @@ def _measure_drop(trial: Trial) -> None:
     limit = trial.attempt.recipe.gates.max_drop or 0.0
     drop = metric.get_drop_by(limit)
     trial.seen_drop = math.inf if drop is None or math.isnan(drop) else max(0.0, drop)
-    trial.least_drop = statistics.least_proven_drop(trial.seen_drop, metric.get_interval_by(limit))
+    trial.least_drop = find_least_drop(metric, limit)
     trial.drop = bound_drop(metric, limit, many=bool(trial.candidate.pruning_ratio))
     trial.metric, trial.metric_is_share = metric.name, can_be_asked_for(limit)
     trial.describe_loss(metric)

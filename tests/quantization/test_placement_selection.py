@@ -17,12 +17,14 @@ from onnxslim.pipeline.judging import EvaluationOptions
 from onnxslim.pipeline.recipe import Recipe, make_step, parse
 from onnxslim.pipeline.recipe_run import run_recipe
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.context import DropOverLimit
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.step import quantize
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.validation.gates import Gates
 from tests.support.encoder import data, small
+from tests.support.judges import judge_by
 from tests.support.quantize_graphs import chain, model
 
 CONFIG = SessionConfig()
@@ -43,7 +45,7 @@ def test_the_costliest_layers_go_back_and_every_point_of_the_front_replays(way: 
     def excess(candidate: ir.Model) -> float:
         return yardstick.error(candidate) / (0.5 * everything)
 
-    result, report = quantize(found, samples, options(way), drop_over_limit=excess)
+    result, report = quantize(found, samples, options(way), drop_over_limit=judge_by(excess))
     decision = report.decision
     assert excess(result) <= 1
     assert [point.loss for point in decision.front] == sorted((point.loss for point in decision.front), reverse=True)
@@ -75,14 +77,30 @@ def test_no_placement_is_built_for_which_there_is_no_time_left() -> None:
         judged.append(candidate)
         return 2.0 if "QuantizeLinear" in {node.op_type for node in candidate.graph} else 0.0
 
-    _, report = quantize(found, samples, options("static"), drop_over_limit=excess, deadline=time.monotonic())
+    _, report = quantize(found, samples, options("static"), drop_over_limit=judge_by(excess), deadline=time.monotonic())
     assert len(judged) == 1
     assert report.decision.front == ()
     judged.clear()
-    _, report = quantize(found, samples, options("static"), drop_over_limit=excess, deadline=time.monotonic() + 3600)
+    _, report = quantize(
+        found, samples, options("static"), drop_over_limit=judge_by(excess), deadline=time.monotonic() + 3600
+    )
     assert len(judged) > 2
     assert report.decision.front_index is not None
     assert "the drop stays too large" in report.warnings[-1]
+
+
+def test_points_that_were_tried_tell_what_few_samples_leave_open() -> None:
+    found = chain(2)
+    samples = open_samples({"x": np.random.default_rng(1).standard_normal((32, 32)).astype(np.float32)}, found)
+
+    def judge(candidate: ir.Model) -> DropOverLimit:
+        is_int8 = any(node.op_type == "QuantizeLinear" for node in candidate.graph)
+        return DropOverLimit(2.0, 0.4) if is_int8 else DropOverLimit(0.0, 0.0)
+
+    _, report = quantize(found, samples, options("static"), drop_over_limit=judge)
+    tried = [point for point in report.decision.front if point.excess is not None]
+    assert tried[0] is report.decision.front[0]
+    assert {(point.excess, point.least_excess) for point in tried} == {(2.0, 0.4)}
 
 
 @pytest.mark.parametrize("layers", [1, 2, 5])
@@ -95,7 +113,7 @@ def test_all_layers_in_float_are_no_placement(layers: int) -> None:
     def excess(candidate: ir.Model) -> float:
         return 2.0 if any("Quantize" in node.op_type for node in candidate.graph) else 0.0
 
-    result, report = quantize(found, samples, options("static"), drop_over_limit=excess)
+    result, report = quantize(found, samples, options("static"), drop_over_limit=judge_by(excess))
     assert any("Quantize" in node.op_type for node in result.graph)
     for point in report.decision.front:
         assert len([name for name in point.float_units if name.startswith("MatMul")]) < layers
@@ -104,7 +122,7 @@ def test_all_layers_in_float_are_no_placement(layers: int) -> None:
 def test_a_model_that_drops_too_much_before_it_is_quantized_is_not_searched() -> None:
     found = chain(2)
     samples = open_samples({"x": np.random.default_rng(1).standard_normal((32, 32)).astype(np.float32)}, found)
-    _, report = quantize(found, samples, options("static"), drop_over_limit=lambda candidate: 2.0)
+    _, report = quantize(found, samples, options("static"), drop_over_limit=judge_by(lambda candidate: 2.0))
     assert report.decision.front == ()
     assert "before it is quantised" in report.warnings[-1]
 
@@ -114,7 +132,7 @@ def test_what_drops_little_enough_keeps_every_layer_in_int8(way: str) -> None:
     found = small()
     samples = data(found)
     plain, _ = quantize(found, samples, options(way))
-    result, report = quantize(found, samples, options(way), drop_over_limit=lambda candidate: 0.1)
+    result, report = quantize(found, samples, options(way), drop_over_limit=judge_by(lambda candidate: 0.1))
     assert model_file.to_bytes(result) == model_file.to_bytes(plain)
     assert report.decision.front == ()
     assert "mixed" not in report.details
@@ -124,7 +142,7 @@ def test_what_drops_near_the_limit_is_told_with_what_is_milder() -> None:
     found = chain(2)
     samples = open_samples({"x": np.random.default_rng(1).standard_normal((32, 32)).astype(np.float32)}, found)
     plain, _ = quantize(found, samples, options("static", float_units=()))
-    result, report = quantize(found, samples, options("static"), drop_over_limit=lambda candidate: 0.8)
+    result, report = quantize(found, samples, options("static"), drop_over_limit=judge_by(lambda candidate: 0.8))
     assert model_file.to_bytes(result) == model_file.to_bytes(plain)
     assert report.decision.front_index == 0
     assert len(report.decision.front) > 1

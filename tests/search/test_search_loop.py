@@ -121,8 +121,8 @@ def test_a_placement_that_only_few_samples_speak_against_is_tried_beside_the_one
         trial = run_trial(task, candidate, *rest, **options)
         if candidate == Candidate(scheme=scheme):
             fastest.append(trial.attempt.result.steps[-1].decision.float_units)  # type: ignore[union-attr]
-            points = ((fastest[0], 1.0, 1.3), ((*fastest[0], "another"), 0.5, 0.8))
-            trial.front = tuple(FrontPoint(units, loss, 1.0, excess) for units, loss, excess in points)
+            points = ((fastest[0], 1.0, 2.3, 0.7), ((*fastest[0], "another"), 0.5, 0.8, 0.0))
+            trial.front = tuple(FrontPoint(units, loss, 1.0, *excesses) for units, loss, *excesses in points)
             trial.front_index = 1
         return trial
 

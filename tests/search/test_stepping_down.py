@@ -135,8 +135,8 @@ def test_a_share_that_was_tried_is_not_tried_again() -> None:
 
 
 def test_what_few_samples_leave_open_is_worth_a_look_and_what_was_seen_to_drop_is_not() -> None:
-    excesses = (None, 1.6, 1.4, None, 0.9)
-    front = tuple(FrontPoint((f"layer{i}",), 1.0 / (i + 1), 1.0, excess) for i, excess in enumerate(excesses))
+    least = (None, 1.1, 0.9, None, 0.2)
+    front = tuple(FrontPoint((f"layer{i}",), 1.0 / (i + 1), 1.0, 2.0, excess) for i, excess in enumerate(least))
     assert choose_bolder_point(front, 4) == 2
     assert choose_bolder_point(front, 2) is None, "what was tried before it dropped too much"
     assert choose_bolder_point((), 0) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onnxslim.quantization.context import QuantizeContext
+from onnxslim.quantization.context import DropOverLimit, QuantizeContext
 from onnxslim.quantization.float_weights import Variant, is_error_borne
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.sqnr_floor import get_max_error, get_min_sqnr_db
@@ -16,10 +16,15 @@ MAX_HARMLESS_GROWTH = 0.25
 
 @dataclass(frozen=True)
 class JudgedVariant:
-    """The variant that is taken, and how many times what is allowed it loses."""
+    """The variant that is taken, and what it loses beside what is allowed."""
 
     variant: Variant
-    excess: float
+    loss: DropOverLimit
+
+    @property
+    def excess(self) -> float:
+        """How many times what is allowed it loses, as a choice counts it."""
+        return self.loss.counted
 
 
 class Judge:
@@ -49,25 +54,25 @@ class Judge:
         """The first of ``variants`` that is good enough, the smallest coming first, or the last, which loses least."""
         large, max_error = variants[-1], get_max_error(self._options)
         for variant in variants[:-1]:
-            judged = JudgedVariant(variant, self._measure_excess(variant))
+            judged = JudgedVariant(variant, self._measure_loss(variant))
             if self.is_drop_judged:
                 if judged.excess <= 1 or is_harmless(variant, large):
                     return judged
             elif is_error_borne(variant.worst_error, large.worst_error, max_error):
                 return judged
-        return JudgedVariant(large, self._measure_excess(large))
+        return JudgedVariant(large, self._measure_loss(large))
 
     def take_smallest(self, variants: Sequence[Variant]) -> Variant:
         """The one of ``variants`` for a placement that is given: nothing is judged where there is nothing to choose."""
         return variants[0] if len(variants) == 1 else self.judge(variants).variant
 
-    def _measure_excess(self, variant: Variant) -> float:
+    def _measure_loss(self, variant: Variant) -> DropOverLimit:
         excess = 0.0
         if self._drop_over_limit is None or self._options.min_sqnr is not None:
             excess = variant.worst_error / max(get_max_error(self._options), 1e-30)
-        if self._drop_over_limit is not None:
-            excess = max(excess, self._drop_over_limit(variant.model))
-        return excess
+        if self._drop_over_limit is None:
+            return DropOverLimit(excess, excess)
+        return self._drop_over_limit(variant.model).at_least(excess)
 
 
 def is_harmless(variant: Variant, large: Variant) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import onnx_ir as ir
 import pytest
 
-from onnxslim.quantization.context import QuantizeContext
+from onnxslim.quantization.context import DropOverLimit, QuantizeContext
 from onnxslim.quantization.evaluation.judge import Judge
 from onnxslim.quantization.float_weights import Variant
 from onnxslim.quantization.options import QuantizeOptions
+from tests.support.judges import judge_by
 
 
 def make_variants(small_error: float, large_error: float) -> list[Variant]:
@@ -48,7 +49,7 @@ def test_by_sqnr_the_smaller_is_taken_while_it_adds_little(errors: tuple[float, 
 def test_by_a_metric_the_smaller_is_taken_where_it_is_good_enough_or_not_to_blame(
     drops: dict[str, float], errors: tuple[float, float], taken: str
 ) -> None:
-    context = QuantizeContext(drop_over_limit=lambda model: drops[str(model.graph.name)])
+    context = QuantizeContext(drop_over_limit=judge_by(lambda model: drops[str(model.graph.name)]))
     judge = Judge(context, QuantizeOptions())
     judged = judge.judge(make_variants(*errors))
     assert judged.variant.float_weights == taken
@@ -56,9 +57,18 @@ def test_by_a_metric_the_smaller_is_taken_where_it_is_good_enough_or_not_to_blam
 
 
 def test_a_floor_that_is_asked_for_beside_a_metric_counts_too() -> None:
-    context = QuantizeContext(drop_over_limit=lambda model: 0.5)
+    context = QuantizeContext(drop_over_limit=judge_by(lambda model: 0.5))
     assert Judge(context, QuantizeOptions(min_sqnr=20.0)).judge(make_variants(0.02, 0.02)).excess == pytest.approx(2.0)
     assert Judge(context, QuantizeOptions()).judge(make_variants(0.02, 0.02)).excess == 0.5
+
+
+def test_what_few_samples_leave_open_is_told_beside_what_is_counted() -> None:
+    context = QuantizeContext(drop_over_limit=lambda model: DropOverLimit(2.5, 0.7))
+    variants = make_variants(0.03, 0.03)
+    judged = Judge(context, QuantizeOptions()).judge(variants)
+    assert (judged.excess, judged.loss.least) == (2.5, 0.7)
+    certain = Judge(context, QuantizeOptions(min_sqnr=20.0)).judge(variants)
+    assert certain.loss == DropOverLimit(3.0, 3.0), "no sample leaves an SQNR open"
 
 
 def test_the_one_variant_of_a_given_placement_is_not_judged() -> None:

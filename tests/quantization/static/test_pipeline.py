@@ -22,6 +22,7 @@ from onnxslim.quantization.step import quantize
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.validation.evaluation import evaluate
 from tests.support.encoder import sqnr
+from tests.support.judges import judge_by
 from tests.support.lstm_graphs import STEPS
 from tests.support.paths import SAMPLES
 from tests.support.quantize_graphs import STATIC, kernels, model
@@ -152,7 +153,7 @@ def test_an_lstm_that_the_outputs_do_not_bear_goes_back_to_float() -> None:
         return 5.0 * ("DynamicQuantizeLSTM" in {node.op_type for node in result.graph})
 
     options = QuantizeOptions(activations="static", placement="static")
-    result, report = quantize(found, data, options, drop_over_limit=judge)
+    result, report = quantize(found, data, options, drop_over_limit=judge_by(judge))
     assert kernels(result)["LSTM"] == 1
     assert "layer" in report.decision.float_units
     assert "layer" not in report.decision.front[0].float_units

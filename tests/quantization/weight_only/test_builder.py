@@ -17,6 +17,7 @@ from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
 from onnxslim.quantization.weight_only.builder import exclude_layers
 from onnxslim.runtime.session import SessionConfig
+from tests.support.judges import judge_by
 from tests.support.quantize_graphs import model
 
 INT8 = QuantizeOptions(weights="int8", placement="static")
@@ -46,7 +47,7 @@ def test_the_weight_that_costs_most_for_its_bytes_goes_back_and_the_decision_rep
     yardstick = ReferenceOutputs(found, CalibrationFeeds(samples), SessionConfig())
     everything = yardstick.error(quantize(found, samples, INT8)[0])
     result, report = quantize(
-        found, samples, INT8, drop_over_limit=lambda candidate: yardstick.error(candidate) / (0.2 * everything)
+        found, samples, INT8, drop_over_limit=judge_by(lambda candidate: yardstick.error(candidate) / (0.2 * everything))
     )
     decision = report.decision
     assert decision.float_units == ("MatMul_a0",)
@@ -74,7 +75,7 @@ def test_as_few_weights_go_back_as_will_do_though_none_of_them_takes_time() -> N
         # steeper than the losses say, so that the first guess is far too mild
         return 0.9 if built[-1] < 0.03 else 1e3 * built[-1]
 
-    _, report = quantize(found, samples, INT8, drop_over_limit=excess)
+    _, report = quantize(found, samples, INT8, drop_over_limit=judge_by(excess))
     assert report.decision.float_units == ("MatMul_a0",)
     assert len(built) <= 7
 
@@ -83,7 +84,7 @@ def test_all_weights_are_int8_where_the_drop_is_small_or_nobody_judges() -> None
     found = branches()
     samples = open_samples({"x": np.random.default_rng(1).standard_normal((16, 48)).astype(np.float32)}, found)
     plain, plain_report = quantize(found, samples, INT8)
-    judged, report = quantize(found, samples, INT8, drop_over_limit=lambda candidate: 0.1)
+    judged, report = quantize(found, samples, INT8, drop_over_limit=judge_by(lambda candidate: 0.1))
     assert model_file.to_bytes(judged) == model_file.to_bytes(plain)
     assert report.decision.front == ()
     assert plain_report.decision.float_units is None
@@ -100,14 +101,14 @@ def test_where_no_weight_may_be_int8_all_are_half_floats_and_the_decision_replay
         kinds = {value.const_value.dtype for value in candidate.graph.initializers.values() if value.const_value is not None}
         return 3.0 * (ir.DataType.INT8 in kinds)
 
-    result, report = quantize(found, samples, INT8, drop_over_limit=excess)
+    result, report = quantize(found, samples, INT8, drop_over_limit=judge_by(excess))
     assert report.changed["constants in half floats"] == 6
     assert len(report.decision.float_units) == 6
     assert len(model_file.to_bytes(result)) < 0.6 * len(model_file.to_bytes(found))
     again, _ = quantize(found, samples, replace(INT8, float_units=report.decision.float_units, corrected_layers=0))
     assert model_file.to_bytes(again) == model_file.to_bytes(result)
     floats = replace(INT8, float_weights="float32")
-    _, report = quantize(found, samples, floats, drop_over_limit=excess)
+    _, report = quantize(found, samples, floats, drop_over_limit=judge_by(excess))
     assert "the drop stays too large" in " ".join(report.warnings)
 
 
@@ -123,4 +124,4 @@ def test_a_model_without_weights_is_refused_however_it_is_judged(excess: float) 
     samples = open_samples({"x": np.random.default_rng(1).standard_normal((16, 4)).astype(np.float32)}, found)
     excesses = iter([excess, 0.0, excess, excess])
     with pytest.raises(UnsupportedError, match="nothing to quantise"):
-        quantize(found, samples, INT8, drop_over_limit=lambda candidate: next(excesses))
+        quantize(found, samples, INT8, drop_over_limit=judge_by(lambda candidate: next(excesses)))
