@@ -25,6 +25,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from onnxslim.core.errors import UnsupportedError
+from onnxslim.data.states.static_caches import find_written_axis
 from onnxslim.model_io import map_types
 
 #: The dimension of an axis: a size, a symbol that may take any, or nothing known.
@@ -47,6 +48,7 @@ class ModelInput:
         axis: The axis samples are stacked along, None when they cannot be.
         required: False when an initializer of the same name is its default.
         limit: Integers from 0 to below this are indices of a table the model looks them up in; None when unknown.
+        written_axis: The axis along which the model writes it by position (a static cache); None of anything else.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ModelInput:
     axis: int | None
     required: bool = True
     limit: int | None = None
+    written_axis: int | None = None
 
     @property
     def fixed_batch_size(self) -> int | None:
@@ -127,7 +130,12 @@ def get_model_inputs(model: ir.Model) -> tuple[ModelInput, ...]:
             raise UnsupportedError(f"input '{value.name}' is {actual}: only tensors of numbers or strings can be fed")
     inputs = build_inputs({str(v.name): (v.dtype or ir.DataType.UNDEFINED, read_dims(v)) for v in values})
     return tuple(
-        replace(model_input, required=value.name not in model.graph.initializers, limit=_find_index_limit(value))
+        replace(
+            model_input,
+            required=value.name not in model.graph.initializers,
+            limit=_find_index_limit(value),
+            written_axis=find_written_axis(value),
+        )
         for model_input, value in zip(inputs, values, strict=True)
     )
 

@@ -141,11 +141,12 @@ def carry_state(samples: Samples, feedback: StateFeedback, inputs: Sequence[Mode
 
 
 def _make_record(model_input: ModelInput, growing: Sequence[int]) -> Spool | CacheRecorder:
-    """What keeps the state at each step: all of it, or of a cache that grows along one axis the longest."""
+    """What keeps the state at each step: all of it, or of a cache that fills along one axis what it held last."""
     name, batch_axis = f"the state '{model_input.name}'", model_input.axis
-    if len(growing) != 1:
+    axis = growing[0] if len(growing) == 1 else model_input.written_axis
+    if axis is None or axis == batch_axis:
         return Spool(name)
-    return CacheRecorder(name, growing[0] - (batch_axis is not None and growing[0] > batch_axis))
+    return CacheRecorder(name, axis - (batch_axis is not None and axis > batch_axis))
 
 
 def _refuse_text(samples: Samples, index: int, error: OnnxslimError) -> OnnxslimError:

@@ -12,6 +12,7 @@ from onnxslim.pipeline.recipe import Recipe, make_step
 from onnxslim.pipeline.recipe_run import run_recipe
 from onnxslim.runtime.session import Session
 from tests.support.decoders import WIDTH, make_decoder, make_texts
+from tests.support.static_decoders import make_static_decoder
 
 STEPS: dict[str, list[Any]] = {
     "simplify": [make_step("simplify")],
@@ -20,14 +21,14 @@ STEPS: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("variant", [{}, {"merged": True, "cross": True, "mask": True}], ids=str)
+@pytest.mark.parametrize("variant", [{}, {"merged": True, "cross": True, "mask": True}, {"static": True}], ids=str)
 @pytest.mark.parametrize("name", STEPS)
 def test_a_decoder_is_changed_and_judged_by_texts(variant: dict[str, Any], name: str) -> None:
     rng = np.random.default_rng(2)
     texts: list[dict[str, np.ndarray]] = [{"input_ids": text} for text in make_texts(*range(6, 18))]
     if variant.get("cross"):
         texts = [text | {"encoder_hidden_states": rng.standard_normal((5, WIDTH)).astype(np.float32)} for text in texts]
-    model = make_decoder(**variant)
+    model = make_static_decoder(mask="float") if variant.get("static") else make_decoder(**variant)
     result = run_recipe(model, Recipe(tuple(STEPS[name])), data=texts, read=DataOptions(state="auto"))
     assert result.evaluation is not None
     assert result.latency is not None

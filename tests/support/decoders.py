@@ -22,16 +22,9 @@ def make_decoder(
             in the first step and come back empty in the others, else they are computed anew.
         names: ``optimum`` for past_key_values.0.key, else as the caches are called before ``_in`` and ``_out``.
     """
-    rng = np.random.default_rng(0)
-    weights = {
-        "embedding": rng.standard_normal((VOCABULARY, WIDTH)),
-        "places": 0.3 * rng.standard_normal((POSITIONS, WIDTH)),
-        **{f"w_{name}": rng.standard_normal((WIDTH, WIDTH)) / 4 for name in ("q", "k", "v", "ck", "cv")},
-        "head": rng.standard_normal((WIDTH, VOCABULARY)),
-    }
     constants = {name: np.array(value, np.int64) for name, value in {"zero": 0, "one": 1, "two": 2}.items()}
     constants |= {"axis_1": np.array([1]), "root": np.array(4.0, np.float32), "low": np.array(-1e9, np.float32)}
-    initializers = [numpy_helper.from_array(w.astype(np.float32), name) for name, w in weights.items()]
+    initializers = [numpy_helper.from_array(w, name) for name, w in draw_weights().items()]
     initializers += [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     past, present = _name_caches(names)
     nodes = [
@@ -44,7 +37,7 @@ def make_decoder(
         helper.make_node("Range", ["past_length", "total", "one"], ["counted"]),
         helper.make_node("Gather", ["places", "position_ids" if position_ids else "counted"], ["placed"]),
         helper.make_node("Add", ["embedded", "placed"], ["x"]),
-        *_project("x", "q"), *_project("x", "k"), *_project("x", "v"),
+        *project("x", "q"), *project("x", "k"), *project("x", "v"),
         *_join(past, ("k", "v"), present, merged),
         helper.make_node("Range", ["zero", "total", "one"], ["keys"]),
         helper.make_node("Unsqueeze", ["counted", "axis_1"], ["queries"]),
@@ -57,15 +50,15 @@ def make_decoder(
             helper.make_node("Unsqueeze", ["masked_keys", "axis_1"], ["masked_scores"]),
             helper.make_node("And", ["causal", "masked_scores"], ["seen"]),
         ]
-    nodes += _attend("q", present, "seen" if mask else "causal", "attended")
+    nodes += attend("q", present, "seen" if mask else "causal", "attended")
     last = "attended"
-    inputs = [_value("input_ids", ["batch_size", "sequence_length"], TensorProto.INT64)]
-    outputs = [_value("logits", ["batch_size", "sequence_length", VOCABULARY])]
+    inputs = [declare("input_ids", ["batch_size", "sequence_length"], TensorProto.INT64)]
+    outputs = [declare("logits", ["batch_size", "sequence_length", VOCABULARY])]
     if cross:
-        inputs.append(_value("encoder_hidden_states", ["batch_size", "frames", WIDTH]))
+        inputs.append(declare("encoder_hidden_states", ["batch_size", "frames", WIDTH]))
         caches = [f"past_key_values.0.encoder.{kind}" for kind in ("key", "value")]
         nodes += _cross(caches, merged)
-        nodes += _attend("q", ("cross_key", "cross_value"), None, "crossed")
+        nodes += attend("q", ("cross_key", "cross_value"), None, "crossed")
         nodes.append(helper.make_node("Add", [last, "crossed"], ["both"]))
         last = "both"
     nodes += [
@@ -74,19 +67,31 @@ def make_decoder(
         helper.make_node("MatMul", ["out", "head"], ["logits"]),
     ]
     cache = ["batch_size", 1, "past_sequence_length", WIDTH]
-    inputs += [_value(name, cache) for name in past]
-    outputs += [_value(name, ["batch_size", 1, "total_sequence_length", WIDTH]) for name in present]
+    inputs += [declare(name, cache) for name in past]
+    outputs += [declare(name, ["batch_size", 1, "total_sequence_length", WIDTH]) for name in present]
     if cross and merged:
-        inputs += [_value(name, ["batch_size", 1, "encoder_length", WIDTH]) for name in caches]
-        outputs += [_value(name.replace("past_key_values", "present"), [None, 1, None, WIDTH]) for name in caches]
+        inputs += [declare(name, ["batch_size", 1, "encoder_length", WIDTH]) for name in caches]
+        outputs += [declare(name.replace("past_key_values", "present"), [None, 1, None, WIDTH]) for name in caches]
     if mask:
-        inputs.append(_value("attention_mask", ["batch_size", "total_length"], TensorProto.INT64))
+        inputs.append(declare("attention_mask", ["batch_size", "total_length"], TensorProto.INT64))
     if position_ids:
-        inputs.append(_value("position_ids", ["batch_size", "sequence_length"], TensorProto.INT64))
+        inputs.append(declare("position_ids", ["batch_size", "sequence_length"], TensorProto.INT64))
     if merged:
-        inputs.append(_value("use_cache_branch", [1], TensorProto.BOOL))
+        inputs.append(declare("use_cache_branch", [1], TensorProto.BOOL))
     graph = helper.make_graph(nodes, "decoder", inputs, outputs, initializers)
     return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+
+
+def draw_weights() -> dict[str, np.ndarray]:
+    """Random weights of the decoder by name, float32."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "embedding": rng.standard_normal((VOCABULARY, WIDTH)),
+        "places": 0.3 * rng.standard_normal((POSITIONS, WIDTH)),
+        **{f"w_{name}": rng.standard_normal((WIDTH, WIDTH)) / 4 for name in ("q", "k", "v", "ck", "cv")},
+        "head": rng.standard_normal((WIDTH, VOCABULARY)),
+    }
+    return {name: weight.astype(np.float32) for name, weight in weights.items()}
 
 
 def make_texts(*lengths: int, seed: int = 0) -> list[np.ndarray]:
@@ -101,11 +106,11 @@ def _name_caches(names: str) -> tuple[tuple[str, str], tuple[str, str]]:
     return (f"{names}_k_in", f"{names}_v_in"), (f"{names}_k_out", f"{names}_v_out")
 
 
-def _value(name: str, dims: list[str | int | None], kind: int = TensorProto.FLOAT):  # type: ignore[no-untyped-def]
+def declare(name: str, dims: list[str | int | None], kind: int = TensorProto.FLOAT):  # type: ignore[no-untyped-def]
     return helper.make_tensor_value_info(name, kind, dims)
 
 
-def _project(source: str, name: str) -> list[NodeProto]:
+def project(source: str, name: str) -> list[NodeProto]:
     return [
         helper.make_node("MatMul", [source, f"w_{name}"], [f"{name}_flat"]),
         helper.make_node("Unsqueeze", [f"{name}_flat", "axis_1"], [name]),
@@ -113,7 +118,7 @@ def _project(source: str, name: str) -> list[NodeProto]:
 
 
 def _branch(name: str, nodes: list[NodeProto], outputs: list[str]) -> GraphProto:
-    return helper.make_graph(nodes, name, [], [_value(output, [None, 1, None, WIDTH]) for output in outputs])
+    return helper.make_graph(nodes, name, [], [declare(output, [None, 1, None, WIDTH]) for output in outputs])
 
 
 def _join(past: tuple[str, ...], new: tuple[str, ...], present: tuple[str, ...], merged: bool) -> list[NodeProto]:
@@ -129,10 +134,10 @@ def _join(past: tuple[str, ...], new: tuple[str, ...], present: tuple[str, ...],
 
 def _cross(caches: list[str], merged: bool) -> list[NodeProto]:
     if not merged:
-        computed = [*_project("encoder_hidden_states", "ck"), *_project("encoder_hidden_states", "cv")]
+        computed = [*project("encoder_hidden_states", "ck"), *project("encoder_hidden_states", "cv")]
         names = {"ck": "cross_key", "cv": "cross_value"}
         return [*computed, *(helper.make_node("Identity", [a], [b]) for a, b in names.items())]
-    computed = [*_project("encoder_hidden_states", "ck"), *_project("encoder_hidden_states", "cv")]
+    computed = [*project("encoder_hidden_states", "ck"), *project("encoder_hidden_states", "cv")]
     empty = helper.make_tensor("nothing", TensorProto.FLOAT, [0, 1, 0, WIDTH], [])
     kept = [
         helper.make_node("Identity", [caches[0]], ["kept_key"]),
@@ -149,7 +154,7 @@ def _cross(caches: list[str], merged: bool) -> list[NodeProto]:
     return [helper.make_node("If", ["use_cache_branch"], ["cross_key", "cross_value", *presents], **branches)]
 
 
-def _attend(query: str, cache: tuple[str, ...], mask: str | None, result: str) -> list[NodeProto]:
+def attend(query: str, cache: tuple[str, ...], mask: str | None, result: str) -> list[NodeProto]:
     key, value = cache
     nodes = [
         helper.make_node("Transpose", [key], [f"{result}_kt"], perm=[0, 1, 3, 2]),

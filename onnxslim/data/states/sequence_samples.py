@@ -75,8 +75,11 @@ def _open_texts(request: ReaderRequest, reader: ModuleType, feedback: StateFeedb
     state_inputs = [i for i in request.inputs if i.name in fed_back]
     derived = {i.name for i in layout.derived}
     inputs = [i for i in request.inputs if i.name not in fed_back]
-    read_inputs = [i for i in inputs if i.name not in derived]
-    dims = {str((layout.ids.dims or ())[1]): texts.DEFAULT_TEXT_TOKENS, **request.dims}
+    # whoever reads one token a run is given whole texts all the same
+    token_dim = str((layout.ids.dims or ())[1])
+    ids_input = replace(layout.ids, dims=((layout.ids.dims or ())[0], token_dim))
+    read_inputs = [ids_input if i is layout.ids else i for i in inputs if i.name not in derived]
+    dims = {token_dim: min(texts.DEFAULT_TEXT_TOKENS, layout.limit or texts.DEFAULT_TEXT_TOKENS), **request.dims}
     reader_request = replace(request, inputs=read_inputs, dims=dims, fed_back=state_inputs)
     found = reader.read(reader_request)
     names = reader_request.map_to_inputs(found.columns)
@@ -94,7 +97,7 @@ def _open_texts(request: ReaderRequest, reader: ModuleType, feedback: StateFeedb
     lines = texts.read_texts(layout, ids, masks[0] if masks else None, found.title)
     if found.labels is not None or (request.labels or LABELS_KEY) in found.columns:
         found.warnings.append(f"{found.title}: labels are not read, texts are judged by the tokens that follow")
-    by_text = [i.name for i in read_inputs if i is not layout.ids] + [str(request.group)]
+    by_text = [i.name for i in read_inputs if i is not ids_input] + [str(request.group)]
     result, steps = texts.list_runs(layout, lines, found, by_text)
     samples = build_samples(result, replace(request, inputs=inputs, labels=None), steps).with_layout(layout)
     return sequences.carry_state(_draw_sequences(samples, steps, request), feedback, state_inputs, request.dims)

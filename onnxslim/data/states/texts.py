@@ -18,7 +18,7 @@ from onnxslim.data.reader import ReaderResult
 from onnxslim.data.samples import StepIndex
 from onnxslim.data.spool import Spool
 from onnxslim.data.states.step_columns import ReindexedColumn
-from onnxslim.data.states.token_layout import TokenLayout, count_prompt
+from onnxslim.data.states.token_layout import TokenLayout
 
 #: Tokens of a made-up text.
 DEFAULT_TEXT_TOKENS = 32
@@ -46,7 +46,6 @@ def read_texts(layout: TokenLayout, ids: Column, mask: Column | None, title: str
             if kept.shape != text.shape:
                 raise InvalidDataError(f"{title}: the mask of text {number} has shape {kept.shape}, its ids {text.shape}")
         texts = [text[kept.astype(bool)] for text, kept in zip(texts, masks, strict=True)]
-    limits = [i.limit for i in layout.positions if i.limit is not None]
     for number, text in enumerate(texts):
         if len(text) < 2:
             raise InvalidDataError(
@@ -60,9 +59,10 @@ def read_texts(layout: TokenLayout, ids: Column, mask: Column | None, title: str
                 f"{title}: text {number} has token {wrong}, which is outside the vocabulary (0 to {size} exclusive)",
                 hint="tokenize with the model's own tokenizer; padding is left out by an attention mask",
             )
-        if limits and len(text) > min(limits):
+        if layout.limit is not None and len(text) > layout.limit:
+            what = "what its cache holds" if layout.limit == layout.capacity else "the model's positions"
             raise InvalidDataError(
-                f"{title}: text {number} has {len(text)} tokens, expected at most {min(limits)}, the model's positions",
+                f"{title}: text {number} has {len(text)} tokens, expected at most {layout.limit}, {what}",
                 hint="cut the texts",
             )
     return texts
@@ -85,8 +85,7 @@ def list_runs(
     spools = {i.name: Spool(f"'{i.name}'") for i in (layout.ids, *layout.derived)}
     sequence, time = [], []
     for number, text in enumerate(texts):
-        prompt = count_prompt(len(text))
-        starts = [0, *range(prompt, len(text))]
+        starts = layout.list_starts(len(text))
         for step, (start, stop) in enumerate(zip(starts, [*starts[1:], len(text)], strict=True)):
             for name, tensor in layout.make_feeds(text[start:stop], start).items():
                 spools[name].append(tensor if name == layout.ids.name or _has_batch(layout, name) else tensor[None])

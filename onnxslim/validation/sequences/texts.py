@@ -103,7 +103,7 @@ def continue_greedily(
 ) -> list[int]:
     """``count`` tokens behind ``prompt``, each the likeliest and fed back; fewer where the model runs no further."""
     tokens, past, found = prompt[layout.ids.name][0], 0, list[int]()
-    while len(found) < count:
+    while len(found) < count and (layout.limit is None or past + len(tokens) <= layout.limit):
         try:
             feeds = {**prompt, **layout.make_feeds(tokens, past)}
             scores = session.run(feeds, [output], continues=past > 0)[output]

@@ -28,6 +28,20 @@ def test_every_cache_is_what_it_was(steps: list[tuple[int, bool]], random: objec
         assert all(np.array_equal(a, rows[i]) for a, i in zip(found, chunk, strict=True))
 
 
+def test_a_cache_of_a_fixed_size_comes_back_with_what_was_not_written_yet() -> None:
+    rng, rows = np.random.default_rng(0), [np.zeros((3, 8), np.float32)]
+    for position in (0, 1, 2, 5):
+        rows.append(rows[-1].copy())
+        rows[-1][:, position] = rng.standard_normal(3)
+    recorder = CacheRecorder("cache", 1)
+    for row in (*rows, rows[0]):
+        recorder.append(row)
+    column = recorder.to_column()
+    assert list(column.shapes) == [(3, 8)]
+    found = np.concatenate(list(column.read([np.array([4, 0]), np.array([5, 2])])))
+    assert np.array_equal(found, np.stack([rows[4], rows[0], rows[0], rows[2]]))
+
+
 def test_rows_of_a_sequence_are_those_of_its_steps() -> None:
     column = ReindexedColumn(ArrayColumn(np.arange(3)), np.array([0, 0, 2]))
     assert len(column) == 3
