@@ -222,7 +222,7 @@ class Attempt:
             return
         metric = result.evaluation.metric
         between = {str(index): model for index, model in enumerate(self.models[:-1])}
-        found = self.task.evaluate(between, samples) if between else {}
+        found = self.task.evaluate(between, samples, goes_on=False) if between else {}
         scores = {
             len(result.stages) - 1 - len(between) + i: one.find_like(metric).result for i, one in enumerate(found.values())
         }
@@ -240,7 +240,7 @@ class Attempt:
         if fit.sequences is None:
             indices = draw_samples(fit, _FIT_EVALUATION_SAMPLES, self.recipe.seed)
         try:
-            evaluation = self.task.evaluate({"result": self.models[-1]}, fit.take(indices))["result"]
+            evaluation = self.task.evaluate({"result": self.models[-1]}, fit.take(indices), goes_on=False)["result"]
         except (UsageError, InvalidDataError) as error:
             logger.info("not judged on the fit data: %s", error.message)
             return []

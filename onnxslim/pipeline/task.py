@@ -106,13 +106,15 @@ class CompressionTask:
         weight: LabelWeight = "alone" if self._labels_decide else "told"
         return self._evaluate({"result": model}, samples, weight, goes_on=False)["result"].metric
 
-    def evaluate(self, models: dict[str, ir.Model], samples: Samples) -> dict[str, Evaluation]:
-        """``models`` against the original on ``samples``, which a report is about."""
+    def evaluate(self, models: dict[str, ir.Model], samples: Samples, *, goes_on: bool = True) -> dict[str, Evaluation]:
+        """``models`` against the original on ``samples``, which a report is about; how they go on with texts by themselves
+        is told unless not ``goes_on``.
+        """
         some: LabelWeight = "joined" if count_labels(samples) >= MIN_TELLING_LABELS else "told"
-        return self._evaluate(models, samples, "alone" if self._labels_decide else some)
+        return self._evaluate(models, samples, "alone" if self._labels_decide else some, goes_on=goes_on)
 
     def _evaluate(
-        self, models: dict[str, ir.Model], samples: Samples, weight: LabelWeight, *, goes_on: bool = True
+        self, models: dict[str, ir.Model], samples: Samples, weight: LabelWeight, *, goes_on: bool
     ) -> dict[str, Evaluation]:
         return evaluate_all(
             models, samples, reference=self.original, config=self.config, metric=self.judge.metric, kinds=self.judge.kinds,
@@ -223,8 +225,8 @@ def check_metric(task: CompressionTask, max_drop: float | None = None) -> None:
         check_measurable(task.judge.metric, has_labels=samples.labels is not None, has_original=True)
     first_samples = samples.take(np.arange(samples.round_to_runs(_CHECK_SAMPLES)))
     try:
-        evaluation = task.evaluate({"original": task.original}, first_samples)["original"]
+        evaluation = task.evaluate({"original": task.original}, first_samples, goes_on=False)["original"]
     except (UsageError, InvalidDataError):
-        evaluation = task.evaluate({"original": task.original}, samples)["original"]
+        evaluation = task.evaluate({"original": task.original}, samples, goes_on=False)["original"]
     if max_drop and (line := describe_resolution(evaluation.gating, len(samples), max_drop)) is not None:
         logger.warning("%s", line)
