@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxslim.core.errors import DefectError, GateError
+from onnxslim.core.errors import DefectError, GateError, LimitError, OnnxslimError
 from onnxslim.pipeline.kept_original import keep_original
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import Result
@@ -77,7 +77,11 @@ class Confirmation:
         return self._keep_original(tried, reads)
 
     def _show(self, trial: Trial) -> str | None:
-        """Show ``trial`` the confirm data and, where it passes, time it once more; why it is refused, or None."""
+        """Show ``trial`` the confirm data and, where it passes, time it once more; why it is refused, or None.
+
+        What only this result cannot do on these data is no reason to end the search; what the original cannot do either
+        comes up again when that is judged.
+        """
         attempt = trial.attempt
         try:
             attempt.confirm(judge_stages=False)
@@ -93,6 +97,12 @@ class Confirmation:
             limit = self.recipe.gates.max_drop
             is_drop = limit is not None and trial.confirm_drop is not None and trial.confirm_drop > limit
             return f"on the confirm data it {'; '.join(trial.loss)}" if is_drop else error.message
+        except (LimitError, MemoryError, OSError):
+            raise
+        except Exception as error:
+            logger.debug("%s failed on the confirm data", trial.candidate.name, exc_info=True)
+            trial.cause = error if isinstance(error, OnnxslimError) else DefectError.of(error)
+            return f"on the confirm data it failed: {trial.cause.message}"
         latency = attempt.result.latency
         if self.use_clock and self.recipe.search != "smallest" and latency is not None and is_slower(latency):
             return f"slower when it was timed again: {latency['ratio']:.2f} times the original's speed"
@@ -114,7 +124,9 @@ class Confirmation:
         try:
             result = keep_original(self.task, self.recipe, describe_search(tried), timed=timed, judge=self._fits(judging))
         except GateError as error:
-            best = max((t for t in tried if t.error is None), key=lambda t: t.score)
+            best = max((t for t in tried if t.error is None), key=lambda t: t.score, default=None)
+            if best is None:
+                raise
             gates = dataclasses.replace(self.recipe.gates, max_drop=None, min_agreement=None, min_sqnr=None)
             missed = find_gate_failures(gates, None, best.attempt.result.latency, best.attempt.sizes)
             reasons = missed or [best.refusal or best.loss[0]]

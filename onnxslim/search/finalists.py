@@ -6,6 +6,7 @@ gentler, among them always the best that prunes nothing; then int8 weights alone
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
@@ -131,12 +132,12 @@ def choose_milder_point(front: Sequence[FrontLoss], chosen: int, loss_share: flo
 
 
 def has_good_successor(queue: Sequence[T], failed: T) -> bool:
-    """Whether what comes next in ``queue`` lost less than half of what ``failed`` did on tune and gains nearly as much, so
-    that nothing milder has to be made.
+    """Whether what comes next in ``queue`` is gentler than ``failed`` and gains nearly as much, so that nothing milder has
+    to be made.
     """
     if not queue or is_sure(queue[0].candidate):
         return False
-    return queue[0].seen_drop < failed.seen_drop / 2 and queue[0].score >= _NEARLY * failed.score
+    return is_gentler(queue[0], failed) and queue[0].score >= _NEARLY * failed.score
 
 
 def count_open_reads(queue: Sequence[T], failed: T, reads: int) -> int:
@@ -150,10 +151,12 @@ def count_open_reads(queue: Sequence[T], failed: T, reads: int) -> int:
 
 
 def step_down(queue: Sequence[T], failed: T, milder: T, reads: int) -> list[T]:
-    """``queue`` with ``milder``, a placement of what ``failed``, at its head, the surest at its end kept and no more of the
-    others than may still be read.
+    """``queue`` with ``milder``, made of what ``failed``, at its head, or behind what is gentler too and gains more; the
+    surest at its end are kept, and no more of the others than may still be read.
     """
-    others = [milder, *(t for t in queue if not is_sure(t.candidate))]
+    others = [t for t in queue if not is_sure(t.candidate)]
+    better = list(itertools.takewhile(lambda t: is_gentler(t, failed) and t.score > milder.score, others))
+    others.insert(len(better), milder)
     return others[: max(0, count_open_reads(queue, failed, reads))] + [t for t in queue if is_sure(t.candidate)]
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxslim.core.errors import GateError, InvalidModelError
+from onnxslim.core.errors import GateError, InvalidDataError, InvalidModelError, LimitError
 from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.data_splits import DataSplits
 from onnxslim.pipeline.recipe import Recipe, make_step
@@ -128,6 +128,43 @@ def test_what_fails_steps_down_along_its_own_front_then_to_weights() -> None:
     assert told["int8"] == "on the confirm data it loses 2.0 points of Top-1; at most 1.0 point allowed"
     assert "int8 (milder by 2)" in told
     assert result.extra["other_points"][0]["options"] == "--max-drop 2.2%", "confirm says more than tune"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(InvalidDataError("NaN at /conv"), "NaN at /conv"), (ValueError("shapes"), "a defect of onnxslim: ValueError: shapes")],
+)
+def test_a_result_that_fails_on_the_confirm_data_is_passed_over(error: Exception, told: str) -> None:
+    def fail(**_: object) -> Result:
+        raise error
+
+    int8, weights = make_trial(INT8, 0.0, score=8.0), make_trial(WEIGHTS, 0.0, tune_drop=0.0001, score=3.9)
+    int8.attempt.confirm = fail  # type: ignore[method-assign]
+    result = confirm([make_exact(), weights, int8])
+    assert result.extra["chosen"] == "int8 weights"
+    verdicts = {entry["name"]: entry["verdict"] for entry in result.extra["candidates"]}
+    assert told in verdicts["int8"]
+    assert len(result.warnings) == isinstance(error, ValueError), "a defect is told"
+
+
+def test_what_ends_the_process_or_fails_of_the_original_too_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> Result:
+        raise LimitError("memory")
+
+    int8 = make_trial(INT8, 0.0, score=8.0)
+    int8.attempt.confirm = fail  # type: ignore[method-assign]
+    with pytest.raises(LimitError, match="memory"):
+        confirm([make_exact(), int8])
+
+    def fail_too(*_: object, **__: object) -> Result:
+        raise InvalidDataError("NaN in x")
+
+    trials = [make_exact(), make_trial(INT8, 0.0, score=8.0)]
+    for trial in trials:
+        trial.attempt.confirm = fail_too  # type: ignore[method-assign]
+    monkeypatch.setattr(confirmation, "keep_original", fail_too)
+    with pytest.raises(InvalidDataError, match="NaN in x"):
+        confirm(trials)
 
 
 def test_confirm_is_read_at_most_five_times() -> None:

@@ -172,6 +172,27 @@ def test_what_lost_much_less_and_gains_as_much_comes_before_anything_milder_is_m
     assert not has_good_successor([Tried(Candidate(0.2), 0.001, 5.0)], failed)
 
 
+def test_what_prunes_at_most_half_as_much_and_gains_nearly_as_much_comes_before_anything_made_anew() -> None:
+    pruned, int8 = Tried(Candidate(0.24), 0.0014, 6.0), Tried(Candidate(), 0.0014, 5.4)
+    assert has_good_successor([int8, EXACT], pruned)
+    int8.score = 5.0
+    assert not has_good_successor([int8, EXACT], pruned)
+
+
+def test_something_milder_does_not_go_before_what_is_gentler_and_gains_more() -> None:
+    """Made of a share to prune, it was shown first and passed at two thirds of what int8 without pruning gained."""
+    pruned, int8, milder = (
+        Tried(Candidate(0.24), 0.002, 6.0),
+        Tried(Candidate(), 0.0019, 5.0),
+        Tried(Candidate(0.24), 0.001, 4.0),
+    )
+    assert step_down([int8, WEIGHTS, EXACT], pruned, milder, 1) == [int8, milder, WEIGHTS, EXACT]
+    milder.score = 5.5
+    assert step_down([int8, WEIGHTS, EXACT], pruned, milder, 1) == [milder, int8, WEIGHTS, EXACT]
+    as_daring = Tried(Candidate(0.2), 0.0019, 5.9)
+    assert step_down([as_daring, EXACT], pruned, milder, 1) == [milder, as_daring, EXACT]
+
+
 def test_a_read_is_kept_for_what_int8_weights_step_down_to_unless_they_lose_much_less() -> None:
     int8, weights = Tried(Candidate(), 0.002, 9.0), Tried(Candidate(scheme="weights"), 0.0019, 4.0)
     assert count_open_reads([weights, EXACT], int8, 1) == 2
