@@ -111,13 +111,21 @@ class GraphEditor:
         return node.outputs[0]
 
     def add_cast(
-        self, value: ir.Value, dtype: ir.DataType, *, name: str, before: ir.Node | None = None, output: str | None = None
+        self,
+        value: ir.Value,
+        dtype: ir.DataType,
+        *,
+        name: str,
+        before: ir.Node | None = None,
+        after: ir.Node | None = None,
+        output: str | None = None,
     ) -> ir.Value:
         """``value`` as ``dtype``; the rest as in :meth:`add_node`."""
         attributes = {"to": dtype}
         return self.add_node(
-            "Cast", value, name=name, before=before, output=output, dtype=dtype, shape=value.shape, attributes=attributes
-        )
+            "Cast", value, name=name, before=before, after=after, output=output, dtype=dtype, shape=value.shape,
+            attributes=attributes,
+        )  # fmt: skip
 
     def _assign_node_name(self, node: ir.Node) -> None:
         """Give ``node`` a name like the one it has that no other node has: runtimes refuse two of one name."""

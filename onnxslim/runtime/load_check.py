@@ -42,7 +42,7 @@ def check_file_loads(path: str | os.PathLike[str], config: SessionConfig | None 
     try:
         _load_in_child(path, config)
     except OnnxslimError as error:
-        if config.optimize and error.hint is None and _loads(path, config.with_(optimize=False)):
+        if config.optimize and error.hint is None and loads(path, config.with_(optimize=False)):
             error.hint = "it loads with the runtime's optimisation off (ORT_DISABLE_ALL); `onnxslim simplify` may mend it"
         raise
 
@@ -121,7 +121,7 @@ def save_checked(
         except LimitError as error:
             warnings.append(f"the result was not tried: {error.message}")
         except OnnxslimError as error:
-            if original is None or _loads(original, config):
+            if original is None or loads(original, config):
                 hint = error.hint or "please report it, with the command and, if you can, the model"
                 raise UnsupportedError(f"nothing was written: of the result {error.message}", hint=hint) from error
             way_out = f" ({error.hint})" if isinstance(error, DiedError) else ""
@@ -169,7 +169,8 @@ def _find_way_out(path: str | os.PathLike[str], request: dict[str, Any]) -> str:
     return "another release of onnxruntime may load it"
 
 
-def _loads(model: model_file.ModelLike, config: SessionConfig) -> bool:
+def loads(model: model_file.ModelLike, config: SessionConfig) -> bool:
+    """Whether the runtime loads ``model``, asked in a process of its own."""
     try:
         if isinstance(model, (str, os.PathLike)):
             _load_in_child(model, config)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.observer import observe
-from onnxslim.activations.output_error import ReferenceOutputs
+from onnxslim.activations.output_error import ReferenceOutputs, to_decibels
 from onnxslim.activations.run_context import RunContext
 from onnxslim.activations.runtime_types import infer_runtime_types
 from onnxslim.core.errors import NothingGainedError
@@ -18,7 +16,8 @@ from onnxslim.core.step_report import StepReport
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.decision import QuantizeDecision
-from onnxslim.quantization.float16.conversion import Float16Converter, find_float32_nodes
+from onnxslim.quantization.float16.fallback import MAX_OUTPUT_ERROR, convert_copy, keep_accurate, keep_loadable
+from onnxslim.quantization.float16.float32_nodes import find_float32_nodes
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import match_nodes
 from onnxslim.quantization.targets.registry import TARGETS
@@ -27,13 +26,6 @@ from onnxslim.runtime.session import SessionConfig
 
 #: Samples that ranges are taken from, and that outputs are compared on.
 MAX_OBSERVED_SAMPLES, MAX_EVALUATION_SAMPLES = 64, 16
-#: Relative squared error of the outputs (40 dB) above which single kinds of op are tried in float32.
-MAX_OUTPUT_ERROR = 1e-4
-#: Kinds of op that lose most in float16, and that go back together, kind by kind, until the outputs are good.
-SENSITIVE_OPS = (
-    "Softmax", "LogSoftmax", "Exp", "Log", "Pow", "Sqrt", "Reciprocal", "Div", "ReduceSum", "ReduceMean", "ReduceSumSquare",
-    "ReduceL2", "ReduceLogSumExp", "CumSum", "LayerNormalization", "InstanceNormalization", "BatchNormalization", "Erf",
-)  # fmt: skip
 
 
 def quantize_float16(
@@ -49,15 +41,21 @@ def quantize_float16(
     context.progress("float16", 1, 2)
     float32_nodes = {str(node.name): why for node, why in find_float32_nodes(model, peaks).items()}
     float32_nodes.update(dict.fromkeys(match_nodes(model, options.exclude), "it was excluded"))
-    conversion = _convert_copy(model, float32_nodes)
+    conversion = convert_copy(model, float32_nodes)
     if not conversion.counts["nodes in float16"]:
         raise NothingGainedError("no node can compute in float16", hint="trees, texts and integers have no float16 kernels")
+    conversion = keep_loadable(model, conversion, config)
     if feeds is None:
-        report.warnings.append("no data: only constants and types decided what stays float32; ranges were not looked at")
+        report.warnings.append(
+            "no data: only constants, types and kinds of op decided what stays float32; ranges were not looked at"
+        )
     else:
-        reference = ReferenceOutputs(model, feeds.last(MAX_EVALUATION_SAMPLES), config)
-        conversion, error = _fall_back_to_float32(model, conversion, reference)
+        evaluation = feeds.last(MAX_EVALUATION_SAMPLES)
+        reference = ReferenceOutputs(model, evaluation, config)
+        conversion, error = keep_accurate(model, conversion, reference, evaluation, config)
         report.details["float16"] = {"error": float(f"{error:.4g}")}
+        if not error <= MAX_OUTPUT_ERROR:
+            report.warnings.append(f"the outputs keep {-to_decibels(error):.1f} dB in float16, whatever else stays float32")
     report.changed.update(conversion.counts)
     for name, why in conversion.float32_nodes.items():
         report.skip(name, why)
@@ -97,40 +95,3 @@ def _observe_peaks(model: ir.Model, feeds: CalibrationFeeds, config: SessionConf
     peaks = observe(model, float_names, feeds.first(MAX_OBSERVED_SAMPLES), find_peak, config)
     known = {name: [peak for peak in values if peak is not None] for name, values in peaks.items()}
     return {name: max(values) for name, values in known.items() if values}
-
-
-@dataclass(frozen=True)
-class _Conversion:
-    """A copy in float16, how many of its nodes became what, and why which stayed in float32."""
-
-    model: ir.Model
-    counts: Counter[str]
-    float32_nodes: Mapping[str, str]
-
-
-def _convert_copy(model: ir.Model, float32_nodes: Mapping[str, str]) -> _Conversion:
-    copy = model_file.clone(model)
-    reasons = {node: float32_nodes[str(node.name)] for node in copy.graph if node.name in float32_nodes}
-    return _Conversion(copy, Float16Converter(copy, reasons).run(), float32_nodes)
-
-
-def _fall_back_to_float32(
-    model: ir.Model, conversion: _Conversion, reference: ReferenceOutputs
-) -> tuple[_Conversion, float]:
-    """Put kinds of op back into float32, the most helpful first, until the outputs are good or nothing helps."""
-    error = reference.error(conversion.model)
-    kinds = [kind for kind in SENSITIVE_OPS if any(node.op_type == kind for node in model.graph)]
-    while error > MAX_OUTPUT_ERROR and kinds:
-        trials = {}
-        for kind in kinds:
-            added_nodes = {
-                str(node.name): f"{kind} loses too much in float16" for node in model.graph if node.op_type == kind
-            }
-            trial = _convert_copy(model, {**added_nodes, **conversion.float32_nodes})
-            trials[kind] = (reference.error(trial.model), trial)
-        best = min(trials, key=lambda kind: trials[kind][0])
-        if trials[best][0] > 0.9 * error:
-            break
-        error, conversion = trials[best]
-        kinds.remove(best)
-    return conversion, error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
-from onnxslim.runtime.session import Session, check_loads
+from onnxslim.runtime.session import Session, SessionConfig, check_loads
 from tests.support.encoder import small
 from tests.support.quantize_graphs import model, types
 
@@ -37,27 +39,70 @@ def test_an_epsilon_that_would_vanish_and_a_mask_that_would_be_infinite_stay() -
     np.testing.assert_allclose(Session(result).run({"x": x})["y"], Session(original).run({"x": x})["y"], atol=1e-3)
 
 
-def test_an_if_is_left_whole_and_reads_float32() -> None:
+BODIES = {
+    "If": """z = If (c) <
+        then_branch = yes () => (float[n,8] a) { b = MatMul(h, w)\n a = Tanh(b) },
+        else_branch = no () => (float[n,8] d) { d = MatMul(x, w) }
+      >""",
+    "an If that returns what is outside": """z = If (c) <
+        then_branch = yes () => (float[n,8] a) { a = Identity(h) },
+        else_branch = no () => (float[n,8] d) { e = MatMul(h, w)\n d = MatMul(e, w) }
+      >""",
+    "an If in an If": """z = If (c) <
+        then_branch = yes () => (float[n,8] a) {
+          a = If (c) <
+            then_branch = inner () => (float[n,8] f) { g1 = MatMul(h, w)\n f = Add(g1, x) },
+            else_branch = other () => (float[n,8] k) { k = Tanh(x) }
+          >
+        },
+        else_branch = no () => (float[n,8] d) { d = MatMul(h, w) }
+      >""",
+    "Loop": """z = Loop (three, , h) <
+        body = turn (int64 i, bool go, float[n,8] s) => (bool on, float[n,8] t) {
+          on = Identity(go)\n b = MatMul(s, w)\n t = Add(b, h)
+        }
+      >""",
+    "Scan": """z = Scan <num_scan_inputs=1,
+        body = step (float[8] r) => (float[8] q) { b = MatMul(r, w)\n q = Sigmoid(b) }
+      > (h)""",
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_bodies_are_converted_and_what_they_take_and_give_stays(kind: str) -> None:
+    text = f"g (float[n,8] x, bool c) => (float[n,8] y) {{ h = Tanh(x)\n {BODIES[kind]}\n y = Sigmoid(z) }}"
+    arrays = {"w": np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)}
+    original = model(text, **arrays, **({"three": np.array(3)} if "three" in text else {}))
+    result, _ = quantize(original, None, CUDA)
+    check_loads(result)
+    assert types(result, "Tanh") == {ir.DataType.FLOAT16}
+    inner = [node for node in result.graph.all_nodes() if node.op_type == "MatMul"]
+    assert inner
+    assert {node.outputs[0].dtype for node in inner} == {ir.DataType.FLOAT16}
+    assert result.graph.initializers.keys() == {"w_float16", *({"three"} if "three" in text else ())}
+    x = np.linspace(-1, 1, 16, dtype=np.float32).reshape(2, 8)
+    for c, optimize in itertools.product((True, False), repeat=2):
+        feed, config = {"x": x, "c": np.array(c)}, SessionConfig(optimize=optimize)
+        expected, found = (Session(m, config).run(feed)["y"] for m in (original, result))
+        np.testing.assert_allclose(found, expected, atol=4e-3)
+
+
+def test_an_if_that_is_excluded_is_left_whole_and_reads_float32() -> None:
     original = model(
         """g (float[n,8] x, bool c) => (float[n,8] y) {
           h = Tanh(x)
           z = If (c) <
-            then_branch = yes () => (float[n,8] a) { a = Exp(h) },
+            then_branch = yes () => (float[n,8] a) { a = Neg(h) },
             else_branch = no () => (float[n,8] b) { b = Relu(h) }
           >
           y = Sigmoid(z)
         }"""
     )
-    result, report = quantize(original, None, CUDA)
+    original.graph[1].name = "choice"
+    result, _ = quantize(original, None, QuantizeOptions(target="cuda", exclude=("choice",)))
     check_loads(result)
-    assert types(result, "Tanh") == {ir.DataType.FLOAT16}
-    bodies = [node for node in result.graph.all_nodes() if node.op_type in ("Exp", "Relu")]
+    bodies = [node for node in result.graph.all_nodes() if node.op_type in ("Neg", "Relu")]
     assert {node.outputs[0].dtype for node in bodies} == {ir.DataType.FLOAT}
-    assert any("bodies" in d.reason for d in report.skipped)
-    x = np.linspace(-1, 1, 16, dtype=np.float32).reshape(2, 8)
-    for c in (True, False):
-        feed = {"x": x, "c": np.array(c)}
-        np.testing.assert_allclose(Session(result).run(feed)["y"], Session(original).run(feed)["y"], atol=2e-3)
 
 
 def test_sizes_and_fixed_float32_inputs_keep_their_types() -> None:

@@ -1,0 +1,139 @@
+"""What goes back to float32 because the outputs, or the runtime, ask for it: kinds of op, then single nodes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.activations.observer import observe
+from onnxslim.activations.output_error import ReferenceOutputs, energy, is_float, relative_error, squared_error
+from onnxslim.graph.traversal import walk
+from onnxslim.model_io import model_file
+from onnxslim.quantization.float16 import float32_nodes
+from onnxslim.quantization.float16.conversion import Float16Converter
+from onnxslim.quantization.float16.simulation import simulate_float16
+from onnxslim.runtime.load_check import loads
+from onnxslim.runtime.parallel import FeedIterable
+from onnxslim.runtime.session import SessionConfig
+
+#: Relative squared error of the outputs (40 dB) above which ops are tried in float32.
+MAX_OUTPUT_ERROR = 1e-4
+#: Kinds of op that lose most in float16, and that go back together, kind by kind, until the outputs are good.
+SENSITIVE_OPS = (
+    "Softmax", "LogSoftmax", "Exp", "Log", "Pow", "Sqrt", "Reciprocal", "Div", "ReduceSum", "ReduceMean", "ReduceSumSquare",
+    "ReduceL2", "ReduceLogSumExp", "CumSum", "LayerNormalization", "InstanceNormalization", "BatchNormalization", "Erf",
+)  # fmt: skip
+#: Single nodes that go back at first, the worst; twice as many each time.
+_FIRST_NODES = 4
+#: Values of a tensor that are compared.
+_MAX_VALUES = 4096
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A copy in float16, how many of its nodes became what, and why which stayed in float32 (by name)."""
+
+    model: ir.Model
+    counts: Counter[str]
+    float32_nodes: Mapping[str, str]
+
+
+def convert_copy(model: ir.Model, kept: Mapping[str, str]) -> Conversion:
+    """A copy of ``model``, all whose nodes have names, in float16 but for those that are named."""
+    copy = model_file.clone(model)
+    reasons = {node: kept[str(node.name)] for node in walk(copy.graph) if node.name in kept}
+    return Conversion(copy, Float16Converter(copy, reasons).run(), kept)
+
+
+def keep_loadable(model: ir.Model, conversion: Conversion, config: SessionConfig) -> Conversion:
+    """``conversion``, or, where the runtime refuses it and not the original, one with the ops in float32 that it has no
+    float16 for: the kinds are converted one after the other, and those stay with which it no longer loads.
+    """
+    if loads(conversion.model, config) or not loads(model, config):
+        return conversion
+    kinds = sorted({node.op_type for node in walk(model.graph) if node.name not in conversion.float32_nodes})
+    refused, tried = list[str](), list[str]()
+    for kind in kinds:
+        trial = _return_kinds(model, conversion, set(kinds).difference(tried, [kind]), "")
+        (tried if loads(trial.model, config) else refused).append(kind)
+    return _return_kinds(model, conversion, refused, "the runtime does not load it in float16")
+
+
+def simulate(model: ir.Model, conversion: Conversion) -> ir.Model:
+    """``model`` with everything rounded to float16 that is float16 in ``conversion``."""
+    copy = model_file.clone(model)
+    simulate_float16(copy, {node for node in walk(copy.graph) if node.name in conversion.float32_nodes})
+    return copy
+
+
+def keep_accurate(
+    model: ir.Model, conversion: Conversion, reference: ReferenceOutputs, feeds: FeedIterable, config: SessionConfig
+) -> tuple[Conversion, float]:
+    """``conversion`` with as much more in float32 as the outputs need, and the outputs' error, simulated.
+
+    Kinds of op first, the most helpful one as long as one helps; then single nodes, those that add most to the error.
+    """
+    error = reference.error(simulate(model, conversion))
+    kinds = [kind for kind in SENSITIVE_OPS if any(node.op_type == kind for node in walk(model.graph))]
+    while not error <= MAX_OUTPUT_ERROR and kinds:
+        trials = {}
+        for kind in kinds:
+            trial = _return_kinds(model, conversion, [kind], f"{kind} loses too much in float16")
+            trials[kind] = (reference.error(simulate(model, trial)), trial)
+        best = min(trials, key=lambda kind: trials[kind][0])
+        if not trials[best][0] <= 0.9 * error or math.isinf(trials[best][0]):
+            break
+        error, conversion = trials[best]
+        kinds.remove(best)
+    if not error <= MAX_OUTPUT_ERROR:
+        ranking, start, returned = _rank_nodes(model, conversion, feeds, config), conversion.float32_nodes, 0
+        while not error <= MAX_OUTPUT_ERROR and returned < len(ranking):
+            returned = 2 * returned or _FIRST_NODES
+            worst = dict.fromkeys(ranking[:returned], "it loses too much in float16")
+            trial = convert_copy(model, {**worst, **start})
+            if (trial_error := reference.error(simulate(model, trial))) < error:
+                error, conversion = trial_error, trial
+    return conversion, error
+
+
+def _return_kinds(model: ir.Model, conversion: Conversion, kinds: Collection[str], why: str) -> Conversion:
+    names = (str(node.name) for node in walk(model.graph) if node.op_type in kinds)
+    return convert_copy(model, {**dict.fromkeys(names, why), **conversion.float32_nodes})
+
+
+def _rank_nodes(model: ir.Model, conversion: Conversion, feeds: FeedIterable, config: SessionConfig) -> list[str]:
+    """The nodes of the main graph that are in float16, those first that make most of the error that they put out."""
+    nodes = [node for node in model.graph if node.name not in conversion.float32_nodes and node.op_type != "Constant"]
+    names = [str(value.name) for node in nodes for value in node.outputs if value.uses() and float32_nodes.is_float(value)]
+    wanted, found = (_observe_values(m, names, feeds, config) for m in (model, simulate(model, conversion)))
+    errors = {name: _measure_error(wanted[name], found[name]) for name in wanted}
+
+    def measure_growth(node: ir.Node) -> float:
+        before = max((errors.get(str(value.name), 0.0) for value in node.inputs if value is not None), default=0.0)
+        after = max((errors.get(str(value.name), 0.0) for value in node.outputs), default=0.0)
+        return after - before if math.isfinite(before) else 0.0
+
+    growth = {str(node.name): measure_growth(node) for node in nodes}
+    return [name for name in sorted(growth, key=lambda name: -growth[name]) if growth[name] > 0]
+
+
+def _observe_values(
+    model: ir.Model, names: Iterable[str], feeds: FeedIterable, config: SessionConfig
+) -> dict[str, list[np.ndarray]]:
+    def sample(index: int, name: str, array: np.ndarray) -> np.ndarray:
+        if not is_float(array):
+            return np.zeros(0, np.float32)
+        flat = array.reshape(-1)
+        return flat[:: max(1, flat.size // _MAX_VALUES)].astype(np.float32)
+
+    return observe(model, names, feeds, sample, config)
+
+
+def _measure_error(wanted: Iterable[np.ndarray], found: Iterable[np.ndarray]) -> float:
+    pairs = [(a, b) for a, b in zip(wanted, found, strict=True) if a.shape == b.shape]
+    return relative_error(sum(squared_error(a, b) for a, b in pairs), sum(energy(a) for a, _ in pairs))

@@ -1,0 +1,57 @@
+"""What goes back to float32: kinds that the runtime refuses, nodes that the outputs need."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxslim.activations.output_error import ReferenceOutputs
+from onnxslim.graph.shapes import infer
+from onnxslim.graph.traversal import name_nodes
+from onnxslim.quantization.float16 import fallback
+from onnxslim.runtime.session import SessionConfig
+from tests.support.quantize_graphs import model
+
+CONFIG = SessionConfig()
+
+
+def build(text: str, **arrays: np.ndarray) -> ir.Model:
+    found = model(text, **arrays)
+    infer(found)
+    name_nodes(found.graph.all_nodes())
+    return found
+
+
+def test_kinds_of_op_that_the_runtime_refuses_in_float16_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands for any op that the installed runtime has no float16 kernel for, and no way to cast around."""
+    original = build("g (float[n,8] x) => (float[n,8] y) { a = Tanh(x)\n b = Erf(a)\n c = Neg(b)\n y = Sigmoid(c) }")
+    refused = {"Erf", "Sigmoid"}
+
+    def loads(candidate: ir.Model, config: SessionConfig) -> bool:
+        return not any(n.op_type in refused and n.inputs[0].dtype == ir.DataType.FLOAT16 for n in candidate.graph)  # type: ignore[union-attr]
+
+    monkeypatch.setattr(fallback, "loads", loads)
+    found = fallback.keep_loadable(original, fallback.convert_copy(original, {}), CONFIG)
+    assert loads(found.model, CONFIG)
+    kept = {node.op_type for node in original.graph if node.name in found.float32_nodes}
+    assert kept == refused
+    assert all("does not load" in why for why in found.float32_nodes.values())
+
+
+def test_single_nodes_go_back_where_no_kind_helps() -> None:
+    """A difference of large numbers next to each other: all of it is in the bits that float16 does not have."""
+    text = """g (float[n,8] x) => (float[n,8] y) {
+      a = Add(x, k)
+      b = Sub(a, k)
+      c = Neg(b)
+      y = Tanh(c)
+    }"""
+    original = build(text, k=np.full(8, 3000, np.float32))
+    feeds = [{"x": np.random.default_rng(seed).standard_normal((1, 8)).astype(np.float32)} for seed in range(4)]
+    reference = ReferenceOutputs(original, feeds, CONFIG)
+    first = fallback.convert_copy(original, {})
+    assert reference.error(fallback.simulate(original, first)) > fallback.MAX_OUTPUT_ERROR
+    found, error = fallback.keep_accurate(original, first, reference, feeds, CONFIG)
+    assert error <= fallback.MAX_OUTPUT_ERROR
+    assert {"Add", "Sub"} <= {node.op_type for node in original.graph if node.name in found.float32_nodes}
