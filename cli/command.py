@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
 import click
 import yaml
 
-from onnxslim.core.errors import GateError, OnnxslimError
+from onnxslim.core.errors import GateError, OnnxslimError, UsageError
 from onnxslim.core.memory_budget import plan_memory
+from onnxslim.model_folders import naming
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result
 from onnxslim.reporting.terminal import render_terminal as summary
@@ -23,8 +25,9 @@ from onnxslim.runtime.energy.energy_counter import EnergyMeter, find_counter
 from onnxslim.runtime.providers import CPU, Provider
 
 from .console import terminal
-from .console.output import PageFunction, ShowFunction, deliver, format_failure, report_gate_failure
+from .console.output import PageFunction, ShowFunction, deliver, deliver_folder, format_failure, report_gate_failure
 from .console.provenance import describe_provenance
+from .folder_command import run_on_folder, show_folder
 from .limits import enforce_limits
 from .options.common_options import OPTION_SECTIONS, CommonOptions, split_params
 
@@ -68,7 +71,11 @@ def command(
         def run(**params: Any) -> None:
             common, own_params = split_params(params)
             terminal.set_up_logging(common.quiet, common.verbose)
-            common.check_paths(makes_model=makes_model)
+            is_folder = os.path.isdir(str(own_params.get("model")))
+            given_suffix = own_params.pop("suffix", None)
+            suffix = None if given_suffix is None else str(given_suffix)
+            common = _resolve_out(common, str(own_params.get("model")), suffix, is_folder)
+            common.check_paths(makes_model=makes_model and not (is_folder and suffix), folder=makes_model and is_folder)
             if common.dry_run and not recipe:
                 deliver(Result(name, recipe=_describe_call(name, params)), common, show)
                 return
@@ -80,7 +87,11 @@ def command(
             ):
                 try:
                     with terminal.show_progress(common.quiet) as progress:
-                        result = function(dataclasses.replace(common, progress=progress), **own_params)
+                        watched = dataclasses.replace(common, progress=progress)
+                        if makes_model and is_folder:
+                            result = run_on_folder(name, function, watched, own_params, suffix)
+                        else:
+                            result = function(watched, **own_params)
                 except GateError as error:
                     if isinstance(gate_result := getattr(error, "result", None), Result):
                         gate_result.extra["metadata"] = _collect_provenance(gate_result, None)
@@ -88,7 +99,10 @@ def command(
                     raise
                 result.extra["energy"] = meter.add_command_joules(result.extra.get("energy"))
                 result.extra["metadata"] = _collect_provenance(result, common.out if makes_model else None)
-            deliver(result, common, show, page)
+            if makes_model and is_folder:
+                deliver_folder(result, common, show_folder)
+            else:
+                deliver(result, common, show, page)
 
         own_options = list(reversed(getattr(run, "__click_params__", [])))
         own_flags = {flag for option in own_options for flag in option.opts}
@@ -100,6 +114,18 @@ def command(
         )
 
     return decorate
+
+
+def _resolve_out(common: CommonOptions, model: str, suffix: str | None, is_folder: bool) -> CommonOptions:
+    """``common`` with the OUT that a suffix names: a file beside IN; of a folder that is settled file by file."""
+    if suffix is None:
+        return common
+    name = naming.add_suffix(os.path.basename(model), suffix)
+    if is_folder:
+        return common
+    if common.out is not None:
+        raise UsageError("-o and --suffix: both say where the result goes", hint="give one of them")
+    return dataclasses.replace(common, out=os.path.join(os.path.dirname(model), name))
 
 
 def _collect_provenance(result: Result, out: str | None) -> dict[str, str]:

@@ -19,13 +19,14 @@ from onnxslim.search.optimization import resolve_recipe
 from ..command import command
 from ..options import shared_options
 from ..options.common_options import CommonOptions
-from ..options.parameter_types import DROP, DURATION, MODEL, SHARE, SIZE
+from ..options.parameter_types import DROP, DURATION, MODEL_OR_FOLDER, SHARE, SIZE
 
 _RATIO_TYPE: dict[str, Any] = {"type": click.FloatRange(0, min_open=True), "metavar": "R"}
 
 
 @command("optimize", makes_model=True, recipe=True)
-@click.argument("model", metavar="IN", type=MODEL)
+@click.argument("model", metavar="IN", type=MODEL_OR_FOLDER)
+@shared_options.suffix
 @shared_options.data
 @shared_options.eval_data
 @click.option("--max-drop", type=DROP, metavar="1%", help="How many points each judged metric may drop (1%).")

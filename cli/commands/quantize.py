@@ -16,12 +16,13 @@ from onnxslim.quantization.targets.registry import TARGETS
 from ..command import command
 from ..options import shared_options
 from ..options.common_options import CommonOptions
-from ..options.parameter_types import MODEL
+from ..options.parameter_types import MODEL_OR_FOLDER
 from ..step_command import run_step
 
 
 @command("quantize", makes_model=True, recipe=True)
-@click.argument("model", metavar="IN", type=MODEL)
+@click.argument("model", metavar="IN", type=MODEL_OR_FOLDER)
+@shared_options.suffix
 @shared_options.data
 @shared_options.eval_data
 @shared_options.max_drop

@@ -9,12 +9,13 @@ from onnxslim.pipeline.result import Result
 from ..command import command
 from ..options import shared_options
 from ..options.common_options import CommonOptions
-from ..options.parameter_types import MODEL, SIZE
+from ..options.parameter_types import MODEL_OR_FOLDER, SIZE
 from ..step_command import run_step
 
 
 @command("simplify", makes_model=True, recipe=True)
-@click.argument("model", metavar="IN", type=MODEL)
+@click.argument("model", metavar="IN", type=MODEL_OR_FOLDER)
+@shared_options.suffix
 @click.option("--max-fold-bytes", type=SIZE, metavar="B", help="How much folding constants may add to the file (2 %).")
 @shared_options.data
 @shared_options.for_ort

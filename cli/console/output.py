@@ -52,6 +52,20 @@ def deliver(result: Result, common: CommonOptions, show: ShowFunction, page: Pag
     _print_outcome(document, common, show)
 
 
+def deliver_folder(result: Result, common: CommonOptions, show: ShowFunction) -> None:
+    """Print what came of a folder, which is written already, and write a report where one was asked for.
+
+    Raises:
+        OnnxslimError: The report cannot be written.
+    """
+    if common.dry_run:
+        terminal.print_text(to_json_text(result.as_json()) if common.json else result.recipe or "")
+        return
+    document = result.as_json()
+    _write_report(document, common, show)
+    _print_outcome(document, common, show)
+
+
 def report_gate_failure(error: GateError, common: CommonOptions, show: ShowFunction) -> None:
     """After a gate failed: a report of what was measured, where one was asked for, and the table; never the model."""
     result = getattr(error, "result", None)
@@ -98,7 +112,7 @@ def _print_outcome(document: Mapping[str, Any], common: CommonOptions, show: Sho
     # The error has its own place, below everything else.
     terminal.print_table(show({**document, "error": None}, explain=common.explain))
     for label, path in (
-        ("model", common.out if document["error"] is None else None),
+        ("folder" if "folder" in document else "model", common.out if document["error"] is None else None),
         ("report", common.report),
     ):
         if path is not None:

@@ -141,6 +141,8 @@ class CommonOptions:
     output: tuple[str, ...] = ()
     allow_code: bool = False
     progress: Progress = ignore_progress
+    #: The folder whose tokenizer and preprocessor tell how inputs are made, where IN lies in one that has them.
+    input_configs: str | None = None
 
     @property
     def config(self) -> SessionConfig:
@@ -156,7 +158,16 @@ class CommonOptions:
     @property
     def data_options(self) -> DataOptions:
         """How data are read."""
-        return DataOptions(self.labels, self.preprocess, self.max_samples, self.dim, self.allow_code, self.group, self.state)
+        return DataOptions(
+            self.labels,
+            self.preprocess,
+            self.max_samples,
+            self.dim,
+            self.allow_code,
+            self.group,
+            self.state,
+            self.input_configs,
+        )
 
     @property
     def evaluation_options(self) -> EvaluationOptions:
@@ -170,23 +181,23 @@ class CommonOptions:
         """The data at ``source``, for ``model``."""
         return self.data_options.open(source, model, seed=self.seed, config=self.config)
 
-    def check_paths(self, *, makes_model: bool) -> None:
-        """Refuse, before any work, what could only fail at the end of it.
+    def check_paths(self, *, makes_model: bool, folder: bool = False) -> None:
+        """Refuse, before any work, what could only fail at the end of it; where OUT is a ``folder``, its report alone.
 
         Raises:
             UsageError: OUT is missing, exists, or cannot be there; the same of the report.
         """
         if makes_model and self.out is None and not self.dry_run:
             raise UsageError("no output named", hint="-o OUT, or --dry-run to see what would be done")
-        for option, path in (("-o", self.out), ("--report", self.report)):
-            folder = os.path.dirname(os.path.abspath(path)) if path else ""
+        for option, path in (("-o", None if folder else self.out), ("--report", self.report)):
+            parent = os.path.dirname(os.path.abspath(path)) if path else ""
             if path and os.path.isdir(path):
                 raise UsageError(f"{option} {path}: a folder, expected a file")
-            if path and not os.path.isdir(folder):
-                raise UsageError(f"{option} {path}: there is no folder {folder}")
-            if path and not os.access(folder, os.W_OK):
+            if path and not os.path.isdir(parent):
+                raise UsageError(f"{option} {path}: there is no folder {parent}")
+            if path and not os.access(parent, os.W_OK):
                 raise UsageError(f"{option} {path}: the folder cannot be written to")
-        if self.out is not None and os.path.lexists(self.out) and not self.force:
+        if self.out is not None and not folder and os.path.lexists(self.out) and not self.force:
             raise UsageError(f"-o {self.out}: exists already", hint="--force overwrites it")
 
 

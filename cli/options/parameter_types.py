@@ -111,14 +111,20 @@ class SparsityType(_ParamType):
 
 
 class ModelPathType(_ParamType):
-    """The path of a model that is there; what is in it is for :mod:`onnxslim.model_io.model_file` to say."""
+    """The path of a model that is there; what is in it is for :mod:`onnxslim.model_io.model_file` to say.
+
+    ``folder`` takes that of a folder of models as well.
+    """
 
     name = "model"
+
+    def __init__(self, *, folder: bool = False) -> None:
+        self.folder = folder
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The path."""
         path = str(value)
-        if os.path.isdir(path):
+        if os.path.isdir(path) and not self.folder:
             raise UsageError(f"{path}: a folder, expected an ONNX file")
         if not os.path.exists(path):
             raise UsageError(f"{path}: no such file")
@@ -146,6 +152,7 @@ SHARE, DROP, SIZE, DURATION = (
 )
 PAIR, DIM = PairType(), PairType(whole_number=True)
 MULTIPLE, MODEL, REPORT, SPARSITY = MultipleType(), ModelPathType(), ReportPathType(), SparsityType()
+MODEL_OR_FOLDER = ModelPathType(folder=True)
 
 
 def _get_option_name(param: click.Parameter | None) -> str:

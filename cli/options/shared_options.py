@@ -22,6 +22,11 @@ eval_data = click.option(
 max_drop = click.option(
     "--max-drop", type=DROP, metavar="1%", help="Write nothing if a judged metric drops by more than so many points."
 )
+suffix = click.option(
+    "--suffix",
+    metavar="S",
+    help="Write beside IN, or beside each model of a folder, as loaders name it: model_int8.onnx for int8.",
+)
 for_ort = click.option(
     "--for-ort", metavar="1.23", help="Refuse what this release of onnxruntime does not load, and avoid making it."
 )

@@ -35,6 +35,7 @@ class ReaderRequest:
         free: The size of the free dimensions that ``dims`` leaves open, or None for the usual ones; likewise.
         outputs: What the model gives, to propose which of them are fed back.
         fed_back: Inputs that are fed with outputs, and so are none of ``inputs``.
+        input_configs: The folder of the model's tokenizer and preprocessor, or None.
     """
 
     source: Any
@@ -48,6 +49,7 @@ class ReaderRequest:
     free: int | None = None
     outputs: Sequence[ModelOutput] = ()
     fed_back: Sequence[ModelInput] = ()
+    input_configs: str | None = None
 
     @property
     def only_input(self) -> ModelInput:

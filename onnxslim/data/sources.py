@@ -44,6 +44,7 @@ def open_samples(
     allow_code: bool = False,
     run_check: RunCheck | None = None,
     feedback: StateFeedback | None = None,
+    input_configs: str | None = None,
 ) -> Samples:
     """Samples for ``model`` from ``source``, checked for names, dtypes, ranks and fixed dimensions.
 
@@ -67,6 +68,8 @@ def open_samples(
             dimensions.
         feedback: The data are sequences whose state is fed back (:mod:`onnxslim.data.sequences`); then ``max_samples``
             counts sequences, and what stays together is a sequence.
+        input_configs: The folder of the model's ``tokenizer.json`` and ``preprocessor_config.json``, which say how texts,
+            sounds and, where ``preprocess`` does not, images become inputs.
 
     Raises:
         UsageError: No data, no such file or kind of source, a wrong ``preprocess``, code that was not allowed; or random
@@ -85,7 +88,16 @@ def open_samples(
     if not inputs:
         raise UnsupportedError("the model takes no inputs, so there is nothing to feed it with")
     request = ReaderRequest(
-        source, inputs, labels, group, preprocess, max_samples, seed, dict(dims or {}), outputs=get_model_outputs(model)
+        source,
+        inputs,
+        labels,
+        group,
+        preprocess,
+        max_samples,
+        seed,
+        dict(dims or {}),
+        outputs=get_model_outputs(model),
+        input_configs=input_configs,
     )
     reader = _find_reader(request, allow_random)
     if feedback is not None:

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 if sys.platform != "win32":
     import fcntl
 
-_PREFIX, _SUFFIX = ".onnxslim-", ".tmp"
+#: How the name of every draft begins and ends.
+DRAFT_PREFIX, DRAFT_SUFFIX = ".onnxslim-", ".tmp"
 _O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 _O_BINARY: int = getattr(os, "O_BINARY", 0)
 
@@ -46,7 +47,7 @@ class Draft:
         if sys.platform == "win32":  # pragma: no cover
             self.close()  # Windows renames no open file; and nothing tidies up there, so the lock is not missed
         os.replace(self.path, target)
-        _sync_folder(os.path.dirname(target))
+        sync_folder(os.path.dirname(target))
 
     def discard(self) -> None:
         """Close the file and, unless it was published, remove it; what cannot be removed now is removed next time."""
@@ -61,6 +62,11 @@ class Draft:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def is_draft(name: str) -> bool:
+    """Whether a file or folder of that name is a draft of ours, abandoned or being written."""
+    return name.startswith(DRAFT_PREFIX) and name.endswith(DRAFT_SUFFIX)
 
 
 @contextlib.contextmanager
@@ -87,11 +93,11 @@ def claim_abandoned_drafts(folder: str) -> Iterator[list[str]]:
     descriptors: dict[str, int] = {}
     try:
         for name in sorted(os.listdir(folder)):
-            if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
+            if is_draft(name):
                 path = os.path.join(folder, name)
                 with contextlib.suppress(OSError):
                     descriptor = os.open(path, os.O_RDWR | _O_NOFOLLOW)
-                    if _lock(descriptor):
+                    if lock(descriptor):
                         descriptors[path] = descriptor
                     else:
                         os.close(descriptor)
@@ -106,14 +112,14 @@ def claim_abandoned_drafts(folder: str) -> Iterator[list[str]]:
 def _create(folder: str, permissions: int) -> tuple[str, int]:
     """A new, locked file. Whoever tidies up may find it before the lock is on, so it is looked at once more."""
     while True:
-        path = os.path.join(folder, f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
+        path = os.path.join(folder, f"{DRAFT_PREFIX}{secrets.token_hex(8)}{DRAFT_SUFFIX}")
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _O_NOFOLLOW | _O_BINARY, permissions)
-        if _lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
+        if lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
             return path, descriptor
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool | None:
+def lock(descriptor: int) -> bool | None:
     """Try to lock a file, without waiting: True when it is ours, False when it is another's, None where there are no
     locks.
     """
@@ -128,7 +134,7 @@ def _lock(descriptor: int) -> bool | None:
     return True
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Make a rename in ``folder`` outlive a power cut."""
     if sys.platform == "win32":  # pragma: no cover
         return

@@ -34,12 +34,17 @@ _DATA_FILE_NAME = re.compile(rb"onnxslim-[0-9a-f]{32}\.data")
 _MODEL_START = b"\x08"
 
 
-def write_tensors(model: ir.Model, data: Draft) -> tuple[TensorLocations, str]:
-    """Write the larger initializers of ``model`` one after the other; return where each is, and the file's name."""
+def write_tensors(models: Sequence[ir.Model], data: Draft) -> tuple[TensorLocations, str]:
+    """Write the larger initializers of ``models`` one after the other, what several of them have in common once.
+
+    Returns:
+        Where each is, and a name of the file that is made of its content.
+    """
     locations: TensorLocations = {}
     digest, end = hashlib.sha256(), 0
+    written: dict[bytes, tuple[int, int]] = {}
     with ThreadPoolExecutor(1) as executor:
-        for tensor in (value.const_value for value in tensors.iter_initializers(model)):
+        for tensor in (value.const_value for model in models for value in tensors.iter_initializers(model)):
             if (
                 tensor is None
                 or id(tensor) in locations
@@ -48,11 +53,17 @@ def write_tensors(model: ir.Model, data: Draft) -> tuple[TensorLocations, str]:
             ):
                 continue
             padding, content = bytes(-end % _ALIGNMENT), tensors.read_bytes(tensor)
+            key = hashlib.sha256(content).digest() if len(models) > 1 else b""
+            if key in written:
+                locations[id(tensor)] = written[key]
+                continue
             for part in (padding, content):
                 hashing = executor.submit(digest.update, part)  # which takes longer than writing it
                 data.write(part)
                 hashing.result()
             locations[id(tensor)] = (end + len(padding), len(content))
+            if key:
+                written[key] = locations[id(tensor)]
             end += len(padding) + len(content)
             external_data_reader.release(tensor)
     return locations, f"onnxslim-{digest.hexdigest()[:32]}.data"

@@ -292,7 +292,7 @@ def _write_atomically(model: ir.Model, target: str, external_data: bool, check: 
         data_name = ""
         if external_data:
             data_draft = stack.enter_context(atomic_write.open_draft(folder, mode))
-            locations, data_name = external_data_writer.write_tensors(model, data_draft)
+            locations, data_name = external_data_writer.write_tensors([model], data_draft)
         model_draft = stack.enter_context(atomic_write.open_draft(folder, mode))
         model_draft.write(to_bytes(model, locations, data_name))
         if locations:

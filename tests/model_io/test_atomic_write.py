@@ -45,7 +45,7 @@ def test_only_what_nobody_writes_any_more_is_removed(tmp_path):
 
 def test_a_draft_that_was_tidied_away_before_its_lock_is_made_again(tmp_path, monkeypatch):
     """Whoever tidies up may see the new file first: it holds the lock, or it has removed the file."""
-    real, tries = atomic_write._lock, []
+    real, tries = atomic_write.lock, []
 
     def late(descriptor: int) -> bool | None:
         tries.append(descriptor)
@@ -56,7 +56,7 @@ def test_a_draft_that_was_tidied_away_before_its_lock_is_made_again(tmp_path, mo
                 path.unlink()
         return real(descriptor)
 
-    monkeypatch.setattr(atomic_write, "_lock", late)
+    monkeypatch.setattr(atomic_write, "lock", late)
     with atomic_write.open_draft(str(tmp_path)) as new:
         assert os.path.exists(new.path)
     assert len(tries) == 3

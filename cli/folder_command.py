@@ -1,0 +1,147 @@
+"""A command whose IN is a folder: its own work on every model in it, and one report."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from onnxslim.core.errors import UsageError
+from onnxslim.model_folders.folder_data import MemberData, assign_data
+from onnxslim.model_folders.folder_run import compress_folder
+from onnxslim.model_folders.folder_writer import check_target
+from onnxslim.model_folders.layouts.layout import FolderModel
+from onnxslim.model_folders.model_folder import ModelFolder, open_model_folder
+from onnxslim.model_io import model_file
+from onnxslim.pipeline.result import Result
+from onnxslim.reporting.text import NO_VALUE, clean, format_size
+
+from .console.tables import format_warnings, make_grid
+from .options.common_options import CommonOptions
+from .step_command import run_step
+
+#: A command's function: (common options, **its own parameters) -> its outcome.
+CommandFunction = Callable[..., Result]
+
+
+def run_on_folder(
+    name: str, function: CommandFunction, common: CommonOptions, params: Mapping[str, Any], suffix: str | None
+) -> Result:
+    """Run ``function``, which makes a model of ``params["model"]``, on every model of the folder of that name.
+
+    Raises:
+        UsageError: Nothing says where to write, or the data are called for and not there.
+        OnnxslimError: Whatever the command raises on one of the models, which is named; nothing was written.
+    """
+    folder = open_model_folder(params["model"], suffix)
+    if suffix is None and common.out is not None:
+        check_target(folder.files, common.out, force=common.force)
+    todo = [member for member in folder.members if member.variant_of is None]
+    if common.dry_run:
+        return Result(name, recipe=_plan(folder, function(common, **params), suffix))
+    _check_options(params, todo)
+    started = time.monotonic()
+
+    def configure(member: FolderModel) -> CommonOptions:
+        return dataclasses.replace(common, input_configs=folder.find_input_configs(member))
+
+    def try_open(member: FolderModel, source: str) -> object:
+        return configure(member).open_samples(source, model_file.load(folder.find(member)))
+
+    data = assign_data(todo, params.get("data"), params.get("eval_data"), try_open)
+    done: list[str] = []
+
+    def work(member: FolderModel, path: str) -> tuple[Result, str | None]:
+        own_data = data[member.path]
+        own_params = {
+            **params,
+            "model": path,
+            **_share(params, member, started, len(todo) - len(done)),
+            **_name(own_data, params),
+        }
+        done.append(member.path)
+        if own_data.why is not None:
+            exact = run_step(
+                common, "simplify", path, {}, for_ort=params.get("for_ort"),
+                keep_initializer_inputs=bool(params.get("keep_initializer_inputs")), time_it=False,
+            )  # fmt: skip
+            return exact, f"simplified only: {own_data.why}"
+        return function(configure(member), **own_params), None
+
+    return compress_folder(
+        folder, name, work, out=common.out, suffix=suffix, config=common.config, force=common.force
+    )  # fmt: skip
+
+
+def show_folder(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
+    """A line for each ONNX file, the folder as a whole, and cautions."""
+    folder, before, after = report["folder"], report["input"], report["output"]
+    models = list(folder["models"])
+    title = f"{clean(before['path'])}: {folder['layout']}, {len(models)} ONNX files, {folder['copied_files']} others copied"
+    lines = [Text(f"{clean(entry['path'])}: {clean(entry['why'])}", "dim") for entry in models if entry["why"]]
+    total = (
+        []
+        if after is None
+        else [Text(f"the folder: {format_size(before['bytes'])} → {format_size(after['bytes'])}", "bold")]
+    )
+    return Group(_build_table(models, title), *lines, *total, *format_warnings(report))
+
+
+def _build_table(models: list[Mapping[str, Any]], title: str) -> Table:
+    return make_grid(("", "role", ">original", ">result", ">faster", "judged", ""), (_list_cells(m) for m in models), title)
+
+
+def _list_cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    report = entry["report"] or {}
+    before, after, latency = report.get("input"), report.get("output"), report.get("latency")
+    metric = next(iter(report.get("metrics") or []), None)
+    drop = None if metric is None else metric["drop"]
+    return (
+        clean(entry["path"]),
+        clean(entry["role"]),
+        format_size(before["bytes"]) if before else NO_VALUE,
+        format_size(after["bytes"]) if after else NO_VALUE,
+        f"{latency['ratio']:.2f}×" if latency else NO_VALUE,
+        NO_VALUE if metric is None else f"{metric['name']}" + ("" if drop is None else f" {-drop:+.4g}"),
+        entry["fate"],
+    )
+
+
+def _check_options(params: Mapping[str, Any], todo: list[FolderModel]) -> None:
+    if params.get("statistics") and len(todo) > 1:
+        raise UsageError("--statistics: a file for one model, and the folder has several", hint="calibrate each by itself")
+
+
+def _share(params: Mapping[str, Any], member: FolderModel, started: float, left: int) -> dict[str, Any]:
+    """What of one model's own: its share of the time that is left, and its part of a study."""
+    own: dict[str, Any] = {}
+    if params.get("budget") is not None:
+        own["budget"] = max(1.0, (params["budget"] - (time.monotonic() - started)) / max(1, left))
+    if params.get("study") is not None:
+        own["study"] = os.path.join(params["study"], member.path.replace("/", "_"))
+        os.makedirs(params["study"], exist_ok=True)
+    return own
+
+
+def _name(own: MemberData, params: Mapping[str, Any]) -> dict[str, Any]:
+    given = {"data": own.data, "eval_data": own.eval_data}
+    return {name: value for name, value in given.items() if name in params}
+
+
+def _plan(folder: ModelFolder, planned: Result, suffix: str | None) -> str:
+    """What would be done, as YAML."""
+    models = [
+        {"path": one.path, "role": one.role, **({"kept": f"a variant of {one.variant_of}"} if one.variant_of else {})}
+        for one in folder.members
+    ]
+    plan: dict[str, Any] = {"folder": folder.files.root, "layout": folder.layout.NAME, "models": models}
+    if suffix is not None:
+        plan["suffix"] = suffix
+    return str(yaml.safe_dump({**plan, "recipe": yaml.safe_load(planned.recipe or "{}")}, sort_keys=False))

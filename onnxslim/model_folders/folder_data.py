@@ -1,0 +1,83 @@
+"""Which data are for which model of a folder."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from onnxslim.core.errors import InvalidDataError, OnnxslimError
+from onnxslim.model_folders.layouts.layout import FolderModel
+
+_DATA_SUFFIXES = (".npz", ".npy", ".csv", ".parquet", ".arrow", ".feather", ".txt", ".jsonl", "")
+
+
+@dataclass(frozen=True)
+class MemberData:
+    """What one model is fitted on and judged by; ``why`` says why there is nothing, where there is not."""
+
+    data: str | None
+    eval_data: str | None = None
+    why: str | None = None
+
+
+def assign_data(
+    members: Sequence[FolderModel],
+    data: str | None,
+    eval_data: str | None,
+    try_open: Callable[[FolderModel, str], object],
+) -> dict[str, MemberData]:
+    """The data for each of ``members``, by its path.
+
+    A folder with files called like models (``encoder_model.npz``) has data of its own for each of those. Otherwise all
+    models are given the same, and those that it does not fit are told so.
+
+    Args:
+        members: What is to be compressed.
+        data: What the user named.
+        eval_data: Likewise, to judge by.
+        try_open: Opens data for a model; asked only where there are several.
+
+    Raises:
+        InvalidDataError: It fits none of them.
+    """
+    if data is None and eval_data is None:
+        return {member.path: MemberData(None) for member in members}
+    found: dict[str, MemberData] = {}
+    errors: list[OnnxslimError] = []
+    for member in members:
+        own, own_eval = _find_own(data, member, members), _find_own(eval_data, member, members)
+        if own is None and own_eval is None:
+            found[member.path] = MemberData(None, None, f"no data called {posixpath.splitext(member.path)[0]} were given")
+            continue
+        found[member.path] = MemberData(own, own_eval)
+        if len(members) == 1:
+            continue
+        try:
+            for source in filter(None, (own, own_eval)):
+                try_open(member, source)
+        except InvalidDataError as error:
+            errors.append(error)
+            found[member.path] = MemberData(None, None, f"the data are not for it: {error.message}")
+    if all(one.data is None and one.eval_data is None for one in found.values()) and errors:
+        raise errors[0]
+    return found
+
+
+def _find_own(source: str | None, member: FolderModel, members: Sequence[FolderModel]) -> str | None:
+    """What of ``source`` is for ``member``: a file or folder of its name, where any of ``members`` has one; else all."""
+    if source is None or not os.path.isdir(source):
+        return source
+    named = {one.path: _find_named(source, one) for one in members}
+    return named[member.path] if any(named.values()) else source
+
+
+def _find_named(folder: str, member: FolderModel) -> str | None:
+    stem = posixpath.splitext(member.path)[0]
+    names = (
+        os.path.join(folder, *base.split("/")) + ending
+        for base in (stem, posixpath.basename(stem))
+        for ending in _DATA_SUFFIXES
+    )
+    return next((name for name in names if os.path.exists(name)), None)

@@ -1,0 +1,97 @@
+"""The one report of a folder: a line for each ONNX file, and the whole in numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from onnxslim.model_folders.folder_writer import REPORT_NAME, FolderWriter, count_bytes
+from onnxslim.model_folders.layouts.layout import FolderModel
+from onnxslim.model_folders.model_folder import ModelFolder
+from onnxslim.pipeline.result import ModelFacts, Result, compute_digest
+
+Fate = Literal["compressed", "original", "kept"]
+
+
+@dataclass(frozen=True)
+class MemberOutcome:
+    """What became of one ONNX file.
+
+    Attributes:
+        member: Which.
+        fate: ``compressed``; ``original`` where nothing was gained; ``kept`` where nothing was tried.
+        why: In one line, where it is to be told.
+        written: The path of the result, relative to the folder.
+        result: What the command found; None of what was kept.
+    """
+
+    member: FolderModel
+    fate: Fate
+    why: str | None
+    written: str
+    result: Result | None = None
+
+
+def describe_folder(
+    folder: ModelFolder,
+    command: str,
+    outcomes: Sequence[MemberOutcome],
+    out: str | None,
+    folder_bytes: int,
+    copied: int,
+) -> Result:
+    """A result without a model: the folder as ``input`` and ``output``, and ``extra["folder"]`` with each of ``outcomes``.
+
+    Args:
+        folder: What was read.
+        command: Named in the result.
+        outcomes: In order of name.
+        out: What was written; None where results were written beside the originals, or nothing was.
+        folder_bytes: Of all files that were written.
+        copied: How many files were copied as they were.
+    """
+    reports = [one.result for one in outcomes if one.result is not None]
+    facts = _sum_facts(folder, reports)
+    output = None
+    if out is not None:
+        digest = _join_digests((one.written, r.output.sha256) for one in outcomes if (r := one.result) and r.output)
+        params, macs = (sum(getattr(r.output or r.input, name) for r in reports if r.input) for name in ("params", "macs"))
+        output = ModelFacts(out, digest, folder_bytes, params, macs)
+    entries = [_describe_outcome(outcome) for outcome in outcomes]
+    extra: dict[str, Any] = {"folder": {"layout": folder.layout.NAME, "models": entries, "copied_files": copied}}
+    warnings = [f"{one.member.path}: {line}" for one in outcomes if one.result is not None for line in one.result.warnings]
+    return Result(command, input=facts, output=output, extra=extra, warnings=warnings)
+
+
+def write_report(result: Result, writer: FolderWriter) -> None:
+    """Put the report into the folder that is written."""
+    with open(writer.place(REPORT_NAME), "w", encoding="utf-8") as file:
+        json.dump(result.as_json(), file, indent=2, allow_nan=False)
+        file.write("\n")
+
+
+def _describe_outcome(outcome: MemberOutcome) -> dict[str, Any]:
+    return {
+        "path": outcome.member.path,
+        "role": outcome.member.role,
+        "fate": outcome.fate,
+        "why": outcome.why,
+        "written": outcome.written,
+        "report": None if outcome.result is None else outcome.result.as_json(),
+    }
+
+
+def _sum_facts(folder: ModelFolder, reports: Sequence[Result]) -> ModelFacts:
+    """The folder in numbers: bytes of all its files; parameters and arithmetic of the models that were looked at."""
+    digest = _join_digests((path, compute_digest(folder.files.find(path))) for path in folder.files.files)
+    inputs = [report.input for report in reports if report.input is not None]
+    size = count_bytes(folder.files.root)
+    return ModelFacts(os.fspath(folder.files.root), digest, size, sum(i.params for i in inputs), sum(i.macs for i in inputs))
+
+
+def _join_digests(digests: Any) -> str:
+    return hashlib.sha256("\n".join(f"{path} {digest}" for path, digest in digests).encode()).hexdigest()

@@ -1,0 +1,198 @@
+"""One command over the models of a folder: each made smaller by itself, those that share data written together."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import posixpath
+from collections.abc import Callable, Iterator
+
+from onnxslim.core.errors import InvalidModelError, OnnxslimError, UnsupportedError, UsageError
+from onnxslim.model_folders import naming
+from onnxslim.model_folders.folder_report import MemberOutcome, describe_folder, write_report
+from onnxslim.model_folders.folder_writer import FolderWriter, write_beside, write_folder
+from onnxslim.model_folders.layouts.layout import FolderModel
+from onnxslim.model_folders.model_folder import DataGroup, ModelFolder, name_in_error
+from onnxslim.model_io import model_file
+from onnxslim.model_io.shared_data import save_sharing
+from onnxslim.pipeline.result import Result, compute_facts
+from onnxslim.runtime.load_check import check_file_loads
+from onnxslim.runtime.session_config import SessionConfig
+
+#: (member, path of its file) -> what came of it, and a remark on how, or None.
+Work = Callable[[FolderModel, str], tuple[Result, str | None]]
+
+
+def compress_folder(
+    folder: ModelFolder, command: str, work: Work, *, out: str | None, suffix: str | None = None,
+    config: SessionConfig | None = None, force: bool = False,
+) -> Result:  # fmt: skip
+    """Compress every model of ``folder`` by ``work`` and write the folder, whole or not at all.
+
+    Files that share data files go on sharing one, under the name that it had; other files are copied byte for byte.
+
+    Args:
+        folder: What is compressed.
+        command: Named in the result.
+        work: What is done with one model.
+        out: The folder to write; None, with a ``suffix``, writes beside the originals.
+        suffix: Results are called by it (``model_int8.onnx``), and the originals stay.
+        config: How sessions run, for trying what was written.
+        force: Overwrite files that have the suffix already.
+
+    Returns:
+        A result without a model; ``extra["folder"]`` has a report of each file.
+
+    Raises:
+        UsageError: A name with the suffix is taken.
+        UnsupportedError: ``work`` can be done with none of the models; those that others are done without are kept.
+        OnnxslimError: Whatever else ``work`` raises, with the file named; nothing was written.
+    """
+    names = _name_results(folder, suffix, force)
+    outcomes: list[MemberOutcome] = []
+    copied, lost, folder_bytes = 0, list[str](), 0
+    with _open_writer(folder, out) as writer:
+        run = _FolderRun(folder, work, writer, names, config or SessionConfig(), suffix is not None)
+        todo = [member for member in folder.members if member.variant_of is None]
+        kept = [member for member in folder.members if member.variant_of is not None]
+        for group in folder.group_by_data(todo):
+            outcomes += run.compress(group, kept)
+        if run.errors and all(outcome.fate == "kept" for outcome in outcomes):
+            raise run.errors[0]
+        outcomes += [_keep(member, f"another precision of {member.variant_of}") for member in kept]
+        outcomes.sort(key=lambda outcome: outcome.member.path)
+        if out is not None:
+            needed = {name for member in run.untouched + kept for name in folder.list_data_files(member)}
+            copied, lost = writer.copy_tree(set() if suffix is not None else run.replaced - needed)
+            folder_bytes = writer.count_bytes()
+        result = describe_folder(folder, command, outcomes, out, folder_bytes, copied)
+        result.warnings += [f"{path}: a link to what is no longer there was left out" for path in lost]
+        if out is not None:
+            write_report(result, writer)
+    return result
+
+
+class _FolderRun:
+    """What is kept while the groups of a folder are compressed one after the other."""
+
+    def __init__(
+        self, folder: ModelFolder, work: Work, writer: FolderWriter, names: dict[str, str], config: SessionConfig,
+        beside: bool,
+    ) -> None:  # fmt: skip
+        self.folder, self.work, self.writer, self.names = folder, work, writer, names
+        self.config, self.beside = config, beside
+        #: Why members were kept that this could not be done with.
+        self.errors: list[OnnxslimError] = []
+        #: Data files that no model of the result refers to, unless one that was not compressed does.
+        self.replaced: set[str] = set()
+        #: Members that are in the result as they were.
+        self.untouched: list[FolderModel] = []
+
+    def compress(self, group: DataGroup, kept: list[FolderModel]) -> list[MemberOutcome]:
+        """Compress the members of ``group`` and write what came out; ``kept`` are the folder's that are not touched."""
+        outcomes = [self._run(member) for member in group.members]
+        results = {outcome.written: outcome for outcome in outcomes if outcome.fate == "compressed"}
+        if not results:
+            self.untouched += [outcome.member for outcome in outcomes]
+        elif not group.data_files:
+            for outcome in outcomes:
+                assert outcome.result is not None
+                outcome.result.save(self.writer.place(outcome.written))
+        else:
+            self._save_group(group, outcomes, kept)
+        return [self._finish(outcome) for outcome in outcomes]
+
+    def _run(self, member: FolderModel) -> MemberOutcome:
+        path = self.folder.find(member)
+        written = self.names[member.path]
+        try:
+            result, remark = self.work(member, path)
+        except UnsupportedError as error:
+            self.errors.append(name_in_error(error, path))
+            return _keep(member, error.message)
+        except UsageError:  # about the call, whatever the file
+            raise
+        except OnnxslimError as error:
+            raise name_in_error(error, path) from error
+        summary = result.extra.get("summary") if result.is_original else remark
+        return MemberOutcome(member, "original" if result.is_original else "compressed", summary, written, result)
+
+    def _save_group(self, group: DataGroup, outcomes: list[MemberOutcome], kept: list[FolderModel]) -> None:
+        """Write what came of models with data beside them into one data file, called as before where that can be."""
+        rewritten = [one for one in outcomes if one.fate == "compressed" or (one.fate == "original" and not self.beside)]
+        apart = [*(one.member for one in outcomes if one not in rewritten), *kept]
+        self.untouched += [one.member for one in outcomes if one not in rewritten]
+        needed = {name for member in apart for name in self.folder.list_data_files(member)}
+        data_path = _name_data(group, rewritten, needed, beside=self.beside)
+        models = {}
+        for one in rewritten:
+            is_new = one.fate == "compressed" and one.result is not None and one.result.model is not None
+            model = one.result.model if is_new and one.result else model_file.load(self.folder.find(one.member))
+            models[self.writer.place(one.written)] = model
+        place = self.writer.place(data_path)
+        save_sharing({path: model for path, model in models.items() if model is not None}, place)
+        for path in models:
+            check_file_loads(path, self.config)
+        if not self.beside:
+            self.replaced.update(group.data_files)
+
+    def _finish(self, outcome: MemberOutcome) -> MemberOutcome:
+        """Note the facts of what was written, and let the models go."""
+        result = outcome.result
+        if result is None:
+            return outcome
+        place = self.writer.place(outcome.written)
+        if os.path.exists(place):
+            facts = compute_facts(model_file.load(place), place)
+            result.output = dataclasses.replace(facts, path=outcome.written)
+        elif result.input is not None:
+            result.output = dataclasses.replace(result.input, path=outcome.member.path)
+        result.model = result.original = None
+        return outcome
+
+
+def _keep(member: FolderModel, why: str) -> MemberOutcome:
+    return MemberOutcome(member, "kept", why, member.path)
+
+
+@contextlib.contextmanager
+def _open_writer(folder: ModelFolder, out: str | None) -> Iterator[FolderWriter]:
+    with write_beside(folder.files) if out is None else write_folder(folder.files, out) as writer:
+        yield writer
+
+
+def _name_results(folder: ModelFolder, suffix: str | None, force: bool) -> dict[str, str]:
+    """What the result of each member is called.
+
+    Raises:
+        UsageError: A file of that name is there.
+    """
+    if suffix is None:
+        return {member.path: member.path for member in folder.members}
+    names = {member.path: naming.add_suffix(member.path, suffix) for member in folder.members}
+    taken = [names[one.path] for one in folder.members if one.variant_of is None and folder.files.has(names[one.path])]
+    if taken and not force:
+        raise UsageError(
+            f"{folder.files.find(taken[0])}: exists already", hint="another --suffix, or --force to overwrite it"
+        )
+    return names
+
+
+def _name_data(group: DataGroup, rewritten: list[MemberOutcome], needed: set[str], *, beside: bool) -> str:
+    """What the data file of ``rewritten`` is called: as it was, where it was one and nobody else needs that.
+
+    Raises:
+        InvalidModelError: No folder is in or below those of all of them.
+    """
+    if len(group.data_files) == 1 and not beside and group.data_files[0] not in needed:
+        return group.data_files[0]
+    folders = sorted({posixpath.dirname(one.written) for one in rewritten}, key=len)
+    deepest = folders[-1]
+    if any(folder and deepest != folder and not deepest.startswith(folder + "/") for folder in folders):
+        raise InvalidModelError(f"{rewritten[0].member.path}: shares data files with a model in a folder beside its own")
+    first = next(one for one in rewritten if posixpath.dirname(one.written) == deepest)
+    name = f"{first.written}_data"
+    while name in needed:
+        name += "_shared"
+    return name

@@ -1,0 +1,1 @@
+"""How loaders lay out their folders, one module each."""

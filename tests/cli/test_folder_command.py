@@ -1,0 +1,108 @@
+"""Commands whose IN is a folder, as people call them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.support.folder_models import PIXELS
+from tests.support.model_folders import make_folder, read_tree
+
+STATIC = ("--placement", "static")
+
+
+@pytest.fixture
+def images(tmp_path):
+    path = tmp_path / "images.npz"
+    np.savez(path, pixel_values=np.random.default_rng(0).standard_normal((48, 3, PIXELS, PIXELS)).astype(np.float32))
+    return path
+
+
+def test_a_search_of_a_folder_ends_with_one_report(run, images, tmp_path):
+    folder, out = make_folder("image_classifier", tmp_path / "in"), tmp_path / "out"
+    outcome = run(
+        "optimize", folder, "-o", out, "--data", images, "--budget", "20s", "--json", "--study", tmp_path / "study"
+    )
+    assert outcome.code == 0, outcome.err
+    document = outcome.json
+    (entry,) = document["folder"]["models"]
+    assert (entry["path"], entry["role"], document["folder"]["layout"]) == ("model.onnx", "model", "Hugging Face")
+    assert entry["report"]["metrics"]
+    assert document["output"]["bytes"] == sum(
+        len(content) for path, content in read_tree(out).items() if path != "onnxslim.json"
+    )
+    assert (tmp_path / "study/model.onnx").is_dir()
+
+
+def test_a_dry_run_plans_and_writes_nothing(run, images, tmp_path):
+    folder = make_folder("transformers_js", tmp_path / "in")
+    before = read_tree(tmp_path)
+    outcome = run("quantize", folder, "-o", tmp_path / "out", "--data", images, "--dry-run")
+    assert outcome.code == 0
+    plan = yaml.safe_load(outcome.out)
+    assert plan["layout"] == "Hugging Face"
+    assert [("kept" in model) for model in plan["models"]] == [False, True, True, True]
+    assert [next(iter(step)) if isinstance(step, dict) else step for step in plan["recipe"]["steps"]][-1] == "quantize"
+    assert read_tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "no output named"),
+        (["-o", "{in}"], "within"),
+        (["-o", "{tmp}/gone/out"], "there is no folder"),
+    ],
+)
+def test_calls_that_cannot_end_well_do_not_begin(arguments, words, run, tmp_path):
+    folder = make_folder("two_unrelated", tmp_path)
+    before = read_tree(tmp_path)
+    outcome = run("simplify", folder, *(a.format(**{"in": folder, "tmp": tmp_path}) for a in arguments))
+    assert (outcome.code, words in outcome.err) == (2, True), outcome.err
+    assert read_tree(tmp_path) == before
+
+
+def test_a_gate_that_one_model_misses_ends_the_whole_and_names_it(run, images, tmp_path):
+    folder, out = make_folder("image_classifier", tmp_path / "in"), tmp_path / "out"
+    outcome = run(
+        "optimize", folder, "-o", out, "--data", images, "--recipe", "int8", "--max-size", "1kB", "--json", *STATIC
+    )
+    assert outcome.code == 5
+    assert "model.onnx" in outcome.json["error"]["message"]
+    assert not out.exists()
+
+
+def test_search_of_a_folder_needs_data(run, tmp_path):
+    folder = make_folder("two_unrelated", tmp_path)
+    outcome = run("optimize", folder, "-o", tmp_path / "out")
+    assert (outcome.code, "no data given" in outcome.err) == (2, True)
+
+
+def test_statistics_are_those_of_one_model(run, images, tmp_path):
+    folder = make_folder("two_unrelated", tmp_path)
+    outcome = run("quantize", folder, "-o", tmp_path / "out", "--data", images, "--statistics", tmp_path / "s.npz")
+    assert (outcome.code, "--statistics" in outcome.err) == (2, True)
+
+
+def test_commands_that_take_one_model_say_so(run, tmp_path):
+    folder = make_folder("two_unrelated", tmp_path)
+    for command in ("prune", "profile"):
+        outcome = run(command, folder)
+        assert (outcome.code, "a folder, expected an ONNX file" in outcome.err) == (2, True)
+
+
+def test_a_file_and_a_suffix_have_one_destination(run, tmp_path):
+    folder = make_folder("text_encoder", tmp_path)
+    outcome = run("simplify", folder / "model.onnx", "--suffix", "x", "-o", tmp_path / "y.onnx")
+    assert (outcome.code, "both say where" in outcome.err) == (2, True)
+
+
+def test_a_report_of_a_folder_is_its_table(run, tmp_path):
+    folder = make_folder("two_unrelated", tmp_path)
+    report = tmp_path / "report.md"
+    assert run("simplify", folder, "-o", tmp_path / "out", "--report", report).code == 0
+    assert "faces.onnx" in report.read_text()
+    assert json.loads((tmp_path / "out/onnxslim.json").read_text())["command"] == "simplify"

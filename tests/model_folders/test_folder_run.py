@@ -1,0 +1,136 @@
+"""Every fixture folder through the command line: it ends as expected, and what was not compressed is byte for byte."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from onnxslim.model_folders import naming
+from onnxslim.model_folders.folder_writer import REPORT_NAME
+from onnxslim_cli.main import main
+from tests.support.model_folders import EXIT_CODES, FOLDERS, make_folder, read_tree
+
+
+def load_all(folder: Path) -> list[str]:
+    """Open every ONNX file of ``folder`` in the runtime; their paths."""
+    paths = sorted(path for path in folder.rglob("*.onnx") if path.is_file())
+    for path in paths:
+        ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return [str(path.relative_to(folder)) for path in paths]
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_is_simplified_whole_or_not_at_all(name, tmp_path, capsys):
+    folder, out = make_folder(name, tmp_path / "in"), tmp_path / "out"
+    before = read_tree(folder)
+    code = main(["simplify", str(folder), "-o", str(out)])
+    assert code == EXIT_CODES.get(name, 0), capsys.readouterr().err
+    assert read_tree(folder) == before
+    if code:
+        assert not out.exists()
+        assert not any(path.name.startswith(".onnxslim") for path in tmp_path.iterdir())
+        assert str(folder) in capsys.readouterr().err.replace(str(folder.resolve()), str(folder))
+        return
+    after = read_tree(out)
+    assert after.keys() - {REPORT_NAME} == before.keys()
+    models = {path for path in before if path.endswith(".onnx")}
+    report = json.loads(after[REPORT_NAME])
+    entries = {entry["path"]: entry for entry in report["folder"]["models"]}
+    touched = {path for path, entry in entries.items() if entry["fate"] == "compressed"}
+    data = {path for path in before if path.endswith(("data", ".bin"))}
+    linked = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_symlink()}
+    assert entries.keys() <= models
+    for path in before.keys() - touched - data - linked:
+        assert after[path] == before[path] or path.startswith("current"), path
+    parts = sum(entries[path]["report"]["output"]["bytes"] for path in touched)
+    rest = sum(len(content) for path, content in after.items() if path not in touched | data | {REPORT_NAME})
+    assert sum(map(len, after.values())) - len(after[REPORT_NAME]) <= parts + rest
+    assert load_all(out) == sorted(models - {path for path in models if path.startswith("current")})
+
+
+def test_models_that_share_data_go_on_sharing_it(tmp_path):
+    folder, out = make_folder("shared_data", tmp_path / "in"), tmp_path / "out"
+    assert main(["simplify", str(folder), "-o", str(out)]) == 0
+    assert {path.name for path in out.iterdir()} == {"a.onnx", "b.onnx", "weights.bin", REPORT_NAME}
+    assert (out / "weights.bin").stat().st_size <= (folder / "weights.bin").stat().st_size
+    feeds = {"input_ids": np.arange(12).reshape(2, 6), "attention_mask": np.ones((2, 6), np.int64)}
+    for name in ("a.onnx", "b.onnx"):
+        given, made = (ort.InferenceSession(str(place / name)).run(None, feeds) for place in (folder, out))
+        for a, b in zip(given, made, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_a_suffix_writes_beside_the_originals_and_leaves_them_alone(tmp_path):
+    folder = make_folder("transformers_js", tmp_path)
+    before = read_tree(folder)
+    assert main(["simplify", str(folder), "--suffix", "int8"]) == 0
+    after = read_tree(folder)
+    assert after.keys() - before.keys() == {"onnx/model_int8.onnx"}
+    assert {path: after[path] for path in before} == before
+    assert main(["simplify", str(folder), "--suffix", "int8"]) == 2
+    assert main(["simplify", str(folder), "--suffix", "int8", "--force"]) == 0
+
+
+def test_a_suffix_gives_external_data_the_name_that_loaders_look_for(tmp_path):
+    folder = make_folder("external_data", tmp_path)
+    before = read_tree(folder)
+    assert main(["simplify", str(folder), "--suffix", "int8"]) == 0
+    assert read_tree(folder).keys() - before.keys() == {"onnx/model_int8.onnx", "onnx/model_int8.onnx_data"}
+    load_all(folder)
+
+
+def test_what_a_suffix_made_is_no_original_the_next_time(tmp_path):
+    folder = make_folder("two_unrelated", tmp_path)
+    assert main(["simplify", str(folder), "--suffix", "mine"]) == 0
+    assert main(["simplify", str(folder), "--suffix", "mine", "--force"]) == 0
+    assert {path.name for path in folder.glob("*.onnx")} == {
+        "faces.onnx",
+        "faces_mine.onnx",
+        "texts.onnx",
+        "texts_mine.onnx",
+    }
+
+
+def test_a_file_takes_a_suffix_too(tmp_path):
+    folder = make_folder("text_encoder", tmp_path)
+    assert main(["simplify", str(folder / "model.onnx"), "--suffix", "slim"]) == 0
+    assert (folder / "model_slim.onnx").exists()
+
+
+@pytest.mark.parametrize("suffix", ["", "../x", "a/b", ".hidden"])
+def test_a_suffix_is_part_of_a_name(suffix, tmp_path):
+    folder = make_folder("two_unrelated", tmp_path)
+    before = read_tree(folder)
+    assert main(["simplify", str(folder), "--suffix", suffix]) == 2
+    assert read_tree(folder) == before
+
+
+def test_the_data_of_each_model_are_the_file_of_its_name(tmp_path):
+    folder, data, out = make_folder("two_unrelated", tmp_path / "in"), tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    rng = np.random.default_rng(0)
+    np.savez(data / "faces.npz", pixel_values=rng.standard_normal((24, 3, 16, 16)).astype(np.float32))
+    ids = rng.integers(0, 60, (24, 7))
+    np.savez(data / "texts.npz", input_ids=ids, attention_mask=np.ones_like(ids))
+    assert main(["quantize", str(folder), "-o", str(out), "--data", str(data), "--placement", "static"]) == 0
+    report = json.loads((out / REPORT_NAME).read_text())
+    assert [entry["report"]["data"]["fit"] is not None for entry in report["folder"]["models"]] == [True, True]
+
+
+def test_a_model_that_the_data_are_not_for_is_simplified_and_told_so(tmp_path, capsys):
+    folder, out = make_folder("two_unrelated", tmp_path / "in"), tmp_path / "out"
+    np.savez(tmp_path / "d.npz", pixel_values=np.random.default_rng(0).standard_normal((24, 3, 16, 16)).astype(np.float32))
+    arguments = ["quantize", str(folder), "-o", str(out), "--data", str(tmp_path / "d.npz"), "--placement", "static"]
+    assert main(arguments) == 0
+    assert "texts.onnx: simplified only: the data are not for it" in capsys.readouterr().out
+    np.savez(tmp_path / "none.npz", other=np.zeros((24, 3), np.float32))
+    assert main(["quantize", str(folder), "-o", str(out) + "2", "--data", str(tmp_path / "none.npz")]) == 3
+    assert not Path(str(out) + "2").exists()
+
+
+def test_names_with_a_suffix_stay_in_their_folder():
+    assert naming.add_suffix("onnx/model.onnx", "int8") == "onnx/model_int8.onnx"
