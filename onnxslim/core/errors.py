@@ -81,10 +81,19 @@ class NothingGainedError(OnnxslimError):
 
 
 class GateError(OnnxslimError):
-    """A constraint was not met; no output was written."""
+    """A constraint was not met; no output was written.
+
+    Attributes:
+        prunable_share: The most that can be pruned, of what the budget counts, where that is less than was asked for; it
+            stays in the process that found out.
+    """
 
     exit_code = 5
     kind = "gate"
+
+    def __init__(self, message: str, *, hint: str | None = None, prunable_share: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.prunable_share = prunable_share
 
 
 class LimitError(OnnxslimError):

@@ -100,6 +100,7 @@ class CandidateResult:
         judging_seconds: What of its time went to timing and judging it.
         survey_seconds: What of its time went to finding out what may be pruned, which others of the kind need not do again.
         gains_by_scheme: Whether its quantize step found anything to do that gains something.
+        prunable_share: The most that can be pruned, where less can than was asked for; else None.
     """
 
     candidate: Candidate
@@ -113,6 +114,7 @@ class CandidateResult:
     judging_seconds: float = 0.0
     survey_seconds: float = 0.0
     gains_by_scheme: bool = True
+    prunable_share: float | None = None
 
     @property
     def gains(self) -> bool:

@@ -24,8 +24,19 @@ def choose_next_ratio(
 ) -> float | None:
     """The next share to try among outcomes that differ in their share alone, or None when the line is done.
 
-    Where nothing has failed yet it is ``predicted``, if that is further on than a first step.
+    Where nothing has failed yet it is ``predicted``, if that is further on than a first step. It is never more than is known
+    to be prunable.
     """
+    ratio = _choose_ratio(results, state, predicted)
+    most = min((o.prunable_share for o in results if o.prunable_share is not None), default=math.inf)
+    if ratio is None or ratio <= most:
+        return ratio
+    ratio = math.floor(100 * most) / 100
+    nearest = min((abs(ratio - o.candidate.pruning_ratio) for o in results if math.isfinite(o.drop)), default=ratio)
+    return ratio if min(ratio, nearest) > BRACKET_TOLERANCE else None
+
+
+def _choose_ratio(results: Sequence[CandidateResult], state: SearchState, predicted: float | None) -> float | None:
     passing = sorted((o for o in results if passes(o, state)), key=lambda o: o.candidate.pruning_ratio)
     failing = sorted((o for o in results if not passes(o, state)), key=lambda o: o.candidate.pruning_ratio)
     if failing and failing[0].candidate.pruning_ratio == 0:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxslim.core.converter import JSON
-from onnxslim.core.errors import DefectError, LimitError, OnnxslimError, UnsupportedError
+from onnxslim.core.errors import DefectError, GateError, LimitError, OnnxslimError, UnsupportedError
 from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.task import CompressionTask, bound_drop, find_least_drop
@@ -69,6 +69,7 @@ class Trial:
         refusal: One line of why the confirm data refused it; None where they were not asked or did not.
         confirm_drop: What it dropped on the confirm data, by the unit of the limit; None where they were not asked.
         least_drop: The least that ``seen_drop`` leaves possible, by its 95 % interval.
+        prunable_share: The most that can be pruned, where that is why it failed.
     """
 
     candidate: Candidate
@@ -95,6 +96,7 @@ class Trial:
     refusal: str | None = None
     confirm_drop: float | None = None
     least_drop: float = math.inf
+    prunable_share: float | None = None
 
     @property
     def outcome(self) -> CandidateResult:
@@ -103,6 +105,7 @@ class Trial:
         return CandidateResult(
             self.candidate, self.drop, self.score, self.seconds, self.speedup, self.shrinkage, self.activations, gave_way,
             self.timing_seconds + self.evaluation_seconds, self.survey_seconds, not isinstance(self.cause, UnsupportedError),
+            self.prunable_share,
         )  # fmt: skip
 
     @property
@@ -207,6 +210,7 @@ def run_trial(
         logger.debug("trial %s failed", candidate.name, exc_info=True)
         cause = error if isinstance(error, OnnxslimError) else DefectError.of(error)
         trial.cause, trial.drop, trial.seen_drop = cause, math.inf, math.inf
+        trial.prunable_share = cause.prunable_share if isinstance(cause, GateError) else None
     trial.seconds = time.monotonic() - started
     logger.info("trial %s: %s", candidate.name, trial.as_json())
     return trial

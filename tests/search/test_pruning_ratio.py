@@ -7,7 +7,7 @@ import math
 import pytest
 
 from onnxslim.search.candidate import Candidate, CandidateResult, SearchState
-from onnxslim.search.pruning_ratio import predict_ratio
+from onnxslim.search.pruning_ratio import choose_next_ratio, predict_ratio
 from tests.support.simulated_search import best, search
 
 
@@ -19,6 +19,23 @@ def test_learning_starts_at_the_share_from_which_it_should_come_back() -> None:
     assert first.pruning_ratio == pytest.approx((0.01 * 4 / 0.09) ** (1 / 3), abs=0.011)
     assert plain[:3] == [0.2, 0.4, 0.6]
     assert best(seen) == first
+
+
+@pytest.mark.parametrize(
+    ("most", "tried"),
+    [(0.0, [0.2]), (0.03, [0.2]), (0.08, [0.2, 0.08]), (0.159, [0.2, 0.1, 0.15]), (0.5, [0.2, 0.4, 0.6, 0.5])],
+)
+def test_no_more_is_asked_for_than_is_known_to_be_prunable(most: float, tried: list[float]) -> None:
+    results: list[CandidateResult] = []
+    ratio: float | None = 0.0
+    while ratio is not None:
+        fails = ratio > most
+        score = 0.0 if fails else 1 + ratio
+        results.append(
+            CandidateResult(Candidate(ratio), math.inf if fails else 0.0, score, 1.0, prunable_share=most if fails else None)
+        )
+        ratio = choose_next_ratio(results, SearchState(0.01, 1e6))
+    assert [o.candidate.pruning_ratio for o in results] == [0.0, *tried]
 
 
 def test_beyond_what_a_training_has_shown_only_half_of_the_promise_counts() -> None:

@@ -39,6 +39,7 @@ def test_more_is_allowed_more_goes(budget: str) -> None:
 def test_what_cannot_be_met_says_what_can() -> None:
     with pytest.raises(GateError, match=r"asked to remove 99.0% of the params, .*% is the most") as caught:
         run_prune(nets.mlp(), remove=0.99)
+    assert f"{caught.value.prunable_share:.1%} is the most" in caught.value.message
     assert "Pinned" in caught.value.message or "pinned" in caught.value.message
     assert caught.value.exit_code == 5
 
