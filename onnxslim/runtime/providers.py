@@ -19,6 +19,7 @@ PROVIDERS: dict[str, tuple[str, str]] = {
     "cpu": (CPU, "pip install onnxruntime"),
     "cuda": ("CUDAExecutionProvider", "pip install onnxruntime-gpu, beside a CUDA 12 driver and cuDNN 9"),
     "tensorrt": ("TensorrtExecutionProvider", "pip install onnxruntime-gpu tensorrt"),
+    "wasm": ("WASM", "npm install onnxruntime-web: it runs in a browser or in Node, never here"),
 }
 
 

@@ -57,12 +57,13 @@ def estimate_unit_times(
     for unit in units:
         unit_macs = node_costs[unit.name].macs if unit.name in node_costs else 0
         output_elements = sum(elements.get(str(value.name), 0.0) for value in unit.outputs)
-        amount, prices = output_elements, cost_model.get_element(unit.op)
+        amount, prices, layout = output_elements, cost_model.get_element(unit.op), 0.0
         if cost_model.float_silu is not None and _is_in_silu(unit.anchor):
             prices = cost_model.float_silu / 2, prices[1]
         if unit.has_weights:
             amount, prices = unit_macs, _get_mac_ns(unit, cost_model)
-        floats[unit.name], int8[unit.name] = amount * prices[0], amount * prices[1]
+            layout = _count_linear_weights(unit) * cost_model.int8_linear_weight
+        floats[unit.name], int8[unit.name] = amount * prices[0], amount * prices[1] + layout
     return UnitTimes(floats, int8, elements, {name: len(size) for name, size in static_shapes.items()}, cost_model)
 
 
@@ -78,6 +79,11 @@ def _is_in_silu(node: ir.Node) -> bool:
         gate is not None and gate.op_type == "Sigmoid" and gate.inputs[0] is other and len(gate.outputs[0].uses()) == 1
         for gate, other in gates
     )
+
+
+def _count_linear_weights(unit: FusionGroup) -> int:
+    weight = None if unit.op == "Conv" else get_const_tensor(unit.anchor.inputs[1])
+    return 0 if weight is None else weight.size
 
 
 def _get_mac_ns(unit: FusionGroup, cost_model: CostModel) -> tuple[float, float]:

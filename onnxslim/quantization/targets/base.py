@@ -60,6 +60,8 @@ class CostModel:
         grouped_mac: Of a Conv with other groups.
         element: An element of an elementwise or data-moving op.
         element_by_op: The same by op type, where it is far from that.
+        int8_linear_weight: Of each weight of a linear layer in int8, whatever its rows, where weights are laid out anew
+            in every run.
         float_silu: An element of x * Sigmoid(x) in float, where that is one kernel; None where it is two.
         convert: An element of a QuantizeLinear or DequantizeLinear.
         relayout: The same for a feature map, which changes between NCHW and NHWC on the way.
@@ -81,6 +83,7 @@ class CostModel:
     depthwise_multiple: int
     element_by_op: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     float_silu: float | None = None
+    int8_linear_weight: float = 0.0
 
     def get_element(self, op: str) -> tuple[float, float]:
         """An element of an op without weights."""
@@ -108,6 +111,7 @@ class Target:
         int8_kernels: How the names of its int8 kernels begin in the runtime's optimised graph.
         no_contrib_ops_reason: Why it does not run onnxruntime's own ops, or None. Dynamic ranges and 4-bit linear layers
             rest on them, and weights alone are written in the standard's ops without.
+        slow_blocks_reason: Why MatMulNBits is slower than float there, or None: int8 weights are expanded at load then.
         activation_symmetric: Zero point 0 int8 activations instead of asymmetric uint8.
         saturating_pairs: Its kernels add two products in 16 bits (``numerics/saturation.py``).
         unsupported_reason: Why int8 activations are not written for this target at all, but float16, or None.
@@ -123,6 +127,7 @@ class Target:
     dynamic_kernels: Mapping[str, str] = field(default_factory=dict)
     int8_kernels: tuple[str, ...] = ()
     no_contrib_ops_reason: str | None = None
+    slow_blocks_reason: str | None = None
     activation_symmetric: bool = False
     saturating_pairs: bool = False
     unsupported_reason: str | None = None

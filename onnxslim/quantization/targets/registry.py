@@ -7,6 +7,7 @@ from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.cuda import CUDA
 from onnxslim.quantization.targets.onnxruntime_cpu import CPU, CPU_NO_VNNI
 from onnxslim.quantization.targets.tensorrt import TENSORRT
+from onnxslim.quantization.targets.web import WEB
 
 #: By the name on the command line.
 TARGETS: dict[str, Target] = {
@@ -16,6 +17,7 @@ TARGETS: dict[str, Target] = {
         CPU_NO_VNNI,
         CUDA,
         TENSORRT,
+        WEB,
     )
 }
 

@@ -42,15 +42,19 @@ def choose_block_layers(
 ) -> tuple[str, ...]:
     """The linear layers of ``model`` (prepared) that read blocks, by name, sorted.
 
-    Those of ``options.block_layers`` if an earlier run decided; else the fastest here of none, large ones and all, where
-    ``options.placement`` is ``measured`` and there are samples to run on; else the large ones.
+    Those of ``options.block_layers`` if an earlier run decided; else none where the target reads blocks slowly;
+    else the fastest here of none, large ones and all, where ``options.placement`` is ``measured`` and there are samples to
+    run on; else the large ones.
     """
     if options.block_layers is not None:
         return options.block_layers
+    target = TARGETS[options.target]
+    if target.slow_blocks_reason is not None:
+        report.skip("MatMulNBits", target.slow_blocks_reason)
+        return ()
     weights = find_block_weights(model, options.exclude)
     feeds = None if context.samples is None else CalibrationFeeds(context.samples).for_timing(NUM_TIMING_SAMPLES)
-    has_slow_int8 = TARGETS[options.target].saturating_pairs
-    large = _find_large(model, weights, feeds[0] if feeds else {}, has_slow_int8=has_slow_int8)
+    large = _find_large(model, weights, feeds[0] if feeds else {}, has_slow_int8=target.saturating_pairs)
     if feeds is None or options.placement != "measured" or not weights:
         return large
     if seconds_left(context.deadline) < _TIMING_SECONDS:

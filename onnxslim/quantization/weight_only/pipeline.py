@@ -104,6 +104,8 @@ def quantize_weights(
     if reason is not None and weight_format in ("int8", "int4"):
         weight_format += _QDQ_SUFFIX
         report.skip("MatMulNBits", reason)
+    elif weight_format == "int4" and (slow := TARGETS[options.target].slow_blocks_reason) is not None:
+        report.warnings.append(f"{slow}: 4 bits are for its size, or for WebGPU")
     source = model
     if weight_format.endswith(_QDQ_SUFFIX):
         source, warnings = prepare_model(model, qdq_blockwise.BLOCKWISE_OPSET, "weights in blocks")

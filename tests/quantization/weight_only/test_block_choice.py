@@ -40,6 +40,7 @@ def choose(found: ir.Model, rows: int, **options: object) -> tuple[str, ...]:
         (64, "cpu", ("large",)),
         (64, "cpu-no-vnni", ()),
         (1, "cpu-no-vnni", ("large", "middle")),
+        (1, "web", ()),
     ],
 )
 def test_sizes_and_rows_decide_where_nothing_is_measured(rows: int, target: str, expected: tuple[str, ...]) -> None:
