@@ -11,6 +11,12 @@ from onnxslim.pruning.statistics.second_moments import SecondMoments
 MAX_HELD_BYTES = 64_000_000
 
 
+def count_judges(groups: int, columns: int, targets: int, folds: int) -> int:
+    """How many of ``folds`` judge what is fitted to the others, for a layer of such a shape: all of them or one."""
+    fold_bytes = 8 * groups * columns * (columns + targets)
+    return folds if fold_bytes * folds <= MAX_HELD_BYTES else 1
+
+
 class FoldMoments:
     """The moments of all rows, and of all but those of one fold.
 
@@ -26,10 +32,8 @@ class FoldMoments:
     def __init__(self, folds: Sequence[RegressionRows]) -> None:
         self.folds = folds
         self.total = folds[0].moments()
-        fold_bytes = 8 * self.total.groups * self.total.columns * (self.total.columns + self.total.targets)
         self.judges = [fold for fold, rows in enumerate(folds) if len(rows)]
-        if fold_bytes * len(folds) > MAX_HELD_BYTES:
-            self.judges = self.judges[-1:]
+        self.judges = self.judges[-count_judges(self.total.groups, self.total.columns, self.total.targets, len(folds)) :]
         self._held = {0: self.total} if 0 in self.judges else {}
         for fold, rows in enumerate(folds[1:], 1):
             moments = rows.moments()

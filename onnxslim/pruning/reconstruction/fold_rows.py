@@ -10,7 +10,7 @@ from onnxslim.graph.clip_bounds import find_flat_bounds
 from onnxslim.pruning.reconstruction.regression_targets import RegressionTarget
 from onnxslim.pruning.statistics.layer_moments import sample_rows
 from onnxslim.pruning.statistics.regression_rows import RegressionRows
-from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD, positions_per_sample
+from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD, find_row_origins, positions_per_sample
 
 
 class FoldRows:
@@ -41,15 +41,11 @@ class FoldRows:
         outputs = [reference, *(current[name] for name in self._target.input_tensors[1:])]
         input_rows, output_rows = sample_rows(layer, x, outputs, self._per_sample, self._sample_count, self._seed)
         self._sample_count += len(x)
-        rows_per_sample, remainder = divmod(input_rows.shape[1], max(len(indices), 1))
-        sample_of_row = np.full(input_rows.shape[1], indices[0])
-        if not remainder:
-            sample_of_row = np.repeat(np.asarray(indices), rows_per_sample)
+        samples, folds = find_row_origins(indices, input_rows.shape[1])
         for number, (parts, blocks) in enumerate(zip(self._parts, self._blocks, strict=True)):
-            mask = (0 if remainder else sample_of_row % HOLDOUT_PERIOD) == number
-            mask = np.broadcast_to(mask, sample_of_row.shape)
+            mask = folds == number
             parts.append([array[:, mask] for array in (input_rows, *output_rows)])
-            blocks.append(sample_of_row[mask])
+            blocks.append(samples[mask])
 
     def finish(self) -> list[RegressionRows]:
         """The rows of each fold; nothing is left here."""

@@ -29,6 +29,7 @@ from onnxslim.model_io import model_file
 from onnxslim.pruning.block_dropping import MAX_REPAIR_SAMPLES
 from onnxslim.pruning.channel_groups import ChannelGroup, find_channel_groups
 from onnxslim.pruning.importance.error_curves import EFFECT_LEVELS, MAX_GRAM_COLUMNS
+from onnxslim.pruning.reconstruction.fold_moments import count_judges
 from onnxslim.pruning.selection.survey import MAX_EVALUATION_SAMPLES
 from onnxslim.pruning.statistics.layer_moments import OBS_DAMPINGS
 from onnxslim.pruning.statistics.obs import STEPS_TO_HALVE
@@ -40,8 +41,8 @@ from onnxslim.runtime.session import SessionConfig
 FULL_PASSES = 4.5
 #: Products of a layer's rows with its weight while it is fitted: dampings, sweeps and corrections.
 FIT_PRODUCTS = 24
-#: Cubes of a layer's columns while it is fitted: normal equations of five folds under some seven dampings.
-FIT_CUBES = 12.0
+#: Cubes of a layer's columns while it is fitted, for each fold that judges: normal equations under some seven dampings.
+CUBES_PER_JUDGE = 2.4
 #: Seconds of a batch that is not run again to know them better.
 _LONG_BATCH = 0.5
 #: Side of the product that the rate of arithmetic is measured by.
@@ -184,5 +185,6 @@ def _layer_macs(layer: LinearLayer, samples: int) -> float:
     d = layer.columns
     m = layer.weight.size / max(d * layer.groups, 1)
     rows = samples * positions_per_sample(d, samples, layer.groups)
-    solves = (2.5 * len(OBS_DAMPINGS) + FIT_CUBES) * d**3
+    judges = count_judges(layer.groups, d, int(m), HOLDOUT_PERIOD)
+    solves = (2.5 * len(OBS_DAMPINGS) + CUBES_PER_JUDGE * judges) * d**3
     return float(layer.groups * (rows * d * (1.5 * d + FIT_PRODUCTS * m) + solves))

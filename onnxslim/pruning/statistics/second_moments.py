@@ -161,15 +161,24 @@ def mean_row(rows: np.ndarray) -> np.ndarray:
 HOLDOUT_PERIOD = 5
 
 
-def holdout_mask(indices: Sequence[int] | range, rows: int) -> np.ndarray:
-    """Which of ``rows``, as many for each of the samples at ``indices``, belong to samples held back: bool (rows,).
+def find_row_origins(indices: Sequence[int] | range, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which sample each of ``rows`` is of, as many for each of the samples at ``indices``, and in which fold it is.
 
-    Rows that cannot be told apart by sample are all fitted on.
+    Rows that cannot be told apart by sample are all of the first of them, and in the first fold.
+
+    Returns:
+        int64 (rows,), int64 (rows,): samples, and folds in 0 … :data:`HOLDOUT_PERIOD` - 1, the last of which is held back.
     """
     rows_per_sample, remainder = divmod(rows, max(len(indices), 1))
     if remainder:
-        return np.zeros(rows, bool)
-    return np.repeat(np.asarray(indices) % HOLDOUT_PERIOD == HOLDOUT_PERIOD - 1, rows_per_sample)
+        return np.full(rows, indices[0]), np.zeros(rows, np.int64)
+    samples = np.repeat(np.asarray(indices), rows_per_sample)
+    return samples, samples % HOLDOUT_PERIOD
+
+
+def holdout_mask(indices: Sequence[int] | range, rows: int) -> np.ndarray:
+    """Which of ``rows``, as many for each of the samples at ``indices``, belong to samples held back: bool (rows,)."""
+    return np.asarray(find_row_origins(indices, rows)[1] == HOLDOUT_PERIOD - 1)
 
 
 #: Rows for every column of a layer; rows at least; numbers in all rows at most, of all groups together of a grouped layer,

@@ -40,6 +40,13 @@ def test_deeper_and_wider_is_more_work() -> None:
     assert wide.macs > 4 * small.macs
 
 
+def test_a_layer_that_one_fold_judges_is_less_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nets.mlp((16, 64, 64, 5))
+    judged_by_all = estimate_workload(model, 100).macs
+    monkeypatch.setattr("onnxslim.pruning.reconstruction.fold_moments.MAX_HELD_BYTES", 1)
+    assert estimate_workload(model, 100).macs < judged_by_all
+
+
 def test_every_candidate_is_run_on_the_samples_held_back() -> None:
     """A perceptron has no blocks: samples pass to score and to repair, and then for the levels of each of its families."""
     model = nets.mlp((16, 32, 24, 5))

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxslim.pruning.statistics.second_moments import ROWS_PER_COLUMN, SecondMoments, positions_per_sample, sample_positions
+from onnxslim.pruning.statistics.second_moments import (
+    HOLDOUT_PERIOD,
+    ROWS_PER_COLUMN,
+    SecondMoments,
+    find_row_origins,
+    holdout_mask,
+    positions_per_sample,
+    sample_positions,
+)
 
 
 def rows(n: int, d: int, m: int, groups: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -75,3 +83,17 @@ def test_a_layer_of_many_groups_takes_fewer_rows_but_enough_for_each() -> None:
     assert positions_per_sample(9, 256, 960) == 15
     assert positions_per_sample(9, 10_000, 10**6) == 1
     assert 64 * positions_per_sample(400, 64, 10**6) >= ROWS_PER_COLUMN * 400 // 2
+
+
+def test_rows_are_of_their_samples_and_the_last_fold_is_held_back() -> None:
+    samples, folds = find_row_origins(range(3, 11), 24)
+    np.testing.assert_array_equal(samples, np.repeat(np.arange(3, 11), 3))
+    np.testing.assert_array_equal(folds, samples % HOLDOUT_PERIOD)
+    np.testing.assert_array_equal(holdout_mask(range(3, 11), 24), folds == HOLDOUT_PERIOD - 1)
+
+
+def test_rows_of_no_sample_are_all_fitted_on() -> None:
+    samples, folds = find_row_origins(range(4, 9), 7)
+    assert set(samples) == {4}
+    assert not folds.any()
+    assert not holdout_mask(range(4, 9), 7).any()
