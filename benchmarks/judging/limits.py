@@ -12,6 +12,7 @@ LIMITS: dict[str, tuple[str, float]] = {
     "agreement": (">=", 0.98),
     "box_f1_0.5": (">=", 0.98),
     "box_f1_0.75": (">=", 0.95),
+    "ap_kept": (">=", 0.985),
     "iou_mean": (">=", 0.98),
     "similarity_spearman": (">=", 0.99),
     "nearest_kept": (">=", 0.9),
