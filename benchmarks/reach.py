@@ -31,7 +31,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from judging.limits import LIMITS, find_best_by_hand, find_broken, get_gain, is_kept, summarize
+from judging.limits import LIMITS, find_best_by_hand, find_broken, get_gain, is_kept, summarize, time_beside
 
 OURS = "onnxslim"
 TOOLS = (OURS, "dynamic", "static", "static-linear")
@@ -87,6 +87,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return list({(row["name"], row["tool"]): row for row in rows}.values())
 
 
+def add_row(path: Path, row: dict[str, Any]) -> None:
+    """Write ``row`` at the end of OUT."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
 def read_manifest(path: Path) -> list[dict[str, Any]]:
     """Its entries, paths whole."""
     entries = json.loads(path.read_text(encoding="utf-8"))
@@ -124,7 +130,7 @@ def verify(entry: dict[str, Any], result: Path, judges: Path) -> dict[str, Any]:
 
 def compress(entry: dict[str, Any], tool: str, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     """One row: how the command ended, what it said, and what its file is worth."""
-    out = folder / f"{entry['name']}.{tool}.onnx"
+    out = get_path(entry, tool, folder)
     out.unlink(missing_ok=True)
     limit = 3 * given.budget + 120 if tool == OURS else HAND_SECONDS
     ran = run(make_command(entry, tool, out, given), limit)
@@ -141,9 +147,30 @@ def compress(entry: dict[str, Any], tool: str, folder: Path, given: argparse.Nam
         row |= {"error": seen["error"]} if "error" in seen else {"verified": seen}
     elif tool == OURS:
         row["runs"] = "error" not in verify(entry, entry["model"], given.judges)
-    if not given.keep:
-        out.unlink(missing_ok=True)
     return row
+
+
+def get_path(entry: dict[str, Any], tool: str, folder: Path) -> Path:
+    """Where the file of ``tool`` is."""
+    return folder / f"{entry['name']}.{tool}.onnx"
+
+
+def compare_with_hand(
+    entry: dict[str, Any], rows: list[dict[str, Any]], folder: Path, judges: Path
+) -> dict[str, Any] | None:
+    """Our row of ``entry`` with how many times faster it is than the best by hand, in turn; None where one is not there.
+
+    Ratios to the original that were measured hours apart differ by a tenth where the machine does other work.
+    """
+    row = next((row for row in rows if (row["name"], row["tool"]) == (entry["name"], OURS)), None)
+    hand = find_best_by_hand(rows, entry["name"], OURS)
+    if row is None or hand is None:
+        return None
+    paths = [get_path(entry, tool, folder) for tool in (hand["tool"], OURS)]
+    if not all(path.exists() for path in paths):
+        return None
+    seen = verify(entry | {"model": paths[0], "natural": None}, paths[1], judges)
+    return None if "error" in seen else row | {"beside_hand": {"tool": hand["tool"], "speed_ratio": seen["speed_ratio"]}}
 
 
 def read_told(text: str) -> dict[str, Any]:
@@ -179,7 +206,7 @@ def print_tables(rows: list[dict[str, Any]]) -> None:
     titles = ["model", "kind", "faster", "smaller", "kept", "seconds", "MB", "best by hand", "faster", "smaller", "kept"]
     print("", "| " + " | ".join(titles) + " |", "|---" * len(titles) + "|", sep="\n")
     for row in (row for row in rows if row["tool"] == OURS):
-        hand = find_best_by_hand(rows, row["name"], OURS)
+        hand = time_beside(row, find_best_by_hand(rows, row["name"], OURS))
         cost = [f"{row['wall_s']:.0f}", f"{row['peak_bytes'] / 1e6:.0f}"]
         cells = [row["name"], row["kind"], *describe(row), *cost, hand["tool"] if hand else "none keeps it", *describe(hand)]
         print("| " + " | ".join(cells) + " |")
@@ -206,14 +233,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = (given.keep or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        for entry, tool in ((entry, tool) for entry in entries for tool in given.tools.split(",")):
-            if given.table or (entry["name"], tool) in done:
-                continue
-            row = compress(entry, tool, folder, given)
-            with given.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-            broken = find_broken((row.get("verified") or {}).get("natural") or {})
-            print(row["name"], tool, *describe(row), f"{row['wall_s']} s", *broken, row.get("error") or "", file=sys.stderr)
+        for entry in [] if given.table else entries:
+            tools = [tool for tool in given.tools.split(",") if (entry["name"], tool) not in done]
+            for tool in tools:
+                row = compress(entry, tool, folder, given)
+                add_row(given.out, row)
+                broken = find_broken((row.get("verified") or {}).get("natural") or {})
+                told = [f"{row['wall_s']} s", *broken, row.get("error") or ""]
+                print(row["name"], tool, *describe(row), *told, file=sys.stderr)
+            if tools and (timed := compare_with_hand(entry, read_rows(given.out), folder, given.judges)) is not None:
+                add_row(given.out, timed)
+            for tool in [] if given.keep else tools:
+                get_path(entry, tool, folder).unlink(missing_ok=True)
     print_tables(read_rows(given.out))
 
 

@@ -35,7 +35,7 @@ _SPREAD_SHARE = {"mae": 0.05, "mae_of_range": 0.05}
 FASTER, SMALLER = 1.3, 3.0
 #: Slower than this is slower: nearer to 1 the clock decides.
 SLOWER = 0.98
-#: Products of speed and size are of different runs: so much less is less.
+#: Products of speed and size may be of different runs: so much less is less.
 _WORSE = 0.95
 #: What is called a small model, and the memory that it may cost, in bytes.
 _SMALL_MODEL, MAX_MEMORY = 20_000_000, 1_200_000_000
@@ -91,9 +91,18 @@ def _value(row: Row) -> float:
     return speed * size if row.get("verified") and is_kept(row) is not False else 1.0
 
 
+def time_beside(row: Row, by_hand: Row | None) -> Row | None:
+    """``by_hand`` with the speed that it had in turn with ``row``, where the two were timed so; else as it is."""
+    beside = row.get("beside_hand") or {}
+    if by_hand is None or beside.get("tool") != by_hand["tool"]:
+        return by_hand
+    return {**by_hand, "verified": by_hand["verified"] | {"speed_ratio": get_gain(row)[0] / beside["speed_ratio"]}}
+
+
 def is_worse(row: Row, by_hand: Row | None) -> bool:
     """Whether a recipe by hand gains more (speed times size) within the limit than ``row``."""
-    return by_hand is not None and _value(row) < _WORSE * max(1.0, _value(by_hand))
+    timed = time_beside(row, by_hand)
+    return timed is not None and _value(row) < _WORSE * max(1.0, _value(timed))
 
 
 def is_over_time(row: Row) -> bool:

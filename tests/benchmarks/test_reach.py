@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import reach
@@ -47,6 +48,28 @@ def test_of_a_model_and_tool_that_are_there_twice_the_later_counts(tmp_path: Pat
     (tmp_path / "out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     assert reach.read_rows(tmp_path / "out.jsonl") == rows[1:]
     assert reach.read_rows(tmp_path / "none.jsonl") == []
+
+
+def test_ours_and_the_best_by_hand_are_timed_in_turn_where_both_files_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def verify(entry: dict[str, Any], result: Path, judges: Path) -> dict[str, Any]:
+        asked.append((entry["model"].name, result.name, entry["natural"]))
+        return {"speed_ratio": 1.25}
+
+    monkeypatch.setattr(reach, "verify", verify)
+    entry = {"name": "m", "model": Path("m.onnx"), "natural": "f1"}
+    seen = {"speed_ratio": 2.0, "size_ratio": 2.0, "natural": {"f1": 1.0}}
+    rows = [{"name": "m", "tool": tool, "verified": seen} for tool in ("onnxslim", "static")]
+    assert reach.compare_with_hand(entry, rows, tmp_path, tmp_path) is None, "no files"
+    for tool in ("onnxslim", "static"):
+        reach.get_path(entry, tool, tmp_path).touch()
+    found = reach.compare_with_hand(entry, rows, tmp_path, tmp_path)
+    assert found == rows[0] | {"beside_hand": {"tool": "static", "speed_ratio": 1.25}}
+    assert asked == [("m.static.onnx", "m.onnxslim.onnx", None)]
+    assert reach.compare_with_hand(entry, rows[:1], tmp_path, tmp_path) is None, "nothing by hand keeps the limit"
 
 
 def test_only_states_are_handed_to_what_verifies() -> None:

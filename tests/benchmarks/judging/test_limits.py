@@ -52,6 +52,19 @@ def test_the_original_itself_is_kept_and_what_nobody_judged_is_unknown() -> None
     assert limits.is_kept(row(drop=0.02)) is False
 
 
+def test_two_that_were_timed_in_turn_are_compared_by_that() -> None:
+    hand = row(tool="static", speed=1.6, size=2.0)
+    ours = row(speed=1.4, size=2.0)
+    assert limits.is_worse(ours, hand)
+    ours["beside_hand"] = {"tool": "static", "speed_ratio": 1.1}
+    assert not limits.is_worse(ours, hand)
+    assert limits.get_gain(limits.time_beside(ours, hand) or {})[0] == pytest.approx(1.4 / 1.1)
+    ours["beside_hand"] = {"tool": "static", "speed_ratio": 0.9}
+    assert limits.is_worse(ours, hand)
+    ours["beside_hand"] = {"tool": "dynamic", "speed_ratio": 9.0}
+    assert limits.time_beside(ours, hand) is hand, "that was another recipe"
+
+
 def test_a_recipe_by_hand_is_beside_ours_only_if_it_keeps_the_limit() -> None:
     rows = [
         row(),
