@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
-from tests.support.channel_graphs import MICROSOFT, convs, matmuls, recurrent
+from tests.support.channel_graphs import MICROSOFT, convs, matmuls, model, recurrent
 
 NORMALISE: dict[str, tuple[ir.Model, int]] = {
     "LayerNormalization": (matmuls("m = LayerNormalization(h, s, b)", {"s": (8,), "b": (8,)}), 0),
@@ -39,8 +40,31 @@ RECURRENT: dict[str, tuple[ir.Model, int]] = {
         recurrent('LSTM<hidden_size=7, direction="bidirectional">', 4, ", b", directions=2, b=(2, 56)),
         15,
     ),
+    "LSTM with sequence lengths, in both directions": (
+        recurrent('LSTM<hidden_size=7, direction="bidirectional">', 4, ", , n", directions=2, n=np.array([5, 3], np.int32)),
+        15,
+    ),
+    "the last states of an LSTM": (
+        model(
+            "a, s, c = LSTM<hidden_size=7>(x, w, r) b = Concat<axis=0>(s, c) t = Transpose<perm=[1,0,2]>(b)"
+            " f = Reshape(t, z) y = MatMul(f, w_out)",
+            {"w": (1, 28, 6), "r": (1, 28, 7), "w_out": (14, 4), "z": [2, -1]},
+            inputs="float[5,2,6] x",
+        ),
+        7,
+    ),
     "GRU": (recurrent("GRU<hidden_size=7, linear_before_reset=1>", 3, ", b", b=(1, 42)), 15),
+    "GRU in reverse, with a state and lengths": (
+        recurrent(
+            'GRU<hidden_size=7, direction="reverse">', 3, ", b, n, h0", b=(1, 42), h0=(1, 2, 7), n=np.array([5, 3], np.int32)
+        ),
+        15,
+    ),
     "RNN": (recurrent("RNN<hidden_size=7>", 1), 15),
+    "RNN in both directions, with states": (
+        recurrent('RNN<hidden_size=7, direction="bidirectional">', 1, ", , , h0", directions=2, h0=(2, 2, 7)),
+        15,
+    ),
 }
 
 ATTENTION: dict[str, tuple[ir.Model, int]] = {

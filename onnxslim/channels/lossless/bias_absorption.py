@@ -62,7 +62,11 @@ def find_consumer_facts(model: ir.Model, analysis: Analysis, facts: Mapping[ir.V
 def _find_consumer_facts(
     node: ir.Node, consumer: Consumer, size: int, facts: Mapping[ir.Value, ChannelFacts]
 ) -> ConsumerFacts:
-    input_facts = _find_input_facts(node, consumer.input, consumer.axis, facts)
+    reads_itself = consumer.weight is not None and consumer.weight.input == consumer.input
+    # a recurrence sums its own last state, of which its output tells
+    input_facts = (
+        facts.get(node.outputs[0]) if reads_itself else _find_input_facts(node, consumer.input, consumer.axis, facts)
+    )
     unknown = np.full((1, size), np.nan)
     weight = constants.get_const_array(node.inputs[consumer.weight.input]) if consumer.weight is not None else None
     none_unread: np.ndarray = np.zeros(size, bool)

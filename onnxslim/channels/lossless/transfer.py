@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnxslim.channels.lossless import linear, pointwise
 from onnxslim.channels.lossless.facts import BaseAllocator, ChannelFacts
 from onnxslim.channels.lossless.layout_view import NodeView, Transfer
+from onnxslim.channels.lossless.recurrent import RECURRENT_CELLS, find_state_facts
 
 
 def infer_facts(model: ir.Model) -> dict[ir.Value, ChannelFacts]:
@@ -19,6 +20,9 @@ def infer_facts(model: ir.Model) -> dict[ir.Value, ChannelFacts]:
     known: dict[ir.Value, ChannelFacts] = {}
     bases = BaseAllocator()
     for node in model.graph:
+        if not node.domain and node.op_type in RECURRENT_CELLS:
+            known.update(zip(node.outputs, find_state_facts(NodeView(node, known, bases)) or (), strict=False))
+            continue
         transfer = None if node.domain else TRANSFERS.get(node.op_type)
         output_facts = transfer(NodeView(node, known, bases)) if transfer is not None else None
         if output_facts is not None:
@@ -100,6 +104,39 @@ def _flatten(view: NodeView) -> ChannelFacts | None:
     )
 
 
+def _reshape(view: NodeView) -> ChannelFacts | None:
+    """As flattening, or channels last: (…, C) and with the axes before it, as the directions of a recurrent net."""
+    facts, dims, out = view.input_facts(0), view.input_dims(0), view.output_dims()
+    if facts is None or facts.axis != len(dims) - 1 or not out:
+        return _flatten(view)
+    size, times = out[-1], 1
+    for dim in dims[-2::-1]:
+        if times * len(facts) == size:
+            break
+        if not isinstance(dim, int):
+            return None
+        times *= dim
+    if times * len(facts) != size:
+        return None
+    if times == 1:
+        return facts.with_axis(len(out) - 1)
+    tiled = facts.take(np.tile(np.arange(len(facts)), times))
+    keys = [tiled.base, np.repeat(np.arange(times), len(facts))]
+    return view.bases.assign_bases(len(out) - 1, keys, tiled.factor, tiled.low, tiled.high, tiled.is_constant)
+
+
+def _squeeze(view: NodeView) -> ChannelFacts | None:
+    """Squeeze or Unsqueeze: axes of size 1 before that of the channels go or come."""
+    facts, rank, out_rank = view.input_facts(0), len(view.input_dims(0)), len(view.output_dims())
+    axes = view.node.attributes["axes"].as_ints() if "axes" in view.node.attributes else view.const(1)
+    if facts is None or axes is None or not rank or not out_rank:
+        return None
+    moved = {int(a) % max(rank, out_rank) for a in np.ravel(axes)}
+    if out_rank < rank:
+        return None if facts.axis in moved else facts.with_axis(facts.axis - sum(a < facts.axis for a in moved))
+    return facts.with_axis([a for a in range(out_rank) if a not in moved][facts.axis])
+
+
 def _transpose(view: NodeView) -> ChannelFacts | None:
     facts, rank = view.input_facts(0), len(view.input_dims(0))
     if facts is None or not rank:
@@ -112,9 +149,11 @@ TRANSFERS: dict[str, Transfer] = {
     **linear.TRANSFERS,
     **pointwise.TRANSFERS,
     **dict.fromkeys(("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "Resize"), _pool_or_resize),
-    **dict.fromkeys(("Flatten", "Reshape"), _flatten),
+    **dict.fromkeys(("Squeeze", "Unsqueeze"), _squeeze),
     "Concat": _concat,
+    "Flatten": _flatten,
     "Pad": _pad,
     "ReduceMean": _reduce_mean,
+    "Reshape": _reshape,
     "Transpose": _transpose,
 }
