@@ -15,6 +15,7 @@ import onnx_ir as ir
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.quantized import detect_quantization
 from onnxslim.graph.signature import list_input_names
+from onnxslim.tools.unfused_layers import find_unfused_layers
 
 #: Weights of fewer elements are told of nowhere: they cost nothing.
 _MIN_ELEMENTS = 4096
@@ -110,6 +111,10 @@ def _find_islands(model: ir.Model) -> Iterator[str]:
             yield _name(node)
 
 
+def _find_unfused(model: ir.Model) -> Iterator[str]:
+    return (f"{_name(node)}: {why}" for node, why in find_unfused_layers(model))
+
+
 def _find_float_lstms(model: ir.Model) -> Iterator[str]:
     for node in _list_nodes(model, "LSTM"):
         weight = get_const_tensor(node.inputs[2]) if len(node.inputs) > 2 else None
@@ -185,6 +190,10 @@ FORMS: dict[str, tuple[Callable[[ir.Model], Iterator[str]], str]] = {
     "float between int8": (
         _is_quantized(_find_islands),
         "there is no int8 kernel for it, and both conversions are paid for",
+    ),
+    "Q/DQ that does not fuse": (
+        _find_unfused,
+        "the layer runs in float, and both conversions are paid for; quantize the float model here",
     ),
     "ConvInteger": (_find_integer_convolutions, "it is slower than float; calibrated ranges (static int8) are not"),
     "LSTM in float": (_find_float_lstms, "quantize with dynamic int8 stores it in a quarter"),

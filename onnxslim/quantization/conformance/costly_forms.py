@@ -75,6 +75,19 @@ def _draw_conv(*, signed: bool = False, unsigned_weights: bool = False) -> ir.Mo
     return toy.build(value)
 
 
+def _draw_unfused() -> tuple[tuple[int, ...], ir.Model, ir.Model]:
+    """Convolutions whose int32 bias is 5 % off the scale of their products, and at that scale."""
+    shape, models = (1, 64, 28, 28), []
+    for error in (1.05, 1.0):
+        toy = ToyModel(*shape)
+        value = toy.qdq(toy.x)
+        for _ in range(3):
+            bias = toy.bias(64, 0.02 * 0.01 * error)
+            value = toy.qdq(toy("Conv", value, toy.weights(64, 64, 3, 3), bias, pads=[1, 1, 1, 1]))
+        models.append(toy.build(value))
+    return shape, models[0], models[1]
+
+
 def _draw_signed_activations() -> tuple[tuple[int, ...], ir.Model, ir.Model]:
     return (1, 64, 28, 28), _draw_conv(signed=True), _draw_conv()
 
@@ -138,6 +151,7 @@ COSTLY_FORMS: dict[str, FormFactory] = {
     "MatMulNBits without accuracy_level": _draw_blocks,
     "int8 activations": _draw_signed_activations,
     "uint8 weights": _draw_unsigned_weights,
+    "Q/DQ that does not fuse": _draw_unfused,
     "ConvInteger": _draw_dynamic_conv,
     "LSTM in float": _draw_lstm,
     "BatchNormalization apart": _draw_normalization,

@@ -1,0 +1,51 @@
+"""What is said of layers between Q/DQ is what the claims about the runtime, which are executed, say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnxslim.quantization.conformance.fusion_claims import FUSION_CLAIMS, FusionClaim
+from onnxslim.quantization.conformance.toy_models import ToyModel
+from onnxslim.tools.unfused_layers import find_unfused_layers
+
+FLOAT_KERNELS = {"Conv", "FusedConv", "Gemm", "MatMul"}
+INT8_KERNELS = {"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat"}
+
+
+def says_float(claim: FusionClaim) -> bool | None:
+    """Whether a layer of the claim runs in float; None where it is about something else."""
+    kernels = {op for part in claim.expected_ops.split() for op in part.split("|")}
+    if kernels & FLOAT_KERNELS:
+        return True
+    return False if kernels & INT8_KERNELS else None
+
+
+#: What other hints tell of (int8 activations, weights without activations), and a layer that is kept float on purpose.
+OTHERS = ("int8 activations that two ops read", "stays float, its neighbours", "at load", "at every run")
+CLAIMS = [c for c in FUSION_CLAIMS if says_float(c) is not None and not any(o in c.description for o in OTHERS)]
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.description)
+def test_a_layer_is_told_where_the_runtime_is_claimed_to_keep_it_float(claim: FusionClaim) -> None:
+    toy = ToyModel(*claim.shape, opset=claim.opset)
+    outputs = claim.draw(toy)
+    model = toy.build(*(outputs if isinstance(outputs, tuple) else (outputs,)))
+    found = list(find_unfused_layers(model))
+    assert bool(found) == says_float(claim), found
+
+
+def test_weights_alone_are_no_pair() -> None:
+    toy = ToyModel(1, 16, 8, 8)
+    assert not list(find_unfused_layers(toy.build(toy.conv(toy.x))))
+
+
+def test_the_reason_names_what_is_wrong() -> None:
+    toy = ToyModel(1, 16, 8, 8)
+    model = toy.build(toy.qdq(toy.conv(toy.qdq(toy.x), toy.bias(16, 0.02 * 0.01 * 1.05))))
+    ((node, why),) = find_unfused_layers(model)
+    assert node.op_type == "Conv"
+    assert "another scale" in why
+    toy = ToyModel(1, 16, 8, 8)
+    right = toy.build(toy.qdq(toy.conv(toy.qdq(toy.x), toy.bias(16, float(np.float32(0.02) * np.float32(0.01))))))
+    assert not list(find_unfused_layers(right))
