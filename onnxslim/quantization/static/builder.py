@@ -163,7 +163,8 @@ class StaticBuilder:
         units = fastest - self.lstms.keys()
         losses = measure_group_losses([unit.name for unit in self.all_units if unit.name in units], measure, fits)
         front = remeasure_front(walk_front(self.all_units, self.times, losses, units), measure, fits)
-        return combine_fronts(front, self._rank_lstms(fastest & self.lstms.keys(), reference, fits))
+        combined = combine_fronts(front, self._rank_lstms(fastest & self.lstms.keys(), reference, fits))
+        return [point for point in combined if point.int8]  # nothing in int8 is no placement
 
     def _rank_lstms(
         self, names: frozenset[str], reference: ReferenceOutputs, fits: Callable[[], bool]

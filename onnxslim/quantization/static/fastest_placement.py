@@ -45,11 +45,14 @@ def choose_fastest(
     *,
     config: SessionConfig,
     report: StepReport,
+    may_be_empty: bool = False,
 ) -> FastestPlacement:
     """Which units of ``full_plan`` run in int8 where only time counts.
 
+    ``may_be_empty``: something else is in int8 anyway, recurrent layers, so that where all of these are slower none is.
+
     Raises:
-        UnsupportedError: By the clock none is faster than float.
+        UnsupportedError: By the clock none is faster than float, and some have to be.
         UsageError: An unknown placement.
     """
     all_units, int8_capable = full_plan.units, full_plan.int8
@@ -77,6 +80,8 @@ def choose_fastest(
     best, seconds = placement_profiling.pick_fastest(candidates, timing_feeds, config, report)
     if best == "float":
         best = min(distinct, key=seconds.__getitem__)
+        if may_be_empty and seconds[best] > MAX_SLOWDOWN * seconds["float"]:
+            return FastestPlacement(frozenset(), times)
         _check_slowdown(seconds["float"], seconds[best], report)
     return FastestPlacement(distinct[best], times)
 

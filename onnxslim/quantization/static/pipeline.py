@@ -142,7 +142,10 @@ def quantize_static(
     timing_feeds = feeds.for_timing(NUM_TIMING_SAMPLES)
     with report.part("placement"):
         qparams = range_selector.get_qparams(best_method)
-        fastest = choose_fastest(equalized, full_plan, qparams, timing_feeds, options, config=config, report=report)
+        fastest = choose_fastest(
+            equalized, full_plan, qparams, timing_feeds, options, config=config, report=report,
+            may_be_empty=bool(builder.int8_lstms),
+        )  # fmt: skip
         release_freed_memory()
     builder = replace(builder, times=fastest.times)
     if given is None:

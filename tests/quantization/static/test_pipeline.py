@@ -17,7 +17,7 @@ from onnxslim.data.sources import open_samples
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.static import pipeline
+from onnxslim.quantization.static import fastest_placement, pipeline
 from onnxslim.quantization.step import quantize
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.validation.evaluation import evaluate
@@ -143,6 +143,34 @@ def test_lstms_between_static_layers_run_in_int8_and_replay_to_the_byte() -> Non
     back, report = quantize(found, data, replace(options, float_units=("layer",)))
     assert (kernels(back)["LSTM"], kernels(back)["DynamicQuantizeLSTM"]) == (1, 0)
     assert report.decision.float_units == ("layer",)
+
+
+@pytest.mark.parametrize("excess", [None, 0.1, 0.8, 2.0])
+def test_where_only_an_lstm_gains_by_int8_only_that_is_int8(excess: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the clock of a busy machine the rest seemed slower, and the LSTM was left in float with it."""
+
+    def pick(candidates: dict[str, ir.Model], *_: object) -> tuple[str, dict[str, float]]:
+        return "float", {name: 1.0 if name == "float" else 1.1 for name in candidates}
+
+    monkeypatch.setattr(fastest_placement.placement_profiling, "pick_fastest", pick)
+    found = build_recurrent()
+    data = open_samples({"x": np.random.default_rng(1).normal(size=(16 * STEPS, 16, 6, 6)).astype(np.float32)}, found)
+    options = QuantizeOptions(activations="static", placement="measured")
+
+    def judge(result: ir.Model) -> float:
+        return (excess or 0.0) * ("DynamicQuantizeLSTM" in {node.op_type for node in result.graph})
+
+    result, report = quantize(found, data, options, drop_over_limit=None if excess is None else judge_by(judge))
+    ops = kernels(result)
+    assert (ops["DynamicQuantizeLSTM"], ops["QLinearConv"], ops["Conv"]) == (1, 0, 2)
+    assert "layer" not in report.decision.float_units
+    assert all("layer" not in point.float_units for point in report.decision.front)
+    again, _ = quantize(
+        found, data,
+        replace(options, float_units=report.decision.float_units, float_weights=report.decision.float_weights,
+                calibration=report.decision.calibration),
+    )  # fmt: skip
+    assert model_file.to_bytes(again) == model_file.to_bytes(result)
 
 
 def test_an_lstm_that_the_outputs_do_not_bear_goes_back_to_float() -> None:
