@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.read_places import ReadPlaces, find_read_places
 from onnxslim.activations.working_set import find_crossing, find_tensor_bytes, plan_batch_size
 from onnxslim.core.memory_budget import scale_bytes
 from onnxslim.data.samples import Samples
@@ -47,7 +49,7 @@ class SegmentExecutor:
         max_held_bytes: int | None = None,
         shared: SegmentExecutor | None = None,
     ) -> None:
-        self._model, self._samples, self._config = model, samples, config
+        self._model, self._samples, self._config, self._shared = model, samples, config, shared
         self._max_held_bytes = scale_bytes(MAX_HELD_BYTES) if max_held_bytes is None else max_held_bytes
         self._nodes = list(model.graph)
         self._cut_position = -1
@@ -66,6 +68,17 @@ class SegmentExecutor:
     def sample_count(self) -> int:
         """How many samples it goes through."""
         return len(self._samples)
+
+    @cached_property
+    def read_places(self) -> ReadPlaces | None:
+        """Which places of the samples anybody reads; None where no mask leaves any out."""
+        if self._shared is not None:
+            return self._shared.read_places
+        return find_read_places(self._model, self._samples, self._config)
+
+    def find_read(self, indices: range) -> np.ndarray | None:
+        """Those of the samples at ``indices``, of one batch: bool (n, places)."""
+        return None if self.read_places is None else self.read_places.get(indices)
 
     def _fits(self, names: Sequence[str]) -> bool:
         """Whether these tensors of all samples may be held."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.activations.read_places import expand_places
 from onnxslim.activations.run_context import RunContext
 from onnxslim.activations.segment_executor import SegmentExecutor
 from onnxslim.channels.analysis.units import Analysis, Consumer
@@ -176,7 +177,7 @@ class _ConsumerView:
         first_sample = 0
         for indices, tensors in executor.run_segment(self.consumer.node, [self.consumer.tensor]):
             x = tensors[self.consumer.tensor]
-            rows = self._channel_rows(x, per_sample, first_sample, seed)
+            rows = self._channel_rows(x, per_sample, first_sample, seed, executor.find_read(indices))
             held_mask = holdout_mask(indices, rows.shape[1])
             moments.add(rows[:, ~held_mask])
             held_out.add(rows[:, held_mask])
@@ -206,8 +207,14 @@ class _ConsumerView:
         flat = np.moveaxis(array, site.axis, -1).reshape(-1, array.shape[site.axis])
         return np.concatenate([flat, np.zeros((len(flat), 1))], axis=1, dtype=np.float64)[None]
 
-    def _channel_rows(self, x: np.ndarray, per_sample: int, first_sample: int, seed: int) -> np.ndarray:
-        flat = np.moveaxis(x, self.consumer.axis, -1)
-        flat = flat.reshape(len(x) if self.consumer.axis % x.ndim else 1, -1, flat.shape[-1])
-        sampled_positions = sample_positions(flat.shape[1], per_sample, first_sample, len(flat), [seed, self.consumer.node])
-        return np.take_along_axis(flat, sampled_positions[..., None], axis=1).reshape(1, -1, flat.shape[-1])
+    def _channel_rows(
+        self, x: np.ndarray, per_sample: int, first_sample: int, seed: int, read: np.ndarray | None
+    ) -> np.ndarray:
+        moved = np.moveaxis(x, self.consumer.axis, -1)
+        flat = moved.reshape(len(x) if self.consumer.axis % x.ndim else 1, -1, moved.shape[-1])
+        is_read, rng_seed = expand_places(read, moved.shape), [seed, self.consumer.node]
+        sampled_positions = sample_positions(flat.shape[1], per_sample, first_sample, len(flat), rng_seed, read=is_read)
+        rows = np.take_along_axis(flat, sampled_positions[..., None], axis=1)
+        if is_read is not None:
+            rows[~np.take_along_axis(is_read, sampled_positions, axis=1)] = np.nan
+        return rows.reshape(1, -1, flat.shape[-1])

@@ -29,17 +29,26 @@ class FoldRows:
         self._blocks: list[list[np.ndarray]] = [[] for _ in range(HOLDOUT_PERIOD)]
         self._sample_count = 0
 
-    def add(self, indices: Sequence[int] | range, current: Mapping[str, np.ndarray], reference: np.ndarray) -> None:
+    def add(
+        self,
+        indices: Sequence[int] | range,
+        current: Mapping[str, np.ndarray],
+        reference: np.ndarray,
+        *,
+        read: np.ndarray | None = None,
+    ) -> None:
         """Add a batch.
 
         Args:
             indices: Which samples it holds. Rows that cannot be told apart by sample are all in the first fold.
             current: What there is now, by tensor: the target's ``input_tensors``.
             reference: What there was, shaped like the layer's output.
+            read: Which places of the samples anybody reads, bool (n, places); None: all.
         """
         layer, x = self._target.layer, current[self._target.layer.input]
         outputs = [reference, *(current[name] for name in self._target.input_tensors[1:])]
-        input_rows, output_rows = sample_rows(layer, x, outputs, self._per_sample, self._sample_count, self._seed)
+        first, seed = self._sample_count, self._seed
+        input_rows, output_rows = sample_rows(layer, x, outputs, self._per_sample, first, seed, read=read)
         self._sample_count += len(x)
         samples, folds = find_row_origins(indices, input_rows.shape[1])
         for number, (parts, blocks) in enumerate(zip(self._parts, self._blocks, strict=True)):

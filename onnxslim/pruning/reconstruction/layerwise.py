@@ -85,7 +85,8 @@ def reconstruct_layers(
         original_batches = original_executor.run_segment(original_position[layer.node_output], [reference])
         collected = FoldRows(target, len(samples), seed)
         for (indices, current), (_, before) in zip(pruned_batches, original_batches, strict=True):
-            collected.add(indices, current, _take_kept(before[reference], kept(reference)))
+            read = original_executor.find_read(indices)
+            collected.add(indices, current, _take_kept(before[reference], kept(reference)), read=read)
             del current, before  # large, and not to be held beside the next
         folds = collected.finish()
         release_freed_memory()  # what the rows were joined from, before the fit needs as much
@@ -116,7 +117,7 @@ def fit_takeover(target: RegressionTarget, executor: SegmentExecutor, position: 
     names = [*target.input_tensors, target.reference_tensor]
     folds = FoldRows(target, executor.sample_count)
     for indices, tensors in executor.run_segment(position, names):
-        folds.add(indices, tensors, tensors[target.reference_tensor])
+        folds.add(indices, tensors, tensors[target.reference_tensor], read=executor.find_read(indices))
     fit = _fit_rows(target.layer, folds.finish())
     # the effect is measured on the last of each five samples, which may not have seen to it
     target.layer.assign(fit.fold_weights.get(HOLDOUT_PERIOD - 1, fit.weight))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from onnxslim.activations.read_places import expand_places
 from onnxslim.activations.segment_executor import SegmentExecutor
 from onnxslim.graph.conv_geometry import prepare_input
 from onnxslim.graph.im2col import unfold
@@ -30,7 +31,8 @@ def collect_moments(
     per_sample = positions_per_sample(layer.columns, executor.sample_count, layer.groups)
     first_sample = 0
     for indices, tensors in executor.run_segment(position, [layer.input]):
-        rows, _ = sample_rows(layer, tensors[layer.input], [], per_sample, first_sample, seed)
+        read = executor.find_read(indices)
+        rows, _ = sample_rows(layer, tensors[layer.input], [], per_sample, first_sample, seed, read=read)
         held_mask = holdout_mask(indices, rows.shape[1])
         fitted.add(rows[:, ~held_mask])
         held_out.add(rows[:, held_mask])
@@ -39,7 +41,14 @@ def collect_moments(
 
 
 def sample_rows(
-    layer: LinearLayer, x: np.ndarray, outputs: Sequence[np.ndarray], per_sample: int, first_sample: int, seed: int
+    layer: LinearLayer,
+    x: np.ndarray,
+    outputs: Sequence[np.ndarray],
+    per_sample: int,
+    first_sample: int,
+    seed: int,
+    *,
+    read: np.ndarray | None = None,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Rows of inputs and, at the same positions, of tensors shaped like the layer's output.
 
@@ -50,6 +59,8 @@ def sample_rows(
         per_sample: Positions to keep of every sample.
         first_sample: How many samples came before, so that batches go on where the last one stopped.
         seed: Of the choice of positions.
+        read: Which places of each sample anybody reads, bool (n, places); rows of others are NaN, and nothing is fitted
+            to these.
 
     Returns:
         (g, n · p, d), and (g, n · p, m) for each of ``outputs``.
@@ -66,8 +77,11 @@ def sample_rows(
         ]
     else:
         flat = _flatten_positions(x)
-        sampled_positions = sample_positions(flat.shape[1], per_sample, first_sample, len(x), rng_seed)
+        is_read = expand_places(read, x.shape)
+        sampled_positions = sample_positions(flat.shape[1], per_sample, first_sample, len(x), rng_seed, read=is_read)
         patches = np.take_along_axis(flat, sampled_positions[..., None], axis=1)
+        if is_read is not None:
+            patches[~np.take_along_axis(is_read, sampled_positions, axis=1)] = np.nan
         output_rows = [np.take_along_axis(_flatten_positions(y), sampled_positions[..., None], axis=1) for y in outputs]
 
     def grouped(array: np.ndarray) -> np.ndarray:

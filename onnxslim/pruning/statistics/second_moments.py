@@ -201,14 +201,27 @@ def positions_per_sample(columns: int, samples: int, groups: int = 1) -> int:
     return int(np.clip(-(-rows // max(samples, 1)), 1, MAX_POSITIONS))
 
 
-def sample_positions(size: int, per_sample: int, first_sample: int, count: int, rng_seed: Sequence[int]) -> np.ndarray:
+def sample_positions(
+    size: int,
+    per_sample: int,
+    first_sample: int,
+    count: int,
+    rng_seed: Sequence[int],
+    *,
+    read: np.ndarray | None = None,
+) -> np.ndarray:
     """Which output positions to keep of samples ``first_sample`` … ``first + count``: int64 (count, min(each, size)).
 
     The samples walk through one seeded permutation of the positions, each going on where the one before it stopped: all
     positions are used equally often, borders included, and the choice does not depend on how samples are batched.
+    Where ``read``, bool (count, size), is given, they step over positions that nobody reads while others are left.
     """
     if size <= per_sample:
         return np.tile(np.arange(size), (count, 1))
     order = np.random.default_rng(list(rng_seed)).permutation(size)
-    steps = np.arange(first_sample, first_sample + count)[:, None] * per_sample + np.arange(per_sample)
-    return np.asarray(order[steps % size])
+    starts = np.arange(first_sample, first_sample + count)[:, None] * per_sample
+    if read is None:
+        return np.asarray(order[(starts + np.arange(per_sample)) % size])
+    walks = order[(starts + np.arange(size)) % size]
+    read_first = np.argsort(~np.take_along_axis(read, walks, axis=1), axis=1, kind="stable")
+    return np.asarray(np.take_along_axis(walks, read_first[:, :per_sample], axis=1))

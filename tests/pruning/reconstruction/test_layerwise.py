@@ -164,8 +164,8 @@ def test_a_layer_in_a_cheaper_form_whose_rows_tell_no_sample_is_not_judged(monke
     first, *_ = find_linear_layers(same.graph).values()
     original_rows = FoldRows.add
 
-    def add_rows(self: FoldRows, indices: range, *rest: object) -> None:
-        original_rows(self, [5 * index for index in indices], *rest)  # type: ignore[arg-type]
+    def add_rows(self: FoldRows, indices: range, *rest: object, **places: object) -> None:
+        original_rows(self, [5 * index for index in indices], *rest, **places)  # type: ignore[arg-type]
 
     monkeypatch.setattr(FoldRows, "add", add_rows)
     forms = {first.node_output: Factorization("channels", 4)}

@@ -97,3 +97,14 @@ def test_rows_of_no_sample_are_all_fitted_on() -> None:
     assert set(samples) == {4}
     assert not folds.any()
     assert not holdout_mask(range(4, 9), 7).any()
+
+
+def test_positions_that_nobody_reads_come_last() -> None:
+    read = np.arange(20) < np.array([12, 3, 20])[:, None]
+    positions = sample_positions(20, 6, 0, 3, [7], read=read)
+    taken = np.take_along_axis(read, positions, axis=1)
+    np.testing.assert_array_equal(taken.sum(axis=1), [6, 3, 6])
+    assert all(len(set(row)) == 6 for row in positions.tolist())
+    np.testing.assert_array_equal(
+        sample_positions(20, 6, 4, 3, [7], read=np.ones((3, 20), bool)), sample_positions(20, 6, 4, 3, [7])
+    )

@@ -1,0 +1,75 @@
+"""A mask is what keeps some places from reaching the others; a name or zeros and ones alone are none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnxslim.activations.read_places import ReadPlaces, expand_places, find_read_places
+from onnxslim.data.sources import open_samples
+from onnxslim.runtime.session import SessionConfig
+from tests.support.onnx_text import build
+
+LENGTHS = (3, 5, 2, 4, 5, 1)
+READ = np.arange(5) < np.array(LENGTHS)[:, None]
+X = np.random.default_rng(0).standard_normal((len(LENGTHS), 5, 4)).astype(np.float32)
+#: the mean over places, those that the flags take out aside, added to every place
+MASKED = """
+    kept = Cast <to = 1> (flags)
+    axis = Constant <value = int64[1] {2}> ()
+    weight = Unsqueeze (kept, axis)
+    places = Constant <value = int64[1] {1}> ()
+    taken = Mul (x, weight)
+    total = ReduceSum (taken, places)
+    y = Add (x, total)
+"""
+#: each place by itself
+APART = "kept = Cast <to = 1> (flags) axis = Constant <value = int64[1] {2}> () w = Unsqueeze (kept, axis) y = Mul (x, w)"
+#: the flags are one more feature of every place
+FEATURE = MASKED.replace("taken = Mul (x, weight)", "taken = Add (x, weight)")
+
+
+def places_of(body: str, flags: np.ndarray) -> ReadPlaces | None:
+    model = build(f"(float[n,s,4] x, int64[n,s] flags) => (float[n,s,4] y) {{ {body} }}")
+    samples = open_samples({"x": X, "flags": flags.astype(np.int64)}, model)
+    return find_read_places(model, samples, SessionConfig())
+
+
+def test_the_places_that_a_mask_takes_out_are_found() -> None:
+    found = places_of(MASKED, READ)
+    assert found is not None
+    mask = found.get(range(1, 4))
+    assert mask is not None
+    np.testing.assert_array_equal(mask, READ[1:4])
+    assert found.select(range(6), X).shape == (sum(LENGTHS), 4)
+    assert found.select(range(6), X[:, :2]).shape == (6, 2, 4)
+
+
+def test_a_mask_may_mark_what_is_left_out_instead() -> None:
+    cast = "kept = Cast <to = 1> (flags)"
+    inverted = MASKED.replace(
+        cast, cast.replace("kept", "flag") + " one = Constant <value = float {1}> () kept = Sub (one, flag)"
+    )
+    found = places_of(inverted, ~READ)
+    assert found is not None
+    mask = found.get(range(6))
+    assert mask is not None
+    np.testing.assert_array_equal(mask, READ)
+
+
+@pytest.mark.parametrize("body", [APART, FEATURE])
+def test_flags_that_isolate_nothing_are_no_mask(body: str) -> None:
+    assert places_of(body, READ) is None
+
+
+def test_without_padding_nothing_is_left_out() -> None:
+    assert places_of(MASKED, np.ones_like(READ)) is None
+
+
+def test_a_mask_is_spread_over_heads_and_refused_where_two_axes_fit() -> None:
+    spread = expand_places(READ, (6, 2, 5, 4))
+    assert spread is not None
+    np.testing.assert_array_equal(spread.reshape(6, 2, 5), np.repeat(READ[:, None], 2, axis=1))
+    assert expand_places(READ, (6, 5, 5, 4)) is None
+    assert expand_places(READ, (6, 4)) is None
+    assert expand_places(None, (6, 5, 4)) is None
