@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnxslim.core.errors import InvalidModelError, LimitError, UnsupportedError
 from onnxslim.core.gc_pause import pause_gc
 from onnxslim.model_io import checker, graph_names, map_types, protobuf_limits, tensors
+from onnxslim.model_io.branch_constants import resolve_branch_constants
 
 #: What one message can hold, in bytes, and how much of it is left to everything that is not a tensor.
 MAX_MESSAGE_BYTES = 2**31 - 1
@@ -76,6 +77,7 @@ def build_model(proto: onnx.ModelProto) -> ir.Model:
         if value.const_value is not None:
             value.const_value = tensors.detach_from_proto(value.const_value)
     tensors.replace_attribute_tensors(model, tensors.detach_from_proto)
+    resolve_branch_constants(model)
     return model
 
 
