@@ -62,10 +62,15 @@ FIXED = {"sr": np.asarray(16000, np.int64)}
 def run_tool(python: str, name: str, source: Path, target: Path, fold: int | None, timeout: float) -> dict[str, Any]:
     """Seconds and peak memory of one tool from file to file, or its last line of complaint."""
     imports, call = TOOLS[name]
+    return run_program(python, imports, call.replace("FOLD", repr(fold)), source, target, timeout)
+
+
+def run_program(python: str, imports: str, call: str, source: Path, target: Path, timeout: float) -> dict[str, Any]:
+    """The same of any call that makes ``target`` of ``source``."""
     program = (
         "import json, logging, re, sys, time\nlogging.disable(logging.CRITICAL)\n"
         f"source, target = sys.argv[1:]\n{imports}\nstart, work = time.perf_counter(), time.process_time()\n"
-        f"{call.replace('FOLD', repr(fold))}\n"
+        f"{call}\n"
         "seconds, work = time.perf_counter() - start, time.process_time() - work\n"
         "peak = int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
         "print('\\nRESULT ' + json.dumps({'seconds': seconds, 'cpu_seconds': work, 'peak_mb': peak // 1024}))"
