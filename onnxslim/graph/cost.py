@@ -51,7 +51,7 @@ def compute_cost(model: ir.Model, dims: Mapping[str, int] | None = None) -> Cost
     bound = model.clone()
     freeze_initializer_inputs(bound)  # what a caller may replace is counted as it comes
     total = count_params(bound)
-    unpack_nbits(bound)
+    unpack_kernels(bound)
     shapes.bind(bound, dims)
     propagate_constants(bound)
     nodes: dict[str, NodeCost] = {}
@@ -82,15 +82,33 @@ def count_params(model: ir.Model) -> int:
     return total
 
 
-def unpack_nbits(model: ir.Model) -> None:
-    """MatMulNBits as the MatMul that it is, in place: ONNX's inference knows no shape behind the former."""
+def unpack_kernels(model: ir.Model) -> None:
+    """onnxruntime's MatMulNBits and DynamicQuantizeLSTM as the MatMul and LSTM that they are, in place: ONNX's inference
+    knows no shape behind the former.
+    """
     editor = GraphEditor(model.graph)
     for node in list(model.graph):
-        if node.op_type == "MatMulNBits" and node.domain == "com.microsoft":
-            size = ir.Shape((node.attributes.get_int("K", 0), node.attributes.get_int("N", 0)))
-            weight = ir.Value(name=f"{node.outputs[0].name}_unpacked", shape=size, type=ir.TensorType(ir.DataType.FLOAT))
-            model.graph.inputs.append(weight)
+        if node.domain != "com.microsoft":
+            continue
+        if node.op_type == "MatMulNBits":
+            weight = _add_weight(node, "", node.attributes.get_int("K", 0), node.attributes.get_int("N", 0))
             editor.replace_node(node, editor.add_node("MatMul", node.inputs[0], weight, before=node, name="MatMul"))
+        elif node.op_type == "DynamicQuantizeLSTM":
+            for index in (1, 2):
+                size = shapes.get_static_dims(node.inputs[index])
+                if size is not None and len(size) == 3:  # directions, inputs, gates
+                    node.replace_input_with(index, _add_weight(node, f"_{index}", size[0], size[2], size[1]))
+            node.resize_inputs(8)
+            node.op_type, node.domain = "LSTM", ""
+
+
+def _add_weight(node: ir.Node, suffix: str, *size: int) -> ir.Value:
+    """An input of the graph of ``node`` in place of a weight of ``size`` that is stored otherwise."""
+    assert isinstance(node.graph, ir.Graph)
+    name, kind = f"{node.outputs[0].name}_unpacked{suffix}", ir.TensorType(ir.DataType.FLOAT)
+    weight = ir.Value(name=name, shape=ir.Shape(size), type=kind)
+    node.graph.inputs.append(weight)
+    return weight
 
 
 def _is_quantization_param(value: ir.Value) -> bool:

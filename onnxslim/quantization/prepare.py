@@ -65,7 +65,9 @@ def build_no_layers_error(model: ir.Model, expected: str) -> UnsupportedError:
             f"nothing to quantise: the layers' weights are {' and '.join(other_dtypes).lower()}, int8 is made of float32",
             hint="quantise the float32 model that it was made from",
         )
-    return UnsupportedError(f"nothing to quantise: no {expected}")
+    recurrent = sorted({node.op_type for node in model.graph.all_nodes() if node.op_type in ("LSTM", "GRU", "RNN")})
+    hint = f"--weights int8 stores the weights of {' and '.join(recurrent)} in a quarter" if recurrent else None
+    return UnsupportedError(f"nothing to quantise: no {expected}", hint=hint)
 
 
 def match_nodes(model: ir.Model, patterns: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onnxslim.graph import shapes
 from onnxslim.graph.constant_propagation import propagate_constants
 from onnxslim.graph.constants import iter_initializers
-from onnxslim.graph.cost import FLOAT_TYPES, MAC_COUNTERS, unpack_nbits
+from onnxslim.graph.cost import FLOAT_TYPES, MAC_COUNTERS, unpack_kernels
 
 #: Picojoules of one multiply-accumulate by the bits of its factors, and of moving one byte.
 MAC_PJ = {32: 4.6, 16: 1.5, 8: 0.23}
@@ -49,7 +49,7 @@ def estimate_energy(model: ir.Model, dims: Mapping[str, int] | None = None) -> E
     for _, _, value in iter_initializers(bound):
         if value.const_value is not None:
             traffic += BYTE_PJ * value.const_value.nbytes
-    unpack_nbits(bound)
+    unpack_kernels(bound)
     shapes.bind(bound, dims)
     propagate_constants(bound)
     for node in bound.graph.all_nodes():

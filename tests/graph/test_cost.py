@@ -10,6 +10,8 @@ import pytest
 from onnxslim.core.errors import UsageError
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
+from tests.support.channel_graphs import MICROSOFT
+from tests.support.channel_graphs import model as net
 from tests.support.small_graphs import CONV, model
 
 
@@ -51,3 +53,19 @@ def test_costs_are_read_without_touching_the_model() -> None:
     compute_cost(made)
     assert model_file.to_bytes(made) == before
     assert np.array_equal(made.graph.initializers["w"].const_value.numpy().ravel(), np.ones(216))  # type: ignore[union-attr]
+
+
+def test_layers_behind_an_lstm_with_an_int8_kernel_are_counted() -> None:
+    made = net(
+        """l = com.microsoft.DynamicQuantizeLSTM<hidden_size=8>(x, w, r, , , , , , ws, wz, rs, rz) s = Squeeze(l, one)
+        y = MatMul(s, v)""",
+        {
+            "w": np.ones((1, 6, 32), np.int8), "r": np.ones((1, 8, 32), np.int8), "one": [1], "v": (8, 3),
+            **{name: np.ones(1, np.float32) for name in ("ws", "rs")}, **{n: np.zeros(1, np.int8) for n in ("wz", "rz")},
+        },
+        inputs="float[5,1,6] x", outputs="float[5,1,3] y", imports=MICROSOFT,
+    )  # fmt: skip
+    found = compute_cost(made)
+    assert (found.macs, found.unknown) == (5 * 8 * 3, ())
+    assert found.params == 6 * 32 + 8 * 32 + 8 * 3
+    assert "DynamicQuantizeLSTM" in {node.op_type for node in made.graph}
