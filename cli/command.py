@@ -15,7 +15,7 @@ from typing import Any
 import click
 import yaml
 
-from onnxslim.core.errors import GateError, OnnxslimError, UsageError
+from onnxslim.core.errors import GateError, InconclusiveError, OnnxslimError, UsageError
 from onnxslim.core.memory_budget import plan_memory
 from onnxslim.model_folders import naming
 from onnxslim.model_io import model_file
@@ -92,10 +92,10 @@ def command(
                             result = run_on_folder(name, function, watched, own_params, suffix)
                         else:
                             result = function(watched, **own_params)
-                except GateError as error:
+                except (GateError, InconclusiveError) as error:
                     if isinstance(gate_result := getattr(error, "result", None), Result):
                         gate_result.extra["metadata"] = _collect_provenance(gate_result, None)
-                    report_gate_failure(error, common, show)
+                    report_gate_failure(error, common, show, makes_model=makes_model)
                     raise
                 result.extra["energy"] = meter.add_command_joules(result.extra.get("energy"))
                 result.extra["metadata"] = _collect_provenance(result, common.out if makes_model else None)

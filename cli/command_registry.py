@@ -18,6 +18,7 @@ _COMMAND_NAMES = (
     "quantize",
     "recover",
     "evaluate",
+    "verify",
     "compare",
     "benchmark",
     "profile",

@@ -30,6 +30,8 @@ from onnxslim.validation.metrics.dataset_metric import DatasetMetric
 from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS
 from onnxslim.validation.metrics.metric import Metric
 from onnxslim.validation.metrics.table import METRICS
+from onnxslim.verification.outcome import Verification
+from onnxslim.verification.receipt import Receipt
 from onnxslim_cli.error_mapping import EndedEarlyError
 
 DOCS = Path(__file__).resolve().parent
@@ -97,6 +99,8 @@ def render_schema() -> str:
         properties[part] = describe_type(ModelFacts | None)
     properties["steps"] = {"type": "array", "items": describe_record(StepReport)}
     properties["stages"] = {"type": "array", "items": describe_record(Stage)}
+    properties["receipt"] = describe_type(Receipt | None)
+    properties["verification"] = describe_type(Verification | None)
     kinds = list_error_classes()
     properties["error"]["anyOf"][0]["properties"]["kind"]["enum"] = list(dict.fromkeys(kind.kind for kind in kinds))
     properties["exit_code"]["enum"] = sorted({0, *(kind.exit_code for kind in kinds)})

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from onnxslim.tools.sensitivity_analysis import sensitivity as sensitivity
     from onnxslim.validation.comparison import compare as compare
     from onnxslim.validation.evaluation import evaluate as evaluate
+    from onnxslim.verification.verification import verify as verify
 
 #: Public name → the module it lives in.
 _HOMES = {
@@ -53,6 +54,7 @@ _HOMES = {
     "sensitivity": "onnxslim.tools.sensitivity_analysis",
     "simplify": "onnxslim.simplification.step",
     "slim": "onnxslim.compat.drop_in",
+    "verify": "onnxslim.verification.verification",
 }
 
 __all__ = ("__version__", *_HOMES)

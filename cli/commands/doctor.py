@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from onnxslim.core.cpu_info import read_cpu_info
 from onnxslim.core.errors import OnnxslimError
 from onnxslim.core.version import __version__
 from onnxslim.pipeline.result import Result
@@ -27,7 +28,7 @@ from onnxslim.runtime.energy.energy_counter import NOT_MEASURABLE, find_counter
 from onnxslim.runtime.providers import CPU, PROVIDERS, Provider, parse_provider
 from onnxslim.runtime.session import SessionConfig, available_providers
 from onnxslim.simplification.speed.measurement import TimedClaim, time_claims
-from onnxslim.tools.measured_costs import keep_costs, read_cpu_info
+from onnxslim.tools.measured_costs import keep_costs
 
 from .. import name_clash
 from ..command import command

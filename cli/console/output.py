@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from rich.console import RenderableType
 
-from onnxslim.core.errors import GateError, OnnxslimError
+from onnxslim.core.errors import OnnxslimError
 from onnxslim.model_io import atomic_write, model_file
 from onnxslim.pipeline.result import Result, compute_facts
 from onnxslim.reporting.html import render_html
@@ -66,12 +66,14 @@ def deliver_folder(result: Result, common: CommonOptions, show: ShowFunction) ->
     _print_outcome(document, common, show)
 
 
-def report_gate_failure(error: GateError, common: CommonOptions, show: ShowFunction) -> None:
-    """After a gate failed: a report of what was measured, where one was asked for, and the table; never the model."""
+def report_gate_failure(error: OnnxslimError, common: CommonOptions, show: ShowFunction, *, makes_model: bool) -> None:
+    """After a gate failed: what was measured, where it was asked for, and the table; never the model."""
     result = getattr(error, "result", None)
     if not isinstance(result, Result):
         return
     document = result.as_json(error)
+    if common.out is not None and not makes_model:
+        _write_text(common.out, to_json_text(document))
     _write_report(document, common, show)
     if not common.json:
         _print_outcome(document, common, show)
@@ -112,11 +114,16 @@ def _print_outcome(document: Mapping[str, Any], common: CommonOptions, show: Sho
     # The error has its own place, below everything else.
     terminal.print_table(show({**document, "error": None}, explain=common.explain))
     for label, path in (
-        ("folder" if "folder" in document else "model", common.out if document["error"] is None else None),
+        (_name_output(document), common.out if document["error"] is None else None),
         ("report", common.report),
     ):
         if path is not None:
             terminal.print_note(f"{label}: {path}")
+
+
+def _name_output(document: Mapping[str, Any]) -> str:
+    """What ``-o`` names."""
+    return "folder" if "folder" in document else "receipt" if document.get("receipt") else "model"
 
 
 def _write_text(path: str, text: str) -> None:

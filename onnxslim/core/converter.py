@@ -13,7 +13,7 @@ import math
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import cattrs
@@ -104,6 +104,9 @@ class Converter(cattrs.Converter):
             if key not in names:
                 raise MisfitError(f"no option {key}", suggest_names(key, names))
         parts = {names[key]: self.structure_at(f".{key}", item, hints[names[key]]) for key, item in value.items()}
+        required = (one for one in fields(kind) if one.init and one.default is MISSING and one.default_factory is MISSING)
+        if missing := [one for one in required if one.name not in parts]:
+            raise MisfitError(f"no {missing[0].metadata.get('key', missing[0].name)}, which is needed")
         try:
             return kind(**parts)
         except UsageError as error:  # the record's own check

@@ -96,6 +96,13 @@ class GateError(OnnxslimError):
         self.prunable_share = prunable_share
 
 
+class InconclusiveError(OnnxslimError):
+    """The data cannot tell whether a constraint is met; `verify` ends so where that counts as a failure."""
+
+    exit_code = 7
+    kind = "inconclusive"
+
+
 class LimitError(OnnxslimError):
     """A resource limit (memory, bytes to fold, time) was reached."""
 

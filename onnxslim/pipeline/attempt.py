@@ -108,7 +108,7 @@ class Attempt:
         samples = self._find_timing_samples()
         if samples is not None:
             ends = {0: self.task.as_given or self.task.original, len(self.result.stages) - 1: self.models[-1]}
-            sessions = self._time(_draw_feeds(samples), ends, seconds, samples.source)
+            sessions = self._time(draw_timed_feeds(samples), ends, seconds, samples.source)
             self._time_prompts(sessions, samples, seconds)
 
     def measure(self) -> None:
@@ -116,7 +116,7 @@ class Attempt:
         task, result, samples = self.task, self.result, self._find_timing_samples()
         if samples is None:
             return
-        feeds = _draw_feeds(samples)
+        feeds = draw_timed_feeds(samples)
         # of a trial that a study remembers there is only the last model
         first = len(result.stages) - len(self.models)
         models = {0: task.as_given or task.original, **dict(enumerate(self.models, start=first))}
@@ -257,7 +257,7 @@ class Attempt:
         return {"original": self.task.original_facts.bytes, "result": self.result.output.bytes}
 
 
-def _draw_feeds(samples: Samples) -> list[dict[str, np.ndarray]]:
+def draw_timed_feeds(samples: Samples) -> list[dict[str, np.ndarray]]:
     """What is timed in turn."""
     timed = samples.take(list_timed(samples, _LATENCY_SAMPLES))
     return [dict(feed) for feed in itertools.islice(timed.batches(1), _LATENCY_SAMPLES)]

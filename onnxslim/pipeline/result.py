@@ -172,7 +172,7 @@ def describe_measurements(timing: Timing, source: str) -> dict[str, str]:
     """How the figures that every result has came about; ``timing`` was on ``source``."""
     clock = " of processor time" if timing.is_processor_time else ""
     return {
-        "latency": f"median of {len(timing.rounds['0'])} interleaved rounds{clock}, batch {timing.batch}, "
+        "latency": f"median of {len(next(iter(timing.rounds.values())))} interleaved rounds{clock}, batch {timing.batch}, "
         f"{timing.threads} thread(s), {timing.provider} provider, onnxruntime {version()}, on {source}; "
         "the ratio is the median of the per-round ratios",
         "size": "bytes on disk, external data included",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 
+from onnxslim.core.cpu_info import describe_cpu
 from onnxslim.model_io.atomic_write import open_draft
 from onnxslim.runtime.session_config import version
 
@@ -42,17 +42,5 @@ def read_costs() -> dict[str, float]:
         return {}
 
 
-def read_cpu_info() -> dict[str, str]:
-    """What the kernel says of the first core, by its own names; nothing where it says nothing."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
-    except OSError:
-        return {}
-    return {key.strip(): value.strip() for key, value in lines.items()}
-
-
 def _describe_machine() -> dict[str, str]:
-    info = read_cpu_info()
-    name = info.get("model name") or platform.processor() or platform.machine()
-    return {"cpu": name, "flags": info.get("flags") or info.get("Features") or "", "onnxruntime": version()}
+    return {**describe_cpu(), "onnxruntime": version()}

@@ -63,6 +63,7 @@ def calls(cnn: str, wide: str, calib: str, evals: str, tmp_path: Path) -> dict[s
         ],
         "quantize": [cnn, "-o", tmp_path / "q.onnx", *fit, "--placement", "static"],
         "evaluate": [cnn, wide, "--data", evals],
+        "verify": [cnn, "--against", cnn, "--data", evals],
         "compare": [cnn, cnn, "--data", "random"],
         "benchmark": [cnn, "--data", evals, "--concurrency", 2],
         "profile": [cnn, wide],

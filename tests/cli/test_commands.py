@@ -55,6 +55,7 @@ QUICK = (
     "simplify",
     "quantize",
     "evaluate",
+    "verify",
     "compare",
     "benchmark",
     "profile",

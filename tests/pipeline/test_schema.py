@@ -43,6 +43,8 @@ OUT = "{out}"
         (["optimize", MODEL, "-o", OUT, "--data", CALIB, "--eval-data", EVAL, "--recipe", "lossless"], 0),
         (["optimize", MODEL, "-o", OUT, "--data", CALIB, "--eval-data", EVAL, "--budget", "1s"], 0),
         (["evaluate", MODEL, MODEL, "--data", EVAL], 0),
+        (["verify", MODEL, "--against", MODEL, "--data", EVAL], 0),
+        (["verify", MODEL, "--against", MODEL, "--data", EVAL, "--min-speedup", "50"], 5),
         (["inspect", MODEL], 0),
         (["simplify", MODEL], 2),
         (["optimize", MODEL, "-o", OUT], 2),

@@ -1,0 +1,102 @@
+"""``onnxslim verify``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from onnxslim.core.errors import UsageError
+from onnxslim.pipeline.result import Result
+from onnxslim.verification.receipt import ReceiptFile, Settings, read_receipt
+from onnxslim.verification.verification import verify as judge
+
+from ..command import command
+from ..console import terminal
+from ..options import shared_options
+from ..options.common_options import CommonOptions
+from ..options.parameter_types import DROP, MODEL
+
+#: What may be said beside a receipt: where its files are by now, and what becomes of the outcome.
+_BESIDE_RECEIPT = frozenset(
+    "candidate against data receipt inconclusive out force report json explain quiet verbose debug junit sarif model_card"
+    " mlflow timeout max_memory allow_hardlinks allow_code custom_ops dry_run".split()
+)
+
+
+@command("verify", recipe=True)
+@click.argument("candidate", metavar="CANDIDATE", type=MODEL, required=False)
+@click.option("--against", type=MODEL, metavar="ORIGINAL", help="The model that CANDIDATE has to be as right as.")
+@shared_options.data
+@click.option("--max-drop", type=DROP, metavar="1%", default="1%", show_default=True,
+              help="How many points each judged metric may drop.")  # fmt: skip
+@click.option("--min-speedup", type=click.FloatRange(0, min_open=True), metavar="R", help="Times faster, at least.")
+@shared_options.for_ort
+@click.option("--inconclusive", type=click.Choice(("fail", "pass")), default="fail", show_default=True,
+              help="What data that cannot decide come to: exit 7, or 0.")  # fmt: skip
+@click.option("--receipt", metavar="R.json", help="Repeat what this receipt (-o of verify) says, on the same files.")
+def verify(
+    common: CommonOptions,
+    *,
+    candidate: str | None,
+    against: str | None,
+    data: str | None,
+    receipt: str | None,
+    **asked: Any,
+) -> Result:
+    """Exit 0 when CANDIDATE is as right as ORIGINAL, 5 when not, 7 when DATA cannot tell.
+
+    The whole 95 % interval of each metric's drop must lie on one side of --max-drop. How many samples that takes is found
+    on some of them and said; no more are run. With --dry-run nothing else is. -o writes the JSON document, which is a
+    receipt: hashes of both models and the data, what was asked, every figure with its interval.
+    """
+    file = None if receipt is None else read_receipt(receipt)
+    if file is not None:
+        settings, common = _read_settings(file, common)
+        candidate = candidate or file.receipt.candidate.path
+        against = against or file.receipt.original.path
+        data = data or file.receipt.data.source
+        asked |= {name: getattr(settings, name) for name in ("max_drop", "min_speedup", "for_ort")}
+    for name, value, hint in (
+        ("no CANDIDATE", candidate, "onnxslim verify CANDIDATE --against ORIGINAL --data D"),
+        ("no original", against, "--against ORIGINAL: the model that CANDIDATE has to be as right as"),
+        ("no data given", data, f"--data: {shared_options.DATA_HELP}"),
+    ):
+        if value is None:
+            raise UsageError(name, hint=hint)
+    return judge(
+        MODEL.convert(candidate, None, None),
+        against=MODEL.convert(against, None, None),
+        data=data,
+        **asked,
+        seed=common.seed,
+        config=common.config,
+        read=common.data_options,
+        judge=common.evaluation_options,
+        receipt=file,
+        only_plan=common.dry_run,
+        announce=(lambda line: None) if common.quiet else terminal.print_note,
+        progress=common.progress,
+    )
+
+
+def _read_settings(file: ReceiptFile, common: CommonOptions) -> tuple[Settings, CommonOptions]:
+    """What the receipt asked, and the options of its call beside those of this one.
+
+    Raises:
+        UsageError: An option says what the receipt says.
+    """
+    context = click.get_current_context()
+    for option in context.command.params:
+        given = context.get_parameter_source(str(option.name)) is not ParameterSource.DEFAULT
+        if given and option.name not in _BESIDE_RECEIPT:
+            raise UsageError(
+                f"{max(option.opts, key=len)}: the receipt says it", hint="without --receipt it is yours to say"
+            )
+    settings = file.receipt.settings
+    names = {field.name for field in dataclasses.fields(CommonOptions)}
+    kept = {"custom_ops"} if common.custom_ops else set()
+    recorded = {name: value for name, value in vars(settings).items() if name in names - kept}
+    return settings, dataclasses.replace(common, **recorded)

@@ -1,0 +1,1 @@
+"""The gate alone: is a candidate, wherever it came from, still right by its original, and can these data tell?"""

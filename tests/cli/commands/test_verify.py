@@ -1,0 +1,92 @@
+"""``onnxslim verify``: exit codes, the receipt, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnxslim.verification import verification
+
+Run = Callable[..., "object"]
+
+
+@pytest.fixture(autouse=True)
+def short_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verification, "MAX_TIMING_SECONDS", 0.05)
+
+
+@pytest.fixture
+def candidate(cnn: str, tmp_path: Path) -> Path:
+    """The network with another name of its maker: other bytes, the same answers."""
+    path = tmp_path / "candidate.onnx"
+    content = Path(cnn).read_bytes()
+    path.write_bytes(content + b"\x12\x04test")  # the field producer_name once more
+    return path
+
+
+def test_pass_fail_and_cannot_tell_have_their_exit_codes_and_write_the_receipt(
+    run: Run, candidate: Path, cnn: str, evals: str, tmp_path: Path
+) -> None:
+    few = tmp_path / "few.npz"
+    np.savez(few, image=np.load(evals)["image"][:20])
+    call = ["verify", candidate, "--against", cnn]
+    for code, verdict, more in (
+        (0, "pass", ["--data", evals]),
+        (5, "fail", ["--data", evals, "--min-speedup", "100"]),
+        (7, "cannot tell", ["--data", few, "--max-drop", "0.1%"]),
+        (0, "cannot tell", ["--data", few, "--max-drop", "0.1%", "--inconclusive", "pass"]),
+    ):
+        receipt = tmp_path / "receipt.json"
+        outcome = run(*call, *more, "-o", receipt, "--force")
+        assert outcome.code == code, outcome.err
+        document = json.loads(receipt.read_text())
+        assert document["receipt"]["verdict"] == verdict
+        assert document["exit_code"] == code
+        assert f"{verdict}: " in (outcome.out + outcome.err)
+        again = run("verify", "--receipt", receipt, *more[4:], "--json")
+        assert again.code == code
+        assert again.json["receipt"]["verdict"] == verdict
+        assert again.json["metrics"] == document["metrics"]
+
+
+def test_a_dry_run_only_says_how_many_samples_it_takes(run: Run, candidate: Path, cnn: str, evals: str) -> None:
+    outcome = run("verify", candidate, "--against", cnn, "--data", evals, "--dry-run")
+    assert outcome.code == 0
+    assert "there are 500" in outcome.out
+    assert len(outcome.out.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ([], 2, "no CANDIDATE"),
+        (["{candidate}"], 2, "no original"),
+        (["{candidate}", "--against", "{cnn}"], 2, "no data given"),
+        (["{candidate}", "--against", "none.onnx", "--data", "{evals}"], 2, "none.onnx: no such file"),
+        (["{candidate}", "--against", "{cnn}", "--data", "{evals}", "--max-drop", "2"], 2, "--max-drop 2"),
+        (["{candidate}", "--against", "{cnn}", "--data", "{evals}", "--for-ort", "new"], 2, "expected a release"),
+        (["--receipt", "none.json"], 2, "none.json"),
+        (["--receipt", "{cnn}"], 2, "not JSON"),
+        (["--receipt", "{receipt}", "--max-drop", "2%"], 2, "--max-drop: the receipt says it"),
+        (["--receipt", "{receipt}", "--seed", "1"], 2, "--seed: the receipt says it"),
+        (["{wide}", "--receipt", "{receipt}"], 3, "not the model of"),
+        (["--against", "{wide}", "--receipt", "{receipt}"], 3, "not the model of"),
+        (["--data", "{calib}", "--receipt", "{receipt}"], 3, "not the data of"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_line(
+    run: Run, candidate: Path, cnn: str, wide: str, evals: str, calib: str, tmp_path: Path,
+    *, arguments: list[str], code: int, says: str,
+) -> None:  # fmt: skip
+    receipt = tmp_path / "receipt.json"
+    if "{receipt}" in arguments:
+        assert run("verify", candidate, "--against", cnn, "--data", evals, "-o", receipt).code == 0
+    names = {"candidate": candidate, "cnn": cnn, "wide": wide, "evals": evals, "calib": calib, "receipt": receipt}
+    outcome = run("verify", *(word.format(**names) for word in arguments))
+    assert outcome.code == code, outcome.err
+    error = next(line for line in outcome.err.splitlines() if line.startswith("error: "))
+    assert says in error
