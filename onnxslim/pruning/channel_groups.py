@@ -74,6 +74,21 @@ def _first_counting_nodes(analysis: Analysis) -> np.ndarray:
     return first_nodes
 
 
+def compile_excluded(exclude: Sequence[str]) -> list[re.Pattern[str]]:
+    """The expressions of ``--exclude``, to be searched for in node names.
+
+    Raises:
+        UsageError: One is no regular expression.
+    """
+    patterns = []
+    for text in exclude:
+        try:
+            patterns.append(re.compile(text))
+        except re.error as error:
+            raise UsageError(f"--exclude {text}: not a regular expression ({error})") from error
+    return patterns
+
+
 def select_eligible(
     channel_groups: Sequence[ChannelGroup], costs: Mapping[str, NodeCost], exclude: Sequence[str], min_layer_params: int
 ) -> tuple[list[ChannelGroup], dict[str, str]]:
@@ -88,14 +103,10 @@ def select_eligible(
     Raises:
         UsageError: An expression that is none, or matches no node.
     """
-    patterns = []
-    for text in exclude:
-        try:
-            patterns.append(re.compile(text))
-        except re.error as error:
-            raise UsageError(f"--exclude {text}: not a regular expression ({error})") from error
-        names = [*costs, *(node for group in channel_groups for node in group.nodes)]
-        if not any(patterns[-1].search(name) for name in names):
+    patterns = compile_excluded(exclude)
+    names = [*costs, *(node for group in channel_groups for node in group.nodes)]
+    for text, pattern in zip(exclude, patterns, strict=True):
+        if not any(pattern.search(name) for name in names):
             raise UsageError(f"--exclude {text}: matches no node", hint="`onnxslim inspect --channels` names them")
     eligible_groups, skipped = [], {}
     for group in channel_groups:

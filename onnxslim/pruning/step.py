@@ -23,6 +23,7 @@ from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import ModelLike
 from onnxslim.pruning.block_dropping import remove_leftovers
+from onnxslim.pruning.head_bases import sort_head_channels
 from onnxslim.pruning.idle_units import finds_idle_units, remove_idle_units
 from onnxslim.pruning.low_rank.factored_layers import split_layers
 from onnxslim.pruning.low_rank.merge_linear import merge_layers
@@ -119,6 +120,10 @@ def prune(
         if options.channels and not finds_idle_units(options, has_data=context.samples is not None):
             original, idle = remove_idle_units(original, options)
             report.add(idle)
+        if options.has_budget and finds_idle_units(options, has_data=context.samples is not None):
+            dense, (original, sorted_heads) = original, sort_head_channels(original, context, options.exclude)
+            whole = original if whole is dense else whole
+            report.add(sorted_heads)
         if options.channels:
             current = _prune_channels(original, whole, (context, timing), options, surveys, report)
         if options.sparsity is not None:

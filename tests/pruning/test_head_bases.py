@@ -1,0 +1,93 @@
+"""Another basis inside heads changes no output, and brings what they cannot hold to their last channels."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxslim.activations.run_context import RunContext
+from onnxslim.core.errors import UsageError
+from onnxslim.graph.layers import LinearLayer, find_linear_layers
+from onnxslim.graph.traversal import name_nodes
+from onnxslim.model_io import model_file
+from onnxslim.pruning.head_bases import sort_head_channels
+from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.step import prune
+from tests.support.encoder import data, small, sqnr
+
+HEADS, SIZE, RANK = 4, 16, 3
+
+
+def named() -> ir.Model:
+    model = small(layers=1)
+    name_nodes(model.graph)
+    return model
+
+
+def layer_of(model: ir.Model, part: str) -> LinearLayer:
+    return next(layer for layer in find_linear_layers(model.graph).values() if f".{part}" in str(layer.node.inputs[1].name))
+
+
+def narrow(model: ir.Model, part: str) -> None:
+    """Make the outputs of each head span no more than RANK directions, none of them a channel's."""
+    rng, layer = np.random.default_rng(5), layer_of(model, part)
+    combined = layer.matrix()
+    for head in combined[0].reshape(HEADS, SIZE, -1):
+        mixed = rng.standard_normal((SIZE, RANK)) @ rng.standard_normal((RANK, SIZE)) / SIZE
+        head[:] = mixed @ head
+    layer.assign(combined)
+
+
+def without_last(model: ir.Model, part: str) -> ir.Model:
+    cut = model_file.clone(model)
+    layer = layer_of(cut, part)
+    combined = layer.matrix()
+    combined[0].reshape(HEADS, SIZE, -1)[:, RANK:] = 0.0
+    layer.assign(combined)
+    return cut
+
+
+@pytest.mark.parametrize("part", ["q", "k", "v"])
+def test_channels_that_a_head_does_not_need_come_last(part: str) -> None:
+    model = named()
+    narrow(model, part)
+    samples = data(model, 24)
+    result, report = sort_head_channels(model, RunContext(samples))
+    assert report.changed == {"heads sorted": 2 * HEADS}
+    assert sqnr(model, result, samples) > 60
+    assert sqnr(model, without_last(result, part), samples) > 50
+    assert sqnr(model, without_last(model, part), samples) < 30
+
+
+def test_tensors_in_another_basis_have_other_names_and_scores_keep_theirs() -> None:
+    model = named()
+    result, _ = sort_head_channels(model, RunContext(data(model)))
+    before, after = ({str(value.name) for node in m.graph for value in node.outputs} for m in (model, result))
+    for layer in find_linear_layers(result.graph).values():
+        rotated = any(f".{part}" in str(layer.node.inputs[1].name) for part in "qkv")
+        assert (str(layer.output.name) in before) is not rotated
+    assert {str(node.outputs[0].name) for node in model.graph if node.op_type == "Softmax"} <= after
+
+
+def test_excluded_layers_keep_their_basis() -> None:
+    model = named()
+    result, report = sort_head_channels(model, RunContext(data(model)), [".*"])
+    assert result is model
+    assert not report.changed
+
+
+def test_prune_narrows_first_what_heads_do_not_need() -> None:
+    model = named()
+    for part in ("q", "v"):
+        narrow(model, part)
+    samples = data(model, 24)
+    result, report = prune(model, samples, PruneOptions(remove=0.15, of="params", round_to=1))
+    assert report.changed["heads sorted"] == 2 * HEADS
+    assert sqnr(model, result, samples) > 30
+
+
+def test_an_expression_that_is_none_is_refused() -> None:
+    model = named()
+    with pytest.raises(UsageError, match="not a regular expression"):
+        prune(model, data(model), PruneOptions(remove=0.1, of="params", exclude=["("]))
