@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxslim.channels.analysis.label_table import LabelTable
 from onnxslim.channels.analysis.units import LayerReach
+from onnxslim.channels.rules import recurrent
 from onnxslim.channels.slots.op import Op
 from onnxslim.channels.slots.slot_tracing import FlattenedAxis
 from onnxslim.graph import shapes
@@ -45,8 +46,11 @@ def find_mac_axes(table: LabelTable) -> Iterator[tuple[str, list[int]]]:
 
 
 def _find_output_channels(op: Op) -> np.ndarray | None:
-    """The output channels of a layer, None for what is no layer."""
+    """The output channels of a layer, the hidden units of a recurrent one; None for what is no layer."""
     op_type = op.node.op_type
+    if op_type in recurrent.RULES and not op.node.domain and op.is_constant[1]:
+        hidden = next((axes[-1] for axes in op.outputs if axes), None)
+        return None if isinstance(hidden, str) else hidden
     if op_type not in LAYER_OPS or op.node.domain or not any(op.is_constant[:2]) or not op.outputs[0]:
         return None
     axis = 1 if op_type in CONV_OPS else -2 if op_type == "MatMul" and not op.is_constant[1] else -1

@@ -96,12 +96,12 @@ class Pin:
 
 @dataclass(frozen=True)
 class LayerReach:
-    """A Conv, ConvTranspose, Gemm or MatMul with a constant weight, for the reach.
+    """A Conv, ConvTranspose, Gemm, MatMul, LSTM, GRU or RNN with a constant weight, for the reach.
 
     Attributes:
         name: The node's name.
         op: Its op type.
-        channels: Output channels.
+        channels: Output channels, or hidden units.
         free: How many of them belong to a unit.
         logits: Whether they are an output of the graph, with no other layer between.
         reason: Why the others are pinned, or "".
