@@ -27,7 +27,7 @@ from onnxslim.runtime.providers import CPU, Provider
 from .console import terminal
 from .console.output import PageFunction, ShowFunction, deliver, deliver_folder, format_failure, report_gate_failure
 from .console.provenance import describe_provenance
-from .folder_command import run_on_folder, show_folder
+from .folder_command import check_folder, run_on_folder, show_folder
 from .limits import enforce_limits
 from .options.common_options import OPTION_SECTIONS, CommonOptions, split_params
 
@@ -74,6 +74,7 @@ def command(
             is_folder = os.path.isdir(str(own_params.get("model")))
             given_suffix = own_params.pop("suffix", None)
             suffix = None if given_suffix is None else str(given_suffix)
+            folder_work = None if not is_folder else run_on_folder if makes_model else check_folder
             common = _resolve_out(common, str(own_params.get("model")), suffix, is_folder)
             common.check_paths(makes_model=makes_model and not (is_folder and suffix), folder=makes_model and is_folder)
             if common.dry_run and not recipe:
@@ -88,8 +89,8 @@ def command(
                 try:
                     with terminal.show_progress(common.quiet) as progress:
                         watched = dataclasses.replace(common, progress=progress)
-                        if makes_model and is_folder:
-                            result = run_on_folder(name, function, watched, own_params, suffix)
+                        if folder_work is not None:
+                            result = folder_work(name, function, watched, own_params, suffix)
                         else:
                             result = function(watched, **own_params)
                 except (GateError, InconclusiveError) as error:
@@ -102,7 +103,7 @@ def command(
             if makes_model and is_folder:
                 deliver_folder(result, common, show_folder)
             else:
-                deliver(result, common, show, page)
+                deliver(result, common, show_folder if is_folder else show, page)
 
         own_options = list(reversed(getattr(run, "__click_params__", [])))
         own_flags = {flag for option in own_options for flag in option.opts}

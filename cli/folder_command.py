@@ -13,12 +13,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from onnxslim.core.errors import UsageError
+from onnxslim.core.errors import OnnxslimError, UsageError
+from onnxslim.data.model_inputs import get_model_inputs
+from onnxslim.data.readers import text_files
+from onnxslim.data.states.pairs import AUTO, find_state_pairs, get_model_outputs
 from onnxslim.model_folders.folder_data import MemberData, assign_data
+from onnxslim.model_folders.folder_report import MemberOutcome, describe_folder
 from onnxslim.model_folders.folder_run import compress_folder
 from onnxslim.model_folders.folder_writer import check_target
 from onnxslim.model_folders.layouts.layout import FolderModel
-from onnxslim.model_folders.model_folder import ModelFolder, open_model_folder
+from onnxslim.model_folders.model_folder import ModelFolder, name_in_error, open_model_folder
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result
 from onnxslim.reporting.text import NO_VALUE, clean, format_size
@@ -27,6 +31,8 @@ from .console.tables import format_warnings, make_grid
 from .options.common_options import CommonOptions
 from .step_command import run_step
 
+#: (a member of the folder, its data) -> the options that everybody takes, for that member.
+Configure = Callable[[FolderModel, "str | None"], CommonOptions]
 #: A command's function: (common options, **its own parameters) -> its outcome.
 CommandFunction = Callable[..., Result]
 
@@ -49,13 +55,8 @@ def run_on_folder(
     _check_options(params, todo)
     started = time.monotonic()
 
-    def configure(member: FolderModel) -> CommonOptions:
-        return dataclasses.replace(common, input_configs=folder.find_input_configs(member))
-
-    def try_open(member: FolderModel, source: str) -> object:
-        return configure(member).open_samples(source, model_file.load(folder.find(member)))
-
-    data = assign_data(todo, params.get("data"), params.get("eval_data"), try_open)
+    configure = _make_configure(folder, common)
+    data = assign_data(todo, params.get("data"), params.get("eval_data"), _make_try_open(folder, configure))
     done: list[str] = []
 
     def work(member: FolderModel, path: str) -> tuple[Result, str | None]:
@@ -73,18 +74,45 @@ def run_on_folder(
                 keep_initializer_inputs=bool(params.get("keep_initializer_inputs")), time_it=False,
             )  # fmt: skip
             return exact, f"simplified only: {own_data.why}"
-        return function(configure(member), **own_params), None
+        return function(configure(member, own_data.data), **own_params), None
 
     return compress_folder(
         folder, name, work, out=common.out, suffix=suffix, config=common.config, force=common.force
     )  # fmt: skip
 
 
+def check_folder(
+    name: str, function: CommandFunction, common: CommonOptions, params: Mapping[str, Any], suffix: str | None
+) -> Result:
+    """Run ``function``, which looks at ``params["model"]``, on every model of the folder of that name.
+
+    Raises:
+        OnnxslimError: Whatever the command raises on one of the models, which is named; or data that are for none of them.
+    """
+    folder = open_model_folder(params["model"], suffix)
+    configure = _make_configure(folder, common)
+    data = assign_data(folder.members, params.get("data"), None, _make_try_open(folder, configure))
+    outcomes = []
+    for member in folder.members:
+        own_data, path = data[member.path], folder.find(member)
+        given = {**params, "model": path, **_name(own_data, params)}
+        try:
+            result = function(configure(member, own_data.data), **given)
+        except UsageError:
+            raise
+        except OnnxslimError as error:
+            raise name_in_error(error, path) from error
+        outcomes.append(MemberOutcome(member, "valid", own_data.why, member.path, result))
+    return describe_folder(folder, name, outcomes, None, 0, 0)
+
+
 def show_folder(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
     """A line for each ONNX file, the folder as a whole, and cautions."""
     folder, before, after = report["folder"], report["input"], report["output"]
     models = list(folder["models"])
-    title = f"{clean(before['path'])}: {folder['layout']}, {len(models)} ONNX files, {folder['copied_files']} others copied"
+    title = f"{clean(before['path'])}: {folder['layout']}, {len(models)} ONNX file{'s' * (len(models) != 1)}"
+    if folder["copied_files"]:
+        title += f", {folder['copied_files']} other file{'s' * (folder['copied_files'] != 1)} copied"
     lines = [Text(f"{clean(entry['path'])}: {clean(entry['why'])}", "dim") for entry in models if entry["why"]]
     total = (
         []
@@ -112,6 +140,32 @@ def _list_cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
         NO_VALUE if metric is None else f"{metric['name']}" + ("" if drop is None else f" {-drop:+.4g}"),
         entry["fate"],
     )
+
+
+def _make_configure(folder: ModelFolder, common: CommonOptions) -> Configure:
+    """How ``common`` becomes the options of one model: the files beside it tell how its inputs are made.
+
+    What a decoder feeds back to itself is in no file of texts: ``--state auto`` is meant there. The other models of a folder
+    that a decoder is in have no states.
+    """
+
+    def configure(member: FolderModel, data: str | None) -> CommonOptions:
+        state: Mapping[str, str] = common.state
+        if AUTO in state or (not state and data is not None and text_files.accepts(data)):
+            model = model_file.load(folder.find(member))
+            has_states = bool(find_state_pairs(get_model_inputs(model), get_model_outputs(model)))
+            rest = {output: name for output, name in state.items() if output != AUTO}
+            state = {AUTO: "", **rest} if has_states else rest
+        return dataclasses.replace(common, input_configs=folder.find_input_configs(member), state=state)
+
+    return configure
+
+
+def _make_try_open(folder: ModelFolder, configure: Configure) -> Callable[[FolderModel, str], object]:
+    def try_open(member: FolderModel, source: str) -> object:
+        return configure(member, source).open_samples(source, model_file.load(folder.find(member)))
+
+    return try_open
 
 
 def _check_options(params: Mapping[str, Any], todo: list[FolderModel]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxslim.data.states.pairs import describe_pairs
+from onnxslim.model_folders.folder_report import describe_layout
+from onnxslim.model_folders.model_folder import open_model_folder
 from onnxslim.pipeline.result import Result
 from onnxslim.reporting.text import NO_VALUE, clean, format_count, format_size
 from onnxslim.tools.hints import Hint
@@ -20,7 +24,7 @@ from onnxslim.tools.inspection import inspect as look
 from ..command import command
 from ..console.tables import make_grid
 from ..options.common_options import CommonOptions
-from ..options.parameter_types import MODEL
+from ..options.parameter_types import MODEL_OR_FOLDER
 
 
 def compare_models(models: Sequence[Mapping[str, Any]]) -> Table:
@@ -39,8 +43,19 @@ def compare_models(models: Sequence[Mapping[str, Any]]) -> Table:
 def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
     """The models side by side, and what pruning could reach in each."""
     lines = [Text(f"hint: {clean(line)}") for model in report["models"] for line in _list_hints(model, report["models"])]
+    folders = [Text(line) for folder in report.get("folders", ()) for line in _list_folder(folder)]
     tables = (table for m in report["models"] if m["channels"] is not None for table in _build_channel_tables(m, explain))
-    return Group(compare_models(report["models"]), *lines, *tables)
+    return Group(*folders, compare_models(report["models"]), *lines, *tables)
+
+
+def _list_folder(folder: Mapping[str, Any]) -> Iterator[str]:
+    """The layout, and what each file is for."""
+    yield f"{clean(folder['path'])}: {folder['layout']}"
+    for entry in folder["models"]:
+        variant = f", another precision of {clean(entry['variant_of'])}" if entry["variant_of"] else ""
+        yield f"  {clean(entry['path'])}: {clean(entry['role'])}{variant}"
+    inputs = ", ".join(map(clean, folder["input_configs"]))
+    yield f"  inputs are made as {inputs} say" if inputs else "  nothing in it says how inputs are made"
 
 
 def _list_hints(model: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -159,10 +174,20 @@ def _format_time(seconds: float | None) -> str:
 
 
 @command("inspect", show=show)
-@click.argument("models", metavar="MODEL...", type=MODEL, nargs=-1, required=True)
+@click.argument("models", metavar="MODEL...", type=MODEL_OR_FOLDER, nargs=-1, required=True)
 @click.option("--channels", is_flag=True, help="Say which channels could be pruned, and why the others could not.")
 @click.option("--time", "timed", is_flag=True, help="And measure what half of each group of them would save.")
 def inspect(common: CommonOptions, models: tuple[str, ...], channels: bool, timed: bool) -> Result:
-    """Op counts, sizes, inputs and outputs; several models side by side."""
-    inspections = [look(model, dims=common.dim, channels=channels, time=timed, config=common.config) for model in models]
-    return Result("inspect", input=inspections[0].facts, extra={"models": [model.as_json() for model in inspections]})
+    """Op counts, sizes, inputs and outputs; several models, or those of a folder, side by side."""
+    folders = {path: open_model_folder(path) for path in models if os.path.isdir(path)}
+    names: dict[str, str | None] = {}
+    for path in models:
+        names |= {folders[path].find(m): m.path for m in folders[path].members} if path in folders else {path: None}
+    inspections = []
+    for path, name in names.items():
+        found = look(path, dims=common.dim, channels=channels, time=timed, config=common.config)
+        inspections.append(found if name is None else dataclasses.replace(found, name=name))
+    extra: dict[str, Any] = {"models": [model.as_json() for model in inspections]}
+    if folders:
+        extra["folders"] = [describe_layout(folder) for folder in folders.values()]
+    return Result("inspect", input=inspections[0].facts, extra=extra)

@@ -21,7 +21,7 @@ from onnxslim.validation.output_kinds.recognition import recognize_outputs
 from ..command import command
 from ..options import shared_options
 from ..options.common_options import CommonOptions
-from ..options.parameter_types import MODEL
+from ..options.parameter_types import MODEL_OR_FOLDER
 
 
 def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
@@ -32,13 +32,14 @@ def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableTy
 
 
 @command("validate", show=show)
-@click.argument("model", metavar="MODEL", type=MODEL)
+@click.argument("model", metavar="MODEL", type=MODEL_OR_FOLDER)
 @shared_options.for_ort
 @shared_options.data
 def validate(common: CommonOptions, model: str, for_ort: str | None, data: str | None) -> Result:
     """Exit 0 when MODEL is valid, safe, and loads in the runtime; 3 or 4 with the reason when not.
 
-    With --data it is run, and what each of its outputs would be judged by is told.
+    Of a folder every ONNX file is looked at, and what configuration files say of it. With --data it is run, and what
+    each of its outputs would be judged by is told.
     """
     loaded = model_file.load(model)
     check_file_loads(model, common.config)

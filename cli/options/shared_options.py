@@ -9,7 +9,7 @@ import click
 
 from .parameter_types import DROP
 
-DATA_HELP = "An .npz of inputs by name, a folder of arrays or images, a table, or the word random."
+DATA_HELP = "An .npz of inputs by name, a folder of arrays, images or sounds, texts, a table, or the word random."
 
 F = TypeVar("F", bound=Callable[..., Any])
 

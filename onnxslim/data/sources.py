@@ -14,7 +14,7 @@ from onnxslim.core.user_functions import is_function_reference
 from onnxslim.data.columns import Array
 from onnxslim.data.model_inputs import get_model_inputs
 from onnxslim.data.reader import ReaderRequest
-from onnxslim.data.readers import array_folder, arrays, images, iterables, npz, random_data, tables
+from onnxslim.data.readers import array_folder, arrays, images, iterables, npz, random_data, sounds, tables, text_files
 from onnxslim.data.sample_building import build_samples
 from onnxslim.data.samples import Samples, too_few_samples
 from onnxslim.data.split import draw_samples
@@ -27,7 +27,7 @@ from onnxslim.data.user_functions import call_reader
 RunCheck = Callable[[Mapping[str, Array]], OnnxslimError | None]
 #: The sources, in the order they are asked whether a source is theirs. To add one, write a module with ``accepts``
 #: and ``read`` (see :mod:`onnxslim.data.reader`) and put it here.
-READERS: tuple[ModuleType, ...] = (random_data, npz, array_folder, images, tables, arrays, iterables)
+READERS: tuple[ModuleType, ...] = (random_data, npz, array_folder, images, sounds, text_files, tables, arrays, iterables)
 
 
 def open_samples(
@@ -50,14 +50,15 @@ def open_samples(
 
     Args:
         source: The path of an ``.npz`` with an array per input, of an ``.npy`` (a model with one input), of a folder
-            of such files or of images, of a csv ``file,label``, or of a table (csv, parquet, arrow); the word
+            of such files, of images or of sounds, of a csv ``file,label``, of texts (``.txt``, ``.jsonl``), or of a table
+            (csv, parquet, arrow); the word
             ``random``; ``package.module:function``; an array, a mapping of arrays by input, an iterable of samples or
             feeds, or an object with ``get_next()``.
             In arrays the first axis counts samples.
         model: What the samples are for.
         labels: The key of the labels (``labels`` when there is one), the csv of a folder, or the labels themselves.
         preprocess: How images become arrays: see :mod:`onnxslim.data.preprocessing.image_transform`, or the path of a
-            Hugging Face ``preprocessor_config.json``.
+            Hugging Face ``preprocessor_config.json``, or of a folder with one: then as ``input_configs``.
         max_samples: Draw at most so many, by ``seed``, in proportion to the labels.
         seed: Of every draw.
         group: What must stay together when a share is held back: a key, ``subfolder``, or one group per sample.
@@ -84,6 +85,8 @@ def open_samples(
         raise UsageError(f"--max-samples {max_samples}: expected at least 1")
     if is_function_reference(source) and not os.path.exists(source):
         source = call_reader(source, allow_code)
+    if preprocess is not None and os.path.isdir(preprocess):
+        preprocess, input_configs = None, preprocess
     inputs = get_model_inputs(model)
     if not inputs:
         raise UnsupportedError("the model takes no inputs, so there is nothing to feed it with")

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from onnxslim.model_folders.folder_writer import REPORT_NAME, FolderWriter, count_bytes
 from onnxslim.model_folders.layouts.layout import FolderModel
-from onnxslim.model_folders.model_folder import ModelFolder
+from onnxslim.model_folders.model_folder import INPUT_CONFIGS, ModelFolder
 from onnxslim.pipeline.result import ModelFacts, Result, compute_digest
 
-Fate = Literal["compressed", "original", "kept"]
+Fate = Literal["compressed", "original", "kept", "valid"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class MemberOutcome:
 
     Attributes:
         member: Which.
-        fate: ``compressed``; ``original`` where nothing was gained; ``kept`` where nothing was tried.
+        fate: ``compressed``; ``original`` where nothing was gained; ``kept`` where nothing was tried; ``valid`` where it was
+            only looked at.
         why: In one line, where it is to be told.
         written: The path of the result, relative to the folder.
         result: What the command found; None of what was kept.
@@ -65,6 +67,16 @@ def describe_folder(
     extra: dict[str, Any] = {"folder": {"layout": folder.layout.NAME, "models": entries, "copied_files": copied}}
     warnings = [f"{one.member.path}: {line}" for one in outcomes if one.result is not None for line in one.result.warnings]
     return Result(command, input=facts, output=output, extra=extra, warnings=warnings)
+
+
+def describe_layout(folder: ModelFolder) -> dict[str, Any]:
+    """The layout of ``folder``, what each file is for, and which files tell how inputs are made."""
+    return {
+        "path": folder.files.root,
+        "layout": folder.layout.NAME,
+        "models": [dict(vars(member)) for member in folder.members],
+        "input_configs": [path for path in folder.files.files if posixpath.basename(path) in INPUT_CONFIGS],
+    }
 
 
 def write_report(result: Result, writer: FolderWriter) -> None:

@@ -50,14 +50,14 @@ class ModelFolder:
         """Where ``member`` is on the disk."""
         return self.files.find(member.path)
 
-    def find_input_configs(self, member: FolderModel) -> str | None:
-        """The nearest folder, from that of ``member`` up, whose files tell how inputs are made; None where none does."""
+    def find_input_configs(self, member: FolderModel) -> str:
+        """The nearest folder, from that of ``member`` up, whose files tell how inputs are made; else the whole."""
         folder = posixpath.dirname(member.path)
         while True:
-            if any(self.files.has(posixpath.join(folder, name)) for name in INPUT_CONFIGS):
-                return self.files.find(folder) if folder else self.files.root
             if not folder:
-                return None
+                return self.files.root
+            if any(self.files.has(posixpath.join(folder, name)) for name in INPUT_CONFIGS):
+                return self.files.find(folder)
             folder = posixpath.dirname(folder)
 
     def list_data_files(self, member: FolderModel) -> dict[str, str]:

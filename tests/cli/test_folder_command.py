@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from tests.support.folder_models import PIXELS
-from tests.support.model_folders import make_folder, read_tree
+from tests.support.model_folders import make_folder, read_tree, write_texts
+from tests.support.pictures import picture
+from tests.support.sounds import write_sounds
 
 STATIC = ("--placement", "static")
 
@@ -106,3 +108,81 @@ def test_a_report_of_a_folder_is_its_table(run, tmp_path):
     assert run("simplify", folder, "-o", tmp_path / "out", "--report", report).code == 0
     assert "faces.onnx" in report.read_text()
     assert json.loads((tmp_path / "out/onnxslim.json").read_text())["command"] == "simplify"
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("sentence_transformers", lambda folder: write_texts(folder / "sentences.txt")),
+        ("reranker", lambda folder: write_pairs(folder / "pairs.jsonl")),
+        ("image_classifier", lambda folder: write_pictures(folder / "photos")),
+        ("detector", lambda folder: write_pictures(folder / "photos")),
+        ("merged_decoder", lambda folder: write_texts(folder / "texts.txt", 12)),
+    ],
+)
+def test_the_folder_says_how_raw_data_become_inputs(name, write, run, tmp_path):
+    if write.__code__.co_names[0] != "write_pictures":
+        pytest.importorskip("tokenizers")
+    folder, data = make_folder(name, tmp_path / "in"), write(tmp_path)
+    outcome = run("validate", folder, "--data", data, "--json")
+    assert outcome.code == 0, outcome.err
+    (entry,) = outcome.json["folder"]["models"]
+    assert entry["why"] is None
+    assert entry["report"]["judged"]["kinds"]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["sentence_transformers", "encoder_decoder", "speech_encoder"])
+def test_raw_data_compress_what_they_are_for(name, run, tmp_path):
+    pytest.importorskip("tokenizers")
+    folder, out = make_folder(name, tmp_path / "in"), tmp_path / "out"
+    data = write_sounds(tmp_path / "speech") if name == "speech_encoder" else write_texts(tmp_path / "s.txt")
+    outcome = run("quantize", folder, "-o", out, "--data", data, "--json", *STATIC)
+    assert outcome.code == 0, outcome.err
+    entries = {entry["role"]: entry for entry in outcome.json["folder"]["models"]}
+    assert "data are not for it" in entries.pop("decoder_model", {"why": "data are not for it"})["why"]
+    (entry,) = entries.values()
+    assert entry["report"]["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        (lambda folder, data: (folder / "tokenizer.json").unlink(), 2, "no tokenizer.json"),
+        (lambda folder, data: data.write_bytes("größe\n".encode("latin1")), 3, "line 1 is not UTF-8"),
+        (lambda folder, data: (folder / "tokenizer.json").write_text("{}"), 3, "tokenizer.json: not a tokenizer"),
+    ],
+)
+def test_what_keeps_texts_from_becoming_ids_is_named_and_nothing_is_written(change, code, words, run, tmp_path):
+    pytest.importorskip("tokenizers")
+    folder, data = make_folder("text_encoder", tmp_path / "in"), write_texts(tmp_path / "s.txt")
+    change(folder, data)
+    outcome = run("quantize", folder, "-o", tmp_path / "out", "--data", data)
+    assert (outcome.code, words in outcome.err) == (code, True), outcome.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_inspect_says_what_each_file_is_for(run, tmp_path):
+    outcome = run("inspect", make_folder("transformers_js", tmp_path))
+    assert outcome.code == 0
+    assert "onnx/model_fp16.onnx: model_fp16, another precision of onnx/model.onnx" in outcome.out
+    assert "tokenizer.json" in outcome.out
+
+
+def test_validate_looks_at_every_file_and_names_a_broken_one(run, tmp_path):
+    outcome = run("validate", make_folder("triton", tmp_path), "--json")
+    assert [model["fate"] for model in outcome.json["folder"]["models"]] == ["valid", "valid"]
+    outcome = run("validate", make_folder("broken", tmp_path))
+    assert (outcome.code, "bad.onnx" in outcome.err) == (3, True)
+
+
+def write_pairs(path):
+    lines = [{"query": f"word{i} word{i + 1}", "document": f"word{i + 2}"} for i in range(24)]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+def write_pictures(folder):
+    for value in range(0, 240, 20):
+        picture(folder / f"{value}.png", value, (30, 20 + value // 20))
+    return folder

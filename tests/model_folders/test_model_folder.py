@@ -37,7 +37,7 @@ def test_inputs_are_made_as_the_nearest_configuration_says(tmp_path):
     assert found["onnx/model.onnx"] == str(root)
     assert found["other/deep/model.onnx"] == str(root / "other")
     plain = open_model_folder(make_folder("two_unrelated", tmp_path))
-    assert plain.find_input_configs(plain.members[0]) is None
+    assert plain.find_input_configs(plain.members[0]) == plain.files.root
 
 
 def test_an_error_is_named_once_and_keeps_what_was_measured():

@@ -2,8 +2,9 @@
 
 The keys are those of transformers' image processors. An old config writes ``size`` as one number: processors that
 also crop mean the shorter side by it, the others a square. ConvNeXT's ``crop_pct`` resizes to ``size / crop_pct`` and
-crops when the size is below 384. Without ``resample`` the filter is bilinear, as in most processors. What this tool
-cannot do (padding, offsets) is refused rather than left out.
+crops when the size is below 384. Detectors resize the shorter side and bound the longer one; they pad the images of a batch
+to one size, which images that run one by one do not need. Without ``resample`` the filter is bilinear, as in most
+processors. What this tool cannot do (other padding, offsets) is refused rather than left out.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ _UNSUPPORTED_KEYS = (
 _CONVNEXT_MIN_UNCROPPED = 384
 
 
+#: What the hub calls the file.
+CONFIG_NAME = "preprocessor_config.json"
+
+
 def read_config(path: Path) -> Preprocess:
     """The preprocessing that a config describes.
 
@@ -44,9 +49,13 @@ def read_config(path: Path) -> Preprocess:
 
 
 def _convert(config: Mapping[str, Any], name: str) -> Preprocess:
+    size = config.get("size")
+    longest = size.get("longest_edge") if isinstance(size, dict) else None
     unsupported = [key for key in _UNSUPPORTED_KEYS if config.get(key)]
-    if isinstance(config.get("size"), dict) and "longest_edge" in config["size"]:
+    if longest is not None and "shortest_edge" not in config["size"]:
         unsupported.append("longest_edge")
+    elif longest is not None and not config.get("pad_size"):
+        unsupported = [key for key in unsupported if key != "do_pad"]  # only to the size of the largest of a batch
     if unsupported:
         raise UnsupportedError(
             f"{name}: {', '.join(unsupported)} cannot be done here", hint="prepare the arrays yourself, as an .npz"
@@ -62,6 +71,7 @@ def _convert(config: Mapping[str, Any], name: str) -> Preprocess:
     return check_channels(
         Preprocess(
             resize=resize,
+            longest=None if longest is None else int(longest),
             crop=crop,
             scale=1 / float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else 1.0,
             mean=_to_floats(config["image_mean"]) if normalize else (0.0,),

@@ -41,6 +41,7 @@ class Preprocess:
         color: ``rgb``, ``bgr`` or ``gray``.
         interpolation: One of Pillow's filters by name.
         raw: Leave the pixels as uint8: what a model with an integer input takes.
+        longest: What the longer side is at most where ``resize`` is a length; the shorter one gives way. None for any.
     """
 
     resize: ResizeSize | None = None
@@ -52,6 +53,7 @@ class Preprocess:
     color: str = "rgb"
     interpolation: str = "bilinear"
     raw: bool = False
+    longest: int | None = None
 
     @property
     def channels(self) -> int:
@@ -112,8 +114,13 @@ class Preprocess:
         if isinstance(self.resize, tuple):
             return self.resize
         short, long = sorted((width, height))
-        other = int(self.resize * long / short)
-        return (other, self.resize) if width <= height else (self.resize, other)
+        length: float = self.resize
+        if self.longest is not None and self.resize * long / short > self.longest:
+            length = self.longest * short / long
+        sides = (round(length), int(length * long / short))
+        if sides[0] == short:
+            return height, width
+        return (sides[1], sides[0]) if width <= height else sides
 
 
 def parse_spec(spec: str) -> Preprocess:

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from PIL import Image, UnidentifiedImageError
 
 from onnxslim.core.errors import InvalidDataError, LimitError, UsageError
 from onnxslim.data.array_files import check_regular_file
-from onnxslim.data.columns import Array, ColumnRows, Indices, stack_rows
+from onnxslim.data.columns import Array, Column, ColumnRows, Indices, stack_rows
 from onnxslim.data.preprocessing import huggingface, image_transform
 from onnxslim.data.preprocessing.image_transform import Preprocess
 from onnxslim.data.reader import ReaderRequest, ReaderResult
 from onnxslim.data.readers import labeled_folder
 
+#: What detectors call the input that tells pixels of the image from padding.
+MASK_INPUT = "pixel_mask"
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
@@ -44,17 +47,27 @@ def read(request: ReaderRequest) -> ReaderResult:
     path = Path(request.source)
     table = labeled_folder.resolve_labels_file(request.labels) or (path if path.is_file() else None)
     listing = labeled_folder.list_files(path.parent if path.is_file() else path, SUFFIXES, table)
-    model_input = request.only_input
-    if request.preprocess is None:
+    mask = next((i for i in request.inputs if i.name == MASK_INPUT), None)
+    model_input = replace(request, inputs=[i for i in request.inputs if i is not mask]).only_input
+    spec = request.preprocess or _find_config(request.input_configs)
+    if spec is None:
         raise UsageError(
             f"{path} is a folder of images: --preprocess must say how they become '{model_input.name}' {model_input}",
             hint='e.g. --preprocess "resize=256 crop=224 mean=0.485,0.456,0.406 std=0.229,0.224,0.225"',
         )
-    preprocessing = load_preprocess(request.preprocess)
+    preprocessing = load_preprocess(spec)
     if model_input.number_kind != "floats":
         preprocessing = preprocessing.as_raw_pixels()
-    column = ImageColumn(listing.files, preprocessing)
-    return labeled_folder.build_reader_result(listing, request, {model_input.name: column})
+    columns: dict[str, Column | Array] = {model_input.name: ImageColumn(listing.files, preprocessing)}
+    if mask is not None:
+        columns[MASK_INPUT] = MaskColumn(listing.files, preprocessing)
+    return labeled_folder.build_reader_result(listing, request, columns)
+
+
+def _find_config(folder: str | None) -> str | None:
+    """The configuration in the model's folder, where there is one."""
+    path = None if folder is None else Path(folder, huggingface.CONFIG_NAME)
+    return str(path) if path is not None and path.is_file() else None
 
 
 def load_preprocess(text: str) -> Preprocess:
@@ -90,6 +103,26 @@ class ImageColumn:
     def _decode(self, file: Path) -> Array:
         with open_image(file) as image:
             return self._preprocessing.apply(image)
+
+
+class MaskColumn(ImageColumn):
+    """Which pixels are of the image: all of them, because images of different sizes are run one by one and never padded."""
+
+    def __init__(self, files: Sequence[Path], preprocessing: Preprocess) -> None:
+        super().__init__(files, preprocessing)
+        self.dtype = np.dtype(np.int64)
+
+    @cached_property
+    def shapes(self) -> dict[tuple[int, ...], int]:
+        """The height and width of each image."""
+        return {self._get_sides(shape): row for shape, row in super().shapes.items()}
+
+    def _decode(self, file: Path) -> Array:
+        with open_image(file) as image:
+            return np.ones(self._get_sides(self._preprocessing.shape(*image.size)), np.int64)
+
+    def _get_sides(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape[1:] if self._preprocessing.layout == "nchw" else shape[:2]
 
 
 @contextmanager

@@ -50,6 +50,10 @@ HALVES = ((0.5,) * 3, (0.5,) * 3)
              "do_flip_channel_order": True, "do_normalize": False},
             Preprocess(288, (256, 256), 255.0, color="bgr"),
         ),
+        (  # DETR: the longer side bounded; a batch of one is not padded
+            {"size": {"shortest_edge": 800, "longest_edge": 1333}, "do_pad": True, **HALF},
+            Preprocess(800, None, 255.0, *HALVES, longest=1333),
+        ),
         ({"do_resize": False, "do_rescale": False, "size": 8, **HALF}, Preprocess(None, None, 1.0, *HALVES)),
     ],
 )  # fmt: skip
@@ -63,7 +67,8 @@ def test_a_config_says_what_its_processor_does(tmp_path: Path, config: dict[str,
     ("text", "error", "message"),
     [
         ('{"do_pad": true}', UnsupportedError, "do_pad cannot be done here"),
-        ('{"size": {"shortest_edge": 800, "longest_edge": 1333}}', UnsupportedError, "longest_edge cannot"),
+        ('{"size": {"longest_edge": 1333}}', UnsupportedError, "longest_edge cannot"),
+        ('{"size": {"height": 8, "width": 8}, "do_pad": true}', UnsupportedError, "do_pad cannot"),
         ('{"do_center_crop": true}', InvalidDataError, "not a preprocessor_config.json: KeyError"),
         ('{"size": "large"}', InvalidDataError, "not a preprocessor_config.json"),
         ('{"rescale_factor": 0}', InvalidDataError, "not a preprocessor_config.json: ZeroDivision"),

@@ -113,3 +113,12 @@ def test_exif_orientation_is_left_alone_as_torchvision_does() -> None:
     image = picture(6, 4)
     image.getexif()[0x0112] = 6
     assert parse_spec("").apply(image).shape == (3, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((640, 480), (800, 1066)), ((480, 640), (1066, 800)), ((2000, 500), (333, 1333)), ((500, 2000), (1333, 333)),
+     ((800, 900), (900, 800))],
+)  # fmt: skip
+def test_a_bounded_longer_side_makes_the_shorter_one_give_way(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert Preprocess(resize=800, longest=1333).shape(*size)[1:] == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -72,3 +73,21 @@ def test_a_pipe_in_a_folder_of_images_does_not_hang(tmp_path: Path, image_model:
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(InvalidDataError, match="not a regular file"):
         open_samples(tmp_path, image_model, preprocess=SPEC)
+
+
+def test_a_detector_gets_the_mask_of_its_pixels_as_its_folder_says(tmp_path: Path, make: Make) -> None:
+    for i, size in enumerate(((20, 30), (30, 20))):
+        picture(tmp_path / f"photos/{i}.png", i, size)
+    config = {
+        "size": {"shortest_edge": 10, "longest_edge": 12},
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+        "do_pad": True,
+    }
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    model = make(pixel_values=("FLOAT", ["n", 3, "h", "w"]), pixel_mask=("INT64", ["n", "h", "w"]))
+    samples = open_samples(tmp_path / "photos", model, input_configs=str(tmp_path))
+    for feed in samples.batches(1):
+        assert feed["pixel_mask"].shape == (1, *feed["pixel_values"].shape[2:])
+        assert feed["pixel_mask"].all()
+        assert max(feed["pixel_mask"].shape) == 12
