@@ -10,8 +10,8 @@ import stat
 from collections.abc import Iterator
 
 from onnxslim.core.errors import LimitError, OnnxslimError, UsageError
+from onnxslim.model_folders.folder_draft import open_folder_draft
 from onnxslim.model_folders.folder_files import FolderFiles
-from onnxslim.model_io.folder_draft import open_folder_draft
 from onnxslim.model_io.model_file import FULL_DISK_ERRORS
 
 #: What the report in a folder that was written here is called; a folder that has none is nobody's to overwrite.

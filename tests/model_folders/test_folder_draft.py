@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from onnxslim.model_io.folder_draft import FolderDraft, open_folder_draft, remove_abandoned
+from onnxslim.model_folders.folder_draft import FolderDraft, open_folder_draft, remove_abandoned
 
 
 def test_a_draft_is_there_when_it_is_published_and_gone_when_not(tmp_path):
