@@ -151,13 +151,16 @@ def count_open_reads(queue: Sequence[T], failed: T, reads: int) -> int:
 
 
 def step_down(queue: Sequence[T], failed: T, milder: T, reads: int) -> list[T]:
-    """``queue`` with ``milder``, made of what ``failed``, at its head, or behind what is gentler too and gains more; the
-    surest at its end are kept, and no more of the others than may still be read.
+    """``queue`` with ``milder``, made of what ``failed``, at its head, or behind what is gentler too and gains more and int8
+    weights that gain more; the surest are kept, and no more of the others than may still be read.
     """
     others = [t for t in queue if not is_sure(t.candidate)]
     better = list(itertools.takewhile(lambda t: is_gentler(t, failed) and t.score > milder.score, others))
     others.insert(len(better), milder)
-    return others[: max(0, count_open_reads(queue, failed, reads))] + [t for t in queue if is_sure(t.candidate)]
+    kept, sure = others[: max(0, count_open_reads(queue, failed, reads))], [t for t in queue if is_sure(t.candidate)]
+    if milder in kept and sure and is_weights_only(sure[0].candidate) and sure[0].score > milder.score:
+        kept.insert(kept.index(milder), sure.pop(0))
+    return kept + sure
 
 
 def is_exact(candidate: Candidate) -> bool:

@@ -193,6 +193,15 @@ def test_something_milder_does_not_go_before_what_is_gentler_and_gains_more() ->
     assert step_down([as_daring, EXACT], pruned, milder, 1) == [milder, as_daring, EXACT]
 
 
+def test_int8_weights_that_gain_more_than_something_milder_go_before_it() -> None:
+    int8, weights = Tried(Candidate(), 0.0014, 6.0), Tried(Candidate(scheme="weights"), 0.0013, 5.8)
+    milder = Tried(Candidate(milder=1), 0.0003, 3.8)
+    assert step_down([weights, EXACT], int8, milder, 1) == [weights, milder, EXACT]
+    milder.score = 5.9
+    assert step_down([weights, EXACT], int8, milder, 1) == [milder, weights, EXACT]
+    assert step_down([EXACT], int8, milder, 1) == [milder, EXACT]
+
+
 def test_a_read_is_kept_for_what_int8_weights_step_down_to_unless_they_lose_much_less() -> None:
     int8, weights = Tried(Candidate(), 0.002, 9.0), Tried(Candidate(scheme="weights"), 0.0019, 4.0)
     assert count_open_reads([weights, EXACT], int8, 1) == 2
