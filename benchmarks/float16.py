@@ -31,7 +31,7 @@ from exports import SIZES
 
 from onnxslim.activations.output_error import compute_sqnr_db, energy, is_float, squared_error
 from onnxslim.compat.float32 import widen
-from onnxslim.core.errors import NothingGainedError, OnnxslimError
+from onnxslim.core.errors import NothingGainedError, OnnxslimError, UnsupportedError
 from onnxslim.data.sources import open_samples
 from onnxslim.graph import shapes
 from onnxslim.graph.traversal import walk
@@ -141,7 +141,7 @@ def compare(name: str, source: Path, data: Path | None, given: argparse.Namespac
                 result, report = quantize(simple, open_samples(fit, simple) if has_data else None, options, config=config)
                 model_file.save(result, path)
                 row["kept"][converter] = {entry.node: entry.reason for entry in report.skipped}
-            except NothingGainedError as error:
+            except (NothingGainedError, UnsupportedError) as error:
                 row["db"][converter] = f"declined: {error.message}"
                 continue
             except OnnxslimError as error:

@@ -79,7 +79,8 @@ def quantize(
         pack_weights(result, stored)
         if scheme != "float16" and TARGETS[options.target].no_contrib_ops_reason is None:
             report.add(fold_norm_statistics(result))
-            report.add(narrow_constants(result, options.exclude, halves=options.float_weights != "float32"))
+            halves = options.float_weights != "float32" and options.weights != "float16"  # which has chosen its own
+            report.add(narrow_constants(result, options.exclude, halves=halves))
         drop_default_attributes(result)
         # casts to float16 and back are few, and what is float16 is what its readers look for
         compact(result, None if scheme == "float16" else list_names(float_model))

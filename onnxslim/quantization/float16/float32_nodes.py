@@ -8,7 +8,8 @@ It is found out as far as it can be:
 3. The runtime would not survive it: a Transpose of the batch before a MatMul (:func:`_moves_batch_into_matrices`).
 4. On the data, a tensor that it reads or writes comes within :data:`RANGE_HEADROOM` of float16's largest number, or is so
    small everywhere that float16 has only denormals for it.
-5. Without data, and in bodies, whose tensors nobody observes: ops whose results leave float16's range although what they
+5. A logarithm reads what a layer makes (:mod:`onnxslim.quantization.log_inputs`).
+6. Without data, and in bodies, whose tensors nobody observes: ops whose results leave float16's range although what they
    read lies within (:data:`RANGE_OPS`), and what stands between two such.
 """
 
@@ -22,6 +23,7 @@ import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.traversal import iter_bodies, iter_subgraphs, walk
+from onnxslim.quantization.log_inputs import LOG_REASON, find_log_inputs
 
 #: Largest and smallest normal float16.
 MAX_FLOAT16, MIN_NORMAL_FLOAT16 = 65504.0, 6.2e-5
@@ -50,6 +52,7 @@ def find_float32_nodes(model: ir.Model, peaks: Mapping[str, float]) -> dict[ir.N
     """
     nodes = [node for node in walk(model.graph) if has_floats(node) and not any(iter_bodies(node))]
     found = {node: why for node in nodes if (why := _explain_float32(node, model, peaks)) is not None}
+    found.update((node, LOG_REASON) for node in find_log_inputs(model) if node in nodes and node not in found)
     unknown = [node for node in nodes if node not in found and not _has_known_range(node, peaks)]
     risky = [node for node in unknown if _may_leave_range(node)]
     found.update((node, "its results may leave float16's range, and there were no data to tell") for node in risky)

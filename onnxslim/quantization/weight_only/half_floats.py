@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import onnx_ir as ir
 
 from onnxslim.core.step_report import StepReport
+from onnxslim.graph.layers import LAYER_OPS
+from onnxslim.quantization.log_inputs import LOG_REASON, find_log_inputs
 from onnxslim.quantization.storage.narrow_constants import narrow_constants
 from onnxslim.quantization.weight_only.weights import find_weight_tensors
 
@@ -19,9 +22,13 @@ def write_half_floats(model: ir.Model, exclude: Sequence[str] = (), *, only_halv
         exclude: Regular expressions of layers that keep their weights.
         only_halves: Nothing in codes that a Cast or a lookup expands, for runtimes that take integers from Q/DQ alone.
     """
+    layers = [node for node in find_log_inputs(model) if node.op_type in LAYER_OPS and node.name]
+    exclude = (*exclude, *(re.escape(str(node.name)) for node in layers))
     weights, skipped = find_weight_tensors(model, exclude)
     report = narrow_constants(model, exclude, exact=not only_halves)
     report.skipped += skipped
+    for node in layers:
+        report.skip(str(node.name), LOG_REASON)
     for weight in weights:
         if weight.value.uses():
             report.skip(str(weight.value.name), "half floats would lose too much of it, or save too little")
