@@ -15,7 +15,9 @@ from onnxslim.data.states.pairs import split_state_words
 MAX_STEPS = 32
 #: Words in the names of numbers that count the tokens so far, and those before this run.
 _TOTAL_WORDS = frozenset(("total", "nonpad", "valid"))
-_PAST_WORDS = frozenset(("past", "cache", "start", "offset", "write", "index", "indices"))
+_PAST_WORDS = frozenset(("past", "cache", "offset", "write"))
+#: Words in the names of masks of something else than the tokens.
+_OTHER_MASKS = frozenset(("encoder", "cross", "pixel", "image", "vision", "audio"))
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def find_token_layout(inputs: Sequence[ModelInput], pairs: Mapping[str, str]) ->
 
 def _is_mask(model_input: ModelInput) -> bool:
     words = split_state_words(model_input.name)
-    return "mask" in words and not {"encoder", "cross"} & {*words} and len(model_input.dims or ()) in (2, 3, 4)
+    return "mask" in words and _OTHER_MASKS.isdisjoint(words) and len(model_input.dims or ()) in (2, 3, 4)
 
 
 def _is_positions(model_input: ModelInput) -> bool:

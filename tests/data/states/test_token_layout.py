@@ -53,3 +53,32 @@ def test_positions_of_one_axis_have_no_batch() -> None:
     layout = find_token_layout(inputs, {"present": "past"})
     assert layout is not None
     assert layout.make_feeds(np.array([5, 6]), 3)["cache_position"].tolist() == [3, 4]
+
+
+def test_counts_are_told_by_their_names_and_other_numbers_are_left_to_the_data() -> None:
+    numbers = ("past_length", "write_indices", "total_length", "speaker_index", "start_token")
+    inputs = build_inputs(
+        {"ids": (ir.DataType.INT64, ("b", "n")), "past": (ir.DataType.FLOAT, ("b", 1, "p", 4)),
+         "pixel_attention_mask": (ir.DataType.BOOL, ("b", 1, 8, 8)),
+         **dict.fromkeys(numbers, (ir.DataType.INT64, ("b",)))}
+    )  # fmt: skip
+    layout = find_token_layout(inputs, {"present": "past"})
+    assert layout is not None
+    feeds = layout.make_feeds(np.array([5, 6]), 3)
+    assert {name: feed.tolist() for name, feed in feeds.items() if name != "ids"} == {
+        "past_length": [3], "write_indices": [3], "total_length": [5],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dtype", "seen", "hidden"), [(ir.DataType.FLOAT, 0, np.finfo(np.float32).min), (ir.DataType.BOOL, True, False)]
+)
+def test_a_mask_of_tokens_by_cached_tokens_is_causal(dtype: ir.DataType, seen: float, hidden: float) -> None:
+    inputs = build_inputs(
+        {"ids": (ir.DataType.INT64, ("b", "n")), "attention_mask": (dtype, ("b", 1, "n", "total")),
+         "past": (ir.DataType.FLOAT, ("b", 1, "p", 4))}
+    )  # fmt: skip
+    layout = find_token_layout(inputs, {"present": "past"})
+    assert layout is not None
+    mask = layout.make_feeds(np.array([5, 6]), 1)["attention_mask"]
+    assert mask.tolist() == [[[[seen, seen, hidden], [seen, seen, seen]]]]
