@@ -25,11 +25,20 @@ from onnxslim.runtime.energy.energy_counter import EnergyMeter, find_counter
 from onnxslim.runtime.providers import CPU, Provider
 
 from .console import terminal
-from .console.output import PageFunction, ShowFunction, deliver, deliver_folder, format_failure, report_gate_failure
+from .console.output import (
+    PageFunction,
+    ShowFunction,
+    Writers,
+    deliver,
+    deliver_folder,
+    format_failure,
+    report_gate_failure,
+    write_more,
+)
 from .console.provenance import describe_provenance
 from .folder_command import check_folder, run_on_folder, show_folder
 from .limits import enforce_limits
-from .options.common_options import OPTION_SECTIONS, CommonOptions, split_params
+from .options.common_options import OPTION_SECTIONS, CommonOptions, check_output_path, split_params
 
 
 class Command(click.Command):
@@ -55,6 +64,7 @@ def command(
     makes_model: bool = False,
     recipe: bool = False,
     page: PageFunction | None = None,
+    writers: Writers | None = None,
 ) -> Callable[[Callable[..., Result]], Command]:
     """Make a command of a function.
 
@@ -64,6 +74,7 @@ def command(
         makes_model: Its outcome is a model, so ``-o`` is needed.
         page: What its HTML report holds besides its tables.
         recipe: It plans a ``--dry-run`` itself, because its plan is a recipe.
+        writers: What its own options that name files write there, by option, of its JSON.
     """
 
     def decorate(function: Callable[..., Result]) -> Command:
@@ -77,6 +88,9 @@ def command(
             folder_work = None if not is_folder else run_on_folder if makes_model else check_folder
             common = _resolve_out(common, str(own_params.get("model")), suffix, is_folder)
             common.check_paths(makes_model=makes_model and not (is_folder and suffix), folder=makes_model and is_folder)
+            paths: dict[str, str | None] = {option: own_params.pop(option) for option in writers or {}}  # type: ignore[misc]
+            for option, path in paths.items():
+                check_output_path(f"--{option}", path)
             if common.dry_run and not recipe:
                 deliver(Result(name, recipe=_describe_call(name, params)), common, show)
                 return
@@ -94,9 +108,12 @@ def command(
                         else:
                             result = function(watched, **own_params)
                 except (GateError, InconclusiveError) as error:
-                    if isinstance(gate_result := getattr(error, "result", None), Result):
+                    gate_result = getattr(error, "result", None)
+                    if isinstance(gate_result, Result):
                         gate_result.extra["metadata"] = _collect_provenance(gate_result, None)
                     report_gate_failure(error, common, show, makes_model=makes_model)
+                    if isinstance(gate_result, Result):
+                        write_more(gate_result.as_json(error), paths, writers or {})
                     raise
                 result.extra["energy"] = meter.add_command_joules(result.extra.get("energy"))
                 result.extra["metadata"] = _collect_provenance(result, common.out if makes_model else None)
@@ -104,6 +121,8 @@ def command(
                 deliver_folder(result, common, show_folder)
             else:
                 deliver(result, common, show_folder if is_folder else show, page)
+            if not common.dry_run:
+                write_more(result.as_json(), paths, writers or {})
 
         own_options = list(reversed(getattr(run, "__click_params__", [])))
         own_flags = {flag for option in own_options for flag in option.opts}

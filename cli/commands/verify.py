@@ -10,6 +10,8 @@ from click.core import ParameterSource
 
 from onnxslim.core.errors import UsageError
 from onnxslim.pipeline.result import Result
+from onnxslim.reporting.junit import render_junit
+from onnxslim.reporting.sarif import render_sarif
 from onnxslim.verification.receipt import ReceiptFile, Settings, read_receipt
 from onnxslim.verification.verification import verify as judge
 
@@ -26,7 +28,7 @@ _BESIDE_RECEIPT = frozenset(
 )
 
 
-@command("verify", recipe=True)
+@command("verify", recipe=True, writers={"junit": render_junit, "sarif": render_sarif})
 @click.argument("candidate", metavar="CANDIDATE", type=MODEL, required=False)
 @click.option("--against", type=MODEL, metavar="ORIGINAL", help="The model that CANDIDATE has to be as right as.")
 @shared_options.data
@@ -37,6 +39,8 @@ _BESIDE_RECEIPT = frozenset(
 @click.option("--inconclusive", type=click.Choice(("fail", "pass")), default="fail", show_default=True,
               help="What data that cannot decide come to: exit 7, or 0.")  # fmt: skip
 @click.option("--receipt", metavar="R.json", help="Repeat what this receipt (-o of verify) says, on the same files.")
+@click.option("--junit", metavar="F", help="Write the checks as JUnit's XML, for CI servers: F.xml.")
+@click.option("--sarif", metavar="F", help="Write the checks as SARIF, for code scanning: F.sarif.")
 def verify(
     common: CommonOptions,
     *,

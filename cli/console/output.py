@@ -14,6 +14,7 @@ from onnxslim.model_io import atomic_write, model_file
 from onnxslim.pipeline.result import Result, compute_facts
 from onnxslim.reporting.html import render_html
 from onnxslim.reporting.markdown import render_markdown
+from onnxslim.reporting.model_card import render_model_card
 from onnxslim.reporting.terminal import render_terminal as summary
 
 from ..options.common_options import CommonOptions
@@ -23,6 +24,8 @@ from . import terminal
 REPORT_WRITERS: dict[str, Callable[[Mapping[str, Any]], str]] = {".html": render_html, ".md": render_markdown}
 
 
+#: Files that a command writes besides, by the option that names them, whatever it ends with.
+Writers = Mapping[str, Callable[[Mapping[str, Any]], str]]
 #: (a page of a command's tables, its JSON) -> the page with what only a page can show
 PageFunction = Callable[[str, Mapping[str, Any]], str]
 
@@ -85,6 +88,13 @@ def format_failure(error: OnnxslimError, command: str) -> str:
     return to_json_text((result if isinstance(result, Result) else Result(command)).as_json(error))
 
 
+def write_more(document: Mapping[str, Any], paths: Mapping[str, str | None], writers: Writers) -> None:
+    """Write the files that ``paths`` name, by option, of what ended as ``document`` says."""
+    for option, path in paths.items():
+        if path is not None:
+            _write_text(path, writers[option](document))
+
+
 def to_json_text(document: Mapping[str, Any]) -> str:
     """JSON as text."""
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
@@ -93,6 +103,8 @@ def to_json_text(document: Mapping[str, Any]) -> str:
 def _write_report(
     document: Mapping[str, Any], common: CommonOptions, show: ShowFunction, page: PageFunction | None = None
 ) -> None:
+    if common.model_card is not None and document["output"] is not None:
+        _write_text(common.model_card, render_model_card(document))
     if common.report is None:
         return
     extension = os.path.splitext(common.report)[1].lower()

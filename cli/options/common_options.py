@@ -45,6 +45,7 @@ _OPTION_TABLE: dict[str, tuple[OptionRow, ...]] = {
         ("-o --out", "Where the model goes (of commands without one: their JSON).", {"metavar": "OUT"}),
         ("--force", "Overwrite OUT.", _FLAG),
         ("--report", "Write a report: F.html or F.md.", {"type": REPORT, "metavar": "F"}),
+        ("--model-card", "Write a fragment for a model card: F.md.", {"metavar": "F"}),
         ("--json", "Print one JSON document instead of tables.", _FLAG),
         ("--explain", "Say what was left alone, and why.", _FLAG),
         ("--dry-run", "Print what would be done, and do nothing.", _FLAG),
@@ -114,6 +115,7 @@ class CommonOptions:
     out: str | None = None
     force: bool = False
     report: str | None = None
+    model_card: str | None = None
     json: bool = False
     explain: bool = False
     dry_run: bool = False
@@ -189,16 +191,28 @@ class CommonOptions:
         """
         if makes_model and self.out is None and not self.dry_run:
             raise UsageError("no output named", hint="-o OUT, or --dry-run to see what would be done")
-        for option, path in (("-o", None if folder else self.out), ("--report", self.report)):
-            parent = os.path.dirname(os.path.abspath(path)) if path else ""
-            if path and os.path.isdir(path):
-                raise UsageError(f"{option} {path}: a folder, expected a file")
-            if path and not os.path.isdir(parent):
-                raise UsageError(f"{option} {path}: there is no folder {parent}")
-            if path and not os.access(parent, os.W_OK):
-                raise UsageError(f"{option} {path}: the folder cannot be written to")
+        outputs = {"-o": None if folder else self.out, "--report": self.report, "--model-card": self.model_card}
+        for option, path in outputs.items():
+            check_output_path(option, path)
         if self.out is not None and not folder and os.path.lexists(self.out) and not self.force:
             raise UsageError(f"-o {self.out}: exists already", hint="--force overwrites it")
+
+
+def check_output_path(option: str, path: str | None) -> None:
+    """Refuse a file that cannot be written where it is to go; None is none.
+
+    Raises:
+        UsageError: It is a folder, or its own is missing or cannot be written to.
+    """
+    if not path:
+        return
+    parent = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path):
+        raise UsageError(f"{option} {path}: a folder, expected a file")
+    if not os.path.isdir(parent):
+        raise UsageError(f"{option} {path}: there is no folder {parent}")
+    if not os.access(parent, os.W_OK):
+        raise UsageError(f"{option} {path}: the folder cannot be written to")
 
 
 def split_params(params: Mapping[str, object]) -> tuple[CommonOptions, dict[str, object]]:

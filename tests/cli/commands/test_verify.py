@@ -53,6 +53,20 @@ def test_pass_fail_and_cannot_tell_have_their_exit_codes_and_write_the_receipt(
         assert again.json["metrics"] == document["metrics"]
 
 
+def test_junit_sarif_and_a_model_card_are_written_whatever_the_verdict(
+    run: Run, candidate: Path, cnn: str, evals: str, tmp_path: Path
+) -> None:
+    files = {name: tmp_path / f"f.{name}" for name in ("junit", "sarif", "model-card")}
+    options = [word for name, path in files.items() for word in (f"--{name}", path)]
+    assert run("verify", candidate, "--against", cnn, "--data", evals, "--min-speedup", "100", *options).code == 5
+    assert 'failures="1"' in files["junit"].read_text()
+    assert '"level": "error"' in files["sarif"].read_text()
+    assert "verified against it: fail" in files["model-card"].read_text()
+    outcome = run("verify", candidate, "--against", cnn, "--data", evals, "--junit", tmp_path / "none" / "f.xml")
+    assert outcome.code == 2
+    assert "--junit" in outcome.err
+
+
 def test_a_dry_run_only_says_how_many_samples_it_takes(run: Run, candidate: Path, cnn: str, evals: str) -> None:
     outcome = run("verify", candidate, "--against", cnn, "--data", evals, "--dry-run")
     assert outcome.code == 0
