@@ -81,28 +81,31 @@ def round_gptq(w: np.ndarray, hessian: np.ndarray, scales: np.ndarray, max_code:
     """
     order = np.argsort(-np.einsum("gdd->d", hessian), kind="stable")
     factor = factor_inverse_hessian(hessian[:, order][:, :, order], HESSIAN_DAMPING)
-    codes = round_with_feedback(
-        w[:, :, order], factor, (-max_code, max_code), FEEDBACK_BLOCK_SIZE, lambda start, block: scales
-    )
+    grid = CodeGrid(scales, -max_code, max_code)
+    codes = round_with_feedback(w[:, :, order], factor, FEEDBACK_BLOCK_SIZE, lambda start, block: grid)
     return codes[:, :, np.argsort(order, kind="stable")].astype(np.int8)
 
 
+@dataclass(frozen=True)
+class CodeGrid:
+    """What codes of some columns stand for: their scales (g, o), and the least and the greatest code, of all or (g, o)."""
+
+    scales: np.ndarray
+    low: np.ndarray | float
+    high: np.ndarray | float
+
+
 def round_with_feedback(
-    w: np.ndarray,
-    factor: np.ndarray,
-    bounds: tuple[int, int],
-    block_size: int,
-    find_scales: Callable[[int, np.ndarray], np.ndarray],
+    w: np.ndarray, factor: np.ndarray, block_size: int, find_grid: Callable[[int, np.ndarray], CodeGrid]
 ) -> np.ndarray:
     """Codes of ``w``, column by column in the order given; what each rounding loses goes on to the columns behind it.
 
     Args:
         w: (g, o, d).
         factor: Of :func:`factor_inverse_hessian`, (g, d, d).
-        bounds: The least and the greatest code.
         block_size: Columns whose feedback is applied to all behind them in one product.
-        find_scales: The scales (g, o) of the columns that begin at a position, from what those hold by then, float64
-            (g, o, up to ``block_size``).
+        find_grid: That of the columns that begin at a position, from what those hold by then, float64 (g, o, up to
+            ``block_size``).
 
     Returns:
         float64 (g, o, d), whole numbers.
@@ -111,12 +114,12 @@ def round_with_feedback(
     for start in range(0, w.shape[2], block_size):
         stop = min(start + block_size, w.shape[2])
         block = remaining[:, :, start:stop]
-        errors, block_scales = np.empty_like(block), find_scales(start, block)
+        errors, grid = np.empty_like(block), find_grid(start, block)
         for column in range(stop - start):
             row = factor[:, start + column, start:stop]
-            code = np.clip(np.rint(block[:, :, column] / block_scales), *bounds)
+            code = np.clip(np.rint(block[:, :, column] / grid.scales), grid.low, grid.high)
             codes[:, :, start + column] = code
-            errors[:, :, column] = (block[:, :, column] - code * block_scales) / row[:, column, None]
+            errors[:, :, column] = (block[:, :, column] - code * grid.scales) / row[:, column, None]
             block[:, :, column:] -= errors[:, :, column, None] * row[:, None, column:]
         remaining[:, :, stop:] -= errors @ factor[:, start:stop, stop:]
     return codes

@@ -8,20 +8,22 @@ decoding.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.quantization.dynamic import rewrite
-from onnxslim.quantization.linear_layers import MatMulLayer, WeightMatrix, find_weight_matrices
+from onnxslim.quantization.linear_layers import EmbeddingTable, MatMulLayer, WeightMatrix, find_weight_matrices
 from onnxslim.quantization.numerics import blockwise
 from onnxslim.quantization.weight_only.expanded import write_expanded_weights
 
 #: How MatMulNBits multiplies on the CPU: activations in int8 blocks.
 ACCURACY_LEVEL = 4
 #: Codes that the last block may be filled up with, as a share of all.
-_MAX_PADDING_SHARE = 0.12
+MAX_PADDING_SHARE = 0.12
 
 
 def write_blockwise(
@@ -65,38 +67,93 @@ def _choose_block_size(inputs: int, bits: int) -> int | None:
     if bits != 8:
         return blockwise.BLOCK_SIZES[bits]
     sizes = (blockwise.BLOCK_SIZES[8], blockwise.BLOCK_SIZES[8] // 2, blockwise.BLOCK_SIZES[8] // 4)
-    return next((size for size in sizes if -inputs % size <= _MAX_PADDING_SHARE * inputs), None)
+    return next((size for size in sizes if -inputs % size <= MAX_PADDING_SHARE * inputs), None)
 
 
 def _write_blockwise_weight(editor: GraphEditor, weight: WeightMatrix, bits: int) -> None:
-    stem, matrix = str(weight.weight_value.name), weight.array if weight.scale_axis == 0 else weight.array.T
+    matrix = weight.array if weight.scale_axis == 0 else weight.array.T
     block_size = _choose_block_size(matrix.shape[1], bits) or blockwise.BLOCK_SIZES[bits]
-    quantized = blockwise.quantize_blockwise(matrix, bits, block_size)
+    write_block_readers(editor, weight, blockwise.quantize_blockwise(matrix, bits, block_size))
+
+
+@dataclass(frozen=True)
+class StoredBlocks:
+    """A weight in blocks as it stands in a graph.
+
+    Attributes:
+        quantized: What is stored.
+        codes: uint8 (N, blocks, block · bits / 8).
+        scales: float32 (N, blocks).
+        zero_points: uint8 (N, ⌈blocks · bits / 8⌉), or None.
+    """
+
+    quantized: blockwise.BlockwiseWeight
+    codes: ir.Value
+    scales: ir.Value
+    zero_points: ir.Value | None = None
+
+
+def store_blocks(
+    editor: GraphEditor, stem: str, quantized: blockwise.BlockwiseWeight, *, half_scales: bool = False
+) -> StoredBlocks:
+    """Initializers of ``quantized`` called after ``stem``; with ``half_scales`` scales in half floats, which the runtime
+    makes floats of while it loads the model.
+    """
     codes = editor.add_initializer(f"{stem}_quantized", quantized.codes)
-    scales = editor.add_initializer(f"{stem}_scale", quantized.scales)
+    if half_scales:
+        halves = editor.add_initializer(f"{stem}_scale", quantized.scales.astype(np.float16))
+        scales = editor.add_cast(halves, ir.DataType.FLOAT, before=editor.graph[0], name=f"{stem}_scale_Cast")
+    else:
+        scales = editor.add_initializer(f"{stem}_scale", quantized.scales)
+    zero_points = quantized.zero_points
+    stored_zeros = None if zero_points is None else editor.add_initializer(f"{stem}_zero_point", zero_points)
+    return StoredBlocks(quantized, codes, scales, stored_zeros)
+
+
+def write_block_readers(
+    editor: GraphEditor, weight: WeightMatrix, quantized: blockwise.BlockwiseWeight, *, half_scales: bool = False
+) -> None:
+    """Whatever reads ``weight`` reads the codes of ``quantized``, which are stored once for layers and tables."""
+    blocks = store_blocks(editor, str(weight.weight_value.name), quantized, half_scales=half_scales)
     for linear in weight.linear_layers:
         # a weight that is read both ways lies as its first reader wants it
         if linear.transposed == (weight.scale_axis == 0):
-            replace_with_matmul_nbits(editor, linear, quantized, codes, scales, linear.bias)
+            replace_with_matmul_nbits(editor, linear, blocks, linear.bias)
+    if weight.tables:
+        # the runtime computes the rows once, while it loads the model
+        shape = editor.add_initializer(f"{weight.weight_value.name}_rows", np.array([len(quantized.codes), -1], np.int64))
+        rows = editor.add_node(
+            "Reshape", blocks.codes, shape, before=editor.graph[0], name=f"{weight.weight_value.name}_rows_Reshape",
+            dtype=ir.DataType.UINT8,
+        )  # fmt: skip
+        for table in weight.tables:
+            _replace_with_gather_blocks(editor, table, blocks, rows)
 
 
-def replace_with_matmul_nbits(
-    editor: GraphEditor,
-    linear: MatMulLayer,
-    quantized: blockwise.BlockwiseWeight,
-    codes: ir.Value,
-    scales: ir.Value,
-    bias: ir.Value | None,
-) -> None:
-    """MatMulNBits of ``codes`` and an Add of ``bias`` instead of ``linear``."""
+def replace_with_matmul_nbits(editor: GraphEditor, linear: MatMulLayer, blocks: StoredBlocks, bias: ir.Value | None) -> None:
+    """MatMulNBits of ``blocks`` and an Add of ``bias`` instead of ``linear``."""
     node, (inputs, outputs) = linear.node, linear.matrix_shape
     editor.graph.opset_imports.setdefault("com.microsoft", 1)
-    layout = {"K": inputs, "N": outputs, "bits": quantized.bits, "block_size": quantized.block_size}
+    layout = {"K": inputs, "N": outputs, "bits": blocks.quantized.bits, "block_size": blocks.quantized.block_size}
+    zero_points = [] if blocks.zero_points is None else [blocks.zero_points]
     last = editor.add_node(
-        "MatMulNBits", linear.activation, codes, scales, before=node,
+        "MatMulNBits", linear.activation, blocks.codes, blocks.scales, *zero_points, before=node,
         name=f"{linear.name}_MatMulNBits", domain="com.microsoft", dtype=ir.DataType.FLOAT,
         attributes={**layout, "accuracy_level": ACCURACY_LEVEL},
     )  # fmt: skip
     if bias is not None:
         last = editor.add_node("Add", last, bias, before=node, name=f"{linear.name}_Add")
     editor.replace_node(node, last)
+
+
+def _replace_with_gather_blocks(editor: GraphEditor, table: EmbeddingTable, blocks: StoredBlocks, rows: ir.Value) -> None:
+    """GatherBlockQuantized of the rows of codes, uint8 (N, K · bits / 8), instead of ``table``."""
+    editor.graph.opset_imports.setdefault("com.microsoft", 1)
+    layout = {"bits": blocks.quantized.bits, "block_size": blocks.quantized.block_size}
+    zero_points = [] if blocks.zero_points is None else [blocks.zero_points]
+    looked_up = editor.add_node(
+        "GatherBlockQuantized", rows, table.node.inputs[1], blocks.scales, *zero_points, before=table.node,
+        name=f"{table.name}_GatherBlockQuantized", domain="com.microsoft", dtype=ir.DataType.FLOAT,
+        attributes={**layout, "gather_axis": 0, "quantize_axis": 1},
+    )  # fmt: skip
+    editor.replace_node(table.node, looked_up)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -32,14 +33,12 @@ def write_codebooks(model: ir.Model, k: int, exclude: Sequence[str] = ()) -> Ste
     weight_tensors, report.skipped = find_weight_tensors(model, exclude)
     bytes_before = bytes_after = 0
     for weight_tensor in weight_tensors:
-        table, indices, rms = fit_codebook(weight_tensor, k)
-        packed = pack_indices(indices, k)
-        codebook_bytes = packed.nbytes + rms.nbytes + len(build_lookup_table(table, k)) * 4 * indices_per_byte(k)
-        if codebook_bytes >= weight_tensor.nbytes:
+        codebook = fit_codebook(weight_tensor, k)
+        if codebook.nbytes >= weight_tensor.nbytes:
             report.skip(str(weight_tensor.value.name), f"a table of {k} values would not make it smaller")
             continue
-        bytes_before, bytes_after = bytes_before + weight_tensor.nbytes, bytes_after + codebook_bytes
-        _insert_lookup(editor, weight_tensor, table, packed, rms, k)
+        bytes_before, bytes_after = bytes_before + weight_tensor.nbytes, bytes_after + codebook.nbytes
+        write_codebook(editor, weight_tensor, codebook)
         report.count("weights as codebooks")
     if bytes_after:
         report.changed["bytes of weights"] = f"{bytes_before} to {bytes_after}"
@@ -50,14 +49,47 @@ def write_codebooks(model: ir.Model, k: int, exclude: Sequence[str] = ()) -> Ste
     return report
 
 
-def fit_codebook(weight_tensor: WeightTensor, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A table of at most ``k`` values float32, an index for each weight (the array's shape), and the scales float32."""
+@dataclass(frozen=True)
+class Codebook:
+    """A weight as indices into a table.
+
+    Attributes:
+        k: How many values a table has at most.
+        table: They, float32.
+        indices: One for each weight, in the array's shape.
+        rms: What the values of each output are multiplied by, float32.
+    """
+
+    k: int
+    table: np.ndarray
+    indices: np.ndarray
+    rms: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of indices, scales and the table as it is looked up."""
+        return count_codebook_bytes(self.indices.size, self.rms.size, self.k, len(self.table))
+
+    def expand(self, weight_tensor: WeightTensor) -> np.ndarray:
+        """What the runtime makes of it while it loads the model, float32, in the array's shape."""
+        return np.asarray(self.table[self.indices] * self.rms.reshape(weight_tensor.scale_shape), np.float32)
+
+
+def count_codebook_bytes(size: int, scales: int, k: int, values: int | None = None) -> int:
+    """Bytes that ``size`` weights with so many ``scales`` take with a table of ``values``, or of all ``k``."""
+    count = indices_per_byte(k)
+    looked_up = (values or k) if count == 1 else 256
+    return -(-size // count) + 4 * scales + 4 * looked_up * count
+
+
+def fit_codebook(weight_tensor: WeightTensor, k: int) -> Codebook:
+    """The weight with a table of at most ``k`` values."""
     flat, restore_shape = weight_tensor.split_by_scale()
     rms = np.sqrt(np.square(flat, dtype=np.float64).mean(axis=1))
     rms = np.where(rms > 1e-30, rms, 1.0).astype(np.float32)
     normalized = flat / rms[:, None]
     table = kmeans.find_centers(normalized, k)
-    return table, restore_shape(kmeans.assign_nearest(normalized, table)), rms
+    return Codebook(k, table, restore_shape(kmeans.assign_nearest(normalized, table)), rms)
 
 
 def indices_per_byte(k: int) -> int:
@@ -89,13 +121,13 @@ def build_lookup_table(table: np.ndarray, k: int) -> np.ndarray:
     return lookup_table
 
 
-def _insert_lookup(
-    editor: GraphEditor, weight_tensor: WeightTensor, table: np.ndarray, packed: np.ndarray, rms: np.ndarray, k: int
-) -> None:
+def write_codebook(editor: GraphEditor, weight_tensor: WeightTensor, codebook: Codebook) -> None:
+    """Let whoever reads the weight read what ``codebook`` stands for."""
+    k, packed = codebook.k, pack_indices(codebook.indices, codebook.k)
     stem, first, shape = str(weight_tensor.value.name), editor.graph[0], weight_tensor.array.shape
     codes = editor.add_initializer(f"{stem}_codes", packed)
     indices = editor.add_cast(codes, ir.DataType.INT32, before=first, name=f"{stem}_Cast")
-    lookup_table = editor.add_initializer(f"{stem}_codebook", build_lookup_table(table, k))
+    lookup_table = editor.add_initializer(f"{stem}_codebook", build_lookup_table(codebook.table, k))
     last = editor.add_node("Gather", lookup_table, indices, before=first, name=f"{stem}_Gather", dtype=ir.DataType.FLOAT)
     if indices_per_byte(k) > 1:
         if packed.size * indices_per_byte(k) != weight_tensor.array.size:
@@ -106,7 +138,7 @@ def _insert_lookup(
             last = editor.add_node("Slice", last, start, end, before=first, name=f"{stem}_Slice", dtype=ir.DataType.FLOAT)
         sizes = editor.add_initializer(f"{stem}_shape", np.array(shape, np.int64))
         last = editor.add_node("Reshape", last, sizes, before=first, name=f"{stem}_Reshape", dtype=ir.DataType.FLOAT)
-    scales = editor.add_initializer(f"{stem}_rms", rms.reshape(weight_tensor.scale_shape))
+    scales = editor.add_initializer(f"{stem}_rms", codebook.rms.reshape(weight_tensor.scale_shape))
     last = editor.add_node(
         "Mul", last, scales, before=first, name=f"{stem}_Mul", dtype=ir.DataType.FLOAT, shape=ir.Shape(shape)
     )

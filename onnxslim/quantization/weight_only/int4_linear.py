@@ -24,7 +24,7 @@ from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.linear_layers import WeightMatrix, find_weight_matrices
 from onnxslim.quantization.numerics import blockwise
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup
-from onnxslim.quantization.weight_only.blocks import replace_with_matmul_nbits
+from onnxslim.quantization.weight_only.blocks import replace_with_matmul_nbits, store_blocks
 from onnxslim.runtime.session import SessionConfig
 
 #: A layer whose weights are a smaller share of the model's saves less than it may cost.
@@ -104,13 +104,10 @@ def _write_int4_layer(editor: GraphEditor, weight: WeightMatrix, x: np.ndarray) 
     gram = (centered.T @ centered).astype(np.float64) / len(x)
     quantized = blockwise.quantize_gptq(float_weight, gram)
     stem = str(weight.weight_value.name)
-    codes = editor.add_initializer(f"{stem}_quantized", quantized.codes)
-    scales = editor.add_initializer(f"{stem}_scale", quantized.scales)
     given_bias = get_const_array(linear.bias)
     float_bias = (
         np.zeros(len(float_weight)) if given_bias is None else np.broadcast_to(given_bias.reshape(-1), len(float_weight))
     )
     corrected_bias = float_bias + (float_weight - quantized.dequantize()) @ mean
-    replace_with_matmul_nbits(
-        editor, linear, quantized, codes, scales, editor.add_initializer(f"{stem}_bias", corrected_bias.astype(np.float32))
-    )
+    bias = editor.add_initializer(f"{stem}_bias", corrected_bias.astype(np.float32))
+    replace_with_matmul_nbits(editor, linear, store_blocks(editor, stem, quantized), bias)

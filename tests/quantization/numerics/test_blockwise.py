@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
+from onnxslim.core.errors import OnnxslimError
 from onnxslim.quantization.numerics import blockwise
+from onnxslim.quantization.numerics.block_grids import BlockFormat
+from onnxslim.runtime.session import Session
+from tests.support.node_graphs import build
 
 
 @settings(max_examples=20, deadline=None)
@@ -30,9 +36,54 @@ def test_cutting_a_range_of_4_bits_lowers_the_error() -> None:
     assert np.square(found.dequantize() - weight).sum() < 0.95 * np.square(plain - groups).sum()
 
 
-def test_packing_two_codes_a_byte_can_be_undone() -> None:
-    codes = np.random.default_rng(0).integers(0, 16, (3, 5, 8)).astype(np.uint8)
-    np.testing.assert_array_equal(blockwise.unpack(blockwise.pack(codes)), codes)
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("count", [8, 9])
+def test_packing_codes_can_be_undone(bits: int, count: int) -> None:
+    codes = np.random.default_rng(0).integers(0, 2**bits, (3, 5, count)).astype(np.uint8)
+    packed = blockwise.pack(codes, bits)
+    assert packed.shape == (3, 5, -(-count * bits // 8))
+    np.testing.assert_array_equal(blockwise.unpack(packed, bits)[..., :count], codes)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("has_zero_point", [False, True])
+def test_the_runtime_reads_what_was_packed(bits: int, has_zero_point: bool) -> None:
+    rng = np.random.default_rng(bits)
+    weight, x = (rng.standard_normal(shape).astype(np.float32) + 0.3 for shape in ((24, 160), (3, 160)))
+    found = blockwise.quantize_nearest(weight, BlockFormat(bits, 32, has_zero_point), half_scales=True)
+    constants = {"codes": found.codes, "scales": found.scales}
+    constants |= {} if found.zero_points is None else {"zero_points": found.zero_points}
+    node = helper.make_node(
+        "MatMulNBits", ["x", *constants], ["y"], domain="com.microsoft", K=160, N=24, bits=bits, block_size=32
+    )
+    model = build([node], {"x": [3, 160]}, {"y": [3, 24]}, constants)
+    model.opset_imports["com.microsoft"] = 1
+    try:
+        y = Session(model).run({"x": x})["y"]
+    except OnnxslimError:
+        pytest.skip(f"this runtime has no {bits} bits")
+    np.testing.assert_allclose(y, x @ found.dequantize().T, rtol=1e-3, atol=1e-3)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from([2, 4]), st.booleans(), st.sampled_from([32, 64]), st.integers(0, 2**31))
+def test_error_feedback_gains_in_every_format(bits: int, has_zero_point: bool, size: int, seed: int) -> None:
+    w = np.random.default_rng(seed).standard_normal((24, 160)).astype(np.float32)
+    x = correlated(800, 160, seed)
+    gram = (x.T @ x).astype(np.float64) / len(x)
+    block_format = BlockFormat(bits, size, has_zero_point)
+    fed_back = blockwise.quantize_with_feedback(w, blockwise.make_feedback(gram, 0.01), block_format, half_scales=True)
+    nearest = blockwise.quantize_nearest(w, block_format)
+    lost = [np.square(x @ (w - one.dequantize()).T).sum() for one in (fed_back, nearest)]
+    assert lost[0] < 0.7 * lost[1]
+    assert fed_back.has_half_scales
+
+
+def test_rows_are_rounded_alike_however_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    w, x = np.random.default_rng(0).standard_normal((24, 160)).astype(np.float32), correlated(800, 160, 0)
+    whole = blockwise.quantize_gptq(w, moments(x))
+    monkeypatch.setattr(blockwise, "MAX_FEEDBACK_ELEMENTS", 160 * 5)
+    np.testing.assert_allclose(blockwise.quantize_gptq(w, moments(x)).dequantize(), whole.dequantize(), rtol=1e-5)
 
 
 def correlated(rows: int, columns: int, seed: int) -> np.ndarray:
