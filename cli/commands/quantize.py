@@ -16,7 +16,7 @@ from onnxslim.quantization.targets.registry import TARGETS
 from ..command import command
 from ..options import shared_options
 from ..options.common_options import CommonOptions
-from ..options.parameter_types import MODEL_OR_FOLDER
+from ..options.parameter_types import MODEL_OR_FOLDER, SIZE
 from ..step_command import run_step
 
 
@@ -35,8 +35,11 @@ from ..step_command import run_step
     help="Ranges fixed by calibration, or taken from each input (whichever the model gains by).",
 )
 @click.option(
-    "--weights", metavar="W", help="Weights only: int8, int4, either with :qdq (standard ops), codebook:K or float16."
+    "--weights",
+    metavar="W",
+    help="Weights only: int8, int4, either with :qdq (standard ops), codebook:K, float16, or mixed: bits for each.",
 )
+@click.option("--max-size", type=SIZE, metavar="B", help="With --weights mixed: bytes on disk, at most; else by --max-drop.")
 @click.option(
     "--linear",
     type=click.Choice(LINEAR_FORMATS),

@@ -97,7 +97,7 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
     resolved = dataclasses.replace(
         options, target=decision.target, calibration=decision.calibration or options.calibration, statistics=(),
         activations=decision.scheme if decision.scheme in ACTIVATION_MODES else options.activations, max_memory=None,
-        loss_share=None, block_layers=decision.block_layers,
+        loss_share=None, block_layers=decision.block_layers, max_size=None, weight_formats=decision.weight_formats,
         calibration_samples=decision.calibration_samples, corrected_layers=decision.corrected_layers,
         float_units=options.float_units if decision.float_units is None else decision.float_units,
         float_weights=decision.float_weights or options.float_weights,
@@ -129,7 +129,10 @@ STEP_REGISTRY: dict[str, StepKind] = {
         _quantize,
         lambda asked: (
             asked.placement == "measured"
-            and (asked.loss_share is not None or (asked.float_units is None and asked.block_layers is None))
+            and (
+                asked.loss_share is not None
+                or (asked.float_units is None and asked.block_layers is None and asked.weight_formats is None)
+            )
         ),
     ),
     "recover": StepKind(RecoverOptions, _recover, lambda asked: asked.steps is None and asked.epochs is None),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from onnxslim.quantization.evaluation.fusion_report import ExecutedLayer, SurvivingConversion
@@ -48,6 +48,7 @@ class QuantizeDecision:
         calibration_samples: From how many samples ranges come, where there was no time for all; else None.
         corrected_layers: How many layers, the first ones, were mended before the time was up; None where all that could be.
             With weights only in int8, how many were rounded for the data.
+        weight_formats: With mixed weights, initializers by format; of the most common one none, which is all others.
         block_layers: With weights only in int8, the linear layers that read them in blocks; None where nothing was chosen.
     """
 
@@ -62,5 +63,6 @@ class QuantizeDecision:
     front: tuple[FrontPoint, ...] = ()
     front_index: int | None = None
     block_layers: tuple[str, ...] | None = None
+    weight_formats: Mapping[str, tuple[str, ...]] | None = None
     calibration_samples: int | None = None
     corrected_layers: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from onnxslim.core.quantities import Bytes
@@ -23,8 +24,8 @@ class QuantizeOptions:
         activations: ``static`` fixes ranges by calibration, ``dynamic`` takes them from each input (linear layers only),
             ``auto`` chooses by modelled cost (``ways.py``).
         weights: Weights only, activations float: ``int8`` (expanded at load, or in onnxruntime's MatMulNBits), ``int4`` (in
-            MatMulNBits; either with ``:qdq`` in the standard's DequantizeLinear), ``codebook:K`` or ``float16`` (made
-            float32 again at load); None quantises both.
+            MatMulNBits; either with ``:qdq`` in the standard's DequantizeLinear), ``codebook:K``, ``float16`` (made
+            float32 again at load) or ``mixed``: a format for each weight; None quantises both.
         calibration: A key of :data:`~onnxslim.quantization.calibration.range_methods.RANGE_METHODS`, ``percentile`` and
             ``mse`` with a number behind a colon or not (``least`` takes for each tensor the one with the least error);
             ``auto`` tries several.
@@ -38,6 +39,9 @@ class QuantizeOptions:
             float. What costs them most for what it gains goes back to float too.
         block_layers: The decision of an earlier run with ``weights="int8"``: these linear layers read their weights in
             blocks, all other weights are expanded when the model is loaded.
+        max_size: With ``weights="mixed"``, bytes that the file may have; without, formats are chosen by what may be lost.
+        weight_formats: The decision of an earlier run with ``weights="mixed"``: initializers by format; all that are not
+            named have the one format that names none.
         float_weights: How the weights of layers that stay in float are stored: ``int8``, expanded when the model is loaded,
             ``float16``, expanded too, ``float32``, or ``auto``: int8 where the outputs bear it and the file is smaller for
             it, else float16. With float32 biases, norms and scales stay float32 too.
@@ -61,6 +65,8 @@ class QuantizeOptions:
     float_units: tuple[str, ...] | None = None
     loss_share: float | None = None
     block_layers: tuple[str, ...] | None = None
+    max_size: Bytes | None = None
+    weight_formats: Mapping[str, tuple[str, ...]] | None = None
     float_weights: str = "auto"
     calibration_samples: int | None = None
     corrected_layers: int | None = None

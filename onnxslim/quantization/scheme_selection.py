@@ -43,7 +43,7 @@ from onnxslim.quantization.static.pipeline import quantize_static
 from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.detect import detect_target
 from onnxslim.quantization.targets.registry import get_target
-from onnxslim.quantization.weight_only.pipeline import parse_weight_format, quantize_weights
+from onnxslim.quantization.weight_only.pipeline import MIXED, parse_weight_format, quantize_weights
 from onnxslim.runtime.session import available_providers
 
 DATA_HINT = (
@@ -73,11 +73,15 @@ def resolve_scheme(
     target = detect_target(context.config) if options.target == "auto" else get_target(options.target)
     if options.activations not in ("auto", *ACTIVATION_MODES):
         raise UsageError(f"--activations {options.activations}: unknown", hint=f"one of {', '.join(ACTIVATION_MODES)}")
+    for name in ("max_size", "weight_formats"):
+        if options.weights != MIXED and getattr(options, name) is not None:
+            raise UsageError(f"--{name.replace('_', '-')} is for weights in mixed formats", hint="--weights mixed")
     scheme, reason = options.activations, "asked for"
     if options.weights is not None:
         if scheme != "auto":
             raise UsageError(f"--weights {options.weights} leaves activations in float", hint=f"drop --activations {scheme}")
-        parse_weight_format(options.weights)
+        if options.weights != MIXED:
+            parse_weight_format(options.weights)
         scheme = "weights"
     elif target.unsupported_reason is not None:
         if scheme != "auto":

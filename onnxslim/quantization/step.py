@@ -14,14 +14,11 @@ from onnxslim.graph.finite_weights import check_finite_weights
 from onnxslim.graph.stored_weights.unpacking import pack_weights, unpack_weights
 from onnxslim.model_io import model_file
 from onnxslim.quantization.context import DropOverLimit, QuantizeContext
+from onnxslim.quantization.finishing import finish
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import EXPANDED_WEIGHTS_OPSET, PER_CHANNEL_OPSET, check_patterns, prepare_model
-from onnxslim.quantization.qdq.compact_names import compact, list_names
+from onnxslim.quantization.qdq.compact_names import list_names
 from onnxslim.quantization.scheme_selection import SCHEMES, resolve_scheme
-from onnxslim.quantization.storage.default_attributes import drop_default_attributes
-from onnxslim.quantization.storage.narrow_constants import narrow_constants
-from onnxslim.quantization.storage.norm_statistics import fold_norm_statistics
-from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.simplification.file_size import measure_bytes
 
@@ -77,13 +74,7 @@ def quantize(
             report.warnings += check_finite_weights(float_model)
         result, report.decision = SCHEMES[scheme](float_model, context, options, report)
         pack_weights(result, stored)
-        if scheme != "float16" and TARGETS[options.target].no_contrib_ops_reason is None:
-            report.add(fold_norm_statistics(result))
-            halves = options.float_weights != "float32" and options.weights != "float16"  # which has chosen its own
-            report.add(narrow_constants(result, options.exclude, halves=halves))
-        drop_default_attributes(result)
-        # casts to float16 and back are few, and what is float16 is what its readers look for
-        compact(result, None if scheme == "float16" else list_names(float_model))
+        report.add(finish(result, list_names(float_model), options, scheme))
         if options.weights is not None:
             _check_smaller(model_file.load(model), result)
     return result, report

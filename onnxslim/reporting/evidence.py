@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from onnxslim.reporting import figures, text
+from onnxslim.reporting.storage import describe_storage
 
 Report = Mapping[str, Any]
 
@@ -15,15 +16,18 @@ _MAX_KINDS = 4
 
 
 def list_evidence(report: Report, *, explain: bool = False) -> list[str]:
-    """One sentence each: what the outputs were taken for, the smallest drop that could be proved, whether the limit is
-    decided, the error in time.
+    """One sentence each: which sizes weights could have, what the outputs were taken for, the smallest drop that could be
+    proved, whether the limit is decided, the error in time.
 
     Args:
         report: See :mod:`onnxslim.reporting`.
         explain: Tell of every output, and of other readings.
     """
     kinds = (report.get("judged") or {}).get("kinds") or []
-    return [*describe_kinds(kinds, explain=explain), *_describe_proof(report), *_describe_drift(report)]
+    return [
+        *describe_storage(report, explain=explain), *describe_kinds(kinds, explain=explain), *_describe_proof(report),
+        *_describe_drift(report),
+    ]  # fmt: skip
 
 
 def describe_kinds(kinds: Sequence[Mapping[str, Any]], *, explain: bool = False) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from onnxslim.data.samples import Samples
-from onnxslim.data.split import list_timed
+from onnxslim.data.split import list_prompts, list_timed
 
 #: Fewer samples than this are not calibrated on where there are more, however little time there is.
 MIN_AFFORDABLE_SAMPLES = 32
@@ -46,6 +46,17 @@ class CalibrationFeeds:
     def for_timing(self, count: int) -> list[Mapping[str, np.ndarray]]:
         """``count`` that stand for what a service runs, held; or all there are."""
         return list(CalibrationFeeds(self._samples.take(list_timed(self._samples, count))))
+
+    def with_prompts(self, count: int) -> CalibrationFeeds:
+        """``count`` of them, or all there are: of texts up to half are runs that read a prompt, which show many tokens; the
+        others are from the first to the last.
+        """
+        prompts = list_prompts(self._samples, max(1, count // 2))
+        if not len(prompts):
+            return self[np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64)]
+        others = np.setdiff1d(np.arange(len(self._samples)), prompts)
+        spread = np.linspace(0, len(others) - 1, min(count - len(prompts), len(others))).round().astype(np.int64)
+        return CalibrationFeeds(self._samples.take(np.concatenate([prompts, others[spread]])))
 
     def last(self, count: int) -> list[Mapping[str, np.ndarray]]:
         """The last ``count``, held; or all there are."""

@@ -73,7 +73,7 @@ def write_expanded_weights(model: ir.Model, exclude: Sequence[str] = ()) -> Step
     report, editor = StepReport("weights"), GraphEditor(model.graph)
     expanded_weights, report.skipped = find_expanded_weights(model, exclude)
     for weight_tensor, quantized in expanded_weights:
-        _write(editor, weight_tensor, quantized)
+        write_expanded_weight(editor, weight_tensor, quantized)
         report.count("weights in int8, expanded at load")
     return report
 
@@ -221,7 +221,8 @@ def _find_median_magnitude(magnitudes: np.ndarray) -> np.ndarray:
     return np.where(median > 0, median, magnitudes.max(axis=1))
 
 
-def _write(editor: GraphEditor, weight_tensor: WeightTensor, quantized: ExpandedWeight) -> None:
+def write_expanded_weight(editor: GraphEditor, weight_tensor: WeightTensor, quantized: ExpandedWeight) -> None:
+    """Let whoever reads the weight read what ``quantized`` stands for."""
     stem, first, shape = str(weight_tensor.value.name), editor.graph[0], quantized.codes.shape
     codes = editor.add_initializer(f"{stem}_quantized", quantized.codes)
     float_codes = editor.add_cast(codes, ir.DataType.FLOAT, before=first, name=f"{stem}_Cast")

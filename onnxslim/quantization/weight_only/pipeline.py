@@ -11,6 +11,8 @@ int8           MatMulNBits, 8 bits,  large ones int8 rows, of which those       
 int4           MatMulNBits, 4 bits   the same                                    the same
 codebook:K     indices and a table of K values, expanded when the model is loaded (all of them)
 float16        half floats, made float32 again when the model is loaded (all of them, and what scales and shifts channels)
+mixed          MatMulNBits, 2, 4 or  GatherBlockQuantized, the same              codebooks or int8, expanded
+               8 bits each                                                       when the model is loaded
 int8:qdq       DequantizeLinear      int8 rows                                   DequantizeLinear with a scale for
                in blocks, opset 21                                               each output
 int4:qdq       the same, 4 bits      the same                                    the same, or 4 bits in blocks
@@ -55,6 +57,7 @@ from onnxslim.quantization.weight_only.block_choice import choose_block_layers
 from onnxslim.quantization.weight_only.blocks import write_blockwise
 from onnxslim.quantization.weight_only.builder import BuiltWeights, WeightsBuilder, exclude_layers, write_halves
 from onnxslim.quantization.weight_only.correction import WriteWeights, correct_weights
+from onnxslim.quantization.weight_only.mixed.pipeline import quantize_mixed
 
 #: Samples that times are measured on.
 NUM_TIMING_SAMPLES = 4
@@ -63,6 +66,8 @@ MAX_EVALUATION_SAMPLES = 32
 #: Letters of a hint that lists what was left alone.
 _MAX_HINT_LENGTH = 300
 _CODEBOOK_PREFIX, _QDQ_SUFFIX = "codebook:", ":qdq"
+#: A format for each weight, by what it costs the outputs.
+MIXED = "mixed"
 #: Of these some weights stay float where the outputs ask for it; what fewer bits cost, int8 would cost less.
 _SELECTED_FORMATS = ("int8", "int8:qdq")
 
@@ -89,7 +94,9 @@ def parse_weight_format(text: str, *, only_qdq: bool = False, block_layers: Coll
         return lambda model, exclude: codebook.write_codebooks(model, int(k), exclude)
     if text == "float16":  # a runtime that takes nothing but Q/DQ casts half floats, but not codes
         return lambda model, exclude: half_floats.write_half_floats(model, exclude, only_halves=only_qdq)
-    raise UsageError(f"--weights {text}: unknown", hint="int8, int4, either with :qdq, codebook:16 or float16")
+    raise UsageError(
+        f"--weights {text}: unknown", hint="mixed, int8, int4, either of these with :qdq, codebook:16 or float16"
+    )
 
 
 def quantize_weights(
@@ -100,6 +107,8 @@ def quantize_weights(
     """
     assert options.weights is not None
     weight_format = options.weights
+    if weight_format == MIXED:
+        return quantize_mixed(model, context, options, report)
     reason = TARGETS[options.target].no_contrib_ops_reason
     if reason is not None and weight_format in ("int8", "int4"):
         weight_format += _QDQ_SUFFIX

@@ -1,0 +1,94 @@
+"""Builds models of weights in a format each; what was rounded for one is kept for the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.step_report import StepReport
+from onnxslim.graph.editor import GraphEditor
+from onnxslim.model_io import model_file
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.numerics.block_grids import BlockFormat
+from onnxslim.quantization.numerics.blockwise import BlockwiseWeight
+from onnxslim.quantization.weight_only.codebook import Codebook
+from onnxslim.quantization.weight_only.expanded import write_expanded_weights
+from onnxslim.quantization.weight_only.mixed.formats import MixedWeight, Rounded, rebind_weights
+from onnxslim.quantization.weight_only.mixed.second_moments import iter_moments
+from onnxslim.quantization.weight_only.weights import WeightTensor
+from onnxslim.runtime.session import SessionConfig
+
+
+class MixedBuilder:
+    """Builds models whose weights are in formats that are given.
+
+    Args:
+        model: The float model; it is not changed.
+        weights: Those of it that have a choice.
+        exclude: Regular expressions of layers that stay float.
+        feeds: What layers read is taken of these.
+        config: Where they are run.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        weights: Sequence[MixedWeight],
+        exclude: Sequence[str],
+        *,
+        feeds: CalibrationFeeds,
+        config: SessionConfig,
+    ) -> None:
+        self._model, self._weights, self._exclude = model, weights, exclude
+        self._feeds, self._config = feeds, config
+        self._rounded: dict[tuple[str, str], Rounded] = {}
+
+    def build(self, chosen: Mapping[str, str]) -> tuple[ir.Model, StepReport]:
+        """The model with the weights of these names in the formats that ``chosen`` says, fitted to the data,
+        and what was written.
+        """
+        missing = [weight for weight in self._weights if (weight.name, chosen[weight.name]) not in self._rounded]
+        for weight, moments in iter_moments(self._model, missing, self._feeds, self._config):
+            feedback = None if moments is None else moments.make_feedback()
+            self._rounded[weight.name, chosen[weight.name]] = weight.round(chosen[weight.name], feedback)
+        return self._write({name: self._rounded[name, text] for name, text in chosen.items()})
+
+    def sketch(self, chosen: Mapping[str, str]) -> ir.Model:
+        """A model of the size and the speed of what :meth:`build` makes; codes of blocks are drawn at random."""
+        rng, drawn = np.random.default_rng(0), dict[str, Rounded]()
+        for weight in self._weights:
+            key = weight.name, chosen[weight.name]
+            if isinstance(weight.stored, WeightTensor):  # nothing is fitted, so that this is what is built
+                self._rounded.setdefault(key, weight.round(key[1]))
+            drawn[weight.name] = self._rounded.get(key) or _draw_blocks(weight.matrix.shape, key[1], rng)
+        return self._write(drawn)[0]
+
+    def _write(self, rounded: Mapping[str, Rounded]) -> tuple[ir.Model, StepReport]:
+        copy, report = model_file.clone(self._model), StepReport("weights")
+        editor = GraphEditor(copy.graph)
+        for weight in rebind_weights(copy, self._weights):
+            weight.write(editor, rounded[weight.name])
+            report.count(_describe(rounded[weight.name]))
+        # what has no choice: weights of bodies, and what blocks do not fit
+        report.add(write_expanded_weights(copy, self._exclude))
+        return copy, report
+
+
+def _describe(rounded: Rounded) -> str:
+    if isinstance(rounded, BlockwiseWeight):
+        return f"weights in {rounded.bits} bits"
+    if isinstance(rounded, Codebook):
+        return f"weights as codebooks of {rounded.k}, expanded at load"
+    return "weights in int8, expanded at load"
+
+
+def _draw_blocks(shape: tuple[int, ...], text: str, rng: np.random.Generator) -> BlockwiseWeight:
+    block_format = BlockFormat.parse(text)
+    assert block_format is not None
+    blocks, bits = block_format.count_blocks(shape[1]), block_format.bits
+    codes = rng.integers(0, 256, (shape[0], blocks, block_format.block_size * bits // 8), np.uint8)
+    scales = rng.uniform(0.01, 0.02, (shape[0], blocks)).astype(np.float16).astype(np.float32)
+    zero_points = rng.integers(0, 256, (shape[0], -(-blocks * bits // 8)), np.uint8) if block_format.has_zero_point else None
+    return BlockwiseWeight(codes, scales, bits, block_format.block_size, shape[1], zero_points)

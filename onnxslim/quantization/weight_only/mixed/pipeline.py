@@ -1,0 +1,157 @@
+"""Weights alone, each in the bits that it needs: ``--weights mixed``.
+
+Every weight may be stored in 2, 4 or 8 bits, in small blocks or large ones, with zero points or without (:mod:`.formats`;
+which of them run well is asked of the installed runtime). What each choice costs the outputs is estimated
+(:mod:`.sensitivity`), choices are made by what is lost for the bytes that are saved
+(:mod:`onnxslim.quantization.numerics.bit_allocation`), and of that front the point is taken that a size or a loss asks for
+(:mod:`.selection`). Layers are rounded with error feedback (GPTQ).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.errors import UnsupportedError, UsageError
+from onnxslim.core.step_report import StepReport
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.conformance.block_kernels import find_block_formats, find_table_formats
+from onnxslim.quantization.context import QuantizeContext
+from onnxslim.quantization.decision import QuantizeDecision
+from onnxslim.quantization.numerics.bit_allocation import Allocation, walk_allocations
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.targets.registry import TARGETS
+from onnxslim.quantization.weight_only.mixed.builder import MixedBuilder
+from onnxslim.quantization.weight_only.mixed.choice import parse_formats, read_choice, write_choice
+from onnxslim.quantization.weight_only.mixed.formats import BlockFormats, MixedWeight, find_mixed_weights
+from onnxslim.quantization.weight_only.mixed.second_moments import select_moment_feeds
+from onnxslim.quantization.weight_only.mixed.selection import Chosen, SizeMeter, select_by_loss, select_by_size
+from onnxslim.quantization.weight_only.mixed.sensitivity import estimate_losses
+from onnxslim.quantization.weight_only.weights import WeightTensor
+from onnxslim.runtime.session import Session
+from onnxslim.runtime.timing import interleave
+
+#: Samples that times are measured on, and points of the front that are shown and timed.
+NUM_TIMING_SAMPLES, NUM_SHOWN = 4, 5
+_TIMING_SECONDS = 1.5
+#: Bytes of weights in all up to which points are timed side by side.
+_MAX_TIMED_BYTES = 400_000_000
+
+
+def quantize_mixed(
+    model: ir.Model, context: QuantizeContext, options: QuantizeOptions, report: StepReport
+) -> tuple[ir.Model, QuantizeDecision]:
+    """``model`` (prepared) with its weights in a format each.
+
+    Args:
+        model: It is not changed.
+        context: Data that losses are measured on and layers are fitted to.
+        options: With ``weight_formats`` of an earlier run those; else by ``max_size``, or by what the outputs may lose.
+        report: Told of the front.
+
+    Raises:
+        UsageError: Neither a size nor a loss to choose by, or no data.
+        UnsupportedError: The target does not run onnxruntime's own ops, or there is nothing to store in fewer bits.
+        GateError: A size that cannot be reached, or an SQNR.
+    """
+    samples, given = context.require_samples("--weights mixed"), options.weight_formats
+    check_options(context, options)
+    feeds, config = CalibrationFeeds(samples), context.config
+    formats = _find_formats(context, options, report) if given is None else BlockFormats(*[parse_formats(given)] * 2)
+    weights = find_mixed_weights(model, formats, options.exclude)
+    if not weights:
+        raise UnsupportedError("nothing to quantise: no layer has float weights that fewer bits would make smaller")
+    moment_feeds = select_moment_feeds(model, feeds)
+    builder = MixedBuilder(model, weights, options.exclude, feeds=moment_feeds, config=config)
+    if given is not None:
+        chosen: Chosen = read_choice(given, weights)
+    else:
+        with report.part("losses"):
+            losses = estimate_losses(
+                model, weights, feeds, moment_feeds=moment_feeds, states=list(samples.state), config=config,
+                fits=context.pace(share=0.5).fits,
+            )  # fmt: skip
+        front = walk_allocations([_count_bytes(weight) for weight in weights], losses)
+        meter = SizeMeter(model, builder, options)
+        if options.max_size is not None:
+            index = select_by_size(front, options.max_size, lambda i: meter.measure(_name(front[i], weights)))
+        else:
+            index = select_by_loss(
+                model, front, lambda i: builder.build(_name(front[i], weights))[0], context, options, report
+            )
+        chosen = _name(front[index], weights)
+        with report.part("front"):
+            is_timed = options.placement == "measured"
+            report.details["storage"] = _describe_front(
+                front, index, weights, builder=builder, meter=meter, context=context, is_timed=is_timed
+            )
+    with report.part("rounding"):
+        result, written = builder.build(chosen)
+    report.add(written)
+    if expanded := sum(isinstance(weight.stored, WeightTensor) for weight in weights):
+        report.warnings.append(
+            f"{expanded} weights that no linear layer or table reads are expanded when the model is loaded: that makes the "
+            "file smaller, not the inference faster"
+        )
+    context.progress("weights", 1, 1)
+    return result, QuantizeDecision("weights", options.target, weight_formats=write_choice(chosen))
+
+
+def _find_formats(context: QuantizeContext, options: QuantizeOptions, report: StepReport) -> BlockFormats:
+    """The formats of blocks that are offered: none where the target reads them slowly."""
+    if (reason := TARGETS[options.target].slow_blocks_reason) is not None:
+        report.skip("MatMulNBits", reason)
+        return BlockFormats([], [])
+    with report.part("kernels"):
+        products = find_block_formats(context.config, by_time=options.placement == "measured")
+        report.details["kernels"] = [str(found) for found in products]
+        return BlockFormats(products, find_table_formats(context.config))
+
+
+def check_options(context: QuantizeContext, options: QuantizeOptions) -> None:
+    """Refuse what says nothing to choose by, or a target that does not run blocks."""
+    if (reason := TARGETS[options.target].no_contrib_ops_reason) is not None:
+        raise UnsupportedError(f"--weights mixed: {reason}", hint="--weights int4:qdq stores 4 bits in standard ops")
+    is_asked = options.max_size is not None or options.min_sqnr is not None or context.drop_over_limit is not None
+    if options.weight_formats is None and not is_asked:
+        raise UsageError(
+            "--weights mixed: expected a size or a loss to choose by", hint="--max-size 4MB, --max-drop 1% or --min-sqnr 30"
+        )
+
+
+def _count_bytes(weight: MixedWeight) -> np.ndarray:
+    return np.array([weight.count_bytes(text) for text in weight.formats], np.float64)
+
+
+def _name(point: Allocation, weights: Sequence[MixedWeight]) -> dict[str, str]:
+    return {weight.name: weight.formats[choice] for weight, choice in zip(weights, point.choices, strict=True)}
+
+
+def _describe_front(
+    front: Sequence[Allocation],
+    index: int,
+    weights: Sequence[MixedWeight],
+    *,
+    builder: MixedBuilder,
+    meter: SizeMeter,
+    context: QuantizeContext,
+    is_timed: bool,
+) -> list[dict[str, Any]]:
+    """Some points from the fewest bytes to the least loss, the chosen one among them: bytes, loss, and what a step takes."""
+    sizes = np.array([point.nbytes for point in front])
+    wanted = np.geomspace(sizes[0], sizes[-1], NUM_SHOWN)
+    shown = sorted({int(np.abs(sizes - size).argmin()) for size in wanted} | {index})
+    entries: list[dict[str, Any]] = [
+        {"bytes": meter.measure(_name(front[i], weights)), "loss": float(f"{front[i].loss:.3g}"), "chosen": i == index}
+        for i in shown
+    ]
+    if is_timed and sum(sizes[i] for i in shown) <= _MAX_TIMED_BYTES:
+        timing_feeds = CalibrationFeeds(context.require_samples("timing")).for_timing(NUM_TIMING_SAMPLES)
+        sessions = {str(i): Session(builder.sketch(_name(front[i], weights)), context.config) for i in shown}
+        timing = interleave(sessions, timing_feeds, rounds=30, seconds=_TIMING_SECONDS)
+        for i, entry in zip(shown, entries, strict=True):
+            entry["ms"] = round(timing.median(str(i)) * 1e3, 4)
+    return entries

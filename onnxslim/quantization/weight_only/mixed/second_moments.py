@@ -1,0 +1,117 @@
+"""The second moments of what layers read, a few layers at a time: they are as large as the layers themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.activations.observer import ObservedModel
+from onnxslim.core.memory_budget import scale_bytes
+from onnxslim.graph.cost import compute_cost
+from onnxslim.graph.shapes import read_dim_sizes
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.linear_layers import WeightMatrix
+from onnxslim.quantization.numerics.blockwise import Feedback, make_feedback
+from onnxslim.quantization.weight_only.mixed.formats import MixedWeight
+from onnxslim.runtime.session import SessionConfig
+
+#: Bytes of the moments that are held at a time, in float64 and as they come.
+MAX_MOMENT_BYTES = 256_000_000
+#: Runs that moments are taken of: at least, at most, and in between as many as these multiply-accumulates pay for.
+MIN_RUNS, MAX_RUNS, RUN_MACS = 8, 192, 3e11
+#: Damping before moments are inverted (Frantar et al., GPTQ, 2022), and how much more with fewer rows for a layer's inputs.
+DAMPING, SCARCITY_DAMPING = 0.01, 0.1
+
+
+@dataclass(frozen=True)
+class InputMoments:
+    """Of the inputs of one layer.
+
+    Attributes:
+        gram: XᵀX / rows, float64 (K, K).
+        rows: Of how many.
+    """
+
+    gram: np.ndarray
+    rows: int
+
+    def make_feedback(self) -> Feedback:
+        """How roundings of the layer's weights make up for each other."""
+        return make_feedback(self.gram, DAMPING + SCARCITY_DAMPING * len(self.gram) / max(self.rows, 1))
+
+
+def select_moment_feeds(model: ir.Model, feeds: CalibrationFeeds) -> CalibrationFeeds:
+    """The runs that moments are taken of: of texts prompts above all, which show many tokens each."""
+    macs = max(compute_cost(model, read_dim_sizes(model, feeds.with_prompts(1).first(1)[0])).macs, 1)
+    return feeds.with_prompts(int(min(max(RUN_MACS / macs, MIN_RUNS), MAX_RUNS)))
+
+
+def iter_moments(
+    model: ir.Model, weights: Sequence[MixedWeight], feeds: CalibrationFeeds, config: SessionConfig
+) -> Iterator[tuple[MixedWeight, InputMoments | None]]:
+    """Each of ``weights`` with the moments of what its layers read; None where none of the main graph multiplies by it.
+
+    Args:
+        model: The float model that they are of.
+        weights: In any order; they come by what they read.
+        feeds: Calibration data.
+        config: Where to run.
+    """
+    known = set(ObservedModel(model).values)
+    readers: dict[str | None, list[MixedWeight]] = {}
+    for weight in weights:
+        layers = weight.stored.linear_layers if isinstance(weight.stored, WeightMatrix) else []
+        name = str(layers[0].activation.name) if layers else None
+        readers.setdefault(name if name in known else None, []).append(weight)
+    yield from ((weight, None) for weight in readers.pop(None, []))
+    for names in _split({str(name): group[0].matrix.shape[1] for name, group in readers.items()}):
+        moments = _collect(model, names, feeds, config)
+        for name in names:
+            found = moments.pop(name)
+            for weight in readers[name]:
+                yield weight, found if found.rows else None
+
+
+def _split(inputs: dict[str, int]) -> Iterator[list[str]]:
+    """The tensors in groups whose moments fit into memory together; ``inputs`` are their sizes."""
+    group: list[str] = []
+    held = 0
+    for name, size in inputs.items():
+        # float64, and float32 of a run on each of two threads
+        nbytes = 16 * size * size
+        if group and held + nbytes > scale_bytes(MAX_MOMENT_BYTES):
+            yield group
+            group, held = [], 0
+        group.append(name)
+        held += nbytes
+    if group:
+        yield group
+
+
+def _collect(
+    model: ir.Model, names: Sequence[str], feeds: CalibrationFeeds, config: SessionConfig
+) -> dict[str, InputMoments]:
+    observed = ObservedModel(model)
+    for index, name in enumerate(names):
+        value = observed.values[name]
+        columns = observed.append("Slice", observed.append("Shape", value), [-1], [2**62])
+        flat_shape = observed.append("Concat", [-1], columns, axis=0)
+        flat = observed.append("Reshape", value, flat_shape)
+        gram = observed.append("MatMul", observed.append("Transpose", flat, perm=[1, 0]), flat)
+        observed.add_output(gram, f"moments__{index}", ir.DataType.FLOAT)
+        observed.add_output(observed.append("Shape", flat), f"moments__{index}_shape", ir.DataType.INT64)
+    grams: dict[str, np.ndarray] = {}
+    counts = dict.fromkeys(names, 0)
+    # added up in the order of the runs, so that the last bits do not depend on which of them was done first
+    for outputs in observed.run(feeds, lambda _, outputs: outputs, config):
+        for index, name in enumerate(names):
+            gram = outputs[f"moments__{index}"]
+            if np.isfinite(gram).all():
+                grams[name] = grams[name] + gram if name in grams else gram.astype(np.float64)
+                counts[name] += int(outputs[f"moments__{index}_shape"][0])
+    return {name: InputMoments(grams[name] / max(counts[name], 1), counts[name]) for name in names if name in grams} | {
+        name: InputMoments(np.zeros((0, 0)), 0) for name in names if name not in grams
+    }

@@ -1,0 +1,54 @@
+"""Models in given formats: fitted where there are data, alike in size where they are sketches."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.data.sources import open_samples
+from onnxslim.model_io import model_file
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.numerics.block_grids import BlockFormat
+from onnxslim.quantization.prepare import prepare_model
+from onnxslim.quantization.weight_only.mixed.builder import MixedBuilder
+from onnxslim.quantization.weight_only.mixed.formats import BlockFormats, MixedWeight, find_mixed_weights
+from onnxslim.runtime.session import Session, SessionConfig
+from tests.support.quantize_graphs import model, weight
+
+BLOCKS = [BlockFormat(2, 64, True), BlockFormat(4, 32, True), BlockFormat(8, 64)]
+
+
+def make_builder() -> tuple[ir.Model, list[MixedWeight], MixedBuilder, np.ndarray]:
+    text = (
+        "g (float[n,64] x) => (float[n,8] y) "
+        "{ a = MatMul (x, v) \n b = Relu (a) \n c = MatMul (b, w) \n d = Reshape (c, s) \n e = Conv (d, u) \n "
+        "y = Flatten (e) }"
+    )
+    constants = {"v": weight(64, 64), "w": weight(64, 64), "u": weight(8, 64, 1, 1), "s": np.array([0, 64, 1, 1])}
+    found = prepare_model(model(text, **constants))[0]
+    rng = np.random.default_rng(0)
+    x = np.abs(rng.standard_normal((300, 6)) @ rng.standard_normal((6, 64))).astype(np.float32)
+    weights = find_mixed_weights(found, BlockFormats(BLOCKS, BLOCKS))
+    feeds = CalibrationFeeds(open_samples({"x": x}, found))
+    return found, weights, MixedBuilder(found, weights, (), feeds=feeds, config=SessionConfig()), x
+
+
+def test_what_is_built_is_fitted_to_the_data() -> None:
+    found, weights, builder, x = make_builder()
+    chosen = {one.name: "uint4:32" if one.name != "u" else "int8" for one in weights}
+    built, report = builder.build(chosen)
+    assert report.changed == {"weights in 4 bits": 2, "weights in int8, expanded at load": 1}
+    wanted, fitted, drawn = (Session(one).run({"x": x})["y"] for one in (found, built, builder.sketch(chosen)))
+    assert np.square(fitted - wanted).sum() < 0.01 * np.square(wanted).sum()
+    assert drawn.shape == wanted.shape
+    feeds = CalibrationFeeds(open_samples({"x": x}, found))
+    again, _ = MixedBuilder(found, weights, (), feeds=feeds, config=SessionConfig()).build(chosen)
+    assert model_file.to_bytes(again) == model_file.to_bytes(built)
+
+
+def test_a_sketch_has_the_size_of_what_is_built() -> None:
+    _, weights, builder, _ = make_builder()
+    for text in ("uint2:64", "uint4:32", "int8:64"):
+        chosen = {one.name: text if one.name != "u" else one.formats[-1] for one in weights}
+        sketched = len(model_file.to_bytes(builder.sketch(chosen)))
+        assert abs(sketched - len(model_file.to_bytes(builder.build(chosen)[0]))) <= 8

@@ -1,0 +1,117 @@
+"""Weights in a format each: by size, by loss, repeated to the byte, and refused with a reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxslim.core.errors import GateError, UnsupportedError, UsageError
+from onnxslim.data.samples import Samples
+from onnxslim.data.sources import open_samples
+from onnxslim.model_io import model_file
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.step import quantize
+from onnxslim.quantization.weight_only.mixed.selection import RECIPE_BYTES
+from tests.support.encoder import sqnr
+from tests.support.quantize_graphs import model, weight
+
+MIXED = QuantizeOptions(weights="mixed", placement="static")
+
+
+def make_chain() -> tuple[ir.Model, Samples]:
+    """Four layers of which the first is heard most, and inputs of few directions."""
+    lines = ["a = MatMul (x, w0)", "b = Relu (a)", "c = MatMul (b, w1)", "d = MatMul (x, w2)", "e = MatMul (x, w3)"]
+    lines += ["f = Mul (d, k)", "g0 = Mul (e, k)", "y = Sum (c, f, g0)"]
+    text = f"g (float[n,128] x) => (float[n,128] y) {{ {chr(10).join(lines)} }}"
+    found = model(text, **{f"w{index}": weight(128, 128) for index in range(4)}, k=np.float32([0.05]))
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((200, 12)) @ rng.standard_normal((12, 128))).astype(np.float32)
+    return found, open_samples({"x": x}, found)
+
+
+def test_a_size_is_kept_and_filled_with_what_is_heard() -> None:
+    found, samples = make_chain()
+    limit = len(model_file.to_bytes(found)) // 6
+    result, report = quantize(found, samples, replace(MIXED, max_size=limit))
+    size = len(model_file.to_bytes(result))
+    assert limit - 2 * RECIPE_BYTES - 128 * 128 // 2 < size <= limit
+    front = report.details["storage"]
+    assert sum(point["chosen"] for point in front) == 1
+    assert [point["loss"] for point in front] == sorted((point["loss"] for point in front), reverse=True)
+    uniform = replace(MIXED, weight_formats={"uint4:64": ()})
+    alike, _ = quantize(found, samples, uniform)
+    assert len(model_file.to_bytes(alike)) < 1.1 * size
+    assert sqnr(found, result, samples) > sqnr(found, alike, samples) + 1
+
+
+def test_the_choice_is_recorded_and_repeated_to_the_byte() -> None:
+    found, samples = make_chain()
+    options = replace(MIXED, max_size=len(model_file.to_bytes(found)) // 5)
+    first, report = quantize(found, samples, options)
+    again, repeated = quantize(found, samples, replace(MIXED, weight_formats=report.decision.weight_formats))
+    assert model_file.to_bytes(first) == model_file.to_bytes(again)
+    assert repeated.decision.weight_formats == report.decision.weight_formats
+
+
+def test_a_loss_takes_the_smallest_that_keeps_it() -> None:
+    found, samples = make_chain()
+    sizes = []
+    for least in (12.0, 30.0):
+        result, _ = quantize(found, samples, replace(MIXED, min_sqnr=least))
+        assert sqnr(found, result, samples) > least - 1
+        sizes.append(len(model_file.to_bytes(result)))
+    assert sizes[0] < sizes[1]
+
+
+def test_a_size_that_cannot_be_reached_says_the_smallest_that_can() -> None:
+    found, samples = make_chain()
+    with pytest.raises(GateError, match=r"the smallest that the formats of this runtime reach is \d+ bytes") as caught:
+        quantize(found, samples, replace(MIXED, max_size=3000))
+    smallest = int(caught.value.message.split()[-2])
+    result, _ = quantize(found, samples, replace(MIXED, max_size=smallest))
+    assert len(model_file.to_bytes(result)) <= smallest
+
+
+def test_convolutions_are_expanded_and_that_is_said() -> None:
+    text = "g (float[n,16,6,6] x) => (float[n,32,4,4] y) { a = Conv (x, v) \n y = Conv <kernel_shape=[1,1]> (a, w) }"
+    found = model(text, v=weight(64, 16, 3, 3), w=weight(32, 64, 1, 1))
+    samples = open_samples({"x": np.random.default_rng(0).standard_normal((16, 16, 6, 6)).astype(np.float32)}, found)
+    result, report = quantize(found, samples, replace(MIXED, max_size=14_000))
+    assert len(model_file.to_bytes(result)) <= 14_000
+    assert any("file smaller, not the inference faster" in line for line in report.warnings)
+    assert sqnr(found, result, samples) > 15
+
+
+def test_where_blocks_are_slow_layers_are_expanded() -> None:
+    found, samples = make_chain()
+    options = replace(MIXED, max_size=len(model_file.to_bytes(found)) // 6, target="web")
+    result, report = quantize(found, samples, options)
+    assert "MatMulNBits" not in {node.op_type for node in result.graph}
+    assert any(entry.node == "MatMulNBits" for entry in report.skipped)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "a size or a loss"),
+        ({"weights": "int4", "max_size": 1000}, "max-size is for weights in mixed formats"),
+        ({"weight_formats": {"int4:32": ()}, "weights": None}, "weight-formats is for weights in mixed formats"),
+        ({"weight_formats": {"int3:32": ()}}, "int3:32: unknown"),
+        ({"activations": "dynamic", "max_size": 1000}, "leaves activations in float"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(changes: dict[str, object], said: str) -> None:
+    found, samples = make_chain()
+    with pytest.raises(UsageError, match=said):
+        quantize(found, samples, replace(MIXED, **changes))  # type: ignore[arg-type]
+
+
+def test_data_are_needed_and_onnxruntimes_own_ops() -> None:
+    found, samples = make_chain()
+    with pytest.raises(UsageError, match="needs data"):
+        quantize(found, None, replace(MIXED, max_size=10_000))
+    with pytest.raises(UnsupportedError, match="--weights mixed"):
+        quantize(found, samples, replace(MIXED, max_size=10_000, target="tensorrt"))
