@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 from onnx import ModelProto
 
-from tests.support.decoders import VOCABULARY, make_decoder
+from tests.support.decoders import POSITIONS, VOCABULARY, WIDTH, make_decoder
 from tests.support.folder_models import (
     CLASSES,
     HIDDEN,
@@ -132,9 +132,16 @@ def _transformers_js(folder: Path) -> None:
 
 def _genai(folder: Path) -> None:
     save(make_decoder(mask=True), folder / "model.onnx", "model.onnx.data")
-    decoder = {"filename": "model.onnx", "inputs": {"input_ids": "input_ids", "past_key_names": "past_key_values.%d.key"},
-               "outputs": {"logits": "logits", "present_key_names": "present.%d.key"}, "num_hidden_layers": 1}  # fmt: skip
-    _write_json(folder / "genai_config.json", {"model": {"type": "gpt2", "vocab_size": VOCABULARY, "decoder": decoder}})
+    decoder = {"filename": "model.onnx", "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1,
+               "hidden_size": WIDTH, "head_size": WIDTH,
+               "inputs": {"input_ids": "input_ids", "attention_mask": "attention_mask",
+                          "past_key_names": "past_key_values.%d.key", "past_value_names": "past_key_values.%d.value"},
+               "outputs": {"logits": "logits", "present_key_names": "present.%d.key",
+                           "present_value_names": "present.%d.value"}}  # fmt: skip
+    model = {"type": "llama", "vocab_size": VOCABULARY, "context_length": POSITIONS, "bos_token_id": 2, "eos_token_id": 3,
+             "pad_token_id": 0, "decoder": decoder}  # fmt: skip
+    search = {"max_length": 16, "past_present_share_buffer": False}
+    _write_json(folder / "genai_config.json", {"model": model, "search": search})
     write_tokenizer(folder, WORDS[:VOCABULARY])
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.array_files import check_regular_file
 from onnxslim.data.columns import Array, Column
+from onnxslim.data.preprocessing.label_names import number_labels
 from onnxslim.data.reader import ReaderRequest, ReaderResult
 
 
@@ -177,8 +178,14 @@ def resolve_labels_file(labels: object) -> Path | None:
 def build_reader_result(
     file_listing: FileListing, request: ReaderRequest, columns: dict[str, Column | Array]
 ) -> ReaderResult:
-    """A folder's files as a reader's answer: with ``--group subfolder`` sub-folders are groups and not classes."""
+    """A folder's files as a reader's answer: with ``--group subfolder`` sub-folders are groups and not classes.
+
+    Sub-folders that are called like the classes of the model's configuration have its numbers.
+    """
     labels, groups = file_listing.labels, None
+    if file_listing.by_subfolder:
+        named = number_labels(file_listing.subfolders.tolist(), request.input_configs)
+        labels = labels if named is None else named
     if request.group == "subfolder":
         groups = file_listing.subfolders
         labels = None if file_listing.by_subfolder else labels

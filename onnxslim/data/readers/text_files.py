@@ -17,6 +17,8 @@ import numpy as np
 
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.array_files import check_regular_file
+from onnxslim.data.columns import Array
+from onnxslim.data.preprocessing.label_names import number_labels
 from onnxslim.data.preprocessing.tokenization import load_text_encoder
 from onnxslim.data.reader import ReaderRequest, ReaderResult
 from onnxslim.data.readers import labeled_folder
@@ -75,7 +77,7 @@ def read(request: ReaderRequest) -> ReaderResult:
         raise InvalidDataError(f"{path} holds no text", hint="expected one a line")
     result = ReaderResult({name: spool.to_column() for name, spool in spools.items()}, str(request.source))
     if labels:
-        result.labels = _parse_labels(labels, count, path, result.warnings)
+        result.labels = _parse_labels(labels, count, request, result.warnings)
     if groups:
         result.groups = np.array([str(group) for group in groups])
     return result
@@ -130,11 +132,13 @@ def _find_keys(entry: Mapping[str, Any], where: str) -> Sequence[str]:
     return pair or (str(one),)
 
 
-def _parse_labels(labels: list[Any], count: int, path: Path, warnings: list[str]) -> Any:
+def _parse_labels(labels: list[Any], count: int, request: ReaderRequest, warnings: list[str]) -> Array:
+    path = request.source
     if len(labels) != count:
         raise InvalidDataError(f"{path}: {len(labels)} of {count} lines have a label, expected all or none")
     if all(isinstance(label, str) for label in labels):
-        return labeled_folder.parse_labels(labels, str(path), warnings)
+        named = number_labels(labels, request.input_configs)
+        return labeled_folder.parse_labels(labels, str(path), warnings) if named is None else named
     if not all(isinstance(label, (int, float)) for label in labels):
         raise InvalidDataError(f"{path}: labels are {type(labels[0]).__name__}, expected numbers or names of classes")
     return np.array(labels)

@@ -81,3 +81,5 @@ def test_sub_folders_are_classes(tmp_path, configs):
     for number, name in enumerate(("no", "yes")):
         write_sounds(tmp_path / "s" / name, 2, seed=number)
     assert open_samples(str(tmp_path / "s"), WAVEFORM, input_configs=str(configs)).labels.tolist() == [0, 0, 1, 1]
+    (configs / "config.json").write_text(json.dumps({"id2label": {"0": "yes", "1": "no"}}))
+    assert open_samples(str(tmp_path / "s"), WAVEFORM, input_configs=str(configs)).labels.tolist() == [1, 1, 0, 0]

@@ -56,6 +56,9 @@ def test_pairs_labels_and_groups_are_read_by_their_keys(folder):
 def test_labels_may_be_names_or_have_another_key(folder):
     samples, _ = read(write_lines(folder, {"text": "word1", "label": "neg"}, {"text": "word2", "label": "pos"}), folder)
     assert samples.labels.tolist() == [0, 1]
+    (folder / "config.json").write_text(json.dumps({"label2id": {"pos": 0, "neg": 1}}))
+    samples, _ = read(write_lines(folder, {"text": "word1", "label": "neg"}, {"text": "word2", "label": "pos"}), folder)
+    assert samples.labels.tolist() == [1, 0]
     samples, _ = read(
         write_lines(folder, {"text": "word1", "stars": 4}, {"text": "word2", "stars": 5}), folder, labels="stars"
     )
