@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from onnxslim.graph import shapes
 from onnxslim.graph.constant_propagation import propagate_constants
-from onnxslim.graph.constants import iter_initializers
+from onnxslim.graph.constants import get_const_tensor, iter_initializers
 from onnxslim.graph.cost import FLOAT_TYPES, MAC_COUNTERS, unpack_kernels
 
 #: Picojoules of one multiply-accumulate by the bits of its factors, and of moving one byte.
@@ -27,6 +27,8 @@ _FREE_OPS = frozenset(
     "Relu Clip BatchNormalization QuantizeLinear DequantizeLinear Identity Constant Reshape Flatten Squeeze Unsqueeze "
     "Shape Dropout Cast".split()
 )
+#: Ops of constants that the runtime carries out at every run: codes that kernels read as they are.
+_KEPT_OPS = frozenset(("QuantizeLinear", "DequantizeLinear", "If", "Loop", "Scan"))
 
 
 @dataclass(frozen=True)
@@ -46,19 +48,39 @@ def estimate_energy(model: ir.Model, dims: Mapping[str, int] | None = None) -> E
     """The estimate for ``model`` as it is written; free dimensions as in :func:`onnxslim.graph.cost.compute_cost`."""
     bound = model.clone()
     arithmetic = traffic = 0.0
+    loaded = _find_loaded(bound)
     for _, _, value in iter_initializers(bound):
-        if value.const_value is not None:
+        if value.const_value is not None and (not value.uses() or _is_read_at_run(value, loaded)):
             traffic += BYTE_PJ * value.const_value.nbytes
     unpack_kernels(bound)
     shapes.bind(bound, dims)
     propagate_constants(bound)
+    traffic += sum(BYTE_PJ * (shapes.get_nbytes(value) or 0) for value in loaded if _is_read_at_run(value, loaded))
     for node in bound.graph.all_nodes():
+        if node.outputs[0] in loaded:
+            continue
         count = MAC_COUNTERS.get(node.op_type)
         if count is not None:
             arithmetic += MAC_PJ[_factor_bits(node)] * (count(node) or 0)
         if node.op_type not in _FREE_OPS:
             traffic += sum(2 * BYTE_PJ * _activation_bytes(value) for value in node.outputs)
     return EnergyEstimate(arithmetic, traffic)
+
+
+def _find_loaded(model: ir.Model) -> dict[ir.Value, None]:
+    """What the runtime computes of constants when it loads ``model``, as weights that are expanded: read as it is then."""
+    loaded: dict[ir.Value, None] = {}
+    for node in model.graph:
+        inputs = [value for value in node.inputs if value is not None]
+        if not inputs or node.domain or node.op_type in _KEPT_OPS:
+            continue
+        if all(value in loaded or get_const_tensor(value) is not None for value in inputs):
+            loaded.update(dict.fromkeys(node.outputs))
+    return loaded
+
+
+def _is_read_at_run(value: ir.Value, loaded: Mapping[ir.Value, None]) -> bool:
+    return any(use.node.outputs[0] not in loaded for use in value.uses())
 
 
 def _factor_bits(node: ir.Node) -> int:

@@ -10,6 +10,7 @@ from onnxslim.model_io import model_file
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
 from onnxslim.validation.energy_estimate import estimate_energy
+from tests.support.channel_graphs import model as net
 from tests.support.paths import SAMPLES
 
 
@@ -32,6 +33,16 @@ def test_products_with_weights_in_4_bits_are_work_like_any_others() -> None:
     before, after = estimate_energy(model), estimate_energy(int4)
     assert after.arithmetic == pytest.approx(before.arithmetic)
     assert after.traffic < before.traffic
+
+
+def test_weights_that_are_expanded_at_load_are_read_as_they_are_then() -> None:
+    gru = net(
+        "y = GRU<hidden_size=64>(x, w, r)", {"w": (1, 192, 32), "r": (1, 192, 64)},
+        inputs="float[5,1,32] x", outputs="float[5,1,1,64] y",
+    )  # fmt: skip
+    int8, _ = quantize(gru, None, QuantizeOptions(weights="int8"))
+    assert {"Cast", "Mul"} <= {node.op_type for node in int8.graph}
+    assert estimate_energy(int8).total == pytest.approx(estimate_energy(gru).total, rel=0.02)
 
 
 def _convolution(channels: int) -> ir.Model:
