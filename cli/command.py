@@ -25,6 +25,7 @@ from onnxslim.runtime.energy.energy_counter import EnergyMeter, find_counter
 from onnxslim.runtime.providers import CPU, Provider
 
 from .console import terminal
+from .console.mlflow_run import load_mlflow, log_run
 from .console.output import (
     PageFunction,
     ShowFunction,
@@ -91,6 +92,8 @@ def command(
             paths: dict[str, str | None] = {option: own_params.pop(option) for option in writers or {}}  # type: ignore[misc]
             for option, path in paths.items():
                 check_output_path(f"--{option}", path)
+            if common.mlflow:
+                load_mlflow()
             if common.dry_run and not recipe:
                 deliver(Result(name, recipe=_describe_call(name, params)), common, show)
                 return
@@ -114,6 +117,8 @@ def command(
                     report_gate_failure(error, common, show, makes_model=makes_model)
                     if isinstance(gate_result, Result):
                         write_more(gate_result.as_json(error), paths, writers or {})
+                        if common.mlflow:
+                            log_run(gate_result.as_json(error), None)
                     raise
                 result.extra["energy"] = meter.add_command_joules(result.extra.get("energy"))
                 result.extra["metadata"] = _collect_provenance(result, common.out if makes_model else None)
@@ -123,6 +128,9 @@ def command(
                 deliver(result, common, show_folder if is_folder else show, page)
             if not common.dry_run:
                 write_more(result.as_json(), paths, writers or {})
+                if common.mlflow:
+                    judged = None if result.output is None else result.output.path
+                    log_run(result.as_json(), common.out if makes_model else judged)
 
         own_options = list(reversed(getattr(run, "__click_params__", [])))
         own_flags = {flag for option in own_options for flag in option.opts}

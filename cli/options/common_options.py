@@ -46,6 +46,7 @@ _OPTION_TABLE: dict[str, tuple[OptionRow, ...]] = {
         ("--force", "Overwrite OUT.", _FLAG),
         ("--report", "Write a report: F.html or F.md.", {"type": REPORT, "metavar": "F"}),
         ("--model-card", "Write a fragment for a model card: F.md.", {"metavar": "F"}),
+        ("--mlflow", "Log the outcome as a run of MLflow, in the store of MLFLOW_TRACKING_URI.", _FLAG),
         ("--json", "Print one JSON document instead of tables.", _FLAG),
         ("--explain", "Say what was left alone, and why.", _FLAG),
         ("--dry-run", "Print what would be done, and do nothing.", _FLAG),
@@ -116,6 +117,7 @@ class CommonOptions:
     force: bool = False
     report: str | None = None
     model_card: str | None = None
+    mlflow: bool = False
     json: bool = False
     explain: bool = False
     dry_run: bool = False
