@@ -23,7 +23,13 @@ def load_all(folder: Path) -> list[str]:
     return [str(path.relative_to(folder)) for path in paths]
 
 
-@pytest.mark.parametrize("name", FOLDERS)
+#: What another folder shows as well: the same layout, or the same way of storing data.
+LIKE_ANOTHER = {"reranker", "image_classifier", "detector", "speech_encoder", "merged_decoder", "external_data"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.nightly] if name in LIKE_ANOTHER else []) for name in FOLDERS]
+)
 def test_a_folder_is_simplified_whole_or_not_at_all(name, tmp_path, capsys):
     folder, out = make_folder(name, tmp_path / "in"), tmp_path / "out"
     before = read_tree(folder)

@@ -25,3 +25,28 @@ def test_onnxruntime_genai_goes_on_with_a_text_as_before(tmp_path):
         texts.append(np.array(generator.get_sequence(0)).tolist())
     assert texts[0] == texts[1]
     assert len(texts[0]) > 3
+
+
+def test_optimum_finds_the_model_by_its_name(tmp_path):
+    pytest.importorskip("optimum.onnxruntime", reason="optimum is not installed")
+    from optimum.onnxruntime import ORTModelForFeatureExtraction
+
+    folder, out = make_folder("text_encoder", tmp_path / "in"), tmp_path / "out"
+    assert main(["simplify", str(folder), "-o", str(out)]) == 0
+    feeds = {"input_ids": np.arange(12).reshape(2, 6), "attention_mask": np.ones((2, 6), np.int64)}
+    given, made = (
+        ORTModelForFeatureExtraction.from_pretrained(place, local_files_only=True)(**feeds).last_hidden_state
+        for place in (folder, out)
+    )
+    np.testing.assert_allclose(given, made, atol=1e-5)
+
+
+def test_sentence_transformers_embeds_as_before(tmp_path):
+    module = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    pytest.importorskip("optimum.onnxruntime", reason="its ONNX backend needs optimum")
+    folder, out = make_folder("sentence_transformers", tmp_path / "in"), tmp_path / "out"
+    assert main(["simplify", str(folder), "-o", str(out)]) == 0
+    options = {"backend": "onnx", "local_files_only": True, "model_kwargs": {"provider": "CPUExecutionProvider"}}
+    texts = ["word1 word2", "word3 word4 word5"]
+    given, made = (module.SentenceTransformer(str(place), **options).encode(texts) for place in (folder, out))
+    np.testing.assert_allclose(given, made, atol=1e-5)

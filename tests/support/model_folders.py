@@ -43,7 +43,9 @@ def write_tokenizer(folder: Path, words: Sequence[str] = WORDS, max_length: int 
         "pre_tokenizer": {"type": "Whitespace"}, "post_processor": post, "decoder": None,
         "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "[UNK]"},
     })  # fmt: skip
-    _write_json(folder / "tokenizer_config.json", {"model_max_length": max_length, "pad_token": "[PAD]"})
+    special_tokens = {f"{kind}_token": word for kind, word in zip(("pad", "unk", "cls", "sep"), words, strict=False)}
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": max_length, **special_tokens}
+    _write_json(folder / "tokenizer_config.json", config)
 
 
 def write_texts(path: Path, count: int = 48, *, seed: int = 0) -> Path:
