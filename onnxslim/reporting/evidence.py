@@ -16,8 +16,8 @@ _MAX_KINDS = 4
 
 
 def list_evidence(report: Report, *, explain: bool = False) -> list[str]:
-    """One sentence each: which sizes weights could have, what the outputs were taken for, the smallest drop that could be
-    proved, whether the limit is decided, the error in time.
+    """One sentence each: what was checked, which sizes weights could have, what the outputs were taken for, the smallest
+    drop that could be proved, whether the limit is decided, the error in time.
 
     Args:
         report: See :mod:`onnxslim.reporting`.
@@ -25,9 +25,15 @@ def list_evidence(report: Report, *, explain: bool = False) -> list[str]:
     """
     kinds = (report.get("judged") or {}).get("kinds") or []
     return [
-        *describe_storage(report, explain=explain), *describe_kinds(kinds, explain=explain), *_describe_proof(report),
-        *_describe_drift(report),
+        *_describe_checks(report), *describe_storage(report, explain=explain), *describe_kinds(kinds, explain=explain),
+        *_describe_proof(report), *_describe_drift(report),
     ]  # fmt: skip
+
+
+def _describe_checks(report: Report) -> Iterator[str]:
+    """What ``verify`` asked of its candidate, a line each."""
+    for check in (report.get("verification") or {}).get("checks") or []:
+        yield f"{text.clean(check['name'])}: {check['verdict']}: {text.clean(check['message'])}"
 
 
 def describe_kinds(kinds: Sequence[Mapping[str, Any]], *, explain: bool = False) -> Iterator[str]:

@@ -9,6 +9,7 @@ import pytest
 from onnxslim.reporting.evidence import list_evidence
 from onnxslim.reporting.html import render_html
 from onnxslim.reporting.markdown import render_markdown
+from tests.support.verified import verified
 
 METRIC = {"name": "top1", "drop": 0.004, "provable": 0.0076, "n": 500, "unit": "%", "original": 0.9, "result": 0.896}
 
@@ -42,3 +43,9 @@ def test_the_error_in_time_is_told_in_every_form() -> None:
     assert said in list_evidence(found)
     assert "equal, 10–19&#58; 20.0 dB" in render_markdown(found)
     assert "y&lt;b&gt; over time" in render_html(found)
+
+
+def test_every_check_of_a_verification_is_told() -> None:
+    assert list_evidence(verified())[:3] == [
+        "interface: pass: the same", "drop of top1: fail: top1 drops by 3 %", "speed: cannot tell: 1.1× as fast",
+    ]  # fmt: skip
