@@ -12,6 +12,8 @@ from onnxslim.core.errors import GateError, UnsupportedError, UsageError
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
+from onnxslim.quantization.context import DropOverLimit
+from onnxslim.quantization.evaluation.front_selection import MAX_BUILDS
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
 from onnxslim.quantization.weight_only.mixed.selection import RECIPE_BYTES
@@ -64,6 +66,22 @@ def test_a_loss_takes_the_smallest_that_keeps_it() -> None:
         assert sqnr(found, result, samples) > least - 1
         sizes.append(len(model_file.to_bytes(result)))
     assert sizes[0] < sizes[1]
+
+
+def test_a_judge_of_drops_decides_where_there_is_one() -> None:
+    found, samples = make_chain()
+    judged: list[int] = []
+
+    def judge(candidate: ir.Model) -> DropOverLimit:
+        judged.append(len(model_file.to_bytes(candidate)))
+        excess = 40_000 / judged[-1]
+        return DropOverLimit(excess, excess)
+
+    result, report = quantize(found, samples, MIXED, drop_over_limit=judge)
+    assert len(judged) == len(report.details["front_tried"]) <= MAX_BUILDS
+    kept = [size for size in judged if size >= 40_000]
+    # what is behind the choice of formats takes some more away
+    assert 0.9 * min(kept) <= len(model_file.to_bytes(result)) <= min(kept)
 
 
 def test_a_size_that_cannot_be_reached_says_the_smallest_that_can() -> None:
