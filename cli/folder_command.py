@@ -47,7 +47,7 @@ def run_on_folder(
         OnnxslimError: Whatever the command raises on one of the models, which is named; nothing was written.
     """
     folder = open_model_folder(params["model"], suffix)
-    if suffix is None and common.out is not None:
+    if common.out is not None:
         check_target(folder.files, common.out, force=common.force)
     todo = [member for member in folder.members if member.variant_of is None]
     if common.dry_run:

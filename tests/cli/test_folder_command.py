@@ -102,6 +102,19 @@ def test_a_file_and_a_suffix_have_one_destination(run, tmp_path):
     assert (outcome.code, "both say where" in outcome.err) == (2, True)
 
 
+def test_a_suffix_and_a_folder_write_a_copy_with_both_and_overwrite_nobodys(run, tmp_path):
+    folder, out = make_folder("text_encoder", tmp_path / "in"), tmp_path / "out"
+    out.mkdir()
+    (out / "mine").touch()
+    for options in ((), ("--force",)):
+        assert run("simplify", folder, "-o", out, "--suffix", "int8", *options).code == 2
+    assert [path.name for path in out.iterdir()] == ["mine"]
+    assert run("simplify", folder, "-o", tmp_path / "new", "--suffix", "int8").code == 0
+    before, after = read_tree(folder), read_tree(tmp_path / "new")
+    assert after.keys() - before.keys() == {"model_int8.onnx", "onnxslim.json"}
+    assert {path: after[path] for path in before} == before
+
+
 def test_a_report_of_a_folder_is_its_table(run, tmp_path):
     folder = make_folder("two_unrelated", tmp_path)
     report = tmp_path / "report.md"
