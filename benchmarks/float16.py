@@ -100,12 +100,13 @@ def judge(wanted: Sequence[Mapping[str, Any]], path: Path, feeds: Feeds, config:
         found = [dict(zip(names, runner.run(None, feed), strict=True)) for feed in feeds]
     except Exception as error:  # the runtime's are any exception at all
         return f"does not run: {str(error)[:200]}"
-    with contextlib.suppress(OnnxslimError):  # a file that only the runtime takes is judged as it runs here
+    with contextlib.suppress(Exception):  # a file that only the runtime takes is judged as it runs here
         rounded = Session(round_halves(path), config)
         found = [rounded.run(feed) for feed in feeds]
     worst = float("inf")
     for name in wanted[0]:
-        pairs = [(a[name], b[name]) for a, b in zip(wanted, found, strict=True) if is_float(a[name])]
+        both = [(a[name], b[name]) for a, b in zip(wanted, found, strict=True)]
+        pairs = [(a, b) for a, b in both if is_float(a) and is_float(b)]  # a map is a tensor in ours
         if any(np.isfinite(a).sum() > np.isfinite(b).sum() for a, b in pairs):
             return f"not finite: {name}"
         if any(a.shape != b.shape for a, b in pairs):
