@@ -25,9 +25,8 @@ from onnxslim.runtime.memory import release_freed_memory
 EFFECT_LEVELS = (0.125, 0.25, 0.5, 0.75, 1.0)
 #: Columns above which a layer's Gram matrix is built over channels instead (25 088² doubles are 5 GB).
 MAX_GRAM_COLUMNS = 6144
-#: What an error in any direction counts for at least, over the mean of all channels: as much as what the outputs feel of it,
-#: which is known of few samples and of the dense model, whose layers behind are others once they are cut and repaired.
-MIN_SENSITIVITY = 1.0
+#: What an error in any direction counts for at least, over the mean of all channels.
+MIN_SENSITIVITY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -213,6 +212,7 @@ class _ConsumerView:
         if known is None or len(known) != groups * outputs or not known.any() or not np.isfinite(known).all():
             return None
         blocks = np.einsum("gmgn->gmn", known.reshape(groups, outputs, groups, outputs)).copy()
+        # few samples leave directions that none of them felt: they are not free
         np.einsum("gmm->gm", blocks)[:] += MIN_SENSITIVITY * np.trace(known) / len(known)
         return np.linalg.cholesky(blocks).transpose(0, 2, 1)
 
