@@ -12,14 +12,13 @@ from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
 from onnxslim.pruning.channel_groups import find_channel_groups, select_eligible
-from onnxslim.pruning.importance.criteria import CRITERIA
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.latency import CHANNEL_MULTIPLE
 
 
 def finds_idle_units(options: PruneOptions, *, has_data: bool) -> bool:
     """Whether the ranking of ``options`` sees by itself what costs nothing: Optimal Brain Surgeon does, on data."""
-    return has_data and CRITERIA[options.criterion].score is None and not options.uniform
+    return has_data and options.criterion == "obs" and not options.uniform
 
 
 def remove_idle_units(model: ir.Model, options: PruneOptions) -> tuple[ir.Model, StepReport]:

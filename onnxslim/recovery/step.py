@@ -18,7 +18,7 @@ from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.torch_extra import require_torch
 from onnxslim.runtime.session import SessionConfig
 
-__all__ = ["RecoverOptions", "compute_gradient_importance", "compute_output_sensitivity", "recover", "round_weights"]
+__all__ = ["RecoverOptions", "compute_gradient_importance", "recover", "round_weights"]
 
 
 def recover(
@@ -93,41 +93,6 @@ def compute_gradient_importance(
     from onnxslim.recovery.gradient_importance import compute_importance
 
     return compute_importance(model, samples, kind, batch_size, seed, config or SessionConfig())
-
-
-def compute_output_sensitivity(
-    model: ModelLike,
-    samples: Samples,
-    channel_axes: Mapping[str, int],
-    *,
-    batch_size: int = 2,
-    seed: int = 0,
-    config: SessionConfig | None = None,
-) -> dict[str, np.ndarray]:
-    """What errors in inner tensors do to the outputs, by channel and pair of channels.
-
-    An error e of the channels at one position of a tensor moves the outputs by J e. Of each position JᵀJ is what its square
-    counts for, every output over its own mean square; Σ JᵀJ over the positions, per sample, is drawn with one gradient a
-    batch (the output side of K-FAC, Martens & Grosse 2015, arXiv:1503.05671).
-
-    Args:
-        model: The model.
-        samples: What it is run on; labels are not read.
-        channel_axes: Tensors of the main graph, and which of their axes the channels are on.
-        batch_size: Samples in one run, all of whose tensors are held.
-        seed: Of the targets that are drawn.
-        config: How the runtime runs what torch cannot.
-
-    Returns:
-        float64 (channels, channels) by tensor; none of those that no gradient reaches.
-
-    Raises:
-        UnsupportedError: No torch, or no weight that torch can reach.
-    """
-    require_torch("the sensitivity of outputs")
-    from onnxslim.recovery.gradient_importance import compute_sensitivity
-
-    return compute_sensitivity(model, samples, channel_axes, batch_size, seed, config or SessionConfig())
 
 
 def round_weights(

@@ -38,8 +38,7 @@ class Criterion:
     """A way to rank units.
 
     Attributes:
-        score: Evidence -> float64 (n,), larger for what matters more; None when layers are asked directly (OBS): how much
-            their outputs lose, or, where it ``requires`` gradients, what that does to the model's outputs.
+        score: Evidence -> float64 (n,), larger for what matters more; None when layers are asked directly (OBS).
         requires: What it cannot do without: "weights", "producers" or "consumers" (activations), "gradients" (which need
             the ``torch`` extra), or "nothing".
         summary: What it is, with its paper, for the documentation.
@@ -88,11 +87,6 @@ CRITERIA: dict[str, Criterion] = {
         None,
         "consumers",
         "what its readers lose after repair (Hassibi and Stork 1992; Frantar and Alistarh 2022)",
-    ),
-    "kfac": Criterion(
-        None,
-        "gradients",
-        "what its readers lose after repair, weighed by what that does to the model's outputs (Wang et al. 2019)",
     ),
     "l1": Criterion(l1, "weights", "the L1 norm of its filters (Li et al. 2017)"),
     "l2": Criterion(l2, "weights", "the L2 norm of its filters"),

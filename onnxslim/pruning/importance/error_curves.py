@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -25,8 +24,6 @@ from onnxslim.runtime.memory import release_freed_memory
 EFFECT_LEVELS = (0.125, 0.25, 0.5, 0.75, 1.0)
 #: Columns above which a layer's Gram matrix is built over channels instead (25 088² doubles are 5 GB).
 MAX_GRAM_COLUMNS = 6144
-#: What an error in any direction counts for at least, over the mean of all channels.
-MIN_SENSITIVITY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,6 @@ def compute_error_curves(
     groups: Sequence[ChannelGroup],
     *,
     orders: Mapping[int, Sequence[int]] | None = None,
-    sensitivities: Mapping[str, np.ndarray] = MappingProxyType({}),
     seed: int = 0,
 ) -> tuple[list[ErrorCurve], list[str]]:
     """A curve for every family, by Optimal Brain Surgeon on all layers that read it; and where the data are too few.
@@ -74,8 +70,6 @@ def compute_error_curves(
         analysis: Its units.
         groups: The families to score.
         orders: Position in ``groups`` -> the order in which its units go; OBS decides for the others.
-        sensitivities: What errors of layers' outputs count for, (channels, channels), by :attr:`LinearLayer.node_output`;
-            those of others count alike.
         seed: Of the choice of positions.
 
     Raises:
@@ -107,9 +101,7 @@ def compute_error_curves(
         del gram, held_out
         inverse = invert_moments(mean, held_mean)
         for number in groups_by_reader[position]:
-            quadratics[number][position] = view.build_quadratic(
-                groups[number].readers[position], mean, inverse, sensitivities
-            )
+            quadratics[number][position] = view.build_quadratic(groups[number].readers[position], mean, inverse)
             pending_readers[number] -= 1
             if not pending_readers[number]:
                 finished[number] = _curve_by_obs(groups[number], quadratics.pop(number), orders.get(number))
@@ -144,7 +136,7 @@ def _curve_by_obs(group: ChannelGroup, quadratics: dict[int, Quadratic], order: 
     stop = len(group) - 1
 
     def visit(gone: int) -> None:
-        repaired_weights[gone] = {position: term.layer_weight.astype(np.float32) for position, term in quadratics.items()}
+        repaired_weights[gone] = {position: term.weight.astype(np.float32) for position, term in quadratics.items()}
 
     removed, error = delete_greedily(
         list(quadratics.values()), len(group), stop, order=order, pauses_at=choose_levels(stop), visit=visit
@@ -192,29 +184,12 @@ class _ConsumerView:
             first_sample += len(x)
         return moments, held_out
 
-    def build_quadratic(
-        self, unit_slots: np.ndarray, mean: np.ndarray, inverse: np.ndarray, sensitivities: Mapping[str, np.ndarray]
-    ) -> Quadratic:
+    def build_quadratic(self, unit_slots: np.ndarray, mean: np.ndarray, inverse: np.ndarray) -> Quadratic:
         """The layer's error as units at ``unit_slots`` (n, k) go, over the variance of the layer's output."""
         weight, columns = self._weight(), self._columns(unit_slots)
         rows = np.unique(columns)
-        root = self._sensitivity_root(sensitivities, weight.shape[:2])
-        quadratic = Quadratic(weight, inverse[:, rows], rows, columns, root=root)
-        weight = quadratic.weight
         variance = float(np.einsum("gmd,gmd->", weight @ mean, weight) - np.square(weight @ mean[:, :, -1:]).sum())
-        quadratic.scale = 2.0 / max(variance, 1e-30)
-        return quadratic
-
-    def _sensitivity_root(self, sensitivities: Mapping[str, np.ndarray], shape: tuple[int, int]) -> np.ndarray | None:
-        """R (g, m, m) with RᵀR what errors of the layer's outputs count for, or None where they count alike."""
-        groups, outputs = shape
-        known = sensitivities.get(self.layer.node_output) if self.is_plain and self.layer is not None else None
-        if known is None or len(known) != groups * outputs or not known.any() or not np.isfinite(known).all():
-            return None
-        blocks = np.einsum("gmgn->gmn", known.reshape(groups, outputs, groups, outputs)).copy()
-        # few samples leave directions that none of them felt: they are not free
-        np.einsum("gmm->gm", blocks)[:] += MIN_SENSITIVITY * np.trace(known) / len(known)
-        return np.linalg.cholesky(blocks).transpose(0, 2, 1)
+        return Quadratic(weight, inverse[:, rows], rows, columns, 2.0 / max(variance, 1e-30))
 
     def _columns(self, unit_slots: np.ndarray) -> np.ndarray:
         """The columns of the weight that units at ``unit_slots`` (n, k) own: int64 (n, k · spread)."""

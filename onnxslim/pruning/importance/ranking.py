@@ -15,12 +15,10 @@ from onnxslim.activations.working_set import plan_batch_size
 from onnxslim.channels.analysis.units import Analysis, Site
 from onnxslim.core.errors import UsageError
 from onnxslim.data.samples import Samples
-from onnxslim.data.split import draw_samples
 from onnxslim.graph.constants import get_const_array
-from onnxslim.graph.layers import CONV_OPS, find_linear_layers
 from onnxslim.pruning.channel_groups import ChannelGroup
 from onnxslim.pruning.importance.criteria import CRITERIA, Evidence
-from onnxslim.recovery.step import compute_gradient_importance, compute_output_sensitivity
+from onnxslim.recovery.step import compute_gradient_importance
 from onnxslim.runtime.session import SessionConfig
 
 logger = logging.getLogger(__name__)
@@ -28,14 +26,11 @@ logger = logging.getLogger(__name__)
 #: tensor name -> (standard deviation, root mean square) of each of its channels
 ChannelStats = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
-#: Gradients of so many samples tell which outputs of layers matter: each has as many as it has positions.
-MAX_SENSITIVITY_SAMPLES = 64
-
 
 def score_units(
     model: ir.Model, context: RunContext, analysis: Analysis, groups: Sequence[ChannelGroup], criterion: str, seed: int
 ) -> dict[int, np.ndarray]:
-    """Position in ``groups`` -> float64 (n,), larger for units that matter more; empty where layers are asked (``obs``).
+    """Position in ``groups`` -> float64 (n,), larger for units that matter more; empty for ``obs``.
 
     A family that the criterion says nothing about (no gradient reaches its weights) has no entry either.
 
@@ -85,29 +80,6 @@ def score_units(
         )
         unit_scores[number] = np.asarray(chosen.score(evidence), np.float64)
     return unit_scores
-
-
-def measure_sensitivities(
-    model: ir.Model, context: RunContext, analysis: Analysis, groups: Sequence[ChannelGroup], criterion: str, seed: int
-) -> dict[str, np.ndarray]:
-    """What errors in the outputs of the layers that read ``groups`` count for, (channels, channels) each, by
-    :attr:`LinearLayer.node_output`; empty under a criterion to which all count alike.
-
-    Raises:
-        UsageError: There are no samples.
-        UnsupportedError: There is no torch, or no weight that it reaches.
-    """
-    chosen = CRITERIA[criterion]
-    if chosen.score is not None or chosen.requires != "gradients":
-        return {}
-    if context.samples is None:
-        raise UsageError(f"--criterion {criterion} needs data", hint="give --data, or --criterion l2")
-    layers = find_linear_layers(model.graph)
-    readers = sorted({analysis.consumers[position].node for group in groups for position in group.readers})
-    axes = {layers[n].node_output: 1 if layers[n].op in CONV_OPS else -1 for n in readers if n in layers}
-    count = min(MAX_SENSITIVITY_SAMPLES, len(context.samples))
-    samples = context.samples.take(draw_samples(context.samples, count, seed))
-    return compute_output_sensitivity(model, samples, axes, seed=seed, config=context.config)
 
 
 def order_by_score(unit_scores: Mapping[int, np.ndarray]) -> dict[int, list[int]]:

@@ -26,7 +26,7 @@ from onnxslim.model_io import model_file
 from onnxslim.pruning.block_dropping import find_droppable
 from onnxslim.pruning.channel_groups import find_channel_groups, select_eligible
 from onnxslim.pruning.importance.error_curves import compute_error_curves
-from onnxslim.pruning.importance.ranking import measure_sensitivities, order_by_score, score_units
+from onnxslim.pruning.importance.ranking import order_by_score, score_units
 from onnxslim.pruning.low_rank.factored_layers import FactorizableLayer, find_factorizable
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.candidates import Candidates
@@ -94,10 +94,8 @@ def survey_candidates(
         find_channel_groups(analysis), compute_cost(model).nodes, options.exclude, options.min_layer_params
     )
     criterion_scores = score_units(model, context, analysis, eligible_families, options.criterion, options.seed)
-    sensitivities = measure_sensitivities(model, context, analysis, eligible_families, options.criterion, options.seed)
-    orders, seed = order_by_score(criterion_scores), options.seed
     error_curves, warnings = compute_error_curves(
-        model, context, analysis, eligible_families, orders=orders, sensitivities=sensitivities, seed=seed
+        model, context, analysis, eligible_families, orders=order_by_score(criterion_scores), seed=options.seed
     )
     blocks = find_droppable(model, list(reasons)) if samples is not None and not options.uniform else []
     factorizable: list[FactorizableLayer] = []

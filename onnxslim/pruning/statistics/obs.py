@@ -79,8 +79,6 @@ class Quadratic:
         rows: int64 (a,), which rows they are.
         columns: int64 (units, k), the columns each unit owns here, in every group; deleting a unit deletes them all.
         scale: What one unit of this layer's squared error counts for.
-        root: float64 (g, m, m), invertible: outputs are multiplied by it before their squared errors count, and ``weight``
-            with them; None: as they are.
     """
 
     weight: np.ndarray
@@ -88,19 +86,11 @@ class Quadratic:
     rows: np.ndarray
     columns: np.ndarray
     scale: float = 1.0
-    root: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if self.root is not None:
-            self.weight = self.root @ self.weight
         row_of_column = np.full(self.weight.shape[2], -1)
         row_of_column[self.rows] = np.arange(len(self.rows))
         self._row_of_column = row_of_column
-
-    @property
-    def layer_weight(self) -> np.ndarray:
-        """The current weights as the layer has them: float64 (g, m, d)."""
-        return self.weight if self.root is None else np.linalg.solve(self.root, self.weight)
 
     def costs(self, units: np.ndarray) -> np.ndarray:
         """``scale`` · ½ tr(W_S (H⁻¹_SS)⁻¹ W_Sᵀ) for each of ``units`` alone: float64 (len(units),)."""

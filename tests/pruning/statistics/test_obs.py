@@ -74,20 +74,6 @@ def test_a_run_of_deletions_ends_where_solving_anew_ends() -> None:
     assert np.all(np.diff(curve) >= 0)
 
 
-def test_errors_count_for_what_the_root_says_and_the_layer_is_repaired_as_ever() -> None:
-    weight, gram, columns = problem(6, 2)
-    root = np.random.default_rng(1).normal(size=(3, 3)) + 2 * np.eye(3)
-    felt = Quadratic(weight[None].copy(), np.linalg.inv(gram)[None, :-1].copy(), np.arange(12), columns, root=root[None])
-    for unit, cost in enumerate(felt.costs(np.arange(6))):
-        change = best_without(weight, gram, columns[unit])[0] - weight
-        assert cost == pytest.approx(0.5 * np.trace(root @ change @ gram @ change.T @ root.T), rel=1e-6)
-    order, curve = delete_greedily([felt], 6, 3)
-    expected, _ = best_without(weight, gram, columns[order].ravel())
-    np.testing.assert_allclose(felt.layer_weight[0], expected, rtol=1e-4, atol=1e-7)
-    change = expected - weight
-    assert curve[-1] == pytest.approx(0.5 * np.trace(root @ change @ gram @ change.T @ root.T), rel=1e-6)
-
-
 def test_of_two_equal_channels_only_one_is_free() -> None:
     rng = np.random.default_rng(3)
     x = rng.normal(size=(200, 4))
