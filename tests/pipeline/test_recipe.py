@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -262,6 +262,9 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         return st.one_of([st.none() if part is types.NoneType else values(part) for part in get_args(hint)])
     if get_origin(hint) in (tuple, Sequence):
         return st.lists(values(get_args(hint)[0]), max_size=3).map(tuple)
+    if get_origin(hint) is Mapping:
+        keys, items = get_args(hint)
+        return st.dictionaries(values(keys), values(items), max_size=3)
     plain = {str: st.text(), bool: st.booleans(), int: st.integers(), float: st.floats(allow_nan=False) | st.integers()}
     return plain[hint] if hint in plain else _NOTATIONS[hint]
 

@@ -1,6 +1,6 @@
 """float16 beside the peers' converters: what loads, what stays finite, and how far the outputs are from float32's.
 
-    python benchmarks/float16.py MODEL|FOLDER|MANIFEST ... [--exports] [--peers .peers/bin/python] [--json OUT.jsonl]
+    python benchmarks/half_precision.py MODEL|FOLDER|MANIFEST ... [--exports] [--peers .peers/bin/python] [--json OUT.jsonl]
 
 Ours is made as ``--target cuda`` makes it, with data and without, and as ``--weights float16`` does; the peers' are
 onnxconverter-common's and onnxruntime's ``convert_float_to_float16``, inputs and outputs kept in float32. Each file is
