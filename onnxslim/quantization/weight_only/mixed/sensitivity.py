@@ -131,7 +131,8 @@ def _estimate_errors(weight: MixedWeight, moments: InputMoments | None) -> tuple
         floats = weight.matrix
         rounded = (weight.expand(weight.round(text)) for text in weight.formats)
         errors = np.array([_energy(array - floats, None) for array in rounded])
-        return errors / max(_energy(floats, None), 1e-30), _energy(_coarsen(weight) - floats, None) / _energy(floats, None)
+        energy = max(_energy(floats, None), 1e-30)  # which weights that are all zero have none of
+        return errors / energy, _energy(_coarsen(weight) - floats, None) / energy
     rows = slice(None, None, -(-len(weight.matrix) // MAX_ROWS))
     floats, gram = weight.matrix[rows], None if moments is None else moments.gram
 

@@ -72,3 +72,19 @@ def test_losses_grow_with_fewer_bits_and_with_what_is_heard() -> None:
         for text, estimated in zip(one.formats[:2], by_name[one.name][:2], strict=True):
             really = swapped.measure({one.name: np.ascontiguousarray(one.expand(one.round(text)).T)})
             assert 0.3 * really < estimated < 2 * really
+
+
+def test_weights_that_are_all_zero_lose_nothing_in_any_format() -> None:
+    """As a convolution has before training, and a layer whose inputs are always zero."""
+    text = (
+        "g (float[n,64] x) => (float[n,64] y) { s = Reshape (x, size) \n c = Conv (s, u) \n f = Flatten (c) \n "
+        "a = MatMul (f, v) \n b = MatMul (x, w) \n y = Add (a, b) }"
+    )
+    zeros = {"u": np.zeros((64, 64, 1, 1), np.float32), "size": np.array([-1, 64, 1, 1])}
+    found = prepare_model(model(text, v=weight(64, 64), w=weight(64, 64), **zeros))[0]
+    weights = find_mixed_weights(found, FORMATS)
+    losses = estimate_losses(found, weights, feeds(found), moment_feeds=feeds(found), states=(), config=SessionConfig())
+    by_name = {one.name: loss for one, loss in zip(weights, losses, strict=True)}
+    assert not by_name["u"].any()
+    assert not by_name["v"].any()
+    assert by_name["w"].all()
