@@ -24,6 +24,8 @@ MAX_MOMENT_BYTES = 256_000_000
 MIN_RUNS, MAX_RUNS, RUN_MACS = 8, 192, 3e11
 #: Damping before moments are inverted (Frantar et al., GPTQ, 2022), and how much more with fewer rows for a layer's inputs.
 DAMPING, SCARCITY_DAMPING = 0.01, 0.1
+#: The tensors that the layers of one weight read: one, or several where layers share the weight.
+_Read = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def select_moment_feeds(model: ir.Model, feeds: CalibrationFeeds) -> Calibration
 def iter_moments(
     model: ir.Model, weights: Sequence[MixedWeight], feeds: CalibrationFeeds, config: SessionConfig
 ) -> Iterator[tuple[MixedWeight, InputMoments | None]]:
-    """Each of ``weights`` with the moments of what its layers read; None where none of the main graph multiplies by it.
+    """Each of ``weights`` with the moments of what all its layers read; None where none of the main graph multiplies by it.
 
     Args:
         model: The float model that they are of.
@@ -61,57 +63,60 @@ def iter_moments(
         config: Where to run.
     """
     known = set(ObservedModel(model).values)
-    readers: dict[str | None, list[MixedWeight]] = {}
+    readers: dict[_Read, list[MixedWeight]] = {}
     for weight in weights:
         layers = weight.stored.linear_layers if isinstance(weight.stored, WeightMatrix) else []
-        name = str(layers[0].activation.name) if layers else None
-        readers.setdefault(name if name in known else None, []).append(weight)
-    yield from ((weight, None) for weight in readers.pop(None, []))
-    for names in _split({str(name): group[0].matrix.shape[1] for name, group in readers.items()}):
-        moments = _collect(model, names, feeds, config)
-        for name in names:
-            found = moments.pop(name)
-            for weight in readers[name]:
+        names = dict.fromkeys(str(layer.activation.name) for layer in layers)
+        readers.setdefault(tuple(name for name in names if name in known), []).append(weight)
+    yield from ((weight, None) for weight in readers.pop((), []))
+    for reads in _split({read: group[0].matrix.shape[1] for read, group in readers.items()}):
+        moments = _collect(model, reads, feeds, config)
+        for read in reads:
+            found = moments.pop(read)
+            for weight in readers[read]:
                 yield weight, found if found.rows else None
 
 
-def _split(inputs: dict[str, int]) -> Iterator[list[str]]:
+def _split(inputs: dict[_Read, int]) -> Iterator[list[_Read]]:
     """The tensors in groups whose moments fit into memory together; ``inputs`` are their sizes."""
-    group: list[str] = []
+    group: list[_Read] = []
     held = 0
-    for name, size in inputs.items():
+    for read, size in inputs.items():
         # float64, and float32 of a run on each of two threads
         nbytes = 16 * size * size
         if group and held + nbytes > scale_bytes(MAX_MOMENT_BYTES):
             yield group
             group, held = [], 0
-        group.append(name)
+        group.append(read)
         held += nbytes
     if group:
         yield group
 
 
 def _collect(
-    model: ir.Model, names: Sequence[str], feeds: CalibrationFeeds, config: SessionConfig
-) -> dict[str, InputMoments]:
+    model: ir.Model, reads: Sequence[_Read], feeds: CalibrationFeeds, config: SessionConfig
+) -> dict[_Read, InputMoments]:
     observed = ObservedModel(model)
-    for index, name in enumerate(names):
-        value = observed.values[name]
+
+    def flatten(value: ir.Value) -> ir.Value:
         columns = observed.append("Slice", observed.append("Shape", value), [-1], [2**62])
-        flat_shape = observed.append("Concat", [-1], columns, axis=0)
-        flat = observed.append("Reshape", value, flat_shape)
+        return observed.append("Reshape", value, observed.append("Concat", [-1], columns, axis=0))
+
+    for index, read in enumerate(reads):
+        flats = [flatten(observed.values[name]) for name in read]
+        flat = flats[0] if len(flats) == 1 else observed.append("Concat", *flats, axis=0)
         gram = observed.append("MatMul", observed.append("Transpose", flat, perm=[1, 0]), flat)
         observed.add_output(gram, f"moments__{index}", ir.DataType.FLOAT)
         observed.add_output(observed.append("Shape", flat), f"moments__{index}_shape", ir.DataType.INT64)
-    grams: dict[str, np.ndarray] = {}
-    counts = dict.fromkeys(names, 0)
+    grams: dict[_Read, np.ndarray] = {}
+    counts = dict.fromkeys(reads, 0)
     # added up in the order of the runs, so that the last bits do not depend on which of them was done first
     for outputs in observed.run(feeds, lambda _, outputs: outputs, config):
-        for index, name in enumerate(names):
+        for index, read in enumerate(reads):
             gram = outputs[f"moments__{index}"]
             if np.isfinite(gram).all():
-                grams[name] = grams[name] + gram if name in grams else gram.astype(np.float64)
-                counts[name] += int(outputs[f"moments__{index}_shape"][0])
-    return {name: InputMoments(grams[name] / max(counts[name], 1), counts[name]) for name in names if name in grams} | {
-        name: InputMoments(np.zeros((0, 0)), 0) for name in names if name not in grams
+                grams[read] = grams[read] + gram if read in grams else gram.astype(np.float64)
+                counts[read] += int(outputs[f"moments__{index}_shape"][0])
+    return {read: InputMoments(grams[read] / max(counts[read], 1), counts[read]) for read in reads if read in grams} | {
+        read: InputMoments(np.zeros((0, 0)), 0) for read in reads if read not in grams
     }

@@ -38,6 +38,20 @@ def test_moments_are_those_of_all_rows_however_many_layers_at_a_time(held: int, 
         np.testing.assert_allclose(got.gram, wanted.T @ wanted / 35, rtol=1e-4, atol=1e-5)
 
 
+def test_a_weight_that_layers_share_is_fitted_to_what_all_of_them_read() -> None:
+    """As where one block runs several times; here the first layer's inputs are always zero."""
+    text = (
+        "g (float[n,64] x) => (float[n,64] y) { z = Sub (x, x) \n a = MatMul (z, v) \n b = MatMul (x, v) \n y = Add (a, b) }"
+    )
+    found = prepare_model(model(text, v=weight(64, 64)))[0]
+    x = np.random.default_rng(0).standard_normal((9, 64)).astype(np.float32)
+    feeds = CalibrationFeeds(open_samples({"x": x}, found))
+    ((_, got),) = iter_moments(found, find_mixed_weights(found, FORMATS), feeds, SessionConfig())
+    assert got is not None
+    assert got.rows == 18
+    np.testing.assert_allclose(got.gram, x.T.astype(np.float64) @ x / 18, rtol=1e-4, atol=1e-5)
+
+
 def test_a_table_has_no_moments_but_those_of_the_layer_that_it_is_tied_to() -> None:
     found = prepare_model(tied("Gemm"))[0]
     feeds = CalibrationFeeds(open_samples({"ids": np.arange(40)}, found))
