@@ -90,7 +90,7 @@ def _read_settings(file: ReceiptFile, common: CommonOptions) -> tuple[Settings, 
     """What the receipt asked, and the options of its call beside those of this one.
 
     Raises:
-        UsageError: An option says what the receipt says.
+        UsageError: An option says what the receipt says; or it names code to run, which the call does not allow.
     """
     context = click.get_current_context()
     for option in context.command.params:
@@ -100,6 +100,11 @@ def _read_settings(file: ReceiptFile, common: CommonOptions) -> tuple[Settings, 
                 f"{max(option.opts, key=len)}: the receipt says it", hint="without --receipt it is yours to say"
             )
     settings = file.receipt.settings
+    if settings.custom_ops and not (common.custom_ops or common.allow_code):
+        raise UsageError(
+            f"{file.path}: names a library of custom ops, {settings.custom_ops[0]}, which would be loaded and run",
+            hint="--custom-ops LIB says which to load, --allow-code that those of the receipt may be",
+        )
     names = {field.name for field in dataclasses.fields(CommonOptions)}
     kept = {"custom_ops"} if common.custom_ops else set()
     recorded = {name: value for name, value in vars(settings).items() if name in names - kept}

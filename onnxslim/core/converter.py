@@ -67,6 +67,7 @@ class Converter(cattrs.Converter):
         for is_kind, structure_kind in (
             (_has_origin(Literal), _structure_choice),
             (_has_origin(list, tuple, Sequence), self._structure_sequence),
+            (_has_origin(dict, Mapping), self._structure_mapping),
             (_has_origin(Union, types.UnionType), self._structure_union),
             (_has_notation, lambda value, kind: _parse(value, kind.__metadata__[0].parse)),
             (is_dataclass, self._structure_record),
@@ -125,6 +126,15 @@ class Converter(cattrs.Converter):
             refuse(value, "expected a list", "for example [a, b]")
         parts = [self.structure_at(f"[{index}]", item, item_kind) for index, item in enumerate(items)]
         return parts if get_origin(kind) is list else tuple(parts)
+
+    def _structure_mapping(self, value: object, kind: Any) -> Any:
+        name_kind, item_kind = get_args(kind)
+        if not isinstance(value, Mapping):
+            refuse(value, "expected values by name", "for example {a: b}")
+        return {
+            self.structure_at(f".{name}", name, name_kind): self.structure_at(f".{name}", item, item_kind)
+            for name, item in value.items()
+        }
 
     def _structure_union(self, value: object, kind: Any) -> Any:
         kinds = get_args(kind)

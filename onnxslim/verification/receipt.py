@@ -231,7 +231,7 @@ def read_receipt(path: str | os.PathLike[str]) -> ReceiptFile:
             document = json.load(file)
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror or error}", hint="--receipt: what `onnxslim verify -o` wrote") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UsageError(f"{name}: not JSON", hint="--receipt: what `onnxslim verify -o` wrote") from None
     entry = document.get("receipt") if isinstance(document, Mapping) else None
     if not isinstance(entry, Mapping):
@@ -244,6 +244,8 @@ def read_receipt(path: str | os.PathLike[str]) -> ReceiptFile:
     receipt = JSON.read(entry, Receipt, name)
     if not (receipt.candidate.files and receipt.original.files):
         raise UsageError(f"{name}: a receipt without the hashes of its models")
+    if not 0 <= receipt.samples_used <= receipt.data.n:
+        raise UsageError(f"{name}: {receipt.samples_used} of {receipt.data.n} samples used, expected some of them")
     return ReceiptFile(name, receipt, document.get("latency"))
 
 

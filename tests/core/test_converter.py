@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ class Outer:
     value: int | str = 0
     inner: Sequence[Inner] = ()
     more: dict[str, Any] = field(default_factory=dict)
+    numbers: Mapping[str, int] = field(default_factory=dict)
 
 
 FULL = {"kind": "b", "ratio": 2, "value": "x", "inner": [{"called": ["n"], "share": 0.5}, {}], "more": {"k": [1]}}
@@ -58,6 +59,8 @@ def test_only_what_was_chosen_is_written_where_that_is_asked_for() -> None:
     ("value", "says", "hint"),
     [
         ({"kind": "c"}, 'there: kind: expected one of a, b, got "c"', "one of a, b"),
+        ({"more": 3}, "there: more: expected values by name, got 3", "{a: b}"),
+        ({"numbers": {"x": "one"}}, 'there: numbers.x: expected a whole number, got "one"', "for example 8"),
         ({"ratio": "x"}, 'there: ratio: expected a number, got "x"', "for example 0.5"),
         ({"ratio": True}, "there: ratio: expected a number, got true", "for example 0.5"),
         ({"value": [1]}, "there: value: expected a whole number or text, got [1]", "for example 8"),

@@ -76,7 +76,10 @@ def test_a_value_of_the_wrong_type_is_refused_by_its_path(name: str, field: str)
     for value in wrong_values(name, field):
         with pytest.raises(UsageError) as caught:
             recipes.parse(write(name, {field: value}), "r.yaml")
-        assert caught.value.message.startswith((f"r.yaml: {path}: ", f"r.yaml: {path}[")), (value, caught.value.message)
+        assert caught.value.message.startswith(tuple(f"r.yaml: {path}{mark}" for mark in (": ", "[", "."))), (
+            value,
+            caught.value.message,
+        )
         assert "expected" in caught.value.message
         assert "\n" not in caught.value.message
         assert caught.value.hint

@@ -49,7 +49,7 @@ def test_it_is_read_as_it_was_written(tmp_path: Path, limit: float) -> None:
     [
         ("", "not JSON"), ("[]", "no receipt"), ("{}", "no receipt"), ('{"receipt": null}', "no receipt"),
         ('{"receipt": {}}', "schema None"), ('{"receipt": {"schema": 99, "tool": "9.9"}}', "schema 99"),
-        ('{"receipt": {"schema": 1}}', "r.json"), ("\udcff", "not JSON"),
+        ('{"receipt": {"schema": 1}}', "r.json"), ("[" * 100_000, "not JSON"), ("\udcff", "not JSON"),
     ],
 )  # fmt: skip
 def test_what_is_no_receipt_is_one_line_with_the_file(tmp_path: Path, content: str, says: str) -> None:
@@ -107,3 +107,21 @@ def test_data_are_their_values_and_labels_wherever_they_lie(tmp_path: Path, cnn:
     for changed in ({"image": np.ones((4, 1, 8, 8), np.float32)}, {"labels": np.zeros(4, np.int64)}):
         with pytest.raises(InvalidDataError, match=r"not the data of r\.json"):
             record("a.npz").check_same(record("c.npz", **changed), "r.json")
+
+
+@pytest.mark.parametrize("used", [-1, 8])
+def test_a_receipt_of_more_samples_than_there_are_is_none(tmp_path: Path, used: int) -> None:
+    with pytest.raises(UsageError, match="of 7 samples used"):
+        read_receipt(write(tmp_path / "r.json", replace(RECEIPT, samples_used=used).as_json()))
+
+
+@pytest.mark.parametrize("part", ["candidate", "settings", "machine"])
+def test_what_is_no_table_in_it_is_named_by_its_path(tmp_path: Path, part: str) -> None:
+    entry = RECEIPT.as_json()
+    table = {"candidate": "files", "settings": "dim"}.get(part)
+    if table is None:
+        entry[part] = 3
+    else:
+        entry[part][table] = 3
+    with pytest.raises(UsageError, match=rf"{part}.*expected values by name, got 3"):
+        read_receipt(write(tmp_path / "r.json", entry))

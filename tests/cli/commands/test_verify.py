@@ -104,3 +104,17 @@ def test_what_is_wrong_is_one_line(
     assert outcome.code == code, outcome.err
     error = next(line for line in outcome.err.splitlines() if line.startswith("error: "))
     assert says in error
+
+
+def test_a_receipt_loads_no_library_that_the_call_does_not_allow(
+    run: Run, candidate: Path, cnn: str, evals: str, tmp_path: Path
+) -> None:
+    receipt = tmp_path / "receipt.json"
+    assert run("verify", candidate, "--against", cnn, "--data", evals, "-o", receipt).code == 0
+    document = json.loads(receipt.read_text())
+    document["receipt"]["settings"]["custom_ops"] = [str(tmp_path / "theirs.so")]
+    receipt.write_text(json.dumps(document))
+    refused, allowed = run("verify", "--receipt", receipt), run("verify", "--receipt", receipt, "--allow-code")
+    assert (refused.code, "would be loaded and run" in refused.err) == (2, True)
+    assert "would be loaded and run" not in allowed.err
+    assert "theirs.so" in allowed.err
