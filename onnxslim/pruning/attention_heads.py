@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.core.errors import OnnxslimError
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.layers import find_linear_layers
 from onnxslim.graph.signature import tap_outputs
@@ -76,7 +77,10 @@ def find_head_pairs(model: ir.Model, feeds: Mapping[str, np.ndarray], config: Se
         return []
     names = {str(value.name) for node in products for value in node.inputs if value is not None}
     names |= {layer.input for layer in layers.values()}
-    marks = _read_marks(model, sorted(names), feeds, config)
+    try:
+        marks = _read_marks(model, sorted(names), feeds, config)
+    except OnnxslimError:  # an index or a length that is made of marks need not be one
+        return []
     pairs, heads_by_layer = [], dict[int, np.ndarray]()
     for node in products:
         left, right = (marks.get(str(value.name)) for value in node.inputs if value is not None)

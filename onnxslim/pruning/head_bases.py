@@ -14,16 +14,18 @@ heads lose is summed; sorted, each loses its own least.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.activations.output_error import energy, relative_error, squared_error
+from onnxslim.activations.output_error import energy, is_float, relative_error, squared_error
 from onnxslim.activations.run_context import RunContext
 from onnxslim.activations.segment_executor import SegmentExecutor
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.layers import LinearLayer, find_linear_layers
 from onnxslim.model_io import model_file
 from onnxslim.pruning.attention_heads import HeadPair, find_head_pairs
@@ -33,8 +35,9 @@ from onnxslim.runtime.session import Session, SessionConfig
 
 #: Samples that moments are taken of, and those that the result is compared on.
 _MAX_SAMPLES, _CHECKED_SAMPLES = 128, 4
-#: What the outputs may differ by after an exact change, error over energy: rounding of float32, with room.
-_MAX_ERROR = 1e-6
+#: What each output may differ by after an exact change: error over energy, rounding of float32 with room, and the share of
+#: what is no float that may be another.
+_MAX_ERROR, _MAX_OTHERS = 1e-6, 1e-3
 #: Directions with less energy than this share of the strongest count as that strong, so that no inverse blows up.
 _MIN_SHARE = 1e-6
 #: Of tensors whose channels are in another basis.
@@ -47,7 +50,7 @@ def sort_head_channels(model: ir.Model, context: RunContext, exclude: Sequence[s
     Args:
         model: Not changed.
         context: What it is fed with; its samples tell what says how much.
-        exclude: Regular expressions of node names; layers that match stay as they are.
+        exclude: Regular expressions of node names; layers that match stay as they are, as do those that share a weight.
 
     Returns:
         The model, and how many heads changed; the model itself where none did, or where the outputs say it is not exact.
@@ -56,37 +59,61 @@ def sort_head_channels(model: ir.Model, context: RunContext, exclude: Sequence[s
     samples = samples.take(np.arange(samples.round_to_runs(min(len(samples), _MAX_SAMPLES))))
     feeds = dict(next(iter(samples.batches(1))))
     nodes, patterns = list(model.graph), compile_excluded(exclude)
+
+    def may_change(node: ir.Node) -> bool:
+        # of a weight that others read as well each layer would get one of its own
+        weight = node.inputs[1]
+        return weight is not None and len(weight.uses()) == 1 and not any(p.search(node.name or "") for p in patterns)
+
     pairs = [
         pair
         for pair in find_head_pairs(model, feeds, context.config)
-        if not any(p.search(nodes[i].name or "") for p in patterns for i in (pair.first, pair.second))
+        if may_change(nodes[pair.first]) and may_change(nodes[pair.second])
     ]
     if not pairs:
         return model, report
     result, moments = model_file.clone(model), _measure_heads(model, pairs, samples, context.config)
-    layers = find_linear_layers(result.graph)
+    layers, rename = find_linear_layers(result.graph), _make_renaming(result.graph)
     for pair, (first_moments, second_moments) in zip(pairs, moments, strict=True):
         first, second = layers[pair.first], layers[pair.second]
         change = _change_values if pair.reads_values else _change_scores
         change(pair, (first, second), first_moments, second_moments)
         # the channels are others than those of that name in the model that recovery learns from
-        _rename_to_product(first.output)
+        _rename_to_product(first.output, rename)
         if pair.reads_values:
-            _rename_from_product(second.node.inputs[0])
+            _rename_from_product(second.node.inputs[0], rename)
         else:
-            _rename_to_product(second.output)
+            _rename_to_product(second.output, rename)
         report.count("heads sorted", len(pair.first_channels))
-    before, after = (
-        [session.run(dict(batch)) for batch in samples.take(np.arange(samples.round_to_runs(_CHECKED_SAMPLES))).batches(1)]
-        for session in (Session(model, context.config), Session(result, context.config))
-    )
-    names = [name for name, array in before[0].items() if np.asarray(array).dtype.kind == "f"]
-    noise = sum(squared_error(a[name], b[name]) for a, b in zip(before, after, strict=True) for name in names)
-    if relative_error(noise, sum(energy(a[name]) for a in before for name in names)) > _MAX_ERROR:
+    checked = samples.take(np.arange(samples.round_to_runs(_CHECKED_SAMPLES)))
+    if not _gives_the_same(model, result, checked, context.config):
         kept = StepReport("heads")
         kept.skip(layers[pairs[0].first].name, "another basis inside its heads changes the outputs")
         return model, kept
     return result, report
+
+
+def _gives_the_same(model: ir.Model, changed: ir.Model, samples: Samples, config: SessionConfig) -> bool:
+    """Whether every output of both is the same, each measured by itself."""
+    sessions, found = (Session(model, config), Session(changed, config)), dict[str, np.ndarray]()
+    for batch in samples.batches(1):
+        before, after = (session.run(dict(batch)) for session in sessions)
+        for name, output in before.items():
+            a, b = _list_arrays(output), _list_arrays(after[name])
+            if [array.shape for array in a] != [array.shape for array in b]:
+                return False
+            for x, y in zip(a, b, strict=True):
+                sums = (squared_error(x, y), energy(x), 0, 0) if is_float(x) else (0.0, 0.0, np.sum(x != y), x.size)
+                found[name] = found.get(name, np.zeros(4)) + sums
+    return all(
+        relative_error(noise, signal) <= _MAX_ERROR and others <= _MAX_OTHERS * size
+        for noise, signal, others, size in found.values()
+    )
+
+
+def _list_arrays(output: Any) -> list[np.ndarray]:
+    """A tensor, or those of a sequence; of anything else an array that holds it."""
+    return [np.asarray(part) for part in (output if isinstance(output, list) else [output])]
 
 
 def _measure_heads(
@@ -168,24 +195,31 @@ def _mix_outputs(layer: LinearLayer, channels: np.ndarray, bases: Sequence[np.nd
     layer.assign(combined)
 
 
-def _rename_to_product(value: ir.Value) -> None:
+def _make_renaming(graph: ir.Graph) -> Callable[[ir.Value], None]:
+    """What gives a value of ``graph``, unless it is an output, a name that none had before; each but once."""
+    editor, renamed = GraphEditor(graph), set[ir.Value]()
+
+    def rename(value: ir.Value) -> None:
+        if not value.is_graph_output() and value not in renamed:
+            renamed.add(value)
+            editor.rename(value, f"{value.name}{_SUFFIX}")
+
+    return rename
+
+
+def _rename_to_product(value: ir.Value, rename: Callable[[ir.Value], None]) -> None:
     """Name ``value`` and what is made of it anew, up to products."""
     waiting, seen = [value], set[ir.Value]()
     while waiting:
         value = waiting.pop()
         if value not in seen:
             seen.add(value)
-            _rename(value)
+            rename(value)
             waiting += [output for node in value.consumers() if node.op_type != "MatMul" for output in node.outputs]
 
 
-def _rename_from_product(value: ir.Value | None) -> None:
+def _rename_from_product(value: ir.Value | None, rename: Callable[[ir.Value], None]) -> None:
     """Name ``value`` and what it is made of anew, back to a product."""
     while value is not None and (producer := value.producer()) is not None:
-        _rename(value)
+        rename(value)
         value = None if producer.op_type == "MatMul" or not producer.inputs else producer.inputs[0]
-
-
-def _rename(value: ir.Value) -> None:
-    if not value.is_graph_output() and not str(value.name).endswith(_SUFFIX):
-        value.name = f"{value.name}{_SUFFIX}"

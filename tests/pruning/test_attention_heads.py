@@ -68,6 +68,16 @@ def test_queries_that_are_more_than_moved_are_left_alone(between: str) -> None:
     assert [pair.reads_values for pair in pairs] == [True]
 
 
+def test_marks_that_are_no_index_find_no_heads() -> None:
+    body = PACKED.replace("MatMul (x, w)", "MatMul (chosen, w)").replace("BETWEEN", "r = Identity (q)")
+    indices = "score = MatMul (x, u) a = Add (score, c) index = Cast <to = 7> (a) row = Squeeze (index, last)"
+    body = body.replace("product =", f"{indices} chosen = Gather (table, row)\n    product =")
+    weights = {"w": floats(8, 24), "b": floats(24), "o": floats(8, 8), "zero": np.array([0]), "last": np.array([2])}
+    chosen = {"u": np.zeros((8, 1), np.float32), "c": np.ones(1, np.float32), "table": floats(2, 8)}
+    model = build(body, opset=18, **weights, **chosen)
+    assert find_head_pairs(model, {"x": floats(1, 5, 8)}, SessionConfig()) == []
+
+
 def test_a_net_without_products_has_no_heads() -> None:
     model = build("(float[1,8] x) => (float[1,8] y) { y = MatMul (x, w) }", w=floats(8, 8))
     assert find_head_pairs(model, {"x": floats(1, 8)}, SessionConfig()) == []

@@ -77,6 +77,50 @@ def test_excluded_layers_keep_their_basis() -> None:
     assert not report.changed
 
 
+def test_layers_that_share_a_weight_keep_it() -> None:
+    model = small(layers=2)
+    name_nodes(model.graph)
+    first, second = (x for x in find_linear_layers(model.graph).values() if ".q" in str(x.node.inputs[1].name))
+    second.node.replace_input_with(1, first.node.inputs[1])
+    result, report = sort_head_channels(model, RunContext(data(model)))
+    assert report.changed == {"heads sorted": 2 * HEADS}  # the values
+    assert sum(x.size for x in weights_of(result)) == sum(x.size for x in weights_of(model))
+
+
+def weights_of(model: ir.Model) -> list[ir.TensorProtocol]:
+    return [v.const_value for v in model.graph.initializers.values() if v.uses() and v.const_value is not None]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "dtype"),
+    [
+        ({"Mul": 1e-5}, ir.DataType.FLOAT),
+        ({"Greater": 0.0}, ir.DataType.BOOL),
+        ({"Relu": None, "NonZero": None}, ir.DataType.INT64),
+    ],
+)
+def test_every_output_has_to_stay_what_it_was(nodes: dict[str, float | None], dtype: ir.DataType) -> None:
+    model = named()
+    tape, value = ir.tape.Tape(model.graph), layer_of(model, "q").output
+    for op, factor in nodes.items():
+        constants = [] if factor is None else [tape.initializer(ir.tensor(np.float32(factor), name="factor"))]
+        value = tape.op(op, [value, *constants])
+    value.name, value.dtype = "queries", dtype
+    model.graph.outputs.append(value)
+    name_nodes(model.graph)
+    result, report = sort_head_channels(model, RunContext(data(model)))
+    assert result is model
+    assert len(report.skipped) == 1
+
+
+def test_channels_that_are_sorted_again_have_other_names_again() -> None:
+    model = named()
+    once, _ = sort_head_channels(model, RunContext(data(model)))
+    twice, _ = sort_head_channels(once, RunContext(data(model)))
+    names = [{str(layer_of(m, part).output.name) for m in (model, once, twice)} for part in "qkv"]
+    assert [len(found) for found in names] == [3, 3, 3]
+
+
 def test_prune_narrows_first_what_heads_do_not_need() -> None:
     model = named()
     for part in ("q", "v"):
