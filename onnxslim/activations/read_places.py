@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.core.errors import OnnxslimError
 from onnxslim.data.samples import Samples
 from onnxslim.runtime.session import Session, SessionConfig
 
@@ -90,8 +91,11 @@ def _is_mask(session: Session, feeds: Mapping[str, np.ndarray], name: str, meani
     if not others or not read.any(axis=1).all():
         return False
     wide_open = {name: np.full_like(feeds[name], meaning)}
-    masked = [session.run({**feeds, **changed}) for changed in ({}, others)]
-    open_runs = [session.run({**feeds, **wide_open, **changed}) for changed in ({}, others)]
+    try:
+        masked = [session.run({**feeds, **changed}) for changed in ({}, others)]
+        open_runs = [session.run({**feeds, **wide_open, **changed}) for changed in ({}, others)]
+    except OnnxslimError:  # inputs that no data hold
+        return False
     return _agree(masked, read) and not _agree(open_runs, read)
 
 
@@ -108,7 +112,9 @@ def _replace_places(array: np.ndarray, read: np.ndarray) -> np.ndarray | None:
 def _agree(runs: Sequence[Mapping[str, np.ndarray]], read: np.ndarray) -> bool:
     """Whether both runs gave the same at all places that are read."""
     for name in runs[0]:
-        a, b = (np.asarray(run[name]) for run in runs)
+        a, b = (run[name] for run in runs)
+        if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):  # a sequence, of which nothing is known
+            return False
         if a.shape != b.shape or a.dtype.kind not in "fiub":
             return False
         if a.shape[:2] == read.shape:

@@ -29,8 +29,8 @@ APART = "kept = Cast <to = 1> (flags) axis = Constant <value = int64[1] {2}> () 
 FEATURE = MASKED.replace("taken = Mul (x, weight)", "taken = Add (x, weight)")
 
 
-def places_of(body: str, flags: np.ndarray) -> ReadPlaces | None:
-    model = build(f"(float[n,s,4] x, int64[n,s] flags) => (float[n,s,4] y) {{ {body} }}")
+def places_of(body: str, flags: np.ndarray, outputs: str = "float[n,s,4] y") -> ReadPlaces | None:
+    model = build(f"(float[n,s,4] x, int64[n,s] flags) => ({outputs}) {{ {body} }}")
     samples = open_samples({"x": X, "flags": flags.astype(np.int64)}, model)
     return find_read_places(model, samples, SessionConfig())
 
@@ -60,6 +60,17 @@ def test_a_mask_may_mark_what_is_left_out_instead() -> None:
 @pytest.mark.parametrize("body", [APART, FEATURE])
 def test_flags_that_isolate_nothing_are_no_mask(body: str) -> None:
     assert places_of(body, READ) is None
+
+
+def test_flags_that_the_model_does_not_run_with_otherwise_are_no_mask() -> None:
+    last = "count = ReduceSum <keepdims = 0> (flags) size = Constant <value = int64 {21}> () index = Sub (count, size)"
+    body = f"{MASKED.replace('y = Add (x, total)', '')} {last} z = Gather (x, index) y = Add (z, total)"
+    assert READ.sum() - 21 == -1
+    assert places_of(body, READ) is None
+
+
+def test_of_outputs_that_are_sequences_nothing_is_known() -> None:
+    assert places_of(f"{MASKED} z = SequenceConstruct (y, total)", READ, "float[n,s,4] y, seq(float[]) z") is None
 
 
 def test_without_padding_nothing_is_left_out() -> None:
