@@ -26,14 +26,14 @@ def parse_text_format(text: str) -> dict[str, list[Any]]:
 
 def _split(text: str) -> list[tuple[str, int]]:
     """The tokens with their lines."""
-    tokens, place = [], 0
+    tokens, place, line = [], 0, 1
     while place < len(text):
         match = _TOKEN.match(text, place)
-        line = text.count("\n", 0, place) + 1
         if match is None:
             raise TextFormatError(f"line {line}: {text[place : place + 20]!r} is unexpected")
         if not match[0].isspace() and not match[0].startswith("#"):
             tokens.append((match[0], line))
+        line += match[0].count("\n")
         place = match.end()
     return tokens
 
@@ -44,8 +44,6 @@ class _Reader:
 
     def read_message(self, closing: str, depth: int) -> dict[str, list[Any]]:
         """Fields up to ``closing``, which is read too."""
-        if depth > _MAX_DEPTH:
-            raise TextFormatError("nested too deeply")
         fields: dict[str, list[Any]] = {}
         while self._peek() != closing:
             name = self._take("the name of a field")
@@ -61,6 +59,8 @@ class _Reader:
         return fields
 
     def _read_value(self, depth: int) -> list[Any]:
+        if depth > _MAX_DEPTH:
+            raise TextFormatError("nested too deeply")
         token = self._take("a value")
         if token in ("{", "<"):
             return [self.read_message(_CLOSING[token], depth + 1)]

@@ -32,7 +32,16 @@ def test_lists_comments_separators_and_strings_in_parts():
     assert parse_text_format(text) == {"a": ["1", "-2", "3"], "b": [{"c": ["xy"], "d": ["TYPE_X"]}, {"e": ["1"]}]}
 
 
-@pytest.mark.parametrize("text", ["a {", "a: ]", "a", ": 1", "1: 2", 'a: "x', "a: [1", "}", "a: 1 \x01", "a {" * 50])
+@pytest.mark.parametrize(
+    "text", ["a {", "a: ]", "a", ": 1", "1: 2", 'a: "x', "a: [1", "}", "a: 1 \x01", "a {" * 50, "a: " + "[" * 5000]
+)
 def test_what_is_none_ends_in_its_own_error(text):
     with pytest.raises(TextFormatError):
         parse_text_format(text)
+
+
+def test_an_error_far_down_names_its_line_and_a_long_file_is_read_at_once():
+    text = "a: 1  # one\n" * 100_000
+    assert len(parse_text_format(text)["a"]) == 100_000
+    with pytest.raises(TextFormatError, match="line 100001"):
+        parse_text_format(text + "\x01")

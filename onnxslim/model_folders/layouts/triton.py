@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,13 +58,13 @@ def check_model(files: FolderFiles, member: FolderModel, model: ir.Model) -> Non
     if served is None or member.variant_of is not None:
         return
     config, path = _read(files, served[0])
-    batched = any(int(size) > 0 for size in config.get("max_batch_size", []) if str(size).lstrip("-").isdecimal())
+    batched = any(size > 0 for size in _read_numbers(config.get("max_batch_size", [])))
     for kind, values in (("input", model.graph.inputs), ("output", model.graph.outputs)):
         by_name = {value.name: value for value in values}
         for entry in config.get(kind, []):
-            if not isinstance(entry, Mapping) or not entry.get("name"):
+            name = entry["name"][-1] if isinstance(entry, Mapping) and entry.get("name") else None
+            if not isinstance(name, str):
                 continue
-            name = entry["name"][-1]
             where = f"{files.find(path)} contradicts {member.path}: {kind} '{name}'"
             if name not in by_name:
                 raise InvalidModelError(f"{where} is not among the model's, which are {', '.join(map(str, by_name))}")
@@ -71,11 +72,14 @@ def check_model(files: FolderFiles, member: FolderModel, model: ir.Model) -> Non
 
 
 def _compare(entry: Mapping[str, Any], value: ir.Value, where: str, *, batched: bool) -> None:
-    kind = str(entry.get("data_type", [""])[-1]).removeprefix("TYPE_")
+    kind = str(next(iter(entry.get("data_type", [])), "")).removeprefix("TYPE_")
     kind = _TYPES.get(kind, kind)
     if kind and value.dtype is not None and kind != value.dtype.name:
         raise InvalidModelError(f"{where} is {kind.lower()}, and the model's {value.dtype.name.lower()}")
-    declared = [int(size) for size in entry.get("dims", []) if str(size).lstrip("-").isdecimal()]
+    reshape = next(iter(entry.get("reshape", [])), None)  # from what clients send to what the model takes
+    declared = _read_numbers(
+        (reshape if isinstance(reshape, Mapping) else {"shape": entry.get("dims", [])}).get("shape", [])
+    )
     dims = read_dims(value)
     if dims is None or not declared:
         return
@@ -83,6 +87,10 @@ def _compare(entry: Mapping[str, Any], value: ir.Value, where: str, *, batched: 
     if len(sizes) != len(dims) or not _fits(sizes, dims):
         shape = ", ".join("?" if dim is None else str(dim) for dim in dims)
         raise InvalidModelError(f"{where} has dims {declared}{' and a batch' if batched else ''}, and the model's ({shape})")
+
+
+def _read_numbers(values: Sequence[Any]) -> list[int]:
+    return [int(value) for value in values if isinstance(value, str) and re.fullmatch("-?[0-9]{1,18}", value)]
 
 
 def _fits(sizes: Sequence[int], dims: Sequence[int | str | None]) -> bool:
