@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from onnxslim.model_folders.folder_writer import REPORT_NAME, FolderWriter, count_bytes
+from onnxslim.model_folders.folder_writer import REPORT_NAME, FolderWriter
 from onnxslim.model_folders.layouts.layout import FolderModel
 from onnxslim.model_folders.model_folder import INPUT_CONFIGS, ModelFolder
 from onnxslim.pipeline.result import ModelFacts, Result, compute_digest
@@ -101,7 +101,7 @@ def _sum_facts(folder: ModelFolder, reports: Sequence[Result]) -> ModelFacts:
     """The folder in numbers: bytes of all its files; parameters and arithmetic of the models that were looked at."""
     digest = _join_digests((path, compute_digest(folder.files.find(path))) for path in folder.files.files)
     inputs = [report.input for report in reports if report.input is not None]
-    size = count_bytes(folder.files.root)
+    size = sum(os.path.getsize(folder.files.find(path)) for path in folder.files.files)
     return ModelFacts(os.fspath(folder.files.root), digest, size, sum(i.params for i in inputs), sum(i.macs for i in inputs))
 
 

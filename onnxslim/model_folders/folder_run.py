@@ -105,7 +105,6 @@ class _FolderRun:
 
     def _run(self, member: FolderModel) -> MemberOutcome:
         path = self.folder.find(member)
-        written = self.names[member.path]
         try:
             result, remark = self.work(member, path)
         except UnsupportedError as error:
@@ -115,8 +114,9 @@ class _FolderRun:
             raise
         except OnnxslimError as error:
             raise name_in_error(error, path) from error
-        summary = result.extra.get("summary") if result.is_original else remark
-        return MemberOutcome(member, "original" if result.is_original else "compressed", summary, written, result)
+        if result.is_original:
+            return MemberOutcome(member, "original", result.extra.get("summary"), member.path, result)
+        return MemberOutcome(member, "compressed", remark, self.names[member.path], result)
 
     def _save_group(self, group: DataGroup, outcomes: list[MemberOutcome], kept: list[FolderModel]) -> None:
         """Write what came of models with data beside them into one data file, called as before where that can be."""

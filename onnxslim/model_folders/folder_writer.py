@@ -65,8 +65,9 @@ class FolderWriter:
         return copied, lost
 
     def count_bytes(self) -> int:
-        """Bytes of all files."""
-        return count_bytes(self._draft)
+        """Bytes of all files; links count as nothing."""
+        paths = (os.path.join(folder, name) for folder, _, names in os.walk(self._draft) for name in names)
+        return sum(os.path.getsize(path) for path in paths if not os.path.islink(path))
 
     def list_written(self) -> list[str]:
         """The files of the draft, relative to it, data before the models that refer to them."""
@@ -76,16 +77,6 @@ class FolderWriter:
             for name in names
         ]
         return sorted(found, key=lambda path: (path.lower().endswith(".onnx"), path))
-
-
-def count_bytes(folder: str) -> int:
-    """Bytes of all files in ``folder`` and below; a link of a hub's cache counts as its file, others as nothing."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(place, name)
-            total += os.path.getsize(path) if os.path.isfile(path) else 0
-    return total
 
 
 def check_target(files: FolderFiles, out: str, *, force: bool) -> None:

@@ -10,7 +10,11 @@ import onnxruntime as ort
 import pytest
 
 from onnxslim.model_folders import naming
+from onnxslim.model_folders.folder_run import compress_folder
 from onnxslim.model_folders.folder_writer import REPORT_NAME
+from onnxslim.model_folders.model_folder import open_model_folder
+from onnxslim.model_io import model_file
+from onnxslim.pipeline.result import Result, compute_facts
 from onnxslim_cli.main import main
 from tests.support.model_folders import EXIT_CODES, FOLDERS, make_folder, read_tree
 
@@ -87,6 +91,40 @@ def test_a_suffix_gives_external_data_the_name_that_loaders_look_for(tmp_path):
     assert main(["simplify", str(folder), "--suffix", "int8"]) == 0
     assert read_tree(folder).keys() - before.keys() == {"onnx/model_int8.onnx", "onnx/model_int8.onnx_data"}
     load_all(folder)
+
+
+@pytest.mark.parametrize("name", ["text_encoder", "hub_cache", "links"])
+def test_sizes_are_those_of_the_files_before_and_after_each_once(name, tmp_path, capsys):
+    folder, out = make_folder(name, tmp_path / "in"), tmp_path / "out"
+    before = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not in_folder_linked(path, folder))
+    assert main(["simplify", str(folder), "-o", str(out), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["input"]["bytes"] == before
+    after = [path for path in out.rglob("*") if path.is_file() and not path.is_symlink() and path.name != REPORT_NAME]
+    assert report["output"]["bytes"] == sum(path.stat().st_size for path in after)
+    assert main(["simplify", str(folder), "--suffix", "int8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["input"]["bytes"] == before
+
+
+def in_folder_linked(path: Path, folder: Path) -> bool:
+    """Whether ``path`` is a link, or behind one, to what is in the folder itself."""
+    return path.resolve() != path.absolute() and path.resolve().is_relative_to(folder.resolve())
+
+
+def test_a_suffix_is_of_no_file_where_nothing_was_gained(tmp_path):
+    folder = open_model_folder(make_folder("two_unrelated", tmp_path))
+
+    def work(member, path):
+        model = model_file.load(path)
+        return Result(
+            "simplify", model=model, input=compute_facts(model, path), is_original=member.path == "faces.onnx"
+        ), None
+
+    outcome = compress_folder(folder, "simplify", work, out=None, suffix="x")
+    assert [(one["fate"], one["written"]) for one in outcome.extra["folder"]["models"]] == [
+        ("original", "faces.onnx"), ("compressed", "texts_x.onnx"),
+    ]  # fmt: skip
+    assert {path.name for path in (tmp_path / "two_unrelated").glob("*_x.onnx")} == {"texts_x.onnx"}
 
 
 def test_what_a_suffix_made_is_no_original_the_next_time(tmp_path):
