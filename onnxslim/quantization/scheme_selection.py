@@ -109,6 +109,8 @@ def resolve_scheme(
             f"--linear int4 goes with static int8 for the CPU provider; here it is {scheme} for {target.name}",
             hint="--weights int4 stores the weights of all linear layers in 4 bits",
         )
+    if options.linear == "int4" and target.slow_blocks_reason is not None:
+        report.warnings.append(f"{target.slow_blocks_reason}: --linear int4 is for its size")
     report.details["way"] = {"way": scheme, "target": target.name, "why": reason}
     report.changed["activations"] = {"weights": "left in float", "float16": "in float16"}.get(scheme, f"quantised, {scheme}")
     report.skip({"static": "dynamic ranges", "dynamic": "fixed ranges"}.get(scheme, "int8 activations"), reason)

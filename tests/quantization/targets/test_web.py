@@ -53,6 +53,15 @@ def test_weights_alone_are_expanded_at_load_and_four_bits_are_written_with_a_war
     assert any("WebGPU" in warning for warning in report.warnings)
 
 
+def test_linear_layers_in_four_bits_beside_int8_are_written_with_a_warning_too() -> None:
+    text = "g (float[1,256] x) => (float[1,8] y) { a = MatMul (x, v) \n b = Relu (a) \n y = MatMul (b, w) }"
+    found = model(text, v=weight(256, 2048), w=weight(2048, 8))
+    samples = open_samples({"x": np.random.default_rng(0).standard_normal((8, 256)).astype(np.float32)}, found)
+    options = QuantizeOptions(target="web", activations="static", linear="int4")
+    _, report = quantize(found, samples, options)
+    assert any("blocks" in warning for warning in report.warnings)
+
+
 def test_an_lstm_stays_float() -> None:
     found = build_lstm(hidden=128, inputs=128)
     x = np.zeros((3, STEPS, BATCH, 128), np.float32)
