@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,9 +50,12 @@ def convert_copy(model: ir.Model, kept: Mapping[str, str]) -> Conversion:
     return Conversion(copy, Float16Converter(copy, reasons).run(), kept)
 
 
-def keep_loadable(model: ir.Model, conversion: Conversion, config: SessionConfig) -> Conversion:
+def keep_loadable(
+    model: ir.Model, conversion: Conversion, config: SessionConfig, fits: Callable[[], bool] = lambda: True
+) -> Conversion:
     """``conversion``, or, where the runtime refuses it and not the original, one with the ops in float32 that it has no
-    float16 for: the kinds are converted one after the other, and those stay with which it no longer loads.
+    float16 for: the kinds are converted one after the other, and those stay with which it no longer loads, or for which
+    there is no time (``fits``, asked before each).
     """
     if loads(conversion.model, config) or not loads(model, config):
         return conversion
@@ -60,7 +63,7 @@ def keep_loadable(model: ir.Model, conversion: Conversion, config: SessionConfig
     refused, tried = list[str](), list[str]()
     for kind in kinds:
         trial = _return_kinds(model, conversion, set(kinds).difference(tried, [kind]), "")
-        (tried if loads(trial.model, config) else refused).append(kind)
+        (tried if fits() and loads(trial.model, config) else refused).append(kind)
     return _return_kinds(model, conversion, refused, "the runtime does not load it in float16")
 
 
@@ -72,27 +75,35 @@ def simulate(model: ir.Model, conversion: Conversion) -> ir.Model:
 
 
 def keep_accurate(
-    model: ir.Model, conversion: Conversion, reference: ReferenceOutputs, feeds: FeedIterable, config: SessionConfig
+    model: ir.Model,
+    conversion: Conversion,
+    reference: ReferenceOutputs,
+    feeds: FeedIterable,
+    config: SessionConfig,
+    fits: Callable[[], bool] = lambda: True,
 ) -> tuple[Conversion, float]:
     """``conversion`` with as much more in float32 as the outputs need, and the outputs' error, simulated.
 
     Kinds of op first, the most helpful one as long as one helps; then single nodes, those that add most to the error.
+    ``fits`` is asked before each trial whether there is time for it.
     """
     error = reference.error(simulate(model, conversion))
     kinds = [kind for kind in SENSITIVE_OPS if any(node.op_type == kind for node in walk(model.graph))]
     while not error <= MAX_OUTPUT_ERROR and kinds:
         trials = {}
         for kind in kinds:
+            if not fits():
+                break
             trial = _return_kinds(model, conversion, [kind], f"{kind} loses too much in float16")
             trials[kind] = (reference.error(simulate(model, trial)), trial)
-        best = min(trials, key=lambda kind: trials[kind][0])
-        if not trials[best][0] <= 0.9 * error or math.isinf(trials[best][0]):
+        best = min(trials, key=lambda kind: trials[kind][0], default=None)
+        if best is None or not trials[best][0] <= 0.9 * error or math.isinf(trials[best][0]):
             break
         error, conversion = trials[best]
         kinds.remove(best)
-    if not error <= MAX_OUTPUT_ERROR:
+    if not error <= MAX_OUTPUT_ERROR and fits():
         ranking, start, returned = _rank_nodes(model, conversion, feeds, config), conversion.float32_nodes, 0
-        while not error <= MAX_OUTPUT_ERROR and returned < len(ranking):
+        while not error <= MAX_OUTPUT_ERROR and returned < len(ranking) and fits():
             returned = 2 * returned or _FIRST_NODES
             worst = dict.fromkeys(ranking[:returned], "it loses too much in float16")
             trial = convert_copy(model, {**worst, **start})
@@ -109,7 +120,8 @@ def _return_kinds(model: ir.Model, conversion: Conversion, kinds: Collection[str
 def _rank_nodes(model: ir.Model, conversion: Conversion, feeds: FeedIterable, config: SessionConfig) -> list[str]:
     """The nodes of the main graph that are in float16, those first that make most of the error that they put out."""
     nodes = [node for node in model.graph if node.name not in conversion.float32_nodes and node.op_type != "Constant"]
-    names = [str(value.name) for node in nodes for value in node.outputs if value.uses() and float32_nodes.is_float(value)]
+    outputs = [value for node in nodes for value in node.outputs if value.uses() or value.is_graph_output()]
+    names = [str(value.name) for value in outputs if float32_nodes.is_float(value)]
     wanted, found = (_observe_values(m, names, feeds, config) for m in (model, simulate(model, conversion)))
     errors = {name: _measure_error(wanted[name], found[name]) for name in wanted}
 

@@ -55,3 +55,13 @@ def test_single_nodes_go_back_where_no_kind_helps() -> None:
     found, error = fallback.keep_accurate(original, first, reference, feeds, CONFIG)
     assert error <= fallback.MAX_OUTPUT_ERROR
     assert {"Add", "Sub"} <= {node.op_type for node in original.graph if node.name in found.float32_nodes}
+    short, kept_error = fallback.keep_accurate(original, first, reference, feeds, CONFIG, lambda: False)
+    assert short is first
+    assert kept_error > fallback.MAX_OUTPUT_ERROR
+
+
+def test_kinds_that_there_is_no_time_to_load_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = build("g (float[n,8] x) => (float[n,8] y) { a = Tanh(x)\n y = Erf(a) }")
+    monkeypatch.setattr(fallback, "loads", lambda candidate, config: candidate is original)
+    found = fallback.keep_loadable(original, fallback.convert_copy(original, {}), CONFIG, lambda: False)
+    assert {node.name for node in original.graph} == set(found.float32_nodes)
