@@ -11,13 +11,14 @@ from onnxslim.activations.observer import observe
 from onnxslim.activations.output_error import ReferenceOutputs, to_decibels
 from onnxslim.activations.run_context import RunContext
 from onnxslim.activations.runtime_types import infer_runtime_types
+from onnxslim.core.deadline import NO_TIME_LEFT
 from onnxslim.core.errors import NothingGainedError
 from onnxslim.core.step_report import StepReport
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.float16.fallback import MAX_OUTPUT_ERROR, convert_copy, keep_accurate, keep_loadable
-from onnxslim.quantization.float16.float32_nodes import find_float32_nodes
+from onnxslim.quantization.float16.float32_nodes import find_float32_nodes, is_float
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import match_nodes
 from onnxslim.quantization.targets.registry import TARGETS
@@ -26,6 +27,7 @@ from onnxslim.runtime.session import SessionConfig
 
 #: Samples that ranges are taken from, and that outputs are compared on.
 MAX_OBSERVED_SAMPLES, MAX_EVALUATION_SAMPLES = 64, 16
+_MAX_HINT_LENGTH = 300
 
 
 def quantize_float16(
@@ -44,7 +46,8 @@ def quantize_float16(
     conversion = convert_copy(model, float32_nodes)
     if not conversion.counts["nodes in float16"]:
         raise NothingGainedError("no node can compute in float16", hint="trees, texts and integers have no float16 kernels")
-    conversion = keep_loadable(model, conversion, config)
+    pacer = context.pace()
+    conversion = keep_loadable(model, conversion, config, pacer.fits)
     if feeds is None:
         report.warnings.append(
             "no data: only constants, types and kinds of op decided what stays float32; ranges were not looked at"
@@ -52,10 +55,14 @@ def quantize_float16(
     else:
         evaluation = feeds.last(MAX_EVALUATION_SAMPLES)
         reference = ReferenceOutputs(model, evaluation, config)
-        conversion, error = keep_accurate(model, conversion, reference, evaluation, config)
+        conversion, error = keep_accurate(model, conversion, reference, evaluation, config, pacer.fits)
         report.details["float16"] = {"error": float(f"{error:.4g}")}
         if not error <= MAX_OUTPUT_ERROR:
-            report.warnings.append(f"the outputs keep {-to_decibels(error):.1f} dB in float16, whatever else stays float32")
+            tried = NO_TIME_LEFT if pacer.has_refused else "whatever else stays float32"
+            report.warnings.append(f"the outputs keep {-to_decibels(error):.1f} dB in float16, {tried}")
+    if not conversion.counts["nodes in float16"]:
+        reasons = "; ".join(dict.fromkeys(conversion.float32_nodes.values()))
+        raise NothingGainedError("no node can stay in float16", hint=reasons[:_MAX_HINT_LENGTH])
     report.changed.update(conversion.counts)
     for name, why in conversion.float32_nodes.items():
         report.skip(name, why)
@@ -79,7 +86,10 @@ def explain_unmeasured(provider: str, config: SessionConfig, available: Sequence
 
 
 def _observe_peaks(model: ir.Model, feeds: CalibrationFeeds, config: SessionConfig) -> dict[str, float]:
-    """The largest finite magnitude of every float tensor; a mask's infinities are infinite in float16 too."""
+    """The largest finite magnitude of every float tensor that is fed or computed; a mask's infinities are infinite in
+    float16 too.
+    """
+    observed_feeds = feeds.first(MAX_OBSERVED_SAMPLES)
     float_names = [
         str(output.name)
         for node in model.graph
@@ -92,6 +102,8 @@ def _observe_peaks(model: ir.Model, feeds: CalibrationFeeds, config: SessionConf
         finite = array[np.isfinite(array)]
         return float(np.abs(finite).max()) if finite.size else None
 
-    peaks = observe(model, float_names, feeds.first(MAX_OBSERVED_SAMPLES), find_peak, config)
+    peaks = observe(model, float_names, observed_feeds, find_peak, config)
+    for name in (str(value.name) for value in model.graph.inputs if is_float(value)):
+        peaks[name] = [find_peak(index, name, feed[name]) for index, feed in enumerate(observed_feeds) if name in feed]
     known = {name: [peak for peak in values if peak is not None] for name, values in peaks.items()}
     return {name: max(values) for name, values in known.items() if values}

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.errors import UsageError
+from onnxslim.core.errors import NothingGainedError, UsageError
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.float16.pipeline import explain_unmeasured
@@ -52,6 +52,23 @@ def test_a_tensor_that_grows_too_large_on_the_data_stays_in_float32() -> None:
     assert types(result, "Mul") == {ir.DataType.FLOAT16, ir.DataType.FLOAT}
     assert sum("float16 ends at 65504" in d.reason for d in report.skipped) == 2
     np.testing.assert_allclose(Session(result).run({"x": x})["y"], x, rtol=2e-3)
+
+
+def test_what_reads_an_input_that_grows_too_large_on_the_data_stays_in_float32() -> None:
+    original = model("g (float[n,8] x) => (float[n,8] y) { a = Mul(x, k)\n y = Tanh(a) }", k=np.full(8, 1e-4, np.float32))
+    x = np.full((4, 8), 30000.0, np.float32)
+    result, report = quantize(original, open_samples({"x": x}, original), CUDA)
+    assert types(result, "Mul") == {ir.DataType.FLOAT}
+    assert types(result, "Tanh") == {ir.DataType.FLOAT16}
+    assert sum("float16 ends at 65504" in d.reason for d in report.skipped) == 1
+    assert np.isfinite(Session(result).run({"x": 3 * x})["y"]).all()
+
+
+def test_a_model_all_of_which_goes_back_to_float32_is_not_written() -> None:
+    original = model("g (float[n,8] x) => (float[n,8] y) { a = Add(x, k)\n y = Sub(a, k) }", k=np.full(8, 3000, np.float32))
+    x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+    with pytest.raises(NothingGainedError, match="float16"):
+        quantize(original, open_samples({"x": x}, original), CUDA)
 
 
 @pytest.mark.parametrize(
