@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,10 +33,9 @@ def number_labels(names: Sequence[str], folder: str | None) -> Array | None:
 
 
 def _read_numbers(config: dict[str, object]) -> dict[str, int]:
-    """Number by name, from either direction that configurations write it in."""
+    """Number by name, from either direction that configurations write it in; training scripts write numbers as text."""
     by_name, by_number = config.get("label2id"), config.get("id2label")
-    if isinstance(by_name, dict):
-        return {name: number for name, number in by_name.items() if isinstance(number, int)}
-    if isinstance(by_number, dict):
-        return {str(name): int(number) for number, name in by_number.items() if str(number).isdecimal()}
-    return {}
+    pairs = list(by_name.items()) if isinstance(by_name, dict) else []
+    if not pairs and isinstance(by_number, dict):
+        pairs = [(name, number) for number, name in by_number.items()]
+    return {str(name): int(number) for name, number in pairs if re.fullmatch("[0-9]{1,9}", str(number))}

@@ -62,10 +62,14 @@ class TextEncoder:
         """Each text, or pair of texts, as int64 arrays of shape (tokens,) by input.
 
         Raises:
-            InvalidDataError: An id that the model has no row for.
+            InvalidDataError: An id that the model has no row for, or the tokenizer fails.
         """
+        try:
+            encodings = self.tokenizer.encode_batch(list(texts))
+        except Exception as error:  # the package raises bare Exception
+            raise InvalidDataError(f"{self.path}: makes no ids of these texts: {error}") from error
         samples = []
-        for encoding in self.tokenizer.encode_batch(list(texts)):
+        for encoding in encodings:
             rows = {part: getattr(encoding, part) for part in ("ids", "attention_mask", "type_ids")}
             rows["positions"] = list(range(len(encoding.ids)))
             sample = {name: np.array(rows[part], np.int64) for name, part in self.parts.items()}

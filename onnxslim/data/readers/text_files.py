@@ -117,6 +117,10 @@ def _read_jsonl(path: Path, request: ReaderRequest) -> Iterator[tuple[str | tupl
         for key, text in zip(keys, texts, strict=True):
             if not isinstance(text, str):
                 raise InvalidDataError(f"{path}: line {number}: '{key}' is {type(text).__name__}, expected a text")
+            if any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise InvalidDataError(
+                    f"{path}: line {number}: '{key}' has half a surrogate pair, expected whole characters"
+                )
         label_keys = (request.labels,) if isinstance(request.labels, str) else LABEL_KEYS
         label = next((entry[key] for key in label_keys if entry.get(key) is not None), None)
         group = entry.get(request.group) if isinstance(request.group, str) else None

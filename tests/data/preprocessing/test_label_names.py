@@ -10,7 +10,15 @@ from onnxslim.core.errors import InvalidDataError
 from onnxslim.data.preprocessing.label_names import number_labels
 
 
-@pytest.mark.parametrize("config", [{"label2id": {"dog": 0, "cat": 1}}, {"id2label": {"0": "dog", "1": "cat"}}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"label2id": {"dog": 0, "cat": 1}},
+        {"label2id": {"dog": "0", "cat": "1"}},
+        {"id2label": {"0": "dog", "1": "cat"}},
+        {"id2label": {"0": "dog", "1": "cat"}, "label2id": {}},
+    ],
+)
 def test_the_configuration_numbers_the_names_in_either_direction(config, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     labels = number_labels(["cat", "dog", "cat"], str(tmp_path))

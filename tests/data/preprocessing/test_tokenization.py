@@ -69,6 +69,14 @@ def test_the_tokenizer_of_another_model_is_told(tmp_path):
         load(tmp_path, words=20).encode([LONG])
 
 
+def test_a_tokenizer_that_has_no_id_for_a_word_is_named(tmp_path):
+    write_tokenizer(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(path.read_text().replace('"unk_token": "[UNK]"', '"unk_token": "[NONE]"'))
+    with pytest.raises(InvalidDataError, match=r"tokenizer\.json: makes no ids"):
+        load(tmp_path).encode(["nobodysword"])
+
+
 def test_what_is_missing_or_broken_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"no tokenizer\.json"):
         load(tmp_path)

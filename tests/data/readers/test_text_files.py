@@ -93,6 +93,7 @@ def test_another_encoding_or_no_text_is_refused_by_its_line(content, words, fold
         ("3", "line 1 is a int, expected an object"),
         ('{"x": "word1"}', "line 1 has 'x'; expected a text under one of"),
         ('{"text": "a"}\n{"text": 3}', "line 2: 'text' is int"),
+        ('{"text": "a"}\n{"text": "\\ud83d"}', "line 2: 'text' has half a surrogate pair"),
         ('{"text": "a", "label": 1}\n{"text": "b"}', "1 of 2 lines have a label"),
         ('{"text": "a", "label": [1]}', "labels are list"),
     ],
