@@ -106,8 +106,8 @@ def _exceeds(quantize: ir.Node, clip: ir.Node) -> bool:
     if quantize.op_type != "QuantizeLinear" or len(quantize.inputs) < 3:
         return False
     scale, zero_point = get_const_array(quantize.inputs[1]), get_const_array(quantize.inputs[2])
-    if scale is None or zero_point is None or scale.size != 1:
-        return False
+    if scale is None or zero_point is None or scale.size != 1 or zero_point.dtype.kind not in "iu":
+        return False  # float8 and 4 bits are no integers to NumPy, and have no kernel for other reasons
     codes, step = np.iinfo(zero_point.dtype), float(scale.reshape(()))
     low, high = (step * (code - int(zero_point.reshape(()))) for code in (codes.min, codes.max))
     least, most = get_clip_bounds(clip)

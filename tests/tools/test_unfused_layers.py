@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from onnxslim.quantization.conformance.fusion_claims import FUSION_CLAIMS, FusionClaim
 from onnxslim.quantization.conformance.toy_models import ToyModel
 from onnxslim.tools.unfused_layers import find_unfused_layers
+from tests.support.onnx_text import build, floats
 
 FLOAT_KERNELS = {"Conv", "FusedConv", "Gemm", "MatMul"}
 INT8_KERNELS = {"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat"}
@@ -49,3 +51,14 @@ def test_the_reason_names_what_is_wrong() -> None:
     toy = ToyModel(1, 16, 8, 8)
     right = toy.build(toy.qdq(toy.conv(toy.qdq(toy.x), toy.bias(16, float(np.float32(0.02) * np.float32(0.01))))))
     assert not list(find_unfused_layers(right))
+
+
+@pytest.mark.parametrize("code", [ml_dtypes.float8_e4m3fn, ml_dtypes.uint4, np.uint8])
+def test_codes_of_every_type_are_read(code: type) -> None:
+    text = """(float[1,4,8,8] x) => (float[1,4,8,8] y) {
+        xq = QuantizeLinear (x, s, z) xd = DequantizeLinear (xq, s, z) wd = DequantizeLinear (w, s)
+        c = Conv (xd, wd) r = Relu (c) q = QuantizeLinear (r, s, z) y = DequantizeLinear (q, s, z)
+    }"""
+    weight = floats(4, 4, 1, 1).astype(np.int8)
+    model = build(text, opset=21, ir_version=10, s=np.float32(0.1), z=np.zeros((), code), w=weight)
+    assert not list(find_unfused_layers(model))
