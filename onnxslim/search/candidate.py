@@ -83,6 +83,10 @@ class Candidate:
         pruning = make_step("prune", remove=removed_share, of=self.of, round_to=CHANNEL_MULTIPLE, **more)
         return (simplification, pruning, *recovery, *quantization)
 
+    def convert_share(self, share: float, asked: float) -> float:
+        """``share`` of the whole model as a pruning ratio; for this one the step was ``asked`` for a share of the whole."""
+        return 1 - (1 - share) * (1 - self.pruning_ratio) / (1 - asked)
+
 
 @dataclass(frozen=True)
 class CandidateResult:
@@ -100,7 +104,7 @@ class CandidateResult:
         judging_seconds: What of its time went to timing and judging it.
         survey_seconds: What of its time went to finding out what may be pruned, which others of the kind need not do again.
         gains_by_scheme: Whether its quantize step found anything to do that gains something.
-        prunable_share: The most that can be pruned, where less can than was asked for; else None.
+        prunable_share: The most that can be pruned of what exact steps leave, where less can than was asked for; else None.
     """
 
     candidate: Candidate

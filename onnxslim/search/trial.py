@@ -13,7 +13,7 @@ from typing import Any
 from onnxslim.core.converter import JSON
 from onnxslim.core.errors import DefectError, GateError, LimitError, OnnxslimError, UnsupportedError
 from onnxslim.pipeline.attempt import Attempt
-from onnxslim.pipeline.recipe import Recipe
+from onnxslim.pipeline.recipe import Recipe, Step
 from onnxslim.pipeline.task import CompressionTask, bound_drop, find_least_drop
 from onnxslim.pruning.options import PruneDecision
 from onnxslim.quantization.decision import FrontPoint, QuantizeDecision
@@ -69,7 +69,7 @@ class Trial:
         refusal: One line of why the confirm data refused it; None where they were not asked or did not.
         confirm_drop: What it dropped on the confirm data, by the unit of the limit; None where they were not asked.
         least_drop: The least that ``seen_drop`` leaves possible, by its 95 % interval.
-        prunable_share: The most that can be pruned, where that is why it failed.
+        prunable_share: The most that can be pruned of what exact steps leave, where that is why it failed.
     """
 
     candidate: Candidate
@@ -210,7 +210,9 @@ def run_trial(
         logger.debug("trial %s failed", candidate.name, exc_info=True)
         cause = error if isinstance(error, OnnxslimError) else DefectError.of(error)
         trial.cause, trial.drop, trial.seen_drop = cause, math.inf, math.inf
-        trial.prunable_share = cause.prunable_share if isinstance(cause, GateError) else None
+        if isinstance(cause, GateError) and cause.prunable_share is not None:
+            (asked,) = (step.options.remove for step in recipe.steps if isinstance(step, Step) and step.name == "prune")
+            trial.prunable_share = candidate.convert_share(cause.prunable_share, asked)
     trial.seconds = time.monotonic() - started
     logger.info("trial %s: %s", candidate.name, trial.as_json())
     return trial

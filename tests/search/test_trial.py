@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxslim import optimize
-from onnxslim.core.errors import LimitError
+from onnxslim.core.errors import GateError, LimitError
 from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.recipe import Recipe, make_step
 from onnxslim.pipeline.task import prepare_task
@@ -65,6 +65,16 @@ def test_a_defect_that_one_candidate_meets_is_told_and_the_search_goes_on(
     assert told["int8"].startswith(f"failed: this is a defect of onnxslim: {type(error).__name__}: ")
     assert "\n" not in told["int8"]
     assert any("int8 weights: this is a defect" in line and "please report it" in line for line in result.warnings)
+
+
+def test_what_can_be_pruned_is_told_of_what_exact_steps_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    def apply(self: Attempt) -> None:
+        raise GateError("40 % is the most that can go", prunable_share=0.4)
+
+    monkeypatch.setattr(Attempt, "apply", apply)
+    candidate, task = Candidate(0.2, scheme=None), prepare_task(MODEL, "optimize", data=CALIB, tune=0.2)
+    trial = run_trial(task, candidate, Recipe(candidate.steps("static", idle_share=0.3)), "balanced")
+    assert trial.outcome.prunable_share == pytest.approx(0.1 / 0.7)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(28, "No space left on device"), LimitError("no memory")])
