@@ -38,6 +38,7 @@ def test_the_codes_are_those_of_the_contract():
         "UnsupportedError": 4,
         "GateError": 5,
         "NothingGainedError": 4,
+        "InconclusiveError": 7,
         "LimitError": 6,
         "TimeLimitError": 6,
         "DefectError": 1,
