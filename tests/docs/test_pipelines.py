@@ -52,6 +52,10 @@ def test_the_action_fails_with_the_commands_exit_code(environment: dict[str, str
     assert run_action(environment, model=CNN, against=CNN, data=EVAL, arguments="--min-speedup 100") == 5
 
 
+def test_arguments_may_take_several_lines(environment: dict[str, str]) -> None:
+    assert run_action(environment, model=CNN, against=CNN, data=EVAL, arguments="--max-drop 2%\n--for-ort none\n") == 2
+
+
 def test_the_hook_looks_at_every_file(environment: dict[str, str], tmp_path: Path) -> None:
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     assert re.search(hook["files"], "models/slim.onnx")

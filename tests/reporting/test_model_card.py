@@ -21,7 +21,8 @@ def test_it_has_the_figures_the_origin_of_the_data_and_the_command() -> None:
 
 def test_a_check_says_its_verdict_and_that_it_does_not_know_the_calibration_data() -> None:
     card = render_model_card(verified())
-    assert "verified against it: fail" in card
+    assert "slim.onnx was verified against model.onnx with onnxslim 0.1.0: fail" in card
+    assert "compressed with" not in card  # by whom is not known either
     assert "not known to this check" in card
 
 
