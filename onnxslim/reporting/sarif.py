@@ -1,4 +1,7 @@
-"""A verification as SARIF 2.1.0 (OASIS, 2020), which code scanning shows: a result a check."""
+"""A verification as SARIF 2.1.0 (OASIS, 2020), which code scanning shows: a rule a check, a result where it did not pass.
+
+Passes are no results: GitHub's code scanning reads no ``kind`` and shows an alert for whatever is listed.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,10 @@ def render_sarif(report: Report) -> str:
             "properties": {name: check[name] for name in ("value", "interval", "limit")},
         }
         for check in found["checks"]
+        if check["verdict"] != "pass"
     ]
-    driver = {"name": "onnxslim", "version": report["version"], "rules": [{"id": rule, "name": rule} for rule in rules]}
+    described = [{"id": rule, "name": rule, "shortDescription": {"text": rule.replace("-", " ")}} for rule in rules]
+    driver = {"name": "onnxslim", "version": report["version"], "rules": described}
     document = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
@@ -46,6 +51,4 @@ def _make_rule_id(name: str) -> str:
 def _get_level(verdict: str, inconclusive: str) -> Mapping[str, Any]:
     if verdict == "fail":
         return {"kind": "fail", "level": "error"}
-    if verdict == "cannot tell":
-        return {"kind": "fail", "level": "warning"} if inconclusive == "fail" else {"kind": "open", "level": "none"}
-    return {"kind": "pass", "level": "none"}
+    return {"kind": "fail", "level": "warning"} if inconclusive == "fail" else {"kind": "open", "level": "none"}
