@@ -22,17 +22,25 @@ def get_min_sqnr_db(options: QuantizeOptions) -> float:
     return DEFAULT_MIN_SQNR_DB if options.min_sqnr is None else options.min_sqnr
 
 
-def build_sqnr_error(output_errors: Mapping[str, float], options: QuantizeOptions) -> GateError:
+def build_sqnr_error(
+    output_errors: Mapping[str, float],
+    options: QuantizeOptions,
+    *,
+    form: str = "int8",
+    tried: str = "whichever layers that gain by it stay float",
+) -> GateError:
     """What to raise when no placement is good enough.
 
     Args:
         output_errors: By output its relative squared error, of the best that was built.
         options: Say what was asked for.
+        form: What was made of the model.
+        tried: What else was tried in vain.
     """
     worst = max(output_errors, key=output_errors.__getitem__)
     sqnr_db = -to_decibels(output_errors[worst])
     return GateError(
-        f"int8 leaves output {worst} at {sqnr_db:.1f} dB of SQNR on calibration samples, whichever layers that gain by it "
-        f"stay float; {get_min_sqnr_db(options):g} are asked for",
+        f"{form} leaves output {worst} at {sqnr_db:.1f} dB of SQNR on calibration samples, {tried}; "
+        f"{get_min_sqnr_db(options):g} are asked for",
         hint="--min-sqnr accepts less; --eval-data with --max-drop judges by your own metric; more calibration samples help",
     )

@@ -93,8 +93,8 @@ def quantize_mixed(
     report.add(written)
     if expanded := sum(isinstance(weight.stored, WeightTensor) for weight in weights):
         report.warnings.append(
-            f"{expanded} weights that no linear layer or table reads are expanded when the model is loaded: that makes the "
-            "file smaller, not the inference faster"
+            f"{expanded} weights are not read in blocks but expanded when the model is loaded: that makes the file smaller, "
+            "not the inference faster"
         )
     context.progress("weights", 1, 1)
     return result, QuantizeDecision("weights", options.target, weight_formats=write_choice(chosen))

@@ -108,7 +108,7 @@ def select_by_loss(
     Raises:
         GateError: None keeps the SQNR that is asked for.
     """
-    judge, errors = Judge(context, options), dict[str, float]()
+    judge, errors = Judge(context, options), dict[int, dict[str, float]]()
     feeds = CalibrationFeeds(context.require_samples("--weights mixed"))
     asks_sqnr = options.min_sqnr is not None or not judge.is_drop_judged
     reference = ReferenceOutputs(model, feeds.last(MAX_EVALUATION_SAMPLES), context.config) if asks_sqnr else None
@@ -116,10 +116,8 @@ def select_by_loss(
 
     def measure(place: int) -> float:
         built = build(points[place])
-        if reference is not None:
-            errors.clear()
-            errors.update(reference.merge_parts(reference.errors(built)))
-        return judge.judge([Variant(None, built, dict(errors))]).excess
+        errors[place] = {} if reference is None else reference.merge_parts(reference.errors(built))
+        return judge.judge([Variant(None, built, errors[place])]).excess
 
     start = time.monotonic()
     known = {0: measure(0)}
@@ -132,10 +130,12 @@ def select_by_loss(
     }
     if selection.index is not None:
         return points[selection.index]
+    best = min(selection.excesses, key=selection.excesses.__getitem__)
+    tried = f"{len(selection.excesses)} of {len(points)} choices of formats"
     if not judge.is_drop_judged:
-        raise build_sqnr_error(errors, options)
-    report.warnings.append(f"the drop stays too large with {len(selection.excesses)} of {len(points)} choices of formats")
-    return points[min(selection.excesses, key=selection.excesses.__getitem__)]
+        raise build_sqnr_error(errors[best], options, form="--weights mixed", tried=f"the best of {tried}")
+    report.warnings.append(f"the drop stays too large with {tried}")
+    return points[best]
 
 
 def thin_front(front: Sequence[Allocation]) -> list[int]:

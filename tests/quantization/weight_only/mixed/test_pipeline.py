@@ -68,6 +68,15 @@ def test_a_loss_takes_the_smallest_that_keeps_it() -> None:
     assert sizes[0] < sizes[1]
 
 
+def test_a_loss_that_nothing_keeps_is_refused_with_the_best_that_was_found() -> None:
+    found, samples = make_chain()
+    with pytest.raises(GateError, match=r"--weights mixed leaves output y at .* dB of SQNR .* 90 are asked for") as caught:
+        quantize(found, samples, replace(MIXED, min_sqnr=90.0))
+    reached = float(caught.value.message.partition(" at ")[2].split()[0])
+    assert "int8" not in caught.value.message
+    assert sqnr(found, quantize(found, samples, replace(MIXED, min_sqnr=reached - 1))[0], samples) > reached - 3
+
+
 def test_a_judge_of_drops_decides_where_there_is_one() -> None:
     found, samples = make_chain()
     judged: list[int] = []
