@@ -143,5 +143,7 @@ def _find_heads(marks: np.ndarray | None, axis: int) -> tuple[int, np.ndarray] |
     moved = np.moveaxis(marks, axis, -1)
     if (moved != moved[..., :1, :]).any() or len(layers := np.unique(moved[0])) > 1:
         return None
+    if moved.ndim > 3 and (moved == moved[:, :1]).all():  # a fixed batch, of samples that are all alike here
+        moved = moved[:, :1]
     channels = moved[1, ..., 0, :].reshape(-1, moved.shape[-1])
     return (int(layers[0]), channels) if len(np.unique(channels)) == channels.size else None

@@ -35,10 +35,11 @@ PACKED = """(float[1,5,8] x) => (float[1,5,8] y) {
 }"""
 
 
-def packed(between: str) -> ir.Model:
+def packed(between: str, batch: int = 1) -> ir.Model:
     factors = {"half": np.float32(0.5), "slopes": np.linspace(0.5, 1, 4, dtype=np.float32), "zero": np.array([0])}
     weights = {"w": floats(8, 24), "b": floats(24), "o": floats(8, 8)}
-    return build(PACKED.replace("BETWEEN", between), opset=18, **weights, **factors)
+    body = PACKED.replace("BETWEEN", between).replace("1, 5", f"{batch}, 5").replace("1,5", f"{batch},5")
+    return build(body, opset=18, **weights, **factors)
 
 
 def test_separate_layers_are_found_with_their_heads() -> None:
@@ -59,6 +60,11 @@ def test_heads_of_a_packed_layer_are_found() -> None:
     np.testing.assert_array_equal(scores.second_channels, [[8, 9, 10, 11], [12, 13, 14, 15]])
     np.testing.assert_array_equal(values.first_channels, [[16, 17, 18, 19], [20, 21, 22, 23]])
     np.testing.assert_array_equal(values.second_channels, [[0, 1, 2, 3], [4, 5, 6, 7]])
+
+
+def test_heads_of_a_fixed_batch_are_found_once() -> None:
+    pairs = find_head_pairs(packed("r = Identity (q)", batch=3), {"x": floats(3, 5, 8)}, SessionConfig())
+    assert [pair.first_channels.shape for pair in pairs] == [(2, 4), (2, 4)]
 
 
 @pytest.mark.parametrize("between", ["r = Relu (q)", "r = Mul (q, slopes)", "r = Mul (q, q)"])
