@@ -24,6 +24,7 @@ class DataOptions:
         state: Output → the input it is fed back to; then samples are sequences (:mod:`onnxslim.data.sequences`). ``auto``,
             alone or as a key beside pairs, stands for all that names tell (:mod:`onnxslim.data.states.pairs`).
         input_configs: The folder whose tokenizer and preprocessor say how texts, sounds and images become inputs.
+        allow_random: Take ``random`` for an answer.
     """
 
     labels: str | None = None
@@ -34,6 +35,7 @@ class DataOptions:
     group: str | None = None
     state: Mapping[str, str] | str = field(default_factory=dict)
     input_configs: str | None = None
+    allow_random: bool = True
 
     def open(self, source: Any, model: ir.Model, *, seed: int = 0, config: SessionConfig | None = None) -> Samples:
         """The samples at ``source`` for ``model``, the original, which is run once over them where there is state.

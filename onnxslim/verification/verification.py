@@ -102,6 +102,7 @@ def verify(
         The evidence; ``extra["verification"]`` has the verdict, its checks and the samples.
 
     Raises:
+        UsageError: No data, or made-up ones, which prove nothing.
         GateError: The verdict is ``fail``; ``result`` of the error holds the evidence.
         InconclusiveError: It is ``cannot tell``, and that counts as a failure; likewise.
         InvalidModelError: A model is broken, or not the receipt's.
@@ -109,6 +110,7 @@ def verify(
     """
     limit = parse_drop(max_drop)
     config, read, judge = config or SessionConfig(), read or DataOptions(), judge or EvaluationOptions()
+    read = replace(read, allow_random=False)
     task = prepare_task(
         against, "verify", eval_data=data, seed=seed, config=config, read=read, judge=judge, progress=progress
     )

@@ -80,6 +80,7 @@ def test_a_dry_run_only_says_how_many_samples_it_takes(run: Run, candidate: Path
         ([], 2, "no CANDIDATE"),
         (["{candidate}"], 2, "no original"),
         (["{candidate}", "--against", "{cnn}"], 2, "no data given"),
+        (["{candidate}", "--against", "{cnn}", "--data", "random"], 2, "random data prove nothing here"),
         (["{candidate}", "--against", "none.onnx", "--data", "{evals}"], 2, "none.onnx: no such file"),
         (["{candidate}", "--against", "{cnn}", "--data", "{evals}", "--max-drop", "2"], 2, "--max-drop 2"),
         (["{candidate}", "--against", "{cnn}", "--data", "{evals}", "--for-ort", "new"], 2, "expected a release"),
