@@ -56,7 +56,8 @@ def main() -> None:
         print(f"  fuses beside the table: {', '.join(fused) or 'nothing'}")
         print(f"  claims that do not hold: {'; '.join(failed) or 'none'}")
     if given.write:
-        DATA.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
+        answers = json.loads(DATA.read_text(encoding="utf-8")) | answers
+        DATA.write_text(json.dumps(dict(sorted(answers.items())), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
