@@ -42,11 +42,17 @@ _RELEASES = (
     _RuntimeRelease((1, 32), 28, 5, 14),
 )
 
-#: The release that first runs an op of com.microsoft on the CPU, for those younger than 1.15, by (op type, bits).
+#: The release that first runs an op of com.microsoft on the CPU, for those younger than 1.15, by (op type, bits), 0 where no
+#: attribute says how many. Codes that are packed in bytes came later to GatherBlockQuantized, and ``bits`` with them.
 _CONTRIB_SINCE = {
+    ("MatMulNBits", 0): (1, 17),
+    ("MatMulNBits", 2): (1, 24),
     ("MatMulNBits", 4): (1, 17),
     ("MatMulNBits", 8): (1, 22),
-    ("GatherBlockQuantized", 4): (1, 20),
+    ("GatherBlockQuantized", 0): (1, 20),
+    ("GatherBlockQuantized", 2): (1, 27),
+    ("GatherBlockQuantized", 4): (1, 23),
+    ("GatherBlockQuantized", 8): (1, 23),
 }
 
 
@@ -93,7 +99,7 @@ def _introduced_in(node: ir.Node) -> tuple[int, int] | None:
     """The release that first runs an op of com.microsoft, where it is one of the younger ones."""
     if node.domain != "com.microsoft":
         return None
-    return _CONTRIB_SINCE.get((node.op_type, node.attributes.get_int("bits", 4) or 4))
+    return _CONTRIB_SINCE.get((node.op_type, node.attributes.get_int("bits", 0) or 0))
 
 
 def _format_version(version: tuple[int, int]) -> str:

@@ -42,8 +42,13 @@ def test_the_opset_of_classical_models_counts():
 
 
 @pytest.mark.parametrize(
-    ("op", "bits", "release"), [("MatMulNBits", None, "1.17"), ("MatMulNBits", 8, "1.22"), ("FusedGelu", None, "1.9")]
-)
+    ("op", "bits", "release"),
+    [
+        ("MatMulNBits", None, "1.17"), ("MatMulNBits", 8, "1.22"), ("MatMulNBits", 2, "1.24"), ("FusedGelu", None, "1.9"),
+        ("GatherBlockQuantized", None, "1.20"), ("GatherBlockQuantized", 4, "1.23"), ("GatherBlockQuantized", 8, "1.23"),
+        ("GatherBlockQuantized", 2, "1.27"),
+    ],
+)  # fmt: skip
 def test_young_ops_of_the_runtime_count(op, bits, release):
     attributes = [] if bits is None else [ir.AttrInt64("bits", bits)]
     node = ir.Node("com.microsoft", op, [], attributes, num_outputs=1)
