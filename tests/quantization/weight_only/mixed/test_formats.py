@@ -92,6 +92,18 @@ def test_without_lookups_of_blocks_a_tied_table_is_expanded() -> None:
     assert only.formats == EXPANDED_FORMATS
 
 
+@pytest.mark.parametrize(("width", "formats"), [(64, ("uint4:32", "int8:32")), (96, ("int8:32",))])
+def test_tables_have_no_zero_points_that_end_within_a_byte(width: int, formats: tuple[str, ...]) -> None:
+    """Which releases before 1.27 read wrongly, whatever the installed one says of it."""
+    text = f"g (int64[n] ids) => (float[n,{width}] y) {{ y = Gather (table, ids) }}"
+    found = prepare_model(model(text, table=weight(100, width)))[0]
+    (only,) = find_mixed_weights(found, FORMATS)
+    assert only.formats == formats
+    text = f"g (float[n,{width}] x) => (float[n,64] y) {{ y = MatMul (x, w) }}"
+    (layer,) = find_mixed_weights(prepare_model(model(text, w=weight(width, 64)))[0], FORMATS)
+    assert layer.formats == ("uint4:32", "int8:32")
+
+
 def test_rows_that_blocks_would_fill_up_too_much_have_none() -> None:
     text = "g (float[n,36] x) => (float[n,40] y) { y = MatMul (x, w) }"
     found = prepare_model(model(text, w=weight(36, 40)))[0]
