@@ -11,6 +11,9 @@ from onnxslim.core.errors import InvalidDataError, UnsupportedError, UsageError
 from onnxslim.data.preprocessing.huggingface import CONFIG_NAME
 from onnxslim.data.preprocessing.speech_features import LogMel, SpeechFeatures, Waveform
 
+#: In a waveform, and in the frames or the filters that make its spectrum: Whisper's have a million.
+_MAX_NUMBERS = 1 << 26
+
 
 def read_speech_config(folder: Path) -> SpeechFeatures:
     """What makes features of sounds for the model in ``folder``.
@@ -44,6 +47,9 @@ def _read_log_mel(config: Mapping[str, Any]) -> SpeechFeatures:
     )  # fmt: skip
     if min(features.sampling_rate, features.mels, features.fft, features.hop) < 1 or not 0 < features.seconds <= 3600:
         raise ValueError("sizes below 1, or more than an hour")
+    numbers = max(features.fft * max(features.shape(0)), features.seconds * features.sampling_rate)
+    if features.fft % 2 or numbers > _MAX_NUMBERS:
+        raise ValueError("n_fft is odd, or the spectrum too large for any use")
     return features
 
 
