@@ -22,6 +22,8 @@ from onnxslim.data.reader import ReaderRequest, ReaderResult
 from onnxslim.data.readers import labeled_folder
 
 SUFFIXES = (".wav",)
+#: Samples a second; what a broken header says beyond would make gigabytes of a second.
+MIN_RATE, MAX_RATE = 1_000, 1_000_000
 #: What exports call the input that tells samples from padding.
 MASK_INPUT = "attention_mask"
 
@@ -120,8 +122,10 @@ def _open_sound(file: Path) -> tuple[Array, int]:
             rate, samples = wavfile.read(file)
     except Exception as error:  # whatever a broken header makes of the reader
         raise InvalidDataError(f"{file} is not a wav file that can be read: {error}") from error
-    if not len(samples) or rate < 1:
+    if not len(samples):
         raise InvalidDataError(f"{file} holds no sound")
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise InvalidDataError(f"{file}: {rate} samples a second, expected {MIN_RATE} to {MAX_RATE}")
     return samples, int(rate)
 
 
