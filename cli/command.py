@@ -118,7 +118,10 @@ def command(
                     if isinstance(gate_result, Result):
                         write_more(gate_result.as_json(error), paths, writers or {})
                         if common.mlflow:
-                            log_run(gate_result.as_json(error), None)
+                            try:
+                                log_run(gate_result.as_json(error), None)
+                            except OnnxslimError as failure:  # the gate has the exit code
+                                terminal.print_error(failure)
                     raise
                 result.extra["energy"] = meter.add_command_joules(result.extra.get("energy"))
                 result.extra["metadata"] = _collect_provenance(result, common.out if makes_model else None)

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from onnxslim.core.errors import UsageError
+from onnxslim_cli import command
+
 Run = Callable[..., Any]
 
 
@@ -55,6 +58,19 @@ def test_a_verdict_that_is_no_pass_is_a_failed_run(run: Run, store: Any, cnn: st
     assert logged.info.status == "FAILED"
     assert logged.data.params["verdict"] == "fail"
     assert json.loads(find("receipt.json").read_text())["receipt"]["verdict"] == "fail"
+
+
+@pytest.mark.parametrize(("more", "code"), [(["--min-speedup", "100"], 5), ([], 2)])
+def test_a_store_that_refuses_does_not_hide_that_a_gate_failed(
+    run: Run, cnn: str, evals: str, monkeypatch: pytest.MonkeyPatch, more: list[str], code: int
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise UsageError("--mlflow: no store")
+
+    monkeypatch.setattr(command, "load_mlflow", lambda: None)
+    monkeypatch.setattr(command, "log_run", refuse)
+    outcome = run("verify", cnn, "--against", cnn, "--data", evals, *more, "--mlflow")
+    assert (outcome.code, "--mlflow: no store" in outcome.err) == (code, True)
 
 
 def test_without_mlflow_nothing_is_begun(run: Run, cnn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
