@@ -41,8 +41,8 @@ class FolderFiles:
 
     @cached_property
     def models(self) -> tuple[str, ...]:
-        """The ONNX files, in order of name."""
-        return tuple(path for path in self.files if path.lower().endswith(MODEL_SUFFIX))
+        """The ONNX files, in order of name; hidden ones, of editors and archives, are no loader's."""
+        return tuple(path for path in self.files if path.lower().endswith(MODEL_SUFFIX) and not _is_hidden(path))
 
     def find(self, path: str) -> str:
         """Where ``path`` is on the disk."""
@@ -171,6 +171,10 @@ def list_folder(folder: str | os.PathLike[str]) -> FolderFiles:
         if len(files) > MAX_FILES:
             raise LimitError(f"{root}: over {MAX_FILES} files, expected the folder of one model")
     return FolderFiles(root, tuple(sorted(files)), links, tuple(folders))
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
 
 
 def _is_stored(path: str) -> bool:

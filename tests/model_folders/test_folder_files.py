@@ -21,6 +21,16 @@ def test_links_of_a_hubs_cache_are_files_and_others_are_links(tmp_path):
     assert links.links == {"current": "versions/v1", "latest.onnx": "versions/v1/model.onnx"}
 
 
+def test_hidden_files_are_no_models(tmp_path):
+    folder = make_folder("two_unrelated", tmp_path)
+    for name in ("._faces.onnx", ".ipynb_checkpoints/faces-checkpoint.onnx"):  # of an archive from a Mac, of a notebook
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"\0\5\x16\7")
+    files = list_folder(folder)
+    assert files.models == ("faces.onnx", "texts.onnx")
+    assert {"._faces.onnx", ".ipynb_checkpoints/faces-checkpoint.onnx"} <= set(files.files)
+
+
 def test_the_root_of_a_hubs_cache_is_told_from_its_snapshots(tmp_path):
     snapshot = make_folder("hub_cache", tmp_path).resolve()
     with pytest.raises(UsageError, match="a cache of the hub") as caught:
