@@ -10,10 +10,15 @@ from types import ModuleType
 
 import onnx_ir as ir
 import pytest
+from hypothesis import settings
 
 from onnxslim.model_io import model_file
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.quantize_graphs import restart_draws
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,6 +10,7 @@ import pytest
 from onnxslim.core.errors import (
     DefectError,
     GateError,
+    InconclusiveError,
     InvalidDataError,
     InvalidModelError,
     LimitError,
@@ -30,6 +31,7 @@ ERRORS = {
     NothingGainedError("n"): 4,
     DefectError("d"): 1,
     GateError("g"): 5,
+    InconclusiveError("i"): 7,
     LimitError("l"): 6,
     TimeLimitError("t"): 6,
     MemoryError(): 6,
