@@ -150,7 +150,7 @@ def judge_drop(metric: MetricResult, limit: float, *, names_output: bool = False
         return Check(name, "cannot tell", f"{subject}: no drop was measured", limit=own_limit)
     if math.isnan(drop):
         return Check(name, "fail", f"{subject} is no number any more; {allowed}", drop, None, own_limit)
-    told = f"{subject} {verb} by {text(drop)} ({text(metric.original or 0)} to {text(metric.result)})"
+    told = f"{subject} {verb} by {text(drop + 0.0)} ({text(metric.original or 0)} to {text(metric.result)})"
     if interval is None or metric.n < 2:
         return Check(
             name, "cannot tell", f"{told}; {metric.n} samples are too few for an interval; {allowed}", drop, None, own_limit

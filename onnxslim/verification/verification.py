@@ -50,7 +50,7 @@ from onnxslim.verification.receipt import (
     Settings,
     describe_machine,
 )
-from onnxslim.verification.sample_size import MAX_STAGES, MIN_PILOT, SamplePlan, judge_drop, judge_in_stages
+from onnxslim.verification.sample_size import MAX_STAGES, MIN_PILOT, SamplePlan, judge_drop, judge_in_stages, plan_samples
 
 logger = logging.getLogger(__name__)
 
@@ -211,9 +211,12 @@ def _evaluate(
         if not sampling.only_plan:
             announce(plan.describe(_format_limit(pilot, limit)))
 
-    if sampling.used or sampling.is_same or samples.sequences is not None:
+    if sampling.used or sampling.is_same:
         size = sampling.used or (total if samples.sequences is not None else min(total, MIN_PILOT))
-        return SamplePlan(size, size if sampling.used else None, total, size), measure(size)
+        return SamplePlan(size, size, total, size), measure(size)
+    if samples.sequences is not None:
+        evaluation = measure(total)
+        return plan_samples(evaluation.gating, total, total, limit), evaluation
     return judge_in_stages(
         measure, lambda one: one.gating, total, limit, announce=tell, stages=1 if sampling.only_plan else MAX_STAGES
     )

@@ -34,6 +34,10 @@ def test_the_whole_interval_must_lie_on_one_side(drop: float, half: float, verdi
     assert judge_drop(metric(drop, half), 0.01).verdict == verdict
 
 
+def test_a_drop_of_nothing_has_no_sign() -> None:
+    assert "drops by 0 (" in judge_drop(metric(-0.0, 0.005), 0.01).message
+
+
 def test_what_has_no_interval_cannot_be_told_and_what_is_no_number_fails() -> None:
     assert judge_drop(MetricResult("m", 1.0, 0.5, 0.5, None, 1), 0.01).verdict == "cannot tell"
     assert judge_drop(MetricResult("m", 1.0, 1.0, 0.0, (0.0, 0.0), 1), 0.01).verdict == "cannot tell"

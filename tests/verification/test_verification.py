@@ -11,10 +11,12 @@ import pytest
 
 from onnxslim.core.errors import GateError, InconclusiveError, InvalidModelError
 from onnxslim.model_io import model_file
+from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.result import Result
 from onnxslim.verification import verification
 from onnxslim.verification.receipt import read_receipt
 from onnxslim.verification.verification import verify
+from tests.support.decoders import make_decoder, make_texts
 
 
 @pytest.fixture(autouse=True)
@@ -125,3 +127,15 @@ def test_a_receipt_that_says_otherwise_fails(cnn: str, evals: str, tmp_path: Pat
     (tmp_path / "r.json").write_text(json.dumps(document))
     with pytest.raises(GateError, match="says fail, this run pass"):
         verify(tmp_path / "c.onnx", against=cnn, data=evals, receipt=read_receipt(tmp_path / "r.json"))
+
+
+def test_how_many_steps_of_sequences_it_takes_is_said_too() -> None:
+    original = make_decoder(mask=True)
+    data = {"input_ids": np.stack(make_texts(*[10] * 12))}
+    call = {"against": original, "data": data, "read": DataOptions(state="auto"), "only_plan": True}
+    other = model_file.clone(original)
+    other.producer_name = "another"
+    samples = read(verify(other, **call))["verification"]["samples"]
+    assert samples["needed"] >= samples["given"] == samples["used"] == 72
+    plan = verify(original, **call).recipe
+    assert "about 72 samples decide" in plan  # what is the same needs no more than are run
