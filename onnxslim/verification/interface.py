@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Literal
 
 import onnx_ir as ir
 
 from onnxslim.core.errors import UnsupportedError
 from onnxslim.graph import shapes
 from onnxslim.graph.runtime_versions import check_loads_in, oldest_runtime
+from onnxslim.model_io import map_types
 from onnxslim.verification.check import Check
 
 #: Domains of operators that every build of the runtime has.
@@ -17,8 +19,8 @@ _BUILT_IN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "co
 
 def check_interface(original: ir.Model, candidate: ir.Model) -> Check:
     """Whether whoever calls ``original`` can call ``candidate``: the same names and types, and shapes no narrower."""
-    inputs, outputs = (original.graph.inputs, candidate.graph.inputs), (original.graph.outputs, candidate.graph.outputs)
-    lines = [*_compare_values("input", *inputs), *_compare_values("output", *outputs)]
+    graphs = original.graph, candidate.graph
+    lines = [*_compare_values("input", *graphs), *_compare_values("output", *graphs)]
     optional = candidate.graph.initializers
     known = {value.name for value in original.graph.inputs}
     lines += [f"input {value.name} is new" for value in candidate.graph.inputs if value.name not in known | set(optional)]
@@ -29,15 +31,16 @@ def check_interface(original: ir.Model, candidate: ir.Model) -> Check:
     return Check("interface", "fail" if lines else "pass", "; ".join(lines) or f"the same inputs and outputs ({names})")
 
 
-def _compare_values(kind: str, before: Sequence[ir.Value], after: Sequence[ir.Value]) -> Iterator[str]:
-    by_name = {value.name: value for value in after}
-    for value in before:
+def _compare_values(kind: Literal["input", "output"], before: ir.Graph, after: ir.Graph) -> Iterator[str]:
+    by_name = {value.name: value for value in getattr(after, f"{kind}s")}
+    for value in getattr(before, f"{kind}s"):
         other = by_name.get(value.name)
         if other is None:
             yield f"{kind} {value.name} is missing"
             continue
-        if value.type is not None and other.type is not None and value.type != other.type:
-            yield f"{kind} {value.name} is {other.type}, expected {value.type}"
+        expected, found = _get_type(before, value), _get_type(after, other)
+        if expected is not None and found is not None and expected != found:
+            yield f"{kind} {value.name} is {found}, expected {expected}"
             continue
         old, new = shapes.get_dims(value), shapes.get_dims(other)
         fixed = kind == "input" and old is not None and new is not None and any(
@@ -45,6 +48,11 @@ def _compare_values(kind: str, before: Sequence[ir.Value], after: Sequence[ir.Va
         )  # fmt: skip
         if fixed or not shapes.can_agree(old, new):
             yield f"{kind} {value.name} has shape {_format_dims(new)}, expected {_format_dims(old)}"
+
+
+def _get_type(graph: ir.Graph, value: ir.Value) -> str | None:
+    """What is known of the type of ``value``, in words; maps have no class in the library."""
+    return map_types.describe(graph, str(value.name)) or (None if value.type is None else str(value.type))
 
 
 def _format_dims(dims: shapes.Dims | None) -> str:

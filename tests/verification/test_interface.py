@@ -6,7 +6,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from onnxslim.model_io import map_types
 from onnxslim.verification.interface import check_interface, check_oldest_runtime, check_opset
+from tests.support.tabular_models import classifier
 
 
 def model(text: str, opset: str = '"": 17') -> ir.Model:
@@ -33,6 +35,18 @@ def test_what_breaks_a_caller_is_named(candidate: str, names: tuple[str, ...]) -
     check = check_interface(model(ORIGINAL), model(candidate))
     assert check.verdict == "fail"
     assert [name for name in names if name not in check.message] == []
+
+
+def test_a_map_is_no_tensor_nor_one_with_other_keys() -> None:
+    maps, names, tensor = (
+        map_types.from_proto(classifier(labels, zipmap=zipmap))
+        for labels, zipmap in (((0, 1, 2), True), (("a", "b", "c"), True), ((0, 1, 2), False))
+    )
+    assert check_interface(maps, maps).verdict == "pass"
+    for before, after in ((maps, tensor), (tensor, maps), (maps, names)):
+        check = check_interface(before, after)
+        assert (check.verdict, "output probabilities is" in check.message) == ("fail", True)
+    assert "expected sequence(map(int64,float))" in check_interface(maps, tensor).message
 
 
 @pytest.mark.parametrize(
