@@ -10,7 +10,8 @@ It is found out as far as it can be:
    small everywhere that float16 has only denormals for it.
 5. A logarithm reads what a layer makes (:mod:`onnxslim.quantization.log_inputs`).
 6. Without data, and in bodies, whose tensors nobody observes: ops whose results leave float16's range although what they
-   read lies within (:data:`RANGE_OPS`), and what stands between two such.
+   read lies within (:data:`RANGE_OPS`), and what stands between two such; what hands on numbers that lie beyond it (a mask
+   of -3e38 times 0 is 0, and NaN once it is infinite).
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ _CHEAP_OPS = frozenset({
     "Add", "Sub", "Mul", "Div", "Neg", "Abs", "Max", "Min", "Clip", "Where", "Identity", "Reshape", "Squeeze", "Unsqueeze",
     "Expand", "Transpose", "ReduceMean", "ReduceMax", "ReduceMin",
 })  # fmt: skip
+#: What gives out numbers that it reads, or products of them.
+_HANDING_ON = frozenset({
+    "Mul", "Where", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Expand", "Transpose", "Flatten", "ConstantOfShape",
+    "Slice", "Split", "Concat", "Gather", "Tile", "Trilu",
+})  # fmt: skip
 
 
 def find_float32_nodes(model: ir.Model, peaks: Mapping[str, float]) -> dict[ir.Node, str]:
@@ -58,7 +64,32 @@ def find_float32_nodes(model: ir.Model, peaks: Mapping[str, float]) -> dict[ir.N
     found.update((node, "its results may leave float16's range, and there were no data to tell") for node in risky)
     between = _find_between(risky, [node for node in unknown if node.op_type in _CHEAP_OPS])
     found.update((node, "it stands between ops that stay in float32") for node in between)
+    far = _find_far(nodes, peaks)
+    found.update((node, "it hands on numbers that are infinite in float16") for node in far if node not in found)
     return found
+
+
+def _find_far(nodes: Iterable[ir.Node], peaks: Mapping[str, float]) -> list[ir.Node]:
+    """Those of ``nodes``, producers first, that hand on what a constant beyond float16's range came to, where nobody knows
+    how large it is on the data.
+    """
+    far_values, far_nodes = set[ir.Value](), list[ir.Node]()
+    for node in nodes:
+        if node.op_type not in _HANDING_ON or node.domain or _has_known_range(node, peaks):
+            continue
+        is_far = any(value in far_values for value in node.inputs)
+        arrays = (_get_fill(node), *map(get_const_array, node.inputs))
+        if is_far or any(a is not None and a.dtype == np.float32 and _describe_range_loss(a) == "infinite" for a in arrays):
+            far_values.update(node.outputs)
+        if is_far:
+            far_nodes.append(node)
+    return far_nodes
+
+
+def _get_fill(node: ir.Node) -> np.ndarray | None:
+    """What a ConstantOfShape fills a tensor with, where it says so."""
+    fill = node.attributes.get("value") if node.op_type == "ConstantOfShape" else None
+    return None if fill is None else fill.as_tensor().numpy()
 
 
 def _has_known_range(node: ir.Node, peaks: Mapping[str, float]) -> bool:
@@ -121,6 +152,8 @@ def _explain_float32(node: ir.Node, model: ir.Model, peaks: Mapping[str, float])
         return "it has no float16 inputs or outputs"
     if any(outputs and not allows_float16(schema, index, outputs) for index, _, outputs in _list_floats(node)):
         return "its output is float32 whatever goes in"
+    if (fill := _get_fill(node)) is not None and (loss := _describe_range_loss(fill)) is not None:
+        return f"what it fills a tensor with would become {loss} in float16"
     if _moves_batch_into_matrices(node):
         return "onnxruntime 1.32 dies of fusing a float16 Transpose that moves the first axis into a MatMul's matrices"
     for index, value, outputs in _list_floats(node):

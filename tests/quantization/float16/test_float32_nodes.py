@@ -72,3 +72,20 @@ def test_a_quotient_by_a_constant_is_float16_and_a_square_is_not(expression: str
         f"g (float[n,8] x) => (float[n,8] y) {{ y = {expression} }}", **({"k": np.float32(8)} if "k" in expression else {})
     )
     assert bool(kept) is stays
+
+
+@pytest.mark.parametrize("mask", ["ConstantOfShape <value = float[1] {-3e38}> (sizes)", "Expand(k, sizes)"])
+def test_a_mask_beyond_the_range_that_is_multiplied_by_zeros_makes_no_nan_without_data(mask: str) -> None:
+    text = f"""g (float[n,8] x) => (float[n,8] y) {{ sizes = Shape(x)\n m = {mask}\n b = Greater(x, t)
+      f = Cast <to = 1> (b)\n r = Unsqueeze(m, zero)\n o = Mul(r, f)
+      s = Squeeze(o, zero)\n a = Add(x, s)\n y = Softmax(a) }}"""
+    arrays = {"t": np.float32(1.0), "zero": np.array([0]), **({"k": np.array([[-3e38]], np.float32)} if "k" in mask else {})}
+    kept = (
+        {"ConstantOfShape", "Unsqueeze", "Mul", "Squeeze"} if "k" not in mask else {"Expand", "Unsqueeze", "Mul", "Squeeze"}
+    )
+    assert find_kept(text, **arrays) == kept
+    original = model(text, **{name: np.asarray(array) for name, array in arrays.items()})
+    result, _ = quantize(original, None, CUDA)
+    x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+    expected, found = (Session(m).run({"x": x})["y"] for m in (original, result))
+    np.testing.assert_allclose(found, expected, atol=2e-3)
