@@ -36,7 +36,8 @@ def read(request: ReaderRequest) -> ReaderResult:
     inputs = {i.name for i in request.inputs}
     if {i.name for i in request.required_inputs} <= by_input.keys() <= inputs | {*request.auxiliary_keys}:
         return ReaderResult({key: open_npy(file) for key, file in by_input.items()}, str(request.source))
-    listing = labeled_folder.list_files(folder, npz.SUFFIXES, labeled_folder.resolve_labels_file(request.labels))
+    table = labeled_folder.resolve_labels_file(request.labels)
+    listing = labeled_folder.list_files(folder, npz.SUFFIXES, table, request.input_configs)
     parts: dict[str, list[Column]] = {}
     counts: list[int] = []
     for file in listing.files:

@@ -46,7 +46,7 @@ def read(request: ReaderRequest) -> ReaderResult:
     """
     path = Path(request.source)
     table = labeled_folder.resolve_labels_file(request.labels) or (path if path.is_file() else None)
-    listing = labeled_folder.list_files(path.parent if path.is_file() else path, SUFFIXES, table)
+    listing = labeled_folder.list_files(path.parent if path.is_file() else path, SUFFIXES, table, request.input_configs)
     mask = next((i for i in request.inputs if i.name == MASK_INPUT), None)
     model_input = replace(request, inputs=[i for i in request.inputs if i is not mask]).only_input
     spec = request.preprocess or _find_config(request.input_configs)

@@ -44,11 +44,12 @@ def has_files(folder: Path, suffixes: Sequence[str]) -> bool:
     return any(name.lower().endswith(tuple(suffixes)) for _, _, names in os.walk(folder) for name in names)
 
 
-def list_files(folder: Path, suffixes: Sequence[str], table: Path | None = None) -> FileListing:
+def list_files(folder: Path, suffixes: Sequence[str], table: Path | None = None, configs: str | None = None) -> FileListing:
     """The files with one of ``suffixes`` in ``folder`` and below, in order of name.
 
     With files in sub-folders only, the sub-folders in order of name are classes 0 … n-1. With ``table``, or one csv
-    with a column ``file`` in the folder, the files are those it lists.
+    with a column ``file`` in the folder, the files are those it lists; names of classes in it are numbered as
+    :func:`parse_labels` does with ``configs``.
 
     Raises:
         InvalidDataError: No such file, files beside sub-folders of files, or a csv that does not fit.
@@ -56,7 +57,7 @@ def list_files(folder: Path, suffixes: Sequence[str], table: Path | None = None)
     folder = Path(os.path.abspath(folder))
     table = table or _find_table(folder)
     if table is not None:
-        return _list_csv_files(folder, table, suffixes)
+        return _list_csv_files(folder, table, suffixes, configs)
     files, ignored = [], 0
     for path, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -117,7 +118,7 @@ def wrap_csv_errors(path: Path) -> Iterator[None]:
         raise InvalidDataError(f"{path} is not a csv table in UTF-8: {error}") from error
 
 
-def _list_csv_files(folder: Path, table: Path, suffixes: Sequence[str]) -> FileListing:
+def _list_csv_files(folder: Path, table: Path, suffixes: Sequence[str], configs: str | None) -> FileListing:
     columns = read_header(table)
     if "file" not in columns:
         raise InvalidDataError(f"{table} has the columns {', '.join(columns)}; expected the header file,label")
@@ -137,12 +138,13 @@ def _list_csv_files(folder: Path, table: Path, suffixes: Sequence[str]) -> FileL
         raise InvalidDataError(f"{table} lists no files")
     file_listing = _build_unlabeled(folder, files)
     if "label" in columns:
-        file_listing.labels = parse_labels([label or "" for label in labels], str(table), file_listing.warnings)
+        file_listing.labels = parse_labels([label or "" for label in labels], str(table), file_listing.warnings, configs)
     return file_listing
 
 
-def parse_labels(texts: list[str], where: str, warnings: list[str]) -> Array:
-    """Labels as written: whole numbers, else numbers, else names, whose sorted order counts the classes.
+def parse_labels(texts: list[str], where: str, warnings: list[str], configs: str | None = None) -> Array:
+    """Labels as written: whole numbers, else numbers, else names, which the model's configuration in the folder ``configs``
+    numbers, else their sorted order.
 
     Raises:
         InvalidDataError: A row without a label.
@@ -154,6 +156,8 @@ def parse_labels(texts: list[str], where: str, warnings: list[str]) -> Array:
             return np.array([dtype(text) for text in texts])
         except ValueError:
             continue
+    if (named := number_labels(texts, configs)) is not None:
+        return named
     names = sorted(set(texts))
     warnings.append(
         f"{where}: labels are names; in order of name '{names[0]}' is class 0, '{names[-1]}' is class {len(names) - 1}"

@@ -47,7 +47,9 @@ def read(request: ReaderRequest) -> ReaderResult:
             f"{path} is a folder of sounds: nothing says how they become inputs",
             hint="give the model's folder, or --preprocess FOLDER with its preprocessor_config.json",
         )
-    listing = labeled_folder.list_files(path, SUFFIXES, labeled_folder.resolve_labels_file(request.labels))
+    listing = labeled_folder.list_files(
+        path, SUFFIXES, labeled_folder.resolve_labels_file(request.labels), request.input_configs
+    )
     mask = next((i for i in request.inputs if i.name == MASK_INPUT), None)
     model_input = replace(request, inputs=[i for i in request.inputs if i is not mask]).only_input
     features = read_speech_config(Path(request.input_configs))

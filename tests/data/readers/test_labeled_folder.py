@@ -49,6 +49,19 @@ def test_a_csv_labels_the_files_it_lists_in_its_order(classes: Path, image_model
             assert len(samples.warnings) == count
 
 
+def test_names_in_a_csv_have_the_numbers_of_the_models_configuration(
+    classes: Path, image_model: ir.Model, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text('{"id2label": {"0": "zebra", "1": "ant", "7": "yak"}}')
+    for names, numbers in (("zebra,ant", [0, 1]), ("ant,7", [0, 1]), ("7,0", [7, 0])):
+        text = "file,label\neel/1.png,{}\ncat/0.png,{}\n".format(*names.split(","))
+        (classes / "list.csv").write_text(text)
+        samples = open_samples(classes, image_model, preprocess=SPEC, input_configs=str(tmp_path))
+        assert samples.labels is not None
+        # one name that the configuration does not know, and all are counted in order of name; numbers are numbers
+        assert samples.labels.tolist() == (numbers if names != "ant,7" else [1, 0])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
