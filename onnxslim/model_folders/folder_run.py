@@ -60,6 +60,7 @@ def compress_folder(
             outcomes += run.compress(group, kept)
         if run.errors and all(outcome.fate == "kept" for outcome in outcomes):
             raise run.errors[0]
+        kept = _leave_out(kept, outcomes)
         outcomes += [_keep(member, f"another precision of {member.variant_of}") for member in kept]
         outcomes.sort(key=lambda outcome: outcome.member.path)
         if out is not None:
@@ -121,7 +122,7 @@ class _FolderRun:
     def _save_group(self, group: DataGroup, outcomes: list[MemberOutcome], kept: list[FolderModel]) -> None:
         """Write what came of models with data beside them into one data file, called as before where that can be."""
         rewritten = [one for one in outcomes if one.fate == "compressed" or (one.fate == "original" and not self.beside)]
-        apart = [*(one.member for one in outcomes if one not in rewritten), *kept]
+        apart = [*(one.member for one in outcomes if one not in rewritten), *_leave_out(kept, rewritten)]
         self.untouched += [one.member for one in outcomes if one not in rewritten]
         needed = {name for member in apart for name in self.folder.list_data_files(member)}
         data_path = _name_data(group, rewritten, needed, beside=self.beside)
@@ -154,6 +155,12 @@ class _FolderRun:
 
 def _keep(member: FolderModel, why: str) -> MemberOutcome:
     return MemberOutcome(member, "kept", why, member.path)
+
+
+def _leave_out(kept: list[FolderModel], outcomes: list[MemberOutcome]) -> list[FolderModel]:
+    """``kept`` without results of before that those of ``outcomes`` replace."""
+    replaced = {one.written for one in outcomes if one.fate == "compressed"}
+    return [member for member in kept if member.path not in replaced]
 
 
 @contextlib.contextmanager

@@ -145,6 +145,18 @@ def test_a_file_takes_a_suffix_too(tmp_path):
     assert (folder / "model_slim.onnx").exists()
 
 
+def test_what_is_overwritten_keeps_no_data_of_its_own(tmp_path, capsys):
+    folder = make_folder("shared_data", tmp_path)
+    assert main(["simplify", str(folder), "--suffix", "int8"]) == 0
+    once = read_tree(folder).keys()
+    capsys.readouterr()
+    assert main(["simplify", str(folder), "--suffix", "int8", "--force", "--json"]) == 0
+    assert read_tree(folder).keys() == once
+    models = json.loads(capsys.readouterr().out)["folder"]["models"]
+    assert [(one["path"], one["fate"]) for one in models] == [("a.onnx", "compressed"), ("b.onnx", "compressed")]
+    load_all(folder)
+
+
 @pytest.mark.parametrize("suffix", ["", "../x", "a/b", ".hidden"])
 def test_a_suffix_is_part_of_a_name(suffix, tmp_path):
     folder = make_folder("two_unrelated", tmp_path)
