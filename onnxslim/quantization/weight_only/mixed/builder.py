@@ -72,7 +72,10 @@ class MixedBuilder:
             weight.write(editor, rounded[weight.name])
             report.count(_describe(rounded[weight.name]))
         # what has no choice: weights of bodies, and what blocks do not fit
-        report.add(write_expanded_weights(copy, self._exclude))
+        expanded = write_expanded_weights(copy, self._exclude)
+        new_names = copy.graph.initializers.keys() - self._model.graph.initializers.keys()
+        expanded.skipped = [entry for entry in expanded.skipped if entry.node not in new_names]  # scales of what was written
+        report.add(expanded)
         return copy, report
 
 

@@ -52,3 +52,14 @@ def test_a_sketch_has_the_size_of_what_is_built() -> None:
         chosen = {one.name: text if one.name != "u" else one.formats[-1] for one in weights}
         sketched = len(model_file.to_bytes(builder.sketch(chosen)))
         assert abs(sketched - len(model_file.to_bytes(builder.build(chosen)[0]))) <= 8
+
+
+def test_nothing_is_said_of_what_was_written_itself() -> None:
+    text = "g (int64[n] ids) => (float[n,64] y) { y = Gather (table, ids) }"
+    found = prepare_model(model(text, table=weight(1000, 64)))[0]
+    weights = find_mixed_weights(found, BlockFormats(BLOCKS, BLOCKS))
+    feeds = CalibrationFeeds(open_samples({"ids": np.arange(4)}, found))
+    builder = MixedBuilder(found, weights, (), feeds=feeds, config=SessionConfig())
+    result, report = builder.build({"table": "uint4:32"})
+    assert "table_scale" in result.graph.initializers
+    assert report.skipped == []
