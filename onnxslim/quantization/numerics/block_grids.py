@@ -53,6 +53,12 @@ class BlockFormat:
         row_bytes = blocks * (self.block_size * self.bits // 8 + scale_bytes)
         return outputs * (row_bytes + (-(-blocks * self.bits // 8) if self.has_zero_point else 0))
 
+    def has_half_scales(self, least_peak: float) -> bool:
+        """Whether half floats hold the scale of a block whose largest magnitude is ``least_peak``, however it is shrunk."""
+        divisor = 2**self.bits - 1 if self.has_zero_point else 2 ** (self.bits - 1)
+        least_scale = least_peak * float(_RANGE_SHRINKS[self.bits].min()) / divisor
+        return bool(least_scale >= _MIN_HALF)
+
 
 @dataclass(frozen=True)
 class BlockGrid:

@@ -186,6 +186,12 @@ def quantize_symmetric(weight: np.ndarray, bits: int) -> tuple[np.ndarray, np.nd
     return codes.astype(np.int8).reshape(len(weight), -1)[:, : weight.shape[1]], scales
 
 
+def find_least_peak(weight: np.ndarray, block_size: int) -> float:
+    """The largest magnitude of the block of ``weight`` (N, K) where it is least, blocks of zeros apart; infinite of none."""
+    peaks = np.abs(_split_blocks(weight, block_size)).max(axis=2)
+    return float(peaks[peaks > 0].min(initial=np.inf))
+
+
 def _split_blocks(weight: np.ndarray, size: int) -> np.ndarray:
     """(N, blocks, size), the last block padded with zeros."""
     outputs, inputs = weight.shape

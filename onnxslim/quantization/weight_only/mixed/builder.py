@@ -62,7 +62,7 @@ class MixedBuilder:
             key = weight.name, chosen[weight.name]
             if isinstance(weight.stored, WeightTensor):  # nothing is fitted, so that this is what is built
                 self._rounded.setdefault(key, weight.round(key[1]))
-            drawn[weight.name] = self._rounded.get(key) or _draw_blocks(weight.matrix.shape, key[1], rng)
+            drawn[weight.name] = self._rounded.get(key) or _draw_blocks(weight, key[1], rng)
         return self._write(drawn)[0]
 
     def _write(self, rounded: Mapping[str, Rounded]) -> tuple[ir.Model, StepReport]:
@@ -87,11 +87,12 @@ def _describe(rounded: Rounded) -> str:
     return "weights in int8, expanded at load"
 
 
-def _draw_blocks(shape: tuple[int, ...], text: str, rng: np.random.Generator) -> BlockwiseWeight:
-    block_format = BlockFormat.parse(text)
+def _draw_blocks(weight: MixedWeight, text: str, rng: np.random.Generator) -> BlockwiseWeight:
+    block_format, shape = BlockFormat.parse(text), weight.matrix.shape
     assert block_format is not None
     blocks, bits = block_format.count_blocks(shape[1]), block_format.bits
     codes = rng.integers(0, 256, (shape[0], blocks, block_format.block_size * bits // 8), np.uint8)
-    scales = rng.uniform(0.01, 0.02, (shape[0], blocks)).astype(np.float16).astype(np.float32)
+    scale_type = np.float16 if weight.has_half_scales(text) else np.float32
+    scales = rng.uniform(0.01, 0.02, (shape[0], blocks)).astype(scale_type).astype(np.float32)
     zero_points = rng.integers(0, 256, (shape[0], -(-blocks * bits // 8)), np.uint8) if block_format.has_zero_point else None
     return BlockwiseWeight(codes, scales, bits, block_format.block_size, shape[1], zero_points)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
@@ -19,6 +20,7 @@ from onnxslim.quantization.numerics.block_grids import BlockFormat
 from onnxslim.quantization.numerics.blockwise import (
     BlockwiseWeight,
     Feedback,
+    find_least_peak,
     quantize_nearest,
     quantize_with_feedback,
 )
@@ -77,9 +79,23 @@ class MixedWeight:
     def count_bytes(self, text: str) -> int:
         """Bytes of the weight in a format."""
         if isinstance(self.stored, WeightMatrix):
-            return _parse(text).count_bytes(*self.matrix.shape)
+            outputs, inputs = self.matrix.shape
+            return _parse(text).count_bytes(outputs, inputs, 2 if self.has_half_scales(text) else 4)
         size, scales = self.stored.array.size, int(np.prod(self.stored.scale_shape))
         return size + 2 * scales if text == "int8" else count_codebook_bytes(size, scales, int(text.partition(":")[2]))
+
+    @cached_property
+    def _least_peaks(self) -> dict[int, float]:
+        """By block size the largest magnitude of the block where it is least."""
+        matrix, sizes = self.matrix, {_parse(text).block_size for text in self.formats}
+        return {size: find_least_peak(matrix, size) for size in sorted(sizes)}
+
+    def has_half_scales(self, text: str) -> bool:
+        """Whether half floats hold the scales of a matrix in a format: where they do not hold that of one block, as of a row
+        of next to nothing, all are floats.
+        """
+        block_format = _parse(text)
+        return block_format.has_half_scales(self._least_peaks[block_format.block_size])
 
     def round(self, text: str, feedback: Feedback | None = None, rows: slice = slice(None)) -> Rounded:
         """The weight in a format.

@@ -78,6 +78,8 @@ def quantize_mixed(
         meter = SizeMeter(model, builder, options)
         if options.max_size is not None:
             index = select_by_size(front, options.max_size, lambda i: meter.measure(_name(front[i], weights)))
+            while index and meter.measure_built(_name(front[index], weights)) > options.max_size:
+                index -= 1  # fitting moved a scale out of what half floats hold
         else:
             index = select_by_loss(
                 model, front, lambda i: builder.build(_name(front[i], weights))[0], context, options, report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
@@ -18,13 +19,15 @@ from tests.support.quantize_graphs import model, weight
 BLOCKS = [BlockFormat(2, 64, True), BlockFormat(4, 32, True), BlockFormat(8, 64)]
 
 
-def make_builder() -> tuple[ir.Model, list[MixedWeight], MixedBuilder, np.ndarray]:
+def make_builder(small: float = 1.0) -> tuple[ir.Model, list[MixedWeight], MixedBuilder, np.ndarray]:
     text = (
         "g (float[n,64] x) => (float[n,8] y) "
         "{ a = MatMul (x, v) \n b = Relu (a) \n c = MatMul (b, w) \n d = Reshape (c, s) \n e = Conv (d, u) \n "
         "y = Flatten (e) }"
     )
-    constants = {"v": weight(64, 64), "w": weight(64, 64), "u": weight(8, 64, 1, 1), "s": np.array([0, 64, 1, 1])}
+    v = weight(64, 64)
+    v[:, 0] *= small
+    constants = {"v": v, "w": weight(64, 64), "u": weight(8, 64, 1, 1), "s": np.array([0, 64, 1, 1])}
     found = prepare_model(model(text, **constants))[0]
     rng = np.random.default_rng(0)
     x = np.abs(rng.standard_normal((300, 6)) @ rng.standard_normal((6, 64))).astype(np.float32)
@@ -46,8 +49,9 @@ def test_what_is_built_is_fitted_to_the_data() -> None:
     assert model_file.to_bytes(again) == model_file.to_bytes(built)
 
 
-def test_a_sketch_has_the_size_of_what_is_built() -> None:
-    _, weights, builder, _ = make_builder()
+@pytest.mark.parametrize("small", [1.0, 1e-6])
+def test_a_sketch_has_the_size_of_what_is_built(small: float) -> None:
+    _, weights, builder, _ = make_builder(small)
     for text in ("uint2:64", "uint4:32", "int8:64"):
         chosen = {one.name: text if one.name != "u" else one.formats[-1] for one in weights}
         sketched = len(model_file.to_bytes(builder.sketch(chosen)))

@@ -102,6 +102,17 @@ def test_a_size_that_cannot_be_reached_says_the_smallest_that_can() -> None:
     assert len(model_file.to_bytes(result)) <= smallest
 
 
+def test_a_size_is_kept_where_half_floats_hold_no_scale_of_some_rows() -> None:
+    found, samples = make_chain()
+    for name in ("w0", "w1", "w2", "w3"):
+        rows = found.graph.initializers[name].const_value.numpy().copy()  # type: ignore[union-attr]
+        rows[:, 3] *= 1e-5
+        found.graph.initializers[name].const_value = ir.tensor(rows, name=name)
+    limit = len(model_file.to_bytes(found)) // 6
+    result, _ = quantize(found, samples, replace(MIXED, max_size=limit))
+    assert 0.8 * limit < len(model_file.to_bytes(result)) <= limit
+
+
 def test_convolutions_are_expanded_and_that_is_said() -> None:
     text = "g (float[n,16,6,6] x) => (float[n,32,4,4] y) { a = Conv (x, v) \n y = Conv <kernel_shape=[1,1]> (a, w) }"
     found = model(text, v=weight(64, 16, 3, 3), w=weight(32, 64, 1, 1))
