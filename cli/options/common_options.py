@@ -79,7 +79,7 @@ _OPTION_TABLE: dict[str, tuple[OptionRow, ...]] = {
         ("--group", "Samples that must stay in one set: a key, or subfolder.", {"metavar": "KEY"}),
         (
             "--preprocess",
-            'How images become arrays: "resize=256 crop=224 mean=… std=…".',
+            'How images become arrays: "resize=256 crop=224 mean=… std=…"; or the model\'s folder, whose files say it.',
             {"metavar": "SPEC"},
         ),
         (
