@@ -29,7 +29,7 @@ SENSITIVE_OPS = (
     "ReduceL2", "ReduceLogSumExp", "CumSum", "LayerNormalization", "InstanceNormalization", "BatchNormalization", "Erf",
 )  # fmt: skip
 #: Single nodes that go back at first, the worst; twice as many each time.
-_FIRST_NODES = 4
+_FIRST_NODES = 1
 #: Values of a tensor that are compared.
 _MAX_VALUES = 4096
 

@@ -60,6 +60,19 @@ def test_single_nodes_go_back_where_no_kind_helps() -> None:
     assert kept_error > fallback.MAX_OUTPUT_ERROR
 
 
+def test_no_more_nodes_go_back_than_the_outputs_ask_for() -> None:
+    """The sine of a large number is all in the bits that float16 does not have; the layer behind it is not."""
+    rng = np.random.default_rng(0)
+    original = build(
+        "g (float[n,8] x) => (float[n,8] y) { s = Sin(x)\n y = MatMul(s, w) }", w=rng.random((8, 8), np.float32)
+    )
+    feeds = [{"x": 1000 * rng.standard_normal((1, 8)).astype(np.float32)} for _ in range(4)]
+    reference = ReferenceOutputs(original, feeds, CONFIG)
+    found, error = fallback.keep_accurate(original, fallback.convert_copy(original, {}), reference, feeds, CONFIG)
+    assert error <= fallback.MAX_OUTPUT_ERROR
+    assert [node.op_type for node in original.graph if node.name in found.float32_nodes] == ["Sin"]
+
+
 def test_kinds_that_there_is_no_time_to_load_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     original = build("g (float[n,8] x) => (float[n,8] y) { a = Tanh(x)\n y = Erf(a) }")
     monkeypatch.setattr(fallback, "loads", lambda candidate, config: candidate is original)
