@@ -82,13 +82,16 @@ class NumberSums:
             error = difference(expected, result.reshape(n, places))
         if unknown.any():
             expected[unknown] = error[unknown] = 0.0
-        lost = ~np.isfinite(error).all(axis=1)
+        # what finds something where the original found nothing has no place that could be wrong
+        lost = np.full(n, result is None) | ~np.isfinite(error).all(axis=1)
         # less the first of them, so that a row that is the same throughout has no variance at all
         centered = expected - expected[:, :1]
         centered[unknown] = 0.0
         count = np.maximum(places - unknown.sum(axis=1), 1)
         inner = np.einsum("ij,ij->i", centered, centered) / count - (centered.sum(axis=1) / count) ** 2
         np.add.at(self._samples, groups, np.stack([np.ones(n), lost, np.where(lost, 0.0, np.maximum(inner, 0.0))], axis=1))
+        if lost.all():
+            return
         if lost.any():
             unknown, expected, error, groups = unknown[~lost], expected[~lost], error[~lost], groups[~lost]
         centered = expected - self._spread_shift(places)

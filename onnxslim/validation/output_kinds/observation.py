@@ -123,7 +123,7 @@ class OutputObservation:
     def scores(self, axis: int) -> np.ndarray:
         """Some of the rows along ``axis`` of a sample, of all samples: float64, shape (m, C)."""
         rows = np.concatenate([np.moveaxis(row, axis, -1).reshape(-1, row.shape[axis]) for row in self.rows])
-        step = -(-len(rows) // _MAX_SCORE_ROWS)
+        step = max(1, -(-len(rows) // _MAX_SCORE_ROWS))  # a model may find nothing in any sample
         rows = rows[::step].astype(np.float64)
         return np.asarray(rows[np.isfinite(rows).all(axis=1)])
 

@@ -101,6 +101,23 @@ def test_a_list_of_what_was_found_may_begin_with_nothing() -> None:
     assert measure(rows) == pytest.approx(measure(rows[::-1])) == pytest.approx(measure([*rows[1:], rows[0]]))
 
 
+@pytest.mark.parametrize("what", ["variance", "deviation"])
+@pytest.mark.parametrize("order", [(0, 3, 5, 2), (3, 0, 5, 2), (3, 5, 0, 2)])
+def test_finding_another_number_loses_the_sample_also_where_there_was_nothing_to_find(what, order) -> None:  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(0)
+    rows = [rng.normal(size=(count, 4)) for count in order]
+    for wrong in range(len(rows)):
+        for found in (1, 4):
+            sums = numbers.NumberSums()
+            for place, row in enumerate(rows):
+                sums.add((rng.normal(size=(found, 4)) if place == wrong else row)[None], row[None])
+            assert sums.measure(what) == pytest.approx(1 / len(rows))
+    sums = numbers.NumberSums()
+    for _ in range(3):  # a model that finds where there is never anything
+        sums.add(np.ones((2, 5, 4)), np.zeros((2, 0, 4)))
+    assert sums.measure(what) == 1.0
+
+
 def test_a_sample_that_is_not_finite_or_of_another_shape_is_lost_whole() -> None:
     a = RNG.normal(size=(50, 3))
     b = a.copy()

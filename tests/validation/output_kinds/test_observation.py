@@ -24,5 +24,11 @@ def test_what_is_not_finite_is_left_out() -> None:
     assert len(output.scores(0)) == 0
 
 
+def test_nothing_found_in_any_sample_has_no_scores() -> None:
+    output = OutputObservation("y", (np.zeros((0, 4), np.float32),) * 3)
+    assert output.scores(-1).shape == (0, 4)
+    assert output.probabilities(-1) is None
+
+
 def test_samples_of_other_shapes_are_no_vectors() -> None:
     assert OutputObservation("y", (np.zeros(3), np.zeros(4))).vectors is None
