@@ -163,10 +163,10 @@ def _coarsen(weight: MixedWeight, rows: slice = slice(None)) -> np.ndarray:
 
 
 def _round_coarsely(weight: MixedWeight) -> np.ndarray:
-    """The weight in the coarse format, as it is stored."""
+    """The weight in the coarse format, as it is stored, in the type that it has."""
     array, stored = _coarsen(weight), weight.stored
     is_turned = isinstance(stored, WeightMatrix) and stored.scale_axis == 1
-    return np.ascontiguousarray(array.T if is_turned else array)
+    return np.ascontiguousarray(array.T if is_turned else array, dtype=_read(weight.value).dtype)
 
 
 def _select_loss_feeds(model: ir.Model, feeds: CalibrationFeeds, count: int) -> tuple[list[Mapping[str, np.ndarray]], int]:

@@ -123,6 +123,17 @@ def test_convolutions_are_expanded_and_that_is_said() -> None:
     assert sqnr(found, result, samples) > 15
 
 
+@pytest.mark.parametrize(("kind", "dtype"), [("float16", np.float16), ("double", np.float64)])
+def test_weights_of_other_float_types_are_expanded_to_theirs(kind: str, dtype: type[np.floating]) -> None:
+    text = f"g ({kind}[n,64] x) => ({kind}[n,64] y) {{ a = MatMul (x, v) \n b = Relu (a) \n y = MatMul (b, w) }}"
+    found = model(text, v=weight(64, 128).astype(dtype), w=weight(128, 64).astype(dtype))
+    samples = open_samples({"x": np.random.default_rng(0).standard_normal((32, 64)).astype(dtype)}, found)
+    result, report = quantize(found, samples, replace(MIXED, min_sqnr=25.0))
+    assert len(model_file.to_bytes(result)) < 0.9 * len(model_file.to_bytes(found))
+    assert sqnr(found, result, samples) > 24
+    assert report.changed["weights in int8, expanded at load"] == 2
+
+
 def test_where_blocks_are_slow_layers_are_expanded() -> None:
     found, samples = make_chain()
     options = replace(MIXED, max_size=len(model_file.to_bytes(found)) // 6, target="web")
