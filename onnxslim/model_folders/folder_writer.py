@@ -8,6 +8,7 @@ import posixpath
 import shutil
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 from onnxslim.core.errors import LimitError, OnnxslimError, UsageError
 from onnxslim.model_folders.folder_draft import open_folder_draft
@@ -85,9 +86,9 @@ def check_target(files: FolderFiles, out: str, *, force: bool) -> None:
     Raises:
         UsageError: It exists, its parent does not, or it is within the folder that is read or the other way round.
     """
-    target, root = os.path.realpath(out), os.path.realpath(files.root)
+    target, root = Path(os.path.realpath(out)), Path(os.path.realpath(files.root))
     parent = os.path.dirname(os.path.abspath(out))
-    if target == root or os.path.commonpath((target, root)) in (target, root):
+    if target.is_relative_to(root) or root.is_relative_to(target):
         raise UsageError(f"-o {out}: within {files.root}", hint="name another folder, or --suffix int8 to write beside")
     if os.path.lexists(out):
         if not force:
