@@ -19,6 +19,8 @@ FLOAT_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOA
 QUANTIZED_TYPES = frozenset(
     {ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4, ir.DataType.INT16, ir.DataType.UINT16}
 )
+#: What reads blocks of codes, with their scales and zero points behind two inputs.
+_BLOCK_OPS = ("MatMulNBits", "GatherBlockQuantized")
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ def count_params(model: ir.Model) -> int:
 
 
 def unpack_kernels(model: ir.Model) -> None:
-    """onnxruntime's MatMulNBits and DynamicQuantizeLSTM as the MatMul and LSTM that they are, in place: ONNX's inference
-    knows no shape behind the former.
+    """onnxruntime's MatMulNBits, GatherBlockQuantized and DynamicQuantizeLSTM as the MatMul, Gather and LSTM that they are,
+    in place: ONNX's inference knows no shape behind the former two.
     """
     editor = GraphEditor(model.graph)
     for node in list(model.graph):
@@ -93,6 +95,13 @@ def unpack_kernels(model: ir.Model) -> None:
         if node.op_type == "MatMulNBits":
             weight = _add_weight(node, "", node.attributes.get_int("K", 0), node.attributes.get_int("N", 0))
             editor.replace_node(node, editor.add_node("MatMul", node.inputs[0], weight, before=node, name="MatMul"))
+        elif node.op_type == "GatherBlockQuantized":
+            scales = _find_stored_scales(node.inputs[2])
+            is_plain = node.attributes.get_int("gather_axis", 0) == 0 and scales is not None and len(scales.shape) == 2
+            if scales is not None and is_plain:
+                rows, blocks = scales.shape.numpy()
+                weight = _add_weight(node, "", rows, blocks * node.attributes.get_int("block_size", 128))
+                editor.replace_node(node, editor.add_node("Gather", weight, node.inputs[1], before=node, name="Gather"))
         elif node.op_type == "DynamicQuantizeLSTM":
             for index in (1, 2):
                 size = shapes.get_static_dims(node.inputs[index])
@@ -100,6 +109,12 @@ def unpack_kernels(model: ir.Model) -> None:
                     node.replace_input_with(index, _add_weight(node, f"_{index}", size[0], size[2], size[1]))
             node.resize_inputs(8)
             node.op_type, node.domain = "LSTM", ""
+
+
+def _find_stored_scales(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The constant scales of blocks, or those that a Cast makes floats of."""
+    cast = None if value is None else value.producer()
+    return get_const_tensor(cast.inputs[0] if cast is not None and cast.op_type == "Cast" else value)
 
 
 def _add_weight(node: ir.Node, suffix: str, *size: int) -> ir.Value:
@@ -113,17 +128,23 @@ def _add_weight(node: ir.Node, suffix: str, *size: int) -> ir.Value:
 
 def _is_quantization_param(value: ir.Value) -> bool:
     """Whether ``value`` is part of a number format, not a parameter: only Q/DQ nodes read it, as a scale or zero point,
-    MatMulNBits reads it beside its codes, or it is the codebook that stored indices look weights up in.
+    blocks of codes go with it, cast or not, or it is the codebook that stored indices look weights up in.
     """
     uses = [(use.node, use.idx) for use in value.uses()]
     return bool(uses) and all(
         (node.op_type in ("QuantizeLinear", "DequantizeLinear") and index)
-        or (node.op_type == "MatMulNBits" and index > 1)
+        or (node.op_type in _BLOCK_OPS and index > 1)
+        or (node.op_type == "Cast" and _is_read_by_blocks(node.outputs[0]))
         or (node.op_type == "DynamicQuantizeLSTM" and index > 7)
         or (node.op_type == "Mul" and _is_expanding(node))
         or (node.op_type == "Gather" and index == 0 and _stored_indices(node) is not None)
         for node, index in uses
     )
+
+
+def _is_read_by_blocks(value: ir.Value) -> bool:
+    """Whether ``value`` goes with blocks of codes and with nothing else."""
+    return bool(value.uses()) and all(use.node.op_type in _BLOCK_OPS and use.idx > 1 for use in value.uses())
 
 
 def _is_expanding(mul: ir.Node) -> bool:
@@ -139,6 +160,11 @@ def _packed_params(value: ir.Value) -> int:
         node = use.node
         if node.op_type == "MatMulNBits" and use.idx == 1:
             return node.attributes.get_int("K", 0) * node.attributes.get_int("N", 0)
+        for after in node.outputs[0].uses() if node.op_type == "Reshape" and use.idx == 0 else [use]:
+            stored = value.const_value
+            if after.node.op_type == "GatherBlockQuantized" and after.idx == 0 and stored is not None:
+                bits = after.node.attributes.get_int("bits", 4) or 4
+                return int(stored.size) * (8 // bits if stored.dtype == ir.DataType.UINT8 else 1)
         if node.op_type == "Cast":
             for after in node.outputs[0].uses():
                 table = shapes.get_static_dims(after.node.inputs[0])

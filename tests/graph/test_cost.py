@@ -7,11 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxslim.core.errors import UsageError
+from onnxslim.core.errors import OnnxslimError, UsageError
+from onnxslim.data.sources import open_samples
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
+from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.step import quantize
+from onnxslim.runtime.session import check_loads
 from tests.support.channel_graphs import MICROSOFT
 from tests.support.channel_graphs import model as net
+from tests.support.quantize_graphs import model as quantize_model
+from tests.support.quantize_graphs import weight
 from tests.support.small_graphs import CONV, model
 
 
@@ -69,3 +75,19 @@ def test_layers_behind_an_lstm_with_an_int8_kernel_are_counted() -> None:
     assert (found.macs, found.unknown) == (5 * 8 * 3, ())
     assert found.params == 6 * 32 + 8 * 32 + 8 * 3
     assert "DynamicQuantizeLSTM" in {node.op_type for node in made.graph}
+
+
+@pytest.mark.parametrize("text", ["uint2:64", "uint4:32", "int8:32"])
+def test_a_decoder_in_blocks_counts_as_the_one_that_it_was_made_from(text: str) -> None:
+    """Its table too, whose op hides the shapes of everything behind it; the scales are half floats."""
+    graph = "g (int64[n] ids) => (float[n,50] y) { e = Gather(t, ids) a = MatMul(e, v) b = Relu(a) y = MatMul(b, w) }"
+    made = quantize_model(graph, t=weight(50, 64), v=weight(64, 64), w=weight(64, 50))
+    options = QuantizeOptions(weights="mixed", weight_formats={text: ()}, placement="static")
+    try:
+        result, _ = quantize(made, open_samples({"ids": np.arange(8)}, made), options)
+        check_loads(result)
+    except OnnxslimError as error:
+        pytest.skip(f"this runtime does not run {text}: {error.message}")
+    assert "GatherBlockQuantized" in {node.op_type for node in result.graph}
+    before, after = compute_cost(made), compute_cost(result)
+    assert (after.params, after.macs, after.unknown) == (before.params, before.macs, ())
