@@ -51,7 +51,7 @@ class MixedBuilder:
         """
         missing = [weight for weight in self._weights if (weight.name, chosen[weight.name]) not in self._rounded]
         for weight, moments in iter_moments(self._model, missing, self._feeds, self._config):
-            feedback = None if moments is None else moments.make_feedback()
+            feedback = None if moments is None else moments.feedback
             self._rounded[weight.name, chosen[weight.name]] = weight.round(chosen[weight.name], feedback)
         return self._write({name: self._rounded[name, text] for name, text in chosen.items()})
 

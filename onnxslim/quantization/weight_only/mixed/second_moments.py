@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
@@ -40,8 +41,9 @@ class InputMoments:
     gram: np.ndarray
     rows: int
 
-    def make_feedback(self) -> Feedback:
-        """How roundings of the layer's weights make up for each other."""
+    @cached_property
+    def feedback(self) -> Feedback:
+        """How roundings of the weights of layers that read them make up for each other."""
         return make_feedback(self.gram, DAMPING + SCARCITY_DAMPING * len(self.gram) / max(self.rows, 1))
 
 

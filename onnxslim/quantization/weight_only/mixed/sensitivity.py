@@ -143,7 +143,7 @@ def _estimate_errors(weight: MixedWeight, moments: InputMoments | None) -> tuple
     coarse = measure(_coarsen(weight, rows))
     if moments is not None:
         middle = len(weight.formats) // 2
-        fed_back = weight.round(weight.formats[middle], moments.make_feedback(), rows)
+        fed_back = weight.round(weight.formats[middle], moments.feedback, rows)
         errors *= measure(weight.expand(fed_back)) / max(errors[middle], 1e-30)
     return errors, coarse
 

@@ -66,7 +66,7 @@ def test_a_table_has_no_moments_but_those_of_the_layer_that_it_is_tied_to() -> N
 
 def test_the_fewer_rows_the_less_roundings_make_up_for_each_other() -> None:
     gram = np.eye(4) + 0.5
-    few, many = (second_moments.InputMoments(gram, rows).make_feedback().factor for rows in (2, 1000))
+    few, many = (second_moments.InputMoments(gram, rows).feedback.factor for rows in (2, 1000))
     assert np.abs(np.triu(few[0], 1)).sum() / few[0, 0, 0] < np.abs(np.triu(many[0], 1)).sum() / many[0, 0, 0]
 
 
