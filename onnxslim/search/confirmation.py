@@ -56,6 +56,7 @@ class Confirmation:
         if trials[0].cause is not None and all(trial.error is not None for trial in trials):
             raise trials[0].cause
         tried, queue, reads = list(trials), select_finalists(trials), 0
+        failed: list[Trial] = []  # those that something milder may still be made of
         while queue:
             late = time.monotonic() > self.deadline and reads > 0
             trial = next((t for t in queue if is_sure(t.candidate)), queue[0]) if late else queue[0]
@@ -67,13 +68,17 @@ class Confirmation:
             trial.refusal = refusal
             if late:
                 break
-            milder = None
-            if count_open_reads(queue, trial, reads) > 0 and not has_good_successor(queue, trial):
-                milder = self.stepping.make_milder(trial, tried, self.recipe.gates.max_drop, self._fits)
-            if milder is not None:
+            failed.append(trial)
+            while failed and count_open_reads(queue, failed[-1], reads) > 0 and not has_good_successor(queue, failed[-1]):
+                last = failed.pop()
+                milder = self.stepping.make_milder(last, tried, self.recipe.gates.max_drop, self._fits)
+                if milder is None:
+                    continue
                 tried += [] if milder in tried else [milder]
-                others = [other for other in queue if other is not milder]
-                queue = step_down(others, trial, milder, reads) if milder.may_pass else others
+                queue = [other for other in queue if other is not milder]
+                if milder.may_pass:
+                    queue = step_down(queue, last, milder, reads)
+                    break
         return self._keep_original(tried, reads)
 
     def _show(self, trial: Trial) -> str | None:

@@ -63,7 +63,7 @@ class SteppingDown:
             other for other in tried
             if replace(other.candidate, pruning_ratio=0.0) == replace(trial.candidate, pruning_ratio=0.0, milder=0)
             and abs(other.candidate.pruning_ratio - ratio) <= _NEAR * ratio and other.refusal is None
-            and (other.attempt.models or not other.may_pass)  # what was beaten on tune has let its models go
+            and is_at_hand(other)
         ]  # fmt: skip
         if alike:
             return max(alike, key=lambda other: (other.may_pass, other.score))
@@ -94,6 +94,7 @@ class SteppingDown:
                     other.front == trial.front
                     and trial.front_index < (other.front_index or 0) <= point
                     and not other.refusal
+                    and is_at_hand(other)
                 ):
                     return other
             milder = run(MILDER_SHARE * trial.seconds, float_units=trial.front[point].float_units)
@@ -103,6 +104,11 @@ class SteppingDown:
             steps = milder.front_index - (trial.front_index or 0)
             milder.candidate = replace(candidate, milder=candidate.milder + steps)
         return milder
+
+
+def is_at_hand(trial: Trial) -> bool:
+    """Whether ``trial`` can be shown the confirm data, if it may: what was beaten on tune has let its models go."""
+    return bool(trial.attempt.models) or not trial.may_pass
 
 
 def place_otherwise(trial: Trial, **changes: Any) -> Recipe | None:

@@ -130,6 +130,21 @@ def test_what_fails_steps_down_along_its_own_front_then_to_weights() -> None:
     assert result.extra["other_points"][0]["options"] == "--max-drop 2.2%", "confirm says more than tune"
 
 
+def test_less_is_pruned_where_what_seemed_as_good_without_pruning_failed_as_well() -> None:
+    pruned = make_trial(Candidate(0.4), 0.03, tune_drop=0.0012, score=7.0)
+    ran: list[Candidate] = []
+
+    def run(candidate: Candidate, recipe: Recipe) -> Trial:
+        ran.append(candidate)
+        return make_trial(candidate, 0.0 if candidate.pruning_ratio else 0.03, score=6.0)
+
+    int8 = make_trial(INT8, 0.03, tune_drop=0.0006, score=6.9)
+    weights = make_trial(WEIGHTS, 0.0, tune_drop=0.0001, score=3.9)
+    result = confirm([weights, int8, pruned], run=run)
+    assert [candidate.pruning_ratio for candidate in ran] == [0.21]
+    assert result.extra["chosen"] == "prune 21% + int8"
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [(InvalidDataError("NaN at /conv"), "NaN at /conv"), (ValueError("shapes"), "a defect of onnxslim: ValueError: shapes")],

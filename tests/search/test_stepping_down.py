@@ -168,6 +168,18 @@ def test_a_share_whose_models_were_let_go_is_not_fallen_back_to() -> None:
     assert again.candidate == dataclasses.replace(pruned.candidate, pruning_ratio=0.21)
 
 
+def test_a_placement_whose_models_were_let_go_is_made_again() -> None:
+    front = make_front(1.0, 0.4, 0.1)
+    chosen = make_trial(Candidate(scheme="weights"), front=front, front_index=2)
+    chosen.least_drop = 0.0
+    chosen.attempt.models = ()  # type: ignore[assignment]
+    bolder = make_trial(Candidate(scheme="weights", milder=-2), 0.016, front=front, front_index=0)
+    again = step_down(bolder, chosen)
+    assert again is not None
+    assert again is not chosen
+    assert last_options(again).float_units == front[2].float_units
+
+
 @pytest.mark.parametrize("drop", [math.nan, 0.0101])
 def test_a_small_share_is_not_tried_twice_and_what_was_not_measured_ends_nothing(drop: float) -> None:
     assert step_down(make_trial(Candidate(0.03), drop, refusal="on the confirm data")) is None

@@ -2,7 +2,7 @@
 
 The same Q/DQ patterns fuse, into kernels of other worth: products of int8 are widened to 16 bits, so that a dense
 convolution gains a factor of two and nothing else does. Ratios measured with onnxruntime-web 1.30 under Node 20 by
-processor time (``benchmarks/web.py`` measures them again).
+processor time (``benchmarks/web/web.py`` measures them again).
 """
 
 from __future__ import annotations
