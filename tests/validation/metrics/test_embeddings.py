@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -26,6 +26,9 @@ def test_they_are_what_scipy_and_a_plain_loop_say(seed: int, n: int) -> None:
     assert judge("similarity", b, a).result == pytest.approx(
         stats.spearmanr(cosines[0][pairs], cosines[1][pairs])[0], abs=1e-3
     )
+    for found in cosines:  # of two that are equally near the metric counts a half, and it reads float32
+        first, second = np.sort(np.where(np.eye(n), -np.inf, found), axis=1)[:, [-1, -2]].T
+        assume(bool((first - second > 1e-5).all()))
     kept = [
         max((j for j in range(n) if j != i), key=lambda j, i=i: cosines[0][i, j])
         == max((j for j in range(n) if j != i), key=lambda j, i=i: cosines[1][i, j])
