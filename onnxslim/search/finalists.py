@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from onnxslim.search.candidate import ACTIVATION_SCHEMES, Candidate
@@ -20,6 +21,8 @@ _SCORE_TOLERANCE = 0.02
 #: What only the confirm data can clear of too large a drop has to gain so many times what passed on tune does, and what
 #: drops more so many times what drops less: a few per cent are not worth a drop that was seen.
 _WORTHWHILE_GAIN = 1.2
+#: What a bolder placement has to gain so many times: less is what the clock leaves open, and what it loses was measured.
+_BOLD_GAIN = 1.05
 #: A drop that is larger by less is not told from another.
 _MIN_MORE_DROP = 0.001
 #: What gains so much of what failed did is as good.
@@ -219,14 +222,24 @@ def is_dominated(trial: JudgedTrial, other: JudgedTrial) -> bool:
         and other.drop <= trial.drop
         and other.candidate.pruning_ratio <= trial.candidate.pruning_ratio
         and not is_wider(trial.candidate, other.candidate)
+        and not is_bolder(other.candidate, trial.candidate)
     )
 
 
-def is_hardly_better(trial: JudgedTrial, other: JudgedTrial) -> bool:
-    """Whether ``trial`` prunes, and gains too little over ``other``, which passes without, for what it loses on top.
+def is_bolder(candidate: Candidate, other: Candidate) -> bool:
+    """Whether ``candidate`` is ``other`` with more of it in int8."""
+    return candidate.milder < other.milder and replace(candidate, milder=other.milder) == other
 
-    What is allowed is a limit and no aim: at least a tenth of a point more that is twice the drop has to buy a fifth.
+
+def is_hardly_better(trial: JudgedTrial, other: JudgedTrial) -> bool:
+    """Whether ``trial`` prunes or has more in int8, and gains too little over ``other``, which passes without, for what it
+    loses on top.
+
+    What is allowed is a limit and no aim: at least a tenth of a point more that is twice the drop has to buy a fifth. Of a
+    bolder placement more answers flip than few samples show.
     """
+    if other.passes and is_bolder(trial.candidate, other.candidate):
+        return trial.score < _BOLD_GAIN * other.score
     return (
         other.passes
         and trial.candidate.pruning_ratio > 0

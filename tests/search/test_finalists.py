@@ -66,6 +66,14 @@ def test_more_int8_weights_than_tune_can_clear_come_before_those_that_it_did_and
     assert select_finalists([EXACT, chosen, hardly_smaller])[0] is chosen
 
 
+def test_a_bolder_placement_that_gains_what_a_clock_leaves_open_is_not_worth_it_and_takes_nothing_away() -> None:
+    chosen = Tried(Candidate(), 0.0003, 8.55)
+    hardly, clearly = (Tried(Candidate(milder=-1), 0.0003, score) for score in (8.85, 9.4))
+    assert select_finalists([EXACT, WEIGHTS, chosen, hardly])[0] is chosen
+    assert select_finalists([EXACT, WEIGHTS, chosen, clearly])[0] is clearly
+    assert is_needed(chosen, [EXACT, WEIGHTS, chosen, clearly]), "the bolder one may fail on the confirm data"
+
+
 def test_a_few_per_cent_are_not_worth_ten_times_the_drop() -> None:
     int8 = Tried(Candidate(scheme="narrow"), 0.0003, 8.6)
     assert select_finalists([EXACT, WEIGHTS, int8, Tried(Candidate(0.05, "narrow"), 0.003, 9.5)])[0] is int8
