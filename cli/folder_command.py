@@ -25,6 +25,7 @@ from onnxslim.model_folders.layouts.layout import FolderModel
 from onnxslim.model_folders.model_folder import ModelFolder, name_in_error, open_model_folder
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result
+from onnxslim.reporting.figures import list_rows
 from onnxslim.reporting.text import NO_VALUE, clean, format_size
 
 from .console.tables import format_warnings, make_grid
@@ -129,15 +130,14 @@ def _build_table(models: list[Mapping[str, Any]], title: str) -> Table:
 def _list_cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
     report = entry["report"] or {}
     before, after, latency = report.get("input"), report.get("output"), report.get("latency")
-    metric = next(iter(report.get("metrics") or []), None)
-    drop = None if metric is None else metric["drop"]
+    judged = next((row for row in list_rows(report) if row.key == "metrics"), None) if report else None
     return (
         clean(entry["path"]),
         clean(entry["role"]),
         format_size(before["bytes"]) if before else NO_VALUE,
         format_size(after["bytes"]) if after else NO_VALUE,
         f"{latency['ratio']:.2f}×" if latency else NO_VALUE,
-        NO_VALUE if metric is None else f"{metric['name']}" + ("" if drop is None else f" {-drop:+.4g}"),
+        NO_VALUE if judged is None else f"{judged.name} {judged.change}".strip(),
         entry["fate"],
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import yaml
 
 from tests.support.folder_models import PIXELS
 from tests.support.model_folders import make_folder, read_tree, write_texts
+from tests.support.paths import SAMPLES
 from tests.support.pictures import picture
 from tests.support.sounds import write_sounds
 
@@ -142,6 +145,15 @@ def test_the_folder_says_how_raw_data_become_inputs(name, write, run, tmp_path):
     (entry,) = outcome.json["folder"]["models"]
     assert entry["why"] is None
     assert entry["report"]["judged"]["kinds"]
+
+
+def test_what_each_model_lost_is_told_as_everywhere(run, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(SAMPLES / "digits_wide.onnx", folder)
+    outcome = run("quantize", folder, "-o", tmp_path / "out", "--data", SAMPLES / "digits_calib.npz", *STATIC)
+    assert outcome.code == 0, outcome.err
+    assert re.search(r"Expected top-1 (0|[−+]\d+)\.\d+ points", outcome.out), outcome.out
 
 
 @pytest.mark.nightly
