@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from onnxslim.core.errors import InvalidDataError, LimitError, UsageError
 from onnxslim.data.array_files import check_regular_file
-from onnxslim.data.columns import Array, Column, ColumnRows, Indices, stack_rows
+from onnxslim.data.columns import Array, Column
 from onnxslim.data.preprocessing import huggingface, image_transform
 from onnxslim.data.preprocessing.image_transform import Preprocess
 from onnxslim.data.reader import ReaderRequest, ReaderResult
@@ -75,16 +75,13 @@ def load_preprocess(text: str) -> Preprocess:
     return huggingface.read_config(Path(text)) if text.strip().endswith(".json") else image_transform.parse_spec(text)
 
 
-class ImageColumn:
+class ImageColumn(labeled_folder.PerFileColumn):
     """Images, one file a row, decoded when they are read."""
 
     def __init__(self, files: Sequence[Path], preprocessing: Preprocess) -> None:
-        self._files = files
+        super().__init__(files)
         self._preprocessing = preprocessing
         self.dtype = np.dtype(np.uint8 if preprocessing.raw else np.float32)
-
-    def __len__(self) -> int:
-        return len(self._files)
 
     @cached_property
     def shapes(self) -> dict[tuple[int, ...], int]:
@@ -95,12 +92,7 @@ class ImageColumn:
                 shapes.setdefault(self._preprocessing.shape(*image.size), row)
         return shapes
 
-    def read(self, chunks: Sequence[Indices]) -> Iterator[ColumnRows]:
-        """The images of each chunk as arrays."""
-        for chunk in chunks:
-            yield stack_rows([self._decode(self._files[row]) for row in chunk])
-
-    def _decode(self, file: Path) -> Array:
+    def _make(self, file: Path) -> Array:
         with open_image(file) as image:
             return self._preprocessing.apply(image)
 
@@ -117,7 +109,7 @@ class MaskColumn(ImageColumn):
         """The height and width of each image."""
         return {self._get_sides(shape): row for shape, row in super().shapes.items()}
 
-    def _decode(self, file: Path) -> Array:
+    def _make(self, file: Path) -> Array:
         with open_image(file) as image:
             return np.ones(self._get_sides(self._preprocessing.shape(*image.size)), np.int64)
 

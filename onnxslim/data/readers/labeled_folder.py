@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import numpy as np
 
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.array_files import check_regular_file
-from onnxslim.data.columns import Array, Column
+from onnxslim.data.columns import Array, Column, ColumnRows, Indices, stack_rows
 from onnxslim.data.preprocessing.label_names import number_labels
 from onnxslim.data.reader import ReaderRequest, ReaderResult
 
@@ -37,6 +38,25 @@ class FileListing:
     subfolders: Array
     by_subfolder: bool = False
     warnings: list[str] = field(default_factory=list)
+
+
+class PerFileColumn(ABC):
+    """Arrays of files, one file a row, made when they are read; a kind of file adds ``dtype`` and ``shapes``."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, chunks: Sequence[Indices]) -> Iterator[ColumnRows]:
+        """The arrays of each chunk."""
+        for chunk in chunks:
+            yield stack_rows([self._make(self._files[row]) for row in chunk])
+
+    @abstractmethod
+    def _make(self, file: Path) -> Array:
+        """The array of one file."""
 
 
 def has_files(folder: Path, suffixes: Sequence[str]) -> bool:

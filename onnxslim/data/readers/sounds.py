@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.array_files import check_regular_file
-from onnxslim.data.columns import Array, Column, ColumnRows, Indices, stack_rows
+from onnxslim.data.columns import Array, Column
 from onnxslim.data.preprocessing.speech_config import read_speech_config
 from onnxslim.data.preprocessing.speech_features import SpeechFeatures
 from onnxslim.data.reader import ReaderRequest, ReaderResult
@@ -59,15 +59,13 @@ def read(request: ReaderRequest) -> ReaderResult:
     return labeled_folder.build_reader_result(listing, request, columns)
 
 
-class SoundColumn:
+class SoundColumn(labeled_folder.PerFileColumn):
     """Features of sounds, one file a row, made when they are read; ``of_mask`` gives ones, as many as there are steps."""
 
     def __init__(self, files: Sequence[Path], features: SpeechFeatures, *, of_mask: bool = False) -> None:
-        self._files, self._features, self._of_mask = files, features, of_mask
+        super().__init__(files)
+        self._features, self._of_mask = features, of_mask
         self.dtype = np.dtype(np.int64 if of_mask else np.float32)
-
-    def __len__(self) -> int:
-        return len(self._files)
 
     @cached_property
     def shapes(self) -> dict[tuple[int, ...], int]:
@@ -77,11 +75,6 @@ class SoundColumn:
             samples, rate = _open_sound(file)
             shapes.setdefault(self._get_shape(_count_resampled(len(samples), rate, self._features.sampling_rate)), row)
         return shapes
-
-    def read(self, chunks: Sequence[Indices]) -> Iterator[ColumnRows]:
-        """The features of each chunk."""
-        for chunk in chunks:
-            yield stack_rows([self._make(self._files[row]) for row in chunk])
 
     def _make(self, file: Path) -> Array:
         waveform = read_sound(file, self._features.sampling_rate)
