@@ -17,7 +17,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,39 +132,59 @@ def is_slower(row: dict[str, Any], floor: float) -> bool:
     return "ours" in row["failed"] or (ours is not None and ours["ratio"] < floor)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print one line a model, and how many are slower."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """What says which models are compared, with which peers, and where rows are kept."""
     parser.add_argument("sources", nargs="*", help="models, folders of models, manifests (.json)")
     parser.add_argument("--exports", action="store_true", help="the exports of exports.py too (needs torch)")
     parser.add_argument("--networks", nargs="*", default=[], help="parts of names of those networks; all by default")
     parser.add_argument("--torchvision", help="a folder with torchvision installed by --no-deps --target")
     parser.add_argument("--peers", help="the Python of an environment with the peers (see simplify.py)")
     parser.add_argument("--models", default="benchmarks/.models", help="where exports and results are kept")
-    parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=5.0, help="at most, for each file of a model")
-    parser.add_argument("--floor", type=float, default=MIN_SPEED_RATIO)
-    parser.add_argument("--timeout", type=float, default=120)
+    parser.add_argument("--timeout", type=float, default=120, help="seconds, for each peer")
     parser.add_argument("--only", nargs="*", default=[], help="parts of names of models; all by default")
     parser.add_argument("--json", help="append each row to this file")
+
+
+def parse_arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """``argv`` read; it has to name models."""
     given = parser.parse_args(argv)
     if not given.sources and not given.exports:
         parser.error("name models, or --exports")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    print(f"{'model':40s}  {'ms':>9s}  {'ours: nodes, speed':30s}  {'OnnxSlim':20s}  {'onnxsim':20s}")
-    rows = []
+    return given
+
+
+def make_rows(
+    given: argparse.Namespace,
+    compare: Callable[[str, Path, Path | None, argparse.Namespace], dict[str, Any]],
+    describe: Callable[[dict[str, Any]], str],
+) -> Iterator[dict[str, Any]]:
+    """The row that ``compare`` makes of each model that was named, printed and kept as it comes."""
     for name, source, data in find_models(given):
         if given.only and not any(part in name for part in given.only):
             continue
         try:
-            rows.append(compare(name, source, data, given))
+            row = compare(name, source, data, given)
         except OnnxslimError as error:
             print(f"{name}: left out, {error.message}", flush=True)
             continue
-        print(describe(rows[-1], given.floor), flush=True)
+        print(describe(row), flush=True)
         if given.json:
             with open(given.json, "a", encoding="utf-8") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
+                file.write(json.dumps(row) + "\n")
+        yield row
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print one line a model, and how many are slower."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_model_arguments(parser)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=5.0, help="at most, for each file of a model")
+    parser.add_argument("--floor", type=float, default=MIN_SPEED_RATIO)
+    given = parse_arguments(parser, argv)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    print(f"{'model':40s}  {'ms':>9s}  {'ours: nodes, speed':30s}  {'OnnxSlim':20s}  {'onnxsim':20s}")
+    rows = list(make_rows(given, compare, lambda row: describe(row, given.floor)))
     slower = [row["name"] for row in rows if is_slower(row, given.floor)]
     print(f"{len(rows) - len(slower)} of {len(rows)} at {given.floor:g} times the original's speed or more")
     sys.exit(1 if slower else 0)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import json
 import os
 import sys
 import time
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import simplify
-from exact_speed import find_models
+from exact_speed import add_model_arguments, make_rows, parse_arguments
 from exports import SIZES
 
 from onnxslim.activations.output_error import compute_sqnr_db, energy, is_float, squared_error
@@ -190,32 +189,10 @@ def summarize(rows: Sequence[Mapping[str, Any]], converter: str) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print one line a model, and the counts of each converter."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sources", nargs="*", help="models, folders of models, manifests (.json)")
-    parser.add_argument("--exports", action="store_true", help="the exports of exports.py too (needs torch)")
-    parser.add_argument("--networks", nargs="*", default=[], help="parts of names of those networks; all by default")
-    parser.add_argument("--torchvision", help="a folder with torchvision installed by --no-deps --target")
-    parser.add_argument("--peers", help="the Python of an environment with the peers")
-    parser.add_argument("--models", default="benchmarks/.models", help="where exports and results are kept")
-    parser.add_argument("--timeout", type=float, default=120, help="seconds, for each peer")
-    parser.add_argument("--only", nargs="*", default=[], help="parts of names of models; all by default")
-    parser.add_argument("--json", help="append each row to this file")
-    given = parser.parse_args(argv)
-    if not given.sources and not given.exports:
-        parser.error("name models, or --exports")
+    add_model_arguments(parser)
+    given = parse_arguments(parser, argv)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    rows = []
-    for name, source, data in find_models(given):
-        if given.only and not any(part in name for part in given.only):
-            continue
-        try:
-            rows.append(compare(name, source, data, given))
-        except OnnxslimError as error:
-            print(f"{name}: left out, {error.message}", flush=True)
-            continue
-        print(describe(rows[-1]), flush=True)
-        if given.json:
-            with open(given.json, "a", encoding="utf-8") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
+    rows = list(make_rows(given, compare, describe))
     for converter in (*OURS, *(PEERS if given.peers else ())):
         print(summarize(rows, converter))
     wrong = [row["name"] for row in rows if not all(is_right(row["db"].get(name)) for name in OURS)]
