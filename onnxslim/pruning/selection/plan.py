@@ -149,8 +149,9 @@ def meet_budget(
     if not choices and not candidates.analysis.pinned:
         raise UnsupportedError("nothing to prune: no layer has channels", hint=NO_LAYERS_HINT)
     share = 1 - (initial_amount - max_saving) / budget.total
+    most = f"{share:.1%} is the most that can go" if share > 0 else "and no cut saves any of it"
     raise GateError(
-        f"asked to remove {1 - budget.limit / budget.total:.1%} of the {budget.name}, {share:.1%} is the most that can go; "
+        f"asked to remove {1 - budget.limit / budget.total:.1%} of the {budget.name}, {most}; "
         f"pinned: {_describe_pins(candidates)}",
         hint="ask for less, or lower --round-to (1: cuts that save no time too) and --min-layer-params",
         prunable_share=share,

@@ -68,3 +68,16 @@ def test_without_time_the_first_choice_that_meets_the_budget_is_taken() -> None:
     assert met[-1]
     assert not any(met[:-1])
     assert compute_cost(candidates.build_for_measurement(hurried)).macs <= budget.limit
+
+
+def test_where_no_cut_saves_anything_that_is_said() -> None:
+    model = nets.mlp()
+    context, options = RunContext(), PruneOptions(remove=0.3, of="macs", round_to=1)
+    candidates = survey_candidates(model, context, options, {}, has_budget=True).candidates
+    budget = make_budget(model, context, options)
+    assert budget is not None
+    savings = budget.savings(candidates, plan_widths(candidates, options, context, {}))
+    slower = replace(budget, measure=lambda model: 1.003 * budget.total)
+    choices = list_choices(candidates, initial_effects(candidates), savings, options)
+    with pytest.raises(GateError, match="no cut saves any of it"):
+        meet_budget(candidates, choices, slower, is_uniform=False, pacer=Pacer(None))
