@@ -12,11 +12,13 @@ from onnxslim.model_io import model_file
 from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.data_splits import TUNE_SHARE
+from onnxslim.pipeline.download_size import measure_download
 from onnxslim.pipeline.judging import EvaluationOptions
 from onnxslim.pipeline.kept_original import keep_original
 from onnxslim.pipeline.recipe import Recipe, Repeat
 from onnxslim.pipeline.result import Result
 from onnxslim.pipeline.task import check_metric, prepare_task
+from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.validation.latency import is_slower
@@ -81,6 +83,8 @@ def run_recipe(
         attempt.apply(start_model)
     except NothingGainedError as error:
         return keep_original(task, recipe, error.message)
+    if any(target.is_downloaded for target in _list_targets(recipe)):
+        attempt.result.extra["download"] = measure_download(task.original, attempt.models[-1])
     if time_it and _runs_on_targets(recipe, task.config):
         attempt.measure()
         _act_if_slower(attempt.result, if_slower)
@@ -105,6 +109,10 @@ def _act_if_slower(result: Result, if_slower: IfSlower) -> None:
 
 def _runs_on_targets(recipe: Recipe, config: SessionConfig) -> bool:
     """Whether everything that ``recipe`` quantises for runs on the provider of ``config``: times elsewhere say nothing."""
+    return all(target.provider == config.provider_name for target in _list_targets(recipe))
+
+
+def _list_targets(recipe: Recipe) -> list[Target]:
+    """What the steps of ``recipe`` quantise for."""
     steps = [step for entry in recipe.steps for step in (entry.steps if isinstance(entry, Repeat) else (entry,))]
-    targets = [TARGETS[step.options.target] for step in steps if step.name == "quantize" and step.options.target in TARGETS]
-    return all(target.provider == config.provider_name for target in targets)
+    return [TARGETS[step.options.target] for step in steps if step.name == "quantize" and step.options.target in TARGETS]

@@ -11,6 +11,7 @@ The dict is the JSON of the contract, any part of which may be missing, plus:
   why a layer is float, ``sqnr_db`` null where it was not compared.
 - ``measured``: ``{figure: how}`` with the keys of ``figures.HOW``, in place of what that table says.
 - ``memory``: ``{original, result}``, peak bytes of one inference.
+- ``download``: ``{original, result, encoding}``, bytes on the way to a browser, of targets that run there.
 - ``oldest_runtime``: the oldest onnxruntime that loads the result.
 - ``metadata``: ``{key: value}`` about the run: machine, versions, seed, the command to repeat it.
 """

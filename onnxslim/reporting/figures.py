@@ -55,7 +55,7 @@ _MAX_STATES = 2
 
 def list_rows(report: Report) -> list[FigureRow]:
     """Every figure that ``report`` holds, in the order of the report."""
-    builders = (_shrinkage_rows, _latency_rows, _memory_rows, _metric_rows, _output_rows)
+    builders = (_shrinkage_rows, _download_rows, _latency_rows, _memory_rows, _metric_rows, _output_rows)
     figure_rows = [row for build_rows in builders for row in build_rows(report)]
     return [replace(row, how=row.how or describe_measurement(report, row.key)) for row in figure_rows]
 
@@ -99,6 +99,15 @@ def _latency_rows(report: Report) -> list[FigureRow]:
         "latency", f"Latency of a {name}" if name else "Latency", medians[0], medians[1], change, interval_text, verdict
     )
     return [row, *_latency_rows({"latency": latency.get("prompt")})]
+
+
+def _download_rows(report: Report) -> list[FigureRow]:
+    download = report.get("download")
+    if not download:
+        return []
+    change, verdict = _describe_shrinkage(download["original"], download["result"])
+    before, after = text.format_size(download["original"]), text.format_size(download["result"])
+    return [FigureRow("download", "Download", before, after, change, verdict=verdict)]
 
 
 def _memory_rows(report: Report) -> list[FigureRow]:
@@ -219,6 +228,7 @@ def _describe_latency(report: Report) -> str:
 #: figure → how the contract says it is counted
 MEASUREMENT_NOTES: dict[str, Callable[[Report], str]] = {
     "size": lambda report: "bytes on disk, external data included",
+    "download": lambda report: f"bytes of one file each, compressed by {report['download']['encoding']}, as servers do",
     "params": lambda report: "elements of float (or quantised) initializers",
     "macs": lambda report: "multiply-accumulates of Conv, ConvTranspose, MatMul and Gemm at batch 1, no bias",
     "latency": _describe_latency,

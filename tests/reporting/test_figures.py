@@ -22,6 +22,12 @@ def test_every_figure_of_the_contract_is_a_row_with_how_it_was_measured() -> Non
     assert all(row.how for row in rows)
 
 
+def test_what_is_sent_to_a_browser_has_its_size_on_the_way() -> None:
+    found = row({"download": {"original": 3_000, "result": 1_000, "encoding": "gzip"}}, "Download")
+    assert (found.change, found.verdict) == ("3.00× smaller", "better")
+    assert "gzip" in found.how
+
+
 def test_smaller_and_faster_are_better_and_their_opposites_worse() -> None:
     report = sample()
     assert (row(report, "Size").change, row(report, "Size").verdict) == ("4.10× smaller", "better")

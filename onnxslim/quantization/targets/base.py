@@ -118,6 +118,7 @@ class Target:
         probed_ops: Rows that it has not, and that ``onnxslim doctor`` tries where the provider is, to see whether that
             is still so.
         preset: The recipe's name that quantises for it, or None.
+        is_downloaded: Its files are sent to where they run: the report has their size on the way.
     """
 
     name: str
@@ -133,3 +134,4 @@ class Target:
     unsupported_reason: str | None = None
     probed_ops: Mapping[str, SupportedOp] = field(default_factory=dict)
     preset: str | None = None
+    is_downloaded: bool = False

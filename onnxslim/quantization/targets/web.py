@@ -41,6 +41,7 @@ WEB = replace(
     CPU,
     name="web",
     provider="wasm",
+    is_downloaded=True,
     cost_model=WASM_COSTS,
     # an LSTM takes 1.4 times as long in int8 as in float there
     dynamic_kernels={op: kernel for op, kernel in CPU.dynamic_kernels.items() if op != "LSTM"},
