@@ -19,9 +19,9 @@ from onnxslim.search.optimization import resolve_recipe
 from ..command import command
 from ..options import shared_options
 from ..options.common_options import CommonOptions
-from ..options.parameter_types import DROP, DURATION, MODEL_OR_FOLDER, SHARE, SIZE
+from ..options.parameter_types import DROP, DURATION, MODEL_OR_FOLDER, POSITIVE, SHARE, SIZE
 
-_RATIO_TYPE: dict[str, Any] = {"type": click.FloatRange(0, min_open=True), "metavar": "R"}
+_RATIO_TYPE: dict[str, Any] = {"type": POSITIVE, "metavar": "R"}
 
 
 @command("optimize", makes_model=True, recipe=True)

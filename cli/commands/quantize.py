@@ -16,7 +16,7 @@ from onnxslim.quantization.targets.registry import TARGETS
 from ..command import command
 from ..options import shared_options
 from ..options.common_options import CommonOptions
-from ..options.parameter_types import MODEL_OR_FOLDER, SIZE
+from ..options.parameter_types import MODEL_OR_FOLDER, NUMBER, SIZE
 from ..step_command import run_step
 
 
@@ -47,7 +47,7 @@ from ..step_command import run_step
 )
 @click.option("--calibration", metavar="C", help=f"{', '.join(METHOD_SPELLINGS)} (auto).")
 @click.option("--placement", type=click.Choice(PLACEMENTS), help="How to choose the layers (measured).")
-@click.option("--min-sqnr", type=float, metavar="DB", help="What every output keeps, or layers stay float (20).")
+@click.option("--min-sqnr", type=NUMBER, metavar="DB", help="What every output keeps, or layers stay float (20).")
 @click.option(
     "--statistics",
     multiple=True,

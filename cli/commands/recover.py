@@ -12,7 +12,7 @@ from onnxslim.recovery.options import AUGMENTATIONS
 from ..command import command
 from ..options import shared_options
 from ..options.common_options import CommonOptions
-from ..options.parameter_types import DURATION, MODEL, NamesType
+from ..options.parameter_types import DURATION, MODEL, NUMBER, POSITIVE, NamesType
 from ..step_command import run_step
 
 
@@ -31,15 +31,15 @@ from ..step_command import run_step
     metavar="N",
     help="Instead: how many updates; the same bytes each time.",
 )
-@click.option("--epochs", type=float, metavar="N", help="Instead: how often all samples are seen.")
+@click.option("--epochs", type=POSITIVE, metavar="N", help="Instead: how often all samples are seen.")
 @click.option("--batch-size", "samples", type=click.IntRange(1), metavar="N", help="Samples an update (32).")
 @click.option(
     "--lr",
-    type=float,
+    type=POSITIVE,
     metavar="R",
     help="Peak rate, as a share of each weight's own size (0.003; int8 0.0003; less if that gains nothing).",
 )
-@click.option("--weight-decay", type=float, metavar="D", help="Decoupled decay of matrices and kernels (0).")
+@click.option("--weight-decay", type=NUMBER, metavar="D", help="Decoupled decay of matrices and kernels (0).")
 @click.option(
     "--augment",
     type=NamesType(AUGMENTATIONS),

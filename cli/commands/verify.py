@@ -19,7 +19,7 @@ from ..command import command
 from ..console import terminal
 from ..options import shared_options
 from ..options.common_options import CommonOptions
-from ..options.parameter_types import DROP, MODEL
+from ..options.parameter_types import DROP, MODEL, POSITIVE
 
 #: What may be said beside a receipt: where its files are by now, and what becomes of the outcome.
 _BESIDE_RECEIPT = frozenset(
@@ -34,7 +34,7 @@ _BESIDE_RECEIPT = frozenset(
 @shared_options.data
 @click.option("--max-drop", type=DROP, metavar="1%", default="1%", show_default=True,
               help="How many points each judged metric may drop.")  # fmt: skip
-@click.option("--min-speedup", type=click.FloatRange(0, min_open=True), metavar="R", help="Times faster, at least.")
+@click.option("--min-speedup", type=POSITIVE, metavar="R", help="Times faster, at least.")
 @shared_options.for_ort
 @click.option("--inconclusive", type=click.Choice(("fail", "pass")), default="fail", show_default=True,
               help="What data that cannot decide come to: exit 7, or 0.")  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from onnxslim.core.errors import UsageError
-from onnxslim.core.quantities import QuantityError, parse_drop, parse_duration, parse_share, parse_size
+from onnxslim.core.quantities import QuantityError, parse_drop, parse_duration, parse_number, parse_share, parse_size
 from onnxslim.pruning.sparsity.pattern import parse_sparsity
 
 
@@ -35,6 +35,25 @@ class QuantityType(_ParamType):
             return self._parse(value)
         except QuantityError as error:
             self.refuse(value, param, error.expected, error.hint)
+
+
+class NumberType(_ParamType):
+    """A finite number, above 0 with ``positive``."""
+
+    name = "number"
+
+    def __init__(self, *, positive: bool = False) -> None:
+        self.positive = positive
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        try:
+            number = float(parse_number(value, is_text=True))
+        except QuantityError as error:
+            self.refuse(value, param, error.expected, error.hint)
+        if self.positive and number <= 0:
+            self.refuse(value, param, "expected a number above 0", "for example 1.5")
+        return number
 
 
 class PairType(_ParamType):
@@ -150,6 +169,7 @@ SHARE, DROP, SIZE, DURATION = (
     QuantityType("size", parse_size),
     QuantityType("time", parse_duration),
 )
+NUMBER, POSITIVE = NumberType(), NumberType(positive=True)
 PAIR, DIM = PairType(), PairType(whole_number=True)
 MULTIPLE, MODEL, REPORT, SPARSITY = MultipleType(), ModelPathType(), ReportPathType(), SparsityType()
 MODEL_OR_FOLDER = ModelPathType(folder=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -20,12 +19,10 @@ import cattrs
 from cattrs.gen import make_dict_unstructure_fn, override
 
 from onnxslim.core.errors import UsageError
-from onnxslim.core.quantities import Notation, QuantityError, parse_whole_number
+from onnxslim.core.quantities import Notation, QuantityError, parse_number, parse_whole_number
 
 T = TypeVar("T")
 
-#: YAML 1.1 takes a number for text when it has an exponent and no point.
-_EXPONENT_PATTERN = re.compile(r"[+-]?\d+e[+-]?\d+", re.IGNORECASE)
 #: A value is quoted in an error up to so many characters.
 _MAX_QUOTED_CHARS = 60
 
@@ -61,8 +58,9 @@ class Converter(cattrs.Converter):
 
     def __init__(self, *, omit_if_default: bool = False) -> None:
         super().__init__(omit_if_default=omit_if_default, unstruct_collection_overrides={Mapping: dict, Sequence: list})
-        for base, structure_base in ((bool, _structure_bool), (float, _structure_float), (str, _structure_text)):
+        for base, structure_base in ((bool, _structure_bool), (str, _structure_text)):
             self.register_structure_hook(base, structure_base)
+        self.register_structure_hook(float, lambda value, _: _parse(value, parse_number))
         self.register_structure_hook(int, lambda value, _: _parse(value, parse_whole_number))
         for is_kind, structure_kind in (
             (_has_origin(Literal), _structure_choice),
@@ -173,14 +171,6 @@ def _structure_choice(value: object, kind: Any) -> Any:
     if value not in choices:
         refuse(value, f"expected one of {', '.join(choices)}", suggest_names(value, choices))
     return value
-
-
-def _structure_float(value: object, _: Any) -> float:
-    if isinstance(value, str) and _EXPONENT_PATTERN.fullmatch(value):
-        return float(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
-        refuse(value, "expected a number", "for example 0.5")
-    return value  # a whole number stays one: it is written as it was read
 
 
 def _structure_bool(value: object, _: Any) -> bool:

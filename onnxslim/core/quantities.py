@@ -6,13 +6,17 @@ The types below are for annotations: ``remove: Share | None`` is a float, and sa
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 _NUMBER_PATTERN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:e([+-]?\d+))?", re.IGNORECASE)
+#: YAML 1.1 takes a number for text when it has an exponent and no point.
+_EXPONENT_PATTERN = re.compile(r"[+-]?\d+e[+-]?\d+", re.IGNORECASE)
 _BYTES_PER_UNIT = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _SECONDS_PER_UNIT = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -92,6 +96,22 @@ def parse_duration(value: object) -> float:
     return number * _SECONDS_PER_UNIT[unit] if unit else _keep_number(value, number)
 
 
+def parse_number(value: object, *, is_text: bool = False) -> float:
+    """A finite number; a whole one stays one.
+
+    Args:
+        value: A number, or text of one that YAML takes for text.
+        is_text: Whether there is nothing but text, as on a command line, so that any text of a number is one.
+    """
+    number = value
+    if isinstance(value, str) and (is_text or _EXPONENT_PATTERN.fullmatch(value)):
+        with contextlib.suppress(ValueError):
+            number = float(value)
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
+        raise QuantityError("expected a number", "for example 0.5")
+    return number
+
+
 def parse_whole_number(value: object, *, low: int | None = None) -> int:
     """A whole number, not below ``low``; True and False are none."""
     if isinstance(value, bool) or not isinstance(value, int) or (low is not None and value < low):
@@ -113,12 +133,14 @@ Seed = Annotated[int, Notation(functools.partial(parse_whole_number, low=0))]
 
 
 def _split_unit(value: object) -> tuple[float | None, str]:
-    """A number and the unit after it; None when it starts with no number."""
+    """A number and the unit after it; None when it starts with no number, or with one too large for a float."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None, ""
     text = str(value).strip()
     match = _NUMBER_PATTERN.match(text)
-    return (None, text) if match is None else (float(match[0]), text[match.end() :].strip().lower())
+    if match is None or math.isinf(number := float(match[0])):
+        return None, text
+    return number, text[match.end() :].strip().lower()
 
 
 def _keep_number(value: object, number: float) -> float:

@@ -15,16 +15,17 @@ from onnxslim.core.quantities import (
     is_in_units,
     parse_drop,
     parse_duration,
+    parse_number,
     parse_share,
     parse_size,
     parse_whole_number,
 )
 
-PARSERS = [parse_share, parse_drop, parse_size, parse_duration, parse_whole_number]
+PARSERS = [parse_share, parse_drop, parse_size, parse_duration, parse_number, parse_whole_number]
 
 
 @pytest.mark.parametrize("parse", PARSERS)
-@pytest.mark.parametrize("value", [None, True, False, [1], {}, "", "abc", float("nan"), float("inf"), "1 apple"])
+@pytest.mark.parametrize("value", [None, True, False, [1], {}, "", "abc", float("nan"), float("inf"), "1e999", "1 apple"])
 def test_what_is_no_quantity_is_none_of_any_kind(parse: Callable[[Any], float], value: object) -> None:
     with pytest.raises(QuantityError, match="expected"):
         parse(value)

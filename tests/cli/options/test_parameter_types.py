@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxslim.core.errors import UsageError
-from onnxslim_cli.options.parameter_types import DIM, DURATION, MODEL, MULTIPLE, PAIR, REPORT, SHARE, SIZE
+from onnxslim_cli.command_registry import COMMANDS
+from onnxslim_cli.options.parameter_types import DIM, DURATION, MODEL, MULTIPLE, NUMBER, PAIR, POSITIVE, REPORT, SHARE, SIZE
 
 OPTION = click.Option(["-x", "--some-option"])
 
@@ -55,6 +56,28 @@ def test_times_are_seconds(number: int, unit: tuple[str, int]) -> None:
 def test_other_times_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="expected a time"):
         DURATION.convert(text, OPTION, None)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "x", "", "1%"])
+def test_a_number_is_finite(text: str) -> None:
+    for kind in (NUMBER, POSITIVE):
+        with pytest.raises(UsageError, match=f"--some-option {text}: expected a number"):
+            kind.convert(text, OPTION, None)
+
+
+def test_a_number_may_be_written_in_any_way_and_be_below_zero_where_that_means_something() -> None:
+    assert NUMBER.convert("-1e-3", OPTION, None) == NUMBER.convert(-0.001, OPTION, None) == -0.001
+    assert POSITIVE.convert(".5", OPTION, None) == 0.5
+    for text in ("0", "-1"):
+        with pytest.raises(UsageError, match="above 0"):
+            POSITIVE.convert(text, OPTION, None)
+
+
+def test_every_number_that_an_option_takes_is_read_by_it() -> None:
+    """Those of click read ``nan`` and ``inf``, which no comparison refuses."""
+    for command in COMMANDS.values():
+        for parameter in command.params:
+            assert not isinstance(parameter.type, click.types.FloatParamType), parameter.name
 
 
 def test_the_first_equals_sign_parts_a_pair() -> None:
