@@ -30,7 +30,6 @@ from onnxslim.reporting.text import NO_VALUE, clean, format_size
 
 from .console.tables import format_warnings, make_grid
 from .options.common_options import CommonOptions
-from .step_command import run_step
 
 #: (a member of the folder, its data) -> the options that everybody takes, for that member.
 Configure = Callable[[FolderModel, "str | None"], CommonOptions]
@@ -70,6 +69,8 @@ def run_on_folder(
         }
         done.append(member.path)
         if own_data.why is not None:
+            from .step_command import run_step  # imports every step, which who only looks need not wait for
+
             exact = run_step(
                 common, "simplify", path, {}, for_ort=params.get("for_ort"),
                 keep_initializer_inputs=bool(params.get("keep_initializer_inputs")), time_it=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial.distance import cdist
+import scipy
 
 from onnxslim.data.columns import Array
 from onnxslim.data.samples import Samples
@@ -31,11 +31,13 @@ def find_near_duplicates(a: Samples, b: Samples) -> str | None:
     compared = []
     for x, y in zip(_sketch_samples(a), _sketch_samples(b), strict=True):
         some_x, some_y = (rows[:: -(-len(rows) // _DISTANCE_BLOCK_ROWS)] for rows in (x, y))
-        typical_distance = float(np.median(cdist(some_x, some_y)))
+        typical_distance = float(np.median(scipy.spatial.distance.cdist(some_x, some_y)))
         if typical_distance > 0:
             compared.append((x, y, MAX_RELATIVE_DISTANCE * typical_distance))
     for start in range(0, len(a) if compared else 0, _DISTANCE_BLOCK_ROWS):
-        is_near = [cdist(x[start : start + _DISTANCE_BLOCK_ROWS], y) < limit for x, y, limit in compared]
+        is_near = [
+            scipy.spatial.distance.cdist(x[start : start + _DISTANCE_BLOCK_ROWS], y) < limit for x, y, limit in compared
+        ]
         pairs += [(start + i, j) for i, j in np.argwhere(np.logical_and.reduce(is_near)).tolist()]
     if not pairs:
         return None

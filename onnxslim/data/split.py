@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.columns import Array, Indices
@@ -155,8 +154,9 @@ def _assign_units(samples: Samples) -> Indices:
     group = _number_keys(samples.groups.tolist())
     # Identical samples in two groups tie the groups together: components of the graph content - group.
     contents, nodes = int(content.max()) + 1, int(content.max() + group.max()) + 2
-    edges = coo_array((np.ones(len(samples)), (content, contents + group)), shape=(nodes, nodes))
-    return np.asarray(connected_components(edges, directed=False)[1], dtype=np.intp)[content]
+    edges = scipy.sparse.coo_array((np.ones(len(samples)), (content, contents + group)), shape=(nodes, nodes))
+    numbers = scipy.sparse.csgraph.connected_components(edges, directed=False)[1]
+    return np.asarray(numbers, dtype=np.intp)[content]
 
 
 def _digest_contents(samples: Samples) -> tuple[list[bytes], Indices]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
@@ -22,7 +22,9 @@ from onnxslim.runtime.load_check import save_checked
 from onnxslim.runtime.session import version
 from onnxslim.runtime.session_config import SessionConfig
 from onnxslim.runtime.timing import Timing
-from onnxslim.validation.evaluation_accumulator import Evaluation
+
+if TYPE_CHECKING:  # who only looks need not wait for every metric
+    from onnxslim.validation.evaluation_accumulator import Evaluation
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,15 @@ def test_the_command_line_needs_neither_torch_nor_matplotlib_to_start() -> None:
     assert python(code).stdout.splitlines()[-1] == "[]"
 
 
+def test_who_only_looks_at_a_model_waits_for_no_step_and_no_statistics() -> None:
+    code = (
+        "import sys, onnxslim_cli.app, onnxslim_cli.commands.inspect\n"
+        "heavy = ('scipy.stats', 'scipy.sparse', 'scipy.optimize', 'onnxslim.pruning.step', 'onnxslim.quantization.step')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    assert python(code).stdout.splitlines()[-1] == "[]"
+
+
 def test_an_unknown_attribute_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nope"):
         _ = onnxslim.nope

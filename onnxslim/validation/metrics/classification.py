@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import special
+import scipy
 
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.validation.metrics.metric import PartsFunction, as_column, check_class_labels, flatten_samples
@@ -132,7 +132,7 @@ def to_log_probabilities(scores: np.ndarray, of_probabilities: bool) -> np.ndarr
     """
     values = scores.astype(np.float64)
     if not of_probabilities:
-        return np.asarray(special.log_softmax(values, axis=-1))
+        return np.asarray(scipy.special.log_softmax(values, axis=-1))
     # A quantised softmax says exactly 0 where the original says 1e-9: that is its resolution, not an infinite surprise.
     floored = np.maximum(values, MIN_PROBABILITY)
     return np.asarray(np.log(floored / floored.sum(axis=-1, keepdims=True)))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from onnxslim.core.errors import UsageError
 from onnxslim.validation.metrics.accumulator import MAX_JACKKNIFE_GROUPS, MetricResult, compare_paired
@@ -105,7 +105,7 @@ class SimilarityMetric(EmbeddingMetric):
             loss = 1 - self._rows.measure_own_cosine()
             note = f"{reason} have no pairs to rank: the cosine with the original's own"
             return self.describe_loss(loss, lambda group: np.nan, self._rows.n, note)
-        a, b = stats.rankdata(expected), stats.rankdata(found)
+        a, b = scipy.stats.rankdata(expected), scipy.stats.rankdata(found)
 
         def lose_without(group: int) -> float:
             # the ranks of the rest are those of all, thinned out

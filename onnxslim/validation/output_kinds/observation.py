@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from scipy import special
+import scipy
 
 from onnxslim.core.errors import OnnxslimError
 from onnxslim.validation.output_kinds.graph_ending import GraphEnding
@@ -142,7 +142,7 @@ class OutputObservation:
 
     def softmax(self, axis: int) -> np.ndarray:
         """The rows along ``axis`` taken for logits: their softmax, shape (m, C)."""
-        return np.asarray(special.softmax(self.scores(axis), axis=1))
+        return np.asarray(scipy.special.softmax(self.scores(axis), axis=1))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import special
+import scipy
 
 from onnxslim.validation.metrics.classification import are_probabilities
 from onnxslim.validation.metrics.detection import MIN_TRUSTED_SCORE
@@ -62,11 +62,11 @@ class HeadLayout:
         values = join_tensors([outputs[name] for name in self.names])
         values = values.reshape(len(values), -1, self.channels)
         scores = values[..., self.scores]
-        share = special.expit(scores) if self.are_logits else scores
+        share = scipy.special.expit(scores) if self.are_logits else scores
         best = np.nan_to_num(share.max(axis=-1), nan=0.0)
         if self.objectness is not None:
             presence = values[..., self.objectness]
-            best = best * np.nan_to_num(special.expit(presence) if self.are_logits else presence, nan=0.0)
+            best = best * np.nan_to_num(scipy.special.expit(presence) if self.are_logits else presence, nan=0.0)
         return best, share.argmax(axis=-1), values[..., self.boxes].astype(np.float64)
 
 
@@ -115,7 +115,7 @@ def _find_layout(names: tuple[str, ...], outputs: Mapping[str, Any]) -> HeadLayo
     sparse = is_share & (median < MAX_MEDIAN_SCORE) & ~is_box
     are_logits = not sparse.any()
     if are_logits:
-        sparse = (special.expit(median) < MAX_MEDIAN_SCORE) & ~is_box
+        sparse = (scipy.special.expit(median) < MAX_MEDIAN_SCORE) & ~is_box
     if not sparse.any():
         return None
     channels = _find_period(sparse)
@@ -156,7 +156,7 @@ def _find_objectness(values: np.ndarray, scores: np.ndarray, sparse: np.ndarray,
     others[first] = False
     if not others.any():
         return None
-    share = special.expit(values) if are_logits else values
+    share = scipy.special.expit(values) if are_logits else values
     fires = np.flatnonzero(share[:, first] >= MIN_TRUSTED_SCORE)
     if not len(fires):
         fires = np.argsort(-share[:, first], kind="stable")[:MIN_ANCHOR_CHANNELS]
