@@ -21,7 +21,6 @@ from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Batch, Samples
 from onnxslim.graph import shapes
 from onnxslim.graph.signature import tap_outputs
-from onnxslim.graph.stored_weights.block_scales import make_block_scales_constant
 from onnxslim.model_io import model_file
 from onnxslim.model_io.short_names import restore_names
 from onnxslim.runtime.session import Session, SessionConfig
@@ -166,8 +165,6 @@ def compare(
     sample_sets = [samples] if isinstance(samples, Samples) else list(samples)
     unoptimized = (config or SessionConfig()).with_(optimize=False)
     first, second = model_file.load(a), model_file.load(b)
-    for model in (first, second):
-        make_block_scales_constant(model)
     outputs: dict[str, OutputDifference] = {}
     kinds = _recognize_outputs(first, sample_sets[0], config, output)
     changed = DisagreementCollector(next((kind for kind in kinds if kind.gates and len(kind.outputs) == 1), None))

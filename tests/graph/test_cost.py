@@ -79,7 +79,7 @@ def test_layers_behind_an_lstm_with_an_int8_kernel_are_counted() -> None:
 
 @pytest.mark.parametrize("text", ["uint2:64", "uint4:32", "int8:32"])
 def test_a_decoder_in_blocks_counts_as_the_one_that_it_was_made_from(text: str) -> None:
-    """Its table too, whose op hides the shapes of everything behind it; the scales are half floats."""
+    """Its table too, whose op hides the shapes of everything behind it; scales do not count."""
     graph = "g (int64[n] ids) => (float[n,50] y) { e = Gather(t, ids) a = MatMul(e, v) b = Relu(a) y = MatMul(b, w) }"
     made = quantize_model(graph, t=weight(50, 64), v=weight(64, 64), w=weight(64, 50))
     options = QuantizeOptions(weights="mixed", weight_formats={text: ()}, placement="static")

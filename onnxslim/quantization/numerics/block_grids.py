@@ -12,8 +12,8 @@ import numpy as np
 #: ends, and few weights are.
 _RANGE_SHRINKS = {2: np.linspace(1.0, 0.4, 16), 4: np.linspace(1.0, 0.7, 13), 8: np.ones(1)}
 _MIN_SCALE = 1e-30
-#: Half floats keep eleven bits of a scale from here on.
-_MIN_HALF, _MAX_HALF = 2.0**-14, 65504.0
+#: Scales are float32.
+_SCALE_BYTES = 4
 _SPELLING = re.compile(r"(u?)int([248]):(\d+)")
 
 
@@ -47,17 +47,11 @@ class BlockFormat:
         """Blocks of a row of ``inputs`` weights."""
         return -(-inputs // self.block_size)
 
-    def count_bytes(self, outputs: int, inputs: int, scale_bytes: int = 2) -> int:
-        """Bytes of the codes, scales and zero points of weights (``outputs``, ``inputs``)."""
+    def count_bytes(self, outputs: int, inputs: int) -> int:
+        """Bytes of the codes, float32 scales and zero points of weights (``outputs``, ``inputs``)."""
         blocks = self.count_blocks(inputs)
-        row_bytes = blocks * (self.block_size * self.bits // 8 + scale_bytes)
+        row_bytes = blocks * (self.block_size * self.bits // 8 + _SCALE_BYTES)
         return outputs * (row_bytes + (-(-blocks * self.bits // 8) if self.has_zero_point else 0))
-
-    def has_half_scales(self, least_peak: float) -> bool:
-        """Whether half floats hold the scale of a block whose largest magnitude is ``least_peak``, however it is shrunk."""
-        divisor = 2**self.bits - 1 if self.has_zero_point else 2 ** (self.bits - 1)
-        least_scale = least_peak * float(_RANGE_SHRINKS[self.bits].min()) / divisor
-        return bool(least_scale >= _MIN_HALF)
 
 
 @dataclass(frozen=True)
@@ -81,7 +75,6 @@ def search_grid(
     *,
     has_zero_point: bool = False,
     error_weights: np.ndarray | float = 1.0,
-    half_scales: bool = False,
 ) -> BlockGrid:
     """Of shrunk ranges for each block of ``values`` the one with the least squared error.
 
@@ -91,13 +84,8 @@ def search_grid(
         has_zero_point: Whether the range may lie anywhere around 0; else it has one code more on one side, and the scale is
             negative where the block's largest weight is positive, so that it can use it.
         error_weights: How often an error counts, as it broadcasts against ``values``.
-        half_scales: Whether scales are numbers that half floats hold, as far as those have all bits.
     """
-    ranges = (
-        (_round_to_halves(scales) if half_scales else scales, zero_points)
-        for scales, zero_points in _iter_ranges(values, bits, has_zero_point)
-    )
-    return _pick_range(values, ranges, bits, error_weights)
+    return _pick_range(values, _iter_ranges(values, bits, has_zero_point), bits, error_weights)
 
 
 def search_scales(values: np.ndarray, initial_scales: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -142,10 +130,3 @@ def _iter_ranges(values: np.ndarray, bits: int, has_zero_point: bool) -> Iterato
         if has_zero_point:
             scales = np.maximum((high - low) * (shrink / top), _MIN_SCALE)
             yield scales, np.clip(np.rint(-low * shrink / scales), 0, top).astype(np.float32)
-
-
-def _round_to_halves(scales: np.ndarray) -> np.ndarray:
-    """``scales`` as half floats hold them, float32, where those keep all their bits."""
-    magnitudes = np.abs(scales)
-    fits = (magnitudes >= _MIN_HALF) & (magnitudes <= _MAX_HALF)
-    return np.where(fits, np.where(fits, scales, 1.0).astype(np.float16), scales).astype(np.float32)

@@ -46,12 +46,6 @@ class BlockwiseWeight:
     in_features: int
     zero_points: np.ndarray | None = None
 
-    @property
-    def has_half_scales(self) -> bool:
-        """Whether half floats hold all scales as they are."""
-        with np.errstate(over="ignore"):
-            return bool((self.scales.astype(np.float16).astype(np.float32) == self.scales).all())
-
     def dequantize(self) -> np.ndarray:
         """The weights that the codes stand for, float32 (N, K)."""
         zero_points: np.ndarray | float = 2.0 ** (self.bits - 1)
@@ -75,7 +69,7 @@ def quantize_blockwise(weight: np.ndarray, bits: int, block_size: int | None = N
 
 
 def quantize_nearest(
-    weight: np.ndarray, block_format: BlockFormat, *, error_weights: np.ndarray | None = None, half_scales: bool = False
+    weight: np.ndarray, block_format: BlockFormat, *, error_weights: np.ndarray | None = None
 ) -> BlockwiseWeight:
     """``weight`` float32 (N, K) rounded to nearest in blocks of ``block_format``.
 
@@ -83,14 +77,11 @@ def quantize_nearest(
         weight: A layer's, or a table.
         block_format: Bits, block size, zero points or none.
         error_weights: float (K,), how often the error of an input's weight counts where ranges are chosen.
-        half_scales: Whether scales are to be numbers that half floats hold.
     """
     size = block_format.block_size
     values = _split_blocks(weight, size)
     counts = 1.0 if error_weights is None else _split_blocks(error_weights[None].astype(np.float32), size)
-    grid = search_grid(
-        values, block_format.bits, has_zero_point=block_format.has_zero_point, error_weights=counts, half_scales=half_scales
-    )
+    grid = search_grid(values, block_format.bits, has_zero_point=block_format.has_zero_point, error_weights=counts)
     return _assemble(grid.codes, grid.scales, grid.zero_points, block_format, weight.shape[1])
 
 
@@ -126,9 +117,7 @@ def quantize_gptq(weight: np.ndarray, gram: np.ndarray) -> BlockwiseWeight:
     return quantize_with_feedback(weight, make_feedback(gram, GPTQ_DAMPING), GPTQ_FORMAT)
 
 
-def quantize_with_feedback(
-    weight: np.ndarray, feedback: Feedback, block_format: BlockFormat, *, half_scales: bool = False
-) -> BlockwiseWeight:
+def quantize_with_feedback(weight: np.ndarray, feedback: Feedback, block_format: BlockFormat) -> BlockwiseWeight:
     """``weight`` float32 (N, K) in blocks of ``block_format``, rounded with the least error of the layer's outputs.
 
     GPTQ (Frantar et al., 2022). A block's scale is chosen when its turn comes, with errors weighed by the energy of the
@@ -138,19 +127,15 @@ def quantize_with_feedback(
         weight: A layer's; rows do not depend on each other.
         feedback: Of its inputs.
         block_format: Bits, block size, zero points or none.
-        half_scales: Whether scales are to be numbers that half floats hold.
     """
     rows = max(1, MAX_FEEDBACK_ELEMENTS // weight.shape[1])
-    parts = [
-        _round_rows(weight[first : first + rows], feedback, block_format, half_scales)
-        for first in range(0, len(weight), rows)
-    ]
+    parts = [_round_rows(weight[first : first + rows], feedback, block_format) for first in range(0, len(weight), rows)]
     codes, scales, zero_points = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return _assemble(codes, scales, zero_points, block_format, weight.shape[1])
 
 
 def _round_rows(
-    weight: np.ndarray, feedback: Feedback, block_format: BlockFormat, half_scales: bool
+    weight: np.ndarray, feedback: Feedback, block_format: BlockFormat
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Codes (N, blocks, block), scales and zero points (N, blocks) of some rows."""
     size, top = block_format.block_size, 2**block_format.bits - 1
@@ -160,7 +145,7 @@ def _round_rows(
     def choose_grid(start: int, block: np.ndarray) -> gptq.CodeGrid:
         grid = search_grid(
             block[0][:, None], block_format.bits, has_zero_point=block_format.has_zero_point,
-            error_weights=feedback.energy[start : start + block.shape[2]], half_scales=half_scales,
+            error_weights=feedback.energy[start : start + block.shape[2]],
         )  # fmt: skip
         scales.append(grid.scales)
         zero_points.append(grid.zero_points)
@@ -184,12 +169,6 @@ def quantize_symmetric(weight: np.ndarray, bits: int) -> tuple[np.ndarray, np.nd
     values = _split_blocks(weight, BLOCK_SIZES[bits])
     codes, scales = search_scales(values, np.abs(values).max(axis=2) / (2 ** (bits - 1) - 1), bits)
     return codes.astype(np.int8).reshape(len(weight), -1)[:, : weight.shape[1]], scales
-
-
-def find_least_peak(weight: np.ndarray, block_size: int) -> float:
-    """The largest magnitude of the block of ``weight`` (N, K) where it is least, blocks of zeros apart; infinite of none."""
-    peaks = np.abs(_split_blocks(weight, block_size)).max(axis=2)
-    return float(peaks[peaks > 0].min(initial=np.inf))
 
 
 def _split_blocks(weight: np.ndarray, size: int) -> np.ndarray:

@@ -93,28 +93,22 @@ class StoredBlocks:
     zero_points: ir.Value | None = None
 
 
-def store_blocks(
-    editor: GraphEditor, stem: str, quantized: blockwise.BlockwiseWeight, *, half_scales: bool = False
-) -> StoredBlocks:
-    """Initializers of ``quantized`` called after ``stem``; with ``half_scales`` scales in half floats, which the runtime
-    makes floats of while it loads the model.
+def store_blocks(editor: GraphEditor, stem: str, quantized: blockwise.BlockwiseWeight) -> StoredBlocks:
+    """Initializers of ``quantized`` called after ``stem``.
+
+    Scales are float32: half floats would have to be widened, and MatMulNBits computes with scales that are no constants as
+    if there were none, in a session whose optimisation, which would make them constants, is off.
     """
     codes = editor.add_initializer(f"{stem}_quantized", quantized.codes)
-    if half_scales:
-        halves = editor.add_initializer(f"{stem}_scale", quantized.scales.astype(np.float16))
-        scales = editor.add_cast(halves, ir.DataType.FLOAT, before=editor.graph[0], name=f"{stem}_scale_Cast")
-    else:
-        scales = editor.add_initializer(f"{stem}_scale", quantized.scales)
+    scales = editor.add_initializer(f"{stem}_scale", quantized.scales)
     zero_points = quantized.zero_points
     stored_zeros = None if zero_points is None else editor.add_initializer(f"{stem}_zero_point", zero_points)
     return StoredBlocks(quantized, codes, scales, stored_zeros)
 
 
-def write_block_readers(
-    editor: GraphEditor, weight: WeightMatrix, quantized: blockwise.BlockwiseWeight, *, half_scales: bool = False
-) -> None:
+def write_block_readers(editor: GraphEditor, weight: WeightMatrix, quantized: blockwise.BlockwiseWeight) -> None:
     """Whatever reads ``weight`` reads the codes of ``quantized``, which are stored once for layers and tables."""
-    blocks = store_blocks(editor, str(weight.weight_value.name), quantized, half_scales=half_scales)
+    blocks = store_blocks(editor, str(weight.weight_value.name), quantized)
     for linear in weight.linear_layers:
         # a weight that is read both ways lies as its first reader wants it
         if linear.transposed == (weight.scale_axis == 0):

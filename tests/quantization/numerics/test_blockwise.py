@@ -50,7 +50,7 @@ def test_packing_codes_can_be_undone(bits: int, count: int) -> None:
 def test_the_runtime_reads_what_was_packed(bits: int, has_zero_point: bool) -> None:
     rng = np.random.default_rng(bits)
     weight, x = (rng.standard_normal(shape).astype(np.float32) + 0.3 for shape in ((24, 160), (3, 160)))
-    found = blockwise.quantize_nearest(weight, BlockFormat(bits, 32, has_zero_point), half_scales=True)
+    found = blockwise.quantize_nearest(weight, BlockFormat(bits, 32, has_zero_point))
     constants = {"codes": found.codes, "scales": found.scales}
     constants |= {} if found.zero_points is None else {"zero_points": found.zero_points}
     node = helper.make_node(
@@ -72,11 +72,10 @@ def test_error_feedback_gains_in_every_format(bits: int, has_zero_point: bool, s
     x = correlated(800, 160, seed)
     gram = (x.T @ x).astype(np.float64) / len(x)
     block_format = BlockFormat(bits, size, has_zero_point)
-    fed_back = blockwise.quantize_with_feedback(w, blockwise.make_feedback(gram, 0.01), block_format, half_scales=True)
+    fed_back = blockwise.quantize_with_feedback(w, blockwise.make_feedback(gram, 0.01), block_format)
     nearest = blockwise.quantize_nearest(w, block_format)
     lost = [np.square(x @ (w - one.dequantize()).T).sum() for one in (fed_back, nearest)]
     assert lost[0] < 0.7 * lost[1]
-    assert fed_back.has_half_scales
 
 
 def test_rows_are_rounded_alike_however_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from onnxslim.core.converter import suggest_names
 from onnxslim.core.errors import UsageError
@@ -42,6 +42,15 @@ def read_choice(written: Mapping[str, Sequence[str]], weights: Sequence[MixedWei
         if text not in weight.formats:
             raise UsageError(f"{_KEY}: {text} does not fit {weight.name}", hint=f"one of {', '.join(weight.formats)}")
     return {weight.name: chosen[weight.name] for weight in weights}
+
+
+def find_expanded(written: Mapping[str, Sequence[str]]) -> Callable[[str], bool]:
+    """Which weights a choice has expanded when the model is loaded, by their names: what else reads them may be read in
+    blocks by another runtime than the one that the choice was made on.
+    """
+    formats = {name: text for text, names in written.items() for name in names}
+    common = next((text for text, names in written.items() if not names), "")
+    return lambda name: formats.get(name, common) in EXPANDED_FORMATS
 
 
 def parse_formats(written: Mapping[str, Sequence[str]]) -> list[BlockFormat]:

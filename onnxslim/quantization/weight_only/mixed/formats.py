@@ -7,9 +7,8 @@ when the model is loaded: from int8 or from a codebook, which makes the file sma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
@@ -20,7 +19,6 @@ from onnxslim.quantization.numerics.block_grids import BlockFormat
 from onnxslim.quantization.numerics.blockwise import (
     BlockwiseWeight,
     Feedback,
-    find_least_peak,
     quantize_nearest,
     quantize_with_feedback,
 )
@@ -80,22 +78,9 @@ class MixedWeight:
         """Bytes of the weight in a format."""
         if isinstance(self.stored, WeightMatrix):
             outputs, inputs = self.matrix.shape
-            return _parse(text).count_bytes(outputs, inputs, 2 if self.has_half_scales(text) else 4)
+            return _parse(text).count_bytes(outputs, inputs)
         size, scales = self.stored.array.size, int(np.prod(self.stored.scale_shape))
         return size + 2 * scales if text == "int8" else count_codebook_bytes(size, scales, int(text.partition(":")[2]))
-
-    @cached_property
-    def _least_peaks(self) -> dict[int, float]:
-        """By block size the largest magnitude of the block where it is least."""
-        matrix, sizes = self.matrix, {_parse(text).block_size for text in self.formats}
-        return {size: find_least_peak(matrix, size) for size in sorted(sizes)}
-
-    def has_half_scales(self, text: str) -> bool:
-        """Whether half floats hold the scales of a matrix in a format: where they do not hold that of one block, as of a row
-        of next to nothing, all are floats.
-        """
-        block_format = _parse(text)
-        return block_format.has_half_scales(self._least_peaks[block_format.block_size])
 
     def round(self, text: str, feedback: Feedback | None = None, rows: slice = slice(None)) -> Rounded:
         """The weight in a format.
@@ -107,8 +92,8 @@ class MixedWeight:
         """
         if isinstance(self.stored, WeightMatrix):
             if feedback is None:
-                return quantize_nearest(self.matrix[rows], _parse(text), half_scales=True)
-            return quantize_with_feedback(self.matrix[rows], feedback, _parse(text), half_scales=True)
+                return quantize_nearest(self.matrix[rows], _parse(text))
+            return quantize_with_feedback(self.matrix[rows], feedback, _parse(text))
         if text == "int8":
             return quantize_expanded(self.stored)
         return fit_codebook(self.stored, int(text.partition(":")[2]))
@@ -126,10 +111,7 @@ class MixedWeight:
         """Let all its readers read ``rounded``."""
         if isinstance(self.stored, WeightMatrix):
             assert isinstance(rounded, BlockwiseWeight)
-            # what a body reads has to be a constant, which what a Cast makes out there is not
-            nodes = [reader.node for reader in self.stored.linear_layers] + [reader.node for reader in self.stored.tables]
-            is_outside = all(node.graph is editor.graph for node in nodes)
-            write_block_readers(editor, self.stored, rounded, half_scales=is_outside and rounded.has_half_scales)
+            write_block_readers(editor, self.stored, rounded)
         elif isinstance(rounded, Codebook):
             write_codebook(editor, self.stored, rounded)
         else:
@@ -137,19 +119,26 @@ class MixedWeight:
             write_expanded_weight(editor, self.stored, rounded)
 
 
-def find_mixed_weights(model: ir.Model, formats: BlockFormats, exclude: Sequence[str] = ()) -> list[MixedWeight]:
+def find_mixed_weights(
+    model: ir.Model,
+    formats: BlockFormats,
+    exclude: Sequence[str] = (),
+    is_expanded: Callable[[str], bool] = lambda name: False,
+) -> list[MixedWeight]:
     """The weights of the main graph of ``model`` that have a choice.
 
     Args:
         model: Nodes named.
         formats: What the runtime runs.
         exclude: Regular expressions; a weight stays float when a reader's whole name matches.
+        is_expanded: Of the name of a weight whether it is expanded when the model is loaded although it could be in blocks.
     """
     found: list[MixedWeight] = []
     for matrix in find_weight_matrices(model, exclude)[0]:
         texts = _list_block_formats(matrix, formats)
-        if texts and _is_outside(model, matrix.weight_value):
-            found.append(MixedWeight(str(matrix.weight_value.name), matrix, texts))
+        name = str(matrix.weight_value.name)
+        if texts and _is_outside(model, matrix.weight_value) and not is_expanded(name):
+            found.append(MixedWeight(name, matrix, texts))
     taken = {reader for weight in found if isinstance(weight.stored, WeightMatrix) for reader in weight.stored.reader_names}
     for tensor, _ in find_expanded_weights(model, exclude_layers(exclude, taken))[0]:
         if not _is_outside(model, tensor.value):

@@ -15,28 +15,33 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.core.deadline import NO_TIME_LEFT, seconds_left
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.step_report import StepReport
+from onnxslim.graph.cost import count_params
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.conformance.block_kernels import find_block_formats, find_table_formats
 from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.decision import QuantizeDecision
+from onnxslim.quantization.linear_layers import find_weight_matrices
 from onnxslim.quantization.numerics.bit_allocation import Allocation, walk_allocations
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only.mixed.builder import MixedBuilder
-from onnxslim.quantization.weight_only.mixed.choice import parse_formats, read_choice, write_choice
+from onnxslim.quantization.weight_only.mixed.choice import find_expanded, parse_formats, read_choice, write_choice
 from onnxslim.quantization.weight_only.mixed.formats import BlockFormats, MixedWeight, find_mixed_weights
-from onnxslim.quantization.weight_only.mixed.second_moments import select_moment_feeds
+from onnxslim.quantization.weight_only.mixed.second_moments import count_affordable_runs, count_runs
 from onnxslim.quantization.weight_only.mixed.selection import Chosen, SizeMeter, select_by_loss, select_by_size
 from onnxslim.quantization.weight_only.mixed.sensitivity import estimate_losses
 from onnxslim.quantization.weight_only.weights import WeightTensor
-from onnxslim.runtime.session import Session
+from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.timing import interleave
 
 #: Samples that times are measured on, and points of the front that are shown and timed.
 NUM_TIMING_SAMPLES, NUM_SHOWN = 4, 5
 _TIMING_SECONDS = 1.5
+#: Of a model's parameters, those that blocks have to fit for bits to be chosen one by one unasked.
+_MIN_HELD_SHARE = 0.5
 #: Bytes of weights in all up to which points are timed side by side.
 _MAX_TIMED_BYTES = 400_000_000
 
@@ -60,12 +65,19 @@ def quantize_mixed(
     samples, given = context.require_samples("--weights mixed"), options.weight_formats
     check_options(context, options)
     feeds, config = CalibrationFeeds(samples), context.config
-    formats = _find_formats(context, options, report) if given is None else BlockFormats(*[parse_formats(given)] * 2)
-    weights = find_mixed_weights(model, formats, options.exclude)
+    if given is None:
+        weights = find_mixed_weights(model, _find_formats(context, options, report), options.exclude)
+    else:
+        formats = BlockFormats(*[parse_formats(given)] * 2)
+        weights = find_mixed_weights(model, formats, options.exclude, find_expanded(given))
     if not weights:
         raise UnsupportedError("nothing to quantise: no layer has float weights that fewer bits would make smaller")
-    moment_feeds = select_moment_feeds(model, feeds)
-    builder = MixedBuilder(model, weights, options.exclude, feeds=moment_feeds, config=config)
+    run_count = _count_runs(model, weights, context, options, report)
+    moment_feeds = feeds.with_prompts(count_runs(model, feeds) if run_count is None else run_count)
+    builder = MixedBuilder(
+        model, weights, options.exclude, feeds=moment_feeds, config=config, pace=context.pace,
+        max_fitted=options.corrected_layers,
+    )  # fmt: skip
     if given is not None:
         chosen: Chosen = read_choice(given, weights)
     else:
@@ -78,8 +90,6 @@ def quantize_mixed(
         meter = SizeMeter(model, builder, options)
         if options.max_size is not None:
             index = select_by_size(front, options.max_size, lambda i: meter.measure(_name(front[i], weights)))
-            while index and meter.measure_built(_name(front[index], weights)) > options.max_size:
-                index -= 1  # fitting moved a scale out of what half floats hold
         else:
             index = select_by_loss(
                 model, front, lambda i: builder.build(_name(front[i], weights))[0], context, options, report
@@ -93,13 +103,50 @@ def quantize_mixed(
     with report.part("rounding"):
         result, written = builder.build(chosen)
     report.add(written)
+    fitted_count = None if builder.fitted_count == len(weights) else builder.fitted_count
+    if fitted_count is not None:
+        report.skip(f"weights after the first {fitted_count}", f"rounding for the data: {NO_TIME_LEFT}")
     if expanded := sum(isinstance(weight.stored, WeightTensor) for weight in weights):
         report.warnings.append(
             f"{expanded} weights are not read in blocks but expanded when the model is loaded: that makes the file smaller, "
             "not the inference faster"
         )
     context.progress("weights", 1, 1)
-    return result, QuantizeDecision("weights", options.target, weight_formats=write_choice(chosen))
+    return result, QuantizeDecision(
+        "weights", options.target, weight_formats=write_choice(chosen), calibration_samples=run_count,
+        corrected_layers=fitted_count,
+    )  # fmt: skip
+
+
+def _count_runs(
+    model: ir.Model,
+    weights: Sequence[MixedWeight],
+    context: QuantizeContext,
+    options: QuantizeOptions,
+    report: StepReport,
+) -> int | None:
+    """How many runs moments are taken of where there is, or was, no time for all; else None."""
+    if options.calibration_samples is not None or context.deadline is None:
+        return options.calibration_samples
+    feeds = CalibrationFeeds(context.require_samples("--weights mixed"))
+    count = count_affordable_runs(model, weights, feeds, context.config, seconds_left(context.deadline))
+    if count == count_runs(model, feeds):
+        return None
+    report.skip(f"runs after the first {count}", NO_TIME_LEFT)
+    return count
+
+
+def is_worth_mixing(model: ir.Model, config: SessionConfig, *, by_time: bool) -> bool:
+    """Whether bits for each weight may be worth the time that choosing them takes.
+
+    They are where ``model`` looks rows of tables up, as whatever reads tokens does, most of its parameters are in such
+    tables and in linear layers, and the runtime multiplies with fewer than 8 bits, ``by_time`` also fast enough.
+    """
+    matrices = find_weight_matrices(model)[0]
+    held = sum(matrix.array.size for matrix in matrices)
+    if not any(matrix.tables for matrix in matrices) or held < _MIN_HELD_SHARE * count_params(model):
+        return False
+    return any(block_format.bits < 8 for block_format in find_block_formats(config, by_time=by_time))
 
 
 def _find_formats(context: QuantizeContext, options: QuantizeOptions, report: StepReport) -> BlockFormats:

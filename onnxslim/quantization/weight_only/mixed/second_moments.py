@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +18,15 @@ from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.linear_layers import WeightMatrix
 from onnxslim.quantization.numerics.blockwise import Feedback, make_feedback
 from onnxslim.quantization.weight_only.mixed.formats import MixedWeight
-from onnxslim.runtime.session import SessionConfig
+from onnxslim.runtime.session import Session, SessionConfig
 
 #: Bytes of the moments that are held at a time, in float64 and as they come.
 MAX_MOMENT_BYTES = 256_000_000
 #: Runs that moments are taken of: at least, at most, and in between as many as these multiply-accumulates pay for.
 MIN_RUNS, MAX_RUNS, RUN_MACS = 8, 192, 3e11
+#: Which share of the time of a step moments may take, how often they are taken (to choose, and to round), and how many
+#: plain runs one of those takes as long as.
+_TIME_SHARE, _PASSES, _OBSERVED_RUNS = 0.3, 2, 2.0
 #: Damping before moments are inverted (Frantar et al., GPTQ, 2022), and how much more with fewer rows for a layer's inputs.
 DAMPING, SCARCITY_DAMPING = 0.01, 0.1
 #: The tensors that the layers of one weight read: one, or several where layers share the weight.
@@ -47,10 +51,25 @@ class InputMoments:
         return make_feedback(self.gram, DAMPING + SCARCITY_DAMPING * len(self.gram) / max(self.rows, 1))
 
 
-def select_moment_feeds(model: ir.Model, feeds: CalibrationFeeds) -> CalibrationFeeds:
-    """The runs that moments are taken of: of texts prompts above all, which show many tokens each."""
+def count_runs(model: ir.Model, feeds: CalibrationFeeds) -> int:
+    """How many runs moments are taken of, whatever the machine; of texts prompts above all, which show many tokens each."""
     macs = max(compute_cost(model, read_dim_sizes(model, feeds.with_prompts(1).first(1)[0])).macs, 1)
-    return feeds.with_prompts(int(min(max(RUN_MACS / macs, MIN_RUNS), MAX_RUNS)))
+    return min(int(min(max(RUN_MACS / macs, MIN_RUNS), MAX_RUNS)), len(feeds))
+
+
+def count_affordable_runs(
+    model: ir.Model, weights: Sequence[MixedWeight], feeds: CalibrationFeeds, config: SessionConfig, seconds: float
+) -> int:
+    """Of :func:`count_runs` those that there is time for in a step of so many ``seconds``; a few whatever it takes."""
+    session, feed = Session(model, config), feeds.with_prompts(1).first(1)[0]
+    started = time.monotonic()
+    session.run(feed)
+    run_seconds = time.monotonic() - started
+    reads = _group_by_reads(model, weights)
+    passes = _PASSES * len(list(_split({read: group[0].matrix.shape[1] for read, group in reads.items() if read})))
+    affordable = _TIME_SHARE * seconds / (max(passes, 1) * _OBSERVED_RUNS * max(run_seconds, 1e-9))
+    wanted = count_runs(model, feeds)
+    return min(wanted, max(MIN_RUNS, int(min(affordable, wanted))))
 
 
 def iter_moments(
@@ -64,12 +83,7 @@ def iter_moments(
         feeds: Calibration data.
         config: Where to run.
     """
-    known = set(ObservedModel(model).values)
-    readers: dict[_Read, list[MixedWeight]] = {}
-    for weight in weights:
-        layers = weight.stored.linear_layers if isinstance(weight.stored, WeightMatrix) else []
-        names = dict.fromkeys(str(layer.activation.name) for layer in layers)
-        readers.setdefault(tuple(name for name in names if name in known), []).append(weight)
+    readers = _group_by_reads(model, weights)
     yield from ((weight, None) for weight in readers.pop((), []))
     for reads in _split({read: group[0].matrix.shape[1] for read, group in readers.items()}):
         moments = _collect(model, reads, feeds, config)
@@ -77,6 +91,17 @@ def iter_moments(
             found = moments.pop(read)
             for weight in readers[read]:
                 yield weight, found if found.rows else None
+
+
+def _group_by_reads(model: ir.Model, weights: Sequence[MixedWeight]) -> dict[_Read, list[MixedWeight]]:
+    """``weights`` by the tensors of the main graph that their layers read; by none of what no layer there multiplies."""
+    known = {value.name for value in model.graph.inputs} | {value.name for node in model.graph for value in node.outputs}
+    readers: dict[_Read, list[MixedWeight]] = {}
+    for weight in weights:
+        layers = weight.stored.linear_layers if isinstance(weight.stored, WeightMatrix) else []
+        names = dict.fromkeys(str(layer.activation.name) for layer in layers)
+        readers.setdefault(tuple(name for name in names if name in known), []).append(weight)
+    return readers
 
 
 def _split(inputs: dict[_Read, int]) -> Iterator[list[_Read]]:

@@ -52,13 +52,7 @@ class SizeMeter:
 
     def measure(self, chosen: Chosen) -> int:
         """Bytes, with the recipe that the file carries, as far as a sketch tells."""
-        return self._measure(self._builder.sketch(chosen), chosen)
-
-    def measure_built(self, chosen: Chosen) -> int:
-        """The same of what is fitted to the data."""
-        return self._measure(self._builder.build(chosen)[0], chosen)
-
-    def _measure(self, model: ir.Model, chosen: Chosen) -> int:
+        model = self._builder.sketch(chosen)
         finish(model, self._known_names, self._options, "weights")
         return measure_bytes(model) + RECIPE_BYTES + len(json.dumps(write_choice(chosen)))
 

@@ -105,11 +105,16 @@ def estimate_losses(
         moment_feeds: Those that moments are taken of.
         states: Outputs that are fed back.
         config: Where to run.
-        fits: Asked before each run whether there is time for it.
+        fits: Asked before each weight, and before each run, whether there is time for it.
     """
     errors: dict[MixedWeight, tuple[np.ndarray, float]] = {}
     for weight, moments in iter_moments(model, weights, moment_feeds, config):
+        if not fits():
+            break
         errors[weight] = _estimate_errors(weight, moments)
+    for weight in weights:  # what there was no time to watch
+        if weight not in errors:
+            errors[weight] = _estimate_errors(weight, None)
     loss_feeds, max_trials = _select_loss_feeds(model, feeds, len(weights))
     swapped = SwappedWeights(model, weights, loss_feeds, states, config)
     by_name = {weight.name: weight for weight in weights}

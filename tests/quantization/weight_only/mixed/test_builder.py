@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onnxslim.core.deadline import Pacer
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
@@ -17,6 +20,18 @@ from onnxslim.runtime.session import Session, SessionConfig
 from tests.support.quantize_graphs import model, weight
 
 BLOCKS = [BlockFormat(2, 64, True), BlockFormat(4, 32, True), BlockFormat(8, 64)]
+
+
+class ImpatientPacer(Pacer):
+    """There is time for a few parts only."""
+
+    def __init__(self, parts: int) -> None:
+        super().__init__(None)
+        self.parts = parts
+
+    def fits(self) -> bool:
+        self.parts -= 1
+        return self.parts >= 0
 
 
 def make_builder(small: float = 1.0) -> tuple[ir.Model, list[MixedWeight], MixedBuilder, np.ndarray]:
@@ -47,6 +62,24 @@ def test_what_is_built_is_fitted_to_the_data() -> None:
     feeds = CalibrationFeeds(open_samples({"x": x}, found))
     again, _ = MixedBuilder(found, weights, (), feeds=feeds, config=SessionConfig()).build(chosen)
     assert model_file.to_bytes(again) == model_file.to_bytes(built)
+
+
+@pytest.mark.parametrize("parts", [0, 1, 2])
+def test_what_there_is_no_time_to_fit_is_rounded_to_nearest_and_one_number_repeats_it(parts: int) -> None:
+    found, weights, whole, x = make_builder()
+    feeds = CalibrationFeeds(open_samples({"x": x}, found))
+
+    def make(**options: Any) -> MixedBuilder:
+        return MixedBuilder(found, weights, (), feeds=feeds, config=SessionConfig(), **options)
+
+    builder = make(pace=lambda: ImpatientPacer(parts))
+    builder.build({one.name: "int8:64" if one.name != "u" else "int8" for one in weights})
+    chosen = {one.name: "uint4:32" if one.name != "u" else "int8" for one in weights}
+    built, _ = builder.build(chosen)
+    assert builder.fitted_count == (0, 1, len(weights))[parts]
+    again = make(max_fitted=builder.fitted_count).build(chosen)[0]
+    assert model_file.to_bytes(again) == model_file.to_bytes(built)
+    assert (model_file.to_bytes(whole.build(chosen)[0]) == model_file.to_bytes(built)) == (parts == 2)
 
 
 @pytest.mark.parametrize("small", [1.0, 1e-6])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +13,15 @@ from onnxslim.core.errors import GateError, UnsupportedError, UsageError
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
+from onnxslim.quantization.conformance.block_kernels import find_block_formats
 from onnxslim.quantization.context import DropOverLimit
 from onnxslim.quantization.evaluation.front_selection import MAX_BUILDS
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
+from onnxslim.quantization.weight_only.mixed import pipeline, second_moments
 from onnxslim.quantization.weight_only.mixed.selection import RECIPE_BYTES
-from tests.support.encoder import sqnr
+from onnxslim.runtime.session import Session, SessionConfig
+from tests.support.encoder import sqnr, tied
 from tests.support.quantize_graphs import model, weight
 
 MIXED = QuantizeOptions(weights="mixed", placement="static")
@@ -56,6 +60,63 @@ def test_the_choice_is_recorded_and_repeated_to_the_byte() -> None:
     again, repeated = quantize(found, samples, replace(MIXED, weight_formats=report.decision.weight_formats))
     assert model_file.to_bytes(first) == model_file.to_bytes(again)
     assert repeated.decision.weight_formats == report.decision.weight_formats
+
+
+def test_a_choice_of_little_time_is_repeated_to_the_byte_without_a_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that moments are taken of, and weights that are fitted, are what a clock decides."""
+    monkeypatch.setattr(second_moments, "MIN_RUNS", 3)
+    found, samples = make_chain()
+    options = replace(MIXED, max_size=len(model_file.to_bytes(found)) // 5)
+    first, report = quantize(found, samples, options, deadline=time.monotonic())
+    decision = report.decision
+    assert (decision.calibration_samples, decision.corrected_layers) == (3, 0)
+    assert sum("no time left" in entry.reason for entry in report.skipped) == 2
+    given = replace(
+        MIXED, weight_formats=decision.weight_formats, calibration_samples=decision.calibration_samples,
+        corrected_layers=decision.corrected_layers,
+    )  # fmt: skip
+    assert model_file.to_bytes(quantize(found, samples, given)[0]) == model_file.to_bytes(first)
+
+
+@pytest.mark.parametrize("op", ["Transpose", "Gemm"])
+def test_with_the_runtimes_optimization_off_a_model_computes_the_same(op: str) -> None:
+    """A debugger's session, or one of a runtime that is built without: tables and tied layers too."""
+    found = tied(op)
+    samples = open_samples({"ids": np.arange(40)}, found)
+    for text in ("int8:64", "uint4:32"):
+        result, _ = quantize(found, samples, replace(MIXED, weight_formats={text: ()}))
+        assert {"MatMulNBits", "GatherBlockQuantized"} <= {node.op_type for node in result.graph}
+        feed = {"ids": np.arange(8)}
+        (wanted,), (got,) = (
+            Session(result, SessionConfig(optimize=optimize)).run(feed).values() for optimize in (True, False)
+        )
+        assert np.abs(got - wanted).max() < 1e-3 * np.abs(wanted).max()
+
+
+def test_a_table_that_was_expanded_is_expanded_again_where_the_runtime_could_look_it_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = "g (int64[n] ids) => (float[n,64] y) { e = Gather (t, ids) \n y = MatMul (e, w) }"
+    found = model(text, t=weight(100, 64), w=weight(64, 64))
+    samples = open_samples({"ids": np.arange(64)}, found)
+    with monkeypatch.context() as older:
+        older.setattr(pipeline, "find_table_formats", lambda _: [])
+        first, report = quantize(found, samples, replace(MIXED, max_size=16_000))
+    assert "GatherBlockQuantized" not in {node.op_type for node in first.graph}
+    again, _ = quantize(found, samples, replace(MIXED, weight_formats=report.decision.weight_formats))
+    assert model_file.to_bytes(again) == model_file.to_bytes(first)
+
+
+def test_bits_are_worth_choosing_for_what_reads_tokens_and_is_made_of_blocks() -> None:
+    text = "g (int64[n] ids) => (float[n,64] y) { e = Gather (t, ids) \n y = MatMul (e, w) }"
+    reads_tokens = model(text, t=weight(100, 64), w=weight(64, 64))
+    config = SessionConfig()
+    is_runtime_new = any(one.bits < 8 for one in find_block_formats(config, by_time=False))
+    assert pipeline.is_worth_mixing(reads_tokens, config, by_time=False) == is_runtime_new
+    assert not pipeline.is_worth_mixing(make_chain()[0], config, by_time=False)
+    text = text.replace("y = MatMul (e, w)", "f = MatMul (e, w) \n k = ReduceSum (m) \n y = Mul (f, k)")
+    elsewhere = model(text, t=weight(100, 64), w=weight(64, 64), m=weight(1000, 64))
+    assert not pipeline.is_worth_mixing(elsewhere, config, by_time=False)
 
 
 def test_a_loss_takes_the_smallest_that_keeps_it() -> None:
@@ -102,7 +163,7 @@ def test_a_size_that_cannot_be_reached_says_the_smallest_that_can() -> None:
     assert len(model_file.to_bytes(result)) <= smallest
 
 
-def test_a_size_is_kept_where_half_floats_hold_no_scale_of_some_rows() -> None:
+def test_a_size_is_kept_where_some_rows_are_next_to_nothing() -> None:
     found, samples = make_chain()
     for name in ("w0", "w1", "w2", "w3"):
         rows = found.graph.initializers[name].const_value.numpy().copy()  # type: ignore[union-attr]

@@ -11,7 +11,7 @@ from onnxslim.quantization.numerics.block_grids import BlockFormat
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.weight_only.mixed import second_moments
 from onnxslim.quantization.weight_only.mixed.formats import BlockFormats, find_mixed_weights
-from onnxslim.quantization.weight_only.mixed.second_moments import iter_moments, select_moment_feeds
+from onnxslim.quantization.weight_only.mixed.second_moments import count_affordable_runs, count_runs, iter_moments
 from onnxslim.runtime.session import SessionConfig
 from tests.support.encoder import tied
 from tests.support.quantize_graphs import model, weight
@@ -73,6 +73,9 @@ def test_the_fewer_rows_the_less_roundings_make_up_for_each_other() -> None:
 def test_runs_are_as_many_as_their_work_pays_for(monkeypatch: pytest.MonkeyPatch) -> None:
     found = prepare_model(model(TEXT, v=weight(64, 32), w=weight(32, 32)))[0]
     feeds = CalibrationFeeds(open_samples({"x": np.zeros((300, 5, 64), np.float32)}, found))
-    assert len(select_moment_feeds(found, feeds)) == second_moments.MAX_RUNS
+    assert count_runs(found, feeds) == second_moments.MAX_RUNS
+    weights = find_mixed_weights(found, FORMATS)
+    assert count_affordable_runs(found, weights, feeds, SessionConfig(), 1e9) == second_moments.MAX_RUNS
+    assert count_affordable_runs(found, weights, feeds, SessionConfig(), 0.0) == second_moments.MIN_RUNS
     monkeypatch.setattr(second_moments, "RUN_MACS", 1)
-    assert len(select_moment_feeds(found, feeds)) == second_moments.MIN_RUNS
+    assert count_runs(found, feeds) == second_moments.MIN_RUNS
