@@ -17,9 +17,12 @@ QUANTIZATION_SCHEMES: dict[str, tuple[str, dict[str, str]]] = {
     "static": ("int8, fixed ranges", {"activations": "static"}),
     "dynamic": ("int8, dynamic ranges", {"activations": "dynamic"}),
     "narrow": ("int8 + int4 linear", {"linear": "int4"}),
+    "mixed": ("weights of mixed bits", {"weights": "mixed"}),
 }
 #: The schemes whose activations are int8 too.
-ACTIVATION_SCHEMES = frozenset(QUANTIZATION_SCHEMES) - {"weights"}
+ACTIVATION_SCHEMES = frozenset(QUANTIZATION_SCHEMES) - {"weights", "mixed"}
+#: The schemes that have weights in fewer than 8 bits.
+NARROW_SCHEMES = frozenset(("narrow", "mixed"))
 #: How many times faster or smaller something has to be to be worth having.
 MIN_GAIN = 1.02
 
@@ -144,6 +147,7 @@ class SearchState:
         reserved_seconds: Seconds after those, which are kept for the confirmation.
         pruning_seconds: Seconds that pruning is predicted to take, for as long as nothing was pruned.
         has_int4_layers: Whether the model has linear layers that 4 bits are for.
+        has_mixed_weights: Whether bits for each weight are worth trying.
         has_dynamic_layers: Whether it has layers whose inputs can be quantised as they come.
         can_prune: Whether it has layers that channels could go from.
     """
@@ -155,6 +159,7 @@ class SearchState:
     reserved_seconds: float = 0.0
     pruning_seconds: float = 0.0
     has_int4_layers: bool = False
+    has_mixed_weights: bool = False
     has_dynamic_layers: bool = False
     can_prune: bool = True
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from onnxslim.search.candidate import ACTIVATION_SCHEMES, Candidate
+from onnxslim.search.candidate import ACTIVATION_SCHEMES, NARROW_SCHEMES, Candidate
 
 #: How many finalists may be shown the confirm data.
 MAX_CONFIRM_READS = 5
@@ -204,9 +204,9 @@ def is_gentler(trial: JudgedTrial, other: JudgedTrial) -> bool:
 
 
 def is_wider(candidate: Candidate, other: Candidate) -> bool:
-    """Whether ``candidate`` keeps in 8 bits the weights that ``other`` has in 4, which few samples may not show."""
-    eight_bits = candidate.scheme in ACTIVATION_SCHEMES and candidate.scheme != "narrow"
-    return eight_bits and other.scheme == "narrow" and candidate.pruning_ratio <= other.pruning_ratio
+    """Whether ``candidate`` keeps in 8 bits the weights that ``other`` has in fewer, which few samples may not show."""
+    has_eight_bits = candidate.scheme in ACTIVATION_SCHEMES - NARROW_SCHEMES
+    return has_eight_bits and other.scheme in NARROW_SCHEMES and candidate.pruning_ratio <= other.pruning_ratio
 
 
 def is_dominated(trial: JudgedTrial, other: JudgedTrial) -> bool:

@@ -44,7 +44,7 @@ def choose_next_candidate(history: Sequence[CandidateResult], state: SearchState
 def _propose_unpruned(history: Sequence[CandidateResult], state: SearchState) -> Iterator[Candidate]:
     """The cheap and sure first: exact steps, int8 weights; then int8 activations, the other kind of them where the first
     lost too much or gained no time, narrower weights or, where nothing with int8 activations passes, int8 that learned to
-    live with its rounding.
+    live with its rounding. Of what reads tokens bits for each weight, which a drop that is allowed decides.
     """
     exact = Candidate(scheme=None, of=state.of)
     weights, int8, int4_linear = (replace(exact, scheme=scheme) for scheme in ("weights", "int8", "narrow"))
@@ -60,6 +60,7 @@ def _propose_unpruned(history: Sequence[CandidateResult], state: SearchState) ->
             candidates += [replace(int8, recovery_seconds=recovery_seconds)] if can_recover else []
         elif state.has_int4_layers and best.activations != "dynamic":
             candidates += [int4_linear]
+        candidates += [replace(exact, scheme="mixed")] if state.has_mixed_weights and state.max_drop is not None else []
     yield from (point for point in candidates if point not in results)
 
 
@@ -145,8 +146,10 @@ def _propose_low_rank(same_scheme: Sequence[CandidateResult], state: SearchState
 
 
 def _choose_scheme(history: Sequence[CandidateResult], state: SearchState) -> str | None:
-    """How what is pruned is quantised: as the best that is not pruned, passes and gains something."""
-    best = _choose_result(history, state, frozenset(QUANTIZATION_SCHEMES))
+    """How what is pruned is quantised: as the best that is not pruned, passes and gains something. Choosing bits anew for
+    each share would take all the time.
+    """
+    best = _choose_result(history, state, frozenset(QUANTIZATION_SCHEMES) - {"mixed"})
     return None if best is None else best.candidate.scheme
 
 

@@ -18,6 +18,7 @@ from onnxslim.pipeline.task import CompressionTask
 from onnxslim.pruning.selection.time_estimate import PruneForecast
 from onnxslim.quantization.linear_layers import has_large_linear_layers
 from onnxslim.quantization.weight_only import int4_linear
+from onnxslim.quantization.weight_only.mixed.pipeline import is_worth_mixing
 from onnxslim.search.candidate import Candidate, CandidateResult, SearchState
 from onnxslim.search.confirmation import Confirmation
 from onnxslim.search.finalists import is_needed
@@ -77,6 +78,7 @@ class Search:
         """Which kinds of layers the original has, as :class:`~onnxslim.search.candidate.SearchState` asks for them."""
         return {
             "has_int4_layers": bool(int4_linear.find_int4_layers(self.task.original)),
+            "has_mixed_weights": is_worth_mixing(self.task.original, self.task.config, by_time=self.placement == "measured"),
             "has_dynamic_layers": has_large_linear_layers(self.task.original),
             "can_prune": self.task.original_facts.macs > 0,
         }

@@ -116,6 +116,18 @@ def test_what_is_pruned_is_quantised_as_what_is_not_came_out_best(gain: float) -
     assert Candidate(scheme="narrow").steps("static")[1].options == QuantizeOptions(linear="int4", placement="static")
 
 
+def test_bits_for_each_weight_are_chosen_by_an_allowed_drop_and_once() -> None:
+    def score(point: Candidate) -> float:
+        return {None: 1.0, "weights": 1.2, "int8": 2.0, "mixed": 4.0}[point.scheme] / (1 - 0.9 * point.pruning_ratio)
+
+    seen = search(lambda point: 0.02 * point.pruning_ratio, score=score, mixed=True)
+    assert [o.candidate.scheme for o in seen][:4] == [None, "weights", "int8", "mixed"]
+    assert {o.candidate.scheme for o in seen if o.candidate.pruning_ratio} == {"int8"}
+    assert Candidate(scheme="mixed").steps("static")[1].options == QuantizeOptions(weights="mixed", placement="static")
+    unlimited = search(lambda point: 0.02 * point.pruning_ratio, score=score, mixed=True, limit=None)
+    assert "mixed" not in {o.candidate.scheme for o in unlimited}
+
+
 def test_where_so_little_is_left_that_int8_gains_no_time_int8_weights_go_on() -> None:
     history = [
         *UNPRUNED,

@@ -22,6 +22,7 @@ def search(
     ),
     learns: bool = False,
     narrow: bool = False,
+    mixed: bool = False,
     activations: str | None = None,
     speedup: Callable[[Candidate], float] = lambda point: math.nan,
 ) -> list[CandidateResult]:
@@ -30,8 +31,9 @@ def search(
     while len(seen) < 60:
         left = budget - sum(o.seconds for o in seen)
         state = SearchState(
-            limit, left, 100.0 if learns else 0.0, has_int4_layers=narrow, has_dynamic_layers=activations is not None
-        )
+            limit, left, 100.0 if learns else 0.0, has_int4_layers=narrow, has_mixed_weights=mixed,
+            has_dynamic_layers=activations is not None,
+        )  # fmt: skip
         point = choose_next_candidate(seen, state)
         if point is None:
             return seen
