@@ -37,6 +37,7 @@ from onnxslim.pruning.selection.plan import list_choices, meet_budget, select_be
 from onnxslim.pruning.selection.survey import Surveys, survey_candidates
 from onnxslim.pruning.selection.widths import plan_widths
 from onnxslim.pruning.sparsity.sparsify import sparsify
+from onnxslim.pruning.state_units import close_states, open_states
 from onnxslim.runtime.session import SessionConfig, check_loads
 
 #: A budget is met within this share of the time that is left; the rest is for the repair.
@@ -113,6 +114,7 @@ def prune(
             report.warnings.append(f"{what}: units are ranked by their weights alone, and nothing is repaired")
         name_nodes(original.graph)
         before = compute_cost(original)
+        states = open_states(original, {} if samples is None or not options.channels else samples.state)
         if options.low_rank:
             original, merged_count = merge_layers(original, options.exclude)
             report.count("layers merged", merged_count)
@@ -128,6 +130,7 @@ def prune(
             current = _prune_channels(original, whole, (context, timing), options, surveys, report)
         if options.sparsity is not None:
             sparsify(current, context, options, report)
+        report.add(close_states(current, states))
         remove_leftovers(current)
         pack_weights(current, stored, changed=True)
         check_loads(current)

@@ -87,13 +87,18 @@ def slice_(op: Op) -> None:
 
 
 def gather(op: Op) -> None:
-    """Constant indices in a list pick slots; any other indexing keeps the axis as it is (an embedding's vocabulary)."""
+    """Constant indices in a list pick slots; any other indexing keeps the axis as it is (an embedding's vocabulary). Of an
+    input of the graph, which stays, they may pick fewer.
+    """
     axes = op.axes(0)
     axis = op.normalize_axis(op.get_int("axis", 0), len(axes))
     slots, indices = axes[axis], op.const(1)
     if indices is None or indices.ndim != 1 or not has_channels(slots):
         op.pin(slots, "it is indexed by values" if indices is None else "one of its slots is picked by number")
         inner = op.axes(1) if indices is None else [op.fixed_slots(int(size)) for size in indices.shape]
+    elif op.node.inputs[0] is not None and op.node.inputs[0].is_graph_input():
+        inner = [op.new_channels(len(indices))]
+        op.join(1, 0, inner[0])
     else:
         inner = [slots[indices.astype(np.int64)]]
         op.join(1, 0, inner[0])
