@@ -56,8 +56,8 @@ def open_states(model: ir.Model, state: Mapping[str, str]) -> OpenStates:
         analysis = analyze_channels(model, lossy=True)
         differing = []
         for output, picked in opened.items():
-            axes = [analysis.tensor_labels.get(name, (None,))[-1] for name in (str(picked.name), output)]
-            if None in axes or not np.array_equal(*(analysis.labels[axis] for axis in axes if axis is not None)):
+            read, written = (analysis.tensor_labels.get(name, (None,))[-1] for name in (str(picked.name), output))
+            if read is None or written is None or not np.array_equal(analysis.labels[read], analysis.labels[written]):
                 differing.append(output)
         if not differing:
             break
