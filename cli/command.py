@@ -21,6 +21,7 @@ from onnxslim.model_folders import naming
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result
 from onnxslim.reporting.terminal import render_terminal as summary
+from onnxslim.runtime.devices.connection import open_device
 from onnxslim.runtime.energy.energy_counter import EnergyMeter, find_counter
 from onnxslim.runtime.providers import CPU, Provider
 
@@ -84,7 +85,8 @@ def command(
             common, own_params = split_params(params)
             terminal.set_up_logging(common.quiet, common.verbose)
             is_folder = os.path.isdir(str(own_params.get("model")))
-            given_suffix = own_params.pop("suffix", None)
+            given_suffix, on = own_params.pop("suffix", None), own_params.pop("on", None)
+            address = None if on is None else str(on)
             suffix = None if given_suffix is None else str(given_suffix)
             folder_work = None if not is_folder else run_on_folder if makes_model else check_folder
             common = _resolve_out(common, str(own_params.get("model")), suffix, is_folder)
@@ -104,12 +106,14 @@ def command(
                 model_file.trust_files(allow_hardlinks=common.allow_hardlinks, max_memory=common.max_memory),
             ):
                 try:
-                    with terminal.show_progress(common.quiet) as progress:
+                    with terminal.show_progress(common.quiet) as progress, open_device(address) as device:
                         watched = dataclasses.replace(common, progress=progress)
                         if folder_work is not None:
                             result = folder_work(name, function, watched, own_params, suffix)
                         else:
                             result = function(watched, **own_params)
+                        if device is not None:
+                            result.extra["timed_on"] = {"address": device.name, **device.facts}
                 except (GateError, InconclusiveError) as error:
                     gate_result = getattr(error, "result", None)
                     if isinstance(gate_result, Result):

@@ -26,14 +26,20 @@ _COMMAND_NAMES = (
     "sensitivity",
     "doctor",
     "validate",
+    "choose",
+    "worker",
 )
+
+
+#: Where in ``commands/`` those are that have no file of their name there.
+_MODULES = {"choose": "devices.choose", "worker": "devices.worker"}
 
 
 class _CommandMapping(Mapping[str, Command]):
     def __getitem__(self, name: str) -> Command:
         if name not in _COMMAND_NAMES:
             raise KeyError(name)
-        loaded: Command = getattr(importlib.import_module(f".commands.{name}", __package__), name)
+        loaded: Command = getattr(importlib.import_module(f".commands.{_MODULES.get(name, name)}", __package__), name)
         return loaded
 
     def __iter__(self) -> Iterator[str]:

@@ -71,6 +71,7 @@ _TABLE_ROWS: tuple[tuple[str, Any], ...] = (
 @command("benchmark", show=show)
 @click.argument("models", metavar="MODEL...", type=MODEL, nargs=-1, required=True)
 @shared_options.data
+@shared_options.on
 def benchmark(common: CommonOptions, models: tuple[str, ...], data: str | None) -> Result:
     """Latency, throughput and memory of models, timed in turn on the same inputs.
 

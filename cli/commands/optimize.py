@@ -49,6 +49,7 @@ _RATIO_TYPE: dict[str, Any] = {"type": POSITIVE, "metavar": "R"}
 )
 @click.option("--study", metavar="DIR", help="Keep every trial and its model here; go on where a search stopped.")
 @shared_options.workers("Trials begun")
+@shared_options.on
 @click.option("--placement", type=click.Choice(PLACEMENTS), default="measured", show_default=True,
               help="Choose int8 layers by timing them, or by a table that gives the same bytes anywhere.")  # fmt: skip
 def optimize(

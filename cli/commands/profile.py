@@ -74,6 +74,7 @@ def _list_layers(model: Mapping[str, Any], top: int | None) -> Table:
 @command("profile", show=show)
 @click.argument("models", metavar="MODEL...", type=MODEL, nargs=-1, required=True)
 @shared_options.data
+@shared_options.on
 def profile(common: CommonOptions, models: tuple[str, ...], data: str | None) -> Result:
     """Which layers take the time, as the runtime really runs them; several models side by side."""
     profiles = []

@@ -69,6 +69,7 @@ BATCHNORM_RULE = "conv+batchnorm"
 @click.option("--min-layer-params", type=click.IntRange(0), metavar="N", help="Leave smaller layers alone.")
 @click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes to leave alone.")
 @shared_options.workers("Candidates tried")
+@shared_options.on
 def prune(
     common: CommonOptions,
     *,

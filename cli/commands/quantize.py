@@ -56,6 +56,7 @@ from ..step_command import run_step
 )
 @click.option("--exclude", multiple=True, metavar="REGEX", help="Nodes that stay float.")
 @shared_options.workers("Shards calibrated")
+@shared_options.on
 def quantize(
     common: CommonOptions,
     *,

@@ -30,6 +30,9 @@ suffix = click.option(
 for_ort = click.option(
     "--for-ort", metavar="1.23", help="Refuse what this release of onnxruntime does not load, and avoid making it."
 )
+on = click.option(
+    "--on", metavar="HOST:PORT", help="Take times, and what kernels a model gets, where `onnxslim worker` listens."
+)
 keep_initializer_inputs = click.option(
     "--keep-initializer-inputs",
     is_flag=True,

@@ -22,9 +22,10 @@ from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import Result, Stage, compute_facts, describe_measurements
 from onnxslim.pipeline.task import CompressionTask
 from onnxslim.quantization.decision import QuantizeDecision
-from onnxslim.runtime.energy.energy_counter import find_counter
+from onnxslim.runtime.devices.device import TimedSession
+from onnxslim.runtime.energy.energy_counter import find_timed_counter
 from onnxslim.runtime.memory import measure_peak, read_process_peak
-from onnxslim.runtime.session import Session, make_run_check
+from onnxslim.runtime.session import make_run_check, open_timed_session
 from onnxslim.runtime.timing import interleave
 from onnxslim.validation import latency
 from onnxslim.validation.energy import measure_energy
@@ -128,7 +129,7 @@ class Attempt:
         end_models = {name: models[index] for name, index in names.items()}
         end_sessions = {name: sessions[index] for name, index in names.items()}
         result.extra["energy"] = measure_energy(
-            end_models, end_sessions, feeds, find_counter(sessions[0].provider), task.read.dims
+            end_models, end_sessions, feeds, find_timed_counter(sessions[0].provider), task.read.dims
         )
         result.warnings += latency.list_cautions(result.latency or {})
 
@@ -137,10 +138,10 @@ class Attempt:
 
     def _time(
         self, feeds: list[dict[str, np.ndarray]], models: dict[int, ir.Model], seconds: float, source: str
-    ) -> dict[int, Session]:
+    ) -> dict[int, TimedSession]:
         """Time ``models``, by the index of their stage, and put the times into the result; their sessions."""
         task, result = self.task, self.result
-        sessions = {index: Session(model, task.config) for index, model in models.items()}
+        sessions = {index: open_timed_session(model, task.config) for index, model in models.items()}
         timing = interleave(
             {str(index): session for index, session in sessions.items()}, feeds, seconds=seconds, progress=task.progress
         )
@@ -157,7 +158,7 @@ class Attempt:
         result.measured.update(describe_measurements(timing, source))
         return sessions
 
-    def _time_prompts(self, sessions: dict[int, Session], samples: Samples, seconds: float) -> None:
+    def _time_prompts(self, sessions: dict[int, TimedSession], samples: Samples, seconds: float) -> None:
         """Time reading a prompt beside the steps that were timed, where samples are the runs of texts."""
         prompts = list_prompts(samples, _LATENCY_SAMPLES)
         if not len(prompts) or self.result.latency is None:

@@ -18,6 +18,7 @@ from onnxslim.core.version import __version__
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
 from onnxslim.model_io.model_copy import copy_model
+from onnxslim.runtime.devices.device import current_device
 from onnxslim.runtime.load_check import save_checked
 from onnxslim.runtime.session import version
 from onnxslim.runtime.session_config import SessionConfig
@@ -173,9 +174,11 @@ class Result:
 def describe_measurements(timing: Timing, source: str) -> dict[str, str]:
     """How the figures that every result has came about; ``timing`` was on ``source``."""
     clock = " of processor time" if timing.is_processor_time else ""
+    device = current_device()
+    where = "" if device is None else f" at {device.name} ({device.facts.get('cpu', 'unknown CPU')})"
     return {
         "latency": f"median of {len(next(iter(timing.rounds.values())))} interleaved rounds{clock}, batch {timing.batch}, "
-        f"{timing.threads} thread(s), {timing.provider} provider, onnxruntime {version()}, on {source}; "
+        f"{timing.threads} thread(s), {timing.provider} provider, onnxruntime {version()}{where}, on {source}; "
         "the ratio is the median of the per-round ratios",
         "size": "bytes on disk, external data included",
         "params": "elements of float and quantised weight initializers",

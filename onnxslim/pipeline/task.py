@@ -26,8 +26,9 @@ from onnxslim.pipeline.step_registry import StepContext
 from onnxslim.pipeline.step_runner import CompletedStep, Runner
 from onnxslim.pruning.selection.survey import Surveys
 from onnxslim.quantization.context import DropOverLimit
+from onnxslim.runtime.devices.device import current_device
 from onnxslim.runtime.load_check import check_survives
-from onnxslim.runtime.session import SessionConfig, check_loads
+from onnxslim.runtime.session import SessionConfig, check_loads, open_timed_session
 from onnxslim.validation import statistics
 from onnxslim.validation.evaluation import evaluate_all
 from onnxslim.validation.evaluation_accumulator import Evaluation
@@ -196,6 +197,8 @@ def prepare_task(
     check_loads(original, config)
     if runs:
         check_survives(original, config)
+        if current_device() is not None:  # what the runtime there lacks is told before any work
+            open_timed_session(original, config)
     original_facts = compute_facts(original, model if isinstance(model, (str, os.PathLike)) else None, read.dims)
     splits = open_splits(original, data, eval_data, read, seed, config, tune=tune)
     kept = list_input_names(original) if keep_initializer_inputs else splits.input_names

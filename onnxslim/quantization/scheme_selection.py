@@ -28,6 +28,7 @@ from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.conformance.placement_costs import get_cost_model
 from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.dynamic.lstm import find_lstm_layers
@@ -99,7 +100,9 @@ def resolve_scheme(
             )
         scheme, reason = "static", reason if scheme == "static" else target.no_contrib_ops_reason
     elif scheme == "auto":
-        scheme, reason = choose_cheaper_scheme(model, target, CalibrationFeeds(context.samples).for_timing(1)[0])
+        feed = CalibrationFeeds(context.samples).for_timing(1)[0]
+        costs = target.cost_model if options.placement == "static" else get_cost_model(target, context.config)
+        scheme, reason = choose_cheaper_scheme(model, replace(target, cost_model=costs), feed)
     if options.float_weights not in FLOAT_WEIGHTS:
         raise UsageError(f"float_weights {options.float_weights}: unknown", hint=f"one of {', '.join(FLOAT_WEIGHTS)}")
     if options.linear not in LINEAR_FORMATS:

@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.model_io import model_file
+from onnxslim.runtime.devices.device import current_device
 from onnxslim.runtime.energy import nvml
 from onnxslim.runtime.isolation import start_child
 from onnxslim.runtime.providers import parse_provider
@@ -63,8 +64,10 @@ class MemoryUsage:
 
 
 def measure_memory(model: ir.Model, feed: Mapping[str, np.ndarray], config: SessionConfig) -> MemoryUsage:
-    """Measure ``model`` on ``feed``, on the provider and with the options of ``config``."""
-    if sys.platform == "win32":
+    """Measure ``model`` on ``feed``, on the provider and with the options of ``config``; nothing where models are timed on a
+    device that is not this machine.
+    """
+    if sys.platform == "win32" or current_device() is not None:  # what it takes here says nothing of there
         return MemoryUsage(None, None)
     provider = parse_provider(config.provider, available_providers())
     device = None if provider.is_cpu else nvml.open_device(provider.device)

@@ -8,12 +8,16 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import onnx_ir as ir
 
+from onnxslim.runtime.devices.device import current_device
 from onnxslim.runtime.providers import parse_provider
-from onnxslim.runtime.session import Session, SessionConfig, available_providers
+from onnxslim.runtime.session_config import SessionConfig, available_providers
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 _KERNEL_SUFFIX = "_kernel_time"
 
@@ -44,13 +48,35 @@ def measure_node_times(
     warmup: int = 3,
 ) -> dict[str, NodeTime]:
     """Run ``model`` ``runs`` times with profiling on; median seconds of each node by name, in execution order."""
+    if (device := current_device()) is not None:
+        return device.measure_node_times(model, feeds, config or SessionConfig(), runs=runs, warmup=warmup)
+    from onnxslim.runtime.session import Session  # a device that is served for others has no library of models
+
     with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
         session = Session(model, config, profile_prefix=os.path.join(folder, "trace"))
-        for index in range(warmup + runs):
-            session.run(feeds[index % len(feeds)])
-        with open(session.end_profiling(), encoding="utf-8") as file:
-            events = json.load(file)
-    return summarize_events(events, warmup)
+        return profile_session(session, feeds, runs=runs, warmup=warmup)
+
+
+class ProfiledSession(Protocol):
+    """A session that was opened with the profiler on."""
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Any:
+        """Run once."""
+        ...
+
+    def end_profiling(self) -> str:
+        """Stop profiling and return the path of the trace."""
+        ...
+
+
+def profile_session(
+    session: ProfiledSession, feeds: Sequence[Mapping[str, np.ndarray]], *, runs: int, warmup: int
+) -> dict[str, NodeTime]:
+    """Run ``session`` to the end of its profile; see :func:`measure_node_times`."""
+    for index in range(warmup + runs):
+        session.run(feeds[index % len(feeds)])
+    with open(session.end_profiling(), encoding="utf-8") as file:
+        return summarize_events(json.load(file), warmup)
 
 
 def describe_fallback(nodes: Iterable[NodeTime], config: SessionConfig) -> str | None:

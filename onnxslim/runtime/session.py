@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,8 @@ import onnxruntime as ort
 from onnxslim.core.errors import InvalidModelError, OnnxslimError, UnsupportedError
 from onnxslim.model_io import model_file, tensors
 from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
-from onnxslim.runtime.error_translation import make_library_error, translate_error
+from onnxslim.runtime.devices.device import TimedSession, current_device
+from onnxslim.runtime.error_translation import translate_error
 from onnxslim.runtime.load_check import check_survives, holds_half_floats
 from onnxslim.runtime.option_names import check_provider_options, check_session_options
 from onnxslim.runtime.providers import CPU, Provider, parse_provider
@@ -23,11 +25,20 @@ from onnxslim.runtime.session_config import (
     available_providers,
     build_provider_list,
     check_active,
+    make_session_options,
     version,
 )
 from onnxslim.runtime.zipmap import find_zipmap_outputs, stack_scores
 
-__all__ = ["Session", "SessionConfig", "available_providers", "check_loads", "make_run_check", "version"]
+__all__ = [
+    "Session",
+    "SessionConfig",
+    "available_providers",
+    "check_loads",
+    "make_run_check",
+    "open_timed_session",
+    "version",
+]
 
 #: Above this many bytes a model cannot be one protobuf message (2 GiB) and goes through a file with external data.
 _MAX_MESSAGE_BYTES = 1_800_000_000
@@ -64,8 +75,10 @@ class Session:
         check_provider_options(self.provider, self.config.provider_options)
         if self.config.optimize and holds_half_floats(model):
             check_survives(model, self.config)
-        options = _make_options(self.config, profile_prefix, optimized_path)
+        options = make_session_options(self.config, profile_prefix, optimized_path)
+        started = time.perf_counter()
         self._session = self._start(model, options)
+        self.create_seconds = time.perf_counter() - started
         check_active(self.provider, self._session.get_providers())
         self.inputs: list[str] = [i.name for i in self._session.get_inputs()]
         self.outputs: list[str] = [o.name for o in self._session.get_outputs()]
@@ -97,9 +110,21 @@ class Session:
             results[name] = stack_scores(results[name], self._zipmap_labels[name])
         return results
 
+    def time_run(self, feeds: Mapping[str, np.ndarray]) -> float:
+        """Run once; the seconds it took."""
+        started = time.perf_counter()
+        self.run(feeds)
+        return time.perf_counter() - started
+
     def end_profiling(self) -> str:
         """Stop profiling and return the path of the trace."""
         return str(self._session.end_profiling())
+
+
+def open_timed_session(model: ir.Model, config: SessionConfig | None = None) -> TimedSession:
+    """A session for whoever reads the clock or asks what the kernels there do: on the current device, else here."""
+    device = current_device()
+    return Session(model, config) if device is None else device.open_session(model, config or SessionConfig())
 
 
 def check_loads(model: ir.Model, config: SessionConfig | None = None) -> None:
@@ -124,32 +149,6 @@ def make_run_check(
         return None
 
     return find_error
-
-
-def _make_options(config: SessionConfig, profile_prefix: str | None, optimized_path: str | None) -> Any:
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = config.threads
-    options.inter_op_num_threads = 1
-    levels = ort.GraphOptimizationLevel
-    best_level = levels.ORT_ENABLE_EXTENDED if config.is_lean else levels.ORT_ENABLE_ALL
-    options.graph_optimization_level = best_level if config.optimize else levels.ORT_DISABLE_ALL
-    if config.is_lean:
-        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
-        options.enable_mem_pattern = False
-    for key, value in config.session_options.items():
-        options.add_session_config_entry(key, value)
-    for library in config.custom_ops:
-        try:
-            options.register_custom_ops_library(os.path.abspath(library))
-        except Exception as error:
-            raise make_library_error(library, str(error)) from error
-    if profile_prefix is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = profile_prefix
-    if optimized_path is not None:
-        options.optimized_model_filepath = optimized_path
-    return options
 
 
 def _create_session(model: ir.Model, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import onnxruntime as ort
 
 from onnxslim.core.errors import UnsupportedError
+from onnxslim.runtime.error_translation import make_library_error
 from onnxslim.runtime.option_names import check_provider_options, check_session_options
 from onnxslim.runtime.providers import CPU, Provider, parse_provider
 
@@ -60,6 +61,37 @@ class SessionConfig:
     def with_(self, **changes: Any) -> SessionConfig:
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+
+def make_session_options(config: SessionConfig, profile_prefix: str | None, optimized_path: str | None) -> Any:
+    """The runtime's options of a session; a trace and the optimised graph go to the paths given.
+
+    Raises:
+        UsageError: A library of custom ops is none.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = config.threads
+    options.inter_op_num_threads = 1
+    levels = ort.GraphOptimizationLevel
+    best_level = levels.ORT_ENABLE_EXTENDED if config.is_lean else levels.ORT_ENABLE_ALL
+    options.graph_optimization_level = best_level if config.optimize else levels.ORT_DISABLE_ALL
+    if config.is_lean:
+        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+        options.enable_mem_pattern = False
+    for key, value in config.session_options.items():
+        options.add_session_config_entry(key, value)
+    for library in config.custom_ops:
+        try:
+            options.register_custom_ops_library(os.path.abspath(library))
+        except Exception as error:
+            raise make_library_error(library, str(error)) from error
+    if profile_prefix is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile_prefix
+    if optimized_path is not None:
+        options.optimized_model_filepath = optimized_path
+    return options
 
 
 def build_provider_list(provider: Provider, config: SessionConfig) -> list[tuple[str, dict[str, str]]]:

@@ -7,18 +7,19 @@ than itself.
 
 from __future__ import annotations
 
-import gc
+import itertools
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from onnxslim.core.progress import Progress, ignore_progress
-from onnxslim.runtime.session import Session, SessionConfig
-
-#: A clock that ticks no faster is of no use for rounds of some milliseconds (Windows counts 15 ms at a time).
-_MAX_CLOCK_RESOLUTION = 1e-6
+from onnxslim.runtime.devices.choose import pick_clock, time_in_turn
+from onnxslim.runtime.devices.device import TimedSession, current_device
+from onnxslim.runtime.session_config import SessionConfig
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Timing:
 
 
 def interleave(
-    sessions: Mapping[str, Session],
+    sessions: Mapping[str, TimedSession],
     feeds: Sequence[Mapping[str, np.ndarray]],
     *,
     rounds: int = 50,
@@ -64,7 +65,8 @@ def interleave(
     from round to round, so that nobody always runs on the caches that the same neighbour left.
 
     Args:
-        sessions: What to time; all on one provider, or their ratio means nothing.
+        sessions: What to time, from :func:`~onnxslim.runtime.session.open_timed_session`; all on one provider, or their
+            ratio means nothing.
         feeds: At least one input; round i uses feed i modulo their number.
         rounds: At most so many rounds, and at least 5.
         seconds: Stop when this much time has passed.
@@ -72,43 +74,59 @@ def interleave(
         progress: Called after each round.
         wall: Read the wall's clock, waits for other processes included, even where the thread has one of its own.
     """
+    if (device := current_device()) is not None:
+        limits = {"rounds": rounds, "seconds": seconds, "warmup": warmup, "wall": wall}
+        return device.interleave(sessions, feeds, progress, **limits)
+    return _interleave_here(sessions, feeds, wall, progress, rounds=rounds, seconds=seconds, warmup=warmup)
+
+
+def _interleave_here(
+    sessions: Mapping[str, TimedSession],
+    feeds: Sequence[Mapping[str, np.ndarray]],
+    wall: bool,
+    progress: Progress,
+    **limits: Any,
+) -> Timing:
     configs = [session.config for session in sessions.values()]
-    is_processor_time = not wall and _runs_on_this_thread(configs)
-    clock = time.thread_time if is_processor_time else time.perf_counter
-    runs: dict[str, int] = {}
-    for name, session in sessions.items():
-        for index in range(max(1, warmup)):
-            started = clock()
-            session.run(feeds[index % len(feeds)])
-            duration = clock() - started
-        runs[name] = max(1, min(50, round(0.02 / max(duration, 1e-6))))
-    times: dict[str, list[float]] = {name: [] for name in sessions}
-    names = list(sessions)
-    deadline = time.perf_counter() + seconds
-    gc_was_on = gc.isenabled()
-    gc.disable()
-    try:
-        for index in range(rounds):
-            if index >= 5 and time.perf_counter() > deadline:
-                break
-            shift = index % len(names)
-            for name in names[shift:] + names[:shift]:
-                run, feed = sessions[name].run, feeds[index % len(feeds)]
-                started = clock()
-                for _ in range(runs[name]):
-                    run(feed)
-                times[name].append((clock() - started) / runs[name])
-            progress("timing", index + 1, rounds)
-    finally:
-        if gc_was_on:
-            gc.enable()
+    clock = pick_clock(own_thread=not wall and _runs_on_this_thread(configs))
+    times = time_in_turn(
+        {name: session.run for name, session in sessions.items()}, feeds, clock,
+        progress=lambda done, total: progress("timing", done, total), **limits,
+    )  # fmt: skip
     arrays = {name: np.asarray(values) for name, values in times.items()}
     first_input = next(iter(feeds[0].values()))
     batch = int(first_input.shape[0]) if first_input.ndim else 1
-    return Timing(arrays, configs[0].provider, configs[0].threads, batch, is_processor_time)
+    return Timing(arrays, configs[0].provider, configs[0].threads, batch, clock is time.thread_time)
+
+
+def count_inferences(
+    session: TimedSession, feeds: Sequence[Mapping[str, np.ndarray]], *, concurrency: int, seconds: float
+) -> np.ndarray:
+    """When each inference ended, in seconds from the start, shape (n,), while ``concurrency`` threads share ``session``.
+
+    Args:
+        session: As :func:`interleave` takes it.
+        feeds: Gone through in turn.
+        concurrency: Inferences at a time.
+        seconds: How long to go on; what is begun by then is ended.
+    """
+    if (device := current_device()) is not None:
+        return device.count_inferences(session, feeds, concurrency=concurrency, seconds=seconds)
+    begin = time.perf_counter()
+
+    def run_until_end(offset: int) -> list[float]:
+        stamps = []
+        for index in itertools.count(offset):
+            session.run(feeds[index % len(feeds)])
+            stamps.append(time.perf_counter() - begin)
+            if stamps[-1] > seconds:
+                break
+        return stamps
+
+    with ThreadPoolExecutor(concurrency) as pool:
+        return np.concatenate(list(pool.map(run_until_end, range(concurrency))))
 
 
 def _runs_on_this_thread(configs: Sequence[SessionConfig]) -> bool:
-    """Whether the thread that calls does all the work, and has a clock that is fine enough."""
-    alone = all(config.is_cpu and config.threads == 1 and not config.custom_ops for config in configs)
-    return alone and time.get_clock_info("thread_time").resolution <= _MAX_CLOCK_RESOLUTION
+    """Whether the thread that calls does all the work."""
+    return all(config.is_cpu and config.threads == 1 and not config.custom_ops for config in configs)

@@ -26,6 +26,7 @@ from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.recipe_run import run_recipe
 from onnxslim.pipeline.result import Result
 from onnxslim.pipeline.task import CompressionTask, check_metric, prepare_task
+from onnxslim.runtime.devices.device import current_device
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.search.sample_limits import limit_samples
 from onnxslim.search.search_loop import Search
@@ -137,6 +138,11 @@ def optimize(
         if study is not None:
             open_study = stack.enter_context(Study(study, _identify_search(task, resolved, placement)))
         workers = stack.enter_context(open_workers(backend, jobs))
+        if workers.is_out_of_process and current_device() is not None:
+            raise UsageError(
+                f"trials begun by {workers.name} and timed on a device: one of them",
+                hint="what a trial asks of the kernels would be asked of the workers' machines",
+            )
         task = limit_samples(task, budget, resolved.seed)
         search = Search(task, resolved, placement, started, budget, open_study, workers)
         stop_reason = search.run()
@@ -177,6 +183,12 @@ def _identify_search(task: CompressionTask, resolved: Recipe, placement: str) ->
         "model": task.original_facts.sha256,
         "data": data.hexdigest(),
         "search": f"{resolved.search} {placement} seed {resolved.seed}",
-        "place": f"{task.config.provider} {task.config.threads} threads",
+        "place": f"{task.config.provider} {task.config.threads} threads{_describe_place()}",
         "version": __version__,
     }
+
+
+def _describe_place() -> str:
+    """The device by its processor and runtime, wherever it is reached; nothing where models are timed here."""
+    device = current_device()
+    return "" if device is None else f" on {device.facts.get('cpu')}, onnxruntime {device.facts.get('onnxruntime')}"

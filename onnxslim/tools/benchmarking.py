@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +14,13 @@ from onnxslim.core.errors import InvalidModelError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Samples
 from onnxslim.model_io import model_file
-from onnxslim.runtime.energy.energy_counter import find_counter
+from onnxslim.runtime.devices.device import TimedSession
+from onnxslim.runtime.energy.energy_counter import find_timed_counter
 from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.memory import MemoryUsage, measure_memory
 from onnxslim.runtime.node_profile import describe_fallback, measure_node_times
-from onnxslim.runtime.session import Session, SessionConfig
-from onnxslim.runtime.timing import Timing, interleave
+from onnxslim.runtime.session import SessionConfig, open_timed_session
+from onnxslim.runtime.timing import Timing, count_inferences, interleave
 from onnxslim.tools.profiling import draw_feeds
 from onnxslim.validation.energy import measure_energy
 from onnxslim.validation.latency import compute_percentiles
@@ -142,7 +140,7 @@ def benchmark(
         )
         for name, rounds in timing.rounds.items()
     ]
-    energy_report = measure_energy(loaded, sessions, feeds, find_counter(next(iter(sessions.values())).provider), dims)
+    energy_report = measure_energy(loaded, sessions, feeds, find_timed_counter(next(iter(sessions.values())).provider), dims)
     warnings = list(samples.warnings)
     for name, model in loaded.items() if not config.is_cpu else ():  # from the CPU there is nothing to fall back
         node_times = measure_node_times(model, feeds, config, runs=1, warmup=1)
@@ -153,40 +151,23 @@ def benchmark(
 
 def _start_session(
     name: str, model: ir.Model, feeds: Sequence[InputArrays], config: SessionConfig
-) -> tuple[Session, tuple[float, float]]:
+) -> tuple[TimedSession, tuple[float, float]]:
     """A session, and the milliseconds of its creation and of its first inference."""
-    begin = time.perf_counter()
-    session = Session(model, config)
-    created = time.perf_counter()
+    session = open_timed_session(model, config)
     if sorted(session.inputs) != sorted(feeds[0]):
         raise InvalidModelError(
             f"{name}: takes {', '.join(session.inputs)}, the first model {', '.join(feeds[0])}",
             hint="models that are timed together take the same inputs",
         )
-    run = time.perf_counter()
-    session.run(feeds[0])
-    return session, (1e3 * (created - begin), 1e3 * (time.perf_counter() - run))
+    return session, (1e3 * session.create_seconds, 1e3 * session.time_run(feeds[0]))
 
 
-def _measure_throughput(session: Session, feeds: Sequence[InputArrays], batch: int, concurrency: int) -> dict[str, Any]:
+def _measure_throughput(session: TimedSession, feeds: Sequence[InputArrays], batch: int, concurrency: int) -> dict[str, Any]:
     """Samples a second while ``concurrency`` threads share the session.
 
     The interval is that of the median over tenths of the time; None where too few inferences fit into one.
     """
-    begin = time.perf_counter()
-    end = begin + _THROUGHPUT_SECONDS
-
-    def run_until_end(offset: int) -> list[float]:
-        stamps = []
-        for index in itertools.count(offset):
-            session.run(feeds[index % len(feeds)])
-            stamps.append(time.perf_counter() - begin)
-            if begin + stamps[-1] > end:
-                break
-        return stamps
-
-    with ThreadPoolExecutor(concurrency) as pool:
-        finish_times = np.concatenate(list(pool.map(run_until_end, range(concurrency))))
+    finish_times = count_inferences(session, feeds, concurrency=concurrency, seconds=_THROUGHPUT_SECONDS)
     per_second = len(finish_times) * batch / float(finish_times.max())
     tenths, _ = np.histogram(finish_times, bins=10, range=(0, _THROUGHPUT_SECONDS))
     interval = None if tenths.min() < 3 else list(median_interval(tenths * batch * 10 / _THROUGHPUT_SECONDS))

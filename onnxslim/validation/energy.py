@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.runtime.devices.device import TimedSession
 from onnxslim.runtime.energy.energy_counter import NOT_MEASURABLE, EnergyCounter, measure_per_inference
-from onnxslim.runtime.session import Session
 from onnxslim.validation.energy_estimate import estimate_energy
 from onnxslim.validation.statistics import ratio_interval
 
 
 def measure_energy(
     models: Mapping[str, ir.Model],
-    sessions: Mapping[str, Session],
+    sessions: Mapping[str, TimedSession],
     feeds: Sequence[Mapping[str, np.ndarray]],
     counter: EnergyCounter | None,
     dims: Mapping[str, int] | None = None,

@@ -33,7 +33,7 @@ from onnxslim.pipeline.recipe import METADATA_KEY
 from onnxslim.pipeline.result import Result, compute_facts, describe_measurements
 from onnxslim.pipeline.task import CompressionTask, check_metric, prepare_task
 from onnxslim.runtime.load_check import check_survives
-from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.session import Session, SessionConfig, open_timed_session
 from onnxslim.runtime.session_config import version
 from onnxslim.runtime.timing import interleave
 from onnxslim.validation import latency as latencies
@@ -232,7 +232,8 @@ def _judge(evaluation: Evaluation, limit: float, *, is_same: bool) -> list[Check
 
 def _time(task: CompressionTask, model: ir.Model, samples: Samples, result: Result) -> dict[str, Any]:
     """The contract's ``latency`` of original and candidate, in interleaved rounds."""
-    sessions = {"original": Session(task.as_given or task.original, task.config), "result": Session(model, task.config)}
+    models = {"original": task.as_given or task.original, "result": model}
+    sessions = {name: open_timed_session(one, task.config) for name, one in models.items()}
     timing = interleave(sessions, draw_timed_feeds(samples), seconds=MAX_TIMING_SECONDS, progress=task.progress)
     found = latencies.summarize(timing.rounds, provider=timing.provider, threads=timing.threads, batch=timing.batch)
     result.measured.update(describe_measurements(timing, samples.source))

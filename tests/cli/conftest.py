@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from onnxslim_cli.main import main
+from tests.support.receipts import write_receipt
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,16 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 
 
 @pytest.fixture
-def calls(cnn: str, wide: str, calib: str, evals: str, tmp_path: Path) -> dict[str, list[object]]:
+def verified_folder(cnn: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with a receipt."""
+    model = tmp_path_factory.mktemp("models") / "model.onnx"
+    model.write_bytes(Path(cnn).read_bytes())
+    write_receipt(model, model)
+    return model.parent
+
+
+@pytest.fixture
+def calls(cnn: str, wide: str, calib: str, evals: str, verified_folder: Path, tmp_path: Path) -> dict[str, list[object]]:
     """A sensible call of each command that is quick."""
     fit = ["--data", calib, "--eval-data", evals, "--max-samples", 40]
     return {
@@ -71,4 +81,5 @@ def calls(cnn: str, wide: str, calib: str, evals: str, tmp_path: Path) -> dict[s
         "sensitivity": [cnn, "--data", calib, "--max-samples", 32],
         "doctor": [],
         "validate": [cnn],
+        "choose": [verified_folder],
     }

@@ -62,6 +62,7 @@ QUICK = (
     "inspect",
     "doctor",
     "validate",
+    "choose",
 )
 
 

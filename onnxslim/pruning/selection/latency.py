@@ -17,7 +17,7 @@ from onnxslim.pruning.block_dropping import remove_leftovers
 from onnxslim.pruning.selection.knapsack import list_amounts
 from onnxslim.pruning.selection.layer_times import LayerTimes
 from onnxslim.runtime.node_profile import measure_node_times
-from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.session import SessionConfig, open_timed_session
 from onnxslim.runtime.timing import interleave
 from onnxslim.validation.statistics import ratio_interval
 
@@ -43,7 +43,7 @@ class LatencyMeter:
     def __init__(self, original: ir.Model, samples: Samples, config: SessionConfig) -> None:
         self._config = config
         self._feeds = [dict(next(iter(samples.take(list_timed(samples, 1)).batches(1))))]
-        self._session = Session(original, config)
+        self._session = open_timed_session(original, config)
         self._original_seconds: float | None = None
         self._ratio_spread = 0.0
 
@@ -54,7 +54,7 @@ class LatencyMeter:
         """
         cleaned = model_file.clone(model)
         remove_leftovers(cleaned)
-        sessions = {"original": self._session, "now": Session(cleaned, self._config)}
+        sessions = {"original": self._session, "now": open_timed_session(cleaned, self._config)}
         timing = interleave(sessions, self._feeds, rounds=_ROUNDS, seconds=4.0)
         if self._original_seconds is None:
             self._original_seconds = timing.median("original")

@@ -23,7 +23,7 @@ from onnxslim.pruning.selection.knapsack import Savings, list_amounts
 from onnxslim.pruning.selection.latency import CHANNEL_MULTIPLE
 from onnxslim.pruning.selection.layer_times import LayerTimes
 from onnxslim.runtime.node_profile import measure_node_times
-from onnxslim.runtime.session import Session
+from onnxslim.runtime.session import open_timed_session
 from onnxslim.runtime.timing import interleave
 
 #: At most so many widths of one family are timed; where it may have more, times between them are interpolated.
@@ -131,7 +131,7 @@ class _WidthTimer:
             cut = {i: size % block + taken for i, size in enumerate(self._sizes) if size - size % block >= 2 * block}
             if not cut:
                 return CHANNEL_MULTIPLE
-            models[str(taken)] = Session(self._cut(cut), self._config)
+            models[str(taken)] = open_timed_session(self._cut(cut), self._config)
         timing = interleave(models, self._feeds, rounds=30, seconds=4.0)
         whole = timing.median("0")
         saved = {taken: whole * (1 - 1 / timing.ratio("0", str(taken))) for taken in _MULTIPLES}

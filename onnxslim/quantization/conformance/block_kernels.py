@@ -16,7 +16,8 @@ from onnxslim.quantization.conformance.toy_models import ToyModel
 from onnxslim.quantization.numerics.block_grids import BlockFormat
 from onnxslim.quantization.numerics.blockwise import BlockwiseWeight, quantize_nearest
 from onnxslim.quantization.weight_only.blocks import ACCURACY_LEVEL
-from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.devices.device import TimedSession
+from onnxslim.runtime.session import SessionConfig, open_timed_session
 from onnxslim.runtime.timing import interleave
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ _SECONDS = 0.3
 
 def find_block_formats(config: SessionConfig, *, by_time: bool = True) -> list[BlockFormat]:
     """Those of :data:`BLOCK_FORMATS` that MatMulNBits computes right here, ``by_time`` also fast enough."""
-    sessions: dict[str, Session] = {}
+    sessions: dict[str, TimedSession] = {}
     x = np.random.default_rng(0).standard_normal((1, _SIZE)).astype(np.float32)
     for block_format, quantized in _draw_weights():
         model = _build(quantized, is_table=False)
@@ -93,10 +94,10 @@ def _build(quantized: BlockwiseWeight, *, is_table: bool) -> ir.Model:
     return model
 
 
-def _start(model: ir.Model, feed: dict[str, np.ndarray], wanted: np.ndarray, config: SessionConfig) -> Session | None:
+def _start(model: ir.Model, feed: dict[str, np.ndarray], wanted: np.ndarray, config: SessionConfig) -> TimedSession | None:
     """A session of ``model`` where it gives what is wanted, else None."""
     try:
-        session = Session(model, config)
+        session = open_timed_session(model, config)
         (got,) = session.run(feed).values()
     except OnnxslimError as error:
         logger.info("blocks: %s", error.message)

@@ -16,7 +16,7 @@ from onnxslim.graph.traversal import name_nodes
 from onnxslim.quantization.conformance.microbenchmarks import make_lstm
 from onnxslim.quantization.conformance.toy_models import ToyModel
 from onnxslim.quantization.weight_only.blocks import write_blockwise
-from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.session import SessionConfig, open_timed_session
 from onnxslim.runtime.timing import interleave
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def measure_costs(config: SessionConfig | None = None) -> dict[str, float]:
         shape, costly, better = make_form()
         feed = {"x": np.random.default_rng(0).standard_normal(shape).astype(np.float32)}
         try:
-            sessions = {"costly": Session(costly, config), "better": Session(better, config)}
+            sessions = {"costly": open_timed_session(costly, config), "better": open_timed_session(better, config)}
         except OnnxslimError as error:  # 1.23 has no ConvInteger of int8 weights
             logger.info("%s: %s", name, error.message)
             continue

@@ -18,7 +18,7 @@ from onnxslim.quantization.dynamic.lstm import LstmForm, find_lstm_layers, write
 from onnxslim.quantization.dynamic.rewrite import write_dynamic
 from onnxslim.quantization.linear_layers import find_weight_matrices
 from onnxslim.quantization.weight_only.blocks import write_blockwise
-from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.session import SessionConfig, open_timed_session
 from onnxslim.runtime.timing import interleave
 
 _SECONDS_PER_LAYER = 0.25
@@ -36,13 +36,13 @@ def measure_int8_speedups(config: SessionConfig | None = None) -> dict[str, floa
     for name, make_layer in BENCHMARK_LAYERS.items():
         shape, models = make_layer()
         feed = {"x": np.random.default_rng(0).standard_normal(shape).astype(np.float32)}
-        sessions = {key: Session(model, config) for key, model in models.items()}
+        sessions = {key: open_timed_session(model, config) for key, model in models.items()}
         timing = interleave(sessions, [feed], rounds=20, seconds=_SECONDS_PER_LAYER)
         speedups[name] = float(timing.rounds["float"].min() / timing.rounds["int8"].min())
     return speedups
 
 
-def _make_convolutions(channels: int, outputs: int, size: int, kernel: int, group: int = 1) -> LayerFactory:
+def make_convolutions(channels: int, outputs: int, size: int, kernel: int, group: int = 1) -> LayerFactory:
     """Three convolutions in a row where the channels allow it, so that one conversion does not decide."""
 
     def make_layer() -> tuple[tuple[int, ...], dict[str, ir.Model]]:
@@ -113,7 +113,7 @@ def _make_normalization(rows: int, width: int) -> LayerFactory:
     return make_layer
 
 
-def _make_silu(channels: int, size: int) -> LayerFactory:
+def make_silu(channels: int, size: int) -> LayerFactory:
     """Three x * Sigmoid(x) in a row: one kernel each in float, two in int8."""
 
     def make_layer() -> tuple[tuple[int, ...], dict[str, ir.Model]]:
@@ -132,12 +132,12 @@ def _make_silu(channels: int, size: int) -> LayerFactory:
 
 
 BENCHMARK_LAYERS = {
-    "Conv 3x3, 64 channels": _make_convolutions(64, 64, 28, 3),
-    "Conv 1x1, 192 channels": _make_convolutions(192, 192, 14, 1),
-    "first Conv, 3 to 32 channels": _make_convolutions(3, 32, 112, 3),
-    "depthwise Conv, 96 channels": _make_convolutions(96, 96, 28, 3, group=96),
-    "depthwise Conv, 100 channels": _make_convolutions(100, 100, 28, 3, group=100),
-    "SiLU, 64 channels": _make_silu(64, 52),
+    "Conv 3x3, 64 channels": make_convolutions(64, 64, 28, 3),
+    "Conv 1x1, 192 channels": make_convolutions(192, 192, 14, 1),
+    "first Conv, 3 to 32 channels": make_convolutions(3, 32, 112, 3),
+    "depthwise Conv, 96 channels": make_convolutions(96, 96, 28, 3, group=96),
+    "depthwise Conv, 100 channels": make_convolutions(100, 100, 28, 3, group=100),
+    "SiLU, 64 channels": make_silu(64, 52),
     "dynamic linear layer, 128 rows": _make_linear(128),
     "LSTM, 256 hidden units, 20 steps": make_lstm(20, 256),
     "8-bit blocks, 1 row": _make_linear(1, 8),

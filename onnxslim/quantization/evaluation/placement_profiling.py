@@ -19,12 +19,12 @@ from onnxslim.model_io import model_file
 from onnxslim.quantization.qdq.fusion_groups import FusionGroup
 from onnxslim.quantization.qdq.placement import UnitTimes
 from onnxslim.runtime.node_profile import NodeTime, measure_node_times
-from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.session import SessionConfig, open_timed_session
 from onnxslim.runtime.timing import interleave
 
 _UNIT_TOKEN = re.compile(r"unit(\d+)\.")
 #: Nodes that stand between units; their price is the boundary's, not a unit's.
-_BOUNDARY_OPS = ("QuantizeLinear", "DequantizeLinear", "Transpose", "ReorderInput", "ReorderOutput")
+BOUNDARY_OPS = ("QuantizeLinear", "DequantizeLinear", "Transpose", "ReorderInput", "ReorderOutput")
 #: A candidate must win by this ratio, and in this share of the rounds; otherwise the earlier, simpler one is kept, unless
 #: this one's weights take less than that share of the bytes: then it only must not lose.
 _MIN_SPEEDUP, _MIN_WIN_SHARE, _MAX_SIZE_RATIO = 1.02, 0.75, 0.95
@@ -107,7 +107,7 @@ def pick_fastest(
     candidates: Mapping[str, ir.Model], feeds: Sequence[Mapping[str, np.ndarray]], config: SessionConfig, report: StepReport
 ) -> tuple[str, dict[str, float]]:
     """The :func:`choose_candidate` of ``candidates``, float first, and the median seconds of each, told to ``report``."""
-    sessions = {name: Session(model, config) for name, model in candidates.items()}
+    sessions = {name: open_timed_session(model, config) for name, model in candidates.items()}
     timing = interleave(sessions, feeds, rounds=30, seconds=0.7)
     sizes = {
         name: sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
@@ -157,7 +157,7 @@ def _sum_per_unit(times: Mapping[str, NodeTime], units: Sequence[FusionGroup]) -
     totals: dict[str, float] = {}
     for name, time in times.items():
         match = _UNIT_TOKEN.search(name)
-        if match is not None and time.op not in _BOUNDARY_OPS:
+        if match is not None and time.op not in BOUNDARY_OPS:
             unit_name = units[int(match[1])].name
             totals[unit_name] = totals.get(unit_name, 0.0) + time.seconds * 1e9
     return totals

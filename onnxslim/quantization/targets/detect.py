@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.registry import TARGETS
-from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.session import SessionConfig, open_timed_session
 
 _PROBE_SIZE = 64
 
@@ -35,6 +35,6 @@ def has_saturating_kernels(config: SessionConfig | None = None) -> bool:
     y = node.outputs[0]
     y.name, y.type, y.shape = "y", ir.TensorType(ir.DataType.INT32), ir.Shape((_PROBE_SIZE, _PROBE_SIZE))
     graph = ir.Graph([x], [y], nodes=[node], initializers=[w], opset_imports={"": 13}, name="saturation")
-    session = Session(ir.Model(graph, ir_version=8), (config or SessionConfig()).with_(provider="cpu"))
+    session = open_timed_session(ir.Model(graph, ir_version=8), (config or SessionConfig()).with_(provider="cpu"))
     products = session.run({"x": np.full((_PROBE_SIZE, _PROBE_SIZE), 255, np.uint8)})["y"]
     return bool(np.any(products != 255 * 127 * _PROBE_SIZE))

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from onnxslim.runtime.devices.device import TimedSession, current_device
 from onnxslim.runtime.energy import nvml
 from onnxslim.runtime.providers import Provider
-from onnxslim.runtime.session import Session
 
 NOT_MEASURABLE = "not measurable here"
 _RAPL_ROOT = Path("/sys/class/powercap")
@@ -76,6 +76,11 @@ class _NvmlCounter:
         return math.nan if joules is None else joules
 
 
+def find_timed_counter(provider: Provider) -> EnergyCounter | None:
+    """The counter of where models are timed; None on another machine, whose joules nothing here counts."""
+    return find_counter(provider) if current_device() is None else None
+
+
 def find_counter(provider: Provider, root: Path = _RAPL_ROOT) -> EnergyCounter | None:
     """The counter of where ``provider`` runs, or None where none can be read."""
     if not provider.is_cpu:
@@ -105,7 +110,7 @@ class EnergyMeter:
 
 
 def measure_per_inference(
-    sessions: Mapping[str, Session],
+    sessions: Mapping[str, TimedSession],
     feeds: Sequence[Mapping[str, np.ndarray]],
     energy_counter: EnergyCounter,
     *,

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.model_io import model_file
-from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.session import SessionConfig, open_timed_session
 from onnxslim.runtime.timing import interleave
 from onnxslim.simplification.editor import BoundedEditor
 from onnxslim.simplification.fixpoint import apply_rules
@@ -72,6 +72,7 @@ def _time_claim(rule: Rule, claim: SpeedClaim, config: SessionConfig | None) -> 
     rng = np.random.default_rng(0)
     inputs = {str(value.name): shapes.resolve_sizes(value) for value in shapes.get_required_inputs(before)}
     feed = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in inputs.items()}
-    sessions = {name: Session(model, config) for name, model in (("before", before), ("after", after))}
+    models = {"before": before, "after": after}
+    sessions = {name: open_timed_session(model, config) for name, model in models.items()}
     timing = interleave(sessions, [feed], rounds=20, seconds=_SECONDS_PER_CLAIM)
     return TimedClaim(rule.name, claim, float(timing.rounds["before"].min() / timing.rounds["after"].min()))

@@ -61,7 +61,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[ir.Model]]:
             return Timing({name: np.full(9, model.seconds) for name, model in models.items()}, "cpu", 1, 1)
 
         monkeypatch.setattr(widths, "measure_node_times", profile)
-        monkeypatch.setattr(widths, "Session", Model)
+        monkeypatch.setattr(widths, "open_timed_session", Model)
         monkeypatch.setattr(widths, "interleave", interleave)
         return profiled
 

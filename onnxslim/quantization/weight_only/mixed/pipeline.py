@@ -34,7 +34,7 @@ from onnxslim.quantization.weight_only.mixed.second_moments import count_afforda
 from onnxslim.quantization.weight_only.mixed.selection import Chosen, SizeMeter, select_by_loss, select_by_size
 from onnxslim.quantization.weight_only.mixed.sensitivity import estimate_losses
 from onnxslim.quantization.weight_only.weights import WeightTensor
-from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.session import SessionConfig, open_timed_session
 from onnxslim.runtime.timing import interleave
 
 #: Samples that times are measured on, and points of the front that are shown and timed.
@@ -199,7 +199,7 @@ def _describe_front(
     ]
     if is_timed and sum(sizes[i] for i in shown) <= _MAX_TIMED_BYTES:
         timing_feeds = CalibrationFeeds(context.require_samples("timing")).for_timing(NUM_TIMING_SAMPLES)
-        sessions = {str(i): Session(builder.sketch(_name(front[i], weights)), context.config) for i in shown}
+        sessions = {str(i): open_timed_session(builder.sketch(_name(front[i], weights)), context.config) for i in shown}
         timing = interleave(sessions, timing_feeds, rounds=30, seconds=_TIMING_SECONDS)
         for i, entry in zip(shown, entries, strict=True):
             entry["ms"] = round(timing.median(str(i)) * 1e3, 4)

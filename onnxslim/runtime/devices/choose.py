@@ -1,0 +1,373 @@
+"""Times the models of a folder on this machine and names the fastest that keeps what its receipt promises.
+
+    python choose.py DIR
+
+This file stands alone: Python 3.10, onnxruntime and numpy are all it needs, so that it can be copied beside the models to
+where they are served. A receipt is what ``onnxslim verify MODEL --against ORIGINAL --data D -o MODEL.json`` wrote; it is
+found among the ``.json`` files of the folder by the hash of the model that it is about. What the receipts call the original
+needs none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import hashlib
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+#: Of the receipts that are read here.
+RECEIPT_SCHEMA = 1
+#: Files within this ratio of the fastest one's time are as fast, and the smallest of them is named.
+TIE_RATIO = 1.02
+#: A clock that ticks no faster is of no use for rounds of some milliseconds (Windows counts 15 ms at a time).
+MAX_CLOCK_RESOLUTION = 1e-6
+#: Seconds of one turn, so that the clock resolves short inferences.
+_TURN_SECONDS = 0.02
+
+Feed = Mapping[str, np.ndarray]
+
+
+class ChoiceError(Exception):
+    """Nothing can be chosen: one line, what to do, and the exit code (2 a wrong call, 4 not possible here)."""
+
+    def __init__(self, message: str, hint: str | None = None, exit_code: int = 4) -> None:
+        super().__init__(message)
+        self.hint, self.exit_code = hint, exit_code
+
+
+@dataclass
+class ModelChoice:
+    """One model of the folder.
+
+    Attributes:
+        name: Of its file.
+        bytes: Of it and its data files, as far as a receipt names those.
+        promise: What its receipt says, in words.
+        why_not: Why it is not eligible, or None.
+        median_ms: Of one inference here; None where it was not timed.
+        ratio: How many times faster than the original, or where that is not here than the first one timed.
+        min_speedup: What its receipt promises of that.
+        cautions: What is otherwise here than when the receipt was made.
+    """
+
+    name: str
+    bytes: int
+    promise: str
+    why_not: str | None = None
+    median_ms: float | None = None
+    ratio: float | None = None
+    min_speedup: float | None = None
+    cautions: list[str] = field(default_factory=list)
+
+
+def pick_clock(*, own_thread: bool) -> Callable[[], float]:
+    """The processor's time of the thread that calls, where that does all the work and it ticks finely, else the wall's."""
+    fine = own_thread and time.get_clock_info("thread_time").resolution <= MAX_CLOCK_RESOLUTION
+    return time.thread_time if fine else time.perf_counter
+
+
+def time_in_turn(
+    runs: Mapping[str, Callable[[Feed], object]],
+    feeds: Sequence[Feed],
+    clock: Callable[[], float],
+    *,
+    rounds: int,
+    seconds: float,
+    warmup: int = 3,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, list[float]]:
+    """Seconds of one inference by name, a value a round: A B C A B C …, each on the same input within a round.
+
+    The order rotates from round to round, so that nobody always runs on the caches that the same neighbor left.
+
+    Args:
+        runs: What to time: each runs one inference.
+        feeds: At least one input; round i uses feed i modulo their number.
+        clock: What is read.
+        rounds: At most so many, and at least 5.
+        seconds: Stop when this much time has passed.
+        warmup: Untimed inferences of each first.
+        progress: Called after each round.
+    """
+    repeats: dict[str, int] = {}
+    for name, run in runs.items():
+        for index in range(max(1, warmup)):
+            started = clock()
+            run(feeds[index % len(feeds)])
+            duration = clock() - started
+        repeats[name] = max(1, min(50, round(_TURN_SECONDS / max(duration, 1e-6))))
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    names = list(runs)
+    deadline = time.perf_counter() + seconds
+    gc_was_on = gc.isenabled()
+    gc.disable()
+    try:
+        for index in range(rounds):
+            if index >= 5 and time.perf_counter() > deadline:
+                break
+            shift = index % len(names)
+            for name in names[shift:] + names[:shift]:
+                run, feed = runs[name], feeds[index % len(feeds)]
+                started = clock()
+                for _ in range(repeats[name]):
+                    run(feed)
+                times[name].append((clock() - started) / repeats[name])
+            progress(index + 1, rounds)
+    finally:
+        if gc_was_on:
+            gc.enable()
+    return times
+
+
+def choose(
+    folder: str | os.PathLike[str],
+    *,
+    data: str | os.PathLike[str] | None = None,
+    dims: Mapping[str, int] | None = None,
+    threads: int = 1,
+    seconds: float = 10.0,
+) -> dict[str, Any]:
+    """Time the models of ``folder`` in turn, and name one.
+
+    Args:
+        folder: Of ``.onnx`` files and the receipts of them.
+        data: An ``.npz`` of inputs by name, whose first sample is run; by default made-up values.
+        dims: Sizes of free dimensions by name, for those; 1 where none is said.
+        threads: Of one inference.
+        seconds: How long to time.
+
+    Returns:
+        ``chosen``, the name of a file; ``models``, every :class:`ModelChoice` as a dict; and ``runtime``, ``threads``.
+
+    Raises:
+        ChoiceError: There are no models, none has a receipt that passed, or the runtime here takes none.
+    """
+    found = list(_list_models(Path(folder)))
+    models, sessions = [choice for choice, _ in found], {}
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 4
+    for choice in models:
+        if choice.why_not is None:
+            try:
+                path = str(Path(folder, choice.name))
+                sessions[choice.name] = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            except Exception as error:
+                choice.why_not = f"onnxruntime {ort.__version__} does not take it: {_first_line(error)}"
+    if not sessions:
+        raise ChoiceError("; ".join(f"{choice.name}: {choice.why_not}" for choice in models), _RECEIPT_HINT)
+    feed = _read_feed(next(iter(sessions.values())), data, dims or {})
+    runs = dict(_start(models, sessions, feed))
+    if not runs:
+        raise ChoiceError("; ".join(f"{choice.name}: {choice.why_not}" for choice in models))
+    times = time_in_turn(runs, [feed], pick_clock(own_thread=threads == 1), rounds=50, seconds=seconds)
+    original = next((choice.name for choice, is_original in found if is_original and choice.name in times), None)
+    base = times[original or next(iter(times))]
+    for choice in models:
+        if choice.name in times:
+            choice.median_ms = 1e3 * statistics.median(times[choice.name])
+            choice.ratio = statistics.median(b / t for b, t in zip(base, times[choice.name], strict=True))
+            if original and choice.min_speedup and choice.ratio < choice.min_speedup and choice.name != original:
+                choice.why_not = f"{choice.ratio:.2f} times as fast as the original here, {choice.min_speedup:g} is promised"
+    chosen = _pick([choice for choice in models if choice.why_not is None])
+    return {
+        "chosen": chosen.name,
+        "models": [asdict(choice) for choice in models],
+        "runtime": ort.__version__,
+        "threads": threads,
+    }
+
+
+def _pick(choices: Sequence[ModelChoice]) -> ModelChoice:
+    if not choices:
+        raise ChoiceError("no model is as fast here as its receipt promises")
+    fastest = max(choice.ratio or 0.0 for choice in choices)
+    return min((c for c in choices if TIE_RATIO * (c.ratio or 0.0) >= fastest), key=lambda c: (c.bytes, c.name))
+
+
+_RECEIPT_HINT = "onnxslim verify MODEL --against ORIGINAL --data D -o MODEL.json, where the data are, writes a receipt"
+
+
+def _list_models(folder: Path) -> Iterator[tuple[ModelChoice, bool]]:
+    """Every model of ``folder`` and whether a receipt calls it the original."""
+    if not folder.is_dir():
+        raise ChoiceError(f"{folder}: no such folder", exit_code=2)
+    paths = sorted(folder.glob("*.onnx"))
+    if not paths:
+        raise ChoiceError(f"{folder}: no models in it, expected .onnx files")
+    receipts = list(_read_receipts(folder))
+    originals = {next(iter(receipt["original"]["files"].values())) for _, receipt in receipts}
+    for path in paths:
+        digest = _hash(path)
+        known = [(name, r) for name, r in receipts if next(iter(r["candidate"]["files"].values())) == digest]
+        # of several receipts of one model each has to hold
+        failed = next(((name, r) for name, r in known if r["verdict"] != "pass"), None)
+        name, receipt = failed or (known[0] if known else (None, None))
+        if receipt is not None:
+            yield _judge(path, str(name), receipt), digest in originals
+        elif digest in originals:
+            yield ModelChoice(path.name, path.stat().st_size, "the original"), True
+        else:
+            beside = (path.with_suffix(".json").name, path.name + ".json")
+            changed = any(name in beside for name, _ in receipts)
+            why = "it is another file than its receipt is about" if changed else "it has no receipt"
+            yield ModelChoice(path.name, path.stat().st_size, "nothing", why), False
+
+
+def _read_receipts(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The receipts among the JSON files of ``folder``, by the names of those; other files are passed over."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            continue
+        receipt = document.get("receipt") if isinstance(document, dict) else None
+        if not isinstance(receipt, dict):
+            continue
+        if receipt.get("schema") != RECEIPT_SCHEMA:
+            raise ChoiceError(f"{path.name}: a receipt of schema {receipt.get('schema')!r}, expected {RECEIPT_SCHEMA}")
+        try:
+            complete = receipt["verdict"] and receipt["candidate"]["files"] and receipt["original"]["files"]
+        except (KeyError, TypeError):
+            complete = None
+        if not complete:
+            raise ChoiceError(f"{path.name}: a receipt without its verdict or the hashes of its models")
+        yield path.name, receipt
+
+
+def _judge(path: Path, name: str, receipt: Mapping[str, Any]) -> ModelChoice:
+    """The model at ``path`` by its ``receipt``, of the file ``name``."""
+    settings, machine = receipt.get("settings") or {}, receipt.get("machine") or {}
+    data_files = {path.parent / file: digest for file, digest in list(receipt["candidate"]["files"].items())[1:]}
+    sizes = sum(file.stat().st_size for file in data_files if file.is_file())
+    promise = f"drops at most {settings.get('max_drop', '?')} ({name})"
+    choice = ModelChoice(path.name, path.stat().st_size + sizes, promise, min_speedup=settings.get("min_speedup"))
+    wrong = next((file.name for file, digest in data_files.items() if not file.is_file() or _hash(file) != digest), None)
+    if receipt["verdict"] != "pass":
+        choice.why_not = f"{name} says {receipt['verdict']}"
+    elif wrong is not None:
+        choice.why_not = f"its data {wrong} are not those of {name}"
+    pairs = {"onnxruntime": (receipt.get("runtime"), ort.__version__), "the processor": (machine.get("cpu"), _read_cpu())}
+    choice.cautions = [
+        f"{what} was {then} when the receipt was made, and is {now}"
+        for what, (then, now) in pairs.items()
+        if then and now and then != now
+    ]
+    return choice
+
+
+def _start(
+    models: Sequence[ModelChoice], sessions: Mapping[str, Any], feed: Feed
+) -> Iterator[tuple[str, Callable[[Feed], object]]]:
+    """What is timed; a model that does not run with the inputs of the first is told so."""
+    for choice in models:
+        session = sessions.get(choice.name)
+        if session is None:
+            continue
+        try:
+            session.run(None, feed)
+        except Exception as error:
+            choice.why_not = f"it does not run with the same inputs: {_first_line(error)}"
+            continue
+        yield choice.name, partial(session.run, None)
+
+
+def _read_feed(session: Any, data: str | os.PathLike[str] | None, dims: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """One sample of ``data``, or made-up values for the inputs of ``session``."""
+    if data is None:
+        rng = np.random.default_rng(0)
+        return {
+            one.name: _make_up(rng, one.type, [_resolve(size, dims) for size in one.shape]) for one in session.get_inputs()
+        }
+    try:
+        with np.load(data, allow_pickle=False) as arrays:
+            return {one.name: arrays[one.name][:1] for one in session.get_inputs()}
+    except KeyError as error:
+        raise ChoiceError(f"{data}: no input of that name in it ({error})", exit_code=2) from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise ChoiceError(f"{data}: not an .npz of inputs ({_first_line(error)})", exit_code=2) from None
+
+
+def _resolve(size: int | str | None, dims: Mapping[str, int]) -> int:
+    return size if isinstance(size, int) else dims.get(size or "", 1)
+
+
+def _make_up(rng: np.random.Generator, kind: str, shape: Sequence[int]) -> np.ndarray:
+    """Values of the runtime's type ``kind``; whole numbers are 1, which is a token and a mask anywhere."""
+    name = {"float": "float32", "double": "float64", "string": "str"}.get(kind[7:-1], kind[7:-1])
+    if name in ("float32", "float64", "float16"):
+        return rng.random(shape).astype(name)
+    if name == "str":
+        return np.full(shape, "a")
+    try:
+        return np.ones(shape, np.dtype(name))
+    except TypeError:
+        raise ChoiceError(f"an input of {kind}: no values can be made up for it", "--data F.npz gives some") from None
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _read_cpu() -> str | None:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), None)
+    except OSError:
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def format_lines(report: Mapping[str, Any]) -> list[str]:
+    """What :func:`choose` found, a line a model and then the choice."""
+    lines = []
+    for model in report["models"]:
+        timed = "not timed" if model["median_ms"] is None else f"{model['median_ms']:.3g} ms, {model['ratio']:.2f}x"
+        said = f"left out: {model['why_not']}" if model["why_not"] else model["promise"]
+        lines.append(f"{model['name']}: {timed}, {model['bytes']} bytes; {said}")
+    chosen = next(model for model in report["models"] if model["name"] == report["chosen"])
+    return [*lines, *(f"caution: {line}" for line in chosen["cautions"]), f"fastest here: {chosen['name']}"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python choose.py DIR``; the exit code."""
+    parser = argparse.ArgumentParser(prog="choose.py", description="Name the fastest model of a folder on this machine.")
+    parser.add_argument("folder", metavar="DIR")
+    parser.add_argument("--data", metavar="F.npz", help="inputs by name; made up without")
+    parser.add_argument("--dim", metavar="NAME=N", action="append", default=[], help="the size of a free dimension (1)")
+    parser.add_argument("--threads", type=int, default=1, help="of one inference (1)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    given = parser.parse_args(arguments)
+    try:
+        pairs = [text.partition("=") for text in given.dim]
+        if not all(name and size.isdecimal() for name, _, size in pairs):
+            raise ChoiceError("--dim: expected NAME=N", exit_code=2)
+        dims = {name: int(size) for name, _, size in pairs}
+        report = choose(given.folder, data=given.data, dims=dims, threads=given.threads)
+    except ChoiceError as error:
+        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        return error.exit_code
+    sys.stdout.write((json.dumps(report) if given.json else "\n".join(format_lines(report))) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

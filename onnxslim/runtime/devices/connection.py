@@ -1,0 +1,104 @@
+"""Finding a worker, and refusing one whose figures would be about something else."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from onnxslim.core.errors import OnnxslimError, UnsupportedError, UsageError
+from onnxslim.core.version import __version__
+from onnxslim.runtime.devices.device import use_device
+from onnxslim.runtime.devices.messages import (
+    PROTOCOL,
+    TOKEN_VARIABLE,
+    ProtocolError,
+    answer_challenge,
+    describe_failure,
+    keep_alive,
+    parse_address,
+    read_token,
+    receive,
+    send,
+)
+from onnxslim.runtime.devices.remote import RemoteDevice
+from onnxslim.runtime.session_config import version
+
+#: Seconds that a worker may take to answer at first.
+CONNECT_SECONDS = 10.0
+_START_HINT = "start `onnxslim worker` there; from afar: ssh -L 7117:127.0.0.1:7117 HOST, then --on 127.0.0.1:7117"
+
+
+@contextmanager
+def open_device(address: str | None) -> Iterator[RemoteDevice | None]:
+    """Time models at ``address`` (``HOST:PORT``) while the block runs; None: here.
+
+    Raises:
+        UsageError: It is no address, or the worker knows another token.
+        UnsupportedError: No worker answers, or one of another version.
+        LimitError: The worker times for somebody else.
+    """
+    if address is None:
+        yield None
+        return
+    device = _connect(address)
+    try:
+        with use_device(device):
+            yield device
+    finally:
+        device.close()
+
+
+def _connect(address: str) -> RemoteDevice:
+    host, port = parse_address("--on", address)
+    name = f"{host}:{port}"
+    token = read_token()
+    if token is None:
+        hint = f"{TOKEN_VARIABLE}=… as `onnxslim worker` printed it, or what it was started with"
+        raise UsageError(f"--on {name}: no token given", hint=hint)
+    try:
+        stream = socket.create_connection((host, port), timeout=CONNECT_SECONDS)
+    except OSError as error:
+        raise UnsupportedError(f"--on {name}: no worker answers ({describe_failure(error)})", hint=_START_HINT) from None
+    try:
+        keep_alive(stream)
+        facts = _greet(name, stream, token)
+        stream.settimeout(None)
+        return RemoteDevice(name, stream, facts)
+    except BaseException:
+        stream.close()
+        raise
+
+
+def _greet(name: str, stream: socket.socket, token: str) -> dict[str, str]:
+    """What the worker says of its machine, once both know that they speak of the same."""
+    try:
+        header, _ = receive(stream)
+        if "error" not in header:
+            if header["protocol"] != PROTOCOL:
+                raise UnsupportedError(f"--on {name}: a worker of another onnxslim", hint="install the same version there")
+            send(stream, {"answer": answer_challenge(token, str(header["nonce"]))})
+            header, _ = receive(stream)
+        if "error" in header:
+            failure = OnnxslimError.from_json(header["error"])
+            raise type(failure)(f"--on {name}: {failure.message}", hint=failure.hint)
+        facts = {str(key): str(value) for key, value in header["facts"].items()}
+    except (OSError, EOFError, ProtocolError, KeyError, TypeError, AttributeError) as error:
+        raise UnsupportedError(f"--on {name}: no worker answers ({describe_failure(error)})", hint=_START_HINT) from None
+    _check_versions(name, facts)
+    return facts
+
+
+def _check_versions(name: str, facts: Mapping[str, str]) -> None:
+    """Refuse a worker whose figures would be of something else: another onnxslim, or a runtime with other kernels."""
+    there, here = facts.get("onnxslim"), __version__
+    if there != here:
+        raise UnsupportedError(
+            f"--on {name}: the worker has onnxslim {there}, this is {here}", hint="install the same version there"
+        )
+    there, here = facts.get("onnxruntime", ""), version()
+    if there.split(".")[:2] != here.split(".")[:2]:
+        raise UnsupportedError(
+            f"--on {name}: the worker has onnxruntime {there}, this machine {here}: answers are judged here",
+            hint=f"pip install onnxruntime=={there} here, or {here} there",
+        )

@@ -1,0 +1,66 @@
+"""What was measured of machines, kept in the user's cache: a small file for each kind of figures, an entry a machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from onnxslim.core.cpu_info import describe_cpu
+from onnxslim.model_io.atomic_write import open_draft
+from onnxslim.runtime.devices.device import current_device
+from onnxslim.runtime.session_config import version
+
+#: Machines that one file knows; the oldest are forgotten.
+MAX_MACHINES = 32
+
+
+def identify_machine() -> dict[str, str]:
+    """What kernels depend on where models are timed: the processor with its flags, and the runtime."""
+    device = current_device()
+    return _identify_here() if device is None else {name: device.facts.get(name, "") for name in _identify_here()}
+
+
+def is_this_machine() -> bool:
+    """Whether what is measured now is measured on this machine, or on one that has the same processor and runtime."""
+    return identify_machine() == _identify_here()
+
+
+def _identify_here() -> dict[str, str]:
+    return {**describe_cpu(), "onnxruntime": version()}
+
+
+def get_path(kind: str) -> Path:
+    """Where figures of ``kind`` are: in ``onnxslim`` of ``$XDG_CACHE_HOME``, else of ``~/.cache``."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(cache) / "onnxslim" / f"{kind}.json"
+
+
+def keep_figures(kind: str, machine: Mapping[str, str], figures: Any) -> Path | None:
+    """Write ``figures``, which JSON can hold, as those of ``machine``; None where that cannot be written."""
+    path, entry = get_path(kind), {"machine": dict(machine), "figures": figures}
+    others = [other for other in _read_entries(kind) if other["machine"] != entry["machine"]]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open_draft(str(path.parent)) as draft:
+            draft.write(json.dumps([*others[-MAX_MACHINES + 1 :], entry]).encode())
+            draft.publish(str(path))
+    except OSError:
+        return None
+    return path
+
+
+def read_figures(kind: str, machine: Mapping[str, str]) -> Any:
+    """What was kept of ``machine``; None where nobody measured it."""
+    return next((entry["figures"] for entry in _read_entries(kind) if entry["machine"] == dict(machine)), None)
+
+
+def _read_entries(kind: str) -> list[dict[str, Any]]:
+    try:
+        found = json.loads(get_path(kind).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return []
+    entries = found if isinstance(found, list) else []
+    return [entry for entry in entries if isinstance(entry, dict) and entry.keys() >= {"machine", "figures"}]

@@ -1,0 +1,195 @@
+"""A device that is another machine: what is timed there by a worker (:mod:`onnxslim.runtime.devices.worker`)."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import socket
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxslim.core.errors import LimitError, OnnxslimError, UnsupportedError
+from onnxslim.core.progress import Progress, ignore_progress
+from onnxslim.model_io import model_file, tensors
+from onnxslim.runtime.devices.device import Feed, TimedSession
+from onnxslim.runtime.devices.messages import (
+    Blobs,
+    ProtocolError,
+    describe_failure,
+    pack_arrays,
+    receive,
+    send,
+    unpack_arrays,
+)
+from onnxslim.runtime.load_check import holds_half_floats
+from onnxslim.runtime.node_profile import NodeTime
+from onnxslim.runtime.providers import PROVIDERS, Provider
+from onnxslim.runtime.session_config import SessionConfig
+from onnxslim.runtime.timing import Timing
+
+#: Above so many bytes a model is no single file, and does not travel.
+_MAX_MODEL_BYTES = 1_800_000_000
+
+
+class RemoteSession:
+    """A session on ``device``; it is closed there when nobody holds it here."""
+
+    def __init__(self, device: RemoteDevice, config: SessionConfig, opened: Mapping[str, Any]) -> None:
+        self.device, self.config, self.number = device, config, int(opened["session"])
+        name, _, index = config.provider.partition(":")
+        self.provider = Provider(PROVIDERS[name][0], int(index or 0))
+        self.inputs, self.outputs = list(opened["inputs"]), list(opened["outputs"])
+        self.create_seconds = float(opened["seconds"])
+        weakref.finalize(self, device.closed.append, self.number)
+
+    def run(self, feeds: Feed, outputs: Sequence[str] | None = None) -> dict[str, Any]:
+        """Run once there; ``outputs`` (all by default) by name."""
+        names = self.outputs if outputs is None else list(outputs)
+        return self.device.run(self.number, feeds, names)[1]
+
+    def time_run(self, feeds: Feed) -> float:
+        """Run once there; the seconds it took there."""
+        return self.device.run(self.number, feeds, None)[0]
+
+
+class RemoteDevice:
+    """A connection to a worker; see :class:`~onnxslim.runtime.devices.device.Device`.
+
+    Args:
+        name: ``HOST:PORT``, for people.
+        stream: Connected and greeted.
+        facts: What the worker says of its machine.
+
+    Attributes:
+        closed: Sessions that nobody holds any more; the worker is told with the next request.
+    """
+
+    def __init__(self, name: str, stream: socket.socket, facts: Mapping[str, str]) -> None:
+        self.name, self.facts = name, facts
+        self.closed: list[int] = []
+        self._stream, self._sent = stream, set[str]()
+        self._loss: LimitError | None = None
+
+    def open_session(self, model: ir.Model, config: SessionConfig) -> RemoteSession:
+        """A session of ``model`` there."""
+        opened, _ = self._ask("open", {**self._send_model(model), "config": _write_config(config)})
+        return RemoteSession(self, config, opened)
+
+    def run(self, number: int, feeds: Feed, outputs: list[str] | None) -> tuple[float, dict[str, np.ndarray]]:
+        """Run session ``number`` once: its seconds without ``outputs``, else those."""
+        described, blobs = _pack_feeds([feeds])
+        reply, arrays = self._ask("run", {"session": number, "outputs": outputs, "feeds": described}, blobs)
+        return float(reply.get("seconds", 0.0)), unpack_arrays(reply.get("arrays", ()), arrays)
+
+    def interleave(
+        self, sessions: Mapping[str, TimedSession], feeds: Sequence[Feed], progress: Progress, **limits: Any
+    ) -> Timing:
+        """As :func:`onnxslim.runtime.timing.interleave`."""
+        described, blobs = _pack_feeds(feeds)
+        numbers = [[name, self._get_number(session)] for name, session in sessions.items()]
+        header = {"sessions": numbers, "feeds": described, "limits": limits}
+        reply, arrays = self._ask("interleave", header, blobs, progress)
+        rounds = unpack_arrays(reply["arrays"], arrays)
+        about = {key: reply[key] for key in ("provider", "threads", "batch", "is_processor_time")}
+        return Timing({name: rounds[name] for name in sessions}, **about)
+
+    def count_inferences(self, session: TimedSession, feeds: Sequence[Feed], **limits: Any) -> np.ndarray:
+        """As :func:`onnxslim.runtime.timing.count_inferences`."""
+        described, blobs = _pack_feeds(feeds)
+        header = {"session": self._get_number(session), "feeds": described, "limits": limits}
+        reply, arrays = self._ask("count", header, blobs)
+        return unpack_arrays(reply["arrays"], arrays)["times"]
+
+    def measure_node_times(
+        self, model: ir.Model, feeds: Sequence[Feed], config: SessionConfig, **counts: int
+    ) -> dict[str, NodeTime]:
+        """As :func:`onnxslim.runtime.node_profile.measure_node_times`."""
+        described, blobs = _pack_feeds(feeds)
+        header = {**self._send_model(model), "config": _write_config(config), "feeds": described, "counts": counts}
+        reply, _ = self._ask("profile", header, blobs)
+        return {name: NodeTime(name, op, provider, seconds) for name, op, provider, seconds in reply["nodes"]}
+
+    def optimize_graph(self, model: ir.Model, config: SessionConfig) -> bytes:
+        """``model`` after the optimisation of the runtime there, as a file's content."""
+        _, (content,) = self._ask("optimize", {**self._send_model(model), "config": _write_config(config)})
+        return content
+
+    def close(self) -> None:
+        """Let the worker go."""
+        self._stream.close()
+
+    def _get_number(self, session: TimedSession) -> int:
+        if not isinstance(session, RemoteSession) or session.device is not self:
+            raise TypeError(f"a session that was not opened on {self.name}")
+        return session.number
+
+    def _send_model(self, model: ir.Model) -> dict[str, Any]:
+        """How a request names ``model``, which is there then: a model travels once, however often it is timed."""
+        if sum(map(tensors.nbytes, tensors.iter_tensors(model))) > _MAX_MODEL_BYTES:
+            raise UnsupportedError(f"on {self.name}: a model of more than {_MAX_MODEL_BYTES / 1e9} GB does not travel")
+        content = model_file.to_bytes(model)
+        digest = hashlib.sha256(content).hexdigest()
+        is_new = digest not in self._sent
+        if is_new:
+            self._ask("send_model", {}, (content,))
+            self._sent.add(digest)
+        # a fusion of half floats can end the runtime's process: tried in one of its own first, as here
+        return {"model": digest, "try_first": is_new and holds_half_floats(model)}
+
+    def _ask(
+        self, operation: str, header: Mapping[str, Any], blobs: Blobs = (), progress: Progress = ignore_progress
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        """One request and its reply; what went wrong there is raised here.
+
+        Raises:
+            LimitError: The device is gone, now or since an earlier request.
+        """
+        if self._loss is not None:
+            raise self._loss
+        closed, self.closed[:] = list(self.closed), []
+        try:
+            send(self._stream, {**header, "operation": operation, "close": closed}, blobs)
+            reply, arrays = receive(self._stream)
+            while "progress" in reply:
+                progress("timing", *reply["progress"])
+                reply, arrays = receive(self._stream)
+            failure = OnnxslimError.from_json(reply["error"]) if "error" in reply else None
+        except (OSError, EOFError, ProtocolError, KeyError, TypeError) as error:
+            self._lose(error)
+        except BaseException:  # interrupted in the middle of a frame: nothing that follows could be told apart
+            self._stream.close()
+            raise
+        if failure is not None:
+            failure.message = f"on {self.name}: {failure.message}"
+            failure.args = (failure.message,)
+            raise failure
+        return reply, arrays
+
+    def _lose(self, error: Exception) -> NoReturn:
+        self._stream.close()
+        self._loss = LimitError(
+            f"--on {self.name}: the worker is gone ({describe_failure(error)})",
+            hint="start it again and repeat the command; with --study DIR a search goes on where it was",
+        )
+        raise self._loss from error
+
+
+def _write_config(config: SessionConfig) -> dict[str, Any]:
+    return {
+        "provider": config.provider,
+        "threads": config.threads,
+        "optimize": config.optimize,
+        "is_lean": config.is_lean,
+        "session_options": dict(config.session_options),
+        "provider_options": dict(config.provider_options),
+        "custom_ops": list(config.custom_ops),
+    }
+
+
+def _pack_feeds(feeds: Sequence[Feed]) -> tuple[list[list[dict[str, Any]]], list[bytes]]:
+    packed = [pack_arrays(feed) for feed in feeds]
+    return [described for described, _ in packed], list(itertools.chain.from_iterable(blobs for _, blobs in packed))

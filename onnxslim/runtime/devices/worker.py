@@ -1,0 +1,180 @@
+"""The worker: what is started by hand where models will be served, and times them for a search that runs elsewhere.
+
+It needs onnxruntime, numpy and this package, nothing else of what onnxslim depends on: ``python -m
+onnxslim.runtime.devices.worker`` is the same as ``onnxslim worker`` without the command line's own libraries. One search
+is served at a time, since two would time each other; who knows the token may run models, and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hmac
+import os
+import secrets
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from onnxslim.core.cpu_info import describe_cpu
+from onnxslim.core.errors import LimitError, OnnxslimError, UsageError
+from onnxslim.core.version import __version__
+from onnxslim.runtime.devices.messages import (
+    DEFAULT_PORT,
+    PROTOCOL,
+    TOKEN_VARIABLE,
+    ProtocolError,
+    answer_challenge,
+    keep_alive,
+    read_token,
+    receive,
+    send,
+)
+from onnxslim.runtime.devices.visit import Visit
+from onnxslim.runtime.session_config import version
+
+#: Seconds that whoever connects may take to prove that it knows the token.
+_HANDSHAKE_SECONDS = 10.0
+#: How long the next one waits before it is told that the worker is busy; shorter than it waits for any answer.
+_LEAVE_SECONDS = 2.0
+
+
+def describe_device() -> dict[str, str]:
+    """What a search wants to know of where it times."""
+    system = os.uname() if hasattr(os, "uname") else None
+    return {
+        "onnxslim": __version__,
+        "onnxruntime": version(),
+        **describe_cpu(),
+        "system": f"{system.sysname} {system.machine}" if system else sys.platform,
+        "cores": str(os.cpu_count() or 1),
+    }
+
+
+class Worker:
+    """Listens, and serves one search after another.
+
+    Args:
+        host: The address to listen at.
+        port: 0 for any that is free.
+        token: What a search has to know.
+
+    Attributes:
+        address: Where it listens.
+
+    Raises:
+        UsageError: It cannot listen there.
+    """
+
+    def __init__(self, host: str, port: int, token: str) -> None:
+        self._token = token
+        try:
+            self._listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        except OSError as error:
+            raise UsageError(f"{host}:{port}: {error.strerror or error}", hint="--port 0 takes any that is free") from None
+        self.address: tuple[str, int] = self._listener.getsockname()[:2]
+
+    def serve(self) -> None:
+        """Serve until interrupted, or until :meth:`close`."""
+        busy: threading.Thread | None = None
+        while True:
+            try:
+                stream, _ = self._listener.accept()
+            except OSError:
+                return
+            if busy is not None:
+                busy.join(_LEAVE_SECONDS)  # the last one may be on its way out: commands follow one another
+            if busy is not None and busy.is_alive():
+                with stream:
+                    _try_to_refuse(stream, LimitError("the worker times for another search", hint="try again later"))
+                continue
+            busy = threading.Thread(target=self._serve_one, args=(stream,), daemon=True)
+            busy.start()
+
+    def close(self) -> None:
+        """Listen no more; who is being served is served to the end."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _serve_one(self, stream: socket.socket) -> None:
+        with stream, tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
+            try:
+                keep_alive(stream)
+                stream.settimeout(_HANDSHAKE_SECONDS)
+                if not self._greet(stream):
+                    return
+                stream.settimeout(None)
+                visit = Visit(stream, folder)
+                while True:
+                    header, blobs = receive(stream)
+                    send(stream, *visit.answer(header, blobs))
+            except (OSError, EOFError, ProtocolError):
+                return  # it has gone, or it is nobody of ours
+
+    def _greet(self, stream: socket.socket) -> bool:
+        nonce = secrets.token_hex(16)
+        send(stream, {"protocol": PROTOCOL, "nonce": nonce})
+        header, _ = receive(stream)
+        if not hmac.compare_digest(str(header.get("answer")).encode(), answer_challenge(self._token, nonce).encode()):
+            hint = f"{TOKEN_VARIABLE} is to be what the worker was started with, or what it printed then"
+            _try_to_refuse(stream, UsageError("the worker was started with another token", hint=hint))
+            return False
+        send(stream, {"facts": describe_device()})
+        return True
+
+
+def _try_to_refuse(stream: socket.socket, error: OnnxslimError) -> None:
+    with contextlib.suppress(OSError):
+        send(stream, {"error": error.as_json()})
+
+
+def start_worker(host: str, port: int, announce: Callable[[str], None]) -> None:
+    """Listen and serve until interrupted; where, and how to get in, is told to ``announce``.
+
+    Raises:
+        UsageError: It cannot listen there, or the token cannot be read.
+    """
+    given = read_token()
+    token = given or secrets.token_hex(16)
+    worker = Worker(host, port, token)
+    # data of a model that lie outside it would be looked for here
+    with tempfile.TemporaryDirectory(prefix="onnxslim-") as empty:
+        os.chdir(empty)
+        address = f"[{worker.address[0]}]" if ":" in worker.address[0] else worker.address[0]
+        announce(f"onnxslim {__version__}, onnxruntime {version()}: timing at {address}:{worker.address[1]}, Ctrl-C ends it")
+        if given is None:
+            announce(f"on the other side: {TOKEN_VARIABLE}={token}")
+        try:
+            worker.serve()
+        finally:
+            worker.close()
+            os.chdir(os.path.dirname(empty))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python -m onnxslim.runtime.devices.worker``; the exit code."""
+    parser = argparse.ArgumentParser(prog="onnxslim worker", description=__doc__.splitlines()[0])
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes any that is free")
+    parser.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="this machine alone by default")
+    given = parser.parse_args(arguments)
+    try:
+        start_worker(given.listen, given.port, lambda line: _say(sys.stdout, line))
+    except OnnxslimError as error:
+        _say(sys.stderr, f"error: {error.message}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _say(stream: Any, line: str) -> None:
+    stream.write(line + "\n")
+    stream.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

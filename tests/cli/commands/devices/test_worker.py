@@ -1,0 +1,126 @@
+"""``--on``: the search runs here, and every time is another process's."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnxslim.runtime import node_profile, timing
+from onnxslim.runtime.devices.messages import TOKEN_VARIABLE
+from onnxslim.runtime.node_profile import NodeTime
+from onnxslim.runtime.timing import Timing
+from onnxslim.search import study
+from tests.support.timing_workers import TOKEN, serve_in_thread, start_worker_process
+
+Run = Callable[..., "object"]
+
+
+@pytest.fixture(autouse=True)
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Times that depend on names alone, in this process and in a worker's thread; who asked for them."""
+    asked: list[str] = []
+
+    def interleave(sessions: Mapping[str, object], *_: object, **__: object) -> Timing:
+        asked.extend(type(session).__name__ for session in sessions.values())
+        slow = ("float", "original", "0")
+        return Timing(
+            {name: np.full(9, 4e-3 if name in slow else 1e-3 + 1e-6 * len(name)) for name in sessions}, "cpu", 1, 1
+        )
+
+    def summarize(events: Sequence[Mapping[str, object]], warmup: int) -> dict[str, NodeTime]:
+        names = dict.fromkeys(str(event["name"]) for event in events if str(event.get("name")).endswith("_kernel_time"))
+        times = {}
+        for index, name in enumerate(names):
+            key = name.removesuffix("_kernel_time")
+            times[key] = NodeTime(key, "", "CPUExecutionProvider", 1e-6 * (1 + index % 5))
+        return times
+
+    monkeypatch.setattr(timing, "_interleave_here", interleave)
+    monkeypatch.setattr(node_profile, "summarize_events", summarize)
+    return asked
+
+
+def test_a_search_timed_there_ends_with_the_bytes_of_one_that_was_timed_here(
+    run: Run, cnn: str, calib: str, evals: str, tmp_path: Path, recorded: list[str]
+) -> None:
+    call = ["optimize", cnn, "--data", calib, "--eval-data", evals, "--max-samples", 64, "--recipe", "int8", "--json"]
+    here = run(*call, "-o", tmp_path / "here.onnx")
+    assert here.code == 0, here.out
+    assert set(recorded) == {"Session"}
+    recorded.clear()
+    with serve_in_thread() as address:
+        there = run(*call, "-o", tmp_path / "there.onnx", "--on", address)
+    assert there.code == 0, there.out
+    assert set(recorded) == {"RawSession"}
+    assert (tmp_path / "there.onnx").read_bytes() == (tmp_path / "here.onnx").read_bytes()
+    assert there.json["timed_on"]["address"] == address
+    assert address in there.json["measured"]["latency"]
+    assert there.json["recipe"] == here.json["recipe"]
+
+
+def test_a_worker_that_is_killed_ends_the_search_with_the_study_whole(
+    run: Run, cnn: str, calib: str, evals: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "study", tmp_path / "out.onnx"
+    call = ["optimize", cnn, "--data", calib, "--eval-data", evals, "--max-samples", 40, "--budget", "4s"]
+    call += ["-o", out, "--study", folder]
+    add = study.Study.add
+    with start_worker_process() as (process, address):
+
+        def add_and_kill(self: study.Study, *arguments: object) -> None:
+            add(self, *arguments)  # type: ignore[arg-type]
+            process.kill()
+            process.wait()
+
+        monkeypatch.setattr(study.Study, "add", add_and_kill)
+        lost = run(*call, "--on", address)
+    assert lost.code == 6
+    assert "the worker is gone" in lost.err
+    assert not out.exists()
+    monkeypatch.setattr(study.Study, "add", add)
+    with sqlite3.connect(folder / "study.sqlite") as database:
+        ((kept,),) = database.execute("SELECT COUNT(*) FROM trials")
+    assert kept == 1
+    with start_worker_process("-m", "onnxslim_cli", "worker", "--port", "0") as (_, again):
+        resumed = run(*call, "--on", again, "-v")
+    assert resumed.code == 0, resumed.err
+    assert "known from the study" in resumed.err
+    elsewhere = run(*call, "--force")
+    assert elsewhere.code == 2
+    assert "another place" in elsewhere.err
+
+
+def test_what_can_time_there_does(run: Run, cnn: str, evals: str, calib: str, tmp_path: Path, recorded: list[str]) -> None:
+    with serve_in_thread() as address:
+        for call in (
+            ["benchmark", cnn, "--data", evals],
+            ["profile", cnn, "--data", evals],
+            ["prune", cnn, "--data", calib, "--remove", "10%", "--of", "macs", "-o", tmp_path / "pruned.onnx"],
+        ):
+            outcome = run(*call, "--max-samples", 40, "--on", address, "--json")
+            assert outcome.code == 0, outcome.out
+            assert outcome.json["timed_on"]["address"] == address
+    assert set(recorded) == {"RawSession"}
+
+
+def test_nobody_there_another_token_and_workers_beside_are_told_in_a_line(
+    run: Run, cnn: str, calib: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ["optimize", cnn, "--data", calib, "-o", tmp_path / "out.onnx", "--on"]
+    assert run(*call, "127.0.0.1:1").code == 4
+    assert run(*call, "nowhere:x").code == 2
+    with serve_in_thread() as address:
+        outcome = run(*call, address, "--jobs", 2)
+        assert outcome.code == 2
+        assert "one of them" in outcome.err
+        monkeypatch.setenv(TOKEN_VARIABLE, "another")
+        assert run(*call, address).code == 2

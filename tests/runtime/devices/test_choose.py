@@ -1,0 +1,198 @@
+"""The fastest that keeps its promise, by the library and by the file alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from onnxslim.runtime.devices import choose as choosing
+from onnxslim.runtime.devices.choose import ChoiceError, choose, time_in_turn
+from tests.support.digits import FEED, MODEL
+from tests.support.receipts import write_receipt
+
+#: By the content's length: the fake clock of these tests.
+Times = Callable[[dict[str, float]], None]
+
+
+def rename(target: Path, name: str) -> Path:
+    """The sample model with another name of its maker: other bytes, the same answers."""
+    target.write_bytes(MODEL.read_bytes() + b"\x12" + bytes([len(name)]) + name.encode())
+    return target
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An original, two variants that passed, and one that did not."""
+    original = rename(tmp_path / "original.onnx", "original")
+    for name, verdict in (("good", "pass"), ("better", "pass"), ("wrong", "fail")):
+        write_receipt(rename(tmp_path / f"{name}.onnx", name), original, verdict)
+    return tmp_path
+
+
+@pytest.fixture
+def times(monkeypatch: pytest.MonkeyPatch) -> Times:
+    """Milliseconds of each model, instead of the clock's."""
+
+    def use(milliseconds: dict[str, float]) -> None:
+        def timed(runs: dict[str, object], *_: object, **__: object) -> dict[str, list[float]]:
+            return {name: [milliseconds[name.removesuffix(".onnx")] * 1e-3] * 5 for name in runs}
+
+        monkeypatch.setattr(choosing, "time_in_turn", timed)
+
+    return use
+
+
+def find(report: dict[str, list[dict[str, object]]], name: str) -> dict[str, object]:
+    return next(model for model in report["models"] if model["name"] == f"{name}.onnx")
+
+
+def test_the_fastest_that_passed_is_chosen(folder: Path, times: Times) -> None:
+    times({"original": 4, "good": 2, "better": 1, "wrong": 0.1})
+    report = choose(folder)
+    assert report["chosen"] == "better.onnx"
+    assert find(report, "better")["ratio"] == pytest.approx(4)
+    assert find(report, "original")["promise"] == "the original"
+    wrong = find(report, "wrong")
+    assert (wrong["median_ms"], wrong["why_not"]) == (None, "wrong.json says fail")
+
+
+def test_the_original_is_chosen_where_nothing_is_faster_and_the_smaller_of_two_that_are_alike(
+    folder: Path, times: Times
+) -> None:
+    times({"original": 1, "good": 1.005, "better": 1.5})
+    assert choose(folder)["chosen"] == "good.onnx"
+    times({"original": 1, "good": 1.1, "better": 1.5})
+    assert choose(folder)["chosen"] == "original.onnx"
+
+
+def test_the_speed_that_was_promised_is_held_to(folder: Path, times: Times) -> None:
+    write_receipt(folder / "better.onnx", folder / "original.onnx", settings={"max_drop": "1%", "min_speedup": 3})
+    times({"original": 4, "good": 3, "better": 2})
+    report = choose(folder)
+    assert report["chosen"] == "good.onnx"
+    assert find(report, "better")["why_not"] == "2.00 times as fast as the original here, 3 is promised"
+
+
+def test_what_is_another_file_by_now_is_not_what_was_verified(folder: Path, times: Times) -> None:
+    times({"original": 4, "good": 2})
+    rename(folder / "better.onnx", "other")
+    rename(folder / "new.onnx", "new")
+    report = choose(folder)
+    assert report["chosen"] == "good.onnx"
+    assert find(report, "better")["why_not"] == "it is another file than its receipt is about"
+    assert find(report, "new")["why_not"] == "it has no receipt"
+
+
+def test_data_files_are_a_part_of_the_model(folder: Path, times: Times) -> None:
+    data = folder / "better.data"
+    data.write_bytes(b"weights")
+    write_receipt(folder / "better.onnx", folder / "original.onnx", data_files=(data,))
+    times({"original": 4, "good": 2, "better": 1})
+    report = choose(folder)
+    assert report["chosen"] == "better.onnx"
+    assert find(report, "better")["bytes"] == (folder / "better.onnx").stat().st_size + 7
+    data.write_bytes(b"others")
+    assert find(choose(folder), "better")["why_not"] == "its data better.data are not those of better.json"
+
+
+def test_what_the_runtime_here_does_not_take_is_left_out_with_the_reason(folder: Path, times: Times) -> None:
+    model = onnx.load(MODEL)
+    model.graph.node[0].op_type = "NoSuchOp"
+    onnx.save(model, folder / "better.onnx")
+    write_receipt(folder / "better.onnx", folder / "original.onnx")
+    times({"original": 4, "good": 2})
+    report = choose(folder)
+    assert report["chosen"] == "good.onnx"
+    why = str(find(report, "better")["why_not"])
+    assert why.startswith(f"onnxruntime {onnxruntime.__version__} does not take it: ")
+    assert "NoSuchOp" in why
+
+
+def test_another_machine_than_the_receipts_is_said(folder: Path, times: Times) -> None:
+    machine = {"cpu": "an older one"}
+    write_receipt(folder / "better.onnx", folder / "original.onnx", runtime="1.0", machine=machine)
+    times({"original": 4, "good": 2, "better": 1})
+    cautions = find(choose(folder), "better")["cautions"]
+    assert isinstance(cautions, list)
+    assert cautions[0].startswith("onnxruntime was 1.0 when the receipt was made")
+
+
+def test_inputs_are_made_up_by_type_and_size_or_read(folder: Path, tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (float[n,3] x, int64[n,m] ids, bool[2] mask, string[n] s) => (float[n,3] y, int64[n,m] i, bool[2] b, string[n] t)
+    { y = Identity (x)  i = Identity (ids)  b = Identity (mask)  t = Identity (s) }"""
+    session = onnxruntime.InferenceSession(onnx.parser.parse_model(text).SerializeToString())
+    feed = choosing._read_feed(session, None, {"m": 4})
+    assert {name: array.shape for name, array in feed.items()} == {"x": (1, 3), "ids": (1, 4), "mask": (2,), "s": (1,)}
+    session.run(None, feed)
+    data = tmp_path / "data.npz"
+    np.savez(data, image=np.repeat(FEED["image"], 3, 0))
+    model = onnxruntime.InferenceSession(str(MODEL))
+    np.testing.assert_array_equal(choosing._read_feed(model, data, {})["image"], FEED["image"])
+    with pytest.raises(ChoiceError, match="no input of that name"):
+        choosing._read_feed(session, data, {})
+    with pytest.raises(ChoiceError, match=r"not an \.npz"):
+        choosing._read_feed(model, MODEL, {})
+
+
+def test_a_round_times_everybody_and_the_order_rotates() -> None:
+    ran: list[str] = []
+    clock = iter(range(10**6)).__next__
+    runs = {name: lambda feed, name=name: ran.append(name) for name in "abc"}
+    found = time_in_turn(runs, [{}], clock, rounds=6, seconds=10, warmup=1)
+    assert {name: len(values) for name, values in found.items()} == dict.fromkeys("abc", 6)
+    assert "".join(ran[3:12]) == "abcbcacab"
+
+
+@pytest.mark.parametrize(
+    ("change", "told", "code"),
+    [
+        (lambda folder: shutil.rmtree(folder), "no such folder", 2),
+        (lambda folder: [path.unlink() for path in folder.glob("*.onnx")], "no models in it", 4),
+        (lambda folder: [path.unlink() for path in folder.glob("*.json")], "it has no receipt", 4),
+        (lambda folder: (folder / "good.json").write_text('{"receipt": {"schema": 9}}'), "schema 9, expected 1", 4),
+        (lambda folder: (folder / "good.json").write_text('{"receipt": {"schema": 1}}'), "without its verdict", 4),
+    ],
+)
+def test_the_file_alone_chooses_and_says_in_one_line_why_it_cannot(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, change: Callable[[Path], object], told: str, code: int
+) -> None:
+    alone = tmp_path_factory.mktemp("alone") / "choose.py"
+    shutil.copy(choosing.__file__, alone)
+    change(folder)
+    command = [sys.executable, "-I", str(alone), str(folder), "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=alone.parent)
+    assert (ended.returncode, ended.stdout) == (code, "")
+    first, *hint = ended.stderr.splitlines()
+    assert first.startswith("error: ")
+    assert told in first
+    assert len(hint) <= 1
+
+
+def test_the_file_alone_gives_what_the_library_does(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    alone = tmp_path_factory.mktemp("alone") / "choose.py"
+    shutil.copy(choosing.__file__, alone)
+    (folder / "good.onnx").unlink()
+    (folder / "better.onnx").unlink()
+    command = [sys.executable, "-I", str(alone), str(folder), "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=alone.parent)
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(ended.stdout)
+    assert report["chosen"] in {model["name"] for model in report["models"] if model["why_not"] is None}
+    assert find(report, "wrong")["median_ms"] is None
+    names = {path.partition(".")[0] for path in _list_imports(alone)}
+    assert names <= {*sys.stdlib_module_names, "numpy", "onnxruntime"}
+
+
+def _list_imports(path: Path) -> list[str]:
+    words = [line.split() for line in path.read_text().splitlines() if line.startswith(("import ", "from "))]
+    return [line[1] for line in words]

@@ -1,0 +1,127 @@
+"""A device elsewhere answers as this machine does, and one that is gone is told."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxslim.core.errors import InvalidModelError, LimitError, UnsupportedError, UsageError
+from onnxslim.runtime import timing
+from onnxslim.runtime.devices.connection import open_device
+from onnxslim.runtime.devices.device import current_device
+from onnxslim.runtime.devices.messages import TOKEN_VARIABLE
+from onnxslim.runtime.devices.remote import RemoteDevice
+from onnxslim.runtime.memory import measure_peak
+from onnxslim.runtime.node_profile import measure_node_times
+from onnxslim.runtime.optimized_graph import read_optimized_graph
+from onnxslim.runtime.session import Session, SessionConfig, open_timed_session
+from onnxslim.runtime.timing import count_inferences, interleave
+from tests.support.digits import FEED
+from tests.support.timing_workers import TOKEN, serve_in_thread, start_worker_process
+
+CONFIG = SessionConfig()
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[RemoteDevice]:
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    with serve_in_thread() as address, open_device(address) as opened:
+        assert opened is not None
+        yield opened
+
+
+def test_it_computes_what_this_machine_does(digits: ir.Model, device: RemoteDevice) -> None:
+    there, here = open_timed_session(digits, CONFIG), Session(digits, CONFIG)
+    assert (there.inputs, there.outputs, there.provider) == (here.inputs, here.outputs, here.provider)
+    found = there.run(FEED)
+    for name, array in here.run(FEED).items():
+        np.testing.assert_array_equal(found[name], array)
+    assert list(there.run(FEED, there.outputs[:1])) == there.outputs[:1]
+    assert there.create_seconds > 0
+    assert there.time_run(FEED) > 0
+
+
+def test_its_graphs_and_profiles_are_of_the_same_nodes(digits: ir.Model, device: RemoteDevice) -> None:
+    there = [(node.name, node.op_type) for node in read_optimized_graph(digits).graph]
+    times = measure_node_times(digits, [FEED], runs=3)
+    assert measure_peak(digits, FEED, CONFIG) is None
+    device.close()
+    assert list(times) == [name for name, _ in there]
+    here = Session(digits, CONFIG)
+    assert here.run(FEED)
+    assert all(time.seconds > 0 for time in times.values())
+
+
+def test_it_times_in_turn_and_tells_how_far_it_is(digits: ir.Model, device: RemoteDevice) -> None:
+    sessions = {name: open_timed_session(digits, CONFIG) for name in "ab"}
+    told: list[tuple[str, int, int]] = []
+    found = interleave(sessions, [FEED], rounds=6, seconds=1, progress=lambda *said: told.append(said))
+    assert list(found.rounds) == ["a", "b"]
+    assert (found.provider, found.threads, found.batch, found.is_processor_time) == ("cpu", 1, 1, True)
+    assert told == [("timing", done, 6) for done in range(1, len(found.rounds["a"]) + 1)]
+    assert len(count_inferences(sessions["a"], [FEED], concurrency=2, seconds=0.05)) > 1
+
+
+def test_a_model_travels_once_and_its_sessions_are_let_go(
+    digits: ir.Model, device: RemoteDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, object]] = []
+    ask = RemoteDevice._ask
+
+    def spy(self: RemoteDevice, operation: str, header: dict[str, object], *more: object) -> object:
+        asked.append((operation, list(self.closed)))
+        return ask(self, operation, header, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RemoteDevice, "_ask", spy)
+    first = open_timed_session(digits, CONFIG)
+    number = first.number  # type: ignore[attr-defined]
+    del first
+    gc.collect()
+    open_timed_session(digits, CONFIG)
+    assert asked == [("send_model", []), ("open", []), ("open", [number])]
+
+
+def test_what_it_refuses_is_told_as_if_it_were_here(digits: ir.Model, device: RemoteDevice) -> None:
+    unknown = ir.from_onnx_text("""<ir_version: 8, opset_import: ["" : 17, "no.such" : 1]>
+    g (float[1] x) => (float[1] y) { y = no.such.Op(x) }""")
+    with pytest.raises((UnsupportedError, InvalidModelError), match=rf"on {device.name}: the runtime refuses .*Op"):
+        open_timed_session(unknown, CONFIG)
+    with pytest.raises(UnsupportedError, match="a worker loads no code"):
+        open_timed_session(digits, CONFIG.with_(custom_ops=("evil.so",)))
+    with pytest.raises(UsageError, match="knows no such entry"):
+        open_timed_session(digits, CONFIG.with_(session_options={"session.no_such": "1"}))
+    with pytest.raises(UsageError, match="running"):
+        open_timed_session(digits, CONFIG).run({"image": np.zeros((1, 2), np.float32)})
+    assert open_timed_session(digits, CONFIG).run(FEED)  # and it goes on
+
+
+def test_a_defect_there_is_one_here(digits: ir.Model, device: RemoteDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("there")
+
+    session = open_timed_session(digits, CONFIG)
+    monkeypatch.setattr(timing, "_interleave_here", fail)
+    with pytest.raises(Exception, match="ZeroDivisionError: there") as caught:
+        interleave({"a": session}, [FEED])
+    assert getattr(caught.value, "exit_code", None) == 1
+
+
+def test_one_that_is_killed_is_a_limit_now_and_later(digits: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    with start_worker_process() as (process, address), open_device(address) as device:
+        sessions = {"a": open_timed_session(digits, CONFIG)}
+
+        def kill(stage: str, done: int, total: int) -> None:
+            process.kill()
+
+        for call in (lambda: interleave(sessions, [FEED], seconds=60, rounds=10**6, progress=kill),
+                     lambda: open_timed_session(digits, CONFIG)):  # fmt: skip
+            with pytest.raises(LimitError, match="the worker is gone") as caught:
+                call()
+            assert "--study" in str(caught.value.hint)
+        assert current_device() is device
+    assert current_device() is None
