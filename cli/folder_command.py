@@ -18,11 +18,12 @@ from onnxslim.data.model_inputs import get_model_inputs
 from onnxslim.data.readers import text_files
 from onnxslim.data.states.pairs import AUTO, find_state_pairs, get_model_outputs
 from onnxslim.model_folders.folder_data import MemberData, assign_data
-from onnxslim.model_folders.folder_report import MemberOutcome, describe_folder
+from onnxslim.model_folders.folder_report import MemberOutcome, describe_folder, describe_pipeline
 from onnxslim.model_folders.folder_run import compress_folder
 from onnxslim.model_folders.folder_writer import check_target
 from onnxslim.model_folders.layouts.layout import FolderModel
 from onnxslim.model_folders.model_folder import ModelFolder, name_in_error, open_model_folder
+from onnxslim.model_folders.pipelines.served_texts import TEXT_KEY, ServedRuns
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result
 from onnxslim.reporting.figures import list_rows
@@ -32,7 +33,7 @@ from .console.tables import format_warnings, make_grid
 from .options.common_options import CommonOptions
 
 #: (a member of the folder, its data) -> the options that everybody takes, for that member.
-Configure = Callable[[FolderModel, "str | None"], CommonOptions]
+Configure = Callable[[FolderModel, Any], CommonOptions]
 #: A command's function: (common options, **its own parameters) -> its outcome.
 CommandFunction = Callable[..., Result]
 
@@ -46,6 +47,8 @@ def run_on_folder(
         UsageError: Nothing says where to write, or the data are called for and not there.
         OnnxslimError: Whatever the command raises on one of the models, which is named; nothing was written.
     """
+    from .folder_pipeline import FolderPipeline, simplify_only  # imports every step, which who only looks need not wait for
+
     folder = open_model_folder(params["model"], suffix)
     if common.out is not None:
         check_target(folder.files, common.out, force=common.force)
@@ -56,7 +59,10 @@ def run_on_folder(
     started = time.monotonic()
 
     configure = _make_configure(folder, common)
-    data = assign_data(todo, params.get("data"), params.get("eval_data"), _make_try_open(folder, configure))
+    pipeline = FolderPipeline(folder, todo, common, configure)
+    try_open = _make_try_open(folder, configure)
+    data = assign_data(todo, params.get("data"), params.get("eval_data"), try_open, pipeline.readers)
+    data = pipeline.feed(data)
     done: list[str] = []
 
     def work(member: FolderModel, path: str) -> tuple[Result, str | None]:
@@ -69,18 +75,13 @@ def run_on_folder(
         }
         done.append(member.path)
         if own_data.why is not None:
-            from .step_command import run_step  # imports every step, which who only looks need not wait for
+            return simplify_only(common, path, params), f"simplified only: {own_data.why}"
+        return function(configure(member, own_data.source), **own_params), None
 
-            exact = run_step(
-                common, "simplify", path, {}, for_ort=params.get("for_ort"),
-                keep_initializer_inputs=bool(params.get("keep_initializer_inputs")), time_it=False,
-            )  # fmt: skip
-            return exact, f"simplified only: {own_data.why}"
-        return function(configure(member, own_data.data), **own_params), None
-
+    settled = pipeline.make_settlement(data, params, function)
     return compress_folder(
-        folder, name, work, out=common.out, suffix=suffix, config=common.config, force=common.force
-    )  # fmt: skip
+        folder, name, work, out=common.out, suffix=suffix, settlement=settled, config=common.config, force=common.force
+    )
 
 
 def check_folder(
@@ -91,15 +92,19 @@ def check_folder(
     Raises:
         OnnxslimError: Whatever the command raises on one of the models, which is named; or data that are for none of them.
     """
+    from .folder_pipeline import FolderPipeline
+
     folder = open_model_folder(params["model"], suffix)
     configure = _make_configure(folder, common)
-    data = assign_data(folder.members, params.get("data"), None, _make_try_open(folder, configure))
+    pipeline = FolderPipeline(folder, folder.members, common, configure)
+    data = assign_data(folder.members, params.get("data"), None, _make_try_open(folder, configure), pipeline.readers)
+    data = pipeline.feed(data)
     outcomes = []
     for member in folder.members:
         own_data, path = data[member.path], folder.find(member)
         given = {**params, "model": path, **_name(own_data, params)}
         try:
-            result = function(configure(member, own_data.data), **given)
+            result = function(configure(member, own_data.source), **given)
         except UsageError:
             raise
         except OnnxslimError as error:
@@ -116,6 +121,7 @@ def show_folder(report: Mapping[str, Any], /, *, explain: bool = False) -> Rende
     if folder["copied_files"]:
         title += f", {folder['copied_files']} other file{'s' * (folder['copied_files'] != 1)} copied"
     lines = [Text(f"{clean(entry['path'])}: {clean(entry['why'])}", "dim") for entry in models if entry["why"]]
+    lines += [Text(clean(line)) for one in folder["pipelines"] for line in describe_pipeline(one)]
     total = (
         []
         if after is None
@@ -147,10 +153,15 @@ def _make_configure(folder: ModelFolder, common: CommonOptions) -> Configure:
     """How ``common`` becomes the options of one model: the files beside it tell how its inputs are made.
 
     What a decoder feeds back to itself is in no file of texts: ``--state auto`` is meant there. The other models of a folder
-    that a decoder is in have no states.
+    that a decoder is in have no states. What one model feeds another is told by nothing but itself.
     """
 
-    def configure(member: FolderModel, data: str | None) -> CommonOptions:
+    def configure(member: FolderModel, data: Any) -> CommonOptions:
+        if isinstance(data, ServedRuns):
+            return dataclasses.replace(
+                common, preprocess=None, labels=None, group=TEXT_KEY, max_samples=None, input_configs=None,
+                output=(data.scores,), state={AUTO: ""} if data.has_state else {},
+            )  # fmt: skip
         state: Mapping[str, str] = common.state
         if AUTO in state or (not state and data is not None and text_files.accepts(data)):
             model = model_file.load(folder.find(member))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from onnxslim.core.errors import InvalidDataError, OnnxslimError
 from onnxslim.model_folders.layouts.layout import FolderModel
@@ -15,11 +16,18 @@ _DATA_SUFFIXES = (".npz", ".npy", ".csv", ".parquet", ".arrow", ".feather", ".tx
 
 @dataclass(frozen=True)
 class MemberData:
-    """What one model is fitted on and judged by; ``why`` says why there is nothing, where there is not."""
+    """What one model is fitted on and judged by: what the user named, or what the models before it make of that; ``why``
+    says why there is nothing, where there is not.
+    """
 
-    data: str | None
-    eval_data: str | None = None
+    data: Any
+    eval_data: Any = None
     why: str | None = None
+
+    @property
+    def source(self) -> Any:
+        """What tells how the data are read."""
+        return self.eval_data if self.data is None else self.data
 
 
 def assign_data(
@@ -27,6 +35,7 @@ def assign_data(
     data: str | None,
     eval_data: str | None,
     try_open: Callable[[FolderModel, str], object],
+    fed_by_others: Collection[FolderModel] = (),
 ) -> dict[str, MemberData]:
     """The data for each of ``members``, by its path.
 
@@ -38,6 +47,7 @@ def assign_data(
         data: What the user named.
         eval_data: Likewise, to judge by.
         try_open: Opens data for a model; asked only where there are several.
+        fed_by_others: Models that read what others make, and so are given what is called like them alone.
 
     Raises:
         InvalidDataError: It fits none of them.
@@ -47,7 +57,13 @@ def assign_data(
     found: dict[str, MemberData] = {}
     errors: list[OnnxslimError] = []
     for member in members:
-        own, own_eval = _find_own(data, member, members), _find_own(eval_data, member, members)
+        own, own_eval = (
+            _find_called_like(source, member) if member in fed_by_others else _find_own(source, member, members)
+            for source in (data, eval_data)
+        )
+        if own is None and own_eval is None and member in fed_by_others:
+            found[member.path] = MemberData(None, None, "nothing makes what it reads")
+            continue
         if own is None and own_eval is None:
             found[member.path] = MemberData(None, None, f"no data called {posixpath.splitext(member.path)[0]} were given")
             continue
@@ -71,6 +87,10 @@ def _find_own(source: str | None, member: FolderModel, members: Sequence[FolderM
         return source
     named = {one.path: _find_named(source, one) for one in members}
     return named[member.path] if any(named.values()) else source
+
+
+def _find_called_like(source: str | None, member: FolderModel) -> str | None:
+    return _find_named(source, member) if source is not None and os.path.isdir(source) else None
 
 
 def _find_named(folder: str, member: FolderModel) -> str | None:

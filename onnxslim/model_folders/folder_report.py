@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from onnxslim.model_folders.folder_writer import REPORT_NAME, FolderWriter
 from onnxslim.model_folders.layouts.layout import FolderModel
 from onnxslim.model_folders.model_folder import INPUT_CONFIGS, ModelFolder
 from onnxslim.pipeline.result import ModelFacts, Result, compute_digest
+from onnxslim.reporting.figures import list_rows
 
 Fate = Literal["compressed", "original", "kept", "valid"]
 
@@ -38,6 +39,10 @@ class MemberOutcome:
     result: Result | None = None
 
 
+#: (member, path of its file) -> what came of it, and a remark on how, or None.
+Work = Callable[[FolderModel, str], tuple[Result, "str | None"]]
+
+
 def describe_folder(
     folder: ModelFolder,
     command: str,
@@ -45,6 +50,8 @@ def describe_folder(
     out: str | None,
     folder_bytes: int,
     copied: int,
+    *,
+    pipelines: Sequence[Mapping[str, Any]] = (),
 ) -> Result:
     """A result without a model: the folder as ``input`` and ``output``, and ``extra["folder"]`` with each of ``outcomes``.
 
@@ -55,6 +62,7 @@ def describe_folder(
         out: What was written; None where results were written beside the originals, or nothing was.
         folder_bytes: Of all files that were written.
         copied: How many files were copied as they were.
+        pipelines: What models that serve together were judged by (:mod:`onnxslim.model_folders.pipelines.settlement`).
     """
     reports = [one.result for one in outcomes if one.result is not None]
     facts = _sum_facts(folder, reports)
@@ -64,7 +72,8 @@ def describe_folder(
         params, macs = (sum(getattr(r.output or r.input, name) for r in reports if r.input) for name in ("params", "macs"))
         output = ModelFacts(out, digest, folder_bytes, params, macs)
     entries = [_describe_outcome(outcome) for outcome in outcomes]
-    extra: dict[str, Any] = {"folder": {"layout": folder.layout.NAME, "models": entries, "copied_files": copied}}
+    found = {"layout": folder.layout.NAME, "models": entries, "copied_files": copied, "pipelines": list(pipelines)}
+    extra: dict[str, Any] = {"folder": found}
     warnings = [f"{one.member.path}: {line}" for one in outcomes if one.result is not None for line in one.result.warnings]
     return Result(command, input=facts, output=output, extra=extra, warnings=warnings)
 
@@ -77,6 +86,16 @@ def describe_layout(folder: ModelFolder) -> dict[str, Any]:
         "models": [dict(vars(member)) for member in folder.members],
         "input_configs": [path for path in folder.files.files if posixpath.basename(path) in INPUT_CONFIGS],
     }
+
+
+def describe_pipeline(pipeline: Mapping[str, Any]) -> list[str]:
+    """A line for each decoder of one of the report's ``pipelines``, for people."""
+    lines = []
+    for decoder in pipeline["decoders"]:
+        files = " → ".join([pipeline["encoder"], *decoder["files"]])
+        figures = ", ".join(f"{row.name} {row.result}" for row in list_rows({"metrics": decoder["metrics"]}))
+        lines.append(f"{files}, judged together on {pipeline['texts']} texts of {pipeline['tokens']} tokens: {figures}")
+    return lines
 
 
 def write_report(result: Result, writer: FolderWriter) -> None:

@@ -6,11 +6,12 @@ import contextlib
 import dataclasses
 import os
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from onnxslim.core.errors import InvalidModelError, OnnxslimError, UnsupportedError, UsageError
 from onnxslim.model_folders import naming
-from onnxslim.model_folders.folder_report import MemberOutcome, describe_folder, write_report
+from onnxslim.model_folders.folder_report import MemberOutcome, Work, describe_folder, write_report
 from onnxslim.model_folders.folder_writer import FolderWriter, write_beside, write_folder
 from onnxslim.model_folders.layouts.layout import FolderModel
 from onnxslim.model_folders.model_folder import DataGroup, ModelFolder, name_in_error
@@ -20,13 +21,13 @@ from onnxslim.pipeline.result import Result, compute_facts
 from onnxslim.runtime.load_check import check_file_loads
 from onnxslim.runtime.session_config import SessionConfig
 
-#: (member, path of its file) -> what came of it, and a remark on how, or None.
-Work = Callable[[FolderModel, str], tuple[Result, str | None]]
+if TYPE_CHECKING:
+    from onnxslim.model_folders.pipelines.settlement import Settlement
 
 
 def compress_folder(
     folder: ModelFolder, command: str, work: Work, *, out: str | None, suffix: str | None = None,
-    config: SessionConfig | None = None, force: bool = False,
+    settlement: Settlement | None = None, config: SessionConfig | None = None, force: bool = False,
 ) -> Result:  # fmt: skip
     """Compress every model of ``folder`` by ``work`` and write the folder, whole or not at all.
 
@@ -38,6 +39,7 @@ def compress_folder(
         work: What is done with one model.
         out: The folder to write; None, with a ``suffix``, writes beside the originals.
         suffix: Results are called by it (``model_int8.onnx``), and the originals stay.
+        settlement: Judges models that serve together before any of them is written, and has some of them made milder.
         config: How sessions run, for trying what was written.
         force: Overwrite files that have the suffix already.
 
@@ -56,8 +58,8 @@ def compress_folder(
         run = _FolderRun(folder, work, writer, names, config or SessionConfig(), suffix is not None)
         todo = [member for member in folder.members if member.variant_of is None]
         kept = [member for member in folder.members if member.variant_of is not None]
-        for group in folder.group_by_data(todo):
-            outcomes += run.compress(group, kept)
+        for groups in _join_settled(folder.group_by_data(todo), settlement):
+            outcomes += run.compress(groups, kept, settlement)
         if run.errors and all(outcome.fate == "kept" for outcome in outcomes):
             raise run.errors[0]
         kept = _leave_out(kept, outcomes)
@@ -67,7 +69,8 @@ def compress_folder(
             needed = {name for member in run.untouched + kept for name in folder.list_data_files(member)}
             copied, lost = writer.copy_tree(set() if suffix is not None else run.replaced - needed)
             folder_bytes = writer.count_bytes()
-        result = describe_folder(folder, command, outcomes, out, folder_bytes, copied)
+        pipelines = [] if settlement is None else [settlement.as_json()]
+        result = describe_folder(folder, command, outcomes, out, folder_bytes, copied, pipelines=pipelines)
         result.warnings += [f"{path}: a link to what is no longer there was left out" for path in lost]
         if out is not None:
             write_report(result, writer)
@@ -90,9 +93,26 @@ class _FolderRun:
         #: Members that are in the result as they were.
         self.untouched: list[FolderModel] = []
 
-    def compress(self, group: DataGroup, kept: list[FolderModel]) -> list[MemberOutcome]:
-        """Compress the members of ``group`` and write what came out; ``kept`` are the folder's that are not touched."""
-        outcomes = [self._run(member) for member in group.members]
+    def compress(
+        self, groups: Sequence[DataGroup], kept: list[FolderModel], settlement: Settlement | None
+    ) -> list[MemberOutcome]:
+        """Compress the members of ``groups`` and write what came out, once ``settlement`` has judged those that are its.
+
+        Args:
+            groups: One, or those that have members of the settlement.
+            kept: The folder's that are not touched.
+            settlement: See :func:`compress_folder`.
+        """
+        members = [member for group in groups for member in group.members]
+        settled = () if settlement is None else settlement.members
+        members.sort(key=lambda member: settled.index(member) if member in settled else len(settled))
+        found = {member.path: self._run(member, self.work) for member in members}
+        if settlement is not None and any(member in settled for member in members):
+            found = settlement.settle(found, lambda member, work: self._run(member, work))
+        return [one for group in groups for one in self._write(group, [found[m.path] for m in group.members], kept)]
+
+    def _write(self, group: DataGroup, outcomes: list[MemberOutcome], kept: list[FolderModel]) -> list[MemberOutcome]:
+        """Write what came of the members of ``group``."""
         results = {outcome.written: outcome for outcome in outcomes if outcome.fate == "compressed"}
         if not results:
             self.untouched += [outcome.member for outcome in outcomes]
@@ -104,10 +124,10 @@ class _FolderRun:
             self._save_group(group, outcomes, kept)
         return [self._finish(outcome) for outcome in outcomes]
 
-    def _run(self, member: FolderModel) -> MemberOutcome:
+    def _run(self, member: FolderModel, work: Work) -> MemberOutcome:
         path = self.folder.find(member)
         try:
-            result, remark = self.work(member, path)
+            result, remark = work(member, path)
         except UnsupportedError as error:
             self.errors.append(name_in_error(error, path))
             return _keep(member, error.message)
@@ -151,6 +171,13 @@ class _FolderRun:
             result.output = dataclasses.replace(result.input, path=outcome.member.path)
         result.model = result.original = None
         return outcome
+
+
+def _join_settled(groups: list[DataGroup], settlement: Settlement | None) -> list[list[DataGroup]]:
+    """``groups``, those with members of the ``settlement`` together, because they are judged before any is written."""
+    settled = () if settlement is None else settlement.members
+    joined = [group for group in groups if any(member in settled for member in group.members)]
+    return [*([joined] if joined else []), *([group] for group in groups if group not in joined)]
 
 
 def _keep(member: FolderModel, why: str) -> MemberOutcome:

@@ -28,7 +28,10 @@ def load_all(folder: Path) -> list[str]:
 
 
 #: What another folder shows as well: the same layout, or the same way of storing data.
-LIKE_ANOTHER = {"reranker", "image_classifier", "detector", "speech_encoder", "merged_decoder", "external_data"}
+LIKE_ANOTHER = {
+    "reranker", "image_classifier", "detector", "speech_encoder", "merged_decoder", "external_data", "decoder_with_past",
+    "encoder_and_merged_decoder",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(

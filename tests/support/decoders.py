@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
@@ -10,8 +12,9 @@ VOCABULARY, WIDTH, POSITIONS = 23, 16, 64
 
 
 def make_decoder(
-    *, mask: bool = False, position_ids: bool = False, merged: bool = False, cross: bool = False, names: str = "optimum"
-) -> ir.Model:
+    *, mask: bool = False, position_ids: bool = False, merged: bool = False, cross: bool = False, names: str = "optimum",
+    part: str = "",
+) -> ir.Model:  # fmt: skip
     """A decoder: ids [batch, tokens], a key and a value that grow along axis 2, logits [batch, tokens, 23].
 
     Args:
@@ -21,6 +24,8 @@ def make_decoder(
         cross: It attends to ``encoder_hidden_states`` [batch, frames, 16] too; merged, their keys and values are computed
             in the first step and come back empty in the others, else they are computed anew.
         names: ``optimum`` for past_key_values.0.key, else as the caches are called before ``_in`` and ``_out``.
+        part: ``first`` for the file that reads a prompt and begins the caches, those of the encoder's states too; ``step``
+            for the one that goes on with them and gives out its own; by default one file does both.
     """
     constants = {name: np.array(value, np.int64) for name, value in {"zero": 0, "one": 1, "two": 2}.items()}
     constants |= {"axis_1": np.array([1]), "root": np.array(4.0, np.float32), "low": np.array(-1e9, np.float32)}
@@ -31,14 +36,13 @@ def make_decoder(
         helper.make_node("Gather", ["embedding", "input_ids"], ["embedded"]),
         helper.make_node("Shape", ["input_ids"], ["ids_shape"]),
         helper.make_node("Gather", ["ids_shape", "one"], ["count"]),
-        helper.make_node("Shape", [past[0]], ["past_shape"]),
-        helper.make_node("Gather", ["past_shape", "two"], ["past_length"]),
+        *_count_past(past[0], part),
         helper.make_node("Add", ["past_length", "count"], ["total"]),
         helper.make_node("Range", ["past_length", "total", "one"], ["counted"]),
         helper.make_node("Gather", ["places", "position_ids" if position_ids else "counted"], ["placed"]),
         helper.make_node("Add", ["embedded", "placed"], ["x"]),
         *project("x", "q"), *project("x", "k"), *project("x", "v"),
-        *_join(past, ("k", "v"), present, merged),
+        *_join(past if part != "first" else (), ("k", "v"), present, merged),
         helper.make_node("Range", ["zero", "total", "one"], ["keys"]),
         helper.make_node("Unsqueeze", ["counted", "axis_1"], ["queries"]),
         helper.make_node("LessOrEqual", ["keys", "queries"], ["causal"]),
@@ -55,9 +59,12 @@ def make_decoder(
     inputs = [declare("input_ids", ["batch_size", "sequence_length"], TensorProto.INT64)]
     outputs = [declare("logits", ["batch_size", "sequence_length", VOCABULARY])]
     if cross:
-        inputs.append(declare("encoder_hidden_states", ["batch_size", "frames", WIDTH]))
         caches = [f"past_key_values.0.encoder.{kind}" for kind in ("key", "value")]
-        nodes += _cross(caches, merged)
+        presents = [name.replace("past_key_values", "present") for name in caches]
+        if part != "step":
+            inputs.append(declare("encoder_hidden_states", ["batch_size", "frames", WIDTH]))
+        nodes += _cross(caches, merged) if part != "step" else _rename(caches, ("cross_key", "cross_value"))
+        nodes += _rename(("cross_key", "cross_value"), presents) if part == "first" else []
         nodes += attend("q", ("cross_key", "cross_value"), None, "crossed")
         nodes.append(helper.make_node("Add", [last, "crossed"], ["both"]))
         last = "both"
@@ -67,11 +74,11 @@ def make_decoder(
         helper.make_node("MatMul", ["out", "head"], ["logits"]),
     ]
     cache = ["batch_size", 1, "past_sequence_length", WIDTH]
-    inputs += [declare(name, cache) for name in past]
+    inputs += [declare(name, cache) for name in past if part != "first"]
     outputs += [declare(name, ["batch_size", 1, "total_sequence_length", WIDTH]) for name in present]
-    if cross and merged:
-        inputs += [declare(name, ["batch_size", 1, "encoder_length", WIDTH]) for name in caches]
-        outputs += [declare(name.replace("past_key_values", "present"), [None, 1, None, WIDTH]) for name in caches]
+    if cross and (merged or part):
+        inputs += [declare(name, ["batch_size", 1, "encoder_length", WIDTH]) for name in caches if part != "first"]
+        outputs += [declare(name, [None, 1, None, WIDTH]) for name in presents if part != "step"]
     if mask:
         inputs.append(declare("attention_mask", ["batch_size", "total_length"], TensorProto.INT64))
     if position_ids:
@@ -121,7 +128,22 @@ def _branch(name: str, nodes: list[NodeProto], outputs: list[str]) -> GraphProto
     return helper.make_graph(nodes, name, [], [declare(output, [None, 1, None, WIDTH]) for output in outputs])
 
 
+def _count_past(cache: str, part: str) -> list[NodeProto]:
+    if part == "first":
+        return _rename(["zero"], ["past_length"])
+    return [
+        helper.make_node("Shape", [cache], ["past_shape"]),
+        helper.make_node("Gather", ["past_shape", "two"], ["past_length"]),
+    ]
+
+
+def _rename(names: Sequence[str], others: Sequence[str]) -> list[NodeProto]:
+    return [helper.make_node("Identity", [a], [b]) for a, b in zip(names, others, strict=True)]
+
+
 def _join(past: tuple[str, ...], new: tuple[str, ...], present: tuple[str, ...], merged: bool) -> list[NodeProto]:
+    if not past:
+        return _rename(new, present)
     if not merged:
         return [helper.make_node("Concat", [a, b], [c], axis=2) for a, b, c in zip(past, new, present, strict=True)]
     joined = [f"{name}_joined" for name in new]

@@ -116,6 +116,26 @@ def _encoder_decoder(folder: Path) -> None:
     write_tokenizer(folder)
 
 
+def _encoder_and_merged_decoder(folder: Path) -> None:
+    save(make_text_encoder(), folder / "onnx/encoder_model.onnx")
+    save(make_decoder(merged=True, cross=True), folder / "onnx/decoder_model_merged.onnx")
+    _write_encoder_decoder_config(folder)
+
+
+def _decoder_with_past(folder: Path) -> None:
+    """A decoder in two files, as older exports have it."""
+    save(make_text_encoder(), folder / "encoder_model.onnx")
+    save(make_decoder(cross=True, part="first"), folder / "decoder_model.onnx")
+    save(make_decoder(cross=True, part="step"), folder / "decoder_with_past_model.onnx")
+    _write_encoder_decoder_config(folder)
+
+
+def _write_encoder_decoder_config(folder: Path) -> None:
+    _write_json(folder / "config.json", {"model_type": "bart", "is_encoder_decoder": True, "vocab_size": VOCABULARY,
+                "architectures": ["BartForConditionalGeneration"], "decoder_start_token_id": 2})  # fmt: skip
+    write_tokenizer(folder)
+
+
 def _merged_decoder(folder: Path) -> None:
     save(make_decoder(merged=True, mask=True), folder / "onnx/decoder_model_merged.onnx")
     _write_json(
@@ -256,6 +276,8 @@ FOLDERS: dict[str, Callable[[Path], None]] = {
     "detector": _detector,
     "speech_encoder": _speech_encoder,
     "encoder_decoder": _encoder_decoder,
+    "encoder_and_merged_decoder": _encoder_and_merged_decoder,
+    "decoder_with_past": _decoder_with_past,
     "merged_decoder": _merged_decoder,
     "transformers_js": _transformers_js,
     "genai": _genai,

@@ -3,7 +3,7 @@
 An item is one sample or one whole feed (a batch, as loaders give it); a whole feed is taken apart into its samples.
 It is spelled as an array (a model with one input), a mapping by input name, or a tuple in the order of the inputs; a
 tuple that is one longer ends with the label, as in ``(images, labels)``. Everything is drained once into a temporary
-file, because every step reads the samples again.
+file, because every step reads the samples again. What has a ``title``, a text, is called by it in reports and errors.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def read(request: ReaderRequest) -> ReaderResult:
     Raises:
         InvalidDataError: An item that is no sample of this model, or the source itself raised.
     """
-    title = type(request.source).__name__
+    title = getattr(request.source, "title", None)
+    title = title if isinstance(title, str) else type(request.source).__name__
     spools: dict[str, Spool] = {}
     for number, item in enumerate(_iterate_items(request.source, title)):
         where = f"item {number} of the {title}"

@@ -97,26 +97,33 @@ def count_prompt(length: int) -> int:
     return max(length // 2, length - MAX_STEPS)
 
 
-def find_token_layout(inputs: Sequence[ModelInput], pairs: Mapping[str, str]) -> TokenLayout | None:
-    """Which of ``inputs`` follow the tokens, when the model is a decoder with a cache; else None.
+def find_token_layout(
+    inputs: Sequence[ModelInput], pairs: Mapping[str, str], *, needs_cache: bool = True
+) -> TokenLayout | None:
+    """Which of ``inputs`` follow the tokens, when the model is a decoder; else None.
 
-    It is one when something is fed back that is free along another axis than the batch, or that is written by position
-    while the model is told positions; and when one integer input [batch, tokens] is left after masks, positions and counts
-    are told by their names.
+    It is one with a cache when something is fed back that is free along another axis than the batch, or that is written by
+    position while the model is told positions; and in any case when one integer input [batch, tokens] is left after masks,
+    positions and counts are told by their names.
+
+    Args:
+        inputs: What the model takes.
+        pairs: Output → the input that it is fed back to.
+        needs_cache: What has no cache is none.
     """
     states = [i for i in inputs if i.name in pairs.values()]
     static = [size for i in states if i.written_axis is not None and isinstance(size := (i.dims or ())[i.written_axis], int)]
-    if not static and not any(_is_free_beside_batch(i) for i in states):
+    if needs_cache and not static and not any(_is_free_beside_batch(i) for i in states):
         return None
     open_inputs = [i for i in inputs if i.name not in pairs.values()]
     masks = tuple(i for i in open_inputs if _is_mask(i))
     positions = tuple(i for i in open_inputs if _is_positions(i))
     switches = tuple(i for i in open_inputs if i.number_kind == "booleans" and "cache" in split_state_words(i.name))
-    rest = [i for i in open_inputs if i not in (*masks, *positions, *switches)]
+    rest = [i for i in open_inputs if i not in (*masks, *positions, *switches) and "mask" not in split_state_words(i.name)]
     total_counts = tuple(i for i in rest if _is_count(i, _TOTAL_WORDS))
     past_counts = tuple(i for i in rest if i not in total_counts and _is_count(i, _PAST_WORDS))
     ids = [i for i in rest if i.number_kind == "integers" and i.dims is not None and len(i.dims) == 2]
-    ids = [i for i in ids if _is_free(i, 1) or (static and i.dims is not None and i.dims[1] == 1)]
+    ids = [i for i in ids if _is_free(i, 1) or (i.dims is not None and i.dims[1] == 1 and (static or not needs_cache))]
     if len(ids) != 1 or (static and not (positions or masks or past_counts or total_counts)):
         return None
     return TokenLayout(ids[0], masks, positions, switches, past_counts, total_counts, min(static, default=None))

@@ -89,13 +89,21 @@ def compare_continuations(
             found = expected if session is original else continue_greedily(session, prompt, layout, output, len(expected))
             equal = np.cumprod(np.equal(found, expected)) if len(found) == len(expected) else np.zeros(1)
             kept[name].append((bool(equal.all()), int(equal.sum())))
-    metrics = {}
-    for name, texts in kept.items():
-        shares = np.array([[whole] for whole, _ in texts], float)
-        result = compare_paired("continuations", np.ones_like(shares), shares, lambda means: means[:, 0], by_definition=True)
-        note = f"equal for {np.mean([count for _, count in texts]):.1f} of {CONTINUED_TOKENS} tokens on average"
-        metrics[name] = _of_output(result, output, share=True, note=note)
-    return metrics
+    return {name: summarize_continuations(texts, output, CONTINUED_TOKENS) for name, texts in kept.items()}
+
+
+def summarize_continuations(texts: Sequence[tuple[bool, int]], output: str, count: int) -> MetricResult:
+    """The share of ``texts`` that go on as the original does.
+
+    Args:
+        texts: Of each, whether all its tokens are the original's, and how many are before the first that is not.
+        output: The output with the scores.
+        count: Tokens that each was gone on for, at most.
+    """
+    shares = np.array([[whole] for whole, _ in texts], float)
+    result = compare_paired("continuations", np.ones_like(shares), shares, lambda means: means[:, 0], by_definition=True)
+    note = f"equal for {np.mean([equal for _, equal in texts]):.1f} of {count} tokens on average"
+    return _of_output(result, output, share=True, note=note)
 
 
 def continue_greedily(

@@ -1,0 +1,53 @@
+"""Which files of a folder serve together."""
+
+from __future__ import annotations
+
+import pytest
+
+from onnxslim.model_folders.model_folder import open_model_folder
+from onnxslim.model_folders.pipelines.encoder_decoder import find_encoder_decoder
+from onnxslim.model_io import model_file
+from tests.support.decoders import make_decoder
+from tests.support.folder_models import make_text_encoder
+from tests.support.model_folders import make_folder, save
+
+
+def find(path):
+    folder = open_model_folder(path)
+    return find_encoder_decoder(folder.members, lambda member: model_file.load(folder.find(member)))
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "decoders"),
+    [
+        ("encoder_decoder", "encoder_model.onnx", [["decoder_model.onnx"]]),
+        ("encoder_and_merged_decoder", "onnx/encoder_model.onnx", [["onnx/decoder_model_merged.onnx"]]),
+        ("decoder_with_past", "encoder_model.onnx", [["decoder_model.onnx", "decoder_with_past_model.onnx"]]),
+    ],
+)
+def test_files_are_told_by_what_they_take_and_give(name, encoder, decoders, tmp_path):
+    found = find(make_folder(name, tmp_path))
+    assert (found.encoder.path, found.states, found.mask) == (encoder, "last_hidden_state", "attention_mask")
+    assert [[file.member.path for file in one.files] for one in found.decoders] == decoders
+    assert all(one.first.scores == "logits" for one in found.decoders)
+
+
+def test_a_merged_decoder_beside_one_of_two_files_is_another_decoder(tmp_path):
+    folder = make_folder("decoder_with_past", tmp_path)
+    save(make_decoder(merged=True, cross=True), folder / "decoder_model_merged.onnx")
+    assert [[file.member.path for file in one.files] for one in find(folder).decoders] == [
+        ["decoder_model.onnx", "decoder_with_past_model.onnx"], ["decoder_model_merged.onnx"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["text_encoder", "merged_decoder", "two_unrelated", "triton"])
+def test_what_reads_no_states_is_no_pipeline(name, tmp_path):
+    assert find(make_folder(name, tmp_path)) is None
+
+
+def test_of_two_encoders_the_one_that_is_called_so_is_meant_and_else_none(tmp_path):
+    folder = make_folder("encoder_decoder", tmp_path)
+    save(make_text_encoder(seed=1), folder / "other.onnx")
+    assert find(folder).encoder.path == "encoder_model.onnx"
+    (folder / "encoder_model.onnx").rename(folder / "one.onnx")
+    assert find(folder) is None
