@@ -30,6 +30,8 @@ SENSITIVE_OPS = (
 )  # fmt: skip
 #: Single nodes that go back at first, the worst; twice as many each time.
 _FIRST_NODES = 1
+#: Trials of what went back to float32, whether it may be float16 after all.
+_MAX_RETRIES = 12
 #: Values of a tensor that are compared.
 _MAX_VALUES = 4096
 
@@ -62,9 +64,12 @@ def keep_loadable(
     kinds = sorted({node.op_type for node in walk(model.graph) if node.name not in conversion.float32_nodes})
     refused, tried = list[str](), list[str]()
     for kind in kinds:
-        trial = _return_kinds(model, conversion, set(kinds).difference(tried, [kind]), "")
+        trial = convert_copy(
+            model, {**_name_kinds(model, set(kinds).difference(tried, [kind]), ""), **conversion.float32_nodes}
+        )
         (tried if fits() and loads(trial.model, config) else refused).append(kind)
-    return _return_kinds(model, conversion, refused, "the runtime does not load it in float16")
+    why = "the runtime does not load it in float16"
+    return convert_copy(model, {**_name_kinds(model, refused, why), **conversion.float32_nodes})
 
 
 def simulate(model: ir.Model, conversion: Conversion) -> ir.Model:
@@ -84,9 +89,11 @@ def keep_accurate(
 ) -> tuple[Conversion, float]:
     """``conversion`` with as much more in float32 as the outputs need, and the outputs' error, simulated.
 
-    Kinds of op first, the most helpful one as long as one helps; then single nodes, those that add most to the error.
-    ``fits`` is asked before each trial whether there is time for it.
+    Kinds of op first, the most helpful one as long as one helps; then single nodes, those that add most to the error. What
+    stands between nodes in float32 goes back with them. Where that was enough, some of it is made float16 again, as far as
+    the outputs stay good. ``fits`` is asked before each trial whether there is time for it.
     """
+    start = conversion
     error = reference.error(simulate(model, conversion))
     kinds = [kind for kind in SENSITIVE_OPS if any(node.op_type == kind for node in walk(model.graph))]
     while not error <= MAX_OUTPUT_ERROR and kinds:
@@ -94,7 +101,7 @@ def keep_accurate(
         for kind in kinds:
             if not fits():
                 break
-            trial = _return_kinds(model, conversion, [kind], f"{kind} loses too much in float16")
+            trial = _return_nodes(model, conversion, _name_kinds(model, [kind], f"{kind} loses too much in float16"))
             trials[kind] = (reference.error(simulate(model, trial)), trial)
         best = min(trials, key=lambda kind: trials[kind][0], default=None)
         if best is None or not trials[best][0] <= 0.9 * error or math.isinf(trials[best][0]):
@@ -102,19 +109,48 @@ def keep_accurate(
         error, conversion = trials[best]
         kinds.remove(best)
     if not error <= MAX_OUTPUT_ERROR and fits():
-        ranking, start, returned = _rank_nodes(model, conversion, feeds, config), conversion.float32_nodes, 0
+        ranking, before, returned = _rank_nodes(model, conversion, feeds, config), conversion, 0
         while not error <= MAX_OUTPUT_ERROR and returned < len(ranking) and fits():
             returned = 2 * returned or _FIRST_NODES
-            worst = dict.fromkeys(ranking[:returned], "it loses too much in float16")
-            trial = convert_copy(model, {**worst, **start})
+            trial = _return_nodes(model, before, dict.fromkeys(ranking[:returned], "it loses too much in float16"))
             if (trial_error := reference.error(simulate(model, trial))) < error:
                 error, conversion = trial_error, trial
+    return _retry(model, start, conversion, error, reference, fits)
+
+
+def _retry(
+    model: ir.Model, start: Conversion, conversion: Conversion, error: float, reference: ReferenceOutputs,
+    fits: Callable[[], bool],
+) -> tuple[Conversion, float]:  # fmt: skip
+    """``conversion`` with those nodes in float16 again that went back since ``start`` and that the outputs do not need: one
+    went back with all of its kind, though a few of them did the harm. By halves, then quarters, and so on.
+    """
+    returned = [name for name in conversion.float32_nodes if name not in start.float32_nodes]
+    size, trials = (len(returned) + 1) // 2, 0
+    while error <= MAX_OUTPUT_ERROR and size and len(returned) > 1:
+        for part in [returned[i : i + size] for i in range(0, len(returned), size)]:
+            if trials == _MAX_RETRIES or not fits():
+                return conversion, error
+            trials += 1
+            kept = {name: why for name, why in conversion.float32_nodes.items() if name not in part}
+            trial = convert_copy(model, kept)
+            if (trial_error := reference.error(simulate(model, trial))) <= MAX_OUTPUT_ERROR:
+                error, conversion = trial_error, trial
+                returned = [name for name in returned if name not in part]
+        size //= 2
     return conversion, error
 
 
-def _return_kinds(model: ir.Model, conversion: Conversion, kinds: Collection[str], why: str) -> Conversion:
-    names = (str(node.name) for node in walk(model.graph) if node.op_type in kinds)
-    return convert_copy(model, {**dict.fromkeys(names, why), **conversion.float32_nodes})
+def _name_kinds(model: ir.Model, kinds: Collection[str], why: str) -> dict[str, str]:
+    return {str(node.name): why for node in walk(model.graph) if node.op_type in kinds}
+
+
+def _return_nodes(model: ir.Model, conversion: Conversion, returned: Mapping[str, str]) -> Conversion:
+    """``conversion`` with the nodes ``returned`` in float32, by name with the reason, and what stands between such."""
+    kept = {**returned, **conversion.float32_nodes}
+    nodes = [node for node in walk(model.graph) if float32_nodes.has_floats(node)]
+    between = float32_nodes.find_between([node for node in nodes if node.name in kept], nodes)
+    return convert_copy(model, {**kept, **{str(node.name): float32_nodes.BETWEEN_REASON for node in between}})
 
 
 def _rank_nodes(model: ir.Model, conversion: Conversion, feeds: FeedIterable, config: SessionConfig) -> list[str]:

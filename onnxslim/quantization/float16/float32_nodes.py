@@ -10,13 +10,15 @@ It is found out as far as it can be:
    small everywhere that float16 has only denormals for it.
 5. A logarithm reads what a layer makes (:mod:`onnxslim.quantization.log_inputs`).
 6. Without data, and in bodies, whose tensors nobody observes: ops whose results leave float16's range although what they
-   read lies within (:data:`RANGE_OPS`), and what stands between two such; what hands on numbers that lie beyond it (a mask
-   of -3e38 times 0 is 0, and NaN once it is infinite).
+   read lies within (:data:`RANGE_OPS`), and what stands between two that stay (a variance as the difference of two squares
+   is nothing once those are rounded); what hands on or reads numbers that lie beyond it (a mask of -3e38 times 0 is 0, and
+   NaN once it is infinite; so is the softmax of a row that is masked whole).
+7. A phase or an index is made of integers (:mod:`onnxslim.quantization.float16.whole_numbers`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx.defs
@@ -24,6 +26,7 @@ import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.traversal import iter_bodies, iter_subgraphs, walk
+from onnxslim.quantization.float16.whole_numbers import WHOLE_REASON, find_whole_numbers
 from onnxslim.quantization.log_inputs import LOG_REASON, find_log_inputs
 
 #: Largest and smallest normal float16.
@@ -37,15 +40,16 @@ RANGE_OPS = frozenset({
     "ReduceSum", "ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd", "CumSum",
     "CumProd", "LpNormalization", "MeanVarianceNormalization",
 })  # fmt: skip
+BETWEEN_REASON = "it stands between ops that stay in float32"
 #: What costs next to nothing in float32, less than two casts around it.
 _CHEAP_OPS = frozenset({
     "Add", "Sub", "Mul", "Div", "Neg", "Abs", "Max", "Min", "Clip", "Where", "Identity", "Reshape", "Squeeze", "Unsqueeze",
     "Expand", "Transpose", "ReduceMean", "ReduceMax", "ReduceMin",
 })  # fmt: skip
-#: What gives out numbers that it reads, or products of them.
+#: What gives out numbers that it reads, or products, sums and differences of them.
 _HANDING_ON = frozenset({
-    "Mul", "Where", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Expand", "Transpose", "Flatten", "ConstantOfShape",
-    "Slice", "Split", "Concat", "Gather", "Tile", "Trilu",
+    "Mul", "Add", "Sub", "Neg", "Where", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Expand", "Transpose", "Flatten",
+    "ConstantOfShape", "Slice", "Split", "Concat", "Gather", "Tile", "Trilu",
 })  # fmt: skip
 
 
@@ -59,30 +63,30 @@ def find_float32_nodes(model: ir.Model, peaks: Mapping[str, float]) -> dict[ir.N
     nodes = [node for node in walk(model.graph) if has_floats(node) and not any(iter_bodies(node))]
     found = {node: why for node in nodes if (why := _explain_float32(node, model, peaks)) is not None}
     found.update((node, LOG_REASON) for node in find_log_inputs(model) if node in nodes and node not in found)
+    found.update((node, WHOLE_REASON) for node in find_whole_numbers(nodes) if node not in found)
     unknown = [node for node in nodes if node not in found and not _has_known_range(node, peaks)]
     risky = [node for node in unknown if _may_leave_range(node)]
     found.update((node, "its results may leave float16's range, and there were no data to tell") for node in risky)
-    between = _find_between(risky, [node for node in unknown if node.op_type in _CHEAP_OPS])
-    found.update((node, "it stands between ops that stay in float32") for node in between)
     far = _find_far(nodes, peaks)
-    found.update((node, "it hands on numbers that are infinite in float16") for node in far if node not in found)
+    found.update((node, "it reads numbers that are infinite in float16") for node in far if node not in found)
+    found.update((node, BETWEEN_REASON) for node in find_between(found, unknown) if node not in found)
     return found
 
 
 def _find_far(nodes: Iterable[ir.Node], peaks: Mapping[str, float]) -> list[ir.Node]:
-    """Those of ``nodes``, producers first, that hand on what a constant beyond float16's range came to, where nobody knows
-    how large it is on the data.
+    """Those of ``nodes``, producers first, that read what a constant beyond float16's range came to, where nobody knows how
+    large it is on the data.
     """
     far_values, far_nodes = set[ir.Value](), list[ir.Node]()
     for node in nodes:
+        is_far = any(value in far_values for value in node.inputs)
+        if is_far:
+            far_nodes.append(node)
         if node.op_type not in _HANDING_ON or node.domain or _has_known_range(node, peaks):
             continue
-        is_far = any(value in far_values for value in node.inputs)
         arrays = (_get_fill(node), *map(get_const_array, node.inputs))
         if is_far or any(a is not None and a.dtype == np.float32 and _describe_range_loss(a) == "infinite" for a in arrays):
             far_values.update(node.outputs)
-        if is_far:
-            far_nodes.append(node)
     return far_nodes
 
 
@@ -103,9 +107,12 @@ def _may_leave_range(node: ir.Node) -> bool:
     return is_quotient or node.op_type in RANGE_OPS
 
 
-def _find_between(ends: Iterable[ir.Node], cheap_nodes: Collection[ir.Node]) -> list[ir.Node]:
-    """Those of ``cheap_nodes`` on a way of such from one of ``ends`` to another."""
-    ends, cheap = list(ends), set(cheap_nodes)
+def find_between(kept: Iterable[ir.Node], nodes: Iterable[ir.Node]) -> list[ir.Node]:
+    """Those of ``nodes`` that cost next to nothing and are on a way of such from one of ``kept`` to another: in float16 they
+    would cost two casts, and what the rounding of differences costs.
+    """
+    ends, cheap_nodes = list(kept), [node for node in nodes if node.op_type in _CHEAP_OPS and not node.domain]
+    cheap, fixed = set(cheap_nodes), set(ends)
 
     def reach(start: list[ir.Node], *, forward: bool) -> set[ir.Node]:
         seen, stack = set[ir.Node](), list(start)
@@ -118,7 +125,7 @@ def _find_between(ends: Iterable[ir.Node], cheap_nodes: Collection[ir.Node]) -> 
         return seen
 
     behind, before = reach(ends, forward=True), reach(ends, forward=False)
-    return [node for node in cheap_nodes if node in behind and node in before and node not in ends]
+    return [node for node in cheap_nodes if node in behind and node in before and node not in fixed]
 
 
 def has_floats(node: ir.Node) -> bool:

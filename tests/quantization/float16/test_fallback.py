@@ -78,3 +78,19 @@ def test_kinds_that_there_is_no_time_to_load_stay(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(fallback, "loads", lambda candidate, config: candidate is original)
     found = fallback.keep_loadable(original, fallback.convert_copy(original, {}), CONFIG, lambda: False)
     assert {node.name for node in original.graph} == set(found.float32_nodes)
+
+
+def test_what_went_back_with_its_kind_is_float16_again_where_the_outputs_do_not_need_it() -> None:
+    """One of eight square roots does the harm: of numbers that differ in the bits that float16 does not have."""
+    lines = ["r0 = Sqrt(x)", *(f"r{i} = Sqrt(t{i})\n s{i} = Neg(r{i})\n t{i + 1} = Abs(s{i})" for i in range(1, 8))]
+    text = f"""g (float[n,8] x) => (float[n,8] y, float[n,8] z) {{ b = Sub(r0, k)\n y = Tanh(b)\n t1 = Sigmoid(x)
+      {chr(10).join(lines[1:])}\n z = Neg(t8) }}""".replace("{ b =", f"{{ {lines[0]}\n b =")
+    original = build(text, k=np.full(8, 100, np.float32))
+    feeds = [{"x": 1e4 + 100 * np.random.default_rng(s).standard_normal((1, 8)).astype(np.float32)} for s in range(4)]
+    reference = ReferenceOutputs(original, feeds, CONFIG)
+    first = fallback.convert_copy(original, {})
+    found, error = fallback.keep_accurate(original, first, reference, feeds, CONFIG)
+    assert error <= fallback.MAX_OUTPUT_ERROR
+    kept = [node for node in original.graph if node.name in found.float32_nodes]
+    assert "r0" in {node.outputs[0].name for node in kept}
+    assert sum(node.op_type == "Sqrt" for node in kept) < 8

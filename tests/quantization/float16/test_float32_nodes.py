@@ -83,9 +83,42 @@ def test_a_mask_beyond_the_range_that_is_multiplied_by_zeros_makes_no_nan_withou
     kept = (
         {"ConstantOfShape", "Unsqueeze", "Mul", "Squeeze"} if "k" not in mask else {"Expand", "Unsqueeze", "Mul", "Squeeze"}
     )
-    assert find_kept(text, **arrays) == kept
+    assert find_kept(text, **arrays) == kept | {"Add", "Softmax"}
     original = model(text, **{name: np.asarray(array) for name, array in arrays.items()})
     result, _ = quantize(original, None, CUDA)
     x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
     expected, found = (Session(m).run({"x": x})["y"] for m in (original, result))
     np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("mask", ["Where(seen, x, low)", "s = Cast <to = 1> (hidden)\n t = Mul(s, low)\n a = Add(x, t)"])
+def test_a_row_that_is_masked_whole_is_what_it_was_without_data(mask: str) -> None:
+    body = mask if "\n" in mask else f"a = {mask}"
+    text = f"""g (float[n,8] x) => (float[n,8] y) {{ hidden = Greater(x, t0)\n seen = Not(hidden)
+      {body}\n p = Softmax(a)\n y = MatMul(p, w) }}"""
+    rng = np.random.default_rng(0)
+    arrays = {"t0": np.float32(1.0), "low": np.float32(-1e9), "w": rng.standard_normal((8, 8)).astype(np.float32)}
+    original = model(text, **{name: np.asarray(array) for name, array in arrays.items()})
+    result, _ = quantize(original, None, CUDA)
+    x = rng.standard_normal((4, 8)).astype(np.float32)
+    x[1] = 5
+    expected, found = (Session(m).run({"x": x})["y"] for m in (original, result))
+    np.testing.assert_allclose(found, expected, atol=1e-2)
+    assert [n.op_type for n in result.graph if n.outputs[0].dtype == ir.DataType.FLOAT16][-1] == "MatMul"
+
+
+def test_a_variance_as_a_difference_of_squares_is_right_without_data() -> None:
+    """What is left of two numbers near 1e4 whose difference is near 1; the epsilon behind it is a constant."""
+    text = """g (float[n,64] x) => (float[n,64] y) { h = MatMul(x, w)\n m = ReduceMean<axes=[1]>(h)\n s = Mul(h, h)
+      v = ReduceMean<axes=[1]>(s)\n q = Mul(m, m)\n d = Sub(v, q)\n c = Max(d, z)\n e = Add(c, eps)
+      r = Sqrt(e)\n i = Reciprocal(r)\n o = Sub(h, m)\n n0 = Mul(o, i)\n y = MatMul(n0, w) }"""
+    rng = np.random.default_rng(0)
+    w = np.eye(64, dtype=np.float32) + 0.01 * rng.standard_normal((64, 64)).astype(np.float32)
+    original = model(text, w=w, z=np.asarray(np.float32(0)), eps=np.asarray(np.float32(1e-6)))
+    x = 60 + rng.standard_normal((4, 64)).astype(np.float32)
+    result, _ = quantize(original, None, CUDA)
+    expected, found = (Session(m).run({"x": x})["y"] for m in (original, result))
+    np.testing.assert_allclose(found, expected, atol=5e-2 * np.abs(expected).max())
+    kept = find_kept(text, w=w, z=np.float32(0), eps=np.float32(1e-6))
+    assert {"Sub", "Max"} <= kept
+    assert "MatMul" not in kept
