@@ -31,7 +31,7 @@ def recognize_answers(output: OutputObservation, model: ModelObservation) -> Out
 
 def _find_scores(output: OutputObservation, model: ModelObservation) -> str | None:
     """The output whose best entry ``output`` names, sample by sample, each by a name of its own."""
-    if output.squeezed_shape != ():
+    if any(row.size != 1 for row in output.rows):
         return None
     answers = [str(row.reshape(-1)[0]) for row in output.rows]
     for name, other in model.outputs.items():

@@ -121,7 +121,9 @@ class OutputObservation:
         return np.asarray(np.nan_to_num(vectors, posinf=0.0, neginf=0.0))
 
     def scores(self, axis: int) -> np.ndarray:
-        """Some of the rows along ``axis`` of a sample, of all samples: float64, shape (m, C)."""
+        """Some of the rows along ``axis`` of a sample, of all samples: float64 (m, C); none where C differs by sample."""
+        if len({row.shape[axis] for row in self.rows}) > 1:
+            return np.zeros((0, self.shape[axis]))
         rows = np.concatenate([np.moveaxis(row, axis, -1).reshape(-1, row.shape[axis]) for row in self.rows])
         step = max(1, -(-len(rows) // _MAX_SCORE_ROWS))  # a model may find nothing in any sample
         rows = rows[::step].astype(np.float64)

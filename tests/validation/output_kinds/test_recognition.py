@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from onnxslim.core.errors import UsageError
 from onnxslim.data.sources import open_samples
 from onnxslim.validation.evaluation import evaluate
+from onnxslim.validation.output_kinds.observation import ModelObservation, OutputObservation
 from onnxslim.validation.output_kinds.recognition import judge_by, recognize
 from tests.support.judged import labelled, scores
 from tests.support.node_graphs import FLOAT, build, two_outputs
@@ -111,3 +114,21 @@ def test_class_maps_are_judged_by_miou_and_regression_by_its_error() -> None:
     found = evaluate(maps, open_samples({"x": x, "labels": x + 0.5}, maps), reference=maps)
     assert found.find("rmse").result == 0.5
     assert not found.find("rmse").share
+
+
+@given(data=st.data())
+def test_whatever_shapes_the_samples_of_an_output_have_it_is_something(data: st.DataObject) -> None:
+    """Sizes may depend on the values that go in: a Pad, a TopK or a Reshape by an input, detections found or not."""
+    count = data.draw(st.integers(1, 4))
+    outputs = {}
+    for index in range(data.draw(st.integers(1, 3))):
+        rank, dtype = data.draw(st.integers(0, 4)), data.draw(st.sampled_from(["f4", "f2", "i8", "b", "U"]))
+        fixed = data.draw(st.booleans())
+        shapes = [data.draw(st.tuples(*[st.sampled_from([0, 1, 2, 4, 5, 9])] * rank)) for _ in range(1 if fixed else count)]
+        fill = np.random.default_rng(data.draw(st.integers(0, 99)))
+        rows = tuple(fill.normal(size=shape).astype(dtype) for shape in (shapes * count)[:count])
+        outputs[f"y{index}"] = OutputObservation(f"y{index}", rows)
+    image = data.draw(st.sampled_from([(count, 3, 9, 9), (count, 5), (count, 4, 2)]))
+    kinds = recognize(ModelObservation(outputs, inputs={"x": np.zeros(image, np.float32)}))
+    assert {name for kind in kinds for name in kind.outputs} == set(outputs)
+    assert all(kind.reason for kind in kinds)

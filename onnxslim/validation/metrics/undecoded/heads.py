@@ -8,6 +8,7 @@ or several of the same cells (cls_8, obj_8, bbox_8).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +84,7 @@ def as_cells(values: np.ndarray) -> np.ndarray:
         cells = values if has_channels_last(values.shape) else values.transpose(0, 2, 3, 1)
     else:
         cells = values
-    return np.asarray(cells.reshape(n, -1, cells.shape[-1]))
+    return np.asarray(cells.reshape(n, math.prod(cells.shape[1:-1]), cells.shape[-1]))
 
 
 def join_tensors(tensors: Sequence[np.ndarray]) -> np.ndarray:
@@ -95,7 +96,8 @@ def find_heads(outputs: Mapping[str, Any], n: int) -> list[HeadLayout]:
     """The heads among the original's outputs for ``n`` samples; empty where none looks like one."""
     groups: dict[int, list[str]] = {}
     for name, values in outputs.items():
-        if isinstance(values, np.ndarray) and values.dtype.kind == "f" and values.ndim in (3, 4, 5) and len(values) == n:
+        has_cells = isinstance(values, np.ndarray) and values.ndim in (3, 4, 5) and values.size > 0
+        if has_cells and values.dtype.kind == "f" and len(values) == n:
             groups.setdefault(as_cells(values).shape[1], []).append(name)
     layouts = [_find_layout(tuple(names), outputs) for names in groups.values()]
     return [layout for layout in layouts if layout is not None]
