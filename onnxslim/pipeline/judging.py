@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from onnxslim.data.samples import Samples
 from onnxslim.pipeline.data_options import DataOptions
-from onnxslim.pipeline.data_splits import ENOUGH_LABELS, DataSplits
+from onnxslim.pipeline.data_splits import ENOUGH_LABELS, MIN_TELLING_LABELS, DataSplits
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.validation.metrics.user_metric import UserMetric
 from onnxslim.validation.output_kinds.kind import OutputKind
@@ -49,4 +49,6 @@ def settle_judging(
     )  # fmt: skip
     judging = [one for one in (splits.tune, splits.confirm) if one is not None]
     decide = all(count_labels(one) >= ENOUGH_LABELS for one in judging)
+    if count_labels(splits.confirm) >= MIN_TELLING_LABELS:  # they judge, and every set is judged alike
+        kinds = [kind.drop_guards() for kind in kinds]
     return replace(judge, kinds=tuple(kinds), labels_decide=decide)

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +32,7 @@ from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.session import SessionConfig, check_loads, open_timed_session
 from onnxslim.validation import statistics
 from onnxslim.validation.evaluation import evaluate_all
-from onnxslim.validation.evaluation_accumulator import Evaluation
+from onnxslim.validation.evaluation_accumulator import Evaluation, get_comparable_drop
 from onnxslim.validation.kind_accumulator import check_measurable
 from onnxslim.validation.metrics.accumulator import MetricResult
 from onnxslim.validation.output_kinds.kind import LabelWeight
@@ -90,8 +91,8 @@ class CompressionTask:
         def drop_over_limit(model: ir.Model) -> DropOverLimit:
             if tune is None or limit is None:
                 return DropOverLimit(0.0, 0.0)
-            metric = self.estimate_metric(model, tune)
-            drops = bound_drop(metric, limit), find_least_drop(metric, limit)
+            metrics = self.estimate_metrics(model, tune)
+            drops = bound_drop(metrics, limit), find_least_drop(metrics, limit)
             return DropOverLimit(*(drop / limit if limit else math.inf if drop > 0 else 0.0 for drop in drops))
 
         # layers go back to float by data that nothing was fitted on, or not at all
@@ -102,10 +103,15 @@ class CompressionTask:
         )  # fmt: skip
         return Runner(context, lambda model: drop_over_limit(model).counted > 1, self.deadline, self.step_cache)
 
-    def estimate_metric(self, model: ir.Model, samples: Samples) -> MetricResult:
-        """The metric that gates on ``samples``, which choices are made on: of several the one that lost most."""
+    def estimate_metrics(self, model: ir.Model, samples: Samples) -> list[MetricResult]:
+        """The metric that gates on ``samples``, which choices are made on: of several the one that lost most; and those that
+        guard it, what lost most first.
+        """
         weight: LabelWeight = "alone" if self._labels_decide else "told"
-        return self._evaluate({"result": model}, samples, weight, goes_on=False)["result"].metric
+        gating = self._evaluate({"result": model}, samples, weight, goes_on=False)["result"].gating
+        worst = max((metric for metric in gating if not metric.guards), key=get_comparable_drop)
+        counted = [metric for metric in gating if metric is worst or metric.guards]
+        return sorted(counted, key=get_comparable_drop, reverse=True)
 
     def evaluate(self, models: dict[str, ir.Model], samples: Samples, *, goes_on: bool = True) -> dict[str, Evaluation]:
         """``models`` against the original on ``samples``, which a report is about; how they go on with texts by themselves
@@ -135,14 +141,14 @@ class CompressionTask:
         return self.judge.metric is not None or bool(self.judge.labels_decide)
 
 
-def bound_drop(metric: MetricResult, limit: float, *, many: bool = False) -> float:
+def bound_drop(metrics: Sequence[MetricResult], limit: float, *, many: bool = False) -> float:
     """What a choice counts as the drop, by the unit of ``limit``: the one seen, and its standard error on top.
 
     Few samples cannot tell a drop of nothing from one of a point, so that at most half of what is allowed is held against a
-    result for that: what loses less than the other half is never kept out.
+    result for that: what loses less than the other half is never kept out. Of a guard nothing is.
 
     Args:
-        metric: On the *tune* data.
+        metrics: What gates, on the *tune* data; the one that is worst counts.
         limit: The drop that is allowed.
         many: The choice is among very many, as shares to prune are, of which the luckiest is lucky indeed: all of the
             standard error counts.
@@ -150,23 +156,31 @@ def bound_drop(metric: MetricResult, limit: float, *, many: bool = False) -> flo
     Returns:
         At least 0; infinite where no drop was measured.
     """
-    drop = metric.get_drop_by(limit)
-    if drop is None or math.isnan(drop):
-        return math.inf
-    at_most = math.inf if many else MAX_UNCERTAINTY_SHARE * limit
-    return statistics.add_standard_error(max(0.0, drop), metric.get_interval_by(limit), at_most)
+
+    def bound(metric: MetricResult) -> float:
+        drop = metric.get_drop_by(limit)
+        if drop is None or math.isnan(drop):
+            return math.inf
+        at_most = 0.0 if metric.guards else math.inf if many else MAX_UNCERTAINTY_SHARE * limit
+        return statistics.add_standard_error(max(0.0, drop), metric.get_interval_by(limit), at_most)
+
+    return max(map(bound, metrics))
 
 
-def find_least_drop(metric: MetricResult, limit: float) -> float:
+def find_least_drop(metrics: Sequence[MetricResult], limit: float) -> float:
     """The least drop that the *tune* data leave possible, by the unit of ``limit``: what is above it they refuse.
 
     Returns:
         At least 0; infinite where no drop was measured.
     """
-    drop = metric.get_drop_by(limit)
-    if drop is None or math.isnan(drop):
-        return math.inf
-    return statistics.least_proven_drop(max(0.0, drop), metric.get_interval_by(limit))
+
+    def find_least(metric: MetricResult) -> float:
+        drop = metric.get_drop_by(limit)
+        if drop is None or math.isnan(drop):
+            return math.inf
+        return statistics.least_proven_drop(max(0.0, drop), metric.get_interval_by(limit))
+
+    return max(map(find_least, metrics))
 
 
 def prepare_task(

@@ -251,12 +251,12 @@ def _measure_drop(trial: Trial) -> None:
     trial.drop = trial.seen_drop = trial.least_drop = 0.0
     if task.splits.tune is None:
         return
-    metric = task.estimate_metric(trial.attempt.models[-1], task.splits.tune)
-    limit = trial.attempt.recipe.gates.max_drop or 0.0
+    metrics = task.estimate_metrics(trial.attempt.models[-1], task.splits.tune)
+    metric, limit = metrics[0], trial.attempt.recipe.gates.max_drop or 0.0
     drop = metric.get_drop_by(limit)
     trial.seen_drop = math.inf if drop is None or math.isnan(drop) else max(0.0, drop)
-    trial.least_drop = find_least_drop(metric, limit)
-    trial.drop = bound_drop(metric, limit, many=bool(trial.candidate.pruning_ratio))
+    trial.least_drop = find_least_drop(metrics, limit)
+    trial.drop = bound_drop(metrics, limit, many=bool(trial.candidate.pruning_ratio))
     trial.metric, trial.metric_is_share = metric.name, can_be_asked_for(limit)
     trial.describe_loss(metric)
 

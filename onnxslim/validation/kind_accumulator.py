@@ -73,7 +73,12 @@ class KindAccumulator:
         """All that was measured, in the order of the kind, each with the output that it is of."""
         results = {name: tally.compute() for name, tally in (self.by_sample | self.by_set).items()}
         return [
-            replace(results[name], output=self.kind.title, point=results[name].point * self.kind.get_leniency(name))
+            replace(
+                results[name],
+                output=self.kind.title,
+                point=results[name].point * self.kind.get_leniency(name),
+                guards=name in self.kind.guards,
+            )
             for name in self.kind.metrics
             if name in results
         ]

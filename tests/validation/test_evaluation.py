@@ -41,13 +41,14 @@ def test_metrics_outputs_and_samples_are_those_of_the_two_models(linear: Any) ->
     assert found.outputs["scores"].sqnr_db == pytest.approx(whole.sqnr_db, abs=1e-3)
 
 
-def test_without_labels_the_expected_drop_gates_and_agreement_stands_beside_it(linear: Any) -> None:
+def test_without_labels_the_expected_drop_gates_and_agreement_guards_it(linear: Any) -> None:
     model = linear(10 * EYE)
     x = np.concatenate([batch["x"] for batch in labelled(model, n=50).batches(64)])
     found = evaluate(model, open_samples({"x": x}, model), reference=model)
-    assert [metric.name for metric in found.gating] == ["confidence"]
+    assert [metric.name for metric in found.gating] == ["confidence", "agreement"]
     assert found.metric.drop == 0.0
     metric = found.find("agreement")
+    assert (metric.guards, metric.get_own_limit(0.01)) == (True, 0.02)
     assert (metric.result, metric.drop, metric.output) == (1.0, 0.0, "scores")
     assert metric.interval[0] == pytest.approx(0, abs=1e-9)
     assert metric.interval[1] == pytest.approx(3.8415 / 53.8415, abs=1e-3)

@@ -132,3 +132,14 @@ def test_a_step_and_a_prompt_have_limits_of_their_own() -> None:
     assert "a prompt takes" in find_gate_failures(Gates(max_prompt_latency=1e-9), None, latency)[0]
     assert find_gate_failures(Gates(max_prompt_latency=9), None, latency) == []
     assert "was not measured" in find_gate_failures(Gates(max_prompt_latency=9), None, LATENCY)[0]
+
+
+def test_a_guard_decides_by_what_was_seen_and_the_others_by_their_own_interval() -> None:
+    confidence = MetricResult("confidence", 0.8, 0.798, 0.002, (-0.001, 0.012), 300, share=True)
+    agreement = MetricResult("agreement", 1.0, 0.985, 0.015, (0.006, 0.03), 300, share=True, point=0.02, guards=True)
+    both = evaluation(metrics=[agreement, confidence], gating=[agreement, confidence])
+    assert find_gate_failures(Gates(max_drop=0.01), both) == []
+    (said,) = find_gate_failures(Gates(max_drop=0.005), both)
+    assert said == "agreement drops by 1.5 % (100 % to 98.5 %); at most 1 % is allowed"
+    (said,) = find_gate_failures(Gates(max_drop=0.01, strict=True), both)
+    assert said.startswith("confidence drops by 0.2 %"), "its own interval reaches beyond the limit"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,3 +106,10 @@ def test_stages_end_with_what_was_asked_for_or_with_all_there_is(seed: int, tota
     assert len(sizes) <= 3
     assert plan.used == sizes[-1] == found.n <= plan.given == total
     assert plan.pilot == sizes[0]
+
+
+def test_a_guard_is_judged_by_what_was_seen() -> None:
+    guard = MetricResult("agreement", 1.0, 0.985, 0.015, (0.006, 0.03), 300, share=True, point=0.02, guards=True)
+    assert judge_drop(guard, 0.01).verdict == "pass"
+    assert judge_drop(guard, 0.005).verdict == "fail"
+    assert judge_drop(replace(guard, guards=False), 0.01).verdict == "cannot tell"

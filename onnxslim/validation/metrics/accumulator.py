@@ -39,6 +39,7 @@ class MetricResult:
         point: The drop that weighs as much as one point of top-1 (0.01), in the metric's own unit.
         output: The output that it is of; None where it reads several.
         note: What the value is in other words (PSNR in dB), or what it could not be held against; may be empty.
+        guards: It guards another metric: what was seen counts, and its uncertainty is not held against anything.
     """
 
     name: str
@@ -54,6 +55,7 @@ class MetricResult:
     point: float = TOP1_POINT
     output: str | None = None
     note: str = ""
+    guards: bool = False
 
     @property
     def scaled_drop(self) -> float | None:
@@ -93,6 +95,7 @@ class MetricResult:
     def as_json(self) -> dict[str, Any]:
         """The contract's entry; null stands for a value that is not finite."""
         values = JSON.unstructure(self)
+        del values["guards"]  # a metric that gates is marked, and its limit says the rest
         unit, better = "%" if values.pop("share") else "", "higher" if values.pop("higher_is_better") else "lower"
         scaled = {"scaled_drop": self.scaled_drop, "scaled_interval": self.scaled_interval}
         return {**values, **dict(JSON.unstructure(scaled)), "unit": unit, "better": better}

@@ -53,7 +53,7 @@ def recognize_class_scores(output: OutputObservation, model: ModelObservation) -
 def make_class_scores(output: OutputObservation, reason: str, alternative: str | None = None) -> OutputKind:
     """The kind itself."""
     return OutputKind(
-        (output.name,), "class scores", ("confidence",), reason, beside=("agreement",), alternative=alternative,
+        (output.name,), "class scores", ("confidence", "agreement"), reason, alternative=alternative, guards=("agreement",),
         squeezed=output.is_squeezed,
     )  # fmt: skip
 
@@ -108,4 +108,4 @@ def _recognize_logits(output: OutputObservation, axis: int) -> OutputKind | None
 def _gate_by_divergence(kind: OutputKind) -> OutputKind:
     """``kind`` where comparing answers proves little."""
     reason = f"{kind.reason}; the answers hardly differ on these samples, so KL gates too"
-    return replace(kind, gates=("confidence", "kl"), reason=reason)
+    return replace(kind, gates=("confidence", "kl", "agreement"), reason=reason)

@@ -38,7 +38,9 @@ def recognize_frame_scores(output: OutputObservation, model: ModelObservation) -
             (name,), "CTC scores", ("ctc",), f"{reason}; many frames answer class {blank}, the blank, and no symbol lasts",
             beside=("tokens", "kl"), alternative=alternative, blank_last=blank > 0,
         )  # fmt: skip
-    return OutputKind((name,), "token scores", ("tokens", "kl"), reason, beside=("agreement",), classes_last=True)
+    return OutputKind(
+        (name,), "token scores", ("tokens", "kl", "agreement"), reason, guards=("agreement",), classes_last=True
+    )
 
 
 def recognize_hidden_states(output: OutputObservation, model: ModelObservation) -> OutputKind | None:

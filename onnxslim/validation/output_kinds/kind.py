@@ -13,6 +13,8 @@ LabelWeight = Literal["alone", "joined", "told"]
 
 #: What is fed back, and what stands beside what people read, may lose so many times as much.
 LENIENCY = 4.0
+#: Of answers so many times as many may change as the expected drop of right ones may be.
+GUARD_LENIENCY = 2.0
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class OutputKind:
         label_gates: Metrics that the labels of the data decide, where they fit this output.
         alternative: What else it could have been taken for, in a sentence, or None where nothing else was likely.
         mild: Of the gates those that may lose :data:`LENIENCY` times as much, because another sees better what people do.
+        guards: Of the gates those that guard another, which trusts the original's own probabilities: they may lose
+            :data:`GUARD_LENIENCY` times as much, by what was seen, and labels that judge take their place.
         leniency: How many times as much may be lost as of what people read themselves.
         squeezed: Axes of size 1 behind the first are left out before a metric sees it.
         reads_labels: The labels of the data are about this output.
@@ -44,6 +48,7 @@ class OutputKind:
     label_gates: tuple[str, ...] = ()
     alternative: str | None = None
     mild: tuple[str, ...] = ()
+    guards: tuple[str, ...] = ()
     leniency: float = 1.0
     squeezed: bool = False
     classes_last: bool = False
@@ -70,18 +75,26 @@ class OutputKind:
 
     def get_leniency(self, metric: str) -> float:
         """How many times as much ``metric`` may lose here as where people read what it judges."""
-        return self.leniency * (LENIENCY if metric in self.mild else 1.0)
+        guard_leniency = GUARD_LENIENCY if metric in self.guards else 1.0
+        return self.leniency * guard_leniency * (LENIENCY if metric in self.mild else 1.0)
+
+    def drop_guards(self) -> OutputKind:
+        """The same kind with its :attr:`guards` told beside what gates, for labels that judge where there are any."""
+        if not self.guards or not self.label_gates:
+            return self
+        gates = tuple(gate for gate in self.gates if gate not in self.guards)
+        return replace(self, gates=gates, beside=tuple(dict.fromkeys((*self.beside, *self.guards))), guards=())
 
     def weigh_labels(self, weight: LabelWeight) -> OutputKind:
         """The same kind with its :attr:`label_gates` put among what gates, or beside it."""
         if not self.label_gates:
             return self
-        label_gates, gates = self.label_gates, self.gates
+        if weight == "told":
+            return replace(self, beside=(*self.label_gates, *self.beside))
+        kind, label_gates = self.drop_guards(), self.label_gates
         if weight == "alone":
-            return replace(self, gates=label_gates, beside=(*self.beside, *gates))
-        if weight == "joined":
-            return replace(self, gates=tuple(dict.fromkeys((*gates, *label_gates))))
-        return replace(self, beside=(*label_gates, *self.beside))
+            return replace(kind, gates=label_gates, beside=(*kind.beside, *kind.gates))
+        return replace(kind, gates=tuple(dict.fromkeys((*kind.gates, *label_gates))))
 
     def arrange(self, rows: np.ndarray) -> np.ndarray:
         """``rows`` of the output, the sample on the first axis, as the metrics of this kind read them."""

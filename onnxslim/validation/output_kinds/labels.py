@@ -68,7 +68,7 @@ def _fit_classes(kind: OutputKind, output: OutputObservation, labels: np.ndarray
     if kind.name != "class scores":
         return 1, replace(
             make_class_scores(output, f"the labels are classes that {output.name} has a number for"),
-            label_gates=("top1",), beside=(*beside, "agreement"),
+            label_gates=("top1",), beside=beside,
         )  # fmt: skip
     return 0, replace(kind, label_gates=("top1",), beside=(*beside, *kind.beside))
 

@@ -146,14 +146,15 @@ def describe_kinds(kinds: Sequence[OutputKind]) -> str:
 
 
 def _judge_kind_by(metric: str, kind: OutputKind) -> OutputKind:
-    kind = replace(kind, leniency=1.0, mild=(), alternative=None)
+    kind = replace(kind, leniency=1.0, mild=(), alternative=None)  # guards stay with what stands in for labels
     against = METRICS[metric].against if metric in METRICS else DATASET_METRICS[metric].against
     if against == "labels":  # where there are none, what the output would be judged by unasked stands in
         return replace(kind, label_gates=(metric,), reads_labels=True)
     beside = tuple(name for name in dict.fromkeys((*kind.label_gates, *kind.gates, *kind.beside)) if name != metric)
+    kind = replace(kind, gates=(metric,), beside=beside, guards=())
     if against == "either":
-        return replace(kind, gates=(metric,), label_gates=(metric,), beside=beside, reads_labels=not kind.blank_last)
-    return replace(kind, gates=(metric,), label_gates=(), beside=beside)
+        return replace(kind, label_gates=(metric,), reads_labels=not kind.blank_last)
+    return replace(kind, label_gates=())
 
 
 def _can_read(metric: str, kind: OutputKind, model: ModelObservation) -> bool:

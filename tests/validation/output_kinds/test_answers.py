@@ -20,11 +20,11 @@ def test_a_label_beside_its_probabilities_is_one_reading() -> None:
         label, probabilities = recognize(observe_outputs({"label": names[scores.argmax(1)], "probabilities": scores}))
         assert label.gates == ()
         assert "probabilities" in label.reason
-        assert probabilities.gates == ("confidence",)
+        assert probabilities.gates == ("confidence", "agreement")
     other = np.random.default_rng(0).integers(0, 4, 30)
     assert [kind.gates for kind in recognize(observe_outputs({"label": other, "p": scores}))] == [
         ("agreement",),
-        ("confidence",),
+        ("confidence", "agreement"),
     ]
 
 

@@ -14,9 +14,9 @@ def test_probabilities_their_logarithms_and_confident_logits_are_scores_of_class
     logits = make_logits(40, 10)
     for rows, word in ((softmax(logits), "sum to one"), (np.log(softmax(logits)), "logarithms"), (logits, "confident")):
         kind = recognize_one(rows)
-        assert (kind.name, kind.gates) == ("class scores", ("confidence",))
+        assert (kind.name, kind.gates) == ("class scores", ("confidence", "agreement"))
         assert word in kind.reason
-        assert "agreement" in kind.beside
+        assert kind.guards == ("agreement",)
     assert recognize_one(logits[:, :, None, None]).squeezed
 
 
@@ -40,7 +40,7 @@ def test_a_regressor_of_several_large_numbers_is_not_however_sure_its_softmax(si
 def test_answers_that_never_differ_are_gated_by_their_divergence_too() -> None:
     rows = softmax(np.array([5.0, 0.0, 0.0]) + 0.1 * RNG.normal(size=(30, 3)))
     kind = recognize_one(rows, op="Softmax")
-    assert kind.gates == ("confidence", "kl")
+    assert kind.gates == ("confidence", "kl", "agreement")
     assert recognize_one(rows, op="Div").name != "class scores", "nothing but the sum speaks for classes"
 
 

@@ -13,7 +13,7 @@ def test_scores_of_tokens_are_told_from_hidden_states() -> None:
     logits = make_logits(200, 12).reshape(10, 20, 12)
     for rows in (logits, softmax(logits)):
         kind = recognize_one(rows)
-        assert (kind.name, kind.gates, kind.beside) == ("token scores", ("tokens", "kl"), ("agreement",))
+        assert (kind.name, kind.gates, kind.guards) == ("token scores", ("tokens", "kl", "agreement"), ("agreement",))
     assert recognize_one(logits[:, :1]).name == "token scores"
     hidden = RNG.normal(size=(10, 20, 64))
     assert recognize_one(hidden, inputs=np.zeros((1, 20), np.int64)).name == "hidden states"
@@ -45,7 +45,7 @@ def test_frames_that_mostly_say_nothing_are_ctc() -> None:
 def test_tags_that_are_nearly_all_alike_are_scores_where_the_name_says_so() -> None:
     answers = np.where(RNG.uniform(size=(10, 30)) < 0.97, 0, 5)
     logits = 8.0 * np.eye(9)[answers] + RNG.normal(size=(10, 30, 9))
-    assert recognize_one(logits, "logits").gates == ("tokens", "kl")
+    assert recognize_one(logits, "logits").gates == ("tokens", "kl", "agreement")
 
 
 def test_tags_that_last_are_no_ctc() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from onnxslim.validation.output_kinds.kind import LabelWeight, OutputKind
+from onnxslim.validation.output_kinds.kind import GUARD_LENIENCY, LabelWeight, OutputKind
 
 KIND = OutputKind(("y",), "class scores", ("confidence",), "why", ("agreement",), ("top1",))
 
@@ -19,6 +21,24 @@ def test_labels_gate_alone_or_with_the_rest_or_are_told(weight: LabelWeight, gat
     assert set(weighed.metrics) == {"top1", "confidence", "agreement"}
     bare = OutputKind(("y",), "numbers", ("variance",), "why")
     assert bare.weigh_labels(weight) is bare
+
+
+@pytest.mark.parametrize(
+    ("weight", "gates"),
+    [("alone", {"top1"}), ("joined", {"top1", "confidence"}), ("told", {"confidence", "agreement"})],
+)
+def test_labels_that_judge_take_the_place_of_a_guard(weight: LabelWeight, gates: set[str]) -> None:
+    guarded = replace(KIND, gates=("confidence", "agreement"), beside=(), guards=("agreement",))
+    weighed = guarded.weigh_labels(weight)
+    assert set(weighed.gates) == gates
+    assert set(weighed.metrics) == {"top1", "confidence", "agreement"}
+    assert replace(guarded, label_gates=()).drop_guards().gates == ("confidence", "agreement"), "no labels that fit"
+
+
+def test_a_guard_may_lose_twice_as_much() -> None:
+    guarded = replace(KIND, gates=("confidence", "agreement"), guards=("agreement",))
+    assert [guarded.get_leniency(name) for name in guarded.gates] == [1.0, GUARD_LENIENCY]
+    assert GUARD_LENIENCY == 2.0
 
 
 def test_rows_are_arranged_as_metrics_read_them() -> None:

@@ -21,7 +21,7 @@ def find(outputs: dict[str, np.ndarray], labels: np.ndarray, inputs: np.ndarray 
 
 def test_classes_decide_the_scores_by_top1() -> None:
     (kind,) = find({"z": RNG.normal(size=(40, 64)), "logits": LOGITS}, CLASSES)
-    assert (kind.outputs, kind.label_gates, kind.gates) == (("logits",), ("top1",), ("confidence",))
+    assert (kind.outputs, kind.label_gates, kind.gates) == (("logits",), ("top1",), ("confidence", "agreement"))
     assert "top5" in kind.beside
 
 
