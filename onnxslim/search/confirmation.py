@@ -18,7 +18,15 @@ from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import Result
 from onnxslim.pipeline.task import CompressionTask
 from onnxslim.reporting.drops import describe_drop
-from onnxslim.search.finalists import count_open_reads, has_good_successor, is_sure, select_finalists, step_down
+from onnxslim.search.finalists import (
+    count_open_reads,
+    has_good_successor,
+    is_sure,
+    is_weights_only,
+    predict_confirm_drop,
+    select_finalists,
+    step_down,
+)
 from onnxslim.search.stepping_down import SteppingDown
 from onnxslim.search.trial import Trial
 from onnxslim.search.verdict import describe_gain, describe_search, describe_verdict, suggest_max_drop
@@ -55,12 +63,13 @@ class Confirmation:
         """
         if trials[0].cause is not None and all(trial.error is not None for trial in trials):
             raise trials[0].cause
-        tried, queue, reads = list(trials), select_finalists(trials), 0
+        tried, queue, reads, limit = list(trials), select_finalists(trials), 0, self.recipe.gates.max_drop
         failed: list[Trial] = []  # those that something milder may still be made of
         while queue:
             late = time.monotonic() > self.deadline and reads > 0
             trial = next((t for t in queue if is_sure(t.candidate)), queue[0]) if late else queue[0]
             queue.remove(trial)
+            trial = trial if late else self._replace_hopeless(trial, tried, queue, reads)
             reads += 1
             refusal = self._show(trial)
             if refusal is None:
@@ -69,17 +78,34 @@ class Confirmation:
             if late:
                 break
             failed.append(trial)
-            while failed and count_open_reads(queue, failed[-1], reads) > 0 and not has_good_successor(queue, failed[-1]):
+            while failed and count_open_reads(queue, reads) > 0 and not has_good_successor(queue, failed[-1], limit):
                 last = failed.pop()
-                milder = self.stepping.make_milder(last, tried, self.recipe.gates.max_drop, self._fits)
+                milder = self.stepping.make_milder(last, tried, limit, self._fits)
                 if milder is None:
                     continue
                 tried += [] if milder in tried else [milder]
                 queue = [other for other in queue if other is not milder]
                 if milder.may_pass:
-                    queue = step_down(queue, last, milder, reads)
+                    queue = step_down(queue, last, milder, reads, limit)
                     break
         return self._keep_original(tried, reads)
+
+    def _replace_hopeless(self, trial: Trial, tried: list[Trial], queue: list[Trial], reads: int) -> Trial:
+        """``trial``, or something milder in the place of int8 weights that are expected to drop too much, where no read
+        would be left for what they step down to.
+        """
+        limit = self.recipe.gates.max_drop
+        if limit is None or not is_weights_only(trial.candidate) or count_open_reads(queue, reads + 1) > 0:
+            return trial
+        expected = predict_confirm_drop(trial, [other for other in tried if other.refusal is not None])
+        if expected <= limit:
+            return trial
+        known = dataclasses.replace(trial, confirm_drop=expected)
+        milder = self.stepping.make_milder(known, tried, limit, self._fits)
+        if milder is None or not milder.may_pass:
+            return trial
+        tried += [] if milder in tried else [milder]
+        return milder
 
     def _show(self, trial: Trial) -> str | None:
         """Show ``trial`` the confirm data and, where it passes, time it once more; why it is refused, or None.

@@ -7,7 +7,6 @@ gentler, among them always the best that prunes nothing; then int8 weights alone
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
@@ -27,8 +26,8 @@ _BOLD_GAIN = 1.05
 _MIN_MORE_DROP = 0.001
 #: What gains so much of what failed did is as good.
 _NEARLY = 0.9
-#: Of the drop that is allowed, what is asked of what comes next: it is a prediction.
-DROP_MARGIN = 0.8
+#: Drops on few samples that differ by no more than this factor are alike.
+_ALIKE = 1.5
 
 
 class JudgedTrial(Protocol):
@@ -39,6 +38,7 @@ class JudgedTrial(Protocol):
     seen_drop: float
     score: float
     speedup: float
+    confirm_drop: float | None
 
     @property
     def error(self) -> str | None:
@@ -53,14 +53,6 @@ class JudgedTrial(Protocol):
         """Whether it gains something, meets the gates on size and time, and drops no more than is allowed as far as was
         seen.
         """
-
-
-class FrontLoss(Protocol):
-    """What is asked of a point of a front; see :class:`~onnxslim.quantization.decision.FrontPoint`."""
-
-    @property
-    def loss(self) -> float:
-        """What it is expected to lose."""
 
 
 T = TypeVar("T", bound=JudgedTrial)
@@ -107,62 +99,45 @@ def rank(trials: Sequence[T]) -> list[T]:
     return ranked
 
 
-def choose_loss_share(drop: float, limit: float) -> float:
-    """Of what a placement loses, what the next milder one may.
-
-    Losses are squares of errors, and answers flip as often as errors are large: the drop is taken to grow with their root.
-
-    Args:
-        drop: What it dropped on the confirm data, above ``limit``.
-        limit: What is allowed.
+def predict_confirm_drop(trial: JudgedTrial, failed: Sequence[JudgedTrial]) -> float:
+    """What ``trial`` is expected to drop on the confirm data, by the least that those did which ``failed`` there for what
+    they dropped on tune; 0 where that tells nothing.
     """
-    return (DROP_MARGIN * limit / drop) ** 2 if math.isfinite(drop) else 0.0
+    ratios = [t.confirm_drop / max(t.seen_drop, _MIN_MORE_DROP) for t in failed if t.confirm_drop is not None]
+    return min(ratios, default=0.0) * trial.seen_drop if trial.seen_drop else 0.0
 
 
-def choose_milder_point(front: Sequence[FrontLoss], chosen: int, loss_share: float) -> int | None:
-    """The index of the placement to try when the one at ``chosen`` dropped too much; None where no milder one is left.
-
-    The first that should lose little enough; the mildest where none should.
-
-    Args:
-        front: From the fastest to the mildest.
-        chosen: Index of what was shown.
-        loss_share: Of what that loses, what the next may.
-    """
-    milder = range(chosen + 1, len(front))
-    allowed = loss_share * front[chosen].loss
-    return next((i for i in milder if front[i].loss <= allowed), len(front) - 1 if milder else None)
+def is_worth_a_read(trial: JudgedTrial, failed: JudgedTrial, limit: float | None) -> bool:
+    """Whether ``trial`` is gentler than what ``failed``, and not expected to drop clearly more than ``limit`` either."""
+    return is_gentler(trial, failed) and (limit is None or predict_confirm_drop(trial, [failed]) <= _ALIKE * limit)
 
 
-def has_good_successor(queue: Sequence[T], failed: T) -> bool:
-    """Whether what comes next in ``queue`` is gentler than ``failed`` and gains nearly as much, so that nothing milder has
-    to be made.
+def has_good_successor(queue: Sequence[T], failed: T, limit: float | None = None) -> bool:
+    """Whether what comes next in ``queue`` is worth a read behind ``failed`` and gains nearly as much, so that nothing
+    milder has to be made.
     """
     if not queue or is_sure(queue[0].candidate):
         return False
-    return is_gentler(queue[0], failed) and queue[0].score >= _NEARLY * failed.score
+    return is_worth_a_read(queue[0], failed, limit) and queue[0].score >= _NEARLY * failed.score
 
 
-def count_open_reads(queue: Sequence[T], failed: T, reads: int) -> int:
-    """How many reads of the confirm data are left for what is not the surest, behind ``failed``.
-
-    From the second failure on one is kept for what int8 weights step down to, unless they lose much less than what failed.
-    """
-    sure = [trial for trial in queue if is_sure(trial.candidate)]
-    may_fail_too = any(is_weights_only(t.candidate) and not is_gentler(t, failed) for t in sure)
-    return MAX_CONFIRM_READS - reads - len(sure) - (reads > 1 and may_fail_too)
+def count_open_reads(queue: Sequence[JudgedTrial], reads: int) -> int:
+    """How many reads of the confirm data are left for what is not the surest."""
+    return MAX_CONFIRM_READS - reads - sum(is_sure(trial.candidate) for trial in queue)
 
 
-def step_down(queue: Sequence[T], failed: T, milder: T, reads: int) -> list[T]:
-    """``queue`` with ``milder``, made of what ``failed``, at its head, or behind what is gentler too and gains more and int8
-    weights that gain more; the surest are kept, and no more of the others than may still be read.
+def step_down(queue: Sequence[T], failed: T, milder: T, reads: int, limit: float | None = None) -> list[T]:
+    """``queue`` with ``milder``, made of what ``failed``, at its head, or behind what is worth a read too and gains more and
+    int8 weights that gain more; the surest are kept, and no more of the others than may still be read.
     """
     others = [t for t in queue if not is_sure(t.candidate)]
-    better = list(itertools.takewhile(lambda t: is_gentler(t, failed) and t.score > milder.score, others))
+    better = list(itertools.takewhile(lambda t: is_worth_a_read(t, failed, limit) and t.score > milder.score, others))
     others.insert(len(better), milder)
-    kept, sure = others[: max(0, count_open_reads(queue, failed, reads))], [t for t in queue if is_sure(t.candidate)]
-    if milder in kept and sure and is_weights_only(sure[0].candidate) and sure[0].score > milder.score:
-        kept.insert(kept.index(milder), sure.pop(0))
+    kept, sure = others[: max(0, count_open_reads(queue, reads))], [t for t in queue if is_sure(t.candidate)]
+    weights = [t for t in sure if is_weights_only(t.candidate) and t.score > milder.score]
+    if milder in kept and weights and (limit is None or predict_confirm_drop(weights[0], [failed]) <= limit):
+        kept.insert(kept.index(milder), weights[0])
+        sure.remove(weights[0])
     return kept + sure
 
 
@@ -192,14 +167,16 @@ def is_trusted(trial: JudgedTrial) -> bool:
 
 
 def is_gentler(trial: JudgedTrial, other: JudgedTrial) -> bool:
-    """Whether ``trial`` loses less than half of what ``other`` does, has at most half as much pruned, or wider weights.
+    """Whether ``trial`` loses less than half of what ``other`` does, has wider weights, or at most half as much pruned and
+    loses about as much.
 
     What is allowed for the uncertainty of few samples is about the same for both, and so it is left out.
     """
+    prunes_less = trial.candidate.pruning_ratio <= other.candidate.pruning_ratio / 2 < other.candidate.pruning_ratio
     return (
         trial.seen_drop < other.seen_drop / 2
         or is_wider(trial.candidate, other.candidate)
-        or trial.candidate.pruning_ratio <= other.candidate.pruning_ratio / 2 < other.candidate.pruning_ratio
+        or (prunes_less and trial.seen_drop <= max(_ALIKE * other.seen_drop, other.seen_drop + _MIN_MORE_DROP))
     )
 
 

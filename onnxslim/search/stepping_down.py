@@ -11,13 +11,15 @@ from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.recipe import Recipe, Step
 from onnxslim.quantization.decision import FrontPoint
 from onnxslim.search.candidate import Candidate
-from onnxslim.search.finalists import DROP_MARGIN, choose_loss_share, choose_milder_point
 from onnxslim.search.trial import Trial
 
+#: Of the drop that is allowed, what is asked of what comes next: it is a prediction.
+_DROP_MARGIN = 0.8
 #: What a placement takes to make that is known, of what the whole choice among placements took.
 MILDER_SHARE = 0.5
-#: A milder placement that drops more than this share of what the one before dropped shows that the drop is not int8's.
-_MAX_DROP_LEFT = 0.9
+#: A milder placement that drops more than this share of what the one before dropped shows that the drop is not int8's, or,
+#: where nothing else changed, that losses told little: the next one is to lose so much less than they say.
+_MAX_DROP_LEFT, _LEAP = 0.9, 0.25
 #: Of a share to prune that lost too much, the least and the most that is tried next, and how near a known one has to be.
 _LEAST_LEFT, _MOST_LEFT, _NEAR = 0.5, 0.9, 0.1
 #: Shares to prune below this are nothing.
@@ -53,11 +55,11 @@ class SteppingDown:
         is_stuck = _is_stuck(trial, tried)
         if trial.candidate.pruning_ratio and (is_stuck or _is_pruning_to_blame(trial, tried)):
             return self._prune_less(trial, tried, limit, fits)
-        return None if is_stuck else self._place_milder(trial, tried, limit, fits)
+        return self._place_milder(trial, tried, limit, fits, _LEAP if is_stuck else 1.0)
 
     def _prune_less(self, trial: Trial, tried: Sequence[Trial], limit: float, fits: Callable[[float], bool]) -> Trial | None:
         """A share of which the drop should be small enough, taken to grow with its square."""
-        share = math.sqrt(DROP_MARGIN * limit / (trial.confirm_drop or math.inf))
+        share = math.sqrt(_DROP_MARGIN * limit / (trial.confirm_drop or math.inf))
         ratio = round(trial.candidate.pruning_ratio * min(max(share, _LEAST_LEFT), _MOST_LEFT), 2)
         alike = [
             other for other in tried
@@ -73,9 +75,9 @@ class SteppingDown:
         return self.run(candidate, self.make_recipe(candidate))
 
     def _place_milder(
-        self, trial: Trial, tried: Sequence[Trial], limit: float, fits: Callable[[float], bool]
+        self, trial: Trial, tried: Sequence[Trial], limit: float, fits: Callable[[float], bool], leap: float
     ) -> Trial | None:
-        """The next milder placement.
+        """The next milder placement; of what it should lose by its drop it may lose the share ``leap``.
 
         Where every layer passed on tune no front was looked for: what each loses is measured now, on the fit data.
         """
@@ -85,7 +87,7 @@ class SteppingDown:
             recipe = place_otherwise(trial, **changes) if fits(seconds) else None
             return None if recipe is None else self.run(replace(candidate, milder=candidate.milder + 1), recipe)
 
-        loss_share, milder = choose_loss_share(drop, limit), None
+        loss_share, milder = leap * choose_loss_share(drop, limit), None
         if trial.front_index is None:
             milder = run(trial.seconds, loss_share=loss_share, float_weights="auto")
         elif (point := choose_milder_point(trial.front, trial.front_index, loss_share)) is not None:
@@ -104,6 +106,33 @@ class SteppingDown:
             steps = milder.front_index - (trial.front_index or 0)
             milder.candidate = replace(candidate, milder=candidate.milder + steps)
         return milder
+
+
+def choose_loss_share(drop: float, limit: float) -> float:
+    """Of what a placement loses, what the next milder one may.
+
+    Losses are squares of errors, and answers flip as often as errors are large: the drop is taken to grow with their root.
+
+    Args:
+        drop: What it dropped on the confirm data, above ``limit``.
+        limit: What is allowed.
+    """
+    return (_DROP_MARGIN * limit / drop) ** 2 if math.isfinite(drop) else 0.0
+
+
+def choose_milder_point(front: Sequence[FrontPoint], chosen: int, loss_share: float) -> int | None:
+    """The index of the placement to try when the one at ``chosen`` dropped too much; None where no milder one is left.
+
+    The first that should lose little enough; the mildest where none should.
+
+    Args:
+        front: From the fastest to the mildest.
+        chosen: Index of what was shown.
+        loss_share: Of what that loses, what the next may.
+    """
+    milder = range(chosen + 1, len(front))
+    allowed = loss_share * front[chosen].loss
+    return next((i for i in milder if front[i].loss <= allowed), len(front) - 1 if milder else None)
 
 
 def is_at_hand(trial: Trial) -> bool:
@@ -130,7 +159,7 @@ def choose_bolder_point(front: Sequence[FrontPoint], chosen: int) -> int | None:
 
 
 def _is_stuck(trial: Trial, tried: Sequence[Trial]) -> bool:
-    """Whether a placement before that of ``trial``, and less mild, dropped hardly more: it is not int8 that costs."""
+    """Whether a placement before that of ``trial``, and less mild, dropped hardly more."""
     unmilder = replace(trial.candidate, milder=0)
     earlier = [t.confirm_drop for t in tried if replace(t.candidate, milder=0) == unmilder and t is not trial]
     return any(known is not None and (trial.confirm_drop or 0.0) > _MAX_DROP_LEFT * known for known in earlier)

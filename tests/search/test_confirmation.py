@@ -145,6 +145,25 @@ def test_less_is_pruned_where_what_seemed_as_good_without_pruning_failed_as_well
     assert result.extra["chosen"] == "prune 21% + int8"
 
 
+def test_int8_weights_that_will_fail_as_well_step_down_before_the_last_read_that_is_left_for_them() -> None:
+    ran: list[Candidate] = []
+
+    def run(candidate: Candidate, recipe: Recipe) -> Trial:
+        ran.append(candidate)
+        return make_trial(candidate, 0.0 if candidate.scheme == "weights" else 0.02, tune_drop=0.0009, score=4.5)
+
+    pruned = make_trial(Candidate(0.04), 0.012, tune_drop=0.0014, score=6.5)
+    int8 = make_trial(INT8, 0.012, tune_drop=0.0014, score=6.0)
+    weights = make_trial(WEIGHTS, 0.012, tune_drop=0.0013, score=5.0)
+    for trial in (int8, weights):
+        trial.front = tuple(FrontPoint((f"layer{i}",), loss, 1.0) for i, loss in enumerate((1.0, 0.1)))
+        trial.front_index = 0
+    result = confirm([make_exact(), weights, int8, pruned], run=run)
+    assert [candidate.name for candidate in ran] == ["int8 (milder by 1)", "int8 weights (milder by 1)"]
+    assert result.extra["chosen"] == "int8 weights (milder by 1)"
+    assert weights.attempt.confirms == 0  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [(InvalidDataError("NaN at /conv"), "NaN at /conv"), (ValueError("shapes"), "a defect of onnxslim: ValueError: shapes")],

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxslim.quantization.decision import FrontPoint
 from onnxslim.search.candidate import Candidate
 from onnxslim.search.finalists import (
     MAX_CONFIRM_READS,
-    choose_loss_share,
-    choose_milder_point,
     count_open_reads,
     has_good_successor,
     is_dominated,
     is_hardly_better,
     is_needed,
+    predict_confirm_drop,
     rank,
     select_finalists,
     step_down,
@@ -38,6 +35,7 @@ class Tried:
     speedup: float = 1.0
     error: str | None = None
     allowance: float = 0.0
+    confirm_drop: float | None = None
 
     @property
     def seen_drop(self) -> float:
@@ -150,18 +148,6 @@ def test_few_are_asked_and_the_exact_steps_always(others: list[Tried]) -> None:
     assert all(is_needed(trial, trials) for trial in found), "the models of finalists are kept"
 
 
-FRONT = tuple(FrontPoint((), loss, 1.0) for loss in (1.0, 0.8, 0.4, 0.1))
-
-
-def test_the_next_milder_placement_is_the_first_that_should_lose_little_enough() -> None:
-    assert choose_loss_share(0.016, 0.01) == pytest.approx(0.25), "half of the drop, by a quarter of the squared error"
-    assert choose_milder_point(FRONT, 0, choose_loss_share(0.012, 0.01)) == 2
-    assert choose_milder_point(FRONT, 0, choose_loss_share(0.05, 0.01)) == 3
-    assert choose_milder_point(FRONT, 0, choose_loss_share(5.0, 0.01)) == 3, "none should: the mildest"
-    assert choose_milder_point(FRONT, 0, choose_loss_share(math.inf, 0.01)) == 3
-    assert choose_milder_point(FRONT, 3, choose_loss_share(0.02, 0.01)) is None, "none is left"
-
-
 @given(TRIALS, st.integers(1, MAX_CONFIRM_READS))
 def test_stepping_down_reads_the_confirm_data_no_more_often_and_keeps_the_surest(others: list[Tried], reads: int) -> None:
     queue = select_finalists([EXACT, WEIGHTS, *others])[reads:]
@@ -210,13 +196,41 @@ def test_int8_weights_that_gain_more_than_something_milder_go_before_it() -> Non
     assert step_down([EXACT], int8, milder, 1) == [milder, EXACT]
 
 
-def test_a_read_is_kept_for_what_int8_weights_step_down_to_unless_they_lose_much_less() -> None:
-    int8, weights = Tried(Candidate(), 0.002, 9.0), Tried(Candidate(scheme="weights"), 0.0019, 4.0)
-    assert count_open_reads([weights, EXACT], int8, 1) == 2
-    assert count_open_reads([weights, EXACT], int8, 2) == 0, "the surest, one of which may have to step down"
-    weights.drop = 0.0005
-    assert count_open_reads([weights, EXACT], int8, 2) == 1
-    assert count_open_reads([EXACT], weights, 3) == 1
+def test_a_read_is_kept_for_each_of_the_surest() -> None:
+    assert [count_open_reads([Tried(Candidate(), 0.002, 9.0), WEIGHTS, EXACT], reads) for reads in (1, 2, 3)] == [2, 1, 0]
+    assert count_open_reads([EXACT], 3) == 1
+
+
+def test_what_confirm_refused_tells_what_others_will_drop_there() -> None:
+    refused = Tried(Candidate(0.4), 0.003, 7.0, confirm_drop=0.015)
+    luckier = Tried(Candidate(0.2), 0.002, 6.0, confirm_drop=0.012)
+    assert predict_confirm_drop(Tried(Candidate(), 0.006, 8.0), [refused, luckier]) == pytest.approx(0.03)
+    assert predict_confirm_drop(Tried(Candidate(), 0.006, 8.0), []) == 0.0, "nothing is known"
+    nothing_seen = Tried(Candidate(0.4), 0.0, 7.0, confirm_drop=0.015)
+    assert predict_confirm_drop(Tried(Candidate(), 0.0, 8.0), [nothing_seen]) == 0.0
+    assert predict_confirm_drop(Tried(Candidate(), 0.0005, 8.0), [nothing_seen]) == pytest.approx(0.0075)
+
+
+def test_what_seemed_worse_than_what_was_refused_waits_for_something_milder() -> None:
+    """A detector of voices: int8 dropped twice what pruned int8 weights did on tune, and three points on others."""
+    pruned = Tried(Candidate(0.48, "weights"), 0.0031, 7.4, confirm_drop=0.016)
+    bolder = Tried(Candidate(milder=-1), 0.0062, 7.8)
+    assert not has_good_successor([bolder, WEIGHTS], pruned, 0.01)
+    less = Tried(Candidate(0.34, "weights"), 0.002, 6.2)
+    assert step_down([bolder, WEIGHTS], pruned, less, 1, 0.01) == [less, bolder, WEIGHTS]
+    as_good = Tried(Candidate(), 0.0031, 7.8)
+    pruned.confirm_drop = 0.012
+    assert has_good_successor([as_good, WEIGHTS], pruned, 0.01), "unpruned it may just do"
+    pruned.confirm_drop = 0.03
+    assert not has_good_successor([as_good, WEIGHTS], pruned, 0.01)
+
+
+def test_int8_weights_that_are_expected_to_fail_too_do_not_go_before_something_milder() -> None:
+    int8 = Tried(Candidate(), 0.0014, 6.0, confirm_drop=0.012)
+    weights, milder = Tried(Candidate(scheme="weights"), 0.0013, 5.0), Tried(Candidate(milder=1), 0.0008, 4.0)
+    assert step_down([weights, EXACT], int8, milder, 2, 0.01) == [milder, weights, EXACT]
+    weights.drop = 0.0011
+    assert step_down([weights, EXACT], int8, milder, 2, 0.01) == [weights, milder, EXACT]
 
 
 def test_eight_bits_come_behind_four_however_alike_they_look_on_few_samples() -> None:

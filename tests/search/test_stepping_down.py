@@ -13,7 +13,7 @@ from onnxslim.pipeline.recipe import Recipe, Step
 from onnxslim.pipeline.result import Result
 from onnxslim.quantization.decision import FrontPoint
 from onnxslim.search.candidate import Candidate
-from onnxslim.search.stepping_down import SteppingDown, choose_bolder_point
+from onnxslim.search.stepping_down import SteppingDown, choose_bolder_point, choose_loss_share, choose_milder_point
 from onnxslim.search.trial import Trial
 from onnxslim.validation.gates import Gates
 
@@ -86,13 +86,18 @@ def test_nothing_is_made_of_what_passed_of_what_learned_and_where_there_is_no_ti
     assert step_down(make_trial(Candidate(scheme=None), 0.02)) is None, "the exact steps have no placement"
 
 
-def test_a_drop_that_milder_int8_does_not_make_smaller_is_not_followed() -> None:
+def test_a_drop_that_milder_int8_hardly_makes_smaller_is_followed_by_a_leap() -> None:
+    """Nothing else changed, so it is int8 that costs, and what its layers lose alone told little of it."""
     front = make_front(1.0, 0.5, 0.2, 0.1, 0.05)
     before = make_trial(Candidate(), 0.02, front=front, front_index=0)
     milder = make_trial(Candidate(milder=1), 0.0199, front=front, front_index=1)
-    assert step_down(milder, before) is None
+    much_milder = step_down(milder, before)
+    assert much_milder is not None
+    assert last_options(much_milder).float_units == ("layer4",)
     milder.confirm_drop = 0.015
-    assert step_down(milder, before) is not None
+    next_one = step_down(milder, before)
+    assert next_one is not None
+    assert last_options(next_one).float_units == ("layer3",), "0.2 is more than 0.28 of 0.5"
 
 
 def test_where_pruning_is_to_blame_less_is_pruned() -> None:
@@ -183,3 +188,13 @@ def test_a_placement_whose_models_were_let_go_is_made_again() -> None:
 @pytest.mark.parametrize("drop", [math.nan, 0.0101])
 def test_a_small_share_is_not_tried_twice_and_what_was_not_measured_ends_nothing(drop: float) -> None:
     assert step_down(make_trial(Candidate(0.03), drop, refusal="on the confirm data")) is None
+
+
+def test_the_next_milder_placement_is_the_first_that_should_lose_little_enough() -> None:
+    front = make_front(1.0, 0.8, 0.4, 0.1)
+    assert choose_loss_share(0.016, 0.01) == pytest.approx(0.25), "half of the drop, by a quarter of the squared error"
+    assert choose_milder_point(front, 0, choose_loss_share(0.012, 0.01)) == 2
+    assert choose_milder_point(front, 0, choose_loss_share(0.05, 0.01)) == 3
+    assert choose_milder_point(front, 0, choose_loss_share(5.0, 0.01)) == 3, "none should: the mildest"
+    assert choose_milder_point(front, 0, choose_loss_share(math.inf, 0.01)) == 3
+    assert choose_milder_point(front, 3, choose_loss_share(0.02, 0.01)) is None, "none is left"
