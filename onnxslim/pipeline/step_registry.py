@@ -100,7 +100,7 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
         loss_share=None, block_layers=decision.block_layers, max_size=None, weight_formats=decision.weight_formats,
         calibration_samples=decision.calibration_samples, corrected_layers=decision.corrected_layers,
         float_units=options.float_units if decision.float_units is None else decision.float_units,
-        float_weights=decision.float_weights or options.float_weights,
+        float_weights=decision.float_weights or options.float_weights, large_weights=decision.large_weights,
     )  # fmt: skip
     return result, report, resolved
 

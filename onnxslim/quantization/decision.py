@@ -43,6 +43,7 @@ class QuantizeDecision:
         mixed_reason: How many ops went back to float for a gate, and why; None where none did.
         float_weights: How the weights of what stays in float are stored, ``int8``, ``float16`` or ``float32``; None where
             nothing chose.
+        large_weights: The layers in float whose weights are not stored in int8, where those of others are.
         front: The placements to choose among, from the fastest to the mildest; empty where none was looked for.
         front_index: Which of them was chosen; None without a front.
         calibration_samples: From how many samples ranges come, where there was no time for all; else None.
@@ -60,6 +61,7 @@ class QuantizeDecision:
     surviving: Sequence[SurvivingConversion] = ()
     mixed_reason: str | None = None
     float_weights: str | None = None
+    large_weights: tuple[str, ...] = ()
     front: tuple[FrontPoint, ...] = ()
     front_index: int | None = None
     block_layers: tuple[str, ...] | None = None

@@ -17,6 +17,7 @@ from onnxslim.model_io import model_file
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.weight_only.expanded import write_expanded_weights
+from onnxslim.quantization.weight_only.weights import exclude_layers
 from onnxslim.simplification.file_size import measure_bytes
 
 #: The share of the file's bytes that int8 must save to be tried unasked.
@@ -59,12 +60,12 @@ def make_variants(
         reference: The float model's outputs.
         output_errors: What ``model`` loses, outputs that are joined from parts by part.
         target: What it is quantised for.
-        options: Also say what is excluded.
+        options: Also say what is excluded, and which layers keep larger weights.
     """
     errors = reference.merge_parts(output_errors)
     if options.float_weights in ("float16", "float32"):
         return [Variant(options.float_weights, model, errors)]
-    stored = store_float_weights(model, target, options.exclude)
+    stored = store_float_weights(model, target, exclude_layers(options.exclude, options.large_weights))
     if stored is None:
         return [Variant(None, model, errors)]
     large = Variant("float16", model, errors)  # which the finished file has (storage/narrow_constants)

@@ -45,6 +45,8 @@ class QuantizeOptions:
         float_weights: How the weights of layers that stay in float are stored: ``int8``, expanded when the model is loaded,
             ``float16``, expanded too, ``float32``, or ``auto``: int8 where the outputs bear it and the file is smaller for
             it, else float16. With float32 biases, norms and scales stay float32 too.
+        large_weights: The decision of an earlier run: of the layers that stay in float those whose weights are not stored
+            in int8, where those of others are.
         calibration_samples: The decision of an earlier run whose time was short: ranges come from the first so many samples.
         corrected_layers: The decision of an earlier run whose time was up: only so many layers, the first ones, are mended.
             With ``weights="int8"`` so many are rounded for the data, 0 for none, and nobody judges whether that helps.
@@ -68,6 +70,7 @@ class QuantizeOptions:
     max_size: Bytes | None = None
     weight_formats: Mapping[str, tuple[str, ...]] | None = None
     float_weights: str = "auto"
+    large_weights: tuple[str, ...] = ()
     calibration_samples: int | None = None
     corrected_layers: int | None = None
     min_sqnr: float | None = None

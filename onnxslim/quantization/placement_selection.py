@@ -60,6 +60,7 @@ class SelectedPlacement(Generic[B]):
         front: From the fastest to the mildest; empty where none was looked for.
         index: Which of them it is; None without a front.
         selection: How it was found; None where nobody judged.
+        large_weights: The layers in float whose weights are not stored in int8, where those of others are.
     """
 
     built: B
@@ -67,6 +68,7 @@ class SelectedPlacement(Generic[B]):
     front: tuple[FrontPoint, ...] = ()
     index: int | None = None
     selection: FrontSelection | None = None
+    large_weights: tuple[str, ...] = ()
 
     @property
     def back_in_float(self) -> list[str]:

@@ -59,11 +59,14 @@ def test_the_costliest_layers_go_back_and_every_point_of_the_front_replays(way: 
         samples,
         options(
             way, float_units=decision.float_units, float_weights=decision.float_weights,
-            calibration=decision.calibration or "auto",
+            calibration=decision.calibration or "auto", large_weights=decision.large_weights,
         ),
     )  # fmt: skip
     assert model_file.to_bytes(replayed) == model_file.to_bytes(result)
-    mildest = options(way, float_units=decision.front[-1].float_units, float_weights=decision.float_weights)
+    mildest = options(
+        way, float_units=decision.front[-1].float_units, float_weights=decision.float_weights,
+        large_weights=decision.large_weights,
+    )  # fmt: skip
     milder, _ = quantize(found, samples, mildest)
     assert yardstick.error(milder) <= yardstick.error(result) * 1.01
 

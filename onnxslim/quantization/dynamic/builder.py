@@ -88,7 +88,8 @@ class DynamicBuilder:
         self._target = TARGETS[options.target]
 
     @cached_property
-    def _reference(self) -> ReferenceOutputs:
+    def reference(self) -> ReferenceOutputs:
+        """The float model's outputs on the samples that results are judged on."""
         return ReferenceOutputs(self._model, self._feeds, self._context.config)
 
     @property
@@ -100,7 +101,7 @@ class DynamicBuilder:
         """The units ``int8`` in int8."""
         best, written = self._write(int8)
         candidates = choose_smoothings(self._select_weights(int8), self._observations)
-        best_errors = self._reference.errors(best)
+        best_errors = self.reference.errors(best)
         plain_error, kept = sum(best_errors.values()), list[Smoothing]()
         tried = {"nothing": plain_error} if candidates else {}
         for min_gain_db in MIN_SMOOTHING_GAINS_DB:
@@ -110,12 +111,12 @@ class DynamicBuilder:
             if not chosen or label in tried:
                 continue
             smoothed, layers = self._write(int8, chosen)
-            errors = self._reference.errors(smoothed)
+            errors = self.reference.errors(smoothed)
             error = tried[label] = sum(errors.values())
             if error < min(sum(best_errors.values()), MAX_SMOOTHING_ERROR_RATIO * plain_error):
                 best, written, best_errors, kept = smoothed, layers, errors, chosen
         num_sums = replace_adds_with_sums(best)
-        variants = make_variants(best, self._reference, best_errors, self._target, self._options)
+        variants = make_variants(best, self.reference, best_errors, self._target, self._options)
         return BuiltLayers(variants, written, kept, tried, num_sums)
 
     def walk_front(self, fastest: frozenset[str], reserve: float) -> list[Placement]:

@@ -31,6 +31,7 @@ from onnxslim.quantization.prepare import build_no_layers_error
 from onnxslim.quantization.sqnr_floor import build_sqnr_error
 from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.registry import TARGETS
+from onnxslim.quantization.weight_only.float_layers import store_some_weights
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.runtime.session import SessionConfig
 
@@ -63,10 +64,10 @@ def quantize_dynamic(
     progress("writing", 1, 3)
     judge = Judge(context, options)
     judged_feeds = feeds.last(MAX_EVALUATION_SAMPLES)
+    loss_feeds = select_loss_feeds(model, feeds)
     builder = DynamicBuilder(
-        model, layer_weights, observations, lstm_choices, judged_feeds, select_loss_feeds(model, feeds), context=context,
-        options=options,
-    )  # fmt: skip
+        model, layer_weights, observations, lstm_choices, judged_feeds, loss_feeds, context=context, options=options
+    )
     if options.float_units is not None and options.loss_share is not None:
         selected = select_milder_placement(
             builder, builder.all_units - float_names, options.loss_share, context, report
@@ -79,6 +80,9 @@ def quantize_dynamic(
             report.skip(name, "it went back to float for accuracy")
     else:
         selected = select_placement(model, builder, judge, builder.all_units, context, report)
+        selected = store_some_weights(
+            selected, builder.reference, loss_feeds, judge, context=context, options=options, report=report
+        )
         if selected.selection is not None and selected.selection.index is None and not judge.is_drop_judged:
             raise build_sqnr_error(selected.variant.output_errors, options)
         float_names = frozenset(() if selected.index is None else selected.front[selected.index].float_units)
@@ -106,7 +110,7 @@ def quantize_dynamic(
     decision = QuantizeDecision(
         "dynamic", target.name, float_units=tuple(sorted(float_names)), layers=fusion_report.layers,
         float_weights=selected.variant.float_weights, front=selected.front, front_index=selected.index,
-        mixed_reason=selected.reason,
+        large_weights=selected.large_weights or options.large_weights, mixed_reason=selected.reason,
     )  # fmt: skip
     return result, decision
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.activations.output_error import ReferenceOutputs, SizedFeeds
+from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.step_report import StepReport
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
@@ -95,7 +95,7 @@ class StaticBuilder:
     reference: ReferenceOutputs
     range_selector: RangeSelector
     times: UnitTimes | None
-    loss_feeds: SizedFeeds
+    loss_feeds: Sequence[Mapping[str, np.ndarray]]
     method: str
     int4_layers: Sequence[str]
     lstms: Mapping[str, LstmChoice]

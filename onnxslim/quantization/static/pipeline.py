@@ -41,6 +41,7 @@ from onnxslim.quantization.static.fastest_placement import check_faster, choose_
 from onnxslim.quantization.static.summary import summarize
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only import int4_linear
+from onnxslim.quantization.weight_only.float_layers import store_some_weights
 from onnxslim.runtime.memory import release_freed_memory
 
 #: Samples that times are measured on.
@@ -150,6 +151,9 @@ def quantize_static(
     builder = replace(builder, times=fastest.times)
     if given is None:
         selected = select_placement(model, builder, judge, fastest.int8 | builder.int8_lstms, context, report)
+        selected = store_some_weights(
+            selected, reference, builder.loss_feeds, judge, context=context, options=options, report=report
+        )
     else:
         selected = select_milder_placement(builder, given, options.loss_share or 0.0, context, report)
     if selected.selection is not None and selected.selection.index is None and not judge.is_drop_judged:
@@ -189,6 +193,7 @@ def _summarize(selected: SelectedPlacement[BuiltPlacement], builder: StaticBuild
         decision = summarize(variant.model, built, builder.context.config, options, report)
     return variant.model, replace(
         decision, calibration=built.method, float_weights=variant.float_weights, front=selected.front,
+        large_weights=selected.large_weights or options.large_weights,
         front_index=selected.index, mixed_reason=selected.reason, corrected_layers=stopped_after,
         calibration_samples=options.calibration_samples,
     )  # fmt: skip

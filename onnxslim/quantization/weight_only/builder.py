@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,7 @@ from onnxslim.quantization.qdq.placement import estimate_unit_times
 from onnxslim.quantization.qdq.placement_front import IndependentGroup, Placement, rank_front, remeasure_front
 from onnxslim.quantization.storage.narrow_constants import narrow_constants
 from onnxslim.quantization.targets.registry import TARGETS
-from onnxslim.quantization.weight_only.weights import WeightTensor, find_weight_tensors
+from onnxslim.quantization.weight_only.weights import WeightTensor, exclude_layers, find_weight_tensors
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,10 @@ class WeightsBuilder:
         errors = self._reference.merge_parts(self._reference.errors(model))
         return BuiltWeights([Variant(None, model, errors)], written)
 
+    def write(self, int8: frozenset[str]) -> ir.Model:
+        """The same model as :meth:`build` makes, judged by nobody."""
+        return self._write_copy(int8)[0]
+
     def walk_front(self, fastest: frozenset[str], reserve: float) -> list[Placement]:
         """From all of ``fastest`` in int8 to one weight, each one's loss measured alone, and to half floats alone;
         ``reserve`` seconds are left.
@@ -155,8 +158,3 @@ def stores_halves(options: QuantizeOptions) -> bool:
 def write_halves(model: ir.Model, options: QuantizeOptions) -> StepReport:
     """The weights of ``model``, none of which is in int8, in half floats, in place, where ``options`` allow them."""
     return narrow_constants(model, options.exclude) if stores_halves(options) else StepReport("weights")
-
-
-def exclude_layers(exclude: Sequence[str], names: Collection[str]) -> tuple[str, ...]:
-    """``exclude``, regular expressions, and one for the layers called ``names``: the cache of compiled ones is small."""
-    return (*exclude, "|".join(map(re.escape, sorted(names)))) if names else tuple(exclude)

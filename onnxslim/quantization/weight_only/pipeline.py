@@ -55,9 +55,10 @@ from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only import codebook, half_floats, qdq_blockwise
 from onnxslim.quantization.weight_only.block_choice import choose_block_layers
 from onnxslim.quantization.weight_only.blocks import write_blockwise
-from onnxslim.quantization.weight_only.builder import BuiltWeights, WeightsBuilder, exclude_layers, write_halves
+from onnxslim.quantization.weight_only.builder import BuiltWeights, WeightsBuilder, write_halves
 from onnxslim.quantization.weight_only.correction import WriteWeights, correct_weights
 from onnxslim.quantization.weight_only.mixed.pipeline import quantize_mixed
+from onnxslim.quantization.weight_only.weights import exclude_layers
 
 #: Samples that times are measured on.
 NUM_TIMING_SAMPLES = 4

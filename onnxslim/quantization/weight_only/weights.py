@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,3 +119,8 @@ def _iter_constants(model: ir.Model) -> Iterator[ir.Value]:
 def _pays(nbytes: int, shape: Sequence[int], scale_axes: Sequence[int]) -> bool:
     scale_bytes = _SCALE_BYTES * math.prod(shape[axis] for axis in scale_axes)
     return math.prod(shape) + scale_bytes + OVERHEAD_BYTES <= _MAX_BYTES_SHARE * nbytes
+
+
+def exclude_layers(exclude: Sequence[str], names: Collection[str]) -> tuple[str, ...]:
+    """``exclude``, regular expressions, and one for the layers called ``names``: the cache of compiled ones is small."""
+    return (*exclude, "|".join(map(re.escape, sorted(names)))) if names else tuple(exclude)

@@ -15,7 +15,6 @@ from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
-from onnxslim.quantization.weight_only.builder import exclude_layers
 from onnxslim.runtime.session import SessionConfig
 from tests.support.judges import judge_by
 from tests.support.quantize_graphs import model
@@ -110,11 +109,6 @@ def test_where_no_weight_may_be_int8_all_are_half_floats_and_the_decision_replay
     floats = replace(INT8, float_weights="float32")
     _, report = quantize(found, samples, floats, drop_over_limit=judge_by(excess))
     assert "the drop stays too large" in " ".join(report.warnings)
-
-
-def test_layers_are_excluded_by_their_names_not_by_patterns() -> None:
-    assert exclude_layers(("a.*",), ()) == ("a.*",)
-    assert exclude_layers(("a.*",), ["x.1", "b"]) == ("a.*", r"b|x\.1")
 
 
 @pytest.mark.parametrize("excess", [0.0, 0.5, 2.0])

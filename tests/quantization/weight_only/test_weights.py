@@ -10,6 +10,7 @@ from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.dynamic import rewrite
 from onnxslim.quantization.step import quantize
+from onnxslim.quantization.weight_only.weights import exclude_layers
 from tests.support.encoder import small, sqnr, tied
 from tests.support.quantize_graphs import kernels, options
 
@@ -42,3 +43,8 @@ def test_an_excluded_layer_keeps_its_weights() -> None:
     result, report = quantize(model, None, options("int8", exclude=(r"layer0\.mlp\.up",)))
     assert "layer0.mlp.up.weight" in result.graph.initializers
     assert ("layer0.mlp.up.weight", "it was excluded") in [(d.node, d.reason) for d in report.skipped]
+
+
+def test_layers_are_excluded_by_their_names_not_by_patterns() -> None:
+    assert exclude_layers(("a.*",), ()) == ("a.*",)
+    assert exclude_layers(("a.*",), ["x.1", "b"]) == ("a.*", r"b|x\.1")

@@ -23,7 +23,6 @@ from onnxslim.quantization.numerics.blockwise import (
     quantize_with_feedback,
 )
 from onnxslim.quantization.weight_only.blocks import MAX_PADDING_SHARE, write_block_readers
-from onnxslim.quantization.weight_only.builder import exclude_layers
 from onnxslim.quantization.weight_only.codebook import Codebook, count_codebook_bytes, fit_codebook, write_codebook
 from onnxslim.quantization.weight_only.expanded import (
     ExpandedWeight,
@@ -31,7 +30,7 @@ from onnxslim.quantization.weight_only.expanded import (
     quantize_expanded,
     write_expanded_weight,
 )
-from onnxslim.quantization.weight_only.weights import WeightTensor
+from onnxslim.quantization.weight_only.weights import WeightTensor, exclude_layers
 
 #: The formats of weights that are expanded when the model is loaded; the first is int8 with whatever scales it takes.
 EXPANDED_FORMATS = ("int8", "codebook:16", "codebook:4")
