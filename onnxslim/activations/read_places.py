@@ -16,7 +16,7 @@ from onnxslim.core.errors import OnnxslimError
 from onnxslim.data.samples import Samples
 from onnxslim.runtime.session import Session, SessionConfig
 
-#: Samples that a mask is proven on.
+#: Samples that a mask is proven on, where they fit into one run.
 _PROOF_SAMPLES = 8
 #: Outputs that differ by less, over their largest, are the same.
 _TOLERANCE = 1e-4
@@ -61,24 +61,43 @@ def find_read_places(model: ir.Model, samples: Samples, config: SessionConfig) -
     """The places of ``samples`` that ``model`` does not leave out itself; None where it leaves out none that is proven."""
     if samples.state:  # what a step reads depends on those before it
         return None
-    batch = next(iter(samples.batches(_PROOF_SAMPLES)))
-    feeds, count = dict(batch), len(batch.indices)
-    candidates = [name for name, array in feeds.items() if _may_be_mask(array, count)]
-    if not candidates:
-        return None
-    session = Session(model, config)
-    for name in candidates:
+    feeds = dict(next(iter(samples.batches(1))))
+    for name in (name for name, array in feeds.items() if _holds_flags(array, samples.fixed_batch or 1)):
+        flags = _read_flags(samples, name)
+        partial = [number for number, array in enumerate(flags or ()) if 0 < array.sum() < len(array)]
+        if flags is None or not partial:
+            continue
+        batch = next(iter(samples.take(_spread_runs(samples, partial)).batches(_PROOF_SAMPLES)))
+        session = Session(model, config)
         for meaning in (1, 0):
-            if _is_mask(session, feeds, name, meaning):
-                parts = (array for (rows,) in samples.read_rows(samples.read_size, only=name) for array in rows)
-                masks = [np.asarray(array).reshape(-1) == meaning for array in parts]
-                return ReadPlaces(masks) if len(masks) == len(samples) else None
+            if _is_mask(session, dict(batch), name, meaning):
+                return ReadPlaces([array == meaning for array in flags])
     return None
 
 
-def _may_be_mask(array: np.ndarray, samples: int) -> bool:
-    """Whether these are zeros and ones, both, one a place."""
-    return array.ndim == 2 and len(array) == samples and set(np.unique(array).tolist()) == {0, 1}
+def _holds_flags(array: np.ndarray, samples: int) -> bool:
+    """Whether these are nothing but zeros and ones, one a place."""
+    return array.ndim == 2 and len(array) == samples and set(np.unique(array).tolist()) <= {0, 1}
+
+
+def _read_flags(samples: Samples, name: str) -> list[np.ndarray] | None:
+    """What each sample holds in input ``name``, bool (places,) each; None where that is not always zeros and ones."""
+    flags = list[np.ndarray]()
+    for (rows,) in samples.read_rows(samples.read_size, only=name):
+        for row in rows:
+            array = np.asarray(row).reshape(-1)
+            if not ((array == 0) | (array == 1)).all():
+                return None
+            flags.append(array.astype(np.bool_))
+    return flags if len(flags) == len(samples) else None
+
+
+def _spread_runs(samples: Samples, chosen: Sequence[int]) -> np.ndarray:
+    """About :data:`_PROOF_SAMPLES` of the ``chosen`` samples from all over the data, with those that share their runs."""
+    batch = samples.fixed_batch or 1
+    runs = np.unique(np.asarray(chosen) // batch)
+    runs = runs[np.unique(np.linspace(0, len(runs) - 1, max(_PROOF_SAMPLES // batch, 1)).astype(np.intp))]
+    return np.asarray((runs[:, None] * batch + np.arange(batch)).reshape(-1))
 
 
 def _is_mask(session: Session, feeds: Mapping[str, np.ndarray], name: str, meaning: int) -> bool:

@@ -41,7 +41,7 @@ class StepContext(RunContext):
 
     original: ir.Model = field(kw_only=True)
     seed: int = 0
-    surveys: Surveys = field(default_factory=dict)
+    surveys: Surveys = field(default_factory=Surveys)
     tune_samples: Samples | None = None
     drop_over_limit: Callable[[ir.Model], DropOverLimit] | None = None
     whole: ir.Model | None = None

@@ -76,7 +76,7 @@ class CompressionTask:
     progress: Progress = ignore_progress
     deadline: float | None = None
     step_cache: dict[str, CompletedStep] = field(default_factory=dict)
-    surveys: Surveys = field(default_factory=dict)
+    surveys: Surveys = field(default_factory=Surveys)
     as_given: ir.Model | None = None
     frozen_inputs: tuple[str, ...] = ()
 

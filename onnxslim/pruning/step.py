@@ -23,7 +23,7 @@ from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import ModelLike
 from onnxslim.pruning.block_dropping import remove_leftovers
-from onnxslim.pruning.head_bases import sort_head_channels
+from onnxslim.pruning.head_sorting import sort_head_channels
 from onnxslim.pruning.idle_units import finds_idle_units, remove_idle_units
 from onnxslim.pruning.low_rank.factored_layers import split_layers
 from onnxslim.pruning.low_rank.merge_linear import merge_layers
@@ -34,7 +34,7 @@ from onnxslim.pruning.selection.budget import make_budget
 from onnxslim.pruning.selection.candidates import Candidates, PruningDecision
 from onnxslim.pruning.selection.effects import Effects
 from onnxslim.pruning.selection.plan import list_choices, meet_budget, select_below_threshold
-from onnxslim.pruning.selection.survey import Surveys, survey_candidates
+from onnxslim.pruning.selection.survey import Surveys, survey_candidates, survey_known_heads
 from onnxslim.pruning.selection.widths import plan_widths
 from onnxslim.pruning.sparsity.sparsify import sparsify
 from onnxslim.pruning.state_units import close_states, open_states
@@ -87,13 +87,13 @@ def prune(
         UnsupportedError: The model is quantised.
         InvalidModelError: A weight is NaN or infinite.
         GateError: The budget cannot be met; says how much can go and what holds the rest.
-        TimeLimitError: Scores or repair were not done by the deadline.
+        TimeLimitError: Heads were not sorted, or scores or repair not done, by the deadline.
     """
     if samples is not None and options.samples is not None and options.samples < len(samples):
         samples = samples.take(draw_samples(samples, options.samples, options.seed))
     timing = RunContext(samples, config or SessionConfig(), progress, deadline)
     context = replace(timing, samples=None if samples is None or samples.is_random else samples)
-    surveys = {} if surveys is None else surveys
+    surveys = surveys or Surveys()
     report = StepReport("prune")
     if options.remove is not None and options.of is None:
         options = replace(options, of="params" if samples is None else "latency")
@@ -123,7 +123,8 @@ def prune(
             original, idle = remove_idle_units(original, options)
             report.add(idle)
         if options.has_budget and finds_idle_units(options, has_data=context.samples is not None):
-            dense, (original, sorted_heads) = original, sort_head_channels(original, context, options.exclude)
+            heads = survey_known_heads(original, context, options, surveys)
+            dense, (original, sorted_heads) = original, sort_head_channels(original, heads)
             whole = original if whole is dense else whole
             report.add(sorted_heads)
         if options.channels:

@@ -24,7 +24,7 @@ from onnxslim.graph.stored_weights.unpacking import unpack_weights
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
 from onnxslim.pruning.options import PruneOptions
-from onnxslim.pruning.selection.survey import survey_candidates
+from onnxslim.pruning.selection.survey import Surveys, survey_candidates
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.static.layer_sensitivity import MAX_SENSITIVITY_SAMPLES, measure_layer_sensitivity
@@ -154,7 +154,7 @@ def _measure_channels(model: ir.Model, context: RunContext, seed: int, warnings:
     """The effects that the prune step measures before it chooses."""
     name_nodes(model.graph)
     try:
-        survey = survey_candidates(model, context, PruneOptions(remove=0.5, seed=seed), {}, has_budget=True)
+        survey = survey_candidates(model, context, PruneOptions(remove=0.5, seed=seed), Surveys(), has_budget=True)
     except OnnxslimError as error:
         warnings.append(f"channels were not looked at: {error.message}")
         return []

@@ -77,6 +77,31 @@ def test_without_padding_nothing_is_left_out() -> None:
     assert places_of(MASKED, np.ones_like(READ)) is None
 
 
+def test_a_mask_is_found_wherever_the_padding_is() -> None:
+    count = 40
+    read = np.ones((count, 5), np.bool_)
+    read[-3:, 3:] = False
+    model = build(f"(float[n,s,4] x, int64[n,s] flags) => (float[n,s,4] y) {{ {MASKED} }}")
+    x = np.random.default_rng(1).standard_normal((count, 5, 4)).astype(np.float32)
+    found = find_read_places(model, open_samples({"x": x, "flags": read.astype(np.int64)}, model), SessionConfig())
+    assert found is not None
+    mask = found.get(range(30, 40))
+    assert mask is not None
+    np.testing.assert_array_equal(mask, read[30:])
+
+
+def test_a_mask_of_runs_of_a_fixed_size_is_found_in_a_later_run() -> None:
+    read = np.ones((12, 5), np.bool_)
+    read[7, 3:] = False
+    model = build(f"(float[3,5,4] x, int64[3,5] flags) => (float[3,5,4] y) {{ {MASKED} }}")
+    x = np.random.default_rng(1).standard_normal((12, 5, 4)).astype(np.float32)
+    found = find_read_places(model, open_samples({"x": x, "flags": read.astype(np.int64)}, model), SessionConfig())
+    assert found is not None
+    mask = found.get(range(6, 9))
+    assert mask is not None
+    np.testing.assert_array_equal(mask, read[6:9])
+
+
 def test_a_mask_is_spread_over_heads_and_refused_where_two_axes_fit() -> None:
     spread = expand_places(READ, (6, 2, 5, 4))
     assert spread is not None

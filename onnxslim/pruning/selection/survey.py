@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -25,6 +26,7 @@ from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
 from onnxslim.pruning.block_dropping import find_droppable
 from onnxslim.pruning.channel_groups import find_channel_groups, select_eligible
+from onnxslim.pruning.head_sorting import SortedHeads, survey_heads
 from onnxslim.pruning.importance.error_curves import compute_error_curves
 from onnxslim.pruning.importance.ranking import order_by_score, score_units
 from onnxslim.pruning.low_rank.factored_layers import FactorizableLayer, find_factorizable
@@ -36,6 +38,8 @@ from onnxslim.pruning.selection.latency import CHANNEL_MULTIPLE
 from onnxslim.pruning.selection.output_effect import OutputComparer
 from onnxslim.pruning.selection.widths import Widths
 from onnxslim.pruning.statistics.second_moments import HOLDOUT_PERIOD
+
+T = TypeVar("T")
 
 #: Samples on which candidates are compared by their effect on the outputs.
 MAX_EVALUATION_SAMPLES = 128
@@ -66,8 +70,27 @@ class Survey:
     widths: dict[str, Widths] = field(default_factory=dict)
 
 
-#: Surveys made on one set of samples, by model and options; the latest few.
-Surveys = dict[str, Survey]
+@dataclass(frozen=True)
+class Surveys:
+    """What is known of models from prunings on one set of samples; of the latest few.
+
+    Attributes:
+        known: By model and options.
+        heads: How the heads of a model are sorted, by the same.
+    """
+
+    known: dict[str, Survey] = field(default_factory=dict)
+    heads: dict[str, SortedHeads] = field(default_factory=dict)
+
+
+def survey_known_heads(model: ir.Model, context: RunContext, options: PruneOptions, cache: Surveys) -> SortedHeads:
+    """How the heads of ``model`` are sorted: as ``cache`` says, or measured, which is added; the rest as in
+    :func:`survey_candidates`.
+    """
+    key = f"{_digest(model)} {(options.exclude, options.samples, options.seed)}"
+    if key not in cache.heads:
+        _remember(cache.heads, key, survey_heads(model, context, options.exclude))
+    return cache.heads[key]
 
 
 def survey_candidates(
@@ -85,9 +108,9 @@ def survey_candidates(
     relevant_options = replace(
         options, remove=0.5, of=None, max_size=None, threshold=None, redundancy=None, sparsity=None, rounds=1, cuts=None,
     )  # fmt: skip
-    key = f"{hashlib.sha256(model_file.to_bytes(model)).hexdigest()} {relevant_options} {has_budget}"
-    if key in cache:
-        return cache[key]
+    key = f"{_digest(model)} {relevant_options} {has_budget}"
+    if key in cache.known:
+        return cache.known[key]
     samples, config, started = context.samples, context.config, time.monotonic()
     analysis = analyze_channels(model, lossy=samples is not None)
     eligible_families, reasons = select_eligible(
@@ -129,12 +152,20 @@ def survey_candidates(
     light_curves = [replace(curve, weights={}) for curve in error_curves]
     skipped = [Skipped(name, reason) for name, reason in reasons.items()]
     survey = Survey(replace(all_candidates, curves=light_curves), criterion_scores, effects, skipped, warnings)
-    if not is_complete:  # another time there may be more time
-        return survey
-    cache[key] = survey
-    for oldest in list(cache)[:-_MAX_SURVEYS]:
-        del cache[oldest]
+    if is_complete:  # else another time there may be more time
+        _remember(cache.known, key, survey)
     return survey
+
+
+def _digest(model: ir.Model) -> str:
+    return hashlib.sha256(model_file.to_bytes(model)).hexdigest()
+
+
+def _remember(known: dict[str, T], key: str, found: T) -> None:
+    """Add ``found``, and let go of the oldest where there are too many."""
+    known[key] = found
+    for oldest in list(known)[:-_MAX_SURVEYS]:
+        del known[oldest]
 
 
 def _held_out_samples(samples: Samples) -> Samples:
