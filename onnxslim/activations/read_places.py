@@ -32,6 +32,10 @@ class ReadPlaces:
     def __init__(self, samples: Sequence[np.ndarray]) -> None:
         self._samples = samples
 
+    def __getitem__(self, number: int) -> np.ndarray:
+        """Those of sample ``number``: bool (places,)."""
+        return self._samples[number]
+
     def get(self, indices: Sequence[int] | range) -> np.ndarray | None:
         """Of the samples at ``indices``, which share a run: bool (n, places); None where their lengths differ."""
         chosen = [self._samples[i] for i in indices]
@@ -67,7 +71,7 @@ def find_read_places(model: ir.Model, samples: Samples, config: SessionConfig) -
         partial = [number for number, array in enumerate(flags or ()) if 0 < array.sum() < len(array)]
         if flags is None or not partial:
             continue
-        batch = next(iter(samples.take(_spread_runs(samples, partial)).batches(_PROOF_SAMPLES)))
+        batch = next(iter(samples.take(spread_runs(samples, partial)).batches(_PROOF_SAMPLES)))
         session = Session(model, config)
         for meaning in (1, 0):
             if _is_mask(session, dict(batch), name, meaning):
@@ -92,7 +96,7 @@ def _read_flags(samples: Samples, name: str) -> list[np.ndarray] | None:
     return flags if len(flags) == len(samples) else None
 
 
-def _spread_runs(samples: Samples, chosen: Sequence[int]) -> np.ndarray:
+def spread_runs(samples: Samples, chosen: Sequence[int]) -> np.ndarray:
     """About :data:`_PROOF_SAMPLES` of the ``chosen`` samples from all over the data, with those that share their runs."""
     batch = samples.fixed_batch or 1
     runs = np.unique(np.asarray(chosen) // batch)
@@ -115,7 +119,7 @@ def _is_mask(session: Session, feeds: Mapping[str, np.ndarray], name: str, meani
         open_runs = [session.run({**feeds, **wide_open, **changed}) for changed in ({}, others)]
     except OnnxslimError:  # inputs that no data hold
         return False
-    return _agree(masked, read) and not _agree(open_runs, read)
+    return agree(masked, read) and not agree(open_runs, read)
 
 
 def _replace_places(array: np.ndarray, read: np.ndarray) -> np.ndarray | None:
@@ -128,15 +132,15 @@ def _replace_places(array: np.ndarray, read: np.ndarray) -> np.ndarray | None:
     return None if np.array_equal(replaced, array) else replaced
 
 
-def _agree(runs: Sequence[Mapping[str, np.ndarray]], read: np.ndarray) -> bool:
-    """Whether both runs gave the same at all places that are read."""
+def agree(runs: Sequence[Mapping[str, np.ndarray]], read: np.ndarray | None = None) -> bool:
+    """Whether both ``runs`` gave the same at all places that are ``read``, bool (n, places), or everywhere."""
     for name in runs[0]:
         a, b = (run[name] for run in runs)
         if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):  # a sequence, of which nothing is known
             return False
         if a.shape != b.shape or a.dtype.kind not in "fiub":
             return False
-        if a.shape[:2] == read.shape:
+        if read is not None and a.shape[:2] == read.shape:
             a, b = a[read], b[read]
         a, b = a.astype(np.float64), b.astype(np.float64)
         if not np.allclose(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from onnxslim.core.errors import InvalidDataError, UsageError
-from onnxslim.data.columns import Array, ColumnRows, Indices
+from onnxslim.data.columns import Array, Column, ColumnRows, Indices
 from onnxslim.data.input_binding import (
     InputFeed,
     assemble_tensor,
@@ -191,6 +191,11 @@ class Samples:
         samples = self._make_view(self._indices, self.source, (*self.feeds, *feeds), state)
         samples.warnings.extend(notes)
         return samples
+
+    def with_columns(self, columns: Mapping[str, Column]) -> Samples:
+        """These samples with the rows of some inputs, by name, from other columns, of as many rows."""
+        feeds = [replace(f, column=columns.get(f.input.name, f.column)) for f in self.feeds]
+        return self._make_view(self._indices, self.source, feeds, self.state)
 
     def with_layout(self, layout: TokenLayout) -> Samples:
         """These samples as the runs of texts, whose tokens are fed as ``layout`` says."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
+from onnxslim.activations.padding import trim_padding
 from onnxslim.activations.run_context import RunContext
 from onnxslim.core.deadline import NO_TIME_LEFT
 from onnxslim.core.errors import UnsupportedError, UsageError
@@ -113,6 +114,9 @@ def prune(
             what = "no data" if samples is None else "random data"
             report.warnings.append(f"{what}: units are ranked by their weights alone, and nothing is repaired")
         name_nodes(original.graph)
+        if context.samples is not None and options.channels:
+            # what is timed is not what is fitted to: a service runs the padding too
+            context = replace(context, samples=trim_padding(original, context.samples, context.config))
         before = compute_cost(original)
         states = open_states(original, {} if samples is None or not options.channels else samples.state)
         if options.low_rank:
