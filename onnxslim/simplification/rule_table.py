@@ -30,6 +30,7 @@ from onnxslim.simplification.rules import (
     reduce_unit,
     reduce_unsqueeze,
     scale_chain,
+    scaler_gemm,
     sequence,
     slice,  # noqa: A004
     squeeze_transpose,
@@ -42,6 +43,6 @@ _MODULES = (
     constant, identity, arithmetic, branch, neutral, cast, gather, gather_transpose, initial_state, view, expand,
     broadcast, slice, partition, sequence, reduce_unit, reduce_unsqueeze, concat, unbind, transpose, squeeze_transpose, clip,
     pad, conv_batchnorm, conv_affine, batchnorm_affine, scale_chain, matmul_scale, matmul_scales, matmul_add, linear_views,
-    mean_pool,
+    scaler_gemm, mean_pool,
 )  # fmt: skip
 RULES: tuple[Rule, ...] = tuple(module.RULE for module in _MODULES)
