@@ -21,6 +21,7 @@ from onnxslim.reporting.drops import describe_drop
 from onnxslim.search.finalists import (
     count_open_reads,
     has_good_successor,
+    is_hopeless,
     is_sure,
     is_weights_only,
     predict_confirm_drop,
@@ -85,7 +86,7 @@ class Confirmation:
                     continue
                 tried += [] if milder in tried else [milder]
                 queue = [other for other in queue if other is not milder]
-                if milder.may_pass:
+                if milder.may_pass and not is_hopeless(milder, last, limit):
                     queue = step_down(queue, last, milder, reads, limit)
                     break
         return self._keep_original(tried, reads)

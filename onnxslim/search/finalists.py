@@ -74,7 +74,7 @@ def select_finalists(trials: Sequence[T]) -> list[T]:
     slots = MAX_CONFIRM_READS - len(sure)
     chosen: list[T] = []
     for trial in ranked:
-        if len(chosen) < slots and (not chosen or is_gentler(trial, chosen[-1])):
+        if len(chosen) < slots and (not chosen or is_safer(trial, chosen[-1])):
             chosen.append(trial)
     unpruned = [trial for trial in ranked if not trial.candidate.pruning_ratio][:1]
     if not any(trial in chosen for trial in unpruned):
@@ -108,8 +108,14 @@ def predict_confirm_drop(trial: JudgedTrial, failed: Sequence[JudgedTrial]) -> f
 
 
 def is_worth_a_read(trial: JudgedTrial, failed: JudgedTrial, limit: float | None) -> bool:
-    """Whether ``trial`` is gentler than what ``failed``, and not expected to drop clearly more than ``limit`` either."""
-    return is_gentler(trial, failed) and (limit is None or predict_confirm_drop(trial, [failed]) <= _ALIKE * limit)
+    """Whether ``trial`` is safer than what ``failed``, and not expected to drop clearly more than ``limit`` either."""
+    return is_safer(trial, failed) and (limit is None or predict_confirm_drop(trial, [failed]) <= _ALIKE * limit)
+
+
+def is_hopeless(milder: JudgedTrial, failed: JudgedTrial, limit: float | None) -> bool:
+    """Whether ``milder``, made of what ``failed``, lost more on tune all the same, and is expected to on confirm."""
+    is_worse = milder.seen_drop > failed.seen_drop
+    return is_worse and limit is not None and predict_confirm_drop(milder, [failed]) > _ALIKE * limit
 
 
 def has_good_successor(queue: Sequence[T], failed: T, limit: float | None = None) -> bool:
@@ -164,6 +170,11 @@ def is_trusted(trial: JudgedTrial) -> bool:
     nothing was not picked among many: that a few samples cannot prove it is no reason to take what gains less unseen.
     """
     return trial.passes or (trial.may_pass and not trial.candidate.pruning_ratio)
+
+
+def is_safer(trial: JudgedTrial, other: JudgedTrial) -> bool:
+    """Whether ``trial`` is gentler than ``other``, or passes on tune with its uncertainty where that does not."""
+    return is_gentler(trial, other) or (trial.passes and not other.passes)
 
 
 def is_gentler(trial: JudgedTrial, other: JudgedTrial) -> bool:

@@ -15,6 +15,7 @@ from onnxslim.search.finalists import (
     has_good_successor,
     is_dominated,
     is_hardly_better,
+    is_hopeless,
     is_needed,
     predict_confirm_drop,
     rank,
@@ -223,6 +224,21 @@ def test_what_seemed_worse_than_what_was_refused_waits_for_something_milder() ->
     assert has_good_successor([as_good, WEIGHTS], pruned, 0.01), "unpruned it may just do"
     pruned.confirm_drop = 0.03
     assert not has_good_successor([as_good, WEIGHTS], pruned, 0.01)
+
+
+def test_what_passes_on_tune_comes_behind_what_confirm_alone_can_clear_however_alike_they_look() -> None:
+    bolder = Tried(Candidate(milder=-1), 0.0111, 7.8, passes=False, allowance=0.0049)
+    pruned = Tried(Candidate(0.4, "weights"), 0.0065, 6.4, allowance=0.0034)
+    slightly = Tried(Candidate(0.2, "weights"), 0.0, 5.0)
+    assert select_finalists([WEIGHTS, bolder, pruned, slightly]) == [bolder, pruned, slightly, WEIGHTS]
+
+
+def test_what_the_step_chose_is_hopeless_where_it_lost_more_than_what_was_refused() -> None:
+    bolder, chosen = Tried(Candidate(milder=-1), 0.0062, 7.8, confirm_drop=0.034), Tried(Candidate(), 0.0125, 7.7)
+    assert is_hopeless(chosen, bolder, 0.01)
+    assert not is_hopeless(Tried(Candidate(), 0.0062, 7.7), bolder, 0.01), "few samples may not tell them apart"
+    bolder.confirm_drop = 0.0105
+    assert not is_hopeless(Tried(Candidate(), 0.007, 7.7), bolder, 0.01)
 
 
 def test_int8_weights_that_are_expected_to_fail_too_do_not_go_before_something_milder() -> None:
