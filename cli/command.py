@@ -22,6 +22,7 @@ from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result
 from onnxslim.reporting.terminal import render_terminal as summary
 from onnxslim.runtime.devices.connection import open_device
+from onnxslim.runtime.devices.machine_figures import count_cores
 from onnxslim.runtime.energy.energy_counter import EnergyMeter, find_counter
 from onnxslim.runtime.providers import CPU, Provider
 
@@ -107,7 +108,7 @@ def command(
             ):
                 try:
                     with terminal.show_progress(common.quiet) as progress, open_device(address) as device:
-                        watched = dataclasses.replace(common, progress=progress)
+                        watched = dataclasses.replace(common, progress=progress, threads=common.threads or count_cores())
                         if folder_work is not None:
                             result = folder_work(name, function, watched, own_params, suffix)
                         else:

@@ -13,13 +13,15 @@ from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result, compute_facts
 from onnxslim.reporting import figures
 from onnxslim.reporting.text import NO_VALUE, clean, format_digits, format_milliseconds, format_size
-from onnxslim.tools.benchmarking import benchmark as measure
+from onnxslim.runtime.devices.machine_figures import count_cores
+from onnxslim.tools.benchmarking import Benchmark
+from onnxslim.tools.benchmarking import benchmark_settings as measure
 
 from ..command import command
-from ..console.tables import format_warnings, make_grid
+from ..console.tables import format_place, format_warnings, make_grid
 from ..options import shared_options
 from ..options.common_options import CommonOptions
-from ..options.parameter_types import MODEL
+from ..options.parameter_types import MODEL, CountsType
 
 
 def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
@@ -33,7 +35,9 @@ def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableTy
         f"{timing['provider']} provider, on {clean(timing['data'])}; 95 % intervals in brackets"
     )
     energy_text = figures.describe_energy(report)
-    return Group(table, Text(conditions, "dim"), Text(f"energy: {energy_text}"), *format_warnings(report))
+    settings = [_show_settings(report)] if "settings" in report else []
+    energy = Text(f"energy: {energy_text}")
+    return Group(table, Text(conditions, "dim"), *settings, *format_place(report), energy, *format_warnings(report))
 
 
 def _format_median(model: Mapping[str, Any]) -> str:
@@ -68,24 +72,70 @@ _TABLE_ROWS: tuple[tuple[str, Any], ...] = (
 )
 
 
+def _show_settings(report: Mapping[str, Any]) -> RenderableType:
+    """A row for each number of threads and batch size, a column a model."""
+    rows = (
+        (
+            str(setting["threads"]),
+            str(setting["batch"]),
+            *(f"{format_milliseconds(m['median_ms'])}, {_format_ratio(m)}×, {format_digits(m['per_second'])}/s"
+              for m in setting["models"]),
+        )
+        for setting in report["settings"]
+    )  # fmt: skip
+    columns = (">threads", ">batch", *(f">{clean(model['name'])}" for model in report["models"]))
+    return make_grid(columns, rows, "median of an inference, times faster, samples a second")
+
+
+def _describe_setting(found: Benchmark) -> dict[str, Any]:
+    models = [
+        {
+            "name": model.name,
+            "median_ms": model.steady["median_ms"],
+            "interval_ms": model.steady["interval_ms"],
+            "ratio": model.ratio,
+            "interval": model.interval,
+            "per_second": model.throughput["per_second"],
+        }
+        for model in found.models
+    ]
+    return {"threads": found.timing.threads, "batch": found.timing.batch, "models": models}
+
+
 @command("benchmark", show=show)
 @click.argument("models", metavar="MODEL...", type=MODEL, nargs=-1, required=True)
 @shared_options.data
+@click.option("--threads", "thread_counts", type=CountsType(word="all", several=True), default=(1,), metavar="N,…",
+              help="Threads of one inference (1); several are timed one after another: 1,all.")  # fmt: skip
+@click.option("--batch-size", "batch_sizes", type=CountsType(several=True), default=(1,), metavar="N,…",
+              help="Samples in one inference (1), where the model leaves that free; or several: 1,8.")  # fmt: skip
 @shared_options.on
-def benchmark(common: CommonOptions, models: tuple[str, ...], data: str | None) -> Result:
+def benchmark(
+    common: CommonOptions,
+    *,
+    models: tuple[str, ...],
+    data: str | None,
+    thread_counts: tuple[int, ...],
+    batch_sizes: tuple[int, ...],
+) -> Result:
     """Latency, throughput and memory of models, timed in turn on the same inputs.
 
-    Without --data the inputs are random, and the outcome says so.
+    Without --data the inputs are random, and the outcome says so. Of several settings the first is told whole, and all
+    in one table: what int8 gains changes with the threads and the batch.
     """
     first = model_file.load(models[0])
-    measured = measure(
+    settings = measure(
         models,
         common.open_samples(data, first) if data is not None else None,
+        threads=tuple(dict.fromkeys(count or count_cores() for count in thread_counts)),
+        batch_sizes=batch_sizes,
         config=common.config,
-        batch_size=common.batch_size or 1,
         concurrency=common.concurrency,
         dims=common.dim,
         progress=common.progress,
     )
-    first_facts = compute_facts(first, models[0], common.dim)
-    return Result("benchmark", input=first_facts, extra=measured.as_json(), warnings=measured.warnings)
+    extra = settings[0].as_json()
+    if len(settings) > 1:
+        extra["settings"] = [_describe_setting(one) for one in settings]
+    warnings = list(dict.fromkeys(line for one in settings for line in one.warnings))
+    return Result("benchmark", input=compute_facts(first, models[0], common.dim), extra=extra, warnings=warnings)

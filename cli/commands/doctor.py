@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from onnxslim.core.cpu_info import read_cpu_info
+from onnxslim.core.cpu_info import count_own_cores, read_cpu_info
 from onnxslim.core.errors import OnnxslimError
 from onnxslim.core.version import __version__
 from onnxslim.pipeline.result import Result
@@ -185,8 +184,7 @@ def _describe_target(target: Target) -> str:
 
 def _describe_cpu() -> dict[str, str]:
     """Name, cores this process may use, and the flags that matter; what cannot be read is left out."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = {"cores": str(len(affinity(0)) if affinity is not None else os.cpu_count())}
+    cores = {"cores": str(count_own_cores())}
     cpu_info = read_cpu_info()
     if not cpu_info:
         return {"name": platform.processor() or platform.machine(), **cores}

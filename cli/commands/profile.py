@@ -16,7 +16,7 @@ from onnxslim.tools.profiling import compare_layers
 from onnxslim.tools.profiling import profile as measure
 
 from ..command import command
-from ..console.tables import format_warnings, make_grid
+from ..console.tables import format_place, format_warnings, make_grid
 from ..options import shared_options
 from ..options.common_options import CommonOptions
 from ..options.parameter_types import MODEL
@@ -27,7 +27,7 @@ def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableTy
     top = None if explain else 15
     models = report["models"]
     layers = [_list_layers(models[0], top)] if len(models) == 1 else [_compare_layers(report["layers"], models, top)]
-    return Group(_compare_ops(models), *layers, *format_warnings(report))
+    return Group(_compare_ops(models), *layers, *format_place(report), *format_warnings(report))
 
 
 def _compare_layers(layers: list[Mapping[str, Any]], models: list[Mapping[str, Any]], top: int | None) -> Table:

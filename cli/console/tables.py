@@ -23,6 +23,13 @@ def make_grid(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], titl
     return table
 
 
+def format_place(report: Mapping[str, Any]) -> Iterator[Text]:
+    """Where it was timed, if that was not here."""
+    place = report.get("timed_on")
+    if place is not None:
+        yield Text(clean(f"timed at {place['address']}: {place['cpu']}, onnxruntime {place['onnxruntime']}"), "dim")
+
+
 def format_warnings(report: Mapping[str, Any]) -> Iterator[Text]:
     """The warnings, one line each."""
     for line in report["warnings"]:

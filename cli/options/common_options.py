@@ -22,7 +22,7 @@ from onnxslim.runtime.session import SessionConfig
 from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS
 from onnxslim.validation.metrics.table import METRICS
 
-from .parameter_types import DIM, DURATION, PAIR, REPORT, SIZE, PairType
+from .parameter_types import DIM, DURATION, PAIR, REPORT, SIZE, THREADS, PairType
 
 
 def _build_number_type(low: int, default: int | None = None) -> dict[str, Any]:
@@ -56,7 +56,11 @@ _OPTION_TABLE: dict[str, tuple[OptionRow, ...]] = {
     ),
     "Running": (
         ("--provider", f"{', '.join(PROVIDERS)} or cuda:1 (cpu).", {"default": "cpu", "metavar": "P"}),
-        ("--threads", "Threads of one inference (1).", _build_number_type(1, 1)),
+        (
+            "--threads",
+            "Threads of one inference (1); all: one a core.",
+            {"type": THREADS, "default": 1, "metavar": "N|all"},
+        ),
         ("--batch-size", "Samples in one inference, where the model leaves that free.", _build_number_type(1)),
         ("--concurrency", "Inferences at a time, for benchmark's throughput (1).", _build_number_type(1, 1)),
         ("--seed", "Of every draw (0).", _build_number_type(0, 0)),

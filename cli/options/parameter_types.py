@@ -97,6 +97,31 @@ class MultipleType(_ParamType):
         return int(value)
 
 
+#: What ``--threads all`` is until it is known where models are timed.
+ALL_CORES = 0
+
+
+class CountsType(_ParamType):
+    """``8``, or a ``word`` for what no number says yet, 0; where there may be ``several``, ``1,8`` → ``(1, 8)``."""
+
+    name = "numbers"
+
+    def __init__(self, *, word: str | None = None, several: bool = False) -> None:
+        self.word, self.several = word, several
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | tuple[int, ...]:
+        """The number, or the numbers without repetitions."""
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        parts = [part.strip() for part in (value.split(",") if self.several else [value])]
+        for part in parts:
+            if part != self.word and not (part.isdecimal() and int(part) >= 1):
+                like = f"a whole number of at least 1{f', or {self.word}' if self.word else ''}"
+                self.refuse(value, param, f"expected {like}", "several with a comma between" if self.several else None)
+        counts = tuple(dict.fromkeys(ALL_CORES if part == self.word else int(part) for part in parts))
+        return counts if self.several else counts[0]
+
+
 class NamesType(_ParamType):
     """``flip,crop`` → ``("flip", "crop")``, each one of ``choices``; ``none`` → ``()``."""
 
@@ -173,6 +198,7 @@ NUMBER, POSITIVE = NumberType(), NumberType(positive=True)
 PAIR, DIM = PairType(), PairType(whole_number=True)
 MULTIPLE, MODEL, REPORT, SPARSITY = MultipleType(), ModelPathType(), ReportPathType(), SparsityType()
 MODEL_OR_FOLDER = ModelPathType(folder=True)
+THREADS = CountsType(word="all")
 
 
 def _get_option_name(param: click.Parameter | None) -> str:

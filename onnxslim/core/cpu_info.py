@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 
 
@@ -13,6 +14,12 @@ def read_cpu_info() -> dict[str, str]:
     except OSError:
         return {}
     return {key.strip(): value.strip() for key, value in lines.items()}
+
+
+def count_own_cores() -> int:
+    """The cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return max(1, len(affinity(0)) if affinity is not None else os.cpu_count() or 1)
 
 
 def describe_cpu() -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import queue
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.core.cpu_info import count_own_cores
 from onnxslim.core.memory_budget import scale_bytes
 from onnxslim.runtime.memory import read_resident_bytes, release_freed_memory
 from onnxslim.runtime.session import Session, SessionConfig
@@ -27,8 +27,7 @@ def count_workers(config: SessionConfig) -> int:
     """How many inferences run side by side: one a core on the CPU, one on a device."""
     if not config.is_cpu:
         return 1
-    affinity = getattr(os, "sched_getaffinity", None)
-    return max(1, len(affinity(0)) if affinity is not None else os.cpu_count() or 1)
+    return count_own_cores()
 
 
 def _limit_count(count: int, before: int | None, after: int | None) -> int:

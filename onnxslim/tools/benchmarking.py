@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -147,6 +148,33 @@ def benchmark(
         if (fallback := describe_fallback(node_times.values(), config)) is not None:
             warnings.append(f"{name}: {fallback}")
     return Benchmark(speeds, timing, samples.source, energy_report, warnings)
+
+
+def benchmark_settings(
+    models: Sequence[model_file.ModelLike],
+    samples: Samples | None = None,
+    *,
+    threads: Sequence[int],
+    batch_sizes: Sequence[int],
+    config: SessionConfig | None = None,
+    concurrency: int = 1,
+    dims: Mapping[str, int] | None = None,
+    seconds: float = 10.0,
+    progress: Progress = ignore_progress,
+) -> list[Benchmark]:
+    """:func:`benchmark` at every number of ``threads`` and ``batch_sizes``, because what int8 gains changes with both.
+
+    Returns:
+        One for each setting, threads first; of models whose batch is fixed those of that batch alone.
+    """
+    found: dict[tuple[int, int], Benchmark] = {}
+    for size, count in itertools.product(batch_sizes, threads):
+        one = benchmark(
+            models, samples, config=(config or SessionConfig()).with_(threads=count), batch_size=size,
+            concurrency=concurrency, dims=dims, seconds=seconds, progress=progress,
+        )  # fmt: skip
+        found.setdefault((one.timing.batch, count), one)
+    return list(found.values())
 
 
 def _start_session(

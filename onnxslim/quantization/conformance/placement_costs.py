@@ -50,6 +50,7 @@ _ELEMENT_OPS: dict[str, tuple[int, dict[str, Any]]] = {
 #: Of what an op without weights is timed on: long enough for a profile that counts microseconds.
 _ELEMENT_SHAPE = (1, 64, 112, 112)
 _SILU_CHANNELS, _SILU_SIZE, _SILU_COUNT = 64, 112, 3
+_CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 _RUNS, _CHAIN, _CHAIN_SECONDS = 20, 65, 0.2
 
 
@@ -83,8 +84,8 @@ def measure_cost_model(base: CostModel, config: SessionConfig) -> CostModel:
     growth = [
         statistics.median([prices[i] / base.get_element(op)[i] for op, prices in by_op.items()] or [scale]) for i in (0, 1)
     ]
-    conversions = [t.seconds * 1e9 / size for t in profiles["Add"]["int8"].values() if t.op == "QuantizeLinear"]
-    convert = statistics.median(conversions) if conversions else scale * base.convert
+    conversions = [t.seconds * 1e9 / size for t in profiles["Add"]["int8"].values() if t.op in _CONVERSIONS]
+    convert = statistics.fmean(conversions) if conversions else scale * base.convert
     mac_prices: dict[str, Any] = {
         name: prices if all(prices) else _scale(getattr(base, name), scale) for name, prices in macs.items()
     }

@@ -58,7 +58,7 @@ class Device(Protocol):
 
     Attributes:
         name: For people.
-        facts: ``onnxslim``, ``onnxruntime``, ``cpu``, ``flags``, ``system``, ``cores`` of it.
+        facts: ``onnxslim``, ``onnxruntime``, ``cpu``, ``flags``, ``system``, ``machine``, ``cores`` of it.
     """
 
     name: str

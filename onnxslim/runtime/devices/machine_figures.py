@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxslim.core.cpu_info import describe_cpu
+from onnxslim.core.cpu_info import count_own_cores, describe_cpu
 from onnxslim.model_io.atomic_write import open_draft
 from onnxslim.runtime.devices.device import current_device
 from onnxslim.runtime.session_config import version
@@ -30,6 +30,12 @@ def is_this_machine() -> bool:
 
 def _identify_here() -> dict[str, str]:
     return {**describe_cpu(), "onnxruntime": version()}
+
+
+def count_cores() -> int:
+    """The cores that a process may use where models are timed."""
+    device = current_device()
+    return count_own_cores() if device is None else max(1, int(device.facts.get("cores") or 1))
 
 
 def get_path(kind: str) -> Path:

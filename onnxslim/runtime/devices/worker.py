@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import hmac
 import os
+import platform
 import secrets
 import socket
 import sys
@@ -19,7 +20,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from onnxslim.core.cpu_info import describe_cpu
+from onnxslim.core.cpu_info import count_own_cores, describe_cpu
 from onnxslim.core.errors import LimitError, OnnxslimError, UsageError
 from onnxslim.core.version import __version__
 from onnxslim.runtime.devices.messages import (
@@ -44,13 +45,13 @@ _LEAVE_SECONDS = 2.0
 
 def describe_device() -> dict[str, str]:
     """What a search wants to know of where it times."""
-    system = os.uname() if hasattr(os, "uname") else None
     return {
         "onnxslim": __version__,
         "onnxruntime": version(),
         **describe_cpu(),
-        "system": f"{system.sysname} {system.machine}" if system else sys.platform,
-        "cores": str(os.cpu_count() or 1),
+        "system": platform.system(),
+        "cores": str(count_own_cores()),
+        "machine": platform.machine(),
     }
 
 

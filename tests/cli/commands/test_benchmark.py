@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+
+from onnxslim.runtime.devices import choose as choosing
+from onnxslim.runtime.devices import machine_figures
+from onnxslim.runtime.memory import MemoryUsage
+from onnxslim.tools import benchmarking
 
 Run = Callable[..., "object"]
 
@@ -22,3 +31,35 @@ def test_benchmark_without_data_says_that_they_were_random(run: Run, cnn: str) -
     document = run("benchmark", cnn, "--json").json
     assert document["timing"]["data"].startswith("random")
     assert any("random" in line for line in document["warnings"])
+
+
+def test_benchmark_at_several_threads_and_batches_is_one_table(
+    run: Run, cnn: str, evals: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmarking, "_THROUGHPUT_SECONDS", 0.05)
+    monkeypatch.setattr(benchmarking, "measure_memory", lambda *_: MemoryUsage(None, None))
+    monkeypatch.setattr(choosing, "_TURN_SECONDS", 1e-3)
+    monkeypatch.setattr(machine_figures, "count_own_cores", lambda: 2)
+    call = ["benchmark", cnn, cnn, "--data", evals, "--threads", "1,all,2", "--batch-size", "1,4"]
+    document = run(*call, "--json").json
+    assert [(s["threads"], s["batch"]) for s in document["settings"]] == [(1, 1), (2, 1), (1, 4), (2, 4)]
+    assert document["timing"]["threads"] == document["timing"]["batch"] == 1
+    for setting in document["settings"]:
+        assert setting["models"][0]["ratio"] == 1.0
+        assert all(model["median_ms"] > 0 for model in setting["models"])
+
+
+def test_a_fixed_batch_is_timed_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmarking, "_THROUGHPUT_SECONDS", 0.05)
+    monkeypatch.setattr(choosing, "_TURN_SECONDS", 1e-3)
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[1,3] x) => (float[1,3] y) { y = Relu (x) }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "fixed.onnx")
+    document = run("benchmark", tmp_path / "fixed.onnx", "--batch-size", "1,8", "--json").json
+    assert "settings" not in document
+
+
+@pytest.mark.parametrize("option", [["--threads", "0"], ["--threads", "1,x"], ["--batch-size", "all"], ["--batch-size", ""]])
+def test_what_is_no_list_of_counts_is_a_wrong_call(run: Run, cnn: str, option: list[str]) -> None:
+    outcome = run("benchmark", cnn, *option)
+    assert outcome.code == 2
+    assert "expected a whole number" in outcome.err

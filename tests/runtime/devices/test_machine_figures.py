@@ -9,6 +9,7 @@ import pytest
 from onnxslim.runtime.devices import machine_figures
 from onnxslim.runtime.devices.device import use_device
 from onnxslim.runtime.devices.machine_figures import (
+    count_cores,
     get_path,
     identify_machine,
     is_this_machine,
@@ -38,6 +39,7 @@ def test_the_machine_is_where_models_are_timed(monkeypatch: pytest.MonkeyPatch) 
     with use_device(Board()):  # type: ignore[arg-type]
         assert identify_machine() == {"cpu": "a board's", "flags": "asimddp", "onnxruntime": "1.30.0"}
         assert not is_this_machine()
+        assert count_cores() == 4
     monkeypatch.setattr(machine_figures, "version", lambda: "0.0.1")
     assert identify_machine() != here
 

@@ -31,7 +31,7 @@ def test_it_says_where_it_listens_and_ends_on_ctrl_c(monkeypatch: pytest.MonkeyP
     with start_worker_process() as (process, address):
         with open_device(address) as device:
             assert device is not None
-            assert set(device.facts) == {"onnxslim", "onnxruntime", "cpu", "flags", "system", "cores"}
+            assert set(device.facts) == {"onnxslim", "onnxruntime", "cpu", "flags", "system", "machine", "cores"}
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
 
