@@ -10,10 +10,10 @@ It is found out as far as it can be:
    small everywhere that float16 has only denormals for it.
 5. A logarithm reads what a layer makes (:mod:`onnxslim.quantization.log_inputs`).
 6. Without data, and in bodies, whose tensors nobody observes: ops whose results leave float16's range although what they
-   read lies within (:data:`RANGE_OPS`), and what stands between two that stay (a variance as the difference of two squares
-   is nothing once those are rounded); what hands on or reads numbers that lie beyond it (a mask of -3e38 times 0 is 0, and
-   NaN once it is infinite; so is the softmax of a row that is masked whole).
-7. A phase or an index is made of integers (:mod:`onnxslim.quantization.float16.whole_numbers`).
+   read lies within (:data:`RANGE_OPS`), and what stands between two that stay; what hands on or reads numbers that lie
+   beyond it (a mask of -3e38 times 0 is 0, and NaN once it is infinite; so is the softmax of a row that is masked whole).
+7. It is part of a difference of squares (:mod:`onnxslim.quantization.float16.square_differences`).
+8. A phase or an index is made of integers (:mod:`onnxslim.quantization.float16.whole_numbers`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.traversal import iter_bodies, iter_subgraphs, walk
+from onnxslim.quantization.float16.square_differences import DIFFERENCE_REASON, find_square_differences
 from onnxslim.quantization.float16.whole_numbers import WHOLE_REASON, find_whole_numbers
 from onnxslim.quantization.log_inputs import LOG_REASON, find_log_inputs
 
@@ -63,13 +64,14 @@ def find_float32_nodes(model: ir.Model, peaks: Mapping[str, float]) -> dict[ir.N
     nodes = [node for node in walk(model.graph) if has_floats(node) and not any(iter_bodies(node))]
     found = {node: why for node in nodes if (why := _explain_float32(node, model, peaks)) is not None}
     found.update((node, LOG_REASON) for node in find_log_inputs(model) if node in nodes and node not in found)
+    found.update((node, DIFFERENCE_REASON) for node in find_square_differences(nodes) if node not in found)
     found.update((node, WHOLE_REASON) for node in find_whole_numbers(nodes) if node not in found)
     unknown = [node for node in nodes if node not in found and not _has_known_range(node, peaks)]
     risky = [node for node in unknown if _may_leave_range(node)]
     found.update((node, "its results may leave float16's range, and there were no data to tell") for node in risky)
     far = _find_far(nodes, peaks)
     found.update((node, "it reads numbers that are infinite in float16") for node in far if node not in found)
-    found.update((node, BETWEEN_REASON) for node in find_between(found, unknown) if node not in found)
+    found.update((node, BETWEEN_REASON) for node in find_between(found, nodes) if node not in found)
     return found
 
 
