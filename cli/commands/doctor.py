@@ -23,6 +23,7 @@ from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.detect import detect_target
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.reporting.text import clean
+from onnxslim.runtime.devices.machine_figures import name_processor
 from onnxslim.runtime.energy.energy_counter import NOT_MEASURABLE, find_counter
 from onnxslim.runtime.providers import CPU, PROVIDERS, Provider, parse_provider
 from onnxslim.runtime.session import SessionConfig, available_providers
@@ -159,7 +160,7 @@ def _describe_int8(
         "ops": f"{sum(f.holds for f in rows)} of {len(rows)} run as the table says",
         "conditions": f"{sum(f.holds for f in claims)} of {len(claims)} hold",
         **{name: f"{ratio:.2f}× float" for name, ratio in measure_int8_speedups(config).items()},
-        **{name: _describe_target(other) for name, other in TARGETS.items() if other.provider != target.provider},
+        **{name: _describe_target(other) for name, other in TARGETS.items() if not other.runs_on(target.provider)},
     }
 
 
@@ -168,11 +169,13 @@ def _count_table_rows() -> int:
 
 
 def _describe_target(target: Target) -> str:
-    """What is known of a target on another provider, by this machine where it has it."""
+    """What is known of a target that this machine's CPU is not, by this machine where it has its provider."""
     scheme = "float16" if target.unsupported_reason else f"static int8{', symmetric' if target.activation_symmetric else ''}"
     provider = PROVIDERS[target.provider][0]
     if provider not in available_providers():
         return f"{scheme}; expected, not verified here: no {provider}"
+    if not target.runs_on(target.provider):
+        return f"{scheme}; expected, not verified here: this machine is {name_processor()}"
     if not target.probed_ops:
         return f"{scheme}; expected, not verified here"
     findings = pattern_checks.check_target(

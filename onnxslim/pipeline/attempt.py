@@ -22,6 +22,7 @@ from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import Result, Stage, compute_facts, describe_measurements
 from onnxslim.pipeline.task import CompressionTask
 from onnxslim.quantization.decision import QuantizeDecision
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.devices.device import TimedSession
 from onnxslim.runtime.energy.energy_counter import find_timed_counter
 from onnxslim.runtime.memory import measure_peak, read_process_peak
@@ -69,13 +70,15 @@ class Attempt:
         Raises:
             OnnxslimError: Whatever a step raises.
         """
-        task, result = self.task, self.result
+        task, result, unverified = self.task, self.result, ""
         completed_steps = task.make_runner(self.recipe).run(self.recipe.steps, start)
         for completed in completed_steps:
             result.steps.append(completed.report)
             if self.recipe.gates.for_ort is not None:
                 check_loads_in(completed.model, self.recipe.gates.for_ort)
             decision = completed.report.decision
+            if isinstance(decision, QuantizeDecision) and not TARGETS[decision.target].runs_on(task.config.provider_name):
+                unverified = decision.target
             if isinstance(decision, QuantizeDecision) and decision.layers is not None:
                 result.extra["layers"] = [dict(vars(layer)) for layer in decision.layers]
                 result.extra["surviving"] = [dict(vars(conversion)) for conversion in decision.surviving]
@@ -89,6 +92,8 @@ class Attempt:
         model = model_file.clone(self.models[-1])
         model.metadata_props[recipes.METADATA_KEY] = result.recipe
         model.metadata_props["onnxslim.version"] = __version__
+        if unverified:
+            model.metadata_props["onnxslim.note"] = f"placed for {unverified}: expected, not verified here"
         result.model, self.models[-1:] = model, [model]
         stage_facts = [compute_facts(stage, dims=task.read.dims) for stage in self.models]
         result.output = stage_facts[-1]

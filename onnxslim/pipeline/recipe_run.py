@@ -89,7 +89,7 @@ def run_recipe(
         attempt.measure()
         _act_if_slower(attempt.result, if_slower)
     elif time_it:
-        attempt.result.warnings.append("not timed: the target's provider is not here; onnxslim benchmark does it there")
+        attempt.result.warnings.append("not timed: the target is not here; onnxslim benchmark does it there")
     return attempt.confirm()
 
 
@@ -108,8 +108,8 @@ def _act_if_slower(result: Result, if_slower: IfSlower) -> None:
 
 
 def _runs_on_targets(recipe: Recipe, config: SessionConfig) -> bool:
-    """Whether everything that ``recipe`` quantises for runs on the provider of ``config``: times elsewhere say nothing."""
-    return all(target.provider == config.provider_name for target in _list_targets(recipe))
+    """Whether sessions of ``config`` are what ``recipe`` quantises for: times elsewhere say nothing."""
+    return all(target.runs_on(config.provider_name) for target in _list_targets(recipe))
 
 
 def _list_targets(recipe: Recipe) -> list[Target]:

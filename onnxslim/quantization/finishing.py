@@ -7,7 +7,8 @@ from collections.abc import Collection
 import onnx_ir as ir
 
 from onnxslim.core.step_report import StepReport
-from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.evaluation.saturating_layers import report_room
+from onnxslim.quantization.options import ACTIVATION_MODES, QuantizeOptions
 from onnxslim.quantization.qdq.compact_names import compact
 from onnxslim.quantization.storage.default_attributes import drop_default_attributes
 from onnxslim.quantization.storage.narrow_constants import narrow_constants
@@ -29,6 +30,8 @@ def finish(model: ir.Model, known_names: Collection[str], options: QuantizeOptio
         report.add(fold_norm_statistics(model))
         halves = options.float_weights != "float32" and options.weights != "float16"  # which has chosen its own
         report.add(narrow_constants(model, options.exclude, halves=halves))
+    if scheme in ACTIVATION_MODES and TARGETS[options.target].saturating_pairs:
+        report.add(report_room(model))
     drop_default_attributes(model)
     # casts to float16 and back are few, and what is float16 is what its readers look for
     compact(model, None if scheme == "float16" else known_names)

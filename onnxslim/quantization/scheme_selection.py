@@ -34,7 +34,7 @@ from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.dynamic.lstm import find_lstm_layers
 from onnxslim.quantization.dynamic.lstm_choice import MIN_PAYING_SIZE, estimate_lstm_time
 from onnxslim.quantization.dynamic.pipeline import quantize_dynamic
-from onnxslim.quantization.float16.pipeline import explain_unmeasured, quantize_float16
+from onnxslim.quantization.float16.pipeline import quantize_float16
 from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS
 from onnxslim.quantization.options import ACTIVATION_MODES, FLOAT_WEIGHTS, LINEAR_FORMATS, QuantizeOptions
 from onnxslim.quantization.qdq import placement
@@ -42,7 +42,7 @@ from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_gro
 from onnxslim.quantization.qdq.placement import UnitTimes
 from onnxslim.quantization.static.pipeline import quantize_static
 from onnxslim.quantization.targets.base import Target
-from onnxslim.quantization.targets.detect import detect_target
+from onnxslim.quantization.targets.detect import detect_target, explain_unmeasured
 from onnxslim.quantization.targets.registry import get_target
 from onnxslim.quantization.weight_only.pipeline import MIXED, parse_weight_format, quantize_weights
 from onnxslim.runtime.session import available_providers
@@ -118,10 +118,10 @@ def resolve_scheme(
     report.changed["activations"] = {"weights": "left in float", "float16": "in float16"}.get(scheme, f"quantised, {scheme}")
     report.skip({"static": "dynamic ranges", "dynamic": "fixed ranges"}.get(scheme, "int8 activations"), reason)
     options = replace(options, target=target.name, activations=scheme if scheme in ACTIVATION_MODES else "auto")
-    if (warning := explain_unmeasured(target.provider, context.config, available_providers())) is not None:
+    if (warning := explain_unmeasured(target, context.config, available_providers())) is not None:
         report.warnings.append(warning)
-    if options.placement == "measured" and target.provider != context.config.provider_name:
-        report.skip("measured placement", f"times on {context.config.provider} say nothing about {target.name}")
+    if options.placement == "measured" and not target.runs_on(context.config.provider_name):
+        report.skip("measured placement", f"times on {context.config.provider} here say nothing about {target.name}")
         options = replace(options, placement="static")
     return scheme, options
 

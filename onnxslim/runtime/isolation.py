@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 #: The first lines of every child: it looks for modules where the parent does, which is not the folder it stands in, and
@@ -49,16 +50,37 @@ print(json.dumps(answer), flush=True)
 """
 
 
-def start_child(script: str, request: Mapping[str, Any], *arguments: str) -> subprocess.Popen[str]:
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python that children run in.
+
+    Attributes:
+        command: What starts it.
+        module_folders: Where it looks for modules; None is where this process does.
+    """
+
+    command: tuple[str, ...]
+    module_folders: tuple[str, ...] | None = None
+
+
+#: The one that runs this.
+HERE = Interpreter((sys.executable,))
+
+
+def start_child(
+    script: str, request: Mapping[str, Any], *arguments: str, interpreter: Interpreter = HERE
+) -> subprocess.Popen[str]:
     """A Python process that runs ``script``, in which ``make_session()`` makes the session that ``request`` describes.
 
     Args:
         script: Python; ``sys``, ``json``, ``ort`` and ``request`` are there, further ``arguments`` from ``sys.argv[2]`` on.
         request: ``model`` (a path), ``providers``, ``threads``, ``optimize``, ``session_options`` and ``custom_ops``.
         arguments: For the script.
+        interpreter: The Python that runs it.
     """
-    module_folders = "\n".join(os.path.abspath(entry) for entry in sys.path if entry)
-    command = [sys.executable, "-c", _CHILD_PROLOGUE + script, json.dumps(request), *arguments, module_folders]
+    folders = interpreter.module_folders or [os.path.abspath(entry) for entry in sys.path if entry]
+    script = _CHILD_PROLOGUE + script
+    command = [*interpreter.command, "-c", script, json.dumps(request), *arguments, "\n".join(folders)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 

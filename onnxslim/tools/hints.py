@@ -115,6 +115,12 @@ def _find_unfused(model: ir.Model) -> Iterator[str]:
     return (f"{_name(node)}: {why}" for node, why in find_unfused_layers(model))
 
 
+def _find_saturating(model: ir.Model) -> Iterator[str]:
+    from onnxslim.quantization.evaluation.saturating_layers import find_saturating_layers  # as above
+
+    return map(str, find_saturating_layers(model))
+
+
 def _find_float_lstms(model: ir.Model) -> Iterator[str]:
     for node in _list_nodes(model, "LSTM"):
         weight = get_const_tensor(node.inputs[2]) if len(node.inputs) > 2 else None
@@ -194,6 +200,10 @@ FORMS: dict[str, tuple[Callable[[ir.Model], Iterator[str]], str]] = {
     "Q/DQ that does not fuse": (
         _find_unfused,
         "the layer runs in float, and both conversions are paid for; quantize the float model here",
+    ),
+    "products that can saturate": (
+        _find_saturating,
+        "x86 without VNNI may answer otherwise; quantize --target portable leaves room",
     ),
     "ConvInteger": (_find_integer_convolutions, "it is slower than float; calibrated ranges (static int8) are not"),
     "LSTM in float": (_find_float_lstms, "quantize with dynamic int8 stores it in a quarter"),

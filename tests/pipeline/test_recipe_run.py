@@ -64,8 +64,9 @@ def test_what_needs_no_data_does_not_need_the_model_to_run(name: str, options: d
     assert result.model is not None
     assert result.latency is None
     # nothing is timed for a target that is not here, whatever the inputs
-    said = "not timed: the target's provider" if "target" in options else "not timed and not run: "
+    said = "not timed: the target is not here" if "target" in options else "not timed and not run: "
     assert any(line.startswith(said) and ("target" in options or "--data" in line) for line in result.warnings)
+    assert ("onnxslim.note" in result.model.metadata_props) == ("target" in options)
     assert result.as_json()["output"]["bytes"] < result.as_json()["input"]["bytes"]
 
 

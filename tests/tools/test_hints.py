@@ -60,13 +60,21 @@ def test_weights_among_the_inputs_are_told() -> None:
 
 def test_a_hint_says_what_it_costs_here_or_that_nobody_knows() -> None:
     _, costly, _ = COSTLY_FORMS["ConvInteger"]()
-    (unknown,) = find_hints(costly)
+    unknown = next(hint for hint in find_hints(costly) if hint.form == "ConvInteger")
     assert str(unknown).endswith("not measured here")
-    (known,) = find_hints(costly, {"ConvInteger": 1.5})
+    known = next(hint for hint in find_hints(costly, {"ConvInteger": 1.5}) if hint.form == "ConvInteger")
     assert str(known).endswith("1.50 times as long here")
     assert unknown.count == 1
-    (free,) = find_hints(costly, {"ConvInteger": 0.98})
+    free = next(hint for hint in find_hints(costly, {"ConvInteger": 0.98}) if hint.form == "ConvInteger")
     assert str(free).endswith("it costs no time here")
+
+
+def test_layers_whose_products_can_saturate_are_named_and_narrower_weights_are_not() -> None:
+    for code, warned in ((127, True), (64, False)):
+        toy = ToyModel(4, 8)
+        weights = toy.dequantize(toy.constant(np.full((8, 8), code), np.int8), 0.01, 0, np.int8)
+        model = toy.build(toy.qdq(toy("MatMul", toy.qdq(toy.x), weights)))
+        assert ("products that can saturate" in find(model)) == warned
 
 
 def test_a_plain_network_has_none() -> None:

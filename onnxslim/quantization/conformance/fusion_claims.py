@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.quantization.conformance.toy_models import ToyModel
+from onnxslim.quantization.targets.arm import ARM_MACHINES
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,8 @@ _CLAIMS = [
                 lambda s: _build_residual(s, np.uint8, 128), "QLinearConv QLinearAdd", "Conv Add"),
     FusionClaim("int8 activations that two ops read keep both float on x86",
                 lambda s: _build_residual(s, np.int8, 0), "Conv Add", "QLinearAdd", machines=_X86_MACHINES),
+    FusionClaim("int8 activations that two ops read fuse on Arm",
+                lambda s: _build_residual(s, np.int8, 0), "QLinearConv QLinearAdd", "Conv Add", machines=ARM_MACHINES),
     FusionClaim("an excluded Conv behind a scalar scale is quantised all the same", _excluded, "QLinearConv", "Conv"),
     FusionClaim("an excluded Conv behind a vector of equal scales stays float, its neighbours fuse",
                 _excluded_vector, "QLinearConv Conv"),
@@ -247,5 +250,11 @@ _CLAIMS = [
     FusionClaim("a codebook is expanded at load", _codebook, "Conv", "Cast Gather Reshape"),
 ]
 # fmt: on
-#: Those that are about the processor at hand.
-FUSION_CLAIMS = [claim for claim in _CLAIMS if not claim.machines or platform.machine() in claim.machines]
+
+
+def list_claims(machine: str) -> list[FusionClaim]:
+    """Those that are about the processor ``machine``, as ``platform.machine()`` names it."""
+    return [claim for claim in _CLAIMS if not claim.machines or machine in claim.machines]
+
+
+FUSION_CLAIMS = list_claims(platform.machine())

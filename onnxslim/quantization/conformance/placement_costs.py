@@ -58,7 +58,7 @@ def get_cost_model(target: Target, config: SessionConfig) -> CostModel:
     """The cost model of ``target``: its table, or where models are timed on another kind of machine that one's own figures,
     which are measured there the first time and kept by processor, runtime and threads.
     """
-    if is_this_machine() or target.provider != config.provider_name:
+    if is_this_machine() or not target.runs_on(config.provider_name):
         return target.cost_model
     machine = {**identify_machine(), "threads": str(config.threads), "target": target.name}
     try:

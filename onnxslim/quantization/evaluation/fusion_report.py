@@ -83,10 +83,10 @@ def inspect_fusion(
     A layer is found by its weights: whatever node of the optimised graph reads the initializer that the quantised
     model gave it. Layers that were planned for int8 and are not found behind an int8 kernel are the ones to look at.
 
-    Where the target's provider is not the one of ``config``, layers are told as they were written: what another runtime
-    would fuse says nothing.
+    Where sessions of ``config`` are not the target, layers are told as they were written: what another runtime would fuse
+    says nothing.
     """
-    is_here = target.provider == config.provider_name
+    is_here = target.runs_on(config.provider_name)
     graph = read_optimized_graph(model, config).graph if is_here else None
     ops, kernels = (Counter[str](), dict[str, Sequence[str]]()) if graph is None else count_ops(graph)
     layers = []

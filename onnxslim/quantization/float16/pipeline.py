@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import onnx_ir as ir
 
@@ -22,7 +20,6 @@ from onnxslim.quantization.float16.float32_nodes import find_float32_nodes, is_f
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import match_nodes
 from onnxslim.quantization.targets.registry import TARGETS
-from onnxslim.runtime.providers import PROVIDERS
 from onnxslim.runtime.session import SessionConfig
 
 #: Samples that ranges are taken from, and that outputs are compared on.
@@ -67,22 +64,6 @@ def quantize_float16(
     for name, why in conversion.float32_nodes.items():
         report.skip(name, why)
     return conversion.model, QuantizeDecision("float16", target.name)
-
-
-def explain_unmeasured(provider: str, config: SessionConfig, available: Sequence[str]) -> str | None:
-    """Why nothing here says how fast the result is on ``provider``, or None where it runs there.
-
-    Args:
-        provider: What the target runs on.
-        config: Where this command ran.
-        available: The installed onnxruntime's execution providers.
-    """
-    name = PROVIDERS[provider][0]
-    if name not in available:
-        return f"the gain on {provider} is expected, not verified here: this onnxruntime has no {name}"
-    if config.provider_name != provider:
-        return f"the gain on {provider} was not measured: this ran on {config.provider} (--provider {provider} measures it)"
-    return None
 
 
 def _observe_peaks(model: ir.Model, feeds: CalibrationFeeds, config: SessionConfig) -> dict[str, float]:

@@ -7,6 +7,8 @@ loses only what its own worst pair demands, by a scale as much larger as that pa
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 #: The largest sum of two neighbouring codes of one sign that cannot saturate: ⌊32 767 / 255⌋.
@@ -19,7 +21,8 @@ def largest_pair_sums(weight: np.ndarray, axis: int) -> np.ndarray:
     Neighbours are those of (K, N) matrices along K, and of (M, C, *kernel) convolutions along the channels (kernels that
     read NHWC) and along the flattened C · kernel (NCHW). Pairs start at even places.
     """
-    rows = np.moveaxis(weight, axis, 0).astype(np.float64)
+    dtype: type[np.number[Any]] = np.int16 if weight.dtype == np.int8 else np.float64
+    rows = np.moveaxis(weight, axis, 0).astype(dtype)
     flat = rows.reshape(len(rows), -1)
     layouts = [flat]
     if weight.ndim > 2:
@@ -29,7 +32,7 @@ def largest_pair_sums(weight: np.ndarray, axis: int) -> np.ndarray:
         if layout.shape[1] % 2:
             layout = np.pad(layout, ((0, 0), (0, 1)))
         first, second = layout[:, ::2], layout[:, 1::2]
-        for sign in (1.0, -1.0):
+        for sign in (1, -1):
             sums = np.maximum(sign * first, 0) + np.maximum(sign * second, 0)
             largest = np.maximum(largest, sums.max(axis=1, initial=0.0))
     return largest

@@ -13,6 +13,8 @@ from enum import Enum
 
 import onnx_ir as ir
 
+from onnxslim.runtime.devices.machine_figures import name_processor
+
 
 class OpKind(Enum):
     """How an op is quantised."""
@@ -114,6 +116,8 @@ class Target:
         slow_blocks_reason: Why MatMulNBits is slower than float there, or None: int8 weights are expanded at load then.
         activation_symmetric: Zero point 0 int8 activations instead of asymmetric uint8.
         saturating_pairs: Its kernels add two products in 16 bits (``numerics/saturation.py``).
+        machines: The processors that it is about, as ``platform.machine()`` names them; none are all those that no other
+            target of its provider is about.
         unsupported_reason: Why int8 activations are not written for this target at all, but float16, or None.
         probed_ops: Rows that it has not, and that ``onnxslim doctor`` tries where the provider is, to see whether that
             is still so.
@@ -131,7 +135,12 @@ class Target:
     slow_blocks_reason: str | None = None
     activation_symmetric: bool = False
     saturating_pairs: bool = False
+    machines: tuple[str, ...] = ()
     unsupported_reason: str | None = None
     probed_ops: Mapping[str, SupportedOp] = field(default_factory=dict)
     preset: str | None = None
     is_downloaded: bool = False
+
+    def runs_on(self, provider: str) -> bool:
+        """Whether sessions of ``provider`` are the target where models are timed, so that kernels and times are its own."""
+        return self.provider == provider and (not self.machines or name_processor() in self.machines)

@@ -7,11 +7,15 @@ saturates if anything does is run and looked at.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
 from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.registry import TARGETS
+from onnxslim.runtime.devices.machine_figures import name_processor
+from onnxslim.runtime.providers import PROVIDERS
 from onnxslim.runtime.session import SessionConfig, open_timed_session
 
 _PROBE_SIZE = 64
@@ -19,11 +23,31 @@ _PROBE_SIZE = 64
 
 def detect_target(config: SessionConfig) -> Target:
     """The target that ``config``'s sessions are."""
-    candidates = [target for target in TARGETS.values() if target.provider == config.provider_name]
+    candidates = [target for target in TARGETS.values() if target.runs_on(config.provider_name)]
+    candidates = [target for target in candidates if target.machines] or candidates
     if len(candidates) == 1:
         return candidates[0]
     saturates = has_saturating_kernels(config)
     return next(target for target in candidates or TARGETS.values() if target.saturating_pairs == saturates)
+
+
+def explain_unmeasured(target: Target, config: SessionConfig, available: Sequence[str]) -> str | None:
+    """Why nothing here says how fast the result is on ``target``, or None where it runs there.
+
+    Args:
+        target: What the model will run on.
+        config: Where this command ran.
+        available: The installed onnxruntime's execution providers.
+    """
+    provider = PROVIDERS[target.provider][0]
+    if provider not in available:
+        return f"the gain on {target.provider} is expected, not verified here: this onnxruntime has no {provider}"
+    if config.provider_name != target.provider:
+        where = f"this ran on {config.provider} (--provider {target.provider} measures it)"
+        return f"the gain on {target.provider} was not measured: {where}"
+    if not target.runs_on(target.provider):
+        return f"the gain on {target.name} is expected, not verified here: this machine is {name_processor()}"
+    return None
 
 
 def has_saturating_kernels(config: SessionConfig | None = None) -> bool:

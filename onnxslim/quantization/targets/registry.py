@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from onnxslim.core.errors import UsageError
+from onnxslim.quantization.targets.arm import CPU_ARM
 from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.cuda import CUDA
 from onnxslim.quantization.targets.onnxruntime_cpu import CPU, CPU_NO_VNNI
+from onnxslim.quantization.targets.portable import PORTABLE
 from onnxslim.quantization.targets.tensorrt import TENSORRT
 from onnxslim.quantization.targets.web import WEB
 
@@ -15,6 +17,8 @@ TARGETS: dict[str, Target] = {
     for target in (
         CPU,
         CPU_NO_VNNI,
+        CPU_ARM,
+        PORTABLE,
         CUDA,
         TENSORRT,
         WEB,

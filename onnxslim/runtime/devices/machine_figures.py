@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from onnxslim.core.cache_folder import get_cache_folder
 from onnxslim.core.cpu_info import count_own_cores, describe_cpu
 from onnxslim.model_io.atomic_write import open_draft
 from onnxslim.runtime.devices.device import current_device
@@ -32,6 +33,12 @@ def _identify_here() -> dict[str, str]:
     return {**describe_cpu(), "onnxruntime": version()}
 
 
+def name_processor() -> str:
+    """The kind of processor that models are timed on, as ``platform.machine()`` names it there."""
+    device = current_device()
+    return platform.machine() if device is None else device.facts.get("machine", "")
+
+
 def count_cores() -> int:
     """The cores that a process may use where models are timed."""
     device = current_device()
@@ -39,9 +46,8 @@ def count_cores() -> int:
 
 
 def get_path(kind: str) -> Path:
-    """Where figures of ``kind`` are: in ``onnxslim`` of ``$XDG_CACHE_HOME``, else of ``~/.cache``."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(cache) / "onnxslim" / f"{kind}.json"
+    """Where figures of ``kind`` are, in the user's cache."""
+    return get_cache_folder() / f"{kind}.json"
 
 
 def keep_figures(kind: str, machine: Mapping[str, str], figures: Any) -> Path | None:

@@ -9,10 +9,9 @@ import pytest
 from onnxslim.core.errors import NothingGainedError, UsageError
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
-from onnxslim.quantization.float16.pipeline import explain_unmeasured
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
-from onnxslim.runtime.session import Session, SessionConfig, check_loads
+from onnxslim.runtime.session import Session, check_loads
 from onnxslim.simplification.step import simplify
 from tests.support.encoder import data, small, sqnr
 from tests.support.paths import SAMPLES
@@ -69,22 +68,6 @@ def test_a_model_all_of_which_goes_back_to_float32_is_not_written() -> None:
     x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
     with pytest.raises(NothingGainedError, match="float16"):
         quantize(original, open_samples({"x": x}, original), CUDA)
-
-
-@pytest.mark.parametrize(
-    ("provider", "available", "says"),
-    [
-        ("cpu", ["CPUExecutionProvider"], "expected, not verified here: this onnxruntime has no CUDAExecutionProvider"),
-        ("cpu", ["CUDAExecutionProvider", "CPUExecutionProvider"], "was not measured: this ran on cpu"),
-        ("cuda", ["CUDAExecutionProvider", "CPUExecutionProvider"], None),
-        ("cuda:1", ["CUDAExecutionProvider", "CPUExecutionProvider"], None),
-    ],
-)
-def test_what_is_said_about_speed_depends_on_the_providers_that_are_here(
-    provider: str, available: list[str], says: str | None
-) -> None:
-    line = explain_unmeasured("cuda", SessionConfig(provider=provider), available)
-    assert (line is None) if says is None else (line is not None and says in line)
 
 
 def test_int8_activations_for_cuda_are_refused_with_the_reason() -> None:

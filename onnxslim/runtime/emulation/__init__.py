@@ -1,0 +1,1 @@
+"""Sessions as other processors run them: what this machine can be made to behave as, and a session in such a process."""
