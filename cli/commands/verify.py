@@ -12,6 +12,7 @@ from onnxslim.core.errors import UsageError
 from onnxslim.pipeline.result import Result
 from onnxslim.reporting.junit import render_junit
 from onnxslim.reporting.sarif import render_sarif
+from onnxslim.runtime.emulation.processor_table import PROCESSORS
 from onnxslim.verification.receipt import ReceiptFile, Settings, read_receipt
 from onnxslim.verification.verification import verify as judge
 
@@ -19,7 +20,7 @@ from ..command import command
 from ..console import terminal
 from ..options import shared_options
 from ..options.common_options import CommonOptions
-from ..options.parameter_types import DROP, MODEL, POSITIVE
+from ..options.parameter_types import DROP, MODEL, POSITIVE, NamesType
 
 #: What may be said beside a receipt: where its files are by now, and what becomes of the outcome.
 _BESIDE_RECEIPT = frozenset(
@@ -36,6 +37,8 @@ _BESIDE_RECEIPT = frozenset(
               help="How many points each judged metric may drop.")  # fmt: skip
 @click.option("--min-speedup", type=POSITIVE, metavar="R", help="Times faster, at least.")
 @shared_options.for_ort
+@click.option("--cpus", type=NamesType(list(PROCESSORS)), metavar="C,C", default=(),
+              help="Where it must answer as it does here: avx2, vnni, arm, armv8 (under QEMU).")  # fmt: skip
 @click.option("--inconclusive", type=click.Choice(("fail", "pass")), default="fail", show_default=True,
               help="What data that cannot decide come to: exit 7, or 0.")  # fmt: skip
 @click.option("--receipt", metavar="R.json", help="Repeat what this receipt (-o of verify) says, on the same files.")
@@ -62,7 +65,7 @@ def verify(
         candidate = candidate or file.receipt.candidate.path
         against = against or file.receipt.original.path
         data = data or file.receipt.data.source
-        asked |= {name: getattr(settings, name) for name in ("max_drop", "min_speedup", "for_ort")}
+        asked |= {name: getattr(settings, name) for name in ("max_drop", "min_speedup", "for_ort", "cpus")}
     for name, value, hint in (
         ("no CANDIDATE", candidate, "onnxslim verify CANDIDATE --against ORIGINAL --data D"),
         ("no original", against, "--against ORIGINAL: the model that CANDIDATE has to be as right as"),

@@ -6,13 +6,22 @@ What judges outputs looks at tensors: of a sequence it sees the members, each un
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from onnxslim.core.errors import InvalidModelError, UnsupportedError
 from onnxslim.core.state import advance_state
-from onnxslim.runtime.session import Session
+
+
+class NamedSession(Protocol):
+    """What runs by name: a session here, or one elsewhere."""
+
+    inputs: list[str]
+    outputs: list[str]
+
+    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, Any]:
+        """Run once; ``outputs`` (all by default) by name."""
 
 
 class StatefulSession:
@@ -30,7 +39,7 @@ class StatefulSession:
         InvalidModelError: The model lacks such an output or input.
     """
 
-    def __init__(self, session: Session, state: Mapping[str, str]) -> None:
+    def __init__(self, session: NamedSession, state: Mapping[str, str]) -> None:
         for output, input_name in state.items():
             if output not in session.outputs or input_name not in session.inputs:
                 raise InvalidModelError(f"state {output}={input_name}: the model has no such output and input")

@@ -105,6 +105,7 @@ class Settings:
     max_drop: Drop = 0.01
     min_speedup: float | None = None
     for_ort: str | None = None
+    cpus: tuple[str, ...] = ()
     seed: int = 0
     labels: str | None = None
     preprocess: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -42,6 +42,7 @@ from onnxslim.validation.metrics.accumulator import MetricResult
 from onnxslim.verification.check import Check, conclude
 from onnxslim.verification.interface import check_interface, check_oldest_runtime, check_opset
 from onnxslim.verification.outcome import Verification, check_speed, describe_verdict, make_error
+from onnxslim.verification.processors import check_processors, parse_processors
 from onnxslim.verification.receipt import (
     SCHEMA,
     DataRecord,
@@ -66,6 +67,7 @@ def verify(
     max_drop: float | str = 0.01,
     min_speedup: float | None = None,
     for_ort: str | None = None,
+    cpus: Sequence[str] = (),
     inconclusive: Literal["fail", "pass"] = "fail",
     seed: int = 0,
     config: SessionConfig | None = None,
@@ -89,6 +91,8 @@ def verify(
         max_drop: The drop that is allowed, as ``--max-drop``.
         min_speedup: How many times faster the candidate must be, with its whole interval, or None.
         for_ort: The onnxruntime release that has to load it.
+        cpus: Processors on which it has to answer as it does here: keys of
+            :data:`~onnxslim.runtime.emulation.processor_table.PROCESSORS`, run under emulation where this machine is none.
         inconclusive: Whether data that cannot decide count as a failure.
         seed: Of the samples that are drawn.
         config: Where both run.
@@ -103,7 +107,7 @@ def verify(
         The evidence; ``extra["verification"]`` has the verdict, its checks and the samples.
 
     Raises:
-        UsageError: No data, or made-up ones, which prove nothing.
+        UsageError: No data, or made-up ones, which prove nothing; an unknown processor.
         GateError: The verdict is ``fail``; ``result`` of the error holds the evidence.
         InconclusiveError: It is ``cannot tell``, and that counts as a failure; likewise.
         InvalidModelError: A model is broken, or not the receipt's.
@@ -111,7 +115,7 @@ def verify(
     """
     limit = parse_drop(max_drop)
     config, read, judge = config or SessionConfig(), read or DataOptions(), judge or EvaluationOptions()
-    read = replace(read, allow_random=False)
+    read, cpus = replace(read, allow_random=False), parse_processors(cpus, config)
     task = prepare_task(
         against, "verify", eval_data=data, seed=seed, config=config, read=read, judge=judge, progress=progress
     )
@@ -123,8 +127,9 @@ def verify(
     made = Receipt(
         schema=SCHEMA, verdict="cannot tell", candidate=ModelRecord.of(model, path),
         original=ModelRecord.of(model_file.load(against), _get_path(against)), data=DataRecord.of(samples, data),
-        settings=Settings.of(config, read, judge, max_drop=limit, min_speedup=min_speedup, for_ort=for_ort, seed=seed),
-        samples_used=0, recipe=recipe, machine=describe_machine(),
+        settings=Settings.of(
+            config, read, judge, max_drop=limit, min_speedup=min_speedup, for_ort=for_ort, cpus=cpus, seed=seed
+        ), samples_used=0, recipe=recipe, machine=describe_machine(),
     )  # fmt: skip
     if receipt is not None:
         receipt.check_same(made)
@@ -159,6 +164,8 @@ def verify(
             checks.append(Check("run", "fail", f"the candidate does not run: {error.message}"))
         else:
             checks += check_speed(result.latency, min_speedup)
+            answers, cautions = check_processors(model, samples, cpus, config, seed=seed, progress=progress)
+            checks, result.warnings = checks + answers, result.warnings + cautions
     if receipt is not None:
         checks.append(receipt.check_verdict(conclude(checks)))
         result.warnings += receipt.list_differences(made)

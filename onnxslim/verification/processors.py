@@ -1,0 +1,146 @@
+"""Whether a candidate answers alike on other processors: asked of them under emulation, and of its weights and ranges."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from onnxslim.core.errors import InvalidDataError, InvalidModelError, UnsupportedError, UsageError
+from onnxslim.core.progress import Progress, ignore_progress
+from onnxslim.data.samples import Samples
+from onnxslim.data.split import draw_samples
+from onnxslim.quantization.evaluation.saturating_layers import SaturatingLayer, find_saturating_layers
+from onnxslim.runtime.emulation.emulated_session import EmulatedSession
+from onnxslim.runtime.emulation.processor_table import PROCESSORS, find_interpreter
+from onnxslim.runtime.session import Session, SessionConfig
+from onnxslim.runtime.stateful_session import StatefulSession
+from onnxslim.validation.evaluation_accumulator import Evaluation, EvaluationAccumulator
+from onnxslim.validation.output_kinds.recognition import recognize_outputs
+from onnxslim.validation.paired_runs import run_batches
+from onnxslim.verification.check import Check, Verdict
+
+#: How far answers may be from those given here, counted as a drop of top-1: half a point.
+MAX_DROP = 0.005
+#: Samples that are run elsewhere, and seconds after which no more are begun: emulation takes some hundred times as long.
+MAX_SAMPLES, MAX_SECONDS = 500, 120.0
+_MAX_NAMED = 3
+
+
+def parse_processors(names: Sequence[str], config: SessionConfig) -> tuple[str, ...]:
+    """``names`` without repeats, for a candidate that runs as ``config`` says.
+
+    Raises:
+        UsageError: One is unknown, or ``config`` is of another provider than the CPU's.
+    """
+    if names and not config.is_cpu:
+        raise UsageError(f"--cpus compares kernels of the CPU provider, not of {config.provider}", hint="drop --provider")
+    for name in names:
+        if name not in PROCESSORS:
+            told = "; ".join(f"{known}: {processor.description}" for known, processor in PROCESSORS.items())
+            raise UsageError(f"--cpus {name}: unknown", hint=told)
+    return tuple(dict.fromkeys(names))
+
+
+def check_processors(
+    model: ir.Model,
+    samples: Samples,
+    names: Sequence[str],
+    config: SessionConfig,
+    *,
+    seed: int = 0,
+    progress: Progress = ignore_progress,
+) -> tuple[list[Check], list[str]]:
+    """Whether ``model`` answers on each processor as it does here.
+
+    Args:
+        model: The candidate.
+        samples: The data; labels are not read.
+        names: Keys of :data:`~onnxslim.runtime.emulation.processor_table.PROCESSORS`.
+        config: How sessions run, on the CPU provider.
+        seed: Of the samples that are drawn.
+        progress: Told how far it is.
+
+    Returns:
+        A check of each processor that this machine is, or can be made to behave as; a warning of each other one.
+    """
+    if not names:
+        return [], []
+    layers = find_saturating_layers(model)
+    if len(samples) > MAX_SAMPLES and samples.sequences is None:
+        samples = samples.take(draw_samples(samples, MAX_SAMPLES, seed))
+    checks, warnings = list[Check](), list[str]()
+    for name in names:
+        processor = PROCESSORS[name]
+        named = describe_layers(layers, name)
+        if processor.is_here():
+            checks.append(Check(f"answers on {name}", "pass", f"this machine is {processor.description}"))
+            continue
+        try:
+            interpreter = find_interpreter(processor)
+        except UnsupportedError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            said = f"answers on {name} ({processor.description}): expected, not verified here: {error.message}{hint}"
+            warnings.append(said + (f"; {named}" if named else ""))
+            continue
+        try:
+            with EmulatedSession(model, config, interpreter, f"on {name}") as session:
+                found = _compare(model, session, samples, config, progress)
+        except (InvalidModelError, UnsupportedError) as error:
+            checks.append(Check(f"answers on {name}", "fail", f"does not run there: {error.message}"))
+        else:
+            checks.append(_judge(name, found, named))
+    return checks, warnings
+
+
+def describe_layers(layers: Sequence[SaturatingLayer], processor: str) -> str:
+    """Which layers can go wrong on ``processor``, in a clause; empty where none can."""
+    if processor == "armv8":
+        layers = [layer for layer in layers if layer.wraps_on_arm]
+        what = "wrap around without a dot product"
+    elif processor == "avx2":
+        what = "saturate without VNNI"
+    else:
+        return ""
+    if not layers:
+        return ""
+    more = "" if len(layers) <= _MAX_NAMED else f" and {len(layers) - _MAX_NAMED} more"
+    names = ", ".join(map(str, layers[:_MAX_NAMED]))
+    return f"layers whose products can {what}: {names}{more}; quantize --target portable writes none"
+
+
+def _compare(
+    model: ir.Model, there: EmulatedSession, samples: Samples, config: SessionConfig, progress: Progress
+) -> Evaluation:
+    """The answers there, held against those here, sample by sample until the time is up."""
+    kinds = recognize_outputs(model, samples, config=config)
+    here = StatefulSession(Session(model, config), samples.state)
+    results = {"there": StatefulSession(there, samples.state)}
+    deadline = time.monotonic() + MAX_SECONDS
+    accumulator: EvaluationAccumulator | None = None
+    for indices, original, outputs in run_batches(samples, here, results, samples.fixed_batch or 1):
+        accumulator = accumulator or EvaluationAccumulator(kinds, outputs["there"], original, None)
+        accumulator.add(outputs["there"], original, None, len(indices))
+        progress("emulate", indices.stop, len(samples))
+        if time.monotonic() > deadline:
+            break
+    if accumulator is None:
+        raise InvalidDataError(f"{samples.source}: no samples to compare on")
+    return accumulator.compute(None, random=True)
+
+
+def _judge(name: str, found: Evaluation, named: str) -> Check:
+    metric = found.find("agreement") or found.metric
+    limit, text = metric.get_own_limit(MAX_DROP), metric.format_value
+    decibels = [fidelity.as_json()["sqnr_db"] for fidelity in found.outputs.values()]
+    nearest = min((value for value in decibels if value is not None), default=None)
+    told = f"{metric.name} {text(metric.result)} with the answers here on {metric.n} samples"
+    told += "" if nearest is None else f", {nearest:.1f} dB"
+    verdict: Verdict = "pass"
+    drop = metric.drop
+    if drop is None or not drop <= limit + 1e-9:
+        is_proven = drop is None or metric.interval is None or not metric.interval[0] <= limit
+        verdict = "fail" if is_proven else "cannot tell"
+        told += f"; at most {text(limit)} less is allowed" + (f"; {named}" if named else "")
+    return Check(f"answers on {name}", verdict, told, drop, metric.interval, limit)

@@ -1,0 +1,96 @@
+"""Answers on other processors: the same pass, others fail and name the layers, what cannot be asked is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxslim.core.errors import UnsupportedError, UsageError
+from onnxslim.data.samples import Samples
+from onnxslim.data.sources import open_samples
+from onnxslim.quantization.evaluation.saturating_layers import SaturatingLayer
+from onnxslim.runtime.emulation.processor_table import PROCESSORS, Processor
+from onnxslim.runtime.isolation import HERE
+from onnxslim.runtime.session import SessionConfig
+from onnxslim.verification import processors
+from onnxslim.verification.processors import check_processors, describe_layers, parse_processors
+
+
+@pytest.fixture
+def samples(digits: ir.Model, evals: str) -> Samples:
+    return open_samples(evals, digits).take(np.arange(60))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No processor is this machine, and each behaves like it."""
+    monkeypatch.setattr(Processor, "is_here", lambda self: False)
+    monkeypatch.setattr(processors, "find_interpreter", lambda processor: HERE)
+
+
+def test_the_same_answers_pass_with_how_many_there_were(digits: ir.Model, samples: Samples) -> None:
+    checks, warnings = check_processors(digits, samples, ("arm", "avx2"), SessionConfig())
+    assert [(check.name, check.verdict) for check in checks] == [("answers on arm", "pass"), ("answers on avx2", "pass")]
+    assert checks[0].message == "agreement 100 % with the answers here on 60 samples"
+    assert not warnings
+
+
+def test_other_answers_fail_and_the_layers_are_named(
+    digits: ir.Model, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong(processors.EmulatedSession):
+        def run(self, feeds: Any, outputs: Any = None) -> dict[str, Any]:
+            return {name: np.roll(value, 1, axis=-1) for name, value in super().run(feeds, outputs).items()}
+
+    layer = SaturatingLayer("conv1", 3, 16, 40_000, wraps_on_arm=False)
+    monkeypatch.setattr(processors, "EmulatedSession", Wrong)
+    monkeypatch.setattr(processors, "find_saturating_layers", lambda model: [layer])
+    (check,), _ = check_processors(digits, samples, ("avx2",), SessionConfig())
+    assert check.verdict == "fail"
+    assert "conv1 (3 of 16 channels, sums up to 40000)" in check.message
+    assert "--target portable" in check.message
+
+
+def test_what_cannot_be_asked_is_expected_and_says_what_is_missing(
+    digits: ir.Model, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(processor: Processor) -> Any:
+        raise UnsupportedError("qemu is not installed", hint="apt install it")
+
+    monkeypatch.setattr(processors, "find_interpreter", fail)
+    checks, (warning,) = check_processors(digits, samples, ("arm",), SessionConfig())
+    assert not checks
+    assert "expected, not verified here: qemu is not installed (apt install it)" in warning
+    monkeypatch.setattr(Processor, "is_here", lambda self: True)
+    (check,), warnings = check_processors(digits, samples, ("arm",), SessionConfig())
+    assert check.verdict == "pass"
+    assert not warnings
+
+
+def test_a_slow_processor_answers_as_many_samples_as_it_has_time_for(
+    digits: ir.Model, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processors, "MAX_SECONDS", 0.0)
+    (check,), _ = check_processors(digits, samples, ("arm",), SessionConfig())
+    assert "on 1 samples" in check.message
+
+
+def test_only_layers_that_the_processor_gets_wrong_are_named() -> None:
+    layers = [SaturatingLayer(f"conv{i}", 1, 8, 33_000, wraps_on_arm=i == 4) for i in range(5)]
+    assert describe_layers(layers, "arm") == describe_layers(layers, "vnni") == describe_layers([], "avx2") == ""
+    assert "conv0" in describe_layers(layers, "avx2")
+    assert "and 2 more" in describe_layers(layers, "avx2")
+    assert describe_layers(layers, "armv8").count("conv") == 1
+
+
+def test_unknown_processors_and_other_providers_are_usage_errors() -> None:
+    assert parse_processors(("arm", "avx2", "arm"), SessionConfig()) == ("arm", "avx2")
+    with pytest.raises(UsageError, match="--cpus mips: unknown") as caught:
+        parse_processors(("mips",), SessionConfig())
+    assert all(name in str(caught.value.hint) for name in PROCESSORS)
+    with pytest.raises(UsageError, match="not of cuda"):
+        parse_processors(("arm",), SessionConfig(provider="cuda"))
+    assert parse_processors((), SessionConfig(provider="cuda")) == ()
