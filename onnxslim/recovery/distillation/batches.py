@@ -80,9 +80,10 @@ class DistillationLoader:
         for feeds, labels in self.cache.draw_batches(step, size, self.seed):
             augmented = augment(feeds, self.augmentations, rng) if self.augmentations else feeds
             used_labels = None if "mixup" in self.augmentations else labels
-            micro_batches += _split_into_micro_batches(
-                augmented, used_labels, count if self.cache.stacked is not None else 1
-            )
+            if self.cache.stacked is None:  # of one length a run: there may be many of it or few
+                micro_batches.append(MicroBatch(augmented, used_labels, self.cache.count_rows(feeds)))
+            else:
+                micro_batches += _split_into_micro_batches(augmented, used_labels, count)
         run_count = sum(part.share for part in micro_batches)
         return [replace(part, share=part.share / run_count) for part in micro_batches]
 

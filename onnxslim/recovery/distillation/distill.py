@@ -13,6 +13,7 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
+from onnxslim.activations.padding import trim_padding
 from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.core.progress import Progress
@@ -63,7 +64,9 @@ def distill(
         adopt_short_names(teacher_model, input_model)
         student = model_file.clone(input_model)
         LiftConstantsToInitializersPass()(student)
-        training_set, held_out_set = _split_samples(context.require_samples("recover"), unseen, options, report)
+        samples = trim_padding(teacher_model, context.require_samples("recover"), context.config)
+        unseen = None if unseen is None else trim_padding(teacher_model, unseen, context.config)
+        training_set, held_out_set = _split_samples(samples, unseen, options, report)
         evaluator = StudentEvaluator(teacher_model, held_out_set, context.config)
         before = evaluator.score(input_model)
         plan, part = make_plan(student, teacher_model, context, training_set, held_out_set, options)

@@ -76,6 +76,9 @@ class SampleCache:
         """How many samples ``feeds`` hold, which are of this cache."""
         if self.stacked is not None:
             return len(next(iter(feeds.values())))
+        lengths = {len(array) for array in feeds.values() if array.ndim}
+        if len(lengths) == 1 and lengths <= {len(indices) for indices in self.indices}:
+            return lengths.pop()
         return max(1, self.size // len(self.batches))
 
     def _append_rows(self, batch: Batch, count: int) -> bool:

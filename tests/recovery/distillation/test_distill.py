@@ -8,14 +8,17 @@ from onnx import helper
 
 pytest.importorskip("torch", reason="recover needs torch")
 
+from onnxslim.activations.padding import trim_padding
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.pipeline import recipe_run
 from onnxslim.pipeline.recipe import Recipe, make_step
 from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.step import recover
+from onnxslim.runtime.session import SessionConfig
 from tests.support import nets as small
 from tests.support import torch_graphs as nets
+from tests.support.onnx_text import build, floats
 from tests.support.torch_graphs import QUICK, error, fresh
 
 
@@ -97,3 +100,26 @@ def test_what_comes_back_is_no_worse_on_samples_that_nobody_saw(count: int, step
         options = RecoverOptions(steps=steps, seed=seed, lr=3e-2)
         result, _ = recover(student, teacher, nets.rows(count, seed + 20), options)
         assert error(result, teacher, fresh()) <= 1.02 * error(student, teacher, fresh())
+
+
+def test_padding_that_a_mask_leaves_out_is_not_learnt_from() -> None:
+    body = """
+        u = MatMul (x, w) h = Add (u, b) a = Relu (h) z = MatMul (a, v)
+        kept = Cast <to = 1> (flags) axis = Constant <value = int64[1] {2}> () weight = Unsqueeze (kept, axis)
+        taken = Mul (z, weight) places = Constant <value = int64[1] {1}> () total = ReduceSum (taken, places)
+        y = Add (z, total)
+    """
+    weights = {"w": floats(4, 16), "b": floats(16), "v": floats(16, 4)}
+    teacher = build(f"(float[n,s,4] x, int64[n,s] flags) => (float[n,s,4] y) {{ {body} }}", **weights)
+    rng = np.random.default_rng(2)
+    lengths, x = rng.integers(1, 9, 120), rng.standard_normal((120, 8, 4)).astype(np.float32)
+    flags = np.arange(8) < lengths[:, None]
+    samples = open_samples({"x": x, "flags": flags.astype(np.int64)}, teacher)
+    trimmed = trim_padding(teacher, samples, SessionConfig())
+    assert trimmed is not samples
+    options = RecoverOptions(steps=20, lr=1e-2)
+    results = [recover(nets.damaged(teacher, 0.3), teacher, data, options) for data in (samples, trimmed)]
+    assert len({model_file.to_bytes(model) for model, _ in results}) == 1
+    report = results[0][1]
+    assert report.changed
+    assert report.details["after"]["error"] < report.details["before"]["error"]

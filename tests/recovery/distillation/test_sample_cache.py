@@ -11,8 +11,12 @@ pytest.importorskip("torch", reason="recover needs torch")
 
 from onnxslim.data.sources import open_samples
 from onnxslim.recovery.distillation import sample_cache
+from onnxslim.recovery.distillation.batches import DistillationLoader
 from onnxslim.recovery.distillation.sample_cache import SampleCache
+from onnxslim.recovery.distillation.teacher import TappedModel
+from onnxslim.runtime.session import SessionConfig
 from tests.support import torch_graphs as nets
+from tests.support.onnx_text import build
 
 
 @settings(deadline=None, max_examples=20)
@@ -40,6 +44,19 @@ def test_a_model_with_a_fixed_batch_is_shown_whole_batches() -> None:
     pool = SampleCache(open_samples({"x": np.ones((22, 8), np.float32)}, model))
     runs = list(pool.draw_batches(0, 8, 0))
     assert [feeds["x"].shape for feeds, _ in runs] == [(4, 8), (4, 8)]
+
+
+def test_of_samples_of_several_lengths_each_run_counts_its_own() -> None:
+    model = build("(float[n,s,4] x) => (float[n,s,4] y) { y = Relu (x) }")
+    rows = [{"x": np.ones((length, 4), np.float32)} for length in (3, 3, 3, 2, 5, 5, 1)]
+    pool = SampleCache(open_samples(rows, model))
+    assert pool.stacked is None
+    assert [pool.count_rows(feeds) for feeds, _ in pool.iterate_all(8)] == [3, 1, 2, 1]
+    loader = DistillationLoader(pool, TappedModel(model, ["y"], SessionConfig()), None, ["x"], (), 0)
+    parts = loader.micro_batches_at(0, 7, 1)
+    assert sum(part.share for part in parts) == pytest.approx(1)
+    shares = {len(part.feeds["x"]): part.share for part in parts}
+    assert shares[3] == pytest.approx(3 * shares[1])
 
 
 @pytest.mark.parametrize("is_full", [False, True])
