@@ -11,7 +11,6 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from onnxslim.core.cpu_info import count_own_cores, read_cpu_info
 from onnxslim.core.errors import OnnxslimError
 from onnxslim.core.version import __version__
 from onnxslim.pipeline.result import Result
@@ -23,7 +22,8 @@ from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.detect import detect_target
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.reporting.text import clean
-from onnxslim.runtime.devices.machine_figures import name_processor
+from onnxslim.runtime.devices.device import current_device
+from onnxslim.runtime.devices.machine_figures import count_cores, identify_machine, name_processor
 from onnxslim.runtime.energy.energy_counter import NOT_MEASURABLE, find_counter
 from onnxslim.runtime.providers import CPU, PROVIDERS, Provider, parse_provider
 from onnxslim.runtime.session import SessionConfig, available_providers
@@ -33,6 +33,7 @@ from onnxslim.tools.measured_costs import keep_costs
 from .. import name_clash
 from ..command import command
 from ..console.tables import format_warnings, make_grid
+from ..options import shared_options
 from ..options.common_options import CommonOptions
 
 #: What the outcome may depend on, by distribution.
@@ -79,6 +80,7 @@ def _format_ops(ops: Mapping[str, int]) -> str:
 
 
 @command("doctor", show=show)
+@shared_options.on
 def doctor(common: CommonOptions) -> Result:
     """What this machine and its runtime can do: versions, providers, what speeds int8 up, what can be measured."""
     clash = name_clash.find_clash()
@@ -86,14 +88,11 @@ def doctor(common: CommonOptions) -> Result:
     findings = [*pattern_checks.check_target(onnxruntime_cpu.CPU), *pattern_checks.check_claims()]
     timed_claims = time_claims(common.config.with_(provider="cpu"))
     machine = {
-        "": {"onnxslim": __version__, "Python": platform.python_version(), "system": platform.platform()},
-        "library": {name: _find_version(name) for name in _LIBRARIES},
+        **_describe_software(),
         "CPU": _describe_cpu(),
-        "provider": {name: _describe_provider(name) for name in PROVIDERS},
         "int8": _describe_int8(findings, common.config.with_(provider="cpu"), cautions),
         "forms that cost": _describe_costs(common.config.with_(provider="cpu")),
         "exact rewrites": _describe_rewrites(timed_claims),
-        "energy": {"counter": getattr(find_counter(Provider(CPU)), "source", NOT_MEASURABLE)},
     }
     contract_lines = [{"says": f.op, "claimed": f.claimed, "fused": f.fused, "ops": f.ops} for f in findings]
     rewrite_lines = [
@@ -186,14 +185,25 @@ def _describe_target(target: Target) -> str:
 
 
 def _describe_cpu() -> dict[str, str]:
-    """Name, cores this process may use, and the flags that matter; what cannot be read is left out."""
-    cores = {"cores": str(count_own_cores())}
-    cpu_info = read_cpu_info()
-    if not cpu_info:
-        return {"name": platform.processor() or platform.machine(), **cores}
-    flags = (cpu_info.get("flags") or cpu_info.get("Features") or "").split()
+    """Name, cores a process may use, and the flags that matter; what cannot be read is left out."""
+    machine = identify_machine()
+    flags = machine["flags"].split()
+    known = {"flags": " ".join(flag for flag in _FLAGS if flag in flags)} if flags else {}
+    return {"name": machine["cpu"], "cores": str(count_cores()), **known}
+
+
+def _describe_software() -> dict[str, dict[str, str]]:
+    """What is installed where it is measured; of a device what its worker says."""
+    device = current_device()
+    if device is not None:
+        about = {name: device.facts.get(name, "unknown") for name in ("onnxslim", "system", "machine")}
+        return {
+            "": {"timed at": device.name, **about},
+            "library": {"onnxruntime": device.facts.get("onnxruntime", "unknown")},
+        }
     return {
-        "name": cpu_info.get("model name", platform.machine()),
-        **cores,
-        "flags": " ".join(f for f in _FLAGS if f in flags),
+        "": {"onnxslim": __version__, "Python": platform.python_version(), "system": platform.platform()},
+        "library": {name: _find_version(name) for name in _LIBRARIES},
+        "provider": {name: _describe_provider(name) for name in PROVIDERS},
+        "energy": {"counter": getattr(find_counter(Provider(CPU)), "source", NOT_MEASURABLE)},
     }

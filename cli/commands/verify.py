@@ -25,7 +25,7 @@ from ..options.parameter_types import DROP, MODEL, POSITIVE, NamesType
 #: What may be said beside a receipt: where its files are by now, and what becomes of the outcome.
 _BESIDE_RECEIPT = frozenset(
     "candidate against data receipt inconclusive out force report json explain quiet verbose debug junit sarif model_card"
-    " mlflow timeout max_memory allow_hardlinks allow_code custom_ops dry_run".split()
+    " mlflow on timeout max_memory allow_hardlinks allow_code custom_ops dry_run".split()
 )
 
 
@@ -42,6 +42,7 @@ _BESIDE_RECEIPT = frozenset(
 @click.option("--inconclusive", type=click.Choice(("fail", "pass")), default="fail", show_default=True,
               help="What data that cannot decide come to: exit 7, or 0.")  # fmt: skip
 @click.option("--receipt", metavar="R.json", help="Repeat what this receipt (-o of verify) says, on the same files.")
+@shared_options.on
 @click.option("--junit", metavar="F", help="Write the checks as JUnit's XML, for CI servers: F.xml.")
 @click.option("--sarif", metavar="F", help="Write the checks as SARIF, for code scanning: F.sarif.")
 def verify(

@@ -32,8 +32,9 @@ from onnxslim.pipeline.judging import EvaluationOptions
 from onnxslim.pipeline.recipe import METADATA_KEY
 from onnxslim.pipeline.result import Result, compute_facts, describe_measurements
 from onnxslim.pipeline.task import CompressionTask, check_metric, prepare_task
+from onnxslim.runtime.devices.device import current_device
 from onnxslim.runtime.load_check import check_survives
-from onnxslim.runtime.session import Session, SessionConfig, open_timed_session
+from onnxslim.runtime.session import SessionConfig, open_timed_session
 from onnxslim.runtime.session_config import version
 from onnxslim.runtime.timing import interleave
 from onnxslim.validation import latency as latencies
@@ -197,12 +198,13 @@ def _check_loads(model: ir.Model, config: SessionConfig) -> Check:
     """Whether the installed runtime takes the candidate, as it took the original."""
     try:
         check_survives(model, config, name="the candidate")
-        Session(model, config)
+        open_timed_session(model, config)
     except LimitError:
         raise
     except OnnxslimError as error:
         return Check("load", "fail", error.message)
-    return Check("load", "pass", f"loads in onnxruntime {version()} here")
+    device = current_device()
+    return Check("load", "pass", f"loads in onnxruntime {version()} {'here' if device is None else f'at {device.name}'}")
 
 
 def _evaluate(

@@ -6,8 +6,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from onnxslim.quantization.conformance.fusion_claims import FUSION_CLAIMS, FusionClaim
+from onnxslim.quantization.conformance.fusion_claims import FusionClaim, list_claims
 from onnxslim.quantization.conformance.toy_models import ToyModel
+from onnxslim.runtime.devices.machine_figures import name_processor
 from onnxslim.tools.unfused_layers import find_unfused_layers
 from tests.support.onnx_text import build, floats
 
@@ -25,7 +26,9 @@ def says_float(claim: FusionClaim) -> bool | None:
 
 #: What other hints tell of (int8 activations, weights without activations), and a layer that is kept float on purpose.
 OTHERS = ("int8 activations that two ops read", "stays float, its neighbours", "at load", "at every run")
-CLAIMS = [c for c in FUSION_CLAIMS if says_float(c) is not None and not any(o in c.description for o in OTHERS)]
+CLAIMS = [
+    c for c in list_claims(name_processor()) if says_float(c) is not None and not any(o in c.description for o in OTHERS)
+]
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.description)

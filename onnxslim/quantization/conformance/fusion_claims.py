@@ -6,7 +6,6 @@ entry here; ``pattern_checks.py`` runs them, for the tests and for ``onnxslim do
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 
@@ -255,6 +254,3 @@ _CLAIMS = [
 def list_claims(machine: str) -> list[FusionClaim]:
     """Those that are about the processor ``machine``, as ``platform.machine()`` names it."""
     return [claim for claim in _CLAIMS if not claim.machines or machine in claim.machines]
-
-
-FUSION_CLAIMS = list_claims(platform.machine())

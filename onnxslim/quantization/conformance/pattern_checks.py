@@ -20,12 +20,13 @@ import onnx_ir as ir
 from onnxslim.graph import shapes
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.quantization.calibration import observe
-from onnxslim.quantization.conformance.fusion_claims import FUSION_CLAIMS
+from onnxslim.quantization.conformance.fusion_claims import list_claims
 from onnxslim.quantization.numerics import affine
 from onnxslim.quantization.qdq.fusion_groups import find_fusion_groups, make_plan
 from onnxslim.quantization.qdq.insert import QuantizationParams, insert_qdq_in_place
 from onnxslim.quantization.qdq.placement import find_int8_capable
 from onnxslim.quantization.targets.base import OpKind, SupportedOp, Target
+from onnxslim.runtime.devices.machine_figures import name_processor
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.runtime.session import SessionConfig
 
@@ -125,7 +126,7 @@ def check_target(target: Target, config: SessionConfig | None = None) -> list[Co
 def check_claims(config: SessionConfig | None = None) -> list[ConformanceResult]:
     """Every line of ``claims.py`` against the runtime; ``op`` of a finding is what the claim says."""
     results = []
-    for claim in FUSION_CLAIMS:
+    for claim in list_claims(name_processor()):
         ops = Counter(node.op_type for node in read_optimized_graph(claim.build(), config).graph)
         results.append(ConformanceResult(claim.description, True, claim.holds(ops), dict(ops)))
     return results

@@ -13,6 +13,7 @@ import hmac
 import os
 import platform
 import secrets
+import signal
 import socket
 import sys
 import tempfile
@@ -142,8 +143,12 @@ def start_worker(host: str, port: int, announce: Callable[[str], None]) -> None:
     given = read_token()
     token = given or secrets.token_hex(16)
     worker = Worker(host, port, token)
-    # data of a model that lie outside it would be looked for here
-    with tempfile.TemporaryDirectory(prefix="onnxslim-") as empty:
+    before = os.getcwd()
+    # one folder for everything that is written, so that nothing stays behind; data of a model that lie outside it would be
+    # looked for in the current one, which is empty
+    with tempfile.TemporaryDirectory(prefix="onnxslim-", ignore_cleanup_errors=True) as folder:
+        tempfile.tempdir, empty = folder, os.path.join(folder, "empty")
+        os.mkdir(empty)
         os.chdir(empty)
         address = f"[{worker.address[0]}]" if ":" in worker.address[0] else worker.address[0]
         announce(f"onnxslim {__version__}, onnxruntime {version()}: timing at {address}:{worker.address[1]}, Ctrl-C ends it")
@@ -153,7 +158,8 @@ def start_worker(host: str, port: int, announce: Callable[[str], None]) -> None:
             worker.serve()
         finally:
             worker.close()
-            os.chdir(os.path.dirname(empty))
+            tempfile.tempdir = None
+            os.chdir(before)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -162,6 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes any that is free")
     parser.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="this machine alone by default")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was sent is removed then too
     try:
         start_worker(given.listen, given.port, lambda line: _say(sys.stdout, line))
     except OnnxslimError as error:

@@ -7,13 +7,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from onnxslim.quantization.conformance.fusion_claims import FUSION_CLAIMS, FusionClaim
+from onnxslim.quantization.conformance.fusion_claims import FusionClaim, list_claims
 from onnxslim.quantization.conformance.toy_models import ToyModel
+from onnxslim.runtime.devices.machine_figures import name_processor
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.runtime.session import Session, SessionConfig
 
 
-@pytest.mark.parametrize("claim", FUSION_CLAIMS, ids=lambda claim: claim.description)
+@pytest.mark.parametrize("claim", list_claims(name_processor()), ids=lambda claim: claim.description)
 def test_what_placement_rests_on_holds(claim: FusionClaim) -> None:
     ops = Counter(node.op_type for node in read_optimized_graph(claim.build()).graph)
     assert claim.holds(ops), f"{claim.description}: left {dict(ops)}"

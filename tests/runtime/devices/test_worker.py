@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -26,14 +27,19 @@ def test_it_needs_the_runtime_and_numpy_and_nothing_else() -> None:
     assert python(code).stdout.strip() == "['onnxslim']"
 
 
-def test_it_says_where_it_listens_and_ends_on_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_it_listens_and_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ending: signal.Signals
+) -> None:
     monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with start_worker_process() as (process, address):
         with open_device(address) as device:
             assert device is not None
             assert set(device.facts) == {"onnxslim", "onnxruntime", "cpu", "flags", "system", "machine", "cores"}
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        process.send_signal(ending)
+        assert process.wait(60) == 130
+    assert list(tmp_path.glob("onnxslim-*")) == []
 
 
 def test_an_address_that_is_taken_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
