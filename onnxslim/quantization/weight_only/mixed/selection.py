@@ -29,6 +29,9 @@ from onnxslim.simplification.file_size import measure_bytes
 RECIPE_BYTES = 1000
 #: How often a size is measured at most until the largest point that is small enough is found.
 MAX_SKETCHES = 6
+#: Of the drop that is allowed, what a choice may lose where some choice loses no more: of many the one that is just good
+#: enough on these samples is not on others.
+MAX_DROP_SHARE = 0.6
 #: Of the loss of one point that is judged, the most that the next has.
 MAX_LOSS_LEFT = 0.7
 #: Samples that outputs are judged on by their SQNR.
@@ -109,6 +112,7 @@ def select_by_loss(
         GateError: None keeps the SQNR that is asked for.
     """
     judge, errors = Judge(context, options), dict[int, dict[str, float]]()
+    allowed = MAX_DROP_SHARE if judge.is_drop_judged else 1.0
     feeds = CalibrationFeeds(context.require_samples("--weights mixed"))
     asks_sqnr = options.min_sqnr is not None or not judge.is_drop_judged
     reference = ReferenceOutputs(model, feeds.last(MAX_EVALUATION_SAMPLES), context.config) if asks_sqnr else None
@@ -117,7 +121,7 @@ def select_by_loss(
     def measure(place: int) -> float:
         built = build(points[place])
         errors[place] = {} if reference is None else reference.merge_parts(reference.errors(built))
-        return judge.judge([Variant(None, built, errors[place])]).excess
+        return judge.judge([Variant(None, built, errors[place])]).excess / allowed
 
     start = time.monotonic()
     known = {0: measure(0)}
@@ -126,11 +130,14 @@ def select_by_loss(
         seconds=time.monotonic() - start, deadline=context.deadline,
     )  # fmt: skip
     report.details["front_tried"] = {
-        str(round(front[points[place]].nbytes)): float(f"{excess:.3g}") for place, excess in selection.excesses.items()
+        str(round(front[points[place]].nbytes)): float(f"{allowed * excess:.3g}")
+        for place, excess in selection.excesses.items()
     }
     if selection.index is not None:
         return points[selection.index]
     best = min(selection.excesses, key=selection.excesses.__getitem__)
+    if allowed * selection.excesses[best] <= 1:
+        return points[best]
     tried = f"{len(selection.excesses)} of {len(points)} choices of formats"
     if not judge.is_drop_judged:
         raise build_sqnr_error(errors[best], options, form="--weights mixed", tried=f"the best of {tried}")

@@ -19,7 +19,7 @@ from onnxslim.quantization.evaluation.front_selection import MAX_BUILDS
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
 from onnxslim.quantization.weight_only.mixed import pipeline, second_moments
-from onnxslim.quantization.weight_only.mixed.selection import RECIPE_BYTES
+from onnxslim.quantization.weight_only.mixed.selection import MAX_DROP_SHARE, RECIPE_BYTES
 from onnxslim.runtime.session import Session, SessionConfig
 from tests.support.encoder import sqnr, tied
 from tests.support.quantize_graphs import model, weight
@@ -144,7 +144,7 @@ def test_a_judge_of_drops_decides_where_there_is_one() -> None:
 
     def judge(candidate: ir.Model) -> DropOverLimit:
         judged.append(len(model_file.to_bytes(candidate)))
-        excess = 40_000 / judged[-1]
+        excess = MAX_DROP_SHARE * 40_000 / judged[-1]  # so much of what is allowed is not spent
         return DropOverLimit(excess, excess)
 
     result, report = quantize(found, samples, MIXED, drop_over_limit=judge)
@@ -152,6 +152,19 @@ def test_a_judge_of_drops_decides_where_there_is_one() -> None:
     kept = [size for size in judged if size >= 40_000]
     # what is behind the choice of formats takes some more away
     assert 0.9 * min(kept) <= len(model_file.to_bytes(result)) <= min(kept)
+
+
+def test_where_nothing_keeps_a_margin_what_keeps_the_limit_will_do() -> None:
+    found, samples = make_chain()
+    limit = 0.99 * len(model_file.to_bytes(quantize(found, samples, replace(MIXED, weight_formats={"int8:32": ()}))[0]))
+
+    def judge(candidate: ir.Model) -> DropOverLimit:
+        excess = limit / len(model_file.to_bytes(candidate))
+        return DropOverLimit(excess, excess)
+
+    result, report = quantize(found, samples, MIXED, drop_over_limit=judge)
+    assert len(model_file.to_bytes(result)) > 0.9 * limit
+    assert not any("drop stays too large" in line for line in report.warnings)
 
 
 def test_a_size_that_cannot_be_reached_says_the_smallest_that_can() -> None:
