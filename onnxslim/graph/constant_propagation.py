@@ -108,7 +108,7 @@ def _is_large(node: ir.Node, inputs: list[np.ndarray | None]) -> bool:
 
 
 def _run(node: ir.Node, inputs: list[np.ndarray | None], opset: int) -> list[np.ndarray] | None:
-    proto = ir.to_proto(node)
+    proto = ir.serde.serialize_node(node)
     graph = onnx.helper.make_graph(
         [proto],
         "constant",

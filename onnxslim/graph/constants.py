@@ -60,8 +60,9 @@ def _of_constant_node(node: ir.Node) -> ir.TensorProtocol | None:
     for name, attribute in node.attributes.items():
         if attribute.is_ref():
             return None
-        if name == "value":
-            return attribute.as_tensor()
+        if name == "value" and attribute.type == ir.AttributeType.TENSOR:
+            tensor: ir.TensorProtocol = attribute.value  # ``as_tensor`` looks whether it is one, which takes long
+            return tensor
         if name == "value_float":
             return ir.tensor(np.float32(attribute.as_float()))
         if name == "value_floats":

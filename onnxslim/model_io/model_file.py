@@ -46,6 +46,8 @@ INLINE_LIMIT = 1_800_000_000
 #: What the system answers where a resource of it is used up.
 FULL_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE)
 
+#: In a loaded model's ``meta``: the file that it came from, and those with its data.
+_FILES_KEY = "onnxslim files"
 _MAX_ERROR_LENGTH = 500  # letters of an error
 
 
@@ -104,19 +106,26 @@ def load(source: ModelLike, *, allow_hardlinks: bool | None = None, max_memory: 
         path = os.path.abspath(source)
         model = serialization.build_model(_read_proto(path, max_memory))
         blobs = external_data_reader.find_blob_store(path)
-        _map_external_data(model, lambda _: os.path.dirname(path), blobs, allow_hardlinks)
+        model.meta[_FILES_KEY] = path, *_map_external_data(model, lambda _: os.path.dirname(path), blobs, allow_hardlinks)
         return model
 
 
-def size_on_disk(path: str | os.PathLike[str]) -> int:
+def size_on_disk(path: str | os.PathLike[str], loaded: ir.Model | None = None) -> int:
     """Bytes of the model at ``path`` and of the data files it refers to, each once.
+
+    Args:
+        path: Of a model.
+        loaded: What was loaded, perhaps from there: then the file need not be read again.
 
     Raises:
         UsageError: A file does not exist or cannot be read.
         InvalidModelError: Not a model, or its data are outside its own folder.
     """
     with _name_in_errors(os.fspath(path)):
-        return sum(map(os.path.getsize, {os.path.abspath(path), *find_data_files(path).values()}))
+        known = () if loaded is None else loaded.meta.get(_FILES_KEY, ())
+        is_known = bool(known) and known[0] == os.path.abspath(path)
+        files = set(known) if is_known else {os.path.abspath(path), *find_data_files(path).values()}
+        return sum(map(os.path.getsize, files))
 
 
 def find_data_files(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -215,8 +224,12 @@ def _read_proto(path: str, max_memory: int | None) -> onnx.ModelProto:
 
 def _map_external_data(
     model: ir.Model, get_folder: Callable[[ir.ExternalTensor], str], blobs: str | None, allow_hardlinks: bool
-) -> None:
-    """Replace every reference to a data file by a view of the file, each file opened once: here, and never again."""
+) -> list[str]:
+    """Replace every reference to a data file by a view of the file, each file opened once: here, and never again.
+
+    Returns:
+        The real paths of the files.
+    """
     files: dict[str, mmap.mmap | None] = {}
 
     def map_tensor(tensor: ir.TensorProtocol, label: str) -> ir.TensorProtocol:
@@ -231,6 +244,7 @@ def _map_external_data(
         if value.const_value is not None:
             value.const_value = map_tensor(value.const_value, f"initializer '{value.name}'")
     tensors.replace_attribute_tensors(model, map_tensor)
+    return list(files)
 
 
 def _refuse_external_data(tensor: ir.ExternalTensor) -> str:

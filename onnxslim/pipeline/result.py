@@ -42,10 +42,12 @@ class ModelFacts:
 def compute_facts(
     model: ir.Model, path: str | os.PathLike[str] | None = None, dims: Mapping[str, int] | None = None
 ) -> ModelFacts:
-    """Compute the facts of ``model``; with ``path`` the file's own hash and size, else those of what would be written."""
+    """Compute the facts of ``model``; with the ``path`` that it was loaded from the file's own hash and size, else those of
+    what would be written.
+    """
     model_cost = compute_cost(model, dims)
     if path is not None and os.path.isfile(path):
-        size = model_file.size_on_disk(path)
+        size = model_file.size_on_disk(path, model)
         return ModelFacts(os.fspath(path), compute_digest(path), size, model_cost.params, model_cost.macs)
     data = model_file.to_bytes(model)
     return ModelFacts(None, hashlib.sha256(data).hexdigest(), len(data), model_cost.params, model_cost.macs)

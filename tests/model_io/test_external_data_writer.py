@@ -48,6 +48,9 @@ def test_every_element_type_survives_the_way_through_a_file(kind, shape, tmp_pat
 
 
 def test_size_on_disk_counts_the_data(beside):
-    assert model_file.size_on_disk(beside) == sum(os.path.getsize(path) for path in beside.parent.iterdir())
+    size = sum(os.path.getsize(path) for path in beside.parent.iterdir())
+    assert model_file.size_on_disk(beside) == size
+    loaded = model_file.load(beside)
+    assert model_file.size_on_disk(beside, loaded) == model_file.size_on_disk(beside, loaded.clone()) == size
     with pytest.raises(UsageError):
         model_file.size_on_disk(beside.with_name("missing.onnx"))
