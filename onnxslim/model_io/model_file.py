@@ -106,7 +106,8 @@ def load(source: ModelLike, *, allow_hardlinks: bool | None = None, max_memory: 
         path = os.path.abspath(source)
         model = serialization.build_model(_read_proto(path, max_memory))
         blobs = external_data_reader.find_blob_store(path)
-        model.meta[_FILES_KEY] = path, *_map_external_data(model, lambda _: os.path.dirname(path), blobs, allow_hardlinks)
+        files = _map_external_data(model, lambda _: os.path.dirname(path), blobs, allow_hardlinks)
+        model.meta[_FILES_KEY] = [path, *files]
         return model
 
 
@@ -122,10 +123,11 @@ def size_on_disk(path: str | os.PathLike[str], loaded: ir.Model | None = None) -
         InvalidModelError: Not a model, or its data are outside its own folder.
     """
     with _name_in_errors(os.fspath(path)):
-        known = () if loaded is None else loaded.meta.get(_FILES_KEY, ())
-        is_known = bool(known) and known[0] == os.path.abspath(path)
-        files = set(known) if is_known else {os.path.abspath(path), *find_data_files(path).values()}
-        return sum(map(os.path.getsize, files))
+        known: list[str] = [] if loaded is None else loaded.meta.get(_FILES_KEY, [])
+        is_known = known[:1] == [os.path.abspath(path)]
+        return sum(
+            map(os.path.getsize, set(known) if is_known else {os.path.abspath(path), *find_data_files(path).values()})
+        )
 
 
 def find_data_files(path: str | os.PathLike[str]) -> dict[str, str]:
