@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from onnxslim.activations.output_error import ReferenceOutputs
+from onnxslim.core.deadline import seconds_left
 from onnxslim.core.step_report import StepReport
 from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.evaluation.front_selection import select_from_front
@@ -26,8 +27,10 @@ from onnxslim.simplification.file_size import measure_bytes
 
 #: Models that are built and judged at most, both ends among them.
 _MAX_BUILDS = 5
-#: The time that finding out what each weight loses may take, in times that a model is judged.
+#: The time that is kept for building models once it is known what each weight loses, in times that a model is judged.
 _RESERVED_BUILDS = 3
+#: The share of the file that all of them in int8 have to save, and of the time that is left what finding some may take.
+_MIN_SAVED_BY_ALL, _TIME_SHARE = 0.1, 0.5
 
 
 def store_some_weights(
@@ -55,7 +58,11 @@ def store_some_weights(
     small, large = selected.built.variants[0], selected.built.variants[-1]
     if options.float_weights != "auto" or small is large or selected.variant is not large:
         return selected
+    if measure_bytes(small.model) > (1 - _MIN_SAVED_BY_ALL) * measure_bytes(large.model):
+        return selected
     start = time.monotonic()
+    if context.deadline is not None:
+        context = replace(context, deadline=start + _TIME_SHARE * seconds_left(context.deadline))
     excesses = [judge.judge([variant]).excess for variant in (small, large)]
     seconds = time.monotonic() - start
     if excesses[1] > 1:  # smaller weights are not what it loses by
