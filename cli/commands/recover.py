@@ -46,6 +46,7 @@ from ..step_command import run_step
     metavar="A,B",
     help="How images are changed: flip, crop, noise, mixup, or none (flip,crop; crop with labels).",
 )
+@shared_options.on
 @click.option("--checkpoint", metavar="F", help="A file that keeps the state; an interrupted training goes on from it.")
 def recover(
     common: CommonOptions,

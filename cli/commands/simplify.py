@@ -20,6 +20,7 @@ from ..step_command import run_step
 @shared_options.data
 @shared_options.for_ort
 @shared_options.keep_initializer_inputs
+@shared_options.on
 def simplify(
     common: CommonOptions,
     *,

@@ -46,7 +46,8 @@ def explain_unmeasured(target: Target, config: SessionConfig, available: Sequenc
         where = f"this ran on {config.provider} (--provider {target.provider} measures it)"
         return f"the gain on {target.provider} was not measured: {where}"
     if not target.runs_on(target.provider):
-        return f"the gain on {target.name} is expected, not verified here: this machine is {name_processor()}"
+        machine = f"this machine is {name_processor()} (--on HOST:PORT measures it on another)"
+        return f"the gain on {target.name} is expected, not verified here: {machine}"
     return None
 
 

@@ -104,6 +104,7 @@ def test_what_can_time_there_does(run: Run, cnn: str, evals: str, calib: str, tm
         for call in (
             ["benchmark", cnn, "--data", evals],
             ["profile", cnn, "--data", evals],
+            ["simplify", cnn, "--data", evals, "-o", tmp_path / "simplified.onnx"],
             ["verify", cnn, "--against", cnn, "--data", evals],
             ["prune", cnn, "--data", calib, "--remove", "10%", "--of", "macs", "-o", tmp_path / "pruned.onnx"],
         ):
