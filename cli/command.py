@@ -36,12 +36,13 @@ from .console.output import (
     deliver_folder,
     format_failure,
     report_gate_failure,
+    write_model,
     write_more,
 )
 from .console.provenance import describe_provenance
 from .folder_command import check_folder, run_on_folder, show_folder
 from .limits import enforce_limits
-from .options.common_options import OPTION_SECTIONS, CommonOptions, check_output_path, split_params
+from .options.common_options import OPTION_SECTIONS, RECEIPT, CommonOptions, check_output_path, split_params
 
 
 class Command(click.Command):
@@ -65,6 +66,7 @@ def command(
     *,
     show: ShowFunction = summary,
     makes_model: bool = False,
+    has_result: bool = False,
     recipe: bool = False,
     page: PageFunction | None = None,
     writers: Writers | None = None,
@@ -74,7 +76,8 @@ def command(
     Args:
         name: What people type.
         show: Its outcome on a terminal.
-        makes_model: Its outcome is a model, so ``-o`` is needed.
+        makes_model: Its outcome is a model, so ``-o`` is needed, and ``--receipt`` verifies it.
+        has_result: Its outcome is about a model and its original, so that a model card can tell of it, as of one it makes.
         page: What its HTML report holds besides its tables.
         recipe: It plans a ``--dry-run`` itself, because its plan is a recipe.
         writers: What its own options that name files write there, by option, of its JSON.
@@ -84,6 +87,8 @@ def command(
         @functools.wraps(function)
         def run(**params: Any) -> None:
             common, own_params = split_params(params)
+            if makes_model:
+                common = dataclasses.replace(common, receipt=own_params.pop("receipt", None))  # type: ignore[arg-type]
             terminal.set_up_logging(common.quiet, common.verbose)
             is_folder = os.path.isdir(str(own_params.get("model")))
             given_suffix, on = own_params.pop("suffix", None), own_params.pop("on", None)
@@ -91,10 +96,15 @@ def command(
             suffix = None if given_suffix is None else str(given_suffix)
             folder_work = None if not is_folder else run_on_folder if makes_model else check_folder
             common = _resolve_out(common, str(own_params.get("model")), suffix, is_folder)
+            if common.model_card is not None and not (makes_model or has_result):
+                told = f"--model-card: {name} has no result to tell of"
+                raise UsageError(told, hint="verify MODEL --against ORIGINAL has one")
             common.check_paths(makes_model=makes_model and not (is_folder and suffix), folder=makes_model and is_folder)
             paths: dict[str, str | None] = {option: own_params.pop(option) for option in writers or {}}  # type: ignore[misc]
             for option, path in paths.items():
                 check_output_path(f"--{option}", path)
+            if common.receipt is not None:
+                _check_original_stays(common, str(own_params.get("teacher") or own_params.get("model")))
             if common.mlflow:
                 load_mlflow()
             if common.dry_run and not recipe:
@@ -113,13 +123,15 @@ def command(
                             result = folder_work(name, function, watched, own_params, suffix)
                         else:
                             result = function(watched, **own_params)
+                            if makes_model and not common.dry_run:
+                                write_model(result, watched)
                         if device is not None:
                             result.extra["timed_on"] = {"address": device.name, **device.facts}
                 except (GateError, InconclusiveError) as error:
                     gate_result = getattr(error, "result", None)
                     if isinstance(gate_result, Result):
                         gate_result.extra["metadata"] = _collect_provenance(gate_result, None)
-                    report_gate_failure(error, common, show, makes_model=makes_model)
+                    report_gate_failure(error, common, _choose_show(gate_result, show), makes_model=makes_model)
                     if isinstance(gate_result, Result):
                         write_more(gate_result.as_json(error), paths, writers or {})
                         if common.mlflow:
@@ -133,14 +145,14 @@ def command(
             if makes_model and is_folder:
                 deliver_folder(result, common, show_folder)
             else:
-                deliver(result, common, show_folder if is_folder else show, page)
+                deliver(result, common, _choose_show(result, show), page)
             if not common.dry_run:
                 write_more(result.as_json(), paths, writers or {})
                 if common.mlflow:
                     judged = None if result.output is None else result.output.path
                     log_run(result.as_json(), common.out if makes_model else judged)
 
-        own_options = list(reversed(getattr(run, "__click_params__", [])))
+        own_options = [*reversed(getattr(run, "__click_params__", [])), *([RECEIPT] if makes_model else [])]
         own_flags = {flag for option in own_options for flag in option.opts}
         # a command's own meaning of a flag comes before everybody's
         options = [option for section in OPTION_SECTIONS.values() for option in section if not own_flags & set(option.opts)]
@@ -150,6 +162,11 @@ def command(
         )
 
     return decorate
+
+
+def _choose_show(result: object, show: ShowFunction) -> ShowFunction:
+    """How ``result`` looks: that of a folder is a table of its models."""
+    return show_folder if isinstance(result, Result) and "folder" in result.extra else show
 
 
 def _resolve_out(common: CommonOptions, model: str, suffix: str | None, is_folder: bool) -> CommonOptions:
@@ -162,6 +179,16 @@ def _resolve_out(common: CommonOptions, model: str, suffix: str | None, is_folde
     if common.out is not None:
         raise UsageError("-o and --suffix: both say where the result goes", hint="give one of them")
     return dataclasses.replace(common, out=os.path.join(os.path.dirname(model), name))
+
+
+def _check_original_stays(common: CommonOptions, original: str) -> None:
+    """Refuse a receipt of a result that takes the place of its original.
+
+    Raises:
+        UsageError: It does.
+    """
+    if common.out is not None and os.path.exists(common.out) and os.path.samefile(common.out, original):
+        raise UsageError(f"--receipt: OUT takes the place of {original}, which it is verified by", hint="name another OUT")
 
 
 def _collect_provenance(result: Result, out: str | None) -> dict[str, str]:

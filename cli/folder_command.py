@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -14,26 +13,21 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxslim.core.errors import OnnxslimError, UsageError
-from onnxslim.data.model_inputs import get_model_inputs
-from onnxslim.data.readers import text_files
-from onnxslim.data.states.pairs import AUTO, find_state_pairs, get_model_outputs
 from onnxslim.model_folders.folder_data import MemberData, assign_data
 from onnxslim.model_folders.folder_report import MemberOutcome, describe_folder, describe_pipeline
 from onnxslim.model_folders.folder_run import compress_folder
 from onnxslim.model_folders.folder_writer import check_target
 from onnxslim.model_folders.layouts.layout import FolderModel
 from onnxslim.model_folders.model_folder import ModelFolder, name_in_error, open_model_folder
-from onnxslim.model_folders.pipelines.served_texts import TEXT_KEY, ServedRuns
-from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result
+from onnxslim.reporting.evidence import describe_checks
 from onnxslim.reporting.figures import list_rows
 from onnxslim.reporting.text import NO_VALUE, clean, format_size
 
 from .console.tables import format_warnings, make_grid
+from .folder_options import make_configure, make_try_open
 from .options.common_options import CommonOptions
 
-#: (a member of the folder, its data) -> the options that everybody takes, for that member.
-Configure = Callable[[FolderModel, Any], CommonOptions]
 #: A command's function: (common options, **its own parameters) -> its outcome.
 CommandFunction = Callable[..., Result]
 
@@ -47,7 +41,9 @@ def run_on_folder(
         UsageError: Nothing says where to write, or the data are called for and not there.
         OnnxslimError: Whatever the command raises on one of the models, which is named; nothing was written.
     """
-    from .folder_pipeline import FolderPipeline, simplify_only  # imports every step, which who only looks need not wait for
+    # these import every step, which who only looks need not wait for
+    from .folder_pipeline import FolderPipeline, simplify_only
+    from .folder_verification import certify_model_folder, make_certify
 
     folder = open_model_folder(params["model"], suffix)
     if common.out is not None:
@@ -58,9 +54,9 @@ def run_on_folder(
     _check_options(params, todo)
     started = time.monotonic()
 
-    configure = _make_configure(folder, common)
+    configure = make_configure(folder, common)
     pipeline = FolderPipeline(folder, todo, common, configure)
-    try_open = _make_try_open(folder, configure)
+    try_open = make_try_open(folder, configure)
     data = assign_data(todo, params.get("data"), params.get("eval_data"), try_open, pipeline.readers)
     data = pipeline.feed(data)
     done: list[str] = []
@@ -75,13 +71,17 @@ def run_on_folder(
         }
         done.append(member.path)
         if own_data.why is not None:
-            return simplify_only(common, path, params), f"simplified only: {own_data.why}"
+            return simplify_only(configure(member, None), path, params), f"simplified only: {own_data.why}"
         return function(configure(member, own_data.source), **own_params), None
 
     settled = pipeline.make_settlement(data, params, function)
-    return compress_folder(
-        folder, name, work, out=common.out, suffix=suffix, settlement=settled, config=common.config, force=common.force
-    )
+    result = compress_folder(
+        folder, name, work, out=common.out, suffix=suffix, settlement=settled, config=common.config, force=common.force,
+        certify=None if common.receipt is None else make_certify(folder, common),
+    )  # fmt: skip
+    if common.receipt is not None:
+        certify_model_folder(result, folder, suffix, common)
+    return result
 
 
 def check_folder(
@@ -95,9 +95,9 @@ def check_folder(
     from .folder_pipeline import FolderPipeline
 
     folder = open_model_folder(params["model"], suffix)
-    configure = _make_configure(folder, common)
+    configure = make_configure(folder, common)
     pipeline = FolderPipeline(folder, folder.members, common, configure)
-    data = assign_data(folder.members, params.get("data"), None, _make_try_open(folder, configure), pipeline.readers)
+    data = assign_data(folder.members, params.get("data"), None, make_try_open(folder, configure), pipeline.readers)
     data = pipeline.feed(data)
     outcomes = []
     for member in folder.members:
@@ -110,7 +110,7 @@ def check_folder(
         except OnnxslimError as error:
             raise name_in_error(error, path) from error
         outcomes.append(MemberOutcome(member, "valid", own_data.why, member.path, result))
-    return describe_folder(folder, name, outcomes, None, 0, 0)
+    return describe_folder(folder, name, outcomes)
 
 
 def show_folder(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:
@@ -121,6 +121,9 @@ def show_folder(report: Mapping[str, Any], /, *, explain: bool = False) -> Rende
     if folder["copied_files"]:
         title += f", {folder['copied_files']} other file{'s' * (folder['copied_files'] != 1)} copied"
     lines = [Text(f"{clean(entry['path'])}: {clean(entry['why'])}", "dim") for entry in models if entry["why"]]
+    lines += [Text(line, "dim") for line in describe_checks(report)]
+    if report.get("summary"):
+        lines.insert(0, Text(clean(report["summary"]), "bold"))
     lines += [Text(clean(line)) for one in folder["pipelines"] for line in describe_pipeline(one)]
     total = (
         []
@@ -147,37 +150,6 @@ def _list_cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
         NO_VALUE if judged is None else f"{judged.name} {judged.change}".strip(),
         entry["fate"],
     )
-
-
-def _make_configure(folder: ModelFolder, common: CommonOptions) -> Configure:
-    """How ``common`` becomes the options of one model: the files beside it tell how its inputs are made.
-
-    What a decoder feeds back to itself is in no file of texts: ``--state auto`` is meant there. The other models of a folder
-    that a decoder is in have no states. What one model feeds another is told by nothing but itself.
-    """
-
-    def configure(member: FolderModel, data: Any) -> CommonOptions:
-        if isinstance(data, ServedRuns):
-            return dataclasses.replace(
-                common, preprocess=None, labels=None, group=TEXT_KEY, max_samples=None, input_configs=None,
-                output=(data.scores,), state={AUTO: ""} if data.has_state else {},
-            )  # fmt: skip
-        state: Mapping[str, str] = common.state
-        if AUTO in state or (not state and data is not None and text_files.accepts(data)):
-            model = model_file.load(folder.find(member))
-            has_states = bool(find_state_pairs(get_model_inputs(model), get_model_outputs(model)))
-            rest = {output: name for output, name in state.items() if output != AUTO}
-            state = {AUTO: "", **rest} if has_states else rest
-        return dataclasses.replace(common, input_configs=folder.find_input_configs(member), state=state)
-
-    return configure
-
-
-def _make_try_open(folder: ModelFolder, configure: Configure) -> Callable[[FolderModel, str], object]:
-    def try_open(member: FolderModel, source: str) -> object:
-        return configure(member, source).open_samples(source, model_file.load(folder.find(member)))
-
-    return try_open
 
 
 def _check_options(params: Mapping[str, Any], todo: list[FolderModel]) -> None:

@@ -21,7 +21,7 @@ from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.data_splits import open_splits
 from onnxslim.pipeline.result import Result
 
-from .folder_command import Configure
+from .folder_options import Configure
 from .options.common_options import CommonOptions
 from .step_command import run_step
 

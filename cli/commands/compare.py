@@ -69,7 +69,7 @@ def _format_number(value: float | None) -> str:
     return "∞" if value is None else f"{value:.3g}"
 
 
-@command("compare", show=show)
+@command("compare", show=show, has_result=True)
 @click.argument("a", metavar="A", type=MODEL)
 @click.argument("b", metavar="B", type=MODEL)
 @shared_options.data

@@ -40,7 +40,7 @@ def _format_value(metric: Mapping[str, Any]) -> str:
     return f"{100 * value:.2f} %" if metric["unit"] == "%" else f"{value:.4g}"
 
 
-@command("evaluate", show=show)
+@command("evaluate", show=show, has_result=True)
 @click.argument("model", metavar="MODEL", type=MODEL)
 @click.argument("reference", metavar="[REFERENCE]", type=MODEL, required=False)
 @shared_options.data
@@ -48,6 +48,8 @@ def evaluate(common: CommonOptions, model: str, reference: str | None, data: str
     """Judge MODEL on labelled data, or against REFERENCE, the original it came from."""
     if data is None:
         raise UsageError("no data given", hint=f"--data: {shared_options.DATA_HELP}")
+    if common.model_card is not None and reference is None:
+        raise UsageError("--model-card: no REFERENCE, which MODEL would be told against", hint="evaluate MODEL REFERENCE")
     loaded = model_file.load(model)
     original = model_file.load(reference) if reference is not None else None
     samples = common.open_samples(data, original or loaded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 import click
@@ -13,14 +14,16 @@ from onnxslim.pipeline.result import Result
 from onnxslim.reporting.junit import render_junit
 from onnxslim.reporting.sarif import render_sarif
 from onnxslim.runtime.emulation.processor_table import PROCESSORS
-from onnxslim.verification.receipt import ReceiptFile, Settings, read_receipt
+from onnxslim.verification.receipt import Settings
+from onnxslim.verification.receipt_file import ReceiptFile, read_receipt
 from onnxslim.verification.verification import verify as judge
 
 from ..command import command
 from ..console import terminal
+from ..folder_verification import verify_model_folder
 from ..options import shared_options
 from ..options.common_options import CommonOptions
-from ..options.parameter_types import DROP, MODEL, POSITIVE, NamesType
+from ..options.parameter_types import DROP, MODEL_OR_FOLDER, POSITIVE, NamesType
 
 #: What may be said beside a receipt: where its files are by now, and what becomes of the outcome.
 _BESIDE_RECEIPT = frozenset(
@@ -29,9 +32,10 @@ _BESIDE_RECEIPT = frozenset(
 )
 
 
-@command("verify", recipe=True, writers={"junit": render_junit, "sarif": render_sarif})
-@click.argument("candidate", metavar="CANDIDATE", type=MODEL, required=False)
-@click.option("--against", type=MODEL, metavar="ORIGINAL", help="The model that CANDIDATE has to be as right as.")
+@command("verify", recipe=True, has_result=True, writers={"junit": render_junit, "sarif": render_sarif})
+@click.argument("candidate", metavar="CANDIDATE", type=MODEL_OR_FOLDER, required=False)
+@click.option("--against", type=MODEL_OR_FOLDER, metavar="ORIGINAL",
+              help="The model, or folder, that CANDIDATE has to be as right as.")  # fmt: skip
 @shared_options.data
 @click.option("--max-drop", type=DROP, metavar="1%", default="1%", show_default=True,
               help="How many points each judged metric may drop.")  # fmt: skip
@@ -41,7 +45,8 @@ _BESIDE_RECEIPT = frozenset(
               help="Where it must answer as it does here: avx2, vnni, arm, armv8 (under QEMU).")  # fmt: skip
 @click.option("--inconclusive", type=click.Choice(("fail", "pass")), default="fail", show_default=True,
               help="What data that cannot decide come to: exit 7, or 0.")  # fmt: skip
-@click.option("--receipt", metavar="R.json", help="Repeat what this receipt (-o of verify) says, on the same files.")
+@click.option("--receipt", metavar="R.json",
+              help="Repeat what this receipt (-o of verify, --receipt of others) says, on the same files.")  # fmt: skip
 @shared_options.on
 @click.option("--junit", metavar="F", help="Write the checks as JUnit's XML, for CI servers: F.xml.")
 @click.option("--sarif", metavar="F", help="Write the checks as SARIF, for code scanning: F.sarif.")
@@ -58,36 +63,60 @@ def verify(
 
     The whole 95 % interval of each metric's drop must lie on one side of --max-drop. How many samples that takes is found
     on some of them and said; no more are run. With --dry-run nothing else is. -o writes the JSON document, which is a
-    receipt: hashes of both models and the data, what was asked, every figure with its interval.
+    receipt: hashes of both models and the data, what was asked, every figure with its interval. Of two folders each model
+    is judged by what has its role in the other, and all other files have to be the same.
     """
     file = None if receipt is None else read_receipt(receipt)
+    read = common.data_options
     if file is not None:
         settings, common = _read_settings(file, common)
+        read = dataclasses.replace(common.data_options, part=settings.part)
         candidate = candidate or file.receipt.candidate.path
         against = against or file.receipt.original.path
-        data = data or file.receipt.data.source
         asked |= {name: getattr(settings, name) for name in ("max_drop", "min_speedup", "for_ort", "cpus")}
     for name, value, hint in (
         ("no CANDIDATE", candidate, "onnxslim verify CANDIDATE --against ORIGINAL --data D"),
-        ("no original", against, "--against ORIGINAL: the model that CANDIDATE has to be as right as"),
-        ("no data given", data, f"--data: {shared_options.DATA_HELP}"),
+        ("no original", against, "--against ORIGINAL: what CANDIDATE has to be as right as"),
     ):
         if value is None:
             raise UsageError(name, hint=hint)
+    candidate, against = (MODEL_OR_FOLDER.convert(path, None, None) for path in (candidate, against))
+    if os.path.isdir(candidate) != os.path.isdir(against):
+        folder, one = (candidate, against) if os.path.isdir(candidate) else (against, candidate)
+        raise UsageError(f"{folder} is a folder and {one} a file", hint="both have to be one or the other")
+    if os.path.isdir(candidate):
+        return verify_model_folder(common, candidate, against, data=data, file=file, **asked)
+    if file is not None:
+        data = _find_data(file, data)
+    if data is None and (file is None or file.receipt.data is not None):
+        raise UsageError("no data given", hint=f"--data: {shared_options.DATA_HELP}")
     return judge(
-        MODEL.convert(candidate, None, None),
-        against=MODEL.convert(against, None, None),
+        candidate,
+        against=against,
         data=data,
         **asked,
         seed=common.seed,
         config=common.config,
-        read=common.data_options,
+        read=read,
         judge=common.evaluation_options,
         receipt=file,
         only_plan=common.dry_run,
         announce=(lambda line: None) if common.quiet else terminal.print_note,
         progress=common.progress,
     )
+
+
+def _find_data(file: ReceiptFile, data: str | None) -> str | None:
+    """Where the data of a receipt are: as the call says, else where they were.
+
+    Raises:
+        UsageError: The call names some, and the receipt is of none.
+    """
+    if file.receipt.data is None:
+        if data is not None:
+            raise UsageError(f"--data: {file.path} was made without data", hint="verify on these without --receipt")
+        return None
+    return data or file.receipt.data.source
 
 
 def _read_settings(file: ReceiptFile, common: CommonOptions) -> tuple[Settings, CommonOptions]:

@@ -36,8 +36,24 @@ class ShowFunction(Protocol):
     def __call__(self, report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType: ...
 
 
+def write_model(result: Result, common: CommonOptions) -> None:
+    """Write the model that came out, and verify the file where a receipt is asked for.
+
+    Raises:
+        OnnxslimError: The file cannot be written.
+    """
+    if common.out is None or result.model is None:
+        return
+    result.save(common.out)
+    result.output = compute_facts(model_file.load(common.out), common.out, common.dim)
+    if common.receipt is not None:
+        from onnxslim.verification.verification import certify  # imports every step, which who only looks need not wait for
+
+        certify(result, common.out, progress=common.progress)
+
+
 def deliver(result: Result, common: CommonOptions, show: ShowFunction, page: PageFunction | None = None) -> None:
-    """Write what was asked for and print the rest.
+    """Write what was asked for besides the model, and print the rest.
 
     Raises:
         OnnxslimError: A file cannot be written.
@@ -45,9 +61,6 @@ def deliver(result: Result, common: CommonOptions, show: ShowFunction, page: Pag
     if common.dry_run:
         terminal.print_text(to_json_text(result.as_json()) if common.json else result.recipe or "")
         return
-    if common.out is not None and result.model is not None:
-        result.save(common.out)
-        result.output = compute_facts(model_file.load(common.out), common.out, common.dim)
     document = result.as_json()
     if common.out is not None and result.model is None:
         _write_text(common.out, to_json_text(document))
@@ -103,7 +116,9 @@ def to_json_text(document: Mapping[str, Any]) -> str:
 def _write_report(
     document: Mapping[str, Any], common: CommonOptions, show: ShowFunction, page: PageFunction | None = None
 ) -> None:
-    if common.model_card is not None and document["output"] is not None:
+    if common.receipt is not None and document.get("receipt"):
+        _write_text(common.receipt, to_json_text(document))
+    if common.model_card is not None and _has_model(document):
         _write_text(common.model_card, render_model_card(document))
     if common.report is None:
         return
@@ -126,16 +141,24 @@ def _print_outcome(document: Mapping[str, Any], common: CommonOptions, show: Sho
     # The error has its own place, below everything else.
     terminal.print_table(show({**document, "error": None}, explain=common.explain))
     for label, path in (
-        (_name_output(document), common.out if document["error"] is None else None),
+        (_name_output(document, common), common.out if document["error"] is None else None),
+        ("receipt", common.receipt if document.get("receipt") else None),
+        ("model card", common.model_card if _has_model(document) else None),
         ("report", common.report),
     ):
         if path is not None:
             terminal.print_note(f"{label}: {path}")
 
 
-def _name_output(document: Mapping[str, Any]) -> str:
+def _has_model(document: Mapping[str, Any]) -> bool:
+    """Whether there is a model to tell of: one that was verified, or was made and passed its gates."""
+    return document["error"] is None or bool(document.get("verification"))
+
+
+def _name_output(document: Mapping[str, Any], common: CommonOptions) -> str:
     """What ``-o`` names."""
-    return "folder" if "folder" in document else "receipt" if document.get("receipt") else "model"
+    is_receipt = document.get("receipt") and common.receipt is None
+    return "receipt" if is_receipt else "folder" if "folder" in document else "model"
 
 
 def _write_text(path: str, text: str) -> None:

@@ -113,6 +113,10 @@ OPTION_SECTIONS: dict[str, tuple[click.Option, ...]] = {
 }
 
 
+#: What every command that makes a model takes besides; of ``verify``, which repeats one, it is the other way round.
+RECEIPT = click.Option(["--receipt"], metavar="F", help="Verify what was written, and write the receipt: F.json.")
+
+
 @dataclass(frozen=True)
 class CommonOptions:
     """What the options of :data:`OPTION_SECTIONS` became, and who is told about progress."""
@@ -149,6 +153,8 @@ class CommonOptions:
     output: tuple[str, ...] = ()
     allow_code: bool = False
     progress: Progress = ignore_progress
+    #: Where the receipt of a result goes, of commands that make one.
+    receipt: str | None = None
     #: The folder whose tokenizer and preprocessor tell how inputs are made, where IN lies in one that has them.
     input_configs: str | None = None
 
@@ -197,7 +203,10 @@ class CommonOptions:
         """
         if makes_model and self.out is None and not self.dry_run:
             raise UsageError("no output named", hint="-o OUT, or --dry-run to see what would be done")
-        outputs = {"-o": None if folder else self.out, "--report": self.report, "--model-card": self.model_card}
+        outputs = {
+            "-o": None if folder else self.out, "--report": self.report, "--model-card": self.model_card,
+            "--receipt": self.receipt,
+        }  # fmt: skip
         for option, path in outputs.items():
             check_output_path(option, path)
         if self.out is not None and not folder and os.path.lexists(self.out) and not self.force:

@@ -42,6 +42,13 @@ def refuse(value: object, expected: str, hint: str | None = None) -> NoReturn:
     raise MisfitError(f"{expected}, got {short}" if expected.startswith("expected") else f"{short}: {expected}", hint)
 
 
+def quote_name(name: object) -> str:
+    """``name``, which may be a stranger's, in one short line: as it is where it is printable."""
+    text = str(name)
+    shown = text if text and text.isprintable() else ascii(text)
+    return shown if len(shown) <= _MAX_QUOTED_CHARS else f"{shown[:_MAX_QUOTED_CHARS]}…"
+
+
 def suggest_names(name: object, known: Iterable[str]) -> str:
     """A hint for who wrote ``name``: the nearest of the ``known`` ones, or all of them."""
     names = list(known)
@@ -101,7 +108,7 @@ class Converter(cattrs.Converter):
         names = {one.metadata.get("key", one.name): one.name for one in fields(kind)}
         for key in value:
             if key not in names:
-                raise MisfitError(f"no option {key}", suggest_names(key, names))
+                raise MisfitError(f"no option {quote_name(key)}", suggest_names(key, names))
         parts = {names[key]: self.structure_at(f".{key}", item, hints[names[key]]) for key, item in value.items()}
         required = (one for one in fields(kind) if one.init and one.default is MISSING and one.default_factory is MISSING)
         if missing := [one for one in required if one.name not in parts]:
@@ -130,7 +137,7 @@ class Converter(cattrs.Converter):
         if not isinstance(value, Mapping):
             refuse(value, "expected values by name", "for example {a: b}")
         return {
-            self.structure_at(f".{name}", name, name_kind): self.structure_at(f".{name}", item, item_kind)
+            self.structure_at(step := f".{quote_name(name)}", name, name_kind): self.structure_at(step, item, item_kind)
             for name, item in value.items()
         }
 

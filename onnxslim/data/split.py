@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import scipy
 
 from onnxslim.core.errors import InvalidDataError, UsageError
+from onnxslim.core.quantities import Seed, Share
 from onnxslim.data.columns import Array, Indices
 from onnxslim.data.samples import Samples, too_few_samples
 
@@ -126,6 +128,30 @@ def _hold_back_end(samples: Samples, share: float) -> tuple[Samples, Samples]:
         samples.take(np.arange(cut), source=f"{samples.source}, its first {cut} steps"),
         samples.take(np.arange(cut, len(samples)), source=f"{samples.source}, from step {cut} on"),
     )
+
+
+@dataclass(frozen=True)
+class HeldPart:
+    """One side of what :func:`hold_back` makes of samples: enough to take it again.
+
+    Attributes:
+        share: Which was held back.
+        seed: Of the draw.
+        is_held: It is that share, and not the rest.
+    """
+
+    share: Share
+    seed: Seed
+    is_held: bool
+
+    def take(self, samples: Samples) -> Samples:
+        """The part of ``samples``.
+
+        Raises:
+            InvalidDataError: As :func:`hold_back` raises, or UsageError.
+        """
+        rest, held = hold_back(samples, self.share, self.seed)
+        return held if self.is_held else rest
 
 
 def check_disjoint(a: Samples, b: Samples) -> None:

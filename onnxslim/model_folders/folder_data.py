@@ -10,6 +10,7 @@ from typing import Any
 
 from onnxslim.core.errors import InvalidDataError, OnnxslimError
 from onnxslim.model_folders.layouts.layout import FolderModel
+from onnxslim.pipeline.data_options import OpenedData
 
 _DATA_SUFFIXES = (".npz", ".npy", ".csv", ".parquet", ".arrow", ".feather", ".txt", ".jsonl", "")
 
@@ -34,7 +35,7 @@ def assign_data(
     members: Sequence[FolderModel],
     data: str | None,
     eval_data: str | None,
-    try_open: Callable[[FolderModel, str], object],
+    try_open: Callable[[FolderModel, str], str | OpenedData],
     fed_by_others: Collection[FolderModel] = (),
 ) -> dict[str, MemberData]:
     """The data for each of ``members``, by its path.
@@ -46,7 +47,7 @@ def assign_data(
         members: What is to be compressed.
         data: What the user named.
         eval_data: Likewise, to judge by.
-        try_open: Opens data for a model; asked only where there are several.
+        try_open: Opens data for a model, once for all; asked only where there are several.
         fed_by_others: Models that read what others make, and so are given what is called like them alone.
 
     Raises:
@@ -71,8 +72,8 @@ def assign_data(
         if len(members) == 1:
             continue
         try:
-            for source in filter(None, (own, own_eval)):
-                try_open(member, source)
+            opened, opened_eval = (None if source is None else try_open(member, source) for source in (own, own_eval))
+            found[member.path] = MemberData(opened, opened_eval)
         except InvalidDataError as error:
             errors.append(error)
             found[member.path] = MemberData(None, None, f"the data are not for it: {error.message}")

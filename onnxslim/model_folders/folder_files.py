@@ -15,12 +15,15 @@ from typing import Any
 from onnxslim.core.errors import InvalidModelError, LimitError, UsageError
 from onnxslim.model_io.atomic_write import is_draft
 from onnxslim.model_io.external_data_reader import find_blob_store
+from onnxslim.pipeline.result import compute_digest
 
 #: Bytes of a configuration file: those that models come with have some kilobytes.
 MAX_CONFIG_BYTES = 8_000_000
 #: Files of a folder, beyond which it is no model's.
 MAX_FILES = 100_000
 MODEL_SUFFIX = ".onnx"
+#: What the report in a folder that was written here is called; a folder that has none is nobody's to overwrite.
+REPORT_NAME = "onnxslim.json"
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,15 @@ class FolderFiles:
             have = ", ".join(self.models[:5]) or "no ONNX file"
             raise InvalidModelError(f"{self.find(config)}: {key} names {named!r:.80}, which is not there; there is {have}")
         return path
+
+    def digest(self) -> dict[str, str]:
+        """The SHA-256 of every file by its path, and where each link leads; but for a report that was written here."""
+        files = {path: compute_digest(self.find(path)) for path in self.files if path != REPORT_NAME}
+        return dict(sorted((files | {path: f"link to {target}" for path, target in self.links.items()}).items()))
+
+    def count_bytes(self) -> int:
+        """Bytes of all files but that report."""
+        return sum(os.path.getsize(self.find(path)) for path in self.files if path != REPORT_NAME)
 
     @cached_property
     def _paths(self) -> frozenset[str]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from onnxslim.model_folders.folder_writer import REPORT_NAME, FolderWriter
+from onnxslim.model_folders.folder_files import REPORT_NAME, FolderFiles
+from onnxslim.model_folders.folder_writer import FolderWriter
 from onnxslim.model_folders.layouts.layout import FolderModel
 from onnxslim.model_folders.model_folder import INPUT_CONFIGS, ModelFolder
-from onnxslim.pipeline.result import ModelFacts, Result, compute_digest
+from onnxslim.pipeline.result import ModelFacts, Result
 from onnxslim.reporting.figures import list_rows
 
-Fate = Literal["compressed", "original", "kept", "valid"]
+Fate = Literal["compressed", "original", "kept", "valid", "planned", "pass", "fail", "cannot tell"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class MemberOutcome:
     Attributes:
         member: Which.
         fate: ``compressed``; ``original`` where nothing was gained; ``kept`` where nothing was tried; ``valid`` where it was
-            only looked at.
+            only looked at; of one that was verified the verdict, or ``planned``.
         why: In one line, where it is to be told.
         written: The path of the result, relative to the folder.
         result: What the command found; None of what was kept.
@@ -47,9 +47,9 @@ def describe_folder(
     folder: ModelFolder,
     command: str,
     outcomes: Sequence[MemberOutcome],
-    out: str | None,
-    folder_bytes: int,
-    copied: int,
+    out: str | None = None,
+    written: FolderFiles | None = None,
+    copied: int = 0,
     *,
     pipelines: Sequence[Mapping[str, Any]] = (),
 ) -> Result:
@@ -60,17 +60,15 @@ def describe_folder(
         command: Named in the result.
         outcomes: In order of name.
         out: What was written; None where results were written beside the originals, or nothing was.
-        folder_bytes: Of all files that were written.
+        written: What lies there, where ``out`` is named.
         copied: How many files were copied as they were.
         pipelines: What models that serve together were judged by (:mod:`onnxslim.model_folders.pipelines.settlement`).
     """
     reports = [one.result for one in outcomes if one.result is not None]
-    facts = _sum_facts(folder, reports)
+    facts = _sum_facts(folder.files, folder.files.root, [report.input for report in reports])
     output = None
-    if out is not None:
-        digest = _join_digests((one.written, r.output.sha256) for one in outcomes if (r := one.result) and r.output)
-        params, macs = (sum(getattr(r.output or r.input, name) for r in reports if r.input) for name in ("params", "macs"))
-        output = ModelFacts(out, digest, folder_bytes, params, macs)
+    if out is not None and written is not None:
+        output = _sum_facts(written, out, [report.output or report.input for report in reports])
     entries = [_describe_outcome(outcome) for outcome in outcomes]
     found = {"layout": folder.layout.NAME, "models": entries, "copied_files": copied, "pipelines": list(pipelines)}
     extra: dict[str, Any] = {"folder": found}
@@ -116,13 +114,8 @@ def _describe_outcome(outcome: MemberOutcome) -> dict[str, Any]:
     }
 
 
-def _sum_facts(folder: ModelFolder, reports: Sequence[Result]) -> ModelFacts:
-    """The folder in numbers: bytes of all its files; parameters and arithmetic of the models that were looked at."""
-    digest = _join_digests((path, compute_digest(folder.files.find(path))) for path in folder.files.files)
-    inputs = [report.input for report in reports if report.input is not None]
-    size = sum(os.path.getsize(folder.files.find(path)) for path in folder.files.files)
-    return ModelFacts(os.fspath(folder.files.root), digest, size, sum(i.params for i in inputs), sum(i.macs for i in inputs))
-
-
-def _join_digests(digests: Any) -> str:
-    return hashlib.sha256("\n".join(f"{path} {digest}" for path, digest in digests).encode()).hexdigest()
+def _sum_facts(files: FolderFiles, path: str, models: Sequence[ModelFacts | None]) -> ModelFacts:
+    """A folder in numbers: bytes and digest of all its files; parameters and arithmetic of models that were looked at."""
+    lines = "\n".join(f"{name} {digest}" for name, digest in files.digest().items())
+    params, macs = (sum(getattr(one, name) for one in models if one is not None) for name in ("params", "macs"))
+    return ModelFacts(path, hashlib.sha256(lines.encode()).hexdigest(), files.count_bytes(), params, macs)

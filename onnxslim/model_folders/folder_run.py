@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from onnxslim.core.errors import InvalidModelError, OnnxslimError, UnsupportedError, UsageError
@@ -24,10 +24,14 @@ from onnxslim.runtime.session_config import SessionConfig
 if TYPE_CHECKING:
     from onnxslim.model_folders.pipelines.settlement import Settlement
 
+#: (what came of a member, where it is written until the folder is whole, its path there): verifies that file.
+Certify = Callable[[Result, str, str], None]
+
 
 def compress_folder(
     folder: ModelFolder, command: str, work: Work, *, out: str | None, suffix: str | None = None,
     settlement: Settlement | None = None, config: SessionConfig | None = None, force: bool = False,
+    certify: Certify | None = None,
 ) -> Result:  # fmt: skip
     """Compress every model of ``folder`` by ``work`` and write the folder, whole or not at all.
 
@@ -42,6 +46,7 @@ def compress_folder(
         settlement: Judges models that serve together before any of them is written, and has some of them made milder.
         config: How sessions run, for trying what was written.
         force: Overwrite files that have the suffix already.
+        certify: Verifies each model as it was written, where a receipt is asked for.
 
     Returns:
         A result without a model; ``extra["folder"]`` has a report of each file.
@@ -53,9 +58,9 @@ def compress_folder(
     """
     names = _name_results(folder, suffix, force)
     outcomes: list[MemberOutcome] = []
-    copied, lost, folder_bytes = 0, list[str](), 0
+    copied, lost, written = 0, list[str](), None
     with _open_writer(folder, out) as writer:
-        run = _FolderRun(folder, work, writer, names, config or SessionConfig(), suffix is not None)
+        run = _FolderRun(folder, work, writer, names, config or SessionConfig(), beside=suffix is not None, certify=certify)
         todo = [member for member in folder.members if member.variant_of is None]
         kept = [member for member in folder.members if member.variant_of is not None]
         for groups in _join_settled(folder.group_by_data(todo), settlement):
@@ -68,9 +73,9 @@ def compress_folder(
         if out is not None:
             needed = {name for member in run.untouched + kept for name in folder.list_data_files(member)}
             copied, lost = writer.copy_tree(set() if suffix is not None else run.replaced - needed)
-            folder_bytes = writer.count_bytes()
+            written = writer.list_files()
         pipelines = [] if settlement is None else [settlement.as_json()]
-        result = describe_folder(folder, command, outcomes, out, folder_bytes, copied, pipelines=pipelines)
+        result = describe_folder(folder, command, outcomes, out, written, copied, pipelines=pipelines)
         result.warnings += [f"{path}: a link to what is no longer there was left out" for path in lost]
         if out is not None:
             write_report(result, writer)
@@ -82,10 +87,10 @@ class _FolderRun:
 
     def __init__(
         self, folder: ModelFolder, work: Work, writer: FolderWriter, names: dict[str, str], config: SessionConfig,
-        beside: bool,
+        *, beside: bool, certify: Certify | None,
     ) -> None:  # fmt: skip
         self.folder, self.work, self.writer, self.names = folder, work, writer, names
-        self.config, self.beside = config, beside
+        self.config, self.beside, self.certify = config, beside, certify
         #: Why members were kept that this could not be done with.
         self.errors: list[OnnxslimError] = []
         #: Data files that no model of the result refers to, unless one that was not compressed does.
@@ -167,9 +172,11 @@ class _FolderRun:
         if os.path.exists(place):
             facts = compute_facts(model_file.load(place), place)
             result.output = dataclasses.replace(facts, path=outcome.written)
+            if self.certify is not None:
+                self.certify(result, place, outcome.written)
         elif result.input is not None:
             result.output = dataclasses.replace(result.input, path=outcome.member.path)
-        result.model = result.original = None
+        result.model = result.original = result.task = None
         return outcome
 
 

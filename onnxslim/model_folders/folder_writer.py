@@ -12,11 +12,8 @@ from pathlib import Path
 
 from onnxslim.core.errors import LimitError, OnnxslimError, UsageError
 from onnxslim.model_folders.folder_draft import open_folder_draft
-from onnxslim.model_folders.folder_files import FolderFiles
+from onnxslim.model_folders.folder_files import REPORT_NAME, FolderFiles, list_folder
 from onnxslim.model_io.model_file import FULL_DISK_ERRORS
-
-#: What the report in a folder that was written here is called; a folder that has none is nobody's to overwrite.
-REPORT_NAME = "onnxslim.json"
 
 
 class FolderWriter:
@@ -65,10 +62,9 @@ class FolderWriter:
                 lost.append(path)
         return copied, lost
 
-    def count_bytes(self) -> int:
-        """Bytes of all files; links count as nothing."""
-        paths = (os.path.join(folder, name) for folder, _, names in os.walk(self._draft) for name in names)
-        return sum(os.path.getsize(path) for path in paths if not os.path.islink(path))
+    def list_files(self) -> FolderFiles:
+        """What has been written so far."""
+        return list_folder(self._draft)
 
     def list_written(self) -> list[str]:
         """The files of the draft, relative to it, data before the models that refer to them."""

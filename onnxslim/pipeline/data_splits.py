@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from onnxslim.data.near_duplicates import find_near_duplicates
 from onnxslim.data.samples import Samples, too_few_samples
-from onnxslim.data.split import check_disjoint, hold_back
-from onnxslim.pipeline.data_options import DataOptions
+from onnxslim.data.split import HeldPart, check_disjoint, hold_back
+from onnxslim.pipeline.data_options import DataOptions, OpenedData
 from onnxslim.runtime.session import SessionConfig
 
 #: Shares held back for *confirm* when no second set is given, and for *tune* by what makes choices of its own.
@@ -23,6 +23,21 @@ MIN_TELLING_LABELS = 100
 
 
 @dataclass(frozen=True)
+class ConfirmOrigin:
+    """Where the *confirm* samples come from: enough to open the same ones again.
+
+    Attributes:
+        source: What the user gave.
+        part: The part of it that they are, where it serves another use as well.
+        samples: All of that part; a search may have time for some of them only.
+    """
+
+    source: Any
+    part: HeldPart | None
+    samples: Samples
+
+
+@dataclass(frozen=True)
 class DataSplits:
     """Samples by use; None where there are none.
 
@@ -31,12 +46,14 @@ class DataSplits:
         tune: What choices are made on.
         confirm: What the report is about, read once.
         duplicate_warning: A warning where fit and confirm hold samples that are nearly the same.
+        origin: Where the *confirm* samples come from.
     """
 
     fit: Samples | None = None
     tune: Samples | None = None
     confirm: Samples | None = None
     duplicate_warning: str | None = None
+    origin: ConfirmOrigin | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The contract's ``data``."""
@@ -84,14 +101,17 @@ def open_splits(
         UsageError: One batch of samples, where choices are to be judged.
     """
     confirm = None if eval_data is None else read.open(eval_data, model, seed=seed, config=config)
+    given, given_eval = (one.source if isinstance(one, OpenedData) else one for one in (data, eval_data))
+    origin = None if confirm is None else ConfirmOrigin(given_eval, read.part, confirm)
     if data is None:
-        return DataSplits(confirm=confirm)
+        return DataSplits(confirm=confirm, origin=origin)
     fit, held_back, duplicate_warning = read.open(data, model, seed=seed, config=config), None, None
     if confirm is not None:
         check_disjoint(fit, confirm)
         duplicate_warning = find_near_duplicates(fit, confirm)
     elif fit.run_count > 1:
         fit, confirm = hold_back(fit, CONFIRM_SHARE, seed)
+        origin = ConfirmOrigin(given, HeldPart(CONFIRM_SHARE, seed, is_held=True), confirm)
         if (duplicate_warning := find_near_duplicates(fit, confirm)) is not None:
             duplicate_warning += "; --group keeps what belongs together in one set"
     elif tune and (batch := fit.fixed_batch or 1) > 1:
@@ -103,6 +123,7 @@ def open_splits(
         # Choices are better made on samples like those that will judge. Fit data are often what the model was trained on:
         # it knows those by heart, and every answer that pruning changes there looks like a loss, which it is not on others.
         confirm, held_back = hold_back(confirm, LABELED_TUNE_SHARE, seed + 1)
+        origin = ConfirmOrigin(given_eval, HeldPart(LABELED_TUNE_SHARE, seed + 1, is_held=False), confirm)
     elif tune and fit.run_count > 1:
         fit, held_back = hold_back(fit, tune, seed + 1)
-    return DataSplits(fit, held_back, confirm, duplicate_warning)
+    return DataSplits(fit, held_back, confirm, duplicate_warning, origin)

@@ -27,6 +27,9 @@ from onnxslim.runtime.timing import Timing
 if TYPE_CHECKING:  # who only looks need not wait for every metric
     from onnxslim.validation.evaluation_accumulator import Evaluation
 
+if TYPE_CHECKING:  # a task has the facts of its original
+    from onnxslim.pipeline.task import CompressionTask
+
 
 @dataclass(frozen=True)
 class ModelFacts:
@@ -97,6 +100,7 @@ class Result:
         warnings: One line each.
         original: What the model was made of, for who writes it.
         config: How sessions run, likewise.
+        task: What it was judged by, for who verifies what was written.
         is_original: The model is the original as it is; what is written then are its bytes.
     """
 
@@ -115,6 +119,7 @@ class Result:
     warnings: list[str] = field(default_factory=list)
     original: ir.Model | None = field(default=None, repr=False)
     config: SessionConfig | None = None
+    task: CompressionTask | None = field(default=None, repr=False)
     is_original: bool = False
 
     def save(self, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:

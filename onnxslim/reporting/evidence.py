@@ -25,15 +25,16 @@ def list_evidence(report: Report, *, explain: bool = False) -> list[str]:
     """
     kinds = (report.get("judged") or {}).get("kinds") or []
     return [
-        *_describe_checks(report), *describe_storage(report, explain=explain), *describe_kinds(kinds, explain=explain),
+        *describe_checks(report), *describe_storage(report, explain=explain), *describe_kinds(kinds, explain=explain),
         *_describe_proof(report), *_describe_drift(report),
     ]  # fmt: skip
 
 
-def _describe_checks(report: Report) -> Iterator[str]:
-    """What ``verify`` asked of its candidate, a line each."""
+def describe_checks(report: Report) -> Iterator[str]:
+    """What ``verify`` asked of its candidate, or of each model of a folder, a line each."""
     for check in (report.get("verification") or {}).get("checks") or []:
-        yield f"{text.clean(check['name'])}: {check['verdict']}: {text.clean(check['message'])}"
+        model = f"{text.clean(check['model'])}: " if check.get("model") else ""
+        yield f"{model}{text.clean(check['name'])}: {check['verdict']}: {text.clean(check['message'])}"
 
 
 def describe_kinds(kinds: Sequence[Mapping[str, Any]], *, explain: bool = False) -> Iterator[str]:

@@ -22,9 +22,8 @@ def render_junit(report: Report) -> str:
     suite = ElementTree.SubElement(root, "testsuite", attributes)
     for check in checks:
         message = clean(check["message"])
-        case = ElementTree.SubElement(
-            suite, "testcase", {"classname": clean(report["output"]["path"] or "candidate"), "name": clean(check["name"])}
-        )
+        subject = check.get("model") or report["output"]["path"] or "candidate"
+        case = ElementTree.SubElement(suite, "testcase", {"classname": clean(subject), "name": clean(check["name"])})
         if check in failures:
             ElementTree.SubElement(case, "failure", {"type": check["verdict"], "message": message})
         elif check in skipped:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from onnxslim.reporting import figures, text
 from onnxslim.reporting.figures import Report
@@ -13,12 +14,35 @@ _MODELS = {"original": "input", "result": "output"}
 
 
 def render_model_card(report: Report) -> str:
-    """Markdown to paste into the card of the model that ``report`` is about, of any command that has a result."""
+    """Markdown to paste into the card of the model that ``report`` is about, of any command that has a result.
+
+    Of a folder there is a section a model, and a line for each that is as it was.
+    """
+    folder = report.get("folder")
+    if folder is None:
+        return _render(report, title=None, kept=[])
+    shared = {"metadata": report.get("metadata"), "version": report.get("version")}
+    sections = [_render(entry["report"] | shared, title=entry["path"], kept=[]) for entry in _list_told(folder)]
+    told = [entry["path"] for entry in _list_told(folder)]
+    kept = [entry for entry in folder["models"] if entry["path"] not in told]
+    return "\n".join([_render(report, title=None, kept=kept), *sections])
+
+
+def _list_told(folder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The models of a folder that something was found about."""
+    return [entry for entry in folder["models"] if entry["report"] is not None and entry["fate"] != "original"]
+
+
+def _render(report: Report, *, title: str | None, kept: Sequence[Mapping[str, Any]]) -> str:
+    """A card, or with a ``title`` a section of one; ``kept`` are models of a folder that are as they were."""
     template = load_template("model_card.md.j2", lambda value: text.escape_markdown(text.clean(value)))
     before, after = figures.get_model_names(report)
     data, metadata = report.get("data") or {}, report.get("metadata") or {}
     verification = report.get("verification") or {}
     return template.render(
+        title=title,
+        kept=kept,
+        is_folder="folder" in report,
         before=before,
         after=after or before,
         rows=figures.list_rows(report),

@@ -25,14 +25,12 @@ def render_sarif(report: Report) -> str:
     found = report["verification"]
     rules = list(dict.fromkeys(_make_rule_id(check["name"]) for check in found["checks"]))
     path = report["output"]["path"] or "candidate.onnx"
-    # a reader resolves what is relative by its own root; an absolute path is a URI of its own
-    uri = f"file://{quote(path)}" if os.path.isabs(path) else quote(path.replace(os.sep, "/"))
     results = [
         {
             "ruleId": _make_rule_id(check["name"]),
             **_get_level(check["verdict"], found["inconclusive"]),
             "message": {"text": f"{clean(check['name'])}: {clean(check['message'])}"},
-            "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri}}}],
+            "locations": [{"physicalLocation": {"artifactLocation": {"uri": _make_uri(path, check.get("model"))}}}],
             "properties": {name: check[name] for name in ("value", "interval", "limit")},
         }
         for check in found["checks"]
@@ -42,6 +40,14 @@ def render_sarif(report: Report) -> str:
     driver = {"name": "onnxslim", "version": report["version"], "rules": described}
     document = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def _make_uri(path: str, model: str | None) -> str:
+    """Of what was judged, or of the ``model`` in that folder: what is relative a reader resolves by its own root, an
+    absolute path is a URI of its own.
+    """
+    place = path if model is None else os.path.join(path, *model.split("/"))
+    return f"file://{quote(place)}" if os.path.isabs(place) else quote(place.replace(os.sep, "/"))
 
 
 def _make_rule_id(name: str) -> str:

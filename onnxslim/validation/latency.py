@@ -2,17 +2,62 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from onnxslim.core.errors import UsageError
 from onnxslim.validation import statistics
 
 #: Two files of the same model, laid out differently, may differ by this much.
 MIN_SPEED_RATIO = 0.98
 #: An interval of the ratio wider than this share of it says more of the machine than of the models.
 _MAX_INTERVAL_WIDTH = 0.2
+
+
+@dataclass(frozen=True)
+class ModelTimes:
+    """What one model took, in milliseconds, as :func:`compute_percentiles` writes it."""
+
+    median_ms: float
+    p90_ms: float
+    p99_ms: float
+    interval_ms: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class TimedPair:
+    """What :func:`summarize` writes, as a document of a stranger has it: held to its types.
+
+    Raises:
+        UsageError: The ratio or its interval is none.
+    """
+
+    provider: str
+    threads: int
+    batch: int
+    ratio: float
+    interval: tuple[float, ...]
+    original: ModelTimes
+    result: ModelTimes
+    rounds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    of: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio < math.inf:
+            raise UsageError(f"ratio: {self.ratio!r}, expected a number above 0")
+        if len(self.interval) != 2 or not 0 <= self.interval[0] <= self.interval[1] < math.inf:
+            raise UsageError(f"interval: {list(self.interval)!r:.80}, expected the two ends of one, the lower first")
+
+
+@dataclass(frozen=True)
+class LatencyRecord(TimedPair):
+    """The contract's ``latency``: of a decoder's texts that of a step, and beside it that of reading a prompt."""
+
+    prompt: TimedPair | None = None
 
 
 def compute_percentiles(seconds: np.ndarray) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class Check:
         value: The figure that decides, where there is one.
         interval: Its 95 % interval.
         limit: What it is held against, in the same unit.
+        model: Of a folder: the path of the model that it was asked of.
     """
 
     name: str
@@ -30,6 +31,12 @@ class Check:
     value: float | None = None
     interval: Interval | None = None
     limit: float | None = None
+    model: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The name, behind that of the model of a folder."""
+        return self.name if self.model is None else f"{self.model}: {self.name}"
 
 
 def conclude(checks: Sequence[Check]) -> Verdict:

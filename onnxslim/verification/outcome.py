@@ -32,8 +32,10 @@ class Verification:
 
 def check_speed(latency: Mapping[str, Any] | None, min_speedup: float | None) -> list[Check]:
     """Whether the whole 95 % interval of the speed-up lies above ``min_speedup``; without one it is only told."""
-    if latency is None:
+    if latency is None and min_speedup is None:
         return []
+    if latency is None:
+        return [Check("speed", "cannot tell", f"nothing was timed; at least {min_speedup:g}× is asked", limit=min_speedup)]
     (low, high), ratio = latency["interval"], latency["ratio"]
     told = f"{ratio:.3g}× as fast, 95 % interval {low:.3g}× to {high:.3g}×"
     if min_speedup is None:
@@ -46,8 +48,25 @@ def describe_verdict(checks: Sequence[Check]) -> str:
     """The verdict and what decided it, in a line."""
     verdict = conclude(checks)
     if verdict == "pass":
-        return "pass: " + "; ".join(check.message for check in checks if check.name.startswith("drop"))
-    return f"{verdict}: " + "; ".join(f"{check.name}: {check.message}" for check in checks if check.verdict == verdict)
+        told = [check for check in checks if check.name.startswith(("drop", "files"))]
+        return "pass: " + "; ".join(f"{check.model}: {check.message}" if check.model else check.message for check in told)
+    return f"{verdict}: " + "; ".join(f"{check.title}: {check.message}" for check in checks if check.verdict == verdict)
+
+
+def raise_unless_passed(
+    checks: Sequence[Check], plan: SamplePlan | None, result: Result, inconclusive: Literal["fail", "pass"]
+) -> None:
+    """End with the error of the verdict of ``checks``, with ``result`` as its evidence.
+
+    Raises:
+        GateError: It is ``fail``.
+        InconclusiveError: It is ``cannot tell``, and that counts as a failure.
+    """
+    verdict = conclude(checks)
+    if verdict == "fail":
+        raise make_error(GateError, checks, plan, result)
+    if verdict == "cannot tell" and inconclusive == "fail":
+        raise make_error(InconclusiveError, checks, plan, result)
 
 
 def make_error(
@@ -57,9 +76,9 @@ def make_error(
     hint = "-o writes the receipt, --report the figures"
     if kind is InconclusiveError:
         wanted = _count_deciding_samples(checks, plan)
-        more = (
-            "it lies too near the limit" if wanted is None else f"about {wanted} samples would decide, if these are typical"
-        )
+        more = "data that fit would tell" if plan is None else "it lies too near the limit"
+        if wanted is not None:
+            more = f"about {wanted} samples would decide, if these are typical"
         hint = f"{more}; --inconclusive pass lets it through"
     error = kind(describe_verdict(checks), hint=hint)
     error.result = result  # type: ignore[union-attr]

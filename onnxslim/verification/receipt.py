@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -16,18 +16,23 @@ import onnx_ir as ir
 from onnxslim.core.converter import JSON
 from onnxslim.core.cpu_info import describe_cpu
 from onnxslim.core.errors import InvalidDataError, InvalidModelError, UsageError
-from onnxslim.core.quantities import Drop, format_drop
+from onnxslim.core.quantities import Count, Drop, Seed, format_drop
 from onnxslim.core.version import __version__
 from onnxslim.data.samples import Samples
+from onnxslim.data.split import HeldPart
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.judging import EvaluationOptions
 from onnxslim.pipeline.result import compute_digest
+from onnxslim.pipeline.task import CompressionTask
 from onnxslim.runtime.session_config import SessionConfig, version
-from onnxslim.verification.check import Check, Verdict
+from onnxslim.validation.latency import LatencyRecord
+from onnxslim.verification.check import Verdict
 
 #: Of receipts written here; another one is not read.
 SCHEMA = 1
+#: No receipt asks for more threads than any machine has: it may be a stranger's.
+MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,31 @@ class ModelRecord:
     path: str | None
     files: Mapping[str, str]
 
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise UsageError("no files, expected the SHA-256 of each by name")
+
     @classmethod
     def of(cls, model: ir.Model, path: str | None) -> ModelRecord:
         """The record of the file at ``path``, else of what ``model`` would be written as."""
-        if path is None:
-            return cls(None, {"": hashlib.sha256(model_file.to_bytes(model)).hexdigest()})
+        return cls(None, {"": hashlib.sha256(model_file.to_bytes(model)).hexdigest()}) if path is None else cls.at(path)
+
+    @classmethod
+    def at(cls, path: str) -> ModelRecord:
+        """The record of the file at ``path``."""
         data = {name: compute_digest(real) for name, real in sorted(model_file.find_data_files(path).items())}
         return cls(path, {os.path.basename(path): compute_digest(path), **data})
+
+    def check_same_folder(self, other: ModelRecord, receipt: str) -> None:
+        """Refuse ``other`` where a file of this folder is missing in it, or another one; further files may be there.
+
+        Raises:
+            InvalidModelError: It is so.
+        """
+        for name, digest in self.files.items():
+            if other.files.get(name) != digest:
+                told = "not there" if name not in other.files else "not the file"
+                raise InvalidModelError(f"{os.path.join(other.path or '', name)}: {told} of {receipt}")
 
     def has_same_content(self, other: ModelRecord) -> bool:
         """Whether all files are those of ``other``, whatever the model's own is called."""
@@ -100,27 +123,38 @@ class DataRecord:
 
 @dataclass(frozen=True)
 class Settings:
-    """What was asked, and how data were read and models run; each as the command's option of that name says it."""
+    """What was asked, and how data were read and models run; each as the command's option of that name says it.
+
+    Attributes:
+        part: Which part of the data was judged on, where a command that made the model used the other.
+    """
 
     max_drop: Drop = 0.01
     min_speedup: float | None = None
     for_ort: str | None = None
     cpus: tuple[str, ...] = ()
-    seed: int = 0
+    seed: Seed = 0
     labels: str | None = None
     preprocess: str | None = None
-    max_samples: int | None = None
-    dim: Mapping[str, int] = field(default_factory=dict)
+    max_samples: Count | None = None
+    dim: Mapping[str, Count] = field(default_factory=dict)
     group: str | None = None
     state: Mapping[str, str] = field(default_factory=dict)
     metric: str | None = None
     output: tuple[str, ...] = ()
-    batch_size: int | None = None
+    batch_size: Count | None = None
     provider: str = "cpu"
-    threads: int = 1
+    threads: Count = 1
     session_option: Mapping[str, str] = field(default_factory=dict)
     provider_option: Mapping[str, str] = field(default_factory=dict)
     custom_ops: tuple[str, ...] = ()
+    part: HeldPart | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_speedup is not None and not 0 < self.min_speedup < math.inf:
+            raise UsageError(f"min_speedup: {self.min_speedup!r}, expected a number above 0")
+        if self.threads > MAX_THREADS:
+            raise UsageError(f"threads: {self.threads}, expected at most {MAX_THREADS}")
 
     @classmethod
     def of(cls, config: SessionConfig, read: DataOptions, judge: EvaluationOptions, **asked: Any) -> Settings:
@@ -132,7 +166,7 @@ class Settings:
             group=read.group, state=state, metric=metric, batch_size=judge.batch_size,
             output=(judge.output,) if isinstance(judge.output, str) else tuple(judge.output or ()),
             provider=config.provider, threads=config.threads, session_option=config.session_options,
-            provider_option=config.provider_options, custom_ops=config.custom_ops,
+            provider_option=config.provider_options, custom_ops=config.custom_ops, part=read.part,
         )  # fmt: skip
 
 
@@ -140,6 +174,32 @@ def _name_function(function: Any) -> str:
     """``module:function``, as ``--metric`` takes it."""
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}:{named.__qualname__}"
+
+
+@dataclass(frozen=True)
+class MemberReceipt:
+    """Of one model of a folder, by its path there.
+
+    Attributes:
+        original: The path of what it was held against, in the folder of originals.
+        verdict: How it ended.
+        data: What it was judged on; None where there were none.
+        part: Which part of that.
+        samples_used: Samples that the verdict is about.
+        recipe: What made it, where it says so itself.
+        latency: The times that were measured, if any were.
+    """
+
+    original: str
+    verdict: Verdict
+    data: DataRecord | None
+    part: HeldPart | None
+    samples_used: int
+    recipe: str | None
+    latency: LatencyRecord | None
+
+    def __post_init__(self) -> None:
+        _check_used(self.samples_used, self.data)
 
 
 @dataclass(frozen=True)
@@ -151,26 +211,31 @@ class Receipt:
         verdict: How it ended.
         candidate: What was judged.
         original: What it was held against.
-        data: What it was judged on.
+        data: What it was judged on; None where there were none.
         settings: What was asked, and how.
         samples_used: Samples that the verdict is about, drawn by the seed.
         recipe: What made the candidate, where it says so itself.
         tool: The version of onnxslim.
         runtime: The version of onnxruntime.
         machine: The processor with its flags, the system, and versions of what counts.
+        models: Of a folder: each of its models that is not as it was, by its path.
     """
 
     schema: int
     verdict: Verdict
     candidate: ModelRecord
     original: ModelRecord
-    data: DataRecord
+    data: DataRecord | None
     settings: Settings
     samples_used: int
     recipe: str | None
     tool: str = __version__
     runtime: str = field(default_factory=version)
     machine: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, MemberReceipt] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_used(self.samples_used, self.data)
 
     def as_json(self) -> dict[str, Any]:
         """For the document."""
@@ -179,75 +244,22 @@ class Receipt:
         return written
 
 
-@dataclass(frozen=True)
-class ReceiptFile:
-    """A receipt that was read, and the times that were measured then, which no replay can repeat."""
-
-    path: str
-    receipt: Receipt
-    latency: dict[str, Any] | None
-
-    def check_same(self, made: Receipt) -> None:
-        """Refuse models and data other than the receipt's.
-
-        Raises:
-            InvalidModelError: A model is another one.
-            InvalidDataError: The data are.
-        """
-        self.receipt.candidate.check_same(made.candidate, self.path)
-        self.receipt.original.check_same(made.original, self.path)
-        self.receipt.data.check_same(made.data, self.path)
-
-    def check_verdict(self, verdict: Verdict) -> Check:
-        """Whether a replay ended as the receipt says."""
-        said = self.receipt.verdict
-        told = f"{self.path} says {said}, and so does this run" if said == verdict else (
-            f"{self.path} says {said}, this run {verdict}"
-        )  # fmt: skip
-        return Check("receipt", "pass" if said == verdict else "fail", told)
-
-    def list_differences(self, made: Receipt) -> list[str]:
-        """What is not as it was, a line each: the runtime and the processor may move figures by their last digits."""
-        pairs = {
-            "onnxslim": (self.receipt.tool, made.tool),
-            "onnxruntime": (self.receipt.runtime, made.runtime),
-            "the processor": (self.receipt.machine.get("cpu"), made.machine.get("cpu")),
-        }
-        return [
-            f"{name} was {then} when the receipt was made, and is {now}"
-            for name, (then, now) in pairs.items()
-            if then != now
-        ]
+def _check_used(used: int, data: DataRecord | None) -> None:
+    given = 0 if data is None else data.n
+    if not 0 <= used <= given:
+        raise UsageError(f"samples_used: {used} of {given} samples used, expected some of them")
 
 
-def read_receipt(path: str | os.PathLike[str]) -> ReceiptFile:
-    """The receipt in the document at ``path``.
-
-    Raises:
-        UsageError: There is no such file, it holds no receipt, or one of another schema.
-    """
-    name = os.fspath(path)
-    try:
-        with open(path, encoding="utf-8") as file:
-            document = json.load(file)
-    except OSError as error:
-        raise UsageError(f"{name}: {error.strerror or error}", hint="--receipt: what `onnxslim verify -o` wrote") from None
-    except (ValueError, RecursionError):
-        raise UsageError(f"{name}: not JSON", hint="--receipt: what `onnxslim verify -o` wrote") from None
-    entry = document.get("receipt") if isinstance(document, Mapping) else None
-    if not isinstance(entry, Mapping):
-        raise UsageError(f"{name}: no receipt in it", hint="`onnxslim verify … -o receipt.json` writes one")
-    if entry.get("schema") != SCHEMA:
-        raise UsageError(
-            f"{name}: a receipt of schema {entry.get('schema')!r}, expected {SCHEMA}",
-            hint=f"it was written by onnxslim {entry.get('tool', 'of another version')}; this is {__version__}",
-        )
-    receipt = JSON.read(entry, Receipt, name)
-    if not (receipt.candidate.files and receipt.original.files):
-        raise UsageError(f"{name}: a receipt without the hashes of its models")
-    if not 0 <= receipt.samples_used <= receipt.data.n:
-        raise UsageError(f"{name}: {receipt.samples_used} of {receipt.data.n} samples used, expected some of them")
-    return ReceiptFile(name, receipt, document.get("latency"))
+def make_receipt(
+    task: CompressionTask, candidate: ModelRecord, original: ModelRecord, asked: Settings, *, recipe: str | None
+) -> Receipt:
+    """The receipt of what is about to be judged on the *confirm* samples of ``task``; it has no verdict yet."""
+    origin = task.splits.origin
+    return Receipt(
+        schema=SCHEMA, verdict="cannot tell", candidate=candidate, original=original,
+        data=None if origin is None else DataRecord.of(origin.samples, origin.source), settings=asked, samples_used=0,
+        recipe=recipe, machine=describe_machine(),
+    )  # fmt: skip
 
 
 def describe_machine() -> dict[str, str]:

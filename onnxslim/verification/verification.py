@@ -4,60 +4,33 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
-import onnx_ir as ir
-
-from onnxslim.core.errors import (
-    GateError,
-    InconclusiveError,
-    InvalidModelError,
-    LimitError,
-    OnnxslimError,
-    UnsupportedError,
-    UsageError,
-)
+from onnxslim.core.errors import InvalidModelError, UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.quantities import parse_drop
-from onnxslim.data.samples import Samples
-from onnxslim.data.split import draw_samples
+from onnxslim.data.readers import random_data
 from onnxslim.graph.runtime_versions import oldest_runtime
 from onnxslim.graph.signature import freeze_initializer_inputs
 from onnxslim.model_io import model_file
-from onnxslim.pipeline.attempt import MAX_TIMING_SECONDS, draw_timed_feeds
+from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.data_options import DataOptions
-from onnxslim.pipeline.judging import EvaluationOptions
+from onnxslim.pipeline.data_splits import DataSplits
+from onnxslim.pipeline.judging import EvaluationOptions, settle_judging
 from onnxslim.pipeline.recipe import METADATA_KEY
-from onnxslim.pipeline.result import Result, compute_facts, describe_measurements
-from onnxslim.pipeline.task import CompressionTask, check_metric, prepare_task
-from onnxslim.runtime.devices.device import current_device
-from onnxslim.runtime.load_check import check_survives
-from onnxslim.runtime.session import SessionConfig, open_timed_session
-from onnxslim.runtime.session_config import version
-from onnxslim.runtime.timing import interleave
-from onnxslim.validation import latency as latencies
-from onnxslim.validation.evaluation_accumulator import Evaluation
-from onnxslim.validation.metrics.accumulator import MetricResult
-from onnxslim.verification.check import Check, conclude
-from onnxslim.verification.interface import check_interface, check_oldest_runtime, check_opset
-from onnxslim.verification.outcome import Verification, check_speed, describe_verdict, make_error
-from onnxslim.verification.processors import check_processors, parse_processors
-from onnxslim.verification.receipt import (
-    SCHEMA,
-    DataRecord,
-    ModelRecord,
-    Receipt,
-    ReceiptFile,
-    Settings,
-    describe_machine,
-)
-from onnxslim.verification.sample_size import MAX_STAGES, MIN_PILOT, SamplePlan, judge_drop, judge_in_stages, plan_samples
+from onnxslim.pipeline.result import Result, compute_digest, compute_facts
+from onnxslim.pipeline.task import CompressionTask, prepare_task
+from onnxslim.runtime.session import SessionConfig
+from onnxslim.verification.check import conclude
+from onnxslim.verification.examination import Announce, Known, describe_examination, examine
+from onnxslim.verification.outcome import Verification, describe_verdict, raise_unless_passed
+from onnxslim.verification.processors import parse_processors
+from onnxslim.verification.receipt import ModelRecord, Settings, make_receipt
+from onnxslim.verification.receipt_file import ReceiptFile
 
 logger = logging.getLogger(__name__)
-
-Announce = Callable[[str], None]
 
 
 def verify(
@@ -88,7 +61,7 @@ def verify(
     Args:
         candidate: What is judged.
         against: What it is held against.
-        data: The samples.
+        data: The samples; without any (None) what was lost cannot be told.
         max_drop: The drop that is allowed, as ``--max-drop``.
         min_speedup: How many times faster the candidate must be, with its whole interval, or None.
         for_ort: The onnxruntime release that has to load it.
@@ -108,7 +81,7 @@ def verify(
         The evidence; ``extra["verification"]`` has the verdict, its checks and the samples.
 
     Raises:
-        UsageError: No data, or made-up ones, which prove nothing; an unknown processor.
+        UsageError: Made-up data, which prove nothing; an unknown processor.
         GateError: The verdict is ``fail``; ``result`` of the error holds the evidence.
         InconclusiveError: It is ``cannot tell``, and that counts as a failure; likewise.
         InvalidModelError: A model is broken, or not the receipt's.
@@ -120,149 +93,99 @@ def verify(
     task = prepare_task(
         against, "verify", eval_data=data, seed=seed, config=config, read=read, judge=judge, progress=progress
     )
-    samples = task.splits.confirm
-    if samples is None:
-        raise UsageError("no data given", hint="verify judges on samples that neither model was made of")
     model = model_file.load(candidate)
-    path, recipe = _get_path(candidate), model.metadata_props.get(METADATA_KEY)
-    made = Receipt(
-        schema=SCHEMA, verdict="cannot tell", candidate=ModelRecord.of(model, path),
-        original=ModelRecord.of(model_file.load(against), _get_path(against)), data=DataRecord.of(samples, data),
-        settings=Settings.of(
-            config, read, judge, max_drop=limit, min_speedup=min_speedup, for_ort=for_ort, cpus=cpus, seed=seed
-        ), samples_used=0, recipe=recipe, machine=describe_machine(),
+    path, against_path = _get_path(candidate), _get_path(against)
+    asked = Settings.of(
+        config, read, judge, max_drop=limit, min_speedup=min_speedup, for_ort=for_ort, cpus=cpus, seed=seed
+    )  # fmt: skip
+    made = make_receipt(
+        task, ModelRecord.of(model, path), ModelRecord.of(model_file.load(against), against_path), asked,
+        recipe=model.metadata_props.get(METADATA_KEY),
     )  # fmt: skip
     if receipt is not None:
         receipt.check_same(made)
     result = Result(
         "verify", input=task.original_facts, output=compute_facts(model, path, read.dims), data=task.splits.as_json(),
-        recipe=recipe, warnings=task.warnings(), extra={"oldest_runtime": oldest_runtime(model)},
+        recipe=made.recipe, warnings=task.warnings(), extra={"oldest_runtime": oldest_runtime(model)},
     )  # fmt: skip
-    freeze_initializer_inputs(model, samples.input_names)
-    checks = [
-        check_interface(task.original, model), check_opset(task.original, model),
-        check_oldest_runtime(task.original, model, for_ort), _check_loads(model, config),
-    ]  # fmt: skip
-    plan: SamplePlan | None = None
-    if conclude(checks) == "pass":
-        check_metric(task)
-        sampling = _Sampling(
-            seed, is_same=made.candidate.has_same_content(made.original), only_plan=only_plan,
-            used=None if receipt is None else receipt.receipt.samples_used,
-        )  # fmt: skip
-        try:
-            plan, evaluation = _evaluate(task, model, samples, limit, sampling, announce)
-            if only_plan:
-                result.recipe = plan.describe(_format_limit(evaluation, limit)) + "\n"
-                result.extra["verification"] = Verification(None, checks, plan, inconclusive)
-                return result
-            result.evaluation = evaluation
-            result.warnings += evaluation.warnings
-            result.measured.update(_describe_judging(evaluation, samples))
-            checks += _judge(evaluation, limit, is_same=sampling.is_same)
-            result.latency = receipt.latency if receipt is not None else _time(task, model, samples, result)
-        except (InvalidModelError, UnsupportedError) as error:
-            checks.append(Check("run", "fail", f"the candidate does not run: {error.message}"))
-        else:
-            checks += check_speed(result.latency, min_speedup)
-            answers, cautions = check_processors(model, samples, cpus, config, seed=seed, progress=progress)
-            checks, result.warnings = checks + answers, result.warnings + cautions
+    known = Known(made.candidate.has_same_content(made.original), only_plan)
     if receipt is not None:
-        checks.append(receipt.check_verdict(conclude(checks)))
+        known = replace(known, samples=receipt.receipt.samples_used, is_timed=True, latency=receipt.latency)
+    found = examine(task, model, asked, known, result, announce=announce)
+    if only_plan and found.plan is not None:
+        result.recipe = f"{found.plan_line}\n"
+        result.extra["verification"] = Verification(None, found.checks, found.plan, inconclusive)
+        return result
+    if receipt is not None:
+        found.checks.append(receipt.check_verdict(conclude(found.checks)))
         result.warnings += receipt.list_differences(made)
-    verdict = conclude(checks)
-    made = replace(made, verdict=verdict, samples_used=0 if plan is None else plan.used)
-    result.extra |= {
-        "receipt": made.as_json(),
-        "verification": Verification(verdict, checks, plan, inconclusive),
-        "summary": describe_verdict(checks),
-    }
-    if verdict == "fail":
-        raise make_error(GateError, checks, plan, result)
-    if verdict == "cannot tell" and inconclusive == "fail":
-        raise make_error(InconclusiveError, checks, plan, result)
+    result.extra |= describe_examination(found, made, inconclusive)
+    result.extra["summary"] = describe_verdict(found.checks)
+    raise_unless_passed(found.checks, found.plan, result, inconclusive)
     return result
 
 
-@dataclass(frozen=True)
-class _Sampling:
-    """Which samples are judged: drawn by ``seed``, so many as they need, or as a receipt ``used``."""
+def certify(
+    result: Result, path: str | os.PathLike[str], *, recorded_as: str | None = None, progress: Progress = ignore_progress
+) -> None:
+    """Verify the file at ``path``, which ``result`` was written as, and put the ``receipt`` into ``result``.
 
-    seed: int
-    is_same: bool
-    only_plan: bool
-    used: int | None
+    What is judged is the file, as :func:`verify` judges it: on the *confirm* samples of the run, by the limits of its gates
+    where it has any, and with the times that it measured. ``verify`` repeats it from the receipt alone.
 
+    Args:
+        result: Of :func:`~onnxslim.pipeline.recipe_run.run_recipe` or a search.
+        path: The file.
+        recorded_as: Where it will be found, if not there.
+        progress: Told how far it is.
 
-def _check_loads(model: ir.Model, config: SessionConfig) -> Check:
-    """Whether the installed runtime takes the candidate, as it took the original."""
-    try:
-        check_survives(model, config, name="the candidate")
-        open_timed_session(model, config)
-    except LimitError:
-        raise
-    except OnnxslimError as error:
-        return Check("load", "fail", error.message)
-    device = current_device()
-    return Check("load", "pass", f"loads in onnxruntime {version()} {'here' if device is None else f'at {device.name}'}")
-
-
-def _evaluate(
-    task: CompressionTask, model: ir.Model, samples: Samples, limit: float, sampling: _Sampling, announce: Announce
-) -> tuple[SamplePlan, Evaluation]:
-    """Judge as many samples as are needed; all of sequences, whose steps are not drawn one by one."""
-    total = len(samples)
-
-    def measure(size: int) -> Evaluation:
-        drawn = samples if size >= total else samples.take(draw_samples(samples, size, sampling.seed))
-        return task.evaluate({"candidate": model}, drawn)["candidate"]
-
-    def tell(plan: SamplePlan, pilot: Evaluation) -> None:
-        if not sampling.only_plan:
-            announce(plan.describe(_format_limit(pilot, limit)))
-
-    if sampling.used or sampling.is_same:
-        size = sampling.used or (total if samples.sequences is not None else min(total, MIN_PILOT))
-        return SamplePlan(size, size, total, size), measure(size)
-    if samples.sequences is not None:
-        evaluation = measure(total)
-        return plan_samples(_list_proven(evaluation), total, total, limit), evaluation
-    return judge_in_stages(
-        measure, _list_proven, total, limit, announce=tell, stages=1 if sampling.only_plan else MAX_STAGES
-    )
+    Raises:
+        UsageError: ``result`` is of a command that makes no model.
+        InvalidModelError: The original has been written anew since, as where the result took its place.
+    """
+    task = result.task
+    if task is None or result.recipe is None:
+        raise UsageError(f"{result.command} makes no model that a receipt could be of")
+    original_path, expected = task.original_facts.path, task.original_facts.sha256
+    if original_path is not None and compute_digest(original_path) != expected:
+        raise InvalidModelError(f"{original_path}: not the file any more that the result was made of")
+    recipe, model = recipes.parse(result.recipe), model_file.load(path)
+    judging = _make_judging_task(task, progress)
+    gates = recipe.gates
+    limits = {} if gates.max_drop is None else {"max_drop": gates.max_drop}
+    asked = Settings.of(
+        task.config, judging.read, judging.judge, min_speedup=gates.min_speedup, for_ort=gates.for_ort, seed=recipe.seed,
+        **limits,
+    )  # fmt: skip
+    made = make_receipt(
+        judging, replace(ModelRecord.at(os.fspath(path)), path=recorded_as or os.fspath(path)),
+        ModelRecord.of(task.as_given or task.original, original_path), asked,
+        recipe=model.metadata_props.get(METADATA_KEY),
+    )  # fmt: skip
+    judged = task.splits.confirm
+    known = Known(
+        made.candidate.has_same_content(made.original), samples=None if judged is None else len(judged), is_timed=True,
+        latency=result.latency,
+    )  # fmt: skip
+    found = examine(judging, model, asked, known, Result("verify"), announce=logger.debug)
+    result.extra |= describe_examination(found, made, "fail")
 
 
-def _list_proven(evaluation: Evaluation) -> list[MetricResult]:
-    """The metrics whose interval decides: of a guard what was seen does."""
-    return [metric for metric in evaluation.gating if not metric.guards]
-
-
-def _judge(evaluation: Evaluation, limit: float, *, is_same: bool) -> list[Check]:
-    """A check of every metric that gates; a file that is the original's loses nothing, however few samples show it."""
-    if is_same:
-        return [Check("drop", "pass", "the candidate is the original, byte for byte", 0.0, (0.0, 0.0))]
-    several = len({metric.output for metric in evaluation.gating}) > 1
-    return [judge_drop(metric, limit, names_output=several) for metric in evaluation.gating]
-
-
-def _time(task: CompressionTask, model: ir.Model, samples: Samples, result: Result) -> dict[str, Any]:
-    """The contract's ``latency`` of original and candidate, in interleaved rounds."""
-    models = {"original": task.as_given or task.original, "result": model}
-    sessions = {name: open_timed_session(one, task.config) for name, one in models.items()}
-    timing = interleave(sessions, draw_timed_feeds(samples), seconds=MAX_TIMING_SECONDS, progress=task.progress)
-    found = latencies.summarize(timing.rounds, provider=timing.provider, threads=timing.threads, batch=timing.batch)
-    result.measured.update(describe_measurements(timing, samples.source))
-    result.warnings += latencies.list_cautions(found)
-    return found
-
-
-def _describe_judging(evaluation: Evaluation, samples: Samples) -> dict[str, str]:
-    how = f"{evaluation.metric.n} samples of {samples.source}, paired with the original's outputs"
-    return {metric.name: how for metric in evaluation.gating}
-
-
-def _format_limit(evaluation: Evaluation, limit: float) -> str:
-    return evaluation.metric.format_value(evaluation.metric.get_own_limit(limit))
+def _make_judging_task(task: CompressionTask, progress: Progress) -> CompressionTask:
+    """``task`` as :func:`verify` would prepare it with what its *confirm* samples come from."""
+    origin = task.splits.origin
+    if origin is not None and random_data.accepts(origin.source):
+        origin = None  # made-up samples prove nothing
+    samples = None if origin is None else origin.samples
+    original = model_file.clone(task.as_given or task.original)
+    freeze_initializer_inputs(original, [] if samples is None else samples.input_names)
+    splits = DataSplits(confirm=samples, origin=origin)
+    read = replace(task.read, part=None if origin is None else origin.part)
+    judge = replace(task.judge, kinds=None, labels_decide=None)
+    return replace(
+        task, command="verify", original=original, splits=splits, read=read, progress=progress, deadline=None,
+        judge=settle_judging(original, splits, judge, task.config, read),
+    )  # fmt: skip
 
 
 def _get_path(model: model_file.ModelLike) -> str | None:

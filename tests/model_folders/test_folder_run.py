@@ -10,8 +10,8 @@ import onnxruntime as ort
 import pytest
 
 from onnxslim.model_folders import naming
+from onnxslim.model_folders.folder_files import REPORT_NAME
 from onnxslim.model_folders.folder_run import compress_folder
-from onnxslim.model_folders.folder_writer import REPORT_NAME
 from onnxslim.model_folders.model_folder import open_model_folder
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result, compute_facts

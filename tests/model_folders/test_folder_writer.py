@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from onnxslim.core.errors import UsageError
-from onnxslim.model_folders.folder_files import list_folder
-from onnxslim.model_folders.folder_writer import REPORT_NAME, check_target, write_folder
+from onnxslim.model_folders.folder_files import REPORT_NAME, list_folder
+from onnxslim.model_folders.folder_writer import check_target, write_folder
 from tests.support.model_folders import make_folder, read_tree
 
 

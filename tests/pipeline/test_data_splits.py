@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 
 from onnxslim.core.errors import InvalidDataError, UsageError
-from onnxslim.pipeline.data_options import DataOptions
+from onnxslim.pipeline.data_options import DataOptions, OpenedData
 from onnxslim.pipeline.data_splits import open_splits
 from tests.support import quantize_graphs
 
@@ -83,3 +85,25 @@ def test_one_batch_is_fitted_on_and_cannot_be_chosen_by() -> None:
         open_splits(make_fixed(5), rows, None, DataOptions(), 0, tune=0.2)
     with pytest.raises(UsageError, match="4 samples, expected at least 5"):
         open_splits(make_fixed(5), {"x": rows["x"][:4]}, None, DataOptions(), 0)
+
+
+@pytest.mark.parametrize("case", ["given", "held back", "the rest"])
+def test_what_is_confirmed_on_can_be_opened_again(digits, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxslim.pipeline.data_splits.ENOUGH_LABELS", 15)
+    labels = {"labels": np.arange(100) % 10} if case == "the rest" else {}
+    eval_data = None if case == "held back" else {"image": images(100, 3), **labels}
+    read = DataOptions(max_samples=90)
+    sets = open_splits(digits, {"image": images(100, 2)}, eval_data, read, 7, tune=0.2)
+    assert sets.confirm is not None
+    assert sets.origin is not None
+    assert (sets.origin.part is None) == (case == "given")
+    again = open_splits(digits, None, sets.origin.source, replace(read, part=sets.origin.part), 7).confirm
+    assert again is not None
+    assert again.digests() == sets.confirm.digests()
+
+
+def test_opened_data_are_opened_again_only_with_other_options(digits) -> None:
+    opened = OpenedData(images(30, 0), DataOptions().open(images(30, 0), digits), DataOptions(), 0)
+    assert DataOptions().open(opened, digits) is opened.samples
+    assert len(DataOptions(max_samples=20).open(opened, digits)) == 20
+    assert open_splits(digits, opened, None, DataOptions(), 0).origin.source is opened.source

@@ -18,7 +18,7 @@ from onnxslim.verification.sample_size import SamplePlan
 def test_the_whole_interval_of_the_speed_counts(interval: tuple[float, float], asked: float | None, verdict: str) -> None:
     (check,) = check_speed({"interval": interval, "ratio": sum(interval) / 2}, asked)
     assert check.verdict == verdict
-    assert check_speed(None, asked) == []
+    assert [check.verdict for check in check_speed(None, asked)] == ([] if asked is None else ["cannot tell"])
 
 
 OPEN = Check("drop of top1", "cannot tell", "top1 drops by 0 %", 0.0, (-0.02, 0.02), 0.01)

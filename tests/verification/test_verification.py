@@ -13,15 +13,15 @@ from onnxslim.core.errors import GateError, InconclusiveError, InvalidModelError
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.result import Result
-from onnxslim.verification import verification
-from onnxslim.verification.receipt import read_receipt
+from onnxslim.verification import examination
+from onnxslim.verification.receipt_file import read_receipt
 from onnxslim.verification.verification import verify
 from tests.support.decoders import make_decoder, make_texts
 
 
 @pytest.fixture(autouse=True)
 def short_timing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verification, "MAX_TIMING_SECONDS", 0.05)
+    monkeypatch.setattr(examination, "MAX_TIMING_SECONDS", 0.05)
 
 
 def spoil(path: str, noise: float, *, seed: int = 0) -> ir.Model:
@@ -114,7 +114,7 @@ def test_a_receipt_replays_to_the_same_verdict_and_figures(cnn: str, evals: str,
         checks = read(replayed)["verification"]["checks"]
         assert checks[-1] == {
             "name": "receipt", "verdict": "pass", "message": f"{path} says {verdict}, and so does this run",
-            "value": None, "interval": None, "limit": None,
+            "value": None, "interval": None, "limit": None, "model": None,
         }  # fmt: skip
     with pytest.raises(InvalidModelError, match="not the model of"):
         verify(cnn, against=cnn, data=evals, seed=3, receipt=file)

@@ -233,7 +233,7 @@ def _read_receipts(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         except (OSError, ValueError, RecursionError):
             continue
         receipt = document.get("receipt") if isinstance(document, dict) else None
-        if not isinstance(receipt, dict):
+        if not isinstance(receipt, dict) or receipt.get("models"):  # of a folder: it is of no model alone
             continue
         if receipt.get("schema") != RECEIPT_SCHEMA:
             raise ChoiceError(f"{path.name}: a receipt of schema {receipt.get('schema')!r}, expected {RECEIPT_SCHEMA}")

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxslim.verification import verification
+from onnxslim.verification import examination
 
 Run = Callable[..., "object"]
 
 
 @pytest.fixture(autouse=True)
 def short_timing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verification, "MAX_TIMING_SECONDS", 0.05)
+    monkeypatch.setattr(examination, "MAX_TIMING_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -1,0 +1,124 @@
+"""``verify`` of a folder by its original, and receipts of folders that commands write."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any, Literal
+
+from onnxslim.core.errors import UsageError
+from onnxslim.model_folders.folder_comparison import MemberPair, compare_folders
+from onnxslim.model_folders.folder_data import MemberData, assign_data
+from onnxslim.model_folders.folder_run import Certify
+from onnxslim.model_folders.model_folder import ModelFolder, open_model_folder
+from onnxslim.pipeline.result import Result
+from onnxslim.verification.folder_verification import certify_folder, record_folder, verify_folder
+from onnxslim.verification.receipt import Settings
+from onnxslim.verification.receipt_file import ReceiptFile
+from onnxslim.verification.verification import certify, verify
+
+from .console import terminal
+from .folder_options import make_configure, make_try_open
+from .folder_pipeline import FolderPipeline
+from .options.common_options import CommonOptions
+
+
+def verify_model_folder(
+    common: CommonOptions, candidate: str, against: str, *, data: str | None, file: ReceiptFile | None,
+    inconclusive: Literal["fail", "pass"], **asked: Any,
+) -> Result:  # fmt: skip
+    """Verify the folder ``candidate`` by ``against``, or repeat its receipt, ``file``.
+
+    Raises:
+        UsageError: No data, and a model that is not as it was.
+        OnnxslimError: As :func:`~onnxslim.verification.folder_verification.verify_folder` raises.
+    """
+    folder, original = open_model_folder(candidate), open_model_folder(against)
+    known = None
+    if file is not None:
+        known = {path: member.original for path, member in file.receipt.models.items()}
+        file.receipt.candidate.check_same_folder(record_folder(folder), file.path)
+        file.receipt.original.check_same_folder(record_folder(original), file.path)
+    comparison = compare_folders(folder, original, known)
+    todo = [pair for pair in comparison.pairs if not pair.is_same and pair.original is not None]
+    configure = make_configure(original, common)
+    found = _find_data(todo, data, file, original, common)
+
+    def tell(line: str) -> None:
+        if not common.quiet:
+            terminal.print_note(line)
+
+    def work(pair: MemberPair) -> Result:
+        assert pair.original is not None
+        path = pair.candidate.path
+        paths, own = (folder.find(pair.candidate), original.find(pair.original)), found.get(path, MemberData(None))
+        mine = None if file is None else file.get_member(path, *paths)
+        options = configure(pair.original, own.source)
+        read = options.data_options
+        if mine is not None:
+            read = dataclasses.replace(read, part=mine.receipt.settings.part)
+        if own.why is not None:
+            tell(f"{path}: {own.why}")
+        return verify(
+            paths[0], against=paths[1], data=own.eval_data, **asked, inconclusive=inconclusive, seed=common.seed,
+            config=options.config, read=read, judge=options.evaluation_options, receipt=mine, only_plan=common.dry_run,
+            announce=lambda line: tell(f"{path}: {line}"), progress=common.progress,
+        )  # fmt: skip
+
+    settings = Settings.of(common.config, common.data_options, common.evaluation_options, seed=common.seed, **asked)
+    return verify_folder(
+        folder, original, comparison, work, asked=settings, inconclusive=inconclusive, receipt=file, only_plan=common.dry_run
+    )
+
+
+def _find_data(
+    todo: list[MemberPair], data: str | None, file: ReceiptFile | None, original: ModelFolder, common: CommonOptions
+) -> dict[str, MemberData]:
+    """The data of each model that is judged, by its path; a receipt's where they were, unless ``data`` says where they are.
+
+    Raises:
+        UsageError: There are none, and something to judge.
+    """
+    if file is not None and data is None:
+        recorded = [(pair.candidate.path, file.receipt.models.get(pair.candidate.path)) for pair in todo]
+        judged = {path: member.data for path, member in recorded if member is not None and member.data is not None}
+        if unnamed := [path for path, one in judged.items() if one.source is None]:
+            told = f"no data given: {file.path} does not say where those of {unnamed[0]} are"
+            raise UsageError(told, hint="--data: what the folder was judged on")
+        return {path: MemberData(None, one.source) for path, one in judged.items()}
+    if data is None and todo:
+        raise UsageError("no data given", hint=f"--data: {todo[0].candidate.path} is not as its original")
+    configure = make_configure(original, common)
+    pipeline = FolderPipeline(original, original.members, common, configure)
+    needed = [pair.original for pair in todo if pair.original is not None]
+    if pipeline.readers:  # they are fed by others, which may be as they were
+        needed = [member for member in original.members if member.variant_of is None]
+    try_open = make_try_open(original, configure, allow_random=False)
+    found = pipeline.feed(assign_data(needed, None, data, try_open, pipeline.readers))
+    return {pair.candidate.path: found[pair.original.path] for pair in todo if pair.original and pair.original.path in found}
+
+
+def make_certify(folder: ModelFolder, common: CommonOptions) -> Certify:
+    """What verifies each model of what is made of ``folder``, as it was written."""
+    out = common.out or folder.files.root
+
+    def certify_member(result: Result, place: str, written: str) -> None:
+        certify(result, place, recorded_as=os.path.join(out, written), progress=common.progress)
+
+    return certify_member
+
+
+def certify_model_folder(result: Result, folder: ModelFolder, suffix: str | None, common: CommonOptions) -> None:
+    """Put the receipt of what was made of ``folder``, whose models are certified, into ``result``."""
+    given = Settings.of(common.config, common.data_options, common.evaluation_options, seed=common.seed)
+
+    def describe(judged: Settings | None) -> Settings:
+        if judged is None:
+            return given
+        # what is meant for some of the models is said for all; a recipe may have said the rest
+        return dataclasses.replace(
+            given, max_drop=judged.max_drop, min_speedup=judged.min_speedup, for_ort=judged.for_ort, seed=judged.seed,
+            provider=judged.provider,
+        )  # fmt: skip
+
+    certify_folder(result, open_model_folder(common.out or folder.files.root, suffix), folder, describe)
