@@ -56,7 +56,7 @@ class Attempt:
         first = Stage("original", task.original_facts.bytes, task.original_facts.params, task.original_facts.macs)
         self.result = Result(
             task.command, input=task.original_facts, stages=[first], data=task.splits.as_json(), original=task.original,
-            config=task.config, task=task,
+            config=task.config, task=task.without_caches(),
         )  # fmt: skip
         #: The model after each step; the last carries the recipe.
         self.models: list[ir.Model] = []

@@ -42,7 +42,8 @@ def keep_original(
     result = Result(
         task.command, model=model_file.clone(task.as_given or task.original), input=facts, output=facts, stages=[stage],
         data=task.splits.as_json(), recipe=dataclasses.replace(recipe, steps=(), search=None).to_yaml(),
-        warnings=task.splits.warnings(), original=task.original, config=task.config, task=task, is_original=True,
+        warnings=task.splits.warnings(), original=task.original, config=task.config, task=task.without_caches(),
+        is_original=True,
     )  # fmt: skip
     result.extra |= {"summary": f"{NOTHING_GAINED}; {reason}", "oldest_runtime": oldest_runtime(task.original)}
     if timed is not None:

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,10 @@ class CompressionTask:
     def warnings(self) -> list[str]:
         """What is to be said of the model and the data, whatever is done."""
         return [*describe_frozen_inputs(self.frozen_inputs), *self.splits.warnings()]
+
+    def without_caches(self) -> CompressionTask:
+        """The same for who keeps it: what steps remember are models."""
+        return replace(self, step_cache={}, surveys={})
 
     def make_runner(self, recipe: Recipe) -> Runner:
         """What carries out the steps of ``recipe``."""
