@@ -86,7 +86,7 @@ class CompressionTask:
 
     def without_caches(self) -> CompressionTask:
         """The same for who keeps it: what steps remember are models."""
-        return replace(self, step_cache={}, surveys={})
+        return replace(self, step_cache={}, surveys=Surveys())
 
     def make_runner(self, recipe: Recipe) -> Runner:
         """What carries out the steps of ``recipe``."""
