@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -70,3 +73,19 @@ def test_products_are_exact_where_the_target_and_the_layers_that_are_named_say_s
 def test_half_floats_are_computed_in_where_there_are_instructions_for_them() -> None:
     assert get_answers("arm")["half_floats"]["Conv"]
     assert not get_answers("armv8")["half_floats"]["Conv"]
+
+
+@pytest.mark.nightly
+def test_what_is_kept_of_emulated_processors_is_what_they_answer() -> None:
+    """Where QEMU is installed, and ``benchmarks/conformance_arm.sh`` has unpacked Python for Arm."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "conformance.py"), "--processors"]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    asked = [name for name in ON_PROCESSORS if f" on {name}: " in done.stdout]
+    if not asked:
+        pytest.skip(done.stdout)
+    count = len(list_ops(CPU))
+    assert done.stdout.count(f"{count} of {count} ops fuse") == len(asked)
+    assert done.stdout.count("fuses beside the table: nothing") == len(asked)
+    assert done.stdout.count("claims that do not hold: none") == len(asked)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onnxslim.runtime.emulation.processor_table import Processor
 from onnxslim.verification import examination
 
 Run = Callable[..., "object"]
@@ -119,3 +120,17 @@ def test_a_receipt_loads_no_library_that_the_call_does_not_allow(
     assert (refused.code, "would be loaded and run" in refused.err) == (2, True)
     assert "would be loaded and run" not in allowed.err
     assert "theirs.so" in allowed.err
+
+
+def test_processors_are_asked_by_name_and_a_receipt_asks_them_again(
+    run: Run, candidate: Path, cnn: str, evals: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Processor, "is_here", lambda self: True)
+    call, receipt = ["verify", candidate, "--against", cnn, "--data", evals], tmp_path / "receipt.json"
+    assert run(*call, "--cpus", "mips").code == 2
+    assert run(*call, "--cpus", "arm,avx2", "-o", receipt).code == 0
+    document = json.loads(receipt.read_text())
+    assert document["receipt"]["settings"]["cpus"] == ["arm", "avx2"]
+    again = run("verify", "--receipt", receipt, "--json")
+    checks = {check["name"]: check["verdict"] for check in again.json["verification"]["checks"]}
+    assert checks["answers on arm"] == checks["answers on avx2"] == checks["receipt"] == "pass"
