@@ -30,10 +30,24 @@ def div(a: Tensor, b: Tensor) -> Tensor:
     return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
 
 
+def take_root(x: Tensor) -> Tensor:
+    """√x. Where x is 0 its gradient would be infinite, and what that is multiplied by on the way down mostly 0: int8 puts
+    exact zeros where floats had none (silent bins of a spectrum), and one of them would end a training. It counts as 0.
+    """
+    if not x.requires_grad:
+        return torch.sqrt(x)
+    is_zero = x == 0
+    return torch.sqrt(x.masked_fill(is_zero, 1.0)).masked_fill(is_zero, 0.0)
+
+
 def power(base: Tensor, exponent: Tensor) -> Tensor:
-    """base ** exponent, in the base's type."""
+    """base ** exponent, in the base's type; of roots the gradient of :func:`take_root`."""
     if not base.is_floating_point() and exponent.is_floating_point():
         return torch.pow(base.double(), exponent.double()).to(base.dtype)
+    if base.requires_grad and bool(((exponent > 0) & (exponent < 1)).any()):
+        is_steep = (base == 0) & (exponent > 0) & (exponent < 1)
+        base = torch.where(is_steep, 1.0, base)
+        return torch.pow(base, exponent).masked_fill(is_steep, 0.0).to(base.dtype)
     return torch.pow(base, exponent).to(base.dtype)
 
 
@@ -67,9 +81,7 @@ def round_straight_through(x: Tensor) -> Tensor:
 
 
 #: torch has these under the same names.
-_TORCH_NAMES = (
-    "Abs Acos Acosh Asin Asinh Atan Atanh Ceil Cos Cosh Erf Exp Floor Log Neg Reciprocal Sign Sin Sinh Sqrt Tan Tanh"
-)
+_TORCH_NAMES = "Abs Acos Acosh Asin Asinh Atan Atanh Ceil Cos Cosh Erf Exp Floor Log Neg Reciprocal Sign Sin Sinh Tan Tanh"
 
 OPS: dict[str, OpFunction] = {
     **{name: wrap_function(getattr(torch, name.lower())) for name in _TORCH_NAMES.split()},
@@ -86,6 +98,7 @@ OPS: dict[str, OpFunction] = {
     "Mul": wrap_broadcast(torch.mul),
     "Pow": wrap_broadcast(power),
     "Round": wrap_function(round_straight_through),
+    "Sqrt": wrap_function(take_root),
     "Sub": wrap_broadcast(torch.sub),
     "Sum": wrap_function(lambda *terms: reduce(torch.add, terms)),
 }

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from onnxslim.recovery.ops.call import Call, OpFunction, to_ints
+from onnxslim.recovery.ops.elementwise import take_root
 
 
 def _reshape_per_channel(vector: Tensor, rank: int) -> Tensor:
@@ -91,7 +92,7 @@ def mean_variance_normalization(call: Call, x: Tensor) -> Tensor:
     """(x - mean) / standard deviation over the axes."""
     axes = tuple(to_ints(call.get("axes", (0, 2, 3))))
     centered = x - x.mean(axes, keepdim=True)
-    return centered / (torch.sqrt((centered**2).mean(axes, keepdim=True)) + 1e-9)
+    return centered / (take_root((centered**2).mean(axes, keepdim=True)) + 1e-9)
 
 
 OPS: dict[str, OpFunction] = {

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from onnxslim.recovery.ops.call import Call, OpFunction, resolve_axes
+from onnxslim.recovery.ops.elementwise import take_root
 
 #: reduces the axes given, which it keeps with size 1
 Reducer = Callable[[Tensor, list[int]], Tensor]
@@ -112,7 +113,7 @@ OPS: dict[str, OpFunction] = {
     "CumProd": _make_cumulative(torch.cumprod, 1),
     "CumSum": _make_cumulative(torch.cumsum, 0),
     "ReduceL1": _make_reduction(lambda x, axes: _sum(x.abs(), axes)),
-    "ReduceL2": _make_reduction(_compute_in_float(lambda x, axes: torch.sqrt(_sum(x * x, axes)))),
+    "ReduceL2": _make_reduction(_compute_in_float(lambda x, axes: take_root(_sum(x * x, axes)))),
     "ReduceLogSum": _make_reduction(_compute_in_float(lambda x, axes: torch.log(_sum(x, axes)))),
     "ReduceLogSumExp": _make_reduction(_log_sum_exp),
     "ReduceMax": _make_reduction(_make_extreme(1)),
