@@ -10,7 +10,9 @@ from onnxslim.core.errors import UsageError
 from onnxslim.model_folders.folder_comparison import MemberPair, compare_folders
 from onnxslim.model_folders.folder_data import MemberData, assign_data
 from onnxslim.model_folders.folder_run import Certify
+from onnxslim.model_folders.layouts.layout import FolderModel
 from onnxslim.model_folders.model_folder import ModelFolder, open_model_folder
+from onnxslim.model_folders.pipelines.served_texts import ServedRuns
 from onnxslim.pipeline.result import Result
 from onnxslim.verification.folder_verification import certify_folder, record_folder, verify_folder
 from onnxslim.verification.receipt import Settings
@@ -18,7 +20,7 @@ from onnxslim.verification.receipt_file import ReceiptFile
 from onnxslim.verification.verification import certify, verify
 
 from .console import terminal
-from .folder_options import make_configure, make_try_open
+from .folder_options import Configure, make_configure, make_try_open
 from .folder_pipeline import FolderPipeline
 from .options.common_options import CommonOptions
 
@@ -41,8 +43,8 @@ def verify_model_folder(
         file.receipt.original.check_same_folder(record_folder(original), file.path)
     comparison = compare_folders(folder, original, known)
     todo = [pair for pair in comparison.pairs if not pair.is_same and pair.original is not None]
-    configure = make_configure(original, common)
-    found = _find_data(todo, data, file, original, common)
+    configure = _make_configure(original, common, file)
+    found = _find_data(todo, data, file, original, configure, common)
 
     def tell(line: str) -> None:
         if not common.quiet:
@@ -54,15 +56,12 @@ def verify_model_folder(
         paths, own = (folder.find(pair.candidate), original.find(pair.original)), found.get(path, MemberData(None))
         mine = None if file is None else file.get_member(path, *paths)
         options = configure(pair.original, own.source)
-        read = options.data_options
-        if mine is not None:
-            read = dataclasses.replace(read, part=mine.receipt.settings.part)
         if own.why is not None:
             tell(f"{path}: {own.why}")
         return verify(
             paths[0], against=paths[1], data=own.eval_data, **asked, inconclusive=inconclusive, seed=common.seed,
-            config=options.config, read=read, judge=options.evaluation_options, receipt=mine, only_plan=common.dry_run,
-            announce=lambda line: tell(f"{path}: {line}"), progress=common.progress,
+            config=options.config, read=options.data_options, judge=options.evaluation_options, receipt=mine,
+            only_plan=common.dry_run, announce=lambda line: tell(f"{path}: {line}"), progress=common.progress,
         )  # fmt: skip
 
     settings = Settings.of(common.config, common.data_options, common.evaluation_options, seed=common.seed, **asked)
@@ -71,8 +70,25 @@ def verify_model_folder(
     )
 
 
+def _make_configure(original: ModelFolder, common: CommonOptions, file: ReceiptFile | None) -> Configure:
+    """How ``common`` becomes the options of one model of ``original``; with the part of the data that a receipt says."""
+    configure = make_configure(original, common)
+    parts = {} if file is None else {member.original: member.part for member in file.receipt.models.values()}
+
+    def configure_part(member: FolderModel, data: Any) -> CommonOptions:
+        part = None if isinstance(data, ServedRuns) else parts.get(member.path)
+        return dataclasses.replace(configure(member, data), part=part)
+
+    return configure_part
+
+
 def _find_data(
-    todo: list[MemberPair], data: str | None, file: ReceiptFile | None, original: ModelFolder, common: CommonOptions
+    todo: list[MemberPair],
+    data: str | None,
+    file: ReceiptFile | None,
+    original: ModelFolder,
+    configure: Configure,
+    common: CommonOptions,
 ) -> dict[str, MemberData]:
     """The data of each model that is judged, by its path; a receipt's where they were, unless ``data`` says where they are.
 
@@ -88,7 +104,6 @@ def _find_data(
         return {path: MemberData(None, one.source) for path, one in judged.items()}
     if data is None and todo:
         raise UsageError("no data given", hint=f"--data: {todo[0].candidate.path} is not as its original")
-    configure = make_configure(original, common)
     pipeline = FolderPipeline(original, original.members, common, configure)
     needed = [pair.original for pair in todo if pair.original is not None]
     if pipeline.readers:  # they are fed by others, which may be as they were

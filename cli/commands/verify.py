@@ -67,10 +67,8 @@ def verify(
     is judged by what has its role in the other, and all other files have to be the same.
     """
     file = None if receipt is None else read_receipt(receipt)
-    read = common.data_options
     if file is not None:
         settings, common = _read_settings(file, common)
-        read = dataclasses.replace(common.data_options, part=settings.part)
         candidate = candidate or file.receipt.candidate.path
         against = against or file.receipt.original.path
         asked |= {name: getattr(settings, name) for name in ("max_drop", "min_speedup", "for_ort", "cpus")}
@@ -97,7 +95,7 @@ def verify(
         **asked,
         seed=common.seed,
         config=common.config,
-        read=read,
+        read=common.data_options,
         judge=common.evaluation_options,
         receipt=file,
         only_plan=common.dry_run,

@@ -14,6 +14,7 @@ from onnxslim.core.errors import UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.user_functions import is_function_reference, load_function
 from onnxslim.data.samples import Samples
+from onnxslim.data.split import HeldPart
 from onnxslim.data.states.pairs import AUTO
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.judging import EvaluationOptions
@@ -157,6 +158,8 @@ class CommonOptions:
     receipt: str | None = None
     #: The folder whose tokenizer and preprocessor tell how inputs are made, where IN lies in one that has them.
     input_configs: str | None = None
+    #: The part of the data that a receipt is about, where a run held the other back.
+    part: HeldPart | None = None
 
     @property
     def config(self) -> SessionConfig:
@@ -181,6 +184,7 @@ class CommonOptions:
             self.group,
             self.state,
             self.input_configs,
+            part=self.part,
         )
 
     @property

@@ -76,7 +76,7 @@ def make_error(
     hint = "-o writes the receipt, --report the figures"
     if kind is InconclusiveError:
         wanted = _count_deciding_samples(checks, plan)
-        more = "data that fit would tell" if plan is None else "it lies too near the limit"
+        more = "more data, or such as fit, would tell" if plan is None else "it lies too near the limit"
         if wanted is not None:
             more = f"about {wanted} samples would decide, if these are typical"
         hint = f"{more}; --inconclusive pass lets it through"

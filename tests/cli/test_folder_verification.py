@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from onnxslim.verification import examination
+from tests.support.model_folders import make_folder, write_texts
 from tests.support.paths import SAMPLES
 
 
@@ -161,3 +162,21 @@ def test_a_model_card_of_a_folder_tells_of_each_model(run, folder, tmp_path):
     card = tmp_path / "card.md"
     assert run("simplify", folder, "-o", tmp_path / "out", "--model-card", card).code == 0
     assert "### digits&#95;wide.onnx" in card.read_text() or "### digits_wide.onnx" in card.read_text()
+
+
+@pytest.mark.nightly
+def test_a_decoder_is_judged_on_what_its_encoder_makes_and_repeats_on_that(run, tmp_path):
+    pytest.importorskip("tokenizers")
+    folder, data, receipt = make_folder("encoder_decoder", tmp_path), write_texts(tmp_path / "s.txt"), tmp_path / "r.json"
+    call = ["--data", data, "--placement", "static", "--receipt", receipt]
+    assert run("quantize", folder, "-o", tmp_path / "out", *call).code == 0
+    found = json.loads(receipt.read_text())["receipt"]
+    assert found["models"]["decoder_model.onnx"]["data"]["source"] is None
+    outcome = run("verify", "--receipt", receipt)
+    assert (outcome.code, "does not say where those of decoder_model.onnx are" in outcome.err) == (2, True)
+    again = run("verify", "--receipt", receipt, "--data", data, "--json")
+    assert again.json["receipt"]["verdict"] == found["verdict"]
+    assert (
+        again.json["receipt"]["models"]["decoder_model.onnx"]["samples_used"]
+        == (found["models"]["decoder_model.onnx"]["samples_used"])
+    )
