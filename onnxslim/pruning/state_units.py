@@ -49,8 +49,17 @@ def open_states(model: ir.Model, state: Mapping[str, str]) -> OpenStates:
     if not is_recurrent or not set(outputs) - set(state) or (graph.opset_imports.get("") or 0) < _MIN_OPSET:
         return OpenStates()
     inputs = {str(value.name): value for value in graph.inputs}
-    opened = {output: _pick_units(graph, inputs[name]) for output, name in state.items() if _has_units(inputs.get(name))}
     known = {str(value.name): value for value in graph.outputs}
+    opened: dict[str, ir.Value] = {}
+    for output, name in state.items():
+        picked, units = _find_picked(inputs.get(name)), _find_units(known[output])
+        if picked is not None and units is not None:  # an earlier pruning's
+            opened[output], known[output] = picked, units
+        elif picked is None and units is None and _has_units(inputs.get(name)):
+            opened[output] = _pick_units(graph, inputs[name])
+    graph.outputs[:] = [known[name] for name in outputs]  # so that nobody takes them for unread
+    for output in opened:
+        _take_name(graph, known[output], output)
     graph.outputs[:] = [value for value in graph.outputs if value.name not in opened]
     while opened:
         analysis = analyze_channels(model, lossy=True)
@@ -61,9 +70,11 @@ def open_states(model: ir.Model, state: Mapping[str, str]) -> OpenStates:
                 differing.append(output)
         if not differing:
             break
-        for output in differing:
-            _read_whole(graph, opened.pop(output))
+        closed = {output: opened.pop(output) for output in differing}
         graph.outputs[:] = [known[name] for name in outputs if name not in opened]
+        for output, picked in closed.items():
+            _close(graph, known[output], picked)
+        known |= {str(value.name): value for value in graph.outputs}
     return OpenStates(outputs, {output: str(_get_node(picked).name) for output, picked in opened.items()})
 
 
@@ -78,21 +89,63 @@ def close_states(model: ir.Model, states: OpenStates) -> StepReport:
     }
     graph.outputs[:] = [values[name] for name in states.outputs]
     for output, name in states.pairs.items():
-        node, value = nodes[name], values[output]
-        whole, indices = node.inputs[0], get_const_array(node.inputs[1])
-        assert whole is not None
-        assert whole.shape is not None
-        assert indices is not None
-        size = whole.shape[-1]
-        assert isinstance(size, int)
-        if len(indices) == size:
-            _read_whole(graph, node.outputs[0])
-            continue
-        _write_whole(graph, value, indices.astype(np.int64), size)
-        report.warnings.append(
-            f"state {whole.name}: {len(indices)} of {size} units are left; the others stay zero, whatever is fed"
-        )
+        state, (kept, size) = nodes[name].inputs[0], _close(graph, values[output], nodes[name].outputs[0])
+        if kept < size:
+            assert state is not None
+            report.warnings.append(
+                f"state {state.name}: {kept} of {size} units are left; the others stay zero, whatever is fed"
+            )
     return report
+
+
+def _close(graph: ir.Graph, units: ir.Value, picked: ir.Value) -> tuple[int, int]:
+    """Return the state in its whole size again, and read it whole where no unit went; how many of how many are left."""
+    node = _get_node(picked)
+    whole, indices = node.inputs[0], get_const_array(node.inputs[1])
+    assert whole is not None
+    assert whole.shape is not None
+    assert indices is not None
+    size = whole.shape[-1]
+    assert isinstance(size, int)
+    if len(indices) == size:
+        picked.replace_all_uses_with(whole)
+        GraphEditor(graph).remove_unread([node])
+    else:
+        _write_whole(graph, units, indices.astype(np.int64), size)
+    return len(indices), size
+
+
+def _find_picked(value: ir.Value | None) -> ir.Value | None:
+    """The units of a state input that are read, where an earlier pruning left a choice of them."""
+    readers = () if value is None else value.uses()
+    return next((use.node.outputs[0] for use in readers if len(readers) == 1 and use.idx == 0 and _picks(use.node)), None)
+
+
+def _find_units(output: ir.Value) -> ir.Value | None:
+    """What a state output is made of, where an earlier pruning gave it its size back."""
+    gather = output.producer()
+    pad = None if gather is None or not _picks(gather) or gather.inputs[0] is None else gather.inputs[0].producer()
+    if pad is None or pad.op_type != "Pad" or pad.domain or len(pad.inputs) != 2 or pad.attributes:
+        return None
+    amounts = get_const_array(pad.inputs[1])
+    return pad.inputs[0] if amounts is not None and amounts[-1] == 1 and not amounts[:-1].any() else None
+
+
+def _picks(node: ir.Node) -> bool:
+    """Whether ``node`` picks constant places along the last axis."""
+    shape, indices = node.outputs[0].shape, get_const_array(node.inputs[1]) if len(node.inputs) > 1 else None
+    if node.op_type != "Gather" or node.domain or shape is None or indices is None or indices.ndim != 1:
+        return False
+    return node.attributes.get_int("axis", 0) in (-1, len(shape) - 1)
+
+
+def _take_name(graph: ir.Graph, units: ir.Value, name: str) -> None:
+    """Call what a state output is made of as the output is called, without what made that of it."""
+    if units.name == name:
+        return
+    editor = GraphEditor(graph)
+    editor.remove_unread([node for node in list(graph) if any(value.name == name for value in node.outputs)])
+    editor.rename(units, name)
 
 
 def _has_units(value: ir.Value | None) -> bool:
@@ -122,15 +175,6 @@ def _pick_units(graph: ir.Graph, value: ir.Value) -> ir.Value:
     for use in readers:
         use.node.replace_input_with(use.idx, picked)
     return picked
-
-
-def _read_whole(graph: ir.Graph, picked: ir.Value) -> None:
-    """The inverse of :func:`_pick_units`."""
-    node = _get_node(picked)
-    whole = node.inputs[0]
-    assert whole is not None
-    picked.replace_all_uses_with(whole)
-    GraphEditor(graph).remove_unread([node])
 
 
 def _write_whole(graph: ir.Graph, units: ir.Value, indices: np.ndarray, size: int) -> None:

@@ -104,6 +104,25 @@ def test_a_stream_without_units_runs_as_with_them_held_at_zero(op: str, form: st
     np.testing.assert_allclose(run_stream(pruned, state), run_stream(silence(found, op, units), state), atol=1e-6)
 
 
+@pytest.mark.parametrize("form", STATES)
+def test_a_stream_that_was_pruned_is_pruned_again(form: str) -> None:
+    found, state = make_stream("LSTM", form)
+    pruned = model_file.clone(found)
+    for units in ([2, 5], [0, 3]):  # the second time of those that are left
+        states = open_states(pruned, state)
+        assert set(states.pairs or ()) == set(state)
+        analysis = analyze_channels(pruned, lossy=True)
+        delete_units(pruned, analysis, units)
+        close_states(pruned, states)
+        check_loads(pruned)
+    (cell,) = (node for node in pruned.graph if node.op_type == "LSTM")
+    assert cell.attributes.get_int("hidden_size", 0) == HIDDEN - 4
+    assert Counter(node.op_type for node in pruned.graph)["Pad"] == len(state)
+    assert [value.shape for value in pruned.graph.outputs] == [value.shape for value in found.graph.outputs]
+    wanted = silence(found, "LSTM", [2, 5, 0, 4])
+    np.testing.assert_allclose(run_stream(pruned, state), run_stream(wanted, state), atol=1e-6)
+
+
 def test_where_nothing_went_the_model_is_what_it_was() -> None:
     found, state = make_stream()
     opened = model_file.clone(found)
