@@ -48,7 +48,7 @@ class QuantizeDecision:
         front_index: Which of them was chosen; None without a front.
         calibration_samples: From how many samples ranges come, where there was no time for all; else None.
         corrected_layers: How many layers, the first ones, were mended before the time was up; None where all that could be.
-            With weights only in int8, how many were rounded for the data.
+            With weights only in int8, or mixed, how many were rounded for the data.
         weight_formats: With mixed weights, initializers by format; of the most common one none, which is all others.
         block_layers: With weights only in int8, the linear layers that read them in blocks; None where nothing was chosen.
     """

@@ -47,9 +47,11 @@ class QuantizeOptions:
             it, else float16. With float32 biases, norms and scales stay float32 too.
         large_weights: The decision of an earlier run: of the layers that stay in float those whose weights are not stored
             in int8, where those of others are.
-        calibration_samples: The decision of an earlier run whose time was short: ranges come from the first so many samples.
+        calibration_samples: The decision of an earlier run whose time was short: ranges come from the first so many samples;
+            with ``weights="mixed"`` layers are fitted to so many runs.
         corrected_layers: The decision of an earlier run whose time was up: only so many layers, the first ones, are mended.
-            With ``weights="int8"`` so many are rounded for the data, 0 for none, and nobody judges whether that helps.
+            With ``weights="int8"`` so many are rounded for the data, 0 for none, and nobody judges whether that helps; with
+            ``"mixed"`` so many of the weights that have a choice.
         min_sqnr: Decibels that every output must keep on calibration samples; layers go back to float until it does. None
             asks for 20, or for nothing where the caller judges the drop of a metric, which says more.
         statistics: Files of calibration's statistics. The first is this run's: written, gone on from, refused where it is of
