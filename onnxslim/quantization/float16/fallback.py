@@ -109,7 +109,7 @@ def keep_accurate(
         error, conversion = trials[best]
         kinds.remove(best)
     if not error <= MAX_OUTPUT_ERROR and fits():
-        ranking, before, returned = _rank_nodes(model, conversion, feeds, config), conversion, 0
+        ranking, before, returned = rank_nodes(model, conversion, feeds, config), conversion, 0
         while not error <= MAX_OUTPUT_ERROR and returned < len(ranking) and fits():
             returned = 2 * returned or _FIRST_NODES
             trial = _return_nodes(model, before, dict.fromkeys(ranking[:returned], "it loses too much in float16"))
@@ -153,7 +153,7 @@ def _return_nodes(model: ir.Model, conversion: Conversion, returned: Mapping[str
     return convert_copy(model, {**kept, **{str(node.name): float32_nodes.BETWEEN_REASON for node in between}})
 
 
-def _rank_nodes(model: ir.Model, conversion: Conversion, feeds: FeedIterable, config: SessionConfig) -> list[str]:
+def rank_nodes(model: ir.Model, conversion: Conversion, feeds: FeedIterable, config: SessionConfig) -> list[str]:
     """The nodes of the main graph that are in float16, those first that make most of the error that they put out."""
     nodes = [node for node in model.graph if node.name not in conversion.float32_nodes and node.op_type != "Constant"]
     outputs = [value for node in nodes for value in node.outputs if value.uses() or value.is_graph_output()]

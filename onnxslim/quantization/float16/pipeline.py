@@ -10,53 +10,76 @@ from onnxslim.activations.output_error import ReferenceOutputs, to_decibels
 from onnxslim.activations.run_context import RunContext
 from onnxslim.activations.runtime_types import infer_runtime_types
 from onnxslim.core.deadline import NO_TIME_LEFT
-from onnxslim.core.errors import NothingGainedError
+from onnxslim.core.errors import NothingGainedError, OnnxslimError
 from onnxslim.core.step_report import StepReport
+from onnxslim.data.samples import Samples
+from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.decision import QuantizeDecision
-from onnxslim.quantization.float16.fallback import MAX_OUTPUT_ERROR, convert_copy, keep_accurate, keep_loadable
+from onnxslim.quantization.float16.fallback import (
+    MAX_OUTPUT_ERROR,
+    convert_copy,
+    keep_accurate,
+    keep_loadable,
+    rank_nodes,
+    simulate,
+)
 from onnxslim.quantization.float16.float32_nodes import find_float32_nodes, is_float
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import match_nodes
 from onnxslim.quantization.targets.registry import TARGETS
-from onnxslim.runtime.session import SessionConfig
+from onnxslim.runtime.session import SessionConfig, make_run_check
 
 #: Samples that ranges are taken from, and that outputs are compared on.
 MAX_OBSERVED_SAMPLES, MAX_EVALUATION_SAMPLES = 64, 16
+#: Samples that are made up where there are no data.
+_MADE_UP_SAMPLES = 4
 _MAX_HINT_LENGTH = 300
 
 
 def quantize_float16(
     model: ir.Model, context: RunContext, options: QuantizeOptions, report: StepReport
 ) -> tuple[ir.Model, QuantizeDecision]:
-    """``model`` (prepared) in float16; with data, ranges and outputs decide what else stays float32."""
+    """``model`` (prepared) in float16; ranges and outputs decide what else stays float32, without data those of made-up
+    inputs: what breaks on these is not right, and what does not may still break on others.
+    """
     target, config = TARGETS[options.target], context.config
     report.skip("int8", str(target.unsupported_reason))
-    feeds = None if context.samples is None else CalibrationFeeds(context.samples)
     model = model_file.clone(model)
     infer_runtime_types(model, config)
+    samples = context.samples or _make_up_samples(model, config)
+    feeds = None if samples is None else CalibrationFeeds(samples)
     peaks = {} if feeds is None else _observe_peaks(model, feeds, config)
     context.progress("float16", 1, 2)
-    float32_nodes = {str(node.name): why for node, why in find_float32_nodes(model, peaks).items()}
+    found = find_float32_nodes(model, peaks)
+    if context.samples is None:
+        found = {**found, **find_float32_nodes(model, {})}
+    float32_nodes = {str(node.name): why for node, why in found.items()}
     float32_nodes.update(dict.fromkeys(match_nodes(model, options.exclude), "it was excluded"))
     conversion = convert_copy(model, float32_nodes)
     if not conversion.counts["nodes in float16"]:
         raise NothingGainedError("no node can compute in float16", hint="trees, texts and integers have no float16 kernels")
     pacer = context.pace()
     conversion = keep_loadable(model, conversion, config, pacer.fits)
-    if feeds is None:
-        report.warnings.append(
-            "no data: only constants, types and kinds of op decided what stays float32; ranges were not looked at"
-        )
-    else:
+    if context.samples is None:
+        looked_at = "ranges were not looked at" if feeds is None else "ranges are those of made-up inputs"
+        report.warnings.append(f"no data: constants, types and kinds of op decided what stays float32; {looked_at}")
+    if feeds is not None:
         evaluation = feeds.last(MAX_EVALUATION_SAMPLES)
         reference = ReferenceOutputs(model, evaluation, config)
-        conversion, error = keep_accurate(model, conversion, reference, evaluation, config, pacer.fits)
+        better, error = keep_accurate(model, conversion, reference, evaluation, config, pacer.fits)
+        if context.samples is None and not error <= MAX_OUTPUT_ERROR:  # noise is no reason to give up what nothing mends
+            error = reference.error(simulate(model, conversion))
+        else:
+            conversion = better
         report.details["float16"] = {"error": float(f"{error:.4g}")}
         if not error <= MAX_OUTPUT_ERROR:
             tried = NO_TIME_LEFT if pacer.has_refused else "whatever else stays float32"
-            report.warnings.append(f"the outputs keep {-to_decibels(error):.1f} dB in float16, {tried}")
+            inputs = " on made-up inputs" if context.samples is None else ""
+            worst = next(iter(rank_nodes(model, conversion, evaluation, config)), None)
+            where = "" if worst is None else f"; most of it is lost at {worst}"
+            report.warnings.append(f"the outputs keep {-to_decibels(error):.1f} dB in float16{inputs}, {tried}{where}")
     if not conversion.counts["nodes in float16"]:
         reasons = "; ".join(dict.fromkeys(conversion.float32_nodes.values()))
         raise NothingGainedError("no node can stay in float16", hint=reasons[:_MAX_HINT_LENGTH])
@@ -64,6 +87,16 @@ def quantize_float16(
     for name, why in conversion.float32_nodes.items():
         report.skip(name, why)
     return conversion.model, QuantizeDecision("float16", target.name)
+
+
+def _make_up_samples(model: ir.Model, config: SessionConfig) -> Samples | None:
+    """A few samples at random; None where the model does not run with any."""
+    find_error = make_run_check(model, config)
+    try:
+        samples = open_samples("random", model, max_samples=_MADE_UP_SAMPLES, run_check=find_error)
+    except OnnxslimError:
+        return None
+    return samples if find_error(next(samples.batches(1))) is None else None
 
 
 def _observe_peaks(model: ir.Model, feeds: CalibrationFeeds, config: SessionConfig) -> dict[str, float]:

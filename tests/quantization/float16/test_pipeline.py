@@ -6,10 +6,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import NothingGainedError, UsageError
+from onnxslim.core.step_report import StepReport
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
+from onnxslim.quantization.float16.pipeline import quantize_float16
 from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.step import quantize
 from onnxslim.runtime.session import Session, check_loads
 from onnxslim.simplification.step import simplify
@@ -73,3 +77,27 @@ def test_a_model_all_of_which_goes_back_to_float32_is_not_written() -> None:
 def test_int8_activations_for_cuda_are_refused_with_the_reason() -> None:
     with pytest.raises(UsageError, match="no int8 kernels"):
         quantize(small(), None, QuantizeOptions(target="cuda", activations="static"))
+
+
+def test_without_data_what_vanishes_on_made_up_inputs_stays_in_float32() -> None:
+    """A product of 1e-12, which float16 has no number for, made large again."""
+    arrays = {"small": np.full(8, 1e-3, np.float32), "large": np.full(8, 3e4, np.float32), "w": np.eye(8, dtype=np.float32)}
+    text = """g (float[n,8] x) => (float[n,8] y) { h = MatMul(x, w)\n a = Mul(h, small)\n b = Mul(a, small)
+      c = Mul(b, small)\n d = Mul(c, small)\n e = Mul(d, large)\n f = Mul(e, large)\n y = MatMul(f, w) }"""
+    original = model(text, **arrays)
+    result, report = quantize(original, None, CUDA)
+    assert types(result, "Mul") >= {ir.DataType.FLOAT}
+    assert types(result, "MatMul") == {ir.DataType.FLOAT16}
+    assert any("only denormals there" in entry.reason for entry in report.skipped)
+    assert any("ranges are those of made-up inputs" in line for line in report.warnings)
+
+
+def test_where_nothing_keeps_the_outputs_it_is_told_where_most_is_lost() -> None:
+    """Without time to look for what helps."""
+    original = model("g (float[n,8] x) => (float[n,8] y) { a = Add(x, k)\n b = Sub(a, k)\n y = MatMul(b, w) }",
+                     k=np.full(8, 3000, np.float32), w=np.eye(8, dtype=np.float32))  # fmt: skip
+    samples = open_samples({"x": np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)}, original)
+    report = StepReport("quantize")
+    quantize_float16(prepare_model(original)[0], RunContext(samples, deadline=0.0), CUDA, report)
+    (line,) = [line for line in report.warnings if "dB in float16" in line]
+    assert "most of it is lost at" in line
