@@ -32,7 +32,7 @@ from onnxslim.verification.check import Verdict
 #: Of receipts written here; another one is not read.
 SCHEMA = 1
 #: No receipt asks for more threads than any machine has: it may be a stranger's.
-MAX_THREADS = 1024
+MAX_THREADS = 256
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.min_speedup is not None and not 0 < self.min_speedup < math.inf:
             raise UsageError(f"min_speedup: {self.min_speedup!r}, expected a number above 0")
+        if "" in self.session_option or "" in self.provider_option:
+            raise UsageError("an option of the session or the provider without a name")
         if self.threads > MAX_THREADS:
             raise UsageError(f"threads: {self.threads}, expected at most {MAX_THREADS}")
 

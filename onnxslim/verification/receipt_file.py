@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from onnxslim.core.converter import JSON
+from onnxslim.core.converter import JSON, quote_name
 from onnxslim.core.errors import UsageError
 from onnxslim.core.version import __version__
 from onnxslim.validation.latency import LatencyRecord
@@ -101,8 +101,21 @@ def read_receipt(path: str | os.PathLike[str]) -> ReceiptFile:
             f"{name}: a receipt of schema {entry.get('schema')!r:.40}, expected {SCHEMA}",
             hint=f"it was written by onnxslim {entry.get('tool', 'of another version')!s:.40}; this is {__version__}",
         )
+    if (place := _find_odd_text(entry, "receipt")) is not None:
+        raise UsageError(f"{name}: {place}: a zero byte or half a character, expected text", hint=_HINT)
     receipt = JSON.read(entry, Receipt, f"{name}: receipt")
     latency = document.get("latency")
     if latency is not None:
         JSON.read(latency, LatencyRecord, f"{name}: latency")
     return ReceiptFile(name, receipt, latency)
+
+
+def _find_odd_text(value: object, place: str) -> str | None:
+    """Where in ``value``, plain JSON at ``place``, there is text that is no path anywhere; None where there is none."""
+    if isinstance(value, str):
+        is_odd = "\0" in value or any("\ud800" <= char <= "\udfff" for char in value)
+        return place if is_odd else None
+    parts = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    return next(
+        (odd for key, part in parts if (odd := _find_odd_text(part, f"{place}.{quote_name(key)}")) is not None), None
+    )

@@ -130,7 +130,9 @@ DAMAGES = [
     ("settings", "seed", -1), ("settings", "dim", {"batch": "one"}), ("settings", "provider", "abacus"),
     ("settings", "part", 1),
     ("settings", "metric", "top9"), ("settings", "max_drop", "x"), ("data", "n", "1"), ("candidate", "files", {}),
-    ("candidate", "path", "\0"), ("settings", "preprocess", "resize=9"), ("settings", "for_ort", "newest"),
+    ("candidate", "path", "\0"), ("data", "source", "\0"), ("data", "source", "\ud800"),
+    ("settings", "session_option", {"": "x"}), ("settings", "threads", 1000),
+    ("settings", "preprocess", "resize=9"), ("settings", "for_ort", "newest"),
 ]  # fmt: skip
 
 
