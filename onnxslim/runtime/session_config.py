@@ -9,10 +9,13 @@ from typing import Any
 
 import onnxruntime as ort
 
-from onnxslim.core.errors import UnsupportedError
+from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.runtime.error_translation import make_library_error
 from onnxslim.runtime.option_names import check_provider_options, check_session_options
 from onnxslim.runtime.providers import CPU, Provider, parse_provider
+
+#: No machine has more cores. Each thread waits by spinning: a thousand of them, in a receipt say, stop everything else.
+_MAX_THREADS = 512
 
 
 def available_providers() -> list[str]:
@@ -47,6 +50,15 @@ class SessionConfig:
     session_options: Mapping[str, str] = field(default_factory=dict)
     provider_options: Mapping[str, str] = field(default_factory=dict)
     custom_ops: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what no machine can do.
+
+        Raises:
+            UsageError: There are more threads than any machine has cores.
+        """
+        if self.threads > _MAX_THREADS:
+            raise UsageError(f"{self.threads} threads: more than {_MAX_THREADS}", hint="no more than the machine has cores")
 
     @property
     def provider_name(self) -> str:

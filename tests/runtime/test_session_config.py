@@ -26,6 +26,11 @@ def test_a_request_holds_all_that_decides_how_a_session_runs() -> None:
         build_request(SessionConfig(session_options={"session.intra_op.allow_spining": "0"}))
 
 
+def test_more_threads_than_any_machine_has_cores_are_refused_before_one_starts() -> None:
+    with pytest.raises(UsageError, match="1000 threads"):
+        SessionConfig(threads=1000)
+
+
 def test_a_device_has_the_cpu_behind_it_and_may_not_fall_back_to_it() -> None:
     gpu = Provider("CUDAExecutionProvider", 1)
     assert build_provider_list(gpu, SessionConfig("cuda:1")) == [(gpu.name, {"device_id": "1"}), (CPU, {})]
