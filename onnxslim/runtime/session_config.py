@@ -15,7 +15,7 @@ from onnxslim.runtime.option_names import check_provider_options, check_session_
 from onnxslim.runtime.providers import CPU, Provider, parse_provider
 
 #: No machine has more cores. Each thread waits by spinning: a thousand of them, in a receipt say, stop everything else.
-_MAX_THREADS = 512
+MAX_THREADS = 512
 
 
 def available_providers() -> list[str]:
@@ -57,8 +57,8 @@ class SessionConfig:
         Raises:
             UsageError: There are more threads than any machine has cores.
         """
-        if self.threads > _MAX_THREADS:
-            raise UsageError(f"{self.threads} threads: more than {_MAX_THREADS}", hint="no more than the machine has cores")
+        if self.threads > MAX_THREADS:
+            raise UsageError(f"{self.threads} threads: more than {MAX_THREADS}", hint="no more than the machine has cores")
 
     @property
     def provider_name(self) -> str:

@@ -25,14 +25,12 @@ from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.judging import EvaluationOptions
 from onnxslim.pipeline.result import compute_digest
 from onnxslim.pipeline.task import CompressionTask
-from onnxslim.runtime.session_config import SessionConfig, version
+from onnxslim.runtime.session_config import MAX_THREADS, SessionConfig, version
 from onnxslim.validation.latency import LatencyRecord
 from onnxslim.verification.check import Verdict
 
 #: Of receipts written here; another one is not read.
 SCHEMA = 1
-#: No receipt asks for more threads than any machine has: it may be a stranger's.
-MAX_THREADS = 256
 
 
 @dataclass(frozen=True)
