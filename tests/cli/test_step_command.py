@@ -40,8 +40,9 @@ def test_a_dry_run_without_a_recipe_prints_the_call(run: Run, cnn: str) -> None:
     assert yaml.safe_load(outcome.out) == {
         "benchmark": {
             "models": [cnn],
+            "thread_counts": [1],
+            "batch_sizes": [1],
             "provider": "cpu",
-            "threads": 1,
             "concurrency": 1,
             "dim": [["batch", 4]],
         }
