@@ -8,12 +8,12 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxslim.core.errors import InvalidModelError, OnnxslimError
+from onnxslim.core.errors import OnnxslimError
 from onnxslim.model_folders.folder_data import MemberData
 from onnxslim.model_folders.layouts.layout import FolderModel
 from onnxslim.model_folders.model_folder import ModelFolder
 from onnxslim.model_folders.pipelines.encoder_decoder import find_encoder_decoder
-from onnxslim.model_folders.pipelines.preparation import PreparedPipeline, prepare_pipeline
+from onnxslim.model_folders.pipelines.preparation import PreparedPipeline, check_start, prepare_pipeline
 from onnxslim.model_folders.pipelines.settlement import Rung, Settlement
 from onnxslim.model_folders.pipelines.special_tokens import find_special_tokens
 from onnxslim.model_io import model_file
@@ -64,11 +64,10 @@ class FolderPipeline:
         encoder = models[pipeline.encoder.path]
         splits = open_splits(encoder, own.data, own.eval_data, options, common.seed, common.config)
         special = find_special_tokens(self._folder.files)
+        check_start(pipeline, special)
         unfed = [member.path for member in self.readers if data[member.path].source is None]
         try:
             self._prepared = prepare_pipeline(pipeline, models, splits, special, common.config, common.seed)
-        except InvalidModelError:
-            raise
         except OnnxslimError as error:
             why = f"{pipeline.encoder.path} and the decoder do not run together: {error.message}"
             return data | dict.fromkeys(unfed, MemberData(None, None, why))

@@ -8,7 +8,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.model_folders.pipelines import settlement
+from onnxslim.model_io import model_file
 from tests.support.decoders import make_decoder
 from tests.support.model_folders import make_folder, save, write_texts
 from tests.support.sounds import write_sounds
@@ -76,6 +78,25 @@ def test_a_configuration_that_contradicts_the_decoder_ends_it(run, tmp_path):
     outcome = run("quantize", folder, "-o", tmp_path / "out", "--data", data, *STATIC)
     assert (outcome.code, "looks up one of 64 rows" in outcome.err) == (3, True), outcome.err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_does_not_serve_together_is_told_and_the_decoder_simplified_only(run, tmp_path):
+    """A decoder that was exported for four of the encoder's places, which no dimension of an input tells."""
+    folder, data = make_folder("encoder_decoder", tmp_path / "in"), write_ids(tmp_path / "ids.npz")
+    decoder = model_file.load(folder / "decoder_model.onnx")
+    editor = GraphEditor(decoder.graph)
+    (states,) = (value for value in decoder.graph.inputs if value.name == "encoder_hidden_states")
+    readers = list(states.uses())
+    sizes = editor.add_initializer("sizes", np.array([1, 4, states.shape[-1]]))
+    fixed = editor.add_node("Reshape", states, sizes, name="four_places", before=decoder.graph[0], dtype=states.dtype)
+    for use in readers:
+        use.node.replace_input_with(use.idx, fixed)
+    save(decoder, folder / "decoder_model.onnx")
+    outcome = run("quantize", folder, "-o", tmp_path / "out", "--data", data, "--json", *STATIC)
+    assert outcome.code == 0, outcome.err
+    decoder, encoder = outcome.json["folder"]["models"]
+    assert "simplified only: encoder_model.onnx and the decoder do not run together: " in decoder["why"]
+    assert (encoder["fate"], encoder["why"]) == ("compressed", None)
 
 
 @pytest.mark.nightly

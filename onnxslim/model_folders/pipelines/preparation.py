@@ -43,6 +43,19 @@ class PreparedPipeline:
     composition: Composition | None
 
 
+def check_start(pipeline: EncoderDecoder, special: SpecialTokens) -> None:
+    """Raise where texts begin with what the decoder does not know.
+
+    Raises:
+        InvalidModelError: It has no row for it.
+    """
+    first = pipeline.decoders[0].first
+    limit = first.layout.ids.limit
+    if limit is not None and max(special.start) >= limit:
+        where = f"{special.source or 'texts'}: they begin with token {max(special.start)}"
+        raise InvalidModelError(f"{where}, and {first.member.path} looks up one of {limit} rows")
+
+
 def prepare_pipeline(
     pipeline: EncoderDecoder,
     models: Mapping[str, ir.Model],
@@ -62,15 +75,10 @@ def prepare_pipeline(
         seed: Of the draw of texts.
 
     Raises:
-        InvalidModelError: Texts begin with what the decoder has no row for.
         UnsupportedError: The encoder takes several inputs a run.
         OnnxslimError: The originals do not run together.
     """
     first = pipeline.decoders[0].first
-    limit = first.layout.ids.limit
-    if limit is not None and max(special.start) >= limit:
-        where = f"{special.source or 'texts'}: they begin with token {max(special.start)}"
-        raise InvalidModelError(f"{where}, and {first.member.path} looks up one of {limit} rows")
     originals = {member.path: Session(models[member.path], config) for member in pipeline.members}
     server = Server(pipeline, originals)
     macs = compute_cost(models[pipeline.encoder.path]).macs + CONTINUED_TOKENS * compute_cost(models[first.member.path]).macs

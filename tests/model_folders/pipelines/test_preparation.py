@@ -8,7 +8,7 @@ import pytest
 
 from onnxslim.core.errors import InvalidModelError
 from onnxslim.model_folders.pipelines import preparation
-from onnxslim.model_folders.pipelines.preparation import prepare_pipeline
+from onnxslim.model_folders.pipelines.preparation import check_start, prepare_pipeline
 from onnxslim.model_folders.pipelines.special_tokens import SpecialTokens
 from onnxslim.pipeline.data_splits import DataSplits
 from onnxslim.runtime.session_config import SessionConfig
@@ -17,8 +17,8 @@ from tests.support.pipelines import open_pipeline
 SPECIAL = SpecialTokens((2,), frozenset(), "config.json: decoder_start_token_id")
 
 
-def prepare(opened, splits, special=SPECIAL):
-    return prepare_pipeline(opened.pipeline, opened.models, splits, special, SessionConfig(), 0)
+def prepare(opened, splits):
+    return prepare_pipeline(opened.pipeline, opened.models, splits, SPECIAL, SessionConfig(), 0)
 
 
 def test_every_file_is_fed_and_what_judges_is_none_of_what_fits(tmp_path):
@@ -43,4 +43,4 @@ def test_so_many_inputs_are_drawn_as_there_is_time_for(tmp_path, monkeypatch):
 def test_a_start_that_the_decoder_does_not_know_contradicts_it(tmp_path):
     opened = open_pipeline("encoder_and_merged_decoder", tmp_path)
     with pytest.raises(InvalidModelError, match=r"config\.json.*begin with token 50257.*looks up one of 23 rows"):
-        prepare(opened, DataSplits(fit=opened.make_samples(3)), dataclasses.replace(SPECIAL, start=(50257,)))
+        check_start(opened.pipeline, dataclasses.replace(SPECIAL, start=(50257,)))
