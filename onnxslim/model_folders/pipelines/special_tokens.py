@@ -64,7 +64,7 @@ def _iter_configs(files: FolderFiles) -> Iterator[tuple[str, Mapping[str, Any]]]
 
 def _list_forced(pairs: list[Any]) -> list[int]:
     """The tokens at places 1, 2, … as far as they are fixed; a place that is free ends them."""
-    by_place = {pair[0]: pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2}
+    by_place = {pair[0]: pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], int)}
     tokens: list[int] = []
     while isinstance(token := by_place.get(len(tokens) + 1), int) and not isinstance(token, bool):
         tokens.append(token)

@@ -28,6 +28,7 @@ def find(folder, **files):
         ({"genai_config": {"model": {"bos_token_id": 9}}}, (9,), set()),
         ({"generation_config": {"bos_token_id": 1, "forced_decoder_ids": [[1, 8], [2, 6], [4, 5]]}}, (1, 8, 6), set()),
         ({"generation_config": {"bos_token_id": 1, "forced_decoder_ids": [[1, None], [2, 6]]}}, (1,), set()),
+        ({"generation_config": {"bos_token_id": 1, "forced_decoder_ids": [[[1], 8], [1, 6]]}}, (1, 6), set()),
     ],
 )
 def test_the_first_file_that_says_it_counts(files, start, ends, tmp_path):
