@@ -23,7 +23,7 @@ _EXACT_READERS = frozenset({"Sin", "Cos", "Tan", "Floor", "Ceil", "Round", "Mod"
 #: What hands places on, in other forms or units.
 _HANDING_ON = frozenset({
     "Mul", "Div", "Add", "Sub", "Neg", "MatMul", "Einsum", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Expand",
-    "Transpose", "Flatten", "Slice", "Split", "Concat", "Gather", "Tile", "Cast", "Clip", "Max", "Min",
+    "Transpose", "Flatten", "Slice", "Split", "Concat", "Gather", "Tile", "Cast", "Clip", "Max", "Min", "Range", "CumSum",
 })  # fmt: skip
 
 

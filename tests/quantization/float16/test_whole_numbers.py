@@ -49,6 +49,11 @@ def test_a_place_beyond_2048_has_its_phase_though_no_data_go_so_far(has_data: bo
     [
         ("f = Cast <to = 1> (ids)\n h = Mul(f, k)\n w = Floor(h)\n y = Add(w, x)", ["Cast", "Mul", "Floor"]),
         ("f = Cast <to = 1> (ids)\n i = Cast <to = 7> (f)\n g0 = Cast <to = 1> (i)\n y = Add(g0, x)", ["Cast", "Cast"]),
+        (
+            "c = Size(ids)\n f = Cast <to = 1> (c)\n r = Range(o, f, k)\n s = Sin(r)\n y = Add(x, s)",
+            ["Cast", "Range", "Sin"],
+        ),
+        ("f = Cast <to = 1> (ids)\n p = CumSum(f, z)\n s = Cos(p)\n y = Add(s, x)", ["Cast", "CumSum", "Cos"]),
         ("f = Cast <to = 1> (ids)\n h = Mul(f, x)\n y = Floor(h)", []),  # numbers of the data's own
         ("f = Cast <to = 1> (ids)\n h = Mul(f, k)\n y = Add(h, x)", []),  # nobody reads the last digit
         ("b = Greater(ids, z)\n f = Cast <to = 1> (b)\n h = Mul(f, k)\n w = Floor(h)\n y = Add(w, x)", []),
@@ -57,4 +62,5 @@ def test_a_place_beyond_2048_has_its_phase_though_no_data_go_so_far(has_data: bo
 def test_integers_are_followed_to_what_reads_them_exactly(body: str, kept: list[str]) -> None:
     arrays = {"k": np.float32(0.5)} if "k)" in body else {}
     arrays |= {"z": np.int64(0)} if "z)" in body else {}
+    arrays |= {"o": np.float32(0)} if "(o," in body else {}
     assert find(f"g (int64[n,t] ids, float[n,t] x) => (float[n,t] y) {{ {body} }}", **arrays) == kept
