@@ -106,6 +106,7 @@ def find_encoder_decoder(members: Sequence[FolderModel], load: Callable[[FolderM
     firsts = [first for one in interfaces if (first := _find_first(one)) is not None]
     if not firsts:
         return None
+    firsts = [first for first in firsts if not any(_goes_on(first, other) for other in firsts)]
     others = [one for one in interfaces if all(one.member != first.member for first in firsts)]
     decoders = tuple(_complete(first, others) for first in firsts)
     taken = {file.member for decoder in decoders for file in decoder.files}
@@ -134,6 +135,14 @@ def _find_first(one: _Interface) -> DecoderFile | None:
         return None
     pairs = find_state_pairs([i for i in one.inputs if i is not states], one.outputs)
     return _make_file(one, states, pairs, pairs)
+
+
+def _goes_on(one: DecoderFile, first: DecoderFile) -> bool:
+    """Whether all caches of ``one`` are what ``first``, which has none, hands on: older exports give the states to both. A
+    file with a switch begins by itself.
+    """
+    handed = {} if first.caches or one.layout.switches else find_state_pairs(one.inputs, first.outputs)
+    return bool(one.caches) and set(one.caches.values()) <= set(handed.values())
 
 
 def _complete(first: DecoderFile, others: Sequence[_Interface]) -> Decoder:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import onnx_ir as ir
 import pytest
 
+from onnxslim.graph.editor import GraphEditor
 from onnxslim.model_folders.model_folder import open_model_folder
 from onnxslim.model_folders.pipelines.encoder_decoder import find_encoder_decoder
 from onnxslim.model_io import model_file
-from tests.support.decoders import make_decoder
+from tests.support.decoders import WIDTH, make_decoder
 from tests.support.folder_models import make_text_encoder
 from tests.support.model_folders import make_folder, save
 
@@ -38,6 +40,23 @@ def test_a_merged_decoder_beside_one_of_two_files_is_another_decoder(tmp_path):
     assert [[file.member.path for file in one.files] for one in find(folder).decoders] == [
         ["decoder_model.onnx", "decoder_with_past_model.onnx"], ["decoder_model_merged.onnx"],
     ]  # fmt: skip
+
+
+def test_a_file_for_further_tokens_that_takes_the_states_too_begins_no_text(tmp_path):
+    """As older exports have it, with the encoder's caches handed through."""
+    folder = make_folder("decoder_with_past", tmp_path)
+    step = make_decoder(cross=True, part="step")
+    step.graph.inputs.append(ir.val("encoder_hidden_states", ir.DataType.FLOAT, ["batch_size", "frames", WIDTH]))
+    caches = [value for value in step.graph.inputs if ".encoder." in value.name]
+    editor = GraphEditor(step.graph)
+    for cache in caches:
+        name = cache.name.replace("past_key_values", "present")
+        step.graph.outputs.append(editor.add_node("Identity", cache, name=name, dtype=cache.dtype, shape=cache.shape))
+        step.graph.outputs[-1].name = name
+    save(step, folder / "decoder_with_past_model.onnx")
+    (decoder,) = find(folder).decoders
+    assert [file.member.path for file in decoder.files] == ["decoder_model.onnx", "decoder_with_past_model.onnx"]
+    assert {*decoder.handed.values()} == {*decoder.step.caches.values()} >= {cache.name for cache in caches}
 
 
 @pytest.mark.parametrize("name", ["text_encoder", "merged_decoder", "two_unrelated", "triton"])
