@@ -40,7 +40,7 @@ def test_decoders_are_fitted_on_what_the_encoder_makes_and_judged_with_it(name, 
     assert pipeline["texts"] == 10
     (decoder,) = pipeline["decoders"]
     assert [metric["name"] for metric in decoder["metrics"] if metric["gates"]]
-    assert decoder["metrics"][0]["drop"] <= 0.2
+    assert next(metric for metric in decoder["metrics"] if metric["name"] == "tokens")["drop"] <= 0.2
     for path in out.rglob("*.onnx"):
         ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     assert json.loads((out / "onnxslim.json").read_text())["folder"]["pipelines"] == found["pipelines"]
@@ -105,7 +105,9 @@ def test_texts_are_enough(run, tmp_path):
     folder, data = make_folder("encoder_and_merged_decoder", tmp_path / "in"), write_texts(tmp_path / "texts.txt")
     outcome = run("optimize", folder, "-o", tmp_path / "out", "--data", data, "--budget", "30s", "--json")
     assert outcome.code == 0, outcome.err
-    assert outcome.json["folder"]["pipelines"][0]["decoders"][0]["metrics"][0]["drop"] <= 0.01
+    metrics = {metric["name"]: metric for metric in outcome.json["folder"]["pipelines"][0]["decoders"][0]["metrics"]}
+    assert metrics["tokens"]["drop"] <= 0.01
+    assert metrics["agreement"]["drop"] <= 0.02
 
 
 @pytest.mark.nightly

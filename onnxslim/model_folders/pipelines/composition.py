@@ -73,8 +73,8 @@ class _Ledger:
         outputs: list[dict[str, Any]] = [{self._output: scores[None]} for scores in (result, original)]
         if self._sums is None:
             kind = OutputKind(
-                (self._output,), "token scores", ("tokens", "kl"), "the decoder of an encoder", beside=("agreement",),
-                classes_last=True,
+                (self._output,), "token scores", ("tokens", "kl", "agreement"), "the decoder of an encoder",
+                guards=("agreement",), classes_last=True,
             )  # fmt: skip
             self._sums = EvaluationAccumulator([kind], outputs[0], outputs[1], None)
         self._sums.add(outputs[0], outputs[1], None, 1)

@@ -11,6 +11,7 @@ from onnxslim.model_folders.pipelines.served_texts import ServedTexts, write_tex
 from onnxslim.model_folders.pipelines.special_tokens import SpecialTokens
 from onnxslim.model_io import model_file
 from onnxslim.runtime.session import Session
+from onnxslim.validation.gates import Gates, find_gate_failures
 from tests.support.pipelines import CACHED, open_pipeline
 
 SPECIAL = SpecialTokens((2,), frozenset(), None)
@@ -39,6 +40,17 @@ def test_the_originals_lose_nothing(name, tmp_path):
     assert {one.name: one.result for one in evaluation.metrics if one.name != "tokens"} == {
         "kl": 0, "agreement": 1, "continuations": 1,
     }  # fmt: skip
+
+
+def test_many_tokens_that_change_fail_though_the_original_was_unsure_of_them(tmp_path):
+    opened = open_pipeline("encoder_and_merged_decoder", tmp_path)
+    path = "onnx/decoder_model_merged.onnx"
+    changed = {path: Session(disturb(opened.models[path], "head", 0.01))}
+    (evaluation,) = compose(opened).evaluate(opened.sessions | changed)
+    assert evaluation.find("tokens").drop < 0.01
+    assert evaluation.find("kl").drop < 0.01
+    (line,) = find_gate_failures(Gates(max_drop=0.01), evaluation)
+    assert "agreement drops by 4.167 %" in line
 
 
 @pytest.mark.parametrize(
