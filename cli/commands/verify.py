@@ -14,6 +14,7 @@ from onnxslim.pipeline.result import Result
 from onnxslim.reporting.junit import render_junit
 from onnxslim.reporting.sarif import render_sarif
 from onnxslim.runtime.emulation.processor_table import PROCESSORS
+from onnxslim.runtime.option_names import find_file_option
 from onnxslim.verification.receipt import Settings
 from onnxslim.verification.receipt_file import ReceiptFile, read_receipt
 from onnxslim.verification.verification import verify as judge
@@ -121,7 +122,8 @@ def _read_settings(file: ReceiptFile, common: CommonOptions) -> tuple[Settings, 
     """What the receipt asked, and the options of its call beside those of this one.
 
     Raises:
-        UsageError: An option says what the receipt says; or it names code to run, which the call does not allow.
+        UsageError: An option says what the receipt says; or it names code to run, or a file for the runtime, which the
+            call does not allow.
     """
     context = click.get_current_context()
     for option in context.command.params:
@@ -135,6 +137,12 @@ def _read_settings(file: ReceiptFile, common: CommonOptions) -> tuple[Settings, 
         raise UsageError(
             f"{file.path}: names a library of custom ops, {settings.custom_ops[0]}, which would be loaded and run",
             hint="--custom-ops LIB says which to load, --allow-code that those of the receipt may be",
+        )
+    named = find_file_option(settings.session_option, settings.provider_option)
+    if named is not None and not common.allow_code:
+        raise UsageError(
+            f"{file.path}: its option {named} names a file, which the runtime would read or write",
+            hint="--allow-code lets it; or verify without --receipt",
         )
     names = {field.name for field in dataclasses.fields(CommonOptions)}
     kept = {"custom_ops"} if common.custom_ops else set()

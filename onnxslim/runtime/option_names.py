@@ -19,6 +19,8 @@ from onnxslim.core.errors import UsageError
 from onnxslim.runtime.providers import Provider
 
 _LIBRARY_PATTERNS = ("*.so", "*.so.*", "*.pyd", "*.dll", "*.dylib")
+#: What the name of an option holds whose value is a file: it is read, written, or loaded as code.
+_FILE_WORDS = frozenset("file files path paths filepath folder dir directory lib library prefix".split())
 _ENTRY_NAME = re.compile(rb"\0((?:session|ep|mlas|optimization|memory|gqa|cpu)\.[A-Za-z0-9_.]{3,80})\0")
 
 
@@ -50,6 +52,12 @@ def check_provider_options(provider: Provider, options: Mapping[str, str]) -> No
             f"--provider-option {next(iter(options))}: the cpu provider has no options",
             hint="threads are --threads, and entries of the session --session-option",
         )
+
+
+def find_file_option(*options: Mapping[str, str]) -> str | None:
+    """The first of session entries and provider options whose value names a file; what a stranger asks for may have none."""
+    keys = (key for each in options for key in each)
+    return next((key for key in keys if not _FILE_WORDS.isdisjoint(re.split(r"[._]", key.lower()))), None)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from onnxslim.core.errors import UnsupportedError
 from onnxslim.runtime.error_translation import translate_error
-from onnxslim.runtime.option_names import check_provider_options, check_session_options
+from onnxslim.runtime.option_names import check_provider_options, check_session_options, find_file_option
 from onnxslim.runtime.providers import parse_provider
 from onnxslim.runtime.session_config import (
     SessionConfig,
@@ -22,18 +22,30 @@ from onnxslim.runtime.session_config import (
 )
 
 
+def check_harmless(config: SessionConfig) -> None:
+    """Refuse what is more than running a model for who asks from afar: libraries are code, and files are this machine's.
+
+    Raises:
+        UnsupportedError: ``config`` names a library of custom ops, or a file that the runtime would read or write.
+    """
+    if config.custom_ops:
+        raise UnsupportedError(f"--custom-ops {config.custom_ops[0]}: a worker loads no code for others")
+    if (key := find_file_option(config.session_options, config.provider_options)) is not None:
+        raise UnsupportedError(f"option {key}: a worker reads and writes no files for others")
+
+
 class RawSession:
     """A :class:`~onnxslim.runtime.devices.device.TimedSession` of ``content``.
 
     Args:
         content: A model in one file.
-        config: How it runs. Libraries of custom ops are code, and none is loaded for who asks from afar.
+        config: How it runs; see :func:`check_harmless`.
         profile_prefix: Where the profiler's trace goes, if there is to be one.
         optimized_path: Where the graph goes that the runtime made of it.
 
     Raises:
         InvalidModelError: The runtime refuses the model.
-        UnsupportedError: It needs an op or a provider that is not here, or custom ops.
+        UnsupportedError: It needs an op or a provider that is not here, or what no worker does.
         UsageError: An option that the runtime or the provider does not know.
     """
 
@@ -45,8 +57,7 @@ class RawSession:
         profile_prefix: str | None = None,
         optimized_path: str | None = None,
     ) -> None:
-        if config.custom_ops:
-            raise UnsupportedError(f"--custom-ops {config.custom_ops[0]}: a worker loads no code for others")
+        check_harmless(config)
         self.config = config
         self.provider = parse_provider(config.provider, available_providers())
         check_session_options(config.session_options)

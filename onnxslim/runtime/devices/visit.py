@@ -13,8 +13,15 @@ import numpy as np
 
 from onnxslim.core.errors import DefectError, LimitError, OnnxslimError, UnsupportedError
 from onnxslim.runtime import node_profile, timing
-from onnxslim.runtime.devices.messages import Blobs, ProtocolError, pack_arrays, send, unpack_arrays
-from onnxslim.runtime.devices.raw_session import RawSession
+from onnxslim.runtime.devices.messages import (
+    Blobs,
+    ProtocolError,
+    describe_failure,
+    pack_arrays,
+    send,
+    unpack_arrays,
+)
+from onnxslim.runtime.devices.raw_session import RawSession, check_harmless
 from onnxslim.runtime.isolation import LOADING_CHILD, ask_child
 from onnxslim.runtime.session_config import SessionConfig, build_request, version
 
@@ -56,8 +63,8 @@ class Visit:
             raise
         except OnnxslimError as error:
             return {"error": error.as_json()}, ()
-        except (MemoryError, OSError) as error:
-            return {"error": LimitError(f"the worker ran out of what it needs: {error}").as_json()}, ()
+        except (MemoryError, OSError) as error:  # which may name files here: not told
+            return {"error": LimitError(f"the worker ran out of what it needs: {describe_failure(error)}").as_json()}, ()
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise ProtocolError(f"a request that cannot be read ({error})") from None
         except Exception as error:
@@ -76,6 +83,7 @@ class Visit:
 
     def _start(self, header: Mapping[str, Any], **files: str) -> RawSession:
         path, config = self._find_model(header), _read_config(header["config"])
+        check_harmless(config)
         if header.get("try_first"):
             _check_survives(path, config)
         with open(path, "rb") as file:

@@ -122,6 +122,19 @@ def test_a_receipt_loads_no_library_that_the_call_does_not_allow(
     assert "theirs.so" in allowed.err
 
 
+def test_a_receipt_lets_the_runtime_write_no_file_that_the_call_does_not_allow(
+    run: Run, candidate: Path, cnn: str, evals: str, tmp_path: Path
+) -> None:
+    receipt, theirs = tmp_path / "receipt.json", tmp_path / "theirs.csv"
+    assert run("verify", candidate, "--against", cnn, "--data", evals, "-o", receipt).code == 0
+    document = json.loads(receipt.read_text())
+    document["receipt"]["settings"]["session_option"] = {"session.collect_node_memory_stats_to_file": str(theirs)}
+    receipt.write_text(json.dumps(document))
+    refused = run("verify", "--receipt", receipt)
+    assert (refused.code, "names a file" in refused.err, theirs.exists()) == (2, True, False)
+    assert "names a file" not in run("verify", "--receipt", receipt, "--allow-code").err
+
+
 def test_processors_are_asked_by_name_and_a_receipt_asks_them_again(
     run: Run, candidate: Path, cnn: str, evals: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
