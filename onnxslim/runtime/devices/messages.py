@@ -26,6 +26,8 @@ PROTOCOL = 1
 DEFAULT_PORT = 7117
 #: Bytes of a header and of a blob: a stranger's lengths are judged before anything is allocated.
 MAX_HEADER_BYTES, MAX_BLOB_BYTES = 1 << 24, 1 << 31
+#: Of a header before both sides know each other; no blobs follow one then.
+MAX_GREETING_BYTES = 1 << 16
 #: The secret that both sides know, and the file that holds it.
 TOKEN_VARIABLE, TOKEN_FILE_VARIABLE = "ONNXSLIM_TOKEN", "ONNXSLIM_TOKEN_FILE"
 
@@ -56,8 +58,8 @@ def send(stream: socket.socket, header: Mapping[str, Any], blobs: Blobs = ()) ->
         stream.sendall(blob)
 
 
-def receive(stream: socket.socket) -> tuple[dict[str, Any], list[bytes]]:
-    """The next frame: its header and its blobs.
+def receive(stream: socket.socket, *, greeting: bool = False) -> tuple[dict[str, Any], list[bytes]]:
+    """The next frame: its header and its blobs; of a ``greeting``, a short header alone.
 
     Raises:
         EOFError: The other side has closed.
@@ -65,7 +67,7 @@ def receive(stream: socket.socket) -> tuple[dict[str, Any], list[bytes]]:
         ProtocolError: What came is no frame.
     """
     magic, length = _PREFIX.unpack(_receive_bytes(stream, _PREFIX.size))
-    if magic != _MAGIC or length > MAX_HEADER_BYTES:
+    if magic != _MAGIC or length > (MAX_GREETING_BYTES if greeting else MAX_HEADER_BYTES):
         raise ProtocolError("no frame of onnxslim's")
     try:
         header = json.loads(_receive_bytes(stream, length))
@@ -74,6 +76,8 @@ def receive(stream: socket.socket) -> tuple[dict[str, Any], list[bytes]]:
     sizes = header.get("blobs") if isinstance(header, dict) else None
     if not isinstance(sizes, list) or not all(isinstance(n, int) and 0 <= n <= MAX_BLOB_BYTES for n in sizes):
         raise ProtocolError("a header without the sizes of what follows")
+    if greeting and sizes:
+        raise ProtocolError("a greeting with more behind it")
     return header, [_receive_bytes(stream, size) for size in sizes]
 
 
@@ -147,7 +151,8 @@ def read_token() -> str | None:
 
 def answer_challenge(token: str, nonce: str) -> str:
     """What proves that one knows ``token`` without saying it (HMAC-SHA256, RFC 2104)."""
-    return hmac.new(token.encode(), nonce.encode(), hashlib.sha256).hexdigest()
+    key, message = (text.encode(errors="surrogatepass") for text in (token, nonce))
+    return hmac.new(key, message, hashlib.sha256).hexdigest()
 
 
 def parse_address(option: str, text: str) -> tuple[str, int]:

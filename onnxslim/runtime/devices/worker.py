@@ -18,7 +18,8 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from onnxslim.core.cpu_info import count_own_cores, describe_cpu
@@ -42,6 +43,8 @@ from onnxslim.runtime.session_config import version
 _HANDSHAKE_SECONDS = 10.0
 #: How long the next one waits before it is told that the worker is busy; shorter than it waits for any answer.
 _LEAVE_SECONDS = 2.0
+#: How long it waits where nobody can be let in.
+_RETRY_SECONDS = 0.1
 
 
 def describe_device() -> dict[str, str]:
@@ -75,9 +78,11 @@ class Worker:
         self._token = token
         try:
             self._listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        except OSError as error:
-            raise UsageError(f"{host}:{port}: {error.strerror or error}", hint="--port 0 takes any that is free") from None
+        except (OSError, OverflowError, UnicodeError) as error:
+            told = getattr(error, "strerror", None) or error
+            raise UsageError(f"{host}:{port}: {told}", hint="--port 0 takes any that is free") from None
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
+        self._is_closed = False
 
     def serve(self) -> None:
         """Serve until interrupted, or until :meth:`close`."""
@@ -86,7 +91,10 @@ class Worker:
             try:
                 stream, _ = self._listener.accept()
             except OSError:
-                return
+                if self._is_closed:
+                    return
+                time.sleep(_RETRY_SECONDS)  # who came has gone again, or the system has no file left for it
+                continue
             if busy is not None:
                 busy.join(_LEAVE_SECONDS)  # the last one may be on its way out: commands follow one another
             if busy is not None and busy.is_alive():
@@ -98,6 +106,7 @@ class Worker:
 
     def close(self) -> None:
         """Listen no more; who is being served is served to the end."""
+        self._is_closed = True
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -106,10 +115,9 @@ class Worker:
         with stream, tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
             try:
                 keep_alive(stream)
-                stream.settimeout(_HANDSHAKE_SECONDS)
-                if not self._greet(stream):
-                    return
-                stream.settimeout(None)
+                with _hang_up_after(_HANDSHAKE_SECONDS, stream):
+                    if not self._greet(stream):
+                        return
                 visit = Visit(stream, folder)
                 while True:
                     header, blobs = receive(stream)
@@ -120,13 +128,31 @@ class Worker:
     def _greet(self, stream: socket.socket) -> bool:
         nonce = secrets.token_hex(16)
         send(stream, {"protocol": PROTOCOL, "nonce": nonce})
-        header, _ = receive(stream)
-        if not hmac.compare_digest(str(header.get("answer")).encode(), answer_challenge(self._token, nonce).encode()):
+        header, _ = receive(stream, greeting=True)
+        said = str(header.get("answer")).encode(errors="replace")
+        if not hmac.compare_digest(said, answer_challenge(self._token, nonce).encode()):
             hint = f"{TOKEN_VARIABLE} is to be what the worker was started with, or what it printed then"
             _try_to_refuse(stream, UsageError("the worker was started with another token", hint=hint))
             return False
         send(stream, {"facts": describe_device()})
         return True
+
+
+@contextlib.contextmanager
+def _hang_up_after(seconds: float, stream: socket.socket) -> Iterator[None]:
+    """Close ``stream`` under a block that takes longer, however little at a time the other side says."""
+
+    def hang_up() -> None:
+        with contextlib.suppress(OSError):
+            stream.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _try_to_refuse(stream: socket.socket, error: OnnxslimError) -> None:

@@ -84,6 +84,19 @@ def test_what_is_no_frame_is_refused_before_anything_is_allocated(content: bytes
             messages.receive(other)
 
 
+@pytest.mark.parametrize("content", [_frame({"blobs": [1]}), struct.pack("!4sI", b"OSW1", messages.MAX_GREETING_BYTES + 1)])
+def test_who_has_not_proved_anything_yet_sends_a_short_header_alone(content: bytes) -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        one.sendall(content)
+        with pytest.raises(messages.ProtocolError):
+            messages.receive(other, greeting=True)
+
+
+def test_any_text_can_be_a_token_and_a_nonce() -> None:
+    assert len({messages.answer_challenge(token, nonce) for token in ("a", "\ud800") for nonce in ("b", "\udc80")}) == 4
+
+
 def test_an_end_in_the_middle_is_one() -> None:
     one, other = socket.socketpair()
     with other:
