@@ -58,7 +58,7 @@ def _connect(address: str) -> RemoteDevice:
         raise UsageError(f"--on {name}: no token given", hint=hint)
     try:
         stream = socket.create_connection((host, port), timeout=CONNECT_SECONDS)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # of a name that no host can have
         raise UnsupportedError(f"--on {name}: no worker answers ({describe_failure(error)})", hint=_START_HINT) from None
     try:
         keep_alive(stream)
@@ -73,12 +73,12 @@ def _connect(address: str) -> RemoteDevice:
 def _greet(name: str, stream: socket.socket, token: str) -> dict[str, str]:
     """What the worker says of its machine, once both know that they speak of the same."""
     try:
-        header, _ = receive(stream)
+        header, _ = receive(stream, greeting=True)
         if "error" not in header:
             if header["protocol"] != PROTOCOL:
                 raise UnsupportedError(f"--on {name}: a worker of another onnxslim", hint="install the same version there")
             send(stream, {"answer": answer_challenge(token, str(header["nonce"]))})
-            header, _ = receive(stream)
+            header, _ = receive(stream, greeting=True)
         if "error" in header:
             failure = OnnxslimError.from_json(header["error"])
             raise type(failure)(f"--on {name}: {failure.message}", hint=failure.hint)

@@ -16,6 +16,8 @@ from onnxslim.runtime.session_config import version
 
 #: Machines that one file knows; the oldest are forgotten.
 MAX_MACHINES = 32
+#: Of a number of cores that a device tells: nobody starts more threads than that for it.
+_MAX_DIGITS = 4
 
 
 def identify_machine() -> dict[str, str]:
@@ -42,7 +44,10 @@ def name_processor() -> str:
 def count_cores() -> int:
     """The cores that a process may use where models are timed."""
     device = current_device()
-    return count_own_cores() if device is None else max(1, int(device.facts.get("cores") or 1))
+    if device is None:
+        return count_own_cores()
+    told = device.facts.get("cores", "")
+    return max(1, int(told)) if told.isdecimal() and len(told) <= _MAX_DIGITS else 1
 
 
 def get_path(kind: str) -> Path:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import socket
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -77,13 +78,15 @@ class RemoteDevice:
     def open_session(self, model: ir.Model, config: SessionConfig) -> RemoteSession:
         """A session of ``model`` there."""
         opened, _ = self._ask("open", {**self._send_model(model), "config": _write_config(config)})
-        return RemoteSession(self, config, opened)
+        with self._reading():
+            return RemoteSession(self, config, opened)
 
     def run(self, number: int, feeds: Feed, outputs: list[str] | None) -> tuple[float, dict[str, np.ndarray]]:
         """Run session ``number`` once: its seconds without ``outputs``, else those."""
         described, blobs = _pack_feeds([feeds])
         reply, arrays = self._ask("run", {"session": number, "outputs": outputs, "feeds": described}, blobs)
-        return float(reply.get("seconds", 0.0)), unpack_arrays(reply.get("arrays", ()), arrays)
+        with self._reading():
+            return float(reply.get("seconds", 0.0)), unpack_arrays(reply.get("arrays", ()), arrays)
 
     def interleave(
         self, sessions: Mapping[str, TimedSession], feeds: Sequence[Feed], progress: Progress, **limits: Any
@@ -93,16 +96,18 @@ class RemoteDevice:
         numbers = [[name, self._get_number(session)] for name, session in sessions.items()]
         header = {"sessions": numbers, "feeds": described, "limits": limits}
         reply, arrays = self._ask("interleave", header, blobs, progress)
-        rounds = unpack_arrays(reply["arrays"], arrays)
-        about = {key: reply[key] for key in ("provider", "threads", "batch", "is_processor_time")}
-        return Timing({name: rounds[name] for name in sessions}, **about)
+        with self._reading():
+            rounds = _check_times(unpack_arrays(reply["arrays"], arrays), sessions)
+            about = {key: reply[key] for key in ("provider", "threads", "batch", "is_processor_time")}
+            return Timing(rounds, **about)
 
     def count_inferences(self, session: TimedSession, feeds: Sequence[Feed], **limits: Any) -> np.ndarray:
         """As :func:`onnxslim.runtime.timing.count_inferences`."""
         described, blobs = _pack_feeds(feeds)
         header = {"session": self._get_number(session), "feeds": described, "limits": limits}
         reply, arrays = self._ask("count", header, blobs)
-        return unpack_arrays(reply["arrays"], arrays)["times"]
+        with self._reading():
+            return _check_times(unpack_arrays(reply["arrays"], arrays), ["times"])["times"]
 
     def measure_node_times(
         self, model: ir.Model, feeds: Sequence[Feed], config: SessionConfig, **counts: int
@@ -111,12 +116,15 @@ class RemoteDevice:
         described, blobs = _pack_feeds(feeds)
         header = {**self._send_model(model), "config": _write_config(config), "feeds": described, "counts": counts}
         reply, _ = self._ask("profile", header, blobs)
-        return {name: NodeTime(name, op, provider, seconds) for name, op, provider, seconds in reply["nodes"]}
+        with self._reading():
+            return {name: NodeTime(name, op, provider, float(time)) for name, op, provider, time in reply["nodes"]}
 
     def optimize_graph(self, model: ir.Model, config: SessionConfig) -> bytes:
         """``model`` after the optimisation of the runtime there, as a file's content."""
-        _, (content,) = self._ask("optimize", {**self._send_model(model), "config": _write_config(config)})
-        return content
+        _, contents = self._ask("optimize", {**self._send_model(model), "config": _write_config(config)})
+        with self._reading():
+            (content,) = contents
+            return content
 
     def close(self) -> None:
         """Let the worker go."""
@@ -169,6 +177,14 @@ class RemoteDevice:
             raise failure
         return reply, arrays
 
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """While a reply is read: what does not answer what was asked comes from no worker, and the device is lost."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._lose(error)
+
     def _lose(self, error: Exception) -> NoReturn:
         self._stream.close()
         self._loss = LimitError(
@@ -176,6 +192,21 @@ class RemoteDevice:
             hint="start it again and repeat the command; with --study DIR a search goes on where it was",
         )
         raise self._loss from error
+
+
+def _check_times(found: Mapping[str, np.ndarray], names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The times of ``names``, shape (rounds,) each.
+
+    Raises:
+        ProtocolError: Some are no times, or not of as many rounds.
+    """
+    times = {name: found[name] for name in names}
+    shapes = {array.shape for array in times.values()}
+    if len(shapes) != 1 or not all(array.dtype.kind == "f" and array.ndim == 1 and array.size for array in times.values()):
+        raise ProtocolError("no times")
+    if not all(bool(np.all(np.isfinite(array) & (array > 0))) for array in times.values()):
+        raise ProtocolError("times that are none")
+    return times
 
 
 def _write_config(config: SessionConfig) -> dict[str, Any]:

@@ -48,6 +48,12 @@ def test_somebody_else_answers(stranger: str) -> None:
         open_device(stranger).__enter__()
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 70 + ".b"])
+def test_a_name_that_no_host_can_have(host: str) -> None:
+    with pytest.raises(UnsupportedError, match="no worker answers"):
+        open_device(f"{host}:7117").__enter__()
+
+
 def test_one_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "CONNECT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(UnsupportedError, match="timed out"):

@@ -36,10 +36,14 @@ def test_the_machine_is_where_models_are_timed(monkeypatch: pytest.MonkeyPatch) 
     here = identify_machine()
     assert is_this_machine()
     assert here["onnxruntime"] == machine_figures.version()
-    with use_device(Board()):  # type: ignore[arg-type]
+    device = Board()
+    with use_device(device):  # type: ignore[arg-type]
         assert identify_machine() == {"cpu": "a board's", "flags": "asimddp", "onnxruntime": "1.30.0"}
         assert not is_this_machine()
         assert count_cores() == 4
+        for told in ("many", "-1", "9" * 5000):
+            monkeypatch.setitem(device.facts, "cores", told)
+            assert count_cores() == 1
     monkeypatch.setattr(machine_figures, "version", lambda: "0.0.1")
     assert identify_machine() != here
 

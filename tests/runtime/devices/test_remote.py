@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import hashlib
+import socket
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,10 +12,12 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.core.errors import InvalidModelError, LimitError, UnsupportedError, UsageError
+from onnxslim.core.progress import ignore_progress
+from onnxslim.model_io.model_file import to_bytes
 from onnxslim.runtime import timing
 from onnxslim.runtime.devices.connection import open_device
 from onnxslim.runtime.devices.device import current_device
-from onnxslim.runtime.devices.messages import TOKEN_VARIABLE
+from onnxslim.runtime.devices.messages import TOKEN_VARIABLE, pack_arrays, send
 from onnxslim.runtime.devices.remote import RemoteDevice
 from onnxslim.runtime.memory import measure_peak
 from onnxslim.runtime.node_profile import measure_node_times
@@ -108,6 +112,41 @@ def test_a_defect_there_is_one_here(digits: ir.Model, device: RemoteDevice, monk
     with pytest.raises(Exception, match="ZeroDivisionError: there") as caught:
         interleave({"a": session}, [FEED])
     assert getattr(caught.value, "exit_code", None) == 1
+
+
+GOOD = {"session": 1, "inputs": ["image"], "outputs": ["y"], "seconds": 1.0}
+TIMES = {"provider": "cpu", "threads": 1, "batch": 1, "is_processor_time": True}
+
+
+def _time(name: str, *seconds: float) -> tuple[dict[str, object], list[bytes]]:
+    described, blobs = pack_arrays({name: np.array(seconds)})
+    return {"arrays": described, **TIMES}, blobs
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        ({}, ()),
+        ({"error": {"kind": "gate"}}, ()),
+        (GOOD | {"session": "x"}, ()),
+        (GOOD | {"inputs": 3}, ()),
+        _time("b", 1.0),
+        _time("a"),
+        _time("a", 1.0, float("nan")),
+        _time("a", 1.0, -1.0),
+        ({**TIMES, "arrays": 3}, ()),
+    ],
+)
+def test_who_answers_something_else_is_no_worker(digits: ir.Model, reply: tuple[dict[str, object], list[bytes]]) -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        device = RemoteDevice("there", one, {})
+        device._sent.add(hashlib.sha256(to_bytes(digits)).hexdigest())
+        if "arrays" in reply[0]:
+            send(other, GOOD)
+        send(other, *reply)
+        with pytest.raises(LimitError, match="--on there: the worker is gone"):
+            device.interleave({"a": device.open_session(digits, CONFIG)}, [FEED], ignore_progress)
 
 
 def test_one_that_is_killed_is_a_limit_now_and_later(digits: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
