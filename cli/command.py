@@ -23,6 +23,7 @@ from onnxslim.pipeline.result import Result
 from onnxslim.reporting.terminal import render_terminal as summary
 from onnxslim.runtime.devices.connection import open_device
 from onnxslim.runtime.devices.machine_figures import count_cores
+from onnxslim.runtime.devices.remote import RemoteDevice
 from onnxslim.runtime.energy.energy_counter import EnergyMeter, find_counter
 from onnxslim.runtime.providers import CPU, Provider
 
@@ -116,6 +117,7 @@ def command(
                 plan_memory(common.max_memory),
                 model_file.trust_files(allow_hardlinks=common.allow_hardlinks, max_memory=common.max_memory),
             ):
+                device: RemoteDevice | None = None
                 try:
                     with terminal.show_progress(common.quiet) as progress, open_device(address) as device:
                         watched = dataclasses.replace(common, progress=progress, threads=common.threads or count_cores())
@@ -125,11 +127,11 @@ def command(
                             result = function(watched, **own_params)
                             if makes_model and not common.dry_run:
                                 write_model(result, watched)
-                        if device is not None:
-                            result.extra["timed_on"] = {"address": device.name, **device.facts}
+                        _tell_device(result, device)
                 except (GateError, InconclusiveError) as error:
                     gate_result = getattr(error, "result", None)
                     if isinstance(gate_result, Result):
+                        _tell_device(gate_result, device)
                         gate_result.extra["metadata"] = _collect_provenance(gate_result, None)
                     report_gate_failure(error, common, _choose_show(gate_result, show), makes_model=makes_model)
                     if isinstance(gate_result, Result):
@@ -162,6 +164,12 @@ def command(
         )
 
     return decorate
+
+
+def _tell_device(result: Result, device: RemoteDevice | None) -> None:
+    """Whose times those of ``result`` are."""
+    if device is not None:
+        result.extra["timed_on"] = {"address": device.name, **device.facts}
 
 
 def _choose_show(result: object, show: ShowFunction) -> ShowFunction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -112,6 +113,16 @@ def test_what_can_time_there_does(run: Run, cnn: str, evals: str, calib: str, tm
             assert outcome.code == 0, outcome.out
             assert outcome.json["timed_on"]["address"] == address
     assert set(recorded) == {"RawSession"}
+
+
+def test_a_gate_that_failed_says_whose_times_it_read(
+    run: Run, cnn: str, evals: str, tmp_path: Path, recorded: list[str]
+) -> None:
+    receipt = tmp_path / "receipt.json"
+    with serve_in_thread() as address:
+        call = ["verify", cnn, "--against", cnn, "--data", evals, "--max-samples", 40, "--min-speedup", 100]
+        assert run(*call, "--on", address, "-o", receipt).code == 5
+    assert json.loads(receipt.read_text())["timed_on"]["address"] == address
 
 
 def test_nobody_there_another_token_and_workers_beside_are_told_in_a_line(
