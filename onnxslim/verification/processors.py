@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -12,11 +13,12 @@ from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Samples
 from onnxslim.data.split import draw_samples
 from onnxslim.quantization.evaluation.saturating_layers import SaturatingLayer, find_saturating_layers
-from onnxslim.runtime.emulation.emulated_session import EmulatedSession
+from onnxslim.runtime.emulation.emulated_session import EmulatedSession, HandOverError
 from onnxslim.runtime.emulation.processor_table import PROCESSORS, find_interpreter
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.stateful_session import StatefulSession
 from onnxslim.validation.evaluation_accumulator import Evaluation, EvaluationAccumulator
+from onnxslim.validation.metrics.accumulator import MetricResult
 from onnxslim.validation.output_kinds.recognition import recognize_outputs
 from onnxslim.validation.paired_runs import run_batches
 from onnxslim.verification.check import Check, Verdict
@@ -80,18 +82,24 @@ def check_processors(
         try:
             interpreter = find_interpreter(processor)
         except UnsupportedError as error:
-            hint = f" ({error.hint})" if error.hint else ""
-            said = f"answers on {name} ({processor.description}): expected, not verified here: {error.message}{hint}"
-            warnings.append(said + (f"; {named}" if named else ""))
+            warnings.append(_describe_unasked(name, error, named))
             continue
         try:
             with EmulatedSession(model, config, interpreter, f"on {name}") as session:
                 found = _compare(model, session, samples, config, progress)
+        except HandOverError as error:  # says nothing of the processor
+            warnings.append(_describe_unasked(name, error, named))
         except (InvalidModelError, UnsupportedError) as error:
             checks.append(Check(f"answers on {name}", "fail", f"does not run there: {error.message}"))
         else:
             checks.append(_judge(name, found, named))
     return checks, warnings
+
+
+def _describe_unasked(name: str, error: UnsupportedError, named: str) -> str:
+    hint = f" ({error.hint})" if error.hint else ""
+    said = f"answers on {name} ({PROCESSORS[name].description}): expected, not verified here: {error.message}{hint}"
+    return said + (f"; {named}" if named else "")
 
 
 def describe_layers(layers: Sequence[SaturatingLayer], processor: str) -> str:
@@ -130,13 +138,30 @@ def _compare(
     return accumulator.compute(None, random=True)
 
 
+def _find_told(found: Evaluation, gating: MetricResult) -> MetricResult:
+    """What tells best whether the output of ``gating`` answers alike: the agreement, where its kind has one."""
+    of_output = (one for one in found.metrics if one.output == gating.output)
+    return next((one for one in of_output if one.name == "agreement"), gating)
+
+
+def _get_limit(metric: MetricResult) -> float:
+    return MAX_DROP if metric.name == "agreement" else metric.get_own_limit(MAX_DROP)
+
+
+def _count_limits(metric: MetricResult) -> float:
+    """How many times its limit ``metric`` lost; what has no drop cannot be told from a loss of everything."""
+    drop = metric.drop
+    return math.inf if drop is None or math.isnan(drop) else drop / _get_limit(metric)
+
+
 def _judge(name: str, found: Evaluation, named: str) -> Check:
-    metric = found.find("agreement") or found.metric
-    limit = MAX_DROP if metric.name == "agreement" else metric.get_own_limit(MAX_DROP)
-    text = metric.format_value
+    metric = max((_find_told(found, one) for one in found.gating), key=_count_limits)
+    several = len({one.output for one in found.gating}) > 1
+    limit, text = _get_limit(metric), metric.format_value
     decibels = [fidelity.as_json()["sqnr_db"] for fidelity in found.outputs.values()]
     nearest = min((value for value in decibels if value is not None), default=None)
-    told = f"{metric.name} {text(metric.result)} with the answers here on {metric.n} samples"
+    subject = metric.describe_subject() if several else metric.name
+    told = f"{subject} {text(metric.result)} with the answers here on {metric.n} samples"
     told += "" if nearest is None else f", {nearest:.1f} dB"
     verdict: Verdict = "pass"
     drop = metric.drop

@@ -17,6 +17,7 @@ from onnxslim.runtime.isolation import HERE
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.verification import processors
 from onnxslim.verification.processors import check_processors, describe_layers, parse_processors
+from tests.support.quantize_graphs import model
 
 
 @pytest.fixture
@@ -52,6 +53,33 @@ def test_other_answers_fail_and_the_layers_are_named(
     assert check.verdict == "fail"
     assert "conv1 (3 of 16 channels, sums up to 40000)" in check.message
     assert "--target portable" in check.message
+
+
+@pytest.mark.parametrize("wrong", ["scores", "other"])
+def test_every_output_is_judged(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = model("""g (float[n,8] x) => (float[n,8] scores, float[n,8] other)
+    { ten = Constant <value_float = 10.0> ()  big = Mul (x, ten)  scores = Softmax (big)  other = Neg (x) }""")
+    rows = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+
+    class Wrong(processors.EmulatedSession):
+        def run(self, feeds: Any, outputs: Any = None) -> dict[str, Any]:
+            found = super().run(feeds, outputs)
+            return {name: value[..., ::-1] if name == wrong else value for name, value in found.items()}
+
+    call = (two, open_samples({"x": rows}, two), ("avx2",), SessionConfig())
+    assert [check.verdict for check in check_processors(*call)[0]] == ["pass"]
+    monkeypatch.setattr(processors, "EmulatedSession", Wrong)
+    (check,), _ = check_processors(*call)
+    assert check.verdict == "fail"
+    assert f"of {wrong}" in check.message
+
+
+def test_what_is_no_tensor_says_nothing_of_the_processor() -> None:
+    texts = model("g (string[n] x) => (string[n] y) { y = Identity (x) }")
+    samples = open_samples({"x": np.array(["a", "b"])}, texts)
+    checks, (warning,) = check_processors(texts, samples, ("arm",), SessionConfig())
+    assert not checks
+    assert "expected, not verified here: on arm: strings" in warning
 
 
 def test_what_cannot_be_asked_is_expected_and_says_what_is_missing(

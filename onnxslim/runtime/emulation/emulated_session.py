@@ -41,6 +41,10 @@ except Exception as error:
 """
 
 
+class HandOverError(UnsupportedError):
+    """What goes in or comes out is no tensor of numbers, which is all that the processes hand to each other."""
+
+
 class EmulatedSession:
     """A session that runs by name in a process of its own, in another Python.
 
@@ -92,13 +96,13 @@ class EmulatedSession:
         """Run once; ``outputs`` (all by default) by name.
 
         Raises:
-            UnsupportedError: An input or output is no tensor of numbers.
+            HandOverError: An input or output is no tensor of numbers.
             OnnxslimError: As the runtime raises there.
         """
         names = list(self.outputs if outputs is None else outputs)
         arrays: dict[str, Any] = {f"_{name}": np.asarray(value) for name, value in feeds.items()}
         if any(array.dtype.kind in "OUS" for array in arrays.values()):
-            raise UnsupportedError(f"{self._name}: strings are not handed over")
+            raise HandOverError(f"{self._name}: strings are not handed over")
         np.savez(os.path.join(self._folder.name, "feeds.npz"), **arrays)
         assert self._child.stdin is not None
         try:
@@ -119,7 +123,7 @@ class EmulatedSession:
             raise UnsupportedError(f"{self._name}: the process ended: {describe_death(self._child.returncode, errors)}")
         told: dict[str, Any] = json.loads(line)
         if told.get("error") == "TypeError":
-            raise UnsupportedError(f"{self._name}: {told['text']}")
+            raise HandOverError(f"{self._name}: {told['text']}")
         if "error" in told:
             raise translate_text(told["error"], told["text"], f"{self._name}: the runtime failed")
         return told

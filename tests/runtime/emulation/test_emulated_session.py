@@ -8,7 +8,7 @@ import pytest
 
 from onnxslim.core.errors import OnnxslimError, UnsupportedError
 from onnxslim.data.sources import open_samples
-from onnxslim.runtime.emulation.emulated_session import EmulatedSession
+from onnxslim.runtime.emulation.emulated_session import EmulatedSession, HandOverError
 from onnxslim.runtime.isolation import HERE, Interpreter
 from onnxslim.runtime.session import Session, SessionConfig
 from tests.support.quantize_graphs import model
@@ -36,5 +36,5 @@ def test_what_goes_wrong_there_is_told() -> None:
 
 def test_strings_are_refused() -> None:
     found = model("g (string[2] x) => (string[2] y) { y = Identity (x) }")
-    with EmulatedSession(found, SessionConfig(), HERE, "on arm") as there, pytest.raises(UnsupportedError, match="strings"):
+    with EmulatedSession(found, SessionConfig(), HERE, "on arm") as there, pytest.raises(HandOverError, match="strings"):
         there.run({"x": np.array(["a", "b"])})
