@@ -25,5 +25,7 @@ def count_own_cores() -> int:
 def describe_cpu() -> dict[str, str]:
     """The processor as ``cpu``, and its ``flags`` with a space between two, as far as the system tells them."""
     info = read_cpu_info()
-    name = info.get("model name") or platform.processor() or platform.machine()
+    # on Arm the kernel tells numbers, not names: cores that differ in speed have the same flags
+    numbers = " ".join(f"{key} {info[key]}" for key in ("CPU implementer", "CPU part") if key in info)
+    name = info.get("model name") or numbers or platform.processor() or platform.machine()
     return {"cpu": name, "flags": info.get("flags") or info.get("Features") or ""}

@@ -14,10 +14,13 @@ import argparse
 import gc
 import hashlib
 import json
+import math
 import os
+import platform
 import statistics
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -33,6 +36,8 @@ RECEIPT_SCHEMA = 1
 TIE_RATIO = 1.02
 #: A clock that ticks no faster is of no use for rounds of some milliseconds (Windows counts 15 ms at a time).
 MAX_CLOCK_RESOLUTION = 1e-6
+#: More threads than any machine has.
+MAX_THREADS = 1024
 #: Seconds of one turn, so that the clock resolves short inferences.
 _TURN_SECONDS = 0.02
 
@@ -180,6 +185,8 @@ def choose(
             choice.ratio = statistics.median(b / t for b, t in zip(base, times[choice.name], strict=True))
             if original and choice.min_speedup and choice.ratio < choice.min_speedup and choice.name != original:
                 choice.why_not = f"{choice.ratio:.2f} times as fast as the original here, {choice.min_speedup:g} is promised"
+            if not original and choice.min_speedup:
+                choice.cautions.append(f"{choice.min_speedup:g} times the original's speed is promised, which is not here")
     chosen = _pick([choice for choice in models if choice.why_not is None])
     return {
         "chosen": chosen.name,
@@ -237,23 +244,37 @@ def _read_receipts(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         if receipt.get("schema") != RECEIPT_SCHEMA:
             raise ChoiceError(f"{path.name}: a receipt of schema {receipt.get('schema')!r}, expected {RECEIPT_SCHEMA}")
-        try:
-            complete = receipt["verdict"] and receipt["candidate"]["files"] and receipt["original"]["files"]
-        except (KeyError, TypeError):
-            complete = None
-        if not complete:
-            raise ChoiceError(f"{path.name}: a receipt without its verdict or the hashes of its models")
+        if not _is_whole(receipt):
+            raise ChoiceError(f"{path.name}: a receipt without its verdict or the hashes of its models, or a damaged one")
         yield path.name, receipt
+
+
+def _is_whole(receipt: Mapping[str, Any]) -> bool:
+    """Whether what is read of ``receipt`` is of its type, and names no files outside the folder."""
+    tables = [receipt.get(name) or {} for name in ("candidate", "original", "settings", "machine")]
+    if not isinstance(receipt.get("verdict"), str) or not all(isinstance(table, dict) for table in tables):
+        return False
+    speedup = tables[2].get("min_speedup")
+    if speedup is not None and not (isinstance(speedup, (int, float)) and 0 < speedup < math.inf):
+        return False
+    for files in (table.get("files") for table in tables[:2]):
+        if not isinstance(files, dict) or not files or not all(isinstance(digest, str) for digest in files.values()):
+            return False
+        if any(Path(name).is_absolute() or ".." in Path(name).parts for name in list(files)[1:]):
+            return False
+    return True
 
 
 def _judge(path: Path, name: str, receipt: Mapping[str, Any]) -> ModelChoice:
     """The model at ``path`` by its ``receipt``, of the file ``name``."""
     settings, machine = receipt.get("settings") or {}, receipt.get("machine") or {}
     data_files = {path.parent / file: digest for file, digest in list(receipt["candidate"]["files"].items())[1:]}
-    sizes = sum(file.stat().st_size for file in data_files if file.is_file())
+    sizes = sum(file.stat().st_size for file in data_files if os.path.isfile(file))
     promise = f"drops at most {settings.get('max_drop', '?')} ({name})"
     choice = ModelChoice(path.name, path.stat().st_size + sizes, promise, min_speedup=settings.get("min_speedup"))
-    wrong = next((file.name for file, digest in data_files.items() if not file.is_file() or _hash(file) != digest), None)
+    wrong = next(
+        (file.name for file, digest in data_files.items() if not os.path.isfile(file) or _hash(file) != digest), None
+    )
     if receipt["verdict"] != "pass":
         choice.why_not = f"{name} says {receipt['verdict']}"
     elif wrong is not None:
@@ -287,16 +308,29 @@ def _read_feed(session: Any, data: str | os.PathLike[str] | None, dims: Mapping[
     """One sample of ``data``, or made-up values for the inputs of ``session``."""
     if data is None:
         rng = np.random.default_rng(0)
-        return {
-            one.name: _make_up(rng, one.type, [_resolve(size, dims) for size in one.shape]) for one in session.get_inputs()
-        }
+        try:
+            return {
+                one.name: _make_up(rng, one.type, [_resolve(size, dims) for size in one.shape])
+                for one in session.get_inputs()
+            }
+        except (MemoryError, ValueError) as error:
+            raise ChoiceError(f"no inputs of such sizes can be made up ({_first_line(error)})", exit_code=2) from None
     try:
         with np.load(data, allow_pickle=False) as arrays:
-            return {one.name: arrays[one.name][:1] for one in session.get_inputs()}
+            return {one.name: _take_first(arrays[one.name], one.shape) for one in session.get_inputs()}
     except KeyError as error:
         raise ChoiceError(f"{data}: no input of that name in it ({error})", exit_code=2) from None
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise ChoiceError(f"{data}: not an .npz of inputs ({_first_line(error)})", exit_code=2) from None
+
+
+def _take_first(rows: np.ndarray, shape: Sequence[int | str | None]) -> np.ndarray:
+    """What one inference takes of ``rows``: one, or as many as the model's ``shape`` fixes; of a number itself."""
+    if rows.ndim == 0:
+        return rows
+    if not shape:
+        return np.asarray(rows[0])
+    return rows[: shape[0] if isinstance(shape[0], int) else 1]
 
 
 def _resolve(size: int | str | None, dims: Mapping[str, int]) -> int:
@@ -306,13 +340,15 @@ def _resolve(size: int | str | None, dims: Mapping[str, int]) -> int:
 def _make_up(rng: np.random.Generator, kind: str, shape: Sequence[int]) -> np.ndarray:
     """Values of the runtime's type ``kind``; whole numbers are 1, which is a token and a mask anywhere."""
     name = {"float": "float32", "double": "float64", "string": "str"}.get(kind[7:-1], kind[7:-1])
+    if not kind.startswith("tensor("):
+        raise ChoiceError(f"an input of {kind}: no values can be made up for it, nor read from a file")
     if name in ("float32", "float64", "float16"):
         return rng.random(shape).astype(name)
     if name == "str":
         return np.full(shape, "a")
     try:
         return np.ones(shape, np.dtype(name))
-    except TypeError:
+    except (TypeError, ValueError):
         raise ChoiceError(f"an input of {kind}: no values can be made up for it", "--data F.npz gives some") from None
 
 
@@ -324,12 +360,16 @@ def _hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read_cpu() -> str | None:
+def _read_cpu() -> str:
+    """The processor as receipts call it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), None)
+            pairs = [line.partition(":") for line in file.read().split("\n\n")[0].splitlines()]
     except OSError:
-        return None
+        pairs = []
+    info = {key.strip(): value.strip() for key, _, value in pairs}
+    numbers = " ".join(f"{key} {info[key]}" for key in ("CPU implementer", "CPU part") if key in info)
+    return info.get("model name") or numbers or platform.processor() or platform.machine()
 
 
 def _first_line(error: Exception) -> str:
@@ -344,7 +384,13 @@ def format_lines(report: Mapping[str, Any]) -> list[str]:
         said = f"left out: {model['why_not']}" if model["why_not"] else model["promise"]
         lines.append(f"{model['name']}: {timed}, {model['bytes']} bytes; {said}")
     chosen = next(model for model in report["models"] if model["name"] == report["chosen"])
-    return [*lines, *(f"caution: {line}" for line in chosen["cautions"]), f"fastest here: {chosen['name']}"]
+    lines += [*(f"caution: {line}" for line in chosen["cautions"]), f"fastest here: {chosen['name']}"]
+    return [_clean(line) for line in lines]
+
+
+def _clean(text: str) -> str:
+    """``text``, which may be a stranger's, in one line that commands no terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -361,10 +407,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not all(name and size.isdecimal() for name, _, size in pairs):
             raise ChoiceError("--dim: expected NAME=N", exit_code=2)
         dims = {name: int(size) for name, _, size in pairs}
+        if not 0 < given.threads <= MAX_THREADS:
+            raise ChoiceError(f"--threads {given.threads}: expected 1 to {MAX_THREADS}", exit_code=2)
         report = choose(given.folder, data=given.data, dims=dims, threads=given.threads)
     except ChoiceError as error:
-        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        sys.stderr.write(f"error: {_clean(str(error))}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     sys.stdout.write((json.dumps(report) if given.json else "\n".join(format_lines(report))) + "\n")
     return 0
 

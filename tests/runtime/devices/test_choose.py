@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from onnxslim.core.cpu_info import describe_cpu
 from onnxslim.runtime.devices import choose as choosing
 from onnxslim.runtime.devices.choose import ChoiceError, choose, time_in_turn
 from tests.support.digits import FEED, MODEL
@@ -142,6 +144,88 @@ def test_inputs_are_made_up_by_type_and_size_or_read(folder: Path, tmp_path: Pat
         choosing._read_feed(session, data, {})
     with pytest.raises(ChoiceError, match=r"not an \.npz"):
         choosing._read_feed(model, MODEL, {})
+
+
+def test_numbers_and_fixed_batches_are_taken_whole_from_the_data(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (float[2,3] x, int64 rate, int64 at) => (float[2,3] y, int64 r, int64 a)
+    { y = Identity (x)  r = Identity (rate)  a = Identity (at) }"""
+    session = onnxruntime.InferenceSession(onnx.parser.parse_model(text).SerializeToString())
+    data = tmp_path / "data.npz"
+    np.savez(data, x=np.zeros((5, 3), np.float32), rate=np.int64(16000), at=np.arange(5))
+    session.run(None, choosing._read_feed(session, data, {}))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"\x93NUMPY\x01\x00"])
+def test_data_that_are_damaged_are_a_wrong_call(tmp_path: Path, content: bytes) -> None:
+    data = tmp_path / "data.npz"
+    data.write_bytes(content)
+    session = onnxruntime.InferenceSession(str(MODEL))
+    with pytest.raises(ChoiceError, match=r"not an \.npz") as caught:
+        choosing._read_feed(session, data, {})
+    assert caught.value.exit_code == 2
+    np.save(tmp_path / "data.npy", FEED["image"])
+    with pytest.raises(ChoiceError, match=r"not an \.npz"):
+        choosing._read_feed(session, tmp_path / "data.npy", {})
+
+
+def test_what_cannot_be_made_up_is_told() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[n,m,k] x) => (float[n,m,k] y) { y = Identity (x) }"""
+    session = onnxruntime.InferenceSession(onnx.parser.parse_model(text).SerializeToString())
+    with pytest.raises(ChoiceError, match="no inputs of such sizes"):
+        choosing._read_feed(session, None, dict.fromkeys("nmk", 10**6))
+    for kind in ("seq(tensor(float))", "map(int64,tensor(float))", "tensor(none)"):
+        with pytest.raises(ChoiceError, match="no values can be made up"):
+            choosing._make_up(np.random.default_rng(0), kind, [1])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"verdict": ["pass"]},
+        {"candidate": "good.onnx"},
+        {"candidate": {"files": ["1" * 64]}},
+        {"original": {"files": {"original.onnx": 3}}},
+        {"settings": "none"},
+        {"settings": {"min_speedup": "fast"}},
+        {"settings": {"min_speedup": float("nan")}},
+        {"machine": [1]},
+        {"candidate": {"files": {"good.onnx": "1" * 64, "/etc/hostname": "2" * 64}}},
+        {"candidate": {"files": {"good.onnx": "1" * 64, "../above.data": "2" * 64}}},
+    ],
+)
+def test_a_damaged_receipt_is_named_and_reads_nothing_outside_the_folder(folder: Path, damage: dict[str, object]) -> None:
+    path = folder / "good.json"
+    document = json.loads(path.read_text())
+    document["receipt"] |= damage
+    path.write_text(json.dumps(document))
+    with pytest.raises(ChoiceError, match=r"good\.json: a receipt without .* or a damaged one"):
+        choose(folder)
+
+
+def test_a_promise_that_cannot_be_held_against_the_original_is_said(folder: Path, times: Times) -> None:
+    write_receipt(folder / "better.onnx", folder / "original.onnx", settings={"min_speedup": 3})
+    (folder / "original.onnx").unlink()
+    times({"good": 3, "better": 2})
+    report = choose(folder)
+    assert report["chosen"] == "better.onnx"
+    assert find(report, "better")["cautions"] == ["3 times the original's speed is promised, which is not here"]
+
+
+@pytest.mark.parametrize(
+    "told", [None, "", "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n\nprocessor\t: 1\nCPU part\t: 0xd05\n"]
+)
+def test_the_processor_is_called_as_receipts_call_it(told: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if told is not None:
+        monkeypatch.setattr("builtins.open", lambda *_, **__: io.StringIO(told))
+    assert choosing._read_cpu() == describe_cpu()["cpu"]
+
+
+def test_what_strangers_wrote_commands_no_terminal(folder: Path, times: Times) -> None:
+    write_receipt(folder / "better.onnx", folder / "original.onnx", settings={"max_drop": "\x1b[2J\n\ud800"})
+    times({"original": 4, "good": 2, "better": 1})
+    lines = choosing.format_lines(choose(folder))
+    assert all(line.isprintable() for line in lines)
 
 
 def test_a_round_times_everybody_and_the_order_rotates() -> None:
