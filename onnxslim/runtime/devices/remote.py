@@ -35,6 +35,10 @@ from onnxslim.runtime.timing import Timing
 #: Above so many bytes a model is no single file, and does not travel.
 _MAX_MODEL_BYTES = 1_800_000_000
 
+#: A worker that is asked and says nothing for so long hangs, though its system answers for it; no model takes longer to
+#: load, and of rounds that are timed each is told.
+MAX_SILENCE_SECONDS = 900.0
+
 
 class RemoteSession:
     """A session on ``device``; it is closed there when nobody holds it here."""
@@ -160,7 +164,9 @@ class RemoteDevice:
             raise self._loss
         closed, self.closed[:] = list(self.closed), []
         try:
+            self._stream.settimeout(None)  # however slow the line is
             send(self._stream, {**header, "operation": operation, "close": closed}, blobs)
+            self._stream.settimeout(MAX_SILENCE_SECONDS)
             reply, arrays = receive(self._stream)
             while "progress" in reply:
                 progress("timing", *reply["progress"])

@@ -15,6 +15,7 @@ from onnxslim.core.errors import InvalidModelError, LimitError, UnsupportedError
 from onnxslim.core.progress import ignore_progress
 from onnxslim.model_io.model_file import to_bytes
 from onnxslim.runtime import timing
+from onnxslim.runtime.devices import remote
 from onnxslim.runtime.devices.connection import open_device
 from onnxslim.runtime.devices.device import current_device
 from onnxslim.runtime.devices.messages import TOKEN_VARIABLE, pack_arrays, send
@@ -147,6 +148,13 @@ def test_who_answers_something_else_is_no_worker(digits: ir.Model, reply: tuple[
         send(other, *reply)
         with pytest.raises(LimitError, match="--on there: the worker is gone"):
             device.interleave({"a": device.open_session(digits, CONFIG)}, [FEED], ignore_progress)
+
+
+def test_one_that_hangs_is_not_waited_for_for_ever(digits: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "MAX_SILENCE_SECONDS", 0.1)
+    one, other = socket.socketpair()
+    with one, other, pytest.raises(LimitError, match=r"the worker is gone \(timed out\)"):
+        RemoteDevice("there", one, {}).open_session(digits, CONFIG)
 
 
 def test_one_that_is_killed_is_a_limit_now_and_later(digits: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
