@@ -65,7 +65,7 @@ def verify_folder(
         outcomes.append(MemberOutcome(pair.candidate, fate, why, path, found))
     result = describe_folder(original, "verify", outcomes, candidate.files.root, candidate.files)
     if only_plan:
-        plans = [f"{outcome.member.path}: {outcome.result.recipe}" for outcome in outcomes if outcome.result is not None]
+        plans = [_describe_plan(outcome.member.path, outcome.result) for outcome in outcomes if outcome.result is not None]
         result.recipe = "".join(plans) or "no model differs from its original\n"
         return result
     checks, made = conclude_folder(candidate, original, comparison, documents, asked)
@@ -134,6 +134,12 @@ def _run(work: Work, pair: MemberPair, path: str) -> Result:
         return found
     except OnnxslimError as error:
         raise name_in_error(error, path) from error
+
+
+def _describe_plan(path: str, found: Result) -> str:
+    """How many samples a model takes, or why it needs none: what fails already."""
+    summary = found.extra.get("summary")
+    return f"{path}: {summary}\n" if summary else f"{path}: {found.recipe}"
 
 
 def _describe_fate(pair: MemberPair, document: Document | None) -> tuple[Fate, str | None]:

@@ -64,6 +64,15 @@ def test_the_folder_ends_as_the_worst_of_its_models(verdict, error, folders):
     assert document["receipt"]["candidate"]["files"].keys() == {"faces.onnx", "texts.onnx", "notes.md"}
 
 
+def test_a_plan_tells_of_each_model_what_it_takes_or_why_it_fails_already(folders):
+    call = (*folders, compare_folders(*folders))
+    planned = Result("verify", recipe="about 9 samples\n")
+    failed = Result("verify", recipe="steps: []\n", extra={"summary": "fail: load: it does not"})
+    for found, told in ((planned, "about 9 samples"), (failed, "fail: load: it does not")):
+        result = verify_folder(*call, lambda pair, found=found: found, asked=Settings(), only_plan=True)
+        assert result.recipe == f"faces.onnx: {told}\n"
+
+
 def test_what_cannot_be_told_may_be_let_through(folders):
     result = verify_folder(
         *folders, compare_folders(*folders), lambda pair: make_result("cannot tell", None), asked=Settings(),
