@@ -8,6 +8,7 @@ wrap around there. Convolutions of one channel each (depthwise) have kernels of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -87,7 +88,7 @@ def report_room(model: ir.Model) -> StepReport:
             rows = np.abs(np.moveaxis(codes, axis, 0).astype(np.int16)).reshape(codes.shape[axis], -1)
             peaks = rows.max(axis=1, initial=0)
             bits.append(_WEIGHT_BITS + np.log2(peaks[peaks > 0] / np.iinfo(np.int8).max))
-    if bits:
+    if any(one.size for one in bits):
         report.changed["bits of weights, so that no product saturates"] = (
             f"{np.concatenate(bits).mean():.2f} of {_WEIGHT_BITS}"
         )
@@ -141,4 +142,7 @@ def _find_highest_code(node: ir.Node) -> int:
     high = get_clip_bounds(clip)[1]
     if scale is None or zero_point is None or scale.size != 1 or high is None or zero_point.dtype != np.uint8:
         return _MAX_CODE
-    return int(np.clip(np.rint(high / float(scale.reshape(()))) + int(zero_point.reshape(())), 0, _MAX_CODE))
+    step = float(scale.reshape(()))
+    if not step > 0 or math.isnan(high):
+        return _MAX_CODE
+    return int(np.clip(np.rint(high / step) + int(zero_point.reshape(())), 0, _MAX_CODE))

@@ -88,6 +88,18 @@ def test_a_range_that_ends_early_allows_larger_weights() -> None:
     assert [bool(layers) for layers in found] == [True, False]
 
 
+@pytest.mark.parametrize(("scale", "high"), [(0.0, 6.0), (np.nan, 6.0), (-1.0, 6.0), (0.1, np.nan)])
+def test_a_range_that_is_none_ends_nowhere(scale: float, high: float) -> None:
+    toy = ToyModel(4, 8)
+    clipped = toy("Clip", toy.x, toy.constant(0.0), toy.constant(high))
+    weights = toy.dequantize(toy.constant(np.full((8, 3), 100), np.int8), 0.01, 0, np.int8)
+    assert find_saturating_layers(toy.build(toy.qdq(toy("MatMul", toy.qdq(clipped, scale, 0), weights))))
+
+
+def test_weights_that_are_all_zero_have_no_bits_to_tell_of() -> None:
+    assert report_room(draw_linear(np.zeros((8, 3), np.int8))).changed == {}
+
+
 def draw_integer(toy: ToyModel, codes: ir.Value) -> ir.Value:
     toy.x.type = ir.TensorType(ir.DataType.UINT8)
     return toy("MatMulInteger", toy.x, codes)
