@@ -46,6 +46,8 @@ def choose(common: CommonOptions, *, folder: str, data: str | None) -> Result:
     Receipts are what `onnxslim verify MODEL --against ORIGINAL --data D -o MODEL.json` wrote, beside the models. The file
     onnxslim/runtime/devices/choose.py does the same alone: copy it there, `python choose.py DIR`.
     """
+    if not common.config.is_cpu:
+        raise UsageError(f"--provider {common.provider}: choose times on the CPU provider", hint="benchmark times on others")
     try:
         report = choose_model(folder, data=data, dims=common.dim, threads=common.threads)
     except ChoiceError as error:

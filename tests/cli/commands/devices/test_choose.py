@@ -35,6 +35,8 @@ def test_what_verify_wrote_is_what_choose_reads(
 
 def test_a_wrong_folder_is_a_wrong_call_and_an_empty_one_is_nothing_to_choose_from(run: Run, tmp_path: Path) -> None:
     assert run("choose", tmp_path / "none").code == 2
+    outcome = run("choose", tmp_path, "--provider", "cuda")
+    assert (outcome.code, "times on the CPU provider" in outcome.err) == (2, True)
     outcome = run("choose", tmp_path)
     assert outcome.code == 4
     assert "no models in it" in outcome.err
