@@ -103,7 +103,8 @@ def show(name: str, answer: dict[str, Any]) -> None:
 def write(path: Path, answers: Answers) -> None:
     """Keep ``answers`` beside those that are there."""
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    path.write_text(json.dumps(dict(sorted((known | answers).items())), indent=1) + "\n", encoding="utf-8")
+    merged = known | {name: known.get(name, {}) | found for name, found in answers.items()}
+    path.write_text(json.dumps(dict(sorted(merged.items())), indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:

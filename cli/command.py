@@ -169,7 +169,7 @@ def command(
 def _tell_device(result: Result, device: RemoteDevice | None) -> None:
     """Whose times those of ``result`` are."""
     if device is not None:
-        result.extra["timed_on"] = {"address": device.name, **device.facts}
+        result.extra["timed_on"] = {**device.facts, "address": device.name}
 
 
 def _choose_show(result: object, show: ShowFunction) -> ShowFunction:

@@ -71,11 +71,13 @@ class Worker:
         address: Where it listens.
 
     Raises:
-        UsageError: It cannot listen there.
+        UsageError: It cannot listen there, or ``host`` is empty.
     """
 
     def __init__(self, host: str, port: int, token: str) -> None:
         self._token = token
+        if not host:  # which the system takes for every address there is
+            raise UsageError("--listen: empty, expected an address", hint="0.0.0.0 listens at all of them")
         try:
             self._listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         except (OSError, OverflowError, UnicodeError) as error:

@@ -56,6 +56,8 @@ def test_an_address_that_is_taken_is_told(capsys: pytest.CaptureFixture[str], mo
             Worker("127.0.0.1", port, TOKEN)
         assert main(["--port", str(port)]) == 2
     assert capsys.readouterr().err.startswith("error: 127.0.0.1:")
+    assert main(["--port", "0", "--listen", ""]) == 2
+    assert capsys.readouterr().err.startswith("error: --listen: empty")
     assert main(["--port", "99999"]) == 2
     assert capsys.readouterr().err.startswith("error: 127.0.0.1:99999: ")
 
