@@ -210,7 +210,7 @@ def _list_models(folder: Path) -> Iterator[tuple[ModelChoice, bool]]:
     """Every model of ``folder`` and whether a receipt calls it the original."""
     if not folder.is_dir():
         raise ChoiceError(f"{folder}: no such folder", exit_code=2)
-    paths = sorted(folder.glob("*.onnx"))
+    paths = sorted(path for path in folder.glob("*.onnx") if path.is_file())
     if not paths:
         raise ChoiceError(f"{folder}: no models in it, expected .onnx files")
     receipts = list(_read_receipts(folder))
@@ -235,6 +235,8 @@ def _list_models(folder: Path) -> Iterator[tuple[ModelChoice, bool]]:
 def _read_receipts(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The receipts among the JSON files of ``folder``, by the names of those; other files are passed over."""
     for path in sorted(folder.glob("*.json")):
+        if not path.is_file():  # a pipe would be waited for
+            continue
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -413,6 +415,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ChoiceError as error:
         sys.stderr.write(f"error: {_clean(str(error))}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return error.exit_code
+    except OSError as error:
+        sys.stderr.write(f"error: {_clean(str(error))}\n")
+        return 2
     except KeyboardInterrupt:
         return 130
     sys.stdout.write((json.dumps(report) if given.json else "\n".join(format_lines(report))) + "\n")

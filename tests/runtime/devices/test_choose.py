@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -260,6 +261,24 @@ def test_the_file_alone_chooses_and_says_in_one_line_why_it_cannot(
     assert first.startswith("error: ")
     assert told in first
     assert len(hint) <= 1
+
+
+def test_what_is_no_file_is_passed_over_and_what_cannot_be_read_is_a_line(
+    folder: Path, times: Times, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "folder.onnx").mkdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "pipe.json")
+    times({"original": 4, "good": 2, "better": 1})
+    assert choose(folder)["chosen"] == "better.onnx"
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(choosing, "_hash", refuse)
+    assert choosing.main([str(folder)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
 
 
 def test_the_file_alone_gives_what_the_library_does(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
