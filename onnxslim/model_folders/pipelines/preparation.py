@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxslim.core.errors import InvalidDataError, InvalidModelError, UnsupportedError
+from onnxslim.data.columns import Array
 from onnxslim.data.samples import Samples
 from onnxslim.data.split import draw_samples
 from onnxslim.graph.cost import compute_cost
+from onnxslim.graph.shapes import read_dim_sizes
 from onnxslim.model_folders.pipelines.composition import Composition
 from onnxslim.model_folders.pipelines.encoder_decoder import EncoderDecoder
 from onnxslim.model_folders.pipelines.served_texts import ServedRuns, ServedTexts, write_text
@@ -78,19 +80,27 @@ def prepare_pipeline(
         UnsupportedError: The encoder takes several inputs a run.
         OnnxslimError: The originals do not run together.
     """
-    first = pipeline.decoders[0].first
     originals = {member.path: Session(models[member.path], config) for member in pipeline.members}
     server = Server(pipeline, originals)
-    macs = compute_cost(models[pipeline.encoder.path]).macs + CONTINUED_TOKENS * compute_cost(models[first.member.path]).macs
-    affordable = max(_MIN_TEXTS, _MAX_MACS // max(macs, 1))
-    served = [
-        None if samples is None else _serve(pipeline, server, samples, special, min(most, affordable), seed)
-        for samples, most in ((splits.fit, _MAX_FIT_TEXTS), (splits.confirm, _MAX_CONFIRM_TEXTS))
-    ]
+    served = []
+    for samples, most in ((splits.fit, _MAX_FIT_TEXTS), (splits.confirm, _MAX_CONFIRM_TEXTS)):
+        macs = 1 if samples is None else _count_macs(pipeline, models, dict(next(iter(samples.batches(1)))))
+        count = min(most, max(_MIN_TEXTS, _MAX_MACS // macs))
+        served.append(None if samples is None else _serve(pipeline, server, samples, special, count, seed))
     runs = [{} if texts is None else _list_runs(pipeline, texts) for texts in served]
     confirm = served[1]
     composition = None if confirm is None else Composition(pipeline, confirm, len(special.start))
     return PreparedPipeline(originals, runs[0], runs[1], composition)
+
+
+def _count_macs(pipeline: EncoderDecoder, models: Mapping[str, ir.Model], feeds: Mapping[str, Array]) -> int:
+    """What one text costs whose input is like ``feeds``: the encoder once, and the decoder for every token, or where it has
+    no cache for all those before it too.
+    """
+    encoder, decoder = models[pipeline.encoder.path], pipeline.decoders[0]
+    tokens = CONTINUED_TOKENS if decoder.step is not None else CONTINUED_TOKENS * (CONTINUED_TOKENS + 1) // 2
+    token_macs = compute_cost(models[decoder.first.member.path]).macs
+    return max(1, compute_cost(encoder, read_dim_sizes(encoder, feeds)).macs + tokens * token_macs)
 
 
 def _serve(
