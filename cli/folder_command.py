@@ -28,6 +28,8 @@ from .console.tables import format_warnings, make_grid
 from .folder_options import make_configure, make_try_open
 from .options.common_options import CommonOptions
 
+#: Of the time for a folder what is left for judging models together.
+_SETTLING_SHARE = 0.2
 #: A command's function: (common options, **its own parameters) -> its outcome.
 CommandFunction = Callable[..., Result]
 
@@ -66,7 +68,7 @@ def run_on_folder(
         own_params = {
             **params,
             "model": path,
-            **_share(params, member, started, len(todo) - len(done)),
+            **_share({**params, "budget": own_budget}, member, started, len(todo) - len(done)),
             **_name(own_data, params),
         }
         done.append(member.path)
@@ -74,7 +76,9 @@ def run_on_folder(
             return simplify_only(configure(member, None), path, params), f"simplified only: {own_data.why}"
         return function(configure(member, own_data.source), **own_params), None
 
-    settled = pipeline.make_settlement(data, params, function)
+    budget = params.get("budget")
+    settled = pipeline.make_settlement(data, params, function, None if budget is None else started + budget)
+    own_budget = budget if budget is None or settled is None else (1 - _SETTLING_SHARE) * budget
     result = compress_folder(
         folder, name, work, out=common.out, suffix=suffix, settlement=settled, config=common.config, force=common.force,
         certify=None if common.receipt is None else make_certify(folder, common),

@@ -75,8 +75,9 @@ class FolderPipeline:
         return data | {path: MemberData(fit.get(path), confirm.get(path)) for path in unfed}
 
     def make_settlement(
-        self, data: Mapping[str, MemberData], params: Mapping[str, Any], function: Callable[..., Result]
-    ) -> Settlement | None:
+        self, data: Mapping[str, MemberData], params: Mapping[str, Any], function: Callable[..., Result],
+        deadline: float | None = None,
+    ) -> Settlement | None:  # fmt: skip
         """What judges the results together by the gates of the command: ``function``, with ``params``. None without data."""
         prepared, common = self._prepared, self._common
         if prepared is None or prepared.composition is None:
@@ -96,7 +97,7 @@ class FolderPipeline:
 
         ladder = [Rung("int8 weights only", store_weights), Rung("simplified only", simplify)]
         gates = recipes.parse(planned.recipe or "").gates
-        return Settlement(prepared.composition, prepared.originals, gates, ladder, common.config)
+        return Settlement(prepared.composition, prepared.originals, gates, ladder, common.config, deadline)
 
     def _load(self, member: FolderModel) -> ir.Model:
         return model_file.load(self._folder.find(member))

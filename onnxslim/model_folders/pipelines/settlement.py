@@ -2,7 +2,7 @@
 
 Every part is right by itself, and the next one may still read it wrongly. So the results are judged together, and where
 that does not pass, a part is made anew by a milder rung of a ladder, whose last is exact: the encoder before the decoder,
-one rung before two.
+one rung before two, as long as there is time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from onnxslim.core.deadline import NO_TIME_LEFT, seconds_left
 from onnxslim.core.errors import OnnxslimError
 from onnxslim.model_folders.folder_report import MemberOutcome, Work
 from onnxslim.model_folders.layouts.layout import FolderModel
@@ -42,13 +43,15 @@ class Settlement:
         gates: What the tokens must keep; without any nothing steps down.
         ladder: From the milder to the mildest.
         config: Where sessions run.
+        deadline: On ``time.monotonic``'s clock: behind it what does not pass goes to the mildest rung at once.
     """
 
     def __init__(
         self, composition: Composition, originals: Mapping[str, Session], gates: Gates, ladder: Sequence[Rung],
-        config: SessionConfig,
+        config: SessionConfig, deadline: float | None = None,
     ) -> None:  # fmt: skip
         self._composition, self._originals, self._ladder, self._config = composition, originals, ladder, config
+        self._deadline = deadline
         self._gates = Gates(max_drop=gates.max_drop, min_agreement=gates.min_agreement, strict=gates.strict)
         self._evaluations: list[Evaluation] = []
         self._stepped_down: list[dict[str, str]] = []
@@ -62,7 +65,12 @@ class Settlement:
         """``outcomes`` of the members, by path, with those in place that had to be milder; nothing of it is written yet."""
         made = {(path, 0): outcome for path, outcome in outcomes.items()}
         first_missed, seen, sessions = list[str](), set[tuple[int, ...]](), dict[int, Session]()
-        for levels in _list_levels(len(self._ladder) + 1):
+        *some, mildest = _list_levels(len(self._ladder) + 1)
+        is_late = False
+        for levels in (*some, mildest):
+            is_late = is_late or bool(first_missed and levels != mildest and seconds_left(self._deadline) <= 0)
+            if is_late and levels != mildest:
+                continue
             chosen = {
                 member.path: self._make(member, self._get_level(member, levels), made, redo) for member in self.members
             }
@@ -74,6 +82,8 @@ class Settlement:
             if not missed:
                 break
             first_missed = first_missed or missed
+        if is_late:
+            first_missed = [f"{line}; {NO_TIME_LEFT} for less" for line in first_missed]
         return {**outcomes, **self._explain(chosen, outcomes, levels, first_missed)}
 
     def as_json(self) -> dict[str, Any]:

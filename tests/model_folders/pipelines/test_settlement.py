@@ -28,7 +28,7 @@ def settle(tmp_path):
         model = disturb(opened.models[member.path], WEIGHTS[member.path], noise)
         return MemberOutcome(member, "compressed", None, member.path, Result("quantize", model=model))
 
-    def run(noises, gates, **changes):
+    def run(noises, gates, deadline=None, **changes):
         """Outcomes and report, where the parts have these noises by rung, the last of them none."""
         asked = []
 
@@ -39,7 +39,7 @@ def settle(tmp_path):
 
         ladder = [Rung(f"rung {number}", lambda *_, number=number: (number, None)) for number in (1, 2)]
         originals = {path: Session(model) for path, model in opened.models.items()}
-        settlement = Settlement(composition, originals, gates, ladder, SessionConfig())
+        settlement = Settlement(composition, originals, gates, ladder, SessionConfig(), deadline)
         outcomes = {
             member.path: dataclasses.replace(make(member, noises[member.path][0]), **changes)
             for member in opened.pipeline.members
@@ -67,6 +67,16 @@ def test_the_encoder_steps_down_before_the_decoder_and_one_rung_before_two(settl
     _, after, report, _ = settle({ENCODER: (3.0, 3.0), DECODER: (3.0, 3.0)}, Gates(max_drop=0.01))
     assert [(one["path"], one["to"]) for one in report["stepped_down"]] == [(ENCODER, "rung 2"), (DECODER, "rung 2")]
     assert report["decoders"][0]["metrics"][0]["drop"] == 0
+
+
+def test_without_time_what_fails_is_exact_at_once_and_what_passes_stays(settle):
+    noises, gates = {ENCODER: (3.0, 0.0), DECODER: (1e-5, 0.0)}, Gates(max_drop=0.01)
+    _, after, report, asked = settle(noises, gates, deadline=0.0)
+    assert asked == [(ENCODER, 2), (DECODER, 2)]
+    assert [(one["path"], one["to"]) for one in report["stepped_down"]] == [(ENCODER, "rung 2"), (DECODER, "rung 2")]
+    assert after[ENCODER].why.endswith("; no time left for less)")
+    _, after, _, asked = settle({ENCODER: (1e-5,), DECODER: (1e-5,)}, gates, deadline=0.0)
+    assert (asked, after[ENCODER].why) == ([], None)
 
 
 def test_without_gates_it_is_only_told(settle):
