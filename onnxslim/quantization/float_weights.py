@@ -89,12 +89,11 @@ def store_float_weights(model: ir.Model, target: Target, exclude: Sequence[str])
     return copy if measure_bytes(copy) <= (1 - MIN_SAVED_SHARE) * measure_bytes(model) else None
 
 
-def is_error_borne(error: float, float_error: float, max_error: float) -> bool:
-    """Whether an output may have the relative squared ``error`` for smaller weights.
+def get_borne_error(float_error: float, max_error: float) -> float:
+    """The relative squared error that an output may have for smaller weights.
 
     Args:
-        error: With the weights in int8.
         float_error: With them in float.
         max_error: What an output may lose at all.
     """
-    return error <= min(max(MAX_ERROR_GROWTH * float_error, MAX_ERROR_SHARE * max_error), max(float_error, max_error))
+    return min(max(MAX_ERROR_GROWTH * float_error, MAX_ERROR_SHARE * max_error), max(float_error, max_error))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnxslim.quantization.context import DropOverLimit, QuantizeContext
-from onnxslim.quantization.float_weights import Variant, is_error_borne
+from onnxslim.quantization.float_weights import Variant, get_borne_error
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.sqnr_floor import get_max_error, get_min_sqnr_db
 
@@ -58,9 +58,19 @@ class Judge:
             if self.is_drop_judged:
                 if judged.excess <= 1 or is_harmless(variant, large):
                     return judged
-            elif is_error_borne(variant.worst_error, large.worst_error, max_error):
+            elif variant.worst_error <= get_borne_error(large.worst_error, max_error):
                 return judged
         return JudgedVariant(large, self._measure_loss(large))
+
+    def measure_excess(self, variant: Variant, large: Variant) -> float:
+        """How many times what it may for weights smaller than those of ``large`` ``variant`` loses: where no metric judges,
+        of what they may add.
+        """
+        excess = self._measure_loss(variant).counted
+        if self.is_drop_judged:
+            return excess
+        borne = get_borne_error(large.worst_error, get_max_error(self._options))
+        return max(excess, variant.worst_error / max(borne, 1e-30))
 
     def take_smallest(self, variants: Sequence[Variant]) -> Variant:
         """The one of ``variants`` for a placement that is given: nothing is judged where there is nothing to choose."""

@@ -58,12 +58,14 @@ def store_some_weights(
     small, large = selected.built.variants[0], selected.built.variants[-1]
     if options.float_weights != "auto" or small is large or selected.variant is not large:
         return selected
+    if seconds_left(context.deadline) <= 0:  # judging both takes some, too
+        return selected
     if measure_bytes(small.model) > (1 - _MIN_SAVED_BY_ALL) * measure_bytes(large.model):
         return selected
     start = time.monotonic()
     if context.deadline is not None:
         context = replace(context, deadline=start + _TIME_SHARE * seconds_left(context.deadline))
-    excesses = [judge.judge([variant]).excess for variant in (small, large)]
+    excesses = [judge.measure_excess(variant, large) for variant in (small, large)]
     seconds = time.monotonic() - start
     if excesses[1] > 1:  # smaller weights are not what it loses by
         return selected
@@ -78,7 +80,7 @@ def store_some_weights(
         def measure(index: int) -> float:
             model = builder.write(placements[index].int8)
             variants[index] = Variant("int8", model, reference.merge_parts(reference.errors(model)))
-            return judge.judge([variants[index]]).excess
+            return judge.measure_excess(variants[index], large)
 
         selection = select_from_front(
             [point.loss for point in placements], [point.cost for point in placements], measure, known, seconds=seconds,
