@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ def _conv(view: NodeView) -> ChannelFacts | None:
     if weight is None:
         return None
     groups = view.get_int("group", 1)
-    rows = weight.reshape(groups, -1, *weight.shape[1:])
+    rows = weight.reshape(groups, len(weight) // groups, *weight.shape[1:])
     bias = view.const(2)
     if bias is None and len(view.node.inputs) > 2 and view.node.inputs[2] is not None:
         return None
@@ -56,7 +57,7 @@ def _apply_rows(
     With a ``has_border``, only zeros are the same constant everywhere, and every input may be met as a zero.
     """
     groups, group_rows, columns = rows.shape[:3]
-    rows = rows.reshape(groups, group_rows, columns, -1)
+    rows = rows.reshape(groups, group_rows, columns, math.prod(rows.shape[3:]))
     offset = np.broadcast_to(0.0 if bias is None else bias, groups * group_rows).reshape(groups, group_rows)
     facts = view.input_facts(0, in_axis) or view.bases.add_unknown(groups * columns, in_axis)
     shape = (groups, 1, columns)
@@ -70,7 +71,7 @@ def _apply_rows(
     if columns == 1:  # depthwise: a row's input is one slot, which may itself be a multiple of another's
         keys = np.repeat(facts.base, group_rows)
         rows = rows * facts.factor.reshape(groups, 1, 1, 1)
-    flat = np.column_stack([rows.reshape(groups * group_rows, -1), offset.ravel()])
+    flat = np.column_stack([rows.reshape(len(keys), columns * rows.shape[3]), offset.ravel()])
     is_constant = np.logical_not(flat[:, :-1].any(axis=1))
     leader, factor = np.arange(len(flat)), np.ones(len(flat))
     varying = np.flatnonzero(~is_constant)

@@ -29,7 +29,7 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     if not has_single_use(scaled) or (bias_value is not None and get_const_array(bias_value) is None):
         return "the result of Scaler is read elsewhere, or the bias is not constant"
     layer = LinearLayer(node)
-    features, channels = weight.size // layer.outputs, layer.outputs
+    features, channels = weight.shape[layer.input_axis], layer.outputs
     offsets, scales = (np.asarray(scaler.attributes.get_floats(name, []), np.float64) for name in ("offset", "scale"))
     if node.attributes.get_int("transA", 0) or {offsets.size, scales.size} - {1, features}:
         return "Scaler has not one offset and one scale for each feature"
@@ -43,6 +43,8 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     shift = np.broadcast_to(offsets * scales, features) @ inner * node.attributes.get_float("alpha", 1.0)
     factor = np.broadcast_to(scales, features)
     new_weight = weight * (factor[:, None] if layer.output_axis == 1 else factor[None]).astype(np.float64)
+    if (np.abs(new_weight) > np.finfo(np.float32).max).any():
+        return "its products with the weights leave float32's range"
     attributes = {name: value for name, value in node.attributes.items() if name != "beta"}
     inputs: list[ir.Value | None] = [
         source,

@@ -62,3 +62,13 @@ def test_not_for_features_far_from_zero() -> None:
 def test_nearly_a_constant_bias() -> None:
     tail = "c = Mul (b, b) y = Gemm (s, w, c)"
     rests(RULE, scaled(tail, inputs="float[N,4] x, float[5] b", w=floats(4, 5)), "the bias is not constant")
+
+
+def test_not_where_a_product_of_scale_and_weight_is_infinite() -> None:
+    """Features that hardly vary have scales beyond all bounds."""
+    found = scaled(offset=[0.0] * 4, scale=[1e30, 1.0, 1.0, 1.0], w=1e10 * floats(4, 5), b=floats(5))
+    rests(RULE, found, "leave float32's range")
+
+
+def test_a_layer_without_outputs_is_no_defect() -> None:
+    fires(RULE, scaled("y = Gemm (s, w)", outputs="float[N,0] y", w=floats(4, 0)), "Gemm")
