@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -168,12 +167,15 @@ def benchmark_settings(
         One for each setting, threads first; of models whose batch is fixed those of that batch alone.
     """
     found: dict[tuple[int, int], Benchmark] = {}
-    for size, count in itertools.product(batch_sizes, threads):
-        one = benchmark(
-            models, samples, config=(config or SessionConfig()).with_(threads=count), batch_size=size,
-            concurrency=concurrency, dims=dims, seconds=seconds, progress=progress,
-        )  # fmt: skip
-        found.setdefault((one.timing.batch, count), one)
+    for size in batch_sizes:
+        for count in dict.fromkeys(threads):
+            one = benchmark(
+                models, samples, config=(config or SessionConfig()).with_(threads=count), batch_size=size,
+                concurrency=concurrency, dims=dims, seconds=seconds, progress=progress,
+            )  # fmt: skip
+            if (one.timing.batch, count) in found:  # the batch is fixed, so that every other number would do the same
+                break
+            found[one.timing.batch, count] = one
     return list(found.values())
 
 

@@ -106,12 +106,15 @@ def profile(
 def draw_feeds(
     model: ir.Model, samples: Samples | None, config: SessionConfig, batch_size: int, dims: Mapping[str, int] | None
 ) -> tuple[Samples, list[Mapping[str, np.ndarray]]]:
-    """What ``model`` is timed on, ``samples`` or else random values, and the first :data:`_FEED_COUNT` batches of it."""
+    """What ``model`` is timed on, ``samples`` or else random values, and the first :data:`_FEED_COUNT` batches of it, whole
+    ones where there are any: the rest of the samples would pass for one more.
+    """
     if samples is None:
         count = _FEED_COUNT * batch_size
         samples = open_samples("random", model, max_samples=count, dims=dims, run_check=make_run_check(model, config))
     timed = samples.take(list_timed(samples, _FEED_COUNT * batch_size))
-    return samples, list(itertools.islice(timed.batches(batch_size), _FEED_COUNT))
+    batches = list(itertools.islice(timed.batches(batch_size), _FEED_COUNT))
+    return samples, [*([batch for batch in batches if len(batch.indices) == batch_size] or batches)]
 
 
 @dataclass(frozen=True)

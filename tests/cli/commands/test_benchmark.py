@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
+from onnxslim.data.sources import open_samples
+from onnxslim.model_io import model_file
 from onnxslim.runtime.devices import choose as choosing
 from onnxslim.runtime.devices import machine_figures
 from onnxslim.runtime.memory import MemoryUsage
+from onnxslim.runtime.session import SessionConfig
 from onnxslim.tools import benchmarking
+from onnxslim.tools.profiling import draw_feeds
 
 Run = Callable[..., "object"]
 
@@ -49,13 +54,35 @@ def test_benchmark_at_several_threads_and_batches_is_one_table(
         assert all(model["median_ms"] > 0 for model in setting["models"])
 
 
-def test_a_fixed_batch_is_timed_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fixed_batch_is_told_once_for_each_number_of_threads(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = []
+
+    def watch(*models: object, batch_size: int, config: SessionConfig, **options: object) -> benchmarking.Benchmark:
+        timed.append((batch_size, config.threads))
+        return time_once(*models, batch_size=batch_size, config=config, **options)  # type: ignore[arg-type]
+
+    time_once = benchmarking.benchmark
+    monkeypatch.setattr(benchmarking, "benchmark", watch)
     monkeypatch.setattr(benchmarking, "_THROUGHPUT_SECONDS", 0.05)
     monkeypatch.setattr(choosing, "_TURN_SECONDS", 1e-3)
     text = """<ir_version: 8, opset_import: ["": 17]> g (float[1,3] x) => (float[1,3] y) { y = Relu (x) }"""
     onnx.save(onnx.parser.parse_model(text), tmp_path / "fixed.onnx")
-    document = run("benchmark", tmp_path / "fixed.onnx", "--batch-size", "1,8", "--json").json
-    assert "settings" not in document
+    call = ["benchmark", tmp_path / "fixed.onnx", "--threads", "1,2", "--batch-size", "1,8", "--json"]
+    document = run(*call).json
+    assert [(s["threads"], s["batch"]) for s in document["settings"]] == [(1, 1), (2, 1)]
+    assert timed == [(1, 1), (1, 2), (8, 1)], "the last one showed that the batch is fixed"
+
+
+def test_what_is_left_of_the_samples_is_no_batch() -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]> g (float[n,3] x) => (float[n,3] y) { y = Relu (x) }"""
+    )
+    samples = open_samples({"x": np.zeros((12, 3), np.float32)}, model_file.load(model))
+    for size, batches in ((8, [8]), (5, [5, 5]), (16, [12])):
+        feeds = draw_feeds(model_file.load(model), samples, SessionConfig(), size, None)[1]
+        assert [len(feed["x"]) for feed in feeds] == batches
 
 
 @pytest.mark.parametrize("option", [["--threads", "0"], ["--threads", "1,x"], ["--batch-size", "all"], ["--batch-size", ""]])
