@@ -52,11 +52,13 @@ def check_above_chance(subject: str, hits: int, labels: np.ndarray) -> None:
 def describe_resolution(gating: Sequence[MetricResult], n: int, max_drop: float) -> str | None:
     """Why ``n`` samples cannot show that ``max_drop`` is kept; None where they may.
 
-    One answer is 1 / n of metrics of right and wrong; of one sample nothing has an interval.
+    One answer is 1 / n of metrics of right and wrong, where a sample has one and no sequence of them; of one sample nothing
+    has an interval.
     """
+    of_sequences = {metric.output for metric in gating if metric.name == "tokens"}
     for metric in gating:
         limit = metric.get_own_limit(max_drop)
-        if metric.name in _COUNTING_METRICS and limit * n < 1:
+        if metric.name in _COUNTING_METRICS and metric.output not in of_sequences and limit * n < 1:
             one, allowed = metric.format_value(1 / n), metric.format_value(limit)
             return (
                 f"the confirm data cannot show whether {metric.name} drops by {allowed}: one answer of {n} is {one};"

@@ -24,7 +24,7 @@ from onnxslim.runtime.session import SessionConfig, open_timed_session
 from onnxslim.runtime.session_config import version
 from onnxslim.runtime.timing import interleave
 from onnxslim.validation import latency as latencies
-from onnxslim.validation.evaluation_accumulator import Evaluation
+from onnxslim.validation.evaluation_accumulator import Evaluation, get_comparable_drop
 from onnxslim.validation.metrics.accumulator import MetricResult
 from onnxslim.verification.check import Check, conclude
 from onnxslim.verification.interface import check_interface, check_oldest_runtime, check_opset
@@ -204,4 +204,6 @@ def _describe_judging(evaluation: Evaluation, samples: Samples) -> dict[str, str
 
 
 def _format_limit(evaluation: Evaluation, limit: float) -> str:
-    return evaluation.metric.format_value(evaluation.metric.get_own_limit(limit))
+    """The drop that the number of samples is for: of a guard, which may lose more, none is asked."""
+    metric = max(_list_proven(evaluation), key=get_comparable_drop)
+    return metric.format_value(metric.get_own_limit(limit))

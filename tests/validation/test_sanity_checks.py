@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from onnxslim.core.errors import InvalidDataError
-from onnxslim.validation.sanity_checks import OutputVariation, check_above_chance
+from onnxslim.validation.metrics.accumulator import MetricResult
+from onnxslim.validation.sanity_checks import OutputVariation, check_above_chance, describe_resolution
 
 BALANCED = np.arange(500) % 10
 SKEWED = np.repeat([0, 1], [450, 50])
@@ -27,6 +28,15 @@ def test_a_model_that_guesses_cannot_be_judged(labels: np.ndarray, hits: int) ->
         check_above_chance("the original", hits, labels)
     assert caught.value.exit_code == 3
     assert caught.value.hint
+
+
+def test_few_sequences_hold_many_answers_and_few_samples_few() -> None:
+    agreement = MetricResult("agreement", 1.0, 1.0, 0.0, (0.0, 0.0), 20, share=True, point=0.02, output="y", guards=True)
+    tokens, confidence = (
+        MetricResult(name, 0.9, 0.9, 0.0, (0.0, 0.0), 20, share=True, output="y") for name in ("tokens", "confidence")
+    )
+    assert describe_resolution([tokens, agreement], 20, 0.01) is None
+    assert "one answer of 20 is 5 %; 50 samples could" in str(describe_resolution([confidence, agreement], 20, 0.01))
 
 
 @pytest.mark.parametrize(
