@@ -87,8 +87,8 @@ class MixedBuilder:
         rng, drawn = np.random.default_rng(0), dict[str, Rounded]()
         for weight in self._weights:
             key = weight.name, chosen[weight.name]
-            if isinstance(weight.stored, WeightTensor):  # nothing is fitted, so that this is what is built
-                self._rounded.setdefault(key, weight.round(key[1]))
+            if isinstance(weight.stored, WeightTensor) and key not in self._rounded:
+                self._rounded[key] = weight.round(key[1])  # nothing is fitted, so that this is what is built
             drawn[weight.name] = self._rounded.get(key) or _draw_blocks(weight, key[1], rng)
         return self._write(drawn)[0]
 

@@ -14,8 +14,11 @@ from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.numerics.block_grids import BlockFormat
 from onnxslim.quantization.prepare import prepare_model
+from onnxslim.quantization.weight_only import codebook
+from onnxslim.quantization.weight_only.mixed import formats
 from onnxslim.quantization.weight_only.mixed.builder import MixedBuilder
 from onnxslim.quantization.weight_only.mixed.formats import BlockFormats, MixedWeight, find_mixed_weights
+from onnxslim.quantization.weight_only.weights import WeightTensor
 from onnxslim.runtime.session import Session, SessionConfig
 from tests.support.quantize_graphs import model, weight
 
@@ -89,6 +92,20 @@ def test_a_sketch_has_the_size_of_what_is_built(small: float) -> None:
         chosen = {one.name: text if one.name != "u" else one.formats[-1] for one in weights}
         sketched = len(model_file.to_bytes(builder.sketch(chosen)))
         assert abs(sketched - len(model_file.to_bytes(builder.build(chosen)[0]))) <= 8
+
+
+def test_codebooks_are_fitted_once_however_many_sketches_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, weights, builder, _ = make_builder()
+    fitted = []
+
+    def watch(stored: WeightTensor, size: int) -> codebook.Codebook:
+        fitted.append(size)
+        return codebook.fit_codebook(stored, size)
+
+    monkeypatch.setattr(formats, "fit_codebook", watch)
+    for text in ("uint2:64", "uint4:32"):
+        builder.sketch({one.name: text if one.name != "u" else "codebook:16" for one in weights})
+    assert fitted == [16]
 
 
 def test_nothing_is_said_of_what_was_written_itself() -> None:
