@@ -107,7 +107,7 @@ def parse_number(value: object, *, is_text: bool = False) -> float:
     if isinstance(value, str) and (is_text or _EXPONENT_PATTERN.fullmatch(value)):
         with contextlib.suppress(ValueError):
             number = float(value)
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not _is_finite(number):
         raise QuantityError("expected a number", "for example 0.5")
     return number
 
@@ -130,6 +130,13 @@ Bytes = Annotated[int, Notation(parse_size)]
 Seconds = Annotated[float, Notation(parse_duration)]
 Count = Annotated[int, Notation(functools.partial(parse_whole_number, low=1))]
 Seed = Annotated[int, Notation(functools.partial(parse_whole_number, low=0))]
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole one that no float holds
+        return False
 
 
 def _split_unit(value: object) -> tuple[float | None, str]:

@@ -125,7 +125,7 @@ def parse(text: str, source: str = "recipe") -> Recipe:
     """
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # dates, numbers and nesting beyond all bounds
         raise UsageError(f"{source}: not YAML ({' '.join(str(error).split())})") from None
     hint = "steps: [simplify, quantize], or search: balanced"
     if not isinstance(value, dict):

@@ -31,6 +31,12 @@ def test_what_is_no_quantity_is_none_of_any_kind(parse: Callable[[Any], float], 
         parse(value)
 
 
+@pytest.mark.parametrize("parse", [parse_share, parse_drop, parse_size, parse_duration, parse_number])
+def test_a_whole_number_that_no_float_holds_is_none(parse: Callable[[Any], float]) -> None:
+    with pytest.raises(QuantityError, match="expected"):
+        parse(10**400)
+
+
 @given(st.floats(0, 1, exclude_max=True))
 def test_a_share_means_the_same_as_a_number_and_as_text(share: float) -> None:
     assert parse_share(share) == parse_share(repr(share)) == share
