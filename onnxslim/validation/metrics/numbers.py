@@ -59,7 +59,9 @@ class NumberSums:
             return
         if self._shape is None:
             self._open(original[0])
-        elif original.shape[1:] != self._shape and not self._varies:
+        elif original.shape[1:] != self._shape and not (
+            self._varies and self._shift.shape in ((1,), original[0].shape[-1:])
+        ):
             self._go_on_by_last_axis(original[0])
         groups = (
             (self.n + np.arange(len(original))) % MAX_JACKKNIFE_GROUPS if group is None else np.full(len(original), group)
@@ -185,7 +187,7 @@ class NumberSums:
         assert self._shape is not None
         places, shape = math.prod(self._shape), first.shape
         is_common = len(shape) > 1 and len(self._shape) > 1 and shape[-1] == self._shape[-1] and places <= MAX_FEATURES
-        width = self._shape[-1] if is_common else 1
+        width = (self._shape[-1] if is_common else 1) or 1
         count, total, square = (self._sums[:, row] for row in (_COUNT, _TOTAL, _SQUARE))
         seen = self._shift if places else first  # a list of what was found may begin with nothing
         known = np.isfinite(seen).reshape(-1, width)

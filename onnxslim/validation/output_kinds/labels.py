@@ -57,10 +57,10 @@ def _fit_labels(kind: OutputKind, model: ModelObservation) -> tuple[int, OutputK
 
 def _fit_classes(kind: OutputKind, output: OutputObservation, labels: np.ndarray) -> tuple[int, OutputKind | None]:
     if kind.name == "answers":
-        names = {str(row.reshape(-1)[0]) for row in output.rows} if output.squeezed_shape == () else set()
+        names = {str(row.reshape(-1)[0]) for row in output.rows} if all(row.size == 1 for row in output.rows) else set()
         return 2, replace(kind, label_gates=("top1",)) if names & set(map(str, np.unique(labels).tolist())) else None
     size = output.squeezed_shape
-    if not output.is_float or len(size) != 1 or size[0] < 2 or labels.dtype.kind not in "iu":
+    if not output.is_float or len(size) != 1 or size[0] < 2 or not output.has_fixed_shape or labels.dtype.kind not in "iu":
         return 0, None
     if kind.name == "embeddings" or not 0 <= labels.min() <= labels.max() < size[0]:
         return 0, None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -76,6 +79,26 @@ def test_outputs_whose_shape_varies_are_read_by_the_last_axis() -> None:
     for length in (3, 4, 5, 6, 7, 8):
         ragged.add(np.ones((1, length)), rng.normal(size=(1, length)), None, 1)
     assert ragged.compute().drop == 1.0
+
+
+@pytest.mark.parametrize("what", ["variance", "deviation"])
+@pytest.mark.parametrize(
+    "shapes", [[(2, 4), (3, 4), (2, 5)], [(2, 4), (3, 4), (4,), ()], [(0, 4), (3, 4), (2, 5)], [(2, 0), (3, 0), (3, 1)]]
+)
+def test_where_the_last_axis_varies_too_all_numbers_are_one_feature_in_any_order(
+    what: Literal["variance", "deviation"], shapes: list[tuple[int, ...]]
+) -> None:
+    rng = np.random.default_rng(0)
+    samples = [rng.normal(3.0, size=shape) for shape in shapes]
+    noisy = [sample + 0.1 * rng.normal(size=sample.shape) for sample in samples]
+    losses = []
+    for order in itertools.permutations(range(len(shapes))):
+        sums = numbers.NumberSums()
+        for index in order:
+            sums.add(noisy[index][None], samples[index][None])
+        losses.append(sums.measure(what))
+    assert np.isfinite(losses).all()
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-9)
 
 
 def test_large_samples_are_summed_by_neighbors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxslim.validation.output_kinds.kind import OutputKind
+from onnxslim.validation.output_kinds.observation import ModelObservation, OutputObservation
 from onnxslim.validation.output_kinds.recognition import recognize
 from tests.support.observed import IMAGE, make_logits, observe_outputs, softmax
 
@@ -30,6 +31,14 @@ def test_classes_make_scores_of_what_would_be_numbers_and_of_nothing_else() -> N
     assert kind.name == "class scores"
     assert find({"y": 0.1 * LOGITS}, CLASSES + 30) == []
     assert find({"y": LOGITS[:, :1]}, CLASSES) == []
+
+
+def test_classes_are_about_no_output_whose_size_differs_by_sample() -> None:
+    """What was found in a picture may be one thing in the first, and nothing in another."""
+    for dtype, sizes in (("f4", [4, 5, 4]), ("i8", [1, 0, 2])):
+        rows = tuple(RNG.normal(size=size).astype(dtype) for size in sizes)
+        kinds = recognize(ModelObservation({"y": OutputObservation("y", rows)}, labels=np.array([0, 1, 0])))
+        assert not any(kind.label_gates for kind in kinds)
 
 
 def test_texts_decide_the_answers_that_are_texts() -> None:
