@@ -29,8 +29,17 @@ class EmbeddingRows:
         self._rows: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, result: np.ndarray, original: np.ndarray) -> None:
-        """Take in one batch, the sample on the first axis; of several vectors a sample their mean."""
+        """Take in one batch, the sample on the first axis; of several vectors a sample their mean.
+
+        Raises:
+            UsageError: They are not of one length.
+        """
         expected = pool_vectors(original)
+        if self._rows and len(self._rows[0][0]) != expected.shape[1]:
+            lengths = f"{len(self._rows[0][0])} and of {expected.shape[1]}"
+            raise UsageError(
+                f"vectors of {lengths} numbers have no cosine", hint="name an output of one length with --output"
+            )
         found = pool_vectors(result) if result.shape == original.shape else np.zeros_like(expected)
         for pair in zip(expected, found, strict=True):
             if self.n % self._stride == 0:

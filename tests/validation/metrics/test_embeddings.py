@@ -73,6 +73,13 @@ def test_several_vectors_a_sample_are_pooled_whatever_their_number() -> None:
     assert judge("similarity", vectors[:, None], vectors[:, None]).result == pytest.approx(1.0)
 
 
+def test_vectors_of_several_lengths_are_none() -> None:
+    tally = SimilarityMetric()
+    tally.add(np.ones((1, 4, 16)), np.ones((1, 4, 16)), None, 1)
+    with pytest.raises(UsageError, match="vectors of 16 and of 5 numbers"):
+        tally.add(np.ones((1, 2, 5)), np.ones((1, 2, 5)), None, 1)
+
+
 def test_many_rows_are_thinned_out_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embeddings, "MAX_ROWS", 50)
     a = draw_vectors(RNG, 300)
