@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -60,12 +61,13 @@ class EmbeddingRows:
 
 
 def pool_vectors(values: np.ndarray) -> np.ndarray:
-    """One vector a sample, float64 (n, D): of (n, …, D) the mean over what lies between; NaN and infinities are 0."""
+    """One vector a sample, float64 (n, D): of (n, …, D) the mean over what lies between; 0 of none, NaN and infinities."""
     if values.ndim > 2:
-        values = values.reshape(len(values), *(size for size in values.shape[1:] if size > 1))
+        values = values.reshape(len(values), *(size for size in values.shape[1:] if size != 1))
     rows = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
-    pooled = rows.mean(axis=tuple(range(1, rows.ndim - 1))) if rows.ndim > 2 else rows.reshape(len(rows), -1)
-    return np.asarray(pooled)
+    if rows.ndim <= 2:
+        return rows.reshape(len(rows), math.prod(rows.shape[1:]))
+    return np.asarray(rows.sum(axis=tuple(range(1, rows.ndim - 1))) / max(math.prod(rows.shape[1:-1]), 1))
 
 
 def measure_cosines(rows: np.ndarray) -> np.ndarray:

@@ -73,6 +73,14 @@ def test_several_vectors_a_sample_are_pooled_whatever_their_number() -> None:
     assert judge("similarity", vectors[:, None], vectors[:, None]).result == pytest.approx(1.0)
 
 
+def test_a_sample_without_vectors_is_like_nothing() -> None:
+    rows = [RNG.normal(size=(1, count, 6)) for count in (3, 0, 2, 1, 4, 5)]
+    tally = SimilarityMetric()
+    for row in rows:
+        tally.add(row, row, None, 1)
+    assert tally.compute().drop == pytest.approx(0.0)
+
+
 def test_vectors_of_several_lengths_are_none() -> None:
     tally = SimilarityMetric()
     tally.add(np.ones((1, 4, 16)), np.ones((1, 4, 16)), None, 1)
