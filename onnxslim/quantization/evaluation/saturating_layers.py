@@ -65,8 +65,7 @@ def find_saturating_layers(model: ir.Model) -> list[SaturatingLayer]:
     """Those of ``model``, the one that can go furthest beyond 16 bits first; it may be Q/DQ, QOperator or dynamic."""
     found = []
     for node in model.graph.all_nodes():
-        high = _find_highest_code(node)
-        sums, wraps = [], False
+        high, sums, wraps = _find_highest_code(node), list[np.ndarray](), False
         for codes, axis in _list_weights(node):
             for part in codes if node.op_type == "DynamicQuantizeLSTM" else (codes,):
                 sums.append(largest_pair_sums(part, axis) * high)
@@ -131,12 +130,18 @@ def _has_codes(value: ir.Value | None) -> bool:
     return producer is not None and producer.op_type == "DequantizeLinear" and get_const_array(producer.inputs[0]) is None
 
 
+def _find_source(node: ir.Node | None, op: str) -> ir.Node | None:
+    """The node that makes the first input of ``node``, where it is an ``op``."""
+    value = node.inputs[0] if node is not None and node.inputs else None
+    source = None if value is None else value.producer()
+    return source if source is not None and source.op_type == op else None
+
+
 def _find_highest_code(node: ir.Node) -> int:
     """The highest code that ``node``'s input can hold: less than 255 where a Clip before it ends the range earlier."""
-    dequantize = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
-    quantize = dequantize.inputs[0].producer() if dequantize is not None and dequantize.inputs[0] is not None else None
-    clip = quantize.inputs[0].producer() if quantize is not None and quantize.inputs[0] is not None else None
-    if quantize is None or quantize.op_type != "QuantizeLinear" or clip is None or clip.op_type != "Clip":
+    quantize = _find_source(_find_source(node, "DequantizeLinear"), "QuantizeLinear")
+    clip = _find_source(quantize, "Clip")
+    if quantize is None or clip is None:
         return _MAX_CODE
     scale, zero_point = (get_const_array(value) for value in (*quantize.inputs[1:3], None)[:2])
     high = get_clip_bounds(clip)[1]

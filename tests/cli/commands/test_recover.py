@@ -63,7 +63,7 @@ def test_a_checkpoint_goes_on_and_is_no_part_of_the_recipe(
     ("flags", "said"),
     [
         (["--augment", "flop"], "no flop among flip, crop, noise, mixup"),
-        (["--lr", -1], "lr is -1"),
+        (["--lr", -1], "--lr -1: expected a number above 0"),
         (["--steps", 3, "--epochs", 1], "not several of them"),
         (["--max-samples", 4, "--steps", 3], "too few to hold some back"),
     ],

@@ -92,5 +92,6 @@ def test_a_library_of_custom_ops_is_loaded_when_named(run: Run, tmp_path: Path) 
 
 def test_a_common_option_is_a_field() -> None:
     options = {option.name for options in OPTION_SECTIONS.values() for option in options}
-    # how far it is, and what the folder of a model says of its inputs, no option tells
-    assert options == set(CommonOptions.__dataclass_fields__) - {"progress", "input_configs"}
+    # how far it is, what the folder of a model says of its inputs, and which part of the data is held back no option tells;
+    # only commands that write have a receipt
+    assert options == set(CommonOptions.__dataclass_fields__) - {"progress", "input_configs", "part", "receipt"}

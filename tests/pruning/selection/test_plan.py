@@ -15,7 +15,7 @@ from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.budget import make_budget
 from onnxslim.pruning.selection.effects import initial_effects
 from onnxslim.pruning.selection.plan import list_choices, meet_budget
-from onnxslim.pruning.selection.survey import survey_candidates
+from onnxslim.pruning.selection.survey import Surveys, survey_candidates
 from onnxslim.pruning.selection.widths import plan_widths
 from tests.support import nets
 from tests.support.pruned import error, run_prune
@@ -52,7 +52,7 @@ class _NoTime(Pacer):
 def test_without_time_the_first_choice_that_meets_the_budget_is_taken() -> None:
     model = nets.residual(blocks=3)
     context, options = RunContext(), PruneOptions(remove=0.3, of="macs", round_to=1)
-    candidates = survey_candidates(model, context, options, {}, has_budget=True).candidates
+    candidates = survey_candidates(model, context, options, Surveys(), has_budget=True).candidates
     widths, measured = plan_widths(candidates, options, context, {}), list[ir.Model]()
     budget = make_budget(model, context, options)
     assert budget is not None
@@ -73,7 +73,7 @@ def test_without_time_the_first_choice_that_meets_the_budget_is_taken() -> None:
 def test_where_no_cut_saves_anything_that_is_said() -> None:
     model = nets.mlp()
     context, options = RunContext(), PruneOptions(remove=0.3, of="macs", round_to=1)
-    candidates = survey_candidates(model, context, options, {}, has_budget=True).candidates
+    candidates = survey_candidates(model, context, options, Surveys(), has_budget=True).candidates
     budget = make_budget(model, context, options)
     assert budget is not None
     savings = budget.savings(candidates, plan_widths(candidates, options, context, {}))

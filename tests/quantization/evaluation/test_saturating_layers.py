@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper
 
 from onnxslim.quantization.conformance.toy_models import ToyModel
 from onnxslim.quantization.evaluation.saturating_layers import find_saturating_layers, report_room
@@ -133,3 +134,16 @@ def test_what_is_written_for_any_processor_cannot_saturate_and_says_what_that_co
     assert find_saturating_layers(results["cpu"])
     assert not find_saturating_layers(results["portable"])
     assert report_room(results["cpu"]).warnings
+
+
+def test_a_layer_that_reads_what_no_input_makes_is_looked_at_like_any_other() -> None:
+    """A Constant and a RandomNormal have no inputs at all, and may stand where a DequantizeLinear is looked for."""
+    for made in (
+        helper.make_node("Constant", [], ["c"], value_float=1.0),
+        helper.make_node("RandomNormal", [], ["c"], shape=[4]),
+    ):
+        nodes = [made, helper.make_node("Identity", ["c"], ["i"]), helper.make_node("MatMul", ["i", "x"], ["y"])]
+        info = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 4])]
+        graph = helper.make_graph(nodes, "g", info, [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)])
+        given = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+        assert find_saturating_layers(given) == []

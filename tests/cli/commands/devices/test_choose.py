@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from onnxslim.runtime.devices import choose as choosing
-from onnxslim.verification import verification
+from onnxslim.verification import examination
 
 Run = Callable[..., "object"]
 
@@ -16,7 +16,7 @@ Run = Callable[..., "object"]
 def test_what_verify_wrote_is_what_choose_reads(
     run: Run, cnn: str, evals: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verification, "MAX_TIMING_SECONDS", 0.05)
+    monkeypatch.setattr(examination, "MAX_TIMING_SECONDS", 0.05)
     monkeypatch.setattr(choosing, "_TURN_SECONDS", 1e-3)
     content = Path(cnn).read_bytes()
     (tmp_path / "original.onnx").write_bytes(content)
