@@ -256,9 +256,11 @@ def _measure_drop(trial: Trial) -> None:
     drop = metric.get_drop_by(limit)
     trial.seen_drop = math.inf if drop is None or math.isnan(drop) else max(0.0, drop)
     trial.least_drop = find_least_drop(metrics, limit)
-    trial.drop = bound_drop(metrics, limit, many=bool(trial.candidate.pruning_ratio))
+    many = bool(trial.candidate.pruning_ratio)
+    trial.drop = bound_drop(metrics, limit, many=many)
     trial.metric, trial.metric_is_share = metric.name, can_be_asked_for(limit)
-    trial.describe_loss(metric)
+    # a guard may have lost more, and be in no doubt
+    trial.describe_loss(max(metrics, key=lambda one: bound_drop([one], limit, many=many)))
 
 
 def _compute_score(trial: Trial, goal: str, use_clock: bool) -> None:

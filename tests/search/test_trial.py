@@ -10,9 +10,11 @@ from onnxslim import optimize
 from onnxslim.core.errors import GateError, LimitError
 from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.recipe import Recipe, make_step
-from onnxslim.pipeline.task import prepare_task
+from onnxslim.pipeline.task import CompressionTask, prepare_task
 from onnxslim.search.candidate import Candidate
 from onnxslim.search.trial import LARGER, discount_ratio, run_trial
+from onnxslim.validation.gates import Gates
+from onnxslim.validation.metrics.accumulator import MetricResult
 from tests.search.test_confirmation import make_trial
 from tests.support.paths import SAMPLES
 
@@ -45,6 +47,17 @@ def test_what_so_few_samples_cannot_refuse_may_pass_unless_it_was_picked_among_m
     assert trial.may_pass == may_pass
     trial.least_drop = 0.03
     assert not trial.may_pass
+
+
+def test_what_keeps_a_trial_out_is_told_and_not_the_guard_that_lost_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = MetricResult("agreement", 1.0, 0.985, 0.015, (0.0, 0.05), 52, share=True, point=0.02, guards=True)
+    doubtful = MetricResult("confidence", 0.9, 0.893, 0.007, (-0.003, 0.017), 52, share=True)
+    monkeypatch.setattr(CompressionTask, "estimate_metrics", lambda *_: [guard, doubtful])
+    recipe = Recipe((make_step("simplify"),), Gates(max_drop=0.01))
+    task = prepare_task(MODEL, "optimize", data=CALIB, tune=0.2)
+    trial = run_trial(task, Candidate(scheme=None), recipe, "balanced", use_clock=False)
+    assert trial.drop > 0.01 > trial.seen_drop
+    assert trial.loss == ("loses 0.70 points of Expected top-1", "too near the 1.0 point allowed for so few samples")
 
 
 @pytest.mark.parametrize("error", [KeyError("node_1: its weight is no constant"), RuntimeError("two\nlines"), IndexError()])
