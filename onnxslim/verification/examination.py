@@ -115,11 +115,7 @@ def examine(
         found.checks.append(Check("run", "fail", f"the candidate does not run: {error.message}"))
     else:
         found.checks += check_speed(result.latency, asked.min_speedup)
-        answers, cautions = check_processors(
-            model, samples, asked.cpus, task.config, seed=asked.seed, progress=task.progress
-        )
-        found.checks += answers
-        result.warnings += cautions
+        found.checks += check_processors(model, samples, asked.cpus, task.config, seed=asked.seed, progress=task.progress)
     return found
 
 

@@ -53,7 +53,7 @@ def check_processors(
     *,
     seed: int = 0,
     progress: Progress = ignore_progress,
-) -> tuple[list[Check], list[str]]:
+) -> list[Check]:
     """Whether ``model`` answers on each processor as it does here.
 
     Args:
@@ -65,14 +65,15 @@ def check_processors(
         progress: Told how far it is.
 
     Returns:
-        A check of each processor that this machine is, or can be made to behave as; a warning of each other one.
+        A check of each processor; of one that this machine neither is nor can be made to behave as, or that takes no such
+        model, nobody can tell.
     """
     if not names:
-        return [], []
+        return []
     layers = find_saturating_layers(model)
     if len(samples) > MAX_SAMPLES and samples.sequences is None:
         samples = samples.take(draw_samples(samples, MAX_SAMPLES, seed))
-    checks, warnings = list[Check](), list[str]()
+    checks = list[Check]()
     for name in names:
         processor = PROCESSORS[name]
         named = describe_layers(layers, name)
@@ -82,24 +83,24 @@ def check_processors(
         try:
             interpreter = find_interpreter(processor)
         except UnsupportedError as error:
-            warnings.append(_describe_unasked(name, error, named))
+            checks.append(_make_unasked(name, error, named))
             continue
         try:
             with EmulatedSession(model, config, interpreter, f"on {name}") as session:
                 found = _compare(model, session, samples, config, progress)
         except HandOverError as error:  # says nothing of the processor
-            warnings.append(_describe_unasked(name, error, named))
+            checks.append(_make_unasked(name, error, named))
         except (InvalidModelError, UnsupportedError) as error:
             checks.append(Check(f"answers on {name}", "fail", f"does not run there: {error.message}"))
         else:
             checks.append(_judge(name, found, named))
-    return checks, warnings
+    return checks
 
 
-def _describe_unasked(name: str, error: UnsupportedError, named: str) -> str:
+def _make_unasked(name: str, error: UnsupportedError, named: str) -> Check:
     hint = f" ({error.hint})" if error.hint else ""
-    said = f"answers on {name} ({PROCESSORS[name].description}): expected, not verified here: {error.message}{hint}"
-    return said + (f"; {named}" if named else "")
+    said = f"{PROCESSORS[name].description}: expected, not verified here: {error.message}{hint}"
+    return Check(f"answers on {name}", "cannot tell", said + (f"; {named}" if named else ""))
 
 
 def describe_layers(layers: Sequence[SaturatingLayer], processor: str) -> str:

@@ -134,7 +134,7 @@ def plan_samples(gating: Sequence[MetricResult], pilot: int, total: int, limit: 
 
 
 def judge_drop(metric: MetricResult, limit: float, *, names_output: bool = False) -> Check:
-    """Whether the whole 95 % interval of the drop lies on one side of ``limit``; of a guard, whether the drop itself does.
+    """Whether the whole 95 % interval of the drop lies on one side of ``limit``; a guard passes where the drop itself does.
 
     Args:
         metric: Of the candidate against the original.
@@ -157,6 +157,6 @@ def judge_drop(metric: MetricResult, limit: float, *, names_output: bool = False
         )
     told += f", 95 % interval {text(interval[0])} to {text(interval[1])}, {metric.n} samples; {allowed}"
     # one sample of 300 is 0.00333…: an end exactly on the limit must not go by its last bit
-    low, high = (drop, drop) if metric.guards else interval
+    low, high = interval[0], drop if metric.guards else interval[1]
     verdict: Verdict = "pass" if high <= own_limit + 1e-9 else "fail" if low > own_limit + 1e-9 else "cannot tell"
     return Check(name, verdict, told, drop, interval, own_limit)

@@ -111,5 +111,6 @@ def test_stages_end_with_what_was_asked_for_or_with_all_there_is(seed: int, tota
 def test_a_guard_is_judged_by_what_was_seen() -> None:
     guard = MetricResult("agreement", 1.0, 0.985, 0.015, (0.006, 0.03), 300, share=True, point=0.02, guards=True)
     assert judge_drop(guard, 0.01).verdict == "pass"
-    assert judge_drop(guard, 0.005).verdict == "fail"
+    assert judge_drop(guard, 0.005).verdict == "cannot tell"  # of few samples one changed answer is more than is allowed
+    assert judge_drop(guard, 0.002).verdict == "fail"
     assert judge_drop(replace(guard, guards=False), 0.01).verdict == "cannot tell"
