@@ -1,4 +1,4 @@
-"""The fuzzer for twenty seconds (``ONNXSLIM_FUZZ_SECONDS``; a minute in CI); skipped where atheris is not installed."""
+"""The fuzzer for twenty seconds (``ONNXSLIM_FUZZ_SECONDS``; half a minute in CI); skipped where atheris is not installed."""
 
 from __future__ import annotations
 
