@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from onnxslim.runtime.devices.messages import (
     ProtocolError,
     answer_challenge,
     describe_failure,
+    is_answer,
     keep_alive,
     parse_address,
     read_token,
@@ -71,17 +73,24 @@ def _connect(address: str) -> RemoteDevice:
 
 
 def _greet(name: str, stream: socket.socket, token: str) -> dict[str, str]:
-    """What the worker says of its machine, once both know that they speak of the same."""
+    """What the worker says of its machine, once each has proved to the other that it knows the token."""
+    nonce = ""
     try:
         header, _ = receive(stream, greeting=True)
         if "error" not in header:
             if header["protocol"] != PROTOCOL:
                 raise UnsupportedError(f"--on {name}: a worker of another onnxslim", hint="install the same version there")
-            send(stream, {"answer": answer_challenge(token, str(header["nonce"]))})
+            nonce = secrets.token_hex(16)
+            send(stream, {"answer": answer_challenge(token, str(header["nonce"]), "search"), "nonce": nonce})
             header, _ = receive(stream, greeting=True)
         if "error" in header:
             failure = OnnxslimError.from_json(header["error"])
             raise type(failure)(f"--on {name}: {failure.message}", hint=failure.hint)
+        if not is_answer(header.get("answer"), token, nonce, "worker"):
+            raise UsageError(
+                f"--on {name}: who answers there does not know the token, and may be somebody else",
+                hint="look which process listens there, or where the ssh tunnel ends",
+            )
         facts = {str(key): str(value) for key, value in header["facts"].items()}
     except (OSError, EOFError, ProtocolError, KeyError, TypeError, AttributeError) as error:
         raise UnsupportedError(f"--on {name}: no worker answers ({describe_failure(error)})", hint=_START_HINT) from None

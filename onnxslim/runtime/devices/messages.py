@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -149,10 +149,18 @@ def read_token() -> str | None:
     return token
 
 
-def answer_challenge(token: str, nonce: str) -> str:
-    """What proves that one knows ``token`` without saying it (HMAC-SHA256, RFC 2104)."""
-    key, message = (text.encode(errors="surrogatepass") for text in (token, nonce))
+def answer_challenge(token: str, nonce: str, role: Literal["search", "worker"]) -> str:
+    """What proves that one knows ``token`` without saying it (HMAC-SHA256, RFC 2104).
+
+    The ``role`` is of who answers: an answer of the one side sent back to it proves nothing.
+    """
+    key, message = (text.encode(errors="surrogatepass") for text in (token, f"{role} {nonce}"))
     return hmac.new(key, message, hashlib.sha256).hexdigest()
+
+
+def is_answer(said: object, token: str, nonce: str, role: Literal["search", "worker"]) -> bool:
+    """Whether ``said`` is what :func:`answer_challenge` gives, in a time that tells nothing of it."""
+    return hmac.compare_digest(str(said).encode(errors="replace"), answer_challenge(token, nonce, role).encode())
 
 
 def parse_address(option: str, text: str) -> tuple[str, int]:

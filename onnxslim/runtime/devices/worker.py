@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hmac
 import os
 import platform
 import secrets
@@ -31,6 +30,7 @@ from onnxslim.runtime.devices.messages import (
     TOKEN_VARIABLE,
     ProtocolError,
     answer_challenge,
+    is_answer,
     keep_alive,
     read_token,
     receive,
@@ -131,12 +131,12 @@ class Worker:
         nonce = secrets.token_hex(16)
         send(stream, {"protocol": PROTOCOL, "nonce": nonce})
         header, _ = receive(stream, greeting=True)
-        said = str(header.get("answer")).encode(errors="replace")
-        if not hmac.compare_digest(said, answer_challenge(self._token, nonce).encode()):
+        if not is_answer(header.get("answer"), self._token, nonce, "search"):
             hint = f"{TOKEN_VARIABLE} is to be what the worker was started with, or what it printed then"
             _try_to_refuse(stream, UsageError("the worker was started with another token", hint=hint))
             return False
-        send(stream, {"facts": describe_device()})
+        proof = answer_challenge(self._token, str(header.get("nonce")), "worker")
+        send(stream, {"facts": describe_device(), "answer": proof})
         return True
 
 

@@ -69,6 +69,26 @@ def test_another_token_and_none(monkeypatch: pytest.MonkeyPatch) -> None:
             open_device(address).__enter__()
 
 
+@pytest.mark.parametrize("echoes", [True, False])
+def test_a_worker_that_does_not_know_the_token_is_believed_nothing(echoes: bool) -> None:
+    """Whoever holds the port could say any time; what it was told itself proves nothing when it says that again."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def claim() -> None:
+            stream, _ = server.accept()
+            with stream:
+                messages.send(stream, {"protocol": messages.PROTOCOL, "nonce": "n"})
+                header, _ = messages.receive(stream, greeting=True)
+                proof = {"answer": header["answer"]} if echoes else {}
+                messages.send(stream, {"facts": worker.describe_device(), **proof})
+
+        thread = threading.Thread(target=claim)
+        thread.start()
+        with pytest.raises(UsageError, match="does not know the token"):
+            open_device(f"127.0.0.1:{server.getsockname()[1]}").__enter__()
+        thread.join()
+
+
 def test_the_token_never_travels(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[bytes] = []
     send_all = messages.send

@@ -94,7 +94,8 @@ def test_who_has_not_proved_anything_yet_sends_a_short_header_alone(content: byt
 
 
 def test_any_text_can_be_a_token_and_a_nonce() -> None:
-    assert len({messages.answer_challenge(token, nonce) for token in ("a", "\ud800") for nonce in ("b", "\udc80")}) == 4
+    asked = [(token, nonce, role) for token in ("a", "\ud800") for nonce in ("b", "\udc80") for role in ("search", "worker")]
+    assert len({messages.answer_challenge(*one) for one in asked}) == 8  # type: ignore[arg-type]
 
 
 def test_an_end_in_the_middle_is_one() -> None:
