@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -39,6 +40,10 @@ try:
 except Exception as error:
     print(json.dumps({"error": type(error).__name__, "text": str(error)}), flush=True)
 """
+
+
+#: Seconds after which a process that says nothing is taken to hang: emulation makes a second a few minutes.
+MAX_SILENCE_SECONDS = 600.0
 
 
 class HandOverError(UnsupportedError):
@@ -117,9 +122,17 @@ class EmulatedSession:
     def _read(self) -> dict[str, Any]:
         """The child's next line."""
         assert self._child.stdout is not None
-        line = self._child.stdout.readline()
+        timer = threading.Timer(MAX_SILENCE_SECONDS, self._child.kill)
+        timer.start()
+        try:
+            line = self._child.stdout.readline()
+        finally:
+            is_late = not timer.is_alive()
+            timer.cancel()
         if not line.startswith("{"):
             _, errors = self._child.communicate()
+            if is_late:
+                raise UnsupportedError(f"{self._name}: no answer within {MAX_SILENCE_SECONDS:g} s")
             raise UnsupportedError(f"{self._name}: the process ended: {describe_death(self._child.returncode, errors)}")
         told: dict[str, Any] = json.loads(line)
         if told.get("error") == "TypeError":

@@ -8,6 +8,7 @@ import pytest
 
 from onnxslim.core.errors import OnnxslimError, UnsupportedError
 from onnxslim.data.sources import open_samples
+from onnxslim.runtime.emulation import emulated_session
 from onnxslim.runtime.emulation.emulated_session import EmulatedSession, HandOverError
 from onnxslim.runtime.isolation import HERE, Interpreter
 from onnxslim.runtime.session import Session, SessionConfig
@@ -32,6 +33,13 @@ def test_what_goes_wrong_there_is_told() -> None:
         there.run({"x": np.zeros((2, 3), np.int64)})
     with pytest.raises(UnsupportedError, match="on arm: the process ended"):
         EmulatedSession(found, SessionConfig(), Interpreter(("false",)), "on arm")
+
+
+def test_one_that_hangs_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emulated_session, "MAX_SILENCE_SECONDS", 0.2)
+    found = model("g (float[2,3] x) => (float[2,3] y) { y = Relu (x) }")
+    with pytest.raises(UnsupportedError, match=r"on arm: no answer within 0\.2 s"):
+        EmulatedSession(found, SessionConfig(), Interpreter(("sh", "-c", "exec sleep 600")), "on arm")
 
 
 def test_strings_are_refused() -> None:
