@@ -12,8 +12,8 @@ from onnxslim.model_folders.folder_files import FolderFiles
 #: Configuration files, in the order they are asked, and the objects in them that speak of a decoder.
 _CONFIGS = {"generation_config.json": ("",), "config.json": ("", "decoder"), "genai_config.json": ("model",)}
 _START_KEYS, _END_KEY = ("decoder_start_token_id", "bos_token_id"), "eos_token_id"
-#: What follows the first: pairs of a place and a token.
-_FORCED_KEY = "forced_decoder_ids"
+#: What follows the first: pairs of a place and a token; or one token, as that of a language.
+_FORCED_KEY, _FORCED_FIRST_KEY = "forced_decoder_ids", "forced_bos_token_id"
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,12 @@ def find_special_tokens(files: FolderFiles) -> SpecialTokens:
     for key in _START_KEYS:
         for place, config in _iter_configs(files):
             if start is None and config.get(key) is not None:
-                start, source = _read_token(config[key], f"{place}{key}"), f"{place}{key}"
-    forced: list[Any] = next((c[_FORCED_KEY] for _, c in _iter_configs(files) if isinstance(c.get(_FORCED_KEY), list)), [])
+                given, source = config[key], f"{place}{key}"
+                # one of each text of a batch, where there are several
+                start = _read_token(given[0] if isinstance(given, list) and given else given, source)
+    forced = next((c[_FORCED_KEY] for _, c in _iter_configs(files) if isinstance(c.get(_FORCED_KEY), list)), None)
+    if forced is None:
+        forced = [[1, c[_FORCED_FIRST_KEY]] for _, c in _iter_configs(files) if c.get(_FORCED_FIRST_KEY) is not None][:1]
     named = [(f"{place}{_END_KEY}", c[_END_KEY]) for place, c in _iter_configs(files) if c.get(_END_KEY) is not None]
     where, ends = named[0] if named else ("", [])
     return SpecialTokens(

@@ -27,6 +27,8 @@ def find(folder, **files):
         ({"config": {"decoder": {"bos_token_id": 4, "eos_token_id": [1, 2]}}}, (4,), {1, 2}),
         ({"genai_config": {"model": {"bos_token_id": 9}}}, (9,), set()),
         ({"generation_config": {"bos_token_id": 1, "forced_decoder_ids": [[1, 8], [2, 6], [4, 5]]}}, (1, 8, 6), set()),
+        ({"config": {"decoder_start_token_id": 2, "forced_bos_token_id": 9}}, (2, 9), set()),
+        ({"config": {"decoder_start_token_id": [4, 5], "forced_bos_token_id": None}}, (4,), set()),
         ({"generation_config": {"bos_token_id": 1, "forced_decoder_ids": [[1, None], [2, 6]]}}, (1,), set()),
         ({"generation_config": {"bos_token_id": 1, "forced_decoder_ids": [[[1], 8], [1, 6]]}}, (1, 6), set()),
     ],
