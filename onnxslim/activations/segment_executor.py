@@ -21,7 +21,7 @@ from onnxslim.runtime.session import SessionConfig
 #: Samples in one run, where their activations are small enough; large enough for the kernels.
 BATCH_SIZE = 16
 #: What a walk may hold, in bytes. Early feature maps are large and quick to compute again, late ones small and dear.
-MAX_HELD_BYTES = 128_000_000
+MAX_HELD_BYTES = 112_000_000
 
 
 class SegmentExecutor:

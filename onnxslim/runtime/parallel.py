@@ -18,7 +18,7 @@ from onnxslim.runtime.session import Session, SessionConfig
 
 T = TypeVar("T")
 #: What runs side by side may take, and from how many on that is looked at: two never take much.
-MAX_POOL_BYTES, MIN_MEASURED_COUNT = 384_000_000, 2
+MAX_POOL_BYTES, MIN_MEASURED_COUNT = 336_000_000, 2
 #: Inputs of a model, one run after another.
 FeedIterable: TypeAlias = Iterable[Mapping[str, np.ndarray]]
 

@@ -62,7 +62,7 @@ RANGES_SHARE = 0.3
 MAX_CONCAT_RANGE_RATIO = 16.0
 #: Of the memory that may be used, what watching activations may take beside the model and its own activations; and where
 #: nobody says, of what is planned with.
-OBSERVATION_MEMORY_SHARE, OBSERVATION_BYTES = 0.25, 300_000_000
+OBSERVATION_MEMORY_SHARE, OBSERVATION_BYTES = 0.25, 256_000_000
 
 
 def quantize_static(
