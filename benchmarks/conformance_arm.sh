@@ -20,12 +20,15 @@ command -v qemu-aarch64-static >/dev/null || command -v qemu-aarch64 >/dev/null 
     { echo "qemu-aarch64 is not here: apt install qemu-user-static"; exit 4; }
 
 if [ ! -x "$folder/root/usr/bin/python$python_version" ]; then
+    # the mirror that this machine takes Debian's packages from, where it is a Debian; else one has to be named
+    mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 'debian/\?$' || true)}
+    [ -n "$mirror" ] || { echo "no mirror of Debian is known here: DEBIAN_MIRROR=http://HOST/debian $0"; exit 4; }
     echo "unpacking Debian's Python $python_version for arm64 into $folder/root"
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
     mkdir -p "$scratch"/{lists/partial,cache/archives/partial,preferences.d} "$folder/root"
     : > "$scratch/status"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $debian main" \
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $debian main" \
         > "$scratch/sources.list"
     apt=(apt-get -qq -y -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o Dir::State="$scratch"
         -o Dir::State::status="$scratch/status" -o Dir::Cache="$scratch/cache" -o Dir::Etc::sourcelist="$scratch/sources.list"
