@@ -32,6 +32,8 @@ MAX_GREETING_BYTES = 1 << 16
 TOKEN_VARIABLE, TOKEN_FILE_VARIABLE = "ONNXSLIM_TOKEN", "ONNXSLIM_TOKEN_FILE"
 
 _MAGIC = b"OSW1"
+#: Sent at a time: a slow line is no reason to give up, another side that takes nothing is.
+_SENT_BYTES = 1 << 16
 _PREFIX = struct.Struct("!4sI")
 #: When the system asks an other side that says nothing, in seconds, how often, and for how many ms it repeats what was not
 #: received.
@@ -53,9 +55,10 @@ def send(stream: socket.socket, header: Mapping[str, Any], blobs: Blobs = ()) ->
         OSError: The other side is gone.
     """
     text = json.dumps({**header, "blobs": [len(blob) for blob in blobs]}).encode()
-    stream.sendall(_PREFIX.pack(_MAGIC, len(text)) + text)
-    for blob in blobs:
-        stream.sendall(blob)
+    for part in (_PREFIX.pack(_MAGIC, len(text)) + text, *blobs):
+        content = memoryview(part)
+        for start in range(0, len(content), _SENT_BYTES):  # a timeout of the stream is of each
+            stream.sendall(content[start : start + _SENT_BYTES])
 
 
 def receive(stream: socket.socket, *, greeting: bool = False) -> tuple[dict[str, Any], list[bytes]]:

@@ -164,9 +164,8 @@ class RemoteDevice:
             raise self._loss
         closed, self.closed[:] = list(self.closed), []
         try:
-            self._stream.settimeout(None)  # however slow the line is
-            send(self._stream, {**header, "operation": operation, "close": closed}, blobs)
             self._stream.settimeout(MAX_SILENCE_SECONDS)
+            send(self._stream, {**header, "operation": operation, "close": closed}, blobs)
             reply, arrays = receive(self._stream)
             while "progress" in reply:
                 progress("timing", *reply["progress"])
