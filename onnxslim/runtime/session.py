@@ -16,6 +16,7 @@ from onnxslim.core.errors import InvalidModelError, OnnxslimError, UnsupportedEr
 from onnxslim.model_io import model_file, tensors
 from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 from onnxslim.runtime.devices.device import TimedSession, current_device
+from onnxslim.runtime.devices.local_session import LocalSession
 from onnxslim.runtime.error_translation import translate_error
 from onnxslim.runtime.load_check import check_survives, holds_half_floats
 from onnxslim.runtime.option_names import check_provider_options, check_session_options
@@ -24,7 +25,6 @@ from onnxslim.runtime.session_config import (
     SessionConfig,
     available_providers,
     build_provider_list,
-    check_active,
     make_session_options,
     version,
 )
@@ -48,7 +48,7 @@ _MAX_MESSAGE_BYTES = 1_800_000_000
 _MIN_SHARED_BYTES = 1 << 20
 
 
-class Session:
+class Session(LocalSession):
     """An onnxruntime session that runs by name and never falls back in silence.
 
     A model in half floats is loaded in a process of its own first, where the runtime optimises it: its fusions are written
@@ -69,56 +69,40 @@ class Session:
         profile_prefix: str | None = None,
         optimized_path: str | None = None,
     ) -> None:
-        self.config = config or SessionConfig()
-        self.provider: Provider = parse_provider(self.config.provider, available_providers())
-        check_session_options(self.config.session_options)
-        check_provider_options(self.provider, self.config.provider_options)
-        if self.config.optimize and holds_half_floats(model):
-            check_survives(model, self.config)
-        options = make_session_options(self.config, profile_prefix, optimized_path)
+        config = config or SessionConfig()
+        provider = parse_provider(config.provider, available_providers())
+        check_session_options(config.session_options)
+        check_provider_options(provider, config.provider_options)
+        if config.optimize and holds_half_floats(model):
+            check_survives(model, config)
+        options = make_session_options(config, profile_prefix, optimized_path)
         started = time.perf_counter()
-        self._session = self._start(model, options)
-        self.create_seconds = time.perf_counter() - started
-        check_active(self.provider, self._session.get_providers())
-        self.inputs: list[str] = [i.name for i in self._session.get_inputs()]
-        self.outputs: list[str] = [o.name for o in self._session.get_outputs()]
+        session = _start(model, options, config, provider)
+        super().__init__(session, config, provider, time.perf_counter() - started)
         self._zipmap_labels = find_zipmap_outputs(model)
         #: As the runtime spells them, ``tensor(float)``; it infers those that the model does not say.
         self.output_types: dict[str, str] = {o.name: o.type for o in self._session.get_outputs()}
 
-    def _start(self, model: ir.Model, options: Any) -> Any:
-        """The session; what keeps the provider from starting is told apart from what is wrong with the model."""
-        try:
-            return _create_session(model, options, build_provider_list(self.provider, self.config))
-        except InvalidModelError as error:
-            if self.provider.is_cpu:
-                raise
-            _create_session(model, options, [(CPU, {})])
-            raise UnsupportedError(
-                f"--provider {self.config.provider} could not start ({error.message}); on the CPU the model loads",
-                hint="`onnxslim doctor` shows what is installed",
-            ) from error
-
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, Any]:
         """Run once; ``outputs`` (all by default) by name. Tensors come back as arrays, as do the scores of a ZipMap."""
-        names = list(self.outputs if outputs is None else outputs)
-        try:
-            results = dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
-        except Exception as error:
-            raise translate_error(error, "the runtime failed while running the model") from error
+        results = super().run(feeds, outputs)
         for name in self._zipmap_labels.keys() & results.keys():
             results[name] = stack_scores(results[name], self._zipmap_labels[name])
         return results
 
-    def time_run(self, feeds: Mapping[str, np.ndarray]) -> float:
-        """Run once; the seconds it took."""
-        started = time.perf_counter()
-        self.run(feeds)
-        return time.perf_counter() - started
 
-    def end_profiling(self) -> str:
-        """Stop profiling and return the path of the trace."""
-        return str(self._session.end_profiling())
+def _start(model: ir.Model, options: Any, config: SessionConfig, provider: Provider) -> Any:
+    """The session; what keeps the provider from starting is told apart from what is wrong with the model."""
+    try:
+        return _create_session(model, options, build_provider_list(provider, config))
+    except InvalidModelError as error:
+        if provider.is_cpu:
+            raise
+        _create_session(model, options, [(CPU, {})])
+        raise UnsupportedError(
+            f"--provider {config.provider} could not start ({error.message}); on the CPU the model loads",
+            hint="`onnxslim doctor` shows what is installed",
+        ) from error
 
 
 def open_timed_session(model: ir.Model, config: SessionConfig | None = None) -> TimedSession:

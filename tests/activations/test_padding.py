@@ -12,25 +12,13 @@ from onnxslim.model_io import model_file
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.step import prune
 from onnxslim.runtime.session import Session, SessionConfig
+from tests.support.masked_graphs import LENGTHS, MASKED_SUM, READ, X
 from tests.support.onnx_text import build, floats
 
-LENGTHS = np.array([3, 5, 2, 4, 5, 1])
-READ = np.arange(5) < LENGTHS[:, None]
-X = np.random.default_rng(0).standard_normal((len(LENGTHS), 5, 4)).astype(np.float32)
-#: the sum over the places that are read, at every place
-SUM = """
-    kept = Cast <to = 1> (flags)
-    axis = Constant <value = int64[1] {2}> ()
-    weight = Unsqueeze (kept, axis)
-    places = Constant <value = int64[1] {1}> ()
-    taken = Mul (x, weight)
-    total = ReduceSum (taken, places)
-    y = Add (x, total)
-"""
 #: a layer and one that reads it, place by place
 FEED_FORWARD = "u = MatMul (x, w) h = Add (u, b) a = Relu (h) z = MatMul (a, v)\n    "
 #: the same over how many places there are
-MEAN = SUM.replace("ReduceSum (taken, places)", "ReduceMean <axes = [1]> (taken)")
+MEAN = MASKED_SUM.replace("ReduceSum (taken, places)", "ReduceMean <axes = [1]> (taken)")
 
 
 def trim(body: str, flags: np.ndarray = READ, places: str = "s") -> tuple[Samples, Samples]:
@@ -45,7 +33,7 @@ def find_number(x: np.ndarray) -> int:
 
 
 def test_samples_end_where_the_mask_does_those_of_one_length_in_one_run() -> None:
-    _, trimmed = trim(SUM)
+    _, trimmed = trim(MASKED_SUM)
     batches = list(trimmed.batches(8))
     assert len(batches) == len(set(LENGTHS.tolist()))
     assert batches[0]["x"].shape == (2, 5, 4)
@@ -57,7 +45,7 @@ def test_the_first_few_of_many_are_of_all_lengths() -> None:
     rng = np.random.default_rng(1)
     lengths = rng.integers(1, 33, 1000)
     x, flags = rng.standard_normal((1000, 32, 4)).astype(np.float32), np.arange(32) < lengths[:, None]
-    model = build(f"(float[n,s,4] x, int64[n,s] flags) => (float[n,s,4] y) {{ {SUM} }}")
+    model = build(f"(float[n,s,4] x, int64[n,s] flags) => (float[n,s,4] y) {{ {MASKED_SUM} }}")
     trimmed = trim_padding(model, open_samples({"x": x, "flags": flags.astype(np.int64)}, model), SessionConfig())
     found = [len(row) for batch in trimmed.batches(16) for row in batch["x"]]
     assert found[0] == 32
@@ -67,7 +55,7 @@ def test_the_first_few_of_many_are_of_all_lengths() -> None:
 
 
 def test_a_part_of_the_samples_is_cut_at_its_own_places() -> None:
-    model = build(f"(float[n,s,4] x, int64[n,s] flags) => (float[n,s,4] y) {{ {SUM} }}")
+    model = build(f"(float[n,s,4] x, int64[n,s] flags) => (float[n,s,4] y) {{ {MASKED_SUM} }}")
     part = open_samples({"x": X, "flags": READ.astype(np.int64)}, model).take([5, 3])
     batches = list(trim_padding(model, part, SessionConfig()).batches(1))
     np.testing.assert_array_equal(batches[0]["x"][0], X[3, :4])
@@ -75,8 +63,8 @@ def test_a_part_of_the_samples_is_cut_at_its_own_places() -> None:
 
 
 def test_what_is_read_stays_what_it_was() -> None:
-    samples, trimmed = trim(SUM)
-    session = Session(build(f"(float[n,s,4] x, int64[n,s] flags) => (float[n,s,4] y) {{ {SUM} }}"), SessionConfig())
+    samples, trimmed = trim(MASKED_SUM)
+    session = Session(build(f"(float[n,s,4] x, int64[n,s] flags) => (float[n,s,4] y) {{ {MASKED_SUM} }}"), SessionConfig())
     (full,) = (session.run(dict(batch))["y"] for batch in samples.batches(8))
     cut = [row for batch in trimmed.batches(1) for row in session.run(dict(batch))["y"]]
     numbers = [find_number(x) for batch in trimmed.batches(1) for x in batch["x"]]
@@ -88,9 +76,9 @@ def test_what_is_read_stays_what_it_was() -> None:
     ("body", "flags", "places"),
     [
         (MEAN, READ, "s"),
-        (SUM, READ[:, ::-1], "s"),
-        (SUM, np.ones_like(READ), "s"),
-        (SUM, READ, "5"),
+        (MASKED_SUM, READ[:, ::-1], "s"),
+        (MASKED_SUM, np.ones_like(READ), "s"),
+        (MASKED_SUM, READ, "5"),
     ],
     ids=["a count of places", "padding in front", "no padding", "a fixed size"],
 )
@@ -101,7 +89,7 @@ def test_samples_stay_as_they_are(body: str, flags: np.ndarray, places: str) -> 
 
 def test_pruning_padded_samples_is_pruning_them_without_padding() -> None:
     weights = {"w": floats(4, 32), "b": floats(32), "v": floats(32, 4)}
-    body = f"{SUM.replace('Add (x, total)', 'Add (z, total)')}".replace("taken =", FEED_FORWARD + "taken =")
+    body = f"{MASKED_SUM.replace('Add (x, total)', 'Add (z, total)')}".replace("taken =", FEED_FORWARD + "taken =")
     model = build(f"(float[n,s,4] x, int64[n,s] flags) => (float[n,s,4] y) {{ {body} }}", **weights)
     rng = np.random.default_rng(2)
     lengths = rng.integers(1, 17, 60)

@@ -8,25 +8,13 @@ import pytest
 from onnxslim.activations.read_places import ReadPlaces, expand_places, find_read_places
 from onnxslim.data.sources import open_samples
 from onnxslim.runtime.session import SessionConfig
+from tests.support.masked_graphs import LENGTHS, MASKED_SUM, READ, X
 from tests.support.onnx_text import build
 
-LENGTHS = (3, 5, 2, 4, 5, 1)
-READ = np.arange(5) < np.array(LENGTHS)[:, None]
-X = np.random.default_rng(0).standard_normal((len(LENGTHS), 5, 4)).astype(np.float32)
-#: the mean over places, those that the flags take out aside, added to every place
-MASKED = """
-    kept = Cast <to = 1> (flags)
-    axis = Constant <value = int64[1] {2}> ()
-    weight = Unsqueeze (kept, axis)
-    places = Constant <value = int64[1] {1}> ()
-    taken = Mul (x, weight)
-    total = ReduceSum (taken, places)
-    y = Add (x, total)
-"""
 #: each place by itself
 APART = "kept = Cast <to = 1> (flags) axis = Constant <value = int64[1] {2}> () w = Unsqueeze (kept, axis) y = Mul (x, w)"
 #: the flags are one more feature of every place
-FEATURE = MASKED.replace("taken = Mul (x, weight)", "taken = Add (x, weight)")
+FEATURE = MASKED_SUM.replace("taken = Mul (x, weight)", "taken = Add (x, weight)")
 
 
 def places_of(body: str, flags: np.ndarray, outputs: str = "float[n,s,4] y") -> ReadPlaces | None:
@@ -36,7 +24,7 @@ def places_of(body: str, flags: np.ndarray, outputs: str = "float[n,s,4] y") -> 
 
 
 def test_the_places_that_a_mask_takes_out_are_found() -> None:
-    found = places_of(MASKED, READ)
+    found = places_of(MASKED_SUM, READ)
     assert found is not None
     mask = found.get(range(1, 4))
     assert mask is not None
@@ -47,7 +35,7 @@ def test_the_places_that_a_mask_takes_out_are_found() -> None:
 
 def test_a_mask_may_mark_what_is_left_out_instead() -> None:
     cast = "kept = Cast <to = 1> (flags)"
-    inverted = MASKED.replace(
+    inverted = MASKED_SUM.replace(
         cast, cast.replace("kept", "flag") + " one = Constant <value = float {1}> () kept = Sub (one, flag)"
     )
     found = places_of(inverted, ~READ)
@@ -64,24 +52,24 @@ def test_flags_that_isolate_nothing_are_no_mask(body: str) -> None:
 
 def test_flags_that_the_model_does_not_run_with_otherwise_are_no_mask() -> None:
     last = "count = ReduceSum <keepdims = 0> (flags) size = Constant <value = int64 {21}> () index = Sub (count, size)"
-    body = f"{MASKED.replace('y = Add (x, total)', '')} {last} z = Gather (x, index) y = Add (z, total)"
+    body = f"{MASKED_SUM.replace('y = Add (x, total)', '')} {last} z = Gather (x, index) y = Add (z, total)"
     assert READ.sum() - 21 == -1
     assert places_of(body, READ) is None
 
 
 def test_of_outputs_that_are_sequences_nothing_is_known() -> None:
-    assert places_of(f"{MASKED} z = SequenceConstruct (y, total)", READ, "float[n,s,4] y, seq(float[]) z") is None
+    assert places_of(f"{MASKED_SUM} z = SequenceConstruct (y, total)", READ, "float[n,s,4] y, seq(float[]) z") is None
 
 
 def test_without_padding_nothing_is_left_out() -> None:
-    assert places_of(MASKED, np.ones_like(READ)) is None
+    assert places_of(MASKED_SUM, np.ones_like(READ)) is None
 
 
 def test_a_mask_is_found_wherever_the_padding_is() -> None:
     count = 40
     read = np.ones((count, 5), np.bool_)
     read[-3:, 3:] = False
-    model = build(f"(float[n,s,4] x, int64[n,s] flags) => (float[n,s,4] y) {{ {MASKED} }}")
+    model = build(f"(float[n,s,4] x, int64[n,s] flags) => (float[n,s,4] y) {{ {MASKED_SUM} }}")
     x = np.random.default_rng(1).standard_normal((count, 5, 4)).astype(np.float32)
     found = find_read_places(model, open_samples({"x": x, "flags": read.astype(np.int64)}, model), SessionConfig())
     assert found is not None
@@ -93,7 +81,7 @@ def test_a_mask_is_found_wherever_the_padding_is() -> None:
 def test_a_mask_of_runs_of_a_fixed_size_is_found_in_a_later_run() -> None:
     read = np.ones((12, 5), np.bool_)
     read[7, 3:] = False
-    model = build(f"(float[3,5,4] x, int64[3,5] flags) => (float[3,5,4] y) {{ {MASKED} }}")
+    model = build(f"(float[3,5,4] x, int64[3,5] flags) => (float[3,5,4] y) {{ {MASKED_SUM} }}")
     x = np.random.default_rng(1).standard_normal((12, 5, 4)).astype(np.float32)
     found = find_read_places(model, open_samples({"x": x, "flags": read.astype(np.int64)}, model), SessionConfig())
     assert found is not None

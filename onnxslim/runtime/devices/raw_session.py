@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
 
-import numpy as np
 import onnxruntime as ort
 
 from onnxslim.core.errors import UnsupportedError
+from onnxslim.runtime.devices.local_session import LocalSession
 from onnxslim.runtime.error_translation import translate_error
 from onnxslim.runtime.option_names import check_provider_options, check_session_options, find_file_option
 from onnxslim.runtime.providers import parse_provider
@@ -17,7 +15,6 @@ from onnxslim.runtime.session_config import (
     SessionConfig,
     available_providers,
     build_provider_list,
-    check_active,
     make_session_options,
 )
 
@@ -34,8 +31,8 @@ def check_harmless(config: SessionConfig) -> None:
         raise UnsupportedError(f"option {key}: a worker reads and writes no files for others")
 
 
-class RawSession:
-    """A :class:`~onnxslim.runtime.devices.device.TimedSession` of ``content``.
+class RawSession(LocalSession):
+    """A session of ``content``.
 
     Args:
         content: A model in one file.
@@ -58,37 +55,15 @@ class RawSession:
         optimized_path: str | None = None,
     ) -> None:
         check_harmless(config)
-        self.config = config
-        self.provider = parse_provider(config.provider, available_providers())
+        provider = parse_provider(config.provider, available_providers())
         check_session_options(config.session_options)
-        check_provider_options(self.provider, config.provider_options)
+        check_provider_options(provider, config.provider_options)
         options = make_session_options(config, profile_prefix, optimized_path)
         started = time.perf_counter()
         try:
-            self._session: Any = ort.InferenceSession(
-                content, options, providers=build_provider_list(self.provider, config), enable_fallback=0
+            session = ort.InferenceSession(
+                content, options, providers=build_provider_list(provider, config), enable_fallback=0
             )
         except Exception as error:
             raise translate_error(error, "the runtime refuses the model") from error
-        self.create_seconds = time.perf_counter() - started
-        check_active(self.provider, self._session.get_providers())
-        self.inputs: list[str] = [i.name for i in self._session.get_inputs()]
-        self.outputs: list[str] = [o.name for o in self._session.get_outputs()]
-
-    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, Any]:
-        """Run once; ``outputs`` (all by default) by name."""
-        names = list(self.outputs if outputs is None else outputs)
-        try:
-            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
-        except Exception as error:
-            raise translate_error(error, "the runtime failed while running the model") from error
-
-    def time_run(self, feeds: Mapping[str, np.ndarray]) -> float:
-        """Run once; the seconds it took."""
-        started = time.perf_counter()
-        self.run(feeds)
-        return time.perf_counter() - started
-
-    def end_profiling(self) -> str:
-        """Stop profiling and return the path of the trace."""
-        return str(self._session.end_profiling())
+        super().__init__(session, config, provider, time.perf_counter() - started)
