@@ -139,7 +139,12 @@ class NamesType(_ParamType):
             return ()
         for name in names:
             if name not in self.choices:
-                self.refuse(value, param, f"no {name or 'empty name'} among {', '.join(self.choices)}", "or none")
+                self.refuse(
+                    value,
+                    param,
+                    f"no {name or 'empty name'} among {', '.join(self.choices)}",
+                    "several with a comma between, or none",
+                )
         return names
 
 

@@ -203,6 +203,8 @@ def _pick(choices: Sequence[ModelChoice]) -> ModelChoice:
     return min((c for c in choices if TIE_RATIO * (c.ratio or 0.0) >= fastest), key=lambda c: (c.bytes, c.name))
 
 
+#: Which of a model's receipts counts; a verdict that nobody knows as a failure.
+_VERDICT_ORDER = {"fail": 0, "pass": 1, "cannot tell": 2}
 _RECEIPT_HINT = "onnxslim verify MODEL --against ORIGINAL --data D -o MODEL.json, where the data are, writes a receipt"
 
 
@@ -218,9 +220,8 @@ def _list_models(folder: Path) -> Iterator[tuple[ModelChoice, bool]]:
     for path in paths:
         digest = _hash(path)
         known = [(name, r) for name, r in receipts if next(iter(r["candidate"]["files"].values())) == digest]
-        # of several receipts of one model each has to hold
-        failed = next(((name, r) for name, r in known if r["verdict"] != "pass"), None)
-        name, receipt = failed or (known[0] if known else (None, None))
+        # of several receipts of one model none may fail; one that could not tell says nothing against one that could
+        name, receipt = min(known, key=lambda one: _VERDICT_ORDER.get(one[1]["verdict"], 0), default=(None, None))
         if receipt is not None:
             yield _judge(path, str(name), receipt), digest in originals
         elif digest in originals:

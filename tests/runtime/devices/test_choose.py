@@ -107,6 +107,18 @@ def test_data_files_are_a_part_of_the_model(folder: Path, times: Times) -> None:
     assert find(choose(folder), "better")["why_not"] == "its data better.data are not those of better.json"
 
 
+@pytest.mark.parametrize(
+    ("verdict", "chosen"), [("cannot tell", "better.onnx"), ("fail", "good.onnx"), ("who knows", "good.onnx")]
+)
+def test_of_several_receipts_none_may_fail(verdict: str, chosen: str, folder: Path, times: Times) -> None:
+    """A step's own receipt, of the few samples it held back, says nothing against one of enough."""
+    passed = folder / "better.json"
+    passed.rename(folder / "z.json")
+    write_receipt(folder / "better.onnx", folder / "original.onnx", verdict)
+    times({"original": 4, "good": 2, "better": 1})
+    assert choose(folder)["chosen"] == chosen
+
+
 def test_what_the_runtime_here_does_not_take_is_left_out_with_the_reason(folder: Path, times: Times) -> None:
     model = onnx.load(MODEL)
     model.graph.node[0].op_type = "NoSuchOp"
