@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxslim.core.converter import JSON
+from onnxslim.core.errors import UsageError
 from onnxslim.core.quantities import is_in_units
 from onnxslim.validation import statistics
 from onnxslim.validation.metrics.metric import FinishFunction, Metric
@@ -119,8 +120,16 @@ class MetricAccumulator:
         """
         self.has_labels = labels is not None
         if original is not None:
-            self.original.append(self.metric.parts(original, original, labels))
-        self.result.append(self.metric.parts(result, result if original is None else original, labels))
+            self._keep(self.original, self.metric.parts(original, original, labels))
+        self._keep(self.result, self.metric.parts(result, result if original is None else original, labels))
+
+    def _keep(self, kept: list[np.ndarray], parts: np.ndarray) -> None:
+        if kept and kept[0].shape[1:] != parts.shape[1:]:
+            raise UsageError(
+                f"metric {self.metric.name} reads so many classes in each sample, and these differ in that",
+                hint="name an output whose classes are the same in all samples with --output, or another metric",
+            )
+        kept.append(parts)
 
     def compute(self) -> MetricResult:
         """The values, the drop, and what they prove."""

@@ -15,7 +15,7 @@ MAX_CLASSES_OF_LINE = 32
 
 def count_shared_pixels(outputs: np.ndarray, original: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     """Pixels of each class in both and in either of two maps, shape (n, 2 C)."""
-    if outputs.dtype.kind != "f" or outputs.ndim < 3:
+    if outputs.dtype.kind != "f" or outputs.ndim < 3 or 0 in outputs.shape[1:]:
         raise UsageError("metric miou: expected scores of shape (N, C, H, W)", hint="name such an output with --output")
     predicted, truth = _classify_pixels(outputs), _classify_pixels(original) if labels is None else labels
     if truth.shape != predicted.shape:

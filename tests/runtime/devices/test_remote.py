@@ -172,3 +172,12 @@ def test_one_that_is_killed_is_a_limit_now_and_later(digits: ir.Model, monkeypat
             assert "--study" in str(caught.value.hint)
         assert current_device() is device
     assert current_device() is None
+
+
+def test_a_device_that_sends_no_model_is_told(digits: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    with serve_in_thread() as address, open_device(address) as device:
+        assert device is not None
+        monkeypatch.setattr(device, "optimize_graph", lambda model, config: b"no model")
+        with pytest.raises(UnsupportedError, match=f"made on {device.name} cannot be read"):
+            read_optimized_graph(digits)

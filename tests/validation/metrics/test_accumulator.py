@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onnxslim.core.errors import UsageError
 from onnxslim.core.quantities import Units
 from onnxslim.validation.metrics.accumulator import MetricAccumulator, MetricResult
 from onnxslim.validation.metrics.table import METRICS
@@ -55,3 +56,17 @@ def test_that_no_answer_changed_among_a_few_samples_does_not_prove_that_none_wou
     assert found.interval is not None
     assert found.interval[0] == 0
     assert 0.5 / (n + 2) < found.interval[1] < 1.5 / n
+
+
+@pytest.mark.parametrize("shapes", [((1, 2, 4, 4), (1, 3, 4, 4)), ((1, 0, 6), (1, 0, 6)), ((1, 3, 4, 4), (1, 3, 0, 4))])
+def test_a_named_metric_that_cannot_read_all_samples_says_so(shapes: tuple[tuple[int, ...], ...]) -> None:
+    """Lists that may be empty and raw heads of several grids look like maps of classes in their first sample."""
+    tally = MetricAccumulator(METRICS["miou"])
+
+    def add_all() -> None:
+        for shape in shapes:
+            maps = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+            tally.add(maps, maps, None)
+
+    with pytest.raises(UsageError, match="metric miou"):
+        add_all()
