@@ -16,9 +16,15 @@ from onnxslim.model_io import model_file
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.quantize_graphs import restart_draws
 
-# How long an example takes says how busy the machine is.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# How long an example takes says how busy the machine is. A change is judged by the same examples each time, so that what
+# fails is the change; the nightly run draws new ones.
+settings.register_profile("repeated", deadline=None, derandomize=True)
+settings.register_profile("new", deadline=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw new examples where the nightly tests were asked for, else those of every run."""
+    settings.load_profile("new" if config.option.markexpr == "nightly" else "repeated")
 
 
 @pytest.fixture(scope="session", autouse=True)

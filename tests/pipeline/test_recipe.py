@@ -272,7 +272,8 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
     if get_origin(hint) is Mapping:
         keys, items = get_args(hint)
         return st.dictionaries(values(keys), values(items), max_size=3)
-    plain = {str: st.text(), bool: st.booleans(), int: st.integers(), float: st.floats(allow_nan=False) | st.integers()}
+    numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers()  # an infinity is no number in a recipe
+    plain = {str: st.text(), bool: st.booleans(), int: st.integers(), float: numbers}
     return plain[hint] if hint in plain else _NOTATIONS[hint]
 
 
