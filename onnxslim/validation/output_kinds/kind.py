@@ -28,6 +28,8 @@ class OutputKind:
         reason: Why it was taken for that: ``rows of sentence_embedding have unit length``.
         beside: Metrics that are told and gate nothing.
         label_gates: Metrics that the labels of the data decide, where they fit this output.
+        label_guards: Of the gates those that guard :attr:`label_gates` where labels alone decide: what they count may stay
+            while much of what people see changes. What was seen counts, and they lose what they may without labels.
         alternative: What else it could have been taken for, in a sentence, or None where nothing else was likely.
         mild: Of the gates those that may lose :data:`LENIENCY` times as much, because another sees better what people do.
         guards: Of the gates those that guard another, which trusts the original's own probabilities: they may lose
@@ -46,6 +48,7 @@ class OutputKind:
     reason: str
     beside: tuple[str, ...] = ()
     label_gates: tuple[str, ...] = ()
+    label_guards: tuple[str, ...] = ()
     alternative: str | None = None
     mild: tuple[str, ...] = ()
     guards: tuple[str, ...] = ()
@@ -75,7 +78,7 @@ class OutputKind:
 
     def get_leniency(self, metric: str) -> float:
         """How many times as much ``metric`` may lose here as where people read what it judges."""
-        guard_leniency = GUARD_LENIENCY if metric in self.guards else 1.0
+        guard_leniency = GUARD_LENIENCY if metric in self.guards and metric not in self.label_guards else 1.0
         return self.leniency * guard_leniency * (LENIENCY if metric in self.mild else 1.0)
 
     def drop_guards(self) -> OutputKind:
@@ -93,7 +96,9 @@ class OutputKind:
             return replace(self, beside=(*self.label_gates, *self.beside))
         kind, label_gates = self.drop_guards(), self.label_gates
         if weight == "alone":
-            return replace(kind, gates=label_gates, beside=(*kind.beside, *kind.gates))
+            gates = (*label_gates, *self.label_guards)
+            beside = tuple(name for name in (*kind.beside, *kind.gates) if name not in gates)
+            return replace(kind, gates=gates, beside=beside, guards=self.label_guards)
         return replace(kind, gates=tuple(dict.fromkeys((*kind.gates, *label_gates))))
 
     def arrange(self, rows: np.ndarray) -> np.ndarray:

@@ -13,6 +13,8 @@ from onnxslim.validation.output_kinds.observation import ModelObservation, Outpu
 
 #: Kinds whose scores name a class; labels of classes make one of what was taken for numbers.
 _CLASS_KINDS = frozenset(("class scores", "answers"))
+#: What guards the labels of maps: they sum pixels up over the set, so that other masks may be right as often.
+_MAP_GUARDS = {"score maps": ("iou",), "masks": ("iou",)}
 
 
 def add_labels(kinds: list[OutputKind], model: ModelObservation) -> list[OutputKind]:
@@ -41,9 +43,9 @@ def _fit_labels(kind: OutputKind, model: ModelObservation) -> tuple[int, OutputK
     size = 1 if labels.ndim == 1 else int(np.prod(labels.shape[1:]))
     fills = size == int(np.prod(output.shape)) and output.is_float
     if kind.name in ("independent probabilities", "masks") and fills and np.isin(labels, (0, 1)).all():
-        return 0, replace(kind, label_gates=("f1",))
+        return 0, replace(kind, label_gates=("f1",), label_guards=_MAP_GUARDS.get(kind.name, ()))
     if kind.name in ("score maps", "masks") and labels.dtype.kind in "iu" and labels.shape[1:] == _get_places(kind, output):
-        return 0, replace(kind, label_gates=("miou",))
+        return 0, replace(kind, label_gates=("miou",), label_guards=_MAP_GUARDS[kind.name])
     if kind.name in ("CTC scores", "token scores") and labels.dtype.kind in "iu" and labels.ndim == 2:
         # the texts themselves: fewer numbers than frames, and class 0, the blank, fills up
         fits = labels.shape[1] != output.shape[0] and kind.name == "CTC scores" and not kind.blank_last

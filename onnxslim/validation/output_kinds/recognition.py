@@ -147,6 +147,8 @@ def describe_kinds(kinds: Sequence[OutputKind]) -> str:
 
 def _judge_kind_by(metric: str, kind: OutputKind) -> OutputKind:
     kind = replace(kind, leniency=1.0, mild=(), alternative=None)  # guards stay with what stands in for labels
+    if metric not in kind.label_gates:  # which naming the metric of these labels changes nothing of
+        kind = replace(kind, label_guards=())
     against = METRICS[metric].against if metric in METRICS else DATASET_METRICS[metric].against
     if against == "labels":  # where there are none, what the output would be judged by unasked stands in
         return replace(kind, label_gates=(metric,), reads_labels=True)

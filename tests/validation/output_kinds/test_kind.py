@@ -41,6 +41,15 @@ def test_a_guard_may_lose_twice_as_much() -> None:
     assert GUARD_LENIENCY == 2.0
 
 
+def test_a_guard_of_labels_that_decide_alone_gates_by_what_was_seen_at_its_own_limit() -> None:
+    kind = OutputKind(("y",), "score maps", ("iou",), "why", ("agreement",), label_gates=("miou",), label_guards=("iou",))
+    alone, told = kind.weigh_labels("alone"), kind.weigh_labels("told")
+    assert (alone.gates, alone.guards, alone.beside) == (("miou", "iou"), ("iou",), ("agreement",))
+    assert [alone.get_leniency(name) for name in alone.gates] == [1.0, 1.0], "it is twice as lenient as a drop by itself"
+    assert (told.gates, told.guards) == (("iou",), ())
+    assert set(kind.weigh_labels("joined").gates) == {"iou", "miou"}
+
+
 def test_rows_are_arranged_as_metrics_read_them() -> None:
     rows = np.zeros((2, 5, 1, 1))
     assert OutputKind(("y",), "k", (), "", squeezed=True).arrange(rows).shape == (2, 5)

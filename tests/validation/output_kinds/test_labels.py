@@ -53,10 +53,14 @@ def test_numbers_maps_and_boxes_decide_what_has_their_shape() -> None:
     regions = np.add.outer(np.arange(32), np.arange(32))[None] // 20 + np.zeros((6, 1, 1), int)
     maps = softmax(9.0 * np.eye(4)[regions]).transpose(0, 3, 1, 2)
     (kind,) = find({"y": maps}, regions, IMAGE)
-    assert kind.label_gates == ("miou",)
+    assert (kind.label_gates, kind.label_guards) == (("miou",), ("iou",))
     probabilities = np.where(RNG.uniform(size=(40, 3)) < 0.3, 0.98, 0.01)
     (kind,) = find({"p": probabilities}, (probabilities > 0.5).astype(int))
-    assert kind.label_gates == ("f1",)
+    assert (kind.label_gates, kind.label_guards) == (("f1",), ()), "a yes or no that changed is right or wrong"
+    drawn = (regions[:, None] == 1).astype(int)
+    masks = observe_outputs({"mask": np.where(drawn, 0.98, 0.01)}, IMAGE, drawn, ops={"mask": "Sigmoid"})
+    (kind,) = recognize(masks)
+    assert (kind.name, kind.label_gates, kind.label_guards) == ("masks", ("f1",), ("iou",))
     corners = np.sort(RNG.uniform(0, 60, (6, 7, 2, 2)), axis=2).reshape(6, 7, 4)
     boxes = {"boxes": corners, "scores": RNG.uniform(0.5, 1, (6, 7))}
     (kind,) = find(boxes, np.zeros((6, 3, 5)), IMAGE)

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from onnxslim.core.errors import UsageError
 from onnxslim.data.sources import open_samples
 from onnxslim.validation.evaluation import evaluate
+from onnxslim.validation.gates import Gates, find_gate_failures
 from onnxslim.validation.output_kinds.observation import ModelObservation, OutputObservation
 from onnxslim.validation.output_kinds.recognition import judge_by, recognize
 from tests.support.judged import labelled, scores
@@ -103,14 +104,34 @@ def test_members_of_sequences_are_judged_and_named() -> None:
     assert "p[0]" in str(caught.value.hint)
 
 
-def test_class_maps_are_judged_by_miou_and_regression_by_its_error() -> None:
-    maps = build(
-        [helper.make_node("Identity", ["x"], ["y"])], {"x": (FLOAT, ["b", 3, 8, 8])}, {"y": (FLOAT, ["b", 3, 8, 8])}
+def make_map_model(*nodes: Any) -> Any:
+    nodes = nodes or (helper.make_node("Identity", ["x"], ["y"]),)
+    return build(list(nodes), {"x": (FLOAT, ["b", 3, 8, 8])}, {"y": (FLOAT, ["b", 3, 8, 8])})
+
+
+@pytest.mark.parametrize("metric", [None, "miou"])
+def test_masks_that_change_and_are_as_often_right_fail_beside_labels(metric: str | None) -> None:
+    """Half of the labels are of the class beside: whoever draws that one everywhere is right as often as the original."""
+    original = make_map_model()
+    result = make_map_model(
+        helper.make_node("Split", ["x"], ["a", "b", "c"], axis=1),
+        helper.make_node("Concat", ["c", "a", "b"], ["y"], axis=1),
     )
+    classes = np.arange(9).reshape(9, 1, 1) % 3 + np.zeros((9, 8, 8), int)
+    x = np.eye(3, dtype=np.float32)[classes].transpose(0, 3, 1, 2)
+    labels = np.where(np.arange(8) % 2, (classes + 1) % 3, classes)
+    found = evaluate(result, open_samples({"x": x, "labels": labels}, original), reference=original, metric=metric)
+    assert {one.name: (one.drop, one.guards) for one in found.gating} == {"miou": (0.0, False), "iou": (1.0, True)}
+    (failure,) = find_gate_failures(Gates(max_drop=0.01), found)
+    assert failure.startswith("iou drops by 100 % (100 % to 0 %); at most 2 % is allowed")
+
+
+def test_class_maps_are_judged_by_miou_and_regression_by_its_error() -> None:
+    maps = make_map_model()
     labels = RNG.integers(0, 3, (9, 8, 8))
     x = np.eye(3, dtype=np.float32)[labels].transpose(0, 3, 1, 2)
     found = evaluate(maps, open_samples({"x": x, "labels": labels}, maps), reference=maps)
-    assert [(metric.name, metric.result) for metric in found.gating] == [("miou", 1.0)]
+    assert [(metric.name, metric.result) for metric in found.gating] == [("miou", 1.0), ("iou", 1.0)]
     found = evaluate(maps, open_samples({"x": x, "labels": x + 0.5}, maps), reference=maps)
     assert found.find("rmse").result == 0.5
     assert not found.find("rmse").share
