@@ -45,7 +45,7 @@ def run_on_folder(
     """
     # these import every step, which who only looks need not wait for
     from .folder_pipeline import FolderPipeline, simplify_only
-    from .folder_verification import certify_model_folder, make_certify
+    from .folder_verification import FolderCertifier
 
     folder = open_model_folder(params["model"], suffix)
     if common.out is not None:
@@ -79,13 +79,10 @@ def run_on_folder(
     budget = params.get("budget")
     settled = pipeline.make_settlement(data, params, function, None if budget is None else started + budget)
     own_budget = budget if budget is None or settled is None else (1 - _SETTLING_SHARE) * budget
-    result = compress_folder(
+    return compress_folder(
         folder, name, work, out=common.out, suffix=suffix, settlement=settled, config=common.config, force=common.force,
-        certify=None if common.receipt is None else make_certify(folder, common),
+        certify=None if common.receipt is None else FolderCertifier(folder, suffix, common),
     )  # fmt: skip
-    if common.receipt is not None:
-        certify_model_folder(result, folder, suffix, common)
-    return result
 
 
 def check_folder(

@@ -9,9 +9,9 @@ from typing import Any, Literal
 from onnxslim.core.errors import UsageError
 from onnxslim.model_folders.folder_comparison import MemberPair, compare_folders
 from onnxslim.model_folders.folder_data import MemberData, assign_data
-from onnxslim.model_folders.folder_run import Certify
+from onnxslim.model_folders.folder_files import FolderFiles
 from onnxslim.model_folders.layouts.layout import FolderModel
-from onnxslim.model_folders.model_folder import ModelFolder, open_model_folder
+from onnxslim.model_folders.model_folder import ModelFolder, arrange_models, open_model_folder
 from onnxslim.model_folders.pipelines.served_texts import ServedRuns
 from onnxslim.pipeline.result import Result
 from onnxslim.verification.folder_verification import certify_folder, record_folder, verify_folder
@@ -113,27 +113,29 @@ def _find_data(
     return {pair.candidate.path: found[pair.original.path] for pair in todo if pair.original and pair.original.path in found}
 
 
-def make_certify(folder: ModelFolder, common: CommonOptions) -> Certify:
-    """What verifies each model of what is made of ``folder``, as it was written."""
-    out = common.out or folder.files.root
+class FolderCertifier:
+    """Verifies what a command makes of ``folder``, with or without a ``suffix``, before it takes its place."""
 
-    def certify_member(result: Result, place: str, written: str) -> None:
-        certify(result, place, recorded_as=os.path.join(out, written), progress=common.progress)
+    def __init__(self, folder: ModelFolder, suffix: str | None, common: CommonOptions) -> None:
+        self._folder, self._suffix, self._common = folder, suffix, common
 
-    return certify_member
+    def certify_model(self, result: Result, place: str, written: str) -> None:
+        """See :class:`~onnxslim.model_folders.folder_run.Certify`."""
+        out = self._common.out or self._folder.files.root
+        certify(result, place, recorded_as=os.path.join(out, written), progress=self._common.progress)
 
+    def certify_folder(self, result: Result, files: FolderFiles) -> None:
+        """Likewise; the receipt is in ``result`` then."""
+        common = self._common
+        given = Settings.of(common.config, common.data_options, common.evaluation_options, seed=common.seed)
 
-def certify_model_folder(result: Result, folder: ModelFolder, suffix: str | None, common: CommonOptions) -> None:
-    """Put the receipt of what was made of ``folder``, whose models are certified, into ``result``."""
-    given = Settings.of(common.config, common.data_options, common.evaluation_options, seed=common.seed)
+        def describe(judged: Settings | None) -> Settings:
+            if judged is None:
+                return given
+            # what is meant for some of the models is said for all; a recipe may have said the rest
+            return dataclasses.replace(
+                given, max_drop=judged.max_drop, min_speedup=judged.min_speedup, for_ort=judged.for_ort, seed=judged.seed,
+                provider=judged.provider,
+            )  # fmt: skip
 
-    def describe(judged: Settings | None) -> Settings:
-        if judged is None:
-            return given
-        # what is meant for some of the models is said for all; a recipe may have said the rest
-        return dataclasses.replace(
-            given, max_drop=judged.max_drop, min_speedup=judged.min_speedup, for_ort=judged.for_ort, seed=judged.seed,
-            provider=judged.provider,
-        )  # fmt: skip
-
-    certify_folder(result, open_model_folder(common.out or folder.files.root, suffix), folder, describe)
+        certify_folder(result, arrange_models(files, self._suffix), self._folder, describe)

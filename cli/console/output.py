@@ -37,19 +37,21 @@ class ShowFunction(Protocol):
 
 
 def write_model(result: Result, common: CommonOptions) -> None:
-    """Write the model that came out, and verify the file where a receipt is asked for.
+    """Write the model that came out; where a receipt is asked for the file is verified before it takes its place.
 
     Raises:
-        OnnxslimError: The file cannot be written.
+        OnnxslimError: The file cannot be written, or not be verified; nothing is written then.
     """
     if common.out is None or result.model is None:
         return
-    result.save(common.out)
-    result.output = compute_facts(model_file.load(common.out), common.out, common.dim)
-    if common.receipt is not None:
+
+    def certify_draft(draft: str) -> None:
         from onnxslim.verification.verification import certify  # imports every step, which who only looks need not wait for
 
-        certify(result, common.out, progress=common.progress)
+        certify(result, draft, recorded_as=common.out, progress=common.progress)
+
+    result.save(common.out, check=None if common.receipt is None else certify_draft)
+    result.output = compute_facts(model_file.load(common.out), common.out, common.dim)
 
 
 def deliver(result: Result, common: CommonOptions, show: ShowFunction, page: PageFunction | None = None) -> None:

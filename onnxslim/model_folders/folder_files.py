@@ -8,7 +8,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -35,12 +35,14 @@ class FolderFiles:
         files: What is copied: plain files, and links of the hub's cache into its store, which stand for files.
         links: Other links, each with the path that it leads to, in the folder too.
         folders: Folders, those of the files and empty ones.
+        drafts: Where files are that are not at their places yet.
     """
 
     root: str
     files: tuple[str, ...]
     links: Mapping[str, str]
     folders: tuple[str, ...]
+    drafts: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def models(self) -> tuple[str, ...]:
@@ -49,7 +51,7 @@ class FolderFiles:
 
     def find(self, path: str) -> str:
         """Where ``path`` is on the disk."""
-        return os.path.join(self.root, *path.split("/"))
+        return self.drafts.get(path) or os.path.join(self.root, *path.split("/"))
 
     def has(self, path: str) -> bool:
         """Whether there is a file at ``path``, or a link to one."""

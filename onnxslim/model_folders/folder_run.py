@@ -6,11 +6,12 @@ import contextlib
 import dataclasses
 import os
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from onnxslim.core.errors import InvalidModelError, OnnxslimError, UnsupportedError, UsageError
 from onnxslim.model_folders import naming
+from onnxslim.model_folders.folder_files import FolderFiles
 from onnxslim.model_folders.folder_report import MemberOutcome, Work, describe_folder, write_report
 from onnxslim.model_folders.folder_writer import FolderWriter, write_beside, write_folder
 from onnxslim.model_folders.layouts.layout import FolderModel
@@ -24,8 +25,17 @@ from onnxslim.runtime.session_config import SessionConfig
 if TYPE_CHECKING:
     from onnxslim.model_folders.pipelines.settlement import Settlement
 
-#: (what came of a member, where it is written until the folder is whole, its path there): verifies that file.
-Certify = Callable[[Result, str, str], None]
+
+class Certify(Protocol):
+    """Verifies what is written before it takes its place."""
+
+    def certify_model(self, result: Result, place: str, written: str) -> None:
+        """Verify what came of a member: the file at ``place``, which is going to be ``written``, its path in the folder."""
+        ...
+
+    def certify_folder(self, result: Result, files: FolderFiles) -> None:
+        """Verify what came of the folder: ``files``, whose models are verified."""
+        ...
 
 
 def compress_folder(
@@ -46,7 +56,8 @@ def compress_folder(
         settlement: Judges models that serve together before any of them is written, and has some of them made milder.
         config: How sessions run, for trying what was written.
         force: Overwrite files that have the suffix already.
-        certify: Verifies each model as it was written, where a receipt is asked for.
+        certify: Verifies each model, and the folder, as they are written, where a receipt is asked for; where it raises,
+            nothing is written.
 
     Returns:
         A result without a model; ``extra["folder"]`` has a report of each file.
@@ -77,6 +88,8 @@ def compress_folder(
         pipelines = [] if settlement is None else [settlement.as_json()]
         result = describe_folder(folder, command, outcomes, out, written, copied, pipelines=pipelines)
         result.warnings += [f"{path}: a link to what is no longer there was left out" for path in lost]
+        if certify is not None:
+            certify.certify_folder(result, writer.list_result())
         if out is not None:
             write_report(result, writer)
     return result
@@ -173,7 +186,7 @@ class _FolderRun:
             facts = compute_facts(model_file.load(place), place)
             result.output = dataclasses.replace(facts, path=outcome.written)
             if self.certify is not None:
-                self.certify(result, place, outcome.written)
+                self.certify.certify_model(result, place, outcome.written)
         elif result.input is not None:
             result.output = dataclasses.replace(result.input, path=outcome.member.path)
         result.model = result.original = result.task = None

@@ -22,10 +22,11 @@ class FolderWriter:
     Args:
         files: The folder that it is made of.
         draft: Where it is written.
+        target: What it becomes; the folder itself where files are written beside those that are there.
     """
 
-    def __init__(self, files: FolderFiles, draft: str) -> None:
-        self._files, self._draft = files, draft
+    def __init__(self, files: FolderFiles, draft: str, target: str) -> None:
+        self._files, self._draft, self._target = files, draft, target
 
     def place(self, path: str) -> str:
         """Where the file ``path`` of the folder is written; its own folder is there then."""
@@ -65,6 +66,15 @@ class FolderWriter:
     def list_files(self) -> FolderFiles:
         """What has been written so far."""
         return list_folder(self._draft)
+
+    def list_result(self) -> FolderFiles:
+        """The folder as it is going to be, each file found where it is now."""
+        written, own = self.list_files(), self._files
+        beside = own if self._target == own.root else FolderFiles(self._target, (), {}, ())
+        return FolderFiles(
+            self._target, tuple(sorted({*beside.files, *written.files})), {**beside.links, **written.links},
+            tuple(sorted({*beside.folders, *written.folders})), {path: written.find(path) for path in written.files},
+        )  # fmt: skip
 
     def list_written(self) -> list[str]:
         """The files of the draft, relative to it, data before the models that refer to them."""
@@ -108,7 +118,7 @@ def write_folder(files: FolderFiles, out: str) -> Iterator[FolderWriter]:
     """
     target = os.path.abspath(out)
     with _name_disk_errors(out), open_folder_draft(os.path.dirname(target)) as draft:
-        yield FolderWriter(files, draft.path)
+        yield FolderWriter(files, draft.path, out)
         draft.publish(target)
 
 
@@ -121,7 +131,7 @@ def write_beside(files: FolderFiles) -> Iterator[FolderWriter]:
         LimitError: The disk is full.
     """
     with _name_disk_errors(files.root), open_folder_draft(os.path.abspath(files.root)) as draft:
-        writer = FolderWriter(files, draft.path)
+        writer = FolderWriter(files, draft.path, files.root)
         yield writer
         for path in writer.list_written():
             os.replace(writer.place(path), files.find(path))

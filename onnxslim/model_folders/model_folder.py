@@ -106,7 +106,11 @@ def open_model_folder(folder: str | os.PathLike[str], suffix: str | None = None)
         UsageError: No ONNX file, or two candidates for one role.
         InvalidModelError: A model or a configuration file is broken, they contradict each other, or one leads outside.
     """
-    files = list_folder(folder)
+    return arrange_models(list_folder(folder), suffix)
+
+
+def arrange_models(files: FolderFiles, suffix: str | None = None) -> ModelFolder:
+    """:func:`open_model_folder` of what is listed already."""
     layout = find_layout(files)
     members = tuple(layout.list_models(files))
     if suffix is not None:

@@ -6,6 +6,7 @@ import contextlib
 import filecmp
 import os
 import stat
+from collections.abc import Callable, Iterator
 
 from onnxslim.core.errors import LimitError, UsageError
 from onnxslim.model_io import atomic_write, external_data_writer, model_file
@@ -13,12 +14,15 @@ from onnxslim.model_io import atomic_write, external_data_writer, model_file
 _CHUNK_BYTES = 1 << 22
 
 
-def copy_model(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> bool:
+def copy_model(
+    source: str | os.PathLike[str], path: str | os.PathLike[str], check: Callable[[str], object] | None = None
+) -> bool:
     """Copy the model at ``source``, and the data it refers to, to ``path``; the model last, each file whole or not at all.
 
     Args:
         source: A model file that was loaded before, so that its data are known to lie beside it.
         path: The destination; where it is ``source`` itself nothing is done.
+        check: Called with the path of the whole copy before it takes its place; where it raises, nothing is written.
 
     Returns:
         Whether it was copied; False, and nothing is written, where another file already has the name of one of its data
@@ -38,20 +42,35 @@ def copy_model(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> 
         return False
     try:
         replaced = external_data_writer.find_data_references(target) if os.path.exists(target) else []
-        with external_data_writer.remove_replaced(folder, replaced) if replaced else contextlib.nullcontext():
+        replacing = external_data_writer.remove_replaced(folder, replaced) if replaced else contextlib.nullcontext()
+        with replacing, _remove_unless_done(list(missing)):
             for name, real in missing.items():
                 os.makedirs(os.path.dirname(name), exist_ok=True)
                 _copy_file(real, name)
-            _copy_file(os.fspath(source), target)
+            _copy_file(os.fspath(source), target, check)
     except OSError as error:
         text = f"{os.fspath(path)}: {error.strerror or error}"
         raise (LimitError if error.errno in model_file.FULL_DISK_ERRORS else UsageError)(text) from error
     return True
 
 
-def _copy_file(source: str, target: str) -> None:
+@contextlib.contextmanager
+def _remove_unless_done(paths: list[str]) -> Iterator[None]:
+    """Remove the files at ``paths``, as far as they are there, where the block raises: no model is there to read them."""
+    try:
+        yield
+    except BaseException:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        raise
+
+
+def _copy_file(source: str, target: str, check: Callable[[str], object] | None = None) -> None:
     mode = stat.S_IMODE(os.stat(target).st_mode) & 0o777 if os.path.exists(target) else None
     with open(source, "rb") as file, atomic_write.open_draft(os.path.dirname(target), mode) as draft:
         while chunk := file.read(_CHUNK_BYTES):
             draft.write(chunk)
+        if check is not None:
+            check(draft.path)
         draft.publish(target)

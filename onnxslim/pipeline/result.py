@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -122,26 +122,37 @@ class Result:
     task: CompressionTask | None = field(default=None, repr=False)
     is_original: bool = False
 
-    def save(self, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        external_data: bool | None = None,
+        check: Callable[[str], object] | None = None,
+    ) -> None:
         """Write the model (see :func:`onnxslim.model_io.model_file.save`), if the runtime loads the file.
+
+        Args:
+            path: Where.
+            external_data: True writes the tensors beside the model, False inside; None decides by size.
+            check: Called with the path of the whole file before it takes its place; where it raises, nothing is written.
 
         Raises:
             UnsupportedError: It loads the original, and not this; nothing was written.
         """
         if self.model is None:
             raise ValueError(f"{self.command} gives no model to save")
-        if self.is_original and self._copy_original(path):
+        if self.is_original and self._copy_original(path, check):
             return
-        warning = save_checked(self.model, path, self.original, self.config, external_data=external_data)
+        warning = save_checked(self.model, path, self.original, self.config, external_data=external_data, check=check)
         if warning is not None:
             self.warnings.append(warning)
 
-    def _copy_original(self, path: str | os.PathLike[str]) -> bool:
+    def _copy_original(self, path: str | os.PathLike[str], check: Callable[[str], object] | None) -> bool:
         """Copy the file of the original; False where there is none, or none that can lie at ``path`` as it is."""
         source = self.input.path if self.input is not None else None
         if source is None or self.input is None or compute_digest(source) != self.input.sha256:
             return False
-        return copy_model(source, path)
+        return copy_model(source, path, check)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the report, in a frame of its own so that neither page styles the other."""

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import onnx_ir as ir
@@ -95,6 +96,7 @@ def save_checked(
     config: SessionConfig | None = None,
     *,
     external_data: bool | None = None,
+    check: Callable[[str], object] | None = None,
 ) -> str | None:
     """Write ``model`` to ``path`` if the runtime loads the file: every command that makes a model writes it so.
 
@@ -104,6 +106,7 @@ def save_checked(
         original: What it was made of.
         config: How sessions run here.
         external_data: See :func:`~onnxslim.model_io.model_file.save`.
+        check: Likewise, of a file that loads.
 
     Returns:
         A warning where the runtime takes neither this file nor the original, or where there is not enough memory to load
@@ -115,7 +118,7 @@ def save_checked(
     """
     config, warnings = config or SessionConfig(), list[str]()
 
-    def check(draft: str) -> None:
+    def check_draft(draft: str) -> None:
         try:
             _load_in_child(draft, config)
         except LimitError as error:
@@ -126,8 +129,10 @@ def save_checked(
                 raise UnsupportedError(f"nothing was written: of the result {error.message}", hint=hint) from error
             way_out = f" ({error.hint})" if isinstance(error, DiedError) else ""
             warnings.append(f"the result could not be tried, nor could the original: {error.message}{way_out}")
+        if check is not None:
+            check(draft)
 
-    model_file.save(model, path, external_data=external_data, check=check)
+    model_file.save(model, path, external_data=external_data, check=check_draft)
     return warnings[0] if warnings else None
 
 

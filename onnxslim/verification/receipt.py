@@ -50,10 +50,11 @@ class ModelRecord:
         return cls(None, {"": hashlib.sha256(model_file.to_bytes(model)).hexdigest()}) if path is None else cls.at(path)
 
     @classmethod
-    def at(cls, path: str) -> ModelRecord:
-        """The record of the file at ``path``."""
+    def at(cls, path: str, recorded_as: str | None = None) -> ModelRecord:
+        """The record of the file at ``path``, which is found at ``recorded_as`` later, if not there."""
         data = {name: compute_digest(real) for name, real in sorted(model_file.find_data_files(path).items())}
-        return cls(path, {os.path.basename(path): compute_digest(path), **data})
+        place = recorded_as or path
+        return cls(place, {os.path.basename(place): compute_digest(path), **data})
 
     def check_same_folder(self, other: ModelRecord, receipt: str) -> None:
         """Refuse ``other`` where a file of this folder is missing in it, or another one; further files may be there.

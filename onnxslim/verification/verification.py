@@ -128,7 +128,7 @@ def verify(
 def certify(
     result: Result, path: str | os.PathLike[str], *, recorded_as: str | None = None, progress: Progress = ignore_progress
 ) -> None:
-    """Verify the file at ``path``, which ``result`` was written as, and put the ``receipt`` into ``result``.
+    """Verify the file at ``path``, which ``result`` is written as, and put the ``receipt`` into ``result``.
 
     What is judged is the file, as :func:`verify` judges it: on the *confirm* samples of the run, by the limits of its gates
     where it has any, and with the times that it measured. ``verify`` repeats it from the receipt alone.
@@ -158,7 +158,7 @@ def certify(
         **limits,
     )  # fmt: skip
     made = make_receipt(
-        judging, replace(ModelRecord.at(os.fspath(path)), path=recorded_as or os.fspath(path)),
+        judging, ModelRecord.at(os.fspath(path), recorded_as),
         ModelRecord.of(task.as_given or task.original, original_path), asked,
         recipe=model.metadata_props.get(METADATA_KEY),
     )  # fmt: skip

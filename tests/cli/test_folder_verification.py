@@ -10,8 +10,10 @@ import numpy as np
 import onnx
 import pytest
 
+from onnxslim.core.errors import InvalidModelError
 from onnxslim.verification import examination
-from tests.support.model_folders import make_folder, write_texts
+from onnxslim_cli.folder_verification import FolderCertifier
+from tests.support.model_folders import make_folder, read_tree, write_texts
 from tests.support.paths import SAMPLES
 
 
@@ -148,6 +150,20 @@ def test_what_a_command_made_of_a_folder_is_verified_and_repeats(beside, run, fo
     again = run("verify", "--receipt", receipt, "--junit", junit)
     assert again.code == 0, again.err
     assert f'classname="{name}"' in junit.read_text()
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_cannot_be_verified_is_not_written(beside, run, folder, tmp_path, monkeypatch):
+    def refuse(result, files):
+        assert files.digest()
+        raise InvalidModelError("another file by now")
+
+    monkeypatch.setattr(FolderCertifier, "certify_folder", lambda self, result, files: refuse(result, files))
+    where = ["--suffix", "slim"] if beside else ["-o", tmp_path / "out"]
+    before = read_tree(tmp_path)
+    outcome = run("simplify", folder, *where, "--receipt", tmp_path / "r.json")
+    assert (outcome.code, "another file by now" in outcome.err) == (3, True), outcome.err
+    assert read_tree(tmp_path) == before
 
 
 def test_models_without_data_that_fit_cannot_be_told_of(run, folder, tmp_path):

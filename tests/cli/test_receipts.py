@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxslim.verification import examination
+from onnxslim.core.errors import InvalidModelError
+from onnxslim.model_io import model_file
+from onnxslim.pipeline.result import Result
+from onnxslim.verification import examination, verification
 from tests.support.paths import SAMPLES
 
 STATIC = ("--placement", "static")
@@ -101,6 +104,23 @@ def test_an_original_that_is_overwritten_cannot_be_verified_by(run, wide, tmp_pa
     outcome = run("simplify", model, "-o", model, "--force", "--receipt", tmp_path / "r.json")
     assert (outcome.code, "takes the place of" in outcome.err) == (2, True)
     assert Path(model).read_bytes() == before
+
+
+def test_what_cannot_be_verified_takes_nobodys_place(run, wide, cnn, tmp_path, monkeypatch):
+    """The original is gone by then; what is written and what nothing was gained on, which is copied."""
+    out = Path(shutil.copy(cnn, tmp_path / "o.onnx"))
+
+    def refuse(result, path, **_):
+        assert model_file.load(path).graph.name == model_file.load(wide).graph.name
+        raise InvalidModelError("another file by now")
+
+    monkeypatch.setattr(verification, "certify", refuse)
+    for target, copied in ((tmp_path / "new.onnx", False), (out, False), (out, True)):
+        monkeypatch.setattr(Result, "is_original", property(lambda self, is_it=copied: is_it, lambda self, value: None))
+        before = sorted(tmp_path.iterdir()), out.read_bytes()
+        outcome = run("simplify", wide, "-o", target, "--force", "--receipt", tmp_path / "r.json")
+        assert (outcome.code, "another file by now" in outcome.err) == (3, True), outcome.err
+        assert (sorted(tmp_path.iterdir()), out.read_bytes()) == before
 
 
 def test_a_receipt_that_cannot_be_written_is_refused_before_any_work(run, wide, tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from onnxslim.core.errors import UsageError
 from onnxslim.model_folders.folder_files import REPORT_NAME, list_folder
-from onnxslim.model_folders.folder_writer import check_target, write_folder
+from onnxslim.model_folders.folder_writer import check_target, write_beside, write_folder
 from tests.support.model_folders import make_folder, read_tree
 
 
@@ -66,3 +68,18 @@ def test_a_folder_is_not_written_into_itself_or_nowhere(path, tmp_path):
     files = list_folder(make_folder("two_unrelated", tmp_path))
     with pytest.raises(UsageError, match="-o"):
         check_target(files, str(tmp_path / path), force=True)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_it_is_going_to_be_is_seen_before_it_is(beside, tmp_path):
+    folder, out = make_folder("links", tmp_path), tmp_path / "out"
+    files = list_folder(folder)
+    with write_beside(files) if beside else write_folder(files, str(out)) as writer:
+        Path(writer.place("versions/new.txt")).write_text("new")
+        if not beside:
+            writer.copy_tree({"latest.onnx"})
+        seen = writer.list_result()
+        digest = seen.digest()
+    now = list_folder(folder if beside else out)
+    assert (seen.root, seen.files, seen.links, set(seen.folders)) == (now.root, now.files, now.links, set(now.folders))
+    assert digest == now.digest()

@@ -78,3 +78,19 @@ def test_our_own_data_of_the_model_that_is_replaced_go(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file or directory"):
         copy_model(MODEL, tmp_path / "nowhere" / "out.onnx")
+
+
+def test_a_copy_that_is_found_wrong_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    source, seen = write_external(tmp_path / "in", "weights.bin"), []
+
+    def refuse(draft: str) -> None:
+        seen.append(Path(draft).read_bytes() == source.read_bytes())
+        model_file.load(draft)
+        raise UsageError("so it is")
+
+    with pytest.raises(UsageError, match="so it is"):
+        copy_model(source, tmp_path / "out" / "slim.onnx", refuse)
+    assert seen == [True]
+    assert list((tmp_path / "out").iterdir()) == []
