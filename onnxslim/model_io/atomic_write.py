@@ -39,15 +39,19 @@ class Draft:
         while view:
             view = view[os.write(self._descriptor, view) :]
 
-    def publish(self, target: str) -> None:
-        """Make this the file at ``target``, with the permissions given to :func:`open_draft`."""
+    def publish(self, target: str, *, sync: bool = True) -> None:
+        """Make this the file at ``target``, with the permissions given to :func:`open_draft`; unless ``sync``, one that
+        need not outlive a power cut.
+        """
         if self._mode is not None:
             os.chmod(self.path, self._mode)
-        os.fsync(self._descriptor)
+        if sync:
+            os.fsync(self._descriptor)
         if sys.platform == "win32":  # pragma: no cover
             self.close()  # Windows renames no open file; and nothing tidies up there, so the lock is not missed
         os.replace(self.path, target)
-        sync_folder(os.path.dirname(target))
+        if sync:
+            sync_folder(os.path.dirname(target))
 
     def discard(self) -> None:
         """Close the file and, unless it was published, remove it; what cannot be removed now is removed next time."""

@@ -27,10 +27,12 @@ from onnxslim.model_io.serialization import clone, to_bytes, to_bytes_without_we
 __all__ = [
     "ModelLike",
     "clone",
+    "count_tensor_bytes",
     "find_data_files",
     "load",
     "release",
     "save",
+    "save_for_runtime",
     "size_on_disk",
     "to_bytes",
     "to_bytes_without_weights",
@@ -42,6 +44,9 @@ ModelLike = Union[str, "os.PathLike[str]", bytes, onnx.ModelProto, ir.Model]
 
 #: From this many bytes of tensors on they are written beside the model: one message holds 2 GB, the graph included.
 INLINE_LIMIT = 1_800_000_000
+#: From this many on the runtime is given them in a file, which it maps: of a message it makes several copies. Windows
+#: deletes no file that is mapped.
+MAPPED_LIMIT = INLINE_LIMIT if os.name == "nt" else 200_000_000
 
 #: What the system answers where a resource of it is used up.
 FULL_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE)
@@ -173,7 +178,7 @@ def save(
     name = os.fspath(path)
     target = os.path.realpath(name)
     if external_data is None:
-        external_data = sum(map(tensors.nbytes, tensors.iter_tensors(model))) > INLINE_LIMIT
+        external_data = count_tensor_bytes(model) > INLINE_LIMIT
     if os.path.exists(target) and not os.path.isfile(target):
         raise UsageError(f"{name}: not a file")
     if os.path.islink(name) and external_data_reader.find_blob_store(name) is not None:
@@ -183,6 +188,34 @@ def save(
         raise UsageError(text, hint=f"write to {target}")
     with _name_in_errors(name):
         _write_atomically(model, target, external_data, check)
+
+
+def save_for_runtime(model: ir.Model, folder: str) -> str:
+    """Write ``model`` into a ``folder`` of our own that goes when the runtime has read it, and return the path.
+
+    Tensors are beside it from :data:`MAPPED_LIMIT` bytes on, and nothing waits for the disk.
+
+    Raises:
+        UsageError: The folder does not exist or cannot be written to.
+        LimitError: The disk is full, or the model is too large for one message.
+        InvalidModelError: The graph is broken, or an initializer has no value.
+    """
+    path = os.path.join(folder, "model.onnx")
+    with _name_in_errors("the model"):
+        locations: external_data_writer.TensorLocations = {}
+        data_name = ""
+        if count_tensor_bytes(model) >= MAPPED_LIMIT:
+            with atomic_write.open_draft(folder) as draft:
+                locations, data_name = external_data_writer.write_tensors([model], draft)
+                draft.publish(os.path.join(folder, data_name), sync=False)
+        with open(path, "wb") as file:
+            file.write(to_bytes(model, locations, data_name))
+    return path
+
+
+def count_tensor_bytes(model: ir.Model) -> int:
+    """Bytes of all tensors of ``model``, as a file holds them."""
+    return sum(map(tensors.nbytes, tensors.iter_tensors(model)))
 
 
 @contextlib.contextmanager

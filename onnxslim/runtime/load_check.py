@@ -75,8 +75,7 @@ def check_survives(model: ir.Model, config: SessionConfig | None = None, *, name
     """
     config = config or SessionConfig()
     with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
-        path = os.path.join(folder, "model.onnx")
-        model_file.save(model, path)
+        path = model_file.save_for_runtime(model, folder)
         key = _make_key(path, config)
         if key in _survived:
             return
@@ -181,8 +180,7 @@ def loads(model: model_file.ModelLike, config: SessionConfig) -> bool:
             _load_in_child(model, config)
             return True
         with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
-            path = os.path.join(folder, "model.onnx")
-            model_file.save(model_file.load(model), path)
+            path = model_file.save_for_runtime(model_file.load(model), folder)
             _load_in_child(path, config)
     except OnnxslimError:
         return False

@@ -73,10 +73,10 @@ def measure_memory(model: ir.Model, feed: Mapping[str, np.ndarray], config: Sess
     device = None if provider.is_cpu else nvml.open_device(provider.device)
     with tempfile.TemporaryDirectory(prefix="onnxslim-") as name:
         folder = Path(name)
-        model_file.save(model, folder / "model.onnx")
+        path = model_file.save_for_runtime(model, name)
         arrays: dict[str, Any] = {key: np.asarray(value) for key, value in feed.items()}
         np.savez(folder / "feed.npz", **arrays)
-        request = {**build_request(config.with_(optimize=True)), "model": str(folder / "model.onnx")}
+        request = {**build_request(config.with_(optimize=True)), "model": path}
         device_before = None if device is None else device.used_bytes()
         with start_child(_MEASURING_CHILD, request, str(folder / "feed.npz")) as child:
             assert child.stdout is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +11,8 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
-from onnxslim.core.errors import InvalidModelError, OnnxslimError, UnsupportedError
-from onnxslim.model_io import model_file, tensors
+from onnxslim.core.errors import InvalidModelError, LimitError, OnnxslimError, UnsupportedError
+from onnxslim.model_io import model_file
 from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 from onnxslim.runtime.devices.device import TimedSession, current_device
 from onnxslim.runtime.devices.local_session import LocalSession
@@ -39,9 +38,6 @@ __all__ = [
     "open_timed_session",
     "version",
 ]
-
-#: Above this many bytes a model cannot be one protobuf message (2 GiB) and goes through a file with external data.
-_MAX_MESSAGE_BYTES = 1_800_000_000
 
 #: Initializers of at least so many bytes are handed over in memory where the graph is run as it is. What the optimiser
 #: makes of a model may depend on where its weights are, so a session that is timed reads them from the model.
@@ -145,11 +141,15 @@ def _create_session(model: ir.Model, options: Any, providers: list[tuple[str, di
             ort_values = {name: ort.OrtValue.ortvalue_from_numpy(tensor.numpy()) for name, tensor in large.items()}
             options.add_external_initializers(list(ort_values), list(ort_values.values()))
             return ort.InferenceSession(content, options, providers=providers, enable_fallback=0)
-        if sum(map(tensors.nbytes, tensors.iter_tensors(model))) < _MAX_MESSAGE_BYTES:
-            return ort.InferenceSession(model_file.to_bytes(model), options, providers=providers, enable_fallback=0)
-        with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
-            path = os.path.join(folder, "model.onnx")
-            model_file.save(model, path, external_data=True)
-            return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
+        size = model_file.count_tensor_bytes(model)
+        if size >= model_file.MAPPED_LIMIT:
+            try:
+                with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
+                    path = model_file.save_for_runtime(model, folder)
+                    return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
+            except LimitError:  # the disk is full
+                if size > model_file.INLINE_LIMIT:
+                    raise
+        return ort.InferenceSession(model_file.to_bytes(model), options, providers=providers, enable_fallback=0)
     except Exception as error:
         raise translate_error(error, "the runtime refuses the model") from error

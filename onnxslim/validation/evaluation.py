@@ -96,8 +96,12 @@ def evaluate_all(
     outputs have no row each are run one by one, unless ``batch_size`` says otherwise. Of texts it is told beside the
     rest how the models go on by themselves, unless not ``goes_on`` (:mod:`onnxslim.validation.sequences.texts`).
     """
-    loaded = {name: model_file.load(model) for name, model in models.items()}
     original = None if reference is None else model_file.load(reference)
+    # the original judged as itself is one model, and runs once
+    loaded = {
+        name: original if original is not None and model is reference else model_file.load(model)
+        for name, model in models.items()
+    }
     if kinds is None:
         if isinstance(metric, str):
             check_measurable(metric, has_labels=samples.labels is not None, has_original=original is not None)

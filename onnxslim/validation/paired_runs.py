@@ -19,6 +19,8 @@ from onnxslim.validation.evaluation_accumulator import OutputValues
 #: Samples at a time when nobody says: at most so many, inputs of at most so many bytes, and no more than run in the memory
 #: that is planned for a run, with so many copies of the outputs: what metrics make of them, in double precision.
 MAX_BATCH_SAMPLES, MAX_BATCH_BYTES, OUTPUT_COPIES = 64, 4 << 20, 4
+#: Steps of sequences wait for each other while what they gave out is no more than this.
+MAX_STEP_BYTES = 16 << 20
 
 
 def run_batches(
@@ -27,7 +29,7 @@ def run_batches(
     """The outputs of the original and of each result, batch by batch; those of single steps some at a time."""
     output_names = None if original is None else original.outputs
     continues = samples.continues_previous
-    pending: list[tuple[OutputValues | None, dict[str, OutputValues]]] = []
+    pending: list[_Step] = []
     for batch in samples.batches(1 if samples.state else batch_size):
         start = batch.indices.start
         continues_sequence = bool(samples.state) and bool(continues[start])
@@ -42,29 +44,40 @@ def run_batches(
         if not samples.state:
             yield batch.indices, original_outputs, result_outputs
             continue
-        pending.append((original_outputs, result_outputs))
-        if len(pending) == MAX_BATCH_SAMPLES or start + 1 == len(samples):
-            yield from _merge_steps(start + 1, pending)
+        step = _Step(original_outputs, result_outputs)
+        if pending and not step.can_join(pending):
+            yield _merge_steps(start, pending)
             pending = []
+        pending.append(step)
+    if pending:
+        yield _merge_steps(len(samples), pending)
 
 
-def _merge_steps(
-    stop: int, steps: Sequence[tuple[OutputValues | None, dict[str, OutputValues]]]
-) -> Iterator[tuple[range, OutputValues | None, dict[str, OutputValues]]]:
+class _Step:
+    """What the original and each result gave out at one step of a sequence."""
+
+    def __init__(self, original: OutputValues | None, results: dict[str, OutputValues]) -> None:
+        self.original, self.results = original, results
+        values = [v for outputs in (original or {}, *results.values()) for v in outputs.values()]
+        self.nbytes = sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+        #: None where something is no tensor.
+        self.shapes = [v.shape for v in values] if all(isinstance(value, np.ndarray) for value in values) else None
+
+    def can_join(self, steps: Sequence[_Step]) -> bool:
+        """Whether this and ``steps`` are to be one batch: caches that grow are let go of at once."""
+        is_alike = self.shapes is not None and self.shapes == steps[0].shapes
+        held = sum(step.nbytes for step in steps)
+        return is_alike and len(steps) < MAX_BATCH_SAMPLES and held + self.nbytes <= MAX_STEP_BYTES
+
+
+def _merge_steps(stop: int, steps: Sequence[_Step]) -> tuple[range, OutputValues | None, dict[str, OutputValues]]:
     """The outputs of steps that were run one by one as those of one batch, which ends before sample ``stop``."""
-    start = stop - len(steps)
-    all_outputs = [
-        outputs for original, results in steps for outputs in (original, *results.values()) if outputs is not None
-    ]
-    shapes = {
-        tuple((name, np.shape(v)) if isinstance(v, np.ndarray) else None for name, v in o.items()) for o in all_outputs
-    }
-    if len(shapes) > 1 or None in next(iter(shapes)):
-        yield from ((range(start + i, start + i + 1), *step) for i, step in enumerate(steps))
-        return
-    original_steps = [original_steps for original_steps, _ in steps if original_steps is not None]
-    result_steps = {name: _stack_outputs([step[name] for _, step in steps]) for name in steps[0][1]}
-    yield range(start, stop), _stack_outputs(original_steps) if original_steps else None, result_steps
+    first = steps[0]
+    if len(steps) == 1:
+        return range(stop - 1, stop), first.original, first.results
+    original_steps = [step.original for step in steps if step.original is not None]
+    result_steps = {name: _stack_outputs([step.results[name] for step in steps]) for name in first.results}
+    return range(stop - len(steps), stop), _stack_outputs(original_steps) if original_steps else None, result_steps
 
 
 def _stack_outputs(steps: Sequence[OutputValues]) -> OutputValues:

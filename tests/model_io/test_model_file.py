@@ -87,6 +87,14 @@ def test_size_decides_where_the_tensors_go(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["model.onnx"]
 
 
+@pytest.mark.parametrize(("limit", "files"), [(8192, 2), (8193, 1)])
+def test_a_large_model_reaches_the_runtime_with_its_tensors_beside_it(limit, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(model_file, "MAPPED_LIMIT", limit)
+    path = model_file.save_for_runtime(model_file.load(proto(fill=3)), str(tmp_path))
+    assert len(os.listdir(tmp_path)) == files
+    assert (run(path) == 3).all()
+
+
 def test_data_are_named_by_their_content_and_small_tensors_stay_inside(tmp_path):
     model = proto()
     model.graph.initializer.append(numpy_helper.from_array(np.ones(4, np.float32), "small"))

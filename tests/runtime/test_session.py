@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxslim.core.errors import InvalidModelError, UnsupportedError
+from onnxslim.core.errors import InvalidModelError, LimitError, UnsupportedError
 from onnxslim.model_io import model_file
 from onnxslim.runtime.session import Session, SessionConfig, check_loads
 from tests.support.digits import FEED
+from tests.support.node_graphs import build
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
@@ -54,8 +60,11 @@ def test_an_op_the_runtime_does_not_have_is_unsupported() -> None:
         check_loads(model)
 
 
-@pytest.mark.parametrize("optimize", [False, True])
-def test_large_weights_are_the_same_however_they_reach_the_runtime(optimize: bool) -> None:
+@pytest.mark.parametrize(("optimize", "mapped_limit"), [(False, 1 << 30), (True, 1 << 30), (True, 1000)])
+def test_large_weights_are_the_same_however_they_reach_the_runtime(
+    optimize: bool, mapped_limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_file, "MAPPED_LIMIT", mapped_limit)
     text = """<ir_version: 8, opset_import: ["": 17]> g (float[n,600] x{given}) => (float[n,2] y) {{
         h = MatMul (x, w)
         y = MatMul (h, v)
@@ -67,6 +76,35 @@ def test_large_weights_are_the_same_however_they_reach_the_runtime(optimize: boo
         proto.graph.initializer.extend([numpy_helper.from_array(w, "w"), numpy_helper.from_array(v, "v")])
         found = Session(model_file.load(proto), SessionConfig(optimize=optimize)).run(feeds)["y"]
         np.testing.assert_allclose(found, x @ feeds.get("w", w) @ v, rtol=1e-4)
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_a_large_model_is_mapped_from_a_file_that_goes_again_unless_the_disk_is_full(
+    is_full: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[object] = []
+
+    def start(model: object, *args: object, **more: object) -> object:
+        given.append(model)
+        assert not isinstance(model, str) or len(os.listdir(os.path.dirname(model))) == 2  # the graph, and its weights
+        return create(model, *args, **more)
+
+    def refuse(model: ir.Model, folder: str) -> str:
+        raise LimitError("the model: No space left on device")
+
+    create = ort.InferenceSession
+    monkeypatch.setattr(ort, "InferenceSession", start)
+    monkeypatch.setattr(model_file, "MAPPED_LIMIT", 1000)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    if is_full:
+        monkeypatch.setattr(model_file, "save_for_runtime", refuse)
+    weights = np.random.default_rng(0).standard_normal((600, 2)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    model = build(nodes, {"x": ["n", 600]}, {"y": ["n", 2]}, {"w": weights})
+    x = np.ones((3, 600), np.float32)
+    np.testing.assert_allclose(Session(model).run({"x": x})["y"], x @ weights, rtol=1e-4, atol=1e-4)
+    assert [type(one) for one in given] == [bytes if is_full else str]
+    assert not any(tmp_path.glob("onnxslim-*"))
 
 
 def test_a_large_weight_that_nothing_reads_is_no_obstacle() -> None:

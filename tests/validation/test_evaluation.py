@@ -14,8 +14,10 @@ import pytest
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
-from onnxslim.validation.evaluation import evaluate
+from onnxslim.runtime.session import Session
+from onnxslim.validation.evaluation import evaluate, evaluate_all
 from onnxslim.validation.output_fidelity import OutputFidelity
+from onnxslim.validation.output_kinds.recognition import recognize_outputs
 from tests.support import quantize_graphs
 from tests.support.judged import labelled, scores
 
@@ -39,6 +41,22 @@ def test_metrics_outputs_and_samples_are_those_of_the_two_models(linear: Any) ->
     whole = OutputFidelity()
     whole.add(a, b)
     assert found.outputs["scores"].sqnr_db == pytest.approx(whole.sqnr_db, abs=1e-3)
+
+
+def test_the_original_judged_as_itself_is_loaded_and_run_once(linear: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class CountedSession(Session):
+        def __init__(self, *args: Any) -> None:
+            loaded.append(args)
+            super().__init__(*args)
+
+    loaded: list[Any] = []
+    model = linear(EYE)
+    samples = labelled(model)
+    kinds = recognize_outputs(model, samples)
+    monkeypatch.setattr("onnxslim.validation.evaluation.Session", CountedSession)
+    found = evaluate_all({"original": model, "result": linear(EYE)}, samples, reference=model, kinds=kinds)
+    assert len(loaded) == 2
+    assert found["original"].metric.drop == found["result"].metric.drop == 0
 
 
 def test_without_labels_the_expected_drop_gates_and_agreement_guards_it(linear: Any) -> None:

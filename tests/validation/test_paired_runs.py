@@ -40,6 +40,25 @@ def test_steps_of_sequences_carry_their_state_and_come_some_at_a_time() -> None:
     np.testing.assert_allclose(values.reshape(x.shape), np.cumsum(x, axis=1), rtol=1e-4, atol=1e-5)
 
 
+def test_steps_whose_outputs_grow_or_are_large_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, vector = ["b", "past", 3], (FLOAT, ["b", 1, 3])
+    nodes = [helper.make_node("Concat", ["cache", "x"], ["next"], axis=1), helper.make_node("Identity", ["x"], ["y"])]
+    model = build(nodes, {"x": vector, "cache": cache}, {"y": vector, "next": ["b", "total", 3]})
+    x = np.random.default_rng(0).normal(size=(2, 5, 1, 3)).astype(np.float32)
+    samples = DataOptions(state={"next": "cache"}).open({"x": x}, model)
+    growing = list(run_batches(samples, None, {"r": StatefulSession(Session(model), samples.state)}, 1))
+    assert [index for indices, _, _ in growing for index in indices] == list(range(10))
+    assert [len(indices) for indices, _, _ in growing] == [1] * 10
+    monkeypatch.setattr("onnxslim.validation.paired_runs.MAX_STEP_BYTES", 4 * 3 * 4)
+    summed = [helper.make_node("Add", ["x", "state"], ["next"]), helper.make_node("Identity", ["next"], ["y"])]
+    model = build(summed, {"x": vector, "state": vector}, {"y": vector, "next": vector})
+    samples = DataOptions(state={"next": "state"}).open({"x": x}, model)
+    large = list(run_batches(samples, None, {"r": StatefulSession(Session(model), samples.state)}, 1))
+    assert [len(indices) for indices, _, _ in large] == [2] * 5
+    values = np.concatenate([np.asarray(results["r"]["y"]) for _, _, results in large])
+    np.testing.assert_allclose(values.reshape(x.shape), np.cumsum(x, axis=1), rtol=1e-4, atol=1e-5)
+
+
 def test_batches_are_as_large_as_inputs_and_the_model_allow() -> None:
     def choose(width: int, copies: int = 1) -> int:
         tiled = [helper.make_node("Concat", ["x"] * copies, ["c"], axis=1), helper.make_node("Identity", ["c"], ["y"])]

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from onnxslim.core.errors import LimitError, OnnxslimError, UnsupportedError
 from onnxslim.core.progress import Progress, ignore_progress
-from onnxslim.model_io import model_file, tensors
+from onnxslim.model_io import model_file
 from onnxslim.runtime.devices.device import Feed, TimedSession
 from onnxslim.runtime.devices.messages import (
     Blobs,
@@ -31,9 +31,6 @@ from onnxslim.runtime.node_profile import NodeTime
 from onnxslim.runtime.providers import PROVIDERS, Provider
 from onnxslim.runtime.session_config import SessionConfig
 from onnxslim.runtime.timing import Timing
-
-#: Above so many bytes a model is no single file, and does not travel.
-_MAX_MODEL_BYTES = 1_800_000_000
 
 #: A worker that is asked and says nothing for so long hangs, though its system answers for it; no model takes longer to
 #: load, and of rounds that are timed each is told.
@@ -141,8 +138,9 @@ class RemoteDevice:
 
     def _send_model(self, model: ir.Model) -> dict[str, Any]:
         """How a request names ``model``, which is there then: a model travels once, however often it is timed."""
-        if sum(map(tensors.nbytes, tensors.iter_tensors(model))) > _MAX_MODEL_BYTES:
-            raise UnsupportedError(f"on {self.name}: a model of more than {_MAX_MODEL_BYTES / 1e9} GB does not travel")
+        limit = model_file.INLINE_LIMIT  # beyond, a model is no single file
+        if model_file.count_tensor_bytes(model) > limit:
+            raise UnsupportedError(f"on {self.name}: a model of more than {limit / 1e9} GB does not travel")
         content = model_file.to_bytes(model)
         digest = hashlib.sha256(content).hexdigest()
         is_new = digest not in self._sent

@@ -72,8 +72,7 @@ class EmulatedSession:
     def __init__(self, model: ir.Model, config: SessionConfig, interpreter: Interpreter, name: str) -> None:
         self._name = name
         self._folder = tempfile.TemporaryDirectory(prefix="onnxslim-")
-        path = os.path.join(self._folder.name, "model.onnx")
-        model_file.save(model, path)
+        path = model_file.save_for_runtime(model, self._folder.name)
         request = {**build_request(config), "model": path}
         self._child = start_child(_RUNNING_CHILD, request, self._folder.name, interpreter=interpreter)
         try:
