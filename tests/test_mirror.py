@@ -37,7 +37,6 @@ EXCEPTIONS = {
     "onnxslim/quantization/qdq/insert.py": "quantization/test_graphs.py, quantization/conformance/test_pattern_checks.py",
     "onnxslim/quantization/static/builder.py": "quantization/test_placement_selection.py",
     "onnxslim/quantization/static/equalization_stats.py": "quantization/calibration/test_cache.py",
-    "onnxslim/quantization/static/fastest_placement.py": "quantization/test_sqnr_floor.py, quantization/test_odd_inputs.py",
     "onnxslim/quantization/static/layerwise_correction.py": "quantization/numerics/test_gptq.py has its arithmetic",
     "onnxslim/quantization/static/output_head.py": "quantization/test_detectors.py",
     "onnxslim/quantization/static/summary.py": "a table; quantization/static/test_pipeline.py",

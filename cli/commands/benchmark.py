@@ -14,6 +14,7 @@ from onnxslim.pipeline.result import Result, compute_facts
 from onnxslim.reporting import figures
 from onnxslim.reporting.text import NO_VALUE, clean, format_digits, format_milliseconds, format_size
 from onnxslim.runtime.devices.machine_figures import count_cores
+from onnxslim.runtime.energy.energy_counter import NOT_MEASURABLE
 from onnxslim.tools.benchmarking import Benchmark
 from onnxslim.tools.benchmarking import benchmark_settings as measure
 
@@ -36,7 +37,8 @@ def show(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableTy
     )
     energy_text = figures.describe_energy(report)
     settings = [_show_settings(report)] if "settings" in report else []
-    energy = Text(f"energy: {energy_text}")
+    stand_in = "; processor time stands for it" if any(_find_processor_ms(m) for m in models) else ""
+    energy = Text(f"energy: {energy_text}{stand_in if report['energy']['source'] == NOT_MEASURABLE else ''}")
     return Group(table, Text(conditions, "dim"), *settings, *format_place(report), energy, *format_warnings(report))
 
 
@@ -57,6 +59,16 @@ def _format_throughput(model: Mapping[str, Any]) -> str:
     return f"{format_digits(throughput['per_second'])}/s{interval}, {throughput['concurrency']} at a time"
 
 
+def _find_processor_ms(model: Mapping[str, Any]) -> float | None:
+    found: float | None = model["throughput"]["processor_ms"]
+    return found
+
+
+def _format_processor_time(model: Mapping[str, Any]) -> str:
+    found = _find_processor_ms(model)
+    return NO_VALUE if found is None else f"{format_milliseconds(found)} a sample"
+
+
 #: name of a row → its cell for one model of the JSON
 _TABLE_ROWS: tuple[tuple[str, Any], ...] = (
     ("median", _format_median),
@@ -66,6 +78,7 @@ _TABLE_ROWS: tuple[tuple[str, Any], ...] = (
     ("first inference", lambda m: format_milliseconds(m["first_ms"])),
     ("session", lambda m: format_milliseconds(m["create_ms"])),
     ("throughput", _format_throughput),
+    ("processor time", _format_processor_time),
     ("resident memory", lambda m: format_size(m["resident_memory"])),
     ("peak memory", lambda m: format_size(m["memory"])),
     ("device memory", lambda m: format_size(m["device_memory"])),
@@ -74,17 +87,34 @@ _TABLE_ROWS: tuple[tuple[str, Any], ...] = (
 
 def _show_settings(report: Mapping[str, Any]) -> RenderableType:
     """A row for each number of threads and batch size, a column a model."""
-    rows = (
-        (
-            str(setting["threads"]),
-            str(setting["batch"]),
-            *(f"{format_milliseconds(m['median_ms'])}, {_format_ratio(m)}×, {format_digits(m['per_second'])}/s"
-              for m in setting["models"]),
-        )
-        for setting in report["settings"]
-    )  # fmt: skip
+    settings = report["settings"]
+    rows = ((str(s["threads"]), str(s["batch"]), *map(_show_setting, s["models"])) for s in settings)
     columns = (">threads", ">batch", *(f">{clean(model['name'])}" for model in report["models"]))
-    return make_grid(columns, rows, "median of an inference, times faster, samples a second")
+    cells = ["median of an inference", "times faster", "samples a second"]
+    if any(model["millijoules"] is not None for model in settings[0]["models"]):
+        cells.append("millijoules of a sample")
+    elif any(model["processor_ms"] is not None for model in settings[0]["models"]):
+        cells.append("processor time of a sample")
+    return make_grid(columns, rows, ", ".join(cells))
+
+
+def _show_setting(model: Mapping[str, Any]) -> str:
+    cells = [
+        format_milliseconds(model["median_ms"]),
+        f"{_format_ratio(model)}×",
+        f"{format_digits(model['per_second'])}/s",
+    ]
+    if model["millijoules"] is not None:
+        cells.append(f"{format_digits(model['millijoules'])} mJ")
+    elif model["processor_ms"] is not None:
+        cells.append(f"{format_milliseconds(model['processor_ms'])} of the processor")
+    return ", ".join(cells)
+
+
+def _find_millijoules(found: Benchmark, name: str) -> float | None:
+    """Of one sample; None where nothing counts them."""
+    counted = found.energy.get(name)
+    return None if counted is None else float(counted["millijoules"]) / found.timing.batch
 
 
 def _describe_setting(found: Benchmark) -> dict[str, Any]:
@@ -96,6 +126,8 @@ def _describe_setting(found: Benchmark) -> dict[str, Any]:
             "ratio": model.ratio,
             "interval": model.interval,
             "per_second": model.throughput["per_second"],
+            "processor_ms": model.throughput["processor_ms"],
+            "millijoules": _find_millijoules(found, model.name),
         }
         for model in found.models
     ]
@@ -121,7 +153,8 @@ def benchmark(
     """Latency, throughput and memory of models, timed in turn on the same inputs.
 
     Without --data the inputs are random, and the outcome says so. Of several settings the first is told whole, and all
-    in one table: what int8 gains changes with the threads and the batch.
+    in one table: what int8 gains changes with the threads and the batch. Where nothing counts joules, processor time
+    stands for them.
     """
     first = model_file.load(models[0])
     settings = measure(

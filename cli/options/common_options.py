@@ -62,7 +62,11 @@ _OPTION_TABLE: dict[str, tuple[OptionRow, ...]] = {
             "Threads of one inference (1); all: one a core.",
             {"type": THREADS, "default": 1, "metavar": "N|all"},
         ),
-        ("--batch-size", "Samples in one inference, where the model leaves that free.", _build_number_type(1)),
+        (
+            "--batch-size",
+            "Samples in one inference, judged and timed, where the model leaves that free.",
+            _build_number_type(1),
+        ),
         ("--concurrency", "Inferences at a time, for benchmark's throughput (1).", _build_number_type(1, 1)),
         ("--seed", "Of every draw (0).", _build_number_type(0, 0)),
         ("--session-option", "A configuration entry of the runtime's session.", _PAIRS),
@@ -167,6 +171,7 @@ class CommonOptions:
         return SessionConfig(
             self.provider,
             self.threads,
+            self.batch_size or 1,
             session_options=self.session_option,
             provider_options=self.provider_option,
             custom_ops=self.custom_ops,

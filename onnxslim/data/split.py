@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ import scipy
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.core.quantities import Seed, Share
 from onnxslim.data.columns import Array, Indices
-from onnxslim.data.samples import Samples, too_few_samples
+from onnxslim.data.samples import Batch, Samples, too_few_samples
 
 
 def draw_indices(labels: Array | None, total: int, size: int, seed: int) -> Indices:
@@ -61,6 +62,21 @@ def list_timed(samples: Samples, count: int) -> Indices:
         return np.arange(min(count * (samples.fixed_batch or 1), len(samples)))
     steps = np.flatnonzero(times)
     return steps[np.unique(np.linspace(0, len(steps) - 1, min(count, len(steps))).round().astype(np.intp))]
+
+
+def draw_timed_runs(samples: Samples, count: int, batch_size: int = 1) -> list[Batch]:
+    """At most ``count`` runs of what :func:`list_timed` names, ``batch_size`` samples each where the model leaves that free.
+
+    All are of one size, the largest that these samples fill: the rest of a division would pass for one more run, and samples
+    of different shapes share none. Fewer samples than a batch are repeated, for time does not ask which they are.
+    """
+    size = 1 if samples.fixed_batch else batch_size
+    timed = list_timed(samples, count * size)
+    if len(timed) < size:
+        timed = np.resize(timed, size)
+    runs = list(itertools.islice(samples.take(timed).batches(size), count))
+    largest = max(len(run.indices) for run in runs)
+    return [run for run in runs if len(run.indices) == largest]
 
 
 def list_prompts(samples: Samples, count: int) -> Indices:

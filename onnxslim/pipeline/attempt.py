@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ import onnx_ir as ir
 
 from onnxslim.core.errors import GateError, InvalidDataError, UnsupportedError, UsageError
 from onnxslim.core.version import __version__
-from onnxslim.data.samples import Samples
+from onnxslim.data.samples import Batch, Samples
 from onnxslim.data.sources import open_samples
-from onnxslim.data.split import draw_samples, list_prompts, list_timed
+from onnxslim.data.split import draw_samples, draw_timed_runs, list_prompts
 from onnxslim.graph.runtime_versions import check_loads_in, oldest_runtime
 from onnxslim.model_io import model_file
 from onnxslim.pipeline import recipe as recipes
@@ -26,7 +26,7 @@ from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.devices.device import TimedSession
 from onnxslim.runtime.energy.energy_counter import find_timed_counter
 from onnxslim.runtime.memory import measure_peak, read_process_peak
-from onnxslim.runtime.session import make_run_check, open_timed_session
+from onnxslim.runtime.session import SessionConfig, make_run_check, open_timed_session
 from onnxslim.runtime.timing import interleave
 from onnxslim.validation import latency
 from onnxslim.validation.energy import measure_energy
@@ -35,8 +35,8 @@ from onnxslim.validation.statistics import samples_to_decide
 
 logger = logging.getLogger(__name__)
 
-#: Samples that latency is measured on, in turn, and the seconds that may go to it.
-_LATENCY_SAMPLES, MAX_TIMING_SECONDS = 8, 10.0
+#: Runs that latency is measured on, in turn, and the seconds that may go to it.
+_LATENCY_RUNS, MAX_TIMING_SECONDS = 8, 10.0
 #: What is put between layers may weigh as much before anybody is told that the file is larger.
 _MAX_GROWTH = 1.02
 #: Samples of the fit data that the result is judged on for comparison.
@@ -114,7 +114,7 @@ class Attempt:
         samples = self._find_timing_samples()
         if samples is not None:
             ends = {0: self.task.as_given or self.task.original, len(self.result.stages) - 1: self.models[-1]}
-            sessions = self._time(draw_timed_feeds(samples), ends, seconds, samples.source)
+            sessions = self._time(self._draw_runs(samples), ends, seconds, samples.source)
             self._time_prompts(sessions, samples, seconds)
 
     def measure(self) -> None:
@@ -122,7 +122,7 @@ class Attempt:
         task, result, samples = self.task, self.result, self._find_timing_samples()
         if samples is None:
             return
-        feeds = draw_timed_feeds(samples)
+        feeds = self._draw_runs(samples)
         # of a trial that a study remembers there is only the last model
         first = len(result.stages) - len(self.models)
         models = {0: task.as_given or task.original, **dict(enumerate(self.models, start=first))}
@@ -141,8 +141,13 @@ class Attempt:
     def _find_timing_samples(self) -> Samples | None:
         return self.task.splits.confirm or self.task.splits.fit or self._make_random_samples()
 
+    def _draw_runs(self, samples: Samples) -> list[Batch]:
+        runs, warnings = draw_latency_runs(samples, self.task.config)
+        self.result.warnings += [line for line in warnings if line not in self.result.warnings]
+        return runs
+
     def _time(
-        self, feeds: list[dict[str, np.ndarray]], models: dict[int, ir.Model], seconds: float, source: str
+        self, feeds: Sequence[Mapping[str, np.ndarray]], models: dict[int, ir.Model], seconds: float, source: str
     ) -> dict[int, TimedSession]:
         """Time ``models``, by the index of their stage, and put the times into the result; their sessions."""
         task, result = self.task, self.result
@@ -165,7 +170,7 @@ class Attempt:
 
     def _time_prompts(self, sessions: dict[int, TimedSession], samples: Samples, seconds: float) -> None:
         """Time reading a prompt beside the steps that were timed, where samples are the runs of texts."""
-        prompts = list_prompts(samples, _LATENCY_SAMPLES)
+        prompts = list_prompts(samples, _LATENCY_RUNS)
         if not len(prompts) or self.result.latency is None:
             return
         feeds = [dict(feed) for feed in samples.take(prompts).batches(1)]
@@ -263,7 +268,10 @@ class Attempt:
         return {"original": self.task.original_facts.bytes, "result": self.result.output.bytes}
 
 
-def draw_timed_feeds(samples: Samples) -> list[dict[str, np.ndarray]]:
-    """What is timed in turn."""
-    timed = samples.take(list_timed(samples, _LATENCY_SAMPLES))
-    return [dict(feed) for feed in itertools.islice(timed.batches(1), _LATENCY_SAMPLES)]
+def draw_latency_runs(samples: Samples, config: SessionConfig) -> tuple[list[Batch], list[str]]:
+    """What is timed, as many samples at a time as ``config`` asks; and a warning where they are fewer or more."""
+    runs = draw_timed_runs(samples, _LATENCY_RUNS, config.batch_size)
+    if config.batch_size in (1, found := len(runs[0].indices)):
+        return runs, []
+    why = "the model's batch is fixed" if samples.fixed_batch else "samples that differ in shape share no run"
+    return runs, [f"timed {found} at a time, not {config.batch_size}: {why}"]

@@ -100,8 +100,8 @@ def resolve_scheme(
             )
         scheme, reason = "static", reason if scheme == "static" else target.no_contrib_ops_reason
     elif scheme == "auto":
-        feed = CalibrationFeeds(context.samples).for_timing(1)[0]
-        costs = target.cost_model if options.placement == "static" else get_cost_model(target, context.config)
+        feed = CalibrationFeeds(context.samples).for_timing(1, context.config)[0]
+        costs = get_cost_model(target, context.config, options.placement)
         scheme, reason = choose_cheaper_scheme(model, replace(target, cost_model=costs), feed)
     if options.float_weights not in FLOAT_WEIGHTS:
         raise UsageError(f"float_weights {options.float_weights}: unknown", hint=f"one of {', '.join(FLOAT_WEIGHTS)}")

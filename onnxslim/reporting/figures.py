@@ -94,10 +94,9 @@ def _latency_rows(report: Report) -> list[FigureRow]:
         verdict = "better" if ratio > 1 else "worse"
     interval_text = f"{interval[0]:.2f}× to {interval[1]:.2f}×" if interval else ""
     medians = [text.format_milliseconds(latency[side].get("median_ms")) for side in ("original", "result")]
-    name = latency.get("of")
-    row = FigureRow(
-        "latency", f"Latency of a {name}" if name else "Latency", medians[0], medians[1], change, interval_text, verdict
-    )
+    name, batch = latency.get("of"), latency.get("batch", 1)
+    title = (f"Latency of a {name}" if name else "Latency") + ("" if batch == 1 else f", batch {batch}")
+    row = FigureRow("latency", title, medians[0], medians[1], change, interval_text, verdict)
     return [row, *_latency_rows({"latency": latency.get("prompt")})]
 
 

@@ -35,6 +35,8 @@ class SessionConfig:
     Attributes:
         provider: ``cpu``, ``cuda``, ``cuda:1`` or ``tensorrt``.
         threads: Intra-op threads; 1 is what the contract's ratios are measured at.
+        batch_size: Samples in one inference where models are timed, as far as they leave that free; what is timed is decided
+            by it, sessions are not.
         optimize: False switches the runtime's graph optimisation off (the contract's "equal").
         is_lean: Whether tensors are let go of as early as can be, for models of which many inner tensors are reduced: what
             is appended to the fastest layout runs last, with everything kept until then.
@@ -45,6 +47,7 @@ class SessionConfig:
 
     provider: str = "cpu"
     threads: int = 1
+    batch_size: int = 1
     optimize: bool = True
     is_lean: bool = False
     session_options: Mapping[str, str] = field(default_factory=dict)

@@ -179,11 +179,12 @@ def _identify_search(task: CompressionTask, resolved: Recipe, placement: str) ->
     data = hashlib.sha256()
     for samples in (task.splits.fit, task.splits.tune):
         data.update(b"".join(samples.digests() if samples is not None else []) + b"|")
+    batch = f" batch {task.config.batch_size}" if task.config.batch_size > 1 else ""
     return {
         "model": task.original_facts.sha256,
         "data": data.hexdigest(),
         "search": f"{resolved.search} {placement} seed {resolved.seed}",
-        "place": f"{task.config.provider} {task.config.threads} threads{_describe_place()}",
+        "place": f"{task.config.provider} {task.config.threads} threads{batch}{_describe_place()}",
         "version": __version__,
     }
 

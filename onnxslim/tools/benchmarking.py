@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from onnxslim.core.errors import InvalidModelError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.data.samples import Samples
 from onnxslim.model_io import model_file
-from onnxslim.runtime.devices.device import TimedSession
+from onnxslim.runtime.devices.device import TimedSession, current_device
 from onnxslim.runtime.energy.energy_counter import find_timed_counter
 from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.memory import MemoryUsage, measure_memory
@@ -43,7 +44,9 @@ class ModelSpeed:
         steady: Median, p90, p99 and the median's 95 % interval of the rest, in ms.
         ratio: How many times faster than the first model: median of the per-round ratios; 1.0 for the first itself.
         interval: 95 % interval of the ratio.
-        throughput: Samples a second, ``concurrency`` inferences at a time, with its 95 % interval.
+        throughput: Samples a second, ``concurrency`` inferences at a time, with its 95 % interval; and ``processor_ms``, the
+            processor time of a sample, of all threads and their waits for each other: it stands for the energy where nothing
+            counts joules. None on a provider or a machine whose processors this process does not see.
         memory: What it takes in a bare process: resident, peak, on the device.
     """
 
@@ -193,12 +196,18 @@ def _start_session(
 
 
 def _measure_throughput(session: TimedSession, feeds: Sequence[InputArrays], batch: int, concurrency: int) -> dict[str, Any]:
-    """Samples a second while ``concurrency`` threads share the session.
+    """Samples a second while ``concurrency`` threads share the session, and the processor time of one.
 
     The interval is that of the median over tenths of the time; None where too few inferences fit into one.
     """
+    started = time.process_time()
     finish_times = count_inferences(session, feeds, concurrency=concurrency, seconds=_THROUGHPUT_SECONDS)
+    processor_seconds = time.process_time() - started
+    is_seen = session.provider.is_cpu and current_device() is None
+    processor_ms = 1e3 * processor_seconds / (len(finish_times) * batch) if is_seen else None
     per_second = len(finish_times) * batch / float(finish_times.max())
     tenths, _ = np.histogram(finish_times, bins=10, range=(0, _THROUGHPUT_SECONDS))
     interval = None if tenths.min() < 3 else list(median_interval(tenths * batch * 10 / _THROUGHPUT_SECONDS))
-    return {"per_second": per_second, "interval": interval, "concurrency": concurrency}
+    return {
+        "per_second": per_second, "interval": interval, "concurrency": concurrency, "processor_ms": processor_ms
+    }  # fmt: skip

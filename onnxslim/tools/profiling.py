@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 from collections import defaultdict
@@ -15,7 +14,7 @@ import onnx_ir as ir
 
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
-from onnxslim.data.split import list_timed
+from onnxslim.data.split import draw_timed_runs
 from onnxslim.model_io import model_file
 from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.node_profile import NodeTime, describe_fallback, measure_node_times
@@ -106,15 +105,11 @@ def profile(
 def draw_feeds(
     model: ir.Model, samples: Samples | None, config: SessionConfig, batch_size: int, dims: Mapping[str, int] | None
 ) -> tuple[Samples, list[Mapping[str, np.ndarray]]]:
-    """What ``model`` is timed on, ``samples`` or else random values, and the first :data:`_FEED_COUNT` batches of it, whole
-    ones where there are any: the rest of the samples would pass for one more.
-    """
+    """What ``model`` is timed on, ``samples`` or else random values, and :data:`_FEED_COUNT` batches of it."""
     if samples is None:
         count = _FEED_COUNT * batch_size
         samples = open_samples("random", model, max_samples=count, dims=dims, run_check=make_run_check(model, config))
-    timed = samples.take(list_timed(samples, _FEED_COUNT * batch_size))
-    batches = list(itertools.islice(timed.batches(batch_size), _FEED_COUNT))
-    return samples, [*([batch for batch in batches if len(batch.indices) == batch_size] or batches)]
+    return samples, [*draw_timed_runs(samples, _FEED_COUNT, batch_size)]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from onnxslim.core.errors import InvalidModelError, LimitError, OnnxslimError, U
 from onnxslim.data.samples import Samples
 from onnxslim.data.split import draw_samples
 from onnxslim.graph.signature import freeze_initializer_inputs
-from onnxslim.pipeline.attempt import MAX_TIMING_SECONDS, draw_timed_feeds
+from onnxslim.pipeline.attempt import MAX_TIMING_SECONDS, draw_latency_runs
 from onnxslim.pipeline.result import Result, describe_measurements
 from onnxslim.pipeline.task import CompressionTask, check_metric
 from onnxslim.runtime.devices.device import current_device
@@ -187,10 +187,11 @@ def _time(task: CompressionTask, model: ir.Model, samples: Samples, result: Resu
     """The contract's ``latency`` of original and candidate, in interleaved rounds."""
     models = {"original": task.as_given or task.original, "result": model}
     sessions = {name: open_timed_session(one, task.config) for name, one in models.items()}
-    timing = interleave(sessions, draw_timed_feeds(samples), seconds=MAX_TIMING_SECONDS, progress=task.progress)
+    runs, warnings = draw_latency_runs(samples, task.config)
+    timing = interleave(sessions, runs, seconds=MAX_TIMING_SECONDS, progress=task.progress)
     found = latencies.summarize(timing.rounds, provider=timing.provider, threads=timing.threads, batch=timing.batch)
     result.measured.update(describe_measurements(timing, samples.source))
-    result.warnings += latencies.list_cautions(found)
+    result.warnings += [*warnings, *latencies.list_cautions(found)]
     return found
 
 

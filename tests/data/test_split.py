@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.sources import open_samples
-from onnxslim.data.split import check_disjoint, draw_indices, draw_samples, hold_back, list_prompts, list_timed
+from onnxslim.data.split import (
+    check_disjoint,
+    draw_indices,
+    draw_samples,
+    draw_timed_runs,
+    hold_back,
+    list_prompts,
+    list_timed,
+)
 from onnxslim.pipeline.data_options import DataOptions
 from tests.support.decoders import make_decoder, make_texts
 
@@ -158,6 +166,23 @@ def test_of_texts_steps_are_timed_and_prompts_apart() -> None:
     assert times[timed].min() > 0
     assert times[list_prompts(samples, 8)].tolist() == [0, 0]
     assert len(list_timed(samples, 1000)) == len(samples) - 2
+
+
+@pytest.mark.parametrize(("total", "size", "batches"), [(9, 1, [1] * 4), (9, 4, [4, 4]), (9, 2, [2] * 4), (3, 8, [8])])
+def test_runs_that_are_timed_are_whole_batches(row_model: ir.Model, total: int, size: int, batches: list[int]) -> None:
+    samples = open_samples({"x": np.arange(total, dtype=np.float32)[:, None]}, row_model)
+    runs = draw_timed_runs(samples, 4, size)
+    assert [len(run["x"]) for run in runs] == batches
+    assert np.concatenate([run["x"][:, 0] for run in runs]).tolist() == [i % total for i in range(sum(batches))]
+
+
+def test_runs_that_are_timed_are_as_large_as_the_model_and_shapes_leave_free(make: Callable[..., ir.Model]) -> None:
+    fixed = open_samples({"x": np.zeros((10, 1), np.float32)}, make(x=("FLOAT", [5, 1])))
+    assert [len(run["x"]) for run in draw_timed_runs(fixed, 4, 2)] == [5, 5]
+    rows = [np.zeros(length, np.float32) for length in (3, 3, 4, 4, 4, 5)]
+    uneven = open_samples(rows, make(x=("FLOAT", ["n", "m"])))
+    assert [run["x"].shape for run in draw_timed_runs(uneven, 4, 6)] == [(3, 4)]
+    assert [len(run["x"]) for run in draw_timed_runs(uneven, 4)] == [1] * 4
 
 
 def test_of_other_data_the_first_samples_are_timed(row_model: ir.Model) -> None:

@@ -7,14 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from onnxslim.data.sources import open_samples
 from onnxslim.pipeline import attempt
-from onnxslim.pipeline.attempt import Attempt
+from onnxslim.pipeline.attempt import Attempt, draw_latency_runs
 from onnxslim.pipeline.recipe import Recipe, make_step
 from onnxslim.pipeline.recipe_run import run_recipe
 from onnxslim.pipeline.task import prepare_task
+from onnxslim.runtime.session import SessionConfig
 from onnxslim.runtime.timing import Timing
 from onnxslim.search.optimization import optimize
 from tests.support.digits_task import CALIB, EVAL, MLP
+from tests.support.quantize_graphs import model
 
 
 def test_a_result_that_is_slower_is_not_passed_over_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +61,23 @@ def test_a_search_times_both_ends_and_judges_the_result_alone() -> None:
     tried.measure()
     assert None not in [stage.median_ms for stage in tried.result.stages]
     assert result.extra["memory"]["result"] > 0
+
+
+def test_what_is_timed_is_as_many_samples_at_a_time_as_asked() -> None:
+    task = prepare_task(MLP, "optimize", data=CALIB, eval_data=EVAL, config=SessionConfig(batch_size=8))
+    tried = Attempt(task, Recipe((make_step("simplify"),)))
+    tried.apply()
+    tried.measure_ends(0.1)
+    assert tried.result.latency is not None
+    assert tried.result.latency["batch"] == 8
+    assert not any("at a time" in line for line in tried.result.warnings)
+
+
+@pytest.mark.parametrize("asked", [1, 8])
+def test_a_batch_that_cannot_be_had_is_said(asked: int) -> None:
+    samples = open_samples(
+        {"x": np.zeros((10, 1), np.float32)}, model("g (float[5, 1] x) => (float[5, 1] y) { y = Relu (x) }")
+    )
+    runs, warnings = draw_latency_runs(samples, SessionConfig(batch_size=asked))
+    assert [len(run["x"]) for run in runs] == [5, 5]
+    assert warnings == ([] if asked == 1 else ["timed 5 at a time, not 8: the model's batch is fixed"])

@@ -11,7 +11,7 @@ from onnxslim.channels.analysis.units import Analysis
 from onnxslim.channels.removable_blocks import DroppableBlock
 from onnxslim.channels.rewriter import delete_units
 from onnxslim.data.samples import Samples
-from onnxslim.data.split import list_timed
+from onnxslim.data.split import draw_timed_runs
 from onnxslim.model_io import model_file
 from onnxslim.pruning.block_dropping import remove_leftovers
 from onnxslim.pruning.selection.knapsack import list_amounts
@@ -36,13 +36,13 @@ class LatencyMeter:
 
     Args:
         original: The model that ratios are about.
-        samples: The first of them is what is run.
+        samples: The first of them, as many as ``config`` says, are what is run.
         config: How it runs.
     """
 
     def __init__(self, original: ir.Model, samples: Samples, config: SessionConfig) -> None:
         self._config = config
-        self._feeds = [dict(next(iter(samples.take(list_timed(samples, 1)).batches(1))))]
+        self._feeds = draw_timed_runs(samples, 1, config.batch_size)
         self._session = open_timed_session(original, config)
         self._original_seconds: float | None = None
         self._ratio_spread = 0.0

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from onnxslim.activations.run_context import RunContext
 from onnxslim.core.deadline import Pacer, seconds_left
-from onnxslim.data.split import list_timed
+from onnxslim.data.split import draw_timed_runs
 from onnxslim.pruning.block_dropping import remove_leftovers
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.candidates import Candidates
@@ -91,7 +91,7 @@ class _WidthTimer:
     def __init__(self, candidates: Candidates, context: RunContext, pacer: Pacer) -> None:
         self._candidates, self._config, self._pacer = candidates, context.config, pacer
         samples = context.require_samples("prune")
-        self._feeds = [dict(next(iter(samples.take(list_timed(samples, 1)).batches(1))))]
+        self._feeds = draw_timed_runs(samples, 1, self._config.batch_size)
         self._sizes = [len(curve.group) for curve in candidates.curves]
         started = time.perf_counter()
         measure_node_times(candidates.model, self._feeds, self._config, runs=3, warmup=1)

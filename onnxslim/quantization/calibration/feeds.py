@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from onnxslim.data.samples import Samples
-from onnxslim.data.split import list_prompts, list_timed
+from onnxslim.data.split import draw_timed_runs, list_prompts
+from onnxslim.runtime.session import SessionConfig
 
 #: Fewer samples than this are not calibrated on where there are more, however little time there is.
 MIN_AFFORDABLE_SAMPLES = 32
@@ -43,9 +44,9 @@ class CalibrationFeeds:
         """The first ``count``, held; or all there are."""
         return list(self[:count])
 
-    def for_timing(self, count: int) -> list[Mapping[str, np.ndarray]]:
-        """``count`` that stand for what a service runs, held; or all there are."""
-        return list(CalibrationFeeds(self._samples.take(list_timed(self._samples, count))))
+    def for_timing(self, count: int, config: SessionConfig) -> list[Mapping[str, np.ndarray]]:
+        """``count`` runs that stand for what a service does, of as many samples as ``config`` says, held; or fewer."""
+        return list(draw_timed_runs(self._samples, count, config.batch_size))
 
     def with_prompts(self, count: int) -> CalibrationFeeds:
         """``count`` of them, or all there are: of texts up to half are runs that read a prompt, which show many tokens; the

@@ -54,12 +54,12 @@ _CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 _RUNS, _CHAIN, _CHAIN_SECONDS = 20, 65, 0.2
 
 
-def get_cost_model(target: Target, config: SessionConfig) -> CostModel:
-    """The cost model of ``target``: its table, or where models are timed on another kind of machine that one's own figures,
-    which are measured there the first time and kept by processor, runtime and threads.
+def get_cost_model(target: Target, config: SessionConfig, placement: str) -> CostModel:
+    """The cost model of ``target``: its table, or where times are ``measured`` on another kind of machine that one's own
+    figures, which are measured there the first time and kept by processor, runtime and threads.
     """
-    if is_this_machine() or not target.runs_on(config.provider_name):
-        return target.cost_model
+    if placement == "static" or is_this_machine() or not target.runs_on(config.provider_name):
+        return target.cost_model.at_threads(config.threads)
     machine = {**identify_machine(), "threads": str(config.threads), "target": target.name}
     try:
         return JSON.read(read_figures(KIND, machine), CostModel, KIND)

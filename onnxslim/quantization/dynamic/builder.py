@@ -13,6 +13,8 @@ from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.model_io import model_file
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.conformance.placement_costs import get_cost_model
 from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.dynamic.layer_error import ObservedActivation
 from onnxslim.quantization.dynamic.lstm import find_lstm_layers, write_lstms
@@ -161,9 +163,10 @@ class DynamicBuilder:
     def _make_groups(self, losses: Mapping[str, float]) -> tuple[float, list[IndependentGroup]]:
         """Nanoseconds of the float model, and what the layers that read each weight gain in int8 and lose by it."""
         units = find_fusion_groups(self._model, self._target)
-        dims = shapes.read_dim_sizes(self._model, self._feeds[0])
-        times = estimate_unit_times(self._model, units, self._target.cost_model, dims)
-        float_mac, int8_mac = self._target.cost_model.dense_mac
+        feed = CalibrationFeeds(self._context.require_samples("quantize")).for_timing(1, self._context.config)[0]
+        costs = get_cost_model(self._target, self._context.config, self._options.placement)
+        times = estimate_unit_times(self._model, units, costs, shapes.read_dim_sizes(self._model, feed))
+        float_mac, int8_mac = costs.dense_mac
         groups = []
         for weight in self._weights:
             # a layer in a body is no unit: it is taken for one row

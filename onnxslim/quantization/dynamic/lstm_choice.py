@@ -42,8 +42,8 @@ _MIN_SMOOTHING_GAIN_DB = 3.0
 GOOD_SQNR_DB, _MAX_PER_OUTPUT_GAIN_DB = 38.0, 1.0
 #: Values kept of one tensor of one sample.
 _MAX_SAMPLED_VALUES = 1 << 16
-#: Samples that layers are looked at on.
-_MAX_OBSERVED_SAMPLES = 64
+#: Samples that layers are looked at on, and runs that they are timed on.
+_MAX_OBSERVED_SAMPLES, _MAX_TIMED_RUNS = 64, 4
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,10 @@ def choose_lstms(
     left = [layer for layer in layers if recorded is not None and layer.name in recorded]
     choices = {layer.name: LstmChoice(LstmForm(), why_float=why_left) for layer in left}
     if open_layers := [layer for layer in layers if layer.name not in choices]:
-        feeds = CalibrationFeeds(context.require_samples("quantize")).spread(_MAX_OBSERVED_SAMPLES)
+        feeds = CalibrationFeeds(context.require_samples("quantize"))
         choices |= choose_lstm_layers(
-            model, open_layers, feeds, context.config,
+            model, open_layers, feeds.spread(_MAX_OBSERVED_SAMPLES), feeds.for_timing(_MAX_TIMED_RUNS, context.config),
+            context.config,
             placement=options.placement if recorded is None else "recorded",
             min_sqnr=0.0 if is_judged and options.min_sqnr is None else get_min_sqnr_db(options),
             reduce_range=target.saturating_pairs,
@@ -102,6 +103,7 @@ def choose_lstm_layers(
     model: ir.Model,
     layers: Sequence[LstmLayer],
     feeds: Sequence[Mapping[str, np.ndarray]],
+    timing_feeds: Sequence[Mapping[str, np.ndarray]],
     config: SessionConfig,
     *,
     placement: str,
@@ -114,6 +116,7 @@ def choose_lstm_layers(
         model: The float model.
         layers: Its LSTMs (:func:`~onnxslim.quantization.dynamic.lstm.find_lstm_layers`).
         feeds: Samples to look at.
+        timing_feeds: What is timed.
         config: Where they run.
         placement: ``measured`` by the clock, ``static`` by size, ``recorded``: all that are given are int8.
         min_sqnr: Decibels that the outputs of a layer must keep in int8.
@@ -131,7 +134,7 @@ def choose_lstm_layers(
             forms = [LstmForm(divisor, per_output) for divisor in divisors for per_output in (True, False)]
             twins[layer.name] = {form: add_int8_lstm(editor, layer, form, reduce_range=reduce_range) for form in forms}
     errors = _measure_errors(with_twins, twins, feeds[1::2] or feeds, config)
-    times = measure_node_times(with_twins, feeds[:4], config, runs=10) if placement == "measured" and twins else {}
+    times = measure_node_times(with_twins, timing_feeds, config, runs=10) if placement == "measured" and twins else {}
     choices = {}
     for layer in layers:
         form, error = _choose_form(errors.get(layer.name, {}))

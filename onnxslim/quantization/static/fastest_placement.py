@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.step_report import StepReport
+from onnxslim.graph import shapes
 from onnxslim.quantization.conformance.placement_costs import get_cost_model
 from onnxslim.quantization.evaluation import placement_profiling
 from onnxslim.quantization.options import PLACEMENTS, QuantizeOptions
@@ -58,8 +59,8 @@ def choose_fastest(
     """
     all_units, int8_capable = full_plan.units, full_plan.int8
     target = TARGETS[options.target]
-    costs = target.cost_model if options.placement == "static" else get_cost_model(target, config)
-    times = placement.estimate_unit_times(model, all_units, costs)
+    costs = get_cost_model(target, config, options.placement)
+    times = placement.estimate_unit_times(model, all_units, costs, shapes.read_dim_sizes(model, timing_feeds[0]))
     weighted = {unit.name for unit in all_units if unit.has_weights}
     modeled_int8 = placement.place(all_units, times) & int8_capable
     if options.placement == "static":

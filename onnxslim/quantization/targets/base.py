@@ -8,7 +8,7 @@ back, so a row that a new runtime makes wrong fails by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import onnx_ir as ir
@@ -86,6 +86,10 @@ class CostModel:
     element_by_op: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     float_silu: float | None = None
     int8_linear_weight: float = 0.0
+
+    def at_threads(self, threads: int) -> CostModel:
+        """The same where so many threads share each op: what is divided among them takes that much less, a node does not."""
+        return replace(self, node_overhead=threads * self.node_overhead)
 
     def get_element(self, op: str) -> tuple[float, float]:
         """An element of an op without weights."""

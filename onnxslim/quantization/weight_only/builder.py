@@ -13,6 +13,7 @@ from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.model_io import model_file
+from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.evaluation.group_losses import measure_group_losses
 from onnxslim.quantization.float_weights import Variant
@@ -140,7 +141,8 @@ class WeightsBuilder:
     @cached_property
     def _float_seconds(self) -> float:
         target = TARGETS[self._options.target]
-        units, dims = find_fusion_groups(self._model, target), shapes.read_dim_sizes(self._model, self._feeds[0])
+        feed = CalibrationFeeds(self._context.require_samples("quantize")).for_timing(1, self._context.config)[0]
+        units, dims = find_fusion_groups(self._model, target), shapes.read_dim_sizes(self._model, feed)
         return sum(estimate_unit_times(self._model, units, target.cost_model, dims).floats.values()) * 1e-9
 
     def _write_copy(self, int8: Collection[str]) -> tuple[ir.Model, StepReport]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,12 @@ def test_every_price_is_that_of_where_it_runs() -> None:
     assert found.channel_multiple == CPU.cost_model.channel_multiple
 
 
+def test_threads_share_the_work_of_a_node_but_not_what_a_node_costs() -> None:
+    shared, alone = (get_cost_model(CPU, CONFIG.with_(threads=threads), "static") for threads in (4, 1))
+    assert shared.node_overhead == 4 * alone.node_overhead
+    assert replace(shared, node_overhead=alone.node_overhead) == alone
+
+
 def test_a_device_is_measured_once_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     measured: list[CostModel] = []
@@ -52,9 +58,10 @@ def test_a_device_is_measured_once_a_machine(tmp_path: Path, monkeypatch: pytest
         return WEB.cost_model
 
     monkeypatch.setattr(placement_costs, "measure_cost_model", measure)
-    assert get_cost_model(CPU, CONFIG) is CPU.cost_model
+    assert get_cost_model(CPU, CONFIG, "measured") == CPU.cost_model
     for cpu, times in (("one", 1), ("one", 1), ("another", 2), ("one", 2)):
         with use_device(Board(cpu)):  # type: ignore[arg-type]
-            assert get_cost_model(CPU, CONFIG) == WEB.cost_model
-            assert get_cost_model(WEB, CONFIG) is WEB.cost_model
+            assert get_cost_model(CPU, CONFIG, "measured") == WEB.cost_model
+            assert get_cost_model(WEB, CONFIG, "measured") == WEB.cost_model
+            assert get_cost_model(CPU, CONFIG, "static") == CPU.cost_model
         assert len(measured) == times

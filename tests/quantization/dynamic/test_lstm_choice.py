@@ -40,7 +40,7 @@ def draw(outlier: float = 1.0, inputs: int = 96) -> dict[str, np.ndarray]:
 
 def choose(model: ir.Model, samples: Samples, min_sqnr: float = 20.0, placement: str = "static") -> LstmChoice:
     feeds, layers = CalibrationFeeds(samples).spread(16), find_lstm_layers(model)[0]
-    choices = choose_lstm_layers(model, layers, feeds, SessionConfig(), placement=placement, min_sqnr=min_sqnr)
+    choices = choose_lstm_layers(model, layers, feeds, feeds[:4], SessionConfig(), placement=placement, min_sqnr=min_sqnr)
     return choices["layer"]
 
 
