@@ -39,7 +39,7 @@ def _format_row(model: Mapping[str, Any]) -> tuple[str, ...]:
 
 @command("choose", show=show)
 @click.argument("folder", metavar="DIR", type=click.Path())
-@click.option("--data", metavar="F.npz", help="Inputs by name, whose first sample is run; made up without.")
+@click.option("--data", metavar="F.npz", help="Inputs by name, whose first samples are run; made up without.")
 def choose(common: CommonOptions, *, folder: str, data: str | None) -> Result:
     """Time the models of DIR on this machine; name the fastest that keeps what its receipt promises.
 
@@ -49,7 +49,7 @@ def choose(common: CommonOptions, *, folder: str, data: str | None) -> Result:
     if not common.config.is_cpu:
         raise UsageError(f"--provider {common.provider}: choose times on the CPU provider", hint="benchmark times on others")
     try:
-        report = choose_model(folder, data=data, dims=common.dim, threads=common.threads)
+        report = choose_model(folder, data=data, dims=common.dim, threads=common.threads, batch_size=common.batch_size or 1)
     except ChoiceError as error:
         raise (UsageError if error.exit_code == UsageError.exit_code else UnsupportedError)(
             str(error), hint=error.hint

@@ -142,24 +142,27 @@ def choose(
     data: str | os.PathLike[str] | None = None,
     dims: Mapping[str, int] | None = None,
     threads: int = 1,
+    batch_size: int = 1,
     seconds: float = 10.0,
 ) -> dict[str, Any]:
     """Time the models of ``folder`` in turn, and name one.
 
     Args:
         folder: Of ``.onnx`` files and the receipts of them.
-        data: An ``.npz`` of inputs by name, whose first sample is run; by default made-up values.
+        data: An ``.npz`` of inputs by name, whose first samples are run; by default made-up values.
         dims: Sizes of free dimensions by name, for those; 1 where none is said.
         threads: Of one inference.
+        batch_size: Samples in one inference, where the models leave that free.
         seconds: How long to time.
 
     Returns:
-        ``chosen``, the name of a file; ``models``, every :class:`ModelChoice` as a dict; and ``runtime``, ``threads``.
+        ``chosen``, the name of a file; ``models``, every :class:`ModelChoice` as a dict; and ``runtime``, ``threads``,
+        ``batch``.
 
     Raises:
         ChoiceError: There are no models, none has a receipt that passed, or the runtime here takes none.
     """
-    found = list(_list_models(Path(folder)))
+    found = list(_list_models(Path(folder), threads, batch_size))
     models, sessions = [choice for choice, _ in found], {}
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 4
@@ -172,7 +175,7 @@ def choose(
                 choice.why_not = f"onnxruntime {ort.__version__} does not take it: {_first_line(error)}"
     if not sessions:
         raise ChoiceError("; ".join(f"{choice.name}: {choice.why_not}" for choice in models), _RECEIPT_HINT)
-    feed = _read_feed(next(iter(sessions.values())), data, dims or {})
+    feed = _read_feed(next(iter(sessions.values())), data, dims or {}, batch_size)
     runs = dict(_start(models, sessions, feed))
     if not runs:
         raise ChoiceError("; ".join(f"{choice.name}: {choice.why_not}" for choice in models))
@@ -193,6 +196,7 @@ def choose(
         "models": [asdict(choice) for choice in models],
         "runtime": ort.__version__,
         "threads": threads,
+        "batch": batch_size,
     }
 
 
@@ -208,8 +212,8 @@ _VERDICT_ORDER = {"fail": 0, "pass": 1, "cannot tell": 2}
 _RECEIPT_HINT = "onnxslim verify MODEL --against ORIGINAL --data D -o MODEL.json, where the data are, writes a receipt"
 
 
-def _list_models(folder: Path) -> Iterator[tuple[ModelChoice, bool]]:
-    """Every model of ``folder`` and whether a receipt calls it the original."""
+def _list_models(folder: Path, threads: int, batch_size: int) -> Iterator[tuple[ModelChoice, bool]]:
+    """Every model of ``folder`` and whether a receipt calls it the original; the numbers are what it is timed with."""
     if not folder.is_dir():
         raise ChoiceError(f"{folder}: no such folder", exit_code=2)
     paths = sorted(path for path in folder.glob("*.onnx") if path.is_file())
@@ -223,7 +227,7 @@ def _list_models(folder: Path) -> Iterator[tuple[ModelChoice, bool]]:
         # of several receipts of one model none may fail; one that could not tell says nothing against one that could
         name, receipt = min(known, key=lambda one: _VERDICT_ORDER.get(one[1]["verdict"], 0), default=(None, None))
         if receipt is not None:
-            yield _judge(path, str(name), receipt), digest in originals
+            yield _judge(path, str(name), receipt, threads, batch_size), digest in originals
         elif digest in originals:
             yield ModelChoice(path.name, path.stat().st_size, "the original"), True
         else:
@@ -268,8 +272,8 @@ def _is_whole(receipt: Mapping[str, Any]) -> bool:
     return True
 
 
-def _judge(path: Path, name: str, receipt: Mapping[str, Any]) -> ModelChoice:
-    """The model at ``path`` by its ``receipt``, of the file ``name``."""
+def _judge(path: Path, name: str, receipt: Mapping[str, Any], threads: int, batch_size: int) -> ModelChoice:
+    """The model at ``path``, timed with so many threads and samples, by its ``receipt``, of the file ``name``."""
     settings, machine = receipt.get("settings") or {}, receipt.get("machine") or {}
     data_files = {path.parent / file: digest for file, digest in list(receipt["candidate"]["files"].items())[1:]}
     sizes = sum(file.stat().st_size for file in data_files if os.path.isfile(file))
@@ -282,7 +286,12 @@ def _judge(path: Path, name: str, receipt: Mapping[str, Any]) -> ModelChoice:
         choice.why_not = f"{name} says {receipt['verdict']}"
     elif wrong is not None:
         choice.why_not = f"its data {wrong} are not those of {name}"
-    pairs = {"onnxruntime": (receipt.get("runtime"), ort.__version__), "the processor": (machine.get("cpu"), _read_cpu())}
+    pairs = {
+        "onnxruntime": (receipt.get("runtime"), ort.__version__),
+        "the processor": (machine.get("cpu"), _read_cpu()),
+        "the number of threads": (settings.get("threads") or 1, threads),
+        "the batch": (settings.get("batch_size") or 1, batch_size),
+    }
     choice.cautions = [
         f"{what} was {then} when the receipt was made, and is {now}"
         for what, (then, now) in pairs.items()
@@ -307,37 +316,45 @@ def _start(
         yield choice.name, partial(session.run, None)
 
 
-def _read_feed(session: Any, data: str | os.PathLike[str] | None, dims: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """One sample of ``data``, or made-up values for the inputs of ``session``."""
+def _read_feed(
+    session: Any, data: str | os.PathLike[str] | None, dims: Mapping[str, int], batch_size: int = 1
+) -> dict[str, np.ndarray]:
+    """The first samples of ``data``, or made-up values for the inputs of ``session``."""
     if data is None:
         rng = np.random.default_rng(0)
         try:
             return {
-                one.name: _make_up(rng, one.type, [_resolve(size, dims) for size in one.shape])
+                one.name: _make_up(
+                    rng, one.type, [_resolve(size, dims, 1 if axis else batch_size) for axis, size in enumerate(one.shape)]
+                )
                 for one in session.get_inputs()
             }
         except (MemoryError, ValueError) as error:
             raise ChoiceError(f"no inputs of such sizes can be made up ({_first_line(error)})", exit_code=2) from None
     try:
         with np.load(data, allow_pickle=False) as arrays:
-            return {one.name: _take_first(arrays[one.name], one.shape) for one in session.get_inputs()}
+            return {one.name: _take_first(arrays[one.name], one.shape, batch_size) for one in session.get_inputs()}
     except KeyError as error:
         raise ChoiceError(f"{data}: no input of that name in it ({error})", exit_code=2) from None
     except (OSError, EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise ChoiceError(f"{data}: not an .npz of inputs ({_first_line(error)})", exit_code=2) from None
 
 
-def _take_first(rows: np.ndarray, shape: Sequence[int | str | None]) -> np.ndarray:
-    """What one inference takes of ``rows``: one, or as many as the model's ``shape`` fixes; of a number itself."""
+def _take_first(rows: np.ndarray, shape: Sequence[int | str | None], batch_size: int) -> np.ndarray:
+    """What one inference takes of ``rows``: so many, again from the first where there are fewer, or as many as the model's
+    ``shape`` fixes; of a number itself.
+    """
     if rows.ndim == 0:
         return rows
     if not shape:
         return np.asarray(rows[0])
-    return rows[: shape[0] if isinstance(shape[0], int) else 1]
+    if isinstance(shape[0], int):
+        return rows[: shape[0]]
+    return np.resize(rows, (batch_size, *rows.shape[1:])) if 0 < len(rows) < batch_size else rows[:batch_size]
 
 
-def _resolve(size: int | str | None, dims: Mapping[str, int]) -> int:
-    return size if isinstance(size, int) else dims.get(size or "", 1)
+def _resolve(size: int | str | None, dims: Mapping[str, int], default: int) -> int:
+    return size if isinstance(size, int) else dims.get(size or "", default)
 
 
 def _make_up(rng: np.random.Generator, kind: str, shape: Sequence[int]) -> np.ndarray:
@@ -403,6 +420,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", metavar="F.npz", help="inputs by name; made up without")
     parser.add_argument("--dim", metavar="NAME=N", action="append", default=[], help="the size of a free dimension (1)")
     parser.add_argument("--threads", type=int, default=1, help="of one inference (1)")
+    parser.add_argument("--batch-size", type=int, default=1, help="samples in one inference, where that is free (1)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     given = parser.parse_args(arguments)
     try:
@@ -412,7 +430,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         dims = {name: int(size) for name, _, size in pairs}
         if not 0 < given.threads <= MAX_THREADS:
             raise ChoiceError(f"--threads {given.threads}: expected 1 to {MAX_THREADS}", exit_code=2)
-        report = choose(given.folder, data=given.data, dims=dims, threads=given.threads)
+        if given.batch_size < 1:
+            raise ChoiceError(f"--batch-size {given.batch_size}: expected 1 or more", exit_code=2)
+        report = choose(given.folder, data=given.data, dims=dims, threads=given.threads, batch_size=given.batch_size)
     except ChoiceError as error:
         sys.stderr.write(f"error: {_clean(str(error))}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return error.exit_code

@@ -182,6 +182,21 @@ def test_data_that_are_damaged_are_a_wrong_call(tmp_path: Path, content: bytes) 
         choosing._read_feed(session, tmp_path / "data.npy", {})
 
 
+@pytest.mark.parametrize("rows", [None, 3, 20])
+def test_as_many_samples_at_a_time_as_asked_are_timed(rows: int | None, folder: Path, times: Times, tmp_path: Path) -> None:
+    data = None
+    if rows is not None:
+        data = tmp_path / "d.npz"
+        np.savez(data, image=np.resize(FEED["image"], (rows, 1, 8, 8)))
+    session = onnxruntime.InferenceSession(MODEL)
+    assert choosing._read_feed(session, data, {}, 8)["image"].shape == (8, 1, 8, 8)
+    times({"original": 4, "good": 2, "better": 1, "wrong": 0.1})
+    report = choose(folder, data=data, batch_size=8, threads=2)
+    assert (report["batch"], report["threads"]) == (8, 2)
+    assert "the batch was 1 when the receipt was made, and is 8" in find(report, "better")["cautions"]
+    assert "the number of threads was 1 when the receipt was made, and is 2" in find(report, "better")["cautions"]
+
+
 def test_what_cannot_be_made_up_is_told() -> None:
     text = """<ir_version: 8, opset_import: ["": 17]> g (float[n,m,k] x) => (float[n,m,k] y) { y = Identity (x) }"""
     session = onnxruntime.InferenceSession(onnx.parser.parse_model(text).SerializeToString())
