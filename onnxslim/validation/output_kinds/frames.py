@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from onnxslim.validation.output_kinds.class_scores import are_logits
@@ -19,7 +21,16 @@ _MIN_SYMBOLS_SEEN = 5
 
 
 def recognize_frame_scores(output: OutputObservation, model: ModelObservation) -> OutputKind | None:
-    """Scores of classes along a sequence, (T, C) a sample."""
+    """Scores of classes along a sequence, (T, C) a sample; (T, 1, C) where they are CTC's, as a model of one line that puts
+    time first gives them.
+    """
+    if len(output.shape) == 3 and output.shape[1] == 1 < output.shape[0]:
+        kind = _recognize_scores(replace(output, rows=tuple(row.reshape(len(row), -1) for row in output.rows)))
+        return replace(kind, squeezed=True) if kind is not None and kind.gates == ("ctc",) else None
+    return _recognize_scores(output)
+
+
+def _recognize_scores(output: OutputObservation) -> OutputKind | None:
     if not output.is_float or len(output.shape) != 2 or output.shape[1] < 2:
         return None
     name, known = output.name, output.probabilities(-1)

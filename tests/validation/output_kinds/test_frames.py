@@ -42,6 +42,15 @@ def test_frames_that_mostly_say_nothing_are_ctc() -> None:
     assert (kind.arrange(rows)[..., 0] == rows[..., 39]).all(), "the metric takes class 0 for the blank"
 
 
+def test_time_before_the_batch_is_ctc_too() -> None:
+    rows = make_readings(0)
+    kind = recognize_one(rows[:, :, None])
+    assert (kind.name, kind.gates, kind.squeezed) == ("CTC scores", ("ctc",), True)
+    assert (kind.arrange(rows[:, :, None]) == rows).all()
+    series = RNG.normal(size=(12, 30, 1, 40)).cumsum(axis=1)
+    assert recognize_one(series).name != "CTC scores", "lines of numbers score nothing"
+
+
 def test_tags_that_are_nearly_all_alike_are_scores_where_the_name_says_so() -> None:
     answers = np.where(RNG.uniform(size=(10, 30)) < 0.97, 0, 5)
     logits = 8.0 * np.eye(9)[answers] + RNG.normal(size=(10, 30, 9))
