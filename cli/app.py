@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import os
 import signal
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from types import FrameType
@@ -18,6 +19,9 @@ from onnxslim.core.version import __version__
 from .command_registry import COMMANDS
 from .console import terminal
 from .error_mapping import to_typed_error
+
+#: An interrupt that comes so soon after another is that other.
+_SAME_INTERRUPT_SECONDS = 1.0
 
 
 class _Group(click.Group):
@@ -45,12 +49,12 @@ def run(argv: Sequence[str]) -> int:
     arguments = list(argv)
     terminal.accept_any_character()
     try:
-        with _handle_sigterm():
+        with _handle_interrupts():
             return _dispatch(arguments)
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        return _report_failure(to_typed_error(error), arguments)
+        return report_failure(to_typed_error(error), arguments)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -86,7 +90,8 @@ def _is_common_option(option: str) -> bool:
     return option in names - {"-v", "--verbose"}
 
 
-def _report_failure(error: OnnxslimError, arguments: list[str]) -> int:
+def report_failure(error: OnnxslimError, arguments: list[str]) -> int:
+    """Say why the command line ``arguments`` failed, for people or as JSON, and return the exit code."""
     command = next((first for first in arguments[:1] if first in COMMANDS), None)
     if command is not None and os.path.isfile(command) and error.exit_code == UsageError.exit_code:
         error = UsageError(error.message, hint=f"to simplify the file of that name: onnxslim ./{command}")
@@ -100,18 +105,30 @@ def _report_failure(error: OnnxslimError, arguments: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def _handle_sigterm() -> Iterator[None]:
-    """While the block runs, SIGTERM ends it like Ctrl-C does: files are left whole, temporary ones are removed."""
+def _handle_interrupts() -> Iterator[None]:
+    """While the block runs, SIGTERM ends it like Ctrl-C does: files are left whole, temporary ones are removed.
+
+    What is sent to a group of processes comes twice, once from the one that waits for this one: within
+    :data:`_SAME_INTERRUPT_SECONDS` it is the same, and does not interrupt the clearing away.
+    """
+    heard_at = -_SAME_INTERRUPT_SECONDS
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        nonlocal heard_at
+        before, heard_at = heard_at, time.monotonic()
+        if heard_at - before > _SAME_INTERRUPT_SECONDS:
+            raise KeyboardInterrupt
 
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have told the command not to listen
+        numbers.append(signal.SIGINT)
     try:
-        previous_handler = signal.signal(signal.SIGTERM, interrupt)
+        previous_handlers = {number: signal.signal(number, interrupt) for number in numbers}
     except ValueError:  # only the main thread may; a program that calls us from another keeps its own handling
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous_handler)
+        for number, handler in previous_handlers.items():
+            signal.signal(number, handler)

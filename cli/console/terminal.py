@@ -91,6 +91,14 @@ def set_up_logging(quiet: bool, verbose: int) -> None:
     logger.addHandler(handler)
 
 
+def restore() -> None:
+    """Show the cursor again that the bar of a process hid which did not live to show it."""
+    console = _make_console(stderr=True)
+    if console.is_terminal:
+        console.show_cursor(True)
+        console.print()
+
+
 @contextmanager
 def show_progress(quiet: bool) -> Iterator[Progress]:
     """A bar on stderr for as long as the block runs, where that is a terminal; it is gone afterwards."""

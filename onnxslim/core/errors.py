@@ -67,7 +67,7 @@ class InvalidDataError(OnnxslimError):
 
 
 class UnsupportedError(OnnxslimError):
-    """Valid, but not possible here: an op, a provider, a missing extra, an already quantised model."""
+    """Valid, but not possible here: an op, a provider, a missing extra, an already quantised model, one that ends the runtime."""
 
     exit_code = 4
     kind = "unsupported"

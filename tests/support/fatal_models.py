@@ -1,4 +1,4 @@
-"""Models that end the installed runtime's process, or that it refuses, when it optimises them; asked, not assumed."""
+"""Models that end the installed runtime's process when it optimises or runs them, or that it refuses; asked, not assumed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import functools
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from onnxslim.model_io import model_file
@@ -58,3 +60,29 @@ def default_session_outcome(content: bytes) -> int:
 def dies(made: ir.Model) -> bool:
     """Whether the installed runtime does."""
     return default_session_outcome(model_file.to_bytes(made)) < 0
+
+
+def divided_by_an_input() -> bytes:
+    """x in windows of n numbers: onnxruntime 1.32 divides by n and does not look whether that is 0."""
+    return onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,16,1] x, int64 n) => (float[a,b,c,d] y) {
+          one = Constant<value: tensor = int64 {1}>()
+          y = STFT(x, one, , n)
+        }"""
+    ).SerializeToString()
+
+
+def run_outcome(content: bytes, feeds: Mapping[str, np.ndarray]) -> int:
+    """The return code of a process that runs a model once: 0, 1 where it is refused, or a signal's."""
+    script = (
+        "import numpy, onnxruntime as o, sys; o.set_default_logger_severity(4); "
+        "o.InferenceSession(sys.argv[1]).run(None, dict(numpy.load(sys.argv[2])))"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path, data = Path(folder) / "model.onnx", Path(folder) / "feeds.npz"
+        path.write_bytes(content)
+        np.savez(data, **feeds)
+        return subprocess.run(
+            [sys.executable, "-c", script, str(path), str(data)], capture_output=True, check=False
+        ).returncode

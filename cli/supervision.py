@@ -1,0 +1,130 @@
+"""A command in a process of its own, so that what ends that process ends in a line and an exit code.
+
+The runtime checks few of its inputs, and a kernel that divides by zero or reads what is not there takes its process with
+it: while it loads a model, or at any sample of any run. Nothing inside the process can catch that. So the process that was
+started waits, the command runs in a child of it, and signals go on to the child.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnxslim.core.errors import OnnxslimError
+
+#: Signals that native code sends itself; what is sent from outside ends this process as it would have ended the command.
+_DEATHS = ("SIGSEGV", "SIGFPE", "SIGILL", "SIGBUS", "SIGABRT", "SIGTRAP", "SIGSYS")
+_FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+#: Of a frame of the runtime in a trace: its Python sides, and the function.
+_RUNTIME_FRAME = re.compile(r'^  File "[^"\n]*onnxruntime_inference_collection\.py", line \d+ in (\w+)$', re.MULTILINE)
+_PR_SET_PDEATHSIG = 1
+
+
+def run_supervised(arguments: Sequence[str]) -> int:
+    """Run one command line in a child, on Linux; elsewhere, and where no temporary file can be made, here.
+
+    Returns:
+        The exit code: the command's own, 4 where it died, 6 where the system killed it.
+    """
+    if sys.platform != "linux":
+        return _run(arguments)
+    try:
+        trace_file = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (closed below)
+    except OSError:
+        return _run(arguments)
+    with trace_file:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who ignores it, and hands that down, is never told
+        awaited = {signal.SIGCHLD, *(signal.Signals[name] for name in _FORWARDED)}
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+        parent, child = os.getpid(), os.fork()
+        if child == 0:
+            _become_child(parent, mask, trace_file)
+            return _run(arguments)
+        code = _wait_for(child, awaited)
+        if code >= 0:
+            return code
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if signal.Signals(-code).name in (*_DEATHS, "SIGKILL"):
+            return _report_death(-code, trace_file, arguments)
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+        return 128 - code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    from .app import run
+
+    return run(arguments)
+
+
+def _become_child(parent: int, mask: Iterable[int], trace_file: IO[str]) -> None:
+    """Take signals as they come, never outlive ``parent``, and write down in which call this process died."""
+    import ctypes
+    import faulthandler
+
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it went before the line above
+        os._exit(1)
+    faulthandler.enable(trace_file)
+
+
+def _wait_for(child: int, awaited: set[signal.Signals]) -> int:
+    """The exit code of ``child``, negative for a signal; other signals that come meanwhile are handed to it."""
+    while True:
+        received = signal.sigwaitinfo(awaited)
+        if received.si_signo == signal.SIGCHLD:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+        elif received.si_code <= 0:  # some process sent it; what a terminal sends, the child gets as well
+            os.kill(child, received.si_signo)
+
+
+def _report_death(number: int, trace_file: IO[str], arguments: Sequence[str]) -> int:
+    from .app import report_failure
+    from .console import terminal
+
+    trace_file.seek(0)
+    trace = trace_file.read()
+    terminal.restore()
+    if "--debug" in arguments:
+        terminal.print_note(trace.rstrip())
+    return report_failure(_describe(number, trace), list(arguments))
+
+
+def _describe(number: int, trace: str) -> OnnxslimError:
+    from importlib.metadata import PackageNotFoundError, version
+
+    from onnxslim.core.errors import LimitError, UnsupportedError
+    from onnxslim.runtime.isolation import describe_death
+
+    if number == signal.SIGKILL:
+        return LimitError(
+            "the system killed the command, which is what happens where memory runs out",
+            hint="--max-memory ends it before, and plans what it holds; fewer samples take less (--max-samples)",
+        )
+    frame = _RUNTIME_FRAME.search(trace)
+    if frame is None:
+        return UnsupportedError(
+            f"the process died: {describe_death(-number, '')}",
+            hint="--debug shows where; please report it with the command and, if you can, the model",
+        )
+    try:
+        runtime = f"onnxruntime {version('onnxruntime')}"
+    except PackageNotFoundError:  # a wheel of another name: onnxruntime-gpu
+        runtime = "onnxruntime"
+    ran = frame[1].startswith("run")
+    return UnsupportedError(
+        f"{runtime} died while it {'ran' if ran else 'loaded'} a model: {describe_death(-number, '')}",
+        hint="inputs that the model was not made for can do that: give real ones with --data, such as an .npz of arrays by "
+        "input name; --debug shows in which step it was"
+        if ran
+        else "`onnxslim validate` says whether it loads and what helps; --debug shows in which step it was",
+    )

@@ -1,0 +1,145 @@
+"""What ends the process of a command ends in a line and an exit code, and signals find their way."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.fatal_models import divided_by_an_input, run_outcome
+from tests.support.paths import ROOT
+from tests.support.python import python
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands have a process of their own on Linux alone")
+
+#: A command line whose work is ``work()``.
+SUPERVISED = """
+import os, signal, sys, time
+from onnxslim_cli import supervision
+def work(): {work}
+supervision._run = lambda arguments: work()
+sys.exit(supervision.run_supervised(sys.argv[1:]))
+"""
+#: Dies in a function of a file that is called like the runtime's own, as a trace shows it.
+DIE = """
+    code = "def {function}(): os.kill(os.getpid(), signal.{name})"
+    exec(compile(code, "/x/onnxruntime_inference_collection.py", "exec"), globals())
+    {function}()"""
+
+
+@pytest.mark.parametrize("code", [0, 5, 130])
+def test_the_exit_code_is_the_commands(code: int) -> None:
+    assert python(SUPERVISED.format(work=f"return {code}")).returncode == code
+    assert python(SUPERVISED.format(work=f"sys.exit({code})")).returncode == code
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGFPE", "SIGABRT", "SIGBUS", "SIGILL"])
+@pytest.mark.parametrize(("function", "said"), [("run", "ran"), ("_create_inference_session", "loaded")])
+def test_a_death_inside_the_runtime_is_exit_4_in_a_line_that_says_of_what(name: str, function: str, said: str) -> None:
+    done = python(SUPERVISED.format(work=DIE.format(function=function, name=name)))
+    assert done.returncode == 4, done.stderr
+    error, hint = done.stderr.splitlines()
+    assert error.startswith("error: onnxruntime ")
+    assert error.endswith(f"died while it {said} a model: signal {int(signal.Signals[name])} ({name})")
+    assert hint.startswith("hint: ")
+
+
+def test_any_other_death_names_the_signal_and_asks_for_a_report() -> None:
+    done = python(SUPERVISED.format(work="os.kill(os.getpid(), signal.SIGSEGV)"), "profile", "m.onnx", "--json")
+    assert done.returncode == 4
+    answer = json.loads(done.stdout)
+    assert (answer["command"], answer["exit_code"], answer["error"]["kind"]) == ("profile", 4, "unsupported")
+    assert answer["error"]["message"] == "the process died: signal 11 (SIGSEGV)"
+    assert "report" in answer["error"]["hint"]
+    debugged = python(SUPERVISED.format(work="os.kill(os.getpid(), signal.SIGSEGV)"), "--debug")
+    assert "in work" in debugged.stderr
+
+
+def test_what_the_system_kills_ran_out_of_memory() -> None:
+    done = python(SUPERVISED.format(work="os.kill(os.getpid(), signal.SIGKILL)"))
+    assert done.returncode == 6
+    assert "memory" in done.stderr.splitlines()[0]
+
+
+@contextlib.contextmanager
+def working(prepare: str, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A supervised command that has done ``prepare`` and goes on, and the process that does it."""
+    begun = tmp_path / "begun"
+    started = f"{prepare}; open({str(begun)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    command = [sys.executable, "-c", SUPERVISED.format(work=started)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True) as process:
+        try:
+            while not (begun.exists() and begun.read_text()):
+                assert process.poll() is None
+                time.sleep(0.01)
+            yield process, int(begun.read_text())
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_a_signal_goes_on_to_the_command_which_decides(name: str, tmp_path: Path) -> None:
+    with working(f"signal.signal(signal.{name}, lambda *_: os._exit(33))", tmp_path) as (process, _):
+        process.send_signal(signal.Signals[name])
+        assert process.wait(30) == 33
+
+
+def test_a_signal_that_nobody_handles_ends_both_as_it_would_have_ended_one(tmp_path: Path) -> None:
+    with working("pass", tmp_path) as (process, child):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == -signal.SIGTERM
+        assert is_gone(child)
+
+
+def test_the_command_does_not_outlive_who_waits_for_it(tmp_path: Path) -> None:
+    with working("pass", tmp_path) as (process, child):
+        process.kill()
+        process.wait(30)
+        assert is_gone(child)
+
+
+def is_gone(number: int) -> bool:
+    """Whether a process has ended, which may take its moment."""
+    for _ in range(1000):
+        try:
+            with open(f"/proc/{number}/stat", encoding="utf-8") as file:
+                if file.read().rsplit(")", 1)[1].split()[0] == "Z":
+                    return True
+        except OSError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+COMMANDS = ["profile", "benchmark", "evaluate", "compare", "quantize", "prune", "optimize"]
+
+
+@pytest.mark.parametrize(
+    "command", [pytest.param(c, marks=() if c == "evaluate" else pytest.mark.nightly) for c in COMMANDS]
+)
+def test_a_model_that_ends_the_runtime_when_it_runs_is_exit_4(command: str, tmp_path: Path) -> None:
+    """The first sample is one that it runs with: nothing that looks at that alone can tell."""
+    model, data, out = tmp_path / "m.onnx", tmp_path / "d.npz", tmp_path / "o.onnx"
+    model.write_bytes(divided_by_an_input())
+    x = np.random.default_rng(0).normal(size=(40, 16, 1)).astype(np.float32)
+    feeds = {"x": x, "n": np.arange(40) % 2 ^ 1}
+    np.savez(data, **feeds)
+    if run_outcome(divided_by_an_input(), {"x": feeds["x"][:1], "n": feeds["n"][-1]}) >= 0:
+        pytest.skip("this runtime does not die of it")
+    arguments = {
+        "evaluate": [model], "compare": [model],
+        "quantize": ["-o", out], "optimize": ["-o", out], "prune": ["-o", out, "--remove", "30%"],
+    }.get(command, [])  # fmt: skip
+    command_line = [sys.executable, "-m", "onnxslim_cli", command, model, *arguments, "--data", data]
+    done = subprocess.run([str(a) for a in command_line], capture_output=True, text=True, check=False)
+    assert done.returncode == 4, done.stderr
+    assert "died while it ran a model: signal 8 (SIGFPE)" in done.stderr
+    assert not out.exists()
