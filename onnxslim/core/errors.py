@@ -67,7 +67,7 @@ class InvalidDataError(OnnxslimError):
 
 
 class UnsupportedError(OnnxslimError):
-    """Valid, but not possible here: an op, a provider, a missing extra, an already quantised model, one that ends the runtime."""
+    """Valid, but not possible here: an op, a provider, a missing extra, a model that is int8 already or ends its process."""
 
     exit_code = 4
     kind = "unsupported"

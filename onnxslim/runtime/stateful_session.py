@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from onnxslim.core.errors import InvalidModelError, UnsupportedError
+from onnxslim.core.errors import InvalidModelError
 from onnxslim.core.state import advance_state
 
 
@@ -33,7 +33,7 @@ class StatefulSession:
 
     Attributes:
         outputs: Their names.
-        members: The tensors that each output stands for in what a run gives, by its name, once there was a run.
+        members: The tensors that each output stood for in the runs so far, by its name: one entry for each way it came.
 
     Raises:
         InvalidModelError: The model lacks such an output or input.
@@ -46,7 +46,7 @@ class StatefulSession:
         self._session, self._feedback = session, dict(state)
         self._state: dict[str, np.ndarray] = {}
         self.outputs = session.outputs
-        self.members: dict[str, tuple[str, ...]] = {}
+        self.members: dict[str, list[tuple[str, ...]]] = {}
 
     def run(
         self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None, *, continues: bool = False
@@ -56,9 +56,6 @@ class StatefulSession:
         Returns:
             Tensors by name, members of sequences as ``name[0]``, ``name[1]``, …; maps and absent optionals are left out,
             unless there is nothing else.
-
-        Raises:
-            UnsupportedError: A sequence does not have the same members in every run.
         """
         names = list(self.outputs if outputs is None else outputs)
         inputs = {**feeds, **self._state} if continues else feeds
@@ -67,17 +64,12 @@ class StatefulSession:
         return self._get_tensors({name: results[name] for name in names})
 
     def _get_tensors(self, outputs: dict[str, Any]) -> dict[str, Any]:
-        if all(isinstance(value, np.ndarray) for value in outputs.values()):
-            return outputs
         tensors: dict[str, Any] = {}
         for name, value in outputs.items():
             members = {name: value} if isinstance(value, np.ndarray) else _get_members(name, value)
             tensors |= members
-            if self.members.setdefault(name, tuple(members)) != tuple(members):
-                raise UnsupportedError(
-                    f"output {name} has {len(members)} members here and {len(self.members[name])} before",
-                    hint="name a tensor with --output",
-                )
+            if tuple(members) not in (ways := self.members.setdefault(name, [])):
+                ways.append(tuple(members))
         return tensors or outputs
 
 

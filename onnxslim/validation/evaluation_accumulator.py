@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxslim.core.errors import UsageError
+from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.validation.kind_accumulator import KindAccumulator
 from onnxslim.validation.metrics.accumulator import MetricResult
 from onnxslim.validation.metrics.user_metric import UserMetric, UserMetricAccumulator
@@ -141,7 +141,12 @@ class EvaluationAccumulator:
         return self.main.kind.outputs[0]
 
     def add(self, result: OutputValues, original: OutputValues | None, labels: np.ndarray | None, n: int) -> None:
-        """Take in one batch of ``n`` samples."""
+        """Take in one batch of ``n`` samples.
+
+        Raises:
+            UnsupportedError: What is judged is not there: a sequence, or an optional, that came with fewer tensors.
+        """
+        self._check_members([result] if original is None else [result, original])
         for name, fidelity in self.fidelities.items():
             assert original is not None
             fidelity.add(original[name], result[name])
@@ -157,6 +162,18 @@ class EvaluationAccumulator:
         else:
             rows = [None if one is None else as_rows(self.output, one[self.output], n) for one in (result, original)]
             self.user_metric.add(rows[0], rows[1], labels, n)
+
+    def _check_members(self, sides: Sequence[OutputValues]) -> None:
+        """Refuse outputs without what is judged; what is only told is not told further."""
+        absent = {name for one in self.accumulators for name in one.kind.outputs} | self.fidelities.keys()
+        absent = {name for name in absent if not all(name in outputs for outputs in sides)}
+        for name in sorted(absent):
+            if any(name in one.kind.outputs and one.reads for one in self.accumulators):
+                raise UnsupportedError(
+                    f"output {name} is there in some samples only", hint="name a tensor that always is with --output"
+                )
+            if self.fidelities.pop(name, None) is not None:
+                self.warnings.append(f"output {name} is there in some samples only: how far it has moved is not told")
 
     def add_steps(self, result: OutputValues, original: OutputValues | None, times: np.ndarray) -> None:
         """Take in the same once more as the steps ``times`` of sequences, a row each."""

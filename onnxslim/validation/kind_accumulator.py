@@ -34,6 +34,11 @@ class KindAccumulator:
         self.by_sample = {name: MetricAccumulator(METRICS[name]) for name in names if name in METRICS}
         self.by_set: dict[str, DatasetMetric] = {name: DATASET_METRICS[name]() for name in names if name in DATASET_METRICS}
 
+    @property
+    def reads(self) -> bool:
+        """Whether something is measured of it."""
+        return bool(self.by_sample or self.by_set)
+
     def _is_measurable(self, name: str) -> bool:
         labels = self._gets_labels(name)
         return {"labels": labels, "original": self._has_original, "either": labels or self._has_original}[_get_judge(name)]

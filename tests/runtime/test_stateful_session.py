@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxslim.core.errors import InvalidModelError, UnsupportedError
+from onnxslim.core.errors import InvalidModelError
 from onnxslim.runtime.stateful_session import StatefulSession, flatten_tensors
 
 A, B = np.zeros((2, 3)), np.ones(4)
@@ -30,7 +30,7 @@ def test_members_of_a_sequence_have_names_and_what_is_no_tensor_is_left_out() ->
         found = session.run({})
         assert list(found) == ["y", "all[0]", "all[1]"]
         assert found["all[1]"] is B
-    assert session.members == {"y": ("y",), "all": ("all[0]", "all[1]"), "map": (), "absent": ()}
+    assert session.members == {"y": [("y",)], "all": [("all[0]", "all[1]")], "map": [()], "absent": [()]}
 
 
 def test_where_there_are_no_tensors_the_outputs_come_as_they_are() -> None:
@@ -38,11 +38,10 @@ def test_where_there_are_no_tensors_the_outputs_come_as_they_are() -> None:
     assert StatefulSession(Scripted(outputs), {}).run({}) == outputs  # type: ignore[arg-type]
 
 
-def test_a_sequence_that_changes_its_length_cannot_be_judged() -> None:
-    session = StatefulSession(Scripted({"all": [A]}, {"all": [A, B]}), {})  # type: ignore[arg-type]
-    session.run({})
-    with pytest.raises(UnsupportedError, match="output all has 2 members here and 1 before"):
-        session.run({})
+def test_a_sequence_that_changes_its_length_and_an_optional_that_comes_and_goes_are_told() -> None:
+    session = StatefulSession(Scripted({"all": [A], "may": A}, {"all": [A, B], "may": None}), {})  # type: ignore[arg-type]
+    assert [list(session.run({})) for _ in range(2)] == [["all[0]", "may"], ["all[0]", "all[1]"]]
+    assert session.members == {"all": [("all[0]",), ("all[0]", "all[1]")], "may": [("may",), ()]}
 
 
 def test_the_state_that_a_step_gave_is_fed_to_the_next() -> None:

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from onnxslim.core.errors import InvalidDataError, UsageError
+from onnxslim.core.errors import InvalidDataError, OnnxslimError, UnsupportedError, UsageError
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.runtime.session import Session
 from onnxslim.validation.evaluation import evaluate, evaluate_all
 from onnxslim.validation.output_fidelity import OutputFidelity
 from onnxslim.validation.output_kinds.recognition import recognize_outputs
-from tests.support import quantize_graphs
+from tests.support import onnx_text, quantize_graphs
 from tests.support.judged import labelled, scores
 
 RNG = np.random.default_rng(0)
@@ -70,6 +72,52 @@ def test_without_labels_the_expected_drop_gates_and_agreement_guards_it(linear: 
     assert (metric.result, metric.drop, metric.output) == (1.0, 0.0, "scores")
     assert metric.interval[0] == pytest.approx(0, abs=1e-9)
     assert metric.interval[1] == pytest.approx(3.8415 / 53.8415, abs=1e-3)
+
+
+COMING_AND_GOING = """(float[1,12] x, int64[1] k) => (float[1,12] y, seq(float[1,d]) parts, optional(float[1,12]) may) {
+  y = Neg(x)
+  axes = Constant<value: tensor = int64[1] {0}>()
+  six = Constant<value: tensor = int64 {6}>()
+  size = Squeeze(k, axes)
+  parts = SplitToSequence<axis=1>(x, size)
+  long = Greater(size, six)
+  may = If(long)<
+    then_branch = a () => (optional(float[1,12]) some) { some = Optional(x) },
+    else_branch = b () => (optional(float[1,12]) none) { none = Optional<type: type_proto = float[1,12]>() }>
+}"""
+
+
+@given(
+    sizes=st.one_of(
+        st.lists(st.integers(1, 12), min_size=8, max_size=30),
+        # what is seldom is not among the samples that are looked at
+        st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(70, 120)).map(lambda t: [t[0]] * t[2] + [t[1]]),
+    ),
+    kept=st.sets(st.sampled_from(["y", "parts", "may"]), min_size=1),
+    named=st.none() | st.sampled_from(["y", "parts", "parts[0]", "parts[1]", "may"]),
+)
+@settings(max_examples=10)
+def test_tensors_that_come_and_go_are_not_judged_and_what_always_comes_is(
+    sizes: list[int], kept: set[str], named: str | None
+) -> None:
+    model = onnx_text.build(COMING_AND_GOING, opset=18)
+    model.graph.outputs[:] = [output for output in model.graph.outputs if output.name in kept]
+    x = RNG.normal(size=(len(sizes), 12)).astype(np.float32)
+    samples = open_samples({"x": x, "k": np.array(sizes)}, model)
+    refused: OnnxslimError | None = None
+    try:
+        found = evaluate(model, samples, reference=model, output=named)
+    except (UsageError, UnsupportedError) as error:
+        refused = error
+    if refused is not None:
+        assert "y" not in kept or named not in (None, "y")
+        assert refused.hint
+        return
+    always = {"y"} & kept | {f"parts[{i}]" for i in range(min(-(-12 // k) for k in sizes)) if "parts" in kept}
+    always |= {"may"} & kept if min(sizes) > 6 else set()
+    assert {metric.output for metric in found.gating} <= always
+    assert found.metric.drop == 0
+    assert named in (None, found.output)
 
 
 def test_alone_only_labels_can_judge(linear: Any) -> None:

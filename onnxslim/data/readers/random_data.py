@@ -35,7 +35,8 @@ def accepts(source: Any) -> bool:
 
 
 def read(request: ReaderRequest) -> ReaderResult:
-    """Normally distributed floats; integers below the input's ``limit`` (0 and 1 where none is known).
+    """Normally distributed floats; integers below the input's ``limit`` (where none is known 0 and 1, or 1 where a row is
+    one number).
 
     There are as many as ``request.max_samples`` says, rounded up to whole batches. Free dimensions are those of
     ``request.dims``, else ``request.free``, else 224 for spatial ones and 1 for others.
@@ -97,7 +98,9 @@ class RandomColumn:
         shape = next(iter(self.shapes))
         if self._model_input.number_kind == "floats":
             return rng.standard_normal(shape, dtype=np.float32)
-        numbers = rng.integers(0, self._model_input.limit or 2, shape)
+        single = self._model_input.limit is None and self._model_input.number_kind != "booleans" and math.prod(shape) == 1
+        # one whole number of unknown use is a count, a size or a step more often than an index, and none of those is 0
+        numbers = rng.integers(int(single), self._model_input.limit or 2, shape)
         return numbers.astype(np.bool_) if self._model_input.number_kind == "booleans" else numbers
 
 

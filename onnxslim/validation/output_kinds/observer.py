@@ -69,19 +69,26 @@ def observe(
                 held += value.nbytes
         if held > _MAX_BYTES and start >= 4:
             break
+    ways = {name: session.members.get(name, [()]) for name in session.outputs}
+    varying = {member for name in ways if len(ways[name]) > 1 for way in ways[name] for member in way}
     found = {
         name: OutputObservation(name, tuple(of), find_ending(model, name))
         for name, of in rows.items()
-        if of and name not in without_rows
+        if of and name not in without_rows and name not in varying
     }
-    names = [name for name in rows if name not in found and not set(session.members.get(name, ())) & found.keys()]
-    refused = {name: without_rows.get(name) or _refuse_no_tensor(name) for name in names}
+    refused = {name: _refuse(name, of) for name, of in ways.items() if len(of) > 1 or not of[0]} | without_rows
     if not found:
         raise next(iter(refused.values()))
     return ModelObservation(found, inputs, labels, samples.state, refused)
 
 
-def _refuse_no_tensor(name: str) -> UnsupportedError:
+def _refuse(name: str, ways: Sequence[Sequence[str]]) -> UnsupportedError:
+    """Why an output that came in these ways, as these tensors, is not judged."""
+    if len(ways) > 1:
+        return UnsupportedError(
+            f"output {name} has {len(ways[0])} members in one sample and {len(ways[1])} in another",
+            hint="name a tensor with --output",
+        )
     return UnsupportedError(
         f"output {name} is a sequence or a map (ZipMap), not a tensor",
         hint="name a tensor with --output, or export without ZipMap (skl2onnx: options={'zipmap': False})",

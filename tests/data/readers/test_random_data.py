@@ -56,6 +56,13 @@ def test_integers_stay_within_the_table_they_look_up(make: Make) -> None:
     assert batch["flag"].dtype == np.bool_
 
 
+@pytest.mark.parametrize(("dims", "values"), [(["n"], {1}), (["n", 1], {1}), (["n", "length"], {1}), (["n", 3], {0, 1})])
+def test_one_whole_number_of_unknown_use_is_no_zero(make: Make, dims: list[int | str], values: set[int]) -> None:
+    """A count, a size, a step: models that divide by it, or repeat so often, run with 1."""
+    (batch,) = open_samples("random", make(count=("INT64", dims)), max_samples=40).batches(40)
+    assert set(np.unique(batch["count"])) == values
+
+
 def test_strings_and_unknown_ranks_cannot_be_made_up(make: Make) -> None:
     for dtype, dims in (("STRING", ["n"]), ("FLOAT", None)):
         with pytest.raises(UnsupportedError, match="cannot be made up for input 'x'"):
