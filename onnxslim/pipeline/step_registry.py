@@ -99,6 +99,7 @@ def _quantize(model: ir.Model, options: QuantizeOptions, context: StepContext) -
         activations=decision.scheme if decision.scheme in ACTIVATION_MODES else options.activations, max_memory=None,
         loss_share=None, block_layers=decision.block_layers, max_size=None, weight_formats=decision.weight_formats,
         calibration_samples=decision.calibration_samples, corrected_layers=decision.corrected_layers,
+        fitted_weights=decision.fitted_weights,
         float_units=options.float_units if decision.float_units is None else decision.float_units,
         float_weights=decision.float_weights or options.float_weights, large_weights=decision.large_weights,
     )  # fmt: skip

@@ -50,8 +50,8 @@ class QuantizeOptions:
         calibration_samples: The decision of an earlier run whose time was short: ranges come from the first so many samples;
             with ``weights="mixed"`` layers are fitted to so many runs.
         corrected_layers: The decision of an earlier run whose time was up: only so many layers, the first ones, are mended.
-            With ``weights="int8"`` so many are rounded for the data, 0 for none, and nobody judges whether that helps; with
-            ``"mixed"`` so many of the weights that have a choice.
+            With ``weights="int8"`` so many are rounded for the data, 0 for none, and nobody judges whether that helps.
+        fitted_weights: The same with ``weights="mixed"``: only these weights are rounded for the data.
         min_sqnr: Decibels that every output must keep on calibration samples; layers go back to float until it does. None
             asks for 20, or for nothing where the caller judges the drop of a metric, which says more.
         statistics: Files of calibration's statistics. The first is this run's: written, gone on from, refused where it is of
@@ -75,6 +75,7 @@ class QuantizeOptions:
     large_weights: tuple[str, ...] = ()
     calibration_samples: int | None = None
     corrected_layers: int | None = None
+    fitted_weights: tuple[str, ...] | None = None
     min_sqnr: float | None = None
     statistics: tuple[str, ...] = ()
     max_memory: Bytes | None = None

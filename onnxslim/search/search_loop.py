@@ -119,7 +119,7 @@ class Search:
         # half of what is kept for the confirmation too: it is for the confirmation that this is made
         if state.seconds_left + state.reserved_seconds / 2 < MILDER_SHARE * trial.seconds:
             return None
-        recipe = place_otherwise(trial, float_units=trial.front[point].float_units)
+        recipe = place_otherwise(trial, **trial.front[point].placed)
         if recipe is None:
             return None
         candidate = dataclasses.replace(trial.candidate, milder=point - (trial.front_index or 0))

@@ -99,7 +99,8 @@ class SteppingDown:
                     and is_at_hand(other)
                 ):
                     return other
-            milder = run(MILDER_SHARE * trial.seconds, float_units=trial.front[point].float_units)
+            # int8 weights of what stayed in float before say nothing of what stays there now
+            milder = run(MILDER_SHARE * trial.seconds, float_weights="auto", **trial.front[point].placed)
             if milder is not None:
                 milder.front, milder.front_index = trial.front, point
         if milder is not None and milder.front_index:
@@ -141,15 +142,18 @@ def is_at_hand(trial: Trial) -> bool:
 
 
 def place_otherwise(trial: Trial, **changes: Any) -> Recipe | None:
-    """The recipe that ``trial`` came to with ``changes`` to the options of its placement; None where it placed nothing."""
+    """The recipe that ``trial`` came to with ``changes`` to the options of its placement; None where it placed nothing, or
+    chose formats and had no others to choose from.
+    """
     if trial.attempt.result.recipe is None:
         return None
     resolved = recipes.parse(trial.attempt.result.recipe)
     *before, last = resolved.steps
     if not isinstance(last, Step) or last.name != "quantize":
         return None
-    options = replace(last.options, **changes)
-    return None if options.float_units is None else replace(resolved, steps=(*before, Step(last.name, options)))
+    if last.options.float_units is None and not trial.front:
+        return None
+    return replace(resolved, steps=(*before, Step(last.name, replace(last.options, **changes))))
 
 
 def choose_bolder_point(front: Sequence[FrontPoint], chosen: int) -> int | None:

@@ -28,7 +28,8 @@ class FakeAttempt:
     def __init__(self, recipe: Recipe) -> None:
         resolved = recipes.parse(recipe.to_yaml())
         *before, last = resolved.steps
-        if isinstance(last, Step) and last.name == "quantize" and last.options.float_units is None:
+        is_placed = isinstance(last, Step) and last.name == "quantize" and last.options.weights != "mixed"
+        if isinstance(last, Step) and is_placed and last.options.float_units is None:
             last = Step(last.name, dataclasses.replace(last.options, float_units=("a",)))
         self.recipe = dataclasses.replace(resolved, steps=(*before, last))
         if isinstance(last, Step) and last.name == "quantize":
@@ -75,6 +76,30 @@ def test_where_no_front_is_known_it_is_measured_and_then_walked(scheme: str) -> 
     assert (last_options(second).float_units, last_options(second).loss_share) == (("layer4",), None)
     assert second.candidate.milder == 4
     assert step_down(dataclasses.replace(second, confirm_drop=0.011)) is None, "none is left"
+
+
+def test_what_goes_back_to_float_is_not_stored_in_int8_because_what_was_in_float_before_is() -> None:
+    (before, last) = make_recipe(Candidate()).steps
+    assert isinstance(last, Step)
+    stored = Step(last.name, dataclasses.replace(last.options, float_units=("a",), float_weights="int8"))
+    recipe = dataclasses.replace(make_recipe(Candidate()), steps=(before, stored))
+    milder = step_down(make_trial(Candidate(), 0.016, recipe=recipe, front=make_front(1.0, 0.1), front_index=0))
+    assert milder is not None
+    assert (last_options(milder).float_units, last_options(milder).float_weights) == (("layer1",), "auto")
+
+
+def test_weights_of_mixed_bits_step_down_along_their_own_front() -> None:
+    choices = [{"uint2:64": ()}, {"int8:64": ("w",), "uint4:64": ()}, {"int8:64": ()}]
+    front = tuple(
+        FrontPoint((), loss, 0.0, weight_formats=choice) for loss, choice in zip((1.0, 0.3, 0.1), choices, strict=True)
+    )
+    first = make_trial(Candidate(scheme="mixed"), 0.016, front=front, front_index=0)
+    milder = step_down(first)
+    assert milder is not None
+    assert last_options(milder).weight_formats == choices[2], "a quarter of the loss may be left"
+    assert milder.candidate == Candidate(scheme="mixed", milder=2)
+    assert step_down(dataclasses.replace(milder, confirm_drop=0.012)) is None
+    assert step_down(make_trial(Candidate(scheme="mixed"), 0.016, front=())) is None, "a size was asked for"
 
 
 def test_nothing_is_made_of_what_passed_of_what_learned_and_where_there_is_no_time() -> None:

@@ -10,6 +10,9 @@ from onnxslim.quantization.float_weights import Variant, get_borne_error
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.sqnr_floor import get_max_error, get_min_sqnr_db
 
+#: Of the drop that is allowed, what a choice among many may lose where one of them loses no more: the one that is just good
+#: enough on these samples is not on others.
+MAX_DROP_SHARE = 0.6
 #: Weights in int8 that add no more than this share to what is lost are not what a metric minds.
 MAX_HARMLESS_GROWTH = 0.25
 
@@ -44,6 +47,11 @@ class Judge:
         return self._drop_over_limit is not None
 
     @property
+    def choice_share(self) -> float:
+        """Of what is allowed, what one of many may lose: a share of a drop, since few samples tell that."""
+        return MAX_DROP_SHARE if self.is_drop_judged else 1.0
+
+    @property
     def why_float(self) -> str:
         """What takes ops back to float, as a message says it."""
         if self.is_drop_judged:
@@ -73,8 +81,12 @@ class Judge:
         return max(excess, variant.worst_error / max(borne, 1e-30))
 
     def take_smallest(self, variants: Sequence[Variant]) -> Variant:
-        """The one of ``variants`` for a placement that is given: nothing is judged where there is nothing to choose."""
-        return variants[0] if len(variants) == 1 else self.judge(variants).variant
+        """The one of ``variants`` for a placement that is given, as one is whose drop was refused on samples that are not
+        here: smaller weights where they add next to nothing, whatever drop is seen. One is not judged.
+        """
+        if len(variants) > 1 and not self.is_drop_judged:
+            return self.judge(variants).variant
+        return variants[0] if is_harmless(variants[0], variants[-1]) else variants[-1]
 
     def _measure_loss(self, variant: Variant) -> DropOverLimit:
         excess = 0.0

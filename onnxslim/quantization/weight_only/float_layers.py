@@ -69,18 +69,19 @@ def store_some_weights(
     seconds = time.monotonic() - start
     if excesses[1] > 1:  # smaller weights are not what it loses by
         return selected
+    allowed = max(judge.choice_share, excesses[1])
     builder = WeightsBuilder(large.model, write_expanded_weights, loss_feeds, loss_feeds, context=context, options=options)
     with report.part("float weights"):
         placements = builder.walk_front(builder.all_units, _RESERVED_BUILDS * seconds)
         if not placements:
             return selected
-        known = {0: excesses[0]} | ({} if placements[-1].int8 else {len(placements) - 1: excesses[1]})
+        known = {0: excesses[0] / allowed} | ({} if placements[-1].int8 else {len(placements) - 1: excesses[1] / allowed})
         variants: dict[int, Variant] = {}
 
         def measure(index: int) -> float:
             model = builder.write(placements[index].int8)
             variants[index] = Variant("int8", model, reference.merge_parts(reference.errors(model)))
-            return judge.measure_excess(variants[index], large)
+            return judge.measure_excess(variants[index], large) / allowed
 
         selection = select_from_front(
             [point.loss for point in placements], [point.cost for point in placements], measure, known, seconds=seconds,

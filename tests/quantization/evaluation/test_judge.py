@@ -71,6 +71,15 @@ def test_what_few_samples_leave_open_is_told_beside_what_is_counted() -> None:
     assert certain.loss == DropOverLimit(3.0, 3.0), "no sample leaves an SQNR open"
 
 
+@pytest.mark.parametrize(("errors", "taken"), [((0.11, 0.1), "int8"), ((0.2, 0.1), "float32")])
+def test_smaller_weights_of_a_given_placement_have_to_add_next_to_nothing_whatever_drop_is_seen(
+    errors: tuple[float, float], taken: str
+) -> None:
+    """Samples that showed no drop before, where others did, show none now."""
+    context = QuantizeContext(drop_over_limit=judge_by(lambda model: 0.0))
+    assert Judge(context, QuantizeOptions()).take_smallest(make_variants(*errors)).float_weights == taken
+
+
 def test_the_one_variant_of_a_given_placement_is_not_judged() -> None:
     context = QuantizeContext(drop_over_limit=pytest.fail)
     variants = make_variants(0.1, 0.1)[1:]

@@ -16,7 +16,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.context import QuantizeContext
-from onnxslim.quantization.evaluation.judge import Judge
+from onnxslim.quantization.evaluation.judge import MAX_DROP_SHARE, Judge
 from onnxslim.quantization.float_weights import MAX_ERROR_SHARE, Variant, make_variants
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.placement_selection import SelectedPlacement
@@ -53,7 +53,7 @@ def select(
     return selected, store_some_weights(selected, reference, feeds, judge, context=context, options=options, report=report)
 
 
-@pytest.mark.parametrize("allowed", [0.3, 0.7, 10.0, 0.0])
+@pytest.mark.parametrize("allowed", [0.5, 0.95, 10.0, 0.0])
 def test_what_costs_most_keeps_half_floats_and_the_rest_is_in_int8(allowed: float) -> None:
     """``allowed`` is a share of what int8 weights lose for all of them."""
     found, data, reference, variants = make_layers()
@@ -68,7 +68,7 @@ def test_what_costs_most_keeps_half_floats_and_the_rest_is_in_int8(allowed: floa
         assert stored.variant is large, "none bears it"
         return
     assert 0 < len(stored.large_weights) < LAYERS
-    assert reference.error(stored.variant.model) <= limit
+    assert reference.error(stored.variant.model) <= MAX_DROP_SHARE * limit, "of many that keep the limit one is lucky"
     sizes = [len(model_file.to_bytes(one.model)) for one in (small, stored.variant, large)]
     assert sizes == sorted(set(sizes))
     again = QuantizeOptions(target="cpu", float_weights="int8", large_weights=stored.large_weights)

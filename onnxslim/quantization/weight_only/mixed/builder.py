@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -12,6 +12,7 @@ from onnxslim.core.step_report import StepReport
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.linear_layers import WeightMatrix
 from onnxslim.quantization.numerics.block_grids import BlockFormat
 from onnxslim.quantization.numerics.blockwise import BlockwiseWeight
 from onnxslim.quantization.weight_only.codebook import Codebook
@@ -32,10 +33,12 @@ class MixedBuilder:
         feeds: What layers read is taken of these.
         config: Where they are run.
         pace: What tells before each weight whether there is time to fit it to the data.
-        max_fitted: The decision of an earlier run whose time was up: only so many weights, the first ones, are fitted.
+        fitted: The decision of an earlier run whose time was up: only the weights of these names are fitted; None for all.
+        losses: What the outputs lose with each weight in each of its formats, as far as that is known: what loses most is
+            fitted first, because fitting takes about the same share of any loss away.
 
     Attributes:
-        fitted_count: How many weights, the first ones, are fitted to the data.
+        fitted: Names of the weights that are fitted to the data, sorted; None where there was time for all.
     """
 
     def __init__(
@@ -47,26 +50,29 @@ class MixedBuilder:
         feeds: CalibrationFeeds,
         config: SessionConfig,
         pace: Callable[[], Pacer] = lambda: Pacer(None),
-        max_fitted: int | None = None,
+        fitted: Collection[str] | None = None,
+        losses: Mapping[tuple[str, str], float] | None = None,
     ) -> None:
         self._model, self._weights, self._exclude = model, weights, exclude
         self._feeds, self._config, self._pace = feeds, config, pace
         self._rounded: dict[tuple[str, str], Rounded] = {}
-        self.fitted_count = len(weights) if max_fitted is None else min(max_fitted, len(weights))
+        self._losses = losses or {}
+        self.fitted = None if fitted is None else tuple(sorted(fitted))
 
     def build(self, chosen: Mapping[str, str]) -> tuple[ir.Model, StepReport]:
         """The model with the weights of these names in the formats that ``chosen`` says, fitted to the data,
         and what was written.
         """
+        fitted = self._list_fitted()
         pending = {
-            weight.name: position
-            for position, weight in enumerate(self._weights[: self.fitted_count])
-            if (weight.name, chosen[weight.name]) not in self._rounded
+            weight.name: weight
+            for weight in sorted(self._weights, key=lambda one: -self._losses.get((one.name, chosen[one.name]), 0.0))
+            if weight.name in fitted and (weight.name, chosen[weight.name]) not in self._rounded
         }
-        pacer, missing = self._pace(), [self._weights[position] for position in pending.values()]
-        for weight, moments in iter_moments(self._model, missing, self._feeds, self._config):
+        pacer = self._pace()
+        for weight, moments in iter_moments(self._model, list(pending.values()), self._feeds, self._config):
             if moments is not None and not pacer.fits():
-                self._fit_fewer(min(pending.values()))
+                self._fit_no_more(fitted - pending.keys())
                 break
             feedback = None if moments is None else moments.feedback
             self._rounded[weight.name, chosen[weight.name]] = weight.round(chosen[weight.name], feedback)
@@ -76,11 +82,14 @@ class MixedBuilder:
                 self._rounded[weight.name, chosen[weight.name]] = weight.round(chosen[weight.name])
         return self._write({name: self._rounded[name, text] for name, text in chosen.items()})
 
-    def _fit_fewer(self, count: int) -> None:
-        """From now on fit the first ``count`` weights alone, so that this number is all that repeats what is built."""
-        self.fitted_count = count
-        kept = {weight.name for weight in self._weights[:count]}
-        self._rounded = {key: rounded for key, rounded in self._rounded.items() if key[0] in kept}
+    def _list_fitted(self) -> set[str]:
+        names = {weight.name for weight in self._weights if isinstance(weight.stored, WeightMatrix)}
+        return names if self.fitted is None else names.intersection(self.fitted)
+
+    def _fit_no_more(self, fitted: Collection[str]) -> None:
+        """From now on fit the weights ``fitted`` alone, so that their names are all that repeats what is built."""
+        self.fitted = tuple(sorted(fitted))
+        self._rounded = {key: rounded for key, rounded in self._rounded.items() if key[0] in fitted}
 
     def sketch(self, chosen: Mapping[str, str]) -> ir.Model:
         """A model of the size and the speed of what :meth:`build` makes; codes of blocks are drawn at random."""

@@ -10,6 +10,7 @@ which of them run well is asked of the installed runtime). What each choice cost
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from onnxslim.graph.cost import count_params
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.conformance.block_kernels import find_block_formats, find_table_formats
 from onnxslim.quantization.context import QuantizeContext
-from onnxslim.quantization.decision import QuantizeDecision
+from onnxslim.quantization.decision import FrontPoint, QuantizeDecision
 from onnxslim.quantization.linear_layers import find_weight_matrices
 from onnxslim.quantization.numerics.bit_allocation import Allocation, walk_allocations
 from onnxslim.quantization.options import QuantizeOptions
@@ -31,7 +32,7 @@ from onnxslim.quantization.weight_only.mixed.builder import MixedBuilder
 from onnxslim.quantization.weight_only.mixed.choice import find_expanded, parse_formats, read_choice, write_choice
 from onnxslim.quantization.weight_only.mixed.formats import BlockFormats, MixedWeight, find_mixed_weights
 from onnxslim.quantization.weight_only.mixed.second_moments import count_affordable_runs, count_runs
-from onnxslim.quantization.weight_only.mixed.selection import Chosen, SizeMeter, select_by_loss, select_by_size
+from onnxslim.quantization.weight_only.mixed.selection import SizeMeter, select_by_loss, select_by_size, thin_front
 from onnxslim.quantization.weight_only.mixed.sensitivity import estimate_losses
 from onnxslim.quantization.weight_only.weights import WeightTensor
 from onnxslim.runtime.session import SessionConfig, open_timed_session
@@ -74,12 +75,13 @@ def quantize_mixed(
         raise UnsupportedError("nothing to quantise: no layer has float weights that fewer bits would make smaller")
     run_count = _count_runs(model, weights, context, options, report)
     moment_feeds = feeds.with_prompts(count_runs(model, feeds) if run_count is None else run_count)
-    builder = MixedBuilder(
-        model, weights, options.exclude, feeds=moment_feeds, config=config, pace=context.pace,
-        max_fitted=options.corrected_layers,
+    make_builder = partial(
+        MixedBuilder, model, weights, options.exclude, feeds=moment_feeds, config=config, pace=context.pace,
+        fitted=options.fitted_weights,
     )  # fmt: skip
+    points, place = tuple[FrontPoint, ...](), None
     if given is not None:
-        chosen: Chosen = read_choice(given, weights)
+        builder, chosen = make_builder(), read_choice(given, weights)
     else:
         with report.part("losses"):
             losses = estimate_losses(
@@ -87,6 +89,12 @@ def quantize_mixed(
                 fits=context.pace(share=0.5).fits,
             )  # fmt: skip
         front = walk_allocations([_count_bytes(weight) for weight in weights], losses)
+        by_format = {
+            (weight.name, text): float(loss)
+            for weight, found in zip(weights, losses, strict=True)
+            for text, loss in zip(weight.formats, found, strict=True)
+        }
+        builder = make_builder(losses=by_format)
         meter = SizeMeter(model, builder, options)
         if options.max_size is not None:
             index = select_by_size(front, options.max_size, lambda i: meter.measure(_name(front[i], weights)))
@@ -94,6 +102,8 @@ def quantize_mixed(
             index = select_by_loss(
                 model, front, lambda i: builder.build(_name(front[i], weights))[0], context, options, report
             )
+            shown = thin_front(front)
+            points, place = _make_points([front[i] for i in shown], weights), shown.index(index)
         chosen = _name(front[index], weights)
         with report.part("front"):
             is_timed = options.placement == "measured"
@@ -103,9 +113,8 @@ def quantize_mixed(
     with report.part("rounding"):
         result, written = builder.build(chosen)
     report.add(written)
-    fitted_count = None if builder.fitted_count == len(weights) else builder.fitted_count
-    if fitted_count is not None:
-        report.skip(f"weights after the first {fitted_count}", f"rounding for the data: {NO_TIME_LEFT}")
+    if builder.fitted is not None:
+        report.skip(f"weights besides {len(builder.fitted)}", f"rounding for the data: {NO_TIME_LEFT}")
     if expanded := sum(isinstance(weight.stored, WeightTensor) for weight in weights):
         report.warnings.append(
             f"{expanded} weights are not read in blocks but expanded when the model is loaded: that makes the file smaller, "
@@ -114,7 +123,7 @@ def quantize_mixed(
     context.progress("weights", 1, 1)
     return result, QuantizeDecision(
         "weights", options.target, weight_formats=write_choice(chosen), calibration_samples=run_count,
-        corrected_layers=fitted_count,
+        fitted_weights=builder.fitted, front=points, front_index=place,
     )  # fmt: skip
 
 
@@ -173,6 +182,12 @@ def check_options(context: QuantizeContext, options: QuantizeOptions) -> None:
 
 def _count_bytes(weight: MixedWeight) -> np.ndarray:
     return np.array([weight.count_bytes(text) for text in weight.formats], np.float64)
+
+
+def _make_points(front: Sequence[Allocation], weights: Sequence[MixedWeight]) -> tuple[FrontPoint, ...]:
+    """The choices of ``front`` as whoever steps down along it takes them; what an inference takes is about the same."""
+    choices = [write_choice(_name(point, weights)) for point in front]
+    return tuple(FrontPoint((), point.loss, 0.0, weight_formats=c) for point, c in zip(front, choices, strict=True))
 
 
 def _name(point: Allocation, weights: Sequence[MixedWeight]) -> dict[str, str]:

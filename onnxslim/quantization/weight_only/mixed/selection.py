@@ -29,9 +29,6 @@ from onnxslim.simplification.file_size import measure_bytes
 RECIPE_BYTES = 1000
 #: How often a size is measured at most until the largest point that is small enough is found.
 MAX_SKETCHES = 6
-#: Of the drop that is allowed, what a choice may lose where some choice loses no more: of many the one that is just good
-#: enough on these samples is not on others.
-MAX_DROP_SHARE = 0.6
 #: Of the loss of one point that is judged, the most that the next has.
 MAX_LOSS_LEFT = 0.7
 #: Samples that outputs are judged on by their SQNR.
@@ -112,7 +109,7 @@ def select_by_loss(
         GateError: None keeps the SQNR that is asked for.
     """
     judge, errors = Judge(context, options), dict[int, dict[str, float]]()
-    allowed = MAX_DROP_SHARE if judge.is_drop_judged else 1.0
+    allowed = judge.choice_share
     feeds = CalibrationFeeds(context.require_samples("--weights mixed"))
     asks_sqnr = options.min_sqnr is not None or not judge.is_drop_judged
     reference = ReferenceOutputs(model, feeds.last(MAX_EVALUATION_SAMPLES), context.config) if asks_sqnr else None

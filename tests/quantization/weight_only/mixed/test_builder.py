@@ -68,7 +68,7 @@ def test_what_is_built_is_fitted_to_the_data() -> None:
 
 
 @pytest.mark.parametrize("parts", [0, 1, 2])
-def test_what_there_is_no_time_to_fit_is_rounded_to_nearest_and_one_number_repeats_it(parts: int) -> None:
+def test_what_there_is_no_time_to_fit_is_rounded_to_nearest_and_names_repeat_the_rest(parts: int) -> None:
     found, weights, whole, x = make_builder()
     feeds = CalibrationFeeds(open_samples({"x": x}, found))
 
@@ -79,10 +79,22 @@ def test_what_there_is_no_time_to_fit_is_rounded_to_nearest_and_one_number_repea
     builder.build({one.name: "int8:64" if one.name != "u" else "int8" for one in weights})
     chosen = {one.name: "uint4:32" if one.name != "u" else "int8" for one in weights}
     built, _ = builder.build(chosen)
-    assert builder.fitted_count == (0, 1, len(weights))[parts]
-    again = make(max_fitted=builder.fitted_count).build(chosen)[0]
+    assert builder.fitted == ((), ("v",), None)[parts]
+    again = make(fitted=builder.fitted).build(chosen)[0]
     assert model_file.to_bytes(again) == model_file.to_bytes(built)
     assert (model_file.to_bytes(whole.build(chosen)[0]) == model_file.to_bytes(built)) == (parts == 2)
+
+
+@pytest.mark.parametrize("lossy", ["v", "w"])
+def test_what_loses_most_is_fitted_before_the_time_is_up(lossy: str) -> None:
+    found, weights, _, x = make_builder()
+    feeds, config = CalibrationFeeds(open_samples({"x": x}, found)), SessionConfig()
+    losses = {(one.name, text): 1.0 + (one.name == lossy) for one in weights for text in one.formats}
+    builder = MixedBuilder(
+        found, weights, (), feeds=feeds, config=config, pace=lambda: ImpatientPacer(1), losses=losses
+    )  # fmt: skip
+    builder.build({one.name: "uint4:32" if one.name != "u" else "int8" for one in weights})
+    assert builder.fitted == (lossy,)
 
 
 @pytest.mark.parametrize("small", [1.0, 1e-6])

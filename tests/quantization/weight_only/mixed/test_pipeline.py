@@ -16,10 +16,11 @@ from onnxslim.model_io import model_file
 from onnxslim.quantization.conformance.block_kernels import find_block_formats
 from onnxslim.quantization.context import DropOverLimit
 from onnxslim.quantization.evaluation.front_selection import MAX_BUILDS
+from onnxslim.quantization.evaluation.judge import MAX_DROP_SHARE
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
 from onnxslim.quantization.weight_only.mixed import pipeline, second_moments
-from onnxslim.quantization.weight_only.mixed.selection import MAX_DROP_SHARE, RECIPE_BYTES
+from onnxslim.quantization.weight_only.mixed.selection import RECIPE_BYTES
 from onnxslim.runtime.session import Session, SessionConfig
 from tests.support.encoder import sqnr, tied
 from tests.support.quantize_graphs import model, weight
@@ -69,11 +70,11 @@ def test_a_choice_of_little_time_is_repeated_to_the_byte_without_a_clock(monkeyp
     options = replace(MIXED, max_size=len(model_file.to_bytes(found)) // 5)
     first, report = quantize(found, samples, options, deadline=time.monotonic())
     decision = report.decision
-    assert (decision.calibration_samples, decision.corrected_layers) == (3, 0)
+    assert (decision.calibration_samples, decision.fitted_weights) == (3, ())
     assert sum("no time left" in entry.reason for entry in report.skipped) == 2
     given = replace(
         MIXED, weight_formats=decision.weight_formats, calibration_samples=decision.calibration_samples,
-        corrected_layers=decision.corrected_layers,
+        fitted_weights=decision.fitted_weights,
     )  # fmt: skip
     assert model_file.to_bytes(quantize(found, samples, given)[0]) == model_file.to_bytes(first)
 
@@ -152,6 +153,12 @@ def test_a_judge_of_drops_decides_where_there_is_one() -> None:
     kept = [size for size in judged if size >= 40_000]
     # what is behind the choice of formats takes some more away
     assert 0.9 * min(kept) <= len(model_file.to_bytes(result)) <= min(kept)
+    decision = report.decision
+    point = decision.front[decision.front_index]
+    assert point.placed == {"weight_formats": decision.weight_formats}
+    assert [one.loss for one in decision.front] == sorted((one.loss for one in decision.front), reverse=True)
+    bolder, _ = quantize(found, samples, replace(MIXED, **decision.front[0].placed))
+    assert sqnr(found, bolder, samples) < sqnr(found, result, samples)
 
 
 def test_where_nothing_keeps_a_margin_what_keeps_the_limit_will_do() -> None:
