@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -35,10 +35,24 @@ _MAX_RESERVE_SHARE = 0.5
 _MAX_RECOVERY_SHARE = 0.75
 
 
-def choose_next_candidate(history: Sequence[CandidateResult], state: SearchState) -> Candidate | None:
-    """What to try after ``history``, or None when nothing is left that fits the time and could be better."""
-    candidates = itertools.chain(_propose_unpruned(history, state), _propose_pruned(history, state))
-    return next((point for point in candidates if not history or _fits_time(history, point, state)), None)
+def choose_next_candidate(
+    history: Sequence[CandidateResult],
+    state: SearchState,
+    is_known: Callable[[Candidate], bool] = lambda candidate: False,
+) -> Candidate | None:
+    """What to try after ``history``, or None when nothing is left that fits the time and could be better.
+
+    What came of one that ``is_known`` takes no time, not even that of a training that there would be no time for now.
+    """
+    first = next(_propose(history, replace(state, seconds_left=math.inf)), None)
+    if first is not None and is_known(first):
+        return first
+    candidates = _propose(history, state)
+    return next((c for c in candidates if not history or _fits_time(history, c, state) or is_known(c)), None)
+
+
+def _propose(history: Sequence[CandidateResult], state: SearchState) -> Iterator[Candidate]:
+    return itertools.chain(_propose_unpruned(history, state), _propose_pruned(history, state))
 
 
 def _propose_unpruned(history: Sequence[CandidateResult], state: SearchState) -> Iterator[Candidate]:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from onnxslim.core.workers import Workers
 from onnxslim.pipeline import recipe as recipes
@@ -87,16 +87,17 @@ class Search:
         """Try until nothing is left to try, or no time; why it ended."""
         while True:
             state, history = self._describe_state(), [trial.outcome for trial in self.trials]
-            candidate = choose_next_candidate(history, state)
-            if candidate is not None and candidate.pruning_ratio and not any(t.candidate.pruning_ratio for t in self.trials):
-                candidate = self._choose_first_pruning(history, state)
+            candidate = choose_next_candidate(history, state, self._is_known)
+            is_unpruned = not any(trial.candidate.pruning_ratio for trial in self.trials)
+            if is_unpruned and (candidate is None or candidate.pruning_ratio):
+                known = self._find_first_pruning(history, state)
+                candidate = known if known or candidate is None else self._choose_first_pruning(history, state)
             if candidate is None:
                 candidate = choose_next_candidate(history, dataclasses.replace(state, seconds_left=float("inf")))
                 return "nothing more to try" if candidate is None else f"no time left to try {candidate.name}"
             if self.workers.is_out_of_process:
                 predicted = map(self._make_recipe, predict_candidates(history, state, self.workers.count))
-                unknown = [r for r in predicted if self.study is None or self.study.find(r.to_yaml()) is None]
-                run_speculatively(self.task, unknown, self.workers)
+                run_speculatively(self.task, [one for one in predicted if not self._knows(one)], self.workers)
             seconds = choose_step_seconds(candidate, self.trials, state.seconds_left, self.budget)
             self.trials.append(self.run_trial(candidate, self._make_recipe(candidate), seconds))
             if len(self.trials) == 1 and self._leave_out_slow_rewrites():
@@ -115,12 +116,13 @@ class Search:
         point = choose_bolder_point(trial.front, trial.front_index or 0)
         if point is None or trial.candidate.pruning_ratio or trial.candidate.recovery_seconds:
             return None
-        state = self._describe_state()
-        # half of what is kept for the confirmation too: it is for the confirmation that this is made
-        if state.seconds_left + state.reserved_seconds / 2 < MILDER_SHARE * trial.seconds:
-            return None
         recipe = place_otherwise(trial, **trial.front[point].placed)
         if recipe is None:
+            return None
+        state = self._describe_state()
+        # half of what is kept for the confirmation too: it is for the confirmation that this is made
+        has_time = state.seconds_left + state.reserved_seconds / 2 >= MILDER_SHARE * trial.seconds
+        if not has_time and not self._knows(recipe):
             return None
         candidate = dataclasses.replace(trial.candidate, milder=point - (trial.front_index or 0))
         bolder = self.run_trial(candidate, recipe, trial.seconds)
@@ -165,7 +167,7 @@ class Search:
             left = deadline - time.monotonic()
             return self.run_trial(candidate, recipe, max(left - 2 * judging, left / 3))
 
-        stepping = SteppingDown(run_milder, self._make_recipe)
+        stepping = SteppingDown(run_milder, self._make_recipe, self._knows)
         confirmation = Confirmation(self.task, self.recipe, stepping, deadline, self.placement != "static")
         return confirmation.confirm_best(self.trials)
 
@@ -175,14 +177,32 @@ class Search:
         if fit is None:
             return choose_next_candidate(history, state)
         # not asked before, because telling it takes seconds
-        forecast, count = PruneForecast(self.task.original, fit, self.task.config), len(fit)
-        while True:
+        forecast = PruneForecast(self.task.original, fit, self.task.config)
+        for count in _halve(len(fit)):
             seconds = forecast.predict_seconds(count)
             candidate = choose_next_candidate(history, dataclasses.replace(state, pruning_seconds=seconds))
-            if candidate is not None or count < 2 * _MIN_PRUNING_SAMPLES:
+            if candidate is not None:
                 self.pruning_samples = None if count == len(fit) else count
                 return candidate
-            count //= 2
+        return None
+
+    def _find_first_pruning(self, history: Sequence[CandidateResult], state: SearchState) -> Candidate | None:
+        """The same where the study knows it, with as many samples as a search before had time to prune with."""
+        fit = self.task.splits.fit
+        for count in () if self.study is None or fit is None else _halve(len(fit)):
+            self.pruning_samples = None if fit is None or count == len(fit) else count
+            candidate = choose_next_candidate(history, state, self._is_known)
+            if candidate is not None and self._is_known(candidate):
+                return candidate
+        self.pruning_samples = None
+        return None
+
+    def _is_known(self, candidate: Candidate) -> bool:
+        return self._knows(self._make_recipe(candidate))
+
+    def _knows(self, recipe: Recipe) -> bool:
+        """Whether the study has what comes of ``recipe``."""
+        return self.study is not None and self.study.find(recipe.to_yaml()) is not None
 
     def _describe_state(self) -> SearchState:
         reserved = reserve_confirm_seconds(self.task.splits, self.trials, self.budget)
@@ -203,3 +223,11 @@ class Search:
         return Recipe(
             steps, self.recipe.gates, self.recipe.seed, tune=TUNE_SHARE, keep_initializer_inputs=kept
         )  # fmt: skip
+
+
+def _halve(count: int) -> Iterator[int]:
+    """``count``, half of it and so on, as many samples as are worth pruning with."""
+    yield count
+    while count >= 2 * _MIN_PRUNING_SAMPLES:
+        count //= 2
+        yield count

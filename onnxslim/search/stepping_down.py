@@ -33,10 +33,12 @@ class SteppingDown:
     Attributes:
         run: Carries out a recipe as a trial of the search.
         make_recipe: The recipe of a candidate.
+        knows: Whether it is known what comes of a recipe, so that it takes no time.
     """
 
     run: Callable[[Candidate, Recipe], Trial]
     make_recipe: Callable[[Candidate], Recipe]
+    knows: Callable[[Recipe], bool] = lambda recipe: False
 
     def make_milder(
         self, trial: Trial, tried: Sequence[Trial], limit: float | None, fits: Callable[[float], bool]
@@ -69,10 +71,12 @@ class SteppingDown:
         ]  # fmt: skip
         if alike:
             return max(alike, key=lambda other: (other.may_pass, other.score))
-        if not _MIN_RATIO <= ratio < trial.candidate.pruning_ratio or not fits(trial.seconds - trial.survey_seconds):
+        if not _MIN_RATIO <= ratio < trial.candidate.pruning_ratio:
             return None
         candidate = replace(trial.candidate, pruning_ratio=ratio, milder=0)
-        return self.run(candidate, self.make_recipe(candidate))
+        recipe = self.make_recipe(candidate)
+        has_time = fits(trial.seconds - trial.survey_seconds) or self.knows(recipe)
+        return self.run(candidate, recipe) if has_time else None
 
     def _place_milder(
         self, trial: Trial, tried: Sequence[Trial], limit: float, fits: Callable[[float], bool], leap: float
@@ -84,8 +88,10 @@ class SteppingDown:
         drop, candidate = trial.confirm_drop or math.inf, trial.candidate
 
         def run(seconds: float, **changes: Any) -> Trial | None:
-            recipe = place_otherwise(trial, **changes) if fits(seconds) else None
-            return None if recipe is None else self.run(replace(candidate, milder=candidate.milder + 1), recipe)
+            recipe = place_otherwise(trial, **changes)
+            if recipe is None or not (fits(seconds) or self.knows(recipe)):
+                return None
+            return self.run(replace(candidate, milder=candidate.milder + 1), recipe)
 
         loss_share, milder = leap * choose_loss_share(drop, limit), None
         if trial.front_index is None:

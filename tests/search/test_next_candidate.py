@@ -90,6 +90,20 @@ def test_nothing_begins_that_would_not_fit_the_time() -> None:
     assert sum(1 for o in seen if o.candidate.pruning_ratio) == 2
 
 
+def test_what_is_known_takes_no_time_and_neither_does_a_training_that_was_done() -> None:
+    state = SearchState(0.01, 0.0, recovery_seconds=60.0)
+    trained = Candidate(0.2, recovery_seconds=60.0)
+    history = [*UNPRUNED, CandidateResult(Candidate(0.2), 0.02, 9.0, 10.0)]
+    assert choose_next_candidate(history, state) is None
+    assert choose_next_candidate(
+        history, state, lambda one: one.pruning_ratio > 0 and not one.recovery_seconds
+    ) == Candidate(0.1)
+    with_time = choose_next_candidate(history, SearchState(0.01, math.inf, recovery_seconds=60.0))
+    assert with_time is not None
+    assert with_time.recovery_seconds == trained.recovery_seconds
+    assert choose_next_candidate(history, state, lambda one: one == with_time) == with_time
+
+
 def test_a_point_that_failed_is_not_tried_again() -> None:
     seen = search(lambda point: math.inf if point.scheme else 0.0)
     assert best(seen).scheme is None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from onnxslim.core.workers import open_workers
+from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.data_splits import TUNE_SHARE
 from onnxslim.pipeline.recipe import Recipe, Step
 from onnxslim.pipeline.task import CompressionTask, prepare_task
@@ -108,6 +110,32 @@ def test_what_a_study_left_out_is_left_out_again(monkeypatch: pytest.MonkeyPatch
             search.run()
             assert search.left_out == ("matmul+add at made up",)
     assert len(answers) == 1
+
+
+def test_a_search_without_time_reads_all_that_its_study_knows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With fewer samples to prune with than there are, too, as the search before had no time for all."""
+    task = prepare_task(MLP, "optimize", data=CALIB, eval_data=EVAL, tune=TUNE_SHARE)
+    recipe = Recipe(gates=Gates(max_drop=0.01), search="balanced")
+    assert task.splits.fit is not None
+    half = len(task.splits.fit) // 2
+    forecast = SimpleNamespace(predict_seconds=lambda count: 0.0 if count <= half else 1e9)
+    monkeypatch.setattr(search_loop, "PruneForecast", lambda *_: forecast)
+    monkeypatch.setattr(search_loop, "can_recover", lambda *_: False)
+    found: list[list[str]] = []
+
+    def run(task: CompressionTask, candidate: Candidate, recipe: Recipe, *_: Any, **__: Any) -> Trial:
+        drop, score = 0.02 * candidate.pruning_ratio, 1 + candidate.pruning_ratio
+        return Trial(candidate, Attempt(task, recipe), drop, drop, score, score, score, seconds=1.0, least_drop=drop)
+
+    monkeypatch.setattr(search_loop, "run_trial", run)
+    with open_workers(None, None) as workers, Study(tmp_path, {"model": "mlp"}) as study:
+        for elapsed in (0.0, 1e6):
+            search = Search(task, recipe, "static", time.monotonic() - elapsed, 60.0, study, workers)
+            search.run()
+            found.append([trial.attempt.recipe.to_yaml() for trial in search.trials])
+            monkeypatch.setattr(search_loop, "run_trial", lambda *_, **__: pytest.fail("it was known"))
+    assert found[0] == found[1]
+    assert sum(f"samples: {half}" in text for text in found[1]) >= 2
 
 
 @pytest.mark.parametrize(("scheme", "name"), [("weights", "int8 weights"), ("int8", "int8")])

@@ -111,6 +111,18 @@ def test_nothing_is_made_of_what_passed_of_what_learned_and_where_there_is_no_ti
     assert step_down(make_trial(Candidate(scheme=None), 0.02)) is None, "the exact steps have no placement"
 
 
+def test_what_is_known_needs_no_time() -> None:
+    def run(candidate: Candidate, recipe: Recipe) -> Trial:
+        return make_trial(candidate, recipe=recipe)
+
+    for candidate, front in ((Candidate(0.4), ()), (Candidate(), make_front(1.0, 0.1))):
+        trial = make_trial(candidate, 0.02, front=front, front_index=0 if front else None)
+        for known in (True, False):
+            stepping = SteppingDown(run, make_recipe, lambda recipe, known=known: known)
+            milder = stepping.make_milder(trial, [trial], LIMIT, lambda seconds: False)
+            assert (milder is not None) == known
+
+
 def test_a_drop_that_milder_int8_hardly_makes_smaller_is_followed_by_a_leap() -> None:
     """Nothing else changed, so it is int8 that costs, and what its layers lose alone told little of it."""
     front = make_front(1.0, 0.5, 0.2, 0.1, 0.05)
