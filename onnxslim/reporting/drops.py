@@ -9,6 +9,7 @@ from onnxslim.reporting import text
 from onnxslim.reporting.figures import metric_name
 from onnxslim.validation.metrics.accumulator import MetricResult
 from onnxslim.validation.metrics.table import METRICS
+from onnxslim.validation.statistics import samples_to_choose
 
 
 def describe_drop(metric: MetricResult) -> str:
@@ -30,8 +31,15 @@ def describe_limit(metric: MetricResult, limit: float) -> str:
 
 
 def describe_doubt(metric: MetricResult, limit: float) -> str:
-    """The same of a drop that is within the limit, and too near to it for what so few samples can tell."""
-    return f"too near the {_format_amount(metric, metric.get_own_limit(limit))} allowed for so few samples"
+    """The same of a drop that is within the limit, and too near to it for what the *tune* samples can tell; about how many
+    could, where that is known.
+    """
+    drop = max(0.0, metric.get_drop_by(limit) or 0.0)
+    needed = samples_to_choose(drop, metric.get_interval_by(limit), metric.n, limit)
+    near = f"too near the {_format_amount(metric, metric.get_own_limit(limit))} allowed"
+    if needed is None or needed <= metric.n:
+        return f"{near} for so few samples"
+    return f"{near} for {metric.n} tune samples, about {float(f'{needed:.2g}'):.0f} would decide"
 
 
 def can_be_asked_for(limit: float) -> bool:

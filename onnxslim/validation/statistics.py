@@ -180,6 +180,16 @@ def add_standard_error(drop: float, interval: Interval | None, at_most: float = 
     return drop + min(max(0.0, interval[1] - drop) / _z(), at_most)
 
 
+def samples_to_choose(drop: float, interval: Interval | None, n: int, limit: float) -> int | None:
+    """About how many samples it takes for ``drop`` to pass with one standard error on top (:func:`add_standard_error`), if
+    what was seen goes on; None where the drop alone is above ``limit``, or on it, or has no interval.
+    """
+    error = add_standard_error(drop, interval) - drop
+    if not drop < limit or not math.isfinite(error) or interval is None:
+        return None
+    return math.ceil(n * (error / (limit - drop)) ** 2)
+
+
 def estimate_answer_error(losses: np.ndarray) -> float:
     """The standard error of a mean loss of answers that few samples change, or none.
 

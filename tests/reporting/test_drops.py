@@ -46,4 +46,20 @@ def test_a_limit_in_the_metrics_own_unit_is_told_in_it_and_is_no_share() -> None
     assert describe_limit(rmse, Units(2.5)) == "at most 2.5 allowed"
     assert describe_doubt(rmse, Units(2.5)) == "too near the 2.5 allowed for so few samples"
     assert not can_be_asked_for(Units(2.5))
+
+
+@pytest.mark.parametrize(
+    ("drop", "end", "said"),
+    [
+        (0.0, 0.037, "too near the 1.0 point allowed for 100 tune samples, about 360 would decide"),
+        (0.005, 0.017, "too near the 1.0 point allowed for 100 tune samples, about 150 would decide"),
+        (0.01, 0.02, "too near the 1.0 point allowed for so few samples"),
+    ],
+)
+def test_a_doubt_says_how_many_samples_would_end_it(drop: float, end: float, said: str) -> None:
+    metric = result("top1", drop, share=True, interval=(drop - 0.03, end), n=100)
+    assert describe_doubt(metric, 0.01) == said
+
+
+def test_a_limit_as_a_share_can_be_asked_for() -> None:
     assert can_be_asked_for(0.01)

@@ -184,6 +184,17 @@ def test_what_is_decided_needs_no_more_samples_and_a_tie_cannot_be_decided() -> 
     assert statistics.samples_to_decide(0.02, (0.0, 0.04), 300, 0.02) is None
 
 
+def test_so_many_samples_let_a_drop_pass_with_its_uncertainty() -> None:
+    """1 % lost and .5 % gained, and a choice that counts one standard error for one point."""
+    interval = paired_proportion_interval(20, 10, 2000)
+    needed = statistics.samples_to_choose(0.005, interval, 2000, 0.01)
+    assert needed is not None
+    more = paired_proportion_interval(round(0.01 * needed), round(0.005 * needed), needed)
+    assert statistics.add_standard_error(0.005, more) == pytest.approx(0.01, abs=0.001)
+    assert statistics.samples_to_choose(0.01, interval, 200, 0.01) is None
+    assert statistics.samples_to_choose(0.005, None, 200, 0.01) is None
+
+
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_what_a_drop_may_be_lies_within_its_interval_and_never_below_nothing(
     drop: float, below: float, above: float
