@@ -8,6 +8,7 @@ a private copy and is about knowing; making a model smaller is ``simplify``'s bu
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -42,7 +43,7 @@ def evaluate_moves(value: ir.Value | None, opset: int) -> np.ndarray | None:
     inputs = [evaluate_moves(read, opset) for read in node.inputs]
     if any(found is None for found, read in zip(inputs, node.inputs, strict=True) if read is not None):
         return None
-    outputs = _run(node, inputs, opset)
+    outputs = evaluate_node(node, inputs, opset)
     return None if outputs is None else outputs[node.outputs.index(value)]
 
 
@@ -89,7 +90,7 @@ def _evaluate(node: ir.Node, opset: int) -> list[np.ndarray] | None:
         return None
     if sum(array.size for array in inputs if array is not None) > MAX_ELEMENTS or _is_large(node, inputs):
         return None
-    return _run(node, inputs, opset)
+    return evaluate_node(node, inputs, opset)
 
 
 def _is_large(node: ir.Node, inputs: list[np.ndarray | None]) -> bool:
@@ -107,7 +108,8 @@ def _is_large(node: ir.Node, inputs: list[np.ndarray | None]) -> bool:
     return False
 
 
-def _run(node: ir.Node, inputs: list[np.ndarray | None], opset: int) -> list[np.ndarray] | None:
+def evaluate_node(node: ir.Node, inputs: Sequence[np.ndarray | None], opset: int) -> list[np.ndarray] | None:
+    """What ``node`` makes of ``inputs`` (None: one is not given) by ONNX's reference implementation; None if it fails."""
     proto = ir.serde.serialize_node(node)
     graph = onnx.helper.make_graph(
         [proto],

@@ -29,6 +29,8 @@ class Histogram:
         counts: int64 (BINS,), equal bins over [low, high].
         mean_low: Mean over the batches of the batch's minimum.
         mean_high: The same of the maximum.
+        responses: float64 (BINS,): what everything that reads the tensor makes of the middle of each bin, where that is a
+            function of each value alone; None where a value is read as it is.
     """
 
     low: float
@@ -36,6 +38,7 @@ class Histogram:
     counts: np.ndarray
     mean_low: float
     mean_high: float
+    responses: np.ndarray | None = None
 
     @property
     def bin_centers(self) -> np.ndarray:
@@ -82,7 +85,10 @@ def mse(h: Histogram, levels: int = 255, saturation: float = 1.0) -> tuple[float
     lows = np.unique(_RANGE_SHARES * h.low) if h.low < 0 else np.array([0.0])
     highs = np.unique(_RANGE_SHARES * h.high) if h.high > 0 else np.array([0.0])
     low, high = (grid.reshape(-1) for grid in np.meshgrid(lows, highs, indexing="ij"))
-    best = int(np.argmin(_compute_errors(h, low, high, levels, saturation)))
+    errors = _compute_errors(h, low, high, levels, saturation)
+    best = int(np.argmin(errors))
+    if errors[best] == 0:  # all that was seen lies where the readers stand still
+        return h.low, h.high
     return float(low[best]), float(high[best])
 
 
@@ -131,17 +137,25 @@ def _find_zero_bins(h: Histogram) -> np.ndarray:
 
 
 def _compute_errors(h: Histogram, low: np.ndarray, high: np.ndarray, levels: int, saturation: float = 1.0) -> np.ndarray:
-    """Σ counts · error² / Σ counts for each candidate; in-range values err by step²/12, exact zeros by nothing."""
+    """Σ counts · error² / Σ counts for each candidate; in-range values err by step²/12, exact zeros by nothing.
+
+    Where the tensor is read through a function, the error is of what that gives: rounding counts by the square of its slope,
+    and outside of bounds beyond which it stands still nothing is lost.
+    """
     centers, counts = h.bin_centers, h.counts.astype(np.float64)
     total = max(counts.sum(), 1.0)
     step = (high - low) / levels
-    rounding = np.where(_find_zero_bins(h), 0.0, counts)
+    rounding, values = np.where(_find_zero_bins(h), 0.0, counts), centers
+    if h.responses is not None and h.high > h.low:
+        values = h.responses
+        rounding = rounding * np.gradient(values, centers) ** 2
     inside = np.concatenate([[0.0], np.cumsum(rounding)])
-    moments = [np.concatenate([[0.0], np.cumsum(counts * centers**k)]) for k in range(3)]
+    moments = [np.concatenate([[0.0], np.cumsum(counts * values**k)]) for k in range(3)]
     first = np.searchsorted(centers, low, side="left")
     last = np.searchsorted(centers, high, side="right")
 
     def saturation_error(bound: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        bound = bound if values is centers else np.interp(bound, centers, values)
         m0, m1, m2 = (moment[end] - moment[start] for moment in moments)
         return np.asarray(np.maximum(m2 - 2 * bound * m1 + bound**2 * m0, 0.0))
 

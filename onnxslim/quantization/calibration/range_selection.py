@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
@@ -10,6 +12,8 @@ from onnxslim.core.deadline import Pacer
 from onnxslim.graph.constants import get_const_array
 from onnxslim.quantization.calibration import range_methods
 from onnxslim.quantization.calibration.histograms import Statistics
+from onnxslim.quantization.calibration.pointwise_readers import evaluate_pointwise_readers
+from onnxslim.quantization.calibration.range_methods import Histogram
 from onnxslim.quantization.evaluation.simulation import Simulation
 from onnxslim.quantization.numerics import affine
 from onnxslim.quantization.options import QuantizeOptions
@@ -44,6 +48,7 @@ class RangeSelector:
         self._reference, self._config = reference, config
         self._groups = full_plan.list_tensor_groups()
         self._histograms = {names[0]: statistics.build_histogram(names) for names in self._groups.values()}
+        self._histograms |= self._add_responses()
         methods = range_methods.parse_methods(options.calibration)
         self._encodings = {name: self._compute_encodings(method) for name, method in methods.items()}
 
@@ -74,6 +79,16 @@ class RangeSelector:
     def best_methods(self) -> dict[str, str]:
         """What ``least`` took for each group of tensors, by the group's first."""
         return {name: range_methods.choose_method(histogram)[0] for name, histogram in self._histograms.items()}
+
+    def _add_responses(self) -> dict[str, Histogram]:
+        """The histograms of what is read through a function; of tensors that share a range each may be read differently."""
+        values = {str(value.name): value for unit in self._full_plan.units for value in (*unit.inputs, *unit.outputs)}
+        opset = self._model.opset_imports.get("", 1)
+        alone = {names[0]: self._histograms[names[0]] for names in self._groups.values() if len(names) == 1}
+        responses = {
+            name: evaluate_pointwise_readers(values[name], histogram.bin_centers, opset) for name, histogram in alone.items()
+        }
+        return {name: replace(alone[name], responses=found) for name, found in responses.items() if found is not None}
 
     def _compute_encodings(self, method: range_methods.RangeMethod) -> dict[str, affine.Encoding]:
         symmetric = self._target.activation_symmetric

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -51,6 +53,28 @@ def test_the_expected_error_is_what_quantising_really_costs() -> None:
         encoding = affine.compute_activation_encoding(low, high)
         real = float(np.mean((encoding.dequantize(encoding.quantize(x)) - x) ** 2))
         assert range_methods.expected_error(h, low, high) == pytest.approx(real, rel=0.05)
+
+
+def test_what_is_read_through_a_function_costs_what_the_functions_result_loses() -> None:
+    x = np.random.default_rng(0).normal(-2.0, 4.0, 200_000)
+    h = histogram(x)
+
+    def swish(values: np.ndarray) -> np.ndarray:
+        return values / (1 + np.exp(-values))
+
+    h = replace(h, responses=swish(h.bin_centers))
+    for low, high in ((h.low, h.high), (-6.0, 12.0), (-2.0, 8.0)):
+        encoding = affine.compute_activation_encoding(low, high)
+        real = float(np.mean((swish(encoding.dequantize(encoding.quantize(x))) - swish(x)) ** 2))
+        assert range_methods.expected_error(h, low, high) == pytest.approx(real, rel=0.1)
+    plain, aware = range_methods.mse(replace(h, responses=None)), range_methods.mse(h)
+    assert aware[0] > plain[0] / 2  # hardly anything is left of what lies far below zero
+    assert range_methods.expected_error(h, *aware) < range_methods.expected_error(h, *plain) / 2
+
+
+def test_where_readers_stand_still_the_whole_range_is_kept() -> None:
+    h = histogram(np.random.default_rng(0).uniform(-9.0, -4.0, 1000))
+    assert range_methods.mse(replace(h, responses=np.maximum(h.bin_centers + 3.0, 0.0))) == (h.low, h.high)
 
 
 def test_a_percentile_leaves_out_its_tail() -> None:
