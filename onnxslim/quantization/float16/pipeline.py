@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
@@ -62,9 +64,8 @@ def quantize_float16(
         raise NothingGainedError("no node can compute in float16", hint="trees, texts and integers have no float16 kernels")
     pacer = context.pace()
     conversion = keep_loadable(model, conversion, config, pacer.fits)
-    if context.samples is None:
-        looked_at = "ranges were not looked at" if feeds is None else "ranges are those of made-up inputs"
-        report.warnings.append(f"no data: constants, types and kinds of op decided what stays float32; {looked_at}")
+    by = "constants, types and kinds of op decided what stays float32"
+    told = None if context.samples is not None else f"no data: {by}; ranges were not looked at"
     if feeds is not None:
         evaluation = feeds.last(MAX_EVALUATION_SAMPLES)
         reference = ReferenceOutputs(model, evaluation, config)
@@ -74,12 +75,14 @@ def quantize_float16(
         else:
             conversion = better
         report.details["float16"] = {"error": float(f"{error:.4g}")}
-        if not error <= MAX_OUTPUT_ERROR:
+        # real inputs may lose more than made-up ones: without data the place is told whatever these say
+        if context.samples is None or not error <= MAX_OUTPUT_ERROR:
             tried = NO_TIME_LEFT if pacer.has_refused else "whatever else stays float32"
-            inputs = " on made-up inputs" if context.samples is None else ""
-            worst = next(iter(rank_nodes(model, conversion, evaluation, config)), None)
-            where = "" if worst is None else f"; most of it is lost at {worst}"
-            report.warnings.append(f"the outputs keep {-to_decibels(error):.1f} dB in float16{inputs}, {tried}{where}")
+            told = _describe_loss(error, tried, rank_nodes(model, conversion, evaluation, config))
+        if context.samples is None:
+            told = f"no data: {by}, and ranges and outputs on made-up inputs, on which {told}"
+    if told is not None:
+        report.warnings.append(told)
     if not conversion.counts["nodes in float16"]:
         reasons = "; ".join(dict.fromkeys(conversion.float32_nodes.values()))
         raise NothingGainedError("no node can stay in float16", hint=reasons[:_MAX_HINT_LENGTH])
@@ -87,6 +90,13 @@ def quantize_float16(
     for name, why in conversion.float32_nodes.items():
         report.skip(name, why)
     return conversion.model, QuantizeDecision("float16", target.name)
+
+
+def _describe_loss(error: float, tried: str, ranking: Sequence[str]) -> str:
+    """What the outputs keep, ``tried`` where that is too little, and the node of the ``ranking`` at which most is lost."""
+    kept = "the outputs are the same" if error == 0 else f"the outputs keep {-to_decibels(error):.1f} dB"
+    how = "" if error <= MAX_OUTPUT_ERROR else f", {tried}"
+    return f"{kept} in float16{how}" + (f"; most of it is lost at {ranking[0]}" if ranking else "")
 
 
 def _make_up_samples(model: ir.Model, config: SessionConfig) -> Samples | None:

@@ -89,7 +89,8 @@ def test_without_data_what_vanishes_on_made_up_inputs_stays_in_float32() -> None
     assert types(result, "Mul") >= {ir.DataType.FLOAT}
     assert types(result, "MatMul") == {ir.DataType.FLOAT16}
     assert any("only denormals there" in entry.reason for entry in report.skipped)
-    assert any("ranges are those of made-up inputs" in line for line in report.warnings)
+    (line,) = [line for line in report.warnings if "ranges and outputs on made-up inputs" in line]
+    assert "dB in float16; most of it is lost at" in line  # also where that is little: real inputs may lose more
 
 
 def test_where_nothing_keeps_the_outputs_it_is_told_where_most_is_lost() -> None:
