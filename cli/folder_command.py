@@ -44,7 +44,7 @@ def run_on_folder(
         OnnxslimError: Whatever the command raises on one of the models, which is named; nothing was written.
     """
     # these import every step, which who only looks need not wait for
-    from .folder_pipeline import FolderPipeline, simplify_only
+    from .folder_pipeline import FolderPipelines, simplify_only
     from .folder_verification import FolderCertifier
 
     folder = open_model_folder(params["model"], suffix)
@@ -57,10 +57,10 @@ def run_on_folder(
     started = time.monotonic()
 
     configure = make_configure(folder, common)
-    pipeline = FolderPipeline(folder, todo, common, configure)
+    pipelines = FolderPipelines(folder, todo, common, configure)
     try_open = make_try_open(folder, configure)
-    data = assign_data(todo, params.get("data"), params.get("eval_data"), try_open, pipeline.readers)
-    data = pipeline.feed(data)
+    data = assign_data(todo, params.get("data"), params.get("eval_data"), try_open, pipelines.readers)
+    data = pipelines.feed(data)
     done: list[str] = []
 
     def work(member: FolderModel, path: str) -> tuple[Result, str | None]:
@@ -77,11 +77,15 @@ def run_on_folder(
         return function(configure(member, own_data.source), **own_params), None
 
     budget = params.get("budget")
-    settled = pipeline.make_settlement(data, params, function, None if budget is None else started + budget)
-    own_budget = budget if budget is None or settled is None else (1 - _SETTLING_SHARE) * budget
+
+    def find_deadline(count: int) -> float | None:
+        return None if budget is None else started + budget * count / len(todo)
+
+    settlements = pipelines.make_settlements(data, params, function, find_deadline)
+    own_budget = budget if budget is None or not settlements else (1 - _SETTLING_SHARE) * budget
     return compress_folder(
-        folder, name, work, out=common.out, suffix=suffix, settlement=settled, config=common.config, force=common.force,
-        certify=None if common.receipt is None else FolderCertifier(folder, suffix, common),
+        folder, name, work, out=common.out, suffix=suffix, settlements=settlements, config=common.config, force=common.force,
+        certify=None if common.receipt is None else FolderCertifier(folder, suffix, common, settlements),
     )  # fmt: skip
 
 
@@ -93,13 +97,13 @@ def check_folder(
     Raises:
         OnnxslimError: Whatever the command raises on one of the models, which is named; or data that are for none of them.
     """
-    from .folder_pipeline import FolderPipeline
+    from .folder_pipeline import FolderPipelines
 
     folder = open_model_folder(params["model"], suffix)
     configure = make_configure(folder, common)
-    pipeline = FolderPipeline(folder, folder.members, common, configure)
-    data = assign_data(folder.members, params.get("data"), None, make_try_open(folder, configure), pipeline.readers)
-    data = pipeline.feed(data)
+    pipelines = FolderPipelines(folder, folder.members, common, configure)
+    data = assign_data(folder.members, params.get("data"), None, make_try_open(folder, configure), pipelines.readers)
+    data = pipelines.feed(data)
     outcomes = []
     for member in folder.members:
         own_data, path = data[member.path], folder.find(member)

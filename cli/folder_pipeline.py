@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,8 @@ from onnxslim.core.errors import OnnxslimError
 from onnxslim.model_folders.folder_data import MemberData
 from onnxslim.model_folders.layouts.layout import FolderModel
 from onnxslim.model_folders.model_folder import ModelFolder
-from onnxslim.model_folders.pipelines.encoder_decoder import find_encoder_decoder
+from onnxslim.model_folders.pipelines.composition import Composition
+from onnxslim.model_folders.pipelines.encoder_decoder import EncoderDecoder, find_encoder_decoders
 from onnxslim.model_folders.pipelines.preparation import PreparedPipeline, check_start, prepare_pipeline
 from onnxslim.model_folders.pipelines.settlement import Rung, Settlement
 from onnxslim.model_folders.pipelines.special_tokens import find_special_tokens
@@ -20,14 +22,15 @@ from onnxslim.model_io import model_file
 from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.data_splits import open_splits
 from onnxslim.pipeline.result import Result
+from onnxslim.runtime.session import Session
 
 from .folder_options import Configure
 from .options.common_options import CommonOptions
 from .step_command import run_step
 
 
-class FolderPipeline:
-    """The encoder and decoders of a folder; nothing where it has none.
+class FolderPipelines:
+    """The encoders of a folder with their decoders; nothing where it has none.
 
     Args:
         folder: The folder.
@@ -40,48 +43,60 @@ class FolderPipeline:
         self, folder: ModelFolder, members: Sequence[FolderModel], common: CommonOptions, configure: Configure
     ) -> None:
         self._folder, self._common, self._configure = folder, common, configure
-        self._pipeline = find_encoder_decoder([one for one in members if one.variant_of is None], self._load)
-        self._prepared: PreparedPipeline | None = None
+        self._pipelines = find_encoder_decoders([one for one in members if one.variant_of is None], self._load)
+        self._prepared: list[PreparedPipeline] = []
 
     @property
     def readers(self) -> tuple[FolderModel, ...]:
         """The models that read what another makes."""
-        return () if self._pipeline is None else self._pipeline.members[1:]
+        return tuple(member for pipeline in self._pipelines for member in pipeline.members[1:])
+
+    @property
+    def compositions(self) -> list[tuple[Composition, Mapping[str, Session]]]:
+        """What is judged together on the data that they were fed with, with sessions of the originals, by path."""
+        return [(one.composition, one.originals) for one in self._prepared if one.composition is not None]
 
     def feed(self, data: dict[str, MemberData]) -> dict[str, MemberData]:
-        """``data``, by path, with those of the decoders, as the originals serve the encoder's.
+        """``data``, by path, with those of the decoders, as the originals serve their encoder's.
 
         Raises:
-            InvalidModelError: A configuration file contradicts the decoder.
+            InvalidModelError: A configuration file contradicts a decoder.
             OnnxslimError: The data are not the encoder's.
         """
-        pipeline, common = self._pipeline, self._common
-        own = None if pipeline is None else data[pipeline.encoder.path]
-        if pipeline is None or own is None or own.source is None:
+        for pipeline in self._pipelines:
+            data = self._feed_one(pipeline, data)
+        return data
+
+    def _feed_one(self, pipeline: EncoderDecoder, data: dict[str, MemberData]) -> dict[str, MemberData]:
+        own, common = data[pipeline.encoder.path], self._common
+        if own.source is None:
             return data
         models = {member.path: self._load(member) for member in pipeline.members}
         options = self._configure(pipeline.encoder, own.source).data_options
         encoder = models[pipeline.encoder.path]
         splits = open_splits(encoder, own.data, own.eval_data, options, common.seed, common.config)
-        special = find_special_tokens(self._folder.files)
+        special = find_special_tokens(self._folder.files, pipeline.encoder.path)
         check_start(pipeline, special)
-        unfed = [member.path for member in self.readers if data[member.path].source is None]
+        unfed = [member.path for member in pipeline.members[1:] if data[member.path].source is None]
         try:
-            self._prepared = prepare_pipeline(pipeline, models, splits, special, common.config, common.seed)
+            prepared = prepare_pipeline(pipeline, models, splits, special, common.config, common.seed)
         except OnnxslimError as error:
             why = f"{pipeline.encoder.path} and the decoder do not run together: {error.message}"
             return data | dict.fromkeys(unfed, MemberData(None, None, why))
-        fit, confirm = self._prepared.fit, self._prepared.confirm
-        return data | {path: MemberData(fit.get(path), confirm.get(path)) for path in unfed}
+        self._prepared.append(prepared)
+        return data | {path: MemberData(prepared.fit.get(path), prepared.confirm.get(path)) for path in unfed}
 
-    def make_settlement(
+    def make_settlements(
         self, data: Mapping[str, MemberData], params: Mapping[str, Any], function: Callable[..., Result],
-        deadline: float | None = None,
-    ) -> Settlement | None:  # fmt: skip
-        """What judges the results together by the gates of the command: ``function``, with ``params``. None without data."""
-        prepared, common = self._prepared, self._common
-        if prepared is None or prepared.composition is None:
-            return None
+        find_deadline: Callable[[int], float | None],
+    ) -> list[Settlement]:  # fmt: skip
+        """What judges results together by the gates of the command: ``function``, with ``params``. None without data.
+
+        ``find_deadline`` tells when so many models have to be made and settled.
+        """
+        common = self._common
+        if not self.compositions:
+            return []
         planned = function(dataclasses.replace(common, dry_run=True), **params)
 
         def store_weights(member: FolderModel, path: str) -> tuple[Result, str | None]:
@@ -97,7 +112,11 @@ class FolderPipeline:
 
         ladder = [Rung("int8 weights only", store_weights), Rung("simplified only", simplify)]
         gates = recipes.parse(planned.recipe or "").gates
-        return Settlement(prepared.composition, prepared.originals, gates, ladder, common.config, deadline)
+        counts = itertools.accumulate(len(one.pipeline.members) for one, _ in self.compositions)
+        return [
+            Settlement(one, originals, gates, ladder, common.config, find_deadline(count))
+            for (one, originals), count in zip(self.compositions, counts, strict=True)
+        ]
 
     def _load(self, member: FolderModel) -> ir.Model:
         return model_file.load(self._folder.find(member))

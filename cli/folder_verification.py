@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from onnxslim.core.errors import UsageError
-from onnxslim.model_folders.folder_comparison import MemberPair, compare_folders
+from onnxslim.model_folders.folder_comparison import MemberPair, compare_folders, find_served_sets
 from onnxslim.model_folders.folder_data import MemberData, assign_data
 from onnxslim.model_folders.folder_files import FolderFiles
 from onnxslim.model_folders.layouts.layout import FolderModel
 from onnxslim.model_folders.model_folder import ModelFolder, arrange_models, open_model_folder
+from onnxslim.model_folders.pipelines.composition import JudgedComposition
 from onnxslim.model_folders.pipelines.served_texts import ServedRuns
+from onnxslim.model_folders.pipelines.settlement import Settlement
+from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result
+from onnxslim.runtime.session import Session
 from onnxslim.verification.folder_verification import certify_folder, record_folder, verify_folder
 from onnxslim.verification.receipt import Settings
 from onnxslim.verification.receipt_file import ReceiptFile
@@ -21,7 +26,7 @@ from onnxslim.verification.verification import certify, verify
 
 from .console import terminal
 from .folder_options import Configure, make_configure, make_try_open
-from .folder_pipeline import FolderPipeline
+from .folder_pipeline import FolderPipelines
 from .options.common_options import CommonOptions
 
 
@@ -44,7 +49,8 @@ def verify_model_folder(
     comparison = compare_folders(folder, original, known)
     todo = [pair for pair in comparison.pairs if not pair.is_same and pair.original is not None]
     configure = _make_configure(original, common, file)
-    found = _find_data(todo, data, file, original, configure, common)
+    pipelines = FolderPipelines(original, original.members if todo else (), common, configure)
+    found = _find_data(todo, data, file, original, configure, pipelines)
 
     def tell(line: str) -> None:
         if not common.quiet:
@@ -64,10 +70,27 @@ def verify_model_folder(
             only_plan=common.dry_run, announce=lambda line: tell(f"{path}: {line}"), progress=common.progress,
         )  # fmt: skip
 
+    def judge_together() -> list[JudgedComposition]:
+        judged = []
+        for composition, _ in pipelines.compositions:
+            for served in find_served_sets(comparison, composition.pipeline.paths):
+                paths = {path: folder.find(member) for path, member in served.items()}
+                one = composition.judge(lambda paths=paths: _open_sessions(paths, common))  # type: ignore[misc]
+                judged.append(dataclasses.replace(one, names={path: member.path for path, member in served.items()}))
+                told = "; ".join(" → ".join(files) for files in judged[-1].files)
+                tell(f"{told}: judged together on {len(composition.texts.tokens)} texts")
+        return judged
+
     settings = Settings.of(common.config, common.data_options, common.evaluation_options, seed=common.seed, **asked)
     return verify_folder(
-        folder, original, comparison, work, asked=settings, inconclusive=inconclusive, receipt=file, only_plan=common.dry_run
-    )
+        folder, original, comparison, work, asked=settings, inconclusive=inconclusive, receipt=file,
+        only_plan=common.dry_run, judge_together=judge_together,
+    )  # fmt: skip
+
+
+def _open_sessions(paths: Mapping[str, str], common: CommonOptions) -> dict[str, Session]:
+    """Sessions of the files ``paths``, by their names there."""
+    return {name: Session(model_file.load(path), common.config) for name, path in paths.items()}
 
 
 def _make_configure(original: ModelFolder, common: CommonOptions, file: ReceiptFile | None) -> Configure:
@@ -88,7 +111,7 @@ def _find_data(
     file: ReceiptFile | None,
     original: ModelFolder,
     configure: Configure,
-    common: CommonOptions,
+    pipelines: FolderPipelines,
 ) -> dict[str, MemberData]:
     """The data of each model that is judged, by its path; a receipt's where they were, unless ``data`` says where they are.
 
@@ -101,23 +124,28 @@ def _find_data(
         if unnamed := [path for path, one in judged.items() if one.source is None]:
             told = f"no data given: {file.path} does not say where those of {unnamed[0]} are"
             raise UsageError(told, hint="--data: what the folder was judged on")
+        known = {file.receipt.models[path].original: MemberData(None, one.source) for path, one in judged.items()}
+        pipelines.feed({member.path: MemberData(None) for member in original.members} | known)
         return {path: MemberData(None, one.source) for path, one in judged.items()}
     if data is None and todo:
         raise UsageError("no data given", hint=f"--data: {todo[0].candidate.path} is not as its original")
-    pipeline = FolderPipeline(original, original.members, common, configure)
     needed = [pair.original for pair in todo if pair.original is not None]
-    if pipeline.readers:  # they are fed by others, which may be as they were
+    if pipelines.readers:  # they are fed by others, which may be as they were
         needed = [member for member in original.members if member.variant_of is None]
     try_open = make_try_open(original, configure, allow_random=False)
-    found = pipeline.feed(assign_data(needed, None, data, try_open, pipeline.readers))
+    found = pipelines.feed(assign_data(needed, None, data, try_open, pipelines.readers))
     return {pair.candidate.path: found[pair.original.path] for pair in todo if pair.original and pair.original.path in found}
 
 
 class FolderCertifier:
-    """Verifies what a command makes of ``folder``, with or without a ``suffix``, before it takes its place."""
+    """Verifies what a command makes of ``folder``, with or without a ``suffix``, before it takes its place; ``settlements``
+    have judged what serves together.
+    """
 
-    def __init__(self, folder: ModelFolder, suffix: str | None, common: CommonOptions) -> None:
-        self._folder, self._suffix, self._common = folder, suffix, common
+    def __init__(
+        self, folder: ModelFolder, suffix: str | None, common: CommonOptions, settlements: Sequence[Settlement]
+    ) -> None:
+        self._folder, self._suffix, self._common, self._settlements = folder, suffix, common, settlements
 
     def certify_model(self, result: Result, place: str, written: str) -> None:
         """See :class:`~onnxslim.model_folders.folder_run.Certify`."""
@@ -138,4 +166,5 @@ class FolderCertifier:
                 provider=judged.provider,
             )  # fmt: skip
 
-        certify_folder(result, arrange_models(files, self._suffix), self._folder, describe)
+        together = [settlement.judged for settlement in self._settlements]
+        certify_folder(result, arrange_models(files, self._suffix), self._folder, describe, together)

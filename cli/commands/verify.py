@@ -65,7 +65,8 @@ def verify(
     The whole 95 % interval of each metric's drop must lie on one side of --max-drop. How many samples that takes is found
     on some of them and said; no more are run. With --dry-run nothing else is. -o writes the JSON document, which is a
     receipt: hashes of both models and the data, what was asked, every figure with its interval. Of two folders each model
-    is judged by what has its role in the other, and all other files have to be the same.
+    is judged by what has its role in the other, an encoder and its decoders together too, and all other files have to be
+    the same.
     """
     file = None if receipt is None else read_receipt(receipt)
     if file is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from onnxslim.core.errors import InvalidModelError
@@ -88,6 +89,28 @@ def compare_folders(
         tuple(path for path in rest_before if path not in digests),
         tuple(path for path in rest if path not in before),
     )
+
+
+def find_served_sets(comparison: FolderComparison, paths: Sequence[str]) -> list[dict[str, FolderModel]]:
+    """What stands for models that serve together.
+
+    Args:
+        comparison: Of a candidate and its original.
+        paths: Models of the original.
+
+    Returns:
+        Of the candidate a model for each of ``paths``, by these: one set for each precision that its files are called by. A
+        set that is as it was, or not whole, is left out.
+    """
+    by_ending: dict[str, dict[str, MemberPair]] = {}
+    for pair in comparison.pairs:
+        if pair.original is not None and pair.original.path in paths:
+            stem, base = (posixpath.splitext(one.path)[0] for one in (pair.candidate, pair.original))
+            ending = stem[len(base) :] if stem.startswith(base) else ""
+            by_ending.setdefault(ending, {})[pair.original.path] = pair
+    plain = by_ending.get("", {})
+    sets = [{**plain, **found} for found in by_ending.values() if not all(pair.is_same for pair in found.values())]
+    return [{path: one[path].candidate for path in paths} for one in sets if one.keys() == set(paths)]
 
 
 def name_some(paths: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import posixpath
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,7 +41,7 @@ class Certify(Protocol):
 
 def compress_folder(
     folder: ModelFolder, command: str, work: Work, *, out: str | None, suffix: str | None = None,
-    settlement: Settlement | None = None, config: SessionConfig | None = None, force: bool = False,
+    settlements: Sequence[Settlement] = (), config: SessionConfig | None = None, force: bool = False,
     certify: Certify | None = None,
 ) -> Result:  # fmt: skip
     """Compress every model of ``folder`` by ``work`` and write the folder, whole or not at all.
@@ -53,7 +54,7 @@ def compress_folder(
         work: What is done with one model.
         out: The folder to write; None, with a ``suffix``, writes beside the originals.
         suffix: Results are called by it (``model_int8.onnx``), and the originals stay.
-        settlement: Judges models that serve together before any of them is written, and has some of them made milder.
+        settlements: Each judges models that serve together before any of them is written, and has some of them made milder.
         config: How sessions run, for trying what was written.
         force: Overwrite files that have the suffix already.
         certify: Verifies each model, and the folder, as they are written, where a receipt is asked for; where it raises,
@@ -74,8 +75,8 @@ def compress_folder(
         run = _FolderRun(folder, work, writer, names, config or SessionConfig(), beside=suffix is not None, certify=certify)
         todo = [member for member in folder.members if member.variant_of is None]
         kept = [member for member in folder.members if member.variant_of is not None]
-        for groups in _join_settled(folder.group_by_data(todo), settlement):
-            outcomes += run.compress(groups, kept, settlement)
+        for groups in _join_settled(folder.group_by_data(todo), settlements):
+            outcomes += run.compress(groups, kept, settlements)
         if run.errors and all(outcome.fate == "kept" for outcome in outcomes):
             raise run.errors[0]
         kept = _leave_out(kept, outcomes)
@@ -85,8 +86,8 @@ def compress_folder(
             needed = {name for member in run.untouched + kept for name in folder.list_data_files(member)}
             copied, lost = writer.copy_tree(set() if suffix is not None else run.replaced - needed)
             written = writer.list_files()
-        pipelines = [] if settlement is None else [settlement.as_json()]
-        result = describe_folder(folder, command, outcomes, out, written, copied, pipelines=pipelines)
+        told = [settlement.as_json() for settlement in settlements]
+        result = describe_folder(folder, command, outcomes, out, written, copied, pipelines=told)
         result.warnings += [f"{path}: a link to what is no longer there was left out" for path in lost]
         if certify is not None:
             certify.certify_folder(result, writer.list_result())
@@ -112,21 +113,23 @@ class _FolderRun:
         self.untouched: list[FolderModel] = []
 
     def compress(
-        self, groups: Sequence[DataGroup], kept: list[FolderModel], settlement: Settlement | None
+        self, groups: Sequence[DataGroup], kept: list[FolderModel], settlements: Sequence[Settlement]
     ) -> list[MemberOutcome]:
-        """Compress the members of ``groups`` and write what came out, once ``settlement`` has judged those that are its.
+        """Compress the members of ``groups`` and write what came out, once the ``settlements`` have judged those of theirs.
 
         Args:
-            groups: One, or those that have members of the settlement.
+            groups: One, or all those that have members of some settlements.
             kept: The folder's that are not touched.
-            settlement: See :func:`compress_folder`.
+            settlements: See :func:`compress_folder`.
         """
         members = [member for group in groups for member in group.members]
-        settled = () if settlement is None else settlement.members
-        members.sort(key=lambda member: settled.index(member) if member in settled else len(settled))
-        found = {member.path: self._run(member, self.work) for member in members}
-        if settlement is not None and any(member in settled for member in members):
-            found = settlement.settle(found, lambda member, work: self._run(member, work))
+        found: dict[str, MemberOutcome] = {}
+        for settlement in settlements:
+            if not set(members).isdisjoint(settlement.members):
+                began = time.monotonic()
+                made = {member.path: self._run(member, self.work) for member in settlement.members}
+                found |= settlement.settle(made, lambda member, work: self._run(member, work), time.monotonic() - began)
+        found |= {member.path: self._run(member, self.work) for member in members if member.path not in found}
         return [one for group in groups for one in self._write(group, [found[m.path] for m in group.members], kept)]
 
     def _write(self, group: DataGroup, outcomes: list[MemberOutcome], kept: list[FolderModel]) -> list[MemberOutcome]:
@@ -193,11 +196,18 @@ class _FolderRun:
         return outcome
 
 
-def _join_settled(groups: list[DataGroup], settlement: Settlement | None) -> list[list[DataGroup]]:
-    """``groups``, those with members of the ``settlement`` together, because they are judged before any is written."""
-    settled = () if settlement is None else settlement.members
-    joined = [group for group in groups if any(member in settled for member in group.members)]
-    return [*([joined] if joined else []), *([group] for group in groups if group not in joined)]
+def _join_settled(groups: list[DataGroup], settlements: Sequence[Settlement]) -> list[list[DataGroup]]:
+    """``groups``, those with members of one of the ``settlements`` together, because they are judged before any is written;
+    and those of several, where they share data files.
+    """
+    parts = [[group for group in groups if not set(group.members).isdisjoint(one.members)] for one in settlements]
+    joined: list[list[DataGroup]] = []
+    for part in parts:
+        sharing = [other for other in joined if any(group in part for group in other)]
+        joined = [other for other in joined if other not in sharing]
+        joined.append([group for group in groups if group in part or any(group in other for other in sharing)])
+    settled = [group for part in joined for group in part]
+    return [*joined, *([group] for group in groups if group not in settled)]
 
 
 def _keep(member: FolderModel, why: str) -> MemberOutcome:

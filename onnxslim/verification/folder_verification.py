@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from onnxslim.core.converter import JSON
 from onnxslim.core.errors import GateError, InconclusiveError, OnnxslimError
-from onnxslim.model_folders.folder_comparison import FolderComparison, MemberPair, compare_folders, name_some
+from onnxslim.model_folders.folder_comparison import (
+    FolderComparison,
+    MemberPair,
+    compare_folders,
+    find_served_sets,
+    name_some,
+)
 from onnxslim.model_folders.folder_report import Fate, MemberOutcome, describe_folder
 from onnxslim.model_folders.model_folder import ModelFolder, name_in_error
+from onnxslim.model_folders.pipelines.composition import JudgedComposition
 from onnxslim.pipeline.result import Result
 from onnxslim.validation.latency import LatencyRecord
 from onnxslim.verification.check import Check, conclude
 from onnxslim.verification.outcome import Verification, describe_verdict, raise_unless_passed
 from onnxslim.verification.receipt import SCHEMA, DataRecord, MemberReceipt, ModelRecord, Receipt, Settings, describe_machine
 from onnxslim.verification.receipt_file import ReceiptFile
+from onnxslim.verification.sample_size import judge_drop
 
 #: (a model that is not as it was, and its original) -> what :func:`~onnxslim.verification.verification.verify` found.
 Work = Callable[[MemberPair], Result]
@@ -34,6 +42,7 @@ def verify_folder(
     inconclusive: Literal["fail", "pass"] = "fail",
     receipt: ReceiptFile | None = None,
     only_plan: bool = False,
+    judge_together: Callable[[], Sequence[JudgedComposition]] = tuple,
 ) -> Result:
     """Judge every model of ``candidate`` that is not as it was by ``work``, and the folder as a whole.
 
@@ -46,6 +55,7 @@ def verify_folder(
         inconclusive: What ``cannot tell`` counts as.
         receipt: The receipt that is repeated.
         only_plan: Only how many samples it takes is asked.
+        judge_together: What models that serve together came to, asked once each was judged by itself.
 
     Returns:
         The evidence; ``extra["folder"]`` has a report of each model, ``extra["verification"]`` the verdict.
@@ -63,12 +73,15 @@ def verify_folder(
             documents[path] = found.as_json()
         fate, why = _describe_fate(pair, documents.get(path))
         outcomes.append(MemberOutcome(pair.candidate, fate, why, path, found))
-    result = describe_folder(original, "verify", outcomes, candidate.files.root, candidate.files)
+    together = () if only_plan else judge_together()
+    result = describe_folder(
+        original, "verify", outcomes, candidate.files.root, candidate.files, pipelines=[one.as_json() for one in together]
+    )
     if only_plan:
         plans = [_describe_plan(outcome.member.path, outcome.result) for outcome in outcomes if outcome.result is not None]
         result.recipe = "".join(plans) or "no model differs from its original\n"
         return result
-    checks, made = conclude_folder(candidate, original, comparison, documents, asked)
+    checks, made = conclude_folder(candidate, original, comparison, documents, asked, together)
     if receipt is not None:
         checks.append(receipt.check_verdict(conclude(checks)))
         result.warnings += receipt.list_differences(made)
@@ -83,8 +96,9 @@ def verify_folder(
 
 
 def certify_folder(
-    result: Result, candidate: ModelFolder, original: ModelFolder, asked: Callable[[Settings | None], Settings]
-) -> None:
+    result: Result, candidate: ModelFolder, original: ModelFolder, asked: Callable[[Settings | None], Settings],
+    together: Sequence[JudgedComposition] = (),
+) -> None:  # fmt: skip
     """Put the receipt of a folder that was written, whose models are certified, into ``result``.
 
     Args:
@@ -92,6 +106,7 @@ def certify_folder(
         candidate: What was written.
         original: What it was made of.
         asked: The settings of the whole, by those of a model, if one was judged.
+        together: What models that serve together came to.
     """
     entries = [entry for entry in result.extra["folder"]["models"] if (entry["report"] or {}).get("receipt")]
     documents = {entry["written"]: entry["report"] for entry in entries}
@@ -100,16 +115,25 @@ def certify_folder(
     own = [JSON.read(one["settings"], Settings, "settings") for one in receipts if one["data"] is not None]
     comparison = compare_folders(candidate, original, known)
     settings = asked(own[0] if own else None)
-    checks, made = conclude_folder(candidate, original, comparison, documents, settings)
+    names = {entry["path"]: entry["written"] for entry in result.extra["folder"]["models"]}
+    judged = [
+        dataclasses.replace(one, names=names)
+        for one in together
+        if find_served_sets(comparison, one.composition.pipeline.paths)
+    ]
+    checks, made = conclude_folder(candidate, original, comparison, documents, settings, judged)
     result.extra |= {"receipt": made.as_json(), "verification": Verification(made.verdict, checks, None, "fail")}
 
 
 def conclude_folder(
     candidate: ModelFolder, original: ModelFolder, comparison: FolderComparison, documents: Mapping[str, Document],
-    asked: Settings,
+    asked: Settings, together: Sequence[JudgedComposition] = (),
 ) -> tuple[list[Check], Receipt]:  # fmt: skip
-    """What was found of the models, a document each by its path, and of all other files: the checks, and the receipt."""
-    checks = list(_list_checks(comparison, documents))
+    """What was found of the models, a document each by its path, of those that serve ``together``, and of all other files:
+    the checks, and the receipt.
+    """
+    checks = [check for one in together for check in _judge_together(one, asked.max_drop)]
+    checks += _list_checks(comparison, documents)
     named = {pair.candidate.path: pair.original.path for pair in comparison.pairs if pair.original is not None}
     receipt = Receipt(
         schema=SCHEMA, verdict=conclude(checks), candidate=record_folder(candidate), original=record_folder(original),
@@ -173,6 +197,16 @@ def _list_checks(comparison: FolderComparison, documents: Mapping[str, Document]
     lines = [f"{word}: {name_some(paths)}" for word, paths in told if paths]
     is_same = not comparison.changed and not comparison.gone
     yield Check("files", "pass" if is_same else "fail", "; ".join(lines) or "all other files are the same")
+
+
+def _judge_together(judged: JudgedComposition, limit: float) -> Iterator[Check]:
+    """What the decoders that read one encoder lose by all of them."""
+    encoder, *_ = judged.files[0]
+    if judged.error is not None:
+        yield Check("run", "fail", judged.error, model=encoder)
+    for (_, decoder, *_), evaluation in zip(judged.files, judged.evaluations, strict=False):
+        for check in (judge_drop(metric, limit) for metric in evaluation.gating):
+            yield dataclasses.replace(check, name=f"{check.name} with {encoder}", model=decoder)
 
 
 def _make_member_receipt(document: Document, original: str) -> MemberReceipt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import onnxruntime as ort
@@ -69,6 +70,40 @@ def test_validate_feeds_decoders_too(run, tmp_path):
     outcome = run("validate", folder, "--data", data, "--json")
     assert outcome.code == 0, outcome.err
     assert [entry["why"] for entry in outcome.json["folder"]["models"]] == [None, None]
+
+
+def test_each_encoder_of_a_folder_feeds_the_decoder_of_its_own_set(run, tmp_path):
+    folder, data = tmp_path / "in", write_ids(tmp_path / "ids.npz")
+    for name in ("small", "large"):
+        shutil.move(make_folder("encoder_decoder", tmp_path), folder / name)
+    outcome = run("validate", folder, "--data", data, "--json")
+    assert outcome.code == 0, outcome.err
+    models = outcome.json["folder"]["models"]
+    assert [(entry["path"], entry["why"]) for entry in models] == [
+        (f"{name}/{part}_model.onnx", None) for name in ("large", "small") for part in ("decoder", "encoder")
+    ]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("suffix", [None, "slim"])
+def test_two_sets_are_judged_each_by_itself_and_the_receipt_repeats_it(suffix, run, tmp_path):
+    folder, out, data = tmp_path / "in", tmp_path / "out", write_ids(tmp_path / "ids.npz", 200)
+    for name in ("small", "large"):
+        shutil.move(make_folder("encoder_decoder", tmp_path), folder / name)
+    where = ["-o", out] if suffix is None else ["--suffix", suffix]
+    outcome = run("quantize", folder, *where, "--data", data, "--json", "--receipt", tmp_path / "r.json", *STATIC)
+    assert outcome.code == 0, outcome.err
+    judged = outcome.json["folder"]["pipelines"]
+    assert [one["encoder"] for one in judged] == ["large/encoder_model.onnx", "small/encoder_model.onnx"]
+    found = json.loads((tmp_path / "r.json").read_text())
+    checks = [check for check in found["verification"]["checks"] if " with " in check["name"]]
+    end = "" if suffix is None else f"_{suffix}"
+    assert {check["model"] for check in checks} == {f"{name}/decoder_model{end}.onnx" for name in ("small", "large")}
+    again = run("verify", "--receipt", tmp_path / "r.json", "--data", data, "--json")
+    assert again.json["receipt"]["verdict"] == found["receipt"]["verdict"]
+    repeated = [check for check in again.json["verification"]["checks"] if " with " in check["name"]]
+    assert [check["verdict"] for check in repeated] == [check["verdict"] for check in checks]
+    assert [check["value"] for check in repeated] == pytest.approx([check["value"] for check in checks], abs=1e-6)
 
 
 def test_a_configuration_that_contradicts_the_decoder_ends_it(run, tmp_path):

@@ -180,6 +180,52 @@ def test_a_model_card_of_a_folder_tells_of_each_model(run, folder, tmp_path):
     assert "### digits&#95;wide.onnx" in card.read_text() or "### digits_wide.onnx" in card.read_text()
 
 
+@pytest.mark.parametrize(
+    ("change", "code", "says"),
+    [
+        (lambda out: touch(out / "decoder_model.onnx"), 0, "decoder_model.onnx: tokens drops by 0 %"),
+        (lambda out: spoil(out / "encoder_model.onnx"), 5, "decoder_model.onnx: drop of agreement with encoder_model.onnx"),
+        (lambda out: break_states(out / "encoder_model.onnx"), 5, "encoder_model.onnx: run: they do not run together"),
+    ],
+)
+def test_encoder_and_decoder_are_judged_together_too(change, code, says, run, tmp_path):
+    """Whichever of them is not as it was."""
+    folder, receipt = make_folder("encoder_decoder", tmp_path), tmp_path / "r.json"
+    out, data = shutil.copytree(folder, tmp_path / "out"), write_ids(tmp_path / "ids.npz")
+    change(out)
+    outcome = run("verify", out, "--against", folder, "--data", data, "-o", receipt)
+    assert (outcome.code, says in outcome.out + outcome.err) == (code, True), outcome.out + outcome.err
+    document = json.loads(receipt.read_text())
+    (pipeline,) = document["folder"]["pipelines"]
+    assert pipeline["texts"] == 12
+    assert (len(pipeline["decoders"]) == 1) == ("run together" not in says)
+    again = run("verify", "--receipt", receipt, "--data", data, "--json")
+    assert again.code == code
+    checks = [check for check in again.json["verification"]["checks"] if check["name"] != "receipt"]
+    assert checks == document["verification"]["checks"]
+
+
+def write_ids(path: Path, count: int = 12) -> Path:
+    """Ids of eight words each."""
+    ids = np.random.default_rng(0).integers(4, 64, (count, 8))
+    np.savez(path, input_ids=ids, attention_mask=np.ones_like(ids))
+    return path
+
+
+def break_states(model: Path) -> None:
+    """The states in halves of their width, which no decoder reads and no shape of the model says."""
+    loaded = onnx.load(model)
+    (states,) = (output for output in loaded.graph.output if output.name == "last_hidden_state")
+    for node in loaded.graph.node:
+        node.output[:] = [f"{name}_whole" if name == states.name else name for name in node.output]
+        node.input[:] = [f"{name}_whole" if name == states.name else name for name in node.input]
+    size = onnx.numpy_helper.from_array(np.array([0, -1, states.type.tensor_type.shape.dim[2].dim_value // 2]), "halves")
+    loaded.graph.initializer.append(size)
+    loaded.graph.node.append(onnx.helper.make_node("Reshape", [f"{states.name}_whole", "halves"], [states.name]))
+    states.type.tensor_type.shape.dim[2].dim_param = "width"
+    onnx.save(loaded, model)
+
+
 @pytest.mark.nightly
 def test_a_decoder_is_judged_on_what_its_encoder_makes_and_repeats_on_that(run, tmp_path):
     pytest.importorskip("tokenizers")

@@ -7,7 +7,14 @@ import shutil
 import pytest
 
 from onnxslim.core.errors import InvalidModelError
-from onnxslim.model_folders.folder_comparison import compare_folders, name_some
+from onnxslim.model_folders.folder_comparison import (
+    FolderComparison,
+    MemberPair,
+    compare_folders,
+    find_served_sets,
+    name_some,
+)
+from onnxslim.model_folders.layouts.layout import FolderModel
 from onnxslim.model_folders.model_folder import open_model_folder
 from tests.support.model_folders import EXIT_CODES, FOLDERS, make_folder
 
@@ -81,3 +88,20 @@ def test_a_model_of_another_role_has_no_original_unless_it_is_named(tmp_path):
 def test_many_files_are_named_by_the_first():
     assert name_some(tuple("abcdefg")) == "a, b, c, d, e and 2 more"
     assert name_some(("a",)) == "a"
+
+
+def test_what_serves_together_is_a_set_for_each_precision_and_none_of_what_is_as_it_was():
+    def pair(candidate, original, same=False):
+        return MemberPair(FolderModel(candidate, candidate), FolderModel(original, original), same)
+
+    def find(*pairs):
+        found = find_served_sets(FolderComparison(pairs, (), (), (), ()), ["e.onnx", "d.onnx"])
+        return [[member.path for member in one.values()] for one in found]
+
+    plain = [pair("e.onnx", "e.onnx", True), pair("d.onnx", "d.onnx", True)]
+    assert find(*plain) == []
+    assert find(pair("e.onnx", "e.onnx"), plain[1]) == [["e.onnx", "d.onnx"]]
+    assert find(*plain, pair("e_int8.onnx", "e.onnx")) == [["e_int8.onnx", "d.onnx"]]
+    variants = [pair(f"{part}_{kind}.onnx", f"{part}.onnx") for kind in ("fp16", "q4") for part in "ed"]
+    assert find(*plain, *variants) == [["e_fp16.onnx", "d_fp16.onnx"], ["e_q4.onnx", "d_q4.onnx"]]
+    assert find(pair("e.onnx", "e.onnx")) == []  # the decoder is not there

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime as ort
@@ -11,8 +12,9 @@ import pytest
 
 from onnxslim.model_folders import naming
 from onnxslim.model_folders.folder_files import REPORT_NAME
-from onnxslim.model_folders.folder_run import compress_folder
-from onnxslim.model_folders.model_folder import open_model_folder
+from onnxslim.model_folders.folder_run import _join_settled, compress_folder
+from onnxslim.model_folders.layouts.layout import FolderModel
+from onnxslim.model_folders.model_folder import DataGroup, open_model_folder
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.result import Result, compute_facts
 from onnxslim_cli.main import main
@@ -112,6 +114,20 @@ def test_sizes_are_those_of_the_files_before_and_after_each_once(name, tmp_path,
 def in_folder_linked(path: Path, folder: Path) -> bool:
     """Whether ``path`` is a link, or behind one, to what is in the folder itself."""
     return path.resolve() != path.absolute() and path.resolve().is_relative_to(folder.resolve())
+
+
+def test_groups_of_models_that_are_settled_together_are_written_together(tmp_path):
+    members = {name: FolderModel(f"{name}.onnx", name) for name in "abcde"}
+    groups = [DataGroup(tuple(members[name] for name in names), ()) for names in ("a", "bc", "d", "e")]
+
+    def join(*settled):
+        found = _join_settled(groups, [SimpleNamespace(members=[members[name] for name in names]) for names in settled])
+        return ["".join(one.role for group in part for one in group.members) for part in found]
+
+    assert join() == ["a", "bc", "d", "e"]
+    assert join("ad") == ["ad", "bc", "e"]
+    assert join("ad", "e") == ["ad", "e", "bc"]
+    assert join("ab", "cd") == ["abcd", "e"]  # b and c share their data
 
 
 def test_a_suffix_is_of_no_file_where_nothing_was_gained(tmp_path):

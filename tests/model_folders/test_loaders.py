@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from onnxslim_cli.main import main
@@ -50,3 +53,19 @@ def test_sentence_transformers_embeds_as_before(tmp_path):
     texts = ["word1 word2", "word3 word4 word5"]
     given, made = (module.SentenceTransformer(str(place), **options).encode(texts) for place in (folder, out))
     np.testing.assert_allclose(given, made, atol=1e-5)
+
+
+def test_transformers_reads_what_is_around_the_model_as_before(tmp_path):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    folder, out = make_folder("reranker", tmp_path / "in"), tmp_path / "out"
+    assert main(["simplify", str(folder), "-o", str(out)]) == 0
+    scores = []
+    for place in (folder, out):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, local_files_only=True)
+        feeds = tokenizer(["word1 word2", "word3"], ["word4", "word5 word6"], padding=True, return_tensors="np")
+        config = json.loads((place / "config.json").read_text())
+        assert (tokenizer.model_max_length, len(tokenizer)) == (32, config["vocab_size"])
+        session = ort.InferenceSession(str(place / "onnx/model.onnx"), providers=["CPUExecutionProvider"])
+        names = [value.name for value in session.get_inputs()]
+        scores.append(session.run(None, {name: feeds[name] for name in names})[0])
+    np.testing.assert_allclose(*scores, atol=1e-5)

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.model_folders.model_folder import ModelFolder, open_model_folder
-from onnxslim.model_folders.pipelines.encoder_decoder import EncoderDecoder, find_encoder_decoder
+from onnxslim.model_folders.pipelines.encoder_decoder import EncoderDecoder, find_encoder_decoders
 from onnxslim.model_folders.pipelines.serving import Server
 from onnxslim.model_io import model_file
 from onnxslim.runtime.session import Session
@@ -52,6 +52,5 @@ def open_pipeline(name: str, parent: Path) -> OpenPipeline:
     """The fixture folder ``name``, made below ``parent``."""
     folder = open_model_folder(make_folder(name, parent))
     models = {member.path: model_file.load(folder.find(member)) for member in folder.members}
-    pipeline = find_encoder_decoder(folder.members, lambda member: models[member.path])
-    assert pipeline is not None
+    (pipeline,) = find_encoder_decoders(folder.members, lambda member: models[member.path])
     return OpenPipeline(folder, pipeline, models)

@@ -7,13 +7,15 @@ long as the likeliest token is the same at every place, so that one reading tell
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from onnxslim.core.errors import OnnxslimError
 from onnxslim.data.columns import Array
+from onnxslim.model_folders.layouts.layout import FolderModel
 from onnxslim.model_folders.pipelines.encoder_decoder import Decoder, EncoderDecoder
 from onnxslim.model_folders.pipelines.served_texts import ServedTexts, pick_token
 from onnxslim.model_folders.pipelines.serving import Encoded, Server
@@ -51,6 +53,53 @@ class Composition:
                 original = score_text(self.texts.server, ledger.decoder, encoded, tokens, self.start)
                 ledger.add(score_text(server, ledger.decoder, found, tokens, self.start), original)
         return [ledger.compute() for ledger in ledgers]
+
+    def judge(self, open_sessions: Callable[[], Mapping[str, Session]]) -> JudgedComposition:
+        """:meth:`evaluate` with the sessions that are opened; where that cannot be, why."""
+        try:
+            return JudgedComposition(self, self.evaluate(open_sessions()))
+        except OnnxslimError as error:
+            return JudgedComposition(self, error=f"they do not run together: {error.message}")
+
+
+@dataclass(frozen=True)
+class JudgedComposition:
+    """What a composition came to.
+
+    Attributes:
+        composition: What was judged.
+        evaluations: Of each decoder; none where there is an ``error``.
+        error: Why nothing could be judged.
+        names: The paths of the files that were judged, by those of the originals, where they are called otherwise.
+    """
+
+    composition: Composition
+    evaluations: Sequence[Evaluation] = ()
+    error: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def files(self) -> list[list[str]]:
+        """Of each decoder the paths of its files, behind the encoder's."""
+        pipeline = self.composition.pipeline
+        return [[self._name(one) for one in (pipeline.encoder, *(f.member for f in d.files))] for d in pipeline.decoders]
+
+    def as_json(self) -> dict[str, Any]:
+        """For the report: the files, and what was judged on what."""
+        composition = self.composition
+        return {
+            "encoder": self._name(composition.pipeline.encoder),
+            "texts": len(composition.texts.tokens),
+            "tokens": sum(len(tokens) - composition.start for tokens in composition.texts.tokens),
+            "source": composition.texts.samples.source,
+            "decoders": [
+                {"files": files, "metrics": evaluation.as_json()["metrics"]}
+                for (_, *files), evaluation in zip(self.files, self.evaluations, strict=False)
+            ],
+        }
+
+    def _name(self, member: FolderModel) -> str:
+        return self.names.get(member.path, member.path)
 
 
 def score_text(server: Server, decoder: Decoder, encoded: Encoded, tokens: Array, start: int) -> Array:

@@ -17,6 +17,7 @@ from onnxslim.data.model_inputs import Dim, ModelInput, get_model_inputs
 from onnxslim.data.states.pairs import ModelOutput, find_state_pairs, get_model_outputs, split_state_words
 from onnxslim.data.states.token_layout import TokenLayout, find_token_layout
 from onnxslim.model_folders.layouts.layout import FolderModel
+from onnxslim.model_folders.pipelines.pairing import divide_into_sets, find_set_name
 
 _STATES_WORDS = frozenset(("hidden", "state", "output"))
 
@@ -92,6 +93,11 @@ class EncoderDecoder:
         """The encoder, then the files of the decoders, each once."""
         return tuple(dict.fromkeys((self.encoder, *(file.member for one in self.decoders for file in one.files))))
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of the members."""
+        return tuple(member.path for member in self.members)
+
 
 @dataclass(frozen=True)
 class _Interface:
@@ -100,15 +106,23 @@ class _Interface:
     outputs: tuple[ModelOutput, ...]
 
 
-def find_encoder_decoder(members: Sequence[FolderModel], load: Callable[[FolderModel], ir.Model]) -> EncoderDecoder | None:
-    """The encoder and the decoders among ``members``; None where there are none, or more than one encoder could be meant."""
+def find_encoder_decoders(
+    members: Sequence[FolderModel], load: Callable[[FolderModel], ir.Model]
+) -> tuple[EncoderDecoder, ...]:
+    """Every encoder among ``members`` with the decoders that read it; of a set where two encoders could be meant none."""
     interfaces = [found for member in members if (found := _read_interface(member, load(member))) is not None]
+    sets = divide_into_sets(interfaces, lambda one: one.member.path, lambda some: _pair(some) is not None)
+    return tuple(pair for some in sets if (pair := _pair(some)) is not None)
+
+
+def _pair(interfaces: Sequence[_Interface]) -> EncoderDecoder | None:
+    """The one encoder of ``interfaces`` and its decoders; None where there are none, or more than one could be meant."""
     firsts = [first for one in interfaces if (first := _find_first(one)) is not None]
     if not firsts:
         return None
     firsts = [first for first in firsts if not any(_goes_on(first, other) for other in firsts)]
     others = [one for one in interfaces if all(one.member != first.member for first in firsts)]
-    decoders = tuple(_complete(first, others) for first in firsts)
+    decoders = tuple(_complete(first, _list_own(first, firsts, others)) for first in firsts)
     taken = {file.member for decoder in decoders for file in decoder.files}
     width = next((i.dims[-1] for one in firsts if (i := one.states) is not None and i.dims), None)
     encoders = [(one, states) for one in interfaces if one.member not in taken for states in _find_states(one, width)]
@@ -119,6 +133,13 @@ def find_encoder_decoder(members: Sequence[FolderModel], load: Callable[[FolderM
     encoder, states = chosen[0]
     masks = [i.name for i in encoder.inputs if _is_mask(i)]
     return EncoderDecoder(encoder.member, states, masks[0] if len(masks) == 1 else None, decoders)
+
+
+def _list_own(first: DecoderFile, firsts: Sequence[DecoderFile], others: Sequence[_Interface]) -> list[_Interface]:
+    """Those of ``others`` that may go on where ``first`` stopped: of its name, or of the name of none of ``firsts``."""
+    name = find_set_name(first.member.path)
+    foreign = {find_set_name(one.member.path) for one in firsts} - {name}
+    return [one for one in others if find_set_name(one.member.path) not in foreign]
 
 
 def _read_interface(member: FolderModel, model: ir.Model) -> _Interface | None:

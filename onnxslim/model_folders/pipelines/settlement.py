@@ -2,26 +2,27 @@
 
 Every part is right by itself, and the next one may still read it wrongly. So the results are judged together, and where
 that does not pass, a part is made anew by a milder rung of a ladder, whose last is exact: the encoder before the decoder,
-one rung before two, as long as there is time.
+one rung before two, as long as there is time: without a deadline as long as making the parts took, and some minutes.
 """
 
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from onnxslim.core.deadline import NO_TIME_LEFT, seconds_left
-from onnxslim.core.errors import OnnxslimError
 from onnxslim.model_folders.folder_report import MemberOutcome, Work
 from onnxslim.model_folders.layouts.layout import FolderModel
-from onnxslim.model_folders.pipelines.composition import Composition
+from onnxslim.model_folders.pipelines.composition import Composition, JudgedComposition
 from onnxslim.runtime.session import Session
 from onnxslim.runtime.session_config import SessionConfig
-from onnxslim.validation.evaluation_accumulator import Evaluation
 from onnxslim.validation.gates import Gates, find_gate_failures
 
+#: Without a deadline there is so much time at least: what small models come to is not up to the clock.
+_MIN_SECONDS = 300.0
 #: (member, work) -> what became of it.
 Redo = Callable[[FolderModel, Work], MemberOutcome]
 
@@ -43,7 +44,8 @@ class Settlement:
         gates: What the tokens must keep; without any nothing steps down.
         ladder: From the milder to the mildest.
         config: Where sessions run.
-        deadline: On ``time.monotonic``'s clock: behind it what does not pass goes to the mildest rung at once.
+        deadline: On ``time.monotonic``'s clock: behind it what does not pass goes to the mildest rung at once. None: one by
+            how long the parts took.
     """
 
     def __init__(
@@ -53,7 +55,8 @@ class Settlement:
         self._composition, self._originals, self._ladder, self._config = composition, originals, ladder, config
         self._deadline = deadline
         self._gates = Gates(max_drop=gates.max_drop, min_agreement=gates.min_agreement, strict=gates.strict)
-        self._evaluations: list[Evaluation] = []
+        #: What the parts that were chosen came to.
+        self.judged = JudgedComposition(composition)
         self._stepped_down: list[dict[str, str]] = []
 
     @property
@@ -61,14 +64,23 @@ class Settlement:
         """What is settled."""
         return self._composition.pipeline.members
 
-    def settle(self, outcomes: Mapping[str, MemberOutcome], redo: Redo) -> dict[str, MemberOutcome]:
-        """``outcomes`` of the members, by path, with those in place that had to be milder; nothing of it is written yet."""
+    def settle(self, outcomes: Mapping[str, MemberOutcome], redo: Redo, seconds: float) -> dict[str, MemberOutcome]:
+        """``outcomes`` of the members, by path, with those in place that had to be milder; nothing of it is written yet.
+
+        Args:
+            outcomes: What came of the members.
+            redo: Makes one by a milder rung.
+            seconds: How long it took to make them.
+        """
+        deadline = self._deadline
+        if deadline is None:
+            deadline = time.monotonic() + max(_MIN_SECONDS, seconds)
         made = {(path, 0): outcome for path, outcome in outcomes.items()}
         first_missed, seen, sessions = list[str](), set[tuple[int, ...]](), dict[int, Session]()
         *some, mildest = _list_levels(len(self._ladder) + 1)
         is_late = False
         for levels in (*some, mildest):
-            is_late = is_late or bool(first_missed and levels != mildest and seconds_left(self._deadline) <= 0)
+            is_late = is_late or bool(first_missed and levels != mildest and seconds_left(deadline) <= 0)
             if is_late and levels != mildest:
                 continue
             chosen = {
@@ -87,19 +99,8 @@ class Settlement:
         return {**outcomes, **self._explain(chosen, outcomes, levels, first_missed)}
 
     def as_json(self) -> dict[str, Any]:
-        """For the report: the files, what was judged on what, and who stepped down."""
-        composition, decoders = self._composition, self._composition.pipeline.decoders
-        return {
-            "encoder": composition.pipeline.encoder.path,
-            "texts": len(composition.texts.tokens),
-            "tokens": sum(len(tokens) - composition.start for tokens in composition.texts.tokens),
-            "source": composition.texts.samples.source,
-            "decoders": [
-                {"files": [file.member.path for file in decoder.files], "metrics": evaluation.as_json()["metrics"]}
-                for decoder, evaluation in zip(decoders, self._evaluations, strict=False)
-            ],
-            "stepped_down": self._stepped_down,
-        }
+        """For the report: what was judged, and who stepped down."""
+        return {**self.judged.as_json(), "stepped_down": self._stepped_down}
 
     def _get_level(self, member: FolderModel, levels: tuple[int, int]) -> int:
         return levels[0 if member == self._composition.pipeline.encoder else 1]
@@ -117,14 +118,17 @@ class Settlement:
 
     def _judge(self, chosen: Mapping[str, MemberOutcome], sessions: dict[int, Session]) -> list[str]:
         """One line for everything that the parts together do not keep; ``sessions`` are those open, by the outcome's id."""
-        try:
+
+        def open_sessions() -> dict[str, Session]:
             for outcome in chosen.values():
                 if id(outcome) not in sessions:
                     sessions[id(outcome)] = self._open(outcome)
-            self._evaluations = self._composition.evaluate({path: sessions[id(one)] for path, one in chosen.items()})
-        except OnnxslimError as error:
-            return [f"they do not run together: {error.message}"]
-        return [line for one in self._evaluations for line in find_gate_failures(self._gates, one)]
+            return {path: sessions[id(one)] for path, one in chosen.items()}
+
+        self.judged = self._composition.judge(open_sessions)
+        if self.judged.error is not None:
+            return [self.judged.error]
+        return [line for one in self.judged.evaluations for line in find_gate_failures(self._gates, one)]
 
     def _open(self, outcome: MemberOutcome) -> Session:
         model = outcome.result.model if outcome.fate == "compressed" and outcome.result is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,23 +32,24 @@ class SpecialTokens:
     source: str | None
 
 
-def find_special_tokens(files: FolderFiles) -> SpecialTokens:
-    """The tokens that the configuration files of a folder name.
+def find_special_tokens(files: FolderFiles, near: str = "") -> SpecialTokens:
+    """The tokens that configuration files name: those in the nearest folder from that of the file ``near`` up.
 
     Raises:
         InvalidModelError: One of them is broken, or names what is no token.
     """
     start, source = None, None
+    configs = list(_iter_configs(files, _find_nearest(files, near)))
     for key in _START_KEYS:
-        for place, config in _iter_configs(files):
+        for place, config in configs:
             if start is None and config.get(key) is not None:
                 given, source = config[key], f"{place}{key}"
                 # one of each text of a batch, where there are several
                 start = _read_token(given[0] if isinstance(given, list) and given else given, source)
-    forced = next((c[_FORCED_KEY] for _, c in _iter_configs(files) if isinstance(c.get(_FORCED_KEY), list)), None)
+    forced = next((c[_FORCED_KEY] for _, c in configs if isinstance(c.get(_FORCED_KEY), list)), None)
     if forced is None:
-        forced = [[1, c[_FORCED_FIRST_KEY]] for _, c in _iter_configs(files) if c.get(_FORCED_FIRST_KEY) is not None][:1]
-    named = [(f"{place}{_END_KEY}", c[_END_KEY]) for place, c in _iter_configs(files) if c.get(_END_KEY) is not None]
+        forced = [[1, c[_FORCED_FIRST_KEY]] for _, c in configs if c.get(_FORCED_FIRST_KEY) is not None][:1]
+    named = [(f"{place}{_END_KEY}", c[_END_KEY]) for place, c in configs if c.get(_END_KEY) is not None]
     where, ends = named[0] if named else ("", [])
     return SpecialTokens(
         (start or 0, *_list_forced(forced)),
@@ -56,9 +58,18 @@ def find_special_tokens(files: FolderFiles) -> SpecialTokens:
     )
 
 
-def _iter_configs(files: FolderFiles) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each object that speaks of a decoder, with where it is, for errors."""
-    for name, parts in _CONFIGS.items():
+def _find_nearest(files: FolderFiles, near: str) -> str:
+    """The folder, from that of ``near`` up, that has one of the configuration files; else the whole."""
+    folder = posixpath.dirname(near)
+    while folder and not any(files.has(posixpath.join(folder, name)) for name in _CONFIGS):
+        folder = posixpath.dirname(folder)
+    return folder
+
+
+def _iter_configs(files: FolderFiles, folder: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each object in files of ``folder`` that speaks of a decoder, with where it is, for errors."""
+    for file_name, parts in _CONFIGS.items():
+        name = posixpath.join(folder, file_name)
         content = files.read_json(name) if files.has(name) else {}
         for part in parts:
             found = content.get(part) if part else content

@@ -191,7 +191,8 @@ def compare_paired(
     original_value = float(finish(original.mean(axis=0, keepdims=True))[0])
     sign = 1.0 if higher_is_better else -1.0
     drop = sign * (original_value - result_value)
-    if k == 1 and np.isin(original, (0, 1)).all() and np.isin(result, (0, 1)).all():
+    # an error that happens to be nothing everywhere is no share of anything
+    if higher_is_better and k == 1 and np.isin(original, (0, 1)).all() and np.isin(result, (0, 1)).all():
         lost, gained = int((original > result).sum()), int((original < result).sum())
         if by_definition:
             return MetricResult(name, original_value, result_value, drop, statistics.wilson_interval(lost, n), n)

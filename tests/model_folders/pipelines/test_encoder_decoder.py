@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+
 import onnx_ir as ir
 import pytest
 
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.model_folders.model_folder import open_model_folder
-from onnxslim.model_folders.pipelines.encoder_decoder import find_encoder_decoder
+from onnxslim.model_folders.pipelines.encoder_decoder import find_encoder_decoders
 from onnxslim.model_io import model_file
 from tests.support.decoders import WIDTH, make_decoder
 from tests.support.folder_models import make_text_encoder
 from tests.support.model_folders import make_folder, save
 
+PARTS = ["encoder_model", "decoder_model", "decoder_with_past_model"]
+
 
 def find(path):
     folder = open_model_folder(path)
-    return find_encoder_decoder(folder.members, lambda member: model_file.load(folder.find(member)))
+    found = find_encoder_decoders(folder.members, lambda member: model_file.load(folder.find(member)))
+    assert len(found) < 2
+    return found[0] if found else None
 
 
 @pytest.mark.parametrize(
@@ -70,3 +76,34 @@ def test_of_two_encoders_the_one_that_is_called_so_is_meant_and_else_none(tmp_pa
     assert find(folder).encoder.path == "encoder_model.onnx"
     (folder / "encoder_model.onnx").rename(folder / "one.onnx")
     assert find(folder) is None
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{size}/{part}.onnx" for size in ("base", "small") for part in PARTS],
+        [f"{part}_{size}.onnx" for size in ("base", "small") for part in PARTS],
+        [f"{size}-{part}.onnx" for size in ("base", "small") for part in PARTS],
+        [f"{part}/{size}/model.onnx" for size in ("1", "2") for part in PARTS],
+    ],
+)
+def test_parts_of_several_sets_are_not_mixed(names, tmp_path):
+    """Those of two files each, whose second fits the first of either."""
+    sources = make_folder("decoder_with_past", tmp_path / "one")
+    (tmp_path / "in").mkdir()
+    for name, part in zip(names, PARTS * 2, strict=True):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(sources / f"{part}.onnx", tmp_path / "in" / name)
+    folder = open_model_folder(tmp_path / "in")
+    found = find_encoder_decoders(folder.members, lambda member: model_file.load(folder.find(member)))
+    assert [list(one.paths) for one in found] == [names[:3], names[3:]]
+
+
+def test_a_second_decoder_of_another_name_reads_the_same_encoder_with_its_own_second_file(tmp_path):
+    folder = make_folder("decoder_with_past", tmp_path)
+    for part in PARTS[1:]:
+        shutil.copy(folder / f"{part}.onnx", folder / f"{part}_beam.onnx")
+    assert [[file.member.path for file in one.files] for one in find(folder).decoders] == [
+        ["decoder_model.onnx", "decoder_with_past_model.onnx"],
+        ["decoder_model_beam.onnx", "decoder_with_past_model_beam.onnx"],
+    ]

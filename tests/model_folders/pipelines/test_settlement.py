@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 
 from onnxslim.model_folders.folder_report import MemberOutcome, describe_pipeline
+from onnxslim.model_folders.pipelines import settlement
 from onnxslim.model_folders.pipelines.settlement import Rung, Settlement
 from onnxslim.pipeline.result import Result
 from onnxslim.runtime.session import Session
@@ -28,7 +30,7 @@ def settle(tmp_path):
         model = disturb(opened.models[member.path], WEIGHTS[member.path], noise)
         return MemberOutcome(member, "compressed", None, member.path, Result("quantize", model=model))
 
-    def run(noises, gates, deadline=None, **changes):
+    def run(noises, gates, deadline=None, seconds=0.0, **changes):
         """Outcomes and report, where the parts have these noises by rung, the last of them none."""
         asked = []
 
@@ -39,12 +41,12 @@ def settle(tmp_path):
 
         ladder = [Rung(f"rung {number}", lambda *_, number=number: (number, None)) for number in (1, 2)]
         originals = {path: Session(model) for path, model in opened.models.items()}
-        settlement = Settlement(composition, originals, gates, ladder, SessionConfig(), deadline)
+        one = Settlement(composition, originals, gates, ladder, SessionConfig(), deadline)
         outcomes = {
             member.path: dataclasses.replace(make(member, noises[member.path][0]), **changes)
             for member in opened.pipeline.members
         }
-        return outcomes, settlement.settle(outcomes, redo), settlement.as_json(), asked
+        return outcomes, one.settle(outcomes, redo, seconds), one.as_json(), asked
 
     return run
 
@@ -90,3 +92,14 @@ def test_what_is_exact_already_is_not_made_again(settle):
         {ENCODER: (3.0, 0.0), DECODER: (3.0, 0.0)}, Gates(max_drop=0.01), why="simplified only: no data"
     )
     assert (after, asked) == (before, [])
+
+
+def test_without_a_deadline_there_is_as_much_time_as_making_the_parts_took_and_some_minutes(settle, monkeypatch):
+    """By a clock that goes on by 200 seconds whenever it is asked."""
+    noises, gates = {ENCODER: (3.0, 3.0), DECODER: (3.0, 0.0)}, Gates(max_drop=0.01)
+    for seconds, rungs in ((0.0, [(ENCODER, 1), (ENCODER, 2), (DECODER, 2)]), (1000.0, [(ENCODER, 1), (DECODER, 1)])):
+        clock = itertools.count(0.0, 200.0)
+        monkeypatch.setattr(settlement.time, "monotonic", lambda clock=clock: next(clock))
+        *_, asked = settle(noises, gates, seconds=seconds)
+        assert asked[: len(rungs)] == rungs
+        assert ((ENCODER, 2) in asked[:2]) == (seconds == 0.0)

@@ -43,3 +43,13 @@ def test_the_first_file_that_says_it_counts(files, start, ends, tmp_path):
 def test_what_is_no_token_is_named(value, tmp_path):
     with pytest.raises(InvalidModelError, match=r"config\.json: decoder_start_token_id is .*, expected the number"):
         find(tmp_path, config={"decoder_start_token_id": value})
+
+
+def test_the_nearest_folder_that_says_something_is_asked(tmp_path):
+    for folder, token in (("", 1), ("a", 2)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "config.json").write_text(json.dumps({"decoder_start_token_id": token}))
+    (tmp_path / "a/onnx").mkdir()
+    files = list_folder(tmp_path)
+    starts = [find_special_tokens(files, path).start for path in ("e.onnx", "onnx/e.onnx", "a/e.onnx", "a/onnx/e.onnx")]
+    assert starts == [(1,), (1,), (2,), (2,)]

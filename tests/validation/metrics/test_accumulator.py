@@ -70,3 +70,12 @@ def test_a_named_metric_that_cannot_read_all_samples_says_so(shapes: tuple[tuple
 
     with pytest.raises(UsageError, match="metric miou"):
         add_all()
+
+
+@pytest.mark.parametrize("name", ["kl", "mae"])
+def test_an_error_of_nothing_is_no_share_of_a_few_samples(name: str) -> None:
+    scores = np.random.default_rng(0).standard_normal((12, 5)).astype(np.float32)
+    accumulator = MetricAccumulator(METRICS[name])
+    accumulator.add(scores, scores, scores if name == "mae" else None)
+    found = accumulator.compute()
+    assert (found.drop, found.interval) == (0, (0, 0))
