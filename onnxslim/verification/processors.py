@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -22,6 +23,7 @@ from onnxslim.validation.metrics.accumulator import MetricResult
 from onnxslim.validation.output_kinds.recognition import recognize_outputs
 from onnxslim.validation.paired_runs import run_batches
 from onnxslim.verification.check import Check, Verdict
+from onnxslim.verification.differing_layers import describe_differing, find_differing_layers
 
 #: How far answers may be from those given here: one in 200 may be another, or what is counted as half a point of top-1.
 MAX_DROP = 0.005
@@ -93,7 +95,11 @@ def check_processors(
         except (InvalidModelError, UnsupportedError) as error:
             checks.append(Check(f"answers on {name}", "fail", f"does not run there: {error.message}"))
         else:
-            checks.append(_judge(name, found, named))
+            check = _judge(name, found, named)
+            if check.verdict != "pass":
+                differing = find_differing_layers(model, next(iter(samples.batches(1))), config, interpreter, f"on {name}")
+                check = replace(check, message="; ".join(filter(None, (check.message, describe_differing(differing)))))
+            checks.append(check)
     return checks
 
 
