@@ -28,6 +28,7 @@ from onnxslim.validation.metrics.embeddings import NeighborsMetric, SimilarityMe
 from onnxslim.validation.metrics.images import ImageErrorMetric
 from onnxslim.validation.metrics.numbers import NumberSums
 from onnxslim.validation.metrics.undecoded.cells import CellsMetric, OffsetsMetric
+from onnxslim.validation.output_rows import NoRowsError
 
 #: A point of AP against the original's own boxes: every box that changed is lost there, while of labels some are won.
 OWN_BOXES_POINT = 0.015
@@ -54,8 +55,15 @@ class DetectionAccumulator(DatasetMetric):
         least, trusted = (
             (detection.MIN_SCORE, detection.MIN_SCORE) if labels is not None else (MIN_TRUSTED_SCORE / 2, MIN_TRUSTED_SCORE)
         )
-        result_boxes = detection.read_boxes(_name_outputs(result), n, max(self._min_score, least))
         original_boxes = None if original is None else detection.read_boxes(_name_outputs(original), n, trusted)
+        try:
+            result_boxes = detection.read_boxes(_name_outputs(result), n, max(self._min_score, least))
+        except NoRowsError:
+            raise
+        except UsageError:
+            if original is None:
+                raise
+            result_boxes = [detection.Boxes.none()] * n  # what the original says in them is lost
         if labels is not None and labels.ndim == 3 and labels.shape[2] == 5:
             self._has_labels, true_boxes = True, detection.boxes_from_labels(labels)
         elif labels is not None:

@@ -7,7 +7,7 @@ as boxes (:func:`read_boxes`), whatever the export calls them:
   which may be the background; of one sample also without the first axis (torchvision, TensorFlow, SSD);
 - one output ``(N, K, 6)``: x1, y1, x2, y2, score, class, as exports with suppression inside give it;
 - one output ``(N, 4 + C, K)``: centre, size and a score a class for every anchor (YOLOv8 and later);
-- one output ``(N, K, 5 + C)``: the same with an objectness before the scores (YOLOv5, YOLOX).
+- one output ``(N, K, 5 + C)``: the same with an objectness before the scores (YOLOv5, YOLOX), or nothing but that.
 
 The last two still hold every candidate, so the best of those that overlap are kept, class by class.
 """
@@ -22,6 +22,7 @@ import numpy as np
 
 from onnxslim.core.errors import UsageError
 from onnxslim.validation.metrics.classification import are_probabilities
+from onnxslim.validation.output_rows import as_rows
 
 #: Overlaps at which boxes count as matched: the mean over these is COCO's AP.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -44,6 +45,11 @@ class Boxes:
     corners: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
+
+    @classmethod
+    def none(cls) -> Boxes:
+        """Those of an image in which nothing was found."""
+        return cls(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
 
     def with_min_score(self, score: float) -> Boxes:
         """Those of at least ``score``."""
@@ -72,7 +78,8 @@ def read_boxes(outputs: Mapping[str, Any], n: int, min_score: float = MIN_SCORE)
     """The boxes in each of ``n`` images; of candidates that are still to be suppressed those of at least ``min_score``.
 
     Raises:
-        UsageError: Nothing in the outputs looks like boxes.
+        UsageError: Nothing in the outputs looks like boxes, or they have not as many scores.
+        NoRowsError: There is one list for several images.
     """
     tensors = {name: v for name, v in outputs.items() if isinstance(v, np.ndarray) and v.dtype.kind in "fiu"}
     corners = _pick_tensor(tensors, "box", lambda v: v.ndim in (2, 3) and v.shape[-1] == 4)
@@ -86,7 +93,8 @@ def read_boxes(outputs: Mapping[str, Any], n: int, min_score: float = MIN_SCORE)
         raise UsageError(f"metric ap: no boxes in the outputs {shapes}", hint=f"expected {_EXPECTED_FORMATS}")
     if tensor.shape[1] < tensor.shape[2]:
         return [_suppress_non_maxima(image[:, :4], image[:, 4:], min_score=min_score) for image in tensor.transpose(0, 2, 1)]
-    return [_suppress_non_maxima(image[:, :4], image[:, 4:5] * image[:, 5:], min_score=min_score) for image in tensor]
+    scores = tensor[..., 4:5] * tensor[..., 5:] if tensor.shape[2] > 5 else tensor[..., 4:]
+    return [_suppress_non_maxima(b, s, min_score=min_score) for b, s in zip(tensor[..., :4], scores, strict=True)]
 
 
 def has_named_boxes(outputs: Mapping[str, Any]) -> bool:
@@ -172,18 +180,22 @@ def _interpolate_precision(hits: np.ndarray, truths: int) -> float:
 
 
 def _read_separate_tensors(tensors: Mapping[str, np.ndarray], corners: str, n: int, min_score: float) -> list[Boxes]:
-    def add_sample_axis(values: np.ndarray, rank: int) -> np.ndarray:
-        return values[None] if n == 1 and values.ndim < rank else values
-
-    boxes = add_sample_axis(tensors[corners], 3)
-    count = boxes.shape[1]
-    others = {name: add_sample_axis(v, 2) for name, v in tensors.items() if name != corners}
-    scores = _pick_tensor(others, "score", lambda v: v.dtype.kind == "f" and count in v.shape[1:])
-    if scores is None:
-        raise UsageError(f"metric ap: boxes {corners} have no scores beside them", hint=f"expected {_EXPECTED_FORMATS}")
+    found = tensors[corners]
+    boxes = as_rows(corners, found if found.ndim == 3 else found[None], n)
+    others = {
+        name: one
+        for name, values in tensors.items()
+        for one in (*[values[None]] * (n == 1), values)  # of one sample also without the first axis
+        if name != corners and one.ndim in (2, 3) and len(one) == n and boxes.shape[1] in one.shape[1:]
+    }
+    scores = _pick_tensor(others, "score", lambda v: v.dtype.kind == "f")
+    if scores is None or boxes.ndim != 3:
+        shapes = ", ".join(f"{name} {v.shape}" for name, v in tensors.items())
+        message = f"metric ap: boxes {corners} have not as many scores beside them: {shapes}"
+        raise UsageError(message, hint=f"expected {_EXPECTED_FORMATS}")
     values = others[scores]
     if values.ndim == 3:
-        by_class = drop_background(values if values.shape[1] == count else values.transpose(0, 2, 1))
+        by_class = drop_background(values if values.shape[1] == boxes.shape[1] else values.transpose(0, 2, 1))
         return [
             _suppress_non_maxima(b, s, centered=False, min_score=min_score) for b, s in zip(boxes, by_class, strict=True)
         ]
@@ -194,7 +206,7 @@ def _read_separate_tensors(tensors: Mapping[str, np.ndarray], corners: str, n: i
 
 def drop_background(scores: np.ndarray) -> np.ndarray:
     """Scores (n, K, C) without the class that says "nothing here": of shares of 1, the outer one most boxes belong to."""
-    if scores.shape[2] < 2 or not are_probabilities(scores):
+    if scores.shape[2] < 2 or not scores.size or not are_probabilities(scores):
         return scores
     first, last = (float(np.median(scores[..., column])) for column in (0, -1))
     if max(first, last) <= 0.5:
@@ -217,7 +229,7 @@ def is_box_list(tensor: np.ndarray) -> bool:
 
 
 def _sort_boxes(corners: np.ndarray, scores: np.ndarray, classes: np.ndarray) -> Boxes:
-    valid = np.flatnonzero(np.isfinite(corners).all(axis=1) & (scores > 0))
+    valid = np.flatnonzero(np.isfinite(corners).all(axis=1) & (scores > 0) & np.isfinite(classes))
     order = valid[np.argsort(-scores[valid], kind="stable")]
     class_ids = np.round(classes[order].astype(np.float64)).astype(np.int64)
     return Boxes(corners[order].astype(np.float64), scores[order].astype(np.float64), class_ids)
@@ -229,6 +241,8 @@ def _suppress_non_maxima(
     """The best of overlapping candidates (greedy non-maximum suppression, class by class), at most
     :data:`MAX_DETECTIONS`.
     """
+    if not scores.size:
+        return Boxes.none()
     best = np.nan_to_num(scores).max(axis=1)
     candidates = np.flatnonzero((best >= min_score) & np.isfinite(boxes).all(axis=1))
     candidates = candidates[np.argsort(-best[candidates], kind="stable")]

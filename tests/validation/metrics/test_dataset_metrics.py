@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxslim.core.errors import InvalidDataError
+from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.validation.metrics.dataset_metrics import DATASET_METRICS, DetectionAccumulator
 
 CORNERS = np.array([[10, 10, 30, 30], [50, 50, 90, 80], [5, 60, 25, 90]], np.float32)
@@ -24,6 +24,19 @@ def test_an_original_is_perfect_against_its_own_boxes_and_another_loses_what_it_
     assert found.result == pytest.approx((1 + 51 / 101) / 2)  # class 0 whole; of class 1 one of two, recall to 0.50
     assert found.drop == pytest.approx(1 - found.result)
     assert found.interval is not None
+
+
+@pytest.mark.parametrize("name", ["ap", "box_f1"])
+def test_a_result_with_more_boxes_than_scores_has_lost_what_was_in_the_image(name: str) -> None:
+    tally = DATASET_METRICS[name]()
+    whole = {"boxes": CORNERS, "scores": SCORES, "labels": CLASSES}
+    tally.add(whole, whole, None, 1)
+    tally.add({**whole, "scores": SCORES[:2]}, whole, None, 1)
+    found = tally.compute()
+    assert found.original == 1.0
+    assert found.result == pytest.approx({"ap": 0.5, "box_f1": 2 / 3}[name], abs=0.01)
+    with pytest.raises(UsageError, match=r"boxes boxes have not as many scores .* scores \(2,\)"):
+        tally.add(whole, {**whole, "scores": SCORES[:2]}, None, 1)
 
 
 def test_labels_are_boxes_filled_up_with_class_minus_one() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from onnxslim.core.errors import UsageError
 from onnxslim.validation.metrics import detection
 from onnxslim.validation.metrics.detection import IOU_THRESHOLDS, Boxes, average_precision, box_iou, match_boxes, read_boxes
+from onnxslim.validation.output_rows import NoRowsError
 
 CORNERS = np.array([[10, 10, 30, 30], [50, 50, 90, 80], [5, 60, 25, 90]], np.float32)
 SCORES = np.array([0.9, 0.6, 0.8], np.float32)
@@ -122,6 +123,7 @@ def forms() -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     softmax = np.concatenate([background, np.repeat(least, 6, axis=1)], axis=1).astype(np.float32)
     yield "a background first", {"boxes": many.astype(np.float32), "scores": softmax}
     yield "a background last", {"boxes": many.astype(np.float32), "scores": np.roll(softmax, -1, axis=2)}
+    yield "a score a class of one image", {"boxes": CORNERS, "scores": np.pad(by_class[0], ((0, 0), (0, 1)))}
     yield "a score a class, first", {"boxes": CORNERS[None], "scores": by_class.transpose(0, 2, 1)}
 
 
@@ -137,6 +139,37 @@ def test_boxes_are_read_from_every_form(form: str, outputs: dict[str, np.ndarray
 def test_outputs_without_boxes_are_refused_with_their_shapes() -> None:
     with pytest.raises(UsageError, match=r"logits \(2, 10\)"):
         read_boxes({"logits": np.zeros((2, 10), np.float32)}, 2)
+
+
+SIZES = st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7])
+
+
+@given(st.data())
+def test_whatever_shapes_outputs_have_there_are_boxes_with_a_score_each_or_a_reason(data: st.DataObject) -> None:
+    """Suppression inside a model gives as many boxes as it finds, and quantised it may miscount them."""
+    fill, n = np.random.default_rng(data.draw(st.integers(0, 99))), data.draw(st.integers(1, 3))
+    outputs = {}
+    for name in data.draw(
+        st.sampled_from([("boxes", "scores"), ("boxes", "scores", "labels"), ("out",), ("a", "b", "num")])
+    ):
+        shape = data.draw(st.lists(SIZES, min_size=0, max_size=4).map(tuple))
+        shape = data.draw(st.sampled_from([shape, (n, *shape), (n, *shape[:1], 4), (*shape[:1], 4)]))
+        values = fill.uniform(-0.2, 1.2, shape).astype(data.draw(st.sampled_from(["f4", "f4", "i8"])))
+        outputs[name] = np.where(fill.uniform(size=shape) < data.draw(st.sampled_from([0.0, 0.3])), np.nan, values)
+    try:
+        found = read_boxes(outputs, n)
+    except UsageError:
+        return
+    assert len(found) == n
+    for boxes in found:
+        assert boxes.corners.shape == (len(boxes.scores), 4)
+        assert boxes.classes.shape == boxes.scores.shape
+        assert (np.diff(boxes.scores) <= 0).all()
+
+
+def test_one_list_for_several_images_asks_for_one_at_a_time() -> None:
+    with pytest.raises(NoRowsError, match="for 2 samples"):
+        read_boxes({"boxes": CORNERS, "labels": CLASSES, "scores": SCORES}, 2)
 
 
 def test_suppression_keeps_the_best_of_a_class_and_all_that_do_not_overlap() -> None:
