@@ -32,7 +32,9 @@ from onnxslim.simplification.rules import (
     scale_chain,
     scaler_gemm,
     sequence,
+    single_slope,
     slice,  # noqa: A004
+    slopes,
     squeeze_transpose,
     transpose,
     unbind,
@@ -43,6 +45,6 @@ _MODULES = (
     constant, identity, arithmetic, branch, neutral, cast, gather, gather_transpose, initial_state, view, expand,
     broadcast, slice, partition, sequence, reduce_unit, reduce_unsqueeze, concat, unbind, transpose, squeeze_transpose, clip,
     pad, conv_batchnorm, conv_affine, batchnorm_affine, scale_chain, matmul_scale, matmul_scales, matmul_add, linear_views,
-    scaler_gemm, mean_pool,
+    scaler_gemm, mean_pool, single_slope, slopes,
 )  # fmt: skip
 RULES: tuple[Rule, ...] = tuple(module.RULE for module in _MODULES)
