@@ -17,14 +17,18 @@ import json
 import math
 import os
 import platform
+import signal
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -163,29 +167,17 @@ def choose(
         ChoiceError: There are no models, none has a receipt that passed, or the runtime here takes none.
     """
     found = list(_list_models(Path(folder), threads, batch_size))
-    models, sessions = [choice for choice, _ in found], {}
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 4
+    models = [choice for choice, _ in found]
+    feed = try_models(models, Path(folder), threads, lambda inputs: _read_feed(inputs, data, dims or {}, batch_size))
+    runs = dict(_start(models, Path(folder), threads))
+    if feed is None or not runs:
+        reasons = "; ".join(f"{choice.name}: {choice.why_not}" for choice in models)
+        raise ChoiceError(reasons, _RECEIPT_HINT if feed is None else None)
+    original = next((choice.name for choice, is_original in found if is_original and choice.name in runs), None)
+    figures = _time_beside(original or next(iter(runs)), runs, feed, threads, seconds)
     for choice in models:
-        if choice.why_not is None:
-            try:
-                path = str(Path(folder, choice.name))
-                sessions[choice.name] = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-            except Exception as error:
-                choice.why_not = f"onnxruntime {ort.__version__} does not take it: {_first_line(error)}"
-    if not sessions:
-        raise ChoiceError("; ".join(f"{choice.name}: {choice.why_not}" for choice in models), _RECEIPT_HINT)
-    feed = _read_feed(next(iter(sessions.values())), data, dims or {}, batch_size)
-    runs = dict(_start(models, sessions, feed))
-    if not runs:
-        raise ChoiceError("; ".join(f"{choice.name}: {choice.why_not}" for choice in models))
-    times = time_in_turn(runs, [feed], pick_clock(own_thread=threads == 1), rounds=50, seconds=seconds)
-    original = next((choice.name for choice, is_original in found if is_original and choice.name in times), None)
-    base = times[original or next(iter(times))]
-    for choice in models:
-        if choice.name in times:
-            choice.median_ms = 1e3 * statistics.median(times[choice.name])
-            choice.ratio = statistics.median(b / t for b, t in zip(base, times[choice.name], strict=True))
+        if choice.name in figures:
+            choice.median_ms, choice.ratio = figures[choice.name]
             if original and choice.min_speedup and choice.ratio < choice.min_speedup and choice.name != original:
                 choice.why_not = f"{choice.ratio:.2f} times as fast as the original here, {choice.min_speedup:g} is promised"
             if not original and choice.min_speedup:
@@ -300,26 +292,150 @@ def _judge(path: Path, name: str, receipt: Mapping[str, Any], threads: int, batc
     return choice
 
 
-def _start(
-    models: Sequence[ModelChoice], sessions: Mapping[str, Any], feed: Feed
-) -> Iterator[tuple[str, Callable[[Feed], object]]]:
-    """What is timed; a model that does not run with the inputs of the first is told so."""
+#: What a child does: of each model it says the inputs, runs it once on the file that it is told, and says how that went.
+_CHILD = """
+import sys
+paths, threads, sys.path[:] = __import__("json").loads(sys.argv[1])
+import json
+import numpy as np
+import onnxruntime as ort
+options = ort.SessionOptions()
+options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 4
+def say(**answer):
+    print(json.dumps(answer), flush=True)
+for path in paths:
+    try:
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        say(error=str(error) or type(error).__name__)
+        continue
+    say(inputs=[[one.name, one.type, one.shape] for one in session.get_inputs()])
+    try:
+        file, names = json.loads(sys.stdin.readline())
+        with np.load(file) as arrays:
+            session.run(None, {name: arrays["arr_" + str(at)] for at, name in enumerate(names)})
+        say()
+    except Exception as error:
+        say(error=str(error) or type(error).__name__)
+    del session
+"""
+
+
+def try_models(
+    models: Sequence[ModelChoice], folder: Path, threads: int, make_feed: Callable[[Sequence[Any]], Feed]
+) -> Feed | None:
+    """Load those of ``models`` that may be chosen, and run each once, in a child: the runtime can end its process at either.
+
+    Args:
+        models: What does not load or run gets the reason written down.
+        folder: That they are in.
+        threads: Of one inference.
+        make_feed: What all are run on, by the inputs of the first that loads.
+
+    Returns:
+        That; None where none loads.
+
+    Raises:
+        ChoiceError: ``make_feed`` did.
+    """
+    waiting, feed = [choice for choice in models if choice.why_not is None], None
+    with tempfile.TemporaryDirectory() as scratch:
+        while waiting:  # a child goes on until a model ends it
+            request = [[str(folder / choice.name) for choice in waiting], threads, [entry for entry in sys.path if entry]]
+            with subprocess.Popen(
+                [sys.executable, "-c", _CHILD, json.dumps(request)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, encoding="utf-8",
+            ) as child:  # fmt: skip
+                try:
+                    feed = _follow(child, waiting, Path(scratch, "feed.npz"), feed, make_feed)
+                except BaseException:
+                    child.kill()
+                    raise
+    return feed
+
+
+def _follow(
+    child: subprocess.Popen[str],
+    waiting: list[ModelChoice],
+    file: Path,
+    feed: Feed | None,
+    make_feed: Callable[[Sequence[Any]], Feed],
+) -> Feed | None:
+    """Write down what ``child`` says of the models ``waiting``, which are taken from that list, until it ends."""
+    runtime = f"onnxruntime {ort.__version__}"
+    while waiting:
+        choice, answer = waiting.pop(0), _read_answer(child)
+        is_loaded = answer is not None and "inputs" in answer
+        if is_loaded and answer is not None:
+            if feed is None:
+                feed = make_feed([SimpleNamespace(name=n, type=kind, shape=shape) for n, kind, shape in answer["inputs"]])
+                np.savez(file, *feed.values())  # by place: an input may be called as savez calls its own arguments
+            answer = _read_answer(child, json.dumps([str(file), list(feed)]))
+        if answer is None:
+            choice.why_not = f"{runtime} dies {'of running' if is_loaded else 'of loading'} it: {_describe_end(child)}"
+            return feed
+        if "error" in answer:
+            what = "it does not run with the same inputs" if is_loaded else f"{runtime} does not take it"
+            choice.why_not = f"{what}: {_first_line(answer['error'])}"
+    return feed
+
+
+def _read_answer(child: subprocess.Popen[str], told: str | None = None) -> dict[str, Any] | None:
+    """What ``child`` says next, once it was ``told`` what to run; None where it has ended."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    try:
+        if told is not None:
+            child.stdin.write(f"{told}\n")
+            child.stdin.flush()
+    except OSError:  # a broken pipe
+        return None
+    line = next((line for line in child.stdout if line.startswith("{")), None)  # what libraries print is passed over
+    return None if line is None else dict(json.loads(line))
+
+
+def _describe_end(child: subprocess.Popen[str]) -> str:
+    code = child.wait()
+    names = {int(one): one.name for one in signal.Signals}
+    return f"signal {-code} ({names.get(-code, 'unknown')})" if code < 0 else f"exit code {code}"
+
+
+def _start(models: Sequence[ModelChoice], folder: Path, threads: int) -> Iterator[tuple[str, Callable[[Feed], object]]]:
+    """What is timed: the models that a child could run."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 4
     for choice in models:
-        session = sessions.get(choice.name)
-        if session is None:
-            continue
-        try:
-            session.run(None, feed)
-        except Exception as error:
-            choice.why_not = f"it does not run with the same inputs: {_first_line(error)}"
-            continue
-        yield choice.name, partial(session.run, None)
+        if choice.why_not is None:
+            try:
+                session = ort.InferenceSession(str(folder / choice.name), options, providers=["CPUExecutionProvider"])
+            except Exception as error:  # memory, where one fits and all together do not
+                choice.why_not = f"onnxruntime {ort.__version__} does not take it: {_first_line(error)}"
+                continue
+            yield choice.name, partial(session.run, None)
+
+
+def _time_beside(
+    base: str, runs: Mapping[str, Callable[[Feed], object]], feed: Feed, threads: int, seconds: float
+) -> dict[str, tuple[float, float]]:
+    """Milliseconds of each, and how many times faster than ``base`` it is: in turn with that alone, because two that lie far
+    apart in a round of many meet another clock.
+    """
+    clock, others = pick_clock(own_thread=threads == 1), [name for name in runs if name != base]
+    found: dict[str, tuple[float, float]] = {}
+    of_base: list[float] = []
+    for name in others or [base]:
+        pair = {base: runs[base], name: runs[name]}
+        times = time_in_turn(pair, [feed], clock, rounds=50, seconds=seconds / max(len(others), 1))
+        of_base += times[base]
+        ratios = [b / t for b, t in zip(times[base], times[name], strict=True)]
+        found[name] = 1e3 * statistics.median(times[name]), statistics.median(ratios)
+    return found | {base: (1e3 * statistics.median(of_base), 1.0)}
 
 
 def _read_feed(
-    session: Any, data: str | os.PathLike[str] | None, dims: Mapping[str, int], batch_size: int = 1
+    inputs: Sequence[Any], data: str | os.PathLike[str] | None, dims: Mapping[str, int], batch_size: int = 1
 ) -> dict[str, np.ndarray]:
-    """The first samples of ``data``, or made-up values for the inputs of ``session``."""
+    """The first samples of ``data``, or made-up values for ``inputs``, each with its name, type and shape."""
     if data is None:
         rng = np.random.default_rng(0)
         try:
@@ -327,13 +443,13 @@ def _read_feed(
                 one.name: _make_up(
                     rng, one.type, [_resolve(size, dims, 1 if axis else batch_size) for axis, size in enumerate(one.shape)]
                 )
-                for one in session.get_inputs()
+                for one in inputs
             }
         except (MemoryError, ValueError) as error:
             raise ChoiceError(f"no inputs of such sizes can be made up ({_first_line(error)})", exit_code=2) from None
     try:
         with np.load(data, allow_pickle=False) as arrays:
-            return {one.name: _take_first(arrays[one.name], one.shape, batch_size) for one in session.get_inputs()}
+            return {one.name: _take_first(arrays[one.name], one.shape, batch_size) for one in inputs}
     except KeyError as error:
         raise ChoiceError(f"{data}: no input of that name in it ({error})", exit_code=2) from None
     except (OSError, EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
@@ -392,7 +508,7 @@ def _read_cpu() -> str:
     return info.get("model name") or numbers or platform.processor() or platform.machine()
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: Exception | str) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

@@ -17,10 +17,15 @@ import onnxruntime
 import pytest
 
 from onnxslim.core.cpu_info import describe_cpu
+from onnxslim.model_io import model_file
 from onnxslim.runtime.devices import choose as choosing
-from onnxslim.runtime.devices.choose import ChoiceError, choose, time_in_turn
+from onnxslim.runtime.devices.choose import ChoiceError, Feed, ModelChoice, choose, time_in_turn
 from tests.support.digits import FEED, MODEL
+from tests.support.fatal_models import FATAL_PERMS, dies, divided_by_an_input, run_outcome, transposed_product
 from tests.support.receipts import write_receipt
+
+#: Before tests put another in its place.
+try_models = choosing.try_models
 
 #: By the content's length: the fake clock of these tests.
 Times = Callable[[dict[str, float]], None]
@@ -52,6 +57,68 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Times:
         monkeypatch.setattr(choosing, "time_in_turn", timed)
 
     return use
+
+
+@pytest.fixture(autouse=True)
+def _without_a_child(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process a test is not worth its seconds: nothing here dies, but where ``dying`` is asked for."""
+    if "dying" in request.fixturenames:
+        return
+
+    def try_here(models: list[ModelChoice], folder: Path, threads: int, make_feed: Callable[..., Feed]) -> Feed | None:
+        started = dict(choosing._start(models, folder, threads))
+        return make_feed(onnxruntime.InferenceSession(MODEL).get_inputs()) if started else None
+
+    monkeypatch.setattr(choosing, "try_models", try_here)
+
+
+@pytest.fixture
+def dying(folder: Path) -> Path:
+    """The folder with models that end the runtime's process, or that it does not take."""
+    unknown = onnx.load(MODEL)
+    unknown.graph.node[0].op_type = "NoSuchOp"
+    onnx.save(unknown, folder / "a_unknown.onnx")
+    write_receipt(folder / "a_unknown.onnx", folder / "original.onnx")
+    for name, content in (
+        ("b_loads", model_file.to_bytes(transposed_product(*FATAL_PERMS[0]))),
+        ("c_runs", divided_by_an_input()),
+    ):
+        (folder / f"{name}.onnx").write_bytes(content)
+        write_receipt(folder / f"{name}.onnx", folder / "original.onnx")
+    return folder
+
+
+def test_what_ends_the_runtimes_process_is_left_out_and_the_rest_is_chosen_from(dying: Path, times: Times) -> None:
+    times({"original": 4, "good": 2, "better": 1, "a_unknown": 0.1, "b_loads": 0.1, "c_runs": 0.1})
+    report = choose(dying)
+    assert report["chosen"] == "better.onnx"
+    assert "NoSuchOp" in str(find(report, "a_unknown")["why_not"])
+    why = str(find(report, "b_loads")["why_not"])
+    if dies(transposed_product(*FATAL_PERMS[0])):
+        assert why.startswith(f"onnxruntime {onnxruntime.__version__} dies of loading it: signal ")
+    assert str(find(report, "c_runs")["why_not"]).startswith("it does not run with the same inputs")
+
+
+def test_a_model_that_dies_of_a_run_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "c.onnx").write_bytes(divided_by_an_input())
+    feeds = {"x": np.zeros((1, 16, 1), np.float32), "n": np.array(0)}
+    choice = ModelChoice("c.onnx", 1, "")
+    assert try_models([choice], tmp_path, 1, lambda inputs: feeds) is feeds
+    if run_outcome(divided_by_an_input(), feeds) < 0:
+        assert "dies of running it: signal 8 (SIGFPE)" in str(choice.why_not)
+
+
+def test_each_is_timed_in_turn_with_the_base_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that halves between two pairs changes no ratio."""
+    speeds = iter((1.0, 0.5))
+
+    def timed(runs: dict[str, float], *_: object, **__: object) -> dict[str, list[float]]:
+        speed = next(speeds)
+        return {name: [speed * value] * 5 for name, value in runs.items()}
+
+    monkeypatch.setattr(choosing, "time_in_turn", timed)
+    found = choosing._time_beside("base", {"a": 2.0, "base": 4.0, "b": 1.0}, {}, 1, 1.0)  # type: ignore[dict-item]
+    assert {name: ratio for name, (_, ratio) in found.items()} == {"a": 2.0, "b": 4.0, "base": 1.0}
 
 
 def find(report: dict[str, list[dict[str, object]]], name: str) -> dict[str, object]:
@@ -146,17 +213,17 @@ def test_inputs_are_made_up_by_type_and_size_or_read(folder: Path, tmp_path: Pat
     g (float[n,3] x, int64[n,m] ids, bool[2] mask, string[n] s) => (float[n,3] y, int64[n,m] i, bool[2] b, string[n] t)
     { y = Identity (x)  i = Identity (ids)  b = Identity (mask)  t = Identity (s) }"""
     session = onnxruntime.InferenceSession(onnx.parser.parse_model(text).SerializeToString())
-    feed = choosing._read_feed(session, None, {"m": 4})
+    feed = choosing._read_feed(session.get_inputs(), None, {"m": 4})
     assert {name: array.shape for name, array in feed.items()} == {"x": (1, 3), "ids": (1, 4), "mask": (2,), "s": (1,)}
     session.run(None, feed)
     data = tmp_path / "data.npz"
     np.savez(data, image=np.repeat(FEED["image"], 3, 0))
     model = onnxruntime.InferenceSession(str(MODEL))
-    np.testing.assert_array_equal(choosing._read_feed(model, data, {})["image"], FEED["image"])
+    np.testing.assert_array_equal(choosing._read_feed(model.get_inputs(), data, {})["image"], FEED["image"])
     with pytest.raises(ChoiceError, match="no input of that name"):
-        choosing._read_feed(session, data, {})
+        choosing._read_feed(session.get_inputs(), data, {})
     with pytest.raises(ChoiceError, match=r"not an \.npz"):
-        choosing._read_feed(model, MODEL, {})
+        choosing._read_feed(model.get_inputs(), MODEL, {})
 
 
 def test_numbers_and_fixed_batches_are_taken_whole_from_the_data(tmp_path: Path) -> None:
@@ -166,7 +233,7 @@ def test_numbers_and_fixed_batches_are_taken_whole_from_the_data(tmp_path: Path)
     session = onnxruntime.InferenceSession(onnx.parser.parse_model(text).SerializeToString())
     data = tmp_path / "data.npz"
     np.savez(data, x=np.zeros((5, 3), np.float32), rate=np.int64(16000), at=np.arange(5))
-    session.run(None, choosing._read_feed(session, data, {}))
+    session.run(None, choosing._read_feed(session.get_inputs(), data, {}))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"\x93NUMPY\x01\x00"])
@@ -175,11 +242,11 @@ def test_data_that_are_damaged_are_a_wrong_call(tmp_path: Path, content: bytes) 
     data.write_bytes(content)
     session = onnxruntime.InferenceSession(str(MODEL))
     with pytest.raises(ChoiceError, match=r"not an \.npz") as caught:
-        choosing._read_feed(session, data, {})
+        choosing._read_feed(session.get_inputs(), data, {})
     assert caught.value.exit_code == 2
     np.save(tmp_path / "data.npy", FEED["image"])
     with pytest.raises(ChoiceError, match=r"not an \.npz"):
-        choosing._read_feed(session, tmp_path / "data.npy", {})
+        choosing._read_feed(session.get_inputs(), tmp_path / "data.npy", {})
 
 
 @pytest.mark.parametrize("rows", [None, 3, 20])
@@ -189,7 +256,7 @@ def test_as_many_samples_at_a_time_as_asked_are_timed(rows: int | None, folder: 
         data = tmp_path / "d.npz"
         np.savez(data, image=np.resize(FEED["image"], (rows, 1, 8, 8)))
     session = onnxruntime.InferenceSession(MODEL)
-    assert choosing._read_feed(session, data, {}, 8)["image"].shape == (8, 1, 8, 8)
+    assert choosing._read_feed(session.get_inputs(), data, {}, 8)["image"].shape == (8, 1, 8, 8)
     times({"original": 4, "good": 2, "better": 1, "wrong": 0.1})
     report = choose(folder, data=data, batch_size=8, threads=2)
     assert (report["batch"], report["threads"]) == (8, 2)
@@ -201,7 +268,7 @@ def test_what_cannot_be_made_up_is_told() -> None:
     text = """<ir_version: 8, opset_import: ["": 17]> g (float[n,m,k] x) => (float[n,m,k] y) { y = Identity (x) }"""
     session = onnxruntime.InferenceSession(onnx.parser.parse_model(text).SerializeToString())
     with pytest.raises(ChoiceError, match="no inputs of such sizes"):
-        choosing._read_feed(session, None, dict.fromkeys("nmk", 10**6))
+        choosing._read_feed(session.get_inputs(), None, dict.fromkeys("nmk", 10**6))
     for kind in ("seq(tensor(float))", "map(int64,tensor(float))", "tensor(none)"):
         with pytest.raises(ChoiceError, match="no values can be made up"):
             choosing._make_up(np.random.default_rng(0), kind, [1])
