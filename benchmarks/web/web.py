@@ -3,11 +3,13 @@
     npm install onnxruntime-web                                            # anywhere
     python benchmarks/web/web.py node_modules/onnxruntime-web [MANIFEST [NAME ...]] [--browser] [--costs]
 
-Every model is written in float, int8, int4 and float16 and its answers are compared with the native runtime's: cosine of
-all outputs, and the share of samples whose class is the same one. Times are processor time under Node, one
-thread, interleaved: they are the real ones of this machine's CPU. WebGPU runs on a software adapter, for its answers
-only. ``--costs`` times the layers that ``targets/web.py`` has its cost model from. Without a MANIFEST (``reach.py`` has
-its format) the sample models are taken. Ends with 1 where an answer differs.
+Every model is written in float, int8, int4 and float16 and its answers are compared with the native runtime's: cosine
+of all outputs, and the share of samples whose class is the same one. Times are processor time under Node, one thread,
+interleaved: they are the real ones of this machine's CPU. WebGPU runs on a software adapter, for its answers only.
+``--costs`` times the layers that ``targets/web.py`` has its cost model from. Without a MANIFEST (``reach.py`` has its
+format) the sample models are taken, on the digits or, where they read other inputs, on made-up ones. A variant that is
+not written, or that a consumer does not run, is told with the reason. ``--markdown`` writes what was found as a table.
+Ends with 1 where an answer differs.
 """
 
 from __future__ import annotations
@@ -43,29 +45,36 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "int4 weights": {"target": "web", "weights": "int4"},
     "float16": {"target": "cuda"},
 }
+#: What runs the files, and in Chromium with which provider.
+NODE, BROWSERS = "Node, WASM", {"wasm": "Chromium, WASM", "webgpu": "Chromium, WebGPU"}
 #: Cosine to the native answers, below which a consumer is said to answer otherwise.
 _MIN_COSINE = 0.9999
+#: Samples of made-up inputs.
+_MADE_UP = 64
+
+#: By model and variant: by consumer what was found there.
+Table = dict[tuple[str, str], dict[str, str]]
 
 
-def find_models(given: argparse.Namespace) -> Iterator[tuple[str, Path, Path]]:
+def find_models(given: argparse.Namespace) -> Iterator[tuple[str, Path, str]]:
     """(name, model, data) of what was asked for."""
     if given.manifest is None:
-        for model in sorted(SAMPLES.glob("*.onnx")):
-            yield model.stem, model, SAMPLES / "digits_calib.npz"
+        for model in sorted(SAMPLES.glob("**/*.onnx")):
+            yield model.stem, model, str(SAMPLES / "digits_calib.npz") if model.parent == SAMPLES else "random"
         return
     for entry in json.loads(given.manifest.read_text()):
         if not given.names or entry["name"] in given.names:
-            yield entry["name"], given.manifest.parent / entry["model"], given.manifest.parent / entry["fit"]
+            yield entry["name"], given.manifest.parent / entry["model"], str(given.manifest.parent / entry["fit"])
 
 
-def write_task(root: Path, name: str, model: Path, data: Path, feeds: int) -> dict[str, Any]:
+def write_task(root: Path, name: str, model: Path, data: str, feeds: int) -> dict[str, Any]:
     """The files and feeds of one model, in a folder of ``root``."""
     folder = root / name
     folder.mkdir()
-    files = {"float": f"{name}/float.onnx"}
+    files, refused = {"float": f"{name}/float.onnx"}, {}
     loaded = model_file.load(model)
     simple = simplify(loaded)[0]
-    samples = open_samples(str(data), simple)
+    samples = open_samples(data, simple, max_samples=_MADE_UP if data == "random" else None)
     model_file.save(loaded, root / files["float"])
     for variant, options in VARIANTS.items():
         out = folder / f"{variant.replace(' ', '_')}.onnx"
@@ -74,9 +83,11 @@ def write_task(root: Path, name: str, model: Path, data: Path, feeds: int) -> di
             model_file.save(result, out)
             files[variant] = f"{name}/{out.name}"
         except OnnxslimError as error:
-            print(f"{name}, {variant}: not written: {error}", flush=True)
+            refused[variant] = error.message
+            print(f"{name}, {variant}: not written: {error.message}", flush=True)
     batches = [dict(batch) for batch in islice(samples.batches(1), feeds)]
-    return {"name": name, "files": files, "feeds": write_feeds(root, name, batches), "rounds": 12, "round_ms": 15}
+    fed = write_feeds(root, name, batches)
+    return {"name": name, "files": files, "refused": refused, "feeds": fed, "rounds": 12, "round_ms": 15}
 
 
 def write_feeds(root: Path, name: str, batches: list[dict[str, np.ndarray]]) -> list[dict[str, Any]]:
@@ -117,23 +128,39 @@ def compare(native: list[dict[str, np.ndarray]], outputs: list[dict[str, Any]]) 
     return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-30)), float(np.mean(same)) if same else 1.0
 
 
-def show(root: Path, tasks: list[dict[str, Any]], answers: Answers, *, timed: bool) -> bool:
-    """Print a row for each file; whether all answers are the native ones."""
-    good = True
+def show(root: Path, tasks: list[dict[str, Any]], answers: Answers, consumer: str, table: Table) -> bool:
+    """Print a row for each file and put it into ``table``; whether all that run answer as the native runtime does."""
+    good, timed = True, consumer == NODE
     for task in tasks:
         base = answers[task["name"]].get("float", {}).get("ms")
         for key, file in task["files"].items():
             found = answers[task["name"]][key]
+            cells = table.setdefault((task["name"], key), {})
             if "error" in found:
-                good = False
-                print(f"{task['name']:<22} {key:<13} {found['error'][:100]}")
+                reason = " ".join(found["error"].split())[:160]
+                cells[consumer] = f"does not run: {reason}"
+                print(f"{task['name']:<22} {key:<13} {reason}")
                 continue
             cosine, same = compare(read_native(root, task, key), found["outputs"])
             good &= cosine >= _MIN_COSINE and same >= 0.999
             ratio = f"{base / found['ms']:5.2f}x" if timed and base else ""
+            wrong = "" if cosine >= _MIN_COSINE and same >= 0.999 else "**differs**: "
+            cells[consumer] = f"{wrong}{cosine:.6f}, {100 * same:.4g} %{f', {ratio.strip()}' if ratio else ''}"
             size = (root / file).stat().st_size
             print(f"{task['name']:<22} {key:<13} cosine {cosine:.6f}  same {same:.3f}  {size:>9} B  {ratio}")
     return good
+
+
+def write_table(path: Path, tasks: list[dict[str, Any]], table: Table, consumers: list[str]) -> None:
+    """A Markdown table: cosine to the native answers, share of samples of the same class, speed against float."""
+    rows = [["model", "variant", *consumers], ["---"] * (2 + len(consumers))]
+    for task in tasks:
+        for key in ("float", *VARIANTS):
+            refused = task["refused"].get(key)
+            cells = table.get((task["name"], key), {})
+            found = [f"not written: {refused}", *[""] * len(consumers)] if refused else [cells.get(c, "") for c in consumers]
+            rows.append([task["name"], key, *found[: len(consumers)]])
+    path.write_text("".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in rows))
 
 
 def measure_costs(package: Path, root: Path) -> None:
@@ -162,6 +189,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--browser", action="store_true", help="in headless Chromium too, with WASM and WebGPU")
     parser.add_argument("--costs", action="store_true", help="time the layers of the cost model instead")
+    parser.add_argument("--markdown", type=Path, metavar="F.md", help="write the table of what was found")
     parser.add_argument("--feeds", type=int, default=32, help="samples that are compared")
     given = parser.parse_args()
     package = given.package.resolve()
@@ -173,14 +201,22 @@ def main() -> int:
             return 0
         tasks = [write_task(root, *found, given.feeds) for found in find_models(given)]
         (root / "tasks.json").write_text(json.dumps({"root": str(root), "tasks": tasks}))
-        print("== Node, WASM")
-        good = show(root, tasks, run_node(package, root), timed=True)
-        for provider in ("wasm", "webgpu") if given.browser else ():
-            print(f"== Chromium, {provider}")
+        table: Table = {}
+        print(f"== {NODE}", flush=True)
+        good = show(root, tasks, run_node(package, root), NODE, table)
+        consumers = [NODE]
+        for task in tasks:
+            task["rounds"] = 0  # the browser is asked for its answers alone
+        (root / "tasks.json").write_text(json.dumps({"root": str(root), "tasks": tasks}))
+        for provider, consumer in BROWSERS.items() if given.browser else ():
+            print(f"== {consumer}", flush=True)
+            consumers.append(consumer)
             try:
-                good &= show(root, tasks, run_browser(package, root, provider), timed=False)
+                good &= show(root, tasks, run_browser(package, root, provider), consumer, table)
             except RuntimeError as error:
-                print(f"not run: {error}")
+                print(f"not run: {error}", flush=True)
+        if given.markdown is not None:
+            write_table(given.markdown, tasks, table, consumers)
     return 0 if good else 1
 
 
