@@ -34,10 +34,12 @@ class RecoverOptions:
         batch_size: Samples an update.
         lr: Adam's peak rate as a share of each weight's own root mean square, so that one number suits all layers; None
             takes 3e-3, or 3e-4 for a model with quantised weights, and less where a short training at that gains nothing.
+            A rate that leads far above the best loss is lowered on the way, and training goes on from the best weights.
         weight_decay: Decoupled (AdamW), on weights of rank 2 and more.
         warmup: Share of the steps over which the rate rises; behind it falls along a cosine to zero.
-        blockwise: Share of the steps in which every block learns on its own, before all learn together; None takes
-            0.3, or 0 for a model with quantised weights, whose blocks are already close to the teacher's.
+        blockwise: Share of the steps in which every block learns on its own at most, before all learn together; it ends
+            where that leads above where training began, as it may where layers were repaired. None takes 0.3, or 0 for a
+            model with quantised weights, whose blocks are already close to the teacher's.
         augment: Changes of the inputs (:data:`AUGMENTATIONS`); None means flip and crop where the input is an image,
             and crop alone where labels are given, because a mirrored digit has another label. () switches them off.
         label_weight: What the cross-entropy to the labels weighs beside the distance to the teacher, where labels are.

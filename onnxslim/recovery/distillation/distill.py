@@ -223,6 +223,8 @@ def _describe(
         "lr": plan.lr,
         "steps": plan.steps,
         "ran": state.step,
+        "blockwise": min(state.count_blockwise(plan), state.step),
+        "slowdowns": state.slowdowns,
         "rollbacks": state.rollbacks,
         "curve": state.curve,
         "gradient_norms": {block or "(last)": norm for block, norm in state.usual.items()},

@@ -11,6 +11,8 @@ from torch.nn import functional
 #: Class scores are taught at this temperature. Of samples that a teacher was trained on it is all but certain: what it
 #: knows of the other classes, which is what it has to teach, hardly shows in its probabilities.
 TEMPERATURE = 4.0
+#: Scores of fewer classes may have length one by chance.
+_MIN_UNIT_SIZE = 8
 
 
 def relative_error(student: Tensor, teacher: Tensor) -> Tensor:
@@ -21,10 +23,18 @@ def relative_error(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def is_class_scores(teacher: Tensor) -> bool:
-    """Whether an output is one score a class: (n, classes), and not independent probabilities."""
+    """Whether an output is one score a class: (n, classes), and neither independent probabilities nor unit vectors."""
     if teacher.dim() != 2 or teacher.shape[1] < 2:
         return False
-    return not ((teacher >= 0) & (teacher <= 1)).all() or is_distribution(teacher)
+    if ((teacher >= 0) & (teacher <= 1)).all():
+        return is_distribution(teacher)
+    return not is_unit_vectors(teacher)
+
+
+def is_unit_vectors(teacher: Tensor) -> bool:
+    """Whether every row of an output has length one, as embeddings do: its largest number says nothing by itself."""
+    lengths = torch.linalg.vector_norm(teacher, dim=1)
+    return teacher.shape[1] >= _MIN_UNIT_SIZE and torch.allclose(lengths, torch.ones_like(lengths), atol=1e-2)
 
 
 def is_distribution(teacher: Tensor) -> bool:

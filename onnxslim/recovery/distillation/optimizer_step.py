@@ -42,11 +42,10 @@ def make_optimizer(plan: TrainingPlan) -> torch.optim.Optimizer:
     return optimizer
 
 
-def compute_rate_factor(step: int, steps: int, warmup: int) -> float:
-    """The rate as a share of its peak: rising in a line, then along a cosine to zero."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+def compute_rate_factor(step: int, steps: int, warmup: int, begun: int = 0) -> float:
+    """The rate as a share of its peak: rising in a line since the optimizer began, then along a cosine to zero."""
+    rising = min(1.0, (step - begun + 1) / warmup) if warmup else 1.0
+    return rising * 0.5 * (1 + math.cos(math.pi * max(0, step - warmup) / max(1, steps - warmup)))
 
 
 def batch_loss(plan: TrainingPlan, batch: DistillationBatch, blockwise: bool) -> Tensor:
@@ -97,9 +96,9 @@ def _accumulate_gradients(plan: TrainingPlan, step: int, *, blockwise: bool, thr
 def update(plan: TrainingPlan, optimizer: torch.optim.Optimizer, state: TrainingState, threads: ThreadPoolExecutor) -> float:
     """Make update ``state.step``; its loss, NaN where that or a gradient is not finite and nothing was changed."""
     for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * state.rate * compute_rate_factor(state.step, plan.steps, plan.warmup)
+        group["lr"] = group["peak"] * state.rate * compute_rate_factor(state.step, plan.steps, plan.warmup, state.begun)
     optimizer.zero_grad()
-    loss = _accumulate_gradients(plan, state.step, blockwise=state.step < plan.blockwise, threads=threads)
+    loss = _accumulate_gradients(plan, state.step, blockwise=state.step < state.count_blockwise(plan), threads=threads)
     if not math.isfinite(loss) or not _clip_gradients(plan, state):
         return math.nan
     optimizer.step()

@@ -32,8 +32,10 @@ _PATIENCE, _WORSE_RATIO, _NO_PROGRESS = 12, 1.25, "nothing got better"
 _FUTILE_SHARE = 0.5
 #: The same of one that was cut at :attr:`TrainingPlan.last`.
 _CUT_SHORT = "no more steps were asked for"
-#: The rate after a roll-back, as a share of the one before; the third roll-back is the last.
+#: The rate after a roll-back, as a share of the one before; the third roll-back from what is not finite is the last.
 _ROLLBACK_RATE_FACTOR, _MAX_ROLLBACKS = 0.3, 3
+#: How often training starts again from its best weights at a lower rate, because it went so far above their loss.
+_MAX_SLOWDOWNS = 3
 
 
 class HeldOutMetrics(NamedTuple):
@@ -112,6 +114,8 @@ def train(plan: TrainingPlan, progress: Progress) -> tuple[TrainingState, str | 
                 stop_reason = "the time was up"
             if state.step % evaluation_interval == 0 or state.step == plan.steps or stop_reason is not None:
                 metrics = _evaluate_average(plan, state, loss)
+                if stop_reason is None:
+                    optimizer = _take_back(plan, optimizer, state, metrics)
                 good_snapshot = _take_snapshot(plan, optimizer)
                 checkpoint.save(plan, good_snapshot, state)
                 if stop_reason is None and (state.worse >= _PATIENCE or _is_futile(plan, state)):
@@ -131,15 +135,41 @@ def _evaluate_average(plan: TrainingPlan, state: TrainingState, loss: float) -> 
     logger.debug("gradient norms by block: %s", {k: f"{v:.2e}" for k, v in state.norms.items()})
     if metrics.loss < state.best_loss:
         state.best, state.best_loss, state.worse = copy_tensors(state.average), metrics.loss, 0
-    elif state.step > plan.blockwise and metrics.loss > _WORSE_RATIO * state.best_loss:
+    elif state.step > state.count_blockwise(plan) and metrics.loss > _WORSE_RATIO * state.best_loss:
         state.worse += 1
     return metrics
 
 
+def _take_back(
+    plan: TrainingPlan, optimizer: torch.optim.Optimizer, state: TrainingState, metrics: HeldOutMetrics
+) -> torch.optim.Optimizer:
+    """Go on from the best weights where what led away from them does no good; the optimizer to go on with.
+
+    Blocks learn on their own as long as they do not lead above where training began. What repair has fitted layer by layer
+    gains nothing by that: it is how the errors of layers add up that is left, and only learning together sees it. Together,
+    a loss far above the best says that the rate is too high: a forecast sees a few updates of a falling rate, but at its
+    peak it stays for many, and what they add as noise is soon more than there is to win.
+    """
+    is_blockwise = state.step <= state.count_blockwise(plan)
+    limit = state.curve[0]["held"] if is_blockwise else _WORSE_RATIO * state.best_loss
+    if metrics.loss <= limit or (state.slowdowns == _MAX_SLOWDOWNS and not is_blockwise):
+        return optimizer
+    set_parameters(plan, state.best)
+    state.average = copy_tensors(state.best)
+    logger.info("step %d: back to the best weights", state.step)
+    if is_blockwise:
+        state.blockwise = state.step
+        return optimizer  # which knows by now how much the gradients of each weight vary
+    state.slowdowns += 1
+    state.rate *= _ROLLBACK_RATE_FACTOR
+    state.begun = state.step
+    return make_optimizer(plan)
+
+
 def _is_futile(plan: TrainingPlan, state: TrainingState) -> bool:
     """Whether half of a training has brought nothing: what comes of the rest was not on its way by then."""
-    given_loss = state.curve[0]["held"]
-    if state.step < plan.blockwise + _FUTILE_SHARE * (plan.steps - plan.blockwise) or state.best_loss < given_loss:
+    given_loss, blockwise = state.curve[0]["held"], state.count_blockwise(plan)
+    if state.step < blockwise + _FUTILE_SHARE * (plan.steps - blockwise) or state.best_loss < given_loss:
         return False
     current_weights = copy_tensors(plan.student.parameters)
     set_parameters(plan, {name: torch.lerp(given, state.average[name], 0.5) for name, given in state.best.items()})

@@ -60,11 +60,18 @@ class TrainingPlan:
 
 @dataclass
 class TrainingState:
-    """Everything that changes, as plain data and tensors: what a checkpoint holds."""
+    """Everything that changes, as plain data and tensors: what a checkpoint holds.
+
+    ``blockwise`` is how many updates the blocks made on their own, where these ended before what was planned; ``begun`` the
+    update before which the optimizer knew nothing.
+    """
 
     step: int = 0
     rate: float = 1.0
     rollbacks: int = 0
+    slowdowns: int = 0
+    blockwise: int | None = None
+    begun: int = 0
     worse: int = 0
     best_loss: float = math.inf
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -72,3 +79,7 @@ class TrainingState:
     usual: dict[str, float] = field(default_factory=dict)
     norms: dict[str, float] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
+
+    def count_blockwise(self, plan: TrainingPlan) -> int:
+        """The updates that come before the blocks learn together."""
+        return plan.blockwise if self.blockwise is None else self.blockwise

@@ -36,3 +36,10 @@ def test_independent_probabilities_are_not_taken_for_class_scores() -> None:
     assert losses.is_class_scores(torch.softmax(torch.randn(8, 4), 1))
     assert losses.is_class_scores(torch.randn(8, 4))
     assert not losses.is_class_scores(torch.randn(8, 4, 2))
+
+
+def test_embeddings_of_unit_length_are_vectors_and_no_class_scores() -> None:
+    vectors = torch.nn.functional.normalize(torch.randn(8, 16))
+    assert not losses.is_class_scores(vectors)
+    assert losses.is_class_scores(3 * vectors)
+    assert float(losses.distance({"y": -vectors}, {"y": vectors}, ["y"])) == pytest.approx(4.0, rel=1e-5)

@@ -74,6 +74,28 @@ def test_a_loss_that_is_not_finite_rolls_back_and_lowers_the_rate(monkeypatch: p
     assert "step 0" in str(raised.value.hint)
 
 
+def test_a_rate_that_leads_away_is_lowered_and_training_goes_on_from_the_best_weights() -> None:
+    teacher, student = nets.mlp(), nets.damaged(nets.mlp(), 0.02)
+    result, report = recover(student, teacher, nets.rows(), RecoverOptions(steps=200, lr=1.0))
+    rates = [point["rate"] for point in report.details["curve"][1:]]
+    assert report.details["slowdowns"] > 0
+    assert rates[-1] == pytest.approx(0.3 ** report.details["slowdowns"])
+    assert error(result, teacher, fresh()) < error(student, teacher, fresh())
+
+
+def test_blocks_learn_alone_until_that_leads_above_where_training_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher, planned = nets.mlp(), RecoverOptions(steps=100, blockwise=0.5)
+    _, far = recover(nets.damaged(nets.mlp(), 1.0), teacher, nets.rows(), planned)
+    readings = iter([1.0, 0.8, 0.9, *[1.1] * 100])
+    monkeypatch.setattr(distill, "forecast_training", lambda plan: None)
+    monkeypatch.setattr(distill, "choose_rate", lambda plan: (plan, None))
+    monkeypatch.setattr(training, "evaluate_held_out", lambda plan: training.HeldOutMetrics(next(readings), None))
+    _, ended = recover(nets.damaged(nets.mlp(), 1.0), teacher, nets.rows(), planned)
+    assert far.details["blockwise"] == 50
+    assert ended.details["blockwise"] == 15
+    assert far.details["curve"][1]["held"] < far.details["curve"][0]["held"]
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
