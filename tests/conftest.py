@@ -13,6 +13,8 @@ import pytest
 from hypothesis import settings
 
 from onnxslim.model_io import model_file
+from onnxslim.runtime.devices import choose
+from onnxslim.tools import benchmarking
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.quantize_graphs import restart_draws
 
@@ -94,6 +96,15 @@ def evals() -> str:
 def digits() -> ir.Model:
     """The small convolutional network, as it is loaded."""
     return model_file.load(SAMPLES / "digits_cnn.onnx")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_turns() -> Iterator[None]:
+    """Turns of a fifth of their length, where sessions are timed: what tests ask of times is far apart, or made up."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choose, "_TURN_SECONDS", 0.004)
+        patch.setattr(benchmarking, "_THROUGHPUT_SECONDS", 0.1)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -60,7 +60,7 @@ QUICK = (
     "benchmark",
     "profile",
     "inspect",
-    "doctor",
+    pytest.param("doctor", marks=pytest.mark.nightly),  # measures for seconds; CI calls it with the wheel
     "validate",
     "choose",
 )

@@ -83,7 +83,7 @@ def ray(importable: None) -> Iterator[str]:
         subprocess.run([command, "stop", "--force"], check=True, capture_output=True)
 
 
-@pytest.fixture(params=["here", "dask", "ray"])
+@pytest.fixture(params=["here", "dask", pytest.param("ray", marks=pytest.mark.nightly)])
 def backend(request: pytest.FixtureRequest) -> str | None:
     return None if request.param == "here" else str(request.getfixturevalue(request.param))
 

@@ -70,6 +70,7 @@ def run(folder: Path, line: str) -> str:
     return done.stdout
 
 
+@pytest.mark.nightly
 def test_the_page_runs_from_top_to_bottom(tmp_path: Path) -> None:
     write_recognizer(tmp_path)
     (script,), (commands,) = read_blocks("python"), read_blocks("sh")

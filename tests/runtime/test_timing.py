@@ -8,6 +8,7 @@ import time
 import onnx_ir as ir
 import pytest
 
+from onnxslim.runtime.devices import choose
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.runtime.timing import interleave
 from tests.support.digits import FEED
@@ -24,6 +25,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor's clock that goes on by 1 ms a reading, and a wall's that goes on by a second."""
     for name, tick in (("thread_time", 1e-3), ("perf_counter", 1.0)):
         monkeypatch.setattr(time, name, itertools.count(0.0, tick).__next__)
+    monkeypatch.setattr(choose, "_TURN_SECONDS", 0.02)
 
 
 def test_one_thread_on_the_cpu_is_timed_by_its_own_clock(digits: ir.Model, clocks: None) -> None:

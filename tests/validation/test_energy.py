@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
+import pytest
 
 from onnxslim.model_io import model_file
-from onnxslim.runtime.energy.energy_counter import NOT_MEASURABLE, EnergyMeter
+from onnxslim.runtime.energy.energy_counter import NOT_MEASURABLE, EnergyMeter, measure_per_inference
 from onnxslim.runtime.session import Session
 from onnxslim.validation.energy import measure_energy
 from tests.support.energy import PerRun
 from tests.support.paths import SAMPLES
 
+#: A counter that moves with every look needs no long turns.
+SHORT = partial(measure_per_inference, seconds=0.01)
 FEED = {"image": np.random.default_rng(0).uniform(size=(1, 1, 8, 8)).astype(np.float32)}
 
 
-def test_a_measured_energy_is_a_ratio_with_its_interval_and_an_estimate_is_called_one() -> None:
+def test_a_measured_energy_is_a_ratio_with_its_interval_and_an_estimate_is_called_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("onnxslim.validation.energy.measure_per_inference", SHORT)
     model = model_file.load(SAMPLES / "digits_cnn.onnx")
     models, sessions = {"original": model, "result": model}, dict.fromkeys(("original", "result"), Session(model))
     measured = measure_energy(models, sessions, [FEED], PerRun())
@@ -27,7 +34,11 @@ def test_a_measured_energy_is_a_ratio_with_its_interval_and_an_estimate_is_calle
     assert measure_energy(models, sessions, [FEED], None) == {"source": NOT_MEASURABLE, "relative_estimate": 1.0}
 
 
-def test_a_counter_that_fails_meanwhile_measured_nothing() -> None:
+def test_a_counter_that_fails_meanwhile_measured_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("onnxslim.validation.energy.measure_per_inference", SHORT)
+
     class Failing(PerRun):
         def joules(self) -> float:
             return super().joules() if self.now < 5 else math.nan
