@@ -29,6 +29,7 @@ from onnxslim.simplification.rules import (
     partition,
     reduce_unit,
     reduce_unsqueeze,
+    root_mean_square,
     scale_chain,
     scaler_gemm,
     sequence,
@@ -45,6 +46,6 @@ _MODULES = (
     constant, identity, arithmetic, branch, neutral, cast, gather, gather_transpose, initial_state, view, expand,
     broadcast, slice, partition, sequence, reduce_unit, reduce_unsqueeze, concat, unbind, transpose, squeeze_transpose, clip,
     pad, conv_batchnorm, conv_affine, batchnorm_affine, scale_chain, matmul_scale, matmul_scales, matmul_add, linear_views,
-    scaler_gemm, mean_pool, single_slope, slopes,
+    scaler_gemm, mean_pool, single_slope, slopes, root_mean_square,
 )  # fmt: skip
 RULES: tuple[Rule, ...] = tuple(module.RULE for module in _MODULES)
