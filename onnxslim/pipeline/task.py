@@ -211,11 +211,14 @@ def prepare_task(
     """
     deadline = None if budget is None else time.monotonic() + budget
     config, read = config or SessionConfig(), read or DataOptions()
+    device = current_device()
+    if device is not None:
+        device.deadline = deadline
     original = model_file.load(model)
     check_loads(original, config)
     if runs:
         check_survives(original, config)
-        if current_device() is not None:  # what the runtime there lacks is told before any work
+        if device is not None:  # what the runtime there lacks is told before any work
             open_timed_session(original, config)
     original_facts = compute_facts(original, model if isinstance(model, (str, os.PathLike)) else None, read.dims)
     splits = open_splits(original, data, eval_data, read, seed, config, tune=tune)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.judging import EvaluationOptions
 from onnxslim.pipeline.task import bound_drop, check_metric, find_least_drop, prepare_task
+from onnxslim.runtime.devices.device import Device, use_device
 from onnxslim.validation.metrics.accumulator import MetricResult
+from tests.support.node_graphs import chain
 from tests.support.paths import SAMPLES
 
 
@@ -44,3 +47,15 @@ def test_a_guard_counts_by_what_was_seen_and_hides_nothing() -> None:
     assert bound_drop([guard, doubtful], 0.01) > 0.01
     assert find_least_drop([guard, sure], 0.01) == pytest.approx(0.0015)
     assert bound_drop([replace(guard, drop=2 / 52), sure], 0.01) > 0.01
+
+
+@pytest.mark.parametrize("budget", [None, 100.0])
+def test_a_device_learns_until_when_there_is_time(budget: float | None) -> None:
+    class TimelessDevice:
+        deadline: float | None = -1.0
+
+    device = TimelessDevice()
+    with use_device(cast(Device, device)):
+        task = prepare_task(chain(), "prune", budget=budget, runs=False)
+    assert device.deadline == task.deadline
+    assert (task.deadline is None) == (budget is None)

@@ -59,10 +59,12 @@ class Device(Protocol):
     Attributes:
         name: For people.
         facts: ``onnxslim``, ``onnxruntime``, ``cpu``, ``flags``, ``system``, ``machine``, ``cores`` of it.
+        deadline: Until when whoever asks has time, on ``time.monotonic``'s clock: much longer no answer is waited for.
     """
 
     name: str
     facts: Mapping[str, str]
+    deadline: float | None
 
     def open_session(self, model: ir.Model, config: SessionConfig) -> TimedSession:
         """A session of ``model`` there."""

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 import onnx_ir as ir
 
+from onnxslim.core.deadline import seconds_left
 from onnxslim.core.errors import LimitError, OnnxslimError, UnsupportedError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.model_io import model_file
@@ -35,6 +36,8 @@ from onnxslim.runtime.timing import Timing
 #: A worker that is asked and says nothing for so long hangs, though its system answers for it; no model takes longer to
 #: load, and of rounds that are timed each is told.
 MAX_SILENCE_SECONDS = 900.0
+#: So long beyond the end of its time a command waits for an answer: to give up is to lose the device, and the search.
+GRACE_SECONDS = 60.0
 
 
 class RemoteSession:
@@ -68,10 +71,12 @@ class RemoteDevice:
 
     Attributes:
         closed: Sessions that nobody holds any more; the worker is told with the next request.
+        deadline: See :class:`~onnxslim.runtime.devices.device.Device`.
     """
 
     def __init__(self, name: str, stream: socket.socket, facts: Mapping[str, str]) -> None:
         self.name, self.facts = name, facts
+        self.deadline: float | None = None
         self.closed: list[int] = []
         self._stream, self._sent = stream, set[str]()
         self._loss: LimitError | None = None
@@ -162,11 +167,13 @@ class RemoteDevice:
             raise self._loss
         closed, self.closed[:] = list(self.closed), []
         try:
-            self._stream.settimeout(MAX_SILENCE_SECONDS)
+            self._limit_silence()
             send(self._stream, {**header, "operation": operation, "close": closed}, blobs)
+            self._limit_silence()
             reply, arrays = receive(self._stream)
             while "progress" in reply:
                 progress("timing", *reply["progress"])
+                self._limit_silence()
                 reply, arrays = receive(self._stream)
             failure = OnnxslimError.from_json(reply["error"]) if "error" in reply else None
         except (OSError, EOFError, ProtocolError, KeyError, TypeError) as error:
@@ -180,6 +187,10 @@ class RemoteDevice:
             raise failure
         return reply, arrays
 
+    def _limit_silence(self) -> None:
+        """How long from here on the worker may say nothing."""
+        self._stream.settimeout(min(MAX_SILENCE_SECONDS, max(seconds_left(self.deadline), 0.0) + GRACE_SECONDS))
+
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
         """While a reply is read: what does not answer what was asked comes from no worker, and the device is lost."""
@@ -189,9 +200,11 @@ class RemoteDevice:
             self._lose(error)
 
     def _lose(self, error: Exception) -> NoReturn:
+        is_silent = isinstance(error, TimeoutError)
+        why = f"it said nothing for {self._stream.gettimeout():.3g} s" if is_silent else describe_failure(error)
         self._stream.close()
         self._loss = LimitError(
-            f"--on {self.name}: the worker is gone ({describe_failure(error)})",
+            f"--on {self.name}: the worker is gone ({why})",
             hint="start it again and repeat the command; with --study DIR a search goes on where it was",
         )
         raise self._loss from error

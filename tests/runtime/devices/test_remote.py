@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import hashlib
 import socket
+import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 import numpy as np
 import onnx_ir as ir
@@ -153,8 +155,27 @@ def test_who_answers_something_else_is_no_worker(digits: ir.Model, reply: tuple[
 def test_one_that_hangs_is_not_waited_for_for_ever(digits: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "MAX_SILENCE_SECONDS", 0.1)
     one, other = socket.socketpair()
-    with one, other, pytest.raises(LimitError, match=r"the worker is gone \(timed out\)"):
+    with one, other, pytest.raises(LimitError, match=r"the worker is gone \(it said nothing for 0\.1 s\)"):
         RemoteDevice("there", one, {}).open_session(digits, CONFIG)
+
+
+@pytest.mark.parametrize(("seconds_left", "waited"), [(None, 900), (10_000, 900), (100, 160), (-50, 60)])
+def test_a_deadline_bounds_what_one_request_is_waited_for(
+    seconds_left: float | None, waited: float, digits: ir.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(stream: socket.socket, *frame: object) -> NoReturn:
+        limits.append(stream.gettimeout())
+        raise EOFError
+
+    limits: list[float | None] = []
+    monkeypatch.setattr(remote, "send", look)
+    one, other = socket.socketpair()
+    with one, other:
+        device = RemoteDevice("there", one, {})
+        device.deadline = None if seconds_left is None else time.monotonic() + seconds_left
+        with pytest.raises(LimitError):
+            device.open_session(digits, CONFIG)
+    assert limits == [pytest.approx(waited, abs=30)]
 
 
 def test_one_that_is_killed_is_a_limit_now_and_later(digits: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
