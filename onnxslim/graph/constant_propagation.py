@@ -15,6 +15,7 @@ import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from onnxslim.core.gc_pause import pause_gc
 from onnxslim.graph import shapes
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.editor import GraphEditor
@@ -47,22 +48,47 @@ def evaluate_moves(value: ir.Value | None, opset: int) -> np.ndarray | None:
     return None if outputs is None else outputs[node.outputs.index(value)]
 
 
+@pause_gc()
 def propagate_constants(model: ir.Model, rounds: int = 8) -> None:
-    """Infer shapes and replace small constant-valued nodes of the main graph by initializers, in place, until stable."""
-    shapes.infer(model)
-    editor = GraphEditor(model.graph)
+    """Replace small constant-valued nodes of the main graph by initializers, in place, and infer the shapes that are known
+    then, until stable.
+
+    Args:
+        model: Its shapes are inferred as far as they are (:func:`onnxslim.graph.shapes.bind`).
+        rounds: At most.
+    """
+    editor, known = GraphEditor(model.graph), _KnownResults(model.opset_imports.get("", 17))
     for _ in range(rounds):
-        if not _fold_once(model, editor):
+        if not _fold_once(model, editor, known):
             return
         shapes.infer(model)
 
 
-def _fold_once(model: ir.Model, editor: GraphEditor) -> bool:
+class _KnownResults:
+    """What nodes gave on constants: every layer of a network computes the same shapes again."""
+
+    def __init__(self, opset: int) -> None:
+        self._opset = opset
+        self._results: dict[tuple[object, ...], list[np.ndarray] | None] = {}
+
+    def run(self, node: ir.Node, inputs: list[np.ndarray | None]) -> list[np.ndarray] | None:
+        """As :func:`evaluate_node`."""
+        attributes = tuple(
+            (name, ir.serde.serialize_attribute(value).SerializeToString()) for name, value in node.attributes.items()
+        )
+        read = tuple(None if array is None else (array.dtype.str, array.shape, array.tobytes()) for array in inputs)
+        key = (node.op_type, len(node.outputs), attributes, read)
+        if key not in self._results:
+            self._results[key] = evaluate_node(node, inputs, self._opset)
+        return self._results[key]
+
+
+def _fold_once(model: ir.Model, editor: GraphEditor, known: _KnownResults) -> bool:
     changed = False
     for node in list(model.graph):
         if node.op_type not in SHAPE_OPS or node.domain:
             continue
-        arrays = _evaluate(node, model.opset_imports.get("", 17))
+        arrays = _evaluate(node, known)
         if arrays is None:
             continue
         for output, array in zip(node.outputs, arrays, strict=True):
@@ -72,17 +98,17 @@ def _fold_once(model: ir.Model, editor: GraphEditor) -> bool:
     return changed
 
 
-def _evaluate(node: ir.Node, opset: int) -> list[np.ndarray] | None:
+def _evaluate(node: ir.Node, known: _KnownResults) -> list[np.ndarray] | None:
     if any(output.is_graph_output() for output in node.outputs):
         return None
     if node.op_type in ("Shape", "Size"):
-        known = shapes.get_static_dims(node.inputs[0])
-        if known is None:
+        dims = shapes.get_static_dims(node.inputs[0])
+        if dims is None:
             return None
         if node.op_type == "Size":
-            return [np.asarray(math.prod(known), np.int64)]
-        start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", len(known))
-        return [np.asarray(known[start:end], np.int64)]
+            return [np.asarray(math.prod(dims), np.int64)]
+        start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", len(dims))
+        return [np.asarray(dims[start:end], np.int64)]
     if any(output.dtype == ir.DataType.STRING for output in node.outputs):
         return None  # a Cast to text: no shape is made of it
     inputs = [get_const_array(value) for value in node.inputs]
@@ -90,7 +116,7 @@ def _evaluate(node: ir.Node, opset: int) -> list[np.ndarray] | None:
         return None
     if sum(array.size for array in inputs if array is not None) > MAX_ELEMENTS or _is_large(node, inputs):
         return None
-    return evaluate_node(node, inputs, opset)
+    return known.run(node, inputs)
 
 
 def _is_large(node: ir.Node, inputs: list[np.ndarray | None]) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from onnxslim.core.gc_pause import pause_gc
 from onnxslim.graph import shapes
 from onnxslim.graph.constant_propagation import propagate_constants
 from onnxslim.graph.constants import get_const_tensor, iter_initializers
@@ -48,6 +49,7 @@ class Cost:
     unknown: tuple[str, ...] = ()
 
 
+@pause_gc()
 def compute_cost(model: ir.Model, dims: Mapping[str, int] | None = None) -> Cost:
     """Count ``model`` at batch 1; free dimensions come from ``dims``, else 1, or 224 for spatial ones."""
     bound = model.clone()

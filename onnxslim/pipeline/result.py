@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape
@@ -52,6 +53,11 @@ def compute_facts(
     if path is not None and os.path.isfile(path):
         size = model_file.size_on_disk(path, model)
         return ModelFacts(os.fspath(path), compute_digest(path), size, model_cost.params, model_cost.macs)
+    if model_file.count_tensor_bytes(model) >= model_file.MAPPED_LIMIT:  # which in one message takes several times as much
+        with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
+            written = model_file.save_for_runtime(model, folder)
+            digest, size = compute_digest(written), model_file.size_on_disk(written)
+        return ModelFacts(None, digest, size, model_cost.params, model_cost.macs)
     data = model_file.to_bytes(model)
     return ModelFacts(None, hashlib.sha256(data).hexdigest(), len(data), model_cost.params, model_cost.macs)
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from typing import TYPE_CHECKING, Any
 
 from onnxslim.reporting import figures, text
 from onnxslim.reporting.evidence import list_evidence
@@ -13,9 +11,14 @@ from onnxslim.reporting.figures import Report
 from onnxslim.reporting.steps import list_steps
 from onnxslim.reporting.trials import list_other_points, list_trials
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 
 def load_template(name: str, finalize: Callable[[Any], str], *, autoescape: bool = False) -> Template:
     """The template of a page; everything that it prints passes through ``finalize``, so that no name can be forgotten."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # few commands write a page
+
     environment = Environment(loader=PackageLoader("onnxslim.reporting", "."), autoescape=autoescape, finalize=finalize)
     environment.undefined, environment.trim_blocks, environment.lstrip_blocks = StrictUndefined, True, True
     return environment.get_template(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxslim.graph import shapes
+from onnxslim.graph import constant_propagation, shapes
 from onnxslim.graph.constant_propagation import evaluate_moves, propagate_constants
 from tests.support.small_graphs import model
 
@@ -20,6 +20,28 @@ def test_shape_arithmetic_is_seen_through() -> None:
     }""")
     propagate_constants(made)
     assert shapes.get_static_dims(made.graph.node(0).outputs[0]) == (1, 2, 5, 6)
+
+
+def test_what_layers_compute_alike_is_computed_once_and_what_differs_is_not_mixed_up(monkeypatch) -> None:
+    made = model("""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[n] x) => (float[m] y) <int64[2] a = {1, 2}, int64[2] b = {3, 4}, int32[2] c = {1, 2}> {
+      t0 = Cast <to=1> (a)
+      t1 = Cast <to=1> (b)
+      t2 = Cast <to=11> (a)
+      t3 = Cast <to=1> (a)
+      t4 = Cast <to=1> (c)
+      s0 = Concat <axis=0> (t0, t1, t3, t4)
+      y = Concat <axis=0> (x, s0)
+      z = Identity (t2)
+    }""")
+    run, asked = constant_propagation.evaluate_node, []
+    monkeypatch.setattr(
+        constant_propagation, "evaluate_node", lambda node, *rest: asked.append(node.name) or run(node, *rest)
+    )
+    propagate_constants(made)
+    (last,) = [node for node in made.graph if node.op_type == "Concat"]
+    np.testing.assert_array_equal(last.inputs[1].const_value.numpy(), np.float32([1, 2, 3, 4, 1, 2, 1, 2]))
+    assert len(asked) == 6  # t3 is t0 again
 
 
 def test_a_constant_is_seen_through_what_rearranges_it_and_not_through_what_computes() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
+from onnxslim.model_io import model_file
 from onnxslim.pipeline.recipe import Recipe, make_step
 from onnxslim.pipeline.recipe_run import run_recipe
-from onnxslim.pipeline.result import Result
+from onnxslim.pipeline.result import Result, compute_facts
 from tests.support.digits_task import CALIB, EVAL, MLP
+from tests.support.node_graphs import chain
 
 
 def test_a_notebook_shows_the_report_in_a_frame() -> None:
@@ -20,3 +24,13 @@ def test_energy_that_nobody_measured_is_not_called_unmeasurable() -> None:
     assert result.as_json()["energy"] == {"source": "not measured"}
     measured = Result("optimize", extra={"energy": {"source": "RAPL", "command_joules": 1.0}})
     assert measured.as_json()["energy"] == {"source": "RAPL", "command_joules": 1.0}
+
+
+def test_the_facts_of_a_large_model_are_taken_without_one_message_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = chain()
+    whole = compute_facts(model)
+    monkeypatch.setattr(model_file, "MAPPED_LIMIT", 1)
+    found = compute_facts(model)
+    assert (found.path, found.params, found.macs) == (None, whole.params, whole.macs)
+    assert abs(found.bytes - whole.bytes) < 0.1 * whole.bytes
+    assert len(found.sha256) == 64

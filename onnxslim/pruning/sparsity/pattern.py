@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from onnxslim.core.errors import UsageError
-from onnxslim.pruning.sparsity.masks import MaskRule, by_pattern, by_share, by_threshold, by_tile
+
+if TYPE_CHECKING:
+    from onnxslim.pruning.sparsity.masks import MaskRule
 
 NOTATIONS = "a share such as 50%, a pattern 2:4, a share of tiles 50%:1x4, or a threshold <0.001"
 
@@ -34,6 +37,9 @@ class Sparsity:
 
     def make_mask_rule(self, share: float) -> MaskRule:
         """What goes from a layer that may lose ``share`` of its weights; a pattern or a threshold decides for itself."""
+        # every command reads such text, and few need what computes with it
+        from onnxslim.pruning.sparsity.masks import by_pattern, by_share, by_threshold, by_tile
+
         if self.threshold is not None:
             return by_threshold(self.threshold)
         if self.pattern is not None:
