@@ -31,13 +31,15 @@ _BESIDE_RECEIPT = frozenset(
     "candidate against data receipt inconclusive out force report json explain quiet verbose debug junit sarif model_card"
     " mlflow on timeout max_memory allow_hardlinks allow_code custom_ops dry_run".split()
 )
+#: Made-up data, which other commands take, prove nothing.
+_DATA_HELP = "An .npz of inputs by name, a folder of arrays, images or sounds, texts, or a table."
 
 
 @command("verify", recipe=True, has_result=True, writers={"junit": render_junit, "sarif": render_sarif})
 @click.argument("candidate", metavar="CANDIDATE", type=MODEL_OR_FOLDER, required=False)
 @click.option("--against", type=MODEL_OR_FOLDER, metavar="ORIGINAL",
               help="The model, or folder, that CANDIDATE has to be as right as.")  # fmt: skip
-@shared_options.data
+@click.option("--data", metavar="D", help=_DATA_HELP)
 @click.option("--max-drop", type=DROP, metavar="1%", default="1%", show_default=True,
               help="How many points each judged metric may drop.")  # fmt: skip
 @click.option("--min-speedup", type=POSITIVE, metavar="R", help="Times faster, at least.")
@@ -89,7 +91,7 @@ def verify(
     if file is not None:
         data = _find_data(file, data)
     if data is None and (file is None or file.receipt.data is not None):
-        raise UsageError("no data given", hint=f"--data: {shared_options.DATA_HELP}")
+        raise UsageError("no data given", hint=f"--data: {_DATA_HELP}")
     return judge(
         candidate,
         against=against,

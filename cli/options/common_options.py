@@ -226,10 +226,12 @@ def check_output_path(option: str, path: str | None) -> None:
     """Refuse a file that cannot be written where it is to go; None is none.
 
     Raises:
-        UsageError: It is a folder, or its own is missing or cannot be written to.
+        UsageError: It is nothing or a folder, or its own is missing or cannot be written to.
     """
-    if not path:
+    if path is None:
         return
+    if not path:
+        raise UsageError(f"{option}: an empty name, expected that of a file")
     parent = os.path.dirname(os.path.abspath(path))
     if os.path.isdir(path):
         raise UsageError(f"{option} {path}: a folder, expected a file")

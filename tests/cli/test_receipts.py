@@ -129,6 +129,14 @@ def test_a_receipt_that_cannot_be_written_is_refused_before_any_work(run, wide, 
     assert not (tmp_path / "o.onnx").exists()
 
 
+@pytest.mark.parametrize("option", ["-o", "--receipt"])
+def test_a_file_without_a_name_is_refused_before_any_work(option, run, wide, tmp_path):
+    """As a workflow passes an input that nobody gave."""
+    out = {"-o": tmp_path / "o.onnx"} | {option: ""}
+    outcome = run("simplify", wide, *(word for pair in out.items() for word in pair))
+    assert (outcome.code, f"{option}: an empty name" in outcome.err) == (2, True), outcome.err
+
+
 @pytest.mark.parametrize(
     "call", [["inspect", "{cnn}"], ["validate", "{cnn}"], ["doctor"], ["evaluate", "{cnn}", "--data", "{evals}"]]
 )
