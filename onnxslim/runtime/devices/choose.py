@@ -172,7 +172,7 @@ def choose(
     runs = dict(_start(models, Path(folder), threads))
     if feed is None or not runs:
         reasons = "; ".join(f"{choice.name}: {choice.why_not}" for choice in models)
-        raise ChoiceError(reasons, _RECEIPT_HINT if feed is None else None)
+        raise ChoiceError(reasons, _RECEIPT_HINT if any(choice.promise == "nothing" for choice in models) else None)
     original = next((choice.name for choice, is_original in found if is_original and choice.name in runs), None)
     figures = _time_beside(original or next(iter(runs)), runs, feed, threads, seconds)
     for choice in models:

@@ -97,6 +97,11 @@ def test_what_ends_the_runtimes_process_is_left_out_and_the_rest_is_chosen_from(
     if dies(transposed_product(*FATAL_PERMS[0])):
         assert why.startswith(f"onnxruntime {onnxruntime.__version__} dies of loading it: signal ")
     assert str(find(report, "c_runs")["why_not"]).startswith("it does not run with the same inputs")
+    for name in ("original", "good", "better", "wrong", "b_loads", "c_runs"):
+        (dying / f"{name}.onnx").unlink()
+    with pytest.raises(ChoiceError, match="NoSuchOp") as caught:
+        choose(dying)
+    assert caught.value.hint is None, "it has a receipt"
 
 
 def test_a_model_that_dies_of_a_run_is_told_so(tmp_path: Path) -> None:
