@@ -127,6 +127,21 @@ def _draw_normalization() -> tuple[tuple[int, ...], ir.Model, ir.Model]:
     return shape, models[0], models[1]
 
 
+def _draw_listed_weights() -> tuple[tuple[int, ...], ir.Model, ir.Model]:
+    """Convolutions whose weights a caller may replace, and whose weights are constants."""
+    shape, models = (1, 64, 28, 28), []
+    for is_listed in (True, False):
+        toy = ToyModel(*shape)
+        value = toy.x
+        for _ in range(3):
+            value = toy("Conv", value, toy.random(64, 64, 3, 3), pads=[1, 1, 1, 1])
+        model = toy.build(value)
+        if is_listed:
+            model.graph.inputs.extend(model.graph.initializers.values())
+        models.append(model)
+    return shape, models[0], models[1]
+
+
 def _draw_double() -> tuple[tuple[int, ...], ir.Model, ir.Model]:
     shape, models = (64, 512), []
     for is_double in (True, False):
@@ -155,5 +170,6 @@ COSTLY_FORMS: dict[str, FormFactory] = {
     "ConvInteger": _draw_dynamic_conv,
     "LSTM in float": _draw_lstm,
     "BatchNormalization apart": _draw_normalization,
+    "weights among the inputs": _draw_listed_weights,
     "double precision": _draw_double,
 }
