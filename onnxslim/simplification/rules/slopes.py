@@ -19,6 +19,8 @@ from onnxslim.simplification.speed.claim import SpeedClaim
 
 #: Of fewer values three more nodes cost more than is saved.
 _MIN_VALUES = 8192
+#: A larger slope takes the last bits of positive values with it, and one that is no number all of them.
+_MAX_SLOPE = 16
 
 
 def match(node: ir.Node, context: MatchContext) -> MatchResult:
@@ -26,6 +28,8 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     source, slopes, output = node.inputs[0], get_const_array(node.inputs[1]), node.outputs[0]
     if source is None or slopes is None or not slopes.size or slopes.dtype != np.float32:
         return None
+    if not np.all(np.abs(slopes) <= _MAX_SLOPE):
+        return f"its slopes are beyond {_MAX_SLOPE}: of positive values too little would be left in the sum"
     dims = shapes.get_dims(source)
     if dims is None:
         return "how many values it reads is not known"

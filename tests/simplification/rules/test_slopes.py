@@ -26,6 +26,12 @@ def test_not_of_few_values() -> None:
     rests(RULE, build(TEXT.format(c=2, h=5), w=floats(2, 2, 1, 1), s=floats(2, 1, 1)), "slower")
 
 
+@pytest.mark.parametrize("slope", [1e8, -20.0, np.nan, np.inf])
+def test_not_of_slopes_in_whose_products_positive_values_are_lost(slope: float) -> None:
+    slopes = np.asarray([slope, 0.5], np.float32).reshape(2, 1, 1)
+    rests(RULE, build(TEXT.format(c=2, h=64), w=floats(2, 2, 1, 1), s=slopes), "slopes are beyond 16")
+
+
 def test_not_of_slopes_that_come_in() -> None:
     text = "(float[N,2,64,64] x, float[2,1,1] s) => (float[N,2,64,64] y) { y = PRelu (x, s) }"
     rests(RULE, build(text))
