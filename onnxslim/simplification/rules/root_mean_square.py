@@ -64,7 +64,9 @@ def _find_root(value: ir.Value | None) -> ir.Value | None:
     if reciprocal is None:
         return None
     one = None if reciprocal.op_type == "Reciprocal" else get_const_array(reciprocal.inputs[0])
-    is_reciprocal = reciprocal.op_type == "Reciprocal" or (one is not None and one.size == 1 and one.flat[0] == 1)
+    # of more axes it would give the result more than the division does
+    is_one = one is not None and one.size == 1 and one.ndim <= 1 and one.flat[0] == 1
+    is_reciprocal = reciprocal.op_type == "Reciprocal" or is_one
     return reciprocal.inputs[-1] if is_reciprocal else None
 
 

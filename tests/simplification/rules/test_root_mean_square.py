@@ -74,3 +74,9 @@ def test_not_where_the_reciprocal_is_read_elsewhere() -> None:
 @pytest.mark.parametrize("text", [norm(axis=1), norm("Div (two, s)"), norm(product="p, r")])
 def test_nearly_the_norm(text: str) -> None:
     rests(RULE, build(text, **ARRAYS))
+
+
+def test_not_where_the_one_that_is_divided_adds_an_axis() -> None:
+    text = norm("Div (one, s)").replace("float[N,5,16] y", "float[1,N,5,16] y")
+    _, report = simplify(build(text, **ARRAYS | {"one": np.ones((1, 1, 1, 1), np.float32)}), ROOM)
+    assert (RULE in report.changed, report.skipped) == (False, []), "a wrong shape would cost all rules that round"
