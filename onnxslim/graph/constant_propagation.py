@@ -76,7 +76,7 @@ class _KnownResults:
         attributes = tuple(
             (name, ir.serde.serialize_attribute(value).SerializeToString()) for name, value in node.attributes.items()
         )
-        read = tuple(None if array is None else (array.dtype.str, array.shape, array.tobytes()) for array in inputs)
+        read = tuple(None if array is None else (array.dtype, array.shape, array.tobytes()) for array in inputs)
         key = (node.op_type, len(node.outputs), attributes, read)
         if key not in self._results:
             self._results[key] = evaluate_node(node, inputs, self._opset)

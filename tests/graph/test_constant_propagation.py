@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 
 from onnxslim.graph import constant_propagation, shapes
 from onnxslim.graph.constant_propagation import evaluate_moves, propagate_constants
@@ -42,6 +43,21 @@ def test_what_layers_compute_alike_is_computed_once_and_what_differs_is_not_mixe
     (last,) = [node for node in made.graph if node.op_type == "Concat"]
     np.testing.assert_array_equal(last.inputs[1].const_value.numpy(), np.float32([1, 2, 3, 4, 1, 2, 1, 2]))
     assert len(asked) == 6  # t3 is t0 again
+
+
+def test_numbers_of_the_same_bytes_and_another_type_are_not_mixed_up() -> None:
+    made = model("""<ir_version: 10, opset_import: ["" : 21]>
+    g (float[n] x) => (float[m] y) <int8[2] a = {0, 0}, int8[2] b = {0, 0}> {
+      s = Cast <to=1> (a)
+      u = Cast <to=1> (b)
+      y = Concat <axis=0> (x, s, u)
+    }""")
+    for name, dtype in (("a", ir.DataType.INT4), ("b", ir.DataType.UINT4)):
+        made.graph.initializers[name].const_value = ir.Tensor(np.array([7, 15], np.uint8).view(dtype.numpy()), name=name)
+    propagate_constants(made)
+    _, signed, unsigned = made.graph.node(0).inputs
+    np.testing.assert_array_equal(signed.const_value.numpy(), np.float32([7, -1]))
+    np.testing.assert_array_equal(unsigned.const_value.numpy(), np.float32([7, 15]))
 
 
 def test_a_constant_is_seen_through_what_rearranges_it_and_not_through_what_computes() -> None:
