@@ -168,7 +168,7 @@ class EvaluationAccumulator:
         absent = {name for one in self.accumulators for name in one.kind.outputs} | self.fidelities.keys()
         absent = {name for name in absent if not all(name in outputs for outputs in sides)}
         for name in sorted(absent):
-            if any(name in one.kind.outputs and one.reads for one in self.accumulators):
+            if name == self.output or any(name in one.kind.outputs and one.reads for one in self.accumulators):
                 raise UnsupportedError(
                     f"output {name} is there in some samples only", hint="name a tensor that always is with --output"
                 )

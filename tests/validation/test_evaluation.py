@@ -120,6 +120,14 @@ def test_tensors_that_come_and_go_are_not_judged_and_what_always_comes_is(
     assert named in (None, found.output)
 
 
+def test_a_function_that_judges_what_comes_in_some_samples_only_is_told_so() -> None:
+    model = onnx_text.build(COMING_AND_GOING, opset=18)
+    sizes = np.where(np.arange(400) == 137, 12, 4)  # what is seldom is not among the samples that are looked at
+    samples = open_samples({"x": RNG.normal(size=(400, 12)).astype(np.float32), "k": sizes}, model)
+    with pytest.raises(UnsupportedError, match=r"output parts\[1\] is there in some samples only"):
+        evaluate(model, samples, metric=lambda result, reference, labels: np.ones(1), output="parts[1]")
+
+
 def test_alone_only_labels_can_judge(linear: Any) -> None:
     model = linear(EYE)
     found = evaluate(model, labelled(model))
