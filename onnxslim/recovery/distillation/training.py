@@ -114,12 +114,12 @@ def train(plan: TrainingPlan, progress: Progress) -> tuple[TrainingState, str | 
                 stop_reason = "the time was up"
             if state.step % evaluation_interval == 0 or state.step == plan.steps or stop_reason is not None:
                 metrics = _evaluate_average(plan, state, loss)
-                if stop_reason is None:
+                if stop_reason is None and (state.worse >= _PATIENCE or _is_futile(plan, state)):
+                    stop_reason = _NO_PROGRESS
+                if stop_reason is None:  # the weights that were just looked at are gone with that
                     optimizer = _take_back(plan, optimizer, state, metrics)
                 good_snapshot = _take_snapshot(plan, optimizer)
                 checkpoint.save(plan, good_snapshot, state)
-                if stop_reason is None and (state.worse >= _PATIENCE or _is_futile(plan, state)):
-                    stop_reason = _NO_PROGRESS
             progress(f"recover: {metrics}", state.step, plan.steps)
     return state, stop_reason if state.step < plan.steps else None
 

@@ -96,6 +96,25 @@ def test_blocks_learn_alone_until_that_leads_above_where_training_began(monkeypa
     assert far.details["curve"][1]["held"] < far.details["curve"][0]["held"]
 
 
+def test_weights_that_are_better_halfway_are_seen_before_they_are_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def evaluate(plan: training.TrainingPlan) -> training.HeldOutMetrics:
+        weights = torch.cat([parameter.detach().reshape(-1) for parameter in plan.student.parameters.values()])
+        is_halfway = bool(seen) and torch.allclose(weights, torch.lerp(seen[0], seen[-1], 0.5))
+        seen.append(weights)
+        if torch.equal(weights, seen[0]):
+            return training.HeldOutMetrics(1.0, None)
+        return training.HeldOutMetrics(0.9 if is_halfway else 1.1 if len(seen) <= 10 else 1.3, None)
+
+    monkeypatch.setattr(distill, "forecast_training", lambda plan: None)
+    monkeypatch.setattr(distill, "choose_rate", lambda plan: (plan, None))
+    monkeypatch.setattr(training, "evaluate_held_out", evaluate)
+    options = RecoverOptions(steps=100, blockwise=0.0)
+    _, report = recover(nets.damaged(nets.mlp(), 1.0), nets.mlp(), nets.rows(), options)
+    assert (report.details["ran"], report.details["slowdowns"]) == (100, 3)
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
