@@ -21,8 +21,10 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
         return None
     if np.any(slopes != slopes.flat[0]):
         return None
-    if slopes.ndim > len(shapes.get_dims(source) or ()):
-        return "its slopes have axes that what it reads may not have"
+    dims = shapes.get_dims(source) or ()
+    pairs = zip(reversed(slopes.shape), reversed(dims), strict=False)
+    if slopes.ndim > len(dims) or any(size not in (1, dim) for size, dim in pairs):
+        return "its slopes have axes that what it reads may not have, and the runtime broadcasts both"
     return {node.outputs[0]: op("LeakyRelu", [source], {"alpha": float(slopes.flat[0])})}
 
 

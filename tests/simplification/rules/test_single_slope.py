@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.support.onnx_text import build, fires, floats, rests
+from onnxslim.simplification.step import simplify
+from tests.support.equality import run, same
+from tests.support.onnx_text import ROOM, build, fires, floats, rests
 
 RULE = "single slopes"
 TEXT = "(float[N,3,5,5] x) => (float[N,3,5,5] y) { a = Conv (x, w) y = PRelu (a, s) }"
@@ -23,6 +25,14 @@ def test_not_with_several_slopes() -> None:
 def test_not_where_slopes_may_add_an_axis() -> None:
     text = "(float[5] x) => (float[1,5] y) { y = PRelu (x, s) }"
     rests(RULE, build(text, s=np.full((1, 5), 0.5, np.float32)))
+
+
+def test_not_where_slopes_may_make_an_axis_longer() -> None:
+    text = "(float[1,C,5,5] x) => (float[1,D,5,5] y) { y = PRelu (x, s) }"
+    model = build(text, s=np.full((2, 1, 1), 0.5, np.float32))
+    result, report = simplify(model, ROOM)
+    assert RULE not in report.changed
+    assert same(*(run(one, {"x": floats(1, 1, 5, 5)})["y"] for one in (model, result)))
 
 
 def test_not_of_whole_numbers() -> None:
