@@ -2,13 +2,15 @@
 
 The runtime checks few of its inputs, and a kernel that divides by zero or reads what is not there takes its process with
 it: while it loads a model, or at any sample of any run. Nothing inside the process can catch that. So the process that was
-started waits, the command runs in a child of it, and signals go on to the child.
+started waits, the command runs in a child of it, and signals go on to the child. Who waits also removes the temporary
+files that a child cannot any more: models of many megabytes are written for the runtime to map.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -27,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def run_supervised(arguments: Sequence[str]) -> int:
-    """Run one command line in a child, on Linux; elsewhere, and where no temporary file can be made, here.
+    """Run one command line in a child, on Linux; elsewhere, and where no temporary file or no process can be had, here.
 
     Returns:
         The exit code: the command's own, 4 where it died, 6 where the system killed it.
@@ -36,17 +38,26 @@ def run_supervised(arguments: Sequence[str]) -> int:
         return _run(arguments)
     try:
         trace_file = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (closed below)
+        scratch = tempfile.mkdtemp(prefix="onnxslim-")
     except OSError:
         return _run(arguments)
     with trace_file:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who ignores it, and hands that down, is never told
         awaited = {signal.SIGCHLD, *(signal.Signals[name] for name in _FORWARDED)}
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
-        parent, child = os.getpid(), os.fork()
+        parent = os.getpid()
+        try:
+            child = os.fork()
+        except OSError:
+            os.rmdir(scratch)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            return _run(arguments)
         if child == 0:
             _become_child(parent, mask, trace_file)
+            tempfile.tempdir = scratch
             return _run(arguments)
         code = _wait_for(child, awaited)
+        shutil.rmtree(scratch, ignore_errors=True)
         if code >= 0:
             return code
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

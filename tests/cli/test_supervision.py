@@ -63,6 +63,22 @@ def test_any_other_death_names_the_signal_and_asks_for_a_report() -> None:
     assert "in work" in debugged.stderr
 
 
+@pytest.mark.parametrize(("end", "code"), [("return 0", 0), ("os._exit(6)", 6), ("os.kill(os.getpid(), signal.SIGSEGV)", 4)])
+def test_temporary_files_go_with_the_command_however_it_ends(
+    end: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    write = "import tempfile; open(os.path.join(tempfile.mkdtemp(), 'model.onnx'), 'w').write('x')"
+    assert python(SUPERVISED.format(work=f"{write}; {end}")).returncode == code
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_no_process_can_be_had_the_command_runs_in_the_one_that_is_there() -> None:
+    refuse = "import os\ndef refuse(): raise BlockingIOError(11, 'Resource temporarily unavailable')\nos.fork = refuse\n"
+    blocked = SUPERVISED.format(work="return 40 + len(signal.pthread_sigmask(signal.SIG_BLOCK, []))")
+    assert python(refuse + blocked).returncode == 40
+
+
 def test_what_the_system_kills_ran_out_of_memory() -> None:
     done = python(SUPERVISED.format(work="os.kill(os.getpid(), signal.SIGKILL)"))
     assert done.returncode == 6
