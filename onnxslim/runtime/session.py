@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
-from onnxslim.core.errors import InvalidModelError, LimitError, OnnxslimError, UnsupportedError
+from onnxslim.core.errors import InvalidModelError, LimitError, OnnxslimError, UnsupportedError, UsageError
 from onnxslim.model_io import model_file
 from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 from onnxslim.runtime.devices.device import TimedSession, current_device
@@ -142,12 +142,14 @@ def _create_session(model: ir.Model, options: Any, providers: list[tuple[str, di
             options.add_external_initializers(list(ort_values), list(ort_values.values()))
             return ort.InferenceSession(content, options, providers=providers, enable_fallback=0)
         size = model_file.count_tensor_bytes(model)
-        if size >= model_file.MAPPED_LIMIT:
+        # the graph that the runtime writes refers to the weights of a mapped file, which goes before anybody reads it
+        limit = model_file.INLINE_LIMIT if options.optimized_model_filepath else model_file.MAPPED_LIMIT
+        if size >= limit:
             try:
                 with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
                     path = model_file.save_for_runtime(model, folder)
                     return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
-            except LimitError:  # the disk is full
+            except (LimitError, UsageError, OSError):  # the disk is full, or nothing may be written to it
                 if size > model_file.INLINE_LIMIT:
                     raise
         return ort.InferenceSession(model_file.to_bytes(model), options, providers=providers, enable_fallback=0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import onnx_ir as ir
 import pytest
 
+from onnxslim.core.errors import LimitError
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.recipe import Recipe, make_step
 from onnxslim.pipeline.recipe_run import run_recipe
@@ -34,3 +36,9 @@ def test_the_facts_of_a_large_model_are_taken_without_one_message_of_it(monkeypa
     assert (found.path, found.params, found.macs) == (None, whole.params, whole.macs)
     assert abs(found.bytes - whole.bytes) < 0.1 * whole.bytes
     assert len(found.sha256) == 64
+
+    def refuse(model: ir.Model, folder: str) -> str:
+        raise LimitError("the model: No space left on device")
+
+    monkeypatch.setattr(model_file, "save_for_runtime", refuse)
+    assert compute_facts(model) == whole

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxslim.core.errors import InvalidModelError, LimitError, UnsupportedError
 from onnxslim.model_io import model_file
+from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.runtime.session import Session, SessionConfig, check_loads
 from tests.support.digits import FEED
 from tests.support.node_graphs import build
@@ -78,9 +79,9 @@ def test_large_weights_are_the_same_however_they_reach_the_runtime(
         np.testing.assert_allclose(found, x @ feeds.get("w", w) @ v, rtol=1e-4)
 
 
-@pytest.mark.parametrize("is_full", [False, True])
-def test_a_large_model_is_mapped_from_a_file_that_goes_again_unless_the_disk_is_full(
-    is_full: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("refusal", [None, LimitError("the model: No space left on device"), PermissionError(13, "no")])
+def test_a_large_model_is_mapped_from_a_file_that_goes_again_unless_none_can_be_written(
+    refusal: Exception | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     given: list[object] = []
 
@@ -90,21 +91,31 @@ def test_a_large_model_is_mapped_from_a_file_that_goes_again_unless_the_disk_is_
         return create(model, *args, **more)
 
     def refuse(model: ir.Model, folder: str) -> str:
-        raise LimitError("the model: No space left on device")
+        assert refusal is not None
+        raise refusal
 
     create = ort.InferenceSession
     monkeypatch.setattr(ort, "InferenceSession", start)
     monkeypatch.setattr(model_file, "MAPPED_LIMIT", 1000)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    if is_full:
+    if refusal is not None:
         monkeypatch.setattr(model_file, "save_for_runtime", refuse)
     weights = np.random.default_rng(0).standard_normal((600, 2)).astype(np.float32)
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
     model = build(nodes, {"x": ["n", 600]}, {"y": ["n", 2]}, {"w": weights})
     x = np.ones((3, 600), np.float32)
     np.testing.assert_allclose(Session(model).run({"x": x})["y"], x @ weights, rtol=1e-4, atol=1e-4)
-    assert [type(one) for one in given] == [bytes if is_full else str]
+    assert [type(one) for one in given] == [str if refusal is None else bytes]
     assert not any(tmp_path.glob("onnxslim-*"))
+
+
+def test_the_graph_that_the_runtime_makes_of_a_large_model_has_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_file, "MAPPED_LIMIT", 1000)
+    weights = np.random.default_rng(0).standard_normal((600, 2)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    optimized = read_optimized_graph(build(nodes, {"x": ["n", 600]}, {"y": ["n", 2]}, {"w": weights}))
+    tensors = [value.const_value for value in optimized.graph.initializers.values()]
+    assert any(np.array_equal(tensor.numpy(), weights) for tensor in tensors if tensor is not None)
 
 
 def test_a_large_weight_that_nothing_reads_is_no_obstacle() -> None:
