@@ -295,10 +295,11 @@ def _judge(path: Path, name: str, receipt: Mapping[str, Any], threads: int, batc
 #: What a child does: of each model it says the inputs, runs it once on the file that it is told, and says how that went.
 _CHILD = """
 import sys
-paths, threads, sys.path[:] = __import__("json").loads(sys.argv[1])
+sys.path[:] = sys.argv[2].split("\\n")
 import json
 import numpy as np
 import onnxruntime as ort
+paths, threads = json.loads(sys.argv[1])
 options = ort.SessionOptions()
 options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 4
 def say(**answer):
@@ -341,9 +342,10 @@ def try_models(
     waiting, feed = [choice for choice in models if choice.why_not is None], None
     with tempfile.TemporaryDirectory() as scratch:
         while waiting:  # a child goes on until a model ends it
-            request = [[str(folder / choice.name) for choice in waiting], threads, [entry for entry in sys.path if entry]]
+            request = json.dumps([[str(folder / choice.name) for choice in waiting], threads])
+            module_folders = "\n".join(entry for entry in sys.path if entry)  # before it imports from the one it stands in
             with subprocess.Popen(
-                [sys.executable, "-c", _CHILD, json.dumps(request)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                [sys.executable, "-c", _CHILD, request, module_folders], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL, encoding="utf-8",
             ) as child:  # fmt: skip
                 try:

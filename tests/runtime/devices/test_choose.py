@@ -113,6 +113,17 @@ def test_a_model_that_dies_of_a_run_is_told_so(tmp_path: Path) -> None:
         assert "dies of running it: signal 8 (SIGFPE)" in str(choice.why_not)
 
 
+def test_models_are_tried_with_nothing_from_the_folder_one_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("onnxruntime", "json", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken in')")
+    monkeypatch.chdir(tmp_path)
+    choice = ModelChoice(MODEL.name, 1, "kept")
+    assert try_models([choice], MODEL.parent, 1, lambda inputs: FEED) is FEED
+    assert choice.why_not is None
+
+
 def test_each_is_timed_in_turn_with_the_base_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that halves between two pairs changes no ratio."""
     speeds = iter((1.0, 0.5))
