@@ -50,14 +50,14 @@ class PruneOptions:
         remove: Share of the model's total to remove, in (0, 1). In a recipe the total is that of the simplified model with
             the channels that simplification took, which count towards the share.
         of: What ``remove`` counts: params, macs, or latency as measured on this machine; None: latency where there are
-            samples to time the model on, else params.
+            samples to time the model on and the share is long enough for the clock to tell, else params.
         max_size: Bytes the model may have when saved.
         threshold: Remove every unit that scores less than this share of its family's best, in (0, 1).
         redundancy: Remove everything as long as the layers that read it lose no more than this share of their output's
             variance once repaired, in (0, 1).
         criterion: What ranks the units of a family: a key of :data:`onnxslim.pruning.importance.criteria.CRITERIA`.
         round_to: What kept channels are a multiple of; ``auto`` makes no cut that saves no time, by times measured on this
-            machine, or where there are no samples to time the model on by blocks of eight.
+            machine, or where there is nothing to time or it is too short for the clock, by blocks of eight.
         sparsity: Weights to set to zero as well, a share in (0, 1) or as :mod:`onnxslim.pruning.sparsity.pattern` writes it;
             given without a budget, no channel goes.
         low_rank: Also put layers into cheaper forms (:mod:`onnxslim.pruning.low_rank.factorization`), where that does

@@ -31,7 +31,7 @@ from onnxslim.pruning.low_rank.merge_linear import merge_layers
 from onnxslim.pruning.options import PruneDecision, PruneOptions
 from onnxslim.pruning.reconstruction.kept_channels import KeptChannels
 from onnxslim.pruning.reconstruction.layerwise import reconstruct_layers
-from onnxslim.pruning.selection.budget import make_budget
+from onnxslim.pruning.selection.budget import make_budget, settle_counting
 from onnxslim.pruning.selection.candidates import Candidates, PruningDecision
 from onnxslim.pruning.selection.effects import Effects
 from onnxslim.pruning.selection.plan import list_choices, meet_budget, select_below_threshold
@@ -96,11 +96,6 @@ def prune(
     context = replace(timing, samples=None if samples is None or samples.is_random else samples)
     surveys = surveys or Surveys()
     report = StepReport("prune")
-    if options.remove is not None and options.of is None:
-        options = replace(options, of="params" if samples is None else "latency")
-        if samples is None:
-            report.warnings.append("no data to time the model on: --remove is a share of its parameters")
-    report.decision = PruneDecision((), of=options.of)
     with report.timed():
         original = model_file.load(model)
         report.warnings += timing.freeze_inputs(original, kept_inputs)
@@ -114,6 +109,9 @@ def prune(
             what = "no data" if samples is None else "random data"
             report.warnings.append(f"{what}: units are ranked by their weights alone, and nothing is repaired")
         name_nodes(original.graph)
+        options, caution = settle_counting(original, timing, options)
+        report.warnings += [caution] if caution else []
+        report.decision = PruneDecision((), of=options.of)
         if context.samples is not None and options.channels:
             # what is timed is not what is fitted to: a service runs the padding too
             context = replace(context, samples=trim_padding(original, context.samples, context.config))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,8 +16,12 @@ from onnxslim.model_io import model_file
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.candidates import Candidates
 from onnxslim.pruning.selection.knapsack import Savings
-from onnxslim.pruning.selection.latency import LatencyMeter
+from onnxslim.pruning.selection.latency import CHANNEL_MULTIPLE, LatencyMeter
 from onnxslim.pruning.selection.widths import Widths
+
+#: A share of a model's time is counted in time from so many seconds on: the runtime's profile has whole microseconds, and a
+#: call takes some by itself.
+MIN_SECONDS_ASKED = 10e-6
 
 NO_LAYERS_HINT = "channels are what convolutions and linear layers have; trees and tables have none"
 
@@ -43,6 +47,33 @@ class Budget:
     savings: Callable[[Candidates, Widths], Savings]
     tolerance: float = 1.003
     noise_warning: Callable[[], str | None] = lambda: None
+
+
+def settle_counting(model: ir.Model, context: RunContext, options: PruneOptions) -> tuple[PruneOptions, str | None]:
+    """``options`` with what a share that is given without a name counts, and what to say of it, or None.
+
+    It is of the time where there are samples to time ``model`` on, else of the parameters. Of a model that is too small, the
+    clock can tell neither what a share of its time is nor which widths save any: its parameters count, and channels go in
+    blocks where nothing else was asked for.
+
+    Args:
+        model: What is pruned.
+        context: What is timed, and how.
+        options: Of the step; nothing is timed where they leave nothing open.
+    """
+    if options.remove is None or options.of is not None or options.cuts is not None:
+        return options, None
+    if context.samples is None:
+        return replace(options, of="params"), "no data to time the model on: --remove is a share of its parameters"
+    seconds = LatencyMeter(model, context.samples, context.config).measure_seconds(model)
+    if options.remove * seconds >= MIN_SECONDS_ASKED:
+        return replace(options, of="latency"), None
+    round_to = CHANNEL_MULTIPLE if options.round_to == "auto" else options.round_to
+    text = (
+        f"the clock cannot tell {options.remove:.3g} of the {1e6 * seconds:.0f} µs that the model takes: "
+        "--remove is a share of its parameters (--of latency: of the time all the same)"
+    )
+    return replace(options, of="params", round_to=round_to), text
 
 
 def make_budget(whole: ir.Model, context: RunContext, options: PruneOptions, round_share: float = 1.0) -> Budget | None:

@@ -1,9 +1,9 @@
 """Transformers as they are compressed, in one interleaved run: speed, size and SQNR beside float.
 
-    python benchmarks/transformers.py                                  # the encoder of the tests, 6 layers of 768
-    python benchmarks/transformers.py encoder.onnx --data calib.npz    # a model of yours
-    python benchmarks/transformers.py --peer /path/to/python           # with onnxruntime's quantize_dynamic
-    python benchmarks/transformers.py encoder.onnx --data fit.npz --eval-data other.npz --remove 23% 33% --recover 10m \
+    python benchmarks/transformer_encoders.py                                  # the encoder of the tests, 6 layers of 768
+    python benchmarks/transformer_encoders.py encoder.onnx --data calib.npz    # a model of yours
+    python benchmarks/transformer_encoders.py --peer /path/to/python           # with onnxruntime's quantize_dynamic
+    python benchmarks/transformer_encoders.py encoder.onnx --data fit.npz --eval-data other.npz --remove 23% 33% --recover 10m \
         --embedding sentence_embedding                                 # pruned, recovered, then dynamic int8
 
 Without ``--remove`` it is every form that ``quantize`` writes. With it, for each share of the time: what ``prune`` leaves,
