@@ -3,8 +3,8 @@
     python benchmarks/transformer_encoders.py                                  # the encoder of the tests, 6 layers of 768
     python benchmarks/transformer_encoders.py encoder.onnx --data calib.npz    # a model of yours
     python benchmarks/transformer_encoders.py --peer /path/to/python           # with onnxruntime's quantize_dynamic
-    python benchmarks/transformer_encoders.py encoder.onnx --data fit.npz --eval-data other.npz --remove 23% 33% --recover 10m \
-        --embedding sentence_embedding                                 # pruned, recovered, then dynamic int8
+    python benchmarks/transformer_encoders.py encoder.onnx --data fit.npz --eval-data other.npz \
+        --remove 23% 33% --recover 10m --embedding sentence_embedding          # pruned, recovered, then dynamic int8
 
 Without ``--remove`` it is every form that ``quantize`` writes. With it, for each share of the time: what ``prune`` leaves,
 the same by magnitude with one share for all layers (repaired too), what ``recover`` makes of each, and dynamic int8 of

@@ -35,7 +35,8 @@ BATCHNORM_RULE = "conv+batchnorm"
 @click.option(
     "--of",
     type=click.Choice(BUDGET_METRICS),
-    help="What --remove counts (latency, measured here; named, params or macs may also make it slower, which is said).",
+    help="What --remove counts (latency, measured here; of what is too small for the clock, params; named, params or macs "
+    "may also make it slower, which is said).",
 )
 @click.option("--max-size", type=SIZE, metavar="B", help="Instead: remove until the file is no larger.")
 @click.option(

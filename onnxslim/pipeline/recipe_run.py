@@ -9,15 +9,17 @@ from onnxslim.core.errors import GateError, NothingGainedError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.graph.signature import freeze_initializer_inputs, list_input_names
 from onnxslim.model_io import model_file
+from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.data_splits import TUNE_SHARE
 from onnxslim.pipeline.download_size import measure_download
 from onnxslim.pipeline.judging import EvaluationOptions
 from onnxslim.pipeline.kept_original import keep_original
-from onnxslim.pipeline.recipe import Recipe, Repeat
+from onnxslim.pipeline.recipe import Recipe, Repeat, Step
 from onnxslim.pipeline.result import Result
 from onnxslim.pipeline.task import check_metric, prepare_task
+from onnxslim.pruning.options import PruneOptions
 from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
@@ -99,12 +101,19 @@ def _act_if_slower(result: Result, if_slower: IfSlower) -> None:
         return
     times = f"{result.latency['result']['median_ms']:.3g} ms for {result.latency['original']['median_ms']:.3g} ms"
     text = f"slower than the original: {result.latency['ratio']:.2f}× its speed ({times})"
-    if if_slower == "tell":
+    if if_slower == "tell" or (if_slower == "refuse" and _has_counted_otherwise(result)):
         result.extra["summary"] = text
     elif if_slower == "refuse":
         error = GateError(f"the result would be {text}", hint="nothing was written; ask for more of the time, or name --of")
         error.result = result  # type: ignore[attr-defined]
         raise error
+
+
+def _has_counted_otherwise(result: Result) -> bool:
+    """Whether what went was a share of something else than the time: of a model that is too small for the clock."""
+    steps = [] if result.recipe is None else _list_steps(recipes.parse(result.recipe))
+    done = [step.options for step in steps if isinstance(step.options, PruneOptions)]
+    return any(options.remove is not None and not options.counts_time for options in done)
 
 
 def _runs_on_targets(recipe: Recipe, config: SessionConfig) -> bool:
@@ -114,5 +123,9 @@ def _runs_on_targets(recipe: Recipe, config: SessionConfig) -> bool:
 
 def _list_targets(recipe: Recipe) -> list[Target]:
     """What the steps of ``recipe`` quantise for."""
-    steps = [step for entry in recipe.steps for step in (entry.steps if isinstance(entry, Repeat) else (entry,))]
-    return [TARGETS[step.options.target] for step in steps if step.name == "quantize" and step.options.target in TARGETS]
+    steps = [step for step in _list_steps(recipe) if step.name == "quantize"]
+    return [TARGETS[step.options.target] for step in steps if step.options.target in TARGETS]
+
+
+def _list_steps(recipe: Recipe) -> list[Step]:
+    return [step for entry in recipe.steps for step in (entry.steps if isinstance(entry, Repeat) else (entry,))]

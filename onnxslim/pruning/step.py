@@ -111,7 +111,7 @@ def prune(
         name_nodes(original.graph)
         options, caution = settle_counting(original, timing, options)
         report.warnings += [caution] if caution else []
-        report.decision = PruneDecision((), of=options.of)
+        report.decision = PruneDecision((), by_clock=caution is not None and samples is not None, of=options.of)
         if context.samples is not None and options.channels:
             # what is timed is not what is fitted to: a service runs the padding too
             context = replace(context, samples=trim_padding(original, context.samples, context.config))

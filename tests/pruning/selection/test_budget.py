@@ -5,9 +5,15 @@ from __future__ import annotations
 import onnx_ir as ir
 import pytest
 
+from onnxslim.activations.run_context import RunContext
 from onnxslim.core.errors import UnsupportedError, UsageError
+from onnxslim.core.progress import ignore_progress
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
+from onnxslim.pruning.options import PruneOptions
+from onnxslim.pruning.selection import budget
+from onnxslim.pruning.selection.latency import CHANNEL_MULTIPLE
+from onnxslim.runtime.session import SessionConfig
 from tests.support import nets
 from tests.support.pruned import run_prune
 
@@ -42,3 +48,26 @@ def test_a_model_without_layers_has_nothing_to_prune(of: str) -> None:
     g (float[n,4] x) => (float[n,4] y) { y = Relu(x) }""")
     with pytest.raises(UnsupportedError, match=f"nothing to prune: the model has no {of}"):
         run_prune(model, remove=0.2, of=of)
+
+
+@pytest.mark.parametrize(("seconds", "round_to", "counted", "multiple"), [
+    (1e-3, "auto", "latency", "auto"), (1e-5, "auto", "params", CHANNEL_MULTIPLE), (1e-5, 1, "params", 1),
+])  # fmt: skip
+def test_a_share_that_the_clock_cannot_tell_is_of_the_parameters(
+    seconds: float, round_to: int | str, counted: str, multiple: int | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget.LatencyMeter, "measure_seconds", lambda self, model: seconds)
+    model = nets.mlp()
+    context = RunContext(nets.samples(model, 8), SessionConfig(), ignore_progress)
+    options, caution = budget.settle_counting(model, context, PruneOptions(remove=0.3, round_to=round_to))
+    assert (options.of, options.round_to) == (counted, multiple)
+    assert (caution is not None) == (counted == "params")
+    named = PruneOptions(remove=0.3, of="macs")
+    assert budget.settle_counting(model, context, named) == (named, None)
+
+
+def test_what_a_clock_left_to_be_counted_is_repeated_by_its_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget.LatencyMeter, "measure_seconds", lambda self, model: 1e-5)
+    _, report = run_prune(nets.residual(), remove=0.3, of=None)
+    assert (report.decision.of, report.decision.by_clock) == ("params", True)
+    assert any("the clock cannot tell" in text for text in report.warnings)
