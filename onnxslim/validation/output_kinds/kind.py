@@ -13,8 +13,9 @@ LabelWeight = Literal["alone", "joined", "told"]
 
 #: What is fed back, and what stands beside what people read, may lose so many times as much.
 LENIENCY = 4.0
-#: Of answers so many times as many may change as the expected drop of right ones may be.
-GUARD_LENIENCY = 2.0
+#: Of answers so many times as many may change as the expected drop of right ones may be: users bear twice as many, and a
+#: quarter of that is kept for what some hundred samples cannot tell, and another size of the batch rounds otherwise.
+GUARD_LENIENCY = 1.5
 
 
 @dataclass(frozen=True)
