@@ -25,6 +25,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -166,6 +167,8 @@ def choose(
     Raises:
         ChoiceError: There are no models, none has a receipt that passed, or the runtime here takes none.
     """
+    if not os.fspath(folder):  # which pathlib would take for the current one
+        raise ChoiceError("an empty name, expected that of a folder", exit_code=2)
     found = list(_list_models(Path(folder), threads, batch_size))
     models = [choice for choice, _ in found]
     feed = try_models(models, Path(folder), threads, lambda inputs: _read_feed(inputs, data, dims or {}, batch_size))
@@ -390,7 +393,9 @@ def _read_answer(child: subprocess.Popen[str], told: str | None = None) -> dict[
         if told is not None:
             child.stdin.write(f"{told}\n")
             child.stdin.flush()
-    except OSError:  # a broken pipe
+    except OSError:  # a broken pipe, which what was not written would break again at the end
+        with suppress(OSError):
+            child.stdin.close()
         return None
     line = next((line for line in child.stdout if line.startswith("{")), None)  # what libraries print is passed over
     return None if line is None else dict(json.loads(line))

@@ -409,3 +409,16 @@ def test_the_file_alone_gives_what_the_library_does(folder: Path, tmp_path_facto
 def _list_imports(path: Path) -> list[str]:
     words = [line.split() for line in path.read_text().splitlines() if line.startswith(("import ", "from "))]
     return [line[1] for line in words]
+
+
+def test_an_empty_name_is_not_the_folder_that_it_is_called_in() -> None:
+    with pytest.raises(ChoiceError, match="an empty name") as caught:
+        choose("")
+    assert caught.value.exit_code == 2
+
+
+def test_a_child_that_ended_before_it_was_told_anything_gives_no_answer() -> None:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", ""], **pipes) as child:
+        child.wait()
+        assert choosing._read_answer(child, "{}" * 10**6) is None
