@@ -70,7 +70,7 @@ def settle_counting(model: ir.Model, context: RunContext, options: PruneOptions)
         return replace(options, of="latency"), None
     round_to = CHANNEL_MULTIPLE if options.round_to == "auto" else options.round_to
     text = (
-        f"the clock cannot tell {options.remove:.3g} of the {1e6 * seconds:.0f} µs that the model takes: "
+        f"the clock cannot tell {100 * options.remove:.3g} % of the {1e6 * seconds:.0f} µs that the model takes: "
         "--remove is a share of its parameters (--of latency: of the time all the same)"
     )
     return replace(options, of="params", round_to=round_to), text
