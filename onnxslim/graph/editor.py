@@ -60,7 +60,9 @@ class GraphEditor:
         """A new initializer called ``stem`` or like it, which graphs inside this one can read too; or one of ``graph``, a
         graph inside it.
         """
-        tensor = ir.tensor(np.asarray(array, order="C"), dtype, name=self.make_unique_name(stem))
+        name, values = self.make_unique_name(stem), np.asarray(array, order="C")
+        # without a dtype the plain class does: ir.tensor asks of every array whether it is of some other library
+        tensor = ir.Tensor(values, name=name) if dtype is None else ir.tensor(values, dtype, name=name)
         return ir.tape.Tape(graph or self.graph).initializer(tensor)
 
     def add_node(

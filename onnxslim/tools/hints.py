@@ -6,8 +6,10 @@ or it is said that nobody did (:mod:`onnxslim.tools.measured_costs`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import onnx_ir as ir
@@ -16,6 +18,10 @@ from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.quantized import detect_quantization
 from onnxslim.graph.signature import list_input_names
 from onnxslim.tools.unfused_layers import find_unfused_layers
+
+#: The nodes of a model, those of graphs inside it too, by op.
+NodesByOp = Mapping[str, Sequence[ir.Node]]
+_Find = Callable[[ir.Model, NodesByOp], Iterator[str]]
 
 #: Weights of fewer elements are told of nowhere: they cost nothing.
 _MIN_ELEMENTS = 4096
@@ -56,37 +62,40 @@ def find_hints(model: ir.Model, costs: Mapping[str, float] | None = None) -> lis
         model: As it is in the file.
         costs: Times longer by form, as far as they were measured here.
     """
+    nodes: defaultdict[str, list[ir.Node]] = defaultdict(list)
+    for node in model.graph.all_nodes():  # once for all forms: a walk of thousands of nodes takes its time
+        nodes[node.op_type].append(node)
     hints = []
     for form, (find, says) in FORMS.items():
-        names = list(find(model))
+        names = list(find(model, nodes))
         if names:
             hints.append(Hint(form, says, len(names), names[0], (costs or {}).get(form)))
     return hints
 
 
-def _find_inexact_blocks(model: ir.Model) -> Iterator[str]:
-    for node in _list_nodes(model, "MatMulNBits"):
+def _find_inexact_blocks(model: ir.Model, nodes: NodesByOp) -> Iterator[str]:
+    for node in nodes.get("MatMulNBits", ()):
         if not node.attributes.get_int("accuracy_level", 0):
             yield _name(node)
 
 
-def _find_signed_activations(model: ir.Model) -> Iterator[str]:
-    for node in _list_nodes(model, "QuantizeLinear"):
+def _find_signed_activations(model: ir.Model, nodes: NodesByOp) -> Iterator[str]:
+    for node in nodes.get("QuantizeLinear", ()):
         zero_point = node.inputs[2] if len(node.inputs) > 2 else None
         dtype = node.outputs[0].dtype if zero_point is None else zero_point.dtype
         if dtype == ir.DataType.INT8 and get_const_tensor(node.inputs[0]) is None:
             yield _name(node)
 
 
-def _find_unsigned_weights(model: ir.Model) -> Iterator[str]:
-    for node in _list_nodes(model, "DequantizeLinear"):
+def _find_unsigned_weights(model: ir.Model, nodes: NodesByOp) -> Iterator[str]:
+    for node in nodes.get("DequantizeLinear", ()):
         codes = get_const_tensor(node.inputs[0])
         if codes is not None and codes.dtype == ir.DataType.UINT8 and codes.size >= _MIN_ELEMENTS:
             yield _name(node)
 
 
-def _find_depthwise_by_tensor(model: ir.Model) -> Iterator[str]:
-    for node in _list_nodes(model, "Conv"):
+def _find_depthwise_by_tensor(model: ir.Model, nodes: NodesByOp) -> Iterator[str]:
+    for node in nodes.get("Conv", ()):
         dequantize = node.inputs[1].producer() if len(node.inputs) > 1 and node.inputs[1] is not None else None
         if dequantize is None or dequantize.op_type != "DequantizeLinear":
             continue
@@ -96,14 +105,13 @@ def _find_depthwise_by_tensor(model: ir.Model) -> Iterator[str]:
             yield _name(node)
 
 
-def _find_islands(model: ir.Model) -> Iterator[str]:
+def _find_islands(model: ir.Model, nodes: NodesByOp) -> Iterator[str]:
     """Ops that int8 ends before and begins again after, although the runtime has no int8 kernel that takes all three."""
     from onnxslim.quantization.targets.registry import TARGETS  # whoever only looks at a float model need not wait
 
     table = TARGETS["cpu"].supported_ops
-    for node in model.graph.all_nodes():
-        if node.op_type in (*table, "QuantizeLinear", "DequantizeLinear") or not node.inputs:
-            continue
+    others = (some for op, some in nodes.items() if op not in (*table, "QuantizeLinear", "DequantizeLinear"))
+    for node in chain.from_iterable(others):
         producers = [value.producer() for value in node.inputs if value is not None and get_const_tensor(value) is None]
         readers = [use.node for output in node.outputs for use in output.uses()]
         dequantized = producers and all(p is not None and p.op_type == "DequantizeLinear" for p in producers)
@@ -111,48 +119,48 @@ def _find_islands(model: ir.Model) -> Iterator[str]:
             yield _name(node)
 
 
-def _find_unfused(model: ir.Model) -> Iterator[str]:
+def _find_unfused(model: ir.Model, nodes: NodesByOp) -> Iterator[str]:
     return (f"{_name(node)}: {why}" for node, why in find_unfused_layers(model))
 
 
-def _find_saturating(model: ir.Model) -> Iterator[str]:
+def _find_saturating(model: ir.Model, nodes: NodesByOp) -> Iterator[str]:
     from onnxslim.quantization.evaluation.saturating_layers import find_saturating_layers  # as above
 
     return map(str, find_saturating_layers(model))
 
 
-def _find_float_lstms(model: ir.Model) -> Iterator[str]:
-    for node in _list_nodes(model, "LSTM"):
+def _find_float_lstms(model: ir.Model, nodes: NodesByOp) -> Iterator[str]:
+    for node in nodes.get("LSTM", ()):
         weight = get_const_tensor(node.inputs[2]) if len(node.inputs) > 2 else None
         if weight is not None and weight.size >= _MIN_ELEMENTS:
             yield _name(node)
 
 
-def _find_integer_convolutions(model: ir.Model) -> Iterator[str]:
-    return (_name(node) for node in _list_nodes(model, "ConvInteger"))
+def _find_integer_convolutions(model: ir.Model, nodes: NodesByOp) -> Iterator[str]:
+    return (_name(node) for node in nodes.get("ConvInteger", ()))
 
 
-def _find_normalizations(model: ir.Model) -> Iterator[str]:
+def _find_normalizations(model: ir.Model, nodes: NodesByOp) -> Iterator[str]:
     """Those that no Conv, Gemm or ConvTranspose before them takes in."""
-    for node in _list_nodes(model, "BatchNormalization"):
+    for node in nodes.get("BatchNormalization", ()):
         producer = node.inputs[0].producer() if node.inputs[0] is not None else None
         if producer is None or producer.op_type not in ("Conv", "ConvTranspose", "Gemm"):
             yield _name(node)
 
 
-def _find_listed_weights(model: ir.Model) -> Iterator[str]:
+def _find_listed_weights(model: ir.Model, nodes: NodesByOp) -> Iterator[str]:
     initializers = {name for name, value in model.graph.initializers.items() if value is not None}
     return (name for name in list_input_names(model) if name in initializers)
 
 
-def _find_doubles(model: ir.Model) -> Iterator[str]:
+def _find_doubles(model: ir.Model, nodes: NodesByOp) -> Iterator[str]:
     for name, value in model.graph.initializers.items():
         tensor = value.const_value
         if tensor is not None and tensor.dtype == ir.DataType.DOUBLE and tensor.size >= _MIN_ELEMENTS:
             yield name
 
 
-def _find_tied_weights(model: ir.Model) -> Iterator[str]:
+def _find_tied_weights(model: ir.Model, nodes: NodesByOp) -> Iterator[str]:
     """Large weights that are another one, or another one transposed."""
     seen: dict[tuple[object, ...], list[np.ndarray]] = {}
     for name, value in model.graph.initializers.items():
@@ -174,21 +182,17 @@ def _are_tied(weight: np.ndarray, other: np.ndarray) -> bool:
     return any(form.shape == weight.shape and np.array_equal(weight, form) for form in forms)
 
 
-def _list_nodes(model: ir.Model, op: str) -> Iterator[ir.Node]:
-    return (node for node in model.graph.all_nodes() if node.op_type == op)
-
-
 def _name(node: ir.Node) -> str:
     return node.name or str(node.outputs[0].name)
 
 
-def _is_quantized(find: Callable[[ir.Model], Iterator[str]]) -> Callable[[ir.Model], Iterator[str]]:
+def _is_quantized(find: _Find) -> _Find:
     """``find`` in models that are quantised, where a float form stands out."""
-    return lambda model: find(model) if detect_quantization(model) is not None else iter(())
+    return lambda model, nodes: find(model, nodes) if detect_quantization(model) is not None else iter(())
 
 
 #: Form → what finds it, and what is said of it.
-FORMS: dict[str, tuple[Callable[[ir.Model], Iterator[str]], str]] = {
+FORMS: dict[str, tuple[_Find, str]] = {
     "MatMulNBits without accuracy_level": (_find_inexact_blocks, "products are computed in float; 4 computes them in int8"),
     "int8 activations": (_find_signed_activations, "x86 has faster products of uint8 activations and int8 weights"),
     "uint8 weights": (_find_unsigned_weights, "int8 weights run on faster kernels"),
