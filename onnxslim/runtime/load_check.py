@@ -4,17 +4,18 @@ of its own, because what the runtime fuses while it loads can fail where the uno
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import onnx_ir as ir
 import onnxruntime as ort
 
-from onnxslim.core.errors import LimitError, OnnxslimError, UnsupportedError
+from onnxslim.core.errors import InvalidModelError, LimitError, OnnxslimError, UnsupportedError, UsageError
 from onnxslim.model_io import model_file
 from onnxslim.runtime.error_translation import make_library_error, translate_text
 from onnxslim.runtime.isolation import LOADING_CHILD, ask_child
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 #: The session entry that leaves fusions of the runtime out, by name, and those that have been seen to end the process.
 DISABLED_OPTIMIZERS_ENTRY = "optimization.disable_specified_optimizers"
 _SUSPECT_OPTIMIZERS = ("MatmulTransposeFusion", "TransposeOptimizer", "CastFloat16Transformer")
+
+#: What says that the runtime does not take a model; any other error, that nothing here could tell.
+_REFUSALS = (InvalidModelError, UnsupportedError)
 
 #: Models of this process that have been loaded in a child, by their content and how.
 _survived: set[str] = set()
@@ -42,9 +46,12 @@ def check_file_loads(path: str | os.PathLike[str], config: SessionConfig | None 
     config = config or SessionConfig()
     try:
         _load_in_child(path, config)
-    except OnnxslimError as error:
-        if config.optimize and error.hint is None and loads(path, config.with_(optimize=False)):
-            error.hint = "it loads with the runtime's optimisation off (ORT_DISABLE_ALL); `onnxslim simplify` may mend it"
+    except _REFUSALS as error:
+        with contextlib.suppress(LimitError):
+            if config.optimize and error.hint is None and loads(path, config.with_(optimize=False)):
+                error.hint = (
+                    "it loads with the runtime's optimisation off (ORT_DISABLE_ALL); `onnxslim simplify` may mend it"
+                )
         raise
 
 
@@ -74,18 +81,16 @@ def check_survives(model: ir.Model, config: SessionConfig | None = None, *, name
         UnsupportedError: It does.
     """
     config = config or SessionConfig()
-    with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
-        path = model_file.save_for_runtime(model, folder)
-        key = _make_key(path, config)
-        if key in _survived:
-            return
-        try:
-            _load_in_child(path, config, name)
-        except DiedError:
-            raise
-        except OnnxslimError as error:
-            logger.debug("not loaded in a process of its own: %s", error.message)
-        _survived.add(key)
+    try:
+        with _as_file(model) as path:
+            key = _make_key(path, config)
+            if key not in _survived:
+                _load_in_child(path, config, name)
+                _survived.add(key)
+    except DiedError:
+        raise
+    except OnnxslimError as error:
+        logger.debug("not loaded in a process of its own: %s", error.message)
 
 
 def save_checked(
@@ -174,17 +179,39 @@ def _find_way_out(path: str | os.PathLike[str], request: dict[str, Any]) -> str:
 
 
 def loads(model: model_file.ModelLike, config: SessionConfig) -> bool:
-    """Whether the runtime loads ``model``, asked in a process of its own."""
+    """Whether the runtime loads ``model``, asked in a process of its own.
+
+    Raises:
+        LimitError: There is no room for the file that is loaded, or not enough memory: nothing tells.
+    """
     try:
         if isinstance(model, (str, os.PathLike)):
             _load_in_child(model, config)
-            return True
-        with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
-            path = model_file.save_for_runtime(model_file.load(model), folder)
-            _load_in_child(path, config)
-    except OnnxslimError:
+        else:
+            with _as_file(model_file.load(model)) as path:
+                _load_in_child(path, config)
+    except _REFUSALS:
         return False
     return True
+
+
+@contextlib.contextmanager
+def _as_file(model: ir.Model) -> Iterator[str]:
+    """The path of a temporary file of ``model``.
+
+    Raises:
+        LimitError: There is no room for it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxslim-"))
+            path = model_file.save_for_runtime(model, folder)
+        except (LimitError, UsageError, OSError) as error:
+            why = error.message if isinstance(error, OnnxslimError) else error.strerror or error
+            raise LimitError(
+                f"no temporary file can be made to load the model from: {why}", hint="TMPDIR names a folder that has room"
+            ) from error
+        yield path
 
 
 def _make_key(path: str, config: SessionConfig) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -46,11 +46,13 @@ class DifferingLayer:
         name: Of its node in the graph as the runtime optimises it.
         decibels: How near its outputs are; minus infinity where they are not finite.
         is_rounding: Whether that is rounding alone: the last digits of floats, or one level of a grid.
+        is_random: Whether it gives something else each time here too, as what draws noise does.
     """
 
     name: str
     decibels: float
     is_rounding: bool
+    is_random: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} ({self.decibels:.0f} dB)"
@@ -79,26 +81,36 @@ def find_differing_layers(
         alone, feeds = _isolate(optimized, values)
         with EmulatedSession(alone, plain, interpreter, name) as there:
             found = there.run(feeds)
+        layers = list(_compare(alone, values, found))
+        random = _find_random(alone, feeds, plain) if layers else frozenset[str]()
     except OnnxslimError as error:
         logger.info("which layers differ %s is not known: %s", name, error.message)
         return []
-    return list(_compare(alone, values, found))
+    return [replace(layer, is_random=layer.name in random) for layer in layers]
 
 
 def describe_differing(layers: Sequence[DifferingLayer]) -> str:
-    """The layers in a clause: those that compute something else, or that all of them but round otherwise; empty for none."""
-    others = sorted((layer for layer in layers if not layer.is_rounding), key=lambda layer: layer.decibels)
+    """The layers in a clause: those that compute something else, or that all of them but round otherwise; empty for none.
+    Those that draw at random are named beside them.
+    """
+    random, told = [layer.name for layer in layers if layer.is_random], []
+    settled = [layer for layer in layers if not layer.is_random]
+    others = sorted((layer for layer in settled if not layer.is_rounding), key=lambda layer: layer.decibels)
     if others:
-        more = "" if len(others) <= _MAX_NAMED else f" and {len(others) - _MAX_NAMED} more"
-        return (
-            f"from the same inputs these layers give something else there: {', '.join(map(str, others[:_MAX_NAMED]))}{more}"
-        )
-    if layers:
-        return (
-            f"from the same inputs layers but round otherwise there, by last digits or one level, first {layers[0]}; what "
+        told.append(f"from the same inputs these layers give something else there: {_list_first(list(map(str, others)))}")
+    elif settled:
+        told.append(
+            f"from the same inputs layers but round otherwise there, by last digits or one level, first {settled[0]}; what "
             "follows makes more of it, about what rounding to 8 bits costs"
         )
-    return ""
+    if random:
+        told.append(f"left out of that, since they give something else each time here too: {_list_first(random)}")
+    return "; ".join(told)
+
+
+def _list_first(names: Sequence[str]) -> str:
+    more = "" if len(names) <= _MAX_NAMED else f" and {len(names) - _MAX_NAMED} more"
+    return f"{', '.join(names[:_MAX_NAMED])}{more}"
 
 
 def _tap_all(model: ir.Model) -> ir.Model:
@@ -147,6 +159,14 @@ def _compare(alone: ir.Model, here: Mapping[str, np.ndarray], there: Mapping[str
         if differing:
             decibels = min(_compute_sqnr(*pair) for pair in differing)
             yield DifferingLayer(str(node.name), decibels, all(_is_rounding(*pair) for pair in differing))
+
+
+def _find_random(alone: ir.Model, feeds: Mapping[str, np.ndarray], config: SessionConfig) -> frozenset[str]:
+    """Names of the nodes that give something else when one session, whose noise goes on from run to run, runs again."""
+    session = Session(alone, config)
+    first, second = session.run(feeds), session.run(feeds)
+    changed = {name for name in first if not _is_equal(first[name], second[name])}
+    return frozenset(str(node.name) for node in alone.graph if changed.intersection(str(v.name) for v in node.outputs))
 
 
 def _is_equal(here: np.ndarray, there: np.ndarray) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,13 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim import benchmark, evaluate, profile
-from onnxslim.core.errors import InvalidModelError, UnsupportedError
+from onnxslim.core.errors import InvalidModelError, LimitError, UnsupportedError
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.recipe import Recipe, make_step
 from onnxslim.pipeline.recipe_run import run_recipe
-from onnxslim.runtime.load_check import check_file_loads, check_survives, holds_half_floats, save_checked
+from onnxslim.runtime import load_check
+from onnxslim.runtime.load_check import check_file_loads, check_survives, holds_half_floats, loads, save_checked
 from onnxslim.runtime.session import Session
 from onnxslim.runtime.session_config import SessionConfig
 from tests.support.fatal_models import FATAL_PERMS, dies, refused_when_optimized, transposed_product
@@ -99,6 +102,43 @@ def test_where_memory_runs_out_while_it_is_tried_it_is_written_and_that_is_said(
     assert "memory" in str(save_checked(digits, tmp_path / "out.onnx", digits))
     assert (tmp_path / "out.onnx").exists()
     check_survives(digits, SessionConfig(threads=7))
+
+
+@pytest.mark.parametrize("full", ["the folder cannot be made", "the file cannot be written", "the process is killed"])
+def test_want_of_room_is_no_refusal_by_the_runtime(
+    full: str, tmp_path: Path, digits: ir.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    broken = with_unknown_op("g (float[2] x) => (float[2] y) { y = no.such.Op(x) }")
+    config = SessionConfig(threads=5)
+    assert (loads(digits, config), loads(broken, config)) == (True, False)
+    if full == "the process is killed":
+        monkeypatch.setattr(load_check, "ask_child", lambda script, request: {"died": "signal 9 (SIGKILL)"})
+    elif full == "the folder cannot be made":
+        monkeypatch.setattr(load_check.tempfile, "TemporaryDirectory", refuse)
+    else:
+        monkeypatch.setattr(model_file, "to_bytes", refuse)
+    for made in (digits, broken):
+        with pytest.raises(LimitError, match=r"No space left|memory runs out") as caught:
+            loads(made, config)
+        assert "TMPDIR" in str(caught.value.hint) or "killed" in caught.value.message
+        check_survives(made, config)  # which refuses what dies, and nothing else
+
+
+def test_a_result_is_not_written_where_there_is_no_room_to_try_the_original(
+    tmp_path: Path, digits: ir.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> Any:
+        raise LimitError("No space left on device")
+
+    broken = with_unknown_op("g (float[2] x) => (float[2] y) { y = no.such.Op(x) }")
+    monkeypatch.setattr(model_file, "save_for_runtime", refuse)
+    with pytest.raises(LimitError, match="no temporary file can be made to load the model from: No space left"):
+        save_checked(broken, tmp_path / "out.onnx", digits)
+    assert not list(tmp_path.iterdir())
+    assert save_checked(digits, tmp_path / "out.onnx", digits) is None
 
 
 def test_data_beside_a_file_that_is_not_written_go_with_it(tmp_path: Path, digits: ir.Model) -> None:

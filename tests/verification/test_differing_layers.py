@@ -53,6 +53,23 @@ def test_what_gives_or_reads_a_sequence_is_left_out() -> None:
     assert find(model(text), FEED) == []
 
 
+@pytest.mark.parametrize("draw", ["RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial<sample_size = 64>"])
+def test_what_draws_at_random_is_left_out_and_said(draw: str) -> None:
+    name, _, attributes = draw.partition("<")
+    op = f"{name} <{attributes}" if attributes else name
+    text = f"""g (float[n, 8] x) => (float[n, 64] y) {{
+        s = Sigmoid (x)  k = Constant <value_ints = [1, 8]> ()  e = Tile (s, k)
+        [noise] r = {op} (e)
+        f = Cast <to = 1> (r)  y = Tanh (f) }}"""
+    (layer,) = found = find(model(text), FEED)
+    assert layer.is_random
+    assert layer.name == "noise" or draw == "Bernoulli"  # a function, which the runtime writes out
+    assert describe_differing(found).endswith(f"give something else each time here too: {layer.name}")
+    other = DifferingLayer("conv", 3.0, is_rounding=False)
+    told = describe_differing([*found, other])
+    assert told.startswith("from the same inputs these layers give something else there: conv (3 dB); left out of that")
+
+
 def test_of_many_the_worst_are_named() -> None:
     layers = [DifferingLayer(f"conv{index}", 10.0 * index, is_rounding=False) for index in range(9)]
     assert "conv0 (0 dB), conv1 (10 dB), conv2 (20 dB) and 6 more" in describe_differing(layers)

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from onnxslim.activations.observer import observe
 from onnxslim.activations.output_error import ReferenceOutputs, energy, is_float, relative_error, squared_error
+from onnxslim.core.errors import LimitError
 from onnxslim.graph.traversal import walk
 from onnxslim.model_io import model_file
 from onnxslim.quantization.float16 import float32_nodes
@@ -57,9 +58,12 @@ def keep_loadable(
 ) -> Conversion:
     """``conversion``, or, where the runtime refuses it and not the original, one with the ops in float32 that it has no
     float16 for: the kinds are converted one after the other, and those stay with which it no longer loads, or for which
-    there is no time (``fits``, asked before each).
+    there is no time (``fits``, asked before each). So does what cannot be tried for want of room: who writes it tries again.
     """
-    if loads(conversion.model, config) or not loads(model, config):
+    try:
+        if loads(conversion.model, config) or not loads(model, config):
+            return conversion
+    except LimitError:
         return conversion
     kinds = sorted({node.op_type for node in walk(model.graph) if node.name not in conversion.float32_nodes})
     refused, tried = list[str](), list[str]()
@@ -108,8 +112,8 @@ def keep_accurate(
             break
         error, conversion = trials[best]
         kinds.remove(best)
-    if not error <= MAX_OUTPUT_ERROR and fits():
-        ranking, before, returned = rank_nodes(model, conversion, feeds, config), conversion, 0
+    if not error <= MAX_OUTPUT_ERROR:
+        ranking, before, returned = rank_nodes(model, conversion, feeds, config, fits), conversion, 0
         while not error <= MAX_OUTPUT_ERROR and returned < len(ranking) and fits():
             returned = 2 * returned or _FIRST_NODES
             trial = _return_nodes(model, before, dict.fromkeys(ranking[:returned], "it loses too much in float16"))
@@ -153,12 +157,25 @@ def _return_nodes(model: ir.Model, conversion: Conversion, returned: Mapping[str
     return convert_copy(model, {**kept, **{str(node.name): float32_nodes.BETWEEN_REASON for node in between}})
 
 
-def rank_nodes(model: ir.Model, conversion: Conversion, feeds: FeedIterable, config: SessionConfig) -> list[str]:
-    """The nodes of the main graph that are in float16, those first that make most of the error that they put out."""
+def rank_nodes(
+    model: ir.Model,
+    conversion: Conversion,
+    feeds: FeedIterable,
+    config: SessionConfig,
+    fits: Callable[[], bool] = lambda: True,
+) -> list[str]:
+    """The nodes of the main graph that are in float16, those first that make most of the error that they put out; none where
+    there is no time to look (``fits``, asked before each of two runs of the data that show every tensor).
+    """
     nodes = [node for node in model.graph if node.name not in conversion.float32_nodes and node.op_type != "Constant"]
     outputs = [value for node in nodes for value in node.outputs if value.uses() or value.is_graph_output()]
     names = [str(value.name) for value in outputs if float32_nodes.is_float(value)]
-    wanted, found = (_observe_values(m, names, feeds, config) for m in (model, simulate(model, conversion)))
+    observed = []
+    for variant in (model, simulate(model, conversion)):
+        if not fits():
+            return []
+        observed.append(_observe_values(variant, names, feeds, config))
+    wanted, found = observed
     errors = {name: _measure_error(wanted[name], found[name]) for name in wanted}
 
     def measure_growth(node: ir.Node) -> float:

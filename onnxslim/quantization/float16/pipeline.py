@@ -78,7 +78,7 @@ def quantize_float16(
         # real inputs may lose more than made-up ones: without data the place is told whatever these say
         if context.samples is None or not error <= MAX_OUTPUT_ERROR:
             tried = NO_TIME_LEFT if pacer.has_refused else "whatever else stays float32"
-            told = _describe_loss(error, tried, rank_nodes(model, conversion, evaluation, config))
+            told = _describe_loss(error, tried, rank_nodes(model, conversion, evaluation, config, pacer.fits))
         if context.samples is None:
             told = f"no data: {by}, and ranges and outputs on made-up inputs, on which {told}"
     if told is not None:

@@ -7,6 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from onnxslim.activations.output_error import ReferenceOutputs
+from onnxslim.core.errors import LimitError
 from onnxslim.graph.shapes import infer
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.quantization.float16 import fallback
@@ -78,6 +79,29 @@ def test_kinds_that_there_is_no_time_to_load_stay(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(fallback, "loads", lambda candidate, config: candidate is original)
     found = fallback.keep_loadable(original, fallback.convert_copy(original, {}), CONFIG, lambda: False)
     assert {node.name for node in original.graph} == set(found.float32_nodes)
+
+
+def test_what_cannot_be_tried_for_want_of_room_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loads(candidate: ir.Model, config: SessionConfig) -> bool:
+        raise LimitError("no room")
+
+    original = build("g (float[n,8] x) => (float[n,8] y) { y = Tanh(x) }")
+    monkeypatch.setattr(fallback, "loads", loads)
+    conversion = fallback.convert_copy(original, {})
+    assert fallback.keep_loadable(original, conversion, CONFIG) is conversion
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_a_ranking_that_there_is_no_time_for_is_empty(allowed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = build("g (float[n,8] x) => (float[n,8] y) { a = Tanh(x)\n y = Erf(a) }")
+    feeds = [{"x": np.ones((1, 8), np.float32) / 3}]
+    answers, runs = iter([True] * allowed + [False]), list[object]()
+    monkeypatch.setattr(fallback, "_observe_values", lambda *given: runs.append(given) or {})
+    conversion = fallback.convert_copy(original, {})
+    assert fallback.rank_nodes(original, conversion, feeds, CONFIG, lambda: next(answers)) == []
+    assert len(runs) == allowed
+    monkeypatch.undo()
+    assert fallback.rank_nodes(original, conversion, feeds, CONFIG)
 
 
 def test_what_went_back_with_its_kind_is_float16_again_where_the_outputs_do_not_need_it() -> None:

@@ -11,6 +11,7 @@ from onnxslim.core.errors import NothingGainedError, UsageError
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
+from onnxslim.quantization.float16 import pipeline
 from onnxslim.quantization.float16.pipeline import quantize_float16
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import prepare_model
@@ -93,12 +94,18 @@ def test_without_data_what_vanishes_on_made_up_inputs_stays_in_float32() -> None
     assert "dB in float16; most of it is lost at" in line  # also where that is little: real inputs may lose more
 
 
-def test_where_nothing_keeps_the_outputs_it_is_told_where_most_is_lost() -> None:
-    """Without time to look for what helps."""
+@pytest.mark.parametrize("is_late", [False, True])
+def test_where_nothing_keeps_the_outputs_it_is_told_where_most_is_lost_if_there_is_time_to_look(
+    is_late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = model("g (float[n,8] x) => (float[n,8] y) { a = Add(x, k)\n b = Sub(a, k)\n y = MatMul(b, w) }",
                      k=np.full(8, 3000, np.float32), w=np.eye(8, dtype=np.float32))  # fmt: skip
     samples = open_samples({"x": np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)}, original)
     report = StepReport("quantize")
-    quantize_float16(prepare_model(original)[0], RunContext(samples, deadline=0.0), CUDA, report)
+    keep = pipeline.keep_accurate if is_late else lambda *given: (given[1], 1e-2)
+    monkeypatch.setattr(pipeline, "keep_accurate", keep)
+    context = RunContext(samples, deadline=0.0 if is_late else None)
+    quantize_float16(prepare_model(original)[0], context, CUDA, report)
     (line,) = [line for line in report.warnings if "dB in float16" in line]
-    assert "most of it is lost at" in line
+    assert ("most of it is lost at" in line) != is_late
+    assert ("no time left" in line) == is_late

@@ -39,6 +39,22 @@ def test_arrays_arrive_as_they_were_sent(arrays: dict[str, np.ndarray]) -> None:
         assert found[name].tobytes() == array.tobytes()
 
 
+def test_a_line_however_slow_is_waited_for_by_the_part() -> None:
+    """A timeout is of one part, so that what a large model takes on a slow line is no silence of the other side."""
+
+    class Line:
+        def __init__(self) -> None:
+            self.sent: list[int] = []
+
+        def sendall(self, part: memoryview) -> None:
+            self.sent.append(len(part))
+
+    line = Line()
+    messages.send(line, {}, [bytes(1_000_000), bytes(3)])  # type: ignore[arg-type]
+    assert sum(line.sent) > 1_000_003
+    assert max(line.sent) <= 1 << 16
+
+
 def test_texts_travel_and_other_objects_do_not() -> None:
     described, blobs = messages.pack_arrays({"x": np.array(["a", "bcd"], object)})
     assert messages.unpack_arrays(described, blobs)["x"].tolist() == ["a", "bcd"]

@@ -153,11 +153,16 @@ def test_recovery_learns_from_the_states_that_the_original_has(model: ir.Model, 
     assert after["next"].noise_energy < before["next"].noise_energy / 2
 
 
-def test_rounding_that_grows_is_no_drift() -> None:
-    rng = np.random.default_rng(0)
-    original, times = rng.standard_normal((8, 4)), np.arange(8)
-    growing = rng.standard_normal((8, 4)) * np.linspace(0, 1, 8)[:, None]
-    for size, warned in ((1e-7, False), (1e-2, True)):
-        drift = StateDrift(8)
-        drift.add({"y": original}, {"y": original + size * growing}, times)
-        assert bool(list(drift.warnings())) == warned
+@pytest.mark.parametrize(("error", "is_warned"), [(1e-7, False), (9e-4, False), (1.1e-3, True), (1e-2, True)])
+@pytest.mark.parametrize("starts_equal", [False, True])
+def test_a_drift_is_a_warning_where_it_ends_in_an_error_that_shows(
+    error: float, is_warned: bool, starts_equal: bool
+) -> None:
+    """An error of a thousandth is 60 dB."""
+    original, growth = np.ones((8, 4)), np.linspace(0, 1, 8)[:, None]
+    drift = StateDrift(8)
+    drift.add({"y": original}, {"y": original + error * (growth if starts_equal else np.maximum(growth, 0.1))}, np.arange(8))
+    lines = list(drift.warnings())
+    assert bool(lines) == is_warned
+    assert len(drift.as_json("y")) == 8
+    assert all("inf" not in line and ("equal over steps 0 to 0" in line) == starts_equal for line in lines)
