@@ -85,7 +85,7 @@ def run_on_folder(
     own_budget = budget if budget is None or not settlements else (1 - _SETTLING_SHARE) * budget
     return compress_folder(
         folder, name, work, out=common.out, suffix=suffix, settlements=settlements, config=common.config, force=common.force,
-        certify=None if common.receipt is None else FolderCertifier(folder, suffix, common, settlements),
+        certify=None if common.receipt is None else FolderCertifier(folder, suffix, common, settlements, pipelines.origins),
     )  # fmt: skip
 
 

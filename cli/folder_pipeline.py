@@ -20,7 +20,7 @@ from onnxslim.model_folders.pipelines.settlement import Rung, Settlement
 from onnxslim.model_folders.pipelines.special_tokens import find_special_tokens
 from onnxslim.model_io import model_file
 from onnxslim.pipeline import recipe as recipes
-from onnxslim.pipeline.data_splits import open_splits
+from onnxslim.pipeline.data_splits import ConfirmOrigin, open_splits
 from onnxslim.pipeline.result import Result
 from onnxslim.runtime.session import Session
 
@@ -45,6 +45,8 @@ class FolderPipelines:
         self._folder, self._common, self._configure = folder, common, configure
         self._pipelines = find_encoder_decoders([one for one in members if one.variant_of is None], self._load)
         self._prepared: list[PreparedPipeline] = []
+        #: What the encoders were fed with, to judge by, by their paths.
+        self.origins: dict[str, ConfirmOrigin] = {}
 
     @property
     def readers(self) -> tuple[FolderModel, ...]:
@@ -84,6 +86,8 @@ class FolderPipelines:
             why = f"{pipeline.encoder.path} and the decoder do not run together: {error.message}"
             return data | dict.fromkeys(unfed, MemberData(None, None, why))
         self._prepared.append(prepared)
+        if splits.origin is not None:
+            self.origins[pipeline.encoder.path] = splits.origin
         return data | {path: MemberData(prepared.fit.get(path), prepared.confirm.get(path)) for path in unfed}
 
     def make_settlements(

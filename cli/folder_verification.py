@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from onnxslim.core.errors import UsageError
+from onnxslim.data.split import HeldPart
 from onnxslim.model_folders.folder_comparison import MemberPair, compare_folders, find_served_sets
 from onnxslim.model_folders.folder_data import MemberData, assign_data
 from onnxslim.model_folders.folder_files import FolderFiles
@@ -17,8 +18,10 @@ from onnxslim.model_folders.pipelines.composition import JudgedComposition
 from onnxslim.model_folders.pipelines.served_texts import ServedRuns
 from onnxslim.model_folders.pipelines.settlement import Settlement
 from onnxslim.model_io import model_file
+from onnxslim.pipeline.data_splits import ConfirmOrigin
 from onnxslim.pipeline.result import Result
 from onnxslim.runtime.session import Session
+from onnxslim.verification.data_record import EncoderRecord
 from onnxslim.verification.folder_verification import certify_folder, record_folder, verify_folder
 from onnxslim.verification.receipt import Settings
 from onnxslim.verification.receipt_file import ReceiptFile
@@ -48,8 +51,10 @@ def verify_model_folder(
         file.receipt.original.check_same_folder(record_folder(original), file.path)
     comparison = compare_folders(folder, original, known)
     todo = [pair for pair in comparison.pairs if not pair.is_same and pair.original is not None]
-    configure = _make_configure(original, common, file)
-    pipelines = FolderPipelines(original, original.members if todo else (), common, configure)
+    parts, encoders = ({}, {}) if file is None else (_list_parts(file), file.receipt.encoders)
+    configure = _make_configure(original, common, parts)
+    configure_encoder = _make_configure(original, common, parts | {path: one.part for path, one in encoders.items()})
+    pipelines = FolderPipelines(original, original.members if todo else (), common, configure_encoder)
     found = _find_data(todo, data, file, original, configure, pipelines)
 
     def tell(line: str) -> None:
@@ -84,7 +89,7 @@ def verify_model_folder(
     settings = Settings.of(common.config, common.data_options, common.evaluation_options, seed=common.seed, **asked)
     return verify_folder(
         folder, original, comparison, work, asked=settings, inconclusive=inconclusive, receipt=file,
-        only_plan=common.dry_run, judge_together=judge_together,
+        only_plan=common.dry_run, judge_together=judge_together, encoders=_record_encoders(pipelines.origins),
     )  # fmt: skip
 
 
@@ -93,10 +98,18 @@ def _open_sessions(paths: Mapping[str, str], common: CommonOptions) -> dict[str,
     return {name: Session(model_file.load(path), common.config) for name, path in paths.items()}
 
 
-def _make_configure(original: ModelFolder, common: CommonOptions, file: ReceiptFile | None) -> Configure:
-    """How ``common`` becomes the options of one model of ``original``; with the part of the data that a receipt says."""
+def _list_parts(file: ReceiptFile) -> dict[str, HeldPart | None]:
+    """The part of its data that each model of a receipt was judged on, by the path of its original."""
+    return {member.original: member.part for member in file.receipt.models.values()}
+
+
+def _record_encoders(origins: Mapping[str, ConfirmOrigin]) -> dict[str, EncoderRecord]:
+    return {path: EncoderRecord.of(origin) for path, origin in origins.items()}
+
+
+def _make_configure(original: ModelFolder, common: CommonOptions, parts: Mapping[str, HeldPart | None]) -> Configure:
+    """How ``common`` becomes the options of one model of ``original``; with the part of its data that ``parts`` says."""
     configure = make_configure(original, common)
-    parts = {} if file is None else {member.original: member.part for member in file.receipt.models.values()}
 
     def configure_part(member: FolderModel, data: Any) -> CommonOptions:
         part = None if isinstance(data, ServedRuns) else parts.get(member.path)
@@ -119,14 +132,7 @@ def _find_data(
         UsageError: There are none, and something to judge.
     """
     if file is not None and data is None:
-        recorded = [(pair.candidate.path, file.receipt.models.get(pair.candidate.path)) for pair in todo]
-        judged = {path: member.data for path, member in recorded if member is not None and member.data is not None}
-        if unnamed := [path for path, one in judged.items() if one.source is None]:
-            told = f"no data given: {file.path} does not say where those of {unnamed[0]} are"
-            raise UsageError(told, hint="--data: what the folder was judged on")
-        known = {file.receipt.models[path].original: MemberData(None, one.source) for path, one in judged.items()}
-        pipelines.feed({member.path: MemberData(None) for member in original.members} | known)
-        return {path: MemberData(None, one.source) for path, one in judged.items()}
+        return _find_recorded_data(todo, file, original, pipelines)
     if data is None and todo:
         raise UsageError("no data given", hint=f"--data: {todo[0].candidate.path} is not as its original")
     needed = [pair.original for pair in todo if pair.original is not None]
@@ -137,15 +143,39 @@ def _find_data(
     return {pair.candidate.path: found[pair.original.path] for pair in todo if pair.original and pair.original.path in found}
 
 
+def _find_recorded_data(
+    todo: list[MemberPair], file: ReceiptFile, original: ModelFolder, pipelines: FolderPipelines
+) -> dict[str, MemberData]:
+    """The data of each model that is judged, by its path, where the receipt says that they were.
+
+    Raises:
+        UsageError: It does not say where.
+    """
+    members, encoders = file.receipt.models, file.receipt.encoders
+    recorded = {pair.candidate.path: members.get(pair.candidate.path) for pair in todo}
+    judged = {path: one for path, one in recorded.items() if one is not None and one.data is not None}
+    sources = {one.original: one.data.source for one in judged.values() if one.data is not None}
+    sources |= {path: one.source for path, one in encoders.items() if one.source is not None}
+    fed = pipelines.feed({member.path: MemberData(None, sources.get(member.path)) for member in original.members})
+    for path, one in judged.items():
+        found = fed[one.original]
+        if found.source is None and found.why is None:
+            told = f"no data given: {file.path} does not say where those of {path} are"
+            raise UsageError(told, hint="--data: what the folder was judged on")
+    return {path: fed[one.original] for path, one in judged.items()}
+
+
 class FolderCertifier:
     """Verifies what a command makes of ``folder``, with or without a ``suffix``, before it takes its place; ``settlements``
-    have judged what serves together.
+    have judged what serves together, on what the ``origins`` of the encoders' data gave.
     """
 
     def __init__(
-        self, folder: ModelFolder, suffix: str | None, common: CommonOptions, settlements: Sequence[Settlement]
-    ) -> None:
+        self, folder: ModelFolder, suffix: str | None, common: CommonOptions, settlements: Sequence[Settlement],
+        origins: Mapping[str, ConfirmOrigin],
+    ) -> None:  # fmt: skip
         self._folder, self._suffix, self._common, self._settlements = folder, suffix, common, settlements
+        self._origins = origins
 
     def certify_model(self, result: Result, place: str, written: str) -> None:
         """See :class:`~onnxslim.model_folders.folder_run.Certify`."""
@@ -167,4 +197,5 @@ class FolderCertifier:
             )  # fmt: skip
 
         together = [settlement.judged for settlement in self._settlements]
-        certify_folder(result, arrange_models(files, self._suffix), self._folder, describe, together)
+        encoders = _record_encoders(self._origins)
+        certify_folder(result, arrange_models(files, self._suffix), self._folder, describe, together, encoders)

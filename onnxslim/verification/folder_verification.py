@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 from onnxslim.core.converter import JSON
@@ -21,8 +22,9 @@ from onnxslim.model_folders.pipelines.composition import JudgedComposition
 from onnxslim.pipeline.result import Result
 from onnxslim.validation.latency import LatencyRecord
 from onnxslim.verification.check import Check, conclude
+from onnxslim.verification.data_record import DataRecord, EncoderRecord
 from onnxslim.verification.outcome import Verification, describe_verdict, raise_unless_passed
-from onnxslim.verification.receipt import SCHEMA, DataRecord, MemberReceipt, ModelRecord, Receipt, Settings, describe_machine
+from onnxslim.verification.receipt import SCHEMA, MemberReceipt, ModelRecord, Receipt, Settings, describe_machine
 from onnxslim.verification.receipt_file import ReceiptFile
 from onnxslim.verification.sample_size import judge_drop
 
@@ -30,6 +32,7 @@ from onnxslim.verification.sample_size import judge_drop
 Work = Callable[[MemberPair], Result]
 #: What was found of a model, as the document of its own verification or of the command that made it.
 Document = Mapping[str, Any]
+NOTHING_FED: Mapping[str, EncoderRecord] = MappingProxyType({})
 
 
 def verify_folder(
@@ -43,6 +46,7 @@ def verify_folder(
     receipt: ReceiptFile | None = None,
     only_plan: bool = False,
     judge_together: Callable[[], Sequence[JudgedComposition]] = tuple,
+    encoders: Mapping[str, EncoderRecord] = NOTHING_FED,
 ) -> Result:
     """Judge every model of ``candidate`` that is not as it was by ``work``, and the folder as a whole.
 
@@ -56,6 +60,7 @@ def verify_folder(
         receipt: The receipt that is repeated.
         only_plan: Only how many samples it takes is asked.
         judge_together: What models that serve together came to, asked once each was judged by itself.
+        encoders: What the encoders among the originals were fed with, by their paths.
 
     Returns:
         The evidence; ``extra["folder"]`` has a report of each model, ``extra["verification"]`` the verdict.
@@ -81,7 +86,7 @@ def verify_folder(
         plans = [_describe_plan(outcome.member.path, outcome.result) for outcome in outcomes if outcome.result is not None]
         result.recipe = "".join(plans) or "no model differs from its original\n"
         return result
-    checks, made = conclude_folder(candidate, original, comparison, documents, asked, together)
+    checks, made = conclude_folder(candidate, original, comparison, documents, asked, together, encoders)
     if receipt is not None:
         checks.append(receipt.check_verdict(conclude(checks)))
         result.warnings += receipt.list_differences(made)
@@ -97,7 +102,7 @@ def verify_folder(
 
 def certify_folder(
     result: Result, candidate: ModelFolder, original: ModelFolder, asked: Callable[[Settings | None], Settings],
-    together: Sequence[JudgedComposition] = (),
+    together: Sequence[JudgedComposition] = (), encoders: Mapping[str, EncoderRecord] = NOTHING_FED,
 ) -> None:  # fmt: skip
     """Put the receipt of a folder that was written, whose models are certified, into ``result``.
 
@@ -107,6 +112,7 @@ def certify_folder(
         original: What it was made of.
         asked: The settings of the whole, by those of a model, if one was judged.
         together: What models that serve together came to.
+        encoders: What the encoders among the originals were fed with, by their paths.
     """
     entries = [entry for entry in result.extra["folder"]["models"] if (entry["report"] or {}).get("receipt")]
     documents = {entry["written"]: entry["report"] for entry in entries}
@@ -121,13 +127,13 @@ def certify_folder(
         for one in together
         if find_served_sets(comparison, one.composition.pipeline.paths)
     ]
-    checks, made = conclude_folder(candidate, original, comparison, documents, settings, judged)
+    checks, made = conclude_folder(candidate, original, comparison, documents, settings, judged, encoders)
     result.extra |= {"receipt": made.as_json(), "verification": Verification(made.verdict, checks, None, "fail")}
 
 
 def conclude_folder(
     candidate: ModelFolder, original: ModelFolder, comparison: FolderComparison, documents: Mapping[str, Document],
-    asked: Settings, together: Sequence[JudgedComposition] = (),
+    asked: Settings, together: Sequence[JudgedComposition] = (), encoders: Mapping[str, EncoderRecord] = NOTHING_FED,
 ) -> tuple[list[Check], Receipt]:  # fmt: skip
     """What was found of the models, a document each by its path, of those that serve ``together``, and of all other files:
     the checks, and the receipt.
@@ -139,6 +145,7 @@ def conclude_folder(
         schema=SCHEMA, verdict=conclude(checks), candidate=record_folder(candidate), original=record_folder(original),
         data=None, settings=asked, samples_used=0, recipe=None, machine=describe_machine(),
         models={path: _make_member_receipt(document, named[path]) for path, document in documents.items() if path in named},
+        encoders=encoders,
     )  # fmt: skip
     return checks, receipt
 

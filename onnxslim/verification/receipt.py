@@ -15,10 +15,9 @@ import onnx_ir as ir
 
 from onnxslim.core.converter import JSON
 from onnxslim.core.cpu_info import describe_cpu
-from onnxslim.core.errors import InvalidDataError, InvalidModelError, UsageError
+from onnxslim.core.errors import InvalidModelError, UsageError
 from onnxslim.core.quantities import Count, Drop, Seed, format_drop
 from onnxslim.core.version import __version__
-from onnxslim.data.samples import Samples
 from onnxslim.data.split import HeldPart
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.data_options import DataOptions
@@ -28,6 +27,7 @@ from onnxslim.pipeline.task import CompressionTask
 from onnxslim.runtime.session_config import MAX_THREADS, SessionConfig, version
 from onnxslim.validation.latency import LatencyRecord
 from onnxslim.verification.check import Verdict
+from onnxslim.verification.data_record import DataRecord, EncoderRecord
 
 #: Of receipts written here; another one is not read.
 SCHEMA = 1
@@ -87,37 +87,6 @@ class ModelRecord:
         for name, digest in data:
             if other.files.get(name) != digest:
                 raise InvalidModelError(f"{name}, data of {other.path}: not those of {receipt}")
-
-
-@dataclass(frozen=True)
-class DataRecord:
-    """The samples: where they were, how many, and a digest of all their inputs and labels."""
-
-    source: str | None
-    n: int
-    digest: str
-
-    @classmethod
-    def of(cls, samples: Samples, source: Any) -> DataRecord:
-        """The record of ``samples``, read from ``source``."""
-        digest = hashlib.sha256(samples.fingerprint().encode())
-        if samples.labels is not None:
-            digest.update(repr(samples.labels.tolist()).encode())
-        path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
-        return cls(path, len(samples), digest.hexdigest())
-
-    def check_same(self, other: DataRecord, receipt: str) -> None:
-        """Refuse ``other`` where it is not these samples.
-
-        Raises:
-            InvalidDataError: It is not.
-        """
-        if (self.n, self.digest) != (other.n, other.digest):
-            many = "" if self.n == other.n else f": {other.n} samples, expected {self.n}"
-            raise InvalidDataError(
-                f"{other.source or 'the data'}: not the data of {receipt}{many}",
-                hint="samples, labels and how they are read must be the same; verify without --receipt on other data",
-            )
 
 
 @dataclass(frozen=True)
@@ -220,6 +189,7 @@ class Receipt:
         runtime: The version of onnxruntime.
         machine: The processor with its flags, the system, and versions of what counts.
         models: Of a folder: each of its models that is not as it was, by its path.
+        encoders: Of a folder: what was fed to those of its originals that decoders read, by their paths.
     """
 
     schema: int
@@ -234,6 +204,7 @@ class Receipt:
     runtime: str = field(default_factory=version)
     machine: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, MemberReceipt] = field(default_factory=dict)
+    encoders: Mapping[str, EncoderRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_used(self.samples_used, self.data)

@@ -233,12 +233,33 @@ def test_a_decoder_is_judged_on_what_its_encoder_makes_and_repeats_on_that(run, 
     call = ["--data", data, "--placement", "static", "--receipt", receipt]
     assert run("quantize", folder, "-o", tmp_path / "out", *call).code == 0
     found = json.loads(receipt.read_text())["receipt"]
-    assert found["models"]["decoder_model.onnx"]["data"]["source"] is None
-    outcome = run("verify", "--receipt", receipt)
-    assert (outcome.code, "does not say where those of decoder_model.onnx are" in outcome.err) == (2, True)
-    again = run("verify", "--receipt", receipt, "--data", data, "--json")
+    again = run("verify", "--receipt", receipt, "--json")
     assert again.json["receipt"]["verdict"] == found["verdict"]
     assert (
         again.json["receipt"]["models"]["decoder_model.onnx"]["samples_used"]
         == (found["models"]["decoder_model.onnx"]["samples_used"])
     )
+
+
+def test_a_decoder_whose_encoder_stays_as_it_was_repeats_on_the_same_part_of_the_data(run, tmp_path):
+    folder, data = make_folder("encoder_decoder", tmp_path), write_ids(tmp_path / "ids.npz", 40)
+    receipt, stored = tmp_path / "r.json", tmp_path / "stored.onnx"
+    assert run("quantize", folder / "encoder_model.onnx", "-o", stored, "--weights", "int8:qdq").code == 0
+    shutil.move(stored, folder / "encoder_model.onnx")  # quantised already, so that nothing is done with it
+    call = ["quantize", folder, "-o", tmp_path / "out", "--weights", "int8:qdq", "--data", data, "--receipt", receipt]
+    assert run(*call, "--placement", "static").code == 0
+    document = json.loads(receipt.read_text())
+    found = document["receipt"]
+    assert found["models"].keys() == {"decoder_model.onnx"}
+    assert found["models"]["decoder_model.onnx"]["data"]["n"] == 10
+    part = {"share": 0.25, "seed": 0, "is_held": True}
+    assert found["encoders"] == {"encoder_model.onnx": {"source": str(data), "part": part}}
+    again = run("verify", "--receipt", receipt, "--json")
+    assert again.code == {"pass": 0, "fail": 5, "cannot tell": 7}[found["verdict"]], again.err
+    assert again.json["receipt"] == found
+    moved = shutil.move(data, tmp_path / "moved.npz")
+    assert run("verify", "--receipt", receipt, "--data", moved, "--json").json["verification"] == again.json["verification"]
+    del document["receipt"]["encoders"]  # as receipts before had none
+    receipt.write_text(json.dumps(document))
+    outcome = run("verify", "--receipt", receipt)
+    assert (outcome.code, "does not say where those of decoder_model.onnx are" in outcome.err) == (2, True)

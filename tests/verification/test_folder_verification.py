@@ -11,9 +11,10 @@ from onnxslim.model_folders.folder_comparison import compare_folders
 from onnxslim.model_folders.model_folder import open_model_folder
 from onnxslim.pipeline.result import Result
 from onnxslim.verification.check import Check
+from onnxslim.verification.data_record import DataRecord
 from onnxslim.verification.examination import Examination, describe_examination
 from onnxslim.verification.folder_verification import verify_folder
-from onnxslim.verification.receipt import SCHEMA, DataRecord, ModelRecord, Receipt, Settings
+from onnxslim.verification.receipt import SCHEMA, ModelRecord, Receipt, Settings
 from tests.support.model_folders import make_folder
 
 DATA = DataRecord("d.npz", 8, "1" * 64)

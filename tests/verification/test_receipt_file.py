@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from onnxslim.core.errors import UsageError
 from onnxslim.core.quantities import Units
 from onnxslim.validation.latency import summarize
+from onnxslim.verification.data_record import DataRecord
 from onnxslim.verification.outcome import check_speed
-from onnxslim.verification.receipt import SCHEMA, DataRecord, ModelRecord, Receipt, Settings, describe_machine
+from onnxslim.verification.receipt import SCHEMA, ModelRecord, Receipt, Settings, describe_machine
 from onnxslim.verification.receipt_file import ReceiptFile, read_receipt
 
 RECEIPT = Receipt(
