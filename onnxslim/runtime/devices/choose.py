@@ -411,6 +411,8 @@ def _start(models: Sequence[ModelChoice], folder: Path, threads: int) -> Iterato
     """What is timed: the models that a child could run."""
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 4
+    if threads != 1:  # or threads of the model before would spin on while the next is timed
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     for choice in models:
         if choice.why_not is None:
             try:

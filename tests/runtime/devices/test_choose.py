@@ -137,6 +137,17 @@ def test_each_is_timed_in_turn_with_the_base_alone(monkeypatch: pytest.MonkeyPat
     assert {name: ratio for name, (_, ratio) in found.items()} == {"a": 2.0, "b": 4.0, "base": 1.0}
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_of_one_model_are_quiet_while_another_is_timed(threads: int) -> None:
+    ((_, run),) = choosing._start([ModelChoice(MODEL.name, 1, "kept")], MODEL.parent, threads)
+    options = run.func.__self__.get_session_options()  # type: ignore[attr-defined]
+    if threads > 1:
+        assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+    else:
+        with pytest.raises(RuntimeError):
+            options.get_session_config_entry("session.force_spinning_stop")
+
+
 def find(report: dict[str, list[dict[str, object]]], name: str) -> dict[str, object]:
     return next(model for model in report["models"] if model["name"] == f"{name}.onnx")
 
