@@ -154,6 +154,7 @@ class Trial:
             "tune_drop": JSON.unstructure(self.seen_drop),
             "counted_drop": JSON.unstructure(self.drop),
             "tune_metric": self.metric,
+            "confirm": self._describe_confirmation(),
             "unit": "%" if self.metric_is_share else None,
             "speedup": result.latency["ratio"] if result.latency else None,
             "median_ms": result.latency["result"]["median_ms"] if result.latency else None,
@@ -166,6 +167,17 @@ class Trial:
             "note": self.note,
             "recipe": result.recipe,
         }
+
+    def _describe_confirmation(self) -> dict[str, Any] | None:
+        """What it lost most of on the confirm data, counted as the limit is; None where they were not asked."""
+        evaluation, limit = self.attempt.result.evaluation, self.attempt.recipe.gates.max_drop
+        if evaluation is None:
+            return None
+        metric = evaluation.metric
+        drop, interval = metric.get_drop_by(limit or 0.0), metric.get_interval_by(limit or 0.0)
+        figures = {"drop": drop, "interval": interval, "limit": None if limit is None else float(limit), "n": metric.n}
+        about = {"metric": metric.name, "output": metric.output, "refused": self.refusal is not None}
+        return about | dict(JSON.unstructure(figures))
 
 
 def run_trial(

@@ -107,6 +107,18 @@ def test_the_best_that_passes_is_the_result_and_the_others_are_told_in_a_line_ea
     assert [entry["verdict"] for entry in result.extra["candidates"]] == ["passed on tune; int8 gains more"] * 2 + ["chosen"]
 
 
+@pytest.mark.parametrize("drop", [0.004, 0.013])
+def test_what_the_confirm_data_showed_is_told_in_figures(drop: float) -> None:
+    result = confirm([make_exact(), make_trial(WEIGHTS, 0.0, tune_drop=0.02, score=3.9), make_trial(INT8, drop, score=8.0)])
+    exact, weights, int8 = result.extra["candidates"]
+    assert int8["confirm"] == {
+        "metric": "top1", "output": None, "drop": drop, "interval": [drop, drop], "limit": 0.01, "n": 100,
+        "refused": drop > 0.01,
+    }  # fmt: skip
+    assert weights["confirm"] is None, "it was not shown them"
+    assert (exact["confirm"] is not None) == int8["confirm"]["refused"]
+
+
 def test_what_fails_steps_down_along_its_own_front_then_to_weights() -> None:
     int8 = make_trial(INT8, 0.02, score=8.0)
     int8.front = tuple(FrontPoint((f"layer{i}",), loss, 1.0) for i, loss in enumerate((1.0, 0.7, 0.3)))
