@@ -5,10 +5,10 @@
     python benchmarks/reach.py MANIFEST.json OUT.jsonl --table                 # the tables of what is there
 
 The manifest is a list of objects: ``name``, ``kind``, ``model``, ``fit`` and ``confirm`` (paths from the manifest's folder;
-``.npz`` of inputs by name), ``flags`` (what the model needs, ``--state`` and the like) and ``natural``: what its user judges
-by, handed to ``judge(spec, originals, results)`` of the module ``--judges`` (``natural.py`` beside the manifest). It returns
-figures by name; both sides are lists of outputs by name, one a sample, one a step of sequences. ``judge`` gets ``labels`` if
-it takes them. ``judging/limits.py`` says which figures are still accepted.
+``.npz`` of inputs by name), ``flags`` (what the model needs: ``--state OUT=IN`` or ``auto``, and the like) and ``natural``:
+what its user judges by, handed to ``judge(spec, originals, results)`` of the module ``--judges`` (``natural.py`` beside the
+manifest). It returns figures by name; both sides are lists of outputs by name, one a sample, one a step of sequences.
+``judge`` gets ``labels`` if it takes them. ``judging/limits.py`` says which figures are still accepted.
 
 Every model is compressed, and its result verified by onnxruntime alone, in processes of their own: nothing that a tool says
 of itself is counted. OUT.jsonl has one line a model and tool, and goes on where it ended. Memory is the largest process's.

@@ -1,6 +1,6 @@
 """What a user gets by hand from onnxruntime's own quantiser: one recipe, from file to file.
 
-    python -m judging.hand_recipes RECIPE MODEL DATA OUT [--state OUT=IN ...]
+    python -m judging.hand_recipes RECIPE MODEL DATA OUT [--state OUT=IN|auto ...]
 
 ``dynamic`` is ``quantize_dynamic`` as it stands; ``static`` is ``quantize_static`` as its documentation advises it:
 pre-processed, QDQ, per channel, uint8 activations, int8 weights, min-max ranges; ``static-linear`` is that for Conv, Gemm
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,9 @@ _PER_CHANNEL_OPSET = 13
 class Feeds(CalibrationDataReader):  # type: ignore[misc]
     """The samples of a manifest, with the states that the float model itself would hand on."""
 
-    def __init__(self, model: Path, data: Path, states: dict[str, str]) -> None:
+    def __init__(self, model: Path, data: Path, states: Sequence[str]) -> None:
         session = open_session(model)
-        samples = ManifestData(data, session.get_inputs(), states)
+        samples = ManifestData(data, session.get_inputs(), parse_states(states, session, data))
         used = range(min(len(samples), CALIBRATION))
         every = [feed for index in used for feed in self._read(session, samples, index)]
         self.feeds = every[:: max(1, len(every) // CALIBRATION)]
@@ -79,7 +79,7 @@ def prepare(model: Path, folder: Path) -> Path:
     return prepared
 
 
-def quantize_by_hand(recipe: str, model: Path, data: Path, out: Path, states: dict[str, str]) -> None:
+def quantize_by_hand(recipe: str, model: Path, data: Path, out: Path, states: Sequence[str]) -> None:
     """Write ``out``; raises whatever the quantiser raises."""
     model, data, out, before = model.resolve(), data.resolve(), out.resolve(), Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
@@ -109,9 +109,9 @@ def main() -> None:
     parser.add_argument("recipe", choices=RECIPES)
     for name in ("model", "data", "out"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--state", action="append", default=[], metavar="OUT=IN")
+    parser.add_argument("--state", action="append", default=[], metavar="OUT=IN|auto")
     given = parser.parse_args()
-    quantize_by_hand(given.recipe, given.model, given.data, given.out, parse_states(given.state))
+    quantize_by_hand(given.recipe, given.model, given.data, given.out, given.state)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,14 @@ Samples of different shapes lie end to end in an array of one axis beside ``NAME
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+#: In place of ``OUT=IN``: whatever input the data have not is fed from the output that looks like it.
+AUTO = "auto"
 Feed = dict[str, np.ndarray]
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -26,9 +29,37 @@ _DTYPES = {
 }
 
 
-def parse_states(entries: Sequence[str]) -> dict[str, str]:
-    """Output by input of the values of ``--state``, each ``OUT=IN``."""
-    return {given: output for output, given in (entry.split("=", 1) for entry in entries)}
+def parse_states(entries: Sequence[str], session: Any, data: Path) -> dict[str, str]:
+    """Output by input of the values of ``--state``, each ``OUT=IN``; ``auto`` adds all inputs that ``data`` have not.
+
+    Those go with the outputs of their type and shape whose names are most alike, each with another one.
+
+    Raises:
+        ValueError: One of them goes with no output.
+    """
+    states = {given: output for output, given in (entry.split("=", 1) for entry in entries if entry != AUTO)}
+    if AUTO not in entries:
+        return states
+    with np.load(data, allow_pickle=False) as file:
+        missing = [one for one in session.get_inputs() if one.name not in states and one.name not in file.files]
+    ratios = [
+        (SequenceMatcher(None, given.name, output.name).ratio(), given.name, output.name)
+        for given in missing
+        for output in session.get_outputs()
+        if output.name not in states.values() and _can_be_fed_back(output, given)
+    ]
+    for _, given, output in sorted(ratios, key=lambda each: each[0], reverse=True):
+        if given not in states and output not in states.values():
+            states[given] = output
+    if open_inputs := [one.name for one in missing if one.name not in states]:
+        raise ValueError(f"--state {AUTO}: {', '.join(open_inputs)} of {data.name} go with no output; name them OUT=IN")
+    return states
+
+
+def _can_be_fed_back(output: Any, given: Any) -> bool:
+    sizes = zip(output.shape, given.shape, strict=False)
+    fits = all(a == b for a, b in sizes if isinstance(a, int) and isinstance(b, int))
+    return output.type == given.type and len(output.shape) == len(given.shape) and fits
 
 
 class ManifestData:

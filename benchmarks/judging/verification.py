@@ -1,6 +1,6 @@
 """A result beside its original, seen by nothing but onnxruntime: what it keeps, its size, and its speed in turn.
 
-    python -m judging.verification MODEL RESULT DATA [--state OUT=IN ...] [--natural SPEC --judges natural.py]
+    python -m judging.verification MODEL RESULT DATA [--state OUT=IN|auto ...] [--natural SPEC --judges natural.py]
 
 prints one JSON object. It runs in a process of its own: a result that ends the runtime ends this one.
 """
@@ -13,7 +13,7 @@ import importlib.util
 import inspect
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -111,7 +111,7 @@ def verify(
     result: Path,
     data_path: Path,
     *,
-    states: Mapping[str, str] | None = None,
+    states: Sequence[str] = (),
     spec: str | None = None,
     judges: Path | None = None,
     seconds: float = 90.0,
@@ -119,7 +119,7 @@ def verify(
     """Size, speed and what the judge called ``spec`` says of ``result``; ``seconds`` bound outputs and timing each."""
     same = filecmp.cmp(model, result, shallow=False)
     sessions = [open_session(model), open_session(model if same else result)]
-    data = ManifestData(data_path, sessions[0].get_inputs(), states)
+    data = ManifestData(data_path, sessions[0].get_inputs(), parse_states(states, sessions[0], data_path))
     sizes = [count_bytes(path) for path in (model, result)]
     interfaces = [[sorted(each.name for each in part()) for part in (s.get_inputs, s.get_outputs)] for s in sessions]
     found: dict[str, Any] = {"bytes": sizes, "size_ratio": sizes[0] / sizes[1], "identical": same}
@@ -139,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     for name in ("model", "result", "data"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--state", action="append", default=[], metavar="OUT=IN")
+    parser.add_argument("--state", action="append", default=[], metavar="OUT=IN|auto")
     parser.add_argument("--natural")
     parser.add_argument("--judges", type=Path)
     parser.add_argument("--seconds", type=float, default=90.0)
@@ -148,7 +148,7 @@ def main() -> None:
         given.model,
         given.result,
         given.data,
-        states=parse_states(given.state),
+        states=given.state,
         spec=given.natural,
         judges=given.judges,
         seconds=given.seconds,

@@ -32,7 +32,7 @@ def paths(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_writes_a_model_that_runs(recipe: str, paths: tuple[Path, Path], tmp_path: Path) -> None:
     here = Path.cwd(), set(Path.cwd().iterdir())
-    quantize_by_hand(recipe, *paths, tmp_path / "out.onnx", {"h": "next"})
+    quantize_by_hand(recipe, *paths, tmp_path / "out.onnx", ["next=h"])
     assert (Path.cwd(), set(Path.cwd().iterdir())) == here
     types = {node.op_type for node in onnx.load(tmp_path / "out.onnx").graph.node}
     assert types & {"DynamicQuantizeLinear", "QuantizeLinear"}
@@ -41,6 +41,6 @@ def test_every_recipe_writes_a_model_that_runs(recipe: str, paths: tuple[Path, P
 
 
 def test_calibration_sees_the_states_that_the_model_hands_on(paths: tuple[Path, Path]) -> None:
-    feeds = Feeds(*paths, {"h": "next"}).feeds
+    feeds = Feeds(*paths, ["next=h"]).feeds
     assert 0 < len(feeds) <= 96
     assert len({float(feed["h"].max()) for feed in feeds}) > 1
