@@ -38,6 +38,20 @@ def test_the_same_answers_pass_with_how_many_there_were(digits: ir.Model, sample
     assert checks[0].message == "agreement 100 % with the answers here on 60 samples"
 
 
+def test_a_pass_on_few_samples_says_what_they_leave_possible(
+    digits: ir.Model, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Coarse(processors.EmulatedSession):
+        def run(self, feeds: Any, outputs: Any = None) -> dict[str, Any]:
+            return {name: value + np.float32(0.01) for name, value in super().run(feeds, outputs).items()}
+
+    monkeypatch.setattr(processors, "EmulatedSession", Coarse)
+    (check,) = check_processors(digits, samples, ("arm",), SessionConfig())
+    assert check.verdict == "pass"
+    assert check.interval is not None
+    assert f"so few leave a drop of up to {100 * check.interval[1]:.4g} % possible" in check.message
+
+
 def test_other_answers_fail_and_the_layers_are_named(
     digits: ir.Model, samples: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -521,6 +521,16 @@ def _first_line(error: Exception | str) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def _parse_threads(text: str) -> int:
+    """A number, or ``all``: the cores that this process may use."""
+    if text == "all":
+        affinity = getattr(os, "sched_getaffinity", None)
+        return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    if not text.isdecimal() or len(text) > len(str(MAX_THREADS)) or not 0 < int(text) <= MAX_THREADS:
+        raise ChoiceError(f"--threads {text}: expected 1 to {MAX_THREADS}, or all", exit_code=2)
+    return int(text)
+
+
 def format_lines(report: Mapping[str, Any]) -> list[str]:
     """What :func:`choose` found, a line a model and then the choice."""
     lines = []
@@ -544,7 +554,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", metavar="DIR")
     parser.add_argument("--data", metavar="F.npz", help="inputs by name; made up without")
     parser.add_argument("--dim", metavar="NAME=N", action="append", default=[], help="the size of a free dimension (1)")
-    parser.add_argument("--threads", type=int, default=1, help="of one inference (1)")
+    parser.add_argument("--threads", default="1", metavar="N", help="of one inference, or all (1)")
     parser.add_argument("--batch-size", type=int, default=1, help="samples in one inference, where that is free (1)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     given = parser.parse_args(arguments)
@@ -553,11 +563,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not all(name and size.isdecimal() for name, _, size in pairs):
             raise ChoiceError("--dim: expected NAME=N", exit_code=2)
         dims = {name: int(size) for name, _, size in pairs}
-        if not 0 < given.threads <= MAX_THREADS:
-            raise ChoiceError(f"--threads {given.threads}: expected 1 to {MAX_THREADS}", exit_code=2)
+        threads = _parse_threads(given.threads)
         if given.batch_size < 1:
             raise ChoiceError(f"--batch-size {given.batch_size}: expected 1 or more", exit_code=2)
-        report = choose(given.folder, data=given.data, dims=dims, threads=given.threads, batch_size=given.batch_size)
+        report = choose(given.folder, data=given.data, dims=dims, threads=threads, batch_size=given.batch_size)
     except ChoiceError as error:
         sys.stderr.write(f"error: {_clean(str(error))}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return error.exit_code

@@ -16,7 +16,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from onnxslim.core.cpu_info import describe_cpu
+from onnxslim.core.cpu_info import count_own_cores, describe_cpu
 from onnxslim.model_io import model_file
 from onnxslim.runtime.devices import choose as choosing
 from onnxslim.runtime.devices.choose import ChoiceError, Feed, ModelChoice, choose, time_in_turn
@@ -420,6 +420,14 @@ def test_the_file_alone_gives_what_the_library_does(folder: Path, tmp_path_facto
 def _list_imports(path: Path) -> list[str]:
     words = [line.split() for line in path.read_text().splitlines() if line.startswith(("import ", "from "))]
     return [line[1] for line in words]
+
+
+def test_threads_are_a_number_or_all_that_this_process_may_use() -> None:
+    assert choosing._parse_threads("3") == 3
+    assert choosing._parse_threads("all") == count_own_cores()
+    for wrong in ("0", "-1", "some", "", "9" * 5000):
+        with pytest.raises(ChoiceError, match="--threads"):
+            choosing._parse_threads(wrong)
 
 
 def test_an_empty_name_is_not_the_folder_that_it_is_called_in() -> None:
