@@ -120,6 +120,15 @@ class Samples:
         return {f.input.name: next(iter(s)) if len(s := f.column.shapes) == 1 else None for f in self.feeds}
 
     @property
+    def ranks(self) -> dict[str, int]:
+        """The rank of what a run takes, by input; those whose samples differ in it are left out."""
+        ranks = {
+            f.input.name: {len(shape) + (f.input.find_stacking_axis(shape) is not None) for shape in f.column.shapes}
+            for f in self.feeds
+        }
+        return {name: next(iter(found)) for name, found in ranks.items() if len(found) == 1}
+
+    @property
     def sample_bytes(self) -> int:
         """The bytes of the largest sample over all inputs, as the model is fed with it."""
         return sum(f.sample_bytes for f in self.feeds)

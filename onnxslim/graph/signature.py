@@ -75,6 +75,23 @@ def set_input_shapes(model: ir.Model, new_shapes: Mapping[str, Sequence[int]]) -
     refresh_outputs(model)
 
 
+def lend_ranks(model: ir.Model, ranks: Mapping[str, int]) -> list[str]:
+    """Give inputs of ``model`` that have no shape free dimensions, in place, as many as ``ranks`` says of them by name; the
+    names of those that got any, for :func:`take_back_shapes` where the interface has to stay what it was.
+    """
+    lent = [value for value in model.graph.inputs if value.shape is None and value.name in ranks]
+    for value in lent:
+        value.shape = ir.Shape([None] * ranks[str(value.name)])
+    return [str(value.name) for value in lent]
+
+
+def take_back_shapes(model: ir.Model, names: Collection[str]) -> None:
+    """Leave the inputs ``names`` of ``model`` without a shape again, in place."""
+    for value in model.graph.inputs:
+        if value.name in names:
+            value.shape = None
+
+
 def refresh_outputs(model: ir.Model) -> None:
     """Say of the outputs, in place, what follows from the inputs: sizes where there are any, else the old names."""
     copy = model.clone()

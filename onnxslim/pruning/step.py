@@ -19,6 +19,7 @@ from onnxslim.data.split import draw_samples
 from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
 from onnxslim.graph.finite_weights import check_finite_weights
+from onnxslim.graph.signature import lend_ranks, take_back_shapes
 from onnxslim.graph.stored_weights.unpacking import pack_weights, unpack_weights
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
@@ -99,6 +100,9 @@ def prune(
     with report.timed():
         original = model_file.load(model)
         report.warnings += timing.freeze_inputs(original, kept_inputs)
+        shapeless = lend_ranks(original, {} if samples is None else samples.ranks)
+        if shapeless and whole is not None:
+            lend_ranks(whole := whole.clone(), samples.ranks if samples else {})
         stored = unpack_weights(original)
         if stored and options.max_size is not None:
             text = f"--max-size: {len(stored)} weights of the model are stored in fewer bits already"
@@ -136,6 +140,7 @@ def prune(
         report.add(close_states(current, states))
         remove_leftovers(current)
         pack_weights(current, stored, changed=True)
+        take_back_shapes(current, shapeless)
         check_loads(current)
         after = compute_cost(current)
         report.count("params", before.params - after.params)

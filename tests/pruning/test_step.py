@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.errors import UnsupportedError, UsageError
+from onnxslim.core.errors import GateError, UnsupportedError, UsageError
+from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.data.split import draw_samples
 from onnxslim.graph.cost import compute_cost
@@ -186,3 +188,35 @@ def test_random_data_rank_nothing_and_repair_nothing() -> None:
     blind, _ = prune(model, None, options)
     assert model_file.to_bytes(timed) == model_file.to_bytes(blind)
     assert any("random data" in warning for warning in report.warnings)
+
+
+def _products() -> ir.Model:
+    """MatMuls, which take inputs of any rank; a Gemm or Conv tells its own."""
+    build = nets.Builder(["n", 16])
+    hidden = build.op("Relu", build.op("MatMul", "x", build.weight(16, 40)))
+    return build.model(build.op("MatMul", hidden, build.weight(40, 5)))
+
+
+def _without_shapes(net: Callable[[], ir.Model]) -> tuple[ir.Model, Samples]:
+    known = net()
+    arrays = np.concatenate([batch["x"] for batch in nets.samples(known, 60).batches(60)])
+    model = known.clone()
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        value.shape = None
+    return model, open_samples({"x": arrays}, model)
+
+
+@pytest.mark.parametrize("net", [nets.mlp, nets.residual, _products])
+def test_data_tell_the_rank_of_an_input_without_a_shape(net: Callable[[], ir.Model]) -> None:
+    model, samples = _without_shapes(net)
+    pruned, _ = prune(model, samples, PruneOptions(remove=0.25, of="params", round_to=1), whole=model)
+    assert compute_cost(pruned).params < compute_cost(model).params
+    assert all(value.shape is None for value in pruned.graph.inputs), "the interface is as it was"
+
+
+def test_an_input_that_has_no_shape_is_named_where_nothing_can_be_told_without_it() -> None:
+    model, samples = _without_shapes(_products)
+    with pytest.raises(GateError, match="input x, which has no shape"):
+        prune(model, None, PruneOptions(remove=0.25, of="params", round_to=1))
+    with pytest.raises(UnsupportedError, match="MACs of MatMul_0 cannot be counted"):
+        prune(model, samples, PruneOptions(remove=0.25, of="macs", round_to=1))

@@ -107,6 +107,9 @@ def make_budget(whole: ir.Model, context: RunContext, options: PruneOptions, rou
         return Budget("latency", seconds, limit, meter.measure_seconds, _get_seconds, 1.03, meter.noise_warning)
     of = options.of or "params"
     total = _count(of, whole)
+    if not total and of == "macs" and (unknown := compute_cost(whole).unknown):
+        text = f"the MACs of {unknown[0]} cannot be counted: the sizes of what it reads are not known"
+        raise UnsupportedError(text, hint="--of params, or export the model with the shapes of its inputs")
     if not total:
         raise UnsupportedError(f"nothing to prune: the model has no {of}", hint=NO_LAYERS_HINT)
     limit = total * (1 - round_share * options.remove)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import onnx_ir as ir
 
 from onnxslim.core.deadline import Pacer
 from onnxslim.core.errors import GateError, UnsupportedError
@@ -147,6 +148,9 @@ def meet_budget(
     if max_saving >= required_saving:
         return full_decision
     if not choices and not candidates.analysis.pinned:
+        if (shapeless := _name_shapeless_input(candidates.model)) is not None:
+            text = f"which channels go together cannot be told: input {shapeless} has no shape"
+            raise UnsupportedError(text, hint="real data (--data) tell its rank; or export the model with the shape")
         raise UnsupportedError("nothing to prune: no layer has channels", hint=NO_LAYERS_HINT)
     share = 1 - (initial_amount - max_saving) / budget.total
     most = f"{share:.1%} is the most that can go" if share > 0 else "and no cut saves any of it"
@@ -158,6 +162,10 @@ def meet_budget(
     )
 
 
+def _name_shapeless_input(model: ir.Model) -> str | None:
+    return next((str(value.name) for value in model.graph.inputs if value.shape is None), None)
+
+
 def _describe_pins(candidates: Candidates) -> str:
     """What keeps the rest from going, for a message."""
     pins = sorted(candidates.analysis.pinned, key=lambda pin: -pin.slots)[:3]
@@ -167,6 +175,8 @@ def _describe_pins(candidates: Candidates) -> str:
     if (count := len(overridable_weights)) > 0:
         first = overridable_weights[0]
         reasons.insert(0, f"{count} weights that are inputs too, for callers to replace ({first}, …)")
+    if (shapeless := _name_shapeless_input(candidates.model)) is not None:
+        reasons.insert(0, f"what follows from input {shapeless}, which has no shape (--data tell its rank)")
     return "; ".join(reasons) or "nothing"
 
 
