@@ -19,7 +19,7 @@ MAX_THREADS = 512
 
 #: Threads of a session that has several wait for the next run by spinning, some 20 ms, which is as long as the turn of the
 #: session that is timed next: its threads would share the cores with theirs. So they sleep as soon as a run ends; to wake
-#: them takes all sessions the same tenths of a millisecond, as it does a server between two requests.
+#: them takes all sessions alike, as it does in a server between two requests.
 _QUIET_BETWEEN_RUNS = ("session.force_spinning_stop", "1")
 
 
