@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-#: Seconds that all tasks may take in one consumer.
-TIMEOUT = 900
+#: Seconds that all tasks may take in Node, and that Chromium may take to open the page.
+TIMEOUT, OPENING_SECONDS = 900, 120
 #: What a headless Chromium needs to have a WebGPU adapter without a GPU.
 _SOFTWARE_GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
 
@@ -58,34 +62,70 @@ class _Handler(SimpleHTTPRequestHandler):
 _Handler.extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript", ".wasm": "application/wasm"}
 
 
-def run_browser(package: Path, root: Path, provider: str) -> Answers:
-    """What Chromium answers with ``provider`` (``wasm`` or ``webgpu``); RuntimeError where it does not start."""
+def run_browser(package: Path, root: Path, provider: str, deadline: float) -> Answers:
+    """What Chromium answers with ``provider`` (``wasm`` or ``webgpu``); RuntimeError where it does not start.
+
+    A file that has not answered after ``deadline`` seconds has that as its error, and a new browser goes on with the next
+    one; so it does after any error, since a lost GPU takes what follows with it.
+    """
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         raise RuntimeError("no Chromium here")
-    answers: queue.Queue[Any] = queue.Queue()
-    handler = partial(_Handler, folders={"ort": package / "dist", "files": root}, answers=answers)
+    tasks = json.loads((root / "tasks.json").read_text())["tasks"]
+    files = [(task["name"], key) for task in tasks for key in task["files"]]
+    found: list[dict[str, Any]] = []
+    posted: queue.Queue[Any] = queue.Queue()
+    handler = partial(_Handler, folders={"ort": package / "dist", "files": root}, answers=posted)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/page.html?provider={provider}"
-    with tempfile.TemporaryDirectory() as profile:
-        flags = [
-            "--headless",
-            "--no-sandbox",
-            "--no-first-run",
-            "--disable-background-networking",
-            f"--user-data-dir={profile}",
-        ]
-        flags += _SOFTWARE_GPU if provider == "webgpu" else ["--disable-gpu"]
-        browser = subprocess.Popen([chromium, *flags, url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while len(found) < len(files):
+            with _open_page(chromium, f"{url}&first={len(found)}", provider):
+                opened = _await_opening(posted)
+                if opened.get("error") and not found:
+                    raise RuntimeError(opened["error"])
+                found += [opened] if "error" in opened else _await_answers(posted, len(files) - len(found), deadline)
+            while not posted.empty():  # of a page that was ended
+                posted.get()
+    finally:
+        server.shutdown()
+    answers: Answers = {task["name"]: {} for task in tasks}
+    for (name, key), answer in zip(files, found, strict=True):
+        answers[name][key] = answer
+    return answers
+
+
+@contextmanager
+def _open_page(chromium: str, url: str, provider: str) -> Iterator[None]:
+    flags = ["--headless", "--no-sandbox", "--no-first-run", "--disable-background-networking"]
+    flags += _SOFTWARE_GPU if provider == "webgpu" else ["--disable-gpu"]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        command = [chromium, *flags, f"--user-data-dir={profile}", url]
+        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         try:
-            found = answers.get(timeout=TIMEOUT)
-        except queue.Empty:
-            raise RuntimeError("the page did not answer in time") from None
+            yield
         finally:
-            browser.kill()
+            os.killpg(browser.pid, signal.SIGKILL)  # its GPU process is what hangs
             browser.wait()
-            server.shutdown()
-    if "error" in found:
-        raise RuntimeError(found["error"])
-    return found
+
+
+def _await_opening(posted: queue.Queue[Any]) -> dict[str, Any]:
+    try:
+        return posted.get(timeout=OPENING_SECONDS)
+    except queue.Empty:
+        return {"error": f"the page did not open in {OPENING_SECONDS} s"}
+
+
+def _await_answers(posted: queue.Queue[Any], count: int, deadline: float) -> Iterator[dict[str, Any]]:
+    """At most ``count`` answers, to the first that is an error."""
+    for _ in range(count):
+        try:
+            message = posted.get(timeout=deadline)
+        except queue.Empty:
+            yield {"error": f"not finished in {deadline:g} s"}
+            return
+        answer = message.get("answer") or {"error": message["error"]}
+        yield answer
+        if "error" in answer:
+            return

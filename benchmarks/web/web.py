@@ -5,7 +5,8 @@
 
 Every model is written in float, int8, int4 and float16 and its answers are compared with the native runtime's: cosine
 of all outputs, and the share of samples whose class is the same one. Times are processor time under Node, one thread,
-interleaved: they are the real ones of this machine's CPU. WebGPU runs on a software adapter, for its answers only.
+interleaved: they are the real ones of this machine's CPU. WebGPU runs on a software adapter, for its answers only, and a
+file that has not answered after ``--deadline`` seconds is told so and left.
 ``--costs`` times the layers that ``targets/web.py`` has its cost model from. Without a MANIFEST (``reach.py`` has its
 format) the sample models are taken, on the digits or, where they read other inputs, on made-up ones. A variant that is
 not written, or that a consumer does not run, is told with the reason. ``--markdown`` writes what was found as a table.
@@ -46,7 +47,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "float16": {"target": "cuda"},
 }
 #: What runs the files, and in Chromium with which provider.
-NODE, BROWSERS = "Node, WASM", {"wasm": "Chromium, WASM", "webgpu": "Chromium, WebGPU"}
+NODE, BROWSERS = "Node, WASM", {"wasm": "Chromium, WASM", "webgpu": "Chromium, WebGPU in software"}
 #: Cosine to the native answers, below which a consumer is said to answer otherwise. Of int8 the classes alone decide: deep
 #: networks make of the last digits of a float layer about what rounding to 8 bits costs.
 _MIN_COSINE = 0.9999
@@ -139,7 +140,7 @@ def show(root: Path, tasks: list[dict[str, Any]], answers: Answers, consumer: st
             cells = table.setdefault((task["name"], key), {})
             if "error" in found:
                 reason = " ".join(found["error"].split())[:160]
-                cells[consumer] = f"does not run: {reason}"
+                cells[consumer] = f"no answer: {reason}"
                 print(f"{task['name']:<22} {key:<13} {reason}")
                 continue
             cosine, same = compare(read_native(root, task, key), found["outputs"])
@@ -193,6 +194,7 @@ def main() -> int:
     parser.add_argument("--costs", action="store_true", help="time the layers of the cost model instead")
     parser.add_argument("--markdown", type=Path, metavar="F.md", help="write the table of what was found")
     parser.add_argument("--feeds", type=int, default=32, help="samples that are compared")
+    parser.add_argument("--deadline", type=float, default=90.0, metavar="S", help="of one file in the browser (90)")
     given = parser.parse_args()
     package = given.package.resolve()
     print(f"onnxruntime-web {json.loads((package / 'package.json').read_text())['version']}")
@@ -214,7 +216,7 @@ def main() -> int:
             print(f"== {consumer}", flush=True)
             consumers.append(consumer)
             try:
-                good &= show(root, tasks, run_browser(package, root, provider), consumer, table)
+                good &= show(root, tasks, run_browser(package, root, provider, given.deadline), consumer, table)
             except RuntimeError as error:
                 print(f"not run: {error}", flush=True)
         if given.markdown is not None:
