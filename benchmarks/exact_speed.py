@@ -107,7 +107,7 @@ def compare(name: str, source: Path, data: Path | None, given: argparse.Namespac
     row["original_ms"] = 1e3 * timing.median("original")
     for tool in [tool for tool in sessions if tool != "original"]:
         rounds = {"original": timing.rounds["original"], "result": timing.rounds[tool]}
-        found = summarize(rounds, provider=timing.provider, threads=1, batch=timing.batch)
+        found = summarize(rounds, provider=timing.provider, threads=1, batch=1)
         row["speed"][tool] = {"ratio": found["ratio"], "interval": found["interval"]}
     return row
 

@@ -114,7 +114,7 @@ def _show_setting(model: Mapping[str, Any]) -> str:
 def _find_millijoules(found: Benchmark, name: str) -> float | None:
     """Of one sample; None where nothing counts them."""
     counted = found.energy.get(name)
-    return None if counted is None else float(counted["millijoules"]) / found.timing.batch
+    return None if counted is None else float(counted["millijoules"]) / found.batch
 
 
 def _describe_setting(found: Benchmark) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _describe_setting(found: Benchmark) -> dict[str, Any]:
         }
         for model in found.models
     ]
-    return {"threads": found.timing.threads, "batch": found.timing.batch, "models": models}
+    return {"threads": found.timing.threads, "batch": found.batch, "models": models}
 
 
 @command("benchmark", show=show)

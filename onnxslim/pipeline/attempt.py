@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -147,7 +147,7 @@ class Attempt:
         return runs
 
     def _time(
-        self, feeds: Sequence[Mapping[str, np.ndarray]], models: dict[int, ir.Model], seconds: float, source: str
+        self, feeds: Sequence[Batch], models: dict[int, ir.Model], seconds: float, source: str
     ) -> dict[int, TimedSession]:
         """Time ``models``, by the index of their stage, and put the times into the result; their sessions."""
         task, result = self.task, self.result
@@ -159,13 +159,13 @@ class Attempt:
             {"original": timing.rounds["0"], "result": timing.rounds[str(max(models))]},
             provider=timing.provider,
             threads=timing.threads,
-            batch=timing.batch,
+            batch=len(feeds[0].indices),
         )
         result.stages = [
             dataclasses.replace(stage, median_ms=1e3 * timing.median(str(index)) if index in models else None)
             for index, stage in enumerate(result.stages)
         ]
-        result.measured.update(describe_measurements(timing, source))
+        result.measured.update(describe_measurements(timing, source, len(feeds[0].indices)))
         return sessions
 
     def _time_prompts(self, sessions: dict[int, TimedSession], samples: Samples, seconds: float) -> None:
@@ -173,10 +173,12 @@ class Attempt:
         prompts = list_prompts(samples, _LATENCY_RUNS)
         if not len(prompts) or self.result.latency is None:
             return
-        feeds = [dict(feed) for feed in samples.take(prompts).batches(1)]
+        feeds = [*samples.take(prompts).batches(1)]
         ends = {"original": sessions[0], "result": sessions[max(sessions)]}
         timing = interleave(ends, feeds, seconds=seconds / 2, progress=self.task.progress)
-        prompt = latency.summarize(timing.rounds, provider=timing.provider, threads=timing.threads, batch=timing.batch)
+        prompt = latency.summarize(
+            timing.rounds, provider=timing.provider, threads=timing.threads, batch=len(feeds[0].indices)
+        )
         self.result.latency |= {"of": "step", "prompt": {**prompt, "of": "prompt"}}
 
     def _make_random_samples(self) -> Samples | None:

@@ -200,13 +200,13 @@ class Result:
         return dict(JSON.unstructure(document))
 
 
-def describe_measurements(timing: Timing, source: str) -> dict[str, str]:
-    """How the figures that every result has came about; ``timing`` was on ``source``."""
+def describe_measurements(timing: Timing, source: str, batch: int) -> dict[str, str]:
+    """How the figures that every result has came about; ``timing`` was on ``source``, ``batch`` samples at a time."""
     clock = " of processor time" if timing.is_processor_time else ""
     device = current_device()
     where = "" if device is None else f" at {device.name} ({device.facts.get('cpu', 'unknown CPU')})"
     return {
-        "latency": f"median of {len(next(iter(timing.rounds.values())))} interleaved rounds{clock}, batch {timing.batch}, "
+        "latency": f"median of {len(next(iter(timing.rounds.values())))} interleaved rounds{clock}, batch {batch}, "
         f"{timing.threads} thread(s), {timing.provider} provider, onnxruntime {version()}{where}, on {source}; "
         "the ratio is the median of the per-round ratios",
         "size": "bytes on disk, external data included",

@@ -30,14 +30,12 @@ class Timing:
         rounds: Seconds of one inference, by session name; element i of every array was measured in the same round.
         provider: The execution provider that ran, in the command line's spelling.
         threads: Intra-op threads.
-        batch: Samples in one inference.
         is_processor_time: Whether the seconds are the thread's on the processor; otherwise they are the wall's.
     """
 
     rounds: dict[str, np.ndarray]
     provider: str
     threads: int
-    batch: int
     is_processor_time: bool = False
 
     def median(self, name: str) -> float:
@@ -94,9 +92,7 @@ def _interleave_here(
         progress=lambda done, total: progress("timing", done, total), **limits,
     )  # fmt: skip
     arrays = {name: np.asarray(values) for name, values in times.items()}
-    first_input = next(iter(feeds[0].values()))
-    batch = int(first_input.shape[0]) if first_input.ndim else 1
-    return Timing(arrays, configs[0].provider, configs[0].threads, batch, clock is time.thread_time)
+    return Timing(arrays, configs[0].provider, configs[0].threads, clock is time.thread_time)
 
 
 def count_inferences(

@@ -67,6 +67,7 @@ class Benchmark:
     Attributes:
         models: In the order given.
         timing: The rounds themselves.
+        batch: Samples in one inference.
         data: What the inputs were.
         energy: The contract's ``energy``; models by name.
         warnings: One line each.
@@ -74,13 +75,14 @@ class Benchmark:
 
     models: list[ModelSpeed]
     timing: Timing
+    batch: int
     data: str
     energy: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Additions to the contract."""
-        about = {"provider": self.timing.provider, "threads": self.timing.threads, "batch": self.timing.batch}
+        about = {"provider": self.timing.provider, "threads": self.timing.threads, "batch": self.batch}
         rounds = len(next(iter(self.timing.rounds.values())))
         return {
             "models": [
@@ -126,6 +128,7 @@ def benchmark(
         check_survives(model, config, name=name)
     first = next(iter(loaded.values()))
     samples, feeds = draw_feeds(first, samples, config, batch_size, dims)
+    batch = len(feeds[0].indices)
     sessions, start_times = {}, {}
     for name, model in loaded.items():
         sessions[name], start_times[name] = _start_session(name, model, feeds, config)
@@ -138,7 +141,7 @@ def benchmark(
             compute_percentiles(rounds),
             float(np.median(first_rounds / rounds)),
             (1.0, 1.0) if rounds is first_rounds else ratio_interval(first_rounds, rounds),
-            _measure_throughput(sessions[name], feeds, timing.batch, concurrency),
+            _measure_throughput(sessions[name], feeds, batch, concurrency),
             measure_memory(loaded[name], feeds[0], config),
         )
         for name, rounds in timing.rounds.items()
@@ -149,7 +152,7 @@ def benchmark(
         node_times = measure_node_times(model, feeds, config, runs=1, warmup=1)
         if (fallback := describe_fallback(node_times.values(), config)) is not None:
             warnings.append(f"{name}: {fallback}")
-    return Benchmark(speeds, timing, samples.source, energy_report, warnings)
+    return Benchmark(speeds, timing, batch, samples.source, energy_report, warnings)
 
 
 def benchmark_settings(
@@ -176,9 +179,9 @@ def benchmark_settings(
                 models, samples, config=(config or SessionConfig()).with_(threads=count), batch_size=size,
                 concurrency=concurrency, dims=dims, seconds=seconds, progress=progress,
             )  # fmt: skip
-            if (one.timing.batch, count) in found:  # the batch is fixed, so that every other number would do the same
+            if (one.batch, count) in found:  # the batch is fixed, so that every other number would do the same
                 break
-            found[one.timing.batch, count] = one
+            found[one.batch, count] = one
     return list(found.values())
 
 

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
-from onnxslim.data.samples import Samples
+from onnxslim.data.samples import Batch, Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.data.split import draw_timed_runs
 from onnxslim.model_io import model_file
@@ -104,12 +103,12 @@ def profile(
 
 def draw_feeds(
     model: ir.Model, samples: Samples | None, config: SessionConfig, batch_size: int, dims: Mapping[str, int] | None
-) -> tuple[Samples, list[Mapping[str, np.ndarray]]]:
+) -> tuple[Samples, list[Batch]]:
     """What ``model`` is timed on, ``samples`` or else random values, and :data:`_FEED_COUNT` batches of it."""
     if samples is None:
         count = _FEED_COUNT * batch_size
         samples = open_samples("random", model, max_samples=count, dims=dims, run_check=make_run_check(model, config))
-    return samples, [*draw_timed_runs(samples, _FEED_COUNT, batch_size)]
+    return samples, draw_timed_runs(samples, _FEED_COUNT, batch_size)
 
 
 @dataclass(frozen=True)

@@ -189,8 +189,9 @@ def _time(task: CompressionTask, model: ir.Model, samples: Samples, result: Resu
     sessions = {name: open_timed_session(one, task.config) for name, one in models.items()}
     runs, warnings = draw_latency_runs(samples, task.config)
     timing = interleave(sessions, runs, seconds=MAX_TIMING_SECONDS, progress=task.progress)
-    found = latencies.summarize(timing.rounds, provider=timing.provider, threads=timing.threads, batch=timing.batch)
-    result.measured.update(describe_measurements(timing, samples.source))
+    batch = len(runs[0].indices)
+    found = latencies.summarize(timing.rounds, provider=timing.provider, threads=timing.threads, batch=batch)
+    result.measured.update(describe_measurements(timing, samples.source, batch))
     result.warnings += [*warnings, *latencies.list_cautions(found)]
     return found
 

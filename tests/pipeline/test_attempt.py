@@ -22,7 +22,7 @@ from tests.support.quantize_graphs import model
 
 def test_a_result_that_is_slower_is_not_passed_over_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(sessions: Mapping[str, object], *_: object, **__: object) -> Timing:
-        return Timing({name: np.full(30, 1.0 if name == "0" else 2.0) for name in sessions}, "cpu", 1, 1)
+        return Timing({name: np.full(30, 1.0 if name == "0" else 2.0) for name in sessions}, "cpu", 1)
 
     monkeypatch.setattr(attempt, "interleave", slow)
     result = run_recipe(MLP, Recipe((make_step("simplify"),)), data=CALIB, eval_data=EVAL)
@@ -36,7 +36,7 @@ def test_a_noisy_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = np.random.default_rng(0)
     for spread, noisy in ((0.01, False), (0.8, True)):
         rounds = {name: np.exp(draw.normal(0, spread, 30)) for name in "01"}
-        monkeypatch.setattr(attempt, "interleave", lambda *_, rounds=rounds, **__: Timing(rounds, "cpu", 1, 1))
+        monkeypatch.setattr(attempt, "interleave", lambda *_, rounds=rounds, **__: Timing(rounds, "cpu", 1))
         result = run_recipe(MLP, Recipe((make_step("simplify"),)), data=CALIB, eval_data=EVAL)
         assert any("noisy" in line for line in result.warnings) == noisy
 
@@ -81,3 +81,14 @@ def test_a_batch_that_cannot_be_had_is_said(asked: int) -> None:
     runs, warnings = draw_latency_runs(samples, SessionConfig(batch_size=asked))
     assert [len(run["x"]) for run in runs] == [5, 5]
     assert warnings == ([] if asked == 1 else ["timed 5 at a time, not 8: the model's batch is fixed"])
+
+
+def test_a_run_whose_first_axis_is_no_batch_is_of_one_sample() -> None:
+    rows = model("g (float[n, 3] x) => (float[n, 3] y) { y = Relu (x) }")
+    task = prepare_task(rows, "optimize", data={"x": np.random.default_rng(0).normal(size=(12, 7, 3)).astype(np.float32)})
+    tried = Attempt(task, Recipe((make_step("simplify"),)))
+    tried.apply()
+    tried.measure_ends(0.1)
+    assert tried.result.latency is not None
+    assert tried.result.latency["batch"] == 1
+    assert "batch 1," in tried.result.measured["latency"]

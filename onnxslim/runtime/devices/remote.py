@@ -104,7 +104,7 @@ class RemoteDevice:
         reply, arrays = self._ask("interleave", header, blobs, progress)
         with self._reading():
             rounds = _check_times(unpack_arrays(reply["arrays"], arrays), sessions)
-            about = {key: reply[key] for key in ("provider", "threads", "batch", "is_processor_time")}
+            about = {key: reply[key] for key in ("provider", "threads", "is_processor_time")}
             return Timing(rounds, **about)
 
     def count_inferences(self, session: TimedSession, feeds: Sequence[Feed], **limits: Any) -> np.ndarray:

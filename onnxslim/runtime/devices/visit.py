@@ -111,7 +111,7 @@ class Visit:
 
         found = timing.interleave(sessions, _read_feeds(header, blobs), progress=report, **header["limits"])
         described, arrays = pack_arrays(found.rounds)
-        about = {"provider": found.provider, "threads": found.threads, "batch": found.batch}
+        about = {"provider": found.provider, "threads": found.threads}
         return {"arrays": described, **about, "is_processor_time": found.is_processor_time}, arrays
 
     def _count(self, header: Mapping[str, Any], blobs: Blobs) -> Reply:

@@ -20,7 +20,7 @@ def test_a_machine_too_noisy_for_the_times_to_be_believed_is_said(
     rng = np.random.default_rng(0)
 
     def timed(sessions: dict[str, object], *_: object, **__: object) -> Timing:
-        return Timing({name: 1 + jitter * rng.random(40) for name in sessions}, "cpu", 1, 1)
+        return Timing({name: 1 + jitter * rng.random(40) for name in sessions}, "cpu", 1)
 
     monkeypatch.setitem(LatencyMeter.measure_seconds.__globals__, "interleave", timed)
     model = nets.residual(blocks=1)

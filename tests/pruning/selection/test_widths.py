@@ -58,7 +58,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[ir.Model]]:
                 self.seconds = sum(take_up(model, block).values())
 
         def interleave(models: dict[str, Model], *_: object, **__: object) -> Timing:
-            return Timing({name: np.full(9, model.seconds) for name, model in models.items()}, "cpu", 1, 1)
+            return Timing({name: np.full(9, model.seconds) for name, model in models.items()}, "cpu", 1)
 
         monkeypatch.setattr(widths, "measure_node_times", profile)
         monkeypatch.setattr(widths, "open_timed_session", Model)

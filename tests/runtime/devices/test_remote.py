@@ -68,7 +68,7 @@ def test_it_times_in_turn_and_tells_how_far_it_is(digits: ir.Model, device: Remo
     told: list[tuple[str, int, int]] = []
     found = interleave(sessions, [FEED], rounds=6, seconds=1, progress=lambda *said: told.append(said))
     assert list(found.rounds) == ["a", "b"]
-    assert (found.provider, found.threads, found.batch, found.is_processor_time) == ("cpu", 1, 1, True)
+    assert (found.provider, found.threads, found.is_processor_time) == ("cpu", 1, True)
     assert told == [("timing", done, 6) for done in range(1, len(found.rounds["a"]) + 1)]
     assert len(count_inferences(sessions["a"], [FEED], concurrency=2, seconds=0.05)) > 1
 
@@ -118,7 +118,7 @@ def test_a_defect_there_is_one_here(digits: ir.Model, device: RemoteDevice, monk
 
 
 GOOD = {"session": 1, "inputs": ["image"], "outputs": ["y"], "seconds": 1.0}
-TIMES = {"provider": "cpu", "threads": 1, "batch": 1, "is_processor_time": True}
+TIMES = {"provider": "cpu", "threads": 1, "is_processor_time": True}
 
 
 def _time(name: str, *seconds: float) -> tuple[dict[str, object], list[bytes]]:

@@ -33,9 +33,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def interleave(sessions: Mapping[str, object], *_: object, **__: object) -> Timing:
         asked.extend(type(session).__name__ for session in sessions.values())
         slow = ("float", "original", "0")
-        return Timing(
-            {name: np.full(9, 4e-3 if name in slow else 1e-3 + 1e-6 * len(name)) for name in sessions}, "cpu", 1, 1
-        )
+        return Timing({name: np.full(9, 4e-3 if name in slow else 1e-3 + 1e-6 * len(name)) for name in sessions}, "cpu", 1)
 
     def summarize(events: Sequence[Mapping[str, object]], warmup: int) -> dict[str, NodeTime]:
         names = dict.fromkeys(str(event["name"]) for event in events if str(event.get("name")).endswith("_kernel_time"))
