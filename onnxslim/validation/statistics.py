@@ -148,6 +148,13 @@ def smallest_provable_drop(n: int, disagreements: int) -> float:
     return min(1.0, needed / n)
 
 
+def count_alike_to_prove(limit: float) -> int:
+    """How many samples, if all answer alike, prove that at most a share of ``limit`` answers otherwise: with so many
+    :func:`wilson_interval` ends there.
+    """
+    return math.ceil(_z() ** 2 * (1 - limit) / limit)
+
+
 def samples_to_decide(drop: float, interval: Interval, n: int, limit: float) -> int | None:
     """About how many samples in all would put the interval on one side of ``limit``, if what was seen goes on.
 

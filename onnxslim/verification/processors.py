@@ -22,15 +22,17 @@ from onnxslim.validation.evaluation_accumulator import Evaluation, EvaluationAcc
 from onnxslim.validation.metrics.accumulator import MetricResult
 from onnxslim.validation.output_kinds.recognition import recognize_outputs
 from onnxslim.validation.paired_runs import run_batches
+from onnxslim.validation.statistics import count_alike_to_prove, samples_to_decide
 from onnxslim.verification.check import Check, Verdict
 from onnxslim.verification.differing_layers import describe_differing, find_differing_layers
 
 #: How far answers may be from those given here: one in 200 may be another, or what is counted as half a point of top-1.
 MAX_DROP = 0.005
-#: Samples that are run elsewhere, and seconds after which no more are begun: emulation takes some hundred times as long.
-MAX_SAMPLES, MAX_SECONDS = 500, 120.0
+#: Samples that are run elsewhere, of which 765 prove that limit where all answer alike, and seconds after which no more are
+#: begun: emulation takes some hundred times as long.
+MAX_SAMPLES, MAX_SECONDS = 1000, 120.0
 _MAX_NAMED = 3
-#: Outputs nearer than a thousandth are as good as the same, on however few samples.
+#: Outputs nearer than a thousandth are as good as the same, on however few samples, where no layer can saturate on others.
 _ALIKE_DB = 60.0
 
 
@@ -69,8 +71,10 @@ def check_processors(
         progress: Told how far it is.
 
     Returns:
-        A check of each processor; of one that this machine neither is nor can be made to behave as, or that takes no such
-        model, nobody can tell.
+        A check of each processor. It passes where the interval of what is lost lies below the limit; or where the outputs
+        differ by a thousandth at most and no layer's products can saturate there, which is no matter of how many samples.
+        Of few others nobody can tell, nor of a processor that this machine neither is nor can be made to behave as, or that
+        takes no such model.
     """
     if not names:
         return []
@@ -169,14 +173,27 @@ def _judge(name: str, found: Evaluation, named: str) -> Check:
     limit, text = _get_limit(metric), metric.format_value
     worst = min((f.sqnr_db for f in found.outputs.values() if not math.isnan(f.sqnr_db)), default=math.nan)
     subject = metric.describe_subject() if several else metric.name
-    told = f"{subject} {text(metric.result)} with the answers here on {metric.n} samples"
+    told = f"{subject} {text(metric.result)} with the answers here on {metric.n} sample{'s' * (metric.n != 1)}"
     told += f", {worst:.1f} dB" if math.isfinite(worst) else ""
     verdict: Verdict = "pass"
-    drop = metric.drop
+    drop, interval = metric.drop, metric.interval
     if drop is None or not drop <= limit + 1e-9:
-        is_proven = drop is None or metric.interval is None or not metric.interval[0] <= limit
+        is_proven = drop is None or interval is None or not interval[0] <= limit
         verdict = "fail" if is_proven else "cannot tell"
         told += f"; at most {text(limit)} less is allowed" + (f"; {named}" if named else "")
-    elif metric.interval is not None and metric.interval[1] > limit and not worst >= _ALIKE_DB:
-        told += f"; so few leave a drop of up to {text(metric.interval[1])} possible"
-    return Check(f"answers on {name}", verdict, told, drop, metric.interval, limit)
+    elif not named and worst >= _ALIKE_DB:
+        told += "; the outputs differ by a thousandth at most"
+    elif interval is None or metric.n < 2 or not interval[1] <= limit + 1e-9:
+        verdict = "cannot tell"
+        proven = "nothing" if interval is None or metric.n < 2 else f"that no more than {text(interval[1])} are lost"
+        told += f"; that proves {proven}, and at most {text(limit)} is allowed{_describe_need(metric, limit)}"
+        told += f"; {named}" if named else ""
+    return Check(f"answers on {name}", verdict, told, drop, interval, limit)
+
+
+def _describe_need(metric: MetricResult, limit: float) -> str:
+    """How many samples would prove that ``metric`` loses no more than ``limit``, in a clause; empty where nothing tells."""
+    if metric.drop == 0 and metric.name == "agreement":
+        return f": {count_alike_to_prove(limit)} samples that all answer alike prove it"
+    needed = None if metric.interval is None else samples_to_decide(metric.drop or 0.0, metric.interval, metric.n, limit)
+    return "" if needed is None else f": about {needed} samples would decide"

@@ -217,3 +217,9 @@ def test_no_change_among_n_answers_proves_no_less_than_about_one_in_n(n: int, ch
     assert statistics.estimate_answer_error(losses) >= 0.6 * seen, "what did change counts as well"
     assert statistics.widen_interval((0.0, 0.0), 0.0, none)[1] == pytest.approx(1.96 * none, rel=1e-3)
     assert statistics.widen_interval((-1.0, 9.0), 0.0, none) == (-1.0, 9.0)
+
+
+@pytest.mark.parametrize("limit", [0.001, 0.005, 0.02, 0.3])
+def test_so_many_samples_without_another_answer_prove_a_limit(limit: float) -> None:
+    count = statistics.count_alike_to_prove(limit)
+    assert statistics.wilson_interval(0, count)[1] <= limit + 1e-12 < statistics.wilson_interval(0, count - 1)[1]
