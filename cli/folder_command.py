@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from onnxslim.core.attempts import find_start
 from onnxslim.core.errors import OnnxslimError, UsageError
 from onnxslim.model_folders.folder_data import MemberData, assign_data
 from onnxslim.model_folders.folder_report import MemberOutcome, describe_folder, describe_pipeline
@@ -54,7 +55,7 @@ def run_on_folder(
     if common.dry_run:
         return Result(name, recipe=_plan(folder, function(common, **params), suffix))
     _check_options(params, todo)
-    started = time.monotonic()
+    started = find_start("folder")
 
     configure = make_configure(folder, common)
     pipelines = FolderPipelines(folder, todo, common, configure)

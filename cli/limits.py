@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from onnxslim.core.attempts import find_start
 from onnxslim.core.errors import LimitError
 
 #: Seconds between two looks, and how long an interrupted command may take to end by itself.
@@ -77,7 +78,7 @@ class _Watcher(threading.Thread):
     def __init__(self, timeout: float | None, max_memory: int | None, give_up: Callable[[LimitError], None]) -> None:
         super().__init__(name="limits", daemon=True)
         self.limit_error: LimitError | None = None
-        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._deadline = None if timeout is None else find_start("command") + timeout
         self._timeout, self._max_memory, self._give_up = timeout, max_memory, give_up
         self._stop_event = threading.Event()
         self._main_thread_id = threading.main_thread().ident or 0

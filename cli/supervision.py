@@ -4,10 +4,15 @@ The runtime checks few of its inputs, and a kernel that divides by zero or reads
 it: while it loads a model, or at any sample of any run. Nothing inside the process can catch that. So the process that was
 started waits, the command runs in a child of it, and signals go on to the child. Who waits also removes the temporary
 files that a child cannot any more: models of many megabytes are written for the runtime to map.
+
+Where the child died in something that the command can do without, as one candidate of a search, another child goes on
+(:mod:`onnxslim.core.attempts`). Where it died after the command was done, as in what libraries clear away at the end, the
+command's exit code counts: files are written whole or not at all, and nothing that was asked for was still to come.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import shutil
@@ -18,6 +23,7 @@ from collections.abc import Iterable, Sequence
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from onnxslim.core.attempts import Supervision
     from onnxslim.core.errors import OnnxslimError
 
 #: Signals that native code sends itself; what is sent from outside ends this process as it would have ended the command.
@@ -26,6 +32,7 @@ _FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 #: Of a frame of the runtime in a trace: its Python sides, and the function.
 _RUNTIME_FRAME = re.compile(r'^  File "[^"\n]*onnxruntime_inference_collection\.py", line \d+ in (\w+)$', re.MULTILINE)
 _PR_SET_PDEATHSIG = 1
+_QUIET = frozenset(("-q", "--quiet"))
 
 
 def run_supervised(arguments: Sequence[str]) -> int:
@@ -36,31 +43,46 @@ def run_supervised(arguments: Sequence[str]) -> int:
     """
     if sys.platform != "linux":
         return _run(arguments)
+    from onnxslim.core.attempts import begin_supervision
+
     try:
         trace_file = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (closed below)
+        outcome = mmap.mmap(-1, 2)  # shared: whether the command is done, and its exit code
         scratch = tempfile.mkdtemp(prefix="onnxslim-")
     except OSError:
         return _run(arguments)
-    with trace_file:
+    with trace_file, outcome:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who ignores it, and hands that down, is never told
         awaited = {signal.SIGCHLD, *(signal.Signals[name] for name in _FORWARDED)}
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
-        parent = os.getpid()
-        try:
-            child = os.fork()
-        except OSError:
-            os.rmdir(scratch)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            return _run(arguments)
-        if child == 0:
-            _become_child(parent, mask, trace_file)
-            tempfile.tempdir = scratch
-            return _run(arguments)
-        code = _wait_for(child, awaited)
+        parent, kept, temporary = os.getpid(), os.path.join(scratch, "kept"), os.path.join(scratch, "temporary")
+        os.mkdir(kept)
+        attempts = begin_supervision(kept)
+        while True:
+            try:
+                os.mkdir(temporary)
+                child = os.fork()
+            except OSError:
+                shutil.rmtree(scratch, ignore_errors=True)
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                return _run(arguments)
+            if child == 0:
+                _become_child(parent, mask, trace_file)
+                tempfile.tempdir = temporary
+                code = _run(arguments)
+                _note_outcome(outcome, code)
+                return code
+            code = _wait_for(child, awaited)
+            shutil.rmtree(temporary, ignore_errors=True)
+            if code < 0 and not outcome[0] and _can_go_on(-code, trace_file, arguments, attempts):
+                continue
+            break
         shutil.rmtree(scratch, ignore_errors=True)
         if code >= 0:
             return code
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if outcome[0]:
+            return _report_late_death(-code, outcome[1], arguments)
         if signal.Signals(-code).name in (*_DEATHS, "SIGKILL"):
             return _report_death(-code, trace_file, arguments)
         signal.signal(-code, signal.SIG_DFL)
@@ -98,16 +120,67 @@ def _wait_for(child: int, awaited: set[signal.Signals]) -> int:
             os.kill(child, received.si_signo)
 
 
-def _report_death(number: int, trace_file: IO[str], arguments: Sequence[str]) -> int:
-    from .app import report_failure
+def _note_outcome(outcome: mmap.mmap, code: int) -> None:
+    """Leave word that the command is done, once all that it said is said."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except (OSError, ValueError):
+        return
+    outcome[1] = code
+    outcome[0] = 1
+
+
+def _can_go_on(number: int, trace_file: IO[str], arguments: Sequence[str], attempts: Supervision) -> bool:
+    """Whether the next process can do without what this one died in; what that is is said then."""
+    from onnxslim.core.errors import UnsupportedError
+
     from .console import terminal
 
+    if signal.Signals(number).name not in _DEATHS:
+        return False
+    trace = _read_trace(trace_file)
+    error = _describe(number, trace)
+    name = attempts.add_death(error) if isinstance(error, UnsupportedError) else None
+    if name is None:
+        return False
+    _restore_terminal(trace, arguments)
+    if not _QUIET.intersection(arguments):
+        terminal.print_note(f"{name}: {error.message}; going on without it")
     trace_file.seek(0)
-    trace = trace_file.read()
+    trace_file.truncate()
+    return True
+
+
+def _report_late_death(number: int, code: int, arguments: Sequence[str]) -> int:
+    from onnxslim.runtime.isolation import describe_death
+
+    from .console import terminal
+
+    if not _QUIET.intersection(arguments):
+        terminal.print_note(f"warning: all was done and written, then the process died: {describe_death(-number, '')}")
+    return code
+
+
+def _report_death(number: int, trace_file: IO[str], arguments: Sequence[str]) -> int:
+    from .app import report_failure
+
+    trace = _read_trace(trace_file)
+    _restore_terminal(trace, arguments)
+    return report_failure(_describe(number, trace), list(arguments))
+
+
+def _read_trace(trace_file: IO[str]) -> str:
+    trace_file.seek(0)
+    return trace_file.read()
+
+
+def _restore_terminal(trace: str, arguments: Sequence[str]) -> None:
+    from .console import terminal
+
     terminal.restore()
     if "--debug" in arguments:
         terminal.print_note(trace.rstrip())
-    return report_failure(_describe(number, trace), list(arguments))
 
 
 def _describe(number: int, trace: str) -> OnnxslimError:

@@ -117,6 +117,13 @@ class TimeLimitError(OnnxslimError):
     kind = "time_limit"
 
 
+class LostWorkerError(OnnxslimError):
+    """A worker was lost each time that it was handed the same work; a search does that work itself."""
+
+    exit_code = 1
+    kind = "lost_worker"
+
+
 class DefectError(OnnxslimError):
     """A defect of onnxslim; a search goes on without the candidate that met it, and says so."""
 

@@ -16,7 +16,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
-from onnxslim.core.errors import OnnxslimError, UnsupportedError, UsageError
+from onnxslim.core.errors import LostWorkerError, UnsupportedError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class Workers:
         """``function`` of every task, in their order, each as many at a time as there are workers.
 
         Raises:
-            OnnxslimError: What the function raised, for the first such task in their order; or a task whose worker was
-                lost every time.
+            OnnxslimError: What the function raised, for the first such task in their order.
+            LostWorkerError: A task's worker was lost every time.
         """
         if not self.is_out_of_process:
             return [function(task) for task in tasks]
@@ -75,7 +75,7 @@ class Workers:
                     raise
                 last = error
         else:
-            raise OnnxslimError(
+            raise LostWorkerError(
                 f"a worker of {self.name} was lost {MAX_ATTEMPTS} times while it did the same work ({type(last).__name__})",
                 hint="it may be out of memory: fewer --jobs, or workers with more",
             )

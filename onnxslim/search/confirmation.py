@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxslim.core import attempts
 from onnxslim.core.errors import DefectError, GateError, LimitError, OnnxslimError
 from onnxslim.pipeline.kept_original import keep_original
 from onnxslim.pipeline.recipe import Recipe
@@ -116,10 +117,11 @@ class Confirmation:
         """
         attempt = trial.attempt
         try:
-            attempt.confirm(judge_stages=False)
-            if self._fits(self._predict_timing(trial)):
-                attempt.measure()
-                attempt.confirm()
+            with attempts.attempt(f"{trial.key} confirm", f"{trial.candidate.name} on the confirm data"):
+                attempt.confirm(judge_stages=False)
+                if self._fits(self._predict_timing(trial)):
+                    attempt.measure()
+                    attempt.confirm()
         except GateError as error:
             metric = None if attempt.result.evaluation is None else attempt.result.evaluation.metric
             if metric is not None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import os
-import time
 from typing import Any
 
 from onnxslim.activations.run_context import DATA_HINT
+from onnxslim.core.attempts import find_folder, find_start
 from onnxslim.core.errors import UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.version import __version__
@@ -32,6 +33,10 @@ from onnxslim.search.sample_limits import limit_samples
 from onnxslim.search.search_loop import Search
 from onnxslim.search.study import Study
 from onnxslim.search.time_budget import TRIALS_SHARE
+
+#: Trials with larger models are done again where the process died: to write them all down would slow a search that does not.
+_MAX_KEPT_BYTES = 32_000_000
+_searches = itertools.count()
 
 #: Seconds that a search takes unless told otherwise.
 DEFAULT_BUDGET = 600.0
@@ -109,7 +114,8 @@ def optimize(
         GateError: Nothing passes the gates.
         UsageError: No data; or the backend does not answer.
     """
-    started = time.monotonic()
+    name = f"search {next(_searches)}"
+    started = find_start(name)
     gate_limits: dict[str, Any] = {
         "max_drop": max_drop, "min_agreement": min_agreement, "min_sqnr": min_sqnr, "max_size": max_size,
         "min_ratio": min_ratio, "max_latency": max_latency,
@@ -134,9 +140,11 @@ def optimize(
     )  # fmt: skip
     check_metric(task, resolved.gates.max_drop)
     with contextlib.ExitStack() as stack:
-        open_study = None
+        open_study, folder = None, find_folder(name)
         if study is not None:
             open_study = stack.enter_context(Study(study, _identify_search(task, resolved, placement)))
+        elif folder is not None:
+            open_study = stack.enter_context(Study(folder, {}, max_bytes=_MAX_KEPT_BYTES))
         workers = stack.enter_context(open_workers(backend, jobs))
         if workers.is_out_of_process and current_device() is not None:
             raise UsageError(

@@ -8,6 +8,8 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 
+from onnxslim.core.attempts import find_death
+from onnxslim.core.errors import LostWorkerError
 from onnxslim.core.workers import Workers
 from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.data_splits import TUNE_SHARE
@@ -35,7 +37,7 @@ from onnxslim.search.time_budget import (
     choose_timing_seconds,
     reserve_confirm_seconds,
 )
-from onnxslim.search.trial import Trial, run_trial
+from onnxslim.search.trial import Trial, make_key, run_trial
 from onnxslim.search.trial_record import add_trial, find_trial
 from onnxslim.validation.latency import is_slower
 
@@ -97,7 +99,7 @@ class Search:
                 return "nothing more to try" if candidate is None else f"no time left to try {candidate.name}"
             if self.workers.is_out_of_process:
                 predicted = map(self._make_recipe, predict_candidates(history, state, self.workers.count))
-                run_speculatively(self.task, [one for one in predicted if not self._knows(one)], self.workers)
+                self._run_ahead([one for one in predicted if not self._knows(one)])
             seconds = choose_step_seconds(candidate, self.trials, state.seconds_left, self.budget)
             self.trials.append(self.run_trial(candidate, self._make_recipe(candidate), seconds))
             if len(self.trials) == 1 and self._leave_out_slow_rewrites():
@@ -108,6 +110,16 @@ class Search:
                 if not is_needed(trial, self.trials):
                     trial.attempt.release_models()
             self.task.progress("trials", len(self.trials), 0)
+
+    def _run_ahead(self, predicted: Sequence[Recipe]) -> None:
+        """Have workers begin what may be wanted. Where one is lost each time, a recipe may be what ends it: which one, comes
+        out here, where they are tried one after another.
+        """
+        try:
+            run_speculatively(self.task, predicted, self.workers)
+        except LostWorkerError as error:
+            logger.warning("%s; trials begin in this process from here on", error.message)
+            self.workers = Workers()
 
     def _try_bolder(self, trial: Trial) -> Trial | None:
         """More in int8 than the step chose, where nothing is pruned and only what few samples leave open was held against
@@ -201,8 +213,9 @@ class Search:
         return self._knows(self._make_recipe(candidate))
 
     def _knows(self, recipe: Recipe) -> bool:
-        """Whether the study has what comes of ``recipe``."""
-        return self.study is not None and self.study.find(recipe.to_yaml()) is not None
+        """Whether the study has what comes of ``recipe``, or a process before this one died of it."""
+        is_kept = self.study is not None and self.study.find(recipe.to_yaml()) is not None
+        return is_kept or find_death(make_key(self.task, recipe)) is not None
 
     def _describe_state(self) -> SearchState:
         reserved = reserve_confirm_seconds(self.task.splits, self.trials, self.budget)

@@ -38,15 +38,16 @@ class Study:
 
     Args:
         folder: Made when it is not there.
-        about: What the search is about: model, data, seed, version. A study that is about something else is refused.
+        identity: What the search is about: model, data, seed, version. A study that is about something else is refused.
+        max_bytes: Trials with larger models are not kept; None: all are.
 
     Raises:
         UsageError: The folder holds another search's study, or cannot be made.
         InvalidDataError: What is there is not a study.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, str]) -> None:
-        self.folder = os.path.abspath(folder)
+    def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, str], *, max_bytes: int | None = None) -> None:
+        self.folder, self._max_bytes = os.path.abspath(folder), max_bytes
         try:
             os.makedirs(self.folder, exist_ok=True)
         except OSError as error:
@@ -89,6 +90,8 @@ class Study:
 
     def add(self, name: str, recipe_text: str, outcome: Mapping[str, Any], model: ir.Model | None) -> None:
         """Write down a finished trial; its model first."""
+        if model is not None and self._max_bytes is not None and model_file.count_tensor_bytes(model) > self._max_bytes:
+            return
         file = None
         if model is not None:
             file = f"{hashlib.sha256(recipe_text.encode()).hexdigest()[:16]}.onnx"

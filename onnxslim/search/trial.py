@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from onnxslim.core.attempts import attempt
 from onnxslim.core.converter import JSON
 from onnxslim.core.errors import DefectError, GateError, LimitError, OnnxslimError, UnsupportedError
 from onnxslim.pipeline.attempt import Attempt
@@ -99,6 +100,11 @@ class Trial:
     prunable_share: float | None = None
 
     @property
+    def key(self) -> str:
+        """What tells it from every other trial of a command."""
+        return make_key(self.attempt.task, self.attempt.recipe)
+
+    @property
     def outcome(self) -> CandidateResult:
         """What decides where the search goes next."""
         gave_way = self.note is not None or bool(self.front_index)
@@ -180,6 +186,11 @@ class Trial:
         return about | dict(JSON.unstructure(figures))
 
 
+def make_key(task: CompressionTask, recipe: Recipe) -> str:
+    """What tells the trial of ``recipe`` from every other of a command, in every process of it."""
+    return f"{task.original_facts.sha256} {recipe.to_yaml()}"
+
+
 def run_trial(
     task: CompressionTask,
     candidate: Candidate,
@@ -191,7 +202,8 @@ def run_trial(
 ) -> Trial:
     """Carry out ``candidate``.
 
-    A failure of the point is an outcome, a defect that it meets too; that the process may not go on is not.
+    A failure of the point is an outcome, a defect that it meets too, and that a process before this one died of it
+    (:mod:`onnxslim.core.attempts`); that the process may not go on is not.
 
     Args:
         task: What it is about; its steps end at the task's deadline.
@@ -208,14 +220,15 @@ def run_trial(
     trial = Trial(candidate, Attempt(task, recipe))
     started = time.monotonic()
     try:
-        trial.attempt.apply()
-        applied = time.monotonic()
-        _read_decisions(trial, applied - started)
-        trial.attempt.measure_ends(timing_seconds)
-        measured = time.monotonic()
-        _measure_drop(trial)
-        trial.timing_seconds, trial.evaluation_seconds = measured - applied, time.monotonic() - measured
-        _compute_score(trial, goal, use_clock)
+        with attempt(trial.key, candidate.name):
+            trial.attempt.apply()
+            applied = time.monotonic()
+            _read_decisions(trial, applied - started)
+            trial.attempt.measure_ends(timing_seconds)
+            measured = time.monotonic()
+            _measure_drop(trial)
+            trial.timing_seconds, trial.evaluation_seconds = measured - applied, time.monotonic() - measured
+            _compute_score(trial, goal, use_clock)
     except (LimitError, MemoryError, OSError):
         raise
     except Exception as error:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.support.fatal_models import divided_by_an_input, run_outcome
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, SAMPLES
 from tests.support.python import python
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands have a process of their own on Linux alone")
@@ -71,6 +71,98 @@ def test_temporary_files_go_with_the_command_however_it_ends(
     write = "import tempfile; open(os.path.join(tempfile.mkdtemp(), 'model.onnx'), 'w').write('x')"
     assert python(SUPERVISED.format(work=f"{write}; {end}")).returncode == code
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("code", [0, 5])
+@pytest.mark.parametrize("options", [[], ["--quiet"], ["--json"]])
+def test_a_death_after_all_was_done_changes_no_exit_code(code: int, options: list[str]) -> None:
+    """As of what libraries clear away while the interpreter ends."""
+    late = f"import atexit; atexit.register(os.kill, os.getpid(), signal.SIGSEGV); print('done'); return {code}"
+    done = python(SUPERVISED.format(work=late), *options)
+    assert done.returncode == code
+    assert done.stdout == "done\n"
+    told = ["warning: all was done and written, then the process died: signal 11 (SIGSEGV)"]
+    assert done.stderr.splitlines() == ([] if options == ["--quiet"] else told)
+
+
+#: A command that does three things one after another, of which the second ends the process, and says how long it began ago.
+ATTEMPTS = """
+    import time
+    from onnxslim.core.attempts import attempt, find_start
+    from onnxslim.core.errors import OnnxslimError
+    began, told = find_start('work'), []
+    for name in {names!r}:
+        try:
+            with attempt(name, name):
+                if name in {fatal!r}:
+                    time.sleep(0.05)
+                    os.kill(os.getpid(), signal.SIGFPE)
+                told.append(name)
+        except OnnxslimError as error:
+            told.append(error.message)
+    print(told, time.monotonic() - began >= 0.05)
+    return 0"""
+
+
+def test_what_ends_the_process_in_an_attempt_is_left_out_and_the_command_goes_on() -> None:
+    done = python(SUPERVISED.format(work=ATTEMPTS.format(names=["a", "b", "c"], fatal=["b"])))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "['a', 'the process died: signal 8 (SIGFPE)', 'c'] True\n"
+    assert done.stderr == "b: the process died: signal 8 (SIGFPE); going on without it\n"
+
+
+def test_where_every_attempt_ends_the_process_so_does_the_command() -> None:
+    done = python(SUPERVISED.format(work=ATTEMPTS.format(names=["a", "b", "c"], fatal=["a", "b", "c"])))
+    assert done.returncode == 4
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["a", "error", "hint"]
+
+
+#: ``optimize`` of three candidates. The one with int8 activations ends the process while it is carried out or, where that is
+#: ``shown``, int8 weights do on the confirm data.
+DEADLY_SEARCH = """
+import os, signal, sys
+from onnxslim_cli import supervision
+run = supervision._run
+def prepare(arguments):
+    from onnxslim.pipeline.attempt import Attempt
+    from onnxslim.search import search_loop
+    from onnxslim.search.candidate import Candidate
+    three = [Candidate(scheme=scheme) for scheme in (None, "weights", "int8")]
+    search_loop.choose_next_candidate = lambda tried, *rest: three[len(tried)] if len(tried) < 3 else None
+    apply, confirm = Attempt.apply, Attempt.confirm
+    def is_int8(attempt, weights):
+        return attempt.recipe.steps[-1].name == "quantize" and attempt.recipe.steps[-1].options.weights == weights
+    def die_of(original, weights, shown):
+        def die(attempt, **options):
+            if is_int8(attempt, weights) and {shown} == shown:
+                os.kill(os.getpid(), signal.SIGSEGV)
+            return original(attempt, **options)
+        return die
+    Attempt.apply, Attempt.confirm = die_of(apply, None, False), die_of(confirm, "int8", True)
+    return run(arguments)
+supervision._run, parent = prepare, os.getpid()
+code = supervision.run_supervised(sys.argv[1:])
+assert os.getpid() != parent or "onnxruntime" not in sys.modules, "a fork after it was imported is not safe"
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("shown", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_a_search_goes_on_without_the_candidate_that_ends_the_process(shown: bool, tmp_path: Path) -> None:
+    out = tmp_path / "o.onnx"
+    options = ["--placement", "static", "--max-samples", "40", "--json"]
+    data = ["--data", SAMPLES / "digits_calib.npz", "--eval-data", SAMPLES / "digits_eval.npz"]
+    words = ["optimize", SAMPLES / "digits_mlp.onnx", "-o", out, *data, *options]
+    done = python(DEADLY_SEARCH.replace("{shown}", str(shown)), *map(str, words))
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert out.exists()
+    name = "int8 weights" if shown else "int8"
+    candidates = {entry["name"]: entry for entry in report["candidates"]}
+    assert [entry["error"] is not None for entry in candidates.values() if entry["name"] == name] == [True]
+    assert "the process died: signal 11 (SIGSEGV)" in candidates[name]["verdict"]
+    assert report["chosen"] != name
+    assert f"{name}{' on the confirm data' if shown else ''}: the process died" in done.stderr
 
 
 def test_where_no_process_can_be_had_the_command_runs_in_the_one_that_is_there() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from onnxslim.core.workers import open_workers
+from onnxslim.core.errors import LostWorkerError
+from onnxslim.core.workers import Workers, open_workers
 from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.data_splits import TUNE_SHARE
 from onnxslim.pipeline.recipe import Recipe, Step
@@ -43,6 +44,24 @@ def test_the_cheap_and_sure_come_first_and_each_ends_by_a_deadline_of_its_own(mo
     assert max(seconds["lossless"], seconds["int8 weights"]) <= budget / 6
     assert all(left <= budget for left in seconds.values())
     assert search.trials[0].attempt.recipe.tune == TUNE_SHARE
+
+
+def test_a_worker_that_is_lost_each_time_ends_no_search(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    asked = list[object]()
+
+    def lose(*given: object) -> None:
+        asked.append(given)
+        raise LostWorkerError("a worker was lost 3 times")
+
+    monkeypatch.setattr(search_loop, "run_speculatively", lose)
+    task = prepare_task(MLP, "optimize", data=CALIB, eval_data=EVAL, tune=TUNE_SHARE)
+    recipe = Recipe(gates=Gates(max_drop=0.01), search="balanced")
+    workers = Workers(2, "2 processes here", is_out_of_process=True)
+    search = Search(task, recipe, "static", time.monotonic(), 1.0, None, workers)
+    search.run()
+    assert len(asked) == 1
+    assert search.trials
+    assert "lost 3 times; trials begin in this process from here on" in caplog.text
 
 
 def test_pruning_that_there_is_no_time_for_takes_fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,17 @@ def test_a_trial_whose_model_is_gone_is_tried_again(tmp_path: Path, digits: ir.M
         assert study.find("steps: []") is not None
 
 
+def test_of_large_models_none_is_kept_where_that_was_asked_for(tmp_path: Path, digits: ir.Model) -> None:
+    with Study(tmp_path, ABOUT, max_bytes=model_file.count_tensor_bytes(digits)) as study:
+        study.add("int8", "steps: []", {}, digits)
+        assert study.find("steps: []") is not None
+    with Study(tmp_path, ABOUT, max_bytes=model_file.count_tensor_bytes(digits) - 1) as study:
+        study.add("int8", "steps: [simplify]", {}, digits)
+        study.add("int8", "steps: [quantize]", {"error": "none"}, None)
+        assert study.find("steps: [simplify]") is None
+        assert study.find("steps: [quantize]") == ({"error": "none"}, None)
+
+
 def test_another_model_needs_another_folder(tmp_path: Path) -> None:
     Study(tmp_path, ABOUT).__exit__()
     with pytest.raises(UsageError, match="another data"):
