@@ -35,6 +35,7 @@ from onnxslim.pruning.reconstruction.layerwise import reconstruct_layers
 from onnxslim.pruning.selection.budget import make_budget, settle_counting
 from onnxslim.pruning.selection.candidates import Candidates, PruningDecision
 from onnxslim.pruning.selection.effects import Effects
+from onnxslim.pruning.selection.latency import pace_timing
 from onnxslim.pruning.selection.plan import list_choices, meet_budget, select_below_threshold
 from onnxslim.pruning.selection.survey import Surveys, survey_candidates, survey_known_heads
 from onnxslim.pruning.selection.widths import plan_widths
@@ -191,10 +192,14 @@ def _prune_channels(
             else:
                 choices = list_choices(candidates, effects, budget.savings(candidates, widths), options)
                 pacer = timing.pace(share=_MEETING_SHARE)
-                decision = meet_budget(candidates, choices, budget, is_uniform=options.uniform, pacer=pacer)
+                repeat = pace_timing(timing.deadline)
+                kept_cut = meet_budget(
+                    candidates, choices, budget, is_uniform=options.uniform, pacer=pacer, repeat_pacer=repeat
+                )
+                decision = kept_cut.cut
                 if pacer.has_refused:
                     report.decision = replace(report.decision, by_clock=True)
-                if (warning := budget.noise_warning()) is not None:
+                if (warning := budget.describe_doubt(kept_cut)) is not None:
                     report.warnings.append(warning)
         pruned = candidates.build_for_repair(decision)
         shapes.infer(pruned)

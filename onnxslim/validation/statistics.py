@@ -121,6 +121,11 @@ def ratio_interval(base: np.ndarray, other: np.ndarray, *, seed: int = 0) -> Int
     return median_interval(base / other, seed=seed)
 
 
+def compute_error(interval: Interval) -> float:
+    """The standard error that an interval of :data:`CONFIDENCE` stands for."""
+    return (interval[1] - interval[0]) / (2 * _z())
+
+
 def jackknife_interval(values: np.ndarray, full_value: float) -> Interval:
     """The interval of a statistic that can only be computed on a whole set, from leaving out one group at a time.
 

@@ -24,7 +24,7 @@ from tests.support.equality import run, same
 from tests.support.idle_channels import IDLE_KINDS, with_idle_channels
 from tests.support.onnx_text import feeds
 from tests.support.paths import SAMPLES
-from tests.support.pruned import BY_COUNT
+from tests.support.pruned import BY_COUNT, time_by_macs
 
 CNN, MLP, CALIB, EVAL = (
     SAMPLES / name for name in ("digits_cnn.onnx", "digits_mlp.onnx", "digits_calib.npz", "digits_eval.npz")
@@ -160,7 +160,7 @@ def test_a_size_that_exact_steps_reached_is_met_without_pruning() -> None:
 
 
 def test_time_that_idle_channels_took_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LatencyMeter, "measure_seconds", lambda self, model: float(compute_cost(model).macs))
+    time_by_macs(monkeypatch)
     model = with_idle_channels("zero")
     samples = open_samples({"x": feeds(model, 48)["x"]}, model)
     steps = (make_step("simplify"), make_step("prune", remove=0.2, of="latency"))

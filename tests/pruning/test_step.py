@@ -17,11 +17,10 @@ from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
 from onnxslim.pruning.importance.criteria import CRITERIA
 from onnxslim.pruning.options import PruneOptions
-from onnxslim.pruning.selection.latency import LatencyMeter
 from onnxslim.pruning.step import prune
 from tests.support import nets
 from tests.support.paths import SAMPLES
-from tests.support.pruned import error, run_prune
+from tests.support.pruned import error, run_prune, time_by_macs
 
 NETS = {"residual": nets.residual, "mobile": nets.mobile, "mlp": nets.mlp}
 
@@ -174,7 +173,7 @@ def test_the_cuts_of_another_model_are_a_usage_error(cuts: tuple[tuple[tuple[int
 def test_a_share_is_of_the_time_where_there_is_something_to_run(
     n: int, of: str, by_clock: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LatencyMeter, "measure_seconds", lambda self, model: float(compute_cost(model).macs))
+    time_by_macs(monkeypatch)
     model = nets.residual()
     _, report = prune(model, nets.samples(model, n) if n else None, PruneOptions(remove=0.2, round_to=1))
     assert (report.decision.of, report.decision.by_clock) == (of, by_clock)

@@ -17,11 +17,14 @@ from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.candidates import Candidates
 from onnxslim.pruning.selection.knapsack import Savings
 from onnxslim.pruning.selection.latency import CHANNEL_MULTIPLE, LatencyMeter
+from onnxslim.pruning.selection.readings import KeptCut, Reading, T
 from onnxslim.pruning.selection.widths import Widths
 
 #: A share of a model's time is counted in time from so many seconds on: the runtime's profile has whole microseconds, and a
 #: call takes some by itself.
 MIN_SECONDS_ASKED = 10e-6
+#: What is left is known to within so much of the whole, or it is said that it is not.
+MAX_SHARE_SPREAD = 0.1
 
 NO_LAYERS_HINT = "channels are what convolutions and linear layers have; trees and tables have none"
 
@@ -34,19 +37,28 @@ class Budget:
         name: What is counted, for messages.
         total: How much the model has that shares are of.
         limit: How much the model may have when it is done.
-        measure: A model -> how much it has.
+        read: A model -> how much it has, read once; where a clock reads, the next reading is another.
         savings: What each candidate saves, at the widths that it may have.
         tolerance: A selection that saves this many times what was asked is good enough; measurements are no better.
-        noise_warning: What to warn of once everything was measured, or None.
     """
 
     name: str
     total: float
     limit: float
-    measure: Callable[[ir.Model], float]
+    read: Callable[[ir.Model], Reading]
     savings: Callable[[Candidates, Widths], Savings]
     tolerance: float = 1.003
-    noise_warning: Callable[[], str | None] = lambda: None
+
+    def describe_doubt(self, kept: KeptCut[T]) -> str | None:
+        """What to warn of where what ``kept`` leaves cannot be relied on, else None: a clock has read it too differently."""
+        shares = [bound / self.total for bound in kept.bounds]
+        if kept.is_sure and shares[1] - shares[0] <= MAX_SHARE_SPREAD:
+            return None
+        asked = "" if kept.is_sure else f", where {self.limit / self.total:.1%} were asked for"
+        return (
+            f"this machine was noisy while it was timed: what is left takes {shares[0]:.1%} to {shares[1]:.1%} of the "
+            f"time{asked}; prune again when nothing else runs"
+        )
 
 
 def settle_counting(model: ir.Model, context: RunContext, options: PruneOptions) -> tuple[PruneOptions, str | None]:
@@ -65,7 +77,7 @@ def settle_counting(model: ir.Model, context: RunContext, options: PruneOptions)
         return options, None
     if context.samples is None:
         return replace(options, of="params"), "no data to time the model on: --remove is a share of its parameters"
-    seconds = LatencyMeter(model, context.samples, context.config).measure_seconds(model)
+    seconds = LatencyMeter(model, context.samples, context.config).original_seconds
     if options.remove * seconds >= MIN_SECONDS_ASKED:
         return replace(options, of="latency"), None
     round_to = CHANNEL_MULTIPLE if options.round_to == "auto" else options.round_to
@@ -102,11 +114,11 @@ def make_budget(whole: ir.Model, context: RunContext, options: PruneOptions, rou
         if context.samples is None:
             raise UsageError("--of latency measures and needs data", hint="give --data")
         meter = LatencyMeter(whole, context.samples, context.config)
-        seconds = meter.measure_seconds(whole)
+        seconds = meter.original_seconds
         limit = seconds * (1 - round_share * options.remove)
-        return Budget("latency", seconds, limit, meter.measure_seconds, _get_seconds, 1.03, meter.noise_warning)
+        return Budget("latency", seconds, limit, meter.read, _get_seconds, 1.03)
     of = options.of or "params"
-    total = _count(of, whole)
+    total = _count(of, whole).amount
     if not total and of == "macs" and (unknown := compute_cost(whole).unknown):
         text = f"the MACs of {unknown[0]} cannot be counted: the sizes of what it reads are not known"
         raise UnsupportedError(text, hint="--of params, or export the model with the shapes of its inputs")
@@ -116,13 +128,13 @@ def make_budget(whole: ir.Model, context: RunContext, options: PruneOptions, rou
     return Budget(of, total, limit, partial(_count, of), partial(_sum_savings, of, 1.0))
 
 
-def _count_bytes(model: ir.Model) -> float:
-    return float(len(model_file.to_bytes(model)))
+def _count_bytes(model: ir.Model) -> Reading:
+    return Reading(float(len(model_file.to_bytes(model))))
 
 
-def _count(of: str, model: ir.Model) -> float:
+def _count(of: str, model: ir.Model) -> Reading:
     """The ``params`` or ``macs`` of ``model``."""
-    return float(getattr(compute_cost(model), of))
+    return Reading(float(getattr(compute_cost(model), of)))
 
 
 def _get_seconds(candidates: Candidates, widths: Widths) -> Savings:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
@@ -10,25 +12,45 @@ import onnx_ir as ir
 from onnxslim.channels.analysis.units import Analysis
 from onnxslim.channels.removable_blocks import DroppableBlock
 from onnxslim.channels.rewriter import delete_units
+from onnxslim.core.deadline import Pacer, seconds_left
 from onnxslim.data.samples import Samples
 from onnxslim.data.split import draw_timed_runs
+from onnxslim.graph import shapes
 from onnxslim.model_io import model_file
 from onnxslim.pruning.block_dropping import remove_leftovers
 from onnxslim.pruning.selection.knapsack import list_amounts
 from onnxslim.pruning.selection.layer_times import LayerTimes
+from onnxslim.pruning.selection.readings import Reading
 from onnxslim.runtime.node_profile import measure_node_times
 from onnxslim.runtime.session import SessionConfig, open_timed_session
 from onnxslim.runtime.timing import interleave
-from onnxslim.validation.statistics import ratio_interval
+from onnxslim.validation.statistics import compute_error, ratio_interval
 
 InputTensors = Mapping[str, np.ndarray]
 
 #: Kernels work on blocks of channels; between multiples of this a cut only ever costs time.
 CHANNEL_MULTIPLE = 8
-#: Rounds of one comparison: a budget is met by up to a dozen of them, to within some per cent.
-_ROUNDS = 20
-#: An interval of a ratio wider than this share of it says more of the machine than of the models.
-MAX_RATIO_SPREAD = 0.1
+#: Rounds of one reading, and its seconds at most. A cut is read several times: sessions differ by more than rounds tell.
+_ROUNDS, _SECONDS_PER_READING = 10, 8.0
+#: What is timed to choose by takes so many seconds at most, and this share of the time that is left.
+_MAX_SECONDS, _MAX_TIME_SHARE = 60.0, 0.25
+
+
+def pace_timing(deadline: float | None) -> Pacer:
+    """What tells whether more may be timed. Where nobody waits, what other processes take does not count."""
+    if deadline is None:
+        return Pacer(time.process_time() + _MAX_SECONDS, clock=time.process_time)
+    return Pacer(time.monotonic() + min(_MAX_SECONDS, _MAX_TIME_SHARE * max(seconds_left(deadline), 0.0)))
+
+
+def finish_for_timing(model: ir.Model) -> ir.Model:
+    """A copy of ``model`` as it would be written: what the runtime fuses hangs on the shapes that it is told, so a model of
+    the same nodes without them has been 1.17 times faster than the file.
+    """
+    finished = model_file.clone(model)
+    remove_leftovers(finished)
+    shapes.infer(finished)
+    return finished
 
 
 class LatencyMeter:
@@ -41,36 +63,27 @@ class LatencyMeter:
     """
 
     def __init__(self, original: ir.Model, samples: Samples, config: SessionConfig) -> None:
-        self._config = config
+        self.original, self._config = original, config
         self._feeds = draw_timed_runs(samples, 1, config.batch_size)
-        self._session = open_timed_session(original, config)
-        self._original_seconds: float | None = None
-        self._ratio_spread = 0.0
 
-    def measure_seconds(self, model: ir.Model) -> float:
-        """One inference of ``model``, at the pace the original had when it was first timed.
+    @cached_property
+    def original_seconds(self) -> float:
+        """One inference of the original, as it was first timed."""
+        sessions = {"original": open_timed_session(self.original, self._config)}
+        return interleave(sessions, self._feeds, rounds=_ROUNDS, seconds=_SECONDS_PER_READING).median("original")
 
-        Both run in turn, so what is measured is their ratio.
+    def read(self, model: ir.Model) -> Reading:
+        """Seconds of one inference of ``model``, at the pace the original had when it was first timed.
+
+        Both run in turn, in sessions of their own each time, so what is read is their ratio; its error is what the rounds
+        tell of it.
         """
-        cleaned = model_file.clone(model)
-        remove_leftovers(cleaned)
-        sessions = {"original": self._session, "now": open_timed_session(cleaned, self._config)}
-        timing = interleave(sessions, self._feeds, rounds=_ROUNDS, seconds=4.0)
-        if self._original_seconds is None:
-            self._original_seconds = timing.median("original")
-        ratio = timing.ratio("original", "now")
-        low, high = ratio_interval(timing.rounds["original"], timing.rounds["now"])
-        self._ratio_spread = (high - low) / ratio
-        return self._original_seconds / ratio
-
-    def noise_warning(self) -> str | None:
-        """What to warn of when the last time taken, the result's, cannot be relied on, else None."""
-        if self._ratio_spread <= MAX_RATIO_SPREAD:
-            return None
-        return (
-            f"this machine was noisy while it was timed (ratios to within {self._ratio_spread:.0%}): what was removed may "
-            "save much more or less than was asked; prune again when nothing else runs"
-        )
+        models = {"original": self.original, "now": finish_for_timing(model)}
+        sessions = {name: open_timed_session(timed, self._config) for name, timed in models.items()}
+        timing = interleave(sessions, self._feeds, rounds=_ROUNDS, seconds=_SECONDS_PER_READING)
+        seconds = self.original_seconds / timing.ratio("original", "now")
+        error = compute_error(ratio_interval(timing.rounds["now"], timing.rounds["original"]))
+        return Reading(seconds, self.original_seconds * error)
 
 
 def time_half_widths(

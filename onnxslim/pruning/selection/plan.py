@@ -21,10 +21,8 @@ from onnxslim.pruning.selection.knapsack import (
     interpolate_effects,
     solve_knapsack,
 )
+from onnxslim.pruning.selection.readings import KeptCut, Reading, find_least_cut
 from onnxslim.pruning.selection.widths import Widths
-
-#: How often a selection is corrected because savings do not add up (two sides of one weight shrink together).
-MAX_CORRECTIONS = 12
 
 
 def list_choices(candidates: Candidates, effects: Effects, savings: Savings, options: PruneOptions) -> list[PruningChoices]:
@@ -94,7 +92,8 @@ def meet_budget(
     *,
     is_uniform: bool,
     pacer: Pacer | None = None,
-) -> PruningDecision:
+    repeat_pacer: Pacer | None = None,
+) -> KeptCut[PruningDecision]:
     """What to remove so that the model meets ``budget``, by as little as can be.
 
     Savings do not add up where two sides of one weight shrink together, so what is asked of the knapsack is corrected
@@ -106,53 +105,43 @@ def meet_budget(
         budget: What may be left.
         is_uniform: Take the same share from every family, and no blocks.
         pacer: Tells whether there is time to come nearer to the budget once it is met.
+        repeat_pacer: Tells whether there is time to read a clock once more.
 
     Raises:
         GateError: Not even everything that may go saves enough; says how much does, and what holds the rest.
     """
-    initial_amount = budget.measure(candidates.model)
-    required_saving = initial_amount - budget.limit
-    if required_saving <= 0:
-        return candidates.make_decision([0] * len(candidates.curves))
-    low, high, target_saving = 0.0, np.inf, required_saving
-    best: tuple[float, PruningDecision] | None = None
-    known_savings: dict[str, float] = {}
-    pacer = pacer or Pacer(None)
-    for attempt in range(MAX_CORRECTIONS):
-        if not pacer.fits() and best is not None:
-            break
-        decision = _choose_candidates(candidates, choices, target_saving, is_uniform)
-        saving = np.inf
-        if decision is not None:
-            # Choices are steps: asking for a little more or less often gives the same one.
-            key = repr(decision.recipe_entry)
-            if key not in known_savings:
-                known_savings[key] = initial_amount - budget.measure(candidates.build_for_measurement(decision))
-            saving = known_savings[key]
-        if decision is not None and saving >= required_saving and (best is None or saving < best[0]):
-            best = saving, decision
-        if required_saving <= saving <= budget.tolerance * required_saving:
-            break
-        if saving < required_saving:
-            low = target_saving
-        else:
-            high = target_saving
-        target_saving = (low + high) / 2 if np.isfinite(high) else target_saving + (required_saving - saving) * 2**attempt
-    if best is not None:
-        return best[1]
+
+    def read(decision: PruningDecision) -> Reading:
+        return budget.read(candidates.build_for_measurement(decision))
+
+    def propose(saving: float) -> tuple[str, PruningDecision] | None:
+        decision = _choose_candidates(candidates, choices, saving, is_uniform)
+        # choices are steps: asking for a little more or less often gives the same one
+        return None if decision is None else (repr(decision.recipe_entry), decision)
+
+    kept = find_least_cut(
+        propose, read, budget.limit,
+        whole=candidates.make_decision([0] * len(candidates.curves)),
+        tolerance=budget.tolerance,
+        fits=(pacer or Pacer(None)).fits,
+        may_repeat=(repeat_pacer or Pacer(None)).fits,
+    )  # fmt: skip
+    if kept is not None:
+        return kept
     full_choice = [len(c.amounts) - 1 for c in choices]
     blocks_start, blocks_end = len(candidates.curves), len(candidates.curves) + len(candidates.blocks)
     full_choice[blocks_start:blocks_end] = [0] * len(candidates.blocks)
     full_decision = _to_decision(candidates, choices, full_choice)
-    max_saving = initial_amount - budget.measure(candidates.build_for_measurement(full_decision))
-    if max_saving >= required_saving:
-        return full_decision
+    reading = read(full_decision)
+    least = reading.amount
+    if least <= budget.limit:
+        return KeptCut(full_decision, (least - reading.error, least + reading.error), is_sure=not reading.error)
     if not choices and not candidates.analysis.pinned:
         if (shapeless := _name_shapeless_input(candidates.model)) is not None:
             text = f"which channels go together cannot be told: input {shapeless} has no shape"
             raise UnsupportedError(text, hint="real data (--data) tell its rank; or export the model with the shape")
         raise UnsupportedError("nothing to prune: no layer has channels", hint=NO_LAYERS_HINT)
-    share = 1 - (initial_amount - max_saving) / budget.total
+    share = 1 - least / budget.total
     most = f"{share:.1%} is the most that can go" if share > 0 else "and no cut saves any of it"
     raise GateError(
         f"asked to remove {1 - budget.limit / budget.total:.1%} of the {budget.name}, {most}; "

@@ -14,13 +14,12 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.run_context import RunContext
-from onnxslim.core.deadline import Pacer, seconds_left
+from onnxslim.core.deadline import Pacer
 from onnxslim.data.split import draw_timed_runs
-from onnxslim.pruning.block_dropping import remove_leftovers
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.candidates import Candidates
 from onnxslim.pruning.selection.knapsack import Savings, list_amounts
-from onnxslim.pruning.selection.latency import CHANNEL_MULTIPLE
+from onnxslim.pruning.selection.latency import CHANNEL_MULTIPLE, finish_for_timing, pace_timing
 from onnxslim.pruning.selection.layer_times import LayerTimes
 from onnxslim.runtime.node_profile import measure_node_times
 from onnxslim.runtime.session import open_timed_session
@@ -34,8 +33,6 @@ _MULTIPLES = (4, 8, 16)
 _MIN_SHARE_OF_BLOCK = 0.5
 #: What is saved below this share of a family's time is noise.
 _MIN_SAVED_SHARE = 0.01
-#: All widths together are timed in so many seconds at most, and in this share of the time that is left.
-_MAX_SECONDS, _MAX_TIME_SHARE = 60.0, 0.25
 #: One model is timed over at most so many runs, and about so many seconds.
 _MAX_RUNS, _MIN_RUNS, _SECONDS_PER_MODEL = 20, 5, 0.7
 #: Layers that were not cut show by how much the machine's pace has changed, where they take this share of the time.
@@ -73,16 +70,9 @@ def plan_widths(candidates: Candidates, options: PruneOptions, context: RunConte
         return Widths([list_amounts(len(curve.group), multiple) for curve in candidates.curves], multiple)
     key = str(options.round_to)
     if key not in cache:
-        timer = _WidthTimer(candidates, context, _make_pacer(context.deadline))
+        timer = _WidthTimer(candidates, context, pace_timing(context.deadline))
         cache[key] = timer.measure(options.round_to if isinstance(options.round_to, int) else None)
     return cache[key]
-
-
-def _make_pacer(deadline: float | None) -> Pacer:
-    """What tells whether another width may be timed. Where nobody waits, what other processes take does not count."""
-    if deadline is None:
-        return Pacer(time.process_time() + _MAX_SECONDS, clock=time.process_time)
-    return Pacer(time.monotonic() + min(_MAX_SECONDS, _MAX_TIME_SHARE * max(seconds_left(deadline), 0.0)))
 
 
 class _WidthTimer:
@@ -131,7 +121,7 @@ class _WidthTimer:
             cut = {i: size % block + taken for i, size in enumerate(self._sizes) if size - size % block >= 2 * block}
             if not cut:
                 return CHANNEL_MULTIPLE
-            models[str(taken)] = open_timed_session(self._cut(cut), self._config)
+            models[str(taken)] = open_timed_session(finish_for_timing(self._cut(cut)), self._config)
         timing = interleave(models, self._feeds, rounds=30, seconds=4.0)
         whole = timing.median("0")
         saved = {taken: whole * (1 - 1 / timing.ratio("0", str(taken))) for taken in _MULTIPLES}
@@ -212,11 +202,10 @@ class _WidthTimer:
 
     def _cut(self, removed: Mapping[int, int]) -> ir.Model:
         decision = self._candidates.make_decision([removed.get(number, 0) for number in range(len(self._sizes))])
-        model = self._candidates.build_for_measurement(decision)
-        remove_leftovers(model)
-        return model
+        return self._candidates.build_for_measurement(decision)
 
     def _time(self, model: ir.Model) -> LayerTimes:
+        model = finish_for_timing(model)
         return LayerTimes(model, measure_node_times(model, self._feeds, self._config, runs=self._runs))
 
 

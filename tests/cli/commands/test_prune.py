@@ -14,7 +14,7 @@ from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
 from onnxslim.pipeline import recipe_run
-from onnxslim.pruning.selection.latency import LatencyMeter
+from tests.support.pruned import time_by_macs
 
 Run = Callable[..., "object"]
 #: A budget that no clock has a say in.
@@ -90,7 +90,7 @@ def test_a_result_that_is_slower_is_refused_unless_a_count_was_asked_for(
     run: Run, cnn: str, calib: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: list[str], code: int
 ) -> None:
     monkeypatch.setattr(recipe_run, "is_slower", lambda latency: True)
-    monkeypatch.setattr(LatencyMeter, "measure_seconds", lambda self, model: float(compute_cost(model).macs))
+    time_by_macs(monkeypatch)
     out = tmp_path / "out.onnx"
     outcome = run("prune", cnn, "-o", out, "--data", calib, "--max-samples", 60, "--round-to", "1", *budget)
     assert outcome.code == code

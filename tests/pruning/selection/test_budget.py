@@ -56,7 +56,7 @@ def test_a_model_without_layers_has_nothing_to_prune(of: str) -> None:
 def test_a_share_that_the_clock_cannot_tell_is_of_the_parameters(
     seconds: float, round_to: int | str, counted: str, multiple: int | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(budget.LatencyMeter, "measure_seconds", lambda self, model: seconds)
+    monkeypatch.setattr(budget.LatencyMeter, "original_seconds", seconds)
     model = nets.mlp()
     context = RunContext(nets.samples(model, 8), SessionConfig(), ignore_progress)
     options, caution = budget.settle_counting(model, context, PruneOptions(remove=0.3, round_to=round_to))
@@ -67,7 +67,7 @@ def test_a_share_that_the_clock_cannot_tell_is_of_the_parameters(
 
 
 def test_what_a_clock_left_to_be_counted_is_repeated_by_its_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget.LatencyMeter, "measure_seconds", lambda self, model: 1e-5)
+    monkeypatch.setattr(budget.LatencyMeter, "original_seconds", 1e-5)
     _, report = run_prune(nets.residual(), remove=0.3, of=None)
     assert (report.decision.of, report.decision.by_clock) == ("params", True)
     assert any("the clock cannot tell" in text for text in report.warnings)

@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import onnx_ir as ir
 import pytest
 
+from onnxslim.pruning.selection import latency
 from onnxslim.pruning.selection.latency import LatencyMeter
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.runtime.timing import Timing
 from tests.support import nets
 
-CONFIG = SessionConfig()
+
+@dataclass
+class _Session:
+    model: ir.Model
+    config: SessionConfig
 
 
-@pytest.mark.parametrize(("jitter", "noisy"), [(0.01, False), (0.8, True)])
-def test_a_machine_too_noisy_for_the_times_to_be_believed_is_said(
-    jitter: float, noisy: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("jitter", [0.01, 0.2])
+def test_a_reading_is_of_new_sessions_and_tells_how_far_its_rounds_lie_apart(
+    jitter: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rng = np.random.default_rng(0)
+    rng, timed = np.random.default_rng(0), list[_Session]()
 
-    def timed(sessions: dict[str, object], *_: object, **__: object) -> Timing:
-        return Timing({name: 1 + jitter * rng.random(40) for name in sessions}, "cpu", 1)
+    def interleave(sessions: dict[str, _Session], *_: object, **__: object) -> Timing:
+        timed.extend(sessions.values())
+        rounds = {name: np.exp(jitter * rng.standard_normal(40)) for name in sessions}
+        return Timing({name: rows / (2 if name == "now" else 1) for name, rows in rounds.items()}, "cpu", 1)
 
-    monkeypatch.setitem(LatencyMeter.measure_seconds.__globals__, "interleave", timed)
+    monkeypatch.setattr(latency, "open_timed_session", _Session)
+    monkeypatch.setattr(latency, "interleave", interleave)
     model = nets.residual(blocks=1)
-    clock = LatencyMeter(model, nets.samples(model, 4), CONFIG)
-    assert clock.noise_warning() is None
-    clock.measure_seconds(model)
-    assert (clock.noise_warning() is not None) == noisy
+    meter = LatencyMeter(model, nets.samples(model, 4), SessionConfig())
+    readings = [meter.read(model) for _ in range(3)]
+    assert len({id(session) for session in timed}) == len(timed) == 7
+    for reading in readings:
+        assert abs(reading.amount - meter.original_seconds / 2) < 4 * reading.error
+        assert jitter / 20 < reading.error / reading.amount < jitter
+
+
+def test_what_is_timed_knows_its_shapes_as_the_file_will() -> None:
+    model = nets.residual(blocks=1)
+    for node in model.graph:
+        for output in node.outputs:
+            output.shape = None
+    finished = latency.finish_for_timing(model)
+    assert all(output.shape is not None for node in finished.graph for output in node.outputs)
+    assert all(output.shape is None for node in model.graph for output in node.outputs)

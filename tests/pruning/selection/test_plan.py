@@ -15,6 +15,7 @@ from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.budget import make_budget
 from onnxslim.pruning.selection.effects import initial_effects
 from onnxslim.pruning.selection.plan import list_choices, meet_budget
+from onnxslim.pruning.selection.readings import Reading
 from onnxslim.pruning.selection.survey import Surveys, survey_candidates
 from onnxslim.pruning.selection.widths import plan_widths
 from tests.support import nets
@@ -57,13 +58,13 @@ def test_without_time_the_first_choice_that_meets_the_budget_is_taken() -> None:
     budget = make_budget(model, context, options)
     assert budget is not None
 
-    def measure(model: ir.Model) -> float:
+    def read(model: ir.Model) -> Reading:
         measured.append(model)
-        return float(compute_cost(model).macs)
+        return Reading(float(compute_cost(model).macs))
 
-    counted = replace(budget, measure=measure, tolerance=1.0)
+    counted = replace(budget, read=read, tolerance=1.0)
     choices = list_choices(candidates, initial_effects(candidates), counted.savings(candidates, widths), options)
-    hurried = meet_budget(candidates, choices, counted, is_uniform=False, pacer=_NoTime(None))
+    hurried = meet_budget(candidates, choices, counted, is_uniform=False, pacer=_NoTime(None)).cut
     met = [compute_cost(model).macs <= budget.limit for model in measured]
     assert met[-1]
     assert not any(met[:-1])
@@ -77,7 +78,7 @@ def test_where_no_cut_saves_anything_that_is_said() -> None:
     budget = make_budget(model, context, options)
     assert budget is not None
     savings = budget.savings(candidates, plan_widths(candidates, options, context, {}))
-    slower = replace(budget, measure=lambda model: 1.003 * budget.total)
+    slower = replace(budget, read=lambda model: Reading(1.003 * budget.total))
     choices = list_choices(candidates, initial_effects(candidates), savings, options)
     with pytest.raises(GateError, match="no cut saves any of it"):
         meet_budget(candidates, choices, slower, is_uniform=False, pacer=Pacer(None))
