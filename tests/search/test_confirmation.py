@@ -28,7 +28,7 @@ from onnxslim.validation.gates import Gates
 from onnxslim.validation.metrics.accumulator import MetricResult
 
 GATES = Gates(max_drop=0.01)
-TASK = cast(Any, SimpleNamespace(splits=DataSplits()))
+TASK = cast(Any, SimpleNamespace(splits=DataSplits(), original_facts=ModelFacts(None, "abc", 400, 1, 1)))
 
 
 class FakeAttempt:
