@@ -21,6 +21,7 @@ import onnx_ir as ir
 from onnxslim.core.errors import InvalidModelError, LimitError, OnnxslimError, UsageError
 from onnxslim.model_io import atomic_write, external_data_reader, external_data_writer, serialization, tensors
 from onnxslim.model_io.external_data_reader import release
+from onnxslim.model_io.message_pieces import iter_bytes
 from onnxslim.model_io.serialization import clone, to_bytes, to_bytes_without_weights
 
 #: What is opened or written here, and what this door passes on from the modules behind it.
@@ -29,6 +30,7 @@ __all__ = [
     "clone",
     "count_tensor_bytes",
     "find_data_files",
+    "iter_bytes",
     "load",
     "release",
     "save",
@@ -107,6 +109,7 @@ def load(source: ModelLike, *, allow_hardlinks: bool | None = None, max_memory: 
             return model
     if not isinstance(source, (str, os.PathLike)):
         raise UsageError(f"a path, bytes, a ModelProto or an onnx_ir.Model is expected, not a {type(source).__name__}")
+    _check_name(os.fspath(source))
     with _name_in_errors(os.fspath(source)):
         path = os.path.abspath(source)
         model = serialization.build_model(_read_proto(path, max_memory))
@@ -127,6 +130,7 @@ def size_on_disk(path: str | os.PathLike[str], loaded: ir.Model | None = None) -
         UsageError: A file does not exist or cannot be read.
         InvalidModelError: Not a model, or its data are outside its own folder.
     """
+    _check_name(os.fspath(path))
     with _name_in_errors(os.fspath(path)):
         known: list[str] = [] if loaded is None else loaded.meta.get(_FILES_KEY, [])
         is_known = known[:1] == [os.path.abspath(path)]
@@ -142,6 +146,7 @@ def find_data_files(path: str | os.PathLike[str]) -> dict[str, str]:
         UsageError: The file does not exist or cannot be read.
         InvalidModelError: Not a model, or its data are outside its own folder.
     """
+    _check_name(os.fspath(path))
     with _name_in_errors(os.fspath(path)):
         path = os.path.abspath(path)
         folder, blobs = os.path.dirname(path), external_data_reader.find_blob_store(path)
@@ -176,6 +181,7 @@ def save(
         InvalidModelError: The graph is broken, or an initializer has no value.
     """
     name = os.fspath(path)
+    _check_name(name)
     target = os.path.realpath(name)
     if external_data is None:
         external_data = count_tensor_bytes(model) > INLINE_LIMIT
@@ -234,8 +240,16 @@ def _name_in_errors(name: str) -> Iterator[None]:
         if error.errno in FULL_DISK_ERRORS:
             raise LimitError(text) from error
         raise UsageError(text) from error
-    except ValueError as error:
-        raise UsageError(f"{name!r}: {error}") from error
+
+
+def _check_name(name: str) -> None:
+    """Refuse what no system takes as the name of a file; whatever else is no value is a fault of whoever meets it."""
+    try:
+        is_name = b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        is_name = False
+    if not is_name:
+        raise UsageError(f"{name!r}: a zero byte or half a character, expected the name of a file")
 
 
 def _make_printable(text: str) -> str:
@@ -343,7 +357,8 @@ def _write_atomically(model: ir.Model, target: str, external_data: bool, check: 
             data_draft = stack.enter_context(atomic_write.open_draft(folder, mode))
             locations, data_name = external_data_writer.write_tensors([model], data_draft)
         model_draft = stack.enter_context(atomic_write.open_draft(folder, mode))
-        model_draft.write(to_bytes(model, locations, data_name))
+        for piece in [to_bytes(model, locations, data_name)] if locations else iter_bytes(model):
+            model_draft.write(piece)
         if locations:
             data_files.append(data_name)
             data_draft.publish(os.path.join(folder, data_name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import mmap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import onnx
@@ -17,7 +17,7 @@ from onnxslim.model_io.branch_constants import resolve_branch_constants
 
 #: What one message can hold, in bytes, and how much of it is left to everything that is not a tensor.
 MAX_MESSAGE_BYTES = 2**31 - 1
-_GRAPH_RESERVED_BYTES = 2**26
+MAX_INLINE_BYTES = MAX_MESSAGE_BYTES - 2**26
 
 #: What people pass by mistake, by its first bytes.
 _FORMAT_HINTS = (
@@ -120,13 +120,9 @@ def to_bytes(model: ir.Model, locations: Mapping[int, tuple[int, int]] | None = 
             value.type = None  # the tensor says both again, and onnx-ir would write them out
             value.shape = None
     tensors.replace_attribute_tensors(stripped, lambda tensor, _: _inline_tensor(tensor, tensor.name))
-    inline_bytes = sum(
+    check_inline_bytes(
         tensors.nbytes(tensor) for tensor in tensors.iter_tensors(stripped) if not isinstance(tensor, ir.ExternalTensor)
     )
-    if inline_bytes > MAX_MESSAGE_BYTES - _GRAPH_RESERVED_BYTES:
-        raise LimitError(
-            f"{inline_bytes / 1e9:.1f} GB in one message, which holds 2", hint="write the tensors beside the model"
-        )
     try:
         proto = ir.to_proto(stripped)
         map_types.put_back(model.graph, proto.graph)
@@ -139,6 +135,17 @@ def to_bytes(model: ir.Model, locations: Mapping[int, tuple[int, int]] | None = 
     except Exception as error:  # onnx-ir and protobuf raise whatever the odd value made them raise
         raise InvalidModelError(f"the model cannot be written: {_first_line(error)}") from error
     return content
+
+
+def check_inline_bytes(sizes: Iterable[int]) -> None:
+    """Refuse tensors of such ``sizes`` in one message where it cannot hold them.
+
+    Raises:
+        LimitError: It cannot.
+    """
+    total = sum(sizes)
+    if total > MAX_INLINE_BYTES:
+        raise LimitError(f"{total / 1e9:.1f} GB in one message, which holds 2", hint="write the tensors beside the model")
 
 
 def to_bytes_without_weights(model: ir.Model, min_bytes: int) -> tuple[bytes, dict[str, ir.TensorProtocol]]:

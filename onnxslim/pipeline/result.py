@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from onnxslim.core.converter import JSON
-from onnxslim.core.errors import LimitError, OnnxslimError, UsageError
+from onnxslim.core.errors import OnnxslimError
 from onnxslim.core.step_report import StepReport
 from onnxslim.core.version import __version__
 from onnxslim.graph.cost import compute_cost
@@ -53,18 +53,21 @@ def compute_facts(
     if path is not None and os.path.isfile(path):
         size = model_file.size_on_disk(path, model)
         return ModelFacts(os.fspath(path), compute_digest(path), size, model_cost.params, model_cost.macs)
-    tensor_bytes = model_file.count_tensor_bytes(model)
-    if tensor_bytes >= model_file.MAPPED_LIMIT:  # which in one message takes several times as much
-        try:
-            with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
-                written = model_file.save_for_runtime(model, folder)
-                digest, size = compute_digest(written), model_file.size_on_disk(written)
-            return ModelFacts(None, digest, size, model_cost.params, model_cost.macs)
-        except (LimitError, UsageError, OSError):  # the disk is full, or nothing may be written to it
-            if tensor_bytes > model_file.INLINE_LIMIT:
-                raise
-    data = model_file.to_bytes(model)
-    return ModelFacts(None, hashlib.sha256(data).hexdigest(), len(data), model_cost.params, model_cost.macs)
+    digest, size = describe_file(model)
+    return ModelFacts(None, digest, size, model_cost.params, model_cost.macs)
+
+
+def describe_file(model: ir.Model) -> tuple[str, int]:
+    """The SHA-256 of the file that ``model`` would be written as, and its bytes with those of the data beside it."""
+    if model_file.count_tensor_bytes(model) > model_file.INLINE_LIMIT:
+        with tempfile.TemporaryDirectory(prefix="onnxslim-") as folder:
+            written = model_file.save_for_runtime(model, folder)
+            return compute_digest(written), model_file.size_on_disk(written)
+    digest, size = hashlib.sha256(), 0
+    for piece in model_file.iter_bytes(model):
+        digest.update(piece)
+        size += len(piece)
+    return digest.hexdigest(), size
 
 
 def compute_digest(path: str | os.PathLike[str]) -> str:

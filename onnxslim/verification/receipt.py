@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import platform
@@ -22,7 +21,7 @@ from onnxslim.data.split import HeldPart
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.judging import EvaluationOptions
-from onnxslim.pipeline.result import compute_digest
+from onnxslim.pipeline.result import compute_digest, describe_file
 from onnxslim.pipeline.task import CompressionTask
 from onnxslim.runtime.session_config import MAX_THREADS, SessionConfig, version
 from onnxslim.validation.latency import LatencyRecord
@@ -47,7 +46,7 @@ class ModelRecord:
     @classmethod
     def of(cls, model: ir.Model, path: str | None) -> ModelRecord:
         """The record of the file at ``path``, else of what ``model`` would be written as."""
-        return cls(None, {"": hashlib.sha256(model_file.to_bytes(model)).hexdigest()}) if path is None else cls.at(path)
+        return cls(None, {"": describe_file(model)[0]}) if path is None else cls.at(path)
 
     @classmethod
     def at(cls, path: str, recorded_as: str | None = None) -> ModelRecord:

@@ -64,6 +64,25 @@ def test_what_is_not_a_file_is_not_replaced(target, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
 
 
+@pytest.mark.parametrize("name", ["zero\0.onnx", "half\ud800.onnx"])
+def test_what_is_no_name_is_a_wrong_call(name):
+    model = model_file.load(proto())
+    for call in (model_file.size_on_disk, model_file.find_data_files, lambda path: model_file.save(model, path)):
+        with pytest.raises(UsageError, match="expected the name of a file"):
+            call(name)
+
+
+@pytest.mark.parametrize("error", [ValueError("of the check"), KeyError("of the check")])
+def test_a_fault_of_the_check_is_no_wrong_call_and_nothing_is_written(error, tmp_path):
+    def check(path):
+        assert os.path.exists(path)
+        raise error
+
+    with pytest.raises(type(error), match="of the check"):
+        model_file.save(model_file.load(proto()), tmp_path / "model.onnx", external_data=True, check=check)
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_relative_path_is_where_it_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model_file.save(model_file.load(proto()), "model.onnx", external_data=True)

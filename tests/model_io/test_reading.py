@@ -58,7 +58,7 @@ def test_a_model_that_was_passed_in_keeps_its_names_and_shares_its_elements(form
     assert same(onnx.load_from_string(model_file.to_bytes(source)), message)
 
 
-@pytest.mark.parametrize("source", ["missing.onnx", "missing/model.onnx", "zero\0.onnx", 7, None])
+@pytest.mark.parametrize("source", ["missing.onnx", "missing/model.onnx", "zero\0.onnx", "half\ud800.onnx", 7, None])
 def test_what_cannot_be_opened_is_a_wrong_call(source):
     with pytest.raises(UsageError) as caught:
         model_file.load(source)

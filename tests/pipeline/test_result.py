@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import onnx_ir as ir
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from onnxslim.core.errors import LimitError
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.recipe import Recipe, make_step
 from onnxslim.pipeline.recipe_run import run_recipe
 from onnxslim.pipeline.result import Result, compute_facts
 from tests.support.digits_task import CALIB, EVAL, MLP
-from tests.support.node_graphs import chain
 
 
 def test_a_notebook_shows_the_report_in_a_frame() -> None:
@@ -28,17 +28,15 @@ def test_energy_that_nobody_measured_is_not_called_unmeasurable() -> None:
     assert measured.as_json()["energy"] == {"source": "RAPL", "command_joules": 1.0}
 
 
-def test_the_facts_of_a_large_model_are_taken_without_one_message_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = chain()
-    whole = compute_facts(model)
-    monkeypatch.setattr(model_file, "MAPPED_LIMIT", 1)
-    found = compute_facts(model)
-    assert (found.path, found.params, found.macs) == (None, whole.params, whole.macs)
-    assert abs(found.bytes - whole.bytes) < 0.1 * whole.bytes
-    assert len(found.sha256) == 64
-
-    def refuse(model: ir.Model, folder: str) -> str:
-        raise LimitError("the model: No space left on device")
-
-    monkeypatch.setattr(model_file, "save_for_runtime", refuse)
-    assert compute_facts(model) == whole
+@pytest.mark.parametrize(("inline_limit", "files"), [(1 << 31, 1), (1000, 2)])
+def test_the_facts_of_a_model_in_memory_are_those_of_the_file_that_is_written(
+    inline_limit: int, files: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(model_file, "INLINE_LIMIT", inline_limit)
+    monkeypatch.setattr(model_file, "MAPPED_LIMIT", 500)  # from which on the runtime gets a file
+    result = run_recipe(MLP, Recipe((make_step("simplify"),)), time_it=False)
+    result.save(tmp_path / "out.onnx")
+    assert len(list(tmp_path.iterdir())) == files
+    assert result.model is not None
+    assert result.output == compute_facts(result.model)
+    assert compute_facts(result.model, tmp_path / "out.onnx") == replace(result.output, path=str(tmp_path / "out.onnx"))
