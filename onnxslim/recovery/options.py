@@ -43,8 +43,9 @@ class RecoverOptions:
         augment: Changes of the inputs (:data:`AUGMENTATIONS`); None means flip and crop where the input is an image,
             and crop alone where labels are given, because a mirrored digit has another label. () switches them off.
         label_weight: What the cross-entropy to the labels weighs beside the distance to the teacher, where labels are.
-        held: Share of the samples held back to judge by, where no unseen ones are given; None takes 0.15, and of few
-            samples 64, as long as that is no more than a third. Images there are augmented too: repair saw the originals.
+        held: Share of the samples held back to judge by, where no unseen ones are given; None takes 0.15, of few samples
+            64, as long as that is no more than a third, and 512 of many. Images there are augmented too: repair saw the
+            originals.
         seed: Of everything random.
         checkpoint: A file that the state is kept in; if it is there already, training goes on from it.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -71,9 +71,11 @@ def cross_entropy(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
     return functional.nll_loss(log_probabilities(student, is_distribution(teacher)), labels)
 
 
-def distance(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+def distance(
+    student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], names: Sequence[str], class_outputs: Collection[str] = ()
+) -> Tensor:
     """What a student is judged by: the divergence of class scores, and the relative error of every other output."""
-    measures = {name: divergence if is_class_scores(teacher[name]) else relative_error for name in names}
+    measures = {name: divergence if name in class_outputs else relative_error for name in names}
     return torch.stack([measure(student[name], teacher[name]) for name, measure in measures.items()]).sum()
 
 
@@ -81,6 +83,7 @@ def output_loss(
     student: Mapping[str, Tensor],
     teacher: Mapping[str, Tensor],
     names: Sequence[str],
+    class_outputs: Collection[str] = (),
     labels: Tensor | None = None,
     label_weight: float = 0.0,
 ) -> Tensor:
@@ -90,7 +93,7 @@ def output_loss(
     total = torch.zeros(())
     for name in names:
         total = total + relative_error(student[name], teacher[name])
-        if is_class_scores(teacher[name]):
+        if name in class_outputs:
             total = total + divergence(student[name], teacher[name], TEMPERATURE)
             if labels is not None and label_weight > 0:
                 total = total + label_weight * cross_entropy(student[name], teacher[name], labels)

@@ -36,7 +36,7 @@ def make_optimizer(plan: TrainingPlan) -> torch.optim.Optimizer:
         rms = float(parameter.detach().square().mean().sqrt())
         decay = plan.weight_decay if parameter.dim() > 1 else 0.0
         groups.append({"params": [parameter], "lr": plan.lr * max(rms, 1e-3), "weight_decay": decay})
-    optimizer = torch.optim.AdamW(groups)
+    optimizer = torch.optim.AdamW(groups, fused=True)
     for group in optimizer.param_groups:
         group["peak"] = group["lr"]
     return optimizer
@@ -52,7 +52,7 @@ def batch_loss(plan: TrainingPlan, batch: DistillationBatch, blockwise: bool) ->
     """Block by block, each block answers for its own last tensor; together, for the outputs first of all."""
     block_outputs = plan.block_outputs
     tensors = plan.student.run(batch.feeds, [*plan.outputs, *block_outputs], detached=block_outputs if blockwise else ())
-    loss = output_loss(tensors, batch.targets, plan.outputs, batch.labels, plan.label_weight)
+    loss = output_loss(tensors, batch.targets, plan.outputs, plan.class_outputs, batch.labels, plan.label_weight)
     weight = 1.0 if blockwise else _FEATURE_LOSS_WEIGHT / max(1, len(block_outputs))
     for name in block_outputs:
         loss = loss + weight * relative_error(tensors[name], batch.targets[name])
@@ -112,7 +112,7 @@ def _clip_gradients(plan: TrainingPlan, state: TrainingState) -> bool:
     parameters = plan.student.parameters
     for block, names in plan.blocks.items():
         gradients = [g for name in names if (g := parameters[name].grad) is not None]
-        norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+        norm = math.sqrt(sum(float(torch.linalg.vector_norm(gradient)) ** 2 for gradient in gradients))
         if not math.isfinite(norm):
             return False
         usual_norm = state.usual.setdefault(block, norm)

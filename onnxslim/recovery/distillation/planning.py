@@ -20,6 +20,7 @@ from onnxslim.recovery.distillation.augmentation import is_image
 from onnxslim.recovery.distillation.batches import DistillationBatch, DistillationLoader
 from onnxslim.recovery.distillation.channel_map import find_axis, fit_channel_map, sample_by_channel
 from onnxslim.recovery.distillation.forecast import TRIAL_SHARE
+from onnxslim.recovery.distillation.frozen_tables import freeze_tables
 from onnxslim.recovery.distillation.optimizer_step import MAX_THREADS, time_update
 from onnxslim.recovery.distillation.sample_cache import SampleCache
 from onnxslim.recovery.distillation.teacher import TappedModel, open_front
@@ -66,10 +67,11 @@ def make_plan(
     executor = TorchExecutor(parts.body)
     if not executor.weights:
         raise UnsupportedError("recover: the model has no weights that can be trained")
+    freeze_tables(executor, training_set, options.batch_size, report)
     shapes.infer(teacher)
     outputs = executor.float_outputs
     _check_teacher_outputs(outputs, teacher)
-    matched_cuts, missing_cuts = blocks.match_cuts(executor.model, teacher)
+    matched_cuts, missing_cuts = blocks.match_cuts(executor.model, teacher, executor.weights)
     block_weights = blocks.divide_into_blocks(executor.model.graph, matched_cuts, executor.weights, _MAX_BLOCKS)
     teacher_tensors = list(dict.fromkeys([*outputs, *(name for name in block_weights if name)]))
     inputs = executor.inputs

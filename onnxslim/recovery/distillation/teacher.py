@@ -10,15 +10,17 @@ import onnx_ir as ir
 import torch
 
 from onnxslim.activations.working_set import estimate_peak_bytes, limit_batch_size
-from onnxslim.core.errors import InvalidModelError
+from onnxslim.core.errors import InvalidModelError, OnnxslimError
+from onnxslim.data.samples import Samples
 from onnxslim.graph import shapes
 from onnxslim.graph.signature import tap_outputs
-from onnxslim.recovery.distillation.losses import divergence_by_sample, is_class_scores
+from onnxslim.recovery.distillation.losses import divergence_by_sample
 from onnxslim.recovery.distillation.sample_cache import NamedArrays, SampleCache
 from onnxslim.recovery.distillation.student_score import StudentScore
 from onnxslim.recovery.torch_model.partition import Partition
 from onnxslim.runtime.session import Session, SessionConfig
 from onnxslim.validation.output_fidelity import OutputFidelity
+from onnxslim.validation.output_kinds.recognition import recognize_outputs
 
 #: Samples in one run of the judge, where they are small inside, and bytes of the teacher's outputs that are kept.
 _BATCH_SIZE, _MAX_KEPT_BYTES = 64, 64_000_000
@@ -46,11 +48,32 @@ def open_front(parts: Partition, inputs: Sequence[str], model: ir.Model, config:
     return TappedModel(parts.front, [name for name in inputs if name not in model_inputs], config)
 
 
-class StudentEvaluator:
-    """Models scored against the teacher's outputs on held-back samples, which are kept where they are few bytes."""
+def find_class_outputs(teacher: ir.Model, samples: Samples, config: SessionConfig) -> list[str]:
+    """The outputs of ``teacher`` that are one score a class, (n, classes): those that results are judged by as such.
 
-    def __init__(self, teacher: ir.Model, held_out: SampleCache, config: SessionConfig) -> None:
-        self._held_out, self._config = held_out, config
+    A row of numbers does not say whether its largest means anything: those of an embedding's do not.
+    """
+    try:
+        kinds = recognize_outputs(teacher, samples, config=config, labels=samples.labels)
+    except OnnxslimError:  # none has a row a sample
+        return []
+    return [kind.outputs[0] for kind in kinds if kind.name == "class scores" and not kind.squeezed]
+
+
+class StudentEvaluator:
+    """Models scored against the teacher's outputs on held-back samples, which are kept where they are few bytes.
+
+    Args:
+        teacher: Read only.
+        held_out: The samples.
+        config: How the runtime runs both.
+        class_outputs: The teacher's outputs that hold class scores.
+    """
+
+    def __init__(
+        self, teacher: ir.Model, held_out: SampleCache, config: SessionConfig, class_outputs: Sequence[str] = ()
+    ) -> None:
+        self._held_out, self._config, self._class_outputs = held_out, config, class_outputs
         self._session = Session(teacher, config)
         first_feeds = next(held_out.iterate_all(1))[0]
         outputs = self._session.run(first_feeds)
@@ -62,8 +85,7 @@ class StudentEvaluator:
         if output_bytes * len(held_out) <= _MAX_KEPT_BYTES:
             self._kept_outputs = list(self._run_teacher())
         self._float_outputs = [name for name in self._session.outputs if np.asarray(outputs[name]).dtype.kind == "f"]
-        first_outputs = {name: torch.from_numpy(outputs[name]) for name in self._float_outputs}
-        self._class_output = next((name for name, tensor in first_outputs.items() if is_class_scores(tensor)), None)
+        self._class_output = next(iter(class_outputs), None)
 
     def _run_teacher(self) -> Iterator[NamedArrays]:
         return (self._session.run(feeds) for feeds, _ in self._held_out.iterate_all(self._batch_size))
@@ -74,7 +96,7 @@ class StudentEvaluator:
         fidelities = {name: OutputFidelity() for name in self._float_outputs}
         teacher_matches: list[np.ndarray] = []
         label_matches: list[np.ndarray] = []
-        losses = _SampleLosses()
+        losses = _SampleLosses(self._class_outputs)
         batches = self._held_out.iterate_all(self._batch_size)
         for (feeds, labels), teacher_outputs in zip(batches, self._kept_outputs or self._run_teacher(), strict=True):
             outputs = session.run(feeds)
@@ -112,10 +134,10 @@ class StudentEvaluator:
 class _SampleLosses:
     """The loss of each sample, gathered by batch: of outputs that have no row a sample, one a batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, class_outputs: Sequence[str]) -> None:
+        self._class_outputs = class_outputs
         self._terms: dict[str, list[np.ndarray]] = {}
         self._signals: dict[str, list[np.ndarray]] = {}
-        self._scores_classes: dict[str, bool] = {}
 
     def add(self, outputs: dict[str, tuple[np.ndarray, np.ndarray]], rows: int) -> None:
         """Take in one batch of ``rows`` samples: of each output the teacher's and the student's."""
@@ -124,7 +146,7 @@ class _SampleLosses:
             a, b = (torch.from_numpy(np.ascontiguousarray(values, np.float64)) for values in (theirs, mine))
             if a.shape != b.shape:
                 loss, signal = torch.full((rows if has_rows else 1,), math.inf), torch.ones(1)
-            elif has_rows and self._scores_classes.setdefault(name, is_class_scores(a)):
+            elif has_rows and name in self._class_outputs:
                 loss, signal = divergence_by_sample(b, a), torch.ones(1)
             else:
                 a, b = (values.reshape(rows if has_rows else 1, -1) for values in (a, b))

@@ -16,7 +16,7 @@ from onnxslim.core.errors import GateError
 from onnxslim.core.progress import Progress
 from onnxslim.recovery.distillation import checkpoint
 from onnxslim.recovery.distillation.batches import DistillationBatch
-from onnxslim.recovery.distillation.losses import distance, is_class_scores
+from onnxslim.recovery.distillation.losses import distance
 from onnxslim.recovery.distillation.optimizer_step import make_optimizer, open_thread_pool, update
 from onnxslim.recovery.distillation.training_plan import TrainingPlan, TrainingState
 
@@ -71,9 +71,8 @@ def _evaluate_batch(plan: TrainingPlan, batch: DistillationBatch) -> tuple[float
     """The loss of one lesson, and for each output that scores classes which samples agree with the teacher."""
     with torch.no_grad():
         outputs = plan.student.run(batch.feeds, plan.outputs)
-        class_outputs = [name for name in plan.outputs if is_class_scores(batch.targets[name])]
-        matches = [outputs[name].argmax(1) == batch.targets[name].argmax(1) for name in class_outputs]
-        return float(distance(outputs, batch.targets, plan.outputs)), matches
+        matches = [outputs[name].argmax(1) == batch.targets[name].argmax(1) for name in plan.class_outputs]
+        return float(distance(outputs, batch.targets, plan.outputs, plan.class_outputs)), matches
 
 
 def train(plan: TrainingPlan, progress: Progress) -> tuple[TrainingState, str | None]:

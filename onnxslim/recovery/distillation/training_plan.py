@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -30,6 +30,7 @@ class TrainingPlan:
         batch_size: Samples an update.
         label_weight: Of the cross-entropy.
         micro_batches: Parts that an update's samples are run in, however many cores there are.
+        class_outputs: Those outputs that hold class scores.
         deadline: On ``time.monotonic``'s clock, or None.
         last: The update after which to end, or None.
         checkpoint: Where the state is kept, or None.
@@ -48,6 +49,7 @@ class TrainingPlan:
     batch_size: int
     label_weight: float
     micro_batches: int = 4
+    class_outputs: Collection[str] = ()
     deadline: float | None = None
     last: int | None = None
     checkpoint: str | None = None

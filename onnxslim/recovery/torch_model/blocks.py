@@ -12,19 +12,30 @@ from onnxslim.graph.traversal import iter_reads
 _SHAPE_ONLY_OPS = ("Shape", "Size", "ConstantOfShape", "EyeLike")
 
 
-def find_cuts(graph: ir.Graph) -> list[ir.Value]:
-    """The tensors through which everything passes on its way from the inputs to the outputs, in order."""
+def find_cuts(graph: ir.Graph, weights: Collection[str]) -> list[ir.Value]:
+    """The tensors through which everything that ``weights`` make passes on its way from the inputs to the outputs, in order.
+
+    What none of them has a part in goes past a cut as it likes, for it is the teacher's as well: the mask that every layer
+    of an encoder reads, the image that is added to what a network makes of it.
+
+    Args:
+        graph: In topological order.
+        weights: Names of the initializers that are trained.
+    """
+    learnt_values = {graph.initializers[name] for name in weights}
     data_values = {value for value in graph.inputs if value.name not in graph.initializers}
     nodes = []
     for node in graph:
         if node.op_type not in _SHAPE_ONLY_OPS and any(value in data_values for value in iter_reads(node)):
             data_values.update(node.outputs)
             nodes.append(node)
+        if any(value in learnt_values for value in iter_reads(node)):
+            learnt_values.update(node.outputs)
     needed = _find_needed_values(graph, nodes)
-    order = [node for node in nodes if any(output in needed for output in node.outputs)]
+    order = [node for node in nodes if any(output in needed and output in learnt_values for output in node.outputs)]
     last_use = {value: i for i, node in enumerate(order) for value in iter_reads(node)}
     last_use.update(dict.fromkeys(graph.outputs, len(order)))
-    alive = {value for value in graph.inputs if value in last_use}
+    alive = set[ir.Value]()
     cut_values: list[ir.Value] = []
     for i, node in enumerate(order):
         alive.update(output for output in node.outputs if last_use.get(output, -1) > i)
@@ -44,15 +55,15 @@ def _find_needed_values(graph: ir.Graph, nodes: Iterable[ir.Node]) -> set[ir.Val
     return needed
 
 
-def match_cuts(student: ir.Model, teacher: ir.Model) -> tuple[list[str], list[str]]:
-    """The student's cuts that the teacher has under the same name and type, and those that it has not, in order.
+def match_cuts(student: ir.Model, teacher: ir.Model, weights: Collection[str]) -> tuple[list[str], list[str]]:
+    """The student's cuts between ``weights``, in order: those that the teacher has under the same name and type, and others.
 
     What is of another size there may have lost channels; values tell whether it is the same (``channel_map.py``).
     """
     teacher_values = {output.name: output for node in teacher.graph for output in node.outputs}
     matched: list[str] = []
     missing: list[str] = []
-    for value in find_cuts(student.graph):
+    for value in find_cuts(student.graph, weights):
         twin = teacher_values.get(value.name)
         is_same = twin is not None and (twin.dtype is None or twin.dtype == value.dtype)
         (matched if is_same else missing).append(str(value.name))

@@ -63,6 +63,7 @@ class TorchExecutor:
         graph = self.model.graph
         self._trainable = trainable
         self.weights: dict[str, TrainableWeight] = find_weights(graph) if trainable else {}
+        self._frozen_weights: dict[str, TrainableWeight] = {}
         trained_values = {graph.initializers[name] for name in self.weights}
         self._constants: dict[ir.Value, Any] = {}
         for subgraph in self.model.graphs():
@@ -96,6 +97,12 @@ class TorchExecutor:
         """The trained tensors by initializer name."""
         return {name: weight.parameter for name, weight in self.weights.items()}
 
+    def freeze(self, names: Iterable[str]) -> None:
+        """Leave some of :attr:`weights` as they are: no gradient is computed for them, and nothing writes them back."""
+        for name in names:
+            self._frozen_weights[name] = self.weights.pop(name)
+            self._frozen_weights[name].parameter.requires_grad_(False)
+
     def run(
         self, feeds: Mapping[str, Tensor], outputs: Sequence[str] | None = None, *, detached: Collection[str] = ()
     ) -> dict[str, Any]:
@@ -109,7 +116,7 @@ class TorchExecutor:
         graph = self.model.graph
         output_names = [str(value.name) for value in graph.outputs] if outputs is None else list(outputs)
         env: dict[ir.Value, Any] = dict(self._constants)
-        for name, weight in self.weights.items():
+        for name, weight in (*self.weights.items(), *self._frozen_weights.items()):
             env[graph.initializers[name]] = weight.compute_value()
         results: dict[str, Any] = {}
         for value in graph.inputs:

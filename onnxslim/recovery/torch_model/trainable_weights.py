@@ -7,7 +7,7 @@ arXiv:1712.05877); the scale stays, so the graph does not change.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -91,6 +91,21 @@ def find_weights(graph: ir.Graph) -> dict[str, TrainableWeight]:
         if weight is not None:
             weights[name] = weight
     return weights
+
+
+def find_tables(graph: ir.Graph, weights: Mapping[str, TrainableWeight]) -> dict[str, int]:
+    """The rows of each of ``weights`` that is nothing but a table whose rows the samples look up, by name."""
+    return {
+        name: weight.parameter.shape[0]
+        for name, weight in weights.items()
+        if all(
+            node.op_type == "Gather"
+            and index == 0
+            and node.attributes.get_int("axis", 0) == 0
+            and get_const_array(node.inputs[1]) is None
+            for node, index in _find_uses(graph.initializers[name])
+        )
+    }
 
 
 def _make_float_weight(name: str, value: ir.Value) -> TrainableWeight | None:

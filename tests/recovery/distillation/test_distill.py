@@ -83,8 +83,8 @@ def test_images_that_judge_are_changed_as_those_that_teach_unless_nothing_has_se
     assert befores[1] == befores[3]
 
 
-@pytest.mark.parametrize(("count", "held"), [(24, 8), (64, 21), (150, 50), (256, 64), (600, 90)])
-def test_of_few_samples_more_judge(count: int, held: int) -> None:
+@pytest.mark.parametrize(("count", "held"), [(24, 8), (64, 21), (150, 50), (256, 64), (600, 90), (4000, 512)])
+def test_of_few_samples_more_judge_and_of_many_fewer(count: int, held: int) -> None:
     teacher, student = nets.mlp(), nets.damaged(nets.mlp(), 0.5)
     _, report = recover(student, teacher, nets.rows(count), RecoverOptions(steps=1))
     assert report.details["samples"] == {"taught": count - held, "held": held, "views": 1}

@@ -14,8 +14,8 @@ from onnxslim.recovery.distillation import losses
 def test_losses_are_zero_at_the_teacher_and_grow_away_from_it() -> None:
     teacher = torch.randn(6, 5)
     for target in (teacher, torch.softmax(teacher, 1)):
-        near = losses.output_loss({"y": target}, {"y": target}, ["y"])
-        far = losses.output_loss({"y": target * 0.5 + 0.1}, {"y": target}, ["y"])
+        near = losses.output_loss({"y": target}, {"y": target}, ["y"], ["y"])
+        far = losses.output_loss({"y": target * 0.5 + 0.1}, {"y": target}, ["y"], ["y"])
         assert float(near) == pytest.approx(0, abs=1e-5)
         assert float(far) > 0.01
 

@@ -18,6 +18,7 @@ from onnxslim.recovery.distillation.training_plan import TrainingPlan
 from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.step import recover
 from onnxslim.recovery.torch_model.blocks import match_cuts
+from onnxslim.recovery.torch_model.trainable_weights import find_weights
 from onnxslim.runtime.session import check_loads
 from tests.support import nets as small
 from tests.support import torch_graphs as nets
@@ -85,7 +86,7 @@ def test_a_stream_that_lost_channels_learns_from_those_that_it_kept(free: bool) 
 
 def test_a_tensor_without_a_twin_is_named_once_and_left_out() -> None:
     teacher, student = small.residual(blocks=3), nets.damaged(small.residual(blocks=3), 0.3)
-    cuts = match_cuts(student, teacher)[0]
+    cuts = match_cuts(student, teacher, list(find_weights(student.graph)))[0]
     for value in (output for node in student.graph for output in node.outputs if output.name in cuts):
         value.name = f"{value.name}_renamed"
     _, report = recover(student, teacher, small.samples(teacher, 64), RecoverOptions(steps=5))

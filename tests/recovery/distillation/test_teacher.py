@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="recover needs torch")
 
 from onnxslim.core.errors import InvalidModelError
-from onnxslim.recovery.distillation.teacher import check_same_interface
+from onnxslim.data.sources import open_samples
+from onnxslim.recovery.distillation.teacher import check_same_interface, find_class_outputs
+from onnxslim.recovery.options import RecoverOptions
+from onnxslim.recovery.step import recover
+from onnxslim.runtime.session import SessionConfig
 from tests.support import torch_graphs as nets
+from tests.support.onnx_text import build, floats
 
 
 def test_teacher_and_student_must_take_and_give_the_same() -> None:
@@ -20,3 +26,22 @@ def test_teacher_and_student_must_take_and_give_the_same() -> None:
     wide.graph.inputs[0].shape = nets.ir.Shape(["n", 9])
     with pytest.raises(InvalidModelError, match="input x"):
         check_same_interface(nets.mlp(), wide)
+
+
+def test_class_scores_are_what_the_kind_of_an_output_or_the_labels_say_and_embeddings_are_none() -> None:
+    rng, config = np.random.default_rng(0), SessionConfig()
+    x = rng.standard_normal((64, 8)).astype(np.float32)
+    pooler = build("(float[n,8] x) => (float[n,40] pooled) { u = MatMul (x, w) pooled = Tanh (u) }", w=floats(8, 40))
+    sure = build("(float[n,8] x) => (float[n,5] y) { u = MatMul (x, w) y = Softmax (u) }", w=9 * floats(8, 5))
+    assert find_class_outputs(pooler, open_samples({"x": x}, pooler), config) == []
+    assert find_class_outputs(sure, open_samples({"x": x}, sure), config) == ["y"]
+    labels = rng.integers(0, 3, 64)
+    assert find_class_outputs(nets.mlp(), open_samples({"x": x}, nets.mlp(), labels=labels), config) == ["y"]
+
+
+def test_an_embedding_that_is_not_of_unit_length_is_not_judged_by_its_largest_number() -> None:
+    teacher = build("(float[n,8] x) => (float[n,40] pooled) { u = MatMul (x, w) pooled = Tanh (u) }", w=floats(8, 40))
+    samples = open_samples({"x": np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)}, teacher)
+    _, report = recover(nets.damaged(teacher, 0.3), teacher, samples, RecoverOptions(steps=3))
+    assert report.details["before"]["divergence"] is None
+    assert report.details["before"]["agreement"] is None
