@@ -22,6 +22,8 @@ from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import Result, Stage, compute_facts, describe_measurements
 from onnxslim.pipeline.task import CompressionTask
 from onnxslim.quantization.decision import QuantizeDecision
+from onnxslim.quantization.targets.base import Target
+from onnxslim.quantization.targets.detect import explain_other_machine
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.devices.device import TimedSession
 from onnxslim.runtime.energy.energy_counter import find_timed_counter
@@ -77,7 +79,7 @@ class Attempt:
             if self.recipe.gates.for_ort is not None:
                 check_loads_in(completed.model, self.recipe.gates.for_ort)
             decision = completed.report.decision
-            if isinstance(decision, QuantizeDecision) and not TARGETS[decision.target].runs_on(task.config.provider_name):
+            if isinstance(decision, QuantizeDecision) and self._is_elsewhere(TARGETS[decision.target]):
                 unverified = decision.target
             if isinstance(decision, QuantizeDecision) and decision.layers is not None:
                 result.extra["layers"] = [dict(vars(layer)) for layer in decision.layers]
@@ -108,6 +110,10 @@ class Attempt:
                 f"the result is larger than the original: {result.output.bytes} bytes for {task.original_facts.bytes}"
             )
         result.extra["oldest_runtime"] = oldest_runtime(model)
+
+    def _is_elsewhere(self, target: Target) -> bool:
+        """Whether what ``target`` names is not what models are timed on here."""
+        return target.provider != self.task.config.provider_name or explain_other_machine(target) is not None
 
     def measure_ends(self, seconds: float = MAX_TIMING_SECONDS) -> None:
         """Latency of the original and of the result, in about so many ``seconds``; without data on made-up inputs."""

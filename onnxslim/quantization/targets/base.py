@@ -126,6 +126,7 @@ class Target:
         probed_ops: Rows that it has not, and that ``onnxslim doctor`` tries where the provider is, to see whether that
             is still so.
         preset: The recipe's name that quantises for it, or None.
+        any_machine: Its files answer alike on every processor of its provider, so that none is another than it is about.
         is_downloaded: Its files are sent to where they run: the report has their size on the way.
     """
 
@@ -143,6 +144,7 @@ class Target:
     unsupported_reason: str | None = None
     probed_ops: Mapping[str, SupportedOp] = field(default_factory=dict)
     preset: str | None = None
+    any_machine: bool = False
     is_downloaded: bool = False
 
     def runs_on(self, provider: str) -> bool:

@@ -23,7 +23,7 @@ _PROBE_SIZE = 64
 
 def detect_target(config: SessionConfig) -> Target:
     """The target that ``config``'s sessions are."""
-    candidates = [target for target in TARGETS.values() if target.runs_on(config.provider_name)]
+    candidates = [t for t in TARGETS.values() if t.runs_on(config.provider_name) and not t.any_machine]
     candidates = [target for target in candidates if target.machines] or candidates
     if len(candidates) == 1:
         return candidates[0]
@@ -45,9 +45,18 @@ def explain_unmeasured(target: Target, config: SessionConfig, available: Sequenc
     if config.provider_name != target.provider:
         where = f"this ran on {config.provider} (--provider {target.provider} measures it)"
         return f"the gain on {target.provider} was not measured: {where}"
+    if (machine := explain_other_machine(target)) is not None:
+        elsewhere = f"{machine} (--on HOST:PORT measures it on another)"
+        return f"the gain on {target.name} is expected, not verified here: {elsewhere}"
+    return None
+
+
+def explain_other_machine(target: Target) -> str | None:
+    """What models are timed on, where that is another kind of machine than ``target`` names; else None."""
     if not target.runs_on(target.provider):
-        machine = f"this machine is {name_processor()} (--on HOST:PORT measures it on another)"
-        return f"the gain on {target.name} is expected, not verified here: {machine}"
+        return f"this machine is {name_processor()}"
+    if target.saturating_pairs and not target.any_machine and not has_saturating_kernels():
+        return "no product saturates on this machine"
     return None
 
 

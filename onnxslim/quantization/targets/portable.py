@@ -10,4 +10,4 @@ from dataclasses import replace
 
 from onnxslim.quantization.targets.onnxruntime_cpu import CPU
 
-PORTABLE = replace(CPU, name="portable", saturating_pairs=True)
+PORTABLE = replace(CPU, name="portable", saturating_pairs=True, any_machine=True)

@@ -6,6 +6,7 @@ import platform
 
 import pytest
 
+from onnxslim.quantization.targets import detect
 from onnxslim.quantization.targets.arm import ARM_MACHINES
 from onnxslim.quantization.targets.detect import detect_target, explain_unmeasured, has_saturating_kernels
 from onnxslim.quantization.targets.registry import TARGETS
@@ -55,3 +56,17 @@ def test_what_is_said_about_speed_depends_on_the_machine(monkeypatch: pytest.Mon
     assert line.startswith("the gain on cpu-arm is expected, not verified here: this machine is x86_64 (--on HOST:PORT")
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     assert explain_unmeasured(TARGETS["cpu-arm"], SessionConfig(), available) is None
+
+
+@pytest.mark.parametrize(("name", "saturates", "is_told"), [
+    ("cpu-no-vnni", False, True), ("cpu-no-vnni", True, False), ("portable", False, False), ("portable", True, False),
+])  # fmt: skip
+def test_what_is_for_processors_without_vnni_is_not_verified_on_one_that_has_it(
+    name: str, saturates: bool, is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(detect, "has_saturating_kernels", lambda *_: saturates)
+    line = explain_unmeasured(TARGETS[name], SessionConfig(), ["CPUExecutionProvider"])
+    assert (line is not None) == is_told
+    assert line is None or "not verified here: no product saturates on this machine" in line
+    assert detect_target(SessionConfig()).name == ("cpu-no-vnni" if saturates else "cpu")
