@@ -15,12 +15,17 @@ from onnxslim.graph.layers import LAYER_OPS, LinearLayer
 from onnxslim.graph.traversal import walk
 
 _RECURRENT_OPS = ("LSTM", "GRU", "RNN")
-_WEIGHTED_OPS = (*LAYER_OPS, *_RECURRENT_OPS, "Einsum", "Attention", "FusedMatMul", "FusedGemm", "FusedConv")
+_NORMS = ("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LayerNormalization", "RMSNormalization")
+_RUNTIME_NORMS = ("SimplifiedLayerNormalization", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
+_FUSED_OPS = ("Attention", "FusedMatMul", "FusedGemm", "FusedConv")
+_WEIGHTED_OPS = (*LAYER_OPS, *_RECURRENT_OPS, *_NORMS, *_RUNTIME_NORMS, *_FUSED_OPS, "Einsum", "PRelu")
+#: What a NaN goes through, for every input, to the layers behind; infinities are masks here.
+_ELEMENTWISE_OPS = ("Add", "Sub", "Mul", "Div")
 
 
 @dataclass(frozen=True)
 class NonfiniteWeight:
-    """A constant of a layer that holds NaN or infinity.
+    """A constant of a layer, or of what scales and shifts its inputs, that holds NaN or infinity.
 
     Attributes:
         name: The constant.
@@ -42,9 +47,12 @@ class NonfiniteWeight:
 
 
 def find_nonfinite_weights(nodes: Iterable[ir.Node]) -> Iterator[NonfiniteWeight]:
-    """The weights and biases of the layers among ``nodes`` that hold NaN or infinity; the bias of a MatMul is in an Add."""
+    """The weights and biases of layers and norms among ``nodes`` that hold NaN or infinity, and NaN in constants that are
+    added or multiplied; the bias of a MatMul is in an Add.
+    """
+    found: set[ir.Value] = set()
     for node in nodes:
-        if node.op_type not in _WEIGHTED_OPS:
+        if node.op_type not in (*_WEIGHTED_OPS, *_ELEMENTWISE_OPS):
             continue
         constants = list(enumerate(node.inputs))
         if node.op_type == "MatMul" and get_const_tensor(node.inputs[1]) is not None:
@@ -57,6 +65,9 @@ def find_nonfinite_weights(nodes: Iterable[ir.Node]) -> Iterator[NonfiniteWeight
             wrong = ~np.isfinite(array.astype(np.float64))
             position = tuple(map(int, np.argwhere(wrong)[0])) if array.ndim else ()
             is_nan = bool(np.isnan(array.astype(np.float64)).any())
+            if node.op_type in _ELEMENTWISE_OPS and (not is_nan or value in found):
+                continue
+            found.add(value)
             is_bias = index == (3 if node.op_type in _RECURRENT_OPS else 2)
             yield NonfiniteWeight(str(value.name), str(node.name), is_bias, "NaN" if is_nan else "infinity", position)
 

@@ -40,6 +40,9 @@ def infer(model: ir.Model) -> None:
 
     This is ONNX's own inference, on a copy without the large weights: it only looks at the values of small ones. Where it
     knows nothing of an op (:mod:`onnxslim.graph.ml_shapes`), it goes on from what that op is known to give.
+
+    An output that says other sizes than follow from the inputs, as a head that was cut off or has other classes leaves it,
+    gets those that follow, as in the runtime, which warns and goes on: of other ops in its place it may refuse wrong sizes.
     """
     try:
         _infer_once(model)
@@ -51,8 +54,37 @@ def infer(model: ir.Model) -> None:
 
 def _infer_once(model: ir.Model) -> None:
     skeleton = _build_skeleton(model)
+    declared = [
+        _take_shape(proto) if (node := value.producer()) is not None and not node.domain else None
+        for value, proto in zip(model.graph.outputs, skeleton.graph.output, strict=True)
+    ]
     inferred = onnx.shape_inference.infer_shapes(skeleton, check_type=False, strict_mode=False, data_prop=True)
+    for shape, value in zip(declared, inferred.graph.output, strict=True):
+        _complete_shape(value, shape)
     _annotate(model.graph, inferred.graph)
+
+
+def _take_shape(value: onnx.ValueInfoProto) -> onnx.TensorShapeProto | None:
+    """The shape of a tensor ``value``, which has none afterwards."""
+    if not value.type.tensor_type.HasField("shape"):
+        return None
+    shape = onnx.TensorShapeProto()
+    shape.CopyFrom(value.type.tensor_type.shape)
+    value.type.tensor_type.ClearField("shape")
+    return shape
+
+
+def _complete_shape(value: onnx.ValueInfoProto, declared: onnx.TensorShapeProto | None) -> None:
+    """Give ``value`` the dimensions of ``declared`` where inference found no number, in place."""
+    found = value.type.tensor_type
+    if declared is None:
+        return
+    if not found.HasField("shape"):
+        found.shape.CopyFrom(declared)
+    elif len(found.shape.dim) == len(declared.dim):
+        for dim, said in zip(found.shape.dim, declared.dim, strict=True):
+            if not dim.HasField("dim_value") and said.WhichOneof("value") is not None:
+                dim.CopyFrom(said)
 
 
 def _build_skeleton(model: ir.Model) -> onnx.ModelProto:

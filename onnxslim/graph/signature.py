@@ -10,7 +10,7 @@ from onnx_ir.passes import common
 from onnxslim.core.errors import UsageError
 from onnxslim.graph import shapes
 from onnxslim.graph.editor import GraphEditor
-from onnxslim.model_io import model_file
+from onnxslim.model_io import map_types, model_file
 from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 
 #: Element types by the names that people use for them.
@@ -160,7 +160,9 @@ def set_inputs(model: ir.Model, input_types: Mapping[str, ir.DataType | None]) -
     model.graph.inputs.clear()
     for name, dtype in input_types.items():
         old = chosen[name]
-        new = ir.Value(name=name, type=ir.TensorType(dtype or old.dtype or ir.DataType.FLOAT), shape=old.shape)
+        keeps_type = dtype is None and (old.type is not None or map_types.describe(model.graph, name) is not None)
+        kind = old.type if keeps_type else ir.TensorType(dtype or old.dtype or ir.DataType.FLOAT)
+        new = ir.Value(name=name, type=kind, shape=old.shape)
         editor.rename(old, f"{name}_before_cut")
         model.graph.inputs.append(new)
         replacement, first = new, next(iter(model.graph), None)

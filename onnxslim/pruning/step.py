@@ -109,11 +109,11 @@ def prune(
             text = f"--max-size: {len(stored)} weights of the model are stored in fewer bits already"
             raise UsageError(text, hint="--remove 30% --of params")
         _reject_quantized(original)
+        name_nodes(original.graph)
         check_finite_weights(original)
         if context.samples is None and options.channels:
             what = "no data" if samples is None else "random data"
             report.warnings.append(f"{what}: units are ranked by their weights alone, and nothing is repaired")
-        name_nodes(original.graph)
         options, caution = settle_counting(original, timing, options)
         report.warnings += [caution] if caution else []
         report.decision = PruneDecision((), by_clock=caution is not None and samples is not None, of=options.of)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from onnxslim.core.errors import InvalidModelError, LimitError, OnnxslimError, UnsupportedError, UsageError
 
@@ -39,6 +40,9 @@ def make_library_error(library: str, text: str) -> UsageError:
 
 
 def first_line(text: str) -> str:
-    """The line of the runtime's message that tells, without its codes; empty where there is none."""
+    """The line of the runtime's message that tells, without its codes and without the file it loaded, which may be one that
+    nobody else knows; empty where there is none.
+    """
     line = text.strip().splitlines()[0] if text.strip() else ""
-    return line.split("] : ", 1)[-1] if "[ONNXRuntimeError]" not in line else line.split(" : ", 3)[-1]
+    line = line.split("] : ", 1)[-1] if "[ONNXRuntimeError]" not in line else line.split(" : ", 3)[-1]
+    return re.sub(r"^Load model from .*? failed: ?", "", line)

@@ -14,6 +14,9 @@ LAYERS = {
     "Gemm": ("y = Gemm (x, w, b)", (3, 4)),
     "MatMul": ("h = MatMul (x, w) \n y = Add (h, b)", (3, 4)),
     "LSTM": ("y = LSTM <hidden_size=2> (x, w, r, b)", (1, 8, 3)),
+    "LayerNormalization": ("y = LayerNormalization (x, w, b)", (4,)),
+    "BatchNormalization": ("y = BatchNormalization (x, w, b, m, m)", (4,)),
+    "InstanceNormalization": ("y = InstanceNormalization (x, w, b)", (4,)),
 }
 
 
@@ -28,6 +31,8 @@ def test_a_weight_and_a_bias_that_are_no_numbers_are_named(
     arrays = {"w": np.ones(shape, dtype), "b": np.ones((1, 16) if op == "LSTM" else 4, dtype)}
     if op == "LSTM":
         arrays["r"] = np.ones((1, 8, 2), dtype)
+    if op == "BatchNormalization":
+        arrays["m"] = np.ones(4, dtype)
     made = model(f"g (float[n] x) => (float[n] y) {{ {text} }}", **arrays)
     assert not list(find_nonfinite_weights(made.graph))
     arrays[constant].flat[-1] = value
@@ -41,6 +46,13 @@ def test_a_weight_and_a_bias_that_are_no_numbers_are_named(
 def test_masks_and_tables_are_no_weights() -> None:
     made = model("g (float[n,4] x) => (float[n,4] y) { y = Add (x, m) }", m=np.array([0, 0, -np.inf, 0], np.float32))
     assert not list(find_nonfinite_weights(made.graph))
+
+
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div", "PRelu"])
+def test_what_is_added_or_multiplied_to_inputs_of_layers_is_found_where_it_is_nan(op: str) -> None:
+    made = model(f"g (float[n,4] x) => (float[n,4] y) {{ y = {op} (x, m) }}", m=np.array([0, 0, np.nan, 0], np.float32))
+    (found,) = find_nonfinite_weights(made.graph)
+    assert (found.name, found.what, found.position) == ("m", "NaN", (2,))
 
 
 def test_large_numbers_are_finite() -> None:

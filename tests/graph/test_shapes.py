@@ -68,3 +68,20 @@ def test_bytes_of_a_tensor(dtype: ir.DataType | None, dims: tuple[int | str, ...
 def test_a_sequence_has_no_bytes() -> None:
     value = ir.Value(name="x", type=ir.SequenceType(ir.TensorType(ir.DataType.FLOAT)), shape=ir.Shape([2]))
     assert shapes.get_nbytes(value) is None
+
+
+@pytest.mark.parametrize("declared", ["n,7", "n", "n,4,1", "3,7"])
+def test_an_output_that_says_other_sizes_gets_those_that_follow(declared: str) -> None:
+    net = model(f"""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[n,4] x) => (float[{declared}] y) {{ y = Relu(x) }}""")
+    shapes.infer(net)
+    assert shapes.get_dims(net.graph.outputs[0]) == (3 if declared.startswith("3") else "n", 4)
+
+
+def test_names_of_free_sizes_and_what_no_inference_knows_stay() -> None:
+    net = model("""<ir_version: 8, opset_import: ["" : 17, "acme" : 1]>
+    g (float[n,4] x) => (float[rows,4] y, int64[2,found] z, float[n,9] w) { y = Relu(x)
+    z = NonZero(x)
+    w = acme.Mystery(x) }""")
+    shapes.infer(net)
+    assert [shapes.get_dims(value) for value in net.graph.outputs] == [("rows", 4), (2, "found"), ("n", 9)]

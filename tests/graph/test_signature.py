@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper
 
 from onnxslim.core.errors import UsageError
 from onnxslim.graph import shapes, signature
@@ -35,6 +37,23 @@ def test_a_tensor_inside_becomes_the_input_and_what_made_it_goes() -> None:
     signature.set_inputs(net, {"s": None})
     assert [value.name for value in net.graph.inputs] == ["s"]
     np.testing.assert_array_equal(Session(net).run({"s": A})["y"], -np.maximum(A, 0))
+
+
+def test_an_input_that_is_no_tensor_stays_what_it_is() -> None:
+    floats = helper.make_tensor_type_proto(TensorProto.FLOAT, ["n", 4])
+    kinds = {
+        "a": helper.make_sequence_type_proto(floats),
+        "b": helper.make_optional_type_proto(floats),
+        "c": helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, [])),
+        "d": helper.make_tensor_type_proto(TensorProto.STRING, ["n"]),
+        "e": floats,
+    }
+    inputs = [helper.make_value_info(name, kind) for name, kind in kinds.items()]
+    graph = helper.make_graph([helper.make_node("Relu", ["e"], ["y"])], "g", inputs, [helper.make_value_info("y", floats)])
+    net = model_file.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    signature.set_inputs(net, dict.fromkeys(kinds))
+    written = onnx.load_from_string(model_file.to_bytes(net)).graph.input
+    assert {value.name: value.type for value in written} == kinds
 
 
 def test_an_output_of_another_type_is_cast_and_keeps_its_name() -> None:

@@ -82,6 +82,16 @@ def test_simplification_keeps_what_is_no_number(place: tuple[str, int]) -> None:
         np.testing.assert_array_equal(np.isnan(array), np.isnan(found[name]))
 
 
+@pytest.mark.parametrize("call", ["Mul(x, s)", "Add(x, s)", "LayerNormalization(x, s)"])
+@pytest.mark.parametrize("scheme", [name for name in SCHEMES if name != "float16"])
+def test_what_makes_the_inputs_of_a_layer_no_numbers_is_named_as_its_weight_is(scheme: str, call: str) -> None:
+    scale = np.ones(64, np.float32)
+    scale[7] = np.nan
+    made = model(f"g (float[n,64] x) => (float[n,64] y) {{ h = {call}\n y = MatMul(h, w) }}", s=scale, w=weight(64, 64))
+    with pytest.raises(InvalidModelError, match=r"^s \(.+\) holds NaN at \[7\]"):
+        quantize(made, open_samples({"x": X}, made), SCHEMES[scheme])
+
+
 def test_a_table_with_rows_that_are_no_numbers_stays() -> None:
     w = weight(64, 64)
     w[5, 6] = np.nan
@@ -92,5 +102,5 @@ def test_a_table_with_rows_that_are_no_numbers_stays() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_pruning_refuses_to_rank_what_is_no_number(value: float) -> None:
-    with pytest.raises(InvalidModelError, match=r"^w \(.*\) holds (NaN|infinity) at \[1, 6\]"):
+    with pytest.raises(InvalidModelError, match=r"^w \(.+\) holds (NaN|infinity) at \[1, 6\]"):
         prune(build(("w", 70), value), None, PruneOptions(remove=0.1))

@@ -15,8 +15,9 @@ from onnxslim.quantization.evaluation import placement_profiling
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.qdq import placement
 from onnxslim.quantization.step import quantize
-from onnxslim.runtime.session import Session
+from onnxslim.runtime.session import Session, SessionConfig
 from tests.support.odd_network import images, network
+from tests.support.quantize_graphs import model as graph
 
 OPTIONS = QuantizeOptions(placement="static", activations="static", calibration="minmax")
 RNG = np.random.default_rng(0)
@@ -103,3 +104,20 @@ def test_a_convolution_of_a_fixed_batch_is_mended_by_all_its_samples(batch: int,
     feed = {"x": data["x"][:batch]} | ({"t": data["t"].reshape(-1, 1, 16, 1, 1)[0]} if shared else {})
     a, b = Session(model).run(feed)["y"], Session(result).run(feed)["y"]
     assert np.square(a - b).sum() < 0.01 * np.square(a).sum()
+
+
+@pytest.mark.parametrize("way", ["static", "dynamic", "int8", "int8:qdq", "int4", "codebook:16", "cuda"])
+@pytest.mark.parametrize("declared", ["n,7", "n"])
+def test_an_output_whose_declared_sizes_are_another_models_is_quantised_like_any_other(declared: str, way: str) -> None:
+    model = graph(
+        f"g (float[n,64] x) => (float[{declared}] y) {{ h = MatMul(x, u)\n r = Relu(h)\n y = MatMul(r, w) }}",
+        **{name: RNG.normal(size=(64, 64)).astype(np.float32) for name in "uw"},
+    )
+    x = RNG.normal(size=(24, 64)).astype(np.float32)
+    options = {
+        "static": QuantizeOptions(activations="static", placement="static", min_sqnr=0.0),
+        "dynamic": QuantizeOptions(activations="dynamic", placement="static"),
+        "cuda": QuantizeOptions(target="cuda"),
+    }
+    result, _ = quantize(model, open_samples({"x": x}, model), options.get(way) or QuantizeOptions(weights=way))
+    assert Session(result, SessionConfig(optimize=True)).run({"x": x[:2]})["y"].shape == (2, 64)

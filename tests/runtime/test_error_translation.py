@@ -27,6 +27,11 @@ def test_what_an_error_means_is_read_from_its_name_and_text(
     assert found.message == f"{context}: {text.splitlines()[0].split(' : ', 3)[-1]}"
 
 
+def test_a_file_that_was_written_only_to_be_loaded_is_not_named() -> None:
+    text = "[ONNXRuntimeError] : 1 : FAIL : Load model from /tmp/a b/.onnxslim-12.tmp failed:Invalid tensor data type 0."
+    assert translate_text("Fail", text, "loading").message == "loading: Invalid tensor data type 0."
+
+
 def test_a_locale_that_is_not_installed_is_no_fault_of_the_model() -> None:
     text = "Exception during initialization: Failed to construct locale with name:de_DE.UTF-8:locale::facet: not valid"
     found = translate_text("RuntimeException", text, "loading")

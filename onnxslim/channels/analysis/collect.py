@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxslim.channels.rules import find_rule
-from onnxslim.channels.slots.node import DeclinedError
+from onnxslim.channels.slots.node import UNEXPECTED_NODE_ERRORS, DeclinedError
 from onnxslim.channels.slots.op import Op
 from onnxslim.channels.slots.rule_records import WalkState
 from onnxslim.channels.slots.shape_tracking import track_shape
@@ -17,9 +17,6 @@ from onnxslim.graph import constants, shapes
 from onnxslim.graph.traversal import iter_inner_reads
 
 logger = logging.getLogger(__name__)
-
-#: What a node that its rule does not expect (a malformed attribute, a wrong inferred shape) ends in: it must not end it all.
-_UNEXPECTED = (ValueError, IndexError, KeyError, TypeError, AssertionError, ZeroDivisionError)
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def _apply_rule(op: Op) -> None:
         op.finish()
     except DeclinedError as declined:
         op.pin_all(f"{op.node.op_type}: {declined}")
-    except _UNEXPECTED as error:
+    except UNEXPECTED_NODE_ERRORS as error:
         logger.debug("the rule of %s failed on %s: %s", op.node.op_type, op.name, error)
         op.pin_all(f"{op.node.op_type} is not as its rule expects")
 
@@ -77,7 +74,7 @@ def _track_sizes(op: Op, state: WalkState) -> None:
     """Follow sizes through ``op``, or keep them what they are."""
     try:
         tracked = track_shape(op)
-    except _UNEXPECTED as error:
+    except UNEXPECTED_NODE_ERRORS as error:
         logger.debug("the sizes in %s cannot be followed: %s", op.name, error)
         tracked = None
     if tracked is not None:

@@ -161,6 +161,9 @@ def find_pins(table: LabelTable) -> Iterator[Pin]:
     for _, op in table.collected.ops:
         produced_axes = [(k, a) for _, _, k, a in op.records.producers]
         for k, a in dict.fromkeys(produced_axes):
-            axis = (op.outputs[k] or [])[a]
+            axes = op.outputs[k] or []
+            if a >= len(axes):
+                continue  # its rule declined: nothing is known of what it makes
+            axis = axes[a]
             for (reason, node), slots in table.count_pins(axis).items():
                 yield Pin(op.node.outputs[k].name or "", a, slots, reason, node)

@@ -6,6 +6,8 @@ that module's ``TRANSFERS``.
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import onnx_ir as ir
 
@@ -13,6 +15,9 @@ from onnxslim.channels.lossless import linear, pointwise
 from onnxslim.channels.lossless.facts import BaseAllocator, ChannelFacts
 from onnxslim.channels.lossless.layout_view import NodeView, Transfer
 from onnxslim.channels.lossless.recurrent import RECURRENT_CELLS, find_state_facts
+from onnxslim.channels.slots.node import UNEXPECTED_NODE_ERRORS
+
+logger = logging.getLogger(__name__)
 
 
 def infer_facts(model: ir.Model) -> dict[ir.Value, ChannelFacts]:
@@ -20,14 +25,21 @@ def infer_facts(model: ir.Model) -> dict[ir.Value, ChannelFacts]:
     known: dict[ir.Value, ChannelFacts] = {}
     bases = BaseAllocator()
     for node in model.graph:
-        if not node.domain and node.op_type in RECURRENT_CELLS:
-            known.update(zip(node.outputs, find_state_facts(NodeView(node, known, bases)) or (), strict=False))
-            continue
-        transfer = None if node.domain else TRANSFERS.get(node.op_type)
-        output_facts = transfer(NodeView(node, known, bases)) if transfer is not None else None
-        if output_facts is not None:
-            known[node.outputs[0]] = output_facts.mark_constants()
+        try:
+            known.update(_transfer(NodeView(node, known, bases)))
+        except UNEXPECTED_NODE_ERRORS as error:
+            logger.debug("nothing is known of what %s %s gives: %s", node.op_type, node.name, error)
     return known
+
+
+def _transfer(view: NodeView) -> dict[ir.Value, ChannelFacts]:
+    """Facts about the outputs of a node."""
+    node = view.node
+    if not node.domain and node.op_type in RECURRENT_CELLS:
+        return dict(zip(node.outputs, find_state_facts(view) or (), strict=False))
+    transfer = None if node.domain else TRANSFERS.get(node.op_type)
+    output_facts = transfer(view) if transfer is not None else None
+    return {} if output_facts is None else {node.outputs[0]: output_facts.mark_constants()}
 
 
 def _pool_or_resize(view: NodeView) -> ChannelFacts | None:

@@ -9,6 +9,9 @@ from onnxslim.channels.slots.rule_records import ShapeElement, WalkState
 from onnxslim.channels.slots.slot_tracing import Axis, SlotTrace
 from onnxslim.graph import constants, shapes
 
+#: What a node that its rule does not expect (a malformed attribute, a wrong inferred shape) ends in: it must not end it all.
+UNEXPECTED_NODE_ERRORS = (ValueError, IndexError, KeyError, TypeError, AssertionError, ZeroDivisionError)
+
 
 class DeclinedError(Exception):
     """A rule gives up on its node, for the reason given: everything that the node touches is pinned."""

@@ -134,7 +134,13 @@ class SlotTrace:
         return left
 
     def split(self, whole: np.ndarray, sizes: Sequence[int]) -> tuple[np.ndarray, ...]:
-        """``whole`` reshaped to ``sizes``: the axes that result."""
+        """``whole`` reshaped to ``sizes``: the axes that result.
+
+        Raises:
+            ValueError: It has another number of slots.
+        """
+        if int(np.prod(sizes)) != len(whole):
+            raise ValueError(f"an axis of {len(whole)} is no {' x '.join(map(str, sizes))}")
         if not whole.any():
             return tuple(self.fixed_slots(size) for size in sizes)
         key = (id(whole), tuple(sizes))

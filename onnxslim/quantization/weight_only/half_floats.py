@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from onnxslim.core.step_report import StepReport
+from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.layers import LAYER_OPS
 from onnxslim.quantization.log_inputs import LOG_REASON, find_log_inputs
 from onnxslim.quantization.storage.narrow_constants import narrow_constants
@@ -31,5 +32,8 @@ def write_half_floats(model: ir.Model, exclude: Sequence[str] = (), *, only_halv
         report.skip(str(node.name), LOG_REASON)
     for weight in weights:
         if weight.value.uses():
-            report.skip(str(weight.value.name), "half floats would lose too much of it, or save too little")
+            tensor = get_const_tensor(weight.value)
+            is_half = tensor is not None and tensor.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+            why = "it is in half floats as it is" if is_half else "half floats would lose too much of it, or save too little"
+            report.skip(str(weight.value.name), why)
     return report

@@ -56,3 +56,10 @@ def test_nothing_but_weights_beyond_the_range_is_refused() -> None:
     text = "g (float[n,64] x) => (float[n,64] y) { y = MatMul (x, w) }"
     with pytest.raises(UnsupportedError, match="nothing to quantise"):
         quantize(model(text, w=draw(1e5)), None, options("float16"))
+
+
+def test_weights_that_are_half_floats_already_are_said_to_be() -> None:
+    text = "g (float16[n,64] x) => (float16[n,64] y) { y = MatMul (x, w) }"
+    with pytest.raises(UnsupportedError, match="nothing to quantise") as caught:
+        quantize(model(text, w=draw(0.1).astype(np.float16)), None, options("float16"))
+    assert "w: it is in half floats as it is" in str(caught.value.hint)
