@@ -226,7 +226,7 @@ def check_output_path(option: str, path: str | None) -> None:
     """Refuse a file that cannot be written where it is to go; None is none.
 
     Raises:
-        UsageError: It is nothing or a folder, or its own is missing or cannot be written to.
+        UsageError: It is nothing, a folder or no file, or its own folder is missing or cannot be written to.
     """
     if path is None:
         return
@@ -235,6 +235,8 @@ def check_output_path(option: str, path: str | None) -> None:
     parent = os.path.dirname(os.path.abspath(path))
     if os.path.isdir(path):
         raise UsageError(f"{option} {path}: a folder, expected a file")
+    if os.path.exists(path) and not os.path.isfile(path):  # which a rename would put a file in the place of
+        raise UsageError(f"{option} {path}: a pipe, device or socket, expected a file")
     if not os.path.isdir(parent):
         raise UsageError(f"{option} {path}: there is no folder {parent}")
     if not os.access(parent, os.W_OK):

@@ -173,6 +173,8 @@ class ModelPathType(_ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The path."""
         path = str(value)
+        if not path:
+            raise UsageError("an empty name, expected that of a model")
         if os.path.isdir(path) and not self.folder:
             raise UsageError(f"{path}: a folder, expected an ONNX file")
         if not os.path.exists(path):

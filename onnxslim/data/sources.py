@@ -81,6 +81,8 @@ def open_samples(
     """
     if source is None:
         raise UsageError("no data given", hint="give the data the model was made for with --data")
+    if isinstance(source, (str, os.PathLike)) and not os.fspath(source):  # which pathlib would take for the current folder
+        raise UsageError("data: an empty name, expected that of a file or folder")
     if max_samples is not None and max_samples < 1:
         raise UsageError(f"--max-samples {max_samples}: expected at least 1")
     if is_function_reference(source) and not os.path.exists(source):

@@ -47,6 +47,8 @@ class Study:
     """
 
     def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, str], *, max_bytes: int | None = None) -> None:
+        if not os.fspath(folder):  # which would be the current one
+            raise UsageError("--study: an empty name, expected that of a folder")
         self.folder, self._max_bytes = os.path.abspath(folder), max_bytes
         try:
             os.makedirs(self.folder, exist_ok=True)

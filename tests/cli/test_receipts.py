@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +137,24 @@ def test_a_file_without_a_name_is_refused_before_any_work(option, run, wide, tmp
     out = {"-o": tmp_path / "o.onnx"} | {option: ""}
     outcome = run("simplify", wide, *(word for pair in out.items() for word in pair))
     assert (outcome.code, f"{option}: an empty name" in outcome.err) == (2, True), outcome.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes in folders")
+@pytest.mark.parametrize("call", [["simplify"], ["inspect"], ["validate"]])
+def test_what_is_no_file_is_refused_and_stays(call, run, wide, tmp_path):
+    """A file would take the place of /dev/null, for whoever may do that."""
+    os.mkfifo(tmp_path / "pipe")
+    outcome = run(*call, wide, "-o", tmp_path / "pipe", "--force")
+    assert (outcome.code, "a pipe, device or socket, expected a file" in outcome.err) == (2, True), outcome.err
+    assert (tmp_path / "pipe").is_fifo()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pipe"]
+
+
+@pytest.mark.parametrize("call", [["simplify", "", "-o", "{out}"], ["quantize", "{wide}", "-o", "{out}", "--data", ""]])
+def test_an_empty_name_is_nothing_of_the_current_folder(call, run, wide, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = run(*(word.format(wide=wide, out=tmp_path / "o.onnx") for word in call))
+    assert (outcome.code, "an empty name" in outcome.err) == (2, True), outcome.err
 
 
 @pytest.mark.parametrize(

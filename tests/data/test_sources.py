@@ -21,6 +21,7 @@ X = np.arange(24, dtype=np.float32).reshape(4, 6)
     ("source", "message"),
     [
         (None, "no data given"),
+        ("", "an empty name"),
         ("missing.npz", "missing.npz: No such file"),
         ("missing", "missing: no such file or folder"),
         ("/dev/null", "is not data this tool reads"),

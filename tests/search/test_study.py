@@ -69,3 +69,5 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="--study"):
         Study(tmp_path / "file" / "study", ABOUT)
+    with pytest.raises(UsageError, match="--study: an empty name"):
+        Study("", ABOUT)

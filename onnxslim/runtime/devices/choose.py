@@ -575,7 +575,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    sys.stdout.write((json.dumps(report) if given.json else "\n".join(format_lines(report))) + "\n")
+    try:
+        sys.stdout.write((json.dumps(report) if given.json else "\n".join(format_lines(report))) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # who read it had what it wanted; what is left would break the pipe again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -430,6 +430,16 @@ def test_threads_are_a_number_or_all_that_this_process_may_use() -> None:
             choosing._parse_threads(wrong)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="closed pipes")
+def test_who_reads_only_the_beginning_ends_nothing(folder: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        command = [sys.executable, choosing.__file__, str(folder)]
+        ended = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_an_empty_name_is_not_the_folder_that_it_is_called_in() -> None:
     with pytest.raises(ChoiceError, match="an empty name") as caught:
         choose("")
