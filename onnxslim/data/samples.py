@@ -100,7 +100,8 @@ class Samples:
         remainder = len(self._indices) % (self.fixed_batch or 1)
         if remainder:
             self._indices = self._indices[: len(self._indices) - remainder]
-            self.warnings.append(f"{source}: the model's batch is fixed at {self.fixed_batch}; {remainder} samples left out")
+            left_out = "1 sample" if remainder == 1 else f"{remainder} samples"
+            self.warnings.append(f"{source}: the model's batch is fixed at {self.fixed_batch}; {left_out} left out")
         if not len(self._indices):
             if remainder:
                 raise too_few_samples(source, remainder, self.fixed_batch)

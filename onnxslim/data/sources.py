@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from itertools import islice
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +26,8 @@ from onnxslim.data.user_functions import call_reader
 
 #: Why a model does not run with some inputs; None where it does.
 RunCheck = Callable[[Mapping[str, Array]], OnnxslimError | None]
+#: Made-up samples that a model is tried with where it takes integers.
+_TRIED_SAMPLES = 4
 #: The sources, in the order they are asked whether a source is theirs. To add one, write a module with ``accepts``
 #: and ``read`` (see :mod:`onnxslim.data.reader`) and put it here.
 READERS: tuple[ModuleType, ...] = (random_data, npz, array_folder, images, sounds, text_files, tables, arrays, iterables)
@@ -143,15 +146,22 @@ def _find_runnable(initial: Samples, request: ReaderRequest, run_check: RunCheck
 
     Raises:
         UsageError: It runs with none.
-        OnnxslimError: It does not run here, whatever the inputs.
+        OnnxslimError: It does not run here, or is refused, whatever the inputs.
     """
     required = request.required_inputs
     if all(i.number_kind == "floats" and all(isinstance(d, int) for d in i.sample_dims) for i in required):
         return initial
-    if (reason := run_check(next(initial.batches(1)))) is None:
+    # integers can be sizes and places, so that one sample runs and the next does not; of floats all run where one does
+    count = 1 if all(i.number_kind == "floats" for i in required) else _TRIED_SAMPLES
+
+    def find_failure(samples: Samples) -> OnnxslimError | None:
+        reasons = (run_check(batch) for batch in islice(samples.batches(1), count))
+        return next((reason for reason in reasons if reason is not None), None)
+
+    if (reason := find_failure(initial)) is None:
         return initial
     candidates = (build_samples(random_data.read(larger), request) for larger in random_data.enlarge_dims(request))
-    found = next((samples for samples in candidates if run_check(next(samples.batches(1))) is None), None)
+    found = next((samples for samples in candidates if find_failure(samples) is None), None)
     if found is not None:
         return found
     if isinstance(reason, (UnsupportedError, LimitError)):

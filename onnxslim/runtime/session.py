@@ -115,14 +115,14 @@ def check_loads(model: ir.Model, config: SessionConfig | None = None) -> None:
 def make_run_check(
     model: ir.Model, config: SessionConfig | None = None
 ) -> Callable[[Mapping[str, np.ndarray]], OnnxslimError | None]:
-    """A function ``find_error(feeds)`` that says why ``model`` does not run with these inputs, None where it does; the
-    session is made when first asked.
+    """A function ``find_error(feeds)`` that says why ``model`` does not run with these inputs, None where it does. The
+    session is made when first asked; of a model that the runtime refuses whatever it is fed, that raises.
     """
     sessions: list[Session] = []
 
     def find_error(feeds: Mapping[str, np.ndarray]) -> OnnxslimError | None:
+        sessions[:] = sessions or [Session(model, (config or SessionConfig()).with_(optimize=False))]
         try:
-            sessions[:] = sessions or [Session(model, (config or SessionConfig()).with_(optimize=False))]
             sessions[0].run(feeds)
         except OnnxslimError as error:
             return error

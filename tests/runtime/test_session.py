@@ -14,9 +14,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxslim.core.errors import InvalidModelError, LimitError, UnsupportedError
+from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
 from onnxslim.runtime.optimized_graph import read_optimized_graph
-from onnxslim.runtime.session import Session, SessionConfig, check_loads
+from onnxslim.runtime.session import Session, SessionConfig, check_loads, make_run_check
 from tests.support.digits import FEED
 from tests.support.node_graphs import build
 
@@ -130,3 +131,11 @@ def test_a_large_weight_that_nothing_reads_is_no_obstacle() -> None:
     model = model_file.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10))
     found = Session(model, SessionConfig(optimize=False)).run({"x": np.array([-1.0, 1.0], np.float32)})
     np.testing.assert_array_equal(found["y"], [0, 1])
+
+
+def test_made_up_inputs_are_not_blamed_where_the_model_is_refused_whatever_it_is_fed() -> None:
+    model = ir.from_onnx_text("""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[n,4] x, bool[n] k) => (float[n,4] y) { [twice] h = Relu(x)
+    [twice] y = Neg(h) }""")
+    with pytest.raises(InvalidModelError, match="two nodes with same node name"):
+        open_samples("random", model, run_check=make_run_check(model))

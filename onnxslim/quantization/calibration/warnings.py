@@ -15,15 +15,17 @@ from onnxslim.quantization.qdq.fusion_groups import FusionGroup, QuantizationPla
 MIN_CALIBRATION_SAMPLES = 8
 
 
-def find_calibration_warnings(plan: QuantizationPlan, statistics: Statistics) -> Iterator[str]:
+def find_calibration_warnings(plan: QuantizationPlan, statistics: Statistics, run_size: int = 1) -> Iterator[str]:
     """Warnings about calibration with too little, tensors that never change or hardly differ from zero, empty channels.
 
     Args:
         plan: What may be quantised.
         statistics: Of its tensors.
+        run_size: Samples in each run that was observed: the batch of a model that fixes it.
     """
-    if statistics.sample_count < MIN_CALIBRATION_SAMPLES:
-        samples = "1 sample" if statistics.sample_count == 1 else f"{statistics.sample_count} samples"
+    count = statistics.sample_count * run_size
+    if count < MIN_CALIBRATION_SAMPLES:
+        samples = "1 sample" if count == 1 else f"{count} samples"
         yield f"calibrated on {samples} only: ranges cover what {samples} showed; give a hundred or more"
     for names in plan.list_tensor_groups().values():
         low, high = min(statistics.low[n] for n in names), max(statistics.high[n] for n in names)

@@ -104,9 +104,9 @@ def _make_up_samples(model: ir.Model, config: SessionConfig) -> Samples | None:
     find_error = make_run_check(model, config)
     try:
         samples = open_samples("random", model, max_samples=_MADE_UP_SAMPLES, run_check=find_error)
+        return samples if find_error(next(samples.batches(1))) is None else None
     except OnnxslimError:
         return None
-    return samples if find_error(next(samples.batches(1))) is None else None
 
 
 def _observe_peaks(model: ir.Model, feeds: CalibrationFeeds, config: SessionConfig) -> dict[str, float]:

@@ -122,7 +122,9 @@ def quantize_static(
             equalized, evaluation_feeds[:: max(RANGE_SAMPLE_STRIDE, len(evaluation_feeds) // MAX_RANGE_SAMPLES)], config
         )
         range_selector = RangeSelector(equalized, full_plan, statistics, options, range_reference, config)
-        report.warnings += find_calibration_warnings(full_plan, statistics)
+        report.warnings += find_calibration_warnings(
+            full_plan, statistics, context.require_samples("quantize").fixed_batch or 1
+        )
         errors = range_selector.measure_errors(pacer=context.pace(share=RANGES_SHARE))
         report.details["ranges"] = {name: float(f"{error:.4g}") for name, error in errors.items()}
         best_method = min(errors, key=errors.__getitem__, default=next(iter(methods)))

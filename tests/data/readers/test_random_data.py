@@ -109,3 +109,19 @@ def test_dimensions_do_not_grow_past_any_use(make: Make) -> None:
         open_samples("random", model, max_samples=1, run_check=lambda feeds: sizes.append(feeds["x"].shape) or REFUSED)
     assert sizes == [(1, 1, 1, 1, 1), (1, 64, 64, 64, 64)]
     assert "--data" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(("kind", "runs"), [("INT64", False), ("FLOAT", True)])
+def test_integers_may_be_sizes_so_that_one_sample_that_runs_is_not_enough(make: Make, kind: str, runs: bool) -> None:
+    asked: list[int] = []
+
+    def run_check(feeds: Mapping[str, np.ndarray]) -> OnnxslimError | None:
+        asked.append(1)
+        return None if len(asked) == 1 else REFUSED
+
+    model = make(x=(kind, ["n"]))
+    if runs:
+        open_samples("random", model, max_samples=4, run_check=run_check)
+    else:
+        with pytest.raises(UsageError, match="made up at random"):
+            open_samples("random", model, max_samples=4, run_check=run_check)

@@ -29,6 +29,18 @@ def test_one_sample_is_enough_and_said() -> None:
     assert any("calibrated on 1 sample only" in line for line in quantised(network(), images(1)))
 
 
+def test_samples_are_counted_not_the_batches_that_a_model_fixes() -> None:
+    model = network()
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        value.shape = ir.Shape([4, *list(value.shape or ())[1:]])
+    for count, expected in (
+        (4, ["calibrated on 4 samples only: ranges cover what 4 samples showed; give a hundred or more"]),
+        (8, []),
+    ):
+        _, report = quantize(model, open_samples({"x": images(count)}, model), OPTIONS)
+        assert [line for line in report.warnings if "calibrated on" in line] == expected
+
+
 def test_a_constant_activation_is_said() -> None:
     lines = quantised(network(middle="z = Mul(a, zero)\n r = Relu(a)\n b = Add(z, r)"), images())
     assert any("z is constant on the calibration data" in line for line in lines)
