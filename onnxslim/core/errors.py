@@ -60,7 +60,7 @@ class InvalidModelError(OnnxslimError):
 
 
 class InvalidDataError(OnnxslimError):
-    """The data do not fit the model, or it does no better than guessing on them."""
+    """The data, or decisions that a recipe records, do not fit the model, or it does no better than guessing on the data."""
 
     exit_code = 3
     kind = "invalid_data"

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnxslim.activations.padding import trim_padding
 from onnxslim.activations.run_context import RunContext
 from onnxslim.core.deadline import NO_TIME_LEFT
-from onnxslim.core.errors import UnsupportedError, UsageError
+from onnxslim.core.errors import InvalidDataError, UnsupportedError, UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
@@ -45,6 +45,7 @@ from onnxslim.runtime.session import SessionConfig, check_loads
 
 #: A budget is met within this share of the time that is left; the rest is for the repair.
 _MEETING_SHARE = 0.4
+_CUTS_HINT = "a replay needs the same model and options; leave cuts out to choose anew"
 #: What a budget may take, as it is counted in the report.
 _REMOVED_KINDS = {_UNITS := "units", _BLOCKS := "blocks", _CHEAPER_LAYERS := "layers in a cheaper form"}
 
@@ -89,6 +90,7 @@ def prune(
         UsageError: An option is wrong, an exclude matches nothing, the criterion needs data.
         UnsupportedError: The model is quantised.
         InvalidModelError: A weight is NaN or infinite.
+        InvalidDataError: The recorded cuts are of another model.
         GateError: The budget cannot be met; says how much can go and what holds the rest.
         TimeLimitError: Heads were not sorted, or scores or repair not done, by the deadline.
     """
@@ -114,6 +116,10 @@ def prune(
         if context.samples is None and options.channels:
             what = "no data" if samples is None else "random data"
             report.warnings.append(f"{what}: units are ranked by their weights alone, and nothing is repaired")
+        if options.of is not None and options.remove is None:
+            report.warnings.append(f"of {options.of}: --remove is a share of it, and nothing else is counted by it")
+        if options.cuts is not None and not options.channels:
+            raise InvalidDataError("prune: cuts without a budget for channels", hint=_CUTS_HINT)
         options, caution = settle_counting(original, timing, options)
         report.warnings += [caution] if caution else []
         report.decision = PruneDecision((), by_clock=caution is not None and samples is not None, of=options.of)
@@ -161,6 +167,10 @@ def _prune_channels(
     is timed.
     """
     (context, timing), current, kept = contexts, original, KeptChannels()
+    if options.cuts is not None and len(options.cuts) != options.rounds:
+        count = len(options.cuts)
+        text = f"prune: the cuts are of another model or other options: of {count} rounds, expected {options.rounds}"
+        raise InvalidDataError(text, hint=_CUTS_HINT)
     for round_index in range(options.rounds):
         is_replay, round_share = options.cuts is not None, (round_index + 1) / options.rounds
         budget = None if is_replay else make_budget(whole, timing, options, round_share)
@@ -176,10 +186,7 @@ def _prune_channels(
             try:
                 decision = candidates.make_decision(*options.cuts[round_index])
             except (IndexError, TypeError, ValueError):
-                raise UsageError(
-                    "prune: the cuts are of another model",
-                    hint="a replay needs the same model; leave cuts out to choose anew",
-                ) from None
+                raise InvalidDataError("prune: the cuts are of another model", hint=_CUTS_HINT) from None
         else:
             widths = plan_widths(candidates, options, timing, survey_result.widths)
             report.details["kept_multiple"] = widths.multiple

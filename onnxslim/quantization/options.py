@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from onnxslim.core.errors import UsageError
 from onnxslim.core.quantities import Bytes
 
 #: What may be asked for by ``activations``, ``linear``, ``placement`` and ``float_weights``; ``auto`` too of the first two.
@@ -84,3 +85,6 @@ class QuantizeOptions:
         for name in ("exclude", "statistics"):
             if isinstance(pattern := getattr(self, name), str):
                 object.__setattr__(self, name, (pattern,))
+        for name, least in (("calibration_samples", 1), ("corrected_layers", 0)):
+            if (count := getattr(self, name)) is not None and count < least:
+                raise UsageError(f"quantize: {name} is {count}, expected at least {least}")

@@ -18,7 +18,9 @@ from onnxslim.quantization.finishing import finish
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import EXPANDED_WEIGHTS_OPSET, PER_CHANNEL_OPSET, check_patterns, prepare_model
 from onnxslim.quantization.qdq.compact_names import list_names
+from onnxslim.quantization.recorded_decisions import check_repeated
 from onnxslim.quantization.scheme_selection import SCHEMES, resolve_scheme
+from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.simplification.file_size import measure_bytes
 
@@ -56,7 +58,8 @@ def quantize(
         UnsupportedError: Already quantised, or the target runs no static int8.
         UsageError: An unknown option, or an ``exclude`` that matches nothing.
         InvalidModelError: A weight is NaN or infinite.
-        InvalidDataError: NaN or infinity in an activation.
+        InvalidDataError: NaN or infinity in an activation; or a decision of an earlier run that this one does not repeat, or
+            of another model.
     """
     options = options or QuantizeOptions()
     context = QuantizeContext(samples, config or SessionConfig(), progress, deadline, drop_over_limit)
@@ -72,6 +75,7 @@ def quantize(
         scheme, options = resolve_scheme(float_model, context, options, report)
         if scheme != "float16":
             report.warnings += check_finite_weights(float_model)
+        check_repeated(options, scheme, only_qdq=TARGETS[options.target].no_contrib_ops_reason is not None)
         result, report.decision = SCHEMES[scheme](float_model, context, options, report)
         pack_weights(result, stored)
         report.add(finish(result, list_names(float_model), options, scheme))

@@ -73,6 +73,8 @@ class RecoverOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"recover: {name} is {value}, expected a number above 0")
+        if self.last is not None and (self.last < 0 or (self.steps is not None and self.last > self.steps)):
+            raise UsageError(f"recover: last is {self.last}, expected one of the {self.steps or 'planned'} steps")
         for name in ("warmup", "blockwise"):
             share = getattr(self, name)
             if share is not None and not 0 <= share <= 1:

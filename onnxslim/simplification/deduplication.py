@@ -45,7 +45,7 @@ def _merge_graph(graph: ir.Graph, editor: BoundedEditor, known: KnownIntegers, s
         for inner in iter_bodies(node):
             merged += _merge_graph(inner, editor, known, [*scopes, {}])
         rewrite = name_rewrite(COMPUTED_ONCE, node)
-        for key in _iter_keys(node, known) if rewrite not in editor.left_out else ():
+        for key in _iter_keys(node, known) if not editor.left_out.includes(rewrite) else ():
             earlier = next((scope[key] for scope in scopes if key in scope), None)
             if earlier is None or earlier.graph is None:
                 scopes[-1][key] = node

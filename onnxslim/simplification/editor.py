@@ -18,21 +18,40 @@ from onnxslim.simplification.file_size import OVERHEAD_BYTES, node_bytes
 from onnxslim.simplification.rule import op, tensor_const
 
 
+class LeftOut:
+    """Rewrites that rules are not to do (:func:`~onnxslim.simplification.rule.name_rewrite`), and which of them came up.
+
+    Attributes:
+        names: All of them.
+        met: Those that a rule would have looked at.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.names, self.met = tuple(names), set[str]()
+
+    def includes(self, rewrite: str) -> bool:
+        """Whether ``rewrite`` is one of them."""
+        if rewrite not in self.names:
+            return False
+        self.met.add(rewrite)
+        return True
+
+
 class BoundedEditor(GraphEditor):
     """Edits one graph in place, within an allowance.
 
     Args:
         graph: Main graph, in which a value's name means one value (:func:`onnxslim.simplification.prepare_finish.prepare`).
         allowance: By how many bytes the edits may let the file grow, all together.
-        left_out: Rewrites that rules are not to do (:func:`~onnxslim.simplification.rule.name_rewrite`).
+        left_out: Rewrites that rules are not to do.
         rewrites: What they did so far, in order.
     """
 
     def __init__(
-        self, graph: ir.Graph, allowance: float, left_out: frozenset[str] = frozenset(), rewrites: Iterable[str] = ()
+        self, graph: ir.Graph, allowance: float, left_out: LeftOut | None = None, rewrites: Iterable[str] = ()
     ) -> None:
         super().__init__(graph)
-        self.allowance, self.left_out, self.rewrites = allowance, left_out, list(rewrites)
+        self.allowance, self.left_out, self.rewrites = allowance, left_out or LeftOut(), list(rewrites)
 
     @functools.cached_property
     def _names(self) -> Counter[str]:

@@ -58,7 +58,7 @@ def _apply_first_rule(
         return []
     for rule in rules:
         rewrite = name_rewrite(rule.name, node)
-        if rewrite in editor.left_out:
+        if editor.left_out.includes(rewrite):
             report.skip(node.name or str(node.outputs[0].name), f"{rule.name}: {LEFT_OUT}")
             continue
         try:

@@ -20,7 +20,7 @@ from onnxslim.model_io.model_file import ModelLike
 from onnxslim.simplification import file_size, prepare_finish
 from onnxslim.simplification.constant_folding import fold_constants
 from onnxslim.simplification.deduplication import COMPUTED_ONCE, merge_initializers, merge_nodes
-from onnxslim.simplification.editor import BoundedEditor
+from onnxslim.simplification.editor import BoundedEditor, LeftOut
 from onnxslim.simplification.fixpoint import apply_rules
 from onnxslim.simplification.idle_channels import IDLE_CHANNELS, SimplifyDecision, remove_idle_channels
 from onnxslim.simplification.rounding_check import get_tolerance, measure_difference
@@ -113,8 +113,6 @@ def _simplify_within_bounds(
             model, report = model_file.load(source), StepReport("simplify")
             report.skip(model.graph.name or "model", "the simplified file would be larger")
     report.warnings += describe_frozen_inputs(frozen_inputs)
-    if options.leave_out:
-        report.warnings.append(f"exact rewrites left out, slower where they were timed: {', '.join(options.leave_out)}")
     return model, report
 
 
@@ -127,9 +125,9 @@ def _simplify(
     """
     report = StepReport("simplify")
     report.decision = SimplifyDecision()
-    rules, left_out = [rule for rule in RULES if rule.name not in options.skip], frozenset(options.leave_out)
+    rules, left_out = [rule for rule in RULES if rule.name not in options.skip], LeftOut(options.leave_out)
     exact, reduction = [rule for rule in rules if not rule.rounds], f"{IDLE_CHANNELS} at {model.graph.name or 'model'}"
-    may_reduce = IDLE_CHANNELS not in options.skip and reduction not in left_out
+    may_reduce = IDLE_CHANNELS not in options.skip and not left_out.includes(reduction)
     nodes = prepare_finish.count_nodes(model)
     types = prepare_finish.prepare(model, report)
     editor = BoundedEditor(model.graph, allowance, left_out)
@@ -167,6 +165,11 @@ def _simplify(
     report.decision = dataclasses.replace(report.decision, rewrites=tuple(editor.rewrites))
     prepare_finish.finish(model, types)
     report.skipped = list(dict.fromkeys([*early_skipped, *report.skipped]))
+    if left_out.met:
+        met = (name for name in left_out.names if name in left_out.met)
+        report.warnings.append(f"exact rewrites left out, slower where they were timed: {', '.join(met)}")
+    if unmet := [name for name in left_out.names if name not in left_out.met]:
+        report.warnings.append(f"leave_out: {', '.join(unmet)}: nothing of this model, so that nothing was left out by it")
     report.details["nodes"] = {"before": nodes, "after": prepare_finish.count_nodes(model)}
     return model, report
 

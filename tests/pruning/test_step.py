@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.errors import GateError, UnsupportedError, UsageError
+from onnxslim.core.errors import GateError, InvalidDataError, UnsupportedError, UsageError
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.data.split import draw_samples
@@ -164,9 +164,18 @@ def test_progress_is_told() -> None:
 
 
 @pytest.mark.parametrize("cuts", [(), ((),), (((1,),),), (((999,) * 9, (), ()),), (((), (99,), ()),), (((), (), (), ()),)])
-def test_the_cuts_of_another_model_are_a_usage_error(cuts: tuple[tuple[tuple[int, ...], ...], ...]) -> None:
-    with pytest.raises(UsageError, match="another model"):
+def test_the_cuts_of_another_model_are_refused(cuts: tuple[tuple[tuple[int, ...], ...], ...]) -> None:
+    with pytest.raises(InvalidDataError, match="another model"):
         prune(nets.mlp(), None, PruneOptions(remove=0.3, criterion="l2", cuts=cuts))
+
+
+def test_what_a_budget_has_no_use_for_is_said_or_refused() -> None:
+    _, report = prune(nets.mlp(), None, PruneOptions(threshold=0.01, of="macs"))
+    assert any(line.startswith("of macs: --remove is a share of it") for line in report.warnings)
+    with pytest.raises(InvalidDataError, match="cuts without a budget"):
+        prune(nets.mlp(), None, PruneOptions(sparsity=0.5, cuts=(((), (), ()),)))
+    with pytest.raises(InvalidDataError, match="of 2 rounds, expected 1"):
+        prune(nets.mlp(), None, PruneOptions(remove=0.3, cuts=(((), (), ()),) * 2))
 
 
 @pytest.mark.parametrize(("n", "of", "by_clock"), [(40, "latency", True), (0, "params", False)])

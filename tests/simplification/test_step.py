@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -64,3 +65,17 @@ def test_a_rule_to_leave_out_that_does_not_exist_is_refused_with_the_nearest() -
     with pytest.raises(UsageError, match=r"no rule conv\+batchnrm") as caught:
         SimplifyOptions(skip=("conv+batchnrm",))
     assert "conv+batchnorm" in str(caught.value.hint)
+
+
+def test_a_rewrite_to_leave_out_that_never_comes_up_is_said() -> None:
+    net = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]> g (float[n] x) => (float[n] y)
+        { a = Identity (x)  y = Relu (a) }"""
+    )
+    net.graph.node[0].name = "first"
+    options = SimplifyOptions(leave_out=("identities at first", "identities at second"))
+    _, report = simplify(net, options)
+    assert [line for line in report.warnings if "left out" in line] == [
+        "exact rewrites left out, slower where they were timed: identities at first",
+        "leave_out: identities at second: nothing of this model, so that nothing was left out by it",
+    ]

@@ -28,6 +28,7 @@ from onnxslim.quantization.linear_layers import WeightMatrix, find_weight_matric
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.placement_selection import SelectedPlacement, select_milder_placement, select_placement
 from onnxslim.quantization.prepare import build_no_layers_error
+from onnxslim.quantization.recorded_decisions import check_layers
 from onnxslim.quantization.sqnr_floor import build_sqnr_error
 from onnxslim.quantization.targets.base import Target
 from onnxslim.quantization.targets.registry import TARGETS
@@ -47,6 +48,7 @@ def quantize_dynamic(
     """
     config, progress, feeds = context.config, context.progress, CalibrationFeeds(context.require_samples("quantize"))
     target, float_names = TARGETS[options.target], frozenset(options.float_units or ())
+    check_layers(options, model)
     layer_weights = _find_weights(model, report, options.exclude)
     lstm_choices = choose_lstms(model, context, options, report)
     float_lstms = frozenset(name for name, choice in lstm_choices.items() if choice.why_float is not None)

@@ -33,6 +33,7 @@ from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_gro
 from onnxslim.quantization.qdq.mean_to_pool import replace_means_with_pools
 from onnxslim.quantization.qdq.pad_axes import write_out_pad_axes
 from onnxslim.quantization.qdq.placement import find_int8_capable
+from onnxslim.quantization.recorded_decisions import check_layers
 from onnxslim.quantization.sqnr_floor import build_sqnr_error
 from onnxslim.quantization.static import output_head
 from onnxslim.quantization.static.builder import BuiltPlacement, StaticBuilder
@@ -133,6 +134,7 @@ def quantize_static(
         raise build_no_layers_error(model, "Conv, Gemm or MatMul with float32 weights can run in int8")
     with report.part("LSTM layers"):
         lstms = choose_lstms(equalized, context, options, report)
+    check_layers(options, equalized, (*(unit.name for unit in all_units), *lstms))
     builder = StaticBuilder(
         equalized, all_units, feeds, correction_feeds, reference, range_selector, None,
         select_loss_feeds(model, feeds), best_method, int4_layers, lstms, context, options, report,

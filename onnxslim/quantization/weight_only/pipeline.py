@@ -50,6 +50,7 @@ from onnxslim.quantization.linear_layers import MIN_WEIGHT_ELEMENTS
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.placement_selection import SelectedPlacement, select_milder_placement, select_placement
 from onnxslim.quantization.prepare import prepare_model
+from onnxslim.quantization.recorded_decisions import check_layers
 from onnxslim.quantization.sqnr_floor import build_sqnr_error
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only import codebook, half_floats, qdq_blockwise
@@ -120,6 +121,7 @@ def quantize_weights(
     if weight_format.endswith(_QDQ_SUFFIX):
         source, warnings = prepare_model(model, qdq_blockwise.BLOCKWISE_OPSET, "weights in blocks")
         report.warnings += warnings
+    check_layers(options, source)
     block_layers = choose_block_layers(source, context, options, report) if weight_format == "int8" else None
     # TensorRT takes int8 from Q/DQ and from nowhere else, not from a Gather of codes
     write = parse_weight_format(weight_format, only_qdq=reason is not None, block_layers=block_layers)

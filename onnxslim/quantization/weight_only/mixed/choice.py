@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from onnxslim.core.converter import suggest_names
 from onnxslim.core.errors import UsageError
 from onnxslim.quantization.numerics.block_grids import BlockFormat
+from onnxslim.quantization.recorded_decisions import check_names
 from onnxslim.quantization.weight_only.mixed.formats import EXPANDED_FORMATS, MixedWeight
 
 _KEY = "weight_formats"
@@ -24,15 +24,14 @@ def read_choice(written: Mapping[str, Sequence[str]], weights: Sequence[MixedWei
     """The inverse of :func:`write_choice`.
 
     Raises:
-        UsageError: A format or a weight that is not there, or one that does not go with the other.
+        UsageError: A format that is not there, or does not go with its weight.
+        InvalidDataError: A weight that is not there.
     """
-    known = {weight.name: weight for weight in weights}
+    known = {weight.name for weight in weights}
     chosen: dict[str, str] = {}
     for text, names in written.items():
-        for name in names:
-            if name not in known:
-                raise UsageError(f"{_KEY}: {text}: no weight {name} has a choice", hint=suggest_names(name, known))
-            chosen[name] = text
+        check_names(f"{_KEY}: {text}", names, known, "weight with a choice")
+        chosen |= dict.fromkeys(names, text)
     others = [text for text, names in written.items() if not names]
     for weight in weights:
         if weight.name not in chosen and len(others) != 1:

@@ -27,6 +27,7 @@ from onnxslim.quantization.decision import FrontPoint, QuantizeDecision
 from onnxslim.quantization.linear_layers import find_weight_matrices
 from onnxslim.quantization.numerics.bit_allocation import Allocation, walk_allocations
 from onnxslim.quantization.options import QuantizeOptions
+from onnxslim.quantization.recorded_decisions import check_names
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only.mixed.builder import MixedBuilder
 from onnxslim.quantization.weight_only.mixed.choice import find_expanded, parse_formats, read_choice, write_choice
@@ -61,6 +62,7 @@ def quantize_mixed(
     Raises:
         UsageError: Neither a size nor a loss to choose by, or no data.
         UnsupportedError: The target does not run onnxruntime's own ops, or there is nothing to store in fewer bits.
+        InvalidDataError: ``fitted_weights`` or formats of a weight that is not there.
         GateError: A size that cannot be reached, or an SQNR.
     """
     samples, given = context.require_samples("--weights mixed"), options.weight_formats
@@ -73,6 +75,7 @@ def quantize_mixed(
         weights = find_mixed_weights(model, formats, options.exclude, find_expanded(given))
     if not weights:
         raise UnsupportedError("nothing to quantise: no layer has float weights that fewer bits would make smaller")
+    check_names("fitted_weights", options.fitted_weights or (), {weight.name for weight in weights}, "weight with a choice")
     run_count = _count_runs(model, weights, context, options, report)
     moment_feeds = feeds.with_prompts(count_runs(model, feeds) if run_count is None else run_count)
     make_builder = partial(
