@@ -200,6 +200,7 @@ class EvaluationAccumulator:
         # the one that lost most is told first
         gating.sort(key=get_comparable_drop, reverse=True)
         beside = [metric for _, metric in measured if not any(metric is one for one in gating)]
+        judged = {name for kind in self.kinds for name in kind.outputs}
         fidelity_warnings = [line for name, f in self.fidelities.items() for line in f.warnings(name)]
         return Evaluation(
             metrics=gating + beside,
@@ -209,7 +210,7 @@ class EvaluationAccumulator:
             original_correct=original_correct,
             result_correct=result_correct,
             disagreeing=self._find_disagreeing(),
-            warnings=[*self.warnings, *fidelity_warnings, *(self.drift.warnings() if self.drift else ())],
+            warnings=[*self.warnings, *fidelity_warnings, *(self.drift.warnings(judged) if self.drift else ())],
             gating=gating,
             kinds=self.kinds,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,12 +60,18 @@ class StateDrift:
             for f in time_bins
         ]
 
-    def warnings(self) -> Iterator[str]:
-        """One line for each output whose error grows along the sequences, and shows at their end."""
-        for name in self._fidelities:
+    def warnings(self, names: Collection[str]) -> Iterator[str]:
+        """One line for each output of ``names`` whose error grows along the sequences, and shows at their end.
+
+        What is judged is worth one; a state that drifts, and no output does that is made of it, changes nothing.
+        """
+        for name in filter(names.__contains__, self._fidelities):
             levels = self._get_sqnr_db(name)
             begin, end = levels[0], levels[-1]
             if begin - end > MAX_DRIFT_DB and end < MAX_TOLD_DB:
                 first, last = f"0 to {self.edges[1] - 1}", f"{self.edges[-2]} to {self.edges[-1] - 1} of the sequences"
                 start = "equal" if begin == math.inf else f"{begin:.1f} dB"
-                yield f"output {name} drifts: {start} over steps {first}, {end:.1f} dB over steps {last}"
+                yield (
+                    f"output {name} drifts: {start} over steps {first}, {end:.1f} dB over steps {last}; longer ones may "
+                    "lose more: judge by sequences as long as those that are served"
+                )

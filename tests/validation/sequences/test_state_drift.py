@@ -162,7 +162,8 @@ def test_a_drift_is_a_warning_where_it_ends_in_an_error_that_shows(
     original, growth = np.ones((8, 4)), np.linspace(0, 1, 8)[:, None]
     drift = StateDrift(8)
     drift.add({"y": original}, {"y": original + error * (growth if starts_equal else np.maximum(growth, 0.1))}, np.arange(8))
-    lines = list(drift.warnings())
+    assert not list(drift.warnings(["z"]))
+    lines = list(drift.warnings(["y", "z"]))
     assert bool(lines) == is_warned
     assert len(drift.as_json("y")) == 8
     assert all("inf" not in line and ("equal over steps 0 to 0" in line) == starts_equal for line in lines)
