@@ -31,6 +31,9 @@ _SUSPECT_OPTIMIZERS = ("MatmulTransposeFusion", "TransposeOptimizer", "CastFloat
 #: What says that the runtime does not take a model; any other error, that nothing here could tell.
 _REFUSALS = (InvalidModelError, UnsupportedError)
 
+#: Of a model that is refused at the default level alone.
+UNOPTIMIZED_HINT = "it loads with the runtime's optimisation off (ORT_DISABLE_ALL); `onnxslim simplify` may mend it"
+
 #: Models of this process that have been loaded in a child, by their content and how.
 _survived: set[str] = set()
 

@@ -17,7 +17,7 @@ from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
 from onnxslim.runtime.devices.device import TimedSession, current_device
 from onnxslim.runtime.devices.local_session import LocalSession
 from onnxslim.runtime.error_translation import translate_error
-from onnxslim.runtime.load_check import check_survives, holds_half_floats
+from onnxslim.runtime.load_check import UNOPTIMIZED_HINT, check_survives, holds_half_floats
 from onnxslim.runtime.option_names import check_provider_options, check_session_options
 from onnxslim.runtime.providers import CPU, Provider, parse_provider
 from onnxslim.runtime.session_config import (
@@ -73,7 +73,12 @@ class Session(LocalSession):
             check_survives(model, config)
         options = make_session_options(config, profile_prefix, optimized_path)
         started = time.perf_counter()
-        session = _start(model, options, config, provider)
+        try:
+            session = _start(model, options, config, provider)
+        except InvalidModelError as error:
+            if config.optimize and error.hint is None and _loads_unoptimized(model, config):
+                error.hint = UNOPTIMIZED_HINT
+            raise
         super().__init__(session, config, provider, time.perf_counter() - started)
         self._zipmap_labels = find_zipmap_outputs(model)
         #: As the runtime spells them, ``tensor(float)``; it infers those that the model does not say.
@@ -85,6 +90,14 @@ class Session(LocalSession):
         for name in self._zipmap_labels.keys() & results.keys():
             results[name] = stack_scores(results[name], self._zipmap_labels[name])
         return results
+
+
+def _loads_unoptimized(model: ir.Model, config: SessionConfig) -> bool:
+    try:
+        Session(model, config.with_(optimize=False))
+    except OnnxslimError:
+        return False
+    return True
 
 
 def _start(model: ir.Model, options: Any, config: SessionConfig, provider: Provider) -> Any:

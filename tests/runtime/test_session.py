@@ -19,6 +19,7 @@ from onnxslim.model_io import model_file
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.runtime.session import Session, SessionConfig, check_loads, make_run_check
 from tests.support.digits import FEED
+from tests.support.fatal_models import refused_when_optimized
 from tests.support.node_graphs import build
 
 
@@ -139,3 +140,10 @@ def test_made_up_inputs_are_not_blamed_where_the_model_is_refused_whatever_it_is
     [twice] y = Neg(h) }""")
     with pytest.raises(InvalidModelError, match="two nodes with same node name"):
         open_samples("random", model, run_check=make_run_check(model))
+
+
+def test_a_model_that_only_the_optimizer_breaks_is_said_to_load_without_it() -> None:
+    with pytest.raises(InvalidModelError) as caught:
+        Session(refused_when_optimized(), SessionConfig(optimize=True))
+    assert "optimisation off" in str(caught.value.hint)
+    Session(refused_when_optimized(), SessionConfig(optimize=False))
