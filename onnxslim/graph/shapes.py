@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -50,6 +50,25 @@ def infer(model: ir.Model) -> None:
             _infer_once(model)
     except Exception as error:  # what the C++ side and protobuf raise on odd models is not one family
         logger.debug("shape inference gave up: %s", error)
+
+
+def list_known(model: ir.Model) -> frozenset[str]:
+    """Names of what nodes make, as far as its shape is known."""
+    return frozenset(
+        str(value.name) for node in model.graph.all_nodes() for value in node.outputs if value.shape is not None
+    )
+
+
+def keep_known(model: ir.Model, names: Collection[str]) -> None:
+    """Forget, in place, the type and shape of what standard nodes make inside the graph, but for ``names``.
+
+    What the runtime fuses hangs on the shapes that a file tells it, so a step that inferred some for itself takes them out
+    again: else a result is another matter to it than the model that came in.
+    """
+    for node in model.graph.all_nodes():
+        for value in () if node.domain else node.outputs:
+            if value.name not in names and not value.is_graph_output():
+                value.type = value.shape = None
 
 
 def _infer_once(model: ir.Model) -> None:

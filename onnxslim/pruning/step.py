@@ -106,7 +106,7 @@ def prune(
         shapeless = lend_ranks(original, {} if samples is None else samples.ranks)
         if shapeless and whole is not None:
             lend_ranks(whole := whole.clone(), samples.ranks if samples else {})
-        stored = unpack_weights(original)
+        stored, known = unpack_weights(original), shapes.list_known(original)
         if stored and options.max_size is not None:
             text = f"--max-size: {len(stored)} weights of the model are stored in fewer bits already"
             raise UsageError(text, hint="--remove 30% --of params")
@@ -146,6 +146,7 @@ def prune(
             sparsify(current, context, options, report)
         report.add(close_states(current, states))
         remove_leftovers(current)
+        shapes.keep_known(current, known)
         pack_weights(current, stored, changed=True)
         take_back_shapes(current, shapeless)
         check_loads(current)

@@ -13,6 +13,7 @@ from onnxslim.core.errors import GateError, InvalidDataError, UnsupportedError, 
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.data.split import draw_samples
+from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
 from onnxslim.pruning.importance.criteria import CRITERIA
@@ -228,3 +229,11 @@ def test_an_input_that_has_no_shape_is_named_where_nothing_can_be_told_without_i
         prune(model, None, PruneOptions(remove=0.25, of="params", round_to=1))
     with pytest.raises(UnsupportedError, match="MACs of MatMul_0 cannot be counted"):
         prune(model, samples, PruneOptions(remove=0.25, of="macs", round_to=1))
+
+
+def test_a_result_tells_no_shapes_that_the_model_did_not_tell() -> None:
+    """What the runtime fuses hangs on them."""
+    model = nets.residual()
+    told = shapes.list_known(model)
+    pruned, _ = run_prune(model, remove=0.3)
+    assert shapes.list_known(pruned) <= told | {str(value.name) for value in pruned.graph.outputs}

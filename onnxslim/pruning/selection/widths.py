@@ -16,6 +16,7 @@ import onnx_ir as ir
 from onnxslim.activations.run_context import RunContext
 from onnxslim.core.deadline import Pacer
 from onnxslim.data.split import draw_timed_runs
+from onnxslim.graph import shapes
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.candidates import Candidates
 from onnxslim.pruning.selection.knapsack import Savings, list_amounts
@@ -80,6 +81,7 @@ class _WidthTimer:
 
     def __init__(self, candidates: Candidates, context: RunContext, pacer: Pacer) -> None:
         self._candidates, self._config, self._pacer = candidates, context.config, pacer
+        self._known = shapes.list_known(candidates.model)
         samples = context.require_samples("prune")
         self._feeds = draw_timed_runs(samples, 1, self._config.batch_size)
         self._sizes = [len(curve.group) for curve in candidates.curves]
@@ -121,7 +123,7 @@ class _WidthTimer:
             cut = {i: size % block + taken for i, size in enumerate(self._sizes) if size - size % block >= 2 * block}
             if not cut:
                 return CHANNEL_MULTIPLE
-            models[str(taken)] = open_timed_session(finish_for_timing(self._cut(cut)), self._config)
+            models[str(taken)] = open_timed_session(finish_for_timing(self._cut(cut), self._known), self._config)
         timing = interleave(models, self._feeds, rounds=30, seconds=4.0)
         whole = timing.median("0")
         saved = {taken: whole * (1 - 1 / timing.ratio("0", str(taken))) for taken in _MULTIPLES}
@@ -205,7 +207,7 @@ class _WidthTimer:
         return self._candidates.build_for_measurement(decision)
 
     def _time(self, model: ir.Model) -> LayerTimes:
-        model = finish_for_timing(model)
+        model = finish_for_timing(model, self._known)
         return LayerTimes(model, measure_node_times(model, self._feeds, self._config, runs=self._runs))
 
 
