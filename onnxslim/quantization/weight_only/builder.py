@@ -14,6 +14,7 @@ from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.model_io import model_file
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
+from onnxslim.quantization.conformance.placement_costs import get_cost_model
 from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.evaluation.group_losses import measure_group_losses
 from onnxslim.quantization.float_weights import Variant
@@ -140,10 +141,11 @@ class WeightsBuilder:
 
     @cached_property
     def _float_seconds(self) -> float:
-        target = TARGETS[self._options.target]
-        feed = CalibrationFeeds(self._context.require_samples("quantize")).for_timing(1, self._context.config)[0]
+        target, config = TARGETS[self._options.target], self._context.config
+        feed = CalibrationFeeds(self._context.require_samples("quantize")).for_timing(1, config)[0]
         units, dims = find_fusion_groups(self._model, target), shapes.read_dim_sizes(self._model, feed)
-        return sum(estimate_unit_times(self._model, units, target.cost_model, dims).floats.values()) * 1e-9
+        costs = get_cost_model(target, config, self._options.placement)
+        return sum(estimate_unit_times(self._model, units, costs, dims).floats.values()) * 1e-9
 
     def _write_copy(self, int8: Collection[str]) -> tuple[ir.Model, StepReport]:
         copy = model_file.clone(self._model)
