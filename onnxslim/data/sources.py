@@ -26,6 +26,13 @@ from onnxslim.data.user_functions import call_reader
 
 #: Why a model does not run with some inputs; None where it does.
 RunCheck = Callable[[Mapping[str, Array]], OnnxslimError | None]
+#: Element types that numpy does not have; the runtime's interface takes numpy's.
+_UNFED_TYPES = frozenset(
+    kind
+    for kind in ir.DataType
+    if (kind.is_floating_point() and kind not in (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE))
+    or (kind.is_integer() and kind.bitwidth < 8)
+)
 #: Made-up samples that a model is tried with where it takes integers.
 _TRIED_SAMPLES = 4
 #: The sources, in the order they are asked whether a source is theirs. To add one, write a module with ``accepts``
@@ -79,7 +86,7 @@ def open_samples(
         UsageError: No data, no such file or kind of source, a wrong ``preprocess``, code that was not allowed; or random
             data that the model does not run with.
         InvalidDataError: The data do not fit the model, or are broken; names the key and what was expected.
-        UnsupportedError: The model's inputs are not tensors.
+        UnsupportedError: The model's inputs are not tensors, or of a type that numpy does not have (bfloat16, float8, int4).
         LimitError: The data are too large for any use.
     """
     if source is None:
@@ -95,6 +102,11 @@ def open_samples(
     inputs = get_model_inputs(model)
     if not inputs:
         raise UnsupportedError("the model takes no inputs, so there is nothing to feed it with")
+    if (unfed := next((i for i in inputs if i.required and i.dtype in _UNFED_TYPES), None)) is not None:
+        raise UnsupportedError(
+            f"input '{unfed.name}' is {unfed}: the runtime takes no arrays of that type",
+            hint="export the model with inputs of float32 or float16 and a Cast behind them",
+        )
     request = ReaderRequest(
         source,
         inputs,

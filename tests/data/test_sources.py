@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.errors import UsageError
+from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.data.sources import open_samples
 from tests.support.feeds import rows
 
@@ -52,3 +52,16 @@ def test_max_samples_draws_a_seeded_sample_in_proportion_to_the_labels(one: ir.M
     other = open_samples({"x": x, "labels": labels}, one, max_samples=20, seed=4)
     assert not np.array_equal(rows(samples), rows(other))
     assert len(open_samples(X, one, max_samples=50)) == 4
+
+
+@pytest.mark.parametrize("kind", ["BFLOAT16", "FLOAT8E4M3FN", "INT4", "UINT4"])
+def test_inputs_of_types_that_numpy_does_not_have_cannot_be_fed(make: Callable[..., ir.Model], kind: str) -> None:
+    x = np.ones((4, 6), np.float32)
+    for source in ("random", {"x": x}):
+        with pytest.raises(UnsupportedError, match=rf"input 'x' is {kind.lower()}\[n,6\]: the runtime takes no arrays"):
+            open_samples(source, make(x=(kind, ["n", 6])))
+    model = make(x=("FLOAT", ["n", 6]), k=(kind, [6]))
+    value = next(v for v in model.graph.inputs if v.name == "k")
+    value.const_value = ir.tensor(np.zeros(6, np.float32), name="k")
+    model.graph.register_initializer(value)
+    assert open_samples({"x": x}, model).input_names == ["x"], "one that is a default need not be fed"
