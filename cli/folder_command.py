@@ -86,6 +86,7 @@ def run_on_folder(
     own_budget = budget if budget is None or not settlements else (1 - _SETTLING_SHARE) * budget
     return compress_folder(
         folder, name, work, out=common.out, suffix=suffix, settlements=settlements, config=common.config, force=common.force,
+        cautions=pipelines.cautions,
         certify=None if common.receipt is None else FolderCertifier(folder, suffix, common, settlements, pipelines.origins),
     )  # fmt: skip
 
@@ -116,7 +117,9 @@ def check_folder(
         except OnnxslimError as error:
             raise name_in_error(error, path) from error
         outcomes.append(MemberOutcome(member, "valid", own_data.why, member.path, result))
-    return describe_folder(folder, name, outcomes)
+    result = describe_folder(folder, name, outcomes)
+    result.warnings += pipelines.cautions
+    return result
 
 
 def show_folder(report: Mapping[str, Any], /, *, explain: bool = False) -> RenderableType:

@@ -43,7 +43,10 @@ class FolderPipelines:
         self, folder: ModelFolder, members: Sequence[FolderModel], common: CommonOptions, configure: Configure
     ) -> None:
         self._folder, self._common, self._configure = folder, common, configure
-        self._pipelines = find_encoder_decoders([one for one in members if one.variant_of is None], self._load)
+        #: What is to be said of decoders that no encoder is told for.
+        self.cautions: list[str] = []
+        plain = [one for one in members if one.variant_of is None]
+        self._pipelines = find_encoder_decoders(plain, self._load, self.cautions.append)
         self._prepared: list[PreparedPipeline] = []
         #: What the encoders were fed with, to judge by, by their paths.
         self.origins: dict[str, ConfirmOrigin] = {}

@@ -90,6 +90,7 @@ def verify_model_folder(
     return verify_folder(
         folder, original, comparison, work, asked=settings, inconclusive=inconclusive, receipt=file,
         only_plan=common.dry_run, judge_together=judge_together, encoders=_record_encoders(pipelines.origins),
+        cautions=pipelines.cautions,
     )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ class Certify(Protocol):
 def compress_folder(
     folder: ModelFolder, command: str, work: Work, *, out: str | None, suffix: str | None = None,
     settlements: Sequence[Settlement] = (), config: SessionConfig | None = None, force: bool = False,
-    certify: Certify | None = None,
+    certify: Certify | None = None, cautions: Sequence[str] = (),
 ) -> Result:  # fmt: skip
     """Compress every model of ``folder`` by ``work`` and write the folder, whole or not at all.
 
@@ -59,6 +59,7 @@ def compress_folder(
         force: Overwrite files that have the suffix already.
         certify: Verifies each model, and the folder, as they are written, where a receipt is asked for; where it raises,
             nothing is written.
+        cautions: What the report is to warn of besides.
 
     Returns:
         A result without a model; ``extra["folder"]`` has a report of each file.
@@ -88,7 +89,7 @@ def compress_folder(
             written = writer.list_files()
         told = [settlement.as_json() for settlement in settlements]
         result = describe_folder(folder, command, outcomes, out, written, copied, pipelines=told)
-        result.warnings += [f"{path}: a link to what is no longer there was left out" for path in lost]
+        result.warnings += [*cautions, *(f"{path}: a link to what is no longer there was left out" for path in lost)]
         if certify is not None:
             certify.certify_folder(result, writer.list_result())
         if out is not None:

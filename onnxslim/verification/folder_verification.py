@@ -47,6 +47,7 @@ def verify_folder(
     only_plan: bool = False,
     judge_together: Callable[[], Sequence[JudgedComposition]] = tuple,
     encoders: Mapping[str, EncoderRecord] = NOTHING_FED,
+    cautions: Sequence[str] = (),
 ) -> Result:
     """Judge every model of ``candidate`` that is not as it was by ``work``, and the folder as a whole.
 
@@ -61,6 +62,7 @@ def verify_folder(
         only_plan: Only how many samples it takes is asked.
         judge_together: What models that serve together came to, asked once each was judged by itself.
         encoders: What the encoders among the originals were fed with, by their paths.
+        cautions: What the report is to warn of besides.
 
     Returns:
         The evidence; ``extra["folder"]`` has a report of each model, ``extra["verification"]`` the verdict.
@@ -82,6 +84,7 @@ def verify_folder(
     result = describe_folder(
         original, "verify", outcomes, candidate.files.root, candidate.files, pipelines=[one.as_json() for one in together]
     )
+    result.warnings += cautions
     if only_plan:
         plans = [_describe_plan(outcome.member.path, outcome.result) for outcome in outcomes if outcome.result is not None]
         result.recipe = "".join(plans) or "no model differs from its original\n"

@@ -159,3 +159,16 @@ def test_sounds_without_a_decoder_are_no_pipeline(run, tmp_path):
     folder = make_folder("speech_encoder", tmp_path / "in")
     outcome = run("validate", folder, "--data", write_sounds(tmp_path / "speech", 4), "--json")
     assert (outcome.code, outcome.json["folder"]["pipelines"]) == (0, []), outcome.err
+
+
+def test_a_decoder_whose_encoder_is_not_clear_is_told_by_every_command(run, tmp_path):
+    parts, folder, out = make_folder("encoder_decoder", tmp_path / "parts"), tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a_encoder", "b_encoder", "decoder_model"):
+        part = "decoder_model" if name == "decoder_model" else "encoder_model"
+        shutil.copy(parts / f"{part}.onnx", folder / f"{name}.onnx")
+    told = "decoder_model.onnx: its encoder could be a_encoder.onnx or b_encoder.onnx: it is judged by itself"
+    assert told in run("simplify", folder, "-o", out).out.replace("\n", " ")
+    assert any(told in line for line in json.loads((out / "onnxslim.json").read_text())["warnings"])
+    for call in (["validate", folder], ["verify", folder, "--against", folder]):
+        assert any(told in line for line in run(*call, "--json").json["warnings"]) == (call[0] == "validate")

@@ -7,7 +7,7 @@ whose caches the other takes (``decoder_model`` and ``decoder_with_past_model``)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -19,6 +19,8 @@ from onnxslim.data.states.token_layout import TokenLayout, find_token_layout
 from onnxslim.model_folders.layouts.layout import FolderModel
 from onnxslim.model_folders.pipelines.pairing import divide_into_sets, find_set_name
 
+#: Encoders that are named where several could be meant.
+_MAX_NAMED = 3
 _STATES_WORDS = frozenset(("hidden", "state", "output"))
 
 
@@ -107,12 +109,19 @@ class _Interface:
 
 
 def find_encoder_decoders(
-    members: Sequence[FolderModel], load: Callable[[FolderModel], ir.Model]
+    members: Sequence[FolderModel],
+    load: Callable[[FolderModel], ir.Model],
+    tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[EncoderDecoder, ...]:
-    """Every encoder among ``members`` with the decoders that read it; of a set where two encoders could be meant none."""
+    """Every encoder among ``members`` with the decoders that read it; of a set where two encoders could be meant none, and
+    ``tell`` is told so of each of its decoders.
+    """
     interfaces = [found for member in members if (found := _read_interface(member, load(member))) is not None]
     sets = divide_into_sets(interfaces, lambda one: one.member.path, lambda some: _pair(some) is not None)
-    return tuple(pair for some in sets if (pair := _pair(some)) is not None)
+    pairs = tuple(pair for some in sets if (pair := _pair(some)) is not None)
+    for line in _describe_unpaired(interfaces, {member for pair in pairs for member in pair.members}):
+        tell(line)
+    return pairs
 
 
 def _pair(interfaces: Sequence[_Interface]) -> EncoderDecoder | None:
@@ -133,6 +142,22 @@ def _pair(interfaces: Sequence[_Interface]) -> EncoderDecoder | None:
     encoder, states = chosen[0]
     masks = [i.name for i in encoder.inputs if _is_mask(i)]
     return EncoderDecoder(encoder.member, states, masks[0] if len(masks) == 1 else None, decoders)
+
+
+def _describe_unpaired(interfaces: Sequence[_Interface], taken: Collection[FolderModel]) -> Iterator[str]:
+    """A line for each decoder that is none of those ``taken`` although there are encoders."""
+    rest = [(one, _find_first(one)) for one in interfaces if one.member not in taken]
+    for one, first in rest:
+        if first is None or any(other is not None and _goes_on(first, other) for _, other in rest):
+            continue
+        width = first.states.dims[-1] if first.states is not None and first.states.dims else None
+        could = [other.member.path for other, decoder in rest if decoder is None and _find_states(other, width)]
+        could = [path for path in could if "decoder" not in split_state_words(path)]
+        if could and (taken or len(could) > 1):
+            names = " or ".join(could[:_MAX_NAMED]) + (" …" if len(could) > _MAX_NAMED else "")
+            yield f"{one.member.path}: its encoder could be {names}: it is judged by itself, not together with one"
+        elif taken:
+            yield f"{one.member.path}: no encoder is called as it is: it is judged by itself, not together with one"
 
 
 def _list_own(first: DecoderFile, firsts: Sequence[DecoderFile], others: Sequence[_Interface]) -> list[_Interface]:

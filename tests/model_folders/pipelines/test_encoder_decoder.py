@@ -107,3 +107,30 @@ def test_a_second_decoder_of_another_name_reads_the_same_encoder_with_its_own_se
         ["decoder_model.onnx", "decoder_with_past_model.onnx"],
         ["decoder_model_beam.onnx", "decoder_with_past_model_beam.onnx"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (
+            ("a_encoder", "b_encoder", "decoder_model"),
+            ["decoder_model.onnx: its encoder could be a_encoder.onnx or b_encoder.onnx"],
+        ),
+        (("encoder_model", "decoder_model"), []),
+        (("decoder_model",), []),
+        (
+            ("small/encoder", "small/decoder", "big/left_encoder", "big/right_encoder", "big/decoder"),
+            ["big/decoder.onnx: its encoder could be big/left_encoder.onnx or big/right_encoder.onnx"],
+        ),
+    ],
+)
+def test_a_decoder_whose_encoder_is_not_clear_is_told(names, said, tmp_path):
+    parts, path = make_folder("encoder_decoder", tmp_path / "parts"), tmp_path / "some"
+    for name in names:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        part = "decoder_model" if "decoder" in name else "encoder_model"
+        shutil.copy(parts / f"{part}.onnx", path / f"{name}.onnx")
+    folder, lines = open_model_folder(path), []
+    found = find_encoder_decoders(folder.members, lambda member: model_file.load(folder.find(member)), lines.append)
+    assert [line.split(": it is judged by itself")[0] for line in lines] == said
+    assert len(found) == sum("small" in name or name == "encoder_model" for name in names[:1])
