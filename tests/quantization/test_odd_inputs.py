@@ -121,3 +121,19 @@ def test_an_output_whose_declared_sizes_are_another_models_is_quantised_like_any
     }
     result, _ = quantize(model, open_samples({"x": x}, model), options.get(way) or QuantizeOptions(weights=way))
     assert Session(result, SessionConfig(optimize=True)).run({"x": x[:2]})["y"].shape == (2, 64)
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_a_layer_of_no_columns_stays_in_float_beside_those_that_have_some(target: str) -> None:
+    model = graph(
+        "g (float[n,64] x) => (float[n,64] y) { a = MatMul(x, u)\n b = MatMul(a, v)\n c = Add(b, x)\n y = MatMul(c, w) }",
+        u=np.zeros((64, 0), np.float32),
+        v=np.zeros((0, 64), np.float32),
+        w=RNG.normal(size=(64, 64)).astype(np.float32),
+    )
+    x = RNG.normal(size=(24, 64)).astype(np.float32)
+    options = QuantizeOptions(activations="static", placement="static", target=target, min_sqnr=0.0)
+    result, report = quantize(model, open_samples({"x": x}, model), options)
+    assert report.changed["layers in int8"] == 1
+    expected, found = (Session(one).run({"x": x[:2]})["y"] for one in (model, result))
+    assert np.square(found - expected).sum() < 0.01 * np.square(expected).sum()

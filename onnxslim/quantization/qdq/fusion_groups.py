@@ -16,6 +16,7 @@ from functools import cached_property
 import onnx_ir as ir
 from scipy.cluster.hierarchy import DisjointSet
 
+from onnxslim.graph import shapes
 from onnxslim.graph.clip_bounds import get_clip_bounds
 from onnxslim.graph.constants import get_const_array
 from onnxslim.graph.finite_weights import find_nonfinite_weights
@@ -115,6 +116,8 @@ def find_fusion_groups(model: ir.Model, target: Target, exclude: Sequence[str] =
             reason = "it was excluded"
         if reason is None and any(True for _ in find_nonfinite_weights((node,))):
             reason = NOT_FINITE_REASON
+        if reason is None and any(0 in (shapes.get_static_dims(value) or (1,)) for value in node.inputs):
+            reason = "it reads a tensor of no elements"
         members = (node, *_find_folded_nodes(node, supported_op, target)) if reason is None else (node,)
         absorbed.update(members)
         all_units.append(FusionGroup(members, supported_op, reason))
