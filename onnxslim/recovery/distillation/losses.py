@@ -84,6 +84,7 @@ def output_loss(
     teacher: Mapping[str, Tensor],
     names: Sequence[str],
     class_outputs: Collection[str] = (),
+    *,
     labels: Tensor | None = None,
     label_weight: float = 0.0,
 ) -> Tensor:

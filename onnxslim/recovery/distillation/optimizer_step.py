@@ -52,18 +52,20 @@ def batch_loss(plan: TrainingPlan, batch: DistillationBatch, blockwise: bool) ->
     """Block by block, each block answers for its own last tensor; together, for the outputs first of all."""
     block_outputs = plan.block_outputs
     tensors = plan.student.run(batch.feeds, [*plan.outputs, *block_outputs], detached=block_outputs if blockwise else ())
-    loss = output_loss(tensors, batch.targets, plan.outputs, plan.class_outputs, batch.labels, plan.label_weight)
+    loss = output_loss(
+        tensors, batch.targets, plan.outputs, plan.class_outputs, labels=batch.labels, label_weight=plan.label_weight
+    )
     weight = 1.0 if blockwise else _FEATURE_LOSS_WEIGHT / max(1, len(block_outputs))
     for name in block_outputs:
         loss = loss + weight * relative_error(tensors[name], batch.targets[name])
     return loss
 
 
-def time_update(plan: TrainingPlan) -> float:
-    """Seconds that one update takes, without making it."""
+def time_update(plan: TrainingPlan, step: int) -> float:
+    """Seconds that update ``step`` takes, without making it."""
     with open_thread_pool() as threads:
         started = time.perf_counter()
-        _accumulate_gradients(plan, 0, blockwise=False, threads=threads)
+        _accumulate_gradients(plan, step, blockwise=False, threads=threads)
     for parameter in plan.student.parameters.values():
         parameter.grad = None
     return time.perf_counter() - started

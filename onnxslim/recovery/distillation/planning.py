@@ -20,7 +20,6 @@ from onnxslim.recovery.distillation.augmentation import is_image
 from onnxslim.recovery.distillation.batches import DistillationBatch, DistillationLoader
 from onnxslim.recovery.distillation.channel_map import find_axis, fit_channel_map, sample_by_channel
 from onnxslim.recovery.distillation.forecast import TRIAL_SHARE
-from onnxslim.recovery.distillation.frozen_tables import freeze_tables
 from onnxslim.recovery.distillation.optimizer_step import MAX_THREADS, time_update
 from onnxslim.recovery.distillation.sample_cache import SampleCache
 from onnxslim.recovery.distillation.teacher import TappedModel, open_front
@@ -29,6 +28,7 @@ from onnxslim.recovery.distillation.training_plan import TrainingPlan
 from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.torch_model import blocks
 from onnxslim.recovery.torch_model.executor import TorchExecutor
+from onnxslim.recovery.torch_model.frozen_tables import freeze_tables
 from onnxslim.recovery.torch_model.partition import partition
 
 #: Wall time when nobody says, in seconds.
@@ -41,6 +41,8 @@ _EVALUATION_SAMPLES, _EVALUATION_BATCH = 256, 64
 _EVALUATION_ROWS = 96
 #: Bytes that the tensors of one part of an update take with their gradients; of large maps a part is few samples.
 _MAX_PART_BYTES = 128_000_000
+#: Updates that are timed: for so much of the time at most, but so many at least.
+_TIMING_SHARE, _MIN_TIMED_UPDATES, _MAX_TIMED_UPDATES = 0.01, 3, 16
 #: Evaluations beside those on the way: the forecast's, and as long as the runtime takes to score what comes out.
 _OTHER_EVALUATIONS = 7
 #: Batches of 16 on which the student's tensors are compared with the teacher's before the first step.
@@ -67,7 +69,7 @@ def make_plan(
     executor = TorchExecutor(parts.body)
     if not executor.weights:
         raise UnsupportedError("recover: the model has no weights that can be trained")
-    freeze_tables(executor, training_set, options.batch_size, report)
+    freeze_tables(executor, options.batch_size * training_set.sample_values, report)
     shapes.infer(teacher)
     outputs = executor.float_outputs
     _check_teacher_outputs(outputs, teacher)
@@ -240,6 +242,17 @@ def _count_affordable_steps(plan: TrainingPlan, deadline: float) -> int:
     started = time.monotonic()
     evaluate_held_out(plan)
     evaluation_seconds = time.monotonic() - started
-    update_seconds = float(np.median([time_update(plan) for _ in range(3)]))
+    update_seconds = _time_updates(plan, _TIMING_SHARE * (deadline - time.monotonic()))
     seconds_left = 0.9 * (deadline - time.monotonic()) - (EVALUATION_COUNT + _OTHER_EVALUATIONS) * evaluation_seconds
     return max(1, int(seconds_left / ((1 + TRIAL_SHARE) * update_seconds)))
+
+
+def _time_updates(plan: TrainingPlan, seconds: float) -> float:
+    """What an update takes, in seconds, the mean of the first few: as many as ``seconds`` allow, and three at least.
+
+    Samples of different lengths make some updates several times as long as others, so that one says little of all.
+    """
+    started, taken = time.monotonic(), list[float]()
+    while len(taken) < _MIN_TIMED_UPDATES or (len(taken) < _MAX_TIMED_UPDATES and time.monotonic() - started < seconds):
+        taken.append(time_update(plan, len(taken)))
+    return float(np.mean(taken))

@@ -72,6 +72,12 @@ class SampleCache:
         """How many samples the rows are of."""
         return self.size // self.views
 
+    @property
+    def sample_values(self) -> int:
+        """How many numbers the largest input of the first sample holds."""
+        feeds, _ = next(self.iterate_all(1))
+        return max(array.size for array in feeds.values()) // self.count_rows(feeds)
+
     def count_rows(self, feeds: NamedArrays) -> int:
         """How many samples ``feeds`` hold, which are of this cache."""
         if self.stacked is not None:

@@ -47,6 +47,21 @@ def test_a_time_budget_is_kept() -> None:
     assert report.details["steps"] >= 1
 
 
+def test_the_time_of_an_update_is_the_mean_of_different_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[int] = []
+
+    def take(plan: TrainingPlan, step: int) -> float:
+        timed.append(step)
+        return 1.0 + step
+
+    monkeypatch.setattr(planning, "time_update", take)
+    plan: Any = None
+    assert planning._time_updates(plan, -1.0) == 2.0
+    assert timed == [0, 1, 2]
+    assert planning._time_updates(plan, 1e9) == 8.5
+    assert timed[3:] == list(range(16))
+
+
 def test_of_what_is_large_inside_an_update_is_run_in_more_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     student, teacher, options = nets.damaged(nets.mlp(), 0.5), nets.mlp(), RecoverOptions(steps=20)
     counts = list[int]()
