@@ -33,3 +33,9 @@ def test_not_integers_which_may_overflow() -> None:
 def test_nearly_joined_to_a_larger_constant() -> None:
     text = "(float[N,3,4] x) => (float[N,3,4] y) { a = Mul (x, k) y = Mul (a, m) }"
     rests(RULE, build(text, k=floats(3, 1), m=floats(4)), "larger")
+
+
+@pytest.mark.parametrize(("op", "size"), [("Mul", 1e30), ("Mul", 1e-30), ("Add", 3e38)])
+def test_not_where_the_joined_constant_would_be_beyond_its_type(op: str, size: float) -> None:
+    text = f"(float[N,4] x) => (float[N,4] y) {{ a = {op} (x, k) y = {op} (a, k) }}"
+    rests(RULE, build(text, k=np.full(4, size, np.float32)), "beyond its type")
