@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +29,7 @@ from onnxslim.recovery.distillation.planning import choose_augmentations, make_p
 from onnxslim.recovery.distillation.sample_cache import SampleCache, class_labels
 from onnxslim.recovery.distillation.student_score import StudentScore
 from onnxslim.recovery.distillation.teacher import StudentEvaluator, check_same_interface, find_class_outputs
+from onnxslim.recovery.distillation.torch_settings import configure_torch
 from onnxslim.recovery.distillation.training import copy_tensors, set_parameters, train
 from onnxslim.recovery.distillation.training_plan import TrainingPlan, TrainingState
 from onnxslim.recovery.options import RecoverDecision, RecoverOptions
@@ -58,7 +58,7 @@ def distill(
 ) -> tuple[ir.Model, StepReport]:
     """See :func:`onnxslim.recovery.step.recover`."""
     report = StepReport("recover")
-    with report.timed(), _configure_torch():
+    with report.timed(), configure_torch():
         start = time.monotonic()
         input_model, teacher_model = model_file.load(model), model_file.load(teacher)
         check_same_interface(input_model, teacher_model)
@@ -171,24 +171,6 @@ def _explain_return(before: StudentScore, after: StudentScore, count: int) -> st
     if after.is_better_than(before):
         return f"{count} samples held back do not prove that training brought it nearer to its teacher: returned as given"
     return "training did not bring it nearer to its teacher: returned as given"
-
-
-@contextmanager
-def _configure_torch() -> Iterator[None]:
-    """torch on one thread, for parts of a batch run side by side, and the last bits of a sum depend on the threads it has;
-    and its products by oneDNN wherever the processor knows bfloat16.
-
-    What "medium" lets round to bfloat16 is computed in float32 where that is not quicker (AVX-512 without AMX), and still at
-    twice the speed on processors that are not MKL's own.
-    """
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(precision)
 
 
 def _split_samples(
