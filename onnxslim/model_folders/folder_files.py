@@ -14,7 +14,7 @@ from typing import Any
 
 from onnxslim.core.errors import InvalidModelError, LimitError, UsageError
 from onnxslim.model_io.atomic_write import is_draft
-from onnxslim.model_io.external_data_reader import find_blob_store
+from onnxslim.model_io.external_data.data_reader import find_blob_store
 from onnxslim.pipeline.result import compute_digest
 
 #: Bytes of a configuration file: those that models come with have some kilobytes.

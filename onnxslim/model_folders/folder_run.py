@@ -18,7 +18,7 @@ from onnxslim.model_folders.folder_writer import FolderWriter, write_beside, wri
 from onnxslim.model_folders.layouts.layout import FolderModel
 from onnxslim.model_folders.model_folder import DataGroup, ModelFolder, name_in_error
 from onnxslim.model_io import model_file
-from onnxslim.model_io.shared_data import save_sharing
+from onnxslim.model_io.external_data.shared_data import save_sharing
 from onnxslim.pipeline.result import Result, compute_facts
 from onnxslim.runtime.load_check import check_file_loads
 from onnxslim.runtime.session_config import SessionConfig

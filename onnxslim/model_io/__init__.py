@@ -1,6 +1,6 @@
-"""What ``io`` stands on: bytes, names and paths judged before they are believed, and files that are old or new.
+"""Model files: bytes, names and paths are judged before they are believed, and what is written is old or new, never half.
 
-``wire`` follows the lengths in the bytes, ``structure`` reads the names, ``payload`` the tensors and types, ``outline``
-asks the ONNX checker about the operators; ``message`` is the road from bytes to a model and back. ``external`` says
-which data files a model may read, ``beside`` keeps those written here, ``atomic`` writes. Errors name node or tensor.
+``protobuf_limits`` follows the lengths in the bytes, ``graph_names`` reads the names, ``tensor_data`` the tensors and types,
+``checker`` asks ONNX's own about the operators; ``serialization`` is the road from bytes to a model and back, and
+``model_file`` the one place that opens and writes. Errors name the node or the tensor.
 """

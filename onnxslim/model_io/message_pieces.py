@@ -13,7 +13,8 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from onnxslim.model_io import external_data_reader, serialization, tensors
+from onnxslim.model_io import serialization, tensors
+from onnxslim.model_io.external_data import data_reader
 
 #: Bytes from which on a tensor is worth a piece of its own, and of all such from which on pieces are worth their trouble.
 _MIN_TENSOR_BYTES, _MIN_TOTAL_BYTES = 1 << 16, 1 << 24
@@ -50,7 +51,7 @@ def iter_bytes(model: ir.Model) -> Iterator[bytes | memoryview]:
         yield before + _begin(_RAW_DATA, tensor.nbytes)
         yield tensors.read_bytes(tensor)
         yield after
-        external_data_reader.release(tensor)
+        data_reader.release(tensor)
     yield graph_tail + tail
 
 

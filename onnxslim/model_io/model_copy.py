@@ -9,7 +9,8 @@ import stat
 from collections.abc import Callable, Iterator
 
 from onnxslim.core.errors import LimitError, UsageError
-from onnxslim.model_io import atomic_write, external_data_writer, model_file
+from onnxslim.model_io import atomic_write, model_file
+from onnxslim.model_io.external_data import data_writer
 
 _CHUNK_BYTES = 1 << 22
 
@@ -41,8 +42,8 @@ def copy_model(
     if any(not filecmp.cmp(name, real, shallow=False) for name, real in data_files.items() if name not in missing):
         return False
     try:
-        replaced = external_data_writer.find_data_references(target) if os.path.exists(target) else []
-        replacing = external_data_writer.remove_replaced(folder, replaced) if replaced else contextlib.nullcontext()
+        replaced = data_writer.find_data_references(target) if os.path.exists(target) else []
+        replacing = data_writer.remove_replaced(folder, replaced) if replaced else contextlib.nullcontext()
         with replacing, _remove_unless_done(list(missing)):
             for name, real in missing.items():
                 os.makedirs(os.path.dirname(name), exist_ok=True)

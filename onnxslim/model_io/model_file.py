@@ -19,8 +19,9 @@ import onnx
 import onnx_ir as ir
 
 from onnxslim.core.errors import InvalidModelError, LimitError, OnnxslimError, UsageError
-from onnxslim.model_io import atomic_write, external_data_reader, external_data_writer, serialization, tensors
-from onnxslim.model_io.external_data_reader import release
+from onnxslim.model_io import atomic_write, serialization, tensors
+from onnxslim.model_io.external_data import data_reader, data_writer
+from onnxslim.model_io.external_data.data_reader import release
 from onnxslim.model_io.message_pieces import iter_bytes
 from onnxslim.model_io.serialization import clone, to_bytes, to_bytes_without_weights
 
@@ -113,7 +114,7 @@ def load(source: ModelLike, *, allow_hardlinks: bool | None = None, max_memory: 
     with _name_in_errors(os.fspath(source)):
         path = os.path.abspath(source)
         model = serialization.build_model(_read_proto(path, max_memory))
-        blobs = external_data_reader.find_blob_store(path)
+        blobs = data_reader.find_blob_store(path)
         files = _map_external_data(model, lambda _: os.path.dirname(path), blobs, allow_hardlinks)
         model.meta[_FILES_KEY] = [path, *files]
         return model
@@ -149,12 +150,10 @@ def find_data_files(path: str | os.PathLike[str]) -> dict[str, str]:
     _check_name(os.fspath(path))
     with _name_in_errors(os.fspath(path)):
         path = os.path.abspath(path)
-        folder, blobs = os.path.dirname(path), external_data_reader.find_blob_store(path)
+        folder, blobs = os.path.dirname(path), data_reader.find_blob_store(path)
         model_tensors = tensors.iter_tensors(serialization.build_model(_read_proto(path, _trust.get().max_memory)))
         labels = {os.fspath(t.location): f"tensor '{t.name}'" for t in model_tensors if isinstance(t, ir.ExternalTensor)}
-        return {
-            location: external_data_reader.locate(location, folder, label, blobs=blobs) for location, label in labels.items()
-        }
+        return {location: data_reader.locate(location, folder, label, blobs=blobs) for location, label in labels.items()}
 
 
 def save(
@@ -187,7 +186,7 @@ def save(
         external_data = count_tensor_bytes(model) > INLINE_LIMIT
     if os.path.exists(target) and not os.path.isfile(target):
         raise UsageError(f"{name}: not a file")
-    if os.path.islink(name) and external_data_reader.find_blob_store(name) is not None:
+    if os.path.islink(name) and data_reader.find_blob_store(name) is not None:
         raise UsageError(f"{name}: a link into a cache whose files are shared", hint="write to another folder")
     if external_data and os.path.dirname(target) != os.path.realpath(os.path.dirname(os.path.abspath(name))):
         text = f"{name}: a link into another folder, through which data beside the model would not be found"
@@ -208,11 +207,11 @@ def save_for_runtime(model: ir.Model, folder: str) -> str:
     """
     path = os.path.join(folder, "model.onnx")
     with _name_in_errors("the model"):
-        locations: external_data_writer.TensorLocations = {}
+        locations: data_writer.TensorLocations = {}
         data_name = ""
         if count_tensor_bytes(model) >= MAPPED_LIMIT:
             with atomic_write.open_draft(folder) as draft:
-                locations, data_name = external_data_writer.write_tensors([model], draft)
+                locations, data_name = data_writer.write_tensors([model], draft)
                 draft.publish(os.path.join(folder, data_name), sync=False)
         with open(path, "wb") as file:
             file.write(to_bytes(model, locations, data_name))
@@ -284,10 +283,10 @@ def _map_external_data(
     def map_tensor(tensor: ir.TensorProtocol, label: str) -> ir.TensorProtocol:
         if not isinstance(tensor, ir.ExternalTensor):
             return tensor
-        path = external_data_reader.locate(os.fspath(tensor.location), get_folder(tensor), label, blobs=blobs)
+        path = data_reader.locate(os.fspath(tensor.location), get_folder(tensor), label, blobs=blobs)
         if path not in files:
             files[path] = _map_file(path, label, allow_hardlinks)
-        return external_data_reader.map_tensor(tensor, files[path], label)
+        return data_reader.map_tensor(tensor, files[path], label)
 
     for value in tensors.iter_initializers(model):
         if value.const_value is not None:
@@ -346,16 +345,16 @@ def _write_atomically(model: ir.Model, target: str, external_data: bool, check: 
     """Write drafts of data and model, then rename both into place, the model last: until then the old one counts."""
     folder = os.path.dirname(target)
     mode = stat.S_IMODE(os.stat(target).st_mode) & 0o777 if os.path.exists(target) else None
-    external_data_writer.remove_leftovers(folder)
-    data_files = [] if mode is None else external_data_writer.find_data_references(target)
+    data_writer.remove_leftovers(folder)
+    data_files = [] if mode is None else data_writer.find_data_references(target)
     with contextlib.ExitStack() as stack:
         if data_files or external_data:
-            stack.enter_context(external_data_writer.remove_replaced(folder, data_files))
-        locations: external_data_writer.TensorLocations = {}
+            stack.enter_context(data_writer.remove_replaced(folder, data_files))
+        locations: data_writer.TensorLocations = {}
         data_name = ""
         if external_data:
             data_draft = stack.enter_context(atomic_write.open_draft(folder, mode))
-            locations, data_name = external_data_writer.write_tensors([model], data_draft)
+            locations, data_name = data_writer.write_tensors([model], data_draft)
         model_draft = stack.enter_context(atomic_write.open_draft(folder, mode))
         for piece in [to_bytes(model, locations, data_name)] if locations else iter_bytes(model):
             model_draft.write(piece)

@@ -89,7 +89,7 @@ def verify_folder(
         plans = [_describe_plan(outcome.member.path, outcome.result) for outcome in outcomes if outcome.result is not None]
         result.recipe = "".join(plans) or "no model differs from its original\n"
         return result
-    checks, made = conclude_folder(candidate, original, comparison, documents, asked, together, encoders)
+    checks, made = conclude_folder(candidate, original, comparison, documents, asked, together=together, encoders=encoders)
     if receipt is not None:
         checks.append(receipt.check_verdict(conclude(checks)))
         result.warnings += receipt.list_differences(made)
@@ -130,13 +130,13 @@ def certify_folder(
         for one in together
         if find_served_sets(comparison, one.composition.pipeline.paths)
     ]
-    checks, made = conclude_folder(candidate, original, comparison, documents, settings, judged, encoders)
+    checks, made = conclude_folder(candidate, original, comparison, documents, settings, together=judged, encoders=encoders)
     result.extra |= {"receipt": made.as_json(), "verification": Verification(made.verdict, checks, None, "fail")}
 
 
 def conclude_folder(
     candidate: ModelFolder, original: ModelFolder, comparison: FolderComparison, documents: Mapping[str, Document],
-    asked: Settings, together: Sequence[JudgedComposition] = (), encoders: Mapping[str, EncoderRecord] = NOTHING_FED,
+    asked: Settings, *, together: Sequence[JudgedComposition] = (), encoders: Mapping[str, EncoderRecord] = NOTHING_FED,
 ) -> tuple[list[Check], Receipt]:  # fmt: skip
     """What was found of the models, a document each by its path, of those that serve ``together``, and of all other files:
     the checks, and the receipt.

@@ -229,11 +229,12 @@ def test_two_gigabytes_of_data_cost_no_memory(tmp_path):
         file.truncate(count * 100_000_000)
     code = """
 import resource, sys
-from onnxslim.model_io import external_data_reader, model_file
+from onnxslim.model_io import model_file
+from onnxslim.model_io.external_data import data_reader
 model = model_file.load(sys.argv[1])
 for value in model.graph.initializers.values():
     assert value.const_value.numpy().sum() == 0
-    external_data_reader.release(value.const_value)
+    data_reader.release(value.const_value)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
     told = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)

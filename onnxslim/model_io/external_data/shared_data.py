@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from onnxslim.model_io import atomic_write, external_data_writer
+from onnxslim.model_io import atomic_write
+from onnxslim.model_io.external_data import data_writer
 from onnxslim.model_io.serialization import to_bytes
 
 
@@ -27,7 +28,7 @@ def save_sharing(models: Mapping[str, ir.Model], data_path: str) -> None:
     """
     locations_by_model = {path: _find_location(path, data_path) for path in models}
     with atomic_write.open_draft(os.path.dirname(data_path)) as data:
-        locations, _ = external_data_writer.write_tensors(list(models.values()), data)
+        locations, _ = data_writer.write_tensors(list(models.values()), data)
         if locations:
             data.publish(data_path)
         for path, model in models.items():

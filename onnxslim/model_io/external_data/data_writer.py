@@ -17,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import onnx_ir as ir
 
-from onnxslim.model_io import external_data_reader, tensors
+from onnxslim.model_io import tensors
 from onnxslim.model_io.atomic_write import Draft, claim_abandoned_drafts
+from onnxslim.model_io.external_data import data_reader
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def write_tensors(models: Sequence[ir.Model], data: Draft) -> tuple[TensorLocati
             if key:
                 written[key] = locations[id(tensor)]
             end += len(padding) + len(content)
-            external_data_reader.release(tensor)
+            data_reader.release(tensor)
     return locations, f"onnxslim-{digest.hexdigest()[:32]}.data"
 
 

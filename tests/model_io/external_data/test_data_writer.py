@@ -28,7 +28,7 @@ KINDS = [kind for kind in ir.DataType if kind.name not in ("UNDEFINED", "STRING"
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("shape", [(), (0, 3), (3, 5)])
 def test_every_element_type_survives_the_way_through_a_file(kind, shape, tmp_path, monkeypatch):
-    monkeypatch.setattr(model_file.external_data_writer, "_MIN_EXTERNAL_BYTES", 0)
+    monkeypatch.setattr(model_file.data_writer, "_MIN_EXTERNAL_BYTES", 0)
     length = -(-int(np.prod(shape)) * kind.bitwidth // 8)
     raw = bytes(range(1, length + 1)) if kind != ir.DataType.BOOL else bytes([1]) * length
     if kind.bitwidth < 8 and length:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onnxslim.model_io import model_file
-from onnxslim.model_io.shared_data import save_sharing
+from onnxslim.model_io.external_data.shared_data import save_sharing
 from tests.support import nets
 
 
