@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from onnxslim.activations.run_context import DATA_HINT
-from onnxslim.core.errors import UsageError
+from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.workers import open_workers
 from onnxslim.pipeline.recipe import make_step
 from onnxslim.pipeline.result import Result
 from onnxslim.pruning.importance.criteria import CRITERIA
 from onnxslim.pruning.options import BUDGET_METRICS, PruneOptions
+from onnxslim.runtime.devices.device import current_device
+from onnxslim.runtime.providers import parse_provider
+from onnxslim.runtime.session_config import available_providers
 
 from ..command import command
 from ..options import shared_options
@@ -91,11 +95,18 @@ def prune(
     asked = PruneOptions(**{name: value for name, value in step_options.items() if value is not None})
     if asked.channels and data is None and not common.dry_run:
         raise UsageError("prune needs data: without any, nothing says which channels matter", hint=DATA_HINT)
+    is_timed = asked.channels and asked.of not in ("params", "macs") and asked.max_size is None
+    absent = _find_absent_provider(common)
+    if absent is not None:
+        if is_timed:
+            raise UnsupportedError(absent.message, hint=f"{absent.hint}; or --of params or macs, which only count")
+        common = replace(common, provider="cpu", provider_option={})
+        step_options["round_to"] = step_options["round_to"] or 1  # auto asks the clock
     reads_batchnorm = step_options["criterion"] == "bn"  # read before they are folded
     before = [make_step("simplify", **({"skip": (BATCHNORM_RULE,)} if reads_batchnorm else {}))]
     after = [make_step("simplify")] if reads_batchnorm else []
     with open_workers(backend, jobs):
-        return run_step(
+        result = run_step(
             common,
             "prune",
             model,
@@ -107,7 +118,20 @@ def prune(
             keep_initializer_inputs=keep_initializer_inputs,
             before=before,
             after=after,
-            if_slower="refuse"
-            if asked.channels and asked.of not in ("params", "macs") and asked.max_size is None
-            else "tell",
+            time_it=absent is None,
+            if_slower="refuse" if is_timed else "tell",
         )
+    if absent is not None:
+        result.warnings.append(f"{absent.message}: observed on the CPU provider, cut by count alone, and not timed")
+    return result
+
+
+def _find_absent_provider(common: CommonOptions) -> UnsupportedError | None:
+    """Why sessions cannot be had of the provider that was asked for, neither here nor on a device."""
+    if current_device() is not None:
+        return None
+    try:
+        parse_provider(common.provider, available_providers())
+    except UnsupportedError as error:
+        return error
+    return None

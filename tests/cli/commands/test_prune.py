@@ -143,3 +143,17 @@ def normed(tmp_path: Path) -> Path:
     path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
     onnx.checker.check_model(str(path))
     return path
+
+
+def test_a_provider_that_is_not_here_leaves_budgets_that_count(run: Run, cnn: str, calib: str, tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "out.onnx", ["--provider", "tensorrt", "--data", calib, "--max-samples", 40]
+    timed = run("prune", cnn, "-o", out, *elsewhere, "--remove", "20%")
+    assert timed.code == 4
+    assert "--of params or macs" in timed.err
+    assert not out.exists()
+    counted = run("prune", cnn, "-o", out, *elsewhere, "--remove", "20%", "--of", "params", "--json")
+    assert counted.code == 0
+    assert counted.json["latency"] is None
+    assert any("not timed" in warning and "tensorrt" in warning for warning in counted.json["warnings"])
+    before, after = (compute_cost(model_file.load(path)).params for path in (cnn, out))
+    assert after <= 0.8 * before
