@@ -91,7 +91,9 @@ def _accumulate_gradients(plan: TrainingPlan, step: int, *, blockwise: bool, thr
         total += loss
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:
-                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+                # laid out like the parameter: Adam's fused step pairs numbers as they lie in memory, whatever the strides
+                laid_out = torch.empty_like(parameter.detach()).copy_(gradient)
+                parameter.grad = laid_out if parameter.grad is None else parameter.grad.add_(laid_out)
     return total
 
 

@@ -74,9 +74,11 @@ class SampleCache:
 
     @property
     def sample_values(self) -> int:
-        """How many numbers the largest input of the first sample holds."""
-        feeds, _ = next(self.iterate_all(1))
-        return max(array.size for array in feeds.values()) // self.count_rows(feeds)
+        """How many numbers the largest input of any sample holds."""
+        if self.stacked is not None:
+            return max(math.prod(array.shape[1:]) for array in self.stacked.values())
+        runs = zip(self.batches, self.indices, strict=True)
+        return max(math.ceil(array.size / len(indices)) for feeds, indices in runs for array in feeds.values())
 
     def count_rows(self, feeds: NamedArrays) -> int:
         """How many samples ``feeds`` hold, which are of this cache."""

@@ -52,6 +52,7 @@ def test_of_samples_of_several_lengths_each_run_counts_its_own() -> None:
     pool = SampleCache(open_samples(rows, model))
     assert pool.stacked is None
     assert [pool.count_rows(feeds) for feeds, _ in pool.iterate_all(8)] == [3, 1, 2, 1]
+    assert pool.sample_values == 5 * 4
     loader = DistillationLoader(pool, TappedModel(model, ["y"], SessionConfig()), None, ["x"], (), 0)
     parts = loader.micro_batches_at(0, 7, 1)
     assert sum(part.share for part in parts) == pytest.approx(1)
