@@ -36,9 +36,11 @@ class Supervision:
         """Note that the process died as ``error`` tells, and return the name of the attempt that the next one goes on
         without; None where there was none, or where nothing could be gone on with: two died and no attempt was survived.
         """
+        path = os.path.join(self.folder, _ATTEMPT)
         try:
-            with open(os.path.join(self.folder, _ATTEMPT), encoding="utf-8") as file:
+            with open(path, encoding="utf-8") as file:
                 attempt = json.load(file)
+            os.remove(path)  # what the next process dies of outside of any attempt is not this one again, and again
         except (OSError, ValueError):
             return None
         if self.deaths and not os.path.exists(os.path.join(self.folder, _SURVIVAL)):

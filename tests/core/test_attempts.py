@@ -70,6 +70,14 @@ def test_where_some_are_survived_any_number_may_not_be(supervision: Supervision)
         assert supervision.add_death(DEATH) == key.upper()
 
 
+def test_a_death_outside_of_any_attempt_is_not_taken_for_the_last_one_again(supervision: Supervision) -> None:
+    with attempt("a", "A"):
+        pass
+    die(supervision, "b")
+    assert supervision.add_death(DEATH) == "B"
+    assert supervision.add_death(DEATH) is None
+
+
 def test_a_clock_goes_on_from_process_to_process(supervision: Supervision) -> None:
     before = time.monotonic()
     first = find_start("search 0")
