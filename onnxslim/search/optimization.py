@@ -14,7 +14,7 @@ from typing import Any
 
 from onnxslim.activations.run_context import DATA_HINT
 from onnxslim.core.attempts import find_folder, find_start
-from onnxslim.core.errors import UsageError
+from onnxslim.core.errors import OnnxslimError, UsageError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.version import __version__
 from onnxslim.core.workers import open_workers
@@ -144,7 +144,8 @@ def optimize(
         if study is not None:
             open_study = stack.enter_context(Study(study, _identify_search(task, resolved, placement)))
         elif folder is not None:
-            open_study = stack.enter_context(Study(folder, {}, max_bytes=_MAX_KEPT_BYTES))
+            with contextlib.suppress(OnnxslimError):  # no room: where the process dies, all is done again
+                open_study = stack.enter_context(Study(folder, {}, max_bytes=_MAX_KEPT_BYTES))
         workers = stack.enter_context(open_workers(backend, jobs))
         if workers.is_out_of_process and current_device() is not None:
             raise UsageError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sqlite3
 import time
@@ -16,8 +17,10 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxslim.core.errors import InvalidDataError, UsageError
+from onnxslim.core.errors import InvalidDataError, LimitError, OnnxslimError, UsageError
 from onnxslim.model_io import model_file
+
+logger = logging.getLogger(__name__)
 
 _DATABASE_NAME = "study.sqlite"
 _SCHEMA = """
@@ -39,7 +42,7 @@ class Study:
     Args:
         folder: Made when it is not there.
         identity: What the search is about: model, data, seed, version. A study that is about something else is refused.
-        max_bytes: Trials with larger models are not kept; None: all are.
+        max_bytes: Trials with larger models are not kept, nor those that there is no room for; None: all are.
 
     Raises:
         UsageError: The folder holds another search's study, or cannot be made.
@@ -91,9 +94,25 @@ class Study:
         return [row[0] for row in rows]
 
     def add(self, name: str, recipe_text: str, outcome: Mapping[str, Any], model: ir.Model | None) -> None:
-        """Write down a finished trial; its model first."""
-        if model is not None and self._max_bytes is not None and model_file.count_tensor_bytes(model) > self._max_bytes:
-            return
+        """Write down a finished trial; its model first.
+
+        Raises:
+            LimitError: The disk is full, where all are kept.
+        """
+        try:
+            if model is None or self._max_bytes is None or model_file.count_tensor_bytes(model) <= self._max_bytes:
+                self._write(name, recipe_text, outcome, model)
+        except (OnnxslimError, sqlite3.Error) as error:
+            if self._max_bytes is not None:
+                logger.debug("trial %s is not kept: %s", name, error)
+            elif isinstance(error, sqlite3.Error):
+                raise LimitError(
+                    f"--study {self.folder}: {error}", hint="make room, and go on with the same command"
+                ) from error
+            else:
+                raise
+
+    def _write(self, name: str, recipe_text: str, outcome: Mapping[str, Any], model: ir.Model | None) -> None:
         file = None
         if model is not None:
             file = f"{hashlib.sha256(recipe_text.encode()).hexdigest()[:16]}.onnx"

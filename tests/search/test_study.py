@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from onnxslim.core.errors import InvalidDataError, UsageError
+from onnxslim.core.errors import InvalidDataError, LimitError, UsageError
 from onnxslim.model_io import model_file
 from onnxslim.search.study import Study
 from tests.support.paths import SAMPLES
@@ -51,6 +51,27 @@ def test_of_large_models_none_is_kept_where_that_was_asked_for(tmp_path: Path, d
         study.add("int8", "steps: [quantize]", {"error": "none"}, None)
         assert study.find("steps: [simplify]") is None
         assert study.find("steps: [quantize]") == ({"error": "none"}, None)
+
+
+def test_a_full_disk_ends_only_a_search_that_was_asked_to_keep_all(
+    tmp_path: Path, digits: ir.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Study(tmp_path / "own", {}, max_bytes=1 << 30) as own, Study(tmp_path / "asked", ABOUT) as asked:
+        for study in (own, asked):
+            study._db.execute("PRAGMA max_page_count = 1")
+        large = {"text": "x" * 100_000}
+        own.add("int8", "steps: []", large, None)
+        with pytest.raises(LimitError, match="full"):
+            asked.add("int8", "steps: []", large, None)
+
+        def save(*_: object) -> None:
+            raise LimitError("no space left")
+
+        monkeypatch.setattr(model_file, "save", save)
+        own.add("int8", "steps: []", {}, digits)
+        assert own.find("steps: []") is None
+        with pytest.raises(LimitError, match="no space left"):
+            asked.add("int8", "steps: []", {}, digits)
 
 
 def test_another_model_needs_another_folder(tmp_path: Path) -> None:
