@@ -22,12 +22,13 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
     if not has_single_use(outer_parts[0]):
         return f"the result of the {node.op_type} before is read elsewhere"
     a, b = (array.astype(np.float64) for array in (inner_parts[1], outer_parts[1]))
-    exact, limits = np.abs(a * b if node.op_type == "Mul" else a + b), np.finfo(outer_parts[1].dtype)
-    finite = np.isfinite(a) & np.isfinite(b)
-    if (finite & ((exact > limits.max) | ((exact < limits.tiny) & (a * b != 0) & (node.op_type == "Mul")))).any():
+    limits, finite = np.finfo(outer_parts[1].dtype), np.isfinite(a) & np.isfinite(b)
+    with np.errstate(over="ignore", invalid="ignore"):
+        exact = a * b if node.op_type == "Mul" else a + b
+        joined = np.asarray(exact, outer_parts[1].dtype)
+    is_lost = (np.abs(exact) < limits.tiny) & (a != 0) & (b != 0) & (node.op_type == "Mul")
+    if (finite & ((np.abs(exact) > limits.max) | is_lost)).any():
         return "the joined constant is beyond its type"
-    with np.errstate(over="ignore"):
-        joined = np.asarray(a * b if node.op_type == "Mul" else a + b, outer_parts[1].dtype)
     if joined.size > max(a.size, b.size) or symbolic_dims(inner_parts[0]) is None:
         return "the joined constant would be larger"
     return {node.outputs[0]: op(node.op_type, [inner_parts[0], const(joined, node.outputs[0])])}

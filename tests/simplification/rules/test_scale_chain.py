@@ -39,3 +39,9 @@ def test_nearly_joined_to_a_larger_constant() -> None:
 def test_not_where_the_joined_constant_would_be_beyond_its_type(op: str, size: float) -> None:
     text = f"(float[N,4] x) => (float[N,4] y) {{ a = {op} (x, k) y = {op} (a, k) }}"
     rests(RULE, build(text, k=np.full(4, size, np.float32)), "beyond its type")
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_not_beyond_the_largest_type_either(size: float) -> None:
+    text = "(double[N,4] x) => (double[N,4] y) { a = Mul (x, k) y = Mul (a, k) }"
+    rests(RULE, build(text, k=np.full(4, size, np.float64)), "beyond its type")
