@@ -11,7 +11,7 @@ import click
 
 from onnxslim.core.errors import DefectError, LimitError, OnnxslimError, UsageError
 
-_RESOURCE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENOMEM)
+_RESOURCE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENOMEM, errno.EAGAIN)
 
 
 class EndedEarlyError(OnnxslimError):

@@ -49,15 +49,15 @@ def run_supervised(arguments: Sequence[str]) -> int:
         trace_file = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (closed below)
         outcome = mmap.mmap(-1, 2)  # shared: whether the command is done, and its exit code
         scratch = tempfile.mkdtemp(prefix="onnxslim-")
+        kept, temporary = os.path.join(scratch, "kept"), os.path.join(scratch, "temporary")
+        os.mkdir(kept)
     except OSError:
         return _run(arguments)
     with trace_file, outcome:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who ignores it, and hands that down, is never told
         awaited = {signal.SIGCHLD, *(signal.Signals[name] for name in _FORWARDED)}
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
-        parent, kept, temporary = os.getpid(), os.path.join(scratch, "kept"), os.path.join(scratch, "temporary")
-        os.mkdir(kept)
-        attempts = begin_supervision(kept)
+        parent, attempts = os.getpid(), begin_supervision(kept)
         while True:
             try:
                 os.mkdir(temporary)

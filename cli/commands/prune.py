@@ -98,10 +98,11 @@ def prune(
     is_timed = asked.channels and asked.of not in ("params", "macs") and asked.max_size is None
     absent = _find_absent_provider(common)
     if absent is not None:
-        if is_timed:
+        if asked.counts_time:
             raise UnsupportedError(absent.message, hint=f"{absent.hint}; or --of params or macs, which only count")
         common = replace(common, provider="cpu", provider_option={})
-        step_options["round_to"] = step_options["round_to"] or 1  # auto asks the clock
+        if step_options["round_to"] in (None, "auto"):  # which asks the clock
+            step_options["round_to"] = 1
     reads_batchnorm = step_options["criterion"] == "bn"  # read before they are folded
     before = [make_step("simplify", **({"skip": (BATCHNORM_RULE,)} if reads_batchnorm else {}))]
     after = [make_step("simplify")] if reads_batchnorm else []

@@ -52,9 +52,7 @@ def check_file_loads(path: str | os.PathLike[str], config: SessionConfig | None 
     except _REFUSALS as error:
         with contextlib.suppress(LimitError):
             if config.optimize and error.hint is None and loads(path, config.with_(optimize=False)):
-                error.hint = (
-                    "it loads with the runtime's optimisation off (ORT_DISABLE_ALL); `onnxslim simplify` may mend it"
-                )
+                error.hint = UNOPTIMIZED_HINT
         raise
 
 

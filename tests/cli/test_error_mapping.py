@@ -36,6 +36,7 @@ ERRORS = {
     TimeLimitError("t"): 6,
     MemoryError(): 6,
     OSError(28, "No space left on device"): 6,
+    BlockingIOError(11, "Resource temporarily unavailable"): 6,  # no process more
     PermissionError(13, "Permission denied", "out.onnx"): 2,
     KeyboardInterrupt(): 130,
     ZeroDivisionError("division by zero"): 1,

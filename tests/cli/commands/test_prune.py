@@ -157,3 +157,12 @@ def test_a_provider_that_is_not_here_leaves_budgets_that_count(run: Run, cnn: st
     assert any("not timed" in warning and "tensorrt" in warning for warning in counted.json["warnings"])
     before, after = (compute_cost(model_file.load(path)).params for path in (cnn, out))
     assert after <= 0.8 * before
+
+
+@pytest.mark.parametrize("budget", [["--threshold", "5%"], ["--remove", "20%", "--of", "macs"]])
+def test_a_provider_that_is_not_here_needs_no_clock_whatever_is_rounded_to(
+    run: Run, cnn: str, calib: str, tmp_path: Path, budget: list[str]
+) -> None:
+    planned = run("prune", cnn, "--data", calib, "--provider", "tensorrt", *budget, "--round-to", "auto", "--dry-run")
+    assert planned.code == 0
+    assert "round_to: 1" in planned.out
