@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -167,10 +166,11 @@ def _check_options(params: Mapping[str, Any], todo: list[FolderModel]) -> None:
 
 
 def _share(params: Mapping[str, Any], member: FolderModel, started: float, left: int) -> dict[str, Any]:
-    """What of one model's own: its share of the time that is left, and its part of a study."""
+    """What of one model's own: its share of the time that is left when it is begun, and its part of a study."""
     own: dict[str, Any] = {}
     if params.get("budget") is not None:
-        own["budget"] = max(1.0, (params["budget"] - (time.monotonic() - started)) / max(1, left))
+        begun = find_start(f"last {left} models")  # by whichever process: with less time another would search otherwise
+        own["budget"] = max(1.0, (params["budget"] - (begun - started)) / max(1, left))
     if params.get("study") is not None:
         own["study"] = os.path.join(params["study"], member.path.replace("/", "_"))
         os.makedirs(params["study"], exist_ok=True)

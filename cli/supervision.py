@@ -158,7 +158,7 @@ def _report_late_death(number: int, code: int, arguments: Sequence[str]) -> int:
     from .console import terminal
 
     if not _QUIET.intersection(arguments):
-        terminal.print_note(f"warning: all was done and written, then the process died: {describe_death(-number, '')}")
+        terminal.print_note(f"warning: the command was done, then its process died: {describe_death(-number, '')}")
     return code
 
 

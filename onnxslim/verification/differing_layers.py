@@ -104,7 +104,8 @@ def describe_differing(layers: Sequence[DifferingLayer]) -> str:
             "follows makes more of it, about what rounding to 8 bits costs"
         )
     if random:
-        told.append(f"left out of that, since they give something else each time here too: {_list_first(random)}")
+        left_out = "left out of that, since they give" if told else "layers that give"
+        told.append(f"{left_out} something else each time here too: {_list_first(random)}")
     return "; ".join(told)
 
 

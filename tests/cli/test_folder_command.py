@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
 
+from onnxslim.core import attempts
+from onnxslim_cli import folder_command
 from tests.support.folder_models import PIXELS
 from tests.support.model_folders import make_folder, read_tree, write_texts
 from tests.support.paths import SAMPLES
@@ -40,6 +43,20 @@ def test_a_search_of_a_folder_ends_with_one_report(run, images, tmp_path):
         len(content) for path, content in read_tree(out).items() if path != "onnxslim.json"
     )
     assert (tmp_path / "study/model.onnx").is_dir()
+
+
+def test_a_process_that_goes_on_gives_each_model_the_time_that_it_had(tmp_path, monkeypatch):
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr(attempts, "time", clock)
+    monkeypatch.setattr(attempts, "_supervision", attempts.Supervision(str(tmp_path)))
+
+    def give(left):
+        return folder_command._share({"budget": 100.0}, SimpleNamespace(path="model.onnx"), 0.0, left)["budget"]
+
+    now = 10.0
+    assert give(3) == 30.0
+    now = 70.0  # another process begins with the first again
+    assert [give(3), give(2)] == [30.0, 15.0]
 
 
 def test_a_dry_run_plans_and_writes_nothing(run, images, tmp_path):

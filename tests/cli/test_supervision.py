@@ -81,7 +81,7 @@ def test_a_death_after_all_was_done_changes_no_exit_code(code: int, options: lis
     done = python(SUPERVISED.format(work=late), *options)
     assert done.returncode == code
     assert done.stdout == "done\n"
-    told = ["warning: all was done and written, then the process died: signal 11 (SIGSEGV)"]
+    told = ["warning: the command was done, then its process died: signal 11 (SIGSEGV)"]
     assert done.stderr.splitlines() == ([] if options == ["--quiet"] else told)
 
 

@@ -64,7 +64,7 @@ def test_what_draws_at_random_is_left_out_and_said(draw: str) -> None:
     (layer,) = found = find(model(text), FEED)
     assert layer.is_random
     assert layer.name == "noise" or draw == "Bernoulli"  # a function, which the runtime writes out
-    assert describe_differing(found).endswith(f"give something else each time here too: {layer.name}")
+    assert describe_differing(found) == f"layers that give something else each time here too: {layer.name}"
     other = DifferingLayer("conv", 3.0, is_rounding=False)
     told = describe_differing([*found, other])
     assert told.startswith("from the same inputs these layers give something else there: conv (3 dB); left out of that")
