@@ -235,7 +235,9 @@ def check_output_path(option: str, path: str | None) -> None:
     parent = os.path.dirname(os.path.abspath(path))
     if os.path.isdir(path):
         raise UsageError(f"{option} {path}: a folder, expected a file")
-    if os.path.exists(path) and not os.path.isfile(path):  # which a rename would put a file in the place of
+    # /dev/stdout is such a link, whatever it is redirected to
+    is_stream = os.path.islink(path) and os.path.dirname(os.readlink(path)) == "/proc/self/fd"
+    if is_stream or (os.path.exists(path) and not os.path.isfile(path)):  # which a rename would put a file in the place of
         raise UsageError(f"{option} {path}: a pipe, device or socket, expected a file")
     if not os.path.isdir(parent):
         raise UsageError(f"{option} {path}: there is no folder {parent}")

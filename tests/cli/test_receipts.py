@@ -150,6 +150,18 @@ def test_what_is_no_file_is_refused_and_stays(call, run, wide, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["pipe"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_what_names_an_open_file_is_refused_and_stays(run, wide, tmp_path):
+    """As /dev/stdout does, whatever it is redirected to."""
+    name = tmp_path / "stdout"
+    with open(tmp_path / "file", "w", encoding="utf-8") as file:
+        name.symlink_to(f"/proc/self/fd/{file.fileno()}")
+        outcome = run("simplify", wide, "-o", tmp_path / "o.onnx", "--receipt", name)
+    assert (outcome.code, "a pipe, device or socket, expected a file" in outcome.err) == (2, True), outcome.err
+    assert name.is_symlink()
+    assert not (tmp_path / "o.onnx").exists()
+
+
 @pytest.mark.parametrize("call", [["simplify", "", "-o", "{out}"], ["quantize", "{wide}", "-o", "{out}", "--data", ""]])
 def test_an_empty_name_is_nothing_of_the_current_folder(call, run, wide, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
