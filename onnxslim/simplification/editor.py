@@ -12,7 +12,9 @@ from collections.abc import Container, Iterable, Iterator
 import onnx_ir as ir
 
 from onnxslim.graph.constants import get_const_tensor
+from onnxslim.graph.cost import FLOAT_TYPES
 from onnxslim.graph.editor import GraphEditor, detach, graph_of
+from onnxslim.graph.finite_weights import is_finite
 from onnxslim.graph.traversal import iter_reads, make_names_unique
 from onnxslim.simplification.file_size import OVERHEAD_BYTES, node_bytes
 from onnxslim.simplification.rule import op, tensor_const
@@ -58,8 +60,14 @@ class BoundedEditor(GraphEditor):
         make_names_unique(self.graph)
         return super()._names
 
-    def replace(self, root: ir.Node, replacements: dict[ir.Value, ir.Value]) -> str | list[ir.Node]:
+    def replace(self, root: ir.Node, replacements: dict[ir.Value, ir.Value], *, finite: bool = False) -> str | list[ir.Node]:
         """Replace the keys of ``replacements`` by its values; new nodes go in front of ``root``.
+
+        Args:
+            root: The last node of what is replaced.
+            replacements: Old value -> its equal.
+            finite: Refuse new constants that are NaN or infinite where all that go are finite: what was computed one factor
+                after the other, and stayed within its type, leaves it when the factors are joined.
 
         Returns:
             The nodes worth another look, or the reason why the replacement was refused.
@@ -71,7 +79,7 @@ class BoundedEditor(GraphEditor):
         nodes = list(_new_nodes(replacements.values()))
         values = [*replacements.values(), *(value for node in nodes for value in node.inputs if value is not None)]
         constants = list(dict.fromkeys(value for value in values if _is_new_constant(value)))
-        refusal = self._find_refusal(root, replacements, nodes, constants)
+        refusal = self._find_refusal(root, replacements, nodes, constants, finite=finite)
         if refusal is not None:
             for node in nodes:
                 detach(node)
@@ -118,7 +126,13 @@ class BoundedEditor(GraphEditor):
         return None
 
     def _find_refusal(
-        self, root: ir.Node, replacements: dict[ir.Value, ir.Value], nodes: list[ir.Node], constants: list[ir.Value]
+        self,
+        root: ir.Node,
+        replacements: dict[ir.Value, ir.Value],
+        nodes: list[ir.Node],
+        constants: list[ir.Value],
+        *,
+        finite: bool,
     ) -> str | None:
         for old, new in replacements.items():
             if old.is_graph_output() and new.graph is not None:
@@ -126,6 +140,8 @@ class BoundedEditor(GraphEditor):
                 if node is None or node.graph is not root.graph or new.is_graph_output():
                     return "an output of the graph must keep its own name"
         dead, unread = _find_dead(root, replacements)
+        if finite and not all(map(_is_finite, constants)) and all(map(_is_finite, unread)):
+            return "the joined constant is beyond its type"
         added = sum(map(node_bytes, nodes)) + sum(
             stored_bytes(value) + len(value.meta.get("like", "")) for value in constants
         )
@@ -136,6 +152,11 @@ def stored_bytes(value: ir.Value) -> int:
     """Bytes that the constant ``value`` takes in the file, about."""
     stored = get_const_tensor(value)
     return 0 if stored is None else int(stored.nbytes) + OVERHEAD_BYTES + len(value.name or "")
+
+
+def _is_finite(value: ir.Value) -> bool:
+    stored = get_const_tensor(value)
+    return stored is None or stored.dtype not in FLOAT_TYPES or is_finite(stored.numpy())
 
 
 def _new_nodes(values: Iterable[ir.Value]) -> Iterator[ir.Node]:

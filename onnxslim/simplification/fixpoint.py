@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxslim.core.step_report import StepReport
@@ -62,14 +63,15 @@ def _apply_first_rule(
             report.skip(node.name or str(node.outputs[0].name), f"{rule.name}: {LEFT_OUT}")
             continue
         try:
-            result = rule.match(node, context)
+            with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # what leaves its type is refused below
+                result = rule.match(node, context)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             logger.debug("%s on %s", rule.name, node.name, exc_info=error)
             result = f"{NOT_UNDERSTOOD} ({type(error).__name__}: {error})"
         if result is None:
             continue
         if isinstance(result, dict):
-            touched = editor.replace(node, result)
+            touched = editor.replace(node, result, finite=rule.rounds)
             if isinstance(touched, list):
                 report.count(rule.name)
                 editor.rewrites.append(rewrite)

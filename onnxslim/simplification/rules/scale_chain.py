@@ -23,9 +23,8 @@ def match(node: ir.Node, context: MatchContext) -> MatchResult:
         return f"the result of the {node.op_type} before is read elsewhere"
     a, b = (array.astype(np.float64) for array in (inner_parts[1], outer_parts[1]))
     limits, finite = np.finfo(outer_parts[1].dtype), np.isfinite(a) & np.isfinite(b)
-    with np.errstate(over="ignore", invalid="ignore"):
-        exact = a * b if node.op_type == "Mul" else a + b
-        joined = np.asarray(exact, outer_parts[1].dtype)
+    exact = a * b if node.op_type == "Mul" else a + b
+    joined = np.asarray(exact, outer_parts[1].dtype)
     is_lost = (np.abs(exact) < limits.tiny) & (a != 0) & (b != 0) & (node.op_type == "Mul")
     if (finite & ((np.abs(exact) > limits.max) | is_lost)).any():
         return "the joined constant is beyond its type"

@@ -70,3 +70,9 @@ def test_nearly_a_product_of_a_layer_when_something_is_computed_between() -> Non
         y = Mul (p, c)
     }"""
     rests(RULE, build(text, w=floats(4, 5), c=EIGHT), "neither factor")
+
+
+def test_not_when_the_scaled_weights_would_be_beyond_their_type() -> None:
+    text = "(float[N,4] x) => (float[N,5] y) { m = MatMul (x, w) y = Mul (m, c) }"
+    large = np.asarray(1e20, np.float32)
+    rests(RULE, build(text, w=floats(4, 5) * np.float32(1e25), c=large), "beyond its type")
