@@ -72,7 +72,7 @@ def distill(
         evaluator = StudentEvaluator(teacher_model, held_out_set, context.config, class_outputs)
         before = evaluator.score(input_model)
         plan, part = make_plan(student, teacher_model, context, training_set, held_out_set, options)
-        plan = replace(plan, class_outputs=[name for name in plan.outputs if name in class_outputs])
+        plan = replace(plan, class_outputs=[name for name in plan.outputs if name in evaluator.class_outputs])
         report.add(part)
         plan = set_step_budget(plan, options, len(training_set), start, context.deadline)
         plan = _settle_rate(plan, options, context.progress, report)

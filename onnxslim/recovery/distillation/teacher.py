@@ -68,12 +68,15 @@ class StudentEvaluator:
         held_out: The samples.
         config: How the runtime runs both.
         class_outputs: The teacher's outputs that hold class scores.
+
+    Attributes:
+        class_outputs: Those of them that are (n, classes): where one sample is a run, the first axis may be left out.
     """
 
     def __init__(
         self, teacher: ir.Model, held_out: SampleCache, config: SessionConfig, class_outputs: Sequence[str] = ()
     ) -> None:
-        self._held_out, self._config, self._class_outputs = held_out, config, class_outputs
+        self._held_out, self._config = held_out, config
         self._session = Session(teacher, config)
         first_feeds = next(held_out.iterate_all(1))[0]
         outputs = self._session.run(first_feeds)
@@ -85,7 +88,8 @@ class StudentEvaluator:
         if output_bytes * len(held_out) <= _MAX_KEPT_BYTES:
             self._kept_outputs = list(self._run_teacher())
         self._float_outputs = [name for name in self._session.outputs if np.asarray(outputs[name]).dtype.kind == "f"]
-        self._class_output = next(iter(class_outputs), None)
+        self.class_outputs = [name for name in class_outputs if np.asarray(outputs[name]).ndim == 2]
+        self._class_output = next(iter(self.class_outputs), None)
 
     def _run_teacher(self) -> Iterator[NamedArrays]:
         return (self._session.run(feeds) for feeds, _ in self._held_out.iterate_all(self._batch_size))
@@ -96,7 +100,7 @@ class StudentEvaluator:
         fidelities = {name: OutputFidelity() for name in self._float_outputs}
         teacher_matches: list[np.ndarray] = []
         label_matches: list[np.ndarray] = []
-        losses = _SampleLosses(self._class_outputs)
+        losses = _SampleLosses(self.class_outputs)
         batches = self._held_out.iterate_all(self._batch_size)
         for (feeds, labels), teacher_outputs in zip(batches, self._kept_outputs or self._run_teacher(), strict=True):
             outputs = session.run(feeds)

@@ -45,3 +45,12 @@ def test_an_embedding_that_is_not_of_unit_length_is_not_judged_by_its_largest_nu
     _, report = recover(nets.damaged(teacher, 0.3), teacher, samples, RecoverOptions(steps=3))
     assert report.details["before"]["divergence"] is None
     assert report.details["before"]["agreement"] is None
+
+
+def test_scores_of_one_sample_a_run_may_have_no_axis_for_it() -> None:
+    body = "h = MatMul (x, w) s = Softmax (h) k = Constant <value_ints = [-1]> () y = Reshape (s, k)"
+    teacher = build(f"(float[1,8] x) => (float[4] y) {{ {body} }}", w=floats(8, 4) * 5)
+    samples = open_samples({"x": np.random.default_rng(0).standard_normal((32, 8)).astype(np.float32)}, teacher)
+    _, report = recover(nets.damaged(teacher, 0.3), teacher, samples, RecoverOptions(steps=5, lr=1e-2))
+    assert report.details["before"]["error"] > 0
+    assert report.details["before"]["agreement"] is None
