@@ -69,7 +69,9 @@ def find_nonfinite_weights(nodes: Iterable[ir.Node]) -> Iterator[NonfiniteWeight
                 continue
             found.add(value)
             is_bias = index == (3 if node.op_type in _RECURRENT_OPS else 2)
-            yield NonfiniteWeight(str(value.name), str(node.name), is_bias, "NaN" if is_nan else "infinity", position)
+            yield NonfiniteWeight(
+                str(value.name), str(node.name or node.outputs[0].name), is_bias, "NaN" if is_nan else "infinity", position
+            )
 
 
 def check_finite_weights(model: ir.Model) -> list[str]:

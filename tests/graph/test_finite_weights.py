@@ -53,6 +53,8 @@ def test_what_is_added_or_multiplied_to_inputs_of_layers_is_found_where_it_is_na
     made = model(f"g (float[n,4] x) => (float[n,4] y) {{ y = {op} (x, m) }}", m=np.array([0, 0, np.nan, 0], np.float32))
     (found,) = find_nonfinite_weights(made.graph)
     assert (found.name, found.what, found.position) == ("m", "NaN", (2,))
+    made.graph[0].name = None  # as in bodies
+    assert "(y)" in str(next(find_nonfinite_weights(made.graph)))
 
 
 def test_large_numbers_are_finite() -> None:
