@@ -42,8 +42,8 @@ class SecondMoments:
 
     def add(self, x: np.ndarray, y: np.ndarray | None = None) -> None:
         """Add rows ``x`` (g, n, d) and, if this has targets, ``y`` (g, n, m), those that are finite; any float dtype."""
-        if not np.isfinite(x).all() or (y is not None and not np.isfinite(y).all()):
-            kept = find_finite_rows(x, *(() if y is None else (y,)))
+        kept = find_finite_rows(x, *(() if y is None else (y,)))
+        if not kept.all():
             x, y = x[:, kept], None if y is None else y[:, kept]
         if not x.shape[1]:
             return
@@ -138,11 +138,17 @@ def iterate_chunks(rows: int, groups: int) -> Iterator[slice]:
     return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 
 
+#: What is larger is no number that a layer computes with but the lowest float of its kind, as masks have it and as the
+#: runtime's MaxPool gives it for a window of -inf; its square is none any more.
+MAX_MAGNITUDE = np.float32(1e15)
+
+
 def find_finite_rows(*arrays: np.ndarray) -> np.ndarray:
     """Which of the rows of ``arrays``, (g, n, …) each, are finite in all of them, bool (n,): of a row that is masked out, or
-    holds what nobody reads, nothing can be learnt.
+    holds what nobody reads, nothing can be learnt. Numbers beyond :data:`MAX_MAGNITUDE` stand for infinity.
     """
-    return np.asarray(np.logical_and.reduce([np.isfinite(array).all(axis=(0, 2)) for array in arrays]))
+    within = [(array < MAX_MAGNITUDE) & (array > -MAX_MAGNITUDE) for array in arrays]  # of NaN neither holds
+    return np.asarray(np.logical_and.reduce([known.all(axis=(0, 2)) for known in within]))
 
 
 def ensure_float32(rows: np.ndarray) -> np.ndarray:

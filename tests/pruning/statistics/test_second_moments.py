@@ -25,6 +25,22 @@ def with_ones(x: np.ndarray) -> np.ndarray:
     return np.concatenate([x, np.ones((*x.shape[:2], 1))], axis=2)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("odd", ["nan", "inf", "-inf", "lowest"])
+def test_rows_that_a_mask_took_are_left_out_and_the_others_are_as_if_alone(odd: str, dtype: type[np.floating]) -> None:
+    x, _ = rows(40, 5, 2)
+    x = x.astype(dtype)
+    # what the runtime gives for a window of nothing but -inf is the lowest float32
+    spoilt = np.float32(np.finfo(np.float32).min) if odd == "lowest" else np.float32(odd)
+    with np.errstate(over="ignore"):
+        holed = np.concatenate([x, np.full((1, 3, 5), spoilt, np.float64).astype(dtype)], axis=1)
+    alone, together = SecondMoments(1, 5), SecondMoments(1, 5)
+    alone.add(x)
+    together.add(holed)
+    assert together.count == alone.count == 40
+    np.testing.assert_array_equal(together.mean_xx, alone.mean_xx)
+
+
 @pytest.mark.parametrize("groups", [1, 3])
 def test_moments_in_pieces_equal_the_whole(groups: int) -> None:
     x, y = rows(50, 7, 3, groups)
