@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxslim.core.errors import UsageError
+from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.quantization.linear_layers import WeightMatrix
 from onnxslim.quantization.numerics.block_grids import BlockFormat
 from onnxslim.quantization.weight_only.mixed.choice import parse_formats, read_choice, write_choice
@@ -34,7 +34,6 @@ def test_a_choice_is_read_as_it_was_written(texts: list[str]) -> None:
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ({"int8:128": ("w7",)}, "no weight w7"),
         ({"int8:128": ("w0",)}, "one format without names"),
         ({"int8:128": (), "uint4:64": ()}, "one format without names"),
         ({"int4:32": ()}, "does not fit w0"),
@@ -44,6 +43,11 @@ def test_a_choice_is_read_as_it_was_written(texts: list[str]) -> None:
 def test_a_choice_that_does_not_fit_is_refused(written: dict[str, tuple[str, ...]], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         read_choice(written, make_weights(2))
+
+
+def test_a_choice_for_a_weight_that_the_model_has_not_is_of_another_model() -> None:
+    with pytest.raises(InvalidDataError, match="no weight with a choice w7"):
+        read_choice({"int8:128": ("w7",)}, make_weights(2))
 
 
 def test_an_unknown_format_is_refused() -> None:
