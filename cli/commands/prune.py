@@ -123,7 +123,8 @@ def prune(
             if_slower="refuse" if is_timed else "tell",
         )
     if absent is not None:
-        result.warnings.append(f"{absent.message}: observed on the CPU provider, cut by count alone, and not timed")
+        done = "observed on the CPU provider, cut by count alone, and not timed" if asked.channels else "not timed"
+        result.warnings.append(f"{absent.message}: {done}")
     return result
 
 

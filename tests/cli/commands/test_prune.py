@@ -166,3 +166,12 @@ def test_a_provider_that_is_not_here_needs_no_clock_whatever_is_rounded_to(
     planned = run("prune", cnn, "--data", calib, "--provider", "tensorrt", *budget, "--round-to", "auto", "--dry-run")
     assert planned.code == 0
     assert "round_to: 1" in planned.out
+
+
+def test_zeros_alone_with_a_provider_that_is_not_here_are_said_to_be_untimed_and_no_more(
+    run: Run, cnn: str, tmp_path: Path
+) -> None:
+    outcome = run("prune", cnn, "-o", tmp_path / "out.onnx", "--sparsity", "50%", "--provider", "tensorrt", "--json")
+    assert outcome.code == 0
+    (said,) = [warning for warning in outcome.json["warnings"] if "tensorrt" in warning]
+    assert said.endswith(": not timed")
