@@ -35,7 +35,7 @@ from onnxslim.pruning.reconstruction.layerwise import reconstruct_layers
 from onnxslim.pruning.selection.budget import make_budget, settle_counting
 from onnxslim.pruning.selection.candidates import Candidates, PruningDecision
 from onnxslim.pruning.selection.effects import Effects
-from onnxslim.pruning.selection.latency import pace_timing
+from onnxslim.pruning.selection.pacing import BudgetPace
 from onnxslim.pruning.selection.plan import list_choices, meet_budget, select_below_threshold
 from onnxslim.pruning.selection.survey import Surveys, survey_candidates, survey_known_heads
 from onnxslim.pruning.selection.widths import plan_widths
@@ -43,8 +43,6 @@ from onnxslim.pruning.sparsity.sparsify import sparsify
 from onnxslim.pruning.state_units import close_states, open_states
 from onnxslim.runtime.session import SessionConfig, check_loads
 
-#: A budget is met within this share of the time that is left; the rest is for the repair.
-_MEETING_SHARE = 0.4
 _CUTS_HINT = "a replay needs the same model and options; leave cuts out to choose anew"
 #: What a budget may take, as it is counted in the report.
 _REMOVED_KINDS = {_UNITS := "units", _BLOCKS := "blocks", _CHEAPER_LAYERS := "layers in a cheaper form"}
@@ -199,15 +197,12 @@ def _prune_channels(
                 decision = select_below_threshold(candidates, survey_result.criterion_scores, widths, options)
             else:
                 choices = list_choices(candidates, effects, budget.savings(candidates, widths), options)
-                pacer = timing.pace(share=_MEETING_SHARE)
-                repeat = pace_timing(timing.deadline)
-                kept_cut = meet_budget(
-                    candidates, choices, budget, is_uniform=options.uniform, pacer=pacer, repeat_pacer=repeat
-                )
+                pace = BudgetPace(timing)
+                kept_cut = meet_budget(candidates, choices, budget, is_uniform=options.uniform, pace=pace)
                 decision = kept_cut.cut
-                if pacer.has_refused:
+                if pace.has_refused:
                     report.decision = replace(report.decision, by_clock=True)
-                if (warning := budget.describe_doubt(kept_cut)) is not None:
+                if (warning := budget.describe_doubt(kept_cut, out_of_time=pace.has_refused)) is not None:
                     report.warnings.append(warning)
         pruned = candidates.build_for_repair(decision)
         shapes.infer(pruned)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -86,7 +86,7 @@ def _interleave_here(
     **limits: Any,
 ) -> Timing:
     configs = [session.config for session in sessions.values()]
-    clock = pick_clock(own_thread=not wall and _runs_on_this_thread(configs))
+    clock = pick_clock(own_thread=not wall and all(map(_runs_on_this_thread, configs)))
     times = time_in_turn(
         {name: session.run for name, session in sessions.items()}, feeds, clock,
         progress=lambda done, total: progress("timing", done, total), **limits,
@@ -123,6 +123,13 @@ def count_inferences(
         return np.concatenate(list(pool.map(run_until_end, range(concurrency))))
 
 
-def _runs_on_this_thread(configs: Sequence[SessionConfig]) -> bool:
+def pick_timing_clock(config: SessionConfig) -> Callable[[], float]:
+    """The clock that tells how long timing takes with ``config`` where nothing else runs: this thread's on the processor if
+    that does all the work, else the wall's, for what other threads and machines take does not show on its own.
+    """
+    return pick_clock(own_thread=current_device() is None and _runs_on_this_thread(config))
+
+
+def _runs_on_this_thread(config: SessionConfig) -> bool:
     """Whether the thread that calls does all the work."""
-    return all(config.is_cpu and config.threads == 1 and not config.custom_ops for config in configs)
+    return config.is_cpu and config.threads == 1 and not config.custom_ops

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxslim.activations.run_context import RunContext
+from onnxslim.core.deadline import NO_TIME_LEFT
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.graph.cost import compute_cost
 from onnxslim.model_io import model_file
@@ -49,16 +50,23 @@ class Budget:
     savings: Callable[[Candidates, Widths], Savings]
     tolerance: float = 1.003
 
-    def describe_doubt(self, kept: KeptCut[T]) -> str | None:
-        """What to warn of where what ``kept`` leaves cannot be relied on, else None: a clock has read it too differently."""
-        shares = [bound / self.total for bound in kept.bounds]
-        if kept.is_sure and shares[1] - shares[0] <= MAX_SHARE_SPREAD:
+    def describe_doubt(self, kept: KeptCut[T], *, out_of_time: bool = False) -> str | None:
+        """What to warn of, else None: a clock has read what ``kept`` leaves too differently, or time was up
+        (``out_of_time``) before that was known or what went beyond the budget was spared.
+        """
+        low, high = (bound / self.total for bound in kept.bounds)
+        asked = self.limit / self.total
+        is_known = kept.is_sure and high - low <= MAX_SHARE_SPREAD
+        goes_too_far = out_of_time and 1 - (low + high) / 2 > self.tolerance * (1 - asked)
+        if is_known and not goes_too_far:
             return None
-        asked = "" if kept.is_sure else f", where {self.limit / self.total:.1%} were asked for"
-        return (
-            f"this machine was noisy while it was timed: what is left takes {shares[0]:.1%} to {shares[1]:.1%} of the "
-            f"time{asked}; prune again when nothing else runs"
-        )
+        shares = f"{low:.1%}" if low == high else f"{low:.1%} to {high:.1%}"
+        left = f"{shares} of the {self.name} is left"
+        if goes_too_far or not kept.is_sure:
+            left += f", where {asked:.1%} was asked for"
+        if out_of_time:
+            return f"{NO_TIME_LEFT} to find what meets the budget more closely: {left}; give a longer --budget"
+        return f"this machine was noisy while it was timed: {left}; prune again when nothing else runs"
 
 
 def settle_counting(model: ir.Model, context: RunContext, options: PruneOptions) -> tuple[PruneOptions, str | None]:

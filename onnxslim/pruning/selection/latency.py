@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 
@@ -12,7 +11,6 @@ import onnx_ir as ir
 from onnxslim.channels.analysis.units import Analysis
 from onnxslim.channels.removable_blocks import DroppableBlock
 from onnxslim.channels.rewriter import delete_units
-from onnxslim.core.deadline import Pacer, seconds_left
 from onnxslim.data.samples import Samples
 from onnxslim.data.split import draw_timed_runs
 from onnxslim.graph import shapes
@@ -32,15 +30,6 @@ InputTensors = Mapping[str, np.ndarray]
 CHANNEL_MULTIPLE = 8
 #: Rounds of one reading, and its seconds at most. A cut is read several times: sessions differ by more than rounds tell.
 _ROUNDS, _SECONDS_PER_READING = 10, 8.0
-#: What is timed to choose by takes so many seconds at most, and this share of the time that is left.
-_MAX_SECONDS, _MAX_TIME_SHARE = 60.0, 0.25
-
-
-def pace_timing(deadline: float | None) -> Pacer:
-    """What tells whether more may be timed. Where nobody waits, what other processes take does not count."""
-    if deadline is None:
-        return Pacer(time.process_time() + _MAX_SECONDS, clock=time.process_time)
-    return Pacer(time.monotonic() + min(_MAX_SECONDS, _MAX_TIME_SHARE * max(seconds_left(deadline), 0.0)))
 
 
 def finish_for_timing(model: ir.Model, known: Collection[str]) -> ir.Model:

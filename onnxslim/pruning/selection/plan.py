@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.core.deadline import Pacer
-from onnxslim.core.errors import GateError, UnsupportedError
+from onnxslim.activations.run_context import RunContext
+from onnxslim.core.deadline import NO_TIME_LEFT
+from onnxslim.core.errors import GateError, TimeLimitError, UnsupportedError
 from onnxslim.pruning.block_dropping import find_conflicts
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.budget import NO_LAYERS_HINT, Budget
@@ -21,6 +22,7 @@ from onnxslim.pruning.selection.knapsack import (
     interpolate_effects,
     solve_knapsack,
 )
+from onnxslim.pruning.selection.pacing import BudgetPace
 from onnxslim.pruning.selection.readings import KeptCut, Reading, find_least_cut
 from onnxslim.pruning.selection.widths import Widths
 
@@ -91,8 +93,7 @@ def meet_budget(
     budget: Budget,
     *,
     is_uniform: bool,
-    pacer: Pacer | None = None,
-    repeat_pacer: Pacer | None = None,
+    pace: BudgetPace | None = None,
 ) -> KeptCut[PruningDecision]:
     """What to remove so that the model meets ``budget``, by as little as can be.
 
@@ -104,10 +105,10 @@ def meet_budget(
         choices: Of every family, then of every block, then of every layer with cheaper forms.
         budget: What may be left.
         is_uniform: Take the same share from every family, and no blocks.
-        pacer: Tells whether there is time to come nearer to the budget once it is met.
-        repeat_pacer: Tells whether there is time to read a clock once more.
+        pace: Tells whether there is time to find what meets the budget, and then to come nearer to it.
 
     Raises:
+        TimeLimitError: Nothing was found in time to meet it.
         GateError: Not even everything that may go saves enough; says how much does, and what holds the rest.
     """
 
@@ -119,15 +120,19 @@ def meet_budget(
         # choices are steps: asking for a little more or less often gives the same one
         return None if decision is None else (repr(decision.recipe_entry), decision)
 
+    pace = pace or BudgetPace(RunContext())
     kept = find_least_cut(
         propose, read, budget.limit,
         whole=candidates.make_decision([0] * len(candidates.curves)),
         tolerance=budget.tolerance,
-        fits=(pacer or Pacer(None)).fits,
-        may_repeat=(repeat_pacer or Pacer(None)).fits,
+        fits=lambda is_found: pace.fits(is_found=is_found),
+        may_repeat=pace.may_repeat,
     )  # fmt: skip
     if kept is not None:
         return kept
+    if pace.has_refused:
+        text = f"prune: {NO_TIME_LEFT} to find what leaves {budget.limit / budget.total:.1%} of the {budget.name}"
+        raise TimeLimitError(text, hint="give a longer --budget")
     full_choice = [len(c.amounts) - 1 for c in choices]
     blocks_start, blocks_end = len(candidates.curves), len(candidates.curves) + len(candidates.blocks)
     full_choice[blocks_start:blocks_end] = [0] * len(candidates.blocks)

@@ -132,10 +132,10 @@ def find_least_cut(
     *,
     whole: T,
     tolerance: float,
-    fits: Callable[[], bool] = lambda: True,
+    fits: Callable[[bool], bool] = lambda is_found: True,
     may_repeat: Callable[[], bool] = lambda: True,
 ) -> KeptCut[T] | None:
-    """The least that is proposed of what surely leaves no more than ``limit``, or None where nothing is found to.
+    """The least that is proposed of what surely leaves no more than ``limit``; None where nothing is found to, or in time.
 
     What is asked for is corrected by what a proposal was found to save: in growing steps until something was enough, by
     bisection from then on.
@@ -147,7 +147,7 @@ def find_least_cut(
         limit: How much may be left.
         whole: The cut of nothing, which is judged first.
         tolerance: A cut that saves so many times what has to be saved is good enough.
-        fits: Whether there is time for another cut, once one was found.
+        fits: Whether there is time for another cut, asked before each; it is told whether one was found that may be enough.
         may_repeat: Whether there is time to read another time what was read before.
     """
     judge = _Judge(read, limit, may_repeat)
@@ -160,7 +160,7 @@ def find_least_cut(
     sure: tuple[str, T] | None = None
     likely: dict[float, tuple[str, T]] = {}
     for attempt in range(MAX_CORRECTIONS):
-        if (sure or likely) and not fits():
+        if not fits(bool(sure or likely)):
             break
         proposal = propose(asked)
         is_enough, missing = True, 0.0

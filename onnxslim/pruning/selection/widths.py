@@ -20,8 +20,9 @@ from onnxslim.graph import shapes
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.candidates import Candidates
 from onnxslim.pruning.selection.knapsack import Savings, list_amounts
-from onnxslim.pruning.selection.latency import CHANNEL_MULTIPLE, finish_for_timing, pace_timing
+from onnxslim.pruning.selection.latency import CHANNEL_MULTIPLE, finish_for_timing
 from onnxslim.pruning.selection.layer_times import LayerTimes
+from onnxslim.pruning.selection.pacing import pace_timing
 from onnxslim.runtime.node_profile import measure_node_times
 from onnxslim.runtime.session import open_timed_session
 from onnxslim.runtime.timing import interleave
@@ -71,7 +72,7 @@ def plan_widths(candidates: Candidates, options: PruneOptions, context: RunConte
         return Widths([list_amounts(len(curve.group), multiple) for curve in candidates.curves], multiple)
     key = str(options.round_to)
     if key not in cache:
-        timer = _WidthTimer(candidates, context, pace_timing(context.deadline))
+        timer = _WidthTimer(candidates, context, pace_timing(context))
         cache[key] = timer.measure(options.round_to if isinstance(options.round_to, int) else None)
     return cache[key]
 

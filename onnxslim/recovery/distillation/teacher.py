@@ -10,7 +10,7 @@ import onnx_ir as ir
 import torch
 
 from onnxslim.activations.working_set import estimate_peak_bytes, limit_batch_size
-from onnxslim.core.errors import InvalidModelError, OnnxslimError
+from onnxslim.core.errors import InvalidModelError, UnsupportedError, UsageError
 from onnxslim.data.samples import Samples
 from onnxslim.graph import shapes
 from onnxslim.graph.signature import tap_outputs
@@ -52,10 +52,13 @@ def find_class_outputs(teacher: ir.Model, samples: Samples, config: SessionConfi
     """The outputs of ``teacher`` that are one score a class, (n, classes): those that results are judged by as such.
 
     A row of numbers does not say whether its largest means anything: those of an embedding's do not.
+
+    Raises:
+        LimitError: The runtime ran out of memory.
     """
     try:
         kinds = recognize_outputs(teacher, samples, config=config, labels=samples.labels)
-    except OnnxslimError:  # none has a row a sample
+    except (UnsupportedError, UsageError):  # none is a tensor with a row a sample; a lack of memory says nothing of that
         return []
     return [kind.outputs[0] for kind in kinds if kind.name == "class scores" and not kind.squeezed]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import onnx_ir as ir
 import pytest
 
@@ -13,6 +15,7 @@ from onnxslim.model_io import model_file
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection import budget
 from onnxslim.pruning.selection.latency import CHANNEL_MULTIPLE
+from onnxslim.pruning.selection.readings import KeptCut
 from onnxslim.runtime.session import SessionConfig
 from tests.support import nets
 from tests.support.pruned import run_prune
@@ -71,3 +74,33 @@ def test_what_a_clock_left_to_be_counted_is_repeated_by_its_cuts(monkeypatch: py
     _, report = run_prune(nets.residual(), remove=0.3, of=None)
     assert (report.decision.of, report.decision.by_clock) == ("params", True)
     assert any("the clock cannot tell" in text for text in report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("kept", "out_of_time", "said"),
+    [
+        (KeptCut(0, (0.69, 0.70)), False, None),
+        (KeptCut(0, (0.69, 0.70)), True, None),
+        (
+            KeptCut(0, (0.5, 0.7)),
+            False,
+            "this machine was noisy while it was timed: 50.0% to 70.0% of the latency is left; ",
+        ),
+        (KeptCut(0, (0.5, 0.5)), False, None),
+        (
+            KeptCut(0, (0.5, 0.5)),
+            True,
+            "no time left .*: 50.0% of the latency is left, where 70.0% was asked for; .*--budget",
+        ),
+        (KeptCut(0, (0.65, 0.72), False), True, "no time left .*: 65.0% to 72.0% .*, where 70.0% was asked for; .*--budget"),
+        (KeptCut(0, (0.65, 0.72), False), False, "noisy .*: 65.0% to 72.0% .*, where 70.0% was asked for; prune again"),
+    ],
+)
+def test_what_is_left_is_doubted_aloud_and_for_the_right_reason(
+    kept: KeptCut[int], out_of_time: bool, said: str | None
+) -> None:
+    asked = budget.Budget("latency", 2.0, 1.4, lambda model: budget.Reading(2.0), budget._get_seconds, 1.03)
+    scaled = KeptCut(kept.cut, (2 * kept.bounds[0], 2 * kept.bounds[1]), kept.is_sure)
+    text = asked.describe_doubt(scaled, out_of_time=out_of_time)
+    assert (text is None) == (said is None)
+    assert said is None or re.search(said, str(text))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import onnx_ir as ir
 import pytest
 
 from onnxslim.activations.run_context import RunContext
-from onnxslim.core.deadline import Pacer
-from onnxslim.core.errors import GateError
+from onnxslim.core.errors import GateError, TimeLimitError
 from onnxslim.graph.cost import compute_cost
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.selection.budget import make_budget
 from onnxslim.pruning.selection.effects import initial_effects
+from onnxslim.pruning.selection.pacing import BudgetPace
 from onnxslim.pruning.selection.plan import list_choices, meet_budget
 from onnxslim.pruning.selection.readings import Reading
 from onnxslim.pruning.selection.survey import Surveys, survey_candidates
@@ -45,9 +46,17 @@ def test_what_cannot_be_met_says_what_can() -> None:
     assert caught.value.exit_code == 5
 
 
-class _NoTime(Pacer):
-    def fits(self) -> bool:
-        return False
+class _Hurried(BudgetPace):
+    """Has time for so many cuts until one is found, and for none from then on."""
+
+    def __init__(self, cuts: float = math.inf) -> None:
+        super().__init__(RunContext())
+        self._cuts = cuts
+
+    def fits(self, *, is_found: bool) -> bool:
+        self._cuts -= 1
+        self.has_refused = is_found or self._cuts < 0
+        return not self.has_refused
 
 
 def test_without_time_the_first_choice_that_meets_the_budget_is_taken() -> None:
@@ -64,7 +73,7 @@ def test_without_time_the_first_choice_that_meets_the_budget_is_taken() -> None:
 
     counted = replace(budget, read=read, tolerance=1.0)
     choices = list_choices(candidates, initial_effects(candidates), counted.savings(candidates, widths), options)
-    hurried = meet_budget(candidates, choices, counted, is_uniform=False, pacer=_NoTime(None)).cut
+    hurried = meet_budget(candidates, choices, counted, is_uniform=False, pace=_Hurried()).cut
     met = [compute_cost(model).macs <= budget.limit for model in measured]
     assert met[-1]
     assert not any(met[:-1])
@@ -81,4 +90,23 @@ def test_where_no_cut_saves_anything_that_is_said() -> None:
     slower = replace(budget, read=lambda model: Reading(1.003 * budget.total))
     choices = list_choices(candidates, initial_effects(candidates), savings, options)
     with pytest.raises(GateError, match="no cut saves any of it"):
-        meet_budget(candidates, choices, slower, is_uniform=False, pacer=Pacer(None))
+        meet_budget(candidates, choices, slower, is_uniform=False)
+
+
+def test_where_time_ends_before_anything_is_enough_it_is_not_said_that_nothing_can_be() -> None:
+    model = nets.residual(blocks=2)
+    context, options = RunContext(), PruneOptions(remove=0.3, of="macs", round_to=1)
+    candidates = survey_candidates(model, context, options, Surveys(), has_budget=True).candidates
+    budget = make_budget(model, context, options)
+    assert budget is not None
+    readings = list[ir.Model]()
+
+    def read(model: ir.Model) -> Reading:
+        readings.append(model)
+        return Reading(budget.total)
+
+    savings = budget.savings(candidates, plan_widths(candidates, options, context, {}))
+    choices = list_choices(candidates, initial_effects(candidates), savings, options)
+    with pytest.raises(TimeLimitError, match=r"no time left to find what leaves 70.0% of the macs"):
+        meet_budget(candidates, choices, replace(budget, read=read), is_uniform=False, pace=_Hurried(2))
+    assert len(readings) <= 3

@@ -122,3 +122,17 @@ def test_what_scatters_between_readings_counts_beside_what_they_tell() -> None:
         apart.add("a", Reading(amount, 0.001))
     (low, high), (lower, higher) = alike.bounds("a"), apart.bounds("a")
     assert lower < 0.95 < low < 1 < high < 1.05 < higher
+
+
+@pytest.mark.parametrize("cuts", [1, 3])
+def test_what_is_looked_for_in_vain_ends_with_the_time(cuts: int) -> None:
+    machine, asked = Machine(np.random.default_rng(0), 0.0, real=0.001), list[bool]()
+
+    def fits(is_found: bool) -> bool:
+        asked.append(is_found)
+        return len(asked) <= cuts
+
+    kept = find_least_cut(machine.propose, machine.read, 0.5, whole=0, tolerance=TOLERANCE, fits=fits)
+    assert kept is None
+    assert machine.read_count <= 1 + cuts
+    assert asked == [False] * (cuts + 1)

@@ -7,8 +7,9 @@ import pytest
 
 pytest.importorskip("torch", reason="recover needs torch")
 
-from onnxslim.core.errors import InvalidModelError
+from onnxslim.core.errors import InvalidModelError, LimitError
 from onnxslim.data.sources import open_samples
+from onnxslim.recovery.distillation import teacher as teaching
 from onnxslim.recovery.distillation.teacher import check_same_interface, find_class_outputs
 from onnxslim.recovery.options import RecoverOptions
 from onnxslim.recovery.step import recover
@@ -54,3 +55,15 @@ def test_scores_of_one_sample_a_run_may_have_no_axis_for_it() -> None:
     _, report = recover(nets.damaged(teacher, 0.3), teacher, samples, RecoverOptions(steps=5, lr=1e-2))
     assert report.details["before"]["error"] > 0
     assert report.details["before"]["agreement"] is None
+
+
+def test_a_lack_of_memory_is_not_taken_for_outputs_that_hold_no_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nets.mlp()
+    samples = open_samples({"x": np.zeros((16, 8), np.float32)}, model)
+
+    def run_out(*_: object, **__: object) -> list[object]:
+        raise LimitError("the runtime ran out of memory")
+
+    monkeypatch.setattr(teaching, "recognize_outputs", run_out)
+    with pytest.raises(LimitError, match="out of memory"):
+        find_class_outputs(model, samples, SessionConfig())
