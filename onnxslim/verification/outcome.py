@@ -78,7 +78,7 @@ def make_error(
         wanted = _count_deciding_samples(checks, plan)
         more = "more data, or such as fit, would tell" if plan is None else "it lies too near the limit"
         if wanted is not None:
-            more = f"about {wanted} samples would decide, if these are typical"
+            more = f"for these two models about {wanted} samples would decide, if their drop stays what it is on these"
         hint = f"{more}; --inconclusive pass lets it through"
     error = kind(describe_verdict(checks), hint=hint)
     error.result = result  # type: ignore[union-attr]

@@ -53,8 +53,11 @@ class SamplePlan:
         there_are = f"there are {self.given}" + (f", {self.used} are judged" if self.used < self.given else "")
         if self.needed is None:
             return f"no number of samples is sure to decide on a drop of {limit} (by {self.pilot} of them); {there_are}"
-        fewer = "" if self.needed <= self.given else ", fewer where it is plain"
-        return f"about {self.needed} samples decide on a drop of {limit} (by {self.pilot} of them){fewer}; {there_are}"
+        fewer = "" if self.needed <= self.given else ", fewer where a drop is plainly within or beyond it"
+        return (
+            f"about {self.needed} samples decide on a drop of {limit} between any two models that differ as much from "
+            f"sample to sample as these do on {self.pilot} of them{fewer}; {there_are}"
+        )
 
 
 def choose_pilot_size(total: int, limit: float) -> int:

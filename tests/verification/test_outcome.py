@@ -28,7 +28,9 @@ def test_the_error_of_an_open_verdict_says_how_many_samples_would_decide() -> No
     plan, result = SamplePlan(100, 900, 100, 100), Result("verify")
     error = make_error(InconclusiveError, [OPEN], plan, result)
     assert (error.exit_code, error.result) == (7, result)  # type: ignore[attr-defined]
-    assert "about 400 samples" in (error.hint or "")
+    assert "for these two models about 400 samples" in (error.hint or "")
+    # before the run the number is of any two models: it is larger, and the line says so
+    assert "about 900 samples decide on a drop of 1 % between any two models" in plan.describe("1 %")
     beside = Check("speed", "cannot tell", "", 1.1, (1.0, 1.2), 1.1)
     assert "too near the limit" in (make_error(InconclusiveError, [beside], plan, result).hint or "")
 
