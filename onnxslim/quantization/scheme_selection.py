@@ -72,6 +72,9 @@ def resolve_scheme(
         UsageError: An unknown option, options that contradict each other, or no data where they are needed.
     """
     target = detect_target(context.config) if options.target == "auto" else get_target(options.target)
+    if options.placement == "measured" and not target.runs_on(context.config.provider_name):
+        report.skip("measured placement", f"times on {context.config.provider} here say nothing about {target.name}")
+        options = replace(options, placement="static")
     if options.activations not in ("auto", *ACTIVATION_MODES):
         raise UsageError(f"--activations {options.activations}: unknown", hint=f"one of {', '.join(ACTIVATION_MODES)}")
     for name in ("max_size", "weight_formats"):
@@ -100,7 +103,7 @@ def resolve_scheme(
             )
         scheme, reason = "static", reason if scheme == "static" else target.no_contrib_ops_reason
     elif scheme == "auto":
-        feed = CalibrationFeeds(context.samples).for_timing(1, context.config)[0]
+        feed = CalibrationFeeds(context.samples).for_timing(1, context.config, options.placement)[0]
         costs = get_cost_model(target, context.config, options.placement)
         scheme, reason = choose_cheaper_scheme(model, replace(target, cost_model=costs), feed)
     if options.float_weights not in FLOAT_WEIGHTS:
@@ -120,9 +123,6 @@ def resolve_scheme(
     options = replace(options, target=target.name, activations=scheme if scheme in ACTIVATION_MODES else "auto")
     if (warning := explain_unmeasured(target, context.config, available_providers())) is not None:
         report.warnings.append(warning)
-    if options.placement == "measured" and not target.runs_on(context.config.provider_name):
-        report.skip("measured placement", f"times on {context.config.provider} here say nothing about {target.name}")
-        options = replace(options, placement="static")
     return scheme, options
 
 

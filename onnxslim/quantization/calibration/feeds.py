@@ -44,9 +44,13 @@ class CalibrationFeeds:
         """The first ``count``, held; or all there are."""
         return list(self[:count])
 
-    def for_timing(self, count: int, config: SessionConfig) -> list[Mapping[str, np.ndarray]]:
-        """``count`` runs that stand for what a service does, of as many samples as ``config`` says, held; or fewer."""
-        return list(draw_timed_runs(self._samples, count, config.batch_size))
+    def for_timing(self, count: int, config: SessionConfig, placement: str) -> list[Mapping[str, np.ndarray]]:
+        """``count`` runs that stand for what a service does, held; or fewer.
+
+        Where times are ``measured`` each has as many samples as ``config`` says. A table counts single ones: what is
+        ``static`` is the same file in whichever batches the data are read.
+        """
+        return list(draw_timed_runs(self._samples, count, config.batch_size if placement == "measured" else 1))
 
     def with_prompts(self, count: int) -> CalibrationFeeds:
         """``count`` of them, or all there are: of texts up to half are runs that read a prompt, which show many tokens; the

@@ -163,8 +163,9 @@ class DynamicBuilder:
     def _make_groups(self, losses: Mapping[str, float]) -> tuple[float, list[IndependentGroup]]:
         """Nanoseconds of the float model, and what the layers that read each weight gain in int8 and lose by it."""
         units = find_fusion_groups(self._model, self._target)
-        feed = CalibrationFeeds(self._context.require_samples("quantize")).for_timing(1, self._context.config)[0]
-        costs = get_cost_model(self._target, self._context.config, self._options.placement)
+        config, placement = self._context.config, self._options.placement
+        feed = CalibrationFeeds(self._context.require_samples("quantize")).for_timing(1, config, placement)[0]
+        costs = get_cost_model(self._target, config, placement)
         times = estimate_unit_times(self._model, units, costs, shapes.read_dim_sizes(self._model, feed))
         float_mac, int8_mac = costs.dense_mac
         groups = []

@@ -85,8 +85,8 @@ def choose_lstms(
     if open_layers := [layer for layer in layers if layer.name not in choices]:
         feeds = CalibrationFeeds(context.require_samples("quantize"))
         choices |= choose_lstm_layers(
-            model, open_layers, feeds.spread(_MAX_OBSERVED_SAMPLES), feeds.for_timing(_MAX_TIMED_RUNS, context.config),
-            context.config,
+            model, open_layers, feeds.spread(_MAX_OBSERVED_SAMPLES),
+            feeds.for_timing(_MAX_TIMED_RUNS, context.config, options.placement), context.config,
             placement=options.placement if recorded is None else "recorded",
             min_sqnr=0.0 if is_judged and options.min_sqnr is None else get_min_sqnr_db(options),
             reduce_range=target.saturating_pairs,

@@ -95,7 +95,10 @@ def quantize_dynamic(
     progress("timing", 2, 3)
     if options.placement == "measured":
         fastest_name, seconds = placement_profiling.pick_fastest(
-            {"float": model, "dynamic": result}, feeds.for_timing(NUM_TIMING_SAMPLES, config), config, report
+            {"float": model, "dynamic": result},
+            feeds.for_timing(NUM_TIMING_SAMPLES, config, options.placement),
+            config,
+            report,
         )
         if fastest_name == "float" and seconds["dynamic"] > seconds["float"]:
             report.warnings.append(

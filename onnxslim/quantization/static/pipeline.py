@@ -144,7 +144,7 @@ def quantize_static(
     if given is not None and options.loss_share is None:
         built = builder.build(given)
         return _summarize(SelectedPlacement(built, judge.take_smallest(built.variants)), builder)
-    timing_feeds = feeds.for_timing(NUM_TIMING_SAMPLES, config)
+    timing_feeds = feeds.for_timing(NUM_TIMING_SAMPLES, config, options.placement)
     with report.part("placement"):
         qparams = range_selector.get_qparams(best_method)
         fastest = choose_fastest(

@@ -54,7 +54,7 @@ def choose_block_layers(
         return ()
     weights = find_block_weights(model, options.exclude)
     calibration = None if context.samples is None else CalibrationFeeds(context.samples)
-    feeds = None if calibration is None else calibration.for_timing(NUM_TIMING_SAMPLES, context.config)
+    feeds = None if calibration is None else calibration.for_timing(NUM_TIMING_SAMPLES, context.config, options.placement)
     large = _find_large(model, weights, feeds[0] if feeds else {}, has_slow_int8=target.saturating_pairs)
     if feeds is None or options.placement != "measured" or not weights:
         return large

@@ -142,7 +142,7 @@ class WeightsBuilder:
     @cached_property
     def _float_seconds(self) -> float:
         target, config = TARGETS[self._options.target], self._context.config
-        feed = CalibrationFeeds(self._context.require_samples("quantize")).for_timing(1, config)[0]
+        feed = CalibrationFeeds(self._context.require_samples("quantize")).for_timing(1, config, self._options.placement)[0]
         units, dims = find_fusion_groups(self._model, target), shapes.read_dim_sizes(self._model, feed)
         costs = get_cost_model(target, config, self._options.placement)
         return sum(estimate_unit_times(self._model, units, costs, dims).floats.values()) * 1e-9

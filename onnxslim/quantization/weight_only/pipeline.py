@@ -152,7 +152,7 @@ def quantize_weights(
         report.warnings.append(f"4 bits are for float32 layers: the weights of {others} in another float type are in 8 bits")
     context.progress("weights", 1, 1)
     if block_layers is None and options.placement == "measured" and context.samples is not None:
-        timing_feeds = CalibrationFeeds(context.samples).for_timing(NUM_TIMING_SAMPLES, context.config)
+        timing_feeds = CalibrationFeeds(context.samples).for_timing(NUM_TIMING_SAMPLES, context.config, options.placement)
         candidates = {"float": model, "weights": result}
         _, seconds = placement_profiling.pick_fastest(candidates, timing_feeds, context.config, report)
         if seconds["weights"] > 1.05 * seconds["float"]:

@@ -216,7 +216,8 @@ def _describe_front(
         for i in shown
     ]
     if is_timed and sum(sizes[i] for i in shown) <= _MAX_TIMED_BYTES:
-        timing_feeds = CalibrationFeeds(context.require_samples("timing")).for_timing(NUM_TIMING_SAMPLES, context.config)
+        feeds = CalibrationFeeds(context.require_samples("timing"))
+        timing_feeds = feeds.for_timing(NUM_TIMING_SAMPLES, context.config, "measured")
         sessions = {str(i): open_timed_session(builder.sketch(_name(front[i], weights)), context.config) for i in shown}
         timing = interleave(sessions, timing_feeds, rounds=30, seconds=_TIMING_SECONDS)
         for i, entry in zip(shown, entries, strict=True):
