@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 #: Signals that native code sends itself; what is sent from outside ends this process as it would have ended the command.
 _DEATHS = ("SIGSEGV", "SIGFPE", "SIGILL", "SIGBUS", "SIGABRT", "SIGTRAP", "SIGSYS")
 _FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+#: Those that ask the command to end: no other child begins then, and the first two end it as they end one that lives.
+_INTERRUPTS = ("SIGINT", "SIGTERM")
+_ENDINGS = (*_INTERRUPTS, "SIGHUP", "SIGQUIT")
 #: Of a frame of the runtime in a trace: its Python sides, and the function.
 _RUNTIME_FRAME = re.compile(r'^  File "[^"\n]*onnxruntime_inference_collection\.py", line \d+ in (\w+)$', re.MULTILINE)
 _PR_SET_PDEATHSIG = 1
@@ -58,6 +61,7 @@ def run_supervised(arguments: Sequence[str]) -> int:
         awaited = {signal.SIGCHLD, *(signal.Signals[name] for name in _FORWARDED)}
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
         parent, attempts = os.getpid(), begin_supervision(kept)
+        received: set[str] = set()
         while True:
             try:
                 os.mkdir(temporary)
@@ -67,15 +71,22 @@ def run_supervised(arguments: Sequence[str]) -> int:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
                 return _run(arguments)
             if child == 0:
-                _become_child(parent, mask, trace_file)
                 tempfile.tempdir = temporary
-                code = _run(arguments)
+                try:
+                    _become_child(parent, mask, trace_file)
+                    code = _run(arguments)
+                except KeyboardInterrupt:  # one that came before anybody handled it
+                    code = _report_interrupt(arguments)
                 _note_outcome(outcome, code)
                 return code
-            code = _wait_for(child, awaited)
+            code = _wait_for(child, awaited, received)
             shutil.rmtree(temporary, ignore_errors=True)
-            if code < 0 and not outcome[0] and _can_go_on(-code, trace_file, arguments, attempts):
-                continue
+            has_died = code < 0 and not outcome[0] and signal.Signals(-code).name in (*_DEATHS, "SIGKILL")
+            ending = _find_ending(received)
+            if has_died and ending is None and _can_go_on(-code, trace_file, arguments, attempts):
+                ending = _find_ending(received)  # what came meanwhile, no child got
+                if ending is None:
+                    continue
             break
         shutil.rmtree(scratch, ignore_errors=True)
         if code >= 0:
@@ -83,11 +94,14 @@ def run_supervised(arguments: Sequence[str]) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if outcome[0]:
             return _report_late_death(-code, outcome[1], arguments)
-        if signal.Signals(-code).name in (*_DEATHS, "SIGKILL"):
+        if has_died and ending is None:
             return _report_death(-code, trace_file, arguments)
-        signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
-        return 128 - code
+        if has_died and ending in _INTERRUPTS:
+            return _report_interrupt(arguments)
+        number = signal.Signals[ending] if has_died and ending is not None else -code
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        return 128 + number
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -97,27 +111,48 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _become_child(parent: int, mask: Iterable[int], trace_file: IO[str]) -> None:
-    """Take signals as they come, never outlive ``parent``, and write down in which call this process died."""
+    """Never outlive ``parent``, write down in which call this process died, and take signals as they come from where on
+    there is soon who handles them: before that they wait.
+    """
     import ctypes
     import faulthandler
 
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    from . import app  # noqa: F401
+
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it went before the line above
         os._exit(1)
     faulthandler.enable(trace_file)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _wait_for(child: int, awaited: set[signal.Signals]) -> int:
-    """The exit code of ``child``, negative for a signal; other signals that come meanwhile are handed to it."""
+def _wait_for(child: int, awaited: set[signal.Signals], received: set[str]) -> int:
+    """The exit code of ``child``, negative for a signal; other signals that come meanwhile are handed to it, and their names
+    added to ``received``.
+    """
+    early = signal.sigpending()  # some came perhaps before there was this child, whoever sent them
     while True:
-        received = signal.sigwaitinfo(awaited)
-        if received.si_signo == signal.SIGCHLD:
+        found = signal.sigwaitinfo(awaited)
+        if found.si_signo == signal.SIGCHLD:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 return os.waitstatus_to_exitcode(status)
-        elif received.si_code <= 0:  # some process sent it; what a terminal sends, the child gets as well
-            os.kill(child, received.si_signo)
+            continue
+        received.add(signal.Signals(found.si_signo).name)
+        # what a process sent; what a terminal sends, a child that is there gets as well
+        if found.si_code <= 0 or found.si_signo in early:
+            os.kill(child, found.si_signo)
+        early.discard(signal.Signals(found.si_signo))
+
+
+def _find_ending(received: set[str]) -> str | None:
+    """A signal that asks the command to end, among those ``received`` and those that wait, which are added; None where there
+    is none, or the command was told not to listen.
+    """
+    while (found := signal.sigtimedwait([signal.Signals[name] for name in _ENDINGS], 0)) is not None:
+        received.add(signal.Signals(found.si_signo).name)
+    heard = (name for name in _ENDINGS if signal.getsignal(signal.Signals[name]) is not signal.SIG_IGN)
+    return next((name for name in heard if name in received), None)
 
 
 def _note_outcome(outcome: mmap.mmap, code: int) -> None:
@@ -160,6 +195,13 @@ def _report_late_death(number: int, code: int, arguments: Sequence[str]) -> int:
     if not _QUIET.intersection(arguments):
         terminal.print_note(f"warning: the command was done, then its process died: {describe_death(-number, '')}")
     return code
+
+
+def _report_interrupt(arguments: Sequence[str]) -> int:
+    from .app import report_failure
+    from .error_mapping import to_typed_error
+
+    return report_failure(to_typed_error(KeyboardInterrupt()), list(arguments))
 
 
 def _report_death(number: int, trace_file: IO[str], arguments: Sequence[str]) -> int:

@@ -193,6 +193,54 @@ def working(prepare: str, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str
             process.kill()
 
 
+#: A command whose process dies in an attempt; a signal comes before the next one is there: while it is told, or later.
+INTERRUPTED = """
+import os
+before, signal_number = {{"_can_go_on": (supervision, "_can_go_on"), "fork": (os, "fork")}}[{moment!r}], signal.{name}
+original, calls = getattr(*before), []
+def interrupt(*given):
+    calls.append(given)
+    if {moment!r} == "_can_go_on" or len(calls) == 2:
+        os.kill(os.getpid(), signal_number)
+    return original(*given)
+setattr(*before, interrupt)
+def work():
+    from onnxslim.core.attempts import attempt, is_successor
+    if is_successor():
+        time.sleep({seconds})
+        return 33
+    with attempt("a", "a"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+supervision._run = lambda arguments: work()
+sys.exit(supervision.run_supervised(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "name", "code"),
+    [
+        ("_can_go_on", "SIGINT", 130),
+        ("_can_go_on", "SIGTERM", 130),
+        ("_can_go_on", "SIGHUP", -signal.SIGHUP),
+        ("fork", "SIGINT", 130),
+        ("fork", "SIGHUP", -signal.SIGHUP),
+    ],
+)
+def test_a_signal_between_two_processes_ends_the_command(moment: str, name: str, code: int) -> None:
+    setup, _ = SUPERVISED.split("def work()")
+    done = python(setup + INTERRUPTED.format(moment=moment, name=name, seconds=60))
+    assert done.returncode == code, done.stderr
+    told, *rest = done.stderr.splitlines()
+    assert told == "a: the process died: signal 11 (SIGSEGV); going on without it"
+    assert rest == (["error: interrupted"] if code == 130 else [])
+
+
+def test_a_signal_that_the_command_was_told_not_to_hear_ends_nothing() -> None:
+    setup, _ = SUPERVISED.split("def work()")
+    ignoring = setup + "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    assert python(ignoring + INTERRUPTED.format(moment="_can_go_on", name="SIGHUP", seconds=0)).returncode == 33
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
 def test_a_signal_goes_on_to_the_command_which_decides(name: str, tmp_path: Path) -> None:
     with working(f"signal.signal(signal.{name}, lambda *_: os._exit(33))", tmp_path) as (process, _):
