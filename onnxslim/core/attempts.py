@@ -91,6 +91,11 @@ def find_death(key: str) -> UnsupportedError | None:
     return None if _supervision is None else _supervision.deaths.get(key)
 
 
+def is_successor() -> bool:
+    """Whether this process goes on in the place of one that died."""
+    return _supervision is not None and bool(_supervision.deaths)
+
+
 def find_start(name: str) -> float:
     """When, on ``time.monotonic``'s clock, the first process of this command that asked began what is called ``name``."""
     now = time.monotonic()

@@ -269,6 +269,17 @@ class Attempt:
         """Let the models go; the figures stay."""
         self.models, self.result.model, self.result.original = [], None, None
 
+    def remake_model(self) -> None:
+        """Make the model again of which there are the figures alone, by the recipe that its steps resolved.
+
+        Raises:
+            OnnxslimError: Whatever a step raises.
+        """
+        assert self.result.recipe is not None
+        again = Attempt(dataclasses.replace(self.task, deadline=None), recipes.parse(self.result.recipe))
+        again.apply()
+        self.models, self.result.model, self.result.original = again.models[-1:], again.result.model, self.task.original
+
     @property
     def sizes(self) -> dict[str, int]:
         """Bytes of the original and of what came out."""

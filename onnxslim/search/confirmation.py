@@ -118,6 +118,8 @@ class Confirmation:
         attempt = trial.attempt
         try:
             with attempts.attempt(f"{trial.key} confirm", f"{trial.candidate.name} on the confirm data"):
+                if not attempt.models:  # a process before this one knew it, and had let it go or had no room for it
+                    attempt.remake_model()
                 attempt.confirm(judge_stages=False)
                 if self._fits(self._predict_timing(trial)):
                     attempt.measure()
@@ -141,8 +143,16 @@ class Confirmation:
         if self.use_clock and self.recipe.search != "smallest" and latency is not None and is_slower(latency):
             return f"slower when it was timed again: {latency['ratio']:.2f} times the original's speed"
         if self._fits(self._predict_judging(trial) * (1 + len(attempt.models))):
-            attempt.judge_stages()
+            self._judge_stages(trial)
         return None
+
+    def _judge_stages(self, trial: Trial) -> None:
+        """Judge what is between the steps of ``trial``, which is confirmed: for the report, so that nothing ends of it."""
+        try:
+            with attempts.attempt(f"{trial.key} stages", f"{trial.candidate.name}, judged step by step"):
+                trial.attempt.judge_stages()
+        except OnnxslimError as error:
+            trial.attempt.result.warnings.append(f"what is between the steps was not judged: {error.message}")
 
     def _finish(self, tried: list[Trial], trial: Trial, reads: int) -> Result:
         result = trial.attempt.result

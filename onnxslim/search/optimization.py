@@ -34,8 +34,6 @@ from onnxslim.search.search_loop import Search
 from onnxslim.search.study import Study
 from onnxslim.search.time_budget import TRIALS_SHARE
 
-#: Trials with larger models are done again where the process died: to write them all down would slow a search that does not.
-_MAX_KEPT_BYTES = 32_000_000
 _searches = itertools.count()
 
 #: Seconds that a search takes unless told otherwise.
@@ -145,7 +143,7 @@ def optimize(
             open_study = stack.enter_context(Study(study, _identify_search(task, resolved, placement)))
         elif folder is not None:
             with contextlib.suppress(OnnxslimError):  # no room: where the process dies, all is done again
-                open_study = stack.enter_context(Study(folder, {}, max_bytes=_MAX_KEPT_BYTES))
+                open_study = stack.enter_context(Study(folder, {}, is_temporary=True))
         workers = stack.enter_context(open_workers(backend, jobs))
         if workers.is_out_of_process and current_device() is not None:
             raise UsageError(

@@ -1,9 +1,12 @@
-"""How many samples a search can afford to judge by: few enough that every trial and every finalist fits the budget."""
+"""How many samples a search can afford: to judge by few enough that every trial and every finalist fits the budget, and to
+prune with as many as there is time for.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import onnx_ir as ir
@@ -18,6 +21,8 @@ from onnxslim.runtime.session import Session, SessionConfig
 _TUNE_SHARE, _CONFIRM_SHARE = 0.06, 0.08
 #: Fewer samples than this tell nothing, whatever time they take.
 _MIN_SAMPLES = 8
+#: Pruning that there is no time for takes fewer samples, down to about so many.
+_MIN_PRUNING_SAMPLES = 32
 #: How often a sample is timed: for so many seconds, within these numbers; only once where it takes so long.
 _MEASURING_SECONDS, _MIN_RUNS, _MAX_RUNS, _LONG_RUN = 0.05, 3, 99, 0.5
 
@@ -53,6 +58,14 @@ def time_sample(model: ir.Model, samples: Samples, config: SessionConfig) -> flo
         if taken[0] > _LONG_RUN:
             break
     return float(np.median(taken)) / (samples.fixed_batch or 1)
+
+
+def halve_samples(count: int) -> Iterator[int]:
+    """``count``, half of it and so on, as many samples as are worth pruning with."""
+    yield count
+    while count >= 2 * _MIN_PRUNING_SAMPLES:
+        count //= 2
+        yield count
 
 
 def _draw(samples: Samples | None, limit: int, seed: int) -> Samples | None:

@@ -6,10 +6,10 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from onnxslim.core.attempts import find_death
-from onnxslim.core.errors import LostWorkerError
+from onnxslim.core.attempts import attempt, find_death
+from onnxslim.core.errors import LostWorkerError, UnsupportedError
 from onnxslim.core.workers import Workers
 from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.data_splits import TUNE_SHARE
@@ -25,16 +25,17 @@ from onnxslim.search.candidate import Candidate, CandidateResult, SearchState
 from onnxslim.search.confirmation import Confirmation
 from onnxslim.search.finalists import is_needed
 from onnxslim.search.next_candidate import choose_next_candidate, predict_candidates
+from onnxslim.search.sample_limits import halve_samples
 from onnxslim.search.speculation import run_speculatively
 from onnxslim.search.stepping_down import MILDER_SHARE, SteppingDown, choose_bolder_point, place_otherwise
 from onnxslim.search.study import Study
 from onnxslim.search.time_budget import (
-    MAX_OVERRUN,
     RECOVERY_SHARE,
     REWRITES_SHARE,
     can_recover,
     choose_step_seconds,
     choose_timing_seconds,
+    find_confirm_deadline,
     reserve_confirm_seconds,
 )
 from onnxslim.search.trial import Trial, make_key, run_trial
@@ -42,9 +43,6 @@ from onnxslim.search.trial_record import add_trial, find_trial
 from onnxslim.validation.latency import is_slower
 
 logger = logging.getLogger(__name__)
-
-#: Pruning that there is no time for takes fewer samples, down to about so many.
-_MIN_PRUNING_SAMPLES = 32
 
 
 @dataclasses.dataclass
@@ -103,13 +101,19 @@ class Search:
             seconds = choose_step_seconds(candidate, self.trials, state.seconds_left, self.budget)
             self.trials.append(self.run_trial(candidate, self._make_recipe(candidate), seconds))
             if len(self.trials) == 1 and self._leave_out_slow_rewrites():
+                self._release_models(self.trials[0])
                 self.trials[0] = self.run_trial(candidate, self._make_recipe(candidate), seconds)
             if (bolder := self._try_bolder(self.trials[-1])) is not None:
                 self.trials.append(bolder)
             for trial in self.trials:
-                if not is_needed(trial, self.trials):
-                    trial.attempt.release_models()
+                if trial.attempt.models and not is_needed(trial, self.trials):
+                    self._release_models(trial)
             self.task.progress("trials", len(self.trials), 0)
+
+    def _release_models(self, trial: Trial) -> None:
+        trial.attempt.release_models()
+        if self.study is not None:
+            self.study.release_model(trial.attempt.recipe.to_yaml())
 
     def _run_ahead(self, predicted: Sequence[Recipe]) -> None:
         """Have workers begin what may be wanted. Where one is lost each time, a recipe may be what ends it: which one, comes
@@ -153,7 +157,11 @@ class Search:
                 (s.options.leave_out for s in reversed(known) if isinstance(s, Step) and s.options.leave_out), ()
             )
         if not self.left_out:
-            self.left_out = find_slow_rewrites(self.task, latency["ratio"], REWRITES_SHARE * self.budget)
+            try:
+                with attempt(f"{self.task.original_facts.sha256} rewrites", "the search for rewrites that are slower"):
+                    self.left_out = find_slow_rewrites(self.task, latency["ratio"], REWRITES_SHARE * self.budget)
+            except UnsupportedError as error:
+                logger.info("no rewrite is left out: %s", error.message)
         return bool(self.left_out)
 
     def run_trial(self, candidate: Candidate, recipe: Recipe, seconds: float) -> Trial:
@@ -172,7 +180,7 @@ class Search:
 
     def confirm(self) -> Result:
         """The best of the trials, or the original."""
-        deadline = self.started + MAX_OVERRUN * self.budget
+        deadline = find_confirm_deadline(self.started, self.task.splits, self.trials, self.budget)
 
         def run_milder(candidate: Candidate, recipe: Recipe) -> Trial:
             judging = max((trial.outcome.judging_seconds for trial in self.trials), default=0.0)
@@ -181,7 +189,11 @@ class Search:
 
         stepping = SteppingDown(run_milder, self._make_recipe, self._knows)
         confirmation = Confirmation(self.task, self.recipe, stepping, deadline, self.placement != "static")
-        return confirmation.confirm_best(self.trials)
+        result = confirmation.confirm_best(self.trials)
+        for trial in self.trials:  # what was shown may be shown again, where the process dies of what comes after the search
+            if self.study is not None and trial.attempt.result.evaluation is None:
+                self.study.release_model(trial.attempt.recipe.to_yaml())
+        return result
 
     def _choose_first_pruning(self, history: Sequence[CandidateResult], state: SearchState) -> Candidate | None:
         """The next candidate once pruning is all that is left, with as many samples as there is time to prune with."""
@@ -190,7 +202,7 @@ class Search:
             return choose_next_candidate(history, state)
         # not asked before, because telling it takes seconds
         forecast = PruneForecast(self.task.original, fit, self.task.config)
-        for count in _halve(len(fit)):
+        for count in halve_samples(len(fit)):
             seconds = forecast.predict_seconds(count)
             candidate = choose_next_candidate(history, dataclasses.replace(state, pruning_seconds=seconds))
             if candidate is not None:
@@ -201,7 +213,7 @@ class Search:
     def _find_first_pruning(self, history: Sequence[CandidateResult], state: SearchState) -> Candidate | None:
         """The same where the study knows it, with as many samples as a search before had time to prune with."""
         fit = self.task.splits.fit
-        for count in () if self.study is None or fit is None else _halve(len(fit)):
+        for count in () if self.study is None or fit is None else halve_samples(len(fit)):
             self.pruning_samples = None if fit is None or count == len(fit) else count
             candidate = choose_next_candidate(history, state, self._is_known)
             if candidate is not None and self._is_known(candidate):
@@ -236,11 +248,3 @@ class Search:
         return Recipe(
             steps, self.recipe.gates, self.recipe.seed, tune=TUNE_SHARE, keep_initializer_inputs=kept
         )  # fmt: skip
-
-
-def _halve(count: int) -> Iterator[int]:
-    """``count``, half of it and so on, as many samples as are worth pruning with."""
-    yield count
-    while count >= 2 * _MIN_PRUNING_SAMPLES:
-        count //= 2
-        yield count

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
+from onnxslim.core.attempts import is_successor
 from onnxslim.pipeline.attempt import MAX_TIMING_SECONDS
 from onnxslim.pipeline.data_splits import DataSplits
 from onnxslim.pipeline.task import CompressionTask
@@ -20,7 +22,7 @@ _EXPECTED_READS = MAX_CONFIRM_READS - 2
 #: Which share of the budget may be left for that at most.
 _MAX_CONFIRM_SHARE = 0.25
 #: When nothing more is begun that may be left out, as a share of the budget.
-MAX_OVERRUN = 1.05
+_MAX_OVERRUN = 1.05
 #: Which share of the budget the steps of each of the first, cheap and sure trials may take, so that there is a result by a
 #: third of it; and of the time that is left those of another that prunes nothing, after which one more may come: never less
 #: than the last share of all that is left, however long judging seemed to take on a machine that was busy.
@@ -54,6 +56,22 @@ def reserve_confirm_seconds(splits: DataSplits, trials: Sequence[Trial], budget:
     slowest = max((trial.evaluation_seconds for trial in trials), default=0.0)
     expected = _EXPECTED_READS * slowest * len(splits.confirm) / len(splits.tune)
     return min(max(minimum, expected), _MAX_CONFIRM_SHARE * budget)
+
+
+def find_confirm_deadline(started: float, splits: DataSplits, trials: Sequence[Trial], budget: float) -> float:
+    """Until when finalists are shown the confirm data, on ``time.monotonic``'s clock.
+
+    A process that goes on for one that died has what is kept for the confirmation, however late it is: what was found is not
+    to be lost because the time went with a candidate that nobody could foresee.
+
+    Args:
+        started: When the search began.
+        splits: See :func:`reserve_confirm_seconds`.
+        trials: Likewise.
+        budget: Of the whole search, in seconds.
+    """
+    deadline = started + _MAX_OVERRUN * budget
+    return max(deadline, time.monotonic() + reserve_confirm_seconds(splits, trials, budget)) if is_successor() else deadline
 
 
 def choose_step_seconds(candidate: Candidate, trials: Sequence[Trial], seconds_left: float, budget: float) -> float:

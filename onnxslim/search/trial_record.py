@@ -12,7 +12,7 @@ from onnxslim.core.step_report import StepReport
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.recipe import Recipe
-from onnxslim.pipeline.result import Stage, compute_facts
+from onnxslim.pipeline.result import ModelFacts, Stage, compute_facts
 from onnxslim.pipeline.task import CompressionTask
 from onnxslim.quantization.decision import FrontPoint
 from onnxslim.search.candidate import Candidate
@@ -42,8 +42,9 @@ def find_trial(study: Study, task: CompressionTask, candidate: Candidate, recipe
 
 
 def add_trial(study: Study, trial: Trial) -> None:
-    """Write ``trial`` down in ``study``, its model too where it has one."""
-    model = trial.attempt.result.model if trial.error is None else None
+    """Write ``trial`` down in ``study``, its model too where it has one that may be wanted."""
+    is_wanted = trial.may_pass if study.is_temporary else trial.error is None
+    model = trial.attempt.result.model if is_wanted else None
     study.add(trial.candidate.name, trial.attempt.recipe.to_yaml(), _serialize_trial(trial), model)
 
 
@@ -58,6 +59,7 @@ def _serialize_trial(trial: Trial) -> dict[str, Any]:
         "error": None if trial.cause is None else trial.cause.as_json(),
         "steps": [report.as_json() for report in result.steps],
         "stages": JSON.unstructure(result.stages),
+        "output": None if trial.cause is not None else JSON.unstructure(result.output),
         **{name: getattr(result, name) for name in _RESULT_FIELDS},
     }
 
@@ -75,7 +77,9 @@ def _restore_trial(trial: Trial, stored: Mapping[str, Any], path: str | None) ->
     result.stages = JSON.structure(stored["stages"], list[Stage])
     for name in _RESULT_FIELDS:
         setattr(result, name, stored[name])
+    if stored.get("output") is not None:
+        result.output = JSON.structure(stored["output"], ModelFacts)
     if path is not None:
         result.model = model_file.load(path)
         trial.attempt.models = [result.model]
-        result.output = compute_facts(result.model, dims=trial.attempt.task.read.dims)
+        result.output = result.output or compute_facts(result.model, dims=trial.attempt.task.read.dims)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onnxslim.core import attempts
-from onnxslim.core.attempts import Supervision, attempt, begin_supervision, find_death, find_folder, find_start
+from onnxslim.core.attempts import Supervision, attempt, begin_supervision, find_death, find_folder, find_start, is_successor
 from onnxslim.core.errors import UnsupportedError
 
 DEATH = UnsupportedError("signal 11", hint="a hint")
@@ -41,6 +41,7 @@ def test_what_a_process_died_in_ends_there_with_what_it_died_of(supervision: Sup
         pytest.fail("it is not done again")
     assert caught.value is not DEATH
     assert caught.value.hint == "a hint"
+    assert is_successor()
     assert find_death("b") is DEATH
     assert find_death("a") is None
     with attempt("a", "A"):
@@ -53,6 +54,7 @@ def test_a_death_outside_of_any_attempt_is_the_commands(supervision: Supervision
         raise ValueError("as any")
     assert supervision.add_death(DEATH) is None
     assert not supervision.deaths
+    assert not is_successor()
 
 
 def test_where_all_attempts_end_the_process_it_is_not_started_for_each(supervision: Supervision) -> None:

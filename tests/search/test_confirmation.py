@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxslim.core.errors import GateError, InvalidDataError, InvalidModelError, LimitError
+from onnxslim.core.errors import GateError, InvalidDataError, InvalidModelError, LimitError, UnsupportedError
 from onnxslim.pipeline import recipe as recipes
 from onnxslim.pipeline.data_splits import DataSplits
 from onnxslim.pipeline.recipe import Recipe, make_step
@@ -191,6 +191,25 @@ def test_a_result_that_fails_on_the_confirm_data_is_passed_over(error: Exception
     verdicts = {entry["name"]: entry["verdict"] for entry in result.extra["candidates"]}
     assert told in verdicts["int8"]
     assert len(result.warnings) == isinstance(error, ValueError), "a defect is told"
+
+
+def test_what_only_the_report_is_about_ends_no_search() -> None:
+    def fail() -> None:
+        raise UnsupportedError("the runtime died")
+
+    int8 = make_trial(INT8, 0.004, score=8.0)
+    cast(Any, int8.attempt).judge_stages = fail
+    result = confirm([make_exact(), int8])
+    assert result.extra["chosen"] == "int8"
+    assert result.warnings == ["what is between the steps was not judged: the runtime died"]
+
+
+def test_a_finalist_whose_model_was_let_go_is_made_again() -> None:
+    int8 = make_trial(INT8, 0.004, score=8.0)
+    made, attempt = list[str](), cast(Any, int8.attempt)
+    attempt.models, attempt.remake_model = [], lambda: made.append("int8")
+    assert confirm([make_exact(), int8]).extra["chosen"] == "int8"
+    assert made == ["int8"]
 
 
 def test_what_ends_the_process_or_fails_of_the_original_too_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:

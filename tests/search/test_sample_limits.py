@@ -7,7 +7,7 @@ import pytest
 from onnxslim.pipeline.data_splits import TUNE_SHARE
 from onnxslim.pipeline.task import CompressionTask, prepare_task
 from onnxslim.search import sample_limits
-from onnxslim.search.sample_limits import limit_samples, time_sample
+from onnxslim.search.sample_limits import halve_samples, limit_samples, time_sample
 from tests.support.digits_task import CALIB, EVAL, MLP
 
 
@@ -52,3 +52,8 @@ def test_a_run_that_waited_for_another_process_does_not_stand_for_all(
     moments = iter([0.0, 0.2, *(0.2 + 0.001 * tick for tick in range(1, 999))])
     monkeypatch.setattr(sample_limits.time, "perf_counter", lambda: next(moments))
     assert time_sample(task.original, task.splits.fit, task.config) == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(("count", "counts"), [(20, [20]), (63, [63]), (64, [64, 32]), (300, [300, 150, 75, 37])])
+def test_pruning_takes_half_of_the_samples_and_half_again_down_to_32(count: int, counts: list[int]) -> None:
+    assert [*halve_samples(count)] == counts

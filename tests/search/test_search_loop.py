@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from onnxslim.core.errors import LostWorkerError
+from onnxslim.core.errors import LostWorkerError, UnsupportedError
 from onnxslim.core.workers import Workers, open_workers
+from onnxslim.model_io import model_file
 from onnxslim.pipeline.attempt import Attempt
 from onnxslim.pipeline.data_splits import TUNE_SHARE
 from onnxslim.pipeline.recipe import Recipe, Step
+from onnxslim.pipeline.result import Result
 from onnxslim.pipeline.task import CompressionTask, prepare_task
 from onnxslim.quantization.decision import FrontPoint
-from onnxslim.search import search_loop
+from onnxslim.search import search_loop, time_budget
 from onnxslim.search.candidate import Candidate, CandidateResult, SearchState
 from onnxslim.search.search_loop import Search
 from onnxslim.search.study import Study
@@ -188,3 +190,43 @@ def test_a_placement_that_only_few_samples_speak_against_is_tried_beside_the_one
     (*_, last) = bolder.attempt.recipe.steps
     assert isinstance(last, Step)
     assert last.options.float_units == fastest[0]  # type: ignore[union-attr]
+
+
+def test_who_goes_on_for_a_process_that_died_late_writes_what_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = prepare_task(MLP, "optimize", data=CALIB, eval_data=EVAL, tune=TUNE_SHARE)
+    recipe = Recipe(gates=Gates(max_drop=0.01), search="balanced")
+
+    def search(started: float) -> Result:
+        with Study(tmp_path, {}, is_temporary=True) as study:
+            found = Search(task, recipe, "static", started, 5.0, study, Workers())
+            found.run()
+            return found.confirm()
+
+    first = search(time.monotonic())
+    shown = [entry for entry in first.extra["candidates"] if entry["confirm"] is not None]
+    assert len(list(tmp_path.rglob("*.onnx"))) == len(shown) < len(first.extra["candidates"])
+    monkeypatch.setattr(search_loop, "run_trial", lambda *_, **__: pytest.fail("it is known"))
+    monkeypatch.setattr(time_budget, "is_successor", lambda: True)
+    second = search(time.monotonic() - 100.0)
+    assert second.extra["chosen"] == first.extra["chosen"] != "original"
+    names = [[entry["name"] for entry in result.extra["candidates"]] for result in (first, second)]
+    assert names[0] == names[1]
+    assert first.model is not None
+    assert second.model is not None
+    assert model_file.to_bytes(first.model) == model_file.to_bytes(second.model)
+
+
+def test_a_death_while_slow_rewrites_are_looked_for_leaves_none_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_: object) -> tuple[str, ...]:
+        raise UnsupportedError("the runtime died")
+
+    monkeypatch.setattr(search_loop, "find_slow_rewrites", die)
+    monkeypatch.setattr(search_loop, "is_slower", lambda latency: True)
+    task = prepare_task(MLP, "optimize", data=CALIB, eval_data=EVAL, tune=TUNE_SHARE)
+    recipe = Recipe(gates=Gates(max_drop=0.01), search="balanced")
+    search = Search(task, recipe, "measured", time.monotonic(), 1.0, None, Workers())
+    search.run()
+    assert search.trials
+    assert not search.left_out

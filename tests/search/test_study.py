@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx_ir as ir
 import pytest
@@ -42,25 +43,50 @@ def test_a_trial_whose_model_is_gone_is_tried_again(tmp_path: Path, digits: ir.M
         assert study.find("steps: []") is not None
 
 
-def test_of_large_models_none_is_kept_where_that_was_asked_for(tmp_path: Path, digits: ir.Model) -> None:
-    with Study(tmp_path, ABOUT, max_bytes=model_file.count_tensor_bytes(digits)) as study:
+def test_a_temporary_study_lets_models_go_and_keeps_the_figures(tmp_path: Path, digits: ir.Model) -> None:
+    with Study(tmp_path / "own", {}, is_temporary=True) as own, Study(tmp_path / "asked", ABOUT) as asked:
+        for study in (own, asked):
+            for recipe in ("steps: []", "steps: [simplify]"):
+                study.add("int8", recipe, {"recipe": recipe}, digits)
+            study.release_model("steps: []")
+            study.release_model("steps: [of nobody]")
+        assert own.find("steps: []") == ({"recipe": "steps: []"}, None)
+        assert [len(list(study.rglob("*.onnx"))) for study in (tmp_path / "own", tmp_path / "asked")] == [1, 2]
+        for study, recipe in ((own, "steps: [simplify]"), (asked, "steps: []")):
+            found = study.find(recipe)
+            assert found is not None
+            assert found[1] is not None
+            model_file.load(found[1])
+
+
+def test_what_there_is_little_room_for_a_temporary_study_keeps_the_figures_of(
+    tmp_path: Path, digits: ir.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = model_file.count_tensor_bytes(digits)
+    for free, is_kept in ((100 * size, True), (2 * size, False)):
+        monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        with Study(tmp_path / str(free), {}, is_temporary=True) as study:
+            study.add("int8", "steps: []", {"drop": 0.5}, digits)
+            found = study.find("steps: []")
+            assert found is not None
+            assert found[0] == {"drop": 0.5}
+            assert (found[1] is not None) == is_kept
+    with Study(tmp_path / "asked", ABOUT) as study:
         study.add("int8", "steps: []", {}, digits)
-        assert study.find("steps: []") is not None
-    with Study(tmp_path, ABOUT, max_bytes=model_file.count_tensor_bytes(digits) - 1) as study:
-        study.add("int8", "steps: [simplify]", {}, digits)
-        study.add("int8", "steps: [quantize]", {"error": "none"}, None)
-        assert study.find("steps: [simplify]") is None
-        assert study.find("steps: [quantize]") == ({"error": "none"}, None)
+        found = study.find("steps: []")
+        assert found is not None
+        assert found[1] is not None
 
 
 def test_a_full_disk_ends_only_a_search_that_was_asked_to_keep_all(
     tmp_path: Path, digits: ir.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Study(tmp_path / "own", {}, max_bytes=1 << 30) as own, Study(tmp_path / "asked", ABOUT) as asked:
+    with Study(tmp_path / "own", {}, is_temporary=True) as own, Study(tmp_path / "asked", ABOUT) as asked:
         for study in (own, asked):
             study._db.execute("PRAGMA max_page_count = 1")
         large = {"text": "x" * 100_000}
         own.add("int8", "steps: []", large, None)
+        assert own.find("steps: []") is None
         with pytest.raises(LimitError, match="full"):
             asked.add("int8", "steps: []", large, None)
 
@@ -68,8 +94,9 @@ def test_a_full_disk_ends_only_a_search_that_was_asked_to_keep_all(
             raise LimitError("no space left")
 
         monkeypatch.setattr(model_file, "save", save)
+        own._db.execute("PRAGMA max_page_count = 1000")
         own.add("int8", "steps: []", {}, digits)
-        assert own.find("steps: []") is None
+        assert own.find("steps: []") == ({}, None)
         with pytest.raises(LimitError, match="no space left"):
             asked.add("int8", "steps: []", {}, digits)
 

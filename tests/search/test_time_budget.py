@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, cast
 
 import pytest
 
 from onnxslim.pipeline.data_splits import DataSplits
+from onnxslim.search import time_budget
 from onnxslim.search.candidate import Candidate
-from onnxslim.search.time_budget import choose_step_seconds, reserve_confirm_seconds
+from onnxslim.search.time_budget import choose_step_seconds, find_confirm_deadline, reserve_confirm_seconds
 from onnxslim.search.trial import Trial
 
 
@@ -41,3 +43,15 @@ def test_int8_has_a_third_of_what_is_left_however_long_judging_seemed_to_take() 
     assert choose_step_seconds(Candidate(), [slow], 18.0, 60.0) == pytest.approx(6.0)
     slow.timing_seconds = slow.evaluation_seconds = 1.0
     assert choose_step_seconds(Candidate(), [slow], 20.0, 60.0) == pytest.approx(12.0)
+
+
+@pytest.mark.parametrize("began_before", [0.0, 100.0, 1000.0])
+def test_who_goes_on_for_one_that_died_has_time_to_confirm_what_was_found(
+    began_before: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    given = now - began_before, sets(50, 600), [trial(0.4)], 100.0
+    assert find_confirm_deadline(*given) == pytest.approx(now - began_before + 105.0)
+    monkeypatch.setattr(time_budget, "is_successor", lambda: True)
+    assert find_confirm_deadline(*given) >= now + 14.4
+    assert find_confirm_deadline(*given) >= now - began_before + 105.0

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from onnxslim.core.errors import UsageError
+from onnxslim.model_io import model_file
 from onnxslim.pipeline.recipe import Recipe, make_step
 from onnxslim.pipeline.task import CompressionTask, prepare_task
 from onnxslim.quantization.decision import FrontPoint
@@ -62,3 +63,35 @@ def test_a_study_keeps_the_exit_code_and_the_hint_of_a_failure(tmp_path: Path) -
     assert again.cause.hint
     assert not again.passes
     assert not again.may_pass
+
+
+def test_a_trial_whose_model_was_let_go_is_known_and_can_be_made_again(tmp_path: Path) -> None:
+    task = prepare_task(MODEL, "optimize", data=CALIB, tune=0.2)
+    recipe = Recipe((make_step("simplify"), make_step("quantize", weights="int8", placement="static")))
+    candidate = Candidate(scheme="weights")
+    with Study(tmp_path, {}, is_temporary=True) as study:
+        first = run_trial(task, candidate, recipe, "balanced")
+        add_trial(study, first)
+        study.release_model(recipe.to_yaml())
+        again = find_trial(study, task, candidate, recipe)
+    assert again is not None
+    assert again.as_json() == first.as_json()
+    assert again.may_pass
+    assert not again.attempt.models
+    again.attempt.remake_model()
+    assert first.attempt.result.model is not None
+    assert again.attempt.result.model is not None
+    assert again.attempt.models == [again.attempt.result.model]
+    assert model_file.to_bytes(again.attempt.result.model) == model_file.to_bytes(first.attempt.result.model)
+
+
+def test_a_temporary_study_keeps_no_model_of_what_cannot_be_chosen(tmp_path: Path) -> None:
+    task, recipe = prepare_task(MODEL, "optimize", data=CALIB, tune=0.2), Recipe((make_step("simplify"),))
+    trial = run_trial(task, Candidate(scheme=None), recipe, "balanced")
+    trial.missed_gates = ("too large",)
+    for name, is_temporary in (("own", True), ("asked", False)):
+        with Study(tmp_path / name, {}, is_temporary=is_temporary) as study:
+            add_trial(study, trial)
+            stored = study.find(recipe.to_yaml())
+            assert stored is not None
+            assert (stored[1] is None) == is_temporary
