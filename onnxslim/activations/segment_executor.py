@@ -104,7 +104,7 @@ class SegmentExecutor:
                 crossing = self._crossing_names[decision + 1]
                 given = self._crossing_names[self._cut_position + 1]
                 held_batches = [
-                    (indices, _copy_arrays(tensors))
+                    (indices, copy_arrays(tensors))
                     for indices, tensors in self._run(self._model, given, crossing, is_last_use=True)
                 ]
                 self._held_batches, self._cut_position = held_batches, decision
@@ -143,8 +143,11 @@ class SegmentExecutor:
             yield batch.indices, dict(batch)
 
 
-def _copy_arrays(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Copies to hold: the runtime's own outputs would keep the whole blocks of memory that they were cut from."""
+def copy_arrays(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Copies to hold: the runtime's own outputs would keep the whole blocks of memory that they were cut from.
+
+    A sequence stays the list that it is.
+    """
     return {name: array.copy() if isinstance(array, np.ndarray) else array for name, array in tensors.items()}
 
 
@@ -158,7 +161,8 @@ def extract_segment(
     graph.inputs.extend(used)
     declared = {value.name for value in model.graph.inputs}
     for value in used:
-        if (array := examples.get(value.name or "")) is not None and value.name not in declared:
+        array = examples.get(value.name or "")
+        if isinstance(array, np.ndarray) and value.name not in declared:  # sequences keep the type that was inferred
             value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
             value.shape = ir.Shape([None] * array.ndim)
     return ir.Model(graph, ir_version=model.ir_version, functions=list(model.functions.values()))

@@ -45,7 +45,8 @@ def cast(model_input: ModelInput, rows: Array, where: str, positions: Sequence[i
         positions: The index of each row in its source, for errors.
 
     Raises:
-        InvalidDataError: NaN, infinity or a number that the element type cannot hold; names the first such sample.
+        InvalidDataError: Infinity, a NaN that the model does not ask for, or a number that the element type cannot hold;
+            names the first such sample.
     """
     if model_input.number_kind == "strings":
         return rows
@@ -53,7 +54,7 @@ def cast(model_input: ModelInput, rows: Array, where: str, positions: Sequence[i
     if model_input.number_kind == "floats":
         with np.errstate(over="ignore", invalid="ignore"):
             converted = np.ascontiguousarray(rows, dtype=target)
-        valid = np.isfinite(converted)
+        valid = np.isfinite(converted) | np.isnan(rows) if model_input.takes_missing else np.isfinite(converted)
     else:
         converted = np.ascontiguousarray(rows, dtype=target)
         valid = converted == rows if converted.dtype != rows.dtype else np.True_

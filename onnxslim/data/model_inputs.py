@@ -35,6 +35,10 @@ Array = NDArray[Any]
 
 #: Ops that pass integers on unchanged.
 _VALUE_PRESERVING_OPS = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+#: Ops that ask which numbers are NaN; those whose first input's NaN come out as such; and those of any input.
+_NAN_ASKING_OPS = ("IsNaN", "Imputer", "TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor")
+_NAN_MOVING_OPS = (*_VALUE_PRESERVING_OPS, "ArrayFeatureExtractor", "Gather", "Scaler", "Slice", "Split")
+_NAN_JOINING_OPS = ("Add", "Concat", "Div", "FeatureVectorizer", "Mul", "Sub")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class ModelInput:
         required: False when an initializer of the same name is its default.
         limit: Integers from 0 to below this are indices of a table the model looks them up in; None when unknown.
         written_axis: The axis along which the model writes it by position (a static cache); None of anything else.
+        takes_missing: Whether a NaN is a missing value that the model asks for; elsewhere it is a mistake.
     """
 
     name: str
@@ -58,6 +63,7 @@ class ModelInput:
     required: bool = True
     limit: int | None = None
     written_axis: int | None = None
+    takes_missing: bool = False
 
     @property
     def fixed_batch_size(self) -> int | None:
@@ -135,6 +141,7 @@ def get_model_inputs(model: ir.Model) -> tuple[ModelInput, ...]:
             required=value.name not in model.graph.initializers,
             limit=_find_index_limit(value),
             written_axis=find_written_axis(value),
+            takes_missing=_takes_missing_values(value),
         )
         for model_input, value in zip(inputs, values, strict=True)
     )
@@ -207,3 +214,20 @@ def _find_index_limit(value: ir.Value) -> int | None:
         if isinstance(limit, int):
             return limit
     return None
+
+
+def _takes_missing_values(value: ir.Value) -> bool:
+    """Whether the model asks which numbers of ``value`` are NaN, in the graph or in a body."""
+    pending, seen = [value], {value}
+    while pending:
+        for node, position in pending.pop().uses():
+            if node.domain not in ("", "ai.onnx.ml"):
+                continue
+            # what is not equal to itself is NaN
+            if node.op_type in _NAN_ASKING_OPS or (node.op_type == "Equal" and node.inputs[0] is node.inputs[1]):
+                return True
+            if node.op_type in _NAN_JOINING_OPS or (node.op_type in _NAN_MOVING_OPS and position == 0):
+                new = [output for output in node.outputs if output not in seen]
+                pending += new
+                seen.update(new)
+    return False

@@ -68,7 +68,8 @@ def _convert_batch(batch: Any, path: Path) -> TableBlock:
 
 
 def _convert_column(column: Any, where: str) -> ColumnRows:
-    if column.null_count:
+    # of floats an empty cell becomes NaN, as what pandas writes was, and a model may ask for that
+    if column.null_count and str(column.type) not in ("halffloat", "float", "double"):
         raise InvalidDataError(f"{where} has empty cells")
     if hasattr(column, "dictionary_decode"):
         column = column.dictionary_decode()

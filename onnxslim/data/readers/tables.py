@@ -87,7 +87,7 @@ def _match_columns(keys: list[str], request: ReaderRequest, path: Path) -> list[
 def _parse_cells(cells: ColumnRows, model_input: ModelInput, where: str, row: int) -> ColumnRows:
     """Cells as an array of the kind ``model_input`` takes, as far as that is a matter of spelling."""
     if isinstance(cells, CsvCells):
-        return cells.parse(model_input.number_kind, where, row)
+        return cells.parse(model_input, where, row)
     if isinstance(cells, np.ndarray) and cells.dtype.kind in "iu" and model_input.number_kind == "floats":
         return cells.astype(np.float64)
     return cells
@@ -113,16 +113,21 @@ def _reshape_rows(samples: ColumnRows, model_input: ModelInput) -> Iterator[Arra
 class CsvCells(list[Any]):
     """Cells of a csv, which are text whatever they mean."""
 
-    def parse(self, number_kind: str, where: str, row: int) -> Array:
-        """The cells as what the input takes; ``row`` is the number of the first, for errors."""
+    def parse(self, model_input: ModelInput, where: str, row: int) -> Array:
+        """The cells as what the input takes, empty ones as missing where it takes these; ``row`` is the number of the first,
+        for errors.
+        """
+        number_kind = model_input.number_kind
         try:
             if number_kind == "booleans":
                 return np.array([_BOOLEANS[cell.strip().lower()] for cell in self])
-            return np.array(self, dtype=_DTYPES[number_kind])
+            is_missing_known = model_input.takes_missing and number_kind == "floats"
+            cells = [cell if cell.strip() else "nan" for cell in self] if is_missing_known else self
+            return np.array(cells, dtype=_DTYPES[number_kind])
         except (ValueError, KeyError, OverflowError) as error:
             if len(self) > 1:
                 for number, cell in enumerate(self):
-                    CsvCells([cell]).parse(number_kind, where, row + number)
+                    CsvCells([cell]).parse(model_input, where, row + number)
             raise InvalidDataError(f"{where}, row {row}: '{self[0]}', expected {number_kind}") from error
 
 

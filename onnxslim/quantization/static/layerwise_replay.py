@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence, Set
 import numpy as np
 import onnx_ir as ir
 
-from onnxslim.activations.segment_executor import extract_segment, run_extracted
+from onnxslim.activations.segment_executor import copy_arrays, extract_segment, run_extracted
 from onnxslim.graph.constants import get_const_tensor
 from onnxslim.graph.editor import GraphEditor
 from onnxslim.graph.traversal import iter_reads
@@ -80,8 +80,7 @@ class LayerwiseReplay:
         if outputs:
             segment = self._extract_units(units, inputs, outputs)
             for held, results in zip(self._held, run_extracted(segment, self._held, self._config), strict=True):
-                # copies: the runtime's own outputs would keep the whole blocks of memory they were cut from
-                held |= {name: np.array(array) for name, array in results.items()}
+                held |= copy_arrays(results)
         for name in inputs:
             if self._last_readers[name] in unit_names:
                 for held in self._held:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
@@ -74,7 +75,8 @@ def test_lists_are_reshaped_to_a_fixed_input_and_may_differ_in_length_for_a_free
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ([1.0, None], "column 'x' has empty cells"),
+        (["a", None], "column 'x' has empty cells"),
+        ([1, None], "column 'x' has empty cells"),
         ([b"a", b"b"], "column 'x' holds binary, expected numbers"),
         (["a", "b"], "'x' is str.*, expected float"),
     ],
@@ -83,6 +85,16 @@ def test_arrow_cells_that_do_not_fit_are_named(tmp_path: Path, make: Make, cells
     for path in arrow_files(tmp_path, {"x": cells}):
         with pytest.raises(InvalidDataError, match=message):
             open_samples(path, make(x=("FLOAT", ["n", 1])))
+
+
+def test_empty_cells_of_floats_are_missing_values(tmp_path: Path, make: Make) -> None:
+    asking = make(x=("FLOAT", ["n", 1]))
+    asking.graph.append(ir.node("IsNaN", [asking.graph.inputs[0]]))
+    for path in arrow_files(tmp_path, {"x": [1.0, None]}):
+        (batch,) = open_samples(path, asking).batches(2)
+        assert np.isnan(batch["x"]).tolist() == [[False], [True]]
+        with pytest.raises(InvalidDataError, match="sample 1 holds nan"):
+            list(open_samples(path, make(x=("FLOAT", ["n", 1]))).batches(2))
 
 
 def test_a_broken_arrow_file_is_named(tmp_path: Path, features: ir.Model) -> None:

@@ -64,6 +64,26 @@ def test_what_is_held_is_what_the_written_model_computes(float_outputs: tuple[st
     assert visited >= 5 * len(feeds)
 
 
+def test_sequences_between_units_are_handed_on_as_they_are() -> None:
+    text = """g (float[n,32] x, float[n,32] z) => (float[n,32] y) {
+        pair = SequenceConstruct (x, z)
+        a = SequenceAt (pair, one)
+        b = MatMul (a, w)
+        both = SequenceInsert (pair, b)
+        c = SequenceAt (both, two)
+        y = MatMul (c, w)
+    }"""
+    found = prepare_model(model(text, w=weight(32, 32), one=np.array(1), two=np.array(2)))[0]
+    feeds = [{"x": np.ones((1, 32), np.float32), "z": np.full((1, 32), i, np.float32)} for i in range(3)]
+    units = find_fusion_groups(found, TARGETS["cpu"])
+    plan = make_plan(units, [])
+    replay = LayerwiseReplay(found, plan, QuantizationParams({}), feeds, CONFIG)
+    for unit in plan.units[:-1]:
+        replay.run(unit)
+    for chunk, feed in enumerate(feeds):
+        assert np.array_equal(replay.get_activation("c", chunk), Session(tap_outputs(found, ["c"]), CONFIG).run(feed)["c"])
+
+
 @pytest.mark.parametrize("asked", [("x", "c", "d", "e", "s", "f"), ("d", "s"), ("f",)])
 def test_with_activations_in_float_units_wait_until_they_are_asked_for(asked: tuple[str, ...]) -> None:
     text = RESIDUAL.replace("r = Relu (c)", "r = Tanh (c)")
