@@ -15,6 +15,7 @@ from onnxslim.activations.working_set import find_crossing, find_tensor_bytes, p
 from onnxslim.core.memory_budget import scale_bytes
 from onnxslim.data.samples import Samples
 from onnxslim.graph import shapes
+from onnxslim.graph.traversal import walk
 from onnxslim.runtime.parallel import FeedIterable, run_all
 from onnxslim.runtime.session import SessionConfig
 
@@ -160,12 +161,29 @@ def extract_segment(
     graph.inputs.clear()
     graph.inputs.extend(used)
     declared = {value.name for value in model.graph.inputs}
+    size_lists = _find_size_lists(graph)
     for value in used:
         array = examples.get(value.name or "")
         if isinstance(array, np.ndarray) and value.name not in declared:  # sequences keep the type that was inferred
             value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
-            value.shape = ir.Shape([None] * array.ndim)
+            value.shape = ir.Shape(array.shape if value in size_lists and array.ndim == 1 else [None] * array.ndim)
     return ir.Model(graph, ir_version=model.ir_version, functions=list(model.functions.values()))
+
+
+def _find_size_lists(graph: ir.Graph) -> set[ir.Value]:
+    """What the ``sizes`` of a Resize are computed from, as far as the sizes of tensors.
+
+    onnxruntime has to know how many there are before it runs; as many as the tensor has axes, whatever the sample.
+    """
+    waiting = [node.inputs[3] for node in walk(graph) if node.op_type == "Resize" and len(node.inputs) > 3]
+    found: set[ir.Value] = set()
+    while waiting:
+        value = waiting.pop()
+        if value is not None and value not in found:
+            found.add(value)
+            producer = value.producer()
+            waiting += () if producer is None or producer.op_type in ("Shape", "Size") else producer.inputs
+    return found
 
 
 def run_extracted(segment: ir.Model, held: FeedIterable, config: SessionConfig) -> Iterator[dict[str, np.ndarray]]:

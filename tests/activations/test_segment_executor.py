@@ -8,6 +8,7 @@ import pytest
 
 from onnxslim.activations.segment_executor import SegmentExecutor
 from onnxslim.data.samples import Samples
+from onnxslim.data.sources import open_samples
 from onnxslim.graph.layers import find_linear_layers
 from onnxslim.graph.signature import tap_outputs
 from onnxslim.runtime.session import Session, SessionConfig
@@ -33,6 +34,31 @@ def test_every_tensor_is_what_a_whole_run_makes_it(held: int) -> None:
     for position, node in enumerate(model.graph):
         name = str(node.outputs[0].name)
         np.testing.assert_allclose(walked(walk, position, name), whole(model, data, name), rtol=1e-5, atol=1e-5)
+
+
+RESIZES = {
+    "sizes of another tensor": "t = Shape (c)",
+    "and in other types": "s = Shape (c) f = Cast <to = 1> (s) t = Cast <to = 7> (f)",
+    "in pieces": """s = Shape (x) a = Slice (s, zero, two) b = Shape (c) d = Slice (b, two, four)
+        e = Cast <to = 6> (d) h = Cast <to = 7> (e) t = Concat <axis = 0> (a, h)""",
+}
+
+
+@pytest.mark.parametrize("sizes", RESIZES.values(), ids=RESIZES)
+def test_sizes_of_a_resize_cross_the_cut(sizes: str) -> None:
+    # the runtime refuses a Resize to a list of unknown length, and cuts forget what they were computed from
+    model = ir.from_onnx_text(
+        f"""<ir_version: 8, opset_import: ["" : 17]> g (float[n, 2, h, w] x) => (float[n, 2, hh, ww] y)
+        <int64[1] zero = {{0}}, int64[1] two = {{2}}, int64[1] four = {{4}}> {{
+            c = AveragePool <kernel_shape = [2, 2]> (x) {sizes} m = MaxPool <kernel_shape = [3, 3], strides = [3, 3]> (x)
+            z = Resize <mode = "nearest"> (m, , , t) y = Add (z, c)
+        }}"""
+    )
+    data = open_samples({"x": np.random.default_rng(0).standard_normal((5, 2, 8, 9)).astype(np.float32)}, model)
+    walk = SegmentExecutor(model, data, CONFIG, max_held_bytes=10**9)
+    for position, node in enumerate(model.graph):
+        name = str(node.outputs[0].name)
+        np.testing.assert_array_equal(walked(walk, position, name), whole(model, data, name))
 
 
 def test_a_tensor_that_crosses_the_cut_is_given_as_it_is() -> None:
