@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +19,7 @@ from onnxslim.graph.signature import describe_frozen_inputs, freeze_initializer_
 from onnxslim.model_io import model_file
 from onnxslim.pipeline.data_options import DataOptions
 from onnxslim.pipeline.data_splits import MIN_TELLING_LABELS, DataSplits, open_splits
+from onnxslim.pipeline.drop_bounds import bound_drop, find_least_drop
 from onnxslim.pipeline.judging import EvaluationOptions, count_labels, settle_judging
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import ModelFacts, compute_facts
@@ -30,7 +30,6 @@ from onnxslim.quantization.context import DropOverLimit
 from onnxslim.runtime.devices.device import current_device
 from onnxslim.runtime.load_check import check_survives
 from onnxslim.runtime.session import SessionConfig, check_loads, open_timed_session
-from onnxslim.validation import statistics
 from onnxslim.validation.evaluation import evaluate_all
 from onnxslim.validation.evaluation_accumulator import Evaluation, get_comparable_drop
 from onnxslim.validation.kind_accumulator import check_measurable
@@ -38,8 +37,6 @@ from onnxslim.validation.metrics.accumulator import MetricResult
 from onnxslim.validation.output_kinds.kind import LabelWeight
 from onnxslim.validation.sanity_checks import describe_resolution
 
-#: Which share of the drop that is allowed may be held against a result for the uncertainty of its own.
-MAX_UNCERTAINTY_SHARE = 0.5
 logger = logging.getLogger(__name__)
 
 #: Samples that show at once whether the original knows more than chance and the metric can be computed.
@@ -143,48 +140,6 @@ class CompressionTask:
         is more than a point they are told.
         """
         return self.judge.metric is not None or bool(self.judge.labels_decide)
-
-
-def bound_drop(metrics: Sequence[MetricResult], limit: float, *, many: bool = False) -> float:
-    """What a choice counts as the drop, by the unit of ``limit``: the one seen, and its standard error on top.
-
-    Few samples cannot tell a drop of nothing from one of a point, so that at most half of what is allowed is held against a
-    result for that: what loses less than the other half is never kept out. Of a guard nothing is.
-
-    Args:
-        metrics: What gates, on the *tune* data; the one that is worst counts.
-        limit: The drop that is allowed.
-        many: The choice is among very many, as shares to prune are, of which the luckiest is lucky indeed: all of the
-            standard error counts.
-
-    Returns:
-        At least 0; infinite where no drop was measured.
-    """
-
-    def bound(metric: MetricResult) -> float:
-        drop = metric.get_drop_by(limit)
-        if drop is None or math.isnan(drop):
-            return math.inf
-        at_most = 0.0 if metric.guards else math.inf if many else MAX_UNCERTAINTY_SHARE * limit
-        return statistics.add_standard_error(max(0.0, drop), metric.get_interval_by(limit), at_most)
-
-    return max(map(bound, metrics))
-
-
-def find_least_drop(metrics: Sequence[MetricResult], limit: float) -> float:
-    """The least drop that the *tune* data leave possible, by the unit of ``limit``: what is above it they refuse.
-
-    Returns:
-        At least 0; infinite where no drop was measured.
-    """
-
-    def find_least(metric: MetricResult) -> float:
-        drop = metric.get_drop_by(limit)
-        if drop is None or math.isnan(drop):
-            return math.inf
-        return statistics.least_proven_drop(max(0.0, drop), metric.get_interval_by(limit))
-
-    return max(map(find_least, metrics))
 
 
 def prepare_task(

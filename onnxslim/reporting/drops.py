@@ -30,16 +30,16 @@ def describe_limit(metric: MetricResult, limit: float) -> str:
     return f"at most {_format_amount(metric, metric.get_own_limit(limit))} allowed"
 
 
-def describe_doubt(metric: MetricResult, limit: float) -> str:
-    """The same of a drop that is within the limit, and too near to it for what the *tune* samples can tell; about how many
-    could, where that is known.
+def describe_doubt(metric: MetricResult, limit: float, judged_on: str = "tune") -> str:
+    """The same of a drop that is within the limit, and too near to it for what the samples of one use can tell; about how
+    many could, where that is known.
     """
     drop = max(0.0, metric.get_drop_by(limit) or 0.0)
     needed = samples_to_choose(drop, metric.get_interval_by(limit), metric.n, limit)
     near = f"too near the {_format_amount(metric, metric.get_own_limit(limit))} allowed"
     if needed is None or needed <= metric.n:
         return f"{near} for so few samples"
-    return f"{near} for {metric.n} tune samples, about {float(f'{needed:.2g}'):.0f} would decide"
+    return f"{near} for {metric.n} {judged_on} samples, about {float(f'{needed:.2g}'):.0f} would decide"
 
 
 def can_be_asked_for(limit: float) -> bool:

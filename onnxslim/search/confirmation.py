@@ -14,6 +14,7 @@ import numpy as np
 
 from onnxslim.core import attempts
 from onnxslim.core.errors import DefectError, GateError, LimitError, OnnxslimError
+from onnxslim.pipeline.drop_bounds import bound_drop
 from onnxslim.pipeline.kept_original import keep_original
 from onnxslim.pipeline.recipe import Recipe
 from onnxslim.pipeline.result import Result
@@ -121,6 +122,8 @@ class Confirmation:
                 if not attempt.models:  # a process before this one knew it, and had let it go or had no room for it
                     attempt.remake_model()
                 attempt.confirm(judge_stages=False)
+                if trial.is_unproven and not self._is_proven(trial):
+                    return f"on the confirm data it {'; '.join(trial.loss)}"
                 if self._fits(self._predict_timing(trial)):
                     attempt.measure()
                     attempt.confirm()
@@ -153,6 +156,18 @@ class Confirmation:
                 trial.attempt.judge_stages()
         except OnnxslimError as error:
             trial.attempt.result.warnings.append(f"what is between the steps was not judged: {error.message}")
+
+    def _is_proven(self, trial: Trial) -> bool:
+        """Whether ``trial`` passes on the confirm data with all of its standard error, as the tune share could not tell."""
+        evaluation, limit = trial.attempt.result.evaluation, self.recipe.gates.max_drop
+        if evaluation is None or limit is None:
+            return True
+        worst = max(evaluation.gating, key=lambda metric: bound_drop([metric], limit, many=True))
+        counted = bound_drop([worst], limit, many=True)
+        trial.confirm_drop = worst.get_drop_by(limit)
+        trial.describe_loss(worst)
+        trial.confirm_drop = counted
+        return counted <= limit
 
     def _finish(self, tried: list[Trial], trial: Trial, reads: int) -> Result:
         result = trial.attempt.result

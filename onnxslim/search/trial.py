@@ -14,8 +14,9 @@ from onnxslim.core.attempts import attempt
 from onnxslim.core.converter import JSON
 from onnxslim.core.errors import DefectError, GateError, LimitError, OnnxslimError, UnsupportedError
 from onnxslim.pipeline.attempt import Attempt
+from onnxslim.pipeline.drop_bounds import bound_drop, find_least_drop, is_left_to_confirm
 from onnxslim.pipeline.recipe import Recipe, Step
-from onnxslim.pipeline.task import CompressionTask, bound_drop, find_least_drop
+from onnxslim.pipeline.task import CompressionTask
 from onnxslim.pruning.options import PruneDecision
 from onnxslim.quantization.decision import FrontPoint, QuantizeDecision
 from onnxslim.quantization.options import ACTIVATION_MODES
@@ -47,8 +48,8 @@ class Trial:
     Attributes:
         candidate: What was tried.
         attempt: The recipe and everything that came of it.
-        drop: On the tune share, with what is allowed for its uncertainty (:func:`~onnxslim.pipeline.task.bound_drop`);
-            infinite when the trial failed.
+        drop: On the tune share, with what is allowed for its uncertainty
+            (:func:`~onnxslim.pipeline.drop_bounds.bound_drop`); infinite when the trial failed.
         seen_drop: The same without.
         score: What the search wants large.
         speedup: Times faster than the original, a standard error nearer to 1 than was seen; NaN where no clock counts.
@@ -71,6 +72,8 @@ class Trial:
         confirm_drop: What it dropped on the confirm data, by the unit of the limit; None where they were not asked.
         least_drop: The least that ``seen_drop`` leaves possible, by its 95 % interval.
         prunable_share: The most that can be pruned of what exact steps leave, where that is why it failed.
+        is_unproven: Whether the confirm data have to prove it with all of its uncertainty, because the tune share is too
+            small to (:func:`~onnxslim.pipeline.drop_bounds.is_left_to_confirm`).
     """
 
     candidate: Candidate
@@ -98,6 +101,7 @@ class Trial:
     confirm_drop: float | None = None
     least_drop: float = math.inf
     prunable_share: float | None = None
+    is_unproven: bool = False
 
     @property
     def key(self) -> str:
@@ -145,8 +149,10 @@ class Trial:
     def describe_loss(self, metric: MetricResult) -> None:
         """Remember in words what ``metric`` lost, on the tune share or, once they were asked, on the confirm data."""
         limit = self.attempt.recipe.gates.max_drop or 0.0
+        judged_on = "tune" if self.confirm_drop is None else "confirm"
         is_in_doubt = self._is_allowed(self.known_drop)
-        self.loss = describe_drop(metric), (describe_doubt if is_in_doubt else describe_limit)(metric, limit)
+        limits = describe_doubt(metric, limit, judged_on) if is_in_doubt else describe_limit(metric, limit)
+        self.loss = describe_drop(metric), limits
 
     def _is_allowed(self, drop: float) -> bool:
         limit = self.attempt.recipe.gates.max_drop
@@ -281,7 +287,8 @@ def _measure_drop(trial: Trial) -> None:
     drop = metric.get_drop_by(limit)
     trial.seen_drop = math.inf if drop is None or math.isnan(drop) else max(0.0, drop)
     trial.least_drop = find_least_drop(metrics, limit)
-    many = bool(trial.candidate.pruning_ratio)
+    trial.is_unproven = bool(trial.candidate.pruning_ratio) and is_left_to_confirm(metrics, limit, task.splits)
+    many = bool(trial.candidate.pruning_ratio) and not trial.is_unproven
     trial.drop = bound_drop(metrics, limit, many=many)
     trial.metric, trial.metric_is_share = metric.name, can_be_asked_for(limit)
     # a guard may have lost more, and be in no doubt

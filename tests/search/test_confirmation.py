@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from types import SimpleNamespace
@@ -260,6 +261,33 @@ def test_where_nothing_gains_the_original_stays_and_what_came_nearest_is_told() 
     )
     assert result.extra["other_points"][0]["options"] == "--max-drop 2.4%"
     assert cast(Any, int8.attempt).confirms == 0, "what loses too much on tune is no chance to pass by luck"
+
+
+@pytest.mark.parametrize(("high", "chosen"), [(0.018, "prune 40% + int8"), (0.03, "prune 20% + int8")])
+def test_what_tune_could_not_clear_passes_with_all_of_its_error_or_prunes_less(high: float, chosen: str) -> None:
+    """Nothing changed among few samples is no proof; nothing changed among many more is, if their error says so."""
+
+    def make_unproven(ratio: float, high: float, score: float) -> Trial:
+        trial = make_trial(Candidate(ratio), 0.0, tune_drop=0.0, score=score)
+        trial.is_unproven = True
+        metric = dataclasses.replace(make_metric(0.0), interval=(0.0, high))
+        fake = cast(Any, trial.attempt)
+
+        def confirm(*, judge_stages: bool = True) -> Result:
+            fake.result.evaluation = Evaluation([metric], "y", {})
+            return cast(Result, fake.result)
+
+        fake.confirm = confirm
+        return trial
+
+    trials = [make_exact(), make_unproven(0.2, 0.01, 6.0), make_unproven(0.4, high, 9.0)]
+    result = confirm(trials)
+    assert result.extra["chosen"] == chosen
+    told = {entry["name"]: entry["verdict"] for entry in result.extra["candidates"]}
+    if chosen != "prune 40% + int8":
+        refused = told["prune 40% + int8"]
+        assert refused.startswith("on the confirm data it loses nothing of Top-1; too near")
+        assert refused.endswith("100 confirm samples, about 240 would decide")
 
 
 def test_late_only_the_surest_is_still_asked() -> None:
