@@ -53,8 +53,9 @@ class QuantizeOptions:
         corrected_layers: The decision of an earlier run whose time was up: only so many layers, the first ones, are mended.
             With ``weights="int8"`` so many are rounded for the data, 0 for none, and nobody judges whether that helps.
         fitted_weights: The same with ``weights="mixed"``: only these weights are rounded for the data.
-        min_sqnr: Decibels that every output must keep on calibration samples; layers go back to float until it does. None
-            asks for 20, or for nothing where the caller judges the drop of a metric, which says more.
+        min_sqnr: Decibels that every output must keep on calibration samples; layers go back to float until it does. Of
+            weights in 4 bits, as codebooks or in float16, and of what computes in float16, none go back: they are refused
+            below it. None asks for 20, or for nothing of these and where the caller judges a metric's drop, which says more.
         statistics: Files of calibration's statistics. The first is this run's: written, gone on from, refused where it is of
             another model or of other data. The others are read and added.
         max_memory: Bytes that the step should get by with: activations are watched in groups that keep below it.

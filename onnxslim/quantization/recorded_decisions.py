@@ -64,6 +64,19 @@ def check_layers(options: QuantizeOptions, model: ir.Model, others: Iterable[str
         check_names(key, getattr(options, key) or (), known, "layer")
 
 
+def check_samples(options: QuantizeOptions, count: int) -> None:
+    """Refuse ``calibration_samples`` beyond the ``count`` runs of samples that there are: ranges would be others.
+
+    Raises:
+        InvalidDataError: Says both numbers.
+    """
+    if (recorded := options.calibration_samples or 0) > count:
+        raise InvalidDataError(
+            f"quantize: calibration_samples: {recorded} are recorded and the data have {count}; the recipe is of other data",
+            hint="give the data that it was made with; without calibration_samples all that there are count",
+        )
+
+
 def check_names(key: str, names: Iterable[str], known: Collection[str], noun: str) -> None:
     """Refuse a decision, ``key``, about a ``noun`` that is not ``known``.
 

@@ -11,7 +11,7 @@ import pytest
 from onnxslim.core.errors import InvalidDataError, UsageError
 from onnxslim.data.sources import open_samples
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.recorded_decisions import check_layers, check_names, check_repeated
+from onnxslim.quantization.recorded_decisions import check_layers, check_names, check_repeated, check_samples
 from onnxslim.quantization.step import quantize
 from tests.support.quantize_graphs import model, weight
 
@@ -96,3 +96,18 @@ def test_no_step_passes_over_a_name_that_the_model_has_not(changes: dict[str, An
 def test_counts_below_what_can_be_meant_are_refused(changes: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="expected at least"):
         QuantizeOptions(**changes)  # type: ignore[arg-type]
+
+
+def test_samples_of_a_run_that_had_more_are_refused_with_both_numbers() -> None:
+    for recorded in (None, 3, 4):
+        check_samples(QuantizeOptions(calibration_samples=recorded), 4)
+    with pytest.raises(InvalidDataError, match="calibration_samples: 5 are recorded and the data have 4"):
+        check_samples(QuantizeOptions(calibration_samples=5), 4)
+    net = model("g (float[n,8] x) => (float[n,8] y) { y = MatMul (x, w) }", w=weight(8, 8))
+    data = open_samples({"x": np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)}, net)
+    for options in (
+        QuantizeOptions(placement="static", activations="static", calibration_samples=9),
+        QuantizeOptions(weights="mixed", min_sqnr=10.0, calibration_samples=9),
+    ):
+        with pytest.raises(InvalidDataError, match="9 are recorded and the data have 8"):
+            quantize(net, data, options)

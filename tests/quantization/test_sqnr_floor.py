@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import onnx_ir as ir
 import pytest
 
 from onnxslim.activations.output_error import ReferenceOutputs
-from onnxslim.core.errors import GateError, UnsupportedError
+from onnxslim.core.errors import GateError, UnsupportedError, UsageError
 from onnxslim.data.sources import open_samples
 from onnxslim.quantization.evaluation import placement_profiling
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
 from onnxslim.runtime.session import SessionConfig
 from onnxslim.simplification.step import simplify
+from tests.support.encoder import data, small, sqnr
 from tests.support.paths import SAMPLES
 
 CONFIG = SessionConfig()
@@ -57,3 +60,34 @@ def test_int8_that_is_slower_once_enough_is_spared_says_which_floor_asked_for_it
     with pytest.raises(UnsupportedError, match="below 44 dB of SQNR are in float: float") as raised:
         quantize(found, data, QuantizeOptions(placement="measured", activations="static", min_sqnr=44.0))
     assert str(raised.value.hint).startswith("--min-sqnr")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{"weights": "int4"}, {"weights": "codebook:16"}, {"weights": "float16"}, {"weights": "int4:qdq"}, {"target": "cuda"}],
+)
+def test_what_takes_nothing_back_to_float_is_held_against_the_floor_as_well(form: dict[str, str]) -> None:
+    found = simplify(small(hidden=64, layers=1))[0]
+    samples = data(found, 8)
+    options = QuantizeOptions(placement="static", **form)  # type: ignore[arg-type]
+    kept = sqnr(found, quantize(found, samples, options)[0], samples)
+    quantize(found, samples, replace(options, min_sqnr=kept - 6))
+    named = form.get("weights", "float16")
+    with pytest.raises(
+        GateError, match=rf"{named} leaves output .* at .* dB of SQNR .*; {kept + 6:g} are asked for"
+    ) as raised:
+        quantize(found, samples, replace(options, min_sqnr=kept + 6))
+    assert raised.value.exit_code == 5
+
+
+@pytest.mark.parametrize("form", [{"weights": "int8"}, {"weights": "int4"}, {"target": "cuda"}])
+def test_a_floor_without_data_to_see_it_on_is_a_wrong_call(form: dict[str, str]) -> None:
+    found = simplify(small(hidden=64, layers=1))[0]
+    with pytest.raises(UsageError, match="min_sqnr 30: what outputs keep is measured on data"):
+        quantize(found, None, QuantizeOptions(placement="static", min_sqnr=30.0, **form))  # type: ignore[arg-type]
+
+
+def test_a_placement_of_an_earlier_run_was_held_against_it_there() -> None:
+    found = simplify(small(hidden=64, layers=1))[0]
+    options = QuantizeOptions(weights="int8", placement="static", min_sqnr=30.0, float_units=(), block_layers=())
+    assert quantize(found, None, options)[1].changed

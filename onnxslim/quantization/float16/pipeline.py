@@ -30,6 +30,7 @@ from onnxslim.quantization.float16.fallback import (
 from onnxslim.quantization.float16.float32_nodes import find_float32_nodes, is_float
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.prepare import match_nodes
+from onnxslim.quantization.sqnr_floor import check_sqnr, is_sqnr_asked
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.session import SessionConfig, make_run_check
 
@@ -45,8 +46,14 @@ def quantize_float16(
 ) -> tuple[ir.Model, QuantizeDecision]:
     """``model`` (prepared) in float16; ranges and outputs decide what else stays float32, without data those of made-up
     inputs: what breaks on these is not right, and what does not may still break on others.
+
+    Raises:
+        NothingGainedError: Nothing can compute in float16.
+        UsageError: ``min_sqnr`` without data.
+        GateError: The outputs keep less than ``min_sqnr``.
     """
     target, config = TARGETS[options.target], context.config
+    asks_sqnr = is_sqnr_asked(options, context.samples)
     report.skip("int8", str(target.unsupported_reason))
     model = model_file.clone(model)
     infer_runtime_types(model, config)
@@ -74,6 +81,9 @@ def quantize_float16(
             error = reference.error(simulate(model, conversion))
         else:
             conversion = better
+        if asks_sqnr:
+            errors = reference.merge_parts(reference.errors(simulate(model, conversion)))
+            check_sqnr(errors, options, form="float16", instead="--exclude keeps nodes in float32")
         report.details["float16"] = {"error": float(f"{error:.4g}")}
         # real inputs may lose more than made-up ones: without data the place is told whatever these say
         if context.samples is None or not error <= MAX_OUTPUT_ERROR:

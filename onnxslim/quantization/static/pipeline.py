@@ -33,7 +33,7 @@ from onnxslim.quantization.qdq.fusion_groups import FusionGroup, find_fusion_gro
 from onnxslim.quantization.qdq.mean_to_pool import replace_means_with_pools
 from onnxslim.quantization.qdq.pad_axes import write_out_pad_axes
 from onnxslim.quantization.qdq.placement import find_int8_capable
-from onnxslim.quantization.recorded_decisions import check_layers
+from onnxslim.quantization.recorded_decisions import check_layers, check_samples
 from onnxslim.quantization.sqnr_floor import build_sqnr_error
 from onnxslim.quantization.static import output_head
 from onnxslim.quantization.static.builder import BuiltPlacement, StaticBuilder
@@ -76,6 +76,7 @@ def quantize_static(
         report.count("means written as pools", replace_means_with_pools(model, target))
         report.count("pads written out for every axis", write_out_pad_axes(model))
         feeds = CalibrationFeeds(context.require_samples("quantize"))
+        check_samples(options, len(feeds))
         macs = max(cost.compute_cost(model).macs, 1)
         evaluation_count = int(min(max(EVALUATION_MACS / macs, MIN_EVALUATION_SAMPLES), MAX_EVALUATION_SAMPLES))
         correction_feeds = feeds.first(_count_correction_samples(model, feeds, macs))

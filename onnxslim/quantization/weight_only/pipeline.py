@@ -35,6 +35,7 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
+from onnxslim.activations.output_error import ReferenceOutputs
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph.constants import get_const_tensor
@@ -51,7 +52,7 @@ from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.placement_selection import SelectedPlacement, select_milder_placement, select_placement
 from onnxslim.quantization.prepare import prepare_model
 from onnxslim.quantization.recorded_decisions import check_layers
-from onnxslim.quantization.sqnr_floor import build_sqnr_error
+from onnxslim.quantization.sqnr_floor import build_sqnr_error, check_sqnr, is_sqnr_asked
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only import codebook, half_floats, qdq_blockwise
 from onnxslim.quantization.weight_only.block_choice import choose_block_layers
@@ -106,11 +107,18 @@ def quantize_weights(
 ) -> tuple[ir.Model, QuantizeDecision]:
     """``model`` (prepared) with weights as ``options.weights`` says; data show how int8 is
     best rounded, what it costs and how long it takes, and none are needed.
+
+    Raises:
+        UsageError: The format is unknown, or ``min_sqnr`` without data.
+        UnsupportedError: There is nothing that ``options.weights`` would make smaller.
+        GateError: The outputs keep less than ``min_sqnr``.
     """
     assert options.weights is not None
     weight_format = options.weights
     if weight_format == MIXED:
         return quantize_mixed(model, context, options, report)
+    is_recorded = options.float_units is not None and weight_format in _SELECTED_FORMATS
+    asks_sqnr = not is_recorded and is_sqnr_asked(options, context.samples)
     reason = TARGETS[options.target].no_contrib_ops_reason
     if reason is not None and weight_format in ("int8", "int4"):
         weight_format += _QDQ_SUFFIX
@@ -147,6 +155,8 @@ def quantize_weights(
             "nothing to quantise: no layer has float weights that --weights would make smaller",
             hint=reasons[:_MAX_HINT_LENGTH] or None,
         )
+    if selected is None and asks_sqnr:
+        _check_outputs(source, result, context, options)
     report.add(written)
     if weight_format.startswith("int4") and (others := _count_wide_layers(source)):
         report.warnings.append(f"4 bits are for float32 layers: the weights of {others} in another float type are in 8 bits")
@@ -191,6 +201,15 @@ def _select_weights(
     if selected.selection is not None and selected.selection.index is None and not judge.is_drop_judged:
         raise build_sqnr_error(selected.variant.output_errors, options)
     return selected
+
+
+def _check_outputs(model: ir.Model, result: ir.Model, context: QuantizeContext, options: QuantizeOptions) -> None:
+    """Hold ``result`` against what the outputs of ``model`` are to keep."""
+    feeds = CalibrationFeeds(context.require_samples("quantize")).last(MAX_EVALUATION_SAMPLES)
+    reference = ReferenceOutputs(model, feeds, context.config)
+    errors = reference.merge_parts(reference.errors(result))
+    instead = "--weights mixed takes the bits of each weight that keep it"
+    check_sqnr(errors, options, form=f"--weights {options.weights}", instead=instead)
 
 
 def _count_wide_layers(model: ir.Model) -> int:

@@ -27,7 +27,7 @@ from onnxslim.quantization.decision import FrontPoint, QuantizeDecision
 from onnxslim.quantization.linear_layers import find_weight_matrices
 from onnxslim.quantization.numerics.bit_allocation import Allocation, walk_allocations
 from onnxslim.quantization.options import QuantizeOptions
-from onnxslim.quantization.recorded_decisions import check_names
+from onnxslim.quantization.recorded_decisions import check_names, check_samples
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.quantization.weight_only.mixed.builder import MixedBuilder
 from onnxslim.quantization.weight_only.mixed.choice import find_expanded, parse_formats, read_choice, write_choice
@@ -62,12 +62,14 @@ def quantize_mixed(
     Raises:
         UsageError: Neither a size nor a loss to choose by, or no data.
         UnsupportedError: The target does not run onnxruntime's own ops, or there is nothing to store in fewer bits.
-        InvalidDataError: ``fitted_weights`` or formats of a weight that is not there.
+        InvalidDataError: ``fitted_weights`` or formats of a weight that is not there, ``calibration_samples`` of more than
+            there are.
         GateError: A size that cannot be reached, or an SQNR.
     """
     samples, given = context.require_samples("--weights mixed"), options.weight_formats
     check_options(context, options)
     feeds, config = CalibrationFeeds(samples), context.config
+    check_samples(options, len(feeds))
     if given is None:
         weights = find_mixed_weights(model, _find_formats(context, options, report), options.exclude)
     else:
