@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -27,6 +28,9 @@ DEFAULT_SPATIAL_SIZE = 224
 
 GRAPH_ATTRIBUTES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
+#: How names begin that the inference invents for sizes that it cannot tell.
+_INVENTED_NAME = "unk__"
+
 #: Dimensions: an int where it is known, a name if symbolic, None where it is not known.
 Dims: TypeAlias = "tuple[int | str | None, ...]"
 
@@ -43,6 +47,8 @@ def infer(model: ir.Model) -> None:
 
     An output that says other sizes than follow from the inputs, as a head that was cut off or has other classes leaves it,
     gets those that follow, as in the runtime, which warns and goes on: of other ops in its place it may refuse wrong sizes.
+    Names that the inference invents for free sizes say inside the graph which are the same; outputs, which callers read, get
+    none of them.
     """
     try:
         _infer_once(model)
@@ -52,23 +58,46 @@ def infer(model: ir.Model) -> None:
         logger.debug("shape inference gave up: %s", error)
 
 
-def list_known(model: ir.Model) -> frozenset[str]:
-    """Names of what nodes make, as far as its shape is known."""
-    return frozenset(
-        str(value.name) for node in model.graph.all_nodes() for value in node.outputs if value.shape is not None
-    )
+@dataclass(frozen=True)
+class KnownShapes:
+    """What a model tells of shapes.
+
+    Attributes:
+        values: Names of what nodes make whose shape is told.
+        dim_names: The names of free sizes.
+    """
+
+    values: frozenset[str]
+    dim_names: frozenset[str]
 
 
-def keep_known(model: ir.Model, names: Collection[str]) -> None:
-    """Forget, in place, the type and shape of what standard nodes make inside the graph, but for ``names``.
+def list_known(model: ir.Model) -> KnownShapes:
+    """What ``model`` tells of shapes."""
+    made = [value for node in model.graph.all_nodes() for value in node.outputs if value.shape is not None]
+    told = {dim for value in (*model.graph.inputs, *made) for dim in get_dims(value) or () if isinstance(dim, str)}
+    return KnownShapes(frozenset(str(value.name) for value in made), frozenset(told))
+
+
+def keep_known(model: ir.Model, known: KnownShapes) -> None:
+    """Forget, in place, the type and shape of what standard nodes make inside the graph and names of free sizes, but for
+    what is ``known``.
 
     What the runtime fuses hangs on the shapes that a file tells it, so a step that inferred some for itself takes them out
     again: else a result is another matter to it than the model that came in.
     """
     for node in model.graph.all_nodes():
         for value in () if node.domain else node.outputs:
-            if value.name not in names and not value.is_graph_output():
+            if value.name not in known.values and not value.is_graph_output():
                 value.type = value.shape = None
+    keep_dim_names(model, known.dim_names)
+
+
+def keep_dim_names(model: ir.Model, names: Collection[str]) -> None:
+    """Leave free sizes of what nodes make in ``model`` without a name, in place, but for ``names``: others are invented."""
+    for value in (output for node in model.graph.all_nodes() for output in node.outputs):
+        dims = get_dims(value) or ()
+        if any(isinstance(dim, str) and dim not in names for dim in dims):
+            value.shape = ir.Shape([dim if isinstance(dim, int) or dim in names else None for dim in dims])
 
 
 def _infer_once(model: ir.Model) -> None:
@@ -77,8 +106,12 @@ def _infer_once(model: ir.Model) -> None:
         _take_shape(proto) if (node := value.producer()) is not None and not node.domain else None
         for value, proto in zip(model.graph.outputs, skeleton.graph.output, strict=True)
     ]
+    told = {dim.dim_param for value in skeleton.graph.input for dim in value.type.tensor_type.shape.dim}
     inferred = onnx.shape_inference.infer_shapes(skeleton, check_type=False, strict_mode=False, data_prop=True)
     for shape, value in zip(declared, inferred.graph.output, strict=True):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param.startswith(_INVENTED_NAME) and dim.dim_param not in told:
+                dim.ClearField("dim_param")
         _complete_shape(value, shape)
     _annotate(model.graph, inferred.graph)
 

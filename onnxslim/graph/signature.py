@@ -75,21 +75,29 @@ def set_input_shapes(model: ir.Model, new_shapes: Mapping[str, Sequence[int]]) -
     refresh_outputs(model)
 
 
-def lend_ranks(model: ir.Model, ranks: Mapping[str, int]) -> list[str]:
-    """Give inputs of ``model`` that have no shape free dimensions, in place, as many as ``ranks`` says of them by name; the
-    names of those that got any, for :func:`take_back_shapes` where the interface has to stay what it was.
-    """
-    lent = [value for value in model.graph.inputs if value.shape is None and value.name in ranks]
-    for value in lent:
-        value.shape = ir.Shape([None] * ranks[str(value.name)])
-    return [str(value.name) for value in lent]
+def list_declared(model: ir.Model) -> dict[str, shapes.Dims | None]:
+    """What ``model`` says of the shapes of its inputs and outputs, by name, for :func:`restore_declared`."""
+    return {str(value.name): shapes.get_dims(value) for value in (*model.graph.inputs, *model.graph.outputs)}
 
 
-def take_back_shapes(model: ir.Model, names: Collection[str]) -> None:
-    """Leave the inputs ``names`` of ``model`` without a shape again, in place."""
+def lend_ranks(model: ir.Model, ranks: Mapping[str, int]) -> None:
+    """Give inputs of ``model`` that have no shape free dimensions, in place, as many as ``ranks`` says of them by name."""
     for value in model.graph.inputs:
-        if value.name in names:
+        if value.shape is None and value.name in ranks:
+            value.shape = ir.Shape([None] * ranks[str(value.name)])
+
+
+def restore_declared(model: ir.Model, declared: Mapping[str, shapes.Dims | None]) -> None:
+    """Say of inputs and outputs of ``model`` again, in place, what was ``declared``, and no more: of numbers, which may have
+    been wrong, those that follow stay.
+    """
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        found, said = shapes.get_dims(value), declared.get(str(value.name), ())
+        if said is None:
             value.shape = None
+        elif found is None or len(said) == len(found):
+            pairs = zip(said, found or said, strict=True)
+            value.shape = ir.Shape([now if isinstance(old, int) and isinstance(now, int) else old for old, now in pairs])
 
 
 def refresh_outputs(model: ir.Model) -> None:

@@ -19,7 +19,7 @@ from onnxslim.data.split import draw_samples
 from onnxslim.graph import shapes
 from onnxslim.graph.cost import compute_cost
 from onnxslim.graph.finite_weights import check_finite_weights
-from onnxslim.graph.signature import lend_ranks, take_back_shapes
+from onnxslim.graph.signature import lend_ranks, list_declared, restore_declared
 from onnxslim.graph.stored_weights.unpacking import pack_weights, unpack_weights
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.model_io import model_file
@@ -101,10 +101,11 @@ def prune(
     with report.timed():
         original = model_file.load(model)
         report.warnings += timing.freeze_inputs(original, kept_inputs)
-        shapeless = lend_ranks(original, {} if samples is None else samples.ranks)
-        if shapeless and whole is not None:
-            lend_ranks(whole := whole.clone(), samples.ranks if samples else {})
+        declared, ranks = list_declared(original), {} if samples is None else samples.ranks
         stored, known = unpack_weights(original), shapes.list_known(original)
+        lend_ranks(original, ranks)
+        if whole is not None and None in declared.values():
+            lend_ranks(whole := whole.clone(), ranks)
         if stored and options.max_size is not None:
             text = f"--max-size: {len(stored)} weights of the model are stored in fewer bits already"
             raise UsageError(text, hint="--remove 30% --of params")
@@ -146,7 +147,7 @@ def prune(
         remove_leftovers(current)
         shapes.keep_known(current, known)
         pack_weights(current, stored, changed=True)
-        take_back_shapes(current, shapeless)
+        restore_declared(current, declared)
         check_loads(current)
         after = compute_cost(current)
         report.count("params", before.params - after.params)

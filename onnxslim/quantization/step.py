@@ -10,6 +10,7 @@ from onnxslim.core.errors import NothingGainedError
 from onnxslim.core.progress import Progress, ignore_progress
 from onnxslim.core.step_report import StepReport
 from onnxslim.data.samples import Samples
+from onnxslim.graph import shapes
 from onnxslim.graph.finite_weights import check_finite_weights
 from onnxslim.graph.stored_weights.unpacking import pack_weights, unpack_weights
 from onnxslim.model_io import model_file
@@ -67,6 +68,7 @@ def quantize(
     with report.timed():
         loaded = model_file.load(model)
         report.warnings += context.freeze_inputs(loaded, kept_inputs)
+        dim_names = shapes.list_known(loaded).dim_names
         stored = unpack_weights(loaded, expanded=True)
         min_opset = PER_CHANNEL_OPSET if options.weights is None else EXPANDED_WEIGHTS_OPSET
         float_model, warnings = prepare_model(loaded, min_opset)
@@ -79,6 +81,7 @@ def quantize(
         result, report.decision = SCHEMES[scheme](float_model, context, options, report)
         pack_weights(result, stored)
         report.add(finish(result, list_names(float_model), options, scheme))
+        shapes.keep_dim_names(result, dim_names)
         if options.weights is not None:
             _check_smaller(model_file.load(model), result)
     return result, report

@@ -85,3 +85,32 @@ def test_names_of_free_sizes_and_what_no_inference_knows_stay() -> None:
     w = acme.Mystery(x) }""")
     shapes.infer(net)
     assert [shapes.get_dims(value) for value in net.graph.outputs] == [("rows", 4), (2, "found"), ("n", 9)]
+
+
+def test_names_that_inference_invents_are_not_told_to_callers() -> None:
+    net = model("""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[n,4] x, float[unk__0,4] mine) => (float[n,4] y, float[n,4] z, float[n,4] own, float[unk__7,4] said)
+    { y = Relu(x)
+    z = Exp(y)
+    own = Relu(mine)
+    said = Neg(y) }""")
+    net.graph.inputs[0].shape = ir.Shape([None, 4])
+    net.graph.outputs[0].shape, net.graph.outputs[1].shape = None, ir.Shape([None, 4])
+    net.graph.outputs[2].shape = None
+    shapes.infer(net)
+    dims = [shapes.get_dims(value) for value in net.graph.outputs]
+    assert dims == [(None, 4), (None, 4), ("unk__0", 4), ("unk__7", 4)]
+
+
+def test_names_of_free_sizes_that_a_model_did_not_tell_are_taken_out_of_it_again() -> None:
+    net = model("""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[n,4] x) => (float[n,4] y) { h = Relu(x)
+    i = Neg(h)
+    y = Exp(i) }""")
+    net.graph[0].outputs[0].shape = ir.Shape(["n", 4])
+    known = shapes.list_known(net)
+    assert (known.values, known.dim_names) == ({"h", "y"}, {"n"})
+    net.graph[0].outputs[0].shape = ir.Shape(["invented", 4])
+    net.graph[1].outputs[0].shape = ir.Shape(["n", 4])
+    shapes.keep_known(net, known)
+    assert [shapes.get_dims(node.outputs[0]) for node in net.graph] == [(None, 4), None, ("n", 4)]

@@ -112,3 +112,17 @@ def test_what_was_frozen_is_told_in_a_line_with_its_number() -> None:
     assert signature.describe_frozen_inputs([]) == []
     assert signature.describe_frozen_inputs(["w"])[0].startswith("1 weight was listed as an input too and is a constant now")
     assert signature.describe_frozen_inputs(["w", "b"])[0].startswith("2 weights were listed as inputs too and are")
+
+
+def test_what_is_said_of_inputs_and_outputs_comes_back_but_for_numbers_that_were_wrong() -> None:
+    net = model("""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[n,4] x) => (float[m,9] y, float[n,4] z) { y = Relu(x)
+    z = Neg(y) }""")
+    net.graph.inputs[0].shape = net.graph.outputs[1].shape = None
+    declared = signature.list_declared(net)
+    signature.lend_ranks(net, {"x": 2, "other": 3})
+    assert shapes.get_dims(net.graph.inputs[0]) == (None, None)
+    for value, dims in zip(net.graph.outputs, [("invented", 4), ("n", 4)], strict=True):
+        value.shape = ir.Shape(dims)
+    signature.restore_declared(net, declared)
+    assert [shapes.get_dims(value) for value in (*net.graph.inputs, *net.graph.outputs)] == [None, ("m", 4), None]

@@ -20,6 +20,7 @@ from onnxslim.pruning.importance.criteria import CRITERIA
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.step import prune
 from tests.support import nets
+from tests.support.channel_cases import CASES
 from tests.support.paths import SAMPLES
 from tests.support.pruned import error, run_prune, time_by_macs
 
@@ -234,7 +235,35 @@ def test_an_input_that_has_no_shape_is_named_where_nothing_can_be_told_without_i
 def test_a_result_tells_no_shapes_that_the_model_did_not_tell() -> None:
     """What the runtime fuses hangs on them."""
     model = nets.residual()
-    told = sorted(shapes.list_known(model) - {str(value.name) for value in model.graph.outputs})[:1]
-    shapes.keep_known(model, told)
+    told = sorted(shapes.list_known(model).values - {str(value.name) for value in model.graph.outputs})[:1]
+    shapes.keep_known(model, shapes.KnownShapes(frozenset(told), frozenset()))
     pruned, _ = run_prune(model, remove=0.3)
-    assert shapes.list_known(pruned) == {*told, *(str(value.name) for value in pruned.graph.outputs)}
+    assert shapes.list_known(pruned).values == {*told, *(str(value.name) for value in pruned.graph.outputs)}
+
+
+#: Some of the mask oracle's graphs; all of them nightly.
+_SOME_CASES = list(CASES)[::12]
+
+
+def _say_less(model: ir.Model, *, outputs: bool) -> ir.Model:
+    """``model`` with free sizes that have no name, and of ``outputs`` without any shape."""
+    model = model.clone()
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        dims = shapes.get_dims(value)
+        value.shape = None if dims is None else ir.Shape([dim if isinstance(dim, int) else None for dim in dims])
+    for value in model.graph.outputs if outputs else ():
+        value.shape = None
+    return model
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in _SOME_CASES else pytest.mark.nightly) for n in CASES])
+def test_callers_are_told_of_outputs_what_they_were_told_and_no_name_is_invented(name: str) -> None:
+    net = CASES[name][0]
+    for model in (net, _say_less(net, outputs=False), _say_less(net, outputs=True)):
+        try:
+            pruned, _ = prune(model, None, PruneOptions(remove=0.1, of="params", round_to=1, min_layer_params=0))
+        except GateError:  # there is not so much that may go
+            continue
+        told, now = ([shapes.get_dims(value) for value in m.graph.outputs] for m in (model, pruned))
+        assert now == told
+        assert shapes.list_known(pruned).dim_names <= shapes.list_known(model).dim_names

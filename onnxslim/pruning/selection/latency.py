@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -32,7 +32,7 @@ CHANNEL_MULTIPLE = 8
 _ROUNDS, _SECONDS_PER_READING = 10, 8.0
 
 
-def finish_for_timing(model: ir.Model, known: Collection[str]) -> ir.Model:
+def finish_for_timing(model: ir.Model, known: shapes.KnownShapes) -> ir.Model:
     """A copy of ``model`` as it would be written, with the shapes of those values that are ``known`` of the whole model.
 
     What the runtime fuses hangs on them: files of the same nodes have differed by 1.17 in time.
