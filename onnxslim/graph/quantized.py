@@ -25,6 +25,7 @@ _KIND_OF_OP = {
     "QAttention": "QOperator",
     "QLinearAdd": "QOperator",
 }
+_RANGE_OPS = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
 _QUANTIZED_DTYPES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
 #: Fewer 8-bit constants than this are data, not weights.
 _MIN_WEIGHT_ELEMENTS = 512
@@ -49,6 +50,11 @@ def quantizes_activations(model: ir.Model) -> bool:
         if kind != "weight-only" or (node.op_type == "DequantizeLinear" and get_const_tensor(node.inputs[0]) is None):
             return True
     return False
+
+
+def takes_ranges_of_runs(model: ir.Model) -> bool:
+    """Whether a node quantizes what it reads by the range of the whole tensor, so that samples of a batch share it."""
+    return any(node.op_type in _RANGE_OPS for node in model.graph.all_nodes())
 
 
 def _is_weight_dequantization(node: ir.Node) -> bool:

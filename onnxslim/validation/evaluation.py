@@ -21,6 +21,7 @@ from onnxslim.runtime.zipmap import note_zipmaps
 from onnxslim.validation.evaluation_accumulator import Evaluation, EvaluationAccumulator
 from onnxslim.validation.kind_accumulator import check_measurable
 from onnxslim.validation.metrics.user_metric import UserMetric
+from onnxslim.validation.nan_samples import NanSamples
 from onnxslim.validation.output_kinds.kind import LabelWeight, OutputKind
 from onnxslim.validation.output_kinds.recognition import describe_kinds, recognize_outputs
 from onnxslim.validation.output_rows import NoRowsError
@@ -164,8 +165,10 @@ def _evaluate_in_batches(
     longest_sequence = 0 if times is None else int(times.max()) + 1
     if batch_size is None and not samples.state:
         batch_size = choose_batch_size(planned, original_session or next(iter(sessions.values())), samples)
+    nan_samples = NanSamples({} if samples.state else models)
     for indices, original_outputs, result_outputs in run_batches(samples, original_session, sessions, batch_size or 1):
         n, batch_labels = len(indices), None if labels is None else labels[indices]
+        nan_samples.add(original_outputs, n)
         for name, outputs in result_outputs.items():
             if name not in accumulators:
                 accumulators[name] = EvaluationAccumulator(
@@ -195,7 +198,7 @@ def _evaluate_in_batches(
             evaluations[name].metrics.append(metric)
     unused = labels is not None and function is None and not any(kind.reads_labels for kind in kinds)
     for name, evaluation in evaluations.items():
-        evaluation.warnings.extend(note_zipmaps(models[name]))
+        evaluation.warnings.extend([*note_zipmaps(models[name]), *nan_samples.find_warnings(name)])
         if unused and labels is not None:
             taken = describe_kinds(kinds)
             evaluation.warnings.append(

@@ -41,12 +41,16 @@ class ObservedActivation:
         low: Minimum of the whole tensor that each row was in, zero included: float32 (r, 1).
         high: The same of the maximum.
         peak: Largest absolute value of each channel over *all* rows, float32 (K,).
+        partly_odd: How many samples hold rows that are not finite beside such as are.
+        wholly_odd: How many hold nothing else.
     """
 
     rows: np.ndarray
     low: np.ndarray
     high: np.ndarray
     peak: np.ndarray
+    partly_odd: int = 0
+    wholly_odd: int = 0
 
 
 def observe_inputs(
@@ -66,23 +70,27 @@ def observe_inputs(
         if not flat.size:
             return None
         low, high = min(float(flat.min()), 0.0), max(float(flat.max()), 0.0)
+        partly_odd = wholly_odd = 0
         if not np.isfinite([low, high]).all():
             # one value that is not finite is enough for the runtime to find no range, and for nothing to be left of the rest
             low, high = -np.inf, np.inf
             finite = np.isfinite(flat).all(axis=1)
+            partly_odd, wholly_odd = int(finite.any()), int(not finite.any())
             flat = flat[finite] if finite.any() else np.zeros_like(flat[:1])
         count = min(rows_per_feed, len(flat))
         row_indices = np.random.default_rng((seed, names.index(name), index)).choice(len(flat), count, replace=False)
         rows, peak = flat[np.sort(row_indices)], np.abs(flat).max(axis=0)
         ones = np.ones((count, 1), np.float32)
-        return ObservedActivation(rows, low * ones, high * ones, peak)
+        return ObservedActivation(rows, low * ones, high * ones, peak, partly_odd, wholly_odd)
 
     observed = observe(model, names, feeds, sample_rows, config)
     joined = {}
     for name, samples in observed.items():
         if parts := [part for part in samples if part is not None]:
             rows, low, high = (np.concatenate([getattr(part, key) for part in parts]) for key in ("rows", "low", "high"))
-            joined[name] = ObservedActivation(rows, low, high, np.max([part.peak for part in parts], axis=0))
+            peak = np.max([part.peak for part in parts], axis=0)
+            partly_odd, wholly_odd = (sum(getattr(part, key) for part in parts) for key in ("partly_odd", "wholly_odd"))
+            joined[name] = ObservedActivation(rows, low, high, peak, partly_odd, wholly_odd)
     return joined
 
 
@@ -125,6 +133,7 @@ def quantization_noise(observed: ObservedActivation, weight: np.ndarray, factors
 def _fake_quantize(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """``x`` as DynamicQuantizeLinear rounds it, in float again."""
     scale = np.maximum((high - low) / 255.0, 1e-30)
-    zero_point = np.rint(-low / scale)
+    with np.errstate(invalid="ignore"):  # of an infinite range nothing is left
+        zero_point = np.rint(-low / scale)
     result: np.ndarray = ((np.clip(np.rint(x / scale) + zero_point, 0, 255) - zero_point) * scale).astype(np.float32)
     return result

@@ -8,7 +8,7 @@ the same run tells both times.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -22,6 +22,7 @@ from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.dynamic.layer_error import is_observable, observe_inputs
 from onnxslim.quantization.dynamic.lstm import LstmForm, LstmLayer, add_int8_lstm, find_lstm_layers
+from onnxslim.quantization.dynamic.shared_ranges import SHARED_RANGE_REASON, find_spoiled_layers
 from onnxslim.quantization.dynamic.smoothquant import MIN_MUL_GAIN_DB, choose_strength
 from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.qdq.placement import UnitTimes
@@ -83,14 +84,19 @@ def choose_lstms(
     left = [layer for layer in layers if recorded is not None and layer.name in recorded]
     choices = {layer.name: LstmChoice(LstmForm(), why_float=why_left) for layer in left}
     if open_layers := [layer for layer in layers if layer.name not in choices]:
-        feeds = CalibrationFeeds(context.require_samples("quantize"))
+        samples = context.require_samples("quantize")
+        feeds = CalibrationFeeds(samples)
+        seen = feeds.spread(_MAX_OBSERVED_SAMPLES)
         choices |= choose_lstm_layers(
-            model, open_layers, feeds.spread(_MAX_OBSERVED_SAMPLES),
+            model, open_layers, seen,
             feeds.for_timing(_MAX_TIMED_RUNS, context.config, options.placement), context.config,
             placement=options.placement if recorded is None else "recorded",
             min_sqnr=0.0 if is_judged and options.min_sqnr is None else get_min_sqnr_db(options),
             reduce_range=target.saturating_pairs,
         )  # fmt: skip
+        observed = observe_inputs(model, open_layers, seen, context.config)
+        for layer in find_spoiled_layers(open_layers, observed, report, runs_alone=samples.fixed_batch == 1):
+            choices[layer.name] = replace(choices[layer.name], why_float=SHARED_RANGE_REASON)
     for name, choice in choices.items():
         if choice.why_float is not None:
             report.skip(name, choice.why_float)

@@ -12,14 +12,21 @@ from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
+from onnxslim.core.errors import UnsupportedError
 from onnxslim.core.step_report import StepReport
 from onnxslim.quantization.calibration.feeds import CalibrationFeeds
 from onnxslim.quantization.context import QuantizeContext
 from onnxslim.quantization.decision import QuantizeDecision
 from onnxslim.quantization.dynamic.builder import DynamicBuilder, describe_smoothing
-from onnxslim.quantization.dynamic.layer_error import get_weight_matrix, observe_inputs, quantization_noise
+from onnxslim.quantization.dynamic.layer_error import (
+    ObservedActivation,
+    get_weight_matrix,
+    observe_inputs,
+    quantization_noise,
+)
 from onnxslim.quantization.dynamic.lstm_choice import choose_lstms
 from onnxslim.quantization.dynamic.rewrite import RewrittenLayer
+from onnxslim.quantization.dynamic.shared_ranges import SHARED_RANGE_REASON, find_spoiled_layers
 from onnxslim.quantization.evaluation import placement_profiling
 from onnxslim.quantization.evaluation.fusion_report import FusionReport, classify_layer, count_ops
 from onnxslim.quantization.evaluation.group_losses import select_loss_feeds
@@ -57,6 +64,13 @@ def quantize_dynamic(
         raise build_no_layers_error(model, "MatMul, Gemm or LSTM with float32 weights of any size that gains time")
     progress("looking at activations", 0, 3)
     observations = observe_inputs(model, linears, feeds.first(MAX_OBSERVED_SAMPLES), config)
+    layer_weights, spoiled_names = _leave_spoiled(layer_weights, observations, context, report)
+    linears = [linear for weight in layer_weights for linear in weight.linear_layers]
+    if spoiled_names and (float_names | float_lstms).issuperset([*(linear.name for linear in linears), *lstm_choices]):
+        raise UnsupportedError(
+            f"nothing to quantise: of every layer {SHARED_RANGE_REASON}",
+            hint="leave those samples out, or --weights int8, which leaves activations in float",
+        )
     layer_noise = {
         linear.name: quantization_noise(observations[name], get_weight_matrix(linear))
         for linear in linears
@@ -88,7 +102,7 @@ def quantize_dynamic(
         if selected.selection is not None and selected.selection.index is None and not judge.is_drop_judged:
             raise build_sqnr_error(selected.variant.output_errors, options)
         float_names = frozenset(() if selected.index is None else selected.front[selected.index].float_units)
-    float_names |= float_lstms
+    float_names |= float_lstms | spoiled_names
     result, built = selected.variant.model, selected.built
     selected.describe(report)
     describe_smoothing(built, report)
@@ -132,6 +146,23 @@ def _find_weights(model: ir.Model, report: StepReport, exclude: Sequence[str]) -
         for name in weight.reader_names:
             report.skip(name, reason)
     return selected
+
+
+def _leave_spoiled(
+    weights: Sequence[WeightMatrix],
+    observations: Mapping[str, ObservedActivation],
+    context: QuantizeContext,
+    report: StepReport,
+) -> tuple[list[WeightMatrix], frozenset[str]]:
+    """Those of ``weights`` that no sample which is not finite gets at, and the names of the readers of the others."""
+    runs_alone = context.require_samples("quantize").fixed_batch == 1
+    linears = [linear for weight in weights for linear in weight.linear_layers]
+    spoiled = set(find_spoiled_layers(linears, observations, report, runs_alone=runs_alone))
+    kept = [weight for weight in weights if spoiled.isdisjoint(weight.linear_layers)]
+    names = [name for weight in weights if weight not in kept for name in weight.reader_names]
+    for name in names:
+        report.skip(name, SHARED_RANGE_REASON)
+    return kept, frozenset(names)
 
 
 def _inspect_layers(
