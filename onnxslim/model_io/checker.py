@@ -7,6 +7,7 @@ no second copy of a gigabyte, and no file opened by it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +18,20 @@ from onnxslim.core.errors import InvalidModelError, UnsupportedError
 
 _Attr = onnx.AttributeProto
 _TYPES_WITH_TENSORS = (_Attr.TENSOR, _Attr.TENSORS, _Attr.GRAPH, _Attr.GRAPHS)
-_ERROR_CONTEXT = re.compile(r"^(?P<what>.*?) ==> Context: Bad node spec for node\. Name: (?P<name>.*?) OpType: (?P<op>\S+)")
+_ERROR_CONTEXT = re.compile(
+    r"^(?P<what>.*?) ==> Context: Bad node spec for node\. Name: (?:(?P<name>.*?) )?OpType: (?P<op>\S+)"
+)
+_UNKNOWN_OP = re.compile(r"^No Op registered for (?P<op>\S+) with domain_version of ")
+#: Ops that onnxruntime keeps in the standard's domain, and the opset from which the standard has them (never, for most):
+#: what its own transformer optimiser and its exporter of decoders write, and the oldest converters. The checker refuses
+#: some and prints a line about the others; the runtime's word counts.
+_RUNTIME_OPS = {
+    "LayerNormalization": 17, "ThresholdedRelu": 10, "MeanVarianceNormalization": 9,
+    "SimplifiedLayerNormalization": math.inf,
+    **dict.fromkeys("ATen Affine ConstantFill Crop DynamicSlice GRUUnit GivenTensorFill ImageScaler".split(), math.inf),
+    **dict.fromkeys("ParametricSoftplus Scale ScaledTanh".split(), math.inf),
+}  # fmt: skip
+_RUNTIME_DOMAIN = "com.microsoft"
 
 
 def check(model: onnx.ModelProto) -> None:
@@ -31,6 +45,7 @@ def check(model: onnx.ModelProto) -> None:
     _copy_opset_imports(model.opset_import, skeleton.opset_import)
     skeleton.metadata_props.extend(model.metadata_props)
     _copy_graph(model.graph, skeleton.graph)
+    _move_runtime_ops(skeleton.graph.node, skeleton.opset_import)
     for function in model.functions:
         copy = skeleton.functions.add(name=function.name, domain=function.domain, overload=function.overload)
         copy.input.extend(function.input)
@@ -39,6 +54,7 @@ def check(model: onnx.ModelProto) -> None:
         _copy_opset_imports(function.opset_import, copy.opset_import)
         _copy_attributes(function.attribute_proto, copy.attribute_proto)
         _copy_nodes(function.node, copy.node)
+        _move_runtime_ops(copy.node, copy.opset_import)
     try:
         onnx.checker.check_model(skeleton)
     except onnx.checker.ValidationError as error:
@@ -88,6 +104,20 @@ def _copy_nodes(nodes: Iterable[onnx.NodeProto], target: Any) -> None:
         _copy_attributes(node.attribute, copy.attribute)
 
 
+def _move_runtime_ops(nodes: Iterable[onnx.NodeProto], opset_imports: Any) -> None:
+    """Give what the runtime adds to the standard's domain, in bodies too, the domain of its other ops, in place."""
+    versions = {opset.domain: opset.version for opset in opset_imports}
+    for node in nodes:
+        if not node.domain and versions.get("", 0) < _RUNTIME_OPS.get(node.op_type, 0):
+            node.domain = _RUNTIME_DOMAIN
+            if _RUNTIME_DOMAIN not in {opset.domain for opset in opset_imports}:
+                opset_imports.add(domain=_RUNTIME_DOMAIN, version=1)
+        for attribute in node.attribute:
+            if attribute.type in (_Attr.GRAPH, _Attr.GRAPHS):
+                for graph in (attribute.g, *attribute.graphs):
+                    _move_runtime_ops(graph.node, opset_imports)
+
+
 def _copy_attributes(attributes: Iterable[onnx.AttributeProto], target: Any) -> None:
     for attribute in attributes:
         if attribute.ref_attr_name or attribute.type not in _TYPES_WITH_TENSORS:
@@ -110,10 +140,14 @@ def _empty_tensor(tensor: onnx.TensorProto) -> onnx.TensorProto:
 def _translate_error(error: Exception) -> InvalidModelError | UnsupportedError:
     """The checker's paragraph as one line that begins with the node."""
     text = " ".join(str(error).split())
-    match = _ERROR_CONTEXT.match(text)
-    if match is None:
+    match, unknown = _ERROR_CONTEXT.match(text), _UNKNOWN_OP.match(text)
+    if match is None and unknown is None:
         return InvalidModelError(text)
-    label = f"node '{match['name']}' ({match['op']})"
-    if match["what"].startswith("No Op registered"):
-        return UnsupportedError(f"{label}: no op of the ONNX standard at this opset", hint="is its domain missing?")
-    return InvalidModelError(f"{label}: {match['what']}")
+    label = "" if match is None else f"a node {match['op']} without a name"
+    if match is not None and match["name"]:
+        label = f"node '{match['name']}' ({match['op']})"
+    if unknown is None:
+        return InvalidModelError(f"{label}: {match['what'] if match else text}")
+    if match is None or match["op"] != unknown["op"]:  # of a body it names what holds it, of a function nothing
+        label = f"{unknown['op']}, in {label or 'a function'}"
+    return UnsupportedError(f"{label}: no op of the ONNX standard at this opset", hint="is its domain missing?")

@@ -184,6 +184,50 @@ def test_an_unknown_domain_is_no_error():
     assert model_file.load(model).graph[0].op_type == "Anything"
 
 
+@pytest.mark.parametrize(("op", "opset"), [
+    ("SimplifiedLayerNormalization", 23), ("LayerNormalization", 12), ("MeanVarianceNormalization", 8),
+    ("ThresholdedRelu", 9), ("ImageScaler", 8),
+])  # fmt: skip
+@pytest.mark.parametrize("place", ["graph", "body", "function"])
+def test_what_the_runtime_adds_to_the_standard_domain_is_no_error(op, opset, place, capfd):
+    """onnxruntime's optimiser of transformers and its exporter of decoders write such; converters before opset 10 did."""
+    model = build_with_op(op, opset, place)
+    found = model_file.load(model)
+    assert [node.op_type for node in onnx.load_from_string(model_file.to_bytes(found)).graph.node] == [
+        node.op_type for node in model.graph.node
+    ]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["", "norm 1"])
+@pytest.mark.parametrize("place", ["graph", "body", "function"])
+def test_an_op_that_nobody_has_is_unsupported_whether_or_not_its_node_has_a_name(name, place):
+    with pytest.raises(UnsupportedError, match=r"Norm.*no op of the ONNX standard at this opset") as caught:
+        model_file.load(build_with_op("Norm", 17, place, name))
+    assert place != "graph" or (name or "without a name") in caught.value.message
+
+
+def build_with_op(op: str, opset: int, place: str, name: str = "") -> onnx.ModelProto:
+    """One node of ``op`` with a scale, in the graph, in both branches of an If or in a function."""
+    node = helper.make_node(op, ["x", "scale"] if op.endswith("LayerNormalization") else ["x"], ["y"], name=name)
+    x, y = info("x"), info("y")
+    scale = helper.make_tensor_value_info("scale", FLOAT, [4])
+    body, functions, imports = [node], [], [helper.make_opsetid("", opset)]
+    inputs = [x, scale] if "scale" in node.input else [x]
+    if place == "body":
+        branch = helper.make_graph([node], "branch", [], [y])
+        other = helper.make_graph([node], "other", [], [y])
+        body = [helper.make_node("If", ["c"], ["z"], then_branch=branch, else_branch=other)]
+        inputs.append(helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, []))
+        y = info("z")
+    elif place == "function":
+        functions = [helper.make_function("own", "F", list(node.input), ["y"], [node], imports)]
+        body = [helper.make_node("F", list(node.input), ["y"], domain="own")]
+        imports = [*imports, helper.make_opsetid("own", 1)]
+    graph = helper.make_graph(body, "g", inputs, [y])
+    return helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=8)
+
+
 def test_initializers_that_are_inputs_stay_inputs():
     model = proto()
     model.ir_version = 3
