@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnxslim.activations.observer import observe
 from onnxslim.activations.output_error import ReferenceOutputs, energy, is_float, relative_error, squared_error
-from onnxslim.core.errors import LimitError
+from onnxslim.core.errors import InvalidModelError, LimitError, UnsupportedError
 from onnxslim.graph.traversal import walk
 from onnxslim.model_io import model_file
 from onnxslim.quantization.float16 import float32_nodes
@@ -20,7 +20,7 @@ from onnxslim.quantization.float16.conversion import Float16Converter
 from onnxslim.quantization.float16.simulation import simulate_float16
 from onnxslim.runtime.load_check import loads
 from onnxslim.runtime.parallel import FeedIterable
-from onnxslim.runtime.session import SessionConfig
+from onnxslim.runtime.session import SessionConfig, make_run_check
 
 #: Relative squared error of the outputs (40 dB) above which ops are tried in float32.
 MAX_OUTPUT_ERROR = 1e-4
@@ -53,15 +53,27 @@ def convert_copy(model: ir.Model, kept: Mapping[str, str]) -> Conversion:
     return Conversion(copy, Float16Converter(copy, reasons).run(), kept)
 
 
-def keep_loadable(
-    model: ir.Model, conversion: Conversion, config: SessionConfig, fits: Callable[[], bool] = lambda: True
+def keep_runnable(
+    model: ir.Model,
+    conversion: Conversion,
+    feed: Mapping[str, np.ndarray] | None,
+    config: SessionConfig,
+    fits: Callable[[], bool] = lambda: True,
 ) -> Conversion:
     """``conversion``, or, where the runtime refuses it and not the original, one with the ops in float32 that it has no
-    float16 for: the kinds are converted one after the other, and those stay with which it no longer loads, or for which
-    there is no time (``fits``, asked before each). So does what cannot be tried for want of room: who writes it tries again.
+    float16 for: the kinds are converted one after the other, and those stay with which it no longer loads or runs, or for
+    which there is no time (``fits``, asked before each). So does what cannot be tried for want of room: who writes it tries
+    again.
+
+    Args:
+        model: What was converted.
+        conversion: All of it that may be.
+        feed: What both are run with; None where nothing is known that the model runs with.
+        config: How sessions run here.
+        fits: Whether there is time for one more trial.
     """
     try:
-        if loads(conversion.model, config) or not loads(model, config):
+        if _runs(conversion.model, feed, config) or not _runs(model, feed, config):
             return conversion
     except LimitError:
         return conversion
@@ -71,9 +83,21 @@ def keep_loadable(
         trial = convert_copy(
             model, {**_name_kinds(model, set(kinds).difference(tried, [kind]), ""), **conversion.float32_nodes}
         )
-        (tried if fits() and loads(trial.model, config) else refused).append(kind)
-    why = "the runtime does not load it in float16"
+        (tried if fits() and _runs(trial.model, feed, config) else refused).append(kind)
+    why = f"the runtime does not {'load' if feed is None else 'load or run'} it in float16"
     return convert_copy(model, {**_name_kinds(model, refused, why), **conversion.float32_nodes})
+
+
+def _runs(model: ir.Model, feed: Mapping[str, np.ndarray] | None, config: SessionConfig) -> bool:
+    """Whether the runtime loads ``model``, and runs it with ``feed``: an op that it computes by its definition in simpler
+    ones can load and fail then.
+    """
+    if not loads(model, config):
+        return False
+    try:
+        return feed is None or make_run_check(model, config)(feed) is None
+    except (InvalidModelError, UnsupportedError):  # of what loads only optimised
+        return False
 
 
 def simulate(model: ir.Model, conversion: Conversion) -> ir.Model:

@@ -23,7 +23,7 @@ from onnxslim.quantization.float16.fallback import (
     MAX_OUTPUT_ERROR,
     convert_copy,
     keep_accurate,
-    keep_loadable,
+    keep_runnable,
     rank_nodes,
     simulate,
 )
@@ -70,7 +70,7 @@ def quantize_float16(
     if not conversion.counts["nodes in float16"]:
         raise NothingGainedError("no node can compute in float16", hint="trees, texts and integers have no float16 kernels")
     pacer = context.pace()
-    conversion = keep_loadable(model, conversion, config, pacer.fits)
+    conversion = keep_runnable(model, conversion, None if feeds is None else next(iter(feeds)), config, pacer.fits)
     by = "constants, types and kinds of op decided what stays float32"
     told = None if context.samples is not None else f"no data: {by}; ranges were not looked at"
     if feeds is not None:

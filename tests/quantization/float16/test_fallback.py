@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 
 from onnxslim.activations.output_error import ReferenceOutputs
-from onnxslim.core.errors import LimitError
+from onnxslim.core.errors import LimitError, OnnxslimError, UnsupportedError
 from onnxslim.graph.shapes import infer
 from onnxslim.graph.traversal import name_nodes
 from onnxslim.quantization.float16 import fallback
@@ -33,11 +35,27 @@ def test_kinds_of_op_that_the_runtime_refuses_in_float16_stay(monkeypatch: pytes
         return not any(n.op_type in refused and n.inputs[0].dtype == ir.DataType.FLOAT16 for n in candidate.graph)  # type: ignore[union-attr]
 
     monkeypatch.setattr(fallback, "loads", loads)
-    found = fallback.keep_loadable(original, fallback.convert_copy(original, {}), CONFIG)
+    found = fallback.keep_runnable(original, fallback.convert_copy(original, {}), None, CONFIG)
     assert loads(found.model, CONFIG)
     kept = {node.op_type for node in original.graph if node.name in found.float32_nodes}
     assert kept == refused
     assert all("does not load" in why for why in found.float32_nodes.values())
+
+
+@pytest.mark.parametrize("op", ["Erf", "Tanh"])
+def test_kinds_of_op_that_the_runtime_loads_in_float16_and_cannot_run_stay(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As AffineGrid of onnxruntime 1.32, which it computes in float16 by the op's definition."""
+    original = build("g (float[n,8] x) => (float[n,8] y) { a = Tanh(x)\n b = Erf(a)\n y = Neg(b) }")
+
+    def make_run_check(candidate: ir.Model, config: SessionConfig) -> Callable[[object], OnnxslimError | None]:
+        fails = any(n.op_type == op and n.inputs[0].dtype == ir.DataType.FLOAT16 for n in candidate.graph)  # type: ignore[union-attr]
+        return lambda feed: UnsupportedError("the runtime failed") if fails else None
+
+    monkeypatch.setattr(fallback, "make_run_check", make_run_check)
+    feed = {"x": np.ones((1, 8), np.float32)}
+    found = fallback.keep_runnable(original, fallback.convert_copy(original, {}), feed, CONFIG)
+    assert {node.op_type for node in original.graph if node.name in found.float32_nodes} == {op}
+    assert all("does not load or run" in why for why in found.float32_nodes.values())
 
 
 def test_single_nodes_go_back_where_no_kind_helps() -> None:
@@ -77,7 +95,7 @@ def test_no_more_nodes_go_back_than_the_outputs_ask_for() -> None:
 def test_kinds_that_there_is_no_time_to_load_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     original = build("g (float[n,8] x) => (float[n,8] y) { a = Tanh(x)\n y = Erf(a) }")
     monkeypatch.setattr(fallback, "loads", lambda candidate, config: candidate is original)
-    found = fallback.keep_loadable(original, fallback.convert_copy(original, {}), CONFIG, lambda: False)
+    found = fallback.keep_runnable(original, fallback.convert_copy(original, {}), None, CONFIG, lambda: False)
     assert {node.name for node in original.graph} == set(found.float32_nodes)
 
 
@@ -88,7 +106,7 @@ def test_what_cannot_be_tried_for_want_of_room_stays_as_it_is(monkeypatch: pytes
     original = build("g (float[n,8] x) => (float[n,8] y) { y = Tanh(x) }")
     monkeypatch.setattr(fallback, "loads", loads)
     conversion = fallback.convert_copy(original, {})
-    assert fallback.keep_loadable(original, conversion, CONFIG) is conversion
+    assert fallback.keep_runnable(original, conversion, None, CONFIG) is conversion
 
 
 @pytest.mark.parametrize("allowed", [0, 1])

@@ -49,6 +49,21 @@ def test_a_network_of_convolutions_halves_without_data() -> None:
     np.testing.assert_allclose(found, wanted, rtol=0.02, atol=0.02)
 
 
+def test_without_data_an_op_that_runs_in_float32_alone_stays_there() -> None:
+    text = """g (float[1,8,6,6] x) => (float[1,8,5,5] y) {
+      c = Conv(x, w)
+      grid = AffineGrid(theta, size)
+      y = GridSample(c, grid)
+    }"""
+    rng = np.random.default_rng(0)
+    w, theta = rng.standard_normal((8, 8, 1, 1)).astype(np.float32), np.eye(2, 3, dtype=np.float32)[None]
+    original = model(text, w=w, theta=theta, size=np.array([1, 8, 5, 5]))
+    original.opset_imports[""] = 20
+    result, _ = quantize(original, None, CUDA)
+    assert types(result, "Conv") == {ir.DataType.FLOAT16}
+    assert np.isfinite(Session(result).run({"x": np.ones((1, 8, 6, 6), np.float32)})["y"]).all()
+
+
 def test_a_tensor_that_grows_too_large_on_the_data_stays_in_float32() -> None:
     original = model("g (float[n,8] x) => (float[n,8] y) { a = Mul(x, x)\n b = Mul(a, a)\n c = Sqrt(b)\n y = Sqrt(c) }")
     x = np.full((4, 8), 20.0, np.float32)
