@@ -23,9 +23,12 @@ def drop_default_attributes(model: ir.Model) -> StepReport:
     report = StepReport("attributes")
     opset = model.opset_imports.get("") or 1
     for node in model.graph.all_nodes():
-        if node.domain or not onnx.defs.has(node.op_type):
+        if node.domain:
             continue
-        defaults = onnx.defs.get_schema(node.op_type, opset).attributes
+        try:
+            defaults = onnx.defs.get_schema(node.op_type, opset).attributes
+        except onnx.defs.SchemaError:  # the runtime keeps some of its own in the standard's domain, and newer ones
+            continue
         for name, attribute in list(node.attributes.items()):
             if name in defaults and not attribute.is_ref() and _is_default(node.op_type, attribute, defaults[name]):
                 del node.attributes[name]

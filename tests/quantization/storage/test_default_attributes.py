@@ -47,3 +47,11 @@ def test_a_default_is_that_of_the_graphs_opset(opset: int) -> None:
     found.graph.opset_imports[""] = opset
     drop_default_attributes(found)
     assert bool(found.graph[0].attributes) == (opset == 13)
+
+
+@pytest.mark.parametrize("op", ["LayerNormalization", "SimplifiedLayerNormalization"])
+def test_an_op_that_the_standard_does_not_have_at_this_opset_stays_as_it_is(op: str) -> None:
+    found = model(f"g (float[2,4] x, float[4] s) => (float[2,4] y) {{ y = {op} <axis = -1> (x, s) }}")
+    found.graph.opset_imports[""] = 14
+    drop_default_attributes(found)
+    assert list(found.graph[0].attributes) == ["axis"]
