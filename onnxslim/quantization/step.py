@@ -13,6 +13,7 @@ from onnxslim.data.samples import Samples
 from onnxslim.graph import shapes
 from onnxslim.graph.finite_weights import check_finite_weights
 from onnxslim.graph.stored_weights.unpacking import pack_weights, unpack_weights
+from onnxslim.graph.traversal import walk
 from onnxslim.model_io import model_file
 from onnxslim.quantization.context import DropOverLimit, QuantizeContext
 from onnxslim.quantization.finishing import finish
@@ -26,6 +27,8 @@ from onnxslim.runtime.session import SessionConfig
 from onnxslim.simplification.file_size import measure_bytes
 
 __all__ = ["QuantizeOptions", "quantize"]
+
+_RUNTIME_DOMAIN = "com.microsoft"
 
 
 def quantize(
@@ -77,7 +80,10 @@ def quantize(
         scheme, options = resolve_scheme(float_model, context, options, report)
         if scheme != "float16":
             report.warnings += check_finite_weights(float_model)
-        check_repeated(options, scheme, only_qdq=TARGETS[options.target].no_contrib_ops_reason is not None)
+        no_contrib_ops_reason = TARGETS[options.target].no_contrib_ops_reason
+        check_repeated(options, scheme, only_qdq=no_contrib_ops_reason is not None)
+        if no_contrib_ops_reason is not None and (own_ops := _list_own_ops(float_model)):
+            report.warnings.append(f"{no_contrib_ops_reason}, and the model came with {', '.join(own_ops)}, which stays")
         result, report.decision = SCHEMES[scheme](float_model, context, options, report)
         pack_weights(result, stored)
         report.add(finish(result, list_names(float_model), options, scheme))
@@ -85,6 +91,12 @@ def quantize(
         if options.weights is not None:
             _check_smaller(model_file.load(model), result)
     return result, report
+
+
+def _list_own_ops(model: ir.Model) -> list[str]:
+    """The kinds of onnxruntime's own ops in ``model``, by domain and name."""
+    own_nodes = (node for node in walk(model.graph) if node.domain.startswith(_RUNTIME_DOMAIN))
+    return sorted({f"{node.domain}.{node.op_type}" for node in own_nodes})
 
 
 def _check_smaller(original: ir.Model, result: ir.Model) -> None:

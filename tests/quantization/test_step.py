@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 
 from onnxslim.data.samples import Samples
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
+from onnxslim.quantization.options import QuantizeOptions
 from onnxslim.quantization.step import quantize
-from tests.support.quantize_graphs import STATIC
+from tests.support.quantize_graphs import STATIC, samples, weight
+from tests.support.quantize_graphs import model as build
 
 
 def test_the_model_given_is_not_changed(digits: ir.Model, calib: Samples) -> None:
@@ -41,3 +44,16 @@ def test_a_network_of_convolutions_gets_fixed_ranges() -> None:
     _, report = quantize(model, data, STATIC)
     assert report.details["way"]["way"] == "static"
     assert report.changed["layers in int8"] >= 6
+
+
+@pytest.mark.parametrize("target", ["tensorrt", "cpu"])
+def test_ops_of_the_runtime_that_a_model_came_with_are_told_where_the_target_has_none(target: str) -> None:
+    found = build("""g (float[n,8] x) => (float[n,8] y) {
+      a = MatMul(x, w)
+      b = com.microsoft.Gelu(a)
+      y = MatMul(b, w)
+    }""", w=weight(8, 8))  # fmt: skip
+    found.opset_imports["com.microsoft"] = 1
+    _, report = quantize(found, samples(found, 8), QuantizeOptions(target=target, placement="static"))
+    told = [line for line in report.warnings if "com.microsoft.Gelu" in line]
+    assert len(told) == (target == "tensorrt")
