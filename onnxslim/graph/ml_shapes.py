@@ -33,8 +33,20 @@ def annotate_ml_nodes(model: ir.Model) -> bool:
 
 
 def _scaled(node: ir.Node) -> list[_Port]:
-    """Scaler, Normalizer: floats of the input's shape."""
+    """Scaler: floats of the input's shape."""
     return [(ir.DataType.FLOAT, _copy(_first(node).shape))]
+
+
+def _normalized(node: ir.Node) -> list[_Port]:
+    """Normalizer: the same; by the norm L2 the number of rows is left out.
+
+    onnxruntime 1.32 writes what it knows to be as large as its input over that, and then takes the signs from what it wrote:
+    all that comes out is positive (norm L2; the others are right).
+    """
+    shape = _copy(_first(node).shape)
+    if shape and node.attributes.get_string("norm", "MAX") == "L2":
+        shape[0] = None
+    return [(ir.DataType.FLOAT, shape)]
 
 
 def _imputed(node: ir.Node) -> list[_Port]:
@@ -81,7 +93,7 @@ _RULES: dict[str, Callable[[ir.Node], list[_Port]]] = {
     "FeatureVectorizer": _joined,
     "Imputer": _imputed,
     "LinearRegressor": _regressed,
-    "Normalizer": _scaled,
+    "Normalizer": _normalized,
     "SVMRegressor": _regressed,
     "Scaler": _scaled,
     "TreeEnsembleClassifier": _classified,

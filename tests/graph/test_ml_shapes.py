@@ -61,8 +61,33 @@ def test_what_is_said_of_an_op_is_what_the_runtime_gives(name: str, rows: int | 
         assert value.dtype == expected
         dims = shapes.get_dims(value)
         assert dims is not None
-        assert tuple(3 if dim == "n" else dim for dim in dims) == array.shape
+        assert tuple(3 if dim in ("n", None) else dim for dim in dims) == array.shape
     assert not annotate_ml_nodes(model)
+
+
+@pytest.mark.parametrize(
+    "name", ["scaler", "normalizer", "manhattan", "largest", "imputer", "vectorizer", "linear", "trees"]
+)
+@pytest.mark.parametrize("rows", ["n", 3])
+def test_a_model_answers_the_same_with_what_is_said_of_its_ops(name: str, rows: int | str) -> None:
+    """The runtime reuses memory by the shapes that a file tells, and does not of every op rightly."""
+    norms = {"manhattan": ("Normalizer", {"norm": "L1"}), "largest": ("Normalizer", {"norm": "MAX"})}
+    op, attributes = {**OPS, **norms}[name]
+    nodes = [
+        helper.make_node("Neg", ["x"], ["a"]),
+        helper.make_node(op, ["a"], ["b"], domain=DOMAIN, **attributes),
+        helper.make_node("Neg", ["b"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(end, TensorProto.FLOAT, [rows, 4] if end == "x" else None) for end in "xy"]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid(DOMAIN, 1)]
+    told, plain = (model_file.load(helper.make_model(graph, opset_imports=imports, ir_version=8)) for _ in range(2))
+    shapes.infer(told)
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    np.testing.assert_array_equal(run(told, {"x": x})["y"], run(plain, {"x": x})["y"])
+    if rows == 3:
+        shapes.bind(told)
+        np.testing.assert_array_equal(run(told, {"x": x})["y"], run(plain, {"x": x})["y"])
 
 
 def test_a_network_behind_a_scaler_has_shapes() -> None:
