@@ -55,6 +55,21 @@ def iter_bytes(model: ir.Model) -> Iterator[bytes | memoryview]:
     yield graph_tail + tail
 
 
+def to_bytes(model: ir.Model) -> bytes:
+    """``model`` as the bytes of one ModelProto, of which the weights are copied once; the same model gives the same bytes.
+
+    Raises:
+        LimitError: It is more than one message can hold.
+        InvalidModelError: The graph is broken, or an initializer has no value.
+    """
+    return b"".join(iter_bytes(model))
+
+
+def count_bytes(model: ir.Model) -> int:
+    """How many bytes that are, without a copy of the weights; raises the same."""
+    return sum(map(len, iter_bytes(model)))
+
+
 def _find_large(model: ir.Model) -> dict[str, ir.TensorProtocol]:
     """The large initializers of the main graph by name, but those that something else has too."""
     known: dict[int, int] = {}

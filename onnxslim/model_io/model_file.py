@@ -22,13 +22,14 @@ from onnxslim.core.errors import InvalidModelError, LimitError, OnnxslimError, U
 from onnxslim.model_io import atomic_write, serialization, tensors
 from onnxslim.model_io.external_data import data_reader, data_writer
 from onnxslim.model_io.external_data.data_reader import release
-from onnxslim.model_io.message_pieces import iter_bytes
-from onnxslim.model_io.serialization import clone, to_bytes, to_bytes_without_weights
+from onnxslim.model_io.message_pieces import count_bytes, iter_bytes, to_bytes
+from onnxslim.model_io.serialization import clone, to_bytes_without_weights
 
 #: What is opened or written here, and what this door passes on from the modules behind it.
 __all__ = [
     "ModelLike",
     "clone",
+    "count_bytes",
     "count_tensor_bytes",
     "find_data_files",
     "iter_bytes",
@@ -214,8 +215,13 @@ def save_for_runtime(model: ir.Model, folder: str) -> str:
                 locations, data_name = data_writer.write_tensors([model], draft)
                 draft.publish(os.path.join(folder, data_name), sync=False)
         with open(path, "wb") as file:
-            file.write(to_bytes(model, locations, data_name))
+            file.writelines(_iter_message(model, locations, data_name))
     return path
+
+
+def _iter_message(model: ir.Model, locations: data_writer.TensorLocations, data_name: str) -> Iterator[bytes | memoryview]:
+    """The pieces of the message beside which the tensors of ``locations`` are in a file ``data_name``."""
+    return iter([serialization.to_bytes(model, locations, data_name)]) if locations else iter_bytes(model)
 
 
 def count_tensor_bytes(model: ir.Model) -> int:
@@ -356,7 +362,7 @@ def _write_atomically(model: ir.Model, target: str, external_data: bool, check: 
             data_draft = stack.enter_context(atomic_write.open_draft(folder, mode))
             locations, data_name = data_writer.write_tensors([model], data_draft)
         model_draft = stack.enter_context(atomic_write.open_draft(folder, mode))
-        for piece in [to_bytes(model, locations, data_name)] if locations else iter_bytes(model):
+        for piece in _iter_message(model, locations, data_name):
             model_draft.write(piece)
         if locations:
             data_files.append(data_name)

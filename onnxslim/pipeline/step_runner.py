@@ -159,5 +159,5 @@ class Runner:
 
 
 def _is_reduced(before: ir.Model, after: ir.Model) -> bool:
-    smaller = len(model_file.to_bytes(after)) <= _MAX_REMAINING_SHARE * len(model_file.to_bytes(before))
+    smaller = model_file.count_bytes(after) <= _MAX_REMAINING_SHARE * model_file.count_bytes(before)
     return smaller or compute_cost(after).macs <= _MAX_REMAINING_SHARE * compute_cost(before).macs

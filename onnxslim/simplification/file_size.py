@@ -45,7 +45,7 @@ def node_bytes(node: ir.Node) -> int:
 def measure_bytes(model: ir.Model) -> int:
     """Bytes of the file as written; of a very large model, the estimate."""
     is_large = _count_element_bytes(model) > MAX_MEASURED_BYTES
-    return estimate_bytes(model) if is_large else len(model_file.to_bytes(model))
+    return estimate_bytes(model) if is_large else model_file.count_bytes(model)
 
 
 def _count_element_bytes(model: ir.Model) -> int:

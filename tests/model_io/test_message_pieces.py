@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxslim.core.errors import InvalidModelError, LimitError
-from onnxslim.model_io import message_pieces, model_file
+from onnxslim.model_io import message_pieces, model_file, serialization
 from tests.support.protos import proto
 
 LIGHT = sorted(glob.glob(os.path.join(os.path.dirname(onnx.__file__), "backend/test/data/light/*.onnx")))
@@ -27,7 +27,9 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def check(model: ir.Model, least: int = 4) -> None:
     pieces = list(model_file.iter_bytes(model))
-    assert b"".join(pieces) == model_file.to_bytes(model)
+    whole = serialization.to_bytes(model)
+    assert b"".join(pieces) == model_file.to_bytes(model) == whole
+    assert model_file.count_bytes(model) == len(whole)
     assert len(pieces) >= least
 
 

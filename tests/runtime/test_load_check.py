@@ -119,7 +119,7 @@ def test_want_of_room_is_no_refusal_by_the_runtime(
     elif full == "the folder cannot be made":
         monkeypatch.setattr(load_check.tempfile, "TemporaryDirectory", refuse)
     else:
-        monkeypatch.setattr(model_file, "to_bytes", refuse)
+        monkeypatch.setattr(model_file, "iter_bytes", refuse)
     for made in (digits, broken):
         with pytest.raises(LimitError, match=r"No space left|memory runs out") as caught:
             loads(made, config)

@@ -110,7 +110,7 @@ def make_budget(whole: ir.Model, context: RunContext, options: PruneOptions, rou
         UnsupportedError: There is nothing of what is counted.
     """
     if options.max_size is not None:
-        size = len(model_file.to_bytes(whole))
+        size = model_file.count_bytes(whole)
         if size <= options.max_size:
             raise UsageError(f"--max-size {options.max_size}: the model already has {size} bytes")
         limit = size - round_share * (size - options.max_size)
@@ -137,7 +137,7 @@ def make_budget(whole: ir.Model, context: RunContext, options: PruneOptions, rou
 
 
 def _count_bytes(model: ir.Model) -> Reading:
-    return Reading(float(len(model_file.to_bytes(model))))
+    return Reading(float(model_file.count_bytes(model)))
 
 
 def _count(of: str, model: ir.Model) -> Reading:
