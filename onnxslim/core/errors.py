@@ -120,7 +120,7 @@ class TimeLimitError(OnnxslimError):
 class LostWorkerError(OnnxslimError):
     """A worker was lost each time that it was handed the same work; a search does that work itself."""
 
-    exit_code = 1
+    exit_code = 6
     kind = "lost_worker"
 
 

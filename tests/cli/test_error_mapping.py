@@ -34,7 +34,7 @@ ERRORS = {
     GateError("g"): 5,
     InconclusiveError("i"): 7,
     LimitError("l"): 6,
-    LostWorkerError("w"): 1,
+    LostWorkerError("w"): 6,
     TimeLimitError("t"): 6,
     MemoryError(): 6,
     OSError(28, "No space left on device"): 6,

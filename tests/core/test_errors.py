@@ -41,6 +41,6 @@ def test_the_codes_are_those_of_the_contract():
         "InconclusiveError": 7,
         "LimitError": 6,
         "TimeLimitError": 6,
-        "LostWorkerError": 1,
+        "LostWorkerError": 6,
         "DefectError": 1,
     }

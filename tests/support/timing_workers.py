@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 
 from onnxslim.runtime.devices.messages import TOKEN_VARIABLE
-from onnxslim.runtime.devices.worker import Worker
+from onnxslim.runtime.devices.worker import Worker, listen
 from tests.support.paths import ROOT
 
 TOKEN = "of the tests"
@@ -20,11 +20,12 @@ TOKEN = "of the tests"
 @contextlib.contextmanager
 def serve_in_thread(token: str = TOKEN) -> Iterator[str]:
     """A worker in this process; its address, ``HOST:PORT``."""
-    worker = Worker("127.0.0.1", 0, token)
+    listener = listen("127.0.0.1", 0)
+    port, worker = listener.getsockname()[1], Worker(listener, token)
     thread = threading.Thread(target=worker.serve, daemon=True)
     thread.start()
     try:
-        yield f"127.0.0.1:{worker.address[1]}"
+        yield f"127.0.0.1:{port}"
     finally:
         worker.close()
         thread.join(10)

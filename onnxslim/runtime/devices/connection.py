@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -23,11 +24,13 @@ from onnxslim.runtime.devices.messages import (
     receive,
     send,
 )
-from onnxslim.runtime.devices.remote import RemoteDevice
+from onnxslim.runtime.devices.remote import Connection, RemoteDevice
 from onnxslim.runtime.session_config import version
 
 #: Seconds that a worker may take to answer at first.
 CONNECT_SECONDS = 10.0
+#: So long the one that follows a process that died is waited for, and between two looks: small machines start slowly.
+RECONNECT_SECONDS, _RETRY_SECONDS = 10.0, 0.2
 _START_HINT = "start `onnxslim worker` there; from afar: ssh -L 7117:127.0.0.1:7117 HOST, then --on 127.0.0.1:7117"
 
 
@@ -58,22 +61,43 @@ def _connect(address: str) -> RemoteDevice:
     if token is None:
         hint = f"{TOKEN_VARIABLE}=… as `onnxslim worker` printed it, or what it was started with"
         raise UsageError(f"--on {name}: no token given", hint=hint)
+    known = token
+    return RemoteDevice(name, _greet_at((host, port), name, known), lambda: _reconnect((host, port), name, known))
+
+
+def _reconnect(place: tuple[str, int], name: str, token: str) -> Connection:
+    """The process that follows one that died, as soon as it answers.
+
+    Raises:
+        OnnxslimError: None does for :data:`RECONNECT_SECONDS`.
+    """
+    deadline = time.monotonic() + RECONNECT_SECONDS
+    while True:
+        try:
+            return _greet_at(place, name, token)
+        except UnsupportedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_SECONDS)
+
+
+def _greet_at(place: tuple[str, int], name: str, token: str) -> Connection:
     try:
-        stream = socket.create_connection((host, port), timeout=CONNECT_SECONDS)
+        stream = socket.create_connection(place, timeout=CONNECT_SECONDS)
     except (OSError, UnicodeError) as error:  # of a name that no host can have
         raise UnsupportedError(f"--on {name}: no worker answers ({describe_failure(error)})", hint=_START_HINT) from None
     try:
         keep_alive(stream)
-        facts = _greet(name, stream, token)
+        facts, process = _greet(name, stream, token)
         stream.settimeout(None)
-        return RemoteDevice(name, stream, facts)
+        return Connection(stream, facts, process)
     except BaseException:
         stream.close()
         raise
 
 
-def _greet(name: str, stream: socket.socket, token: str) -> dict[str, str]:
-    """What the worker says of its machine, once each has proved to the other that it knows the token."""
+def _greet(name: str, stream: socket.socket, token: str) -> tuple[dict[str, str], str]:
+    """What the worker says of its machine and which process it is, once each proved to the other that it knows the token."""
     nonce = ""
     try:
         header, _ = receive(stream, greeting=True)
@@ -95,7 +119,7 @@ def _greet(name: str, stream: socket.socket, token: str) -> dict[str, str]:
     except (OSError, EOFError, ProtocolError, KeyError, TypeError, AttributeError) as error:
         raise UnsupportedError(f"--on {name}: no worker answers ({describe_failure(error)})", hint=_START_HINT) from None
     _check_versions(name, facts)
-    return facts
+    return facts, str(header.get("process", ""))
 
 
 def _check_versions(name: str, facts: Mapping[str, str]) -> None:

@@ -36,6 +36,7 @@ from onnxslim.runtime.devices.messages import (
     receive,
     send,
 )
+from onnxslim.runtime.devices.serving import can_be_followed, keep_serving, say_ready
 from onnxslim.runtime.devices.visit import Visit
 from onnxslim.runtime.session_config import version
 
@@ -59,32 +60,32 @@ def describe_device() -> dict[str, str]:
     }
 
 
-class Worker:
-    """Listens, and serves one search after another.
-
-    Args:
-        host: The address to listen at.
-        port: 0 for any that is free.
-        token: What a search has to know.
-
-    Attributes:
-        address: Where it listens.
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens at ``host``; ``port`` 0 is any that is free.
 
     Raises:
         UsageError: It cannot listen there, or ``host`` is empty.
     """
+    if not host:  # which the system takes for every address there is
+        raise UsageError("--listen: empty, expected an address", hint="0.0.0.0 listens at all of them")
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError, UnicodeError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise UsageError(f"{host}:{port}: {told}", hint="--port 0 takes any that is free") from None
 
-    def __init__(self, host: str, port: int, token: str) -> None:
-        self._token = token
-        if not host:  # which the system takes for every address there is
-            raise UsageError("--listen: empty, expected an address", hint="0.0.0.0 listens at all of them")
-        try:
-            self._listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        except (OSError, OverflowError, UnicodeError) as error:
-            told = getattr(error, "strerror", None) or error
-            raise UsageError(f"{host}:{port}: {told}", hint="--port 0 takes any that is free") from None
-        self.address: tuple[str, int] = self._listener.getsockname()[:2]
-        self._is_closed = False
+
+class Worker:
+    """Serves one search after another.
+
+    Args:
+        listener: From :func:`listen`.
+        token: What a search has to know.
+    """
+
+    def __init__(self, listener: socket.socket, token: str) -> None:
+        self._listener, self._token, self._is_closed = listener, token, False
+        self._process = secrets.token_hex(16)  # which no other process has
 
     def serve(self) -> None:
         """Serve until interrupted, or until :meth:`close`."""
@@ -136,7 +137,7 @@ class Worker:
             _try_to_refuse(stream, UsageError("the worker was started with another token", hint=hint))
             return False
         proof = answer_challenge(self._token, str(header.get("nonce")), "worker")
-        send(stream, {"facts": describe_device(), "answer": proof})
+        send(stream, {"facts": describe_device(), "answer": proof, "process": self._process})
         return True
 
 
@@ -163,31 +164,43 @@ def _try_to_refuse(stream: socket.socket, error: OnnxslimError) -> None:
 
 
 def start_worker(host: str, port: int, announce: Callable[[str], None]) -> None:
-    """Listen and serve until interrupted; where, and how to get in, is told to ``announce``.
+    """Listen and serve until interrupted; where, and how to get in, is told to ``announce``. A model that ends the process
+    that serves ends no worker, where the system lets another one follow.
 
     Raises:
         UsageError: It cannot listen there, or the token cannot be read.
+        UnsupportedError: The process that serves does not start.
     """
     given = read_token()
     token = given or secrets.token_hex(16)
-    worker = Worker(host, port, token)
-    before = os.getcwd()
+    listener = listen(host, port)
+    before, module_folders = os.getcwd(), [os.path.abspath(entry) for entry in sys.path if entry]
     # one folder for everything that is written, so that nothing stays behind; data of a model that lie outside it would be
     # looked for in the current one, which is empty
-    with tempfile.TemporaryDirectory(prefix="onnxslim-", ignore_cleanup_errors=True) as folder:
+    with listener, tempfile.TemporaryDirectory(prefix="onnxslim-", ignore_cleanup_errors=True) as folder:
         tempfile.tempdir, empty = folder, os.path.join(folder, "empty")
         os.mkdir(empty)
         os.chdir(empty)
-        address = f"[{worker.address[0]}]" if ":" in worker.address[0] else worker.address[0]
-        announce(f"onnxslim {__version__}, onnxruntime {version()}: timing at {address}:{worker.address[1]}, Ctrl-C ends it")
+        bound_host, bound_port = listener.getsockname()[:2]
+        address = f"[{bound_host}]" if ":" in bound_host else bound_host
+        announce(f"onnxslim {__version__}, onnxruntime {version()}: timing at {address}:{bound_port}, Ctrl-C ends it")
         if given is None:
             announce(f"on the other side: {TOKEN_VARIABLE}={token}")
         try:
-            worker.serve()
+            if can_be_followed():
+                keep_serving(listener, token, module_folders, announce)
+            else:
+                Worker(listener, token).serve()
         finally:
-            worker.close()
             tempfile.tempdir = None
             os.chdir(before)
+
+
+def serve_inherited(number: int) -> None:
+    """Serve at the socket of that ``number``, which listens (:mod:`onnxslim.runtime.devices.serving`)."""
+    worker = Worker(socket.socket(fileno=number), read_token() or "")
+    say_ready()
+    worker.serve()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import socket
@@ -15,19 +16,21 @@ import pytest
 
 from onnxslim.core.errors import InvalidModelError, LimitError, UnsupportedError, UsageError
 from onnxslim.core.progress import ignore_progress
+from onnxslim.model_io import model_file
 from onnxslim.model_io.model_file import to_bytes
 from onnxslim.runtime import timing
-from onnxslim.runtime.devices import remote
+from onnxslim.runtime.devices import connection, remote
 from onnxslim.runtime.devices.connection import open_device
 from onnxslim.runtime.devices.device import current_device
 from onnxslim.runtime.devices.messages import TOKEN_VARIABLE, pack_arrays, send
-from onnxslim.runtime.devices.remote import RemoteDevice
+from onnxslim.runtime.devices.remote import Connection, RemoteDevice
 from onnxslim.runtime.memory import measure_peak
 from onnxslim.runtime.node_profile import measure_node_times
 from onnxslim.runtime.optimized_graph import read_optimized_graph
 from onnxslim.runtime.session import Session, SessionConfig, open_timed_session
 from onnxslim.runtime.timing import count_inferences, interleave
 from tests.support.digits import FEED
+from tests.support.fatal_models import divided_by_an_input, run_outcome
 from tests.support.timing_workers import TOKEN, serve_in_thread, start_worker_process
 
 CONFIG = SessionConfig()
@@ -143,7 +146,7 @@ def _time(name: str, *seconds: float) -> tuple[dict[str, object], list[bytes]]:
 def test_who_answers_something_else_is_no_worker(digits: ir.Model, reply: tuple[dict[str, object], list[bytes]]) -> None:
     one, other = socket.socketpair()
     with one, other:
-        device = RemoteDevice("there", one, {})
+        device = RemoteDevice("there", Connection(one, {}))
         device._sent.add(hashlib.sha256(to_bytes(digits)).hexdigest())
         if "arrays" in reply[0]:
             send(other, GOOD)
@@ -156,7 +159,7 @@ def test_one_that_hangs_is_not_waited_for_for_ever(digits: ir.Model, monkeypatch
     monkeypatch.setattr(remote, "MAX_SILENCE_SECONDS", 0.1)
     one, other = socket.socketpair()
     with one, other, pytest.raises(LimitError, match=r"the worker is gone \(it said nothing for 0\.1 s\)"):
-        RemoteDevice("there", one, {}).open_session(digits, CONFIG)
+        RemoteDevice("there", Connection(one, {})).open_session(digits, CONFIG)
 
 
 @pytest.mark.parametrize(("seconds_left", "waited"), [(None, 900), (10_000, 900), (100, 160), (-50, 60)])
@@ -171,15 +174,54 @@ def test_a_deadline_bounds_what_one_request_is_waited_for(
     monkeypatch.setattr(remote, "send", look)
     one, other = socket.socketpair()
     with one, other:
-        device = RemoteDevice("there", one, {})
+        device = RemoteDevice("there", Connection(one, {}))
         device.deadline = None if seconds_left is None else time.monotonic() + seconds_left
         with pytest.raises(LimitError):
             device.open_session(digits, CONFIG)
     assert limits == [pytest.approx(waited, abs=30)]
 
 
+def test_a_model_that_ends_the_process_there_is_told_and_the_next_process_is_asked(
+    digits: ir.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    deadly, x = divided_by_an_input(), np.ones((1, 16, 1), np.float32)
+    if run_outcome(deadly, {"x": x, "n": np.int64(0)}) >= 0:
+        pytest.skip("this runtime does not die of it")
+    with start_worker_process() as (_, address), open_device(address) as device:
+        assert device is not None
+        first, process = open_timed_session(model_file.load(deadly), CONFIG), device.process
+        other = open_timed_session(digits, CONFIG)
+        with pytest.raises(UnsupportedError, match=f"on {address}: the process of the worker died while it ran a model"):
+            first.run({"x": x, "n": np.int64(0)})
+        assert device.process != process
+        with pytest.raises(UnsupportedError, match="died of another"):
+            other.run(FEED)
+        del first, other
+        gc.collect()
+        again = open_timed_session(digits, CONFIG)
+        assert open_timed_session(digits, CONFIG).run(FEED)
+        assert again.run(FEED), "no session of the process before is closed in this one"
+
+
+@pytest.mark.parametrize(
+    ("process", "facts"), [("same", {}), ("other", {"cpu": "another"})], ids=["a line that broke", "another machine"]
+)
+def test_who_answers_instead_is_another_process_of_the_same_machine_or_the_device_is_lost(
+    process: str, facts: dict[str, str], digits: ir.Model
+) -> None:
+    one, other = socket.socketpair()
+    with one, contextlib.closing(socket.socket()) as stream:
+        other.close()
+        device = RemoteDevice("there", Connection(one, {}, "same"), lambda: Connection(stream, facts, process))
+        for _ in range(2):
+            with pytest.raises(LimitError, match="the worker is gone"):
+                device.open_session(digits, CONFIG)
+
+
 def test_one_that_is_killed_is_a_limit_now_and_later(digits: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    monkeypatch.setattr(connection, "RECONNECT_SECONDS", 0.0)
     with start_worker_process() as (process, address), open_device(address) as device:
         sessions = {"a": open_timed_session(digits, CONFIG)}
 

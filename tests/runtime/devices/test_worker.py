@@ -18,7 +18,7 @@ from onnxslim.core.errors import UsageError
 from onnxslim.runtime.devices import worker
 from onnxslim.runtime.devices.connection import open_device
 from onnxslim.runtime.devices.messages import TOKEN_VARIABLE, receive
-from onnxslim.runtime.devices.worker import Worker, main
+from onnxslim.runtime.devices.worker import listen, main
 from tests.support.python import python
 from tests.support.timing_workers import TOKEN, serve_in_thread, start_worker_process
 
@@ -53,7 +53,7 @@ def test_an_address_that_is_taken_is_told(capsys: pytest.CaptureFixture[str], mo
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(UsageError, match=f"127.0.0.1:{port}: "):
-            Worker("127.0.0.1", port, TOKEN)
+            listen("127.0.0.1", port)
         assert main(["--port", str(port)]) == 2
     assert capsys.readouterr().err.startswith("error: 127.0.0.1:")
     assert main(["--port", "0", "--listen", ""]) == 2

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from onnxslim.runtime import node_profile, timing
+from onnxslim.runtime.devices import connection
 from onnxslim.runtime.devices.messages import TOKEN_VARIABLE
 from onnxslim.runtime.node_profile import NodeTime
 from onnxslim.runtime.timing import Timing
-from onnxslim.search import study
+from onnxslim.search import search_loop, study
+from onnxslim.search.candidate import Candidate
 from tests.support.timing_workers import TOKEN, serve_in_thread, start_worker_process
 
 Run = Callable[..., "object"]
@@ -69,9 +71,9 @@ def test_a_search_timed_there_ends_with_the_bytes_of_one_that_was_timed_here(
 def test_a_worker_that_is_killed_ends_the_search_with_the_study_whole(
     run: Run, cnn: str, calib: str, evals: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connection, "RECONNECT_SECONDS", 0.0)
     folder, out = tmp_path / "study", tmp_path / "out.onnx"
-    call = ["optimize", cnn, "--data", calib, "--eval-data", evals, "--max-samples", 40, "--budget", "4s"]
-    call += ["-o", out, "--study", folder]
+    call = ["optimize", cnn, "--data", calib, "--eval-data", evals, "--max-samples", 40, "-o", out, "--study", folder]
     add = study.Study.add
     with start_worker_process() as (process, address):
 
@@ -81,7 +83,7 @@ def test_a_worker_that_is_killed_ends_the_search_with_the_study_whole(
             process.wait()
 
         monkeypatch.setattr(study.Study, "add", add_and_kill)
-        lost = run(*call, "--on", address)
+        lost = run(*call, "--on", address, "--budget", "60s")
     assert lost.code == 6
     assert "the worker is gone" in lost.err
     assert not out.exists()
@@ -90,12 +92,45 @@ def test_a_worker_that_is_killed_ends_the_search_with_the_study_whole(
         ((kept,),) = database.execute("SELECT COUNT(*) FROM trials")
     assert kept == 1
     with start_worker_process("-m", "onnxslim_cli", "worker", "--port", "0") as (_, again):
-        resumed = run(*call, "--on", again, "-v")
+        resumed = run(*call, "--on", again, "-v", "--budget", "4s")
     assert resumed.code == 0, resumed.err
     assert "known from the study" in resumed.err
-    elsewhere = run(*call, "--force")
+    elsewhere = run(*call, "--force", "--budget", "4s")
     assert elsewhere.code == 2
     assert "another place" in elsewhere.err
+
+
+#: A worker whose process dies of every model that quantises activations, as a kernel can end it.
+DEADLY_WORKER = """
+from onnxslim.runtime.devices import serving, worker
+serving._SERVING = serving._SERVING.replace("serve_inherited(int", '''
+import signal
+from onnxslim.runtime.devices.visit import Visit
+start = Visit._start
+def die_of_int8(visit, header, **files):
+    with open(visit._find_model(header), "rb") as file:
+        if b"QuantizeLinear" in file.read():
+            os.kill(os.getpid(), signal.SIGSEGV)
+    return start(visit, header, **files)
+Visit._start = die_of_int8
+serve_inherited(int''')
+worker.main(["--port", "0"])
+"""
+
+
+def test_a_candidate_that_ends_the_workers_process_is_left_out_and_the_search_goes_on(
+    run: Run, cnn: str, calib: str, evals: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = [Candidate(scheme=scheme) for scheme in (None, "int8", "weights")]
+    monkeypatch.setattr(search_loop, "choose_next_candidate", lambda tried, *_: [*three, None][len(tried)])
+    call = ["optimize", cnn, "--data", calib, "--eval-data", evals, "--max-samples", 40, "--budget", "60s"]
+    with start_worker_process("-c", DEADLY_WORKER) as (_, address):
+        done = run(*call, "-o", tmp_path / "out.onnx", "--placement", "static", "--json", "--on", address)
+    assert done.code == 0, done.out
+    errors = {entry["name"]: entry["error"] for entry in done.json["candidates"]}
+    assert errors["int8"] == f"on {address}: the process of the worker died while it loaded a model"
+    assert (errors["lossless"], errors["int8 weights"]) == (None, None)
+    assert done.json["chosen"] != "int8"
 
 
 def test_what_can_time_there_does(run: Run, cnn: str, evals: str, calib: str, tmp_path: Path, recorded: list[str]) -> None:
