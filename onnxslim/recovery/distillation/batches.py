@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -50,6 +51,7 @@ class DistillationLoader:
 
     Attributes:
         channel_maps: How some of the teacher's tensors look in the student, by name (``channel_map.py``).
+        max_part_values: So many numbers the largest input of a part holds at most, where samples differ in shape.
 
     Args:
         cache: The samples.
@@ -72,20 +74,31 @@ class DistillationLoader:
         self.cache, self._teacher, self._front = cache, teacher, front
         self._inputs, self.augmentations, self.seed = list(inputs), tuple(augmentations), seed
         self.channel_maps: dict[str, ChannelMap] = {}
+        self.max_part_values = math.inf
 
     def micro_batches_at(self, step: int, size: int, count: int) -> list[MicroBatch]:
-        """The samples of update ``step``, ``size`` together, those of each run of the student in ``count`` equal parts."""
+        """The samples of update ``step``, ``size`` together, those of each run of the student in ``count`` equal parts, or,
+        where samples differ in shape, in as many as :attr:`max_part_values` asks for.
+        """
         rng = np.random.default_rng((self.seed, 3, step))
         micro_batches: list[MicroBatch] = []
         for feeds, labels in self.cache.draw_batches(step, size, self.seed):
             augmented = augment(feeds, self.augmentations, rng) if self.augmentations else feeds
             used_labels = None if "mixup" in self.augmentations else labels
             if self.cache.stacked is None:  # of one length a run: there may be many of it or few
-                micro_batches.append(MicroBatch(augmented, used_labels, self.cache.count_rows(feeds)))
+                micro_batches += self._split_run(augmented, used_labels)
             else:
                 micro_batches += _split_into_micro_batches(augmented, used_labels, count)
         run_count = sum(part.share for part in micro_batches)
         return [replace(part, share=part.share / run_count) for part in micro_batches]
+
+    def _split_run(self, feeds: NamedArrays, labels: np.ndarray | None) -> list[MicroBatch]:
+        """Samples of one shape in parts that are not too large, each part's share the number of its samples."""
+        rows = self.cache.count_rows(feeds)
+        if not self.cache.can_split(feeds):
+            return [MicroBatch(feeds, labels, rows)]
+        count = math.ceil(max(array.size for array in feeds.values()) / self.max_part_values)
+        return [replace(part, share=part.share * rows) for part in _split_into_micro_batches(feeds, labels, count)]
 
     def iterate_all(self, size: int) -> Iterator[DistillationBatch]:
         """All samples once, unchanged."""

@@ -13,11 +13,12 @@ import torch
 from onnxslim.activations.run_context import RunContext
 from onnxslim.activations.working_set import find_tensor_bytes, limit_batch_size
 from onnxslim.core.errors import UnsupportedError, UsageError
+from onnxslim.core.memory_budget import scale_bytes
 from onnxslim.core.step_report import StepReport
 from onnxslim.graph import shapes
 from onnxslim.recovery.distillation import checkpoint
 from onnxslim.recovery.distillation.augmentation import is_image
-from onnxslim.recovery.distillation.batches import DistillationBatch, DistillationLoader
+from onnxslim.recovery.distillation.batches import DistillationBatch, DistillationLoader, MicroBatch
 from onnxslim.recovery.distillation.channel_map import find_axis, fit_channel_map, sample_by_channel
 from onnxslim.recovery.distillation.forecast import TRIAL_SHARE
 from onnxslim.recovery.distillation.optimizer_step import MAX_THREADS, time_update
@@ -80,12 +81,9 @@ def make_plan(
     front = open_front(parts, inputs, student, config)
     augmentations = choose_augmentations(options, training_set)
     report.details["augment"] = list(augmentations)
-    held_out_loader = DistillationLoader(
-        held_out_set, TappedModel(teacher, outputs, config), front, inputs, (), options.seed
-    )
-    loader = DistillationLoader(
-        training_set, TappedModel(teacher, teacher_tensors, config), front, inputs, augmentations, options.seed
-    )
+    tapped = TappedModel(teacher, teacher_tensors, config)
+    held_out_loader = DistillationLoader(held_out_set, tapped.select(outputs), front, inputs, (), options.seed)
+    loader = DistillationLoader(training_set, tapped, front, inputs, augmentations, options.seed)
     held_out_loader.channel_maps = loader.channel_maps
     own_outputs = {value.name for value in student.graph.outputs}
     unmatched = _find_unmatched_tensors(
@@ -103,13 +101,15 @@ def make_plan(
         executor.model.graph, set(block_weights) - {*unmatched}, executor.weights, _MAX_BLOCKS
     )
     batch_size = min(options.batch_size, len(training_set))
-    sample_bytes, lesson_bytes = _measure_sample(executor, held_out_loader)
+    sample_bytes, lesson_bytes = _measure_sample(executor, loader), _measure_lesson(held_out_loader)
+    part_bytes = scale_bytes(_MAX_PART_BYTES)
+    loader.max_part_values = training_set.sample_values * part_bytes / max(sample_bytes, 1.0)
     plan = TrainingPlan(
         student=executor,
         loader=loader,
         held_out=_take_batches(
             held_out_loader,
-            limit_batch_size(sample_bytes, _EVALUATION_BATCH, _MAX_PART_BYTES),
+            limit_batch_size(sample_bytes, _EVALUATION_BATCH, part_bytes),
             min(limit_batch_size(lesson_bytes, _EVALUATION_SAMPLES), max(held_out_set.sample_count, _EVALUATION_ROWS)),
         ),
         outputs=outputs,
@@ -121,7 +121,7 @@ def make_plan(
         weight_decay=options.weight_decay,
         batch_size=batch_size,
         label_weight=options.label_weight,
-        micro_batches=max(MAX_THREADS, math.ceil(batch_size / limit_batch_size(sample_bytes, batch_size, _MAX_PART_BYTES))),
+        micro_batches=max(MAX_THREADS, math.ceil(batch_size / limit_batch_size(sample_bytes, batch_size, part_bytes))),
         checkpoint=options.checkpoint,
     )
     return plan, report
@@ -187,14 +187,20 @@ def choose_augmentations(options: RecoverOptions, training_set: SampleCache) -> 
     return options.augment
 
 
-def _measure_sample(student: TorchExecutor, loader: DistillationLoader) -> tuple[float, float]:
-    """Bytes of what ``student`` makes of one sample while it is trained, tensors and gradients, and of the lesson it is."""
+def _measure_sample(student: TorchExecutor, loader: DistillationLoader) -> float:
+    """Bytes of what ``student`` makes of the largest sample while it is trained: tensors, and as much of gradients."""
+    feeds = loader.cache.take_largest()
+    lesson = loader.add_targets(MicroBatch(feeds, None, 1.0))
+    tensor_bytes = find_tensor_bytes(student.model, {name: tensor.numpy() for name, tensor in lesson.feeds.items()})
+    return 2 * sum(tensor_bytes.values()) / loader.cache.count_rows(feeds)
+
+
+def _measure_lesson(loader: DistillationLoader) -> float:
+    """Bytes of what a sample is fed with and has to become, by the first that are drawn."""
     micro_batch = loader.micro_batches_at(0, 1, 1)[0]
     lesson = loader.add_targets(micro_batch)
-    rows = loader.cache.count_rows(micro_batch.feeds)
-    tensor_bytes = find_tensor_bytes(student.model, {name: tensor.numpy() for name, tensor in lesson.feeds.items()})
     lesson_bytes = sum(tensor.nbytes for tensor in (*lesson.feeds.values(), *lesson.targets.values()))
-    return 2 * sum(tensor_bytes.values()) / rows, lesson_bytes / rows
+    return lesson_bytes / loader.cache.count_rows(micro_batch.feeds)
 
 
 def _take_batches(loader: DistillationLoader, size: int, min_samples: int) -> list[DistillationBatch]:

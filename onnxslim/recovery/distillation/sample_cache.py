@@ -9,7 +9,7 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from onnxslim.data.samples import Batch, Samples
 MAX_CACHE_BYTES, MAX_HELD_BYTES = 2 << 30, 256 << 20
 #: Bytes of samples that are held in several views.
 _MAX_VIEW_BYTES = 128 << 20
+#: Bytes of a file that samples of different shapes are put into one after the other, and what each begins at a multiple of.
+_FILE_BYTES, _ALIGNMENT = 64 << 20, 64
 #: Rows that are read or replaced at a time.
 _ROWS_AT_ONCE = 64
 
@@ -43,11 +45,13 @@ class SampleCache:
         self.batches: list[NamedArrays] = []
         self.indices: list[np.ndarray] = []
         self._buffers: list[mmap.mmap] = []
+        self._held_bytes, self._room = 0, memoryview(b"")
         self.stacked: NamedArrays | None = {} if samples.fixed_batch is None else None
+        self._has_fixed_batch = samples.fixed_batch is not None
         for batch in samples.take(chosen).batches(_ROWS_AT_ONCE):
             self.indices.append(np.asarray(batch.indices))
             if not self._append_rows(batch, len(chosen)):
-                self.batches.append(dict(batch))
+                self.batches.append(self._keep(batch))
         kept = chosen[np.concatenate(self.indices)]
         self.labels = None if samples.labels is None else samples.labels[kept]
         self.size, self.views = len(kept), 1
@@ -89,6 +93,18 @@ class SampleCache:
             return lengths.pop()
         return max(1, self.size // len(self.batches))
 
+    def can_split(self, feeds: NamedArrays) -> bool:
+        """Whether a run, ``feeds``, which are of this cache, may be of some of its samples alone."""
+        rows = self.count_rows(feeds)
+        return not self._has_fixed_batch and all(array.ndim and len(array) == rows for array in feeds.values())
+
+    def take_largest(self) -> NamedArrays:
+        """The sample that holds most, as a run; with those that it has to share a run with."""
+        if self.stacked is not None:
+            return self._copy_rows(slice(0, 1))
+        feeds = max(self.batches, key=lambda feeds: max(array.size for array in feeds.values()) / self.count_rows(feeds))
+        return {name: array[:1] for name, array in feeds.items()} if self.can_split(feeds) else feeds
+
     def _append_rows(self, batch: Batch, count: int) -> bool:
         """Put ``batch`` behind what is stacked, of ``count`` samples in all; until one does not fit."""
         if self.stacked is None:
@@ -113,15 +129,42 @@ class SampleCache:
         """Room for ``count`` rows like those of ``array``: in memory, or in a temporary file that is mapped."""
         shape = count, *array.shape[1:]
         size = math.prod(shape) * array.dtype.itemsize
-        if size <= MAX_HELD_BYTES or array.dtype.hasobject:
+        if size <= MAX_HELD_BYTES or array.dtype.hasobject or (buffer := self._map_file(size)) is None:
             return np.empty(shape, array.dtype)
+        return np.frombuffer(buffer, array.dtype).reshape(shape)
+
+    def _map_file(self, size: int) -> mmap.mmap | None:
+        """So many bytes of a temporary file; None where there is no room for it."""
         try:
             with tempfile.TemporaryFile() as file:
                 _reserve(file.fileno(), size)
                 self._buffers.append(mmap.mmap(file.fileno(), size))
         except OSError:
-            return np.empty(shape, array.dtype)
-        return np.frombuffer(self._buffers[-1], array.dtype).reshape(shape)
+            return None
+        return self._buffers[-1]
+
+    def _keep(self, batch: Mapping[str, np.ndarray]) -> NamedArrays:
+        """``batch`` as it is kept: in memory, or, once that holds enough, in files that are mapped."""
+        self._held_bytes += sum(array.nbytes for array in batch.values())
+        if self._held_bytes <= MAX_HELD_BYTES:
+            return dict(batch)
+        kept = {name: self._move_to_file(array) for name, array in batch.items()}
+        self._release_pages()
+        return kept
+
+    def _move_to_file(self, array: np.ndarray) -> np.ndarray:
+        """A copy of ``array`` in a file, or itself where there is no room for that."""
+        if array.dtype.hasobject or not array.nbytes:
+            return array
+        if len(self._room) < array.nbytes:
+            buffer = self._map_file(max(_FILE_BYTES, array.nbytes))
+            if buffer is None:
+                return array
+            self._room = memoryview(buffer)
+        place, self._room = self._room[: array.nbytes], self._room[-(-array.nbytes // _ALIGNMENT) * _ALIGNMENT :]
+        moved = np.frombuffer(place, array.dtype).reshape(array.shape)
+        moved[...] = array
+        return moved
 
     def _release_pages(self) -> None:
         """Let go of the pages of mapped files that were touched: the system has them still, if it has room."""
@@ -175,6 +218,7 @@ class SampleCache:
         count = min(max(1, size // batch_size), len(self.batches))
         steps = len(self.batches) // count
         order = np.random.default_rng((seed, 2, step // steps)).permutation(len(self.batches))
+        self._release_pages()
         for i in order[step % steps * count :][:count].tolist():
             yield self.batches[i], None if self.labels is None else self.labels[self.indices[i]]
 
@@ -183,6 +227,7 @@ class SampleCache:
         if self.stacked is None:
             for batch, indices in zip(self.batches, self.indices, strict=True):
                 yield batch, None if self.labels is None else self.labels[indices]
+                self._release_pages()
             return
         for start in range(0, self.size, size):
             rows = slice(start, start + size)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -32,6 +34,12 @@ class TappedModel:
     def __init__(self, model: ir.Model, names: Sequence[str], config: SessionConfig) -> None:
         self.names = list(names)
         self._session = Session(tap_outputs(model, self.names, only=True), config) if self.names else None
+
+    def select(self, names: Sequence[str]) -> TappedModel:
+        """Only ``names`` of them, from the same session: a model that is held once."""
+        selected = copy.copy(self)
+        selected.names = list(names)
+        return selected
 
     def __call__(self, feeds: NamedArrays) -> NamedArrays:
         """The tensors for one batch."""
@@ -80,22 +88,22 @@ class StudentEvaluator:
         self, teacher: ir.Model, held_out: SampleCache, config: SessionConfig, class_outputs: Sequence[str] = ()
     ) -> None:
         self._held_out, self._config = held_out, config
-        self._session = Session(teacher, config)
-        first_feeds = next(held_out.iterate_all(1))[0]
-        outputs = self._session.run(first_feeds)
-        rows = held_out.count_rows(first_feeds)
-        peak_bytes = estimate_peak_bytes(teacher, first_feeds)
+        session = Session(teacher, config)
+        largest = held_out.take_largest()
+        outputs, rows = session.run(largest), held_out.count_rows(largest)
+        peak_bytes = estimate_peak_bytes(teacher, largest)
         self._batch_size = limit_batch_size(peak_bytes / rows, _BATCH_SIZE)
         output_bytes = sum(np.asarray(value).nbytes for value in outputs.values()) / rows
-        self._kept_outputs: list[NamedArrays] | None = None
+        self._run_teacher: Callable[[], Iterable[NamedArrays]] = partial(self._run_on_all, session)
         if output_bytes * len(held_out) <= _MAX_KEPT_BYTES:
-            self._kept_outputs = list(self._run_teacher())
-        self._float_outputs = [name for name in self._session.outputs if np.asarray(outputs[name]).dtype.kind == "f"]
+            kept = list(self._run_teacher())
+            self._run_teacher = lambda: kept  # and the session is let go of
+        self._float_outputs = [name for name in session.outputs if np.asarray(outputs[name]).dtype.kind == "f"]
         self.class_outputs = [name for name in class_outputs if np.asarray(outputs[name]).ndim == 2]
         self._class_output = next(iter(self.class_outputs), None)
 
-    def _run_teacher(self) -> Iterator[NamedArrays]:
-        return (self._session.run(feeds) for feeds, _ in self._held_out.iterate_all(self._batch_size))
+    def _run_on_all(self, session: Session) -> Iterator[NamedArrays]:
+        return (session.run(feeds) for feeds, _ in self._held_out.iterate_all(self._batch_size))
 
     def score(self, model: ir.Model) -> StudentScore:
         """Run ``model`` on the held-back samples."""
@@ -105,7 +113,7 @@ class StudentEvaluator:
         label_matches: list[np.ndarray] = []
         losses = _SampleLosses(self.class_outputs)
         batches = self._held_out.iterate_all(self._batch_size)
-        for (feeds, labels), teacher_outputs in zip(batches, self._kept_outputs or self._run_teacher(), strict=True):
+        for (feeds, labels), teacher_outputs in zip(batches, self._run_teacher(), strict=True):
             outputs = session.run(feeds)
             for name, fidelity in fidelities.items():
                 fidelity.add(teacher_outputs[name], outputs[name])

@@ -117,7 +117,8 @@ def train(plan: TrainingPlan, progress: Progress) -> tuple[TrainingState, str | 
                     stop_reason = _NO_PROGRESS
                 if stop_reason is None:  # the weights that were just looked at are gone with that
                     optimizer = _take_back(plan, optimizer, state, metrics)
-                good_snapshot = _take_snapshot(plan, optimizer)
+                good_snapshot.clear()  # it is three times the weights
+                good_snapshot |= _take_snapshot(plan, optimizer)
                 checkpoint.save(plan, good_snapshot, state)
             progress(f"recover: {metrics}", state.step, plan.steps)
     return state, stop_reason if state.step < plan.steps else None

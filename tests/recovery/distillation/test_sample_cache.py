@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -60,6 +62,35 @@ def test_of_samples_of_several_lengths_each_run_counts_its_own() -> None:
     assert shares[3] == pytest.approx(3 * shares[1])
 
 
+def test_samples_of_several_lengths_are_run_in_parts_that_hold_no_more_than_was_asked_for() -> None:
+    model = build("(float[n,s,4] x) => (float[n,s,4] y) { y = Relu (x) }")
+    rng, lengths = np.random.default_rng(0), [9] * 12 + [2] * 12 + [5] * 7
+    rows = [{"x": rng.standard_normal((length, 4)).astype(np.float32)} for length in lengths]
+    pool = SampleCache(open_samples(rows, model, labels=np.arange(len(rows))))
+    assert pool.take_largest()["x"].shape == (1, 9, 4)
+    loader = DistillationLoader(pool, TappedModel(model, ["y"], SessionConfig()), None, ["x"], (), 0)
+    whole = loader.micro_batches_at(0, 60, 1)
+    loader.max_part_values = 3 * 9 * 4
+    parts = loader.micro_batches_at(0, 60, 1)
+    assert len(parts) > len(whole)
+    assert max(part.feeds["x"].size for part in parts) <= 3 * 9 * 4
+    assert sorted(label for part in parts for label in part.labels) == list(range(len(rows)))  # type: ignore[union-attr]
+    for part in parts:
+        assert part.share == pytest.approx(len(part.feeds["x"]) / len(rows))
+        for label, x in zip(part.labels, part.feeds["x"], strict=True):  # type: ignore[arg-type]
+            np.testing.assert_array_equal(x, rows[label]["x"])
+
+
+def test_runs_whose_batch_is_fixed_are_never_cut() -> None:
+    model = nets.mlp()
+    model.graph.inputs[0].shape = nets.ir.Shape([4, 8])
+    pool = SampleCache(open_samples({"x": np.ones((12, 8), np.float32)}, model))
+    assert pool.take_largest()["x"].shape == (4, 8)
+    loader = DistillationLoader(pool, TappedModel(model, ["y"], SessionConfig()), None, ["x"], (), 0)
+    loader.max_part_values = 1
+    assert [part.feeds["x"].shape for part in loader.micro_batches_at(0, 12, 1)] == [(4, 8)] * 3
+
+
 @pytest.mark.parametrize("is_full", [False, True])
 def test_what_is_kept_in_a_file_comes_back_as_from_memory(is_full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(0).normal(size=(150, 8)).astype(np.float32)
@@ -79,6 +110,28 @@ def test_what_is_kept_in_a_file_comes_back_as_from_memory(is_full: bool, monkeyp
         np.testing.assert_array_equal(found_labels, labels)
     assert [len(feeds["x"]) for feeds, _ in mapped.iterate_all(64)] == [64, 64, 22]
     np.testing.assert_array_equal(np.concatenate([feeds["x"] for feeds, _ in mapped.iterate_all(64)]), x)
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_samples_of_several_lengths_come_back_from_files_as_from_memory(
+    is_full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build("(float[n,s,4] x) => (float[n,s,4] y) { y = Relu (x) }")
+    rng = np.random.default_rng(0)
+    rows = [{"x": rng.standard_normal((length, 4)).astype(np.float32)} for length in rng.integers(1, 30, 60)]
+    samples = open_samples(rows, model, labels=np.arange(60))
+    held = SampleCache(samples)
+    monkeypatch.setattr(sample_cache, "MAX_HELD_BYTES", 2000)
+    monkeypatch.setattr(sample_cache, "_FILE_BYTES", 1000)
+    if is_full:
+        monkeypatch.setattr(sample_cache, "_reserve", lambda file, size: os.stat("/no such file"))
+    mapped = SampleCache(samples)
+    assert bool(mapped._buffers) != is_full
+    for one, other in zip(held.iterate_all(1), mapped.iterate_all(1), strict=True):
+        np.testing.assert_array_equal(one[0]["x"], other[0]["x"])
+        np.testing.assert_array_equal(one[1], other[1])
+    for one, other in zip(held.draw_batches(3, 20, 1), mapped.draw_batches(3, 20, 1), strict=True):
+        np.testing.assert_array_equal(one[0]["x"], other[0]["x"])
 
 
 @pytest.mark.parametrize("fixed", [False, True], ids=["stacked", "whole batches"])
