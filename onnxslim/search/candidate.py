@@ -108,6 +108,7 @@ class CandidateResult:
         survey_seconds: What of its time went to finding out what may be pruned, which others of the kind need not do again.
         gains_by_scheme: Whether its quantize step found anything to do that gains something.
         prunable_share: The most that can be pruned of what exact steps leave, where less can than was asked for; else None.
+        reached_share: What was pruned of what exact steps leave; None where nothing was or nobody counted it.
     """
 
     candidate: Candidate
@@ -122,6 +123,14 @@ class CandidateResult:
     survey_seconds: float = 0.0
     gains_by_scheme: bool = True
     prunable_share: float | None = None
+    reached_share: float | None = None
+
+    @property
+    def reach(self) -> float:
+        """Up to which share it stands for: the cheapest cut of at least what was asked is that of every share up to what it
+        took.
+        """
+        return max(self.candidate.pruning_ratio, self.reached_share or 0.0)
 
     @property
     def gains(self) -> bool:

@@ -27,6 +27,8 @@ from onnxslim.search.pruning_ratio import MIN_SCORE_GAIN, choose_next_ratio, pre
 
 #: Seconds below which learning back is not worth its set-up, and below which it waits until nothing else is left to try.
 _LEAST_RECOVERY_SECONDS, _MIN_RECOVERY_SECONDS = 15.0, 45.0
+#: Files whose sizes differ by less have the same layers in them; their recipes differ.
+_SAME_SIZE = 1e-3
 #: Which share of the time that its like took a step that quantises can do with.
 _MIN_QUANTIZE_SHARE = 0.5
 #: Which share of what is kept for the confirmation the surest candidate may take.
@@ -153,6 +155,10 @@ def _propose_low_rank(same_scheme: Sequence[CandidateResult], state: SearchState
     low_rank_results = [o for o in same_scheme if o.candidate.low_rank]
     if not low_rank_results:
         return replace(best.candidate, low_rank=True)
+    first = low_rank_results[0]
+    twin = next((o for o in same_scheme if o.candidate == replace(first.candidate, low_rank=False)), None)
+    if twin is not None and abs(first.shrinkage / twin.shrinkage - 1) < _SAME_SIZE:
+        return None  # no layer has a cheaper form that pays, and the same cut is no news at any share
     if max((o.score for o in low_rank_results if passes(o, state)), default=0.0) <= best.score:
         return None
     ratio = choose_next_ratio([o for o in same_scheme if not o.candidate.pruning_ratio] + low_rank_results, state)

@@ -1,7 +1,8 @@
 """Along the shares to prune: the drop grows with the share, and the one at which the gate is met exactly is wanted.
 
 By interpolation of the drops at both ends of a bracket (*regula falsi*, kept away from the ends), and by steps, or a leap to
-where a drop is predicted, while there is no upper end yet.
+where a drop is predicted, while there is no upper end yet. The lower end is what a cut took, which may be more than was
+asked for: between the two is no other.
 """
 
 from __future__ import annotations
@@ -53,19 +54,19 @@ def _choose_ratio(results: Sequence[CandidateResult], state: SearchState, predic
     if not above:
         ratio = max(
             FIRST_RATIO,
-            low.candidate.pruning_ratio + (FIRST_RATIO if predicted is None else BRACKET_TOLERANCE),
+            low.reach + (FIRST_RATIO if predicted is None else BRACKET_TOLERANCE),
             predicted or 0.0,
         )
         ratio = min(MAX_RATIO, round(ratio, 2))
-        return ratio if ratio - low.candidate.pruning_ratio > BRACKET_TOLERANCE else None
+        return ratio if ratio - low.reach > BRACKET_TOLERANCE else None
     high = above[0]
-    width = high.candidate.pruning_ratio - low.candidate.pruning_ratio
+    width = high.candidate.pruning_ratio - low.reach
     if width <= BRACKET_TOLERANCE or state.max_drop is None:
         return None
     fraction = 0.5
     if math.isfinite(high.drop) and high.drop > low.drop:
         fraction = min(0.75, max(0.25, (state.max_drop - low.drop) / (high.drop - low.drop)))
-    return round(low.candidate.pruning_ratio + fraction * width, 2)
+    return round(low.reach + fraction * width, 2)
 
 
 def predict_ratio(

@@ -115,8 +115,14 @@ class Trial:
         return CandidateResult(
             self.candidate, self.drop, self.score, self.seconds, self.speedup, self.shrinkage, self.activations, gave_way,
             self.timing_seconds + self.evaluation_seconds, self.survey_seconds, not isinstance(self.cause, UnsupportedError),
-            self.prunable_share,
+            self.prunable_share, self._count_reached_share(),
         )  # fmt: skip
+
+    def _count_reached_share(self) -> float | None:
+        """What the pruning took of what exact steps leave, by what it counts."""
+        counts = {stage.name: getattr(stage, self.candidate.of) for stage in self.attempt.result.stages}
+        before, after = counts.get("simplify"), counts.get("prune")
+        return 1 - after / before if before and after is not None else None
 
     @property
     def error(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -220,6 +221,22 @@ def test_cheaper_forms_come_last_and_go_on_while_they_are_better(gain: float) ->
     assert not any(o.candidate.low_rank for o in seen[:first])
     assert seen[first].candidate.pruning_ratio == best(seen[:first]).pruning_ratio
     assert best(seen).low_rank == (len(seen) > first + 1) == (gain > 1)
+
+
+@pytest.mark.parametrize(("smaller", "goes_on"), [(1.00001, False), (1.05, True)])
+def test_cheaper_forms_that_no_layer_has_are_asked_for_once(smaller: float, goes_on: bool) -> None:
+    """What is as large as without them is the same cut, and a clock that finds it faster tells of itself."""
+    exact, pruned = Candidate(scheme=None), Candidate(0.2, "weights")
+    outcomes = [
+        CandidateResult(exact, 0.0, 1.0, 1.0, 1.0, 1.0),
+        CandidateResult(Candidate(scheme="weights"), 0.0, 4.0, 1.0, 1.0, 4.0),
+        CandidateResult(Candidate(), math.inf, 0.0, 1.0),
+        CandidateResult(pruned, 0.002, 6.0, 1.0, 1.2, 5.0),
+        CandidateResult(replace(pruned, pruning_ratio=0.22), 0.02, 6.1, 1.0, 1.2, 5.1),
+        CandidateResult(replace(pruned, low_rank=True), 0.002, 6.5, 1.0, 1.3, 5.0 * smaller),
+    ]
+    candidate = choose_next_candidate(outcomes, SearchState(0.01, 1e6))
+    assert (candidate is not None and candidate.low_rank) == goes_on
 
 
 def test_the_steps_of_a_point_are_learned_where_it_helps() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from onnxslim.search.candidate import Candidate, CandidateResult, SearchState
 from onnxslim.search.pruning_ratio import choose_next_ratio, predict_ratio
@@ -36,6 +38,21 @@ def test_no_more_is_asked_for_than_is_known_to_be_prunable(most: float, tried: l
         )
         ratio = choose_next_ratio(results, SearchState(0.01, 1e6))
     assert [o.candidate.pruning_ratio for o in results] == [0.0, *tried]
+
+
+@given(st.lists(st.integers(2, 90), min_size=1, max_size=6, unique=True), st.integers(0, 90))
+def test_a_cut_that_passed_is_not_made_again_for_a_share_that_it_took_too(cuts: list[int], limit: int) -> None:
+    """Few channels can go together: asked for a share, the least cut of at least so much is made."""
+    results, made = [CandidateResult(Candidate(), 0.0, 1.0, 1.0)], list[int]()
+    while (ratio := choose_next_ratio(results, SearchState(0.01, 1e6))) is not None:
+        cut = min((one for one in cuts if one >= round(100 * ratio)), default=None)
+        drop = math.inf if cut is None else 0.01 * cut / (limit + 0.5)
+        reached = None if cut is None else cut / 100
+        results.append(CandidateResult(Candidate(ratio), drop, 1 + ratio, 1.0, reached_share=reached))
+        made += [] if cut is None else [cut]
+        assert len(results) < 20
+    passing = [cut for cut in made if cut <= limit]
+    assert len(passing) == len(set(passing))
 
 
 def test_beyond_what_a_training_has_shown_only_half_of_the_promise_counts() -> None:
