@@ -134,5 +134,6 @@ def _normalize(channels: np.ndarray) -> np.ndarray:
 
 def sample_by_channel(x: Tensor, axis: int | None = None) -> Tensor:
     """Float64, (channels, some hundreds of evenly spread positions); ``axis`` is :func:`channel_axis` by default."""
-    flat = x.movedim(channel_axis(x.dim()) if axis is None else axis, 0).flatten(1)
+    moved = x.movedim(channel_axis(x.dim()) if axis is None else axis, 0)
+    flat = moved.flatten(1) if moved.dim() > 1 else moved[:, None]  # a model without a batch gives bare channels
     return flat[:, :: max(1, flat.shape[1] // _MAX_POSITIONS)].double()

@@ -91,3 +91,11 @@ def test_values_that_are_no_numbers_have_no_counterpart(bad: float, of: str) -> 
     student = teacher[[0, 2, 5]].clone()
     (student if of == "student" else teacher)[1, 3] = bad
     assert fit(student, teacher) is None
+
+
+def test_channels_without_a_batch_have_one_position() -> None:
+    channels = torch.randn(6)
+    assert torch.equal(sample_by_channel(channels), channels[:, None].double())
+    found = fit(channels.clone(), channels)
+    assert found is not None
+    assert found.is_identity
