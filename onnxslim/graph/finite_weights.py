@@ -19,7 +19,8 @@ _NORMS = ("BatchNormalization", "InstanceNormalization", "GroupNormalization", "
 _RUNTIME_NORMS = ("SimplifiedLayerNormalization", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
 _FUSED_OPS = ("Attention", "FusedMatMul", "FusedGemm", "FusedConv")
 _WEIGHTED_OPS = (*LAYER_OPS, *_RECURRENT_OPS, *_NORMS, *_RUNTIME_NORMS, *_FUSED_OPS, "Einsum", "PRelu")
-#: What a NaN goes through to the layers behind, for every input or out of a table's rows; infinities are masks here.
+#: What a NaN goes through to the layers behind, for every input or out of a table's rows; infinities are masks here, but
+#: no row of a mask holds plus infinity.
 _PASSING_OPS = ("Add", "Sub", "Mul", "Div", "Gather")
 
 
@@ -47,8 +48,8 @@ class NonfiniteWeight:
 
 
 def find_nonfinite_weights(nodes: Iterable[ir.Node]) -> Iterator[NonfiniteWeight]:
-    """The weights and biases of layers and norms among ``nodes`` that hold NaN or infinity, and NaN in embedding tables and
-    in constants that are added or multiplied; the bias of a MatMul is in an Add.
+    """The weights and biases of layers and norms among ``nodes`` that hold NaN or infinity, and NaN (in tables plus
+    infinity too) in embedding tables and in constants that are added or multiplied; the bias of a MatMul is in an Add.
     """
     found: set[ir.Value] = set()
     for node in nodes:
@@ -65,7 +66,8 @@ def find_nonfinite_weights(nodes: Iterable[ir.Node]) -> Iterator[NonfiniteWeight
             wrong = ~np.isfinite(array.astype(np.float64))
             position = tuple(map(int, np.argwhere(wrong)[0])) if array.ndim else ()
             is_nan = bool(np.isnan(array.astype(np.float64)).any())
-            if node.op_type in _PASSING_OPS and (not is_nan or value in found):
+            is_broken_table = node.op_type == "Gather" and bool(np.isposinf(array.astype(np.float64)).any())
+            if node.op_type in _PASSING_OPS and (not (is_nan or is_broken_table) or value in found):
                 continue
             found.add(value)
             is_bias = index == (3 if node.op_type in _RECURRENT_OPS else 2)

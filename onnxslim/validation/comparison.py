@@ -184,9 +184,9 @@ def compare(
             runs = _run_both(tapped_models, sample_sets, unoptimized, batch_size, ignore_progress)
             for _, _, first_outputs, second_outputs in runs:
                 for name, x, y in _pair_tensors(first_outputs, second_outputs):
-                    fidelities[name].add(x, y)
-            for value, fidelity in zip(group, fidelities.values(), strict=True):
-                node = value.producer()
+                    fidelities.setdefault(name, OutputFidelity()).add(x, y)  # of a type that nobody knew
+            for value in group:
+                node, fidelity = value.producer(), fidelities[value.name or ""]
                 if fidelity.is_float and node is not None:
                     tensors.append(TensorComparison(value.name or "", node.op_type, node.name or "", fidelity.sqnr_db))
             progress("layers", index + 1, len(groups))
@@ -242,6 +242,7 @@ def _find_shared_tensors(a: ir.Model, b: ir.Model) -> list[ir.Value]:
         if node.op_type != "Constant"
         for output in node.outputs
         if output.name and output.name in names and output.dtype in floats
+        if output.type is None or isinstance(output.type, ir.TensorType)
     ]
 
 

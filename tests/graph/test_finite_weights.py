@@ -57,14 +57,15 @@ def test_what_is_added_or_multiplied_to_inputs_of_layers_is_found_where_it_is_na
     assert "(y)" in str(next(find_nonfinite_weights(made.graph)))
 
 
-def test_a_row_of_a_table_is_found_where_it_is_nan() -> None:
+def test_a_row_of_a_table_is_found_where_it_is_no_mask() -> None:
     text = "g (int64[n] i) => (float[n,4] y) { y = Gather (t, i) }"
     table = np.zeros((3, 4), np.float32)
     table[1, 2] = -np.inf  # as in a table of masks
     assert not list(find_nonfinite_weights(model(text, t=table).graph))
-    table[1, 2] = np.nan
-    (found,) = find_nonfinite_weights(model(text, t=table).graph)
-    assert (found.name, found.what, found.position) == ("t", "NaN", (1, 2))
+    for value, what in ((np.nan, "NaN"), (np.inf, "infinity")):
+        table[1, 2] = value
+        (found,) = find_nonfinite_weights(model(text, t=table).graph)
+        assert (found.name, found.what, found.position) == ("t", what, (1, 2))
 
 
 def test_large_numbers_are_finite() -> None:

@@ -141,3 +141,16 @@ def test_a_tensor_of_another_shape_is_said_to_be_one() -> None:
     )
     layers = compare(model, reshaped, open_samples("random", model), layers=True).as_json()["layers"]
     assert [(one["name"], one["other_shape"], one["equal"]) for one in layers] == [("t0", True, False), ("y", False, True)]
+
+
+def test_sequences_are_outputs_member_by_member_and_no_layers() -> None:
+    made = ir.from_onnx_text("""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[n,4] x) => (float[n,4] y, seq(float[]) s) {
+        y = Relu (x)
+        empty = SequenceEmpty ()
+        s = SequenceInsert (empty, y)
+    }""")
+    found = compare(made, made, open_samples("random", made), layers=True)
+    assert found.equal
+    assert set(found.outputs) == {"y", "s[0]"}
+    assert [layer.name for layer in found.layers] == ["y"]

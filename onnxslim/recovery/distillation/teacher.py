@@ -90,20 +90,20 @@ class StudentEvaluator:
         self._held_out, self._config = held_out, config
         session = Session(teacher, config)
         largest = held_out.take_largest()
-        outputs, rows = session.run(largest), held_out.count_rows(largest)
+        outputs, rows = _run(session, largest), held_out.count_rows(largest)
         peak_bytes = estimate_peak_bytes(teacher, largest)
         self._batch_size = limit_batch_size(peak_bytes / rows, _BATCH_SIZE)
-        output_bytes = sum(np.asarray(value).nbytes for value in outputs.values()) / rows
+        output_bytes = sum(value.nbytes for value in outputs.values()) / rows
         self._run_teacher: Callable[[], Iterable[NamedArrays]] = partial(self._run_on_all, session)
         if output_bytes * len(held_out) <= _MAX_KEPT_BYTES:
             kept = list(self._run_teacher())
             self._run_teacher = lambda: kept  # and the session is let go of
-        self._float_outputs = [name for name in session.outputs if np.asarray(outputs[name]).dtype.kind == "f"]
-        self.class_outputs = [name for name in class_outputs if np.asarray(outputs[name]).ndim == 2]
+        self._float_outputs = [name for name, value in outputs.items() if value.dtype.kind == "f"]
+        self.class_outputs = [name for name in class_outputs if outputs[name].ndim == 2]
         self._class_output = next(iter(self.class_outputs), None)
 
     def _run_on_all(self, session: Session) -> Iterator[NamedArrays]:
-        return (session.run(feeds) for feeds, _ in self._held_out.iterate_all(self._batch_size))
+        return (_run(session, feeds) for feeds, _ in self._held_out.iterate_all(self._batch_size))
 
     def score(self, model: ir.Model) -> StudentScore:
         """Run ``model`` on the held-back samples."""
@@ -114,7 +114,7 @@ class StudentEvaluator:
         losses = _SampleLosses(self.class_outputs)
         batches = self._held_out.iterate_all(self._batch_size)
         for (feeds, labels), teacher_outputs in zip(batches, self._run_teacher(), strict=True):
-            outputs = session.run(feeds)
+            outputs = _run(session, feeds)
             for name, fidelity in fidelities.items():
                 fidelity.add(teacher_outputs[name], outputs[name])
             losses.add(
@@ -144,6 +144,17 @@ class StudentEvaluator:
         """One value a row, as one a sample; what is no value a row stays as it is."""
         views = self._held_out.views
         return values.reshape(views, -1).mean(0) if views > 1 and len(values) == len(self._held_out) else values
+
+
+def _run(session: Session, feeds: NamedArrays) -> NamedArrays:
+    """The outputs that are tensors, and the numbers of sequences of such one after another; maps are left out."""
+    arrays: NamedArrays = {}
+    for name, value in session.run(feeds).items():
+        members = value if isinstance(value, list) else [value]
+        if all(isinstance(member, np.ndarray) for member in members):
+            flat = [member.reshape(-1) for member in members] or [np.empty(0, np.float32)]
+            arrays[name] = np.concatenate(flat) if isinstance(value, list) else value
+    return arrays
 
 
 class _SampleLosses:

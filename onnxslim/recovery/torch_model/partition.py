@@ -44,21 +44,42 @@ def partition(model: ir.Model) -> Partition:
     model = model_file.clone(model)
     shapes.infer(model)
     unsupported_nodes = find_unsupported_nodes(model)
+    body, inputs, outputs = _cut(model, unsupported_nodes)
+    if any(_is_sequence(value) for value in (*inputs, *outputs)):  # only tensors are fed, and learnt from
+        for node in model.graph:
+            if any(value is not None and _is_sequence(value) for value in (*node.inputs, *node.outputs)):
+                unsupported_nodes.setdefault(node, f"{node.op_type} of a sequence")
+        body, inputs, outputs = _cut(model, unsupported_nodes)
     frozen = {node.name or node.op_type: reason for node, reason in unsupported_nodes.items()}
     if not unsupported_nodes:
         return Partition(None, model, frozen)
-    front, behind = _assign_sides(model, list(unsupported_nodes))
-    body = [node for node in model.graph if node not in front and node not in behind]
-    body_inputs = _unique_names(v for node in body for v in node.inputs if v is not None and v.producer() in front)
-    body_outputs = _unique_names(
-        v for node in body for v in node.outputs if v.is_graph_output() or any(u.node in behind for u in v.uses())
-    )
+    body_inputs, body_outputs = _unique_names(inputs), _unique_names(outputs)
     weights = find_weights(model.graph)
     if not body_outputs or not any(v is not None and v.name in weights for node in body for v in node.inputs):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in frozen.items())
         raise UnsupportedError(f"nothing can be trained around what torch cannot run: {reasons}")
     front_model = tap_outputs(model, body_inputs, only=True) if body_inputs else None
     return Partition(front_model, extract_subgraph(model, body_inputs, body_outputs), frozen)
+
+
+def _cut(model: ir.Model, unsupported_nodes: Iterable[ir.Node]) -> tuple[list[ir.Node], list[ir.Value], list[ir.Value]]:
+    """The nodes between what is in front and what is behind, what they read from the one, and what they give to the other
+    or out.
+    """
+    front, behind = _assign_sides(model, list(unsupported_nodes))
+    body = [node for node in model.graph if node not in front and node not in behind]
+    inputs = [value for node in body for value in node.inputs if value is not None and value.producer() in front]
+    outputs = [
+        value
+        for node in body
+        for value in node.outputs
+        if value.is_graph_output() or any(use.node in behind for use in value.uses())
+    ]
+    return body, inputs, outputs
+
+
+def _is_sequence(value: ir.Value) -> bool:
+    return isinstance(value.type, (ir.SequenceType, ir.OptionalType))
 
 
 def _assign_sides(model: ir.Model, unsupported_nodes: list[ir.Node]) -> tuple[set[ir.Node], set[ir.Node]]:

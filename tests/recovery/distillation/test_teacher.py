@@ -16,6 +16,7 @@ from onnxslim.recovery.step import recover
 from onnxslim.runtime.session import SessionConfig
 from tests.support import torch_graphs as nets
 from tests.support.onnx_text import build, floats
+from tests.support.quantize_graphs import model as graph
 
 
 def test_teacher_and_student_must_take_and_give_the_same() -> None:
@@ -67,3 +68,23 @@ def test_a_lack_of_memory_is_not_taken_for_outputs_that_hold_no_classes(monkeypa
     monkeypatch.setattr(teaching, "recognize_outputs", run_out)
     with pytest.raises(LimitError, match="out of memory"):
         find_class_outputs(model, samples, SessionConfig())
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "s = SplitToSequence <axis = 0, keepdims = 0> (h)",  # of as many members as there are samples in a run
+        "s = SplitToSequence <axis = 1> (h, sizes)",  # of several shapes
+        """empty = SequenceEmpty ()
+        one = SequenceInsert (empty, h)
+        s = SequenceInsert (one, x)""",
+    ],
+)
+def test_sequences_that_the_model_gives_out_are_judged_and_what_they_are_made_of_is_learnt(ending: str) -> None:
+    rng = np.random.default_rng(0)
+    text = f"g (float[n,8] x) => (seq(float[]) s) {{ h = MatMul (x, w) \n {ending} }}"
+    w = rng.standard_normal((8, 8)).astype(np.float32)
+    teacher, student = (graph(text, w=values, sizes=np.array([3, 5])) for values in (w, (w * 1.3).astype(np.float32)))
+    samples = open_samples({"x": rng.standard_normal((48, 8)).astype(np.float32)}, teacher)
+    _, report = recover(student, teacher, samples, RecoverOptions(steps=8, batch_size=8))
+    assert report.details["after"]["error"] < report.details["before"]["error"]

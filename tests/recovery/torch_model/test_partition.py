@@ -55,3 +55,25 @@ def test_a_model_without_a_trainable_middle_is_refused_by_name() -> None:
     nodes = [helper.make_node("RandomNormalLike", ["x"], ["y"], "dice")]
     with pytest.raises(UnsupportedError, match="dice"):
         partition(nets.build(nodes, {"x": ["n", 4]}, {"y": ["n", 4]}, {}))
+
+
+def test_sequences_are_cut_off_only_where_they_would_be_fed_or_learnt() -> None:
+    constants = {"w0": np.eye(4, dtype=np.float32), "w1": np.eye(4, dtype=np.float32), "first": np.array(0)}
+    inner = [
+        helper.make_node("MatMul", ["x", "w0"], ["a"]),
+        helper.make_node("SequenceConstruct", ["a", "x"], ["pair"], "construct"),
+        helper.make_node("SequenceAt", ["pair", "first"], ["b"], "at"),
+        helper.make_node("MatMul", ["b", "w1"], ["y"]),
+    ]
+    parts = partition(nets.build(inner, {"x": ["n", 4]}, {"y": ["n", 4]}, constants))
+    assert not parts.frozen
+    dice = helper.make_node("RandomNormalLike", ["at_dice"], ["y"], "dice")
+    behind = [*inner[:2], helper.make_node("SequenceAt", ["pair", "first"], ["at_dice"], "at"), dice]
+    parts = partition(nets.build(behind, {"x": ["n", 4]}, {"y": ["n", 4]}, constants))
+    assert list(parts.frozen) == ["dice"]
+    model = nets.build(inner, {"x": ["n", 4]}, {"y": ["n", 4]}, constants)
+    model.graph.outputs.append(model.graph.node("construct").outputs[0])
+    parts = partition(model)
+    assert set(parts.frozen) == {"construct", "at"}
+    assert parts.front is not None
+    assert sorted(TorchExecutor(parts.body).weights) in (["w0"], ["w1"])
