@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -37,11 +37,17 @@ class Tried:
     error: str | None = None
     allowance: float = 0.0
     confirm_drop: float | None = None
+    doubt: float = 0.0
 
     @property
     def seen_drop(self) -> float:
         """What was seen, without what is allowed for its uncertainty."""
         return self.drop - self.allowance
+
+    @property
+    def least_drop(self) -> float:
+        """What is proven of it."""
+        return self.seen_drop - self.doubt
 
 
 EXACT = Tried(Candidate(scheme=None), 0.0, 1.05)
@@ -236,6 +242,7 @@ def test_what_passes_on_tune_comes_behind_what_confirm_alone_can_clear_however_a
 def test_what_the_step_chose_is_hopeless_where_it_lost_more_than_what_was_refused() -> None:
     bolder, chosen = Tried(Candidate(milder=-1), 0.0062, 7.8, confirm_drop=0.034), Tried(Candidate(), 0.0125, 7.7)
     assert is_hopeless(chosen, bolder, 0.01)
+    assert not is_hopeless(replace(chosen, doubt=0.01), bolder, 0.01), "one answer of thirteen proves nothing"
     assert not is_hopeless(Tried(Candidate(), 0.0062, 7.7), bolder, 0.01), "few samples may not tell them apart"
     bolder.confirm_drop = 0.0105
     assert not is_hopeless(Tried(Candidate(), 0.007, 7.7), bolder, 0.01)
