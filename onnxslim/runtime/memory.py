@@ -107,6 +107,26 @@ def release_freed_memory() -> None:
             trim(0)
 
 
+class GrowthLimit:
+    """Returns what was freed to the system whenever the process has grown by so many bytes since it last did.
+
+    Args:
+        max_bytes: How many; fewer make it return blocks that are needed again at once.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        release_freed_memory()
+        self._before = read_resident_bytes()
+
+    def keep(self) -> None:
+        """To be called between the parts of a work."""
+        now = read_resident_bytes()
+        if now is not None and self._before is not None and now - self._before > self._max_bytes:
+            release_freed_memory()
+            self._before = read_resident_bytes()
+
+
 def read_resident_bytes() -> int | None:
     """Resident bytes of this process now; None where the system does not tell."""
     try:

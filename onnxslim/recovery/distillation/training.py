@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from onnxslim.core.errors import GateError
+from onnxslim.core.memory_budget import scale_bytes
 from onnxslim.core.progress import Progress
 from onnxslim.recovery.distillation import checkpoint
 from onnxslim.recovery.distillation.batches import DistillationBatch
 from onnxslim.recovery.distillation.losses import distance
 from onnxslim.recovery.distillation.optimizer_step import make_optimizer, open_thread_pool, update
 from onnxslim.recovery.distillation.training_plan import TrainingPlan, TrainingState
+from onnxslim.runtime.memory import GrowthLimit
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ _CUT_SHORT = "no more steps were asked for"
 _ROLLBACK_RATE_FACTOR, _MAX_ROLLBACKS = 0.3, 3
 #: How often training starts again from its best weights at a lower rate, because it went so far above their loss.
 _MAX_SLOWDOWNS = 3
+#: What updates free and the C library keeps for each thread: samples of several lengths leave blocks of many sizes.
+_MAX_FREED_BYTES = 500_000_000
 
 
 class HeldOutMetrics(NamedTuple):
@@ -98,9 +102,11 @@ def train(plan: TrainingPlan, progress: Progress) -> tuple[TrainingState, str | 
     stop_reason = _NO_PROGRESS if state.worse >= _PATIENCE else None
     if plan.last is not None and state.step >= plan.last:  # a checkpoint of a training that was cut there already
         stop_reason = _CUT_SHORT
+    memory = GrowthLimit(scale_bytes(_MAX_FREED_BYTES))
     with open_thread_pool() as threads:
         while state.step < plan.steps and stop_reason is None:
             loss = update(plan, optimizer, state, threads)
+            memory.keep()
             if not math.isfinite(loss):
                 _roll_back(plan, optimizer, state, good_snapshot)
                 continue
