@@ -75,5 +75,5 @@ def check_sqnr(output_errors: Mapping[str, float], options: QuantizeOptions, *, 
     """
     if not max(output_errors.values(), default=0.0) <= get_max_error(options):
         raise build_sqnr_error(
-            output_errors, options, form=form, tried="of which no layer goes back to float", instead=instead
+            output_errors, options, form=form, tried="with no layer to take back to float", instead=instead
         )
