@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import onnx_ir as ir
+import pytest
+
+from onnxslim.core.errors import UnsupportedError
 from onnxslim.quantization.opset import raise_opset
 from tests.support.small_graphs import CONV, model
 
@@ -15,3 +19,11 @@ def test_the_opset_is_raised_only_when_needed() -> None:
     new, raised = raise_opset(old, 13)
     assert raised == 11
     assert new.opset_imports[""] == 13
+
+
+def test_an_op_that_was_never_of_the_standard_is_named_where_the_opset_cannot_be_raised() -> None:
+    """As converters before opset 10 wrote it; ONNX's own sentence is an assertion of its C++."""
+    old = ir.from_onnx_text("""<ir_version: 4, opset_import: ["" : 8]>
+    g (float[1,3,4,4] x) => (float[1,3,4,4] y) { y = ImageScaler <scale = 0.5> (x) }""")
+    with pytest.raises(UnsupportedError, match=r"opset 8 cannot be raised to 13: the standard has no ImageScaler$"):
+        raise_opset(old, 13)
