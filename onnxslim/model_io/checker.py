@@ -15,6 +15,10 @@ from typing import Any
 import onnx
 
 from onnxslim.core.errors import InvalidModelError, UnsupportedError
+from onnxslim.model_io.graph_names import FREE_INITIALIZERS_IR
+
+#: What a graph is called that came without a name, which the standard asks for.
+DEFAULT_GRAPH_NAME = "graph"
 
 _Attr = onnx.AttributeProto
 _TYPES_WITH_TENSORS = (_Attr.TENSOR, _Attr.TENSORS, _Attr.GRAPH, _Attr.GRAPHS)
@@ -41,10 +45,13 @@ def check(model: onnx.ModelProto) -> None:
         InvalidModelError: The checker refuses the model.
         UnsupportedError: The standard has no such op at this opset.
     """
-    skeleton = onnx.ModelProto(ir_version=model.ir_version, producer_name=model.producer_name)
+    # Initializers that older files do not list among the inputs are no error to the runtime, nor is a graph without a name;
+    # what is written lists them and has one.
+    skeleton = onnx.ModelProto(ir_version=max(model.ir_version, FREE_INITIALIZERS_IR), producer_name=model.producer_name)
     _copy_opset_imports(model.opset_import, skeleton.opset_import)
     skeleton.metadata_props.extend(model.metadata_props)
     _copy_graph(model.graph, skeleton.graph)
+    skeleton.graph.name = skeleton.graph.name or DEFAULT_GRAPH_NAME
     _move_runtime_ops(skeleton.graph.node, skeleton.opset_import)
     for function in model.functions:
         copy = skeleton.functions.add(name=function.name, domain=function.domain, overload=function.overload)

@@ -66,6 +66,7 @@ def build_model(proto: onnx.ModelProto) -> ir.Model:
     except (RuntimeError, ValueError, TypeError, KeyError, NotImplementedError, AssertionError) as error:
         kind = UnsupportedError if isinstance(_root_cause(error), NotImplementedError) else InvalidModelError
         raise kind(_first_line(error)) from error
+    model.graph.name = model.graph.name or checker.DEFAULT_GRAPH_NAME
     for imports in (model.opset_imports, *(function.opset_imports for function in model.functions.values())):
         if "ai.onnx" in imports:  # the long name of "", which is what onnx-ir calls it on the nodes
             imports[""] = imports.pop("ai.onnx")

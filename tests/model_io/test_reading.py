@@ -228,6 +228,21 @@ def build_with_op(op: str, opset: int, place: str, name: str = "") -> onnx.Model
     return helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=8)
 
 
+@pytest.mark.parametrize("ir_version", [3, 8])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_graph_without_a_name_and_weights_that_an_old_file_does_not_list_are_taken_and_written_by_the_standard(
+    ir_version, named
+):
+    model = proto()
+    model.ir_version = ir_version
+    model.graph.name = "main" if named else ""
+    written = onnx.load_from_string(model_file.to_bytes(model_file.load(model)))
+    onnx.checker.check_model(written)
+    assert written.graph.name == ("main" if named else "graph")
+    assert [value.name for value in written.graph.input] == (["x", "w"] if ir_version == 3 else ["x"])
+    assert written.ir_version == ir_version
+
+
 def test_initializers_that_are_inputs_stay_inputs():
     model = proto()
     model.ir_version = 3
