@@ -49,7 +49,7 @@ def prepare_model(
         model.ir_version = max(model.ir_version, min_ir_version)
     shapes.infer(model)
     name_nodes(model.graph.all_nodes())
-    return model, [] if raised_from is None else [f"opset raised from {raised_from} to {min_opset}: {why} need it"]
+    return model, [f"opset raised from {raised_from} to {min_opset}: {why} need it"] if raised_from else []
 
 
 def build_no_layers_error(model: ir.Model, expected: str) -> UnsupportedError:

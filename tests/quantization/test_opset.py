@@ -27,3 +27,31 @@ def test_an_op_that_was_never_of_the_standard_is_named_where_the_opset_cannot_be
     g (float[1,3,4,4] x) => (float[1,3,4,4] y) { y = ImageScaler <scale = 0.5> (x) }""")
     with pytest.raises(UnsupportedError, match=r"opset 8 cannot be raised to 13: the standard has no ImageScaler$"):
         raise_opset(old, 13)
+
+
+@pytest.mark.parametrize("place", ["graph", "body"])
+def test_an_op_of_the_runtime_that_means_the_same_at_every_opset_stays(place: str) -> None:
+    line = "y = SimplifiedLayerNormalization <axis = -1> (x, s)"
+    if place == "body":
+        branches = ", ".join(
+            f"{name}_branch = {name} () => (float[2,4] {name}y) {{ {name}{line} }}" for name in ("then", "else")
+        )
+        line = f"y = If (c) <{branches}>"
+    old = ir.from_onnx_text(f"""<ir_version: 8, opset_import: ["" : 11]>
+    g (float[2,4] x, float[4] s, bool c) => (float[2,4] z) {{
+      {line}
+      z = Relu(y)
+    }}""")
+    new, raised = raise_opset(old, 21)
+    assert (raised, dict(new.opset_imports)) == (11, {"": 21})
+    kept = [node for node in new.graph.all_nodes() if node.op_type == "SimplifiedLayerNormalization"]
+    assert len(kept) == (2 if place == "body" else 1)
+    assert all(not node.domain for node in (*kept, *old.graph.all_nodes()))
+
+
+def test_a_model_without_an_op_of_the_standard_imports_the_opset_that_is_asked_for() -> None:
+    made = ir.from_onnx_text("""<ir_version: 8, opset_import: ["com.microsoft" : 1]>
+    g (float[2,4] x) => (float[2,4] y) { y = com.microsoft.Gelu(x) }""")
+    new, raised = raise_opset(made, 13)
+    assert raised == 0
+    assert new.opset_imports[""] == 13
