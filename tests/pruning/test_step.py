@@ -19,8 +19,10 @@ from onnxslim.model_io import model_file
 from onnxslim.pruning.importance.criteria import CRITERIA
 from onnxslim.pruning.options import PruneOptions
 from onnxslim.pruning.step import prune
+from onnxslim.runtime.session import Session
 from tests.support import nets
 from tests.support.channel_cases import CASES
+from tests.support.onnx_text import build
 from tests.support.paths import SAMPLES
 from tests.support.pruned import error, run_prune, time_by_macs
 
@@ -267,3 +269,20 @@ def test_callers_are_told_of_outputs_what_they_were_told_and_no_name_is_invented
         told, now = ([shapes.get_dims(value) for value in m.graph.outputs] for m in (model, pruned))
         assert now == told
         assert shapes.list_known(pruned).dim_names <= shapes.list_known(model).dim_names
+
+
+def test_outputs_that_an_infinite_bias_switches_off_stay_so() -> None:
+    rng = np.random.default_rng(0)
+    off = np.array([0, -np.inf, 0, -np.inf], np.float32)
+    arrays = {"w": rng.standard_normal((8, 32)), "v": rng.standard_normal((32, 4))}
+    made = build(
+        "(float[n,8] x) => (float[n,4] y) { h = MatMul (x, w) r = Relu (h) z = MatMul (r, v) y = Add (z, off) }",
+        off=off, **{name: array.astype(np.float32) for name, array in arrays.items()},
+    )  # fmt: skip
+    x = rng.standard_normal((64, 8)).astype(np.float32)
+    result, report = prune(
+        made, open_samples({"x": x}, made), PruneOptions(remove=0.2, of="params", round_to=1, min_layer_params=0)
+    )
+    assert report.changed["params"] > 0
+    y = Session(result).run({"x": x})["y"]
+    np.testing.assert_array_equal(np.isneginf(y), np.isneginf(off) & np.ones_like(y, bool))

@@ -188,7 +188,10 @@ class _ConsumerView:
         """The layer's error as units at ``unit_slots`` (n, k) go, over the variance of the layer's output."""
         weight, columns = self._weight(), self._columns(unit_slots)
         rows = np.unique(columns)
-        variance = float(np.einsum("gmd,gmd->", weight @ mean, weight) - np.square(weight @ mean[:, :, -1:]).sum())
+        known = np.where(
+            np.isfinite(weight), weight, 0.0
+        )  # an infinite bias switches an output off; biases have no variance
+        variance = float(np.einsum("gmd,gmd->", known @ mean, known) - np.square(known @ mean[:, :, -1:]).sum())
         return Quadratic(weight, inverse[:, rows], rows, columns, 2.0 / max(variance, 1e-30))
 
     def _columns(self, unit_slots: np.ndarray) -> np.ndarray:

@@ -146,11 +146,13 @@ def interpolate_effects(error: np.ndarray, measured: Sequence[tuple[int, float]]
         counts: int64 (c,), units gone.
 
     Returns:
-        float64 (c,).
+        float64 (c,); infinite beyond the last finite effect, where what goes breaks the model.
     """
     curve = np.concatenate([[0.0], error])
     measured_counts = np.array([0, *(k for k, _ in measured)])
     measured_effects = np.maximum.accumulate(np.array([0.0, *(e for _, e in measured)]))
     # The error itself may stand still (columns that never fire), which np.interp does not take.
     abscissa = curve + np.arange(len(curve)) * max(float(curve[-1]), 1e-30) * 1e-9
-    return np.asarray(np.interp(abscissa[counts], abscissa[measured_counts], measured_effects))
+    finite = np.isfinite(measured_effects)
+    between = np.interp(abscissa[counts], abscissa[measured_counts[finite]], measured_effects[finite])
+    return np.where(counts > measured_counts[finite][-1], np.inf if not finite.all() else between, between)

@@ -78,7 +78,7 @@ def sample_rows(
     else:
         flat = _flatten_positions(x)
         is_read = expand_places(read, x.shape)
-        sampled_positions = sample_positions(flat.shape[1], per_sample, first_sample, len(x), rng_seed, read=is_read)
+        sampled_positions = sample_positions(flat.shape[1], per_sample, first_sample, len(flat), rng_seed, read=is_read)
         patches = np.take_along_axis(flat, sampled_positions[..., None], axis=1)
         if is_read is not None:
             patches[~np.take_along_axis(is_read, sampled_positions, axis=1)] = np.nan
@@ -92,7 +92,8 @@ def sample_rows(
 
 
 def _flatten_positions(array: np.ndarray) -> np.ndarray:
-    """(n, …, features) as (n, positions, features); a sample may have none."""
+    """(n, …, features) as (n, positions, features), a model without a batch gives (features,); a sample may have none."""
+    array = np.atleast_2d(array)
     return array.reshape(len(array), math.prod(array.shape[1:-1]), array.shape[-1])
 
 

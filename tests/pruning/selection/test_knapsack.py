@@ -94,3 +94,10 @@ def test_effects_never_fall_and_survive_channels_that_cost_nothing() -> None:
     got = interpolate_effects(np.array([0.0, 0.0, 1.0]), [(1, 0.3), (2, 0.1), (3, 0.2)], np.arange(4))
     assert np.all(np.diff(got) >= 0)
     assert np.isfinite(got).all()
+
+
+def test_effects_beyond_the_last_finite_one_are_infinite_and_those_before_it_stand() -> None:
+    error = np.array([1.0, 2.0, 4.0, 8.0])
+    got = interpolate_effects(error, [(2, 0.2), (4, np.inf)], np.arange(5))
+    np.testing.assert_allclose(got, [0.0, 0.1, 0.2, np.inf, np.inf], rtol=1e-6)
+    np.testing.assert_array_equal(interpolate_effects(error, [(1, np.inf)], np.arange(5)), [0.0, *[np.inf] * 4])

@@ -40,3 +40,12 @@ def test_rows_of_places_that_nobody_reads_are_left_out() -> None:
     np.testing.assert_array_equal(rows[0, kept], targets[0, kept])
     np.testing.assert_array_equal(rows[0, kept], x[read])
     assert np.isfinite(x).all()
+
+
+def test_a_vector_without_a_batch_is_one_row() -> None:
+    weight = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    (layer,) = find_linear_layers(build("(float[4] x) => (float[3] y) { y = MatMul (x, w) }", w=weight).graph).values()
+    x = np.arange(4, dtype=np.float32)
+    rows, (targets,) = sample_rows(layer, x, [x @ weight], 4, 0, 7)
+    np.testing.assert_array_equal(rows[0], x[None])
+    np.testing.assert_array_equal(targets[0], (x @ weight)[None])
