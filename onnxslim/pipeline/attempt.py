@@ -27,7 +27,7 @@ from onnxslim.quantization.targets.detect import explain_other_machine
 from onnxslim.quantization.targets.registry import TARGETS
 from onnxslim.runtime.devices.device import TimedSession
 from onnxslim.runtime.energy.energy_counter import find_timed_counter
-from onnxslim.runtime.memory import measure_peak, read_process_peak
+from onnxslim.runtime.memory import measure_peak, read_process_peak, release_freed_memory
 from onnxslim.runtime.session import SessionConfig, make_run_check, open_timed_session
 from onnxslim.runtime.timing import interleave
 from onnxslim.validation import latency
@@ -74,6 +74,7 @@ class Attempt:
         """
         task, result, unverified = self.task, self.result, ""
         completed_steps = task.make_runner(self.recipe).run(self.recipe.steps, start)
+        release_freed_memory()  # as after an evaluation, of the sessions that steps had
         for completed in completed_steps:
             result.steps.append(completed.report)
             if self.recipe.gates.for_ort is not None:

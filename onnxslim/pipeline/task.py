@@ -29,6 +29,7 @@ from onnxslim.pruning.selection.survey import Surveys
 from onnxslim.quantization.context import DropOverLimit
 from onnxslim.runtime.devices.device import current_device
 from onnxslim.runtime.load_check import check_survives
+from onnxslim.runtime.memory import release_freed_memory
 from onnxslim.runtime.session import SessionConfig, check_loads, open_timed_session
 from onnxslim.validation.evaluation import evaluate_all
 from onnxslim.validation.evaluation_accumulator import Evaluation, get_comparable_drop
@@ -124,11 +125,14 @@ class CompressionTask:
     def _evaluate(
         self, models: dict[str, ir.Model], samples: Samples, weight: LabelWeight, *, goes_on: bool
     ) -> dict[str, Evaluation]:
-        return evaluate_all(
+        evaluations = evaluate_all(
             models, samples, reference=self.original, config=self.config, metric=self.judge.metric, kinds=self.judge.kinds,
             label_weight=weight, output=self.judge.output, batch_size=self.judge.batch_size, goes_on=goes_on,
             progress=self.progress,
         )  # fmt: skip
+        # what its sessions leave of a large model are hundreds of MB in pieces, among which the next one's do not fit
+        release_freed_memory()
+        return evaluations
 
     @property
     def _labels_decide(self) -> bool:
