@@ -74,6 +74,12 @@ def branch(output: str, *nodes: onnx.NodeProto) -> onnx.GraphProto:
     return helper.make_graph(list(nodes), "branch", [], [info(output)])
 
 
+def nameless() -> onnx.GraphProto:
+    graph = branch("t", helper.make_node("Relu", ["x"], ["t"]))
+    graph.ClearField("name")
+    return graph
+
+
 def with_branches(model: onnx.ModelProto, then: onnx.GraphProto) -> None:
     model.graph.input.append(info("c", [], TensorProto.BOOL))
     other = branch("z", helper.make_node("Relu", ["x"], ["z"]))
@@ -138,7 +144,7 @@ spoilt("two initializers of one name", INVALID, "two initializers.*'w'", lambda 
 spoilt("an initializer without a name", INVALID, "unnamed initializer", lambda m: setattr(weight(m), "name", ""))
 spoilt("an output nobody makes", INVALID, "'z'", lambda m: setattr(m.graph.output[0], "name", "z"))
 spoilt("no outputs", INVALID, "no outputs", lambda m: m.graph.ClearField("output"))
-spoilt("no graph name", INVALID, "name", lambda m: m.graph.ClearField("name"))
+spoilt("no name of a branch, which the runtime asks for", INVALID, "'if'.*'name'", lambda m: with_branches(m, nameless()))
 spoilt("two attributes of one name", INVALID, "two attributes", lambda m: with_nodes(m, twice_alpha()))
 spoilt("metadata twice", INVALID, "metadata", lambda m: [m.metadata_props.add(key="k", value="v") for _ in "ab"])
 spoilt(
