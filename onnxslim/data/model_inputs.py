@@ -180,15 +180,17 @@ def read_dims(value: ir.Value) -> tuple[Dim, ...] | None:
     if value.shape is None:
         return None
     sizes: list[Dim] = [d if isinstance(d, int) else d.value for d in value.shape]
-    # Some exporters write 0 or -1 for "any size".
-    return tuple(None if isinstance(d, int) and d <= 0 else d for d in sizes)
+    # Some exporters write 0 or -1 for "any size"; of an input the runtime takes 0 at its word.
+    least = 0 if value.is_graph_input() else 1
+    return tuple(None if isinstance(d, int) and d < least else d for d in sizes)
 
 
 def _find_batch_dim(shapes: Sequence[tuple[Dim, ...] | None]) -> Dim:
     """The dimension that counts samples: one called so, else the first axis of the first input that has axes."""
     ranked = [dims for dims in shapes if dims]
     named = [d for dims in ranked for d in dims if isinstance(d, str) and "batch" in d.lower()]
-    return named[0] if named else ranked[0][0] if ranked else None
+    first = [dims[0] for dims in ranked if dims[0] != 0]  # nothing counts samples that is empty for good
+    return named[0] if named else first[0] if first else None
 
 
 def _find_batch_axis(dims: tuple[Dim, ...] | None, batch: Dim) -> int | None:

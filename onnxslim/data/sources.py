@@ -107,6 +107,12 @@ def open_samples(
             f"input '{unfed.name}' is {unfed}: the runtime takes no arrays of that type",
             hint="export the model with inputs of float32 or float16 and a Cast behind them",
         )
+    required = [i for i in inputs if i.required]
+    if required and all(0 in (i.dims or ()) for i in required):
+        raise UnsupportedError(
+            f"input '{required[0].name}' is {required[0]}: with a size fixed at 0 in every input nothing can be fed",
+            hint="export the model with a free batch, or one of 1",
+        )
     request = ReaderRequest(
         source,
         inputs,

@@ -11,6 +11,7 @@ import pytest
 
 from onnxslim.core.errors import UnsupportedError, UsageError
 from onnxslim.data.sources import open_samples
+from onnxslim.runtime.session import Session
 from tests.support.feeds import rows
 
 Make = Callable[..., ir.Model]
@@ -65,3 +66,29 @@ def test_inputs_of_types_that_numpy_does_not_have_cannot_be_fed(make: Callable[.
     value.const_value = ir.tensor(np.zeros(6, np.float32), name="k")
     model.graph.register_initializer(value)
     assert open_samples({"x": x}, model).input_names == ["x"], "one that is a default need not be fed"
+
+
+def build_empty(first: str, second: str) -> ir.Model:
+    """A model of which one input or both may have a size fixed at 0."""
+    return ir.from_onnx_text(
+        f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[{second}] e, float[{first}] x) => (float[n,5] y) {{
+            zero = Constant <value = float {{0}}> ()  s = ReduceSum <keepdims = 0> (e)
+            p = Mul (s, zero)  r = Relu (x)  y = Add (r, p)
+        }}"""
+    )
+
+
+@pytest.mark.parametrize("empty", ["0,3", "n,0", "n,2,0"])
+def test_an_input_of_nothing_is_fed_with_nothing(empty: str) -> None:
+    model = build_empty("n,5", empty)
+    samples = open_samples("random", model, max_samples=4)
+    batch = next(iter(samples.batches(4)))
+    n = len(batch["x"])
+    assert batch["e"].shape == tuple(n if size == "n" else int(size) for size in empty.split(","))
+    assert Session(model).run(batch)["y"].shape == (n, 5)
+
+
+def test_a_model_that_takes_nothing_at_all_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match=r"'e' is float\[0,3\]: with a size fixed at 0 in every input"):
+        open_samples("random", build_empty("0,5", "0,3"))
