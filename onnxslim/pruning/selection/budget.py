@@ -54,7 +54,7 @@ class Budget:
         """What to warn of, else None: a clock has read what ``kept`` leaves too differently, or time was up
         (``out_of_time``) before that was known or what went beyond the budget was spared.
         """
-        low, high = (bound / self.total for bound in kept.bounds)
+        low, high = (max(bound / self.total, 0.0) for bound in kept.bounds)  # an interval of noise reaches below nothing
         asked = self.limit / self.total
         is_known = kept.is_sure and high - low <= MAX_SHARE_SPREAD
         goes_too_far = out_of_time and 1 - (low + high) / 2 > self.tolerance * (1 - asked)

@@ -86,6 +86,7 @@ def test_what_a_clock_left_to_be_counted_is_repeated_by_its_cuts(monkeypatch: py
             False,
             "this machine was noisy while it was timed: 50.0% to 70.0% of the latency is left; ",
         ),
+        (KeptCut(0, (-0.1, 0.2)), False, "noisy .*: 0.0% to 20.0% of the latency is left; prune again"),
         (KeptCut(0, (0.5, 0.5)), False, None),
         (
             KeptCut(0, (0.5, 0.5)),
