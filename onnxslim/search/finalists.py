@@ -139,12 +139,17 @@ def count_open_reads(queue: Sequence[JudgedTrial], reads: int) -> int:
 
 def step_down(queue: Sequence[T], failed: T, milder: T, reads: int, limit: float | None = None) -> list[T]:
     """``queue`` with ``milder``, made of what ``failed``, at its head, or behind what is worth a read too and gains more and
-    int8 weights that gain more; the surest are kept, and no more of the others than may still be read.
+    int8 weights that gain more; the surest and the best that prunes nothing are kept, and no more of the others than may
+    still be read.
     """
     others = [t for t in queue if not is_sure(t.candidate)]
     better = list(itertools.takewhile(lambda t: is_worth_a_read(t, failed, limit) and t.score > milder.score, others))
     others.insert(len(better), milder)
-    kept, sure = others[: max(0, count_open_reads(queue, reads))], [t for t in queue if is_sure(t.candidate)]
+    room = max(0, count_open_reads(queue, reads))
+    kept, sure = others[:room], [t for t in queue if is_sure(t.candidate)]
+    unpruned = next((t for t in others if not t.candidate.pruning_ratio), None)
+    if room and unpruned is not None and unpruned not in kept:
+        kept[-1] = unpruned
     weights = [t for t in sure if is_weights_only(t.candidate) and t.score > milder.score]
     if milder in kept and weights and (limit is None or predict_confirm_drop(weights[0], [failed]) <= limit):
         kept.insert(kept.index(milder), weights[0])

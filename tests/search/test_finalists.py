@@ -194,6 +194,13 @@ def test_something_milder_does_not_go_before_what_is_gentler_and_gains_more() ->
     assert step_down([as_daring, EXACT], pruned, milder, 1) == [milder, as_daring, EXACT]
 
 
+def test_shares_to_prune_take_no_read_that_is_the_last_for_what_prunes_nothing() -> None:
+    """Three shares of a detector failed one after another, and int8 without pruning was never shown."""
+    pruned, int8, milder = Tried(Candidate(0.21), 0.0, 4.5), Tried(Candidate(), 0.0, 3.9), Tried(Candidate(0.11), 0.0, 4.4)
+    assert step_down([int8, WEIGHTS, EXACT], pruned, milder, 1) == [milder, int8, WEIGHTS, EXACT]
+    assert step_down([int8, WEIGHTS, EXACT], pruned, milder, 2) == [int8, WEIGHTS, EXACT]
+
+
 def test_int8_weights_that_gain_more_than_something_milder_go_before_it() -> None:
     int8, weights = Tried(Candidate(), 0.0014, 6.0), Tried(Candidate(scheme="weights"), 0.0013, 5.8)
     milder = Tried(Candidate(milder=1), 0.0003, 3.8)
