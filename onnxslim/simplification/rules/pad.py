@@ -70,6 +70,10 @@ def _find_refusal(
     if node.op_type == "MaxPool":
         if fill is None or fill > np.finfo(np.float32).min or len(node.outputs) > 1:
             return "MaxPool pads with -∞"
+        inner = producer(pad.inputs[0], "Pad")
+        if inner is not None and _get_fill(inner, context) != 0:
+            # a window of -∞ alone gives that, and the lowest float as soon as the pool's own padding is part of it
+            return "what Pad reads is padded already, and a window may hold nothing but padding"
     elif fill != 0:
         return "Pad does not fill with zeros"
     if node.op_type == "AveragePool":

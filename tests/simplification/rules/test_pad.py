@@ -149,6 +149,15 @@ def test_a_pool_that_rounds_up_takes_no_padding_behind() -> None:
     fires(RULE, build(text, k=ints(0, 0, 1, 0, 0, 0), v=low), "MaxPool")
 
 
+@pytest.mark.parametrize("fill", [-np.inf, np.finfo(np.float32).min])
+def test_a_window_of_padding_before_padding_answers_as_it_did(fill: float) -> None:
+    text = """(float[N,2,5,5] x) => (float[N,2,H,W] y) {
+        q = Pad (x, k, low) p = Pad (q, m, v) y = MaxPool <kernel_shape=[3,3], strides=[2,2]> (p)
+    }"""
+    arrays = {"k": ints(0, 0, 1, 0, 0, 0, 1, 1), "m": ints(0, 0, 2, 1, 0, 0, 1, 0), "low": np.asarray(-np.inf, np.float32)}
+    rests(RULE, build(text, v=np.asarray(fill, np.float32), **arrays), "padded already")
+
+
 def test_a_dilated_pool_must_reach_its_input() -> None:
     text = """(float[N,2,L] x) => (float[N,2,M] y) {
         p = Pad (x, k, v) y = MaxPool <kernel_shape=[2], dilations=[3]> (p)
