@@ -46,6 +46,10 @@ class Statistics:
         """How many samples were seen."""
         return len(self.lows)
 
+    def count_unseen(self) -> int:
+        """How many samples had no finite value of any tensor."""
+        return int((self.lows > self.highs).all(axis=1).sum())
+
     def has_seen(self, name: str) -> bool:
         """Whether any sample had a value of the tensor ``name``."""
         return self.low[name] <= self.high[name]

@@ -7,7 +7,8 @@ short the tensors are watched in groups: more runs of the model instead of more 
 
 NaN and infinities inside are nothing to quantise (the softmax of a row that is masked out, which nobody reads), and a tensor
 may have no elements (an empty past). As soon as either is met, the pass begins anew with ops that leave both out, which the
-usual pass is spared. Only a sample whose outputs are NaN or infinite throughout is refused.
+usual pass is spared. Of a sample whose outputs are NaN or infinite throughout nothing is learnt: every tensor of it counts
+as one without elements.
 """
 
 from __future__ import annotations
@@ -46,7 +47,6 @@ def collect_statistics(
     *,
     cache_writer: CacheWriter | None = None,
     memory_limit: int | None = None,
-    first_sample: int = 0,
 ) -> Statistics:
     """Watch the tensors ``names`` of ``model`` on single samples.
 
@@ -60,10 +60,9 @@ def collect_statistics(
         cache_writer: Knows the statistics of samples before ``feeds``, and keeps what is learnt.
         memory_limit: Bytes that watching may take beside the model; where all tensors at a time would take more
             (:data:`BYTES_PER_TENSOR` each), they are watched in groups, and the data run through the model once for each.
-        first_sample: The number of the first sample, for messages.
 
     Raises:
-        InvalidDataError: Outputs that are not finite anywhere (tensor and sample are named), or no samples.
+        InvalidDataError: There are no samples.
     """
     group_size = len(names) if memory_limit is None else max(1, memory_limit // BYTES_PER_TENSOR)
     groups = [names[start : start + group_size] for start in range(0, len(names), max(group_size, 1))] or [names]
@@ -83,15 +82,8 @@ def collect_statistics(
                     if interim_writer is not None and interim_writer.is_write_due():
                         interim_writer.write(counter.result())
                 break
-            except _NotFiniteError as error:
-                if not finite_only:
-                    continue
-                sample = first_sample + error.sample if cache_writer is None else int(cache_writer.remaining[error.sample])
-                tensor = _find_nonfinite_tensor(model, feeds, error.sample, config)
-                raise InvalidDataError(
-                    f"{tensor} is NaN or infinite in calibration sample {sample}, and every output with it",
-                    hint="look at what makes that tensor, at the sample's values and at the preprocessing",
-                ) from None
+            except _NotFiniteError:
+                continue
         if not len(counter):
             raise InvalidDataError("no calibration samples")
         parts.append(counter.result())
@@ -100,6 +92,28 @@ def collect_statistics(
     if cache_writer is not None:
         cache_writer.write(result)
     return result
+
+
+def check_seen(
+    statistics: Statistics, model: ir.Model, feeds: FeedIterable, config: SessionConfig | None = None
+) -> Statistics:
+    """``statistics`` of all ``feeds``, if there is something to learn from.
+
+    Raises:
+        InvalidDataError: No sample has a finite output; a tensor is named, one of -inf last, for masks are such on purpose.
+    """
+    if statistics.count_unseen() < statistics.sample_count:
+        return statistics
+    names = [str(value.name) for node in model.graph for value in node.outputs if value.dtype == ir.DataType.FLOAT]
+    outputs = Session(tap_outputs(model, names), config).run(next(iter(feeds)))
+    wrong = [name for name in names if is_float(outputs[name]) and not np.isfinite(outputs[name]).all()]
+    if not wrong:  # no sample has an element
+        return statistics
+    first = next((name for name in wrong if not (outputs[name] < np.inf).all()), wrong[0])
+    raise InvalidDataError(
+        f"tensor {first} is NaN or infinite in calibration sample 0, and every output with it, as in all other samples",
+        hint="look at what makes that tensor, at the samples' values and at the preprocessing",
+    )
 
 
 def _read_observations(
@@ -112,17 +126,16 @@ def _read_observations(
     values = [outputs.pop(f"{name}__some") for name in names]
     if finite_only:
         own_outputs = [array for array in outputs.values() if is_float(array) and array.size]
-        if own_outputs and not any(np.isfinite(array).any() for array in own_outputs):
-            raise _NotFiniteError(index)
-        is_empty = low > high
+        is_lost = bool(own_outputs) and not any(np.isfinite(array).any() for array in own_outputs)
+        is_empty = (low > high) | is_lost
         return (
             np.where(is_empty, np.inf, low).astype(np.float32),
             np.where(is_empty, -np.inf, high).astype(np.float32),
-            [array[np.isfinite(array)] for array in values],
+            [array[np.isfinite(array) & (not is_lost)] for array in values],
         )
     total = np.array([outputs.pop(f"{name}__sum") for name in names], np.float32)
     if not all(np.isfinite(array).all() for array in (low, high, total, *filter(is_float, outputs.values()))):
-        raise _NotFiniteError(index)
+        raise _NotFiniteError
     return low, high, values
 
 
@@ -165,22 +178,7 @@ def collect_channel_statistics(
 
 
 class _NotFiniteError(Exception):
-    def __init__(self, sample: int) -> None:
-        super().__init__(sample)
-        self.sample = sample
-
-
-def _find_nonfinite_tensor(model: ir.Model, feeds: FeedIterable, sample: int, config: SessionConfig | None) -> str:
-    """The first tensor, in graph order, that is not finite for this sample."""
-    feed = next((feed for index, feed in enumerate(feeds) if index == sample), None)
-    if feed is None:
-        return "an activation"
-    names = [str(value.name) for node in model.graph for value in node.outputs if value.dtype == ir.DataType.FLOAT]
-    outputs = Session(tap_outputs(model, names), config).run(feed)
-    for name in names:
-        if is_float(outputs[name]) and not np.isfinite(outputs[name]).all():
-            return f"tensor {name}"
-    return "an output"
+    """Something in a sample is NaN or infinite."""
 
 
 def _add_observers(model: ir.Model, names: Sequence[str], finite_only: bool) -> ObservedModel:

@@ -100,7 +100,7 @@ def sample_outputs(
         for name, (rows, positions, grid) in zip(requests, sample, strict=True):
             # one block a layer: a small piece of each sample would keep the memory of its whole run from being freed
             if name not in sampled:
-                empty = np.empty((len(feeds), requests[name].count, rows.shape[1]), np.float16)
+                empty = np.zeros((len(feeds), requests[name].count, rows.shape[1]), np.float16)
                 sampled[name] = SampledOutputs([], [], empty, np.empty(len(feeds), np.float32))
             layer = sampled[name]
             layer.magnitudes[index] = max(np.abs(rows).max(initial=0.0), np.finfo(np.float32).tiny)

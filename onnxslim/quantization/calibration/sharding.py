@@ -26,24 +26,19 @@ MIN_SHARD_SAMPLES = 16
 
 @dataclass(frozen=True)
 class Shard:
-    """What a worker needs: the arguments of :func:`onnxslim.quantization.calibration.observe.collect_statistics`, and
-    where its samples begin.
-    """
+    """What a worker needs: the arguments of :func:`onnxslim.quantization.calibration.observe.collect_statistics`."""
 
     model: bytes
     feeds: CalibrationFeeds
     names: tuple[str, ...]
     config: SessionConfig
     memory: int | None
-    first_sample: int
 
 
 def observe_shard(shard: Shard) -> Statistics:
     """The statistics of one shard."""
     model = model_file.load(shard.model)
-    return observe.collect_statistics(
-        model, shard.feeds, shard.names, shard.config, memory_limit=shard.memory, first_sample=shard.first_sample
-    )
+    return observe.collect_statistics(model, shard.feeds, shard.names, shard.config, memory_limit=shard.memory)
 
 
 def collect_sharded_statistics(
@@ -62,5 +57,5 @@ def collect_sharded_statistics(
     count = max(1, min(workers.count, len(feeds) // MIN_SHARD_SAMPLES))
     model_bytes = model_file.to_bytes(model)
     index_parts = np.array_split(np.arange(len(feeds)), count)
-    shards = [Shard(model_bytes, feeds[part], tuple(names), config, memory, int(part[0])) for part in index_parts]
+    shards = [Shard(model_bytes, feeds[part], tuple(names), config, memory) for part in index_parts]
     return reduce(Statistics.merge, workers.map(observe_shard, shards))

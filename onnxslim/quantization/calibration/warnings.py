@@ -27,6 +27,9 @@ def find_calibration_warnings(plan: QuantizationPlan, statistics: Statistics, ru
     if count < MIN_CALIBRATION_SAMPLES:
         samples = "1 sample" if count == 1 else f"{count} samples"
         yield f"calibrated on {samples} only: ranges cover what {samples} showed; give a hundred or more"
+    if unseen := statistics.count_unseen():
+        verb = "has" if unseen == 1 else "have"
+        yield f"{unseen} of {statistics.sample_count} calibration samples {verb} no finite output: ranges are of the others"
     for names in plan.list_tensor_groups().values():
         low, high = min(statistics.low[n] for n in names), max(statistics.high[n] for n in names)
         if low == high:

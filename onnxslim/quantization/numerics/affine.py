@@ -28,10 +28,13 @@ class Encoding:
     zero_point: np.uint8 | np.int8
 
     def quantize(self, x: np.ndarray) -> np.ndarray:
-        """Round half to even, shift and saturate, as the operator does; dtype of the zero point."""
+        """Round half to even, shift and saturate, as the operator does; dtype of the zero point. NaN, of which the operator
+        says nothing, becomes the least code.
+        """
         limits = np.iinfo(self.zero_point.dtype)
-        codes = np.rint(x / self.scale) + float(self.zero_point)
-        return np.clip(codes, limits.min, limits.max).astype(self.zero_point.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            codes = np.rint(x / self.scale) + float(self.zero_point)
+        return np.fmin(np.fmax(codes, limits.min), limits.max).astype(self.zero_point.dtype)
 
     def dequantize(self, codes: np.ndarray) -> np.ndarray:
         """float32 values of ``codes``."""

@@ -50,7 +50,7 @@ def measure_layer_sensitivity(
         return {}
     layer_inputs = {str(unit.inputs[0].name) for unit in layers}
     tensors = [name for name in make_plan(all_units, int8_capable).tensors if name in layer_inputs]
-    statistics = observe.collect_statistics(model, samples, tensors, config)
+    statistics = observe.check_seen(observe.collect_statistics(model, samples, tensors, config), model, samples, config)
     graph, editor = twin_model.graph, GraphEditor(twin_model.graph)
     outputs: list[ir.Value] = []
     for unit in layers:

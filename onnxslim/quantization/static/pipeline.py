@@ -113,6 +113,7 @@ def quantize_static(
             None if cache_files is None else CacheWriter(cache_files, list(full_plan.tensors), feeds.digests(), equalization)
         )
         statistics = _collect_statistics(equalized, context, list(full_plan.tensors), feeds, cache_writer, options)
+        observe.check_seen(statistics, equalized, feeds, config)
         if cache_writer is not None:
             known_count = len(feeds) - len(cache_writer.remaining) + cache_writer.extra_count
             report.count("samples whose statistics were known", known_count)

@@ -32,9 +32,34 @@ def test_an_infinity_that_reaches_the_outputs_names_the_tensor_and_the_sample() 
       e = Exp(x)
       y = MatMul(e, w)
     }""")
-    data = open_samples({"x": np.array([[0, 1], [0, 1000]], np.float32)}, model)
-    with pytest.raises(InvalidDataError, match="tensor e is NaN or infinite in calibration sample 1, and every output"):
+    data = open_samples({"x": np.array([[0, 1000], [0, 2000]], np.float32)}, model)
+    with pytest.raises(InvalidDataError, match="tensor e is NaN or infinite in calibration sample 0, and every output"):
         quantize(model, data, STATIC)
+
+
+def test_the_mask_that_leaves_nothing_is_not_what_is_named() -> None:
+    model = ir.from_onnx_text("""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[n,2] x, bool[n,2] m) => (float[n,2] y) <float low = {0}, float[2,2] w = {1,0,0,1}> {
+      s = Log(low)
+      t = Where(m, x, s)
+      p = Softmax(t)
+      y = MatMul(p, w)
+    }""")
+    data = open_samples({"x": np.ones((4, 2), np.float32), "m": np.zeros((4, 2), bool)}, model)
+    with pytest.raises(InvalidDataError, match="tensor p is NaN"):
+        quantize(model, data, STATIC)
+
+
+def test_nothing_is_learnt_from_a_sample_of_which_no_output_is_finite() -> None:
+    model = ir.from_onnx_text("""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[n,2] x) => (float[n,2] y) { a = Neg(x) b = Log(a) y = Neg(b) }""")
+    kept = [{"x": np.array([[-1, -8]], np.float32)}, {"x": np.array([[-3, -4]], np.float32)}]
+    lost = {"x": np.array([[900, 900]], np.float32)}
+    seen = observe.collect_statistics(model, [kept[0], lost, kept[1]], ["a", "b"])
+    assert (seen.low, seen.count_unseen()) == ({"a": 1.0, "b": 0.0}, 1)
+    alone = observe.collect_statistics(model, kept, ["a", "b"])
+    np.testing.assert_array_equal(seen.counts, alone.counts)
+    assert seen.high == alone.high
 
 
 def watched(model: ir.Model) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxslim.core.errors import InvalidDataError
 from onnxslim.core.workers import Workers, open_workers
 from onnxslim.data.sources import open_samples
 from onnxslim.model_io import model_file
@@ -28,24 +27,29 @@ def test_two_processes_write_the_bytes_of_one() -> None:
 
 def test_every_sample_is_in_one_shard(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nets.residual(blocks=1)
-    seen: list[tuple[int, int]] = []
+    seen: list[int] = []
     watch = sharding.observe_shard
 
     def noted(shard: sharding.Shard) -> object:
-        seen.append((shard.first_sample, len(shard.feeds)))
+        seen.append(len(shard.feeds))
         return watch(shard)
 
     monkeypatch.setattr(sharding, "observe_shard", noted)
     monkeypatch.setattr(Workers, "map", lambda self, function, tasks: [function(task) for task in tasks])
     with open_workers(None, 3):
         quantize(model, nets.samples(model, 50), OPTIONS)
-    assert seen == [(0, 17), (17, 17), (34, 16)]
+    assert seen == [17, 17, 16]
 
 
-def test_a_bad_sample_is_named_by_its_number_among_all() -> None:
+def test_workers_learn_nothing_from_a_sample_that_is_lost_either() -> None:
     model = nets.residual(blocks=1)
     name = str(model.graph.inputs[0].name)
     arrays = np.concatenate([batch[name] for batch in nets.samples(model, 48).batches(16)])
     arrays[41] = 3e38  # finite, but the sums over it are not
-    with open_workers(None, 2), pytest.raises(InvalidDataError, match="calibration sample 41"):
-        quantize(model, open_samples({name: arrays}, model), OPTIONS)
+    warnings = []
+    for count in (1, 2):
+        with open_workers(None, count):
+            _, report = quantize(model, open_samples({name: arrays}, model), OPTIONS)
+        warnings.append(report.warnings)
+    assert warnings[0] == warnings[1]
+    assert "1 of 48 calibration samples has no finite output" in " ".join(warnings[0])

@@ -38,3 +38,9 @@ def test_an_empty_channel_gets_a_usable_scale() -> None:
     scales = affine.compute_weight_scales(np.zeros((2, 3), np.float32), 0)
     assert np.all(scales > 0)
     assert np.all(np.isfinite(1 / scales))
+
+
+def test_what_is_no_number_or_too_large_for_one_has_a_code_on_every_machine() -> None:
+    encoding = affine.compute_activation_encoding(-1.0, 3.0)
+    codes = encoding.quantize(np.array([np.nan, 3e38, -3e38, np.inf, -np.inf, 0.0], np.float32))
+    assert codes.tolist() == [0, 255, 0, 255, 0, int(encoding.zero_point)]
