@@ -89,7 +89,8 @@ class SampleCache:
         if self.stacked is not None:
             return len(next(iter(feeds.values())))
         lengths = {len(array) for array in feeds.values() if array.ndim}
-        if len(lengths) == 1 and lengths <= {len(indices) for indices in self.indices}:
+        alone = set() if self._has_fixed_batch else {1}  # one that was taken from a run
+        if len(lengths) == 1 and lengths <= alone | {len(indices) for indices in self.indices}:
             return lengths.pop()
         return max(1, self.size // len(self.batches))
 

@@ -67,7 +67,9 @@ def test_samples_of_several_lengths_are_run_in_parts_that_hold_no_more_than_was_
     rng, lengths = np.random.default_rng(0), [9] * 12 + [2] * 12 + [5] * 7
     rows = [{"x": rng.standard_normal((length, 4)).astype(np.float32)} for length in lengths]
     pool = SampleCache(open_samples(rows, model, labels=np.arange(len(rows))))
-    assert pool.take_largest()["x"].shape == (1, 9, 4)
+    largest = pool.take_largest()
+    assert largest["x"].shape == (1, 9, 4)
+    assert pool.count_rows(largest) == 1, "what it takes is planned with"
     loader = DistillationLoader(pool, TappedModel(model, ["y"], SessionConfig()), None, ["x"], (), 0)
     whole = loader.micro_batches_at(0, 60, 1)
     loader.max_part_values = 3 * 9 * 4
