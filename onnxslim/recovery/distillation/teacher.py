@@ -99,7 +99,8 @@ class StudentEvaluator:
             kept = list(self._run_teacher())
             self._run_teacher = lambda: kept  # and the session is let go of
         self._float_outputs = [name for name, value in outputs.items() if value.dtype.kind == "f"]
-        self.class_outputs = [name for name in class_outputs if outputs[name].ndim == 2]
+        # members of sequences are outputs to those who judge kinds, and numbers here
+        self.class_outputs = [name for name in class_outputs if name in outputs and outputs[name].ndim == 2]
         self._class_output = next(iter(self.class_outputs), None)
 
     def _run_on_all(self, session: Session) -> Iterator[NamedArrays]:

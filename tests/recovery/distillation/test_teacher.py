@@ -78,6 +78,9 @@ def test_a_lack_of_memory_is_not_taken_for_outputs_that_hold_no_classes(monkeypa
         """empty = SequenceEmpty ()
         one = SequenceInsert (empty, h)
         s = SequenceInsert (one, x)""",
+        """empty = SequenceEmpty ()
+        p = Softmax (h)
+        s = SequenceInsert (empty, p)""",  # of class scores
     ],
 )
 def test_sequences_that_the_model_gives_out_are_judged_and_what_they_are_made_of_is_learnt(ending: str) -> None:
