@@ -69,8 +69,8 @@ def keep_serving(listener: socket.socket, token: str, folders: Sequence[str], an
         how = describe_death(process.returncode, "")
         if not is_ready:
             raise UnsupportedError(f"the process that serves did not start: {how}", hint="what it said stands above")
-        if process.returncode >= 0 or -process.returncode in _ENDINGS:
-            return
+        if process.returncode == 0 or -process.returncode in _ENDINGS:
+            return  # it was told to; what a kernel or the system ends may leave a code too
         announce(f"the process that served died: {how}; another one follows")
 
 

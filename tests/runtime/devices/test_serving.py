@@ -28,7 +28,14 @@ def serve(script: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return told
 
 
-def test_one_that_dies_is_followed_until_one_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("death", "told_as"),
+    [("os.kill(os.getpid(), signal.SIGSEGV)", "signal 11 (SIGSEGV)"), ("os._exit(3)", "exit code 3")],
+    ids=["signal", "exit"],
+)
+def test_one_that_dies_is_followed_until_one_ends_by_itself(
+    death: str, told_as: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
@@ -41,13 +48,13 @@ with open({str(tmp_path / "begun")!r}, "a") as file:
     count = file.tell()
 print("ready", flush=True)
 if count < 30:
-    os.kill(os.getpid(), signal.SIGSEGV)
+    {death}
 """
     told = serve(script, monkeypatch)
     begun = (tmp_path / "begun").read_text().splitlines()
     assert len(begun) == 1 + len(told) > 1
     assert len(set(begun)) == 1, "the same socket and token"
-    assert set(told) == {"the process that served died: signal 11 (SIGSEGV); another one follows"}
+    assert set(told) == {f"the process that served died: {told_as}; another one follows"}
     assert not list((tmp_path / "tmp").iterdir())
 
 
