@@ -55,8 +55,8 @@ class Trial:
         speedup: Times faster than the original, a standard error nearer to 1 than was seen; NaN where no clock counts.
         shrinkage: Times smaller.
         seconds: What it took.
-        timing_seconds: What of that went to timing it; 0 of what a study knew.
-        evaluation_seconds: What of that went to judging it on the tune share; 0 of what a study knew.
+        timing_seconds: What of that went to timing it.
+        evaluation_seconds: What of that went to judging it on the tune share.
         survey_seconds: What of that went to finding out what may be pruned, where later trials know it.
         metric: Name of the metric that dropped.
         metric_is_share: Whether the drop counts points of top-1, as it does unless the limit is in the metric's own unit.

@@ -22,7 +22,7 @@ from onnxslim.search.trial import Trial
 #: Fields of a trial that are kept as they are, and those that may be no number.
 _PLAIN_FIELDS = (
     "score", "seconds", "metric", "metric_is_share", "note", "idle_share", "activations", "front_index", "survey_seconds",
-    "prunable_share", "is_unproven",
+    "prunable_share", "is_unproven", "timing_seconds", "evaluation_seconds",
 )  # fmt: skip
 _FLOAT_FIELDS = {
     "drop": math.inf, "seen_drop": math.inf, "least_drop": math.inf, "speedup": math.nan, "shrinkage": math.nan,
