@@ -112,7 +112,7 @@ class Study:
         if not self.is_temporary:
             try:
                 self._write(name, recipe_text, outcome, None if model is None else self._save(recipe_text, model))
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:
                 raise LimitError(
                     f"--study {self.folder}: {error}", hint="make room, and go on with the same command"
                 ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -98,6 +99,13 @@ def test_a_full_disk_ends_only_a_search_that_was_asked_to_keep_all(
         own.add("int8", "steps: []", {}, digits)
         assert own.find("steps: []") == ({}, None)
         with pytest.raises(LimitError, match="no space left"):
+            asked.add("int8", "steps: []", {}, digits)
+
+        def make(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "makedirs", make)
+        with pytest.raises(LimitError, match="No space left on device"):
             asked.add("int8", "steps: []", {}, digits)
 
 
