@@ -31,6 +31,7 @@ class BudgetPace:
 
     Attributes:
         has_refused: Whether a cut was not looked for, or a clock not read again, because of the deadline.
+        is_cut_short: Whether a cut was not looked for because of it.
 
     Args:
         context: Whose deadline it is, and how it is timed.
@@ -39,12 +40,13 @@ class BudgetPace:
     def __init__(self, context: RunContext) -> None:
         self._until_found, self._once_found = context.pace(), context.pace(share=_MEETING_SHARE)
         self._repeats, self._has_deadline = pace_timing(context), context.deadline is not None
-        self.has_refused = False
+        self.has_refused = self.is_cut_short = False
 
     def fits(self, *, is_found: bool) -> bool:
         """Whether another cut fits; asked before each. While none was found that may do, the repair's time is taken too."""
         until_found, once_found = self._until_found.fits(), self._once_found.fits()  # each learns how long a cut takes
         has_room = once_found if is_found else until_found
+        self.is_cut_short |= not has_room
         self.has_refused |= not has_room
         return has_room
 

@@ -130,7 +130,7 @@ def meet_budget(
     )  # fmt: skip
     if kept is not None:
         return kept
-    if pace.has_refused:
+    if pace.is_cut_short:
         text = f"prune: {NO_TIME_LEFT} to find what leaves {budget.limit / budget.total:.1%} of the {budget.name}"
         raise TimeLimitError(text, hint="give a longer --budget")
     full_choice = [len(c.amounts) - 1 for c in choices]

@@ -55,7 +55,7 @@ class _Hurried(BudgetPace):
 
     def fits(self, *, is_found: bool) -> bool:
         self._cuts -= 1
-        self.has_refused = is_found or self._cuts < 0
+        self.has_refused = self.is_cut_short = is_found or self._cuts < 0
         return not self.has_refused
 
 
@@ -80,17 +80,26 @@ def test_without_time_the_first_choice_that_meets_the_budget_is_taken() -> None:
     assert compute_cost(candidates.build_for_measurement(hurried)).macs <= budget.limit
 
 
-def test_where_no_cut_saves_anything_that_is_said() -> None:
+class _ReadOnce(BudgetPace):
+    """Has time for cuts, and for reading none of them again."""
+
+    def may_repeat(self) -> bool:
+        self.has_refused = True
+        return False
+
+
+@pytest.mark.parametrize(("error", "pace"), [(0.0, None), (0.001, _ReadOnce(RunContext()))], ids=["counted", "read once"])
+def test_where_no_cut_saves_anything_that_is_said(error: float, pace: BudgetPace | None) -> None:
     model = nets.mlp()
     context, options = RunContext(), PruneOptions(remove=0.3, of="macs", round_to=1)
     candidates = survey_candidates(model, context, options, Surveys(), has_budget=True).candidates
     budget = make_budget(model, context, options)
     assert budget is not None
     savings = budget.savings(candidates, plan_widths(candidates, options, context, {}))
-    slower = replace(budget, read=lambda model: Reading(1.003 * budget.total))
+    slower = replace(budget, read=lambda model: Reading(1.003 * budget.total, error * budget.total))
     choices = list_choices(candidates, initial_effects(candidates), savings, options)
     with pytest.raises(GateError, match="no cut saves any of it"):
-        meet_budget(candidates, choices, slower, is_uniform=False)
+        meet_budget(candidates, choices, slower, is_uniform=False, pace=pace)
 
 
 def test_where_time_ends_before_anything_is_enough_it_is_not_said_that_nothing_can_be() -> None:
