@@ -154,8 +154,10 @@ class Confirmation:
         try:
             with attempts.attempt(f"{trial.key} stages", f"{trial.candidate.name}, judged step by step"):
                 trial.attempt.judge_stages()
-        except OnnxslimError as error:
-            trial.attempt.result.warnings.append(f"what is between the steps was not judged: {error.message}")
+        except Exception as error:
+            logger.debug("%s was not judged step by step", trial.candidate.name, exc_info=True)
+            told = error if isinstance(error, OnnxslimError) else DefectError.of(error)
+            trial.attempt.result.warnings.append(f"what is between the steps was not judged: {told.message}")
 
     def _is_proven(self, trial: Trial) -> bool:
         """Whether ``trial`` passes on the confirm data with all of its standard error, as the tune share could not tell."""
