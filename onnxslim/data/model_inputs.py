@@ -25,20 +25,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from onnxslim.core.errors import UnsupportedError
+from onnxslim.data.missing_values import VALUE_PRESERVING_OPS, takes_missing_values
 from onnxslim.data.states.static_caches import find_written_axis
 from onnxslim.model_io import map_types
 
 #: The dimension of an axis: a size, a symbol that may take any, or nothing known.
 Dim = int | str | None
 Array = NDArray[Any]
-
-
-#: Ops that pass integers on unchanged.
-_VALUE_PRESERVING_OPS = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
-#: Ops that ask which numbers are NaN; those whose first input's NaN come out as such; and those of any input.
-_NAN_ASKING_OPS = ("IsNaN", "Imputer", "TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor")
-_NAN_MOVING_OPS = (*_VALUE_PRESERVING_OPS, "ArrayFeatureExtractor", "Gather", "Scaler", "Slice", "Split")
-_NAN_JOINING_OPS = ("Add", "Concat", "Div", "FeatureVectorizer", "Mul", "Sub")
 
 
 @dataclass(frozen=True)
@@ -141,7 +134,7 @@ def get_model_inputs(model: ir.Model) -> tuple[ModelInput, ...]:
             required=value.name not in model.graph.initializers,
             limit=_find_index_limit(value),
             written_axis=find_written_axis(value),
-            takes_missing=_takes_missing_values(value),
+            takes_missing=takes_missing_values(value),
         )
         for model_input, value in zip(inputs, values, strict=True)
     )
@@ -209,27 +202,10 @@ def _find_index_limit(value: ir.Value) -> int | None:
         if node.op_type == "Gather" and position == 1 and node.inputs[0] is not None:
             shape = node.inputs[0].shape
             limit = None if shape is None else shape[node.attributes.get_int("axis", 0)]
-        elif node.op_type in _VALUE_PRESERVING_OPS and position == 0:
+        elif node.op_type in VALUE_PRESERVING_OPS and position == 0:
             limit = _find_index_limit(node.outputs[0])
         else:
             continue
         if isinstance(limit, int):
             return limit
     return None
-
-
-def _takes_missing_values(value: ir.Value) -> bool:
-    """Whether the model asks which numbers of ``value`` are NaN, in the graph or in a body."""
-    pending, seen = [value], {value}
-    while pending:
-        for node, position in pending.pop().uses():
-            if node.domain not in ("", "ai.onnx.ml"):
-                continue
-            # what is not equal to itself is NaN
-            if node.op_type in _NAN_ASKING_OPS or (node.op_type == "Equal" and node.inputs[0] is node.inputs[1]):
-                return True
-            if node.op_type in _NAN_JOINING_OPS or (node.op_type in _NAN_MOVING_OPS and position == 0):
-                new = [output for output in node.outputs if output not in seen]
-                pending += new
-                seen.update(new)
-    return False

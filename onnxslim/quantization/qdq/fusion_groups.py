@@ -16,6 +16,7 @@ from functools import cached_property
 import onnx_ir as ir
 from scipy.cluster.hierarchy import DisjointSet
 
+from onnxslim.data.missing_values import find_missing_values
 from onnxslim.graph import shapes
 from onnxslim.graph.clip_bounds import get_clip_bounds
 from onnxslim.graph.constants import get_const_array
@@ -107,6 +108,7 @@ def find_fusion_groups(model: ir.Model, target: Target, exclude: Sequence[str] =
     """
     all_units: list[FusionGroup] = []
     absorbed: set[ir.Node] = set()
+    missing_values = find_missing_values(model.graph)
     for node in model.graph:
         if node in absorbed or node.op_type == "Constant":
             continue
@@ -118,6 +120,8 @@ def find_fusion_groups(model: ir.Model, target: Target, exclude: Sequence[str] =
             reason = NOT_FINITE_REASON
         if reason is None and any(0 in (shapes.get_static_dims(value) or (1,)) for value in node.inputs):
             reason = "it reads a tensor of no elements"
+        if reason is None and not missing_values.isdisjoint(node.outputs):
+            reason = "the model asks which of its numbers are NaN, and int8 has none"
         members = (node, *_find_folded_nodes(node, supported_op, target)) if reason is None else (node,)
         absorbed.update(members)
         all_units.append(FusionGroup(members, supported_op, reason))

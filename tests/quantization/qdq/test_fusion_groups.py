@@ -38,3 +38,25 @@ def test_boxes_and_scores_do_not_share_a_scale(ratio: float, float_concat: bool)
     batch = next(iter(data.batches(1)))
     scores = [Session(one).run(batch)["y"][:, 16:] for one in (model, result)]
     assert np.abs(scores[0] - scores[1]).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    "moving", ["s = Reshape(x, n)", "s = Transpose<perm = [0, 1]>(x)", "t = Reshape(x, n)  s = Flatten(t)"]
+)
+def test_what_a_model_asks_for_missing_values_stays_float(moving: str) -> None:
+    """The codes of int8 hold no NaN, and data without one could not show what that costs."""
+    draw = np.random.default_rng(0)
+    proto = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,64] x) => (float[N,8] y) <float[64,8] w, float zero = {{0}}, int64[2] n = {{-1, 64}}> {{
+          {moving}
+          i = IsNaN(s)
+          f = Where(i, zero, s)
+          y = MatMul(f, w)
+        }}""")
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(draw.normal(size=(64, 8)).astype(np.float32), "w"))
+    model, x = model_file.load(proto), draw.normal(size=(32, 64)).astype(np.float32)
+    options = QuantizeOptions(activations="static", placement="static", float_units=())
+    result, _ = quantize(model, open_samples({"x": x}, model), options)
+    x[draw.random(x.shape) < 0.2] = np.nan
+    expected, found = (Session(one).run({"x": x})["y"] for one in (model, result))
+    assert np.square(found - expected).sum() < 0.01 * np.square(expected).sum()
