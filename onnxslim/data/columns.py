@@ -211,7 +211,9 @@ def stack_rows(rows: list[Array]) -> ColumnRows:
 
 
 def read_all(column: Column) -> Array:
-    """All rows of a column of one shape, in memory."""
+    """All rows of a column of one shape, in memory; there may be none, of an input whose size is fixed at 0."""
+    if not len(column):
+        return np.empty((0, *next(iter(column.shapes))), column.dtype)
     return np.asarray(next(iter(column.read([np.arange(len(column))]))))
 
 

@@ -41,3 +41,10 @@ def test_shapes_that_do_not_add_up_are_refused(tmp_path: Path, make: Make) -> No
     write_npz(tmp_path / "x.npz", {"x": np.zeros(5, np.float32), "x.shapes": np.array([[3], [3]])})
     with pytest.raises(InvalidDataError, match="'x' of"):
         open_samples(tmp_path / "x.npz", make(x=("FLOAT", ["batch", "length"])))
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_input_of_no_rows_is_read_as_what_every_run_takes(tmp_path: Path, make: Make, save: Callable[..., None]) -> None:
+    save(tmp_path / "x.npz", x=np.zeros((3, 2), np.float32), past=np.zeros((0, 4), np.float32))
+    samples = open_samples(tmp_path / "x.npz", make(x=("FLOAT", ["n", 2]), past=("FLOAT", [0, 4])))
+    assert [(batch["x"].shape, batch["past"].shape) for batch in samples.batches(1)] == [((1, 2), (0, 4))] * 3
