@@ -22,11 +22,16 @@ def raise_opset(model: ir.Model, version: int) -> tuple[ir.Model, int | None]:
     model imported none, having no op of the standard).
 
     Raises:
-        UnsupportedError: ONNX's converter cannot convert it.
+        UnsupportedError: ONNX's converter cannot convert it, or would lose its functions.
     """
     current = model.opset_imports.get("", 0)
     if current >= version:
         return model, None
+    if current and model.functions:
+        raise UnsupportedError(
+            f"opset {current} cannot be raised to {version}: the model has functions, which ONNX's converter loses",
+            hint="simplify writes them out, or export the model again at a newer opset",
+        )
     if current == 0:
         model.opset_imports[""] = version
         return model, 0

@@ -55,3 +55,13 @@ def test_a_model_without_an_op_of_the_standard_imports_the_opset_that_is_asked_f
     new, raised = raise_opset(made, 13)
     assert raised == 0
     assert new.opset_imports[""] == 13
+
+
+def test_a_model_with_functions_is_refused_where_its_opset_had_to_be_raised() -> None:
+    """The converter drops them and keeps the calls, which nothing loads."""
+    old = ir.from_onnx_text("""<ir_version: 8, opset_import: ["" : 11, "own" : 1]>
+    g (float[2,4] x) => (float[2,4] y) { y = own.twice(x) }
+    <domain: "own", opset_import: ["" : 11]> twice (a) => (b) { b = Add(a, a) }""")
+    with pytest.raises(UnsupportedError, match="opset 11 cannot be raised to 13: the model has functions"):
+        raise_opset(old, 13)
+    assert raise_opset(old, 11) == (old, None)
