@@ -40,6 +40,7 @@ def check(model: onnx.ModelProto) -> None:
     for function in model.functions:
         label = f"function '{function.name}'"
         tensor_data.check_texts(label, function.name, function.domain, function.overload, function.doc_string)
+        tensor_data.check_texts(label, *function.input, *function.output, *function.attribute)
         function_id = (function.domain, function.name, function.overload)
         if function_id in calls:
             raise InvalidModelError(f"{label} is defined twice")
@@ -47,6 +48,7 @@ def check(model: onnx.ModelProto) -> None:
         for attribute in function.attribute_proto:
             _check_attribute(attribute, label, [], in_function=True)
         for value in function.value_info:
+            tensor_data.check_texts(label, value.name, value.doc_string)
             tensor_data.check_type(value.type, f"value '{value.name}'")
         known = _check_distinct(function.input, f"{label} has two inputs")
         _check_nodes(function.node, [], known, in_function=True)
