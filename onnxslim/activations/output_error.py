@@ -132,7 +132,8 @@ class ReferenceOutputs:
         signal: dict[str, float] = {}
         for part, error in errors.items():
             name = output_of_part.get(part, part)
-            noise[name] = noise.get(name, 0.0) + error * self._energy[part]
+            lost = error * self._energy[part] if math.isfinite(error) else math.inf  # of a silent part, too
+            noise[name] = noise.get(name, 0.0) + lost
             signal[name] = signal.get(name, 0.0) + self._energy[part]
         return {name: relative_error(total, signal[name]) for name, total in noise.items()}
 

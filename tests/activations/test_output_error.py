@@ -57,6 +57,11 @@ def _scaled(factor: float) -> ir.Model:
     return model(SCALED.format(), factor=np.array([factor], np.float32))
 
 
+def test_what_is_infinite_where_the_reference_is_silent_is_wholly_wrong() -> None:
+    reference = ReferenceOutputs(_scaled(0.0), [{"x": np.ones((1, 4), np.float32)}], SessionConfig())
+    assert reference.merge_parts(reference.errors(_scaled(math.inf))) == {"y": math.inf}
+
+
 @pytest.mark.parametrize("factor", [1.0, 1.5, 0.0, -1.0])
 def test_errors_are_shares_of_the_references_energy_over_all_samples(factor: float) -> None:
     feeds = [{"x": x[None]} for x in np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)]
