@@ -66,7 +66,9 @@ def find_nonfinite_weights(nodes: Iterable[ir.Node]) -> Iterator[NonfiniteWeight
             wrong = ~np.isfinite(array.astype(np.float64))
             position = tuple(map(int, np.argwhere(wrong)[0])) if array.ndim else ()
             is_nan = bool(np.isnan(array.astype(np.float64)).any())
-            is_broken_table = node.op_type == "Gather" and bool(np.isposinf(array.astype(np.float64)).any())
+            # a table of single numbers may hold bounds, and no bound is one of them
+            has_rows = node.op_type == "Gather" and array.ndim > 1
+            is_broken_table = has_rows and bool(np.isposinf(array.astype(np.float64)).any())
             if node.op_type in _PASSING_OPS and (not (is_nan or is_broken_table) or value in found):
                 continue
             found.add(value)

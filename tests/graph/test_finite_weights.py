@@ -66,6 +66,8 @@ def test_a_row_of_a_table_is_found_where_it_is_no_mask() -> None:
         table[1, 2] = value
         (found,) = find_nonfinite_weights(model(text, t=table).graph)
         assert (found.name, found.what, found.position) == ("t", what, (1, 2))
+    bounds = model("g (int64[n] i) => (float[n] y) { y = Gather (t, i) }", t=np.array([1, np.inf], np.float32))
+    assert not list(find_nonfinite_weights(bounds.graph))
 
 
 def test_large_numbers_are_finite() -> None:
