@@ -21,8 +21,8 @@ import onnx_ir as ir
 from onnxslim.core.errors import UsageError
 from onnxslim.data.model_inputs import Dim, ModelInput, build_inputs
 from onnxslim.data.readers.npz import pack_ragged, write_npz
-from onnxslim.data.reservoir import Reservoir
 from onnxslim.runtime.recorder import RecordingSession
+from onnxslim.tools.reservoir import Reservoir
 
 logger = logging.getLogger(__name__)
 

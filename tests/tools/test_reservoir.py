@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from onnxslim.data.reservoir import Reservoir
+from onnxslim.tools.reservoir import Reservoir
 
 
 def test_every_place_of_a_stream_is_kept_equally_often() -> None:
