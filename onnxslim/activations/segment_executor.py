@@ -21,6 +21,8 @@ from onnxslim.runtime.session import SessionConfig
 
 #: Samples in one run, where their activations are small enough; large enough for the kernels.
 BATCH_SIZE = 16
+#: A list of more numbers than a tensor has axes is data, of which the next sample may have more.
+_MAX_AXES = 8
 #: What a walk may hold, in bytes. Early feature maps are large and quick to compute again, late ones small and dear.
 MAX_HELD_BYTES = 112_000_000
 
@@ -166,7 +168,8 @@ def extract_segment(
         array = examples.get(value.name or "")
         if isinstance(array, np.ndarray) and value.name not in declared:  # sequences keep the type that was inferred
             value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
-            value.shape = ir.Shape(array.shape if value in size_lists and array.ndim == 1 else [None] * array.ndim)
+            is_size_list = value in size_lists and array.ndim == 1 and len(array) <= _MAX_AXES
+            value.shape = ir.Shape(array.shape if is_size_list else [None] * array.ndim)
     return ir.Model(graph, ir_version=model.ir_version, functions=list(model.functions.values()))
 
 

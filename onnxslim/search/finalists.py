@@ -148,7 +148,8 @@ def step_down(queue: Sequence[T], failed: T, milder: T, reads: int, limit: float
     room = max(0, count_open_reads(queue, reads))
     kept, sure = others[:room], [t for t in queue if is_sure(t.candidate)]
     unpruned = next((t for t in others if not t.candidate.pruning_ratio), None)
-    if room and unpruned is not None and unpruned not in kept:
+    is_hoped_for = unpruned is not None and (limit is None or predict_confirm_drop(unpruned, [failed]) <= _ALIKE * limit)
+    if room and unpruned is not None and is_hoped_for and unpruned not in kept:
         kept[-1] = unpruned
     weights = [t for t in sure if is_weights_only(t.candidate) and t.score > milder.score]
     if milder in kept and weights and (limit is None or predict_confirm_drop(weights[0], [failed]) <= limit):
