@@ -68,8 +68,8 @@ def _convert_batch(batch: Any, path: Path) -> TableBlock:
 
 
 def _convert_column(column: Any, where: str) -> ColumnRows:
-    # of floats an empty cell becomes NaN, as what pandas writes was, and a model may ask for that
-    if column.null_count and str(column.type) not in ("halffloat", "float", "double"):
+    # an empty cell among numbers becomes NaN, as what pandas writes was, and a model may ask for that
+    if column.null_count and not str(column.type).startswith(("halffloat", "float", "double", "int", "uint")):
         raise InvalidDataError(f"{where} has empty cells")
     if hasattr(column, "dictionary_decode"):
         column = column.dictionary_decode()

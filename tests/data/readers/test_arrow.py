@@ -76,7 +76,6 @@ def test_lists_are_reshaped_to_a_fixed_input_and_may_differ_in_length_for_a_free
     ("cells", "message"),
     [
         (["a", None], "column 'x' has empty cells"),
-        ([1, None], "column 'x' has empty cells"),
         ([b"a", b"b"], "column 'x' holds binary, expected numbers"),
         (["a", "b"], "'x' is str.*, expected float"),
     ],
@@ -87,14 +86,17 @@ def test_arrow_cells_that_do_not_fit_are_named(tmp_path: Path, make: Make, cells
             open_samples(path, make(x=("FLOAT", ["n", 1])))
 
 
-def test_empty_cells_of_floats_are_missing_values(tmp_path: Path, make: Make) -> None:
+@pytest.mark.parametrize("cells", [[1.0, None], [1, None], [1, 2, 3, None]], ids=["floats", "integers", "a later batch"])
+def test_empty_cells_of_numbers_are_missing_values(tmp_path: Path, make: Make, cells: list[float | None]) -> None:
     asking = make(x=("FLOAT", ["n", 1]))
     asking.graph.append(ir.node("IsNaN", [asking.graph.inputs[0]]))
-    for path in arrow_files(tmp_path, {"x": [1.0, None]}):
-        (batch,) = open_samples(path, asking).batches(2)
-        assert np.isnan(batch["x"]).tolist() == [[False], [True]]
-        with pytest.raises(InvalidDataError, match="sample 1 holds nan"):
+    for path in arrow_files(tmp_path, {"x": cells}):
+        (batch,) = open_samples(path, asking).batches(len(cells))
+        assert np.isnan(batch["x"][:, 0]).tolist() == [cell is None for cell in cells]
+        with pytest.raises(InvalidDataError, match=f"sample {len(cells) - 1} holds nan"):
             list(open_samples(path, make(x=("FLOAT", ["n", 1]))).batches(2))
+        with pytest.raises(InvalidDataError, match="'x'"):
+            list(open_samples(path, make(x=("INT64", ["n", 1]))).batches(2))
 
 
 def test_a_broken_arrow_file_is_named(tmp_path: Path, features: ir.Model) -> None:
