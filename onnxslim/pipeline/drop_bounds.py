@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from onnxslim.pipeline.data_splits import DataSplits
 from onnxslim.validation import statistics
@@ -29,14 +29,11 @@ def bound_drop(metrics: Sequence[MetricResult], limit: float, *, many: bool = Fa
         At least 0; infinite where no drop was measured.
     """
 
-    def bound(metric: MetricResult) -> float:
-        drop = metric.get_drop_by(limit)
-        if drop is None or math.isnan(drop):
-            return math.inf
+    def bound(metric: MetricResult, drop: float) -> float:
         at_most = 0.0 if metric.guards else math.inf if many else MAX_UNCERTAINTY_SHARE * limit
-        return statistics.add_standard_error(max(0.0, drop), metric.get_interval_by(limit), at_most)
+        return statistics.add_standard_error(drop, metric.get_interval_by(limit), at_most)
 
-    return max(map(bound, metrics))
+    return _find_worst(metrics, limit, bound)
 
 
 def find_least_drop(metrics: Sequence[MetricResult], limit: float) -> float:
@@ -45,14 +42,9 @@ def find_least_drop(metrics: Sequence[MetricResult], limit: float) -> float:
     Returns:
         At least 0; infinite where no drop was measured.
     """
-
-    def find_least(metric: MetricResult) -> float:
-        drop = metric.get_drop_by(limit)
-        if drop is None or math.isnan(drop):
-            return math.inf
-        return statistics.least_proven_drop(max(0.0, drop), metric.get_interval_by(limit))
-
-    return max(map(find_least, metrics))
+    return _find_worst(
+        metrics, limit, lambda metric, drop: statistics.least_proven_drop(drop, metric.get_interval_by(limit))
+    )
 
 
 def is_left_to_confirm(metrics: Sequence[MetricResult], limit: float, splits: DataSplits) -> bool:
@@ -76,3 +68,9 @@ def is_left_to_confirm(metrics: Sequence[MetricResult], limit: float, splits: Da
     # what was never seen among n is as rare as 1 / n; an error that was seen shrinks with the root
     expected = seen + doubt * (math.sqrt(share) if seen else share)
     return doubt > limit >= expected
+
+
+def _find_worst(metrics: Sequence[MetricResult], limit: float, bound: Callable[[MetricResult, float], float]) -> float:
+    """The largest that ``bound`` makes of a metric and the drop that was seen of it; infinite where none was measured."""
+    drops = [(metric, metric.get_drop_by(limit)) for metric in metrics]
+    return max(math.inf if drop is None or math.isnan(drop) else bound(metric, max(0.0, drop)) for metric, drop in drops)
