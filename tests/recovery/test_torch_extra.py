@@ -14,7 +14,7 @@ import pytest
 from onnxslim.core.errors import UnsupportedError
 from onnxslim.recovery import torch_extra
 from onnxslim.recovery.step import compute_gradient_importance, recover, round_weights
-from tests.support import torch_graphs as nets
+from tests.support import nets
 
 
 def test_importing_the_room_does_not_import_torch() -> None:
@@ -25,7 +25,8 @@ def test_importing_the_room_does_not_import_torch() -> None:
 def test_without_torch_every_entry_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     real: Callable[..., ModuleSpec | None] = importlib.util.find_spec
     monkeypatch.setattr(torch_extra, "find_spec", lambda name: None if name == "torch" else real(name))
-    model, samples = nets.mlp(), nets.rows(16)
+    model = nets.mlp()
+    samples = nets.samples(model, 16)
     for call in (
         lambda: recover(model, model, samples),
         lambda: compute_gradient_importance(model, samples),
