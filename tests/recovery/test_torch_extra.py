@@ -15,11 +15,17 @@ from onnxslim.core.errors import UnsupportedError
 from onnxslim.recovery import torch_extra
 from onnxslim.recovery.step import compute_gradient_importance, recover, round_weights
 from tests.support import nets
+from tests.support.paths import ROOT
 
 
 def test_importing_the_room_does_not_import_torch() -> None:
     code = "import sys, onnxslim.recovery.step; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_tested_of_its_absence_needs_no_torch() -> None:
+    code = "import sys; sys.modules['torch'] = None; import tests.recovery.test_torch_extra"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_without_torch_every_entry_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
