@@ -51,6 +51,10 @@ def _to_usage_error(error: click.ClickException) -> UsageError:
         message = f"no such option: {error.option_name}"
         matches = difflib.get_close_matches(error.option_name, error.possibilities or (), n=2)
         hint = f"did you mean {' or '.join(matches)}?" if matches else hint
-    elif (extra := _SECOND_MODEL.search(message)) and context and any("-o" in one.opts for one in context.command.params):
-        hint = f"the file to write goes behind -o: -o {extra[1]}"
+    elif (extra := _SECOND_MODEL.search(message)) and context:
+        options = {option for one in context.command.params for option in one.opts}
+        if "--against" in options:  # what its -o writes is no model
+            hint = f"the original goes behind --against: --against {extra[1]}"
+        elif "-o" in options:
+            hint = f"the file to write goes behind -o: -o {extra[1]}"
     return UsageError(" ".join(message.split()).rstrip("."), hint=hint)

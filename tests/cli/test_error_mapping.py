@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,3 +82,12 @@ def test_every_typed_error_is_covered_here() -> None:
 
 def _of_cli() -> set[type]:
     return {kind for kind in OnnxslimError.__subclasses__() if kind.__module__.startswith("onnxslim_cli")}
+
+
+@pytest.mark.parametrize(("command", "option"), [("quantize", "-o"), ("verify", "--against")])
+def test_a_second_model_is_told_the_option_that_takes_it(
+    run: Callable[..., Any], cnn: str, command: str, option: str
+) -> None:
+    outcome = run(command, cnn, "b.onnx")
+    assert outcome.code == 2
+    assert f"goes behind {option}: {option} b.onnx" in outcome.err
